@@ -1,0 +1,114 @@
+"""What every command shares: settings, dependencies, how errors become an exit code."""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from cli.output import complain
+from shared.cloud.clients import Clients
+from shared.domain.errors import BenchkeeperError, CloudUnavailableError, PermanentError
+from shared.domain.identity import UserKey, parse_email, parse_user_key, user_key_for
+from shared.engine.ports import Deps
+from shared.settings import ConfigError, Settings, load_settings
+from shared.telemetry import SilentLog
+from shared.wiring import make_clients, wire
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FAILED, WRONG_USE = 1, 2
+
+
+@dataclass(slots=True)
+class App:
+    """Settings and dependencies, built when a command needs them."""
+
+    env: str | None
+    _settings: Settings | None = None
+    _clients: Clients | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the chosen environment."""
+        if self._settings is None:
+            self._settings = load_settings(env=self.env)
+        return self._settings
+
+    @property
+    def clients(self) -> Clients:
+        """The Google clients."""
+        if self._clients is None:
+            _refuse_silence(self.settings)
+            self._clients = make_clients(self.settings)
+        return self._clients
+
+    @property
+    def deps(self) -> Deps:
+        """The engine's dependencies."""
+        return wire(self.settings, log=SilentLog(), clients=self.clients)
+
+
+def _refuse_silence(settings: Settings) -> None:
+    """Say at once that nothing is there, instead of after the clients' two minutes of retries."""
+    if settings.api_endpoint is None:
+        return
+    address = urlsplit(settings.api_endpoint)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 80), timeout=5).close()
+    except OSError as error:
+        raise CloudUnavailableError(
+            user_message=f"Nothing answers on {settings.api_endpoint}. Start it with ./deploy.sh local, or name another "
+            "with BENCHKEEPER_API_ENDPOINT, or another environment with --env.",
+            detail=str(error),
+        ) from error
+
+
+pass_app = click.make_pass_decorator(App)
+
+
+def guarded(command: F) -> F:
+    """Turn the product's errors into a sentence on stderr and an exit code: 1 it failed, 2 wrong use or bad configuration."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ConfigError as error:
+            for fault in error.faults:
+                complain(str(fault))
+            stop(WRONG_USE)
+        except PermanentError as error:
+            complain(error.user_message)
+            stop(FAILED)
+        except BenchkeeperError as error:
+            complain(f"{error.user_message} ({error.detail})")
+            stop(FAILED)
+
+    return run  # type: ignore[return-value]  # functools.wraps keeps the signature
+
+
+def stop(code: int) -> NoReturn:
+    """End with this exit code."""
+    raise click.exceptions.Exit(code)
+
+
+def user_key_from(text: str) -> UserKey:
+    """The user key for an address or a user key typed by a person; wrong use otherwise."""
+    try:
+        return user_key_for(parse_email(text)) if "@" in text else parse_user_key(text)
+    except BenchkeeperError as error:
+        raise click.UsageError(error.user_message) from error
+
+
+def output_option(*formats: str) -> Callable[[F], F]:
+    """`--output`."""
+    return click.option(
+        "--output", "-o", type=click.Choice(formats or ("text", "json")), default=(formats or ("text",))[0],
+        show_default=True, help="How to print.",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""`./deploy.sh local`: the whole system on this machine, over the embedded cloud."""

@@ -1,0 +1,42 @@
+"""`benchkeeper`: the command group."""
+
+from __future__ import annotations
+
+import click
+
+from cli import checks, messages, people, sweeping
+from cli.context import App
+
+_HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
+
+\b
+USER is an address (ana.silva@example.com) or a user key (ana-silva-3f0c9a1b2c3d).
+Exit codes: 0 done, 1 it failed, 2 wrong use or bad configuration.
+"""
+
+
+@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--env", metavar="NAME", default=None,
+    help="Read config/settings.NAME.yaml. Default: $BENCHKEEPER_ENV, else local.",
+)  # fmt: skip
+@click.version_option(package_name="benchkeeper", prog_name="benchkeeper")
+@click.pass_context
+def main(context: click.Context, env: str | None) -> None:
+    """See `_HELP`."""
+    context.obj = App(env=env)
+
+
+for command in (
+    messages.publish,
+    people.show,
+    people.list_people,
+    people.plan,
+    people.reconcile_user,
+    people.activity,
+    sweeping.sweep_group,
+    messages.dead_letter,
+    checks.validate_config,
+    checks.names,
+):
+    main.add_command(command)

@@ -1,0 +1,203 @@
+"""`show`, `list`, `plan`, `reconcile`, `activity`: one person, or all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.output import coloured, complain, console, print_csv, print_fleet, print_json, table
+from shared.engine import views
+from shared.engine.idle_sweep import examine
+from shared.engine.reconciler import preview, reconcile
+
+_COLUMNS = (
+    "email", "user_key", "profile", "presence", "power", "state", "instance_id", "zone", "url", "cost_center",
+    "next_attempt_at", "summary",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("user", required=False)
+@output_option()
+@pass_app
+@guarded
+def show(app: App, user: str | None, output: str) -> None:
+    """What is known, wanted and seen of USER, and why. Without USER: everybody, in short."""
+    if user is None:
+        _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table")
+        return
+    seen = views.show(user_key_from(user), app.deps)
+    if seen is None:
+        complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
+        stop(FAILED)
+    if output == "json":
+        print_json(seen)
+    else:
+        _print_person(seen, console())
+
+
+@click.command(name="list")
+@click.option("--profile", help="Only people with this profile.")
+@click.option("--state", help="Only this state, for example Ready, Creating, Stopped, Idle, Retained.")
+@click.option("--presence", type=click.Choice(["PRESENT", "ABSENT"]), help="Only people who are to have one, or not.")
+@click.option("--match", metavar="TEXT", help="Only addresses and instances that contain TEXT.")
+@output_option("table", "json", "csv")
+@pass_app
+@guarded
+def list_people(
+    app: App, profile: str | None, state: str | None, presence: str | None, match: str | None, output: str
+) -> None:
+    """Everybody there is a record of."""
+
+    def wanted(row: dict[str, Any]) -> bool:
+        return (
+            (profile is None or row["profile"] == profile)
+            and (state is None or str(row["state"]).lower() == state.lower())
+            and (presence is None or row["presence"] == presence)
+            and (match is None or match.lower() in f"{row['email']} {row['instance_id']}".lower())
+        )
+
+    _print_fleet([row for row in views.fleet(app.deps) if wanted(row)], output)
+
+
+def _print_fleet(rows: list[dict[str, Any]], output: str) -> None:
+    if output == "json":
+        print_json(rows)
+    elif output == "csv":
+        print_csv(rows, _COLUMNS)
+    elif not rows:
+        click.echo("Nobody.")
+    else:
+        print_fleet(
+            [(r["email"] or r["user_key"], r["profile"], r["instance_id"], r["state"], r["url"]) for r in rows],
+            console(),
+        )
+        count = len(rows)
+        click.echo(f"{count} {'person' if count == 1 else 'people'}.")
+
+
+def _print_person(seen: dict[str, Any], out: Console) -> None:
+    out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
+    entitled = f"profile {seen['profile']}" if seen["entitled"] else "not entitled"
+    notebook = seen["observed"]["notebook"]
+    place = f" in {notebook['zone']}, {notebook['machine_type']}" if "zone" in notebook else ""
+    lines: list[tuple[str, Text | str]] = [
+        ("Entitled", f"{entitled}: {seen['because']}"),
+        ("Wanted", f"{seen['presence']}, {seen['power']} ({seen['power_because']})"),
+        ("Instance", seen["instance"] or "-"),
+        ("Seen", Text.assemble(coloured(notebook["state"]), place)),
+        ("Address", seen["url"] or "-"),
+        ("Templates", ", ".join(seen["observed"]["templates"]) or "-")
+        if isinstance(seen["observed"]["templates"], list)
+        else ("Templates", "could not be read"),
+        ("Cost centre", seen["cost_center"] or "-"),
+        ("Looks again", seen["next_attempt_at"] or "when something happens"),
+    ]
+    grid = table([("", ""), ("", "fold")], lines)
+    grid.show_header = False
+    out.print(grid)
+    out.print()
+    rows = [(c["type"], coloured(c["status"]), coloured(c["reason"]), c["message"]) for c in seen["conditions"]]
+    out.print(table([("CONDITION", ""), ("", ""), ("REASON", ""), ("MESSAGE", "fold")], rows))
+    out.print()
+    _print_plan(seen["plan"], out)
+    facts = [
+        (name, _say_value(s["value"]), _day(s["occurred_at"]), _day(s["effective_at"]), s["event_id"])
+        for name, statements in seen["facts"].items()
+        for s in statements
+    ]
+    out.print()
+    columns = [("FACT", "fold"), ("SAYS", "fold"), ("SAID", ""), ("FROM", ""), ("EVENT", "fold")]
+    out.print(table(columns, facts))
+
+
+def _say_value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return (
+        {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    )
+
+
+def _day(moment: str) -> str:
+    return moment[5:16].replace("T", " ")
+
+
+def _print_plan(plan: dict[str, Any], out: Console) -> None:
+    if not plan["actions"]:
+        out.print("Plan: nothing to do.")
+    for action in plan["actions"]:
+        out.print(Text.assemble(("Plan: ", "bold"), action))
+    for why in plan["because"]:
+        out.print(Text(f"      {why}", style="dim"))
+
+
+@click.command()
+@click.argument("user")
+@output_option()
+@pass_app
+@guarded
+def plan(app: App, user: str, output: str) -> None:
+    """What `reconcile USER` would do now, and why. Changes nothing."""
+    found = preview(user_key_from(user), app.deps)
+    if found is None:
+        complain(f"Nothing is known of {user}.")
+        stop(FAILED)
+    view = views.plan_view(found.plan)
+    if output == "json":
+        print_json(view)
+    else:
+        _print_plan(view, console())
+
+
+@click.command(name="reconcile")
+@click.argument("user")
+@output_option()
+@pass_app
+@guarded
+def reconcile_user(app: App, user: str, output: str) -> None:
+    """Make it so for USER, now."""
+    result = reconcile(user_key_from(user), app.deps)
+    if result is None:
+        complain(f"Nothing is known of {user}.")
+        stop(FAILED)
+    view = views.plan_view(result.plan)
+    failed = [c for c in result.record.status.conditions if c.status.value == "False" and c.reason.value in _FAILURES]
+    if output == "json":
+        print_json({**view, "conditions": {c.type.value: c.reason.value for c in result.record.status.conditions}})
+    else:
+        _print_plan(view, console())
+        for condition in failed:
+            complain(condition.message)
+    if failed:
+        stop(FAILED)
+
+
+_FAILURES = {
+    "CloudUnavailable", "RateLimited", "QuotaExhausted", "Stockout", "Conflict", "Busy", "OperationFailed", "NotOurs",
+    "AccessDenied", "InvalidSpec", "UnknownProfile", "Unexpected",
+}  # fmt: skip
+
+
+@click.command()
+@click.argument("user")
+@output_option()
+@pass_app
+@guarded
+def activity(app: App, user: str, output: str) -> None:
+    """The evidence of use of USER's notebook, and the verdict of the idle rule."""
+    seen = examine(user_key_from(user), app.deps)
+    if seen is None:
+        complain(f"{user} has no running notebook to look at.")
+        stop(FAILED)
+    if output == "json":
+        print_json(seen)
+        return
+    out = console()
+    out.print(Text.assemble(("Verdict: ", "bold"), coloured(seen["verdict"]), f"  {seen['because']}"))
+    grid = table([("EVIDENCE", ""), ("", "fold")], [(name, str(value)) for name, value in seen["evidence"].items()])
+    out.print(grid)

@@ -1,0 +1,44 @@
+"""`sweep due|idle|drift`: the scheduled passes, by hand."""
+
+from __future__ import annotations
+
+import click
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.output import console, print_json, table
+from shared.engine.sweeps import Summary, sweep
+
+
+@click.command(name="sweep")
+@click.argument("kind", type=click.Choice(["due", "idle", "drift"]))
+@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@output_option()
+@pass_app
+@guarded
+def sweep_group(app: App, kind: str, *, dry_run: bool, output: str) -> None:
+    """Run one sweep now: `due` (whose time has come), `idle` (stop what nobody uses), `drift` (repair what differs)."""
+    summary = sweep(kind, app.deps, dry_run=dry_run)
+    if output == "json":
+        facts = summary.as_facts()
+        facts["decisions"] = [{"user": user, "why": why} for user, why in summary.decisions]
+        print_json({**facts, "dry_run": dry_run})
+    else:
+        _print(summary, dry_run=dry_run)
+    if summary.failed:
+        stop(FAILED)
+
+
+def _print(summary: Summary, *, dry_run: bool) -> None:
+    verb = "would act on" if dry_run else "acted on"
+    count = len(summary.decisions) if dry_run else summary.acted
+    click.echo(f"Sweep {summary.kind}: looked at {summary.looked_at}, {verb} {count}.")
+    if summary.decisions:
+        console().print(table([("USER", "fold"), ("WHY", "fold")], summary.decisions))
+    for reason, number in summary.failed.items():
+        click.echo(f"Failed: {number} ({reason}). They stay due and are tried again.", err=True)
+    for zone in summary.unreachable:
+        click.echo(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
+    for stray in summary.strays:
+        click.echo(f"Stray instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
+    if summary.left_over:
+        click.echo(f"{summary.left_over} were not reached before the deadline; they come first next time.", err=True)

@@ -1,0 +1,97 @@
+"""`python -m emulator`: the embedded cloud as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from emulator.app import EmbeddedCloud
+from emulator.clock import VirtualClock
+from emulator.keep import BadDataError, Keeper
+from emulator.wire.server import PortInUseError
+
+_USAGE_ERROR = 2
+_HIGHEST_PORT = 65_535
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m emulator",
+        description="Google Cloud's API shapes on one loopback port: Workbench, Storage, Pub/Sub, Monitoring, Scheduler.",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=8900, help="port on 127.0.0.1; 0 takes a free one (default: 8900)"
+    )
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, help="virtual seconds per real second; 0 stands still (default: 1)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="keep the world in DIR/world.json and the functions' output in DIR/logs; without it all is forgotten",
+    )
+    parser.add_argument(
+        "--until-stdin-closes",
+        action="store_true",
+        help="end when standard input closes: a parent that dies, however, takes the cloud with it",
+    )
+    parser.add_argument("--project", default="benchkeeper-local", help="the project's id (default: benchkeeper-local)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to {_HIGHEST_PORT}, not {text!r}")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a speed is a number, not {text!r}") from error
+    if not 0 <= speed <= 1_000_000:  # noqa: PLR2004 - what the control API takes, too; refuses NaN
+        raise argparse.ArgumentTypeError("a speed is from 0 to 1000000")
+    return speed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status: 0, or 2 when it cannot start."""
+    asked = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    logs = asked.data / "logs" if asked.data is not None else None
+    cloud = EmbeddedCloud.build(clock=VirtualClock(speed=asked.speed), project=asked.project, log_folder=logs)
+    try:
+        keeper = Keeper(cloud.world, asked.data) if asked.data is not None else None
+        cloud.start(asked.port)
+    except PortInUseError as error:
+        return _refuse(f"{error.strerror}\nGive another one with --port, or --port 0 for a free one.")
+    except (BadDataError, OSError) as error:
+        return _refuse(str(error))
+    if keeper is not None:
+        keeper.start()
+    print(f"Embedded cloud of project {asked.project} listens on {cloud.url}", flush=True)  # noqa: T201 - what the caller waits for
+    if asked.until_stdin_closes:
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), ending.set()), daemon=True).start()
+    ending.wait()
+    cloud.stop()
+    if keeper is not None:
+        keeper.stop()
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"error: {reason}", file=sys.stderr)  # noqa: T201 - a command's own output
+    return _USAGE_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

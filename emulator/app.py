@@ -1,0 +1,150 @@
+"""Puts the embedded cloud together: one world, all its services, one port.
+
+`EmbeddedCloud.build(...)` starts no thread and opens no socket; its `wsgi` serves calls in-process. `start()` opens the port
+and starts what runs by itself (pushes, due jobs, functions).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+from emulator.clock import VirtualClock
+from emulator.host import FunctionHost
+from emulator.model.monitoring import MonitoringModel
+from emulator.model.notebooks import NotebooksModel
+from emulator.model.pubsub import PubSubModel
+from emulator.model.scheduler import SchedulerModel
+from emulator.model.storage import StorageModel
+from emulator.wire import control
+from emulator.wire.http import HttpFront
+from emulator.wire.monitoring import routes as monitoring_routes
+from emulator.wire.notebooks import routes as notebooks_routes
+from emulator.wire.pubsub import PubSubRuntime
+from emulator.wire.pubsub import routes as pubsub_routes
+from emulator.wire.scheduler import SchedulerRuntime
+from emulator.wire.scheduler import routes as scheduler_routes
+from emulator.wire.server import Server
+from emulator.wire.storage import routes as storage_routes
+from emulator.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+M = TypeVar("M")
+DEFAULT_PROJECT = "benchkeeper-local"
+
+
+class Runtime(Protocol):
+    """What runs by itself between `start` and `stop`."""
+
+    def start(self) -> None:
+        """Start its threads or processes."""
+
+    def stop(self) -> None:
+        """End them all; safe to call twice."""
+
+
+def build_world(*, clock: VirtualClock, project: str = DEFAULT_PROJECT) -> World:
+    """A new world with every service in it, by the names under which it is saved."""
+    world = World(clock=clock, project=project)
+    world.models.update(
+        storage=StorageModel(world),
+        notebooks=NotebooksModel(world),
+        monitoring=MonitoringModel(world),
+        pubsub=PubSubModel(world),
+        scheduler=SchedulerModel(world),
+    )
+    return world
+
+
+def model_of(world: World, kind: type[M]) -> M:
+    """The world's model of this kind, typed."""
+    for model in world.models.values():
+        if isinstance(model, kind):
+            return model
+    raise LookupError(f"this world has no {kind.__name__}")
+
+
+class EmbeddedCloud:
+    """All services of a world on one port of 127.0.0.1; a context manager that starts and stops.
+
+    Functions write their output to `log_folder/<name>.log`, without it to stderr.
+    """
+
+    def __init__(self, world: World, *, log_folder: Path | None = None) -> None:
+        self.world = world
+        self.storage = model_of(world, StorageModel)
+        self.notebooks = model_of(world, NotebooksModel)
+        self.monitoring = model_of(world, MonitoringModel)
+        self.pubsub = model_of(world, PubSubModel)
+        self.scheduler = model_of(world, SchedulerModel)
+        self.pubsub_runtime = PubSubRuntime(world, self.pubsub)
+        issuer = self.pubsub_runtime.issuer
+        scheduler_runtime = SchedulerRuntime(world, self.scheduler, self.pubsub.publish, signer=issuer.token)
+        self.functions = FunctionHost(world, self.pubsub_runtime, log_folder=log_folder)
+        self._runtimes: list[Runtime] = [self.functions, self.pubsub_runtime, scheduler_runtime]
+        self.wsgi = HttpFront(
+            world,
+            [
+                *control.routes(world),
+                *issuer.routes(),
+                *self.functions.routes(),
+                *storage_routes(world, self.storage),
+                *notebooks_routes(world, self.notebooks),
+                *monitoring_routes(world, self.monitoring),
+                *pubsub_routes(world, self.pubsub),
+                *scheduler_routes(world, self.scheduler),
+            ],
+        )
+        self._server: Server | None = None
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        clock: VirtualClock | None = None,
+        project: str = DEFAULT_PROJECT,
+        log_folder: Path | None = None,
+    ) -> Self:
+        """A cloud with an empty world; without a clock, one that runs in real time."""
+        return cls(build_world(clock=clock or VirtualClock(), project=project), log_folder=log_folder)
+
+    @property
+    def port(self) -> int:
+        """The port that is served; only between `start` and `stop`."""
+        if self._server is None:
+            raise RuntimeError("the embedded cloud is not started")
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, port: int = 0) -> None:
+        """Serve on `port` (0 = a free one) and start what runs by itself. Raises `PortInUseError`."""
+        if self._server is not None:
+            raise RuntimeError("the embedded cloud is already started")
+        server = Server(self.wsgi, port=port, grpc_handlers=self.pubsub_runtime.grpc_handlers())
+        self._server = server
+        server.start()
+        for runtime in self._runtimes:
+            runtime.start()
+
+    def stop(self) -> None:
+        """End all threads and processes; the world stays. Safe to call twice."""
+        for runtime in reversed(self._runtimes):
+            runtime.stop()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

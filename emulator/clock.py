@@ -1,0 +1,114 @@
+"""Virtual time. The only module of the embedded cloud that reads the machine's clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class VirtualClock:
+    """A clock that runs `speed` times real time and can be moved forward; `speed=0` stands still until advanced.
+
+    Threads that wait for virtual time use `wait_until`: it returns early when the clock is advanced or `poke`d, so the
+    caller looks again. Time never goes back.
+    """
+
+    def __init__(self, *, start: datetime | None = None, speed: float = 1.0) -> None:
+        self._changed = threading.Condition()
+        self._base = start if start is not None else datetime.now(UTC)
+        self._since = time.monotonic()
+        self._speed = speed
+        self._changes = 0
+
+    @property
+    def changes(self) -> int:
+        """Counts moves and pokes; read before looking, given to `wait_until(since=...)`, it closes the gap between the two."""
+        return self._changes
+
+    @property
+    def speed(self) -> float:
+        """Virtual seconds per real second."""
+        return self._speed
+
+    def now(self) -> datetime:
+        """The virtual time, aware, UTC."""
+        return self._base + timedelta(seconds=(time.monotonic() - self._since) * self._speed)
+
+    def advance(self, by: timedelta) -> datetime:
+        """Move forward by `by` (never back) and wake all waiters; returns the new time."""
+        if by < timedelta(0):
+            raise ValueError(f"a clock does not go back: {by}")
+        with self._changed:
+            self._base = self.now() + by
+            self._since = time.monotonic()
+            self._changes += 1
+            self._changed.notify_all()
+            return self._base
+
+    def set_speed(self, speed: float) -> None:
+        """Change the speed from now on."""
+        if speed < 0:
+            raise ValueError(f"speed is zero or more, not {speed}")
+        with self._changed:
+            self._base, self._since, self._speed = self.now(), time.monotonic(), speed
+            self._changes += 1
+            self._changed.notify_all()
+
+    def reset(self, now: datetime) -> None:
+        """Set the time, for a world that is restored from disk."""
+        with self._changed:
+            self._base, self._since = now, time.monotonic()
+            self._changes += 1
+            self._changed.notify_all()
+
+    def poke(self) -> None:
+        """Wake all waiters, because something they wait for may have changed."""
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+    def wait_until(self, moment: datetime | None, *, at_most_real_s: float = 1.0, since: int | None = None) -> None:
+        """Return when `moment` (virtual) has come, the clock was moved or poked, or `at_most_real_s` real seconds passed.
+
+        `since` is an earlier value of `changes`: it returns at once when there was a change after that.
+        """
+        with self._changed:
+            if since is not None and since != self._changes:
+                return
+            remaining = at_most_real_s
+            if moment is not None:
+                ahead = (moment - self.now()).total_seconds()
+                if ahead <= 0:
+                    return
+                if self._speed > 0:
+                    remaining = min(remaining, ahead / self._speed)
+            self._changed.wait(remaining)
+
+
+def real_now() -> float:
+    """Monotonic real seconds, for deadlines of work that is done in real time (a push's ack deadline)."""
+    return time.monotonic()
+
+
+def wall_now() -> int:
+    """Real Unix seconds, for what other programs compare with the machine's clock (a signed token's `exp`)."""
+    return int(time.time())
+
+
+def rfc3339(moment: datetime) -> str:
+    """RFC 3339 with microseconds and `Z`, as Google's APIs write it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """The aware UTC time of an RFC 3339 text (nanoseconds are cut to microseconds)."""
+    body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
+    if "." in body:
+        head, rest = body.split(".", 1)
+        digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+        body = f"{head}.{digits[:6].ljust(6, '0')}{rest[len(digits) :]}"
+    moment = datetime.fromisoformat(body)
+    if moment.tzinfo is None:
+        raise ValueError(f"a time needs its zone: {text!r}")
+    return moment.astimezone(UTC)

@@ -1,0 +1,124 @@
+"""Scripted faults with accounting: a fault that was planned and never fired is a fault of the test."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from emulator.errors import CODES, ApiError
+
+Phase = Literal["before", "after"]
+_FIELDS = {"call", "resource", "times", "skip", "phase", "error", "operation_error", "unreachable", "payload"}
+
+
+@dataclass(slots=True)
+class Fault:
+    """One scripted fault.
+
+    `call` and `resource` are glob patterns (`notebooks.CreateInstance`, `storage.objects.*`); the first `skip` matches pass,
+    the next `times` fire (0 = every one for ever). `error` = {code, message, http_status?, reason?, details?} refuses the
+    call: in phase `before` nothing happens, in phase `after` the work is done and only the answer is lost.
+    `operation_error` = {code, message, details?} lets the call start a long-running operation that ends so.
+    `unreachable` = true makes a list leave the matching location out and name it in `unreachable[]`.
+    `payload` is free for a service's own use.
+    """
+
+    call: str
+    resource: str = "*"
+    times: int = 1
+    skip: int = 0
+    phase: Phase = "before"
+    error: dict[str, Any] | None = None
+    operation_error: dict[str, Any] | None = None
+    unreachable: bool = False
+    payload: dict[str, Any] = field(default_factory=dict)
+    seen: int = 0
+    fired: int = 0
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Fault:
+        """A fault from the control API's JSON; refuses what it does not know."""
+        unknown = sorted(set(raw) - _FIELDS)
+        if unknown:
+            raise ApiError("INVALID_ARGUMENT", f"unknown fault fields {unknown}; known: {sorted(_FIELDS)}")
+        if not isinstance(raw.get("call"), str):
+            raise ApiError("INVALID_ARGUMENT", "a fault needs `call`, for example notebooks.CreateInstance")
+        for key in ("error", "operation_error"):
+            error = raw.get(key)
+            if error is not None and error.get("code") not in CODES:
+                raise ApiError("INVALID_ARGUMENT", f"`{key}.code` is one of {sorted(CODES)}")
+        return cls(**raw)
+
+    def spent(self) -> bool:
+        """True when it can fire no more."""
+        return self.times > 0 and self.fired >= self.times
+
+    def as_error(self) -> ApiError:
+        """The refusal that `error` describes."""
+        raw = dict(self.error or {})
+        return ApiError(
+            raw["code"],
+            raw.get("message", "scripted fault"),
+            http_status=raw.get("http_status"),
+            reason=raw.get("reason"),
+            details=raw.get("details"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with the accounting."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Faults:
+    """The list of scripted faults; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Script one more."""
+        with self._lock:
+            self._faults.append(fault)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._faults.clear()
+
+    def listing(self) -> list[dict[str, Any]]:
+        """All faults with `seen` and `fired`."""
+        with self._lock:
+            return [fault.to_json() for fault in self._faults]
+
+    def unfired(self) -> list[dict[str, Any]]:
+        """Those that have not fired as often as they were told to (for ever = at least once)."""
+        with self._lock:
+            return [f.to_json() for f in self._faults if f.fired < max(1, f.times)]
+
+    def take(self, call: str, resource: str, *, wanted: str) -> Fault | None:
+        """The next fault for this call that carries `wanted` (`before`, `after`, `operation_error`, `unreachable`), counted as fired."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.spent() or not self._carries(fault, wanted):
+                    continue
+                if fnmatch.fnmatchcase(call, fault.call) and fnmatch.fnmatchcase(resource, fault.resource):
+                    fault.seen += 1
+                    if fault.seen > fault.skip:
+                        fault.fired += 1
+                        return fault
+        return None
+
+    @staticmethod
+    def _carries(fault: Fault, wanted: str) -> bool:
+        match wanted:
+            case "before" | "after":
+                return fault.error is not None and fault.phase == wanted
+            case "operation_error":
+                return fault.operation_error is not None
+            case "unreachable":
+                return fault.unreachable
+            case _:
+                return wanted in fault.payload

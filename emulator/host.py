@@ -1,0 +1,297 @@
+"""The function host: runs Python functions as real functions-framework processes and feeds them from Pub/Sub.
+
+Every process is a group of its own (gunicorn's master and its worker). It holds the read end of a pipe whose only write end
+is ours: when this process ends, however that happens, the pipe breaks and the group kills itself (on every POSIX system).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emulator.bridge import PATH, Bridge, Destination
+from emulator.errors import ApiError
+from emulator.host_process import FunctionProcess, Launch
+from emulator.model.pubsub_names import check_name
+from emulator.wire.http import Call, Handler, Route, route
+from emulator.world import CallSpec, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emulator.wire.pubsub import PubSubRuntime
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KINDS: dict[str, type] = {
+    "name": str, "source": str, "entry_point": str, "topic": str, "environment": dict, "signature": str, "retry": bool,
+    "threads": int, "max_instances": int, "dead_letter_topic": str, "max_delivery_attempts": int, "ack_deadline": int,
+    "minimum_backoff": str, "maximum_backoff": str,
+}  # fmt: skip
+_SIGNATURES = {"cloudevent", "http"}
+_MOST_THREADS = 1000
+_MOST_INSTANCES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A function as it was asked for. Times as in the API: `ack_deadline` in seconds, backoffs as `10s`."""
+
+    name: str
+    source: str
+    entry_point: str
+    topic: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    signature: str = "cloudevent"
+    retry: bool = True
+    threads: int = 8
+    max_instances: int = 1
+    dead_letter_topic: str = ""
+    max_delivery_attempts: int = 5
+    ack_deadline: int = 600
+    minimum_backoff: str = "10s"
+    maximum_backoff: str = "600s"
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Deployment:
+        """A deployment from JSON; 400 names what is wrong with it."""
+        for key, value in raw.items():
+            if key not in _KINDS:
+                raise _bad(f"unknown field {key!r}; known: {', '.join(_KINDS)}")
+            if not isinstance(value, _KINDS[key]) or (isinstance(value, bool) and _KINDS[key] is int):
+                raise _bad(f"{key!r} is a {_KINDS[key].__name__}, not {value!r}")
+        for key in ("name", "source", "entry_point"):
+            if not raw.get(key):
+                raise _bad(f"{key!r} is needed")
+        made = cls(**raw)
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """400 for values that no function can have."""
+        if not _NAME.fullmatch(self.name):
+            raise _bad(f"name {self.name!r}: small letters, digits and hyphens, at most 63, a letter first")
+        if not _IDENTIFIER.fullmatch(self.entry_point):
+            raise _bad(f"entry_point {self.entry_point!r} is no Python name")
+        if self.signature not in _SIGNATURES:
+            raise _bad(f"signature is one of {sorted(_SIGNATURES)}, not {self.signature!r}")
+        if not (Path(self.source) / "main.py").is_file():
+            raise _bad(f"source {self.source!r} has no main.py")
+        if not all(isinstance(value, str) for value in self.environment.values()):
+            raise _bad("the values of environment are texts")
+        if not 1 <= self.threads <= _MOST_THREADS or not 1 <= self.max_instances <= _MOST_INSTANCES:
+            raise _bad(f"threads is 1 to {_MOST_THREADS}, max_instances 1 to {_MOST_INSTANCES}")
+        if self.topic:
+            check_name(self.topic, "topics")
+
+    def launch(self) -> Launch:
+        """How its process is started: the environment that Cloud Run gives, then the function's own."""
+        environment = {
+            "K_SERVICE": self.name,
+            "K_CONFIGURATION": self.name,
+            "K_REVISION": f"{self.name}-00001-emu",
+            "FUNCTION_TARGET": self.entry_point,
+            "FUNCTION_SIGNATURE_TYPE": self.signature,
+            "WORKERS": str(self.max_instances),
+            "THREADS": str(self.threads),
+            "PYTHONUNBUFFERED": "1",
+            **self.environment,
+        }
+        source = str(Path(self.source).resolve())
+        return Launch(self.name, source, self.entry_point, self.signature, environment)
+
+
+@dataclass(slots=True)
+class _Function:
+    deployment: Deployment
+    process: FunctionProcess
+
+
+class FunctionHost:
+    """All functions. `log_folder` gets `<name>.log` with each function's output as it is; without it, it goes to stderr.
+
+    `stop` ends every process. A deployed function's subscription stays when the host stops, and goes with the function.
+    """
+
+    def __init__(self, world: World, pubsub: PubSubRuntime, *, log_folder: Path | None = None) -> None:
+        self._world = world
+        self._pubsub = pubsub
+        self._log_folder = log_folder
+        self._lock = threading.Lock()
+        self._functions: dict[str, _Function] = {}
+        self._bridge = Bridge(self._destination)
+        self._stopped = True
+
+    def start(self) -> None:
+        """Take pushes over; functions are started by `deploy`."""
+        self._stopped = False
+        if self._bridge.rewrite not in self._pubsub.rewrites:
+            self._pubsub.rewrites.append(self._bridge.rewrite)
+
+    def stop(self) -> None:
+        """End all processes, in parallel, and wait for it; safe to call twice."""
+        with self._lock:
+            self._stopped = True
+            processes = [function.process for function in self._functions.values()]
+            self._functions.clear()
+        _all_at_once([process.stop for process in processes])
+
+    def routes(self) -> list[Route]:
+        """`/_emulator/functions` and the bridge."""
+        table: list[tuple[str, str, Handler]] = [
+            ("POST", "/_emulator/functions", self._post),
+            ("GET", "/_emulator/functions", self._list),
+            ("DELETE", "/_emulator/functions/{name}", self._delete),
+        ]
+        return [*(route(verb, path, None, handler) for verb, path, handler in table), *self._bridge.routes()]
+
+    def deploy(self, deployment: Deployment, *, base_url: str) -> dict[str, Any]:
+        """Start a function and subscribe it; one of the same name is replaced once the new one listens.
+
+        `base_url` is where this cloud is served, for the endpoint of the subscription. FAILED_PRECONDITION with the last
+        lines of its output when it ends before it listens; then nothing has changed.
+        """
+        process = FunctionProcess(deployment.launch(), log_folder=self._log_folder)
+        process.start()
+        function, before = _Function(deployment, process), None
+        try:
+            # It takes its place first: a push must find it, not wait for a backoff.
+            before = self._swap(deployment.name, function)
+            if deployment.topic:
+                self._subscribe(deployment, base_url)
+        except ApiError:
+            self._swap(deployment.name, before, instead_of=function)
+            process.stop()
+            raise
+        if before is not None:
+            before.process.stop()
+            if before.deployment.topic and not deployment.topic:
+                self._unsubscribe(before.deployment)
+        return self._describe(deployment, process)
+
+    def _swap(self, name: str, function: _Function | None, *, instead_of: _Function | None = None) -> _Function | None:
+        """Put `function` (None = nothing) in the place of `name`, if `instead_of` is None or what is there; gives the old one."""
+        with self._lock:
+            if self._stopped and function is not None:
+                raise ApiError("UNAVAILABLE", "The function host is stopped")
+            before = self._functions.get(name)
+            if instead_of is not None and before is not instead_of:
+                return before
+            if function is None:
+                self._functions.pop(name, None)
+            else:
+                self._functions[name] = function
+        return before
+
+    def delete(self, name: str) -> None:
+        """End the function and remove its subscription; 404 when there is none."""
+        with self._lock:
+            function = self._functions.pop(name, None)
+        if function is None:
+            raise ApiError("NOT_FOUND", f"There is no function {name}")
+        function.process.stop()
+        if function.deployment.topic:
+            self._unsubscribe(function.deployment)
+
+    def listing(self) -> list[dict[str, Any]]:
+        """All functions with url, pid, restarts, state and the last lines of what they wrote."""
+        with self._lock:
+            functions = list(self._functions.values())
+        return [self._describe(function.deployment, function.process) for function in functions]
+
+    @staticmethod
+    def _describe(deployment: Deployment, process: FunctionProcess) -> dict[str, Any]:
+        return {
+            "name": deployment.name,
+            "topic": deployment.topic,
+            "entry_point": deployment.entry_point,
+            "source": deployment.source,
+            **process.describe(),
+        }
+
+    def _destination(self, name: str) -> Destination | None:
+        with self._lock:
+            function = self._functions.get(name)
+        if function is None:
+            return None
+        return Destination(function.process.url, function.deployment.topic, function.deployment.retry)
+
+    # ---- the subscription, as Eventarc makes it
+
+    def _subscription(self, deployment: Deployment) -> str:
+        project = deployment.topic.split("/")[1]
+        return f"projects/{project}/subscriptions/eventarc-{deployment.name}"
+
+    def _subscribe(self, deployment: Deployment, base_url: str) -> None:
+        name = self._subscription(deployment)
+        config: dict[str, Any] = {
+            "name": name,
+            "topic": deployment.topic,
+            "ackDeadlineSeconds": deployment.ack_deadline,
+            "messageRetentionDuration": "86400s",
+            "expirationPolicy": {},
+            "retryPolicy": {
+                "minimumBackoff": deployment.minimum_backoff,
+                "maximumBackoff": deployment.maximum_backoff,
+            },
+            "pushConfig": {"pushEndpoint": f"{base_url.rstrip('/')}{PATH}{deployment.name}"},
+            "labels": {"goog-eventarc": ""},
+        }
+        if deployment.dead_letter_topic:
+            config["deadLetterPolicy"] = {
+                "deadLetterTopic": deployment.dead_letter_topic,
+                "maxDeliveryAttempts": deployment.max_delivery_attempts,
+            }
+        self._perform("CreateSubscription", name, lambda: self._put_subscription(config))
+
+    def _unsubscribe(self, deployment: Deployment) -> None:
+        subscription = self._subscription(deployment)
+        self._perform("DeleteSubscription", subscription, lambda: self._forget(subscription))
+
+    def _put_subscription(self, config: dict[str, Any]) -> None:
+        model = self._pubsub.model
+        old = model.subscriptions.get(config["name"])
+        if old is not None and old.config["topic"] != config["topic"]:
+            model.delete_subscription(config["name"])
+            old = None
+        if old is None:
+            model.create_subscription(config)
+            return
+        paths = ["ack_deadline_seconds", "retry_policy", "push_config", "dead_letter_policy", "expiration_policy"]
+        model.update_subscription(config, paths)
+
+    def _forget(self, subscription: str) -> None:
+        if subscription in self._pubsub.model.subscriptions:
+            self._pubsub.model.delete_subscription(subscription)
+
+    def _perform(self, method: str, resource: str, work: Callable[[], None]) -> None:
+        agent = f"service-{self._world.project_number}@gcp-sa-eventarc.iam.gserviceaccount.com"
+        self._world.perform(CallSpec("pubsub", method, mutates=True), resource, agent, work)
+
+    # ---- control API
+
+    def _post(self, call: Call) -> Any:
+        return self.deploy(Deployment.parse(call.json()), base_url=call.request.host_url)
+
+    def _list(self, call: Call) -> Any:
+        del call
+        return {"functions": self.listing()}
+
+    def _delete(self, call: Call) -> Any:
+        self.delete(call.params["name"])
+        return {}
+
+
+def _bad(message: str) -> ApiError:
+    return ApiError("INVALID_ARGUMENT", f"Function: {message}")
+
+
+def _all_at_once(calls: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

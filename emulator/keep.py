@@ -1,0 +1,89 @@
+"""Keeps a world on disk: one JSON file, replaced atomically, written soon after a change and at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emulator.world import World
+
+_log = logging.getLogger(__name__)
+_EVERY_REAL_S = 2.0
+
+
+class BadDataError(Exception):
+    """The data folder holds something that is not a world of this project."""
+
+
+class Keeper:
+    """Loads `folder/world.json` at once when it is there; between `start` and `stop` saves what changed, about every 2 s real.
+
+    Changes are told by `World.changes`; what only time has changed (an instance that became ACTIVE) is saved with the next
+    change and by `stop`. After a crash the last two seconds may be missing, as after a crash of any cache.
+    """
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world = world
+        self._file = folder / "world.json"
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._file.exists():
+            self._load()
+        self._saved = world.changes
+
+    def start(self) -> None:
+        """Save changes from now on, in a thread."""
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Save a last time and end the thread."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self.save()
+
+    def save(self) -> None:
+        """Write the world: to a new file in the same folder, flushed, then renamed over the old one."""
+        with self._world.lock:
+            changes, state = self._world.changes, self._world.save()
+        new = self._file.with_suffix(".json.new")
+        with new.open("w", encoding="utf-8") as out:
+            json.dump(state, out, separators=(",", ":"))
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(self._file)
+        self._saved = changes
+
+    def _run(self) -> None:
+        while not self._ending.wait(_EVERY_REAL_S):
+            if self._world.changes != self._saved:
+                try:
+                    self.save()
+                except OSError:
+                    _log.exception("World could not be saved")
+
+    def _load(self) -> None:
+        try:
+            state: Any = json.loads(self._file.read_text(encoding="utf-8"))
+            project = state["project"]
+            if project != self._world.project:
+                raise BadDataError(
+                    f"{self._file} holds the project {project}, not {self._world.project}: give --project {project} or another --data"
+                )
+            self._world.load(state)
+        except (ApiError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadDataError(
+                f"{self._file} cannot be read as a saved world ({error}): move it away, or give another --data"
+            ) from error

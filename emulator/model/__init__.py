@@ -1,0 +1,1 @@
+"""What the cloud is: one class a service, plain Python, no HTTP."""

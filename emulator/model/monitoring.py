@@ -1,0 +1,333 @@
+"""Cloud Monitoring's time series of the instances' VMs, worked out from what the activity script says.
+
+A point a minute, on the minute, only while the VM is ACTIVE. No point is stored: a query computes those it returns.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import parse_rfc3339
+from emulator.errors import ApiError
+from emulator.model.monitoring_filter import parse_filter
+from emulator.model.notebooks import NotebooksModel
+from emulator.model.notebooks_activity import Machine, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from emulator.world import World
+
+_MINUTE = timedelta(minutes=1)
+_JUST_BEFORE = timedelta(microseconds=1)  # what holds at the end of the minute stands for it: a start is seen early
+_MAX_PAGE = 100_000
+_KERNELS = ("busy", "idle", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of a `gce_instance`: its kind, its value's type, and how a minute's value is read off a machine."""
+
+    kind: str
+    value_type: str
+    unit: str
+    value: Callable[[Machine, datetime], float]
+
+
+def _cpu(machine: Machine, minute: datetime) -> float:
+    return machine.cpu(minute - _JUST_BEFORE, DEFAULT_CPU)
+
+
+def _responses(machine: Machine, minute: datetime) -> float:
+    # An agent that runs reports its count each minute, zero included: that is the difference between quiet and blind.
+    return machine.requests(minute - _JUST_BEFORE)
+
+
+DEFAULT_CPU = 0.01  # what an ACTIVE instance uses when nobody does anything
+METRICS: dict[str, Metric] = {
+    "compute.googleapis.com/instance/cpu/utilization": Metric("GAUGE", "DOUBLE", "10^2.%", _cpu),
+    "notebooks.googleapis.com/instance/proxy_agent/response_count": Metric("DELTA", "INT64", "1", _responses),
+}
+# aligner -> (kinds that it takes, kind and type of the result: None = as before)
+_ALIGNERS: dict[str, tuple[tuple[str, ...], str | None, str | None]] = {
+    "ALIGN_MEAN": (("GAUGE",), "GAUGE", "DOUBLE"),
+    "ALIGN_MAX": (("GAUGE",), "GAUGE", None),
+    "ALIGN_SUM": (("GAUGE", "DELTA"), None, None),
+    "ALIGN_DELTA": (("DELTA",), "DELTA", None),
+    "ALIGN_RATE": (("DELTA",), "GAUGE", "DOUBLE"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A `timeSeries.list` request. `start` None: only the newest point; `period` zero: no alignment."""
+
+    filter: str
+    end: datetime
+    start: datetime | None = None
+    period: timedelta = timedelta(0)
+    aligner: str = "ALIGN_NONE"
+    headers_only: bool = False
+    page_size: int = 0
+    page_token: str = ""
+
+
+class MonitoringModel:
+    """Reads the machines of the world's `NotebooksModel`. `lag`: how long a point takes to become visible.
+
+    240 s, because the documentation of Google's metrics says of cpu/utilization "sampled every 60 seconds, after sampling data
+    is not visible for up to 240 seconds": a reader that works with the worst case works.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.lag = timedelta(seconds=240)
+
+    def dump(self) -> Any:
+        """The scripts are kept with the machines, in the notebooks model; here is only the lag, in seconds."""
+        return {"lag": self.lag.total_seconds()}
+
+    def load(self, state: Any) -> None:
+        """Become what `dump` gave."""
+        self.lag = timedelta(seconds=state["lag"])
+
+    def _notebooks(self) -> NotebooksModel:
+        for model in self.world.models.values():
+            if isinstance(model, NotebooksModel):
+                return model
+        raise ApiError("UNIMPLEMENTED", "This world has no notebooks to watch.")
+
+    # --- the script
+
+    def say(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Script what goes on on an instance; 400 for unknown fields and bad values, 404 for an unknown instance."""
+        unknown = sorted(set(body) - {"instance", "cpu", "requests_per_minute", "kernels", "from", "until"})
+        if unknown:
+            raise ApiError("INVALID_ARGUMENT", f"unknown activity fields {unknown}")
+        if not isinstance(body.get("instance"), str):
+            raise ApiError("INVALID_ARGUMENT", "an activity needs `instance`: an instance's id or full name")
+        instance = self._notebooks().resolve(body["instance"])
+        script = Script(
+            since=_time(body, "from") or self.world.clock.now(),
+            until=_time(body, "until"),
+            cpu=_number(body, "cpu", at_most=1.0),
+            requests_per_minute=_whole(body, "requests_per_minute"),
+            kernels=body.get("kernels"),
+        )
+        if script.kernels not in (None, *_KERNELS):
+            raise ApiError("INVALID_ARGUMENT", f"`kernels` is one of {_KERNELS}")
+        if script.until is not None and script.until <= script.since:
+            raise ApiError("INVALID_ARGUMENT", "`until` comes after `from`")
+        self._notebooks().say(instance, script)
+        return {"instance": instance.name, **script.to_json()}
+
+    def said(self) -> list[dict[str, Any]]:
+        """All that was scripted, in order for each instance."""
+        machines = self._notebooks().machines().values()
+        return [{"instance": machine.name, **script.to_json()} for machine in machines for script in machine.scripts]
+
+    # --- the query
+
+    def time_series(self, query: Query) -> dict[str, Any]:
+        """`timeSeries.list`: pages of at most `page_size` points (series, when only headers are asked for)."""
+        wanted = parse_filter(query.filter)
+        metric = METRICS.get(wanted.metric_type)
+        if metric is None:
+            raise ApiError(
+                "NOT_FOUND",
+                f'Cannot find metric(s) that match type = "{wanted.metric_type}". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon.',
+            )
+        _check(query, metric)
+        machines = [
+            machine
+            for machine in self._notebooks().machines().values()
+            if machine.spans and wanted.matches(self._fields(wanted.metric_type, machine))
+        ]
+        machines.sort(key=lambda machine: machine.gce_id)
+        series, skipped = _cursor(query)
+        budget = min(query.page_size or _MAX_PAGE, _MAX_PAGE)
+        found: list[dict[str, Any]] = []
+        token = ""
+        for machine in machines:
+            if machine.gce_id < series:
+                continue
+            points = self._points(query, metric, machine)
+            first = skipped if machine.gce_id == series else 0
+            if not points[first:]:
+                continue
+            if budget <= 0:
+                token = _token(machine.gce_id, first)
+                break
+            taken = points[first:] if query.headers_only else points[first : first + budget]
+            found.append(self._series(query, wanted.metric_type, metric, machine, taken))
+            budget -= 1 if query.headers_only else len(taken)
+            if first + len(taken) < len(points):
+                token = _token(machine.gce_id, first + len(taken))
+                break
+        result: dict[str, Any] = {"timeSeries": found} if found else {}
+        if token:
+            result["nextPageToken"] = token
+        return result | {"unit": metric.unit}
+
+    def _fields(self, metric_type: str, machine: Machine) -> dict[str, str]:
+        _, project, _, zone, _, short = machine.name.split("/")
+        return {
+            "project": project,
+            "metric.type": metric_type,
+            "metric.labels.instance_name": short,
+            "resource.type": "gce_instance",
+            "resource.labels.project_id": project,
+            "resource.labels.instance_id": machine.gce_id,
+            "resource.labels.zone": zone,
+        }
+
+    def _series(
+        self, query: Query, metric_type: str, metric: Metric, machine: Machine, points: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        fields = self._fields(metric_type, machine)
+        labels = {key: fields[f"resource.labels.{key}"] for key in ("project_id", "instance_id", "zone")}
+        kind, value_type = _result_kind(query, metric)
+        name = {"instance_name": fields["metric.labels.instance_name"]} if metric.kind == "GAUGE" else {}
+        series: dict[str, Any] = {
+            "metric": {"type": metric_type} | ({"labels": name} if name else {}),
+            "resource": {"type": "gce_instance", "labels": labels},
+            "metricKind": kind,
+            "valueType": value_type,
+        }
+        return series if query.headers_only else series | {"points": points}
+
+    def _points(self, query: Query, metric: Metric, machine: Machine) -> list[dict[str, Any]]:
+        """Newest first, as the API gives them."""
+        raw = [(minute, metric.value(machine, minute)) for minute in self._minutes(query, machine)]
+        kind, value_type = _result_kind(query, metric)
+        if query.aligner == "ALIGN_NONE":
+            points = [_point(minute, value, kind, value_type, _MINUTE) for minute, value in raw]
+        else:
+            points = [
+                _point(end, _aligned(query, values), kind, value_type, query.period)
+                for end, values in _periods(query, raw)
+            ]
+        points.reverse()
+        return points if query.start is not None else points[:1]
+
+    def _minutes(self, query: Query, machine: Machine) -> Iterator[datetime]:
+        """The full minutes in (start, end] at which the machine was up and whose point is visible by now, oldest first."""
+        visible = min(query.end, self.world.clock.now() - self.lag)
+        for begun, ended in machine.spans:
+            low = begun if query.start is None else max(begun, query.start)
+            high = visible if ended is None else min(visible, ended)
+            minute = low.replace(second=0, microsecond=0) + _MINUTE
+            while minute <= high:
+                yield minute
+                minute += _MINUTE
+
+
+def _check(query: Query, metric: Metric) -> None:
+    if query.start is not None and query.start >= query.end:
+        raise ApiError(
+            "INVALID_ARGUMENT",
+            "Field interval.start_time had an invalid value: The start time must be before the end time for the interval.",
+        )
+    if query.page_size < 0:
+        raise ApiError("INVALID_ARGUMENT", f"Field page_size had an invalid value of {query.page_size}.")
+    if query.aligner == "ALIGN_NONE":
+        return
+    if query.aligner not in _ALIGNERS:
+        raise ApiError(
+            "INVALID_ARGUMENT", f'Field aggregation.perSeriesAligner had an invalid value of "{query.aligner}".'
+        )
+    if query.period < _MINUTE:
+        raise ApiError(
+            "INVALID_ARGUMENT",
+            "Field aggregation.alignmentPeriod had an invalid value: The alignment period must be at least 60 seconds.",
+        )
+    if metric.kind not in _ALIGNERS[query.aligner][0]:
+        raise ApiError(
+            "INVALID_ARGUMENT",
+            f'Field aggregation.perSeriesAligner had an invalid value of "{query.aligner}": The aligner cannot be applied to '
+            f"metrics with kind {metric.kind} and value type {metric.value_type}.",
+        )
+
+
+def _result_kind(query: Query, metric: Metric) -> tuple[str, str]:
+    _, kind, value_type = _ALIGNERS.get(query.aligner, ((), None, None))
+    return kind or metric.kind, value_type or metric.value_type
+
+
+def _periods(query: Query, raw: list[tuple[datetime, float]]) -> Iterator[tuple[datetime, list[float]]]:
+    """Alignment periods are counted back from the end of the interval; one without a point is left out."""
+
+    def period_end(entry: tuple[datetime, float]) -> datetime:
+        return query.end - ((query.end - entry[0]) // query.period) * query.period
+
+    for end, entries in itertools.groupby(raw, period_end):
+        yield end, [value for _, value in entries]
+
+
+def _aligned(query: Query, values: list[float]) -> float:
+    match query.aligner:
+        case "ALIGN_MEAN":
+            return sum(values) / len(values)
+        case "ALIGN_MAX":
+            return max(values)
+        case "ALIGN_RATE":
+            return sum(values) / query.period.total_seconds()
+        case _:
+            return sum(values)
+
+
+def _point(end: datetime, value: float, kind: str, value_type: str, period: timedelta) -> dict[str, Any]:
+    start = end - period if kind == "DELTA" else end
+    shown: dict[str, Any] = {"int64Value": str(int(value))} if value_type == "INT64" else {"doubleValue": value}
+    return {"interval": {"startTime": _text(start), "endTime": _text(end)}, "value": shown}
+
+
+def _text(moment: datetime) -> str:
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}Z" if not utc.microsecond else f"{utc:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def _token(gce_id: str, first: int) -> str:
+    return base64.urlsafe_b64encode(json.dumps([gce_id, first]).encode()).decode()
+
+
+def _cursor(query: Query) -> tuple[str, int]:
+    if not query.page_token:
+        return "", 0
+    try:
+        gce_id, first = json.loads(base64.urlsafe_b64decode(query.page_token.encode()))
+        return str(gce_id), int(first)
+    except (ValueError, binascii.Error, TypeError) as error:
+        raise ApiError("INVALID_ARGUMENT", "Field page_token had an invalid value.") from error
+
+
+def _time(body: dict[str, Any], key: str) -> datetime | None:
+    text = body.get(key)
+    if text is None:
+        return None
+    try:
+        return parse_rfc3339(str(text))
+    except ValueError as error:
+        raise ApiError("INVALID_ARGUMENT", f"`{key}` is an RFC 3339 time with its zone: {text!r}") from error
+
+
+def _number(body: dict[str, Any], key: str, *, at_most: float) -> float | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= at_most:
+        raise ApiError("INVALID_ARGUMENT", f"`{key}` is a number from 0 to {at_most}")
+    return float(value)
+
+
+def _whole(body: dict[str, Any], key: str) -> int | None:
+    value = body.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ApiError("INVALID_ARGUMENT", f"`{key}` is a whole number, zero or more")
+    return value

@@ -1,0 +1,388 @@
+"""The Notebooks API v2: the rules of each call. `wire/notebooks.py` calls this under the world's lock.
+
+All methods take and give the REST API's JSON. What depends on time is worked out when it is looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import ApiError
+from emulator.model.notebooks_fleet import Fleet, Timings
+from emulator.model.notebooks_fresh import Instance, digest, fresh, full_view, list_view
+from emulator.model.notebooks_pages import page_of
+from emulator.model.notebooks_patch import changed_body, read_mask
+from emulator.model.notebooks_rules import (
+    ZONES,
+    check_create,
+    check_instance_id,
+    check_location,
+    check_request_id,
+    invalid,
+)
+from emulator.model.notebooks_schema import parse
+
+if TYPE_CHECKING:
+    from emulator.faults import Fault
+    from emulator.model.notebooks_activity import Machine, Script
+    from emulator.model.notebooks_ops import Operation
+    from emulator.world import World
+
+# AIP-155: a request id is remembered for at least an hour; that is all that is promised.
+_REQUEST_MEMORY = timedelta(hours=1)
+_ORDERS = ("", "name", "name desc")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The newest image: an instance whose `version` metadata differs can be upgraded."""
+
+    version: str = "20260809-2130-rc0"
+    name: str = "workbench-instances-2603-v20260809"
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    """What a call does: the states it goes through (offset, state), and when its operation is done."""
+
+    endpoint: str
+    verb: str
+    done: timedelta
+    steps: tuple[tuple[timedelta, str], ...] = ()
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+class NotebooksModel:
+    """All instances of the project and their operations. `timings` and `image` may be set by tests."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.fleet = Fleet()
+        self.image = Image()
+
+    @property
+    def timings(self) -> Timings:
+        """How long things take."""
+        return self.fleet.timings
+
+    def dump(self) -> Any:
+        """JSON-able state."""
+        return self.fleet.dump()
+
+    def load(self, state: Any) -> None:
+        """Become what `dump` gave."""
+        self.fleet.load(state)
+
+    # --- reads
+
+    def get(self, name: str) -> dict[str, Any]:
+        """GetInstance."""
+        return full_view(self._find(name), self._now())
+
+    def list_instances(
+        self, parent: str, *, page_size: int = 0, page_token: str = "", order_by: str = "", filter_: str = ""
+    ) -> dict[str, Any]:
+        """ListInstances: `locations/-` gives all; a created one shows after the list lag; faults make places unreachable."""
+        location = self._check_parent(parent, wildcard=True)
+        if order_by not in _ORDERS:
+            raise invalid(f"Invalid order_by: '{order_by}'. Supported values are 'name', 'name desc' and ''.")
+        if filter_:
+            raise invalid(f"Invalid filter: '{filter_}'.")  # its syntax is not documented and no client sends one
+        now = self._now()
+        shown = [
+            i
+            for i in self.fleet.instances.values()
+            if location in ("-", i.zone) and now >= i.created + self.timings.list_lag
+        ]
+        unreachable = self._unreachable(parent, location, {i.zone for i in shown})
+        shown = [i for i in shown if i.zone not in unreachable]
+        page, token = page_of(
+            shown,
+            size=page_size,
+            token=page_token,
+            scope=f"{parent} {order_by}",
+            key=(lambda i: i.name) if order_by else (lambda i: i.serial),
+            descending=order_by.endswith("desc"),
+        )
+        result: dict[str, Any] = {"instances": [list_view(i, now) for i in page]} if page else {}
+        if token:
+            result["nextPageToken"] = token
+        if unreachable:
+            result["unreachable"] = [f"projects/{self.world.project}/locations/{zone}" for zone in sorted(unreachable)]
+        return result
+
+    def _unreachable(self, parent: str, location: str, used: set[str]) -> set[str]:
+        places = [location] if location != "-" else [*sorted(used), *(zone for zone in ZONES if zone not in used)]
+        project = parent.split("/")[1]
+        return {
+            zone
+            for zone in places
+            if self.world.faults.take(
+                "notebooks.ListInstances", f"projects/{project}/locations/{zone}", wanted="unreachable"
+            )
+        }
+
+    def upgradability(self, name: str) -> dict[str, Any]:
+        """CheckInstanceUpgradability."""
+        if self._find(name).metadata().get("version") == self.image.version:
+            text = "Current and latest available image are the same"
+            return {"upgradeable": False, "upgradeVersion": "", "upgradeInfo": text, "upgradeImage": ""}
+        image = (
+            f"https://www.googleapis.com/compute/v1/projects/cloud-notebooks-managed/global/images/{self.image.name}"
+        )
+        text = "A new image is available for upgrade. Backup user data before upgrading"
+        return {"upgradeable": True, "upgradeVersion": self.image.version, "upgradeInfo": text, "upgradeImage": image}
+
+    # --- changes; each returns the operation's JSON
+
+    def create(
+        self, parent: str, instance_id: str, body: Any, *, request_id: str = "", creator: str = ""
+    ) -> dict[str, Any]:
+        """CreateInstance: visible at once by get, ACTIVE later than its operation is done."""
+        zone = self._check_parent(parent)
+        check_instance_id(instance_id)
+        check_request_id(request_id)
+        name = f"projects/{self.world.project}/locations/{zone}/instances/{instance_id}"
+        now = self._now()
+        earlier = self._repeated("CreateInstance", name, request_id, now)
+        if earlier is not None:
+            return earlier.view()
+        asked = parse("Instance", body, at="instance")
+        check_create(asked)
+        if name in self.fleet.instances:
+            raise ApiError("ALREADY_EXISTS", f"Resource '{name}' already exists")
+        self.fleet.serial += 1
+        instance = fresh(
+            name,
+            asked,
+            serial=self.fleet.serial,
+            now=now,
+            creator=creator,
+            project_number=self.world.project_number,
+            version=self.image.version,
+        )
+        self.fleet.admit(instance)
+        times = self.timings
+        verb = _Verb(
+            "CreateInstance",
+            "create",
+            times.create_done,
+            ((times.starting, "STARTING"), (times.provisioning, "PROVISIONING"), (times.active, "ACTIVE")),
+        )
+        return self._run(instance, verb, now=now, request_id=request_id)
+
+    def patch(self, name: str, body: Any, *, mask: str, request_id: str = "") -> dict[str, Any]:
+        """UpdateInstance: only what the mask names, and only what may be changed in this state."""
+        check_request_id(request_id)
+        instance, now = self._find(name), self._now()
+        earlier = self._repeated("UpdateInstance", name, request_id, now)
+        if earlier is not None:
+            return earlier.view()
+        paths = read_mask(mask)
+        asked = parse("Instance", body, at="instance")
+        if asked.get("name", name) != name:
+            raise invalid(f"instance.name '{asked['name']}' does not match the resource '{name}'.")
+        self.fleet.operations.check_free(name)
+        changed = changed_body(instance, asked, paths)
+        verb = _Verb("UpdateInstance", "update", self.timings.update, payload={"body": changed})
+        return self._run(instance, verb, now=now, request_id=request_id)
+
+    def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
+        """DeleteInstance: listed until the operation is done; the state DELETED is never shown."""
+        check_request_id(request_id)
+        now = self._now()
+        earlier = self._repeated("DeleteInstance", name, request_id, now)
+        if earlier is not None:
+            return earlier.view()
+        instance = self._find(name)
+        self.fleet.operations.check_free(name)
+        if instance.body.get("enableDeletionProtection"):
+            raise ApiError(
+                "FAILED_PRECONDITION", f"Instance '{name}' has deletion protection enabled and cannot be deleted."
+            )
+        steps = () if instance.state == "STOPPED" else ((timedelta(0), "STOPPING"),)
+        verb = _Verb("DeleteInstance", "delete", self.timings.delete, steps, {"revert": instance.state})
+        return self._run(instance, verb, now=now, request_id=request_id)
+
+    def stop(self, name: str) -> dict[str, Any]:
+        """StopInstance. Of one that is stopped: an operation that changes nothing, as Compute Engine does.
+
+        What the Notebooks API itself answers there is not documented; the instance it leaves behind is the same.
+        """
+        instance = self._ready(name)
+        if instance.state in {"STOPPED", "STOPPING"}:
+            return self._run(instance, _Verb("StopInstance", "stop", self.timings.nothing), now=self._now())
+        steps = ((timedelta(0), "STOPPING"), (self.timings.stop, "STOPPED"))
+        verb = _Verb("StopInstance", "stop", self.timings.stop, steps, {"revert": instance.state})
+        return self._run(instance, verb, now=self._now())
+
+    def start(self, name: str) -> dict[str, Any]:
+        """StartInstance. Of one that runs or is on its way up: an operation that changes nothing (see `stop`)."""
+        instance, times = self._ready(name), self.timings
+        if instance.state == "STOPPING":  # the guest shuts itself down: no operation is running
+            raise self._wrong_state(instance, "started", "STOPPED")
+        if instance.state != "STOPPED":
+            return self._run(instance, _Verb("StartInstance", "start", times.nothing), now=self._now())
+        steps = (
+            (timedelta(0), "STARTING"),
+            (times.start_provisioning, "PROVISIONING"),
+            (times.start_active, "ACTIVE"),
+        )
+        return self._run(
+            instance, _Verb("StartInstance", "start", times.start_done, steps, {"revert": "STOPPED"}), now=self._now()
+        )
+
+    def reset(self, name: str) -> dict[str, Any]:
+        """ResetInstance: the VM is power-cycled; only while it runs."""
+        instance = self._running(name, "reset")
+        steps = ((timedelta(0), "STARTING"), (self.timings.reset, "ACTIVE"))
+        verb = _Verb("ResetInstance", "reset", self.timings.reset, steps, {"revert": "ACTIVE"})
+        return self._run(instance, verb, now=self._now())
+
+    def upgrade(self, name: str) -> dict[str, Any]:
+        """UpgradeInstance: to the newest image; only while it runs (facts 2.12)."""
+        instance = self._running(name, "upgraded")
+        if instance.metadata().get("version") == self.image.version:
+            raise ApiError("FAILED_PRECONDITION", "Current and latest available image are the same")
+        return self._image_change(instance, "UpgradeInstance", "upgrade", self.image.version)
+
+    def rollback(self, name: str, target_snapshot: str, revision_id: str) -> dict[str, Any]:
+        """RollbackInstance: to the version before an upgrade, by the snapshot that its history names."""
+        if not target_snapshot or not revision_id:
+            raise invalid("target_snapshot and revision_id must be specified.")
+        instance = self._running(name, "rolled back")
+        for entry in instance.body.get("upgradeHistory", []):
+            if entry["action"] == "UPGRADE" and entry["snapshot"] == target_snapshot:
+                return self._image_change(instance, "RollbackInstance", "rollback", entry["version"])
+        raise invalid(f"Invalid target_snapshot: '{target_snapshot}' is not in the upgrade history of the instance.")
+
+    def _image_change(self, instance: Instance, endpoint: str, verb: str, target: str) -> dict[str, Any]:
+        version = instance.metadata()["version"]
+        snapshot = f"projects/{instance.project}/global/snapshots/{instance.short}-{digest(instance.name, version)[:8]}"
+        history = {"snapshot": snapshot, "version": version, "targetVersion": target, "action": verb.upper()}
+        steps = ((timedelta(0), "UPGRADING"), (self.timings.upgrade, "ACTIVE"))
+        payload = {"revert": "ACTIVE", "history": history}
+        return self._run(instance, _Verb(endpoint, verb, self.timings.upgrade, steps, payload), now=self._now())
+
+    def diagnose(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """DiagnoseInstance: writes an archive into the caller's bucket; here only the operation is real."""
+        asked = parse("DiagnoseInstanceRequest", {**body, "name": name}, at="request")
+        if not asked.get("diagnosticConfig", {}).get("gcsBucket", "").startswith("gs://"):
+            raise invalid("diagnostic_config.gcs_bucket must be specified as gs://BUCKET.")
+        instance = self._running(name, "diagnosed")
+        return self._run(instance, _Verb("DiagnoseInstance", "diagnose", self.timings.diagnose), now=self._now())
+
+    def resize_disk(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """ResizeDisk: one of `bootDisk`, `dataDisk`; a disk only grows."""
+        if set(body) not in ({"bootDisk"}, {"dataDisk"}):
+            raise invalid("Exactly one of boot_disk and data_disk must be specified.")
+        instance = self._ready(name)
+        key, asked = next(iter(body.items()))
+        disk = parse("BootDisk" if key == "bootDisk" else "DataDisk", asked, at=f"request.{key}")
+        changed = copy.deepcopy(instance.body)
+        held = changed["gceSetup"]["bootDisk"] if key == "bootDisk" else changed["gceSetup"]["dataDisks"][0]
+        if int(disk.get("diskSizeGb", "0")) <= int(held["diskSizeGb"]):
+            raise invalid(f"The new size of {key} must be larger than {held['diskSizeGb']} GB.")
+        held["diskSizeGb"] = disk["diskSizeGb"]
+        verb = _Verb("ResizeDisk", "resize_disk", self.timings.update, payload={"body": changed})
+        return self._run(instance, verb, now=self._now())
+
+    def stop_outside(self, text: str) -> str:
+        """Someone stops the VM by another way: STOPPED at once, no operation. Returns the instance's name."""
+        instance, now = self.resolve(text), self._now()
+        self.fleet.plan(instance, [(now, "STOPPED")], now=now)
+        return instance.name
+
+    def delete_outside(self, text: str) -> str:
+        """Someone deletes the instance by another way: gone at once. Returns its name."""
+        instance, now = self.resolve(text), self._now()
+        self.fleet.remove(instance, now)
+        self.fleet.operations.abandon(instance.name, now=now)
+        return instance.name
+
+    # --- for Monitoring and the control routes
+
+    def resolve(self, text: str) -> Instance:
+        """An instance by full name or by bare id; 404 when there is none, 400 when several zones have that id."""
+        self._now()
+        if "/" in text:
+            return self.fleet.find(text)
+        found = [i for i in self.fleet.instances.values() if i.short == text]
+        if not found:
+            raise ApiError("NOT_FOUND", f"Resource '{text}' was not found")
+        if len(found) > 1:
+            raise invalid(f"'{text}' is in several zones; give the full name: {sorted(i.name for i in found)}")
+        return found[0]
+
+    def say(self, instance: Instance, script: Script) -> None:
+        """Script what goes on on an instance."""
+        self.fleet.say(instance, script)
+
+    def machines(self) -> dict[str, Machine]:
+        """All VMs by numeric id, deleted ones of the last six weeks included."""
+        self._now()
+        return self.fleet.machines
+
+    # --- inner
+
+    def find(self, name: str) -> Instance:
+        """The instance, settled; 404 or 403."""
+        return self._find(name)
+
+    def settle(self) -> datetime:
+        """Make happen what was due; returns the virtual time."""
+        return self._now()
+
+    def _now(self) -> datetime:
+        now = self.world.clock.now()
+        self.fleet.settle(now)
+        return now
+
+    def _find(self, name: str) -> Instance:
+        self._now()
+        _, project, _, zone, *_ = name.split("/")
+        check_location(project, zone, ours={self.world.project})
+        return self.fleet.find(name)
+
+    def _check_parent(self, parent: str, *, wildcard: bool = False) -> str:
+        _, project, _, location = parent.split("/")
+        check_location(project, location, ours={self.world.project}, wildcard=wildcard)
+        return location
+
+    def _ready(self, name: str) -> Instance:
+        instance = self._find(name)
+        self.fleet.operations.check_free(name)
+        return instance
+
+    def _running(self, name: str, done: str) -> Instance:
+        instance = self._ready(name)
+        if instance.state != "ACTIVE":
+            raise self._wrong_state(instance, done, "ACTIVE")
+        return instance
+
+    def _wrong_state(self, instance: Instance, done: str, needed: str) -> ApiError:
+        text = f"Instance '{instance.name}' cannot be {done} in state {instance.state}; it must be {needed}."
+        return ApiError("FAILED_PRECONDITION", text)
+
+    def _repeated(self, endpoint: str, name: str, request_id: str, now: datetime) -> Operation | None:
+        earlier = self.fleet.operations.repeated(endpoint, name, request_id)
+        return earlier if earlier is not None and now - earlier.created < _REQUEST_MEMORY else None
+
+    def _run(self, instance: Instance, verb: _Verb, *, now: datetime, request_id: str = "") -> dict[str, Any]:
+        """Start the operation; a scripted `operation_error` keeps the steps from reaching their end."""
+        fault: Fault | None = self.world.faults.take(
+            f"notebooks.{verb.endpoint}", instance.name, wanted="operation_error"
+        )
+        operation = self.fleet.operations.start(verb.endpoint, verb.verb, instance.name, now=now, request_id=request_id)
+        operation.payload = dict(verb.payload)
+        steps = verb.steps
+        if fault is not None:
+            operation.payload |= fault.payload
+            steps = tuple(step for step in steps if step[0] < verb.done)
+        if steps:
+            self.fleet.plan(instance, [(now + after, state) for after, state in steps], now=now)
+        self.fleet.run(operation, until=now + verb.done, fault=fault.operation_error if fault is not None else None)
+        return operation.view()

@@ -1,0 +1,229 @@
+"""The instances over time: which states they pass, what an operation does when it ends, what happens to them from outside.
+
+No thread: `settle(now)` makes everything happen that was due, in order of time, each with its own moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import parse_rfc3339, rfc3339
+from emulator.errors import ApiError
+from emulator.model.notebooks_activity import Machine, Script
+from emulator.model.notebooks_fresh import Instance, full_view, stamp
+from emulator.model.notebooks_ops import EMPTY, Agenda, Operation, Operations, packed, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Cloud Monitoring keeps the points of Google's own metrics for six weeks; so long is a deleted VM remembered.
+_REMEMBERED = timedelta(weeks=6)
+_NO_MACHINE = ("INITIALIZING",)
+
+
+@dataclass(slots=True)
+class Timings:
+    """How long things take, in virtual time. A create is usable after four minutes; its operation is done before that."""
+
+    starting: timedelta = timedelta(seconds=10)
+    provisioning: timedelta = timedelta(seconds=60)
+    active: timedelta = timedelta(seconds=240)
+    create_done: timedelta = timedelta(seconds=150)
+    list_lag: timedelta = timedelta(seconds=5)
+    stop: timedelta = timedelta(seconds=60)
+    start_provisioning: timedelta = timedelta(seconds=40)
+    start_done: timedelta = timedelta(seconds=90)
+    start_active: timedelta = timedelta(seconds=120)
+    reset: timedelta = timedelta(seconds=60)
+    delete: timedelta = timedelta(seconds=60)
+    update: timedelta = timedelta(seconds=10)
+    upgrade: timedelta = timedelta(seconds=300)
+    diagnose: timedelta = timedelta(seconds=120)
+    nothing: timedelta = timedelta(seconds=2)
+
+
+class Fleet:
+    """All instances, their operations and machines."""
+
+    def __init__(self) -> None:
+        self.instances: dict[str, Instance] = {}
+        self.operations = Operations()
+        self.agenda = Agenda()
+        self.machines: dict[str, Machine] = {}
+        self.timings = Timings()
+        self.serial = 0
+        self._watched: set[str] = set()
+        self._gone: deque[tuple[datetime, str]] = deque()
+
+    def say(self, instance: Instance, script: Script) -> None:
+        """Add to the script of what goes on there."""
+        machine = self.machines[instance.gce_id]
+        machine.scripts.append(script)
+        if machine.watched():
+            self._watched.add(machine.gce_id)
+
+    def find(self, name: str) -> Instance:
+        """404 when there is none."""
+        found = self.instances.get(name)
+        if found is None:
+            raise ApiError("NOT_FOUND", f"Resource '{name}' was not found")
+        return found
+
+    def admit(self, instance: Instance) -> None:
+        """A new instance and its machine."""
+        self.instances[instance.name] = instance
+        self.machines[instance.gce_id] = Machine(instance.gce_id, instance.name)
+
+    def plan(self, instance: Instance, steps: Iterable[tuple[datetime, str]], *, now: datetime) -> None:
+        """Let it pass these states, instead of what was planned before; a step at `now` is taken at once."""
+        instance.plan += 1
+        for at, state in steps:
+            if at <= now:
+                self.set_state(instance, state, at)
+            else:
+                self.agenda.add(at, "state", instance.name, plan=instance.plan, state=state)
+
+    def run(self, operation: Operation, *, until: datetime, fault: dict[str, Any] | None = None) -> Operation:
+        """Let the operation end then; with a scripted fault, end badly."""
+        if fault is not None:
+            operation.error = status_of(fault)
+        self.agenda.add(until, "finish", operation.name)
+        return operation
+
+    def settle(self, now: datetime) -> None:
+        """Make happen all that was due until `now`."""
+        while True:
+            due = self.agenda.due(now)
+            if self._native_idle_stops(now if due is None else due):
+                continue  # what these stops put on the agenda may come first
+            if due is None:
+                return
+            event = self.agenda.take()
+            if event.kind == "finish":
+                self._finish(event.name, event.at)
+                continue
+            instance = self.instances.get(event.name)
+            if instance is not None and instance.plan == event.plan:
+                self.set_state(instance, event.state, event.at)
+
+    def set_state(self, instance: Instance, state: str, at: datetime) -> None:
+        """Enter a state, with what follows from it."""
+        instance.state, instance.updated = state, max(at, instance.updated)
+        machine = self.machines[instance.gce_id]
+        if state not in _NO_MACHINE:
+            instance.vm_exists = True
+        if state == "ACTIVE":
+            instance.active_since = at
+            machine.up(at)
+        else:
+            instance.active_since = None
+            machine.down(at)
+
+    def remove(self, instance: Instance, at: datetime) -> None:
+        """It is gone; its machine's past stays readable for a while."""
+        self.machines[instance.gce_id].down(at)
+        del self.instances[instance.name]
+        self._gone.append((at, instance.gce_id))
+        while self._gone[0][0] < at - _REMEMBERED:
+            self.machines.pop(self._gone.popleft()[1], None)
+
+    def _finish(self, name: str, at: datetime) -> None:
+        operation = self.operations.find(name)
+        if operation is None or operation.ended is not None:
+            return
+        instance = self.instances.get(operation.target)
+        if instance is None:
+            gone = {"code": 5, "message": f"Resource '{operation.target}' was not found"}
+            self.operations.end(operation, now=at, error=gone, response=None)
+        elif operation.error is not None:
+            self._fail(operation, instance, at)
+            self.operations.end(operation, now=at, error=operation.error, response=None)
+        else:
+            response = self._complete(operation, instance, at)
+            self.operations.end(operation, now=at, error=None, response=response)
+
+    def _fail(self, operation: Operation, instance: Instance, at: datetime) -> None:
+        """A create leaves its remnant unless told otherwise; everything else falls back to the state before."""
+        if operation.verb == "create":
+            if operation.payload.get("remnant", True) is False:
+                self.remove(instance, at)
+        elif "revert" in operation.payload:
+            self.plan(instance, [(at, str(operation.payload["revert"]))], now=at)
+
+    def _complete(self, operation: Operation, instance: Instance, at: datetime) -> dict[str, Any]:
+        if operation.verb == "delete":
+            self.remove(instance, at)
+            return dict(EMPTY)
+        if "body" in operation.payload:
+            instance.body = operation.payload.pop("body")
+            instance.updated = at
+        if "history" in operation.payload:
+            entry = {**operation.payload["history"], "state": "SUCCEEDED", "createTime": stamp(at)}
+            instance.body.setdefault("upgradeHistory", []).append(entry)
+            instance.metadata()["version"] = entry["targetVersion"]
+        return packed(full_view(instance, at))
+
+    def _native_idle_stops(self, until: datetime) -> bool:
+        """Workbench's own idle shutdown (facts 4.1): kernels only, and here only where a script speaks of kernels.
+
+        An absent or empty `idle-timeout-seconds` is off: an empty value removes the key, and the docs call that off.
+        """
+        stopped = False
+        for gce_id in self._watched:
+            machine = self.machines.get(gce_id)
+            instance = self.instances.get(machine.name) if machine is not None else None
+            if (
+                machine is None
+                or instance is None
+                or instance.gce_id != machine.gce_id
+                or instance.active_since is None
+            ):
+                continue
+            metadata = instance.metadata()
+            seconds = metadata.get("idle-timeout-seconds", "")
+            if (
+                not seconds.isdigit()
+                or not int(seconds)
+                or metadata.get("enable-guest-attributes", "").lower() != "true"
+            ):
+                continue
+            moment = machine.idle_until(instance.active_since, until, timedelta(seconds=int(seconds)))
+            if moment is not None:
+                self.plan(instance, [(moment, "STOPPING"), (moment + self.timings.stop, "STOPPED")], now=moment)
+                stopped = True
+        return stopped
+
+    def dump(self) -> dict[str, Any]:
+        """JSON-able."""
+        rows = []
+        for instance in self.instances.values():
+            row = {each.name: getattr(instance, each.name) for each in fields(Instance)}
+            for key in ("created", "updated", "active_since"):
+                row[key] = rfc3339(row[key]) if row[key] is not None else None
+            rows.append(row)
+        return {
+            "serial": self.serial,
+            "instances": rows,
+            "operations": self.operations.dump(),
+            "agenda": self.agenda.dump(),
+            "machines": [machine.to_json() for machine in self.machines.values()],
+            "gone": [[rfc3339(at), gce_id] for at, gce_id in self._gone],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become what `dump` gave."""
+        self.serial = state["serial"]
+        self.instances = {}
+        for row in state["instances"]:
+            times = {
+                key: parse_rfc3339(row[key]) if row[key] else None for key in ("created", "updated", "active_since")
+            }
+            self.instances[row["name"]] = Instance(**{**row, **times})
+        self.operations.load(state["operations"])
+        self.agenda.load(state["agenda"])
+        self.machines = {row["gce_id"]: Machine.from_json(row) for row in state["machines"]}
+        self._watched = {key for key, machine in self.machines.items() if machine.watched()}
+        self._gone = deque((parse_rfc3339(at), gce_id) for at, gce_id in state["gone"])

@@ -1,0 +1,60 @@
+"""Paging by a cursor: a page goes on after the last item of the one before, whatever came or went in between."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, TypeVar
+
+from emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+# The API does not document its sizes; these are the usual ones of Google's APIs.
+MAX_PAGE, DEFAULT_PAGE = 1000, 500
+
+
+def page_of(
+    items: list[T],
+    *,
+    size: int,
+    token: str,
+    scope: str,
+    key: Callable[[T], int | str],
+    descending: bool = False,
+) -> tuple[list[T], str]:
+    """Items in the order of `key`, after the cursor in `token`, and the token of the next page (`""` at the end).
+
+    400 for a negative size and for a token of another listing (`scope`).
+    """
+    if size < 0:
+        raise ApiError("INVALID_ARGUMENT", f"Invalid page_size: {size}. It must not be negative.")
+    ordered = sorted(items, key=key, reverse=descending)
+    if token:
+        last = _read(token, scope)
+        ordered = [item for item in ordered if (_beyond(key(item), last, descending=descending))]
+    count = min(size or DEFAULT_PAGE, MAX_PAGE)
+    page = ordered[:count]
+    if len(ordered) <= count:
+        return page, ""
+    return page, base64.urlsafe_b64encode(json.dumps([scope, key(page[-1])]).encode()).decode()
+
+
+def _beyond(value: int | str, last: int | str, *, descending: bool) -> bool:
+    if isinstance(value, int) and isinstance(last, int):
+        return value > last
+    return str(value) < str(last) if descending else str(value) > str(last)
+
+
+def _read(token: str, scope: str) -> int | str:
+    try:
+        of, last = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, binascii.Error, TypeError) as error:
+        raise ApiError("INVALID_ARGUMENT", "Invalid page_token.") from error
+    if of != scope or not isinstance(last, int | str):
+        raise ApiError("INVALID_ARGUMENT", "Invalid page_token: it belongs to another request.")
+    return last

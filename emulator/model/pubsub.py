@@ -1,0 +1,433 @@
+"""Pub/Sub: topics, subscriptions, publishing, and the state of every delivery. The wire and the push workers call it.
+
+Everything here runs under the world's lock. Settings are kept in the API's JSON form (`pubsub_config`), messages in
+`pubsub_queue.Backlog`s. Not served: snapshots, schemas, exactly-once delivery, BigQuery and Cloud Storage subscriptions;
+an expiration policy is kept and never enforced, so that a clock moved by months deletes nobody's subscription.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import real_now
+from emulator.errors import ApiError
+from emulator.model import pubsub_names as names
+from emulator.model.pubsub_config import Config, check_push_config, merged, rules_of, subscription_config, topic_config
+from emulator.model.pubsub_filter import Predicate, parse_filter
+from emulator.model.pubsub_names import already_exists, check_name, not_found, refuse
+from emulator.model.pubsub_queue import Backlog, Entry, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from emulator.world import World
+
+_FIRST_ID = 10_000_000_000_000_000
+_ACK_ID = re.compile(r"[^:\s]+:\d+")
+_MAX_EXTENSION_S = 600
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message as a publisher gives it."""
+
+    data: bytes
+    attributes: dict[str, str]
+    ordering_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message on its way to a subscriber. `attempt` is 0 when the subscription has no dead-letter policy."""
+
+    subscription: str
+    ack_id: str
+    message: Message
+    attempt: int
+
+
+@dataclass(slots=True)
+class Topic:
+    """A topic's settings and IAM policy."""
+
+    config: Config
+    policy: Config = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Subscription:
+    """A subscription's settings, IAM policy and backlog."""
+
+    config: Config
+    backlog: Backlog
+    accepts: Predicate
+    policy: Config = field(default_factory=dict)
+
+    @property
+    def pushes(self) -> bool:
+        """True when messages are pushed to an endpoint."""
+        return bool(self.config["pushConfig"].get("pushEndpoint")) and not self.config.get("detached")
+
+
+class PubSubModel:
+    """All topics and subscriptions.
+
+    When something may have become deliverable, `changed` (a condition on the world's lock, for those who wait in a pull) is
+    notified and `on_change` is called, under the lock.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.topics: dict[str, Topic] = {}
+        self.subscriptions: dict[str, Subscription] = {}
+        self.changed = threading.Condition(world.lock)
+        self.on_change: Callable[[], None] = lambda: None
+        self._last_id = _FIRST_ID
+
+    # ---- topics
+
+    def create_topic(self, config: Config) -> Config:
+        """A new topic; 409 when the name is taken."""
+        kept = topic_config(config)
+        if kept["name"] in self.topics:
+            raise already_exists(kept["name"])
+        self.topics[kept["name"]] = Topic(kept)
+        return kept
+
+    def topic(self, name: str) -> Topic:
+        """The topic, or 404."""
+        if name not in self.topics:
+            check_name(name, "topics")
+            raise not_found(name)
+        return self.topics[name]
+
+    def update_topic(self, config: Config, paths: list[str]) -> Config:
+        """The topic after the update of `paths`."""
+        topic = self.topic(config.get("name", ""))
+        topic.config = topic_config(merged("Topic", topic.config, config, paths))
+        return topic.config
+
+    def delete_topic(self, name: str) -> None:
+        """Remove it; its subscriptions stay, with the topic `_deleted-topic_`, and may be emptied."""
+        self.topic(name)
+        del self.topics[name]
+        for subscription in self._of_topic(name):
+            subscription.config = {**subscription.config, "topic": names.DELETED_TOPIC}
+
+    def _of_topic(self, name: str) -> list[Subscription]:
+        return [sub for sub in self.subscriptions.values() if sub.config["topic"] == name]
+
+    def subscriptions_of(self, topic: str) -> list[str]:
+        """The names of the attached subscriptions."""
+        self.topic(topic)
+        return [sub.config["name"] for sub in self._of_topic(topic) if not sub.config.get("detached")]
+
+    # ---- publish
+
+    def publish(self, topic: str, drafts: list[Draft]) -> list[str]:
+        """Accept all messages or none; returns their ids. Those that pass a subscription's filter join its backlog."""
+        self.topic(topic)
+        self._check_drafts(drafts)
+        ids = self._accept(topic, drafts)
+        self._announce()
+        return ids
+
+    def _accept(self, topic: str, drafts: list[Draft]) -> list[str]:
+        now = self.world.clock.now()
+        stamped = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        messages: list[Message] = []
+        for draft in drafts:
+            self._last_id += 1
+            messages.append(Message(str(self._last_id), draft.data, draft.attributes, draft.ordering_key, stamped))
+        for subscription in self._of_topic(topic):
+            if subscription.config.get("detached"):
+                continue
+            for message in messages:
+                if subscription.accepts(message.attributes):
+                    subscription.backlog.add(message)
+        return [message.id for message in messages]
+
+    def _announce(self) -> None:
+        self.changed.notify_all()
+        self.on_change()
+
+    @staticmethod
+    def _check_drafts(drafts: list[Draft]) -> None:
+        if not drafts:
+            refuse("The publish request must contain at least one message.")
+        if len(drafts) > names.MAX_PUBLISH_MESSAGES:
+            refuse(
+                f"The value for message_count is too large. You passed {len(drafts)} in the request, "
+                f"but the maximum value is {names.MAX_PUBLISH_MESSAGES}."
+            )
+        size = 0
+        for draft in drafts:
+            if not draft.data and not draft.attributes:
+                refuse(
+                    "One or more messages in the publish request is empty. "
+                    "Each message must contain either non-empty data, or at least one attribute."
+                )
+            size += len(draft.data) + _check_attributes(draft.attributes)
+            if len(draft.ordering_key.encode()) > names.MAX_ORDERING_KEY_BYTES:
+                refuse(f"The ordering key is longer than {names.MAX_ORDERING_KEY_BYTES} bytes.")
+        if size > names.MAX_PUBLISH_BYTES:
+            refuse(f"Request payload size exceeds the limit: {names.MAX_PUBLISH_BYTES} bytes.")
+
+    # ---- subscriptions
+
+    def create_subscription(self, config: Config) -> Config:
+        """A new subscription; 404 without its topic or dead-letter topic, 409 when the name is taken."""
+        for output_only in ("detached", "state", "topicMessageRetentionDuration"):
+            config.pop(output_only, None)
+        kept = subscription_config(config)
+        accepts = parse_filter(kept.get("filter", ""))
+        if kept["name"] in self.subscriptions:
+            raise already_exists(kept["name"])
+        self.topic(kept.get("topic", ""))
+        self._check_dead_letter_topic(kept)
+        self.subscriptions[kept["name"]] = Subscription(kept, Backlog(kept["name"], rules_of(kept)), accepts)
+        return kept
+
+    def _check_dead_letter_topic(self, config: Config) -> None:
+        if "deadLetterPolicy" in config:
+            self.topic(config["deadLetterPolicy"]["deadLetterTopic"])
+
+    def subscription(self, name: str) -> Subscription:
+        """The subscription, or 404."""
+        if name not in self.subscriptions:
+            check_name(name, "subscriptions")
+            raise not_found(name)
+        return self.subscriptions[name]
+
+    def update_subscription(self, config: Config, paths: list[str]) -> Config:
+        """The subscription after the update of `paths`."""
+        subscription = self.subscription(config.get("name", ""))
+        kept = subscription_config(merged("Subscription", subscription.config, config, paths))
+        self._check_dead_letter_topic(kept)
+        subscription.config = kept
+        subscription.backlog.rules = rules_of(kept)
+        self._announce()
+        return kept
+
+    def modify_push_config(self, name: str, push: Config) -> None:
+        """Another endpoint, or pull when `push` is empty."""
+        subscription = self.subscription(name)
+        check_push_config(push)
+        subscription.config = {**subscription.config, "pushConfig": push}
+        self._announce()
+
+    def detach(self, name: str) -> None:
+        """No further messages; what was not acknowledged is gone."""
+        subscription = self.subscription(name)
+        subscription.config = {**subscription.config, "detached": True}
+        subscription.backlog.purge()
+        self._announce()
+
+    def delete_subscription(self, name: str) -> None:
+        """Remove it with its backlog."""
+        self.subscription(name)
+        del self.subscriptions[name]
+        self._announce()
+
+    def seek(self, name: str, moment: datetime) -> None:
+        """Acknowledge everything published before `moment`, replay what is retained since."""
+        self.subscription(name).backlog.seek(moment)
+        self._announce()
+
+    # ---- delivery
+
+    def pullable(self, name: str) -> Subscription:
+        """The subscription, if it may be pulled."""
+        subscription = self.subscription(name)
+        if subscription.config.get("detached"):
+            raise ApiError("FAILED_PRECONDITION", f"The subscription is detached (resource={names.short(name)}).")
+        if subscription.pushes:
+            raise ApiError("FAILED_PRECONDITION", "This method is not supported for this subscription type.")
+        return subscription
+
+    def lease(
+        self, name: str, *, limit: int, ack_deadline_s: float | None = None, per_key: int | None = None
+    ) -> list[Delivery]:
+        """Up to `limit` messages, out until their (real) ack deadline; late leases are taken back first."""
+        subscription = self.subscription(name)
+        self._take_back(subscription)
+        seconds = subscription.config["ackDeadlineSeconds"] if ack_deadline_s is None else ack_deadline_s
+        backlog = subscription.backlog
+        taken = backlog.lease(self.world.clock.now(), limit=limit, deadline=real_now() + seconds, per_key=per_key)
+        counted = backlog.rules.max_attempts > 0
+        return [Delivery(name, entry.ack_id, entry.message, entry.attempts if counted else 0) for entry in taken]
+
+    def acknowledge(self, name: str, ack_ids: Iterable[str]) -> None:
+        """Done. An id whose lease is over is ignored, as the service does; one that is none is 400."""
+        subscription = self.subscription(name)
+        self._take_back(subscription)
+        for ack_id in _checked(ack_ids):
+            subscription.backlog.ack(ack_id)
+        self._announce()
+
+    def modify_ack_deadline(self, name: str, ack_ids: Iterable[str], seconds: int) -> None:
+        """Move the leases' ends to `seconds` from now (real time); 0 gives the messages back."""
+        if not 0 <= seconds <= _MAX_EXTENSION_S:
+            refuse(f"Invalid ack deadline given (ack_deadline_secs={seconds}).")
+        subscription = self.subscription(name)
+        self._take_back(subscription)
+        backlog = subscription.backlog
+        for ack_id in _checked(ack_ids):
+            entry = backlog.leased(ack_id)
+            if entry is None:
+                continue
+            if seconds:
+                backlog.extend(ack_id, real_now() + seconds)
+            else:
+                self._nack(subscription, entry)
+        self._announce()
+
+    def settle(self, delivery: Delivery, *, acked: bool) -> None:
+        """The answer to a push. Ignored when the subscription is gone or the lease is over."""
+        subscription = self.subscriptions.get(delivery.subscription)
+        if subscription is None:
+            return
+        entry = subscription.backlog.leased(delivery.ack_id)
+        if entry is None:
+            return
+        if acked:
+            subscription.backlog.ack(delivery.ack_id)
+        else:
+            self._nack(subscription, entry)
+        self._announce()
+
+    def take_back_late(self) -> None:
+        """Give back every message whose ack deadline has passed, and forget those past the retention."""
+        now = self.world.clock.now()
+        for subscription in list(self.subscriptions.values()):
+            if self._take_back(subscription) or subscription.backlog.wake(now):
+                self._announce()
+            # A push that never got its turn before somebody moved the clock by months is not old, it is unlucky.
+            subscription.backlog.discard_old(now, untried_too=not subscription.pushes)
+
+    def _take_back(self, subscription: Subscription) -> bool:
+        late = subscription.backlog.overdue(real_now())
+        for entry in late:
+            if entry.ack_id:  # an earlier one of its ordering key may have taken it along
+                self._nack(subscription, entry)
+        return bool(late)
+
+    def _nack(self, subscription: Subscription, entry: Entry) -> None:
+        backlog = subscription.backlog
+        target = subscription.config.get("deadLetterPolicy", {}).get("deadLetterTopic", "")
+        if not backlog.exhausted(entry) or target not in self.topics:
+            backlog.nack(entry, self.world.clock.now())
+            return
+        backlog.drop(entry)
+        name = subscription.config["name"]
+        message = entry.message
+        origin = {
+            "CloudPubSubDeadLetterSourceDeliveryCount": str(entry.attempts),
+            "CloudPubSubDeadLetterSourceSubscription": names.short(name),
+            "CloudPubSubDeadLetterSourceSubscriptionProject": names.project_of(name),
+            "CloudPubSubDeadLetterSourceTopicPublishTime": names.milliseconds(message.publish_time),
+        }
+        # Not `publish`: Google adds its four attributes also where a publisher would be over the limit.
+        self._accept(target, [Draft(message.data, {**message.attributes, **origin}, message.ordering_key)])
+
+    def next_retry(self) -> datetime | None:
+        """When (virtual) the next message of any subscription becomes ready."""
+        moments = [sub.backlog.next_retry() for sub in self.subscriptions.values()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def next_deadline(self) -> float | None:
+        """When (real) the next lease of any subscription may end."""
+        moments = [sub.backlog.next_deadline() for sub in self.subscriptions.values()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # ---- lists and policies
+
+    def page(self, items: list[Any], size: int, token: str) -> tuple[list[Any], str]:
+        """One page of `items` and the token of the next; 400 for a size or token that is none."""
+        if size < 0:
+            refuse(f"Invalid page_size given (page_size={size}).")
+        start = 0
+        if token:
+            try:
+                start = int(base64.urlsafe_b64decode(token.encode()))
+            except ValueError:
+                refuse(f"Invalid page_token given (page_token={token}).")
+        end = start + min(size or _PAGE, _PAGE)
+        following = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else ""
+        return items[start:end], following
+
+    def holder(self, name: str) -> Topic | Subscription:
+        """What carries the IAM policy of `name`."""
+        return self.subscription(name) if "/subscriptions/" in name else self.topic(name)
+
+    def set_policy(self, name: str, policy: Config) -> Config:
+        """Replace the IAM policy; 409 when `policy` carries an etag that is not the current one."""
+        holder = self.holder(name)
+        given = policy.get("etag")
+        if given and given != self.policy(name)["etag"]:
+            raise ApiError("ABORTED", "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.")  # fmt: skip
+        number = int.from_bytes(base64.b64decode(self.policy(name)["etag"])) + 1
+        etag = base64.b64encode(number.to_bytes(8)).decode()
+        holder.policy = {**policy, "version": policy.get("version", 1) or 1, "etag": etag}
+        return holder.policy
+
+    def policy(self, name: str) -> Config:
+        """The IAM policy, empty with an etag when none was set."""
+        return self.holder(name).policy or {"version": 1, "etag": base64.b64encode((0).to_bytes(8)).decode()}
+
+    # ---- persistence
+
+    def dump(self) -> Any:
+        """Everything, unacknowledged messages with their attempts included."""
+        return {
+            "last_id": self._last_id,
+            "topics": [{"config": t.config, "policy": t.policy} for t in self.topics.values()],
+            "subscriptions": [
+                {"config": s.config, "policy": s.policy, "backlog": s.backlog.dump()}
+                for s in self.subscriptions.values()
+            ],
+        }
+
+    def load(self, state: Any) -> None:
+        """Become what `dump` gave; leases are over, so what was out is delivered again."""
+        self._last_id = state["last_id"]
+        self.topics = {raw["config"]["name"]: Topic(raw["config"], raw["policy"]) for raw in state["topics"]}
+        self.subscriptions = {}
+        for raw in state["subscriptions"]:
+            config = raw["config"]
+            backlog = Backlog(config["name"], rules_of(config))
+            backlog.load(raw["backlog"])
+            accepts = parse_filter(config.get("filter", ""))
+            self.subscriptions[config["name"]] = Subscription(config, backlog, accepts, raw["policy"])
+        self._announce()
+
+
+def _checked(ack_ids: Iterable[str]) -> list[str]:
+    found = list(ack_ids)
+    if not found:
+        refuse("The request must contain at least one ack ID.")
+    for ack_id in found:
+        if not _ACK_ID.fullmatch(ack_id):
+            refuse(f"You have passed an invalid ack ID to the service (ack_id={ack_id}).")
+    return found
+
+
+def _check_attributes(attributes: dict[str, str]) -> int:
+    """The size of the attributes in bytes; 400 when they break a limit."""
+    if len(attributes) > names.MAX_ATTRIBUTES:
+        refuse(f"The number of attributes is too large. You passed {len(attributes)}, but the maximum value is {names.MAX_ATTRIBUTES}.")  # fmt: skip
+    size = 0
+    for key, value in attributes.items():
+        key_size, value_size = len(key.encode()), len(value.encode())
+        if not 0 < key_size <= names.MAX_ATTRIBUTE_KEY_BYTES or key.startswith("goog"):
+            refuse(f"Invalid attribute key (key={key}): 1 to {names.MAX_ATTRIBUTE_KEY_BYTES} bytes, not beginning with goog.")  # fmt: skip
+        if value_size > names.MAX_ATTRIBUTE_VALUE_BYTES:
+            refuse(f"The value of attribute {key} is longer than {names.MAX_ATTRIBUTE_VALUE_BYTES} bytes.")
+        size += key_size + value_size
+    return size

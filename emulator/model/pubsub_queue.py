@@ -1,0 +1,346 @@
+"""The backlog of one subscription: what is ready, what is out on a lease, what waits for its retry, and in which order.
+
+Retries wait in virtual time. Leases (ack deadlines) end in real time, since the work they cover runs in real time.
+A message with an ordering key goes through its key's `_Line`: what is out of one key is one batch, and a refusal takes
+everything behind it back, acknowledged or not.
+"""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import itertools
+import secrets
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from emulator.clock import parse_rfc3339, rfc3339
+
+_QUICKEST = timedelta(milliseconds=100)
+_SLOWEST = timedelta(seconds=60)
+_MAX_DOUBLINGS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A published message; `publish_time` is virtual, cut to milliseconds."""
+
+    id: str
+    data: bytes
+    attributes: dict[str, str]
+    ordering_key: str
+    publish_time: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which it is saved."""
+        return {
+            "id": self.id,
+            "data": base64.b64encode(self.data).decode(),
+            "attributes": self.attributes,
+            "orderingKey": self.ordering_key,
+            "publishTime": rfc3339(self.publish_time),
+        }
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Message:
+        """What `to_json` gave."""
+        return cls(
+            id=raw["id"],
+            data=base64.b64decode(raw["data"]),
+            attributes=dict(raw["attributes"]),
+            ordering_key=raw["orderingKey"],
+            publish_time=parse_rfc3339(raw["publishTime"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a subscription delivers. Without `retry` the backoff is 0.1 s doubling to 60 s; `max_attempts` 0 = no dead letter."""
+
+    ordered: bool
+    retention: timedelta
+    retain_acked: bool
+    max_attempts: int
+    retry: tuple[timedelta, timedelta] | None
+
+    def backoff(self, attempts: int) -> timedelta:
+        """How long to wait after the `attempts`-th failed delivery, virtual time."""
+        low, high = self.retry if self.retry is not None else (_QUICKEST, _SLOWEST)
+        # A minimum of zero would be zero for ever, and a broken endpoint would be hammered.
+        doubled: timedelta = max(low, _QUICKEST) * 2 ** min(attempts - 1, _MAX_DOUBLINGS)
+        return min(high, doubled)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One message in one subscription. `ack_id` is set while it is leased, until real moment `deadline`."""
+
+    message: Message
+    attempts: int = 0
+    not_before: datetime | None = None
+    ack_id: str = ""
+    deadline: float = 0.0
+    acked: bool = False
+    line: _Line | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """The messages of one ordering key, oldest first."""
+
+    key: str
+    entries: deque[Entry] = field(default_factory=deque)
+    outstanding: int = 0
+    queued: bool = False
+    not_before: datetime | None = None
+
+
+class Backlog:
+    """All unacknowledged messages of one subscription. Not thread-safe: it is used under the world's lock."""
+
+    def __init__(self, name: str, rules: Rules) -> None:
+        self.rules = rules
+        # An acknowledgement of an earlier life of this subscription must not meet a message of this one.
+        self._prefix = f"{name.rsplit('/', 1)[-1]}-{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
+        self.entries: OrderedDict[str, Entry] = OrderedDict()
+        self.retained: OrderedDict[str, Message] = OrderedDict()
+        self._leased: dict[str, Entry] = {}
+        self._leases: list[tuple[float, str]] = []
+        self._ready: deque[Entry | _Line] = deque()
+        self._delayed: list[tuple[datetime, int, Entry | _Line]] = []
+        self._lines: dict[str, _Line] = {}
+
+    # ---- in
+
+    def add(self, message: Message, *, attempts: int = 0, not_before: datetime | None = None) -> None:
+        """One more message, behind all others."""
+        entry = Entry(message, attempts, not_before)
+        self.entries[message.id] = entry
+        if not (self.rules.ordered and message.ordering_key):
+            self._queue(entry, not_before)
+            return
+        line = self._lines.setdefault(message.ordering_key, _Line(message.ordering_key))
+        entry.line = line
+        line.entries.append(entry)
+        if not line.queued and line.outstanding == 0:
+            line.queued = True
+            self._queue(line, not_before)
+
+    def _queue(self, item: Entry | _Line, not_before: datetime | None) -> None:
+        if not_before is None:
+            self._ready.append(item)
+        else:
+            heapq.heappush(self._delayed, (not_before, next(self._numbers), item))
+
+    # ---- out
+
+    def lease(self, now: datetime, *, limit: int, deadline: float, per_key: int | None = None) -> list[Entry]:
+        """Up to `limit` messages, leased until real moment `deadline`; of one key at most `per_key` (None = no bound)."""
+        self.wake(now)
+        taken: list[Entry] = []
+        while self._ready and len(taken) < limit:
+            item = self._ready.popleft()
+            if isinstance(item, Entry):
+                if item.message.id in self.entries and not item.ack_id:
+                    self._out(item, deadline)
+                    taken.append(item)
+                continue
+            item.queued = False
+            room = limit - len(taken) if per_key is None else min(per_key, limit - len(taken))
+            waiting = (entry for entry in item.entries if not entry.acked)
+            for entry in list(itertools.islice(waiting, room)):
+                self._out(entry, deadline)
+                item.outstanding += 1
+                taken.append(entry)
+        return taken
+
+    def wake(self, now: datetime) -> bool:
+        """Make ready what waited until `now`; True when there was something."""
+        before = len(self._ready)
+        while self._delayed and self._delayed[0][0] <= now:
+            self._ready.append(heapq.heappop(self._delayed)[2])
+        return len(self._ready) > before
+
+    def _out(self, entry: Entry, deadline: float) -> None:
+        entry.attempts += 1
+        entry.not_before = None
+        entry.ack_id = f"{self._prefix}:{next(self._numbers)}"
+        self._leased[entry.ack_id] = entry
+        self._set_deadline(entry, deadline)
+
+    def _set_deadline(self, entry: Entry, deadline: float) -> None:
+        entry.deadline = deadline
+        heapq.heappush(self._leases, (deadline, entry.ack_id))
+
+    # ---- answers
+
+    def leased(self, ack_id: str) -> Entry | None:
+        """The message that is out under `ack_id`, None when that lease is over."""
+        return self._leased.get(ack_id)
+
+    def extend(self, ack_id: str, deadline: float) -> bool:
+        """Move a lease's end to real moment `deadline`; False when it is over."""
+        entry = self._leased.get(ack_id)
+        if entry is None:
+            return False
+        self._set_deadline(entry, deadline)
+        return True
+
+    def ack(self, ack_id: str) -> bool:
+        """The message is done; False when the lease is over (it is or will be delivered again)."""
+        entry = self._leased.pop(ack_id, None)
+        if entry is None:
+            return False
+        entry.ack_id = ""
+        entry.acked = True
+        if self.rules.retain_acked:
+            self.retained[entry.message.id] = entry.message
+        self._leave(entry)
+        return True
+
+    def drop(self, entry: Entry) -> None:
+        """Take a leased message out for good: it went to the dead-letter topic."""
+        self._leased.pop(entry.ack_id, None)
+        entry.ack_id = ""
+        entry.acked = True
+        self._leave(entry)
+
+    def _leave(self, entry: Entry) -> None:
+        line = entry.line
+        if line is None:
+            self.entries.pop(entry.message.id, None)
+            return
+        line.outstanding -= 1
+        while line.entries and line.entries[0].acked:
+            self.entries.pop(line.entries.popleft().message.id, None)
+        self._settle(line)
+
+    def _settle(self, line: _Line) -> None:
+        """Queue a line again when nothing of it is out; forget it when it is empty."""
+        if line.outstanding or line.queued:
+            return
+        if not line.entries:
+            self._lines.pop(line.key, None)
+            return
+        line.queued = True
+        self._queue(line, line.not_before)
+        line.not_before = None
+
+    def exhausted(self, entry: Entry) -> bool:
+        """True when the dead-letter policy allows no further delivery."""
+        return 0 < self.rules.max_attempts <= entry.attempts
+
+    def nack(self, entry: Entry, now: datetime) -> None:
+        """Deliver a leased message again after its backoff, and everything behind it in its line."""
+        self._leased.pop(entry.ack_id, None)
+        entry.ack_id = ""
+        entry.not_before = now + self.rules.backoff(entry.attempts)
+        line = entry.line
+        if line is None:
+            self._queue(entry, entry.not_before)
+            return
+        line.outstanding -= 1
+        behind = itertools.dropwhile(lambda other: other is not entry, line.entries)
+        for later in behind:
+            later.acked = False
+            if later.ack_id:
+                self._leased.pop(later.ack_id, None)
+                later.ack_id = ""
+                line.outstanding -= 1
+        line.not_before = entry.not_before
+        self._settle(line)
+
+    # ---- time
+
+    def overdue(self, real: float) -> list[Entry]:
+        """The leased messages whose ack deadline has passed; the caller nacks them."""
+        late: list[Entry] = []
+        while self._leases and self._leases[0][0] <= real:
+            _, ack_id = heapq.heappop(self._leases)
+            entry = self._leased.get(ack_id)
+            if entry is not None and entry.deadline <= real:
+                late.append(entry)
+        return late
+
+    def discard_old(self, now: datetime, *, untried_too: bool) -> int:
+        """Forget what is older than the retention and not out; `untried_too` = also what was never delivered. How many."""
+        horizon = now - self.rules.retention
+        gone = 0
+        for message_id, entry in list(
+            itertools.takewhile(lambda e: e[1].message.publish_time < horizon, self.entries.items())
+        ):
+            if not entry.ack_id and (untried_too or entry.attempts) and self._remove_waiting(message_id, entry):
+                gone += 1
+        while self.retained and next(iter(self.retained.values())).publish_time < horizon:
+            self.retained.popitem(last=False)
+        return gone
+
+    def _remove_waiting(self, message_id: str, entry: Entry) -> bool:
+        line = entry.line
+        if line is None:
+            del self.entries[message_id]
+            return True
+        if line.outstanding or not line.entries or line.entries[0] is not entry:
+            return False
+        line.entries.popleft()
+        del self.entries[message_id]
+        return True
+
+    def next_retry(self) -> datetime | None:
+        """When (virtual) the next delayed message becomes ready."""
+        return self._delayed[0][0] if self._delayed else None
+
+    def next_deadline(self) -> float | None:
+        """When (real) the next lease may end; early when that lease was answered or extended."""
+        return self._leases[0][0] if self._leases else None
+
+    def has_ready(self, now: datetime) -> bool:
+        """True when `lease` may find something."""
+        return bool(self._ready) or bool(self._delayed and self._delayed[0][0] <= now)
+
+    # ---- whole
+
+    def seek(self, moment: datetime) -> None:
+        """Acknowledge what was published before `moment`; bring back what is retained from then on. All leases end."""
+        messages = {**self.retained, **{key: e.message for key, e in self.entries.items() if not e.acked}}
+        ordered = sorted(messages.values(), key=lambda message: int(message.id))
+        self._clear()
+        for message in ordered:
+            if message.publish_time >= moment:
+                self.add(message)
+            elif self.rules.retain_acked:
+                self.retained[message.id] = message
+
+    def purge(self) -> None:
+        """Forget everything."""
+        self._clear()
+
+    def _clear(self) -> None:
+        for held in (self.entries, self.retained, self._leased, self._leases, self._ready, self._delayed, self._lines):
+            held.clear()
+
+    def dump(self) -> dict[str, Any]:
+        """Unacknowledged messages with attempts and waiting times, and the retained ones. A lease does not survive."""
+        waiting = [
+            {
+                **entry.message.to_json(),
+                "attempts": entry.attempts,
+                "notBefore": rfc3339(entry.not_before) if entry.not_before is not None else None,
+            }
+            for entry in self.entries.values()
+            if not entry.acked
+        ]
+        return {"messages": waiting, "retained": [message.to_json() for message in self.retained.values()]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become what `dump` gave."""
+        self._clear()
+        for raw in state["messages"]:
+            not_before = parse_rfc3339(raw["notBefore"]) if raw["notBefore"] else None
+            self.add(Message.from_json(raw), attempts=raw["attempts"], not_before=not_before)
+        for raw in state["retained"]:
+            message = Message.from_json(raw)
+            self.retained[message.id] = message

@@ -1,0 +1,32 @@
+"""When a unix-cron schedule fires next. `cronsim` computes; this module refuses what Cloud Scheduler does not take."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from emulator.errors import ApiError
+
+_ITEM = r"(?:\*|[0-9]{1,2}|[A-Z]{3})(?:-(?:[0-9]{1,2}|[A-Z]{3}))?(?:/[0-9]{1,3})?"
+_FIELD = re.compile(rf"{_ITEM}(?:,{_ITEM})*")
+_FIELDS = 5
+
+
+def next_run(schedule: str, time_zone: str, after: datetime) -> datetime:
+    """The first moment later than `after` at which `schedule` fires in `time_zone`; INVALID_ARGUMENT when it is no schedule."""
+    fields = schedule.upper().split()
+    if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
+        raise _invalid()
+    try:
+        local = after.astimezone(ZoneInfo(time_zone or "Etc/UTC"))
+        found: datetime = next(CronSim(" ".join(fields), local))
+    except (CronSimError, StopIteration, ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise _invalid() from error
+    return found.astimezone(UTC)
+
+
+def _invalid() -> ApiError:
+    return ApiError("INVALID_ARGUMENT", "Schedule or time zone is invalid.")

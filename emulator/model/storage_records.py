@@ -1,0 +1,201 @@
+"""What Cloud Storage keeps: buckets, and every generation of every object."""
+
+from __future__ import annotations
+
+import base64
+import bisect
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+_AFTER_ALL = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One generation of one object; a change of its metadata gives a new value with the next metageneration.
+
+    `fields` are the writable ones (`contentType`, `metadata`...); times are RFC 3339 texts; `md5` is None for a composite.
+    `deleted` is set once the generation is noncurrent.
+    """
+
+    bucket: str
+    name: str
+    generation: int
+    metageneration: int
+    content: bytes
+    fields: dict[str, Any]
+    created: str
+    updated: str
+    crc32c: str
+    md5: str | None
+    component_count: int | None = None
+    deleted: str | None = None
+
+    def resource(self) -> dict[str, Any]:
+        """The object's JSON, without the links that only a server knows."""
+        body: dict[str, Any] = {
+            "kind": "storage#object",
+            "id": f"{self.bucket}/{self.name}/{self.generation}",
+            "name": self.name,
+            "bucket": self.bucket,
+            "generation": str(self.generation),
+            "metageneration": str(self.metageneration),
+            "storageClass": "STANDARD",
+            "size": str(len(self.content)),
+            "crc32c": self.crc32c,
+            "etag": etag_of(self.generation, self.metageneration),
+            "timeCreated": self.created,
+            "updated": self.updated,
+            "timeStorageClassUpdated": self.created,
+            "timeFinalized": self.created,
+        }
+        body.update(self.fields)
+        optional = {"md5Hash": self.md5, "componentCount": self.component_count, "timeDeleted": self.deleted}
+        body.update({key: value for key, value in optional.items() if value is not None})
+        return body
+
+    def dump(self) -> dict[str, Any]:
+        """JSON-able, the content as base64."""
+        # Not dataclasses.asdict: its deep copies cost more than all else in a save. `fields` is never changed in place.
+        raw: dict[str, Any] = {slot: getattr(self, slot) for slot in self.__slots__}
+        raw["content"] = base64.b64encode(self.content).decode()
+        return raw
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> StoredObject:
+        """What `dump` gave."""
+        return cls(**{**raw, "content": base64.b64decode(raw["content"])})
+
+
+@dataclass(slots=True)
+class Bucket:
+    """One bucket. `fields` are the kept settings; `live` the current generations, `archived` the noncurrent ones by name, oldest first."""
+
+    name: str
+    project: str
+    created: str
+    updated: str
+    fields: dict[str, Any]
+    metageneration: int = 1
+    generation: int = 1
+    live: dict[str, StoredObject] = field(default_factory=dict)
+    archived: dict[str, list[StoredObject]] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    policy_version: int = 1
+    _names: list[str] = field(default_factory=list)
+
+    @property
+    def versioned(self) -> bool:
+        """Whether replaced and deleted generations are kept."""
+        return bool(self.fields.get("versioning", {}).get("enabled"))
+
+    @property
+    def uniform_access(self) -> bool:
+        """Whether ACLs are off."""
+        return bool(self.fields.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))
+
+    def put(self, stored: StoredObject) -> None:
+        """Make `stored` the live generation of its name (what was live must be dealt with before)."""
+        self._know(stored.name)
+        self.live[stored.name] = stored
+
+    def archive(self, name: str, when: str) -> None:
+        """The live generation becomes noncurrent."""
+        stored = self.live.pop(name)
+        self.archived.setdefault(name, []).append(replace(stored, deleted=when))
+
+    def replace(self, old: StoredObject, new: StoredObject) -> None:
+        """`new` stands where `old` stood, same generation."""
+        if self.live.get(old.name) is old:
+            self.live[old.name] = new
+        else:
+            versions = self.archived[old.name]
+            versions[versions.index(old)] = new
+
+    def remove(self, stored: StoredObject) -> None:
+        """Forget this generation for good."""
+        if self.live.get(stored.name) is stored:
+            del self.live[stored.name]
+        else:
+            self.archived[stored.name].remove(stored)
+            if not self.archived[stored.name]:
+                del self.archived[stored.name]
+        if stored.name not in self.live and stored.name not in self.archived:
+            del self._names[bisect.bisect_left(self._names, stored.name)]
+
+    def find(self, name: str, generation: int | None) -> StoredObject | None:
+        """The live generation, or the one asked for, live or not."""
+        live = self.live.get(name)
+        if generation is None or (live is not None and live.generation == generation):
+            return live
+        return next((s for s in self.archived.get(name, ()) if s.generation == generation), None)
+
+    def names_from(self, start: str) -> list[str]:
+        """All names from `start` on, in byte order (which for Python text is the order of code points)."""
+        return self._names[bisect.bisect_left(self._names, start) :]
+
+    def skip_prefix(self, prefix: str) -> str:
+        """A text that sorts after every name that begins with `prefix`."""
+        return prefix + _AFTER_ALL * 8
+
+    def _know(self, name: str) -> None:
+        index = bisect.bisect_left(self._names, name)
+        if index == len(self._names) or self._names[index] != name:
+            self._names.insert(index, name)
+
+    def resource(self, project_number: str) -> dict[str, Any]:
+        """The bucket's JSON, without the links."""
+        return {
+            "kind": "storage#bucket",
+            "id": self.name,
+            "name": self.name,
+            "projectNumber": project_number,
+            "generation": str(self.generation),
+            "metageneration": str(self.metageneration),
+            "timeCreated": self.created,
+            "updated": self.updated,
+            "etag": etag_of(0, self.metageneration),
+            "locationType": location_type(str(self.fields["location"])),
+            **self.fields,
+        }
+
+    def dump(self) -> dict[str, Any]:
+        """JSON-able."""
+        plain = (
+            "name",
+            "project",
+            "created",
+            "updated",
+            "fields",
+            "metageneration",
+            "generation",
+            "policy",
+            "policy_version",
+        )
+        versions = [s for kept in self.archived.values() for s in kept] + list(self.live.values())
+        return {key: getattr(self, key) for key in plain} | {"objects": [stored.dump() for stored in versions]}
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Bucket:
+        """What `dump` gave."""
+        bucket = cls(**{key: value for key, value in raw.items() if key != "objects"})
+        for entry in raw["objects"]:
+            stored = StoredObject.parse(entry)
+            if stored.deleted is None:
+                bucket.live[stored.name] = stored
+            else:
+                bucket.archived.setdefault(stored.name, []).append(stored)
+        bucket._names = sorted(set(bucket.live) | set(bucket.archived))
+        return bucket
+
+
+def etag_of(generation: int, metageneration: int) -> str:
+    """An etag that changes with either; base64, since gcloud decodes it."""
+    return base64.b64encode(f"{generation}/{metageneration}".encode()).decode()
+
+
+def location_type(location: str) -> str:
+    """`multi-region`, `dual-region` or `region`."""
+    if location in {"US", "EU", "ASIA"}:
+        return "multi-region"
+    return "region" if "-" in location else "dual-region"

@@ -1,0 +1,1 @@
+"""How the cloud is spoken to: REST, gRPC, pushes and the control API."""

@@ -1,0 +1,173 @@
+"""The HTTP front of the embedded cloud: one WSGI application made of routes.
+
+A service registers `Route`s. A handler gets a `Call` and returns a `Response` or JSON-able data. The application finds the
+route, runs the handler through `World.perform` and turns `ApiError` into Google's error body.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wrappers import Request, Response
+
+from emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from emulator.world import CallSpec, World
+
+
+@dataclass(slots=True)
+class Call:
+    """One request: `params` are the route's named groups (percent-decoded), `principal` who asks."""
+
+    request: Request
+    params: dict[str, str]
+    principal: str
+
+    def query(self, name: str, default: str = "") -> str:
+        """A query parameter."""
+        return str(self.request.args.get(name, default))
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; 400 with the reason otherwise, `{}` when empty."""
+        raw = self.request.get_data()
+        if not raw.strip():
+            return {}
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from error
+        if not isinstance(body, dict):
+            raise ApiError("INVALID_ARGUMENT", "Invalid JSON payload received. Expected an object.")
+        return body
+
+
+Handler = Callable[[Call], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`pattern` is a regular expression for the raw (still percent-encoded) path, with named groups.
+
+    `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call where
+    only the body knows. With `spec` None the handler runs as it is: it calls `World.perform` itself (a call that waits must not hold
+    the lock), or it is no call of the cloud at all (the control API).
+    """
+
+    method: str
+    pattern: re.Pattern[str]
+    spec: CallSpec | None
+    handler: Handler
+    resource: str | Callable[[Call], str] = ""
+
+
+def route(
+    method: str,
+    pattern: str,
+    spec: CallSpec | None,
+    handler: Handler,
+    *,
+    resource: str | Callable[[Call], str] = "",
+) -> Route:
+    """A `Route` from text; in `pattern`, `{name}` stands for one path segment and `{name=**}` for the rest.
+
+    Regular-expression characters in the fixed text are literal.
+    """
+    out = ""
+    for part in re.split(r"(\{\w+(?:=\*\*)?\})", pattern):
+        if part.startswith("{") and part.endswith("=**}"):
+            out += f"(?P<{part[1:-4]}>.+)"
+        elif part.startswith("{"):
+            out += f"(?P<{part[1:-1]}>[^/:]+)" if pattern.endswith("}") is False else f"(?P<{part[1:-1]}>[^/]+)"
+        else:
+            out += re.escape(part)
+    return Route(method, re.compile(f"^{out}$"), spec, handler, resource)
+
+
+def principal_of(request: Request) -> str:
+    """Who asks, from the bearer token: an ID token's or our own token's `email`, else `anonymous`."""
+    return principal_of_header(request.headers.get("Authorization", ""))
+
+
+def principal_of_header(header: str) -> str:
+    """The same, from the value of an `Authorization` header or gRPC metadata."""
+    if not header.lower().startswith("bearer "):
+        return "anonymous"
+    token = header[7:].strip()
+    parts = token.split(".")
+    if len(parts) == 3:  # noqa: PLR2004 - header.payload.signature
+        try:
+            padded = parts[1] + "=" * (-len(parts[1]) % 4)
+            return str(json.loads(base64.urlsafe_b64decode(padded)).get("email", "bearer"))
+        except ValueError:
+            return "bearer"
+    return token if "@" in token else "bearer"
+
+
+def json_response(body: Any, status: int = 200) -> Response:
+    """JSON with Google's content type."""
+    return Response(
+        json.dumps(body, separators=(",", ":")), status=status, content_type="application/json; charset=UTF-8"
+    )
+
+
+class HttpFront:
+    """The WSGI application. `routes` are tried in order; give the more specific ones first."""
+
+    def __init__(self, world: World, routes: Iterable[Route]) -> None:
+        self.world = world
+        self._by_method: dict[str, list[Route]] = {}
+        for entry in routes:
+            self._by_method.setdefault(entry.method, []).append(entry)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """WSGI."""
+        return self.respond(Request(environ))(environ, start_response)
+
+    def respond(self, request: Request) -> Response:
+        """The answer to one request, errors included; never raises for what a caller can send."""
+        try:
+            return self._dispatch(request)
+        except ApiError as error:
+            return json_response(error.body(), error.http_status)
+        except ClientDisconnected:
+            return json_response({}, 400)
+
+    def _dispatch(self, request: Request) -> Response:
+        path = raw_path(request)
+        for entry in self._by_method.get(request.method, ()):
+            match = entry.pattern.match(path)
+            if match is None:
+                continue
+            params = {name: unquote(value) for name, value in match.groupdict().items() if value is not None}
+            call = Call(request, params, principal_of(request))
+            result = self._run(entry, call, path)
+            return result if isinstance(result, Response) else json_response(result)
+        raise ApiError("NOT_FOUND", f"The embedded cloud serves no {request.method} {path}")
+
+    def _run(self, entry: Route, call: Call, path: str) -> Any:
+        if entry.spec is None:
+            return entry.handler(call)
+        if callable(entry.resource):
+            resource = entry.resource(call)
+        else:
+            resource = entry.resource.format_map(call.params) if entry.resource else path
+        return self.world.perform(entry.spec, resource, call.principal, lambda: entry.handler(call))
+
+
+def raw_path(request: Request) -> str:
+    """The path as it was sent, still percent-encoded (an object name may hold an encoded slash)."""
+    raw = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.environ["PATH_INFO"])
+    path = raw.split("?", 1)[0]
+    if path.startswith(("http://", "https://")):
+        path = "/" + path.split("/", 3)[3]
+    return path

@@ -1,0 +1,114 @@
+"""The REST face of Cloud Monitoring v3 (`timeSeries.list`) and of the activity script."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+from emulator.clock import parse_rfc3339
+from emulator.errors import ApiError
+from emulator.model.monitoring import MonitoringModel, Query
+from emulator.wire.http import Call, Route
+from emulator.wire.notebooks import read_int, read_query
+from emulator.world import CallSpec, World
+
+_KNOWN = (
+    "filter",
+    "interval.startTime",
+    "interval.endTime",
+    "aggregation.alignmentPeriod",
+    "aggregation.perSeriesAligner",
+    "aggregation.crossSeriesReducer",
+    "orderBy",
+    "view",
+    "pageSize",
+    "pageToken",
+)
+_DURATION = re.compile(r"^(\d+)(?:\.\d+)?s$")
+
+
+def _moment(query: dict[str, str], name: str) -> datetime | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    try:
+        return parse_rfc3339(text)
+    except ValueError:
+        raise ApiError(
+            "INVALID_ARGUMENT", f"Invalid value at '{name}' (type.googleapis.com/google.protobuf.Timestamp), \"{text}\""
+        ) from None
+
+
+def _period(query: dict[str, str]) -> timedelta:
+    text = query.get("aggregation.alignmentPeriod", "0s")
+    found = _DURATION.match(text)
+    if found is None:
+        raise ApiError(
+            "INVALID_ARGUMENT",
+            f"Invalid value at 'aggregation.alignment_period' (type.googleapis.com/google.protobuf.Duration), \"{text}\"",
+        )
+    return timedelta(seconds=int(found[1]))
+
+
+def _view(query: dict[str, str]) -> str:
+    view = query.get("view", "FULL")
+    if view not in {"FULL", "HEADERS"}:
+        raise ApiError("INVALID_ARGUMENT", f"Invalid value at 'view' (TYPE_ENUM), \"{view}\"")
+    return view
+
+
+def _list_time_series(world: World, model: MonitoringModel, call: Call) -> dict[str, Any]:
+    if call.params["project"] not in {world.project, world.project_number}:
+        raise ApiError(
+            "PERMISSION_DENIED",
+            f"Permission monitoring.timeSeries.list denied (or the resource may not exist): {call.params['project']}.",
+        )
+    query = read_query(call, _KNOWN)
+    end = _moment(query, "interval.endTime")
+    if end is None:
+        raise ApiError(
+            "INVALID_ARGUMENT", "Field interval.end_time had an invalid value: The end time must be specified."
+        )
+    if query.get("aggregation.crossSeriesReducer", "REDUCE_NONE") != "REDUCE_NONE" or query.get("orderBy"):
+        raise ApiError("UNIMPLEMENTED", "The embedded cloud reduces and orders no series; read them one by one.")
+    return model.time_series(
+        Query(
+            filter=query.get("filter", ""),
+            end=end,
+            start=_moment(query, "interval.startTime"),
+            period=_period(query),
+            aligner=query.get("aggregation.perSeriesAligner") or "ALIGN_NONE",
+            headers_only=_view(query) == "HEADERS",
+            page_size=read_int(query, "pageSize"),
+            page_token=query.get("pageToken", ""),
+        )
+    )
+
+
+def _say(world: World, model: MonitoringModel, call: Call) -> dict[str, Any]:
+    with world.lock:
+        said = model.say(call.json())
+        world.touch()
+    return said
+
+
+def _said(world: World, model: MonitoringModel) -> dict[str, Any]:
+    with world.lock:
+        return {"activity": model.said()}
+
+
+def routes(world: World, model: MonitoringModel) -> list[Route]:
+    """The time series, and the control routes of the activity script."""
+    spec = CallSpec("monitoring", "ListTimeSeries", permission="monitoring.timeSeries.list")
+    return [
+        Route(
+            "GET",
+            re.compile(r"^/v3/projects/(?P<project>[^/]+)/timeSeries$"),
+            spec,
+            lambda call: _list_time_series(world, model, call),
+            "projects/{project}",
+        ),
+        Route("POST", re.compile(r"^/_emulator/activity$"), None, lambda call: _say(world, model, call)),
+        Route("GET", re.compile(r"^/_emulator/activity$"), None, lambda _: _said(world, model)),
+    ]

@@ -1,0 +1,89 @@
+"""HTTP/JSON to and from protobuf for a service whose RPCs were derived from its client: strict, as Google's front end is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from werkzeug.wrappers import Response
+
+from emulator.errors import ApiError
+from emulator.wire.http import Call, Route
+
+if TYPE_CHECKING:
+    from emulator.wire.rpc import HttpBinding
+
+# What Google's front end takes on every call, beside the fields of the request.
+_SYSTEM_PARAMETERS = {
+    "$.xgafv", "$alt", "access_token", "alt", "callback", "fields", "key", "oauth_token", "prettyPrint", "quotaUser",
+    "upload_protocol", "uploadType",
+}  # fmt: skip
+_UNKNOWN = re.compile(r'has no field named "(?P<name>[^"]+)"(?: at "(?P<at>[^"]*)")?')
+
+Perform = Callable[[Message, Call], Message]
+
+
+def rest_routes(bindings: Iterable[HttpBinding], request_class: type[Message], perform: Perform) -> Iterator[Route]:
+    """The routes of one RPC. `perform` gets the parsed request and goes through `World.perform` itself."""
+    for binding in bindings:
+        yield Route(binding.verb, binding.pattern(), None, _handler(binding, request_class, perform))
+
+
+def _handler(binding: HttpBinding, request_class: type[Message], perform: Perform) -> Callable[[Call], Response]:
+    def handle(call: Call) -> Response:
+        request = _parse(call, binding, request_class)
+        return _json(perform(request, call), call)
+
+    return handle
+
+
+def _parse(call: Call, binding: HttpBinding, request_class: type[Message]) -> Message:
+    fields: dict[str, Any] = {}
+    if binding.body == "*":
+        fields = call.json()
+    elif binding.body:
+        fields = {binding.body: call.json()}
+    elif call.request.get_data().strip():
+        call.json()  # an empty object is taken, anything else is not JSON or not a body of this call
+    for name in call.request.args:
+        if name not in _SYSTEM_PARAMETERS:
+            values = call.request.args.getlist(name)
+            _put(fields, name.split("."), values if len(values) > 1 else values[0])
+    for group, value in call.params.items():
+        _put(fields, group.split("__"), value)
+    request = request_class()
+    try:
+        json_format.ParseDict(fields, request)
+    except (json_format.ParseError, TypeError, ValueError) as error:
+        raise _refusal(str(error)) from error
+    return request
+
+
+def _put(fields: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a nested field; the camel case spelling of a key that is there already wins, so that no field comes twice."""
+    for key in path[:-1]:
+        inner = fields.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise _refusal(f"{key} is no object")
+        fields = inner
+    fields[path[-1]] = value
+
+
+def _refusal(detail: str) -> ApiError:
+    match = _UNKNOWN.search(detail)
+    text = f'Unknown name "{match["name"]}": Cannot find field.' if match else detail
+    if match and match["at"] and "." in match["at"]:
+        text = f"Unknown name \"{match['name']}\" at '{match['at'].rpartition('.')[0]}': Cannot find field."
+    message = f"Invalid JSON payload received. {text}"
+    violation = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [{"description": message}]}
+    return ApiError("INVALID_ARGUMENT", message, details=[violation])
+
+
+def _json(answer: Message, call: Call) -> Response:
+    numbers = "enum-encoding=int" in call.query("$alt")
+    body = json_format.MessageToDict(answer, use_integers_for_enums=numbers)
+    return Response(json.dumps(body, separators=(",", ":")), content_type="application/json; charset=UTF-8")

@@ -1,0 +1,153 @@
+"""What the official clients call, read from the clients themselves: every RPC's path, message classes and REST routes.
+
+A recording channel goes into the generated gRPC transport and notes what it would call; the generated REST base class has
+the HTTP bindings. So no path is copied by hand, and a newer client brings its new calls along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+_SEGMENT = "[^/]+?"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBinding:
+    """One HTTP form of an RPC: `POST`, `/v2/{parent=projects/*/locations/*}/instances`, body field (`*` = whole, `` = none)."""
+
+    verb: str
+    uri: str
+    body: str
+
+    def pattern(self) -> re.Pattern[str]:
+        """The path as a regular expression; a field path `topic.name` becomes group `topic__name`."""
+        out = ""
+        for part in re.split(r"(\{[^}]+\})", self.uri):
+            if not part.startswith("{"):
+                out += re.escape(part)
+                continue
+            name, _, template = part[1:-1].partition("=")
+            body = "".join(
+                {"*": _SEGMENT, "**": ".+"}.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*|\*)", template or "*")
+            )
+            out += f"(?P<{name.replace('.', '__')}>{body})"
+        return re.compile(f"^{out}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One RPC: `service` (`google.pubsub.v1.Publisher`), `method` (`Publish`), how to (de)serialise, and its HTTP forms.
+
+    `kind` is grpc's: `unary_unary`, `stream_stream`... `parse_request` and `serialize_response` are for a *server*;
+    for proto-plus services the classes are proto-plus types.
+    """
+
+    service: str
+    method: str
+    kind: str
+    request_type: Any
+    response_type: Any
+    bindings: tuple[HttpBinding, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """`/google.pubsub.v1.Publisher/Publish`."""
+        return f"/{self.service}/{self.method}"
+
+
+class _RecordingChannel(grpc.Channel):  # type: ignore[misc]  # grpc ships no types
+    """Stands where a gRPC channel goes and notes every method that the transport builds."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, Any, Any]] = []
+
+    def _note(self, kind: str, path: str, serializer: Any, deserializer: Any) -> Callable[..., None]:
+        self.calls.append((kind, path, serializer, deserializer))
+        return lambda *_a, **_k: None
+
+    def unary_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_a: Any, **_k: Any
+    ) -> Callable[..., None]:
+        """Note a unary call."""
+        return self._note("unary_unary", method, request_serializer, response_deserializer)
+
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_a: Any, **_k: Any
+    ) -> Callable[..., None]:
+        """Note a server stream."""
+        return self._note("unary_stream", method, request_serializer, response_deserializer)
+
+    def stream_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_a: Any, **_k: Any
+    ) -> Callable[..., None]:
+        """Note a client stream."""
+        return self._note("stream_unary", method, request_serializer, response_deserializer)
+
+    def stream_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_a: Any, **_k: Any
+    ) -> Callable[..., None]:
+        """Note a stream both ways."""
+        return self._note("stream_stream", method, request_serializer, response_deserializer)
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:  # noqa: FBT001, FBT002 - grpc's signature
+        """There is no connection to watch."""
+
+    def unsubscribe(self, callback: Any) -> None:
+        """There is no connection to watch."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __enter__(self) -> _RecordingChannel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _owner(function: Any) -> Any:
+    """The message class behind `Message.serialize`, `Message.FromString` or `Message.SerializeToString`."""
+    bound = getattr(function, "__self__", None)
+    if bound is not None:
+        return bound if isinstance(bound, type) else type(bound)
+    name = getattr(function, "__objclass__", None)
+    return name
+
+
+def derive(grpc_transport: Any, rest_base: Any | None = None) -> dict[str, Rpc]:
+    """All RPCs of a service by method name, from its `...GrpcTransport` class and, if it has one, `_Base...RestTransport`."""
+    channel = _RecordingChannel()
+    transport = grpc_transport(channel=channel)
+    # The transport wraps the channel in a logging interceptor that builds calls only when they are made: take it out.
+    transport._logged_channel, transport._stubs = channel, {}  # noqa: SLF001 - the generated class has no other seam
+    channel.calls.clear()
+    for name, member in vars(grpc_transport).items():
+        if isinstance(member, property) and not name.startswith("_") and name not in {"grpc_channel", "kind", "operations_client"}:
+            getattr(transport, name)
+    found: dict[str, Rpc] = {}
+    for kind, path, serializer, deserializer in channel.calls:
+        _, service, method = path.split("/")
+        found[method] = Rpc(
+            service=service,
+            method=method,
+            kind=kind,
+            request_type=_owner(serializer),
+            response_type=_owner(deserializer),
+            bindings=_bindings(rest_base, method),
+        )
+    return found
+
+
+def _bindings(rest_base: Any | None, method: str) -> tuple[HttpBinding, ...]:
+    inner = getattr(rest_base, f"_Base{method}", None) if rest_base is not None else None
+    if inner is None or not hasattr(inner, "_get_http_options"):  # a stream has no REST form
+        return ()
+    return tuple(
+        HttpBinding(option["method"].upper(), option["uri"], option.get("body", ""))
+        for option in inner._get_http_options()  # noqa: SLF001 - the generated class is the only source of the routes
+    )

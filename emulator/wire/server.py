@@ -1,0 +1,371 @@
+"""One loopback port for HTTP/1.1 and gRPC.
+
+Each accepted connection is looked at without reading (MSG_PEEK): HTTP/2's preface goes on to a gRPC server, byte for byte;
+everything else is HTTP/1.1, served in place. The HTTP side is ours on top of `http.server`, because Werkzeug's closes every
+connection after one answer, and a client that opens a socket a call is several times slower.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import shutil
+import socket
+import socketserver
+import sys
+import tempfile
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+_PREFACE = b"PRI * HTTP/2.0"
+_BACKLOG = 512
+_GRPC_WORKERS = 160  # a streaming pull holds one for as long as it lives
+_MAX_BODY = 1 << 30
+_MAX_UNIX_PATH = 100  # the system's limit is 104 to 108 bytes
+_BLOCK = 1 << 16
+_NO_BODY = {204, 304}
+
+
+class PortInUseError(OSError):
+    """The port is taken by another process."""
+
+
+class _BadRequestError(Exception):
+    """The bytes of a request are no HTTP/1.1 that can be served."""
+
+
+class Server:
+    """Serves `app` over HTTP/1.1 and the gRPC handlers over HTTP/2 on one port of 127.0.0.1 (`port` 0 = a free one)."""
+
+    def __init__(self, app: WSGIApplication, *, port: int = 0, grpc_handlers: Iterable[Any] = ()) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="benchkeeper-"))
+        self._pool = ThreadPoolExecutor(max_workers=_GRPC_WORKERS, thread_name_prefix="grpc")
+        self._grpc = grpc.server(
+            self._pool,
+            handlers=list(grpc_handlers),
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        try:
+            self._http = _TcpServer(port, app)
+        except OSError as error:
+            self._remove_folder()
+            raise PortInUseError(error.errno, f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}") from error
+        self._http.backend = self._bind_grpc()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is served."""
+        return int(self._http.server_address[1])
+
+    def start(self) -> None:
+        """Serve, in threads of its own."""
+        self._grpc.start()
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="http-accept", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving: close all connections and end all threads. Safe to call twice."""
+        if self._thread is not None:
+            self._http.shutdown()
+            self._thread.join()
+            self._thread = None
+        self._http.server_close()
+        self._http.close_connections()
+        self._grpc.stop(grace=None).wait()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._remove_folder()
+
+    def _bind_grpc(self) -> tuple[int, Any]:
+        """Where the gRPC server listens: `(address family, address)`; a Unix socket in a private folder, else a loopback port."""
+        path = str(self._folder / "grpc.sock")
+        if hasattr(socket, "AF_UNIX") and len(path) < _MAX_UNIX_PATH:
+            self._grpc.add_insecure_port(f"unix:{path}")
+            return int(socket.AF_UNIX), path
+        port = self._grpc.add_insecure_port("127.0.0.1:0")
+        return int(socket.AF_INET), ("127.0.0.1", port)
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _TcpServer(socketserver.ThreadingTCPServer):
+    """A thread for each connection, on loopback only."""
+
+    allow_reuse_address = sys.platform != "win32"  # there it would let two processes share the port
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = _BACKLOG
+    backend: tuple[int, Any]
+
+    def __init__(self, port: int, app: WSGIApplication) -> None:
+        self.app = app
+        self._guard = threading.Lock()
+        self._open: dict[socket.socket, threading.Thread] = {}
+        super().__init__(("127.0.0.1", port), _HttpHandler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a connection, known to `close_connections` from the first moment."""
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), name="http-connection", daemon=True
+        )
+        with self._guard:
+            self._open[request] = thread
+        thread.start()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection to its end."""
+        try:
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _is_http2(request):
+                self._splice(request)
+            else:
+                self.finish_request(request, client_address)
+        except OSError:
+            _log.debug("Connection ended early")
+        finally:
+            with self._guard:
+                self._open.pop(request, None)
+            self.shutdown_request(request)
+
+    def close_connections(self) -> None:
+        """End every open connection and wait for its thread."""
+        with self._guard:
+            left = list(self._open.items())
+        for connection, _ in left:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for _, thread in left:
+            thread.join(timeout=5)
+
+    def _splice(self, client: socket.socket) -> None:
+        """Carry bytes between the client and the gRPC server until both sides are done."""
+        family, address = self.backend
+        with socket.socket(family, socket.SOCK_STREAM) as backend:
+            backend.connect(address)
+            back = threading.Thread(target=_pump, args=(backend, client), name="grpc-splice", daemon=True)
+            back.start()
+            _pump(client, backend)
+            back.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Copy until the source ends, then tell the target so."""
+    with suppress(OSError):
+        while data := source.recv(_BLOCK):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def _is_http2(connection: socket.socket) -> bool:
+    """True when the connection begins with HTTP/2's preface; waits for as many bytes as the decision takes."""
+    seen = connection.recv(len(_PREFACE), socket.MSG_PEEK)
+    if seen and len(seen) < len(_PREFACE) and _PREFACE.startswith(seen):
+        seen = connection.recv(len(_PREFACE), socket.MSG_PEEK | socket.MSG_WAITALL)
+    return seen == _PREFACE
+
+
+class _HttpHandler(BaseHTTPRequestHandler):
+    """HTTP/1.1 with keep-alive in front of a WSGI application. A request's body is read whole before the application runs."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # headers and body leave in one packet
+    server: _TcpServer
+
+    def handle_one_request(self) -> None:
+        """Serve one request of the connection."""
+        try:
+            self.raw_requestline = self.rfile.readline(65537)
+            if not self.raw_requestline or not self.parse_request():
+                self.close_connection = True
+                return
+            try:
+                body = self._body()
+            except _BadRequestError as error:
+                self.close_connection = True
+                self.send_error(400, str(error))
+                return
+            self._run(self._environ(body))
+            self.wfile.flush()
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """No access log; the journal has the calls."""
+        _log.debug(format, *args)
+
+    def handle_expect_100(self) -> bool:
+        """Send `100 Continue` at once: the client waits for it."""
+        self.send_response_only(100)
+        self.end_headers()
+        self.wfile.flush()
+        return True
+
+    def _body(self) -> bytes:
+        """The request's body, dechunked and unzipped."""
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            raw = b"".join(self._chunks())
+        else:
+            try:
+                size = int(self.headers.get("Content-Length") or 0)
+            except ValueError as error:
+                raise _BadRequestError("Content-Length is no number") from error
+            if not 0 <= size <= _MAX_BODY:
+                raise _BadRequestError("Content-Length is out of range")
+            raw = self.rfile.read(size)
+            if len(raw) < size:
+                raise ConnectionError("the body ended early")
+        if self.headers.get("Content-Encoding", "").lower() != "gzip":
+            return raw
+        try:
+            return gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _BadRequestError("The body is not gzip") from error
+
+    def _chunks(self) -> Iterable[bytes]:
+        total = 0
+        while True:
+            line = self.rfile.readline(1024).split(b";")[0].strip()
+            try:
+                size = int(line, 16)
+            except ValueError as error:
+                raise _BadRequestError("Bad chunk size") from error
+            if size == 0:
+                while self.rfile.readline(65537).strip():
+                    pass  # trailers
+                return
+            total += size
+            if total > _MAX_BODY or size < 0:
+                raise _BadRequestError("Body too large")
+            yield self.rfile.read(size)
+            self.rfile.readline(8)
+
+    def _environ(self, body: bytes) -> WSGIEnvironment:
+        path, _, query = self.path.partition("?")
+        host, port = self.server.server_address[:2]
+        environ: WSGIEnvironment = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "SERVER_SOFTWARE": "benchkeeper-emulator",
+            "SERVER_PROTOCOL": self.request_version,
+            "SERVER_NAME": str(host),
+            "SERVER_PORT": str(port),
+            "REMOTE_ADDR": str(self.client_address[0]),
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote(path, "latin-1"),
+            "QUERY_STRING": query,
+            "RAW_URI": self.path,
+            "REQUEST_URI": self.path,
+            "CONTENT_LENGTH": str(len(body)),
+        }
+        skipped = {"content-length", "transfer-encoding", "content-encoding"}
+        for key, value in self.headers.items():
+            if key.lower() == "content-type":
+                environ["CONTENT_TYPE"] = value
+            elif key.lower() not in skipped and "_" not in key:
+                environ["HTTP_" + key.upper().replace("-", "_")] = value
+        return environ
+
+    def _run(self, environ: WSGIEnvironment) -> None:
+        answer = _Answer(self)
+        try:
+            result = self.server.app(environ, answer.start)
+            try:
+                for data in result:
+                    answer.write(data)
+                answer.finish()
+            finally:
+                if hasattr(result, "close"):
+                    result.close()
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - one broken handler must not end the server; the log has it, the caller a 500
+            _log.exception("Request failed in the embedded cloud")
+            self.close_connection = True
+            if not answer.sent:
+                self.send_error(500, "The embedded cloud failed; its log has the reason")
+
+
+class _Answer:
+    """One WSGI answer on its way out: with the application's Content-Length, else chunked."""
+
+    def __init__(self, handler: _HttpHandler) -> None:
+        self._handler = handler
+        self._status = 0
+        self._headers: list[tuple[str, str]] = []
+        self._chunked = False
+        self.sent = False
+
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """WSGI's `start_response`."""
+        del exc_info
+        self._status, self._headers = int(status.split(" ", 1)[0]), headers
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        self._send_head()
+        if not data or not self._has_body():
+            return
+        out = self._handler.wfile
+        if self._chunked:
+            out.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            out.flush()
+        else:
+            out.write(data)
+
+    def finish(self) -> None:
+        """The end of the body."""
+        self._send_head()
+        if self._chunked:
+            self._handler.wfile.write(b"0\r\n\r\n")
+
+    def _has_body(self) -> bool:
+        return self._handler.command != "HEAD" and self._status not in _NO_BODY
+
+    def _send_head(self) -> None:
+        if self.sent:
+            return
+        self.sent = True
+        handler = self._handler
+        names = {key.lower() for key, _ in self._headers}
+        handler.send_response(self._status)
+        for key, value in self._headers:
+            handler.send_header(key, value)
+        if "content-length" not in names and self._has_body():
+            self._chunked = handler.request_version >= "HTTP/1.1"
+            if self._chunked:
+                handler.send_header("Transfer-Encoding", "chunked")
+            else:
+                handler.close_connection = True
+        if handler.close_connection:
+            handler.send_header("Connection", "close")
+        handler.end_headers()

@@ -1,0 +1,89 @@
+"""What the Storage JSON API's query parameters mean, and how its resources get their links."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from emulator.model.storage_listing import PAGE, ListQuery
+from emulator.model.storage_rules import Preconditions, invalid
+
+if TYPE_CHECKING:
+    from emulator.model.storage_records import Bucket, StoredObject
+    from emulator.wire.http import Call
+
+
+def number(call: Call, name: str) -> int | None:
+    """A whole number from the query; None when absent, 400 when it is none."""
+    raw = call.query(name)
+    if not raw:
+        return None
+    try:
+        return int(raw)
+    except ValueError as error:
+        raise invalid(f"Invalid value for parameter '{name}': '{raw}'") from error
+
+
+def flag(call: Call, name: str) -> bool:
+    """A boolean from the query; clients write `true`, `True` and `1`."""
+    raw = call.query(name).lower()
+    if raw not in {"", "true", "false", "1", "0"}:
+        raise invalid(f"Invalid value for parameter '{name}': '{raw}'")
+    return raw in {"true", "1"}
+
+
+def conditions(call: Call, prefix: str = "if") -> Preconditions:
+    """The four preconditions; `prefix` is `ifSource` for the source of a copy."""
+    return Preconditions(
+        generation_match=number(call, f"{prefix}GenerationMatch"),
+        generation_not_match=number(call, f"{prefix}GenerationNotMatch"),
+        metageneration_match=number(call, f"{prefix}MetagenerationMatch"),
+        # The official Python client's uploads spell it with a capital G (google-cloud-storage 3.17, blob.py).
+        metageneration_not_match=_either(
+            number(call, f"{prefix}MetagenerationNotMatch"), number(call, f"{prefix}MetaGenerationNotMatch")
+        ),
+    )
+
+
+def _either(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
+
+
+def page_size(call: Call) -> int:
+    """`maxResults`, 1000 at most."""
+    asked = number(call, "maxResults")
+    if asked is not None and asked < 0:
+        raise invalid(f"Invalid value for parameter 'maxResults': '{asked}'")
+    return min(asked or PAGE, PAGE)
+
+
+def list_query(call: Call) -> ListQuery:
+    """The parameters of `objects.list`."""
+    return ListQuery(
+        prefix=call.query("prefix"),
+        delimiter=call.query("delimiter"),
+        start=call.query("startOffset"),
+        end=call.query("endOffset"),
+        glob=call.query("matchGlob"),
+        limit=page_size(call),
+        token=call.query("pageToken"),
+        versions=flag(call, "versions"),
+        trailing_delimiter=flag(call, "includeTrailingDelimiter"),
+    )
+
+
+def object_json(call: Call, stored: StoredObject) -> dict[str, Any]:
+    """The object resource with its links."""
+    base = call.request.host_url.rstrip("/")
+    path = f"b/{stored.bucket}/o/{quote(stored.name, safe='')}"
+    return stored.resource() | {
+        "selfLink": f"{base}/storage/v1/{path}",
+        "mediaLink": f"{base}/download/storage/v1/{path}?generation={stored.generation}&alt=media",
+    }
+
+
+def bucket_json(call: Call, bucket: Bucket, project_number: str) -> dict[str, Any]:
+    """The bucket resource with its link."""
+    return bucket.resource(project_number) | {
+        "selfLink": f"{call.request.host_url.rstrip('/')}/storage/v1/b/{bucket.name}"
+    }

@@ -1,0 +1,117 @@
+"""The world: clock, faults, journal and the services, and the one door through which every call goes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from emulator.clock import VirtualClock, parse_rfc3339, rfc3339
+from emulator.errors import ApiError
+from emulator.faults import Faults
+from emulator.journal import Entry, Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Model(Protocol):
+    """A service's state: what `World.save` writes and `World.load` reads back. JSON-able."""
+
+    def dump(self) -> Any:
+        """The state as JSON-able data."""
+
+    def load(self, state: Any) -> None:
+        """Replace the state by one that `dump` gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """What a call is: `service.method`, whether it changes the world, and the IAM permission it needs."""
+
+    service: str
+    method: str
+    mutates: bool = False
+    permission: str = ""
+
+    @property
+    def name(self) -> str:
+        """`notebooks.CreateInstance`, the form that faults match."""
+        return f"{self.service}.{self.method}"
+
+
+class World:
+    """All state of the embedded cloud. Models are changed only while `lock` is held; `perform` holds it."""
+
+    def __init__(self, *, clock: VirtualClock, project: str = "benchkeeper-local") -> None:
+        self.clock = clock
+        self.project = project
+        self.project_number = "100000000001"
+        self.faults = Faults()
+        self.journal = Journal()
+        self.lock = threading.RLock()
+        self.models: dict[str, Model] = {}
+        self.changes = 0  # grows with each change; what keeps the world on disk looks at it
+
+    def touch(self) -> None:
+        """Note a change that came by no mutating call (a background thread's), so that it is saved soon."""
+        with self.lock:
+            self.changes += 1
+
+    def perform(self, spec: CallSpec, resource: str, principal: str, work: Callable[[], T]) -> T:
+        """Run `work` as the call `spec` on `resource`: scripted faults, the lock, one journal row. Raises `ApiError`."""
+        status = 200
+        try:
+            fault = self.faults.take(spec.name, resource, wanted="before")
+            if fault is not None:
+                raise fault.as_error()
+            with self.lock:
+                result = work()
+                if spec.mutates:
+                    self.changes += 1
+            fault = self.faults.take(spec.name, resource, wanted="after")
+            if fault is not None:
+                raise fault.as_error()
+        except ApiError as error:
+            status = error.http_status
+            raise
+        except Exception:
+            status = 500
+            raise
+        finally:
+            self.journal.record(
+                Entry(
+                    time=rfc3339(self.clock.now()),
+                    service=spec.service,
+                    method=spec.method,
+                    resource=resource,
+                    principal=principal,
+                    status=status,
+                    mutates=spec.mutates,
+                    permission=spec.permission,
+                )
+            )
+        return result
+
+    def save(self) -> dict[str, Any]:
+        """The whole world as JSON-able data."""
+        with self.lock:
+            return {
+                "version": 1,
+                "project": self.project,
+                "now": rfc3339(self.clock.now()),
+                "models": {name: model.dump() for name, model in self.models.items()},
+            }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become the world that `save` gave."""
+        if state.get("version") != 1:
+            raise ApiError("INVALID_ARGUMENT", f"a saved world of version 1 is needed, not {state.get('version')!r}")
+        with self.lock:
+            self.clock.reset(parse_rfc3339(state["now"]))
+            for name, model in self.models.items():
+                if name in state["models"]:
+                    model.load(state["models"][name])
+            self.changes += 1

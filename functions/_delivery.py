@@ -1,0 +1,154 @@
+"""From a CloudEvent to a message, and from an error to ack or nack: the one place that decides it.
+
+Returning acks, raising nacks (a cloud_event function can answer nothing else). Permanent errors go to the dead-letter topic
+with their reason and are acked; only when that fails, or when nothing is durable yet, does Pub/Sub deliver again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import flask
+from cloudevents.http import CloudEvent
+
+from shared import telemetry, wire
+from shared.domain.errors import BenchkeeperError, InvalidMessageError, PermanentError, RetryableError
+from shared.domain.times import parse_time
+from shared.engine.ports import Deps
+from shared.settings import Settings
+from shared.wiring import process_deps
+
+_MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One delivery: the message and what the function works with; `facts` go into the one log line."""
+
+    message: wire.Message
+    subscription: str
+    attempt: int
+    settings: Settings
+    deps: Deps
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
+    """Run the body for one event: errors become ack, nack or a dead letter, and one canonical line is logged."""
+    settings, deps = process_deps(component)
+    started = time.perf_counter()
+    header = flask.request.headers.get("traceparent") or flask.request.headers.get("X-Cloud-Trace-Context")
+    delivery = Delivery(
+        message=_bare_message(event, deps),
+        subscription=_subscription(event),
+        attempt=_attempt(event),
+        settings=settings,
+        deps=deps,
+    )
+    outcome, reason = "ack", ""
+    with telemetry.trace(header, settings.project):
+        try:
+            delivery.message = _decode(event, deps)
+            yield delivery
+        except PermanentError as error:
+            outcome, reason = "dead-letter", error.reason.value
+            try:
+                _dead_letter(error, delivery)
+            except BaseException:
+                outcome = "nack"
+                raise
+        except RetryableError as error:
+            outcome, reason = "nack", error.reason.value
+            delivery.facts["detail"] = error.detail
+            raise
+        except Exception as error:
+            outcome, reason = "nack", "Unexpected"
+            delivery.facts["detail"] = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            tell = deps.log.info if outcome == "ack" else deps.log.warning
+            tell(
+                "Handled delivery",
+                outcome=outcome,
+                reason=reason,
+                message_id=delivery.message.message_id,
+                attempt=delivery.attempt,
+                duration_ms=round((time.perf_counter() - started) * 1000, 1),
+                **delivery.facts,
+            )
+
+
+def _dead_letter(error: BenchkeeperError, delivery: Delivery) -> None:
+    delivery.facts["detail"] = error.detail
+    delivery.deps.dead_letters.publish(
+        body=delivery.message.data[: delivery.settings.max_message_bytes],
+        attributes={
+            "reason": error.reason.value,
+            "detail": _cut(error.user_message),
+            "source-subscription": _cut(delivery.subscription),
+            "source-message-id": delivery.message.message_id,
+        },
+    )
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:_MAX_ATTRIBUTE].decode(errors="ignore")
+
+
+def _envelope(event: CloudEvent) -> Mapping[str, Any]:
+    """The Pub/Sub envelope; broken JSON in a binary CloudEvent arrives as bytes, and a foreign event as anything."""
+    data = event.get_data()
+    return data if isinstance(data, Mapping) else {}
+
+
+def _subscription(event: CloudEvent) -> str:
+    return str(_envelope(event).get("subscription", ""))
+
+
+def _attempt(event: CloudEvent) -> int:
+    raw = _envelope(event).get("deliveryAttempt")
+    return raw if isinstance(raw, int) else 0
+
+
+def _bare_message(event: CloudEvent, deps: Deps) -> wire.Message:
+    """What can be said of the message before it is decoded: enough for the log line and a dead letter."""
+    data = event.get_data()
+    raw = data if isinstance(data, bytes) else str(data).encode()
+    return wire.Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=deps.clock.now())
+
+
+def _decode(event: CloudEvent, deps: Deps) -> wire.Message:
+    message = _envelope(event).get("message")
+    if not isinstance(message, Mapping):
+        raise InvalidMessageError(
+            user_message="The delivery carries no Pub/Sub message.", detail="event data without a message object"
+        )
+    attributes = message.get("attributes")
+    try:
+        data = base64.b64decode(str(message.get("data") or ""), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidMessageError(
+            user_message="The Pub/Sub message's data is not base64.", detail=f"data is not base64: {error}"
+        ) from error
+    return wire.Message(
+        data=data,
+        attributes={str(k): str(v) for k, v in attributes.items()} if isinstance(attributes, Mapping) else {},
+        message_id=str(message.get("messageId") or event["id"]),
+        publish_time=_publish_time(message, deps),
+    )
+
+
+def _publish_time(message: Mapping[str, Any], deps: Deps) -> datetime:
+    raw = message.get("publishTime") or message.get("publish_time")
+    try:
+        return parse_time(str(raw))
+    except ValueError:
+        return deps.clock.now()

@@ -1,0 +1,133 @@
+"""The official clients, each built once per process on first use: an import costs a third of a second and may not be needed.
+
+With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` sees to that) they are anonymous and go there; without
+it they use Application Default Credentials and Google's own addresses. There is no other difference.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+
+from shared.cloud.http import JsonSession
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+T = TypeVar("T")
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# More than the threads of a process; else connections are made and thrown away.
+_POOL = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudConfig:
+    """Where Google Cloud is for this product: `api_endpoint` None = Google's own addresses."""
+
+    project: str
+    bucket: str
+    api_endpoint: str | None
+
+
+class Clients:
+    """One per process. `mount` (a requests adapter) lets tests answer calls without a socket."""
+
+    def __init__(self, config: CloudConfig, *, mount: requests.adapters.BaseAdapter | None = None) -> None:
+        self._config = config
+        self._mount = mount
+        self._lock = threading.RLock()
+        self._built: dict[str, Any] = {}
+
+    def storage_bucket(self) -> Any:
+        """The bucket object of google-cloud-storage."""
+        return self._once("storage", self._build_bucket)
+
+    def notebooks(self) -> Any:
+        """The Notebooks v2 client over REST."""
+        return self._once("notebooks", self._build_notebooks)
+
+    def publisher(self) -> Any:
+        """The Pub/Sub publisher."""
+        return self._once("publisher", self._build_publisher)
+
+    def json(self, service: str) -> JsonSession:
+        """Plain authorised REST to a Google service (`notebooks`, `monitoring`), or to the embedded cloud's own door."""
+        base = self._config.api_endpoint or f"https://{service}.googleapis.com"
+        return self._once(f"json:{service}", lambda: JsonSession(base, self.session))
+
+    def session(self) -> requests.Session:
+        """A session that carries the credentials."""
+        built: requests.Session = self._once("session", self._build_session)
+        return built
+
+    def _once(self, name: str, build: Callable[[], T]) -> T:
+        with self._lock:  # functions run several threads; two clients would be one too many
+            if name not in self._built:
+                self._built[name] = build()
+            built: T = self._built[name]
+            return built
+
+    def _credentials(self) -> Credentials:
+        if self._config.api_endpoint:
+            from google.auth.credentials import AnonymousCredentials
+
+            return AnonymousCredentials()
+        import google.auth
+
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+        return credentials
+
+    def _build_session(self) -> requests.Session:
+        from google.auth.transport.requests import AuthorizedSession
+
+        return self._mounted(AuthorizedSession(self._once("credentials", self._credentials)))
+
+    def _mounted(self, session: requests.Session) -> requests.Session:
+        adapter = self._mount or requests.adapters.HTTPAdapter(pool_connections=_POOL, pool_maxsize=_POOL)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+    def _build_bucket(self) -> Any:
+        from google.cloud import storage
+
+        endpoint = self._config.api_endpoint
+        client = storage.Client(
+            project=self._config.project,
+            credentials=self._once("credentials", self._credentials),
+            client_options={"api_endpoint": endpoint} if endpoint else None,
+            _http=self.session(),
+        )
+        # Since 3.17 the client asks for the bucket's metadata in the background, to decorate traces: a call nobody wants and a
+        # permission (storage.buckets.get) that a function should not have. There is no public switch but an environment variable.
+        client._bucket_metadata_cache = None  # noqa: SLF001
+        return client.bucket(self._config.bucket)
+
+    def _build_notebooks(self) -> Any:
+        from google.cloud.notebooks_v2 import NotebookServiceClient
+
+        endpoint = self._config.api_endpoint
+        client = NotebookServiceClient(
+            transport="rest",
+            credentials=self._once("credentials", self._credentials),
+            client_options={"api_endpoint": endpoint} if endpoint else None,
+        )
+        self._mounted(client.transport._session)  # noqa: SLF001 - the pool of the client is one connection per host by default
+        return client
+
+    def _build_publisher(self) -> Any:
+        from google.cloud import pubsub_v1
+
+        endpoint = self._config.api_endpoint
+        if not endpoint:
+            return pubsub_v1.PublisherClient()
+        import grpc
+        from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+
+        channel = grpc.insecure_channel(urlsplit(endpoint).netloc)
+        return pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))

@@ -1,0 +1,169 @@
+"""Records in Cloud Storage: one object a person, written conditionally; beside them the due index.
+
+`records/<user_key>.json`   the record; custom metadata carries the row that sweeps list
+`due/<time>/<user_key>`     empty; time in UTC to the second, sortable
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from google.api_core.exceptions import NotFound, PreconditionFailed
+
+from shared.cloud.clients import Clients
+from shared.cloud.translate import translated
+from shared.domain import codec
+from shared.domain.errors import ConflictError
+from shared.domain.identity import InstanceId, UserKey
+from shared.domain.record import Power, Presence, RecordRow, UserRecord, row_of
+from shared.engine.ports import DueHint, Stored
+
+_RECORDS = "records/"
+_DUE = "due/"
+_TIME = "%Y%m%dT%H%M%SZ"
+_HINT = re.compile(r"^due/(\d{8}T\d{6}Z)/([a-z0-9-]+)$")
+_LIST_FIELDS = "items(name,metadata),nextPageToken"
+
+
+class StorageRecords:
+    """The port `Records` over google-cloud-storage."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def load(self, user_key: UserKey) -> Stored | None:
+        """One read."""
+        blob = self._clients.storage_bucket().blob(f"{_RECORDS}{user_key}.json")
+        with translated(f"read record {user_key}"):
+            try:
+                raw = blob.download_as_bytes()
+            except NotFound:
+                return None
+        return Stored(record=codec.from_json(json.loads(raw)), generation=int(blob.generation))
+
+    def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
+        """The hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""
+        wake_up = record.status.next_attempt_at
+        if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
+            self._put_hint(record.user_key, wake_up)
+        blob = self._clients.storage_bucket().blob(f"{_RECORDS}{record.user_key}.json")
+        blob.metadata = _row_metadata(row_of(record))
+        with translated(f"write record {record.user_key}"):
+            try:
+                blob.upload_from_string(
+                    json.dumps(codec.to_json(record), separators=(",", ":"), ensure_ascii=False).encode(),
+                    content_type="application/json",
+                    if_generation_match=0 if expected is None else expected.generation,
+                )
+            except PreconditionFailed as error:
+                raise ConflictError(
+                    user_message="Somebody changed this person's record at the same time; it is tried again.",
+                    detail=f"record {record.user_key} is not at generation {0 if expected is None else expected.generation}",
+                ) from error
+        return Stored(record=record, generation=int(blob.generation))
+
+    def rows(self) -> Iterator[RecordRow]:
+        """Pages of a listing; no object is read."""
+        for blob in self._list(prefix=_RECORDS):
+            name = blob.name.removeprefix(_RECORDS).removesuffix(".json")
+            row = _row_from(UserKey(name), blob.metadata or {})
+            if row is not None:
+                yield row
+
+    def due(self, until: datetime) -> Iterator[DueHint]:
+        """One listing call when nothing is due."""
+        # endOffset is exclusive: the character after the second's own entries.
+        end = f"{_DUE}{until.astimezone(UTC).strftime(_TIME)}0"
+        for blob in self._list(prefix=_DUE, end_offset=end):
+            match = _HINT.match(blob.name)
+            if match is not None:
+                at = datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+                yield DueHint(at=at, user_key=UserKey(match[2]))
+
+    def drop_hint(self, hint: DueHint) -> None:
+        """Not being there is fine."""
+        blob = self._clients.storage_bucket().blob(_hint_name(hint.user_key, hint.at))
+        with translated(f"drop hint of {hint.user_key}"):
+            try:
+                blob.delete()
+            except NotFound:
+                return
+
+    def _put_hint(self, user_key: UserKey, at: datetime) -> None:
+        blob = self._clients.storage_bucket().blob(_hint_name(user_key, at))
+        with translated(f"write hint of {user_key}"):
+            blob.upload_from_string(b"", content_type="text/plain")
+
+    def _list(self, **query: Any) -> Iterator[Any]:
+        with translated("list objects"):
+            yield from self._clients.storage_bucket().list_blobs(fields=_LIST_FIELDS, page_size=1000, **query)
+
+
+def _hint_name(user_key: UserKey, at: datetime) -> str:
+    # Rounded up: a tick at that second finds the record due, never a moment early.
+    up = at.astimezone(UTC)
+    if up.microsecond:
+        up = up.replace(microsecond=0)
+        up = datetime.fromtimestamp(up.timestamp() + 1, UTC)
+    return f"{_DUE}{up.strftime(_TIME)}/{user_key}"
+
+
+def _row_metadata(row: RecordRow) -> dict[str, str]:
+    return {
+        "presence": row.presence.value,
+        "power": row.power.value,
+        "power-settled": str(row.power_settled),
+        "profile": row.profile or "",
+        "cost-center": row.cost_center,
+        "instance": row.instance_id or "",
+        "zone": row.zone or "",
+        "busy": str(row.busy),
+        "next-attempt": _iso(row.next_attempt_at),
+        "settled": str(row.settled),
+        "entitling": row.entitling_digest,
+        "reason": row.reason,
+        "email": row.email,
+        "proxy-uri": row.proxy_uri,
+        "ready-since": _iso(row.ready_since),
+        "idle-warned": _iso(row.idle_warned_at),
+        "summary": row.summary,
+    }
+
+
+def _row_from(user_key: UserKey, raw: dict[str, str]) -> RecordRow | None:
+    """None for an object that carries no row (somebody put it there): the sweep does not guess."""
+    try:
+        return RecordRow(
+            user_key=user_key,
+            presence=Presence(raw["presence"]),
+            power=Power(raw["power"]),
+            power_settled=raw["power-settled"] == "True",
+            profile=raw["profile"] or None,
+            cost_center=raw["cost-center"],
+            instance_id=InstanceId(raw["instance"]) if raw["instance"] else None,
+            zone=raw["zone"] or None,
+            busy=raw["busy"] == "True",
+            next_attempt_at=_time(raw["next-attempt"]),
+            settled=raw["settled"] == "True",
+            entitling_digest=raw["entitling"],
+            reason=raw["reason"],
+            email=raw.get("email", ""),
+            proxy_uri=raw.get("proxy-uri", ""),
+            ready_since=_time(raw.get("ready-since", "")),
+            idle_warned_at=_time(raw.get("idle-warned", "")),
+            summary=raw.get("summary", ""),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _iso(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat()
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

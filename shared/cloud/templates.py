@@ -1,0 +1,76 @@
+"""The users' rendered templates in Cloud Storage: `templates/<user_key>/<template>.yaml`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from google.api_core.exceptions import NotFound
+
+from shared.cloud.clients import Clients
+from shared.cloud.render import RenderTarget, render
+from shared.cloud.translate import translated
+from shared.domain.catalog import MasterTemplate
+from shared.domain.identity import UserKey
+from shared.domain.plan import PutTemplate, TemplatesSeen
+from shared.domain.record import UserRecord
+
+_PREFIX = "templates/"
+_NAME = re.compile(r"^templates/([a-z0-9-]+)/([A-Za-z0-9._-]+)\.yaml$")
+_DIGEST = "benchkeeper-digest"
+_LIST_FIELDS = "items(name,metadata),nextPageToken"
+
+
+class StorageTemplates:
+    """The port `Templates`. A prefix ends in `/`, so that no user's listing can show another's (the seed's did)."""
+
+    def __init__(self, clients: Clients, *, masters: Mapping[str, MasterTemplate], target: RenderTarget) -> None:
+        self._clients = clients
+        self._masters = masters
+        self._target = target
+
+    def seen(self, user_key: UserKey) -> TemplatesSeen:
+        """One listing call."""
+        return TemplatesSeen({name: digest for _, name, digest in self._list(f"{_PREFIX}{user_key}/")})
+
+    def put(self, record: UserRecord, action: PutTemplate) -> None:
+        """Render and write; the same content twice is the same object."""
+        master = self._masters[action.template]
+        content = render(master, record, self._target)
+        blob = self._clients.storage_bucket().blob(_object(record.user_key, action.template))
+        blob.metadata = {_DIGEST: action.digest, "user": record.user_key}
+        with translated(f"write template {action.template}"):
+            blob.upload_from_string(content, content_type="application/yaml")
+
+    def remove(self, user_key: UserKey, template: str) -> None:
+        """Not being there is fine."""
+        with translated(f"remove template {template}"):
+            try:
+                self._clients.storage_bucket().blob(_object(user_key, template)).delete()
+            except NotFound:
+                return
+
+    def read(self, user_key: UserKey, template: str) -> str | None:
+        """The rendered text, None when it is not there."""
+        with translated(f"read template {template}"):
+            try:
+                return str(
+                    self._clients.storage_bucket().blob(_object(user_key, template)).download_as_bytes().decode()
+                )
+            except NotFound:
+                return None
+
+    def rows(self) -> Iterator[tuple[UserKey, str, str]]:
+        """(user, template, digest) by pages of a listing."""
+        yield from self._list(_PREFIX)
+
+    def _list(self, prefix: str) -> Iterator[tuple[UserKey, str, str]]:
+        with translated("list templates"):
+            for blob in self._clients.storage_bucket().list_blobs(prefix=prefix, fields=_LIST_FIELDS, page_size=1000):
+                match = _NAME.match(blob.name)
+                if match is not None:
+                    yield UserKey(match[1]), match[2], (blob.metadata or {}).get(_DIGEST, "")
+
+
+def _object(user_key: UserKey, template: str) -> str:
+    return f"{_PREFIX}{user_key}/{template}.yaml"

@@ -1,0 +1,133 @@
+"""Google's errors -> ours, in one place.
+
+By HTTP status first, by text where one status means several things (409, 429, 403). The wording of stockouts and quotas is
+Compute Engine's; how the Workbench operation wraps them is not documented, so text and code are both looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import google.api_core.exceptions as google_errors
+import google.auth.exceptions
+import requests
+
+from shared.domain.errors import (
+    AccessDeniedError,
+    BenchkeeperError,
+    BusyError,
+    CloudUnavailableError,
+    ConflictError,
+    InvalidSpecError,
+    OperationFailedError,
+    QuotaExhaustedError,
+    RateLimitedError,
+    StockoutError,
+)
+
+_STOCKOUT = re.compile(
+    r"ZONE_RESOURCE_POOL_EXHAUSTED|does not have enough resources available|resource pool exhausted|STOCKOUT"
+    r"|does not exist in zone",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(r"QUOTA_EXCEEDED|Quota '[^']*' exceeded|Insufficient '[^']*' quota|quota exceeded", re.IGNORECASE)
+_BUSY = re.compile(r"unable to queue the operation", re.IGNORECASE)
+_ADDRESS = re.compile(r"[^\s@'\"<>]+@[^\s@'\"<>]+\.[^\s@'\"<>]+")
+_MAX_DETAIL = 500
+
+
+def scrub(text: str) -> str:
+    """A text without addresses: details go to logs."""
+    return _ADDRESS.sub("<address>", text)[:_MAX_DETAIL]
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Run a call to Google; its errors come out as ours. `what` names the call in the detail."""
+    try:
+        yield
+    except google_errors.GoogleAPICallError as error:
+        raise from_status(int(error.code or 500), str(error.message), what) from error
+    except google_errors.RetryError as error:
+        raise _unavailable(f"{what}: {scrub(str(error))}") from error
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise AccessDeniedError(
+            user_message="Benchkeeper could not log in to Google Cloud. Run: gcloud auth application-default login",
+            detail=f"{what}: {scrub(str(error))}",
+        ) from error
+    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+        raise _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}") from error
+
+
+def from_status(status: int, message: str, what: str) -> BenchkeeperError:
+    """Our error for an HTTP status and Google's message."""
+    detail = f"{what}: {status} {scrub(message)}"
+    by_text = _from_text(message, detail)
+    if by_text is not None and status != 404:  # noqa: PLR2004 - Not Found
+        return by_text
+    match status:
+        case 401 | 403:
+            return AccessDeniedError(
+                user_message="Benchkeeper is not allowed to do this in Google Cloud. An administrator must grant the "
+                "permission that the log names.",
+                detail=detail,
+            )
+        case 409 | 412:
+            return ConflictError(user_message="Somebody changed it at the same time; it is tried again.", detail=detail)
+        case 429:
+            return RateLimitedError(
+                user_message="Google Cloud asks to slow down; it is tried again in a minute.", detail=detail
+            )
+        case _ if status >= 500:  # noqa: PLR2004 - server errors
+            return _unavailable(detail)
+        case _:
+            return InvalidSpecError(user_message=f"Google Cloud refused the request: {scrub(message)}", detail=detail)
+
+
+def from_operation(error: dict[str, Any], what: str) -> BenchkeeperError:
+    """Our error for the `error` of a finished operation (google.rpc.Status as JSON)."""
+    message = f"{error.get('message', '')} {error.get('details', '')}"
+    detail = f"{what}: operation ended with code {error.get('code')}: {scrub(message)}"
+    by_text = _from_text(message, detail)
+    if by_text is not None:
+        return by_text
+    match int(error.get("code") or 2):
+        case 7 | 16:
+            return AccessDeniedError(
+                user_message="Google Cloud could not build the notebook: a permission is missing. An administrator "
+                "must look at the log.",
+                detail=detail,
+            )
+        case 8:
+            return QuotaExhaustedError(user_message=_QUOTA_TEXT, detail=detail)
+        case 3 | 9:
+            return InvalidSpecError(
+                user_message=f"Google Cloud could not build the notebook: {scrub(message).strip()}", detail=detail
+            )
+        case _:
+            return OperationFailedError(user_message="Google Cloud could not finish; it is tried again.", detail=detail)
+
+
+_QUOTA_TEXT = "The project's quota in this region is used up. It is tried again every 30 minutes; an administrator can raise the quota."
+
+
+def _from_text(message: str, detail: str) -> BenchkeeperError | None:
+    if _BUSY.search(message):
+        return BusyError(user_message="The notebook is busy with another change; it is tried again.", detail=detail)
+    if _STOCKOUT.search(message):
+        return StockoutError(
+            user_message="Google Cloud has no such machines in this zone just now; another zone is tried.",
+            detail=detail,
+        )
+    if _QUOTA.search(message):
+        return QuotaExhaustedError(user_message=_QUOTA_TEXT, detail=detail)
+    return None
+
+
+def _unavailable(detail: str) -> CloudUnavailableError:
+    return CloudUnavailableError(
+        user_message="Google Cloud does not answer just now; it is tried again.", detail=detail
+    )

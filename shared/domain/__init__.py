@@ -1,0 +1,1 @@
+"""Pure decisions. Standard library only; no I/O, no clock, no environment."""

@@ -1,0 +1,136 @@
+"""What the administrator offers: profiles, who gets which, and the master templates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from shared.domain.errors import UnknownProfileError
+
+
+class Identity(StrEnum):
+    """As whom the code in a notebook reads data."""
+
+    END_USER_CREDENTIALS = "end-user-credentials"
+    PERSONAL_SERVICE_ACCOUNT = "personal-service-account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A persistent disk: size in GB (10^9 bytes as the API counts), Compute's type name (`PD_BALANCED`)."""
+
+    size_gb: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """GPUs: the API's type name (`NVIDIA_TESLA_T4`) and how many."""
+
+    type: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmImage:
+    """Where the VM's image comes from: a family (newest) or one name, never both."""
+
+    project: str
+    family: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShieldedVm:
+    """Shielded VM switches. Secure boot refuses unsigned GPU drivers, so it is the administrator's choice."""
+
+    secure_boot: bool = False
+    vtpm: bool = True
+    integrity_monitoring: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleSettings:
+    """When an environment counts as idle: see `shared.domain.idle` for what each bound means."""
+
+    timeout: timedelta
+    max_blind: timedelta
+    cpu_busy_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts."""
+
+    name: str
+    title: str
+    machine_type: str
+    image: VmImage
+    boot_disk: Disk
+    data_disk: Disk
+    idle: IdleSettings
+    identity: Identity
+    accelerator: Accelerator | None = None
+    shielded: ShieldedVm = ShieldedVm()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Members of `group` get `profile`; the highest `priority` wins among the groups that a person holds."""
+
+    group: str
+    profile: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterTemplate:
+    """A Dataproc cluster template as the administrator wrote it; `digest` changes whenever its text does."""
+
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All profiles by name, the assignments, the default for people who asked without naming one, the masters by name."""
+
+    profiles: Mapping[str, Profile]
+    assignments: tuple[Assignment, ...]
+    default_profile: str | None
+    masters: Mapping[str, MasterTemplate]
+
+    def profile(self, name: str) -> Profile:
+        """The profile of that name; `UnknownProfileError` names those that exist."""
+        try:
+            return self.profiles[name]
+        except KeyError:
+            known = ", ".join(sorted(self.profiles)) or "none"
+            raise UnknownProfileError(
+                user_message=f"There is no profile '{name}'. The profiles are: {known}.",
+                detail=f"unknown profile {name!r}; known: {known}",
+            ) from None
+
+    def assignment_for(self, group: str) -> Assignment | None:
+        """What membership of `group` gives, None when the group entitles to nothing."""
+        return next((a for a in self.assignments if a.group == group), None)
+
+    def entitling_digest(self) -> str:
+        """Changes whenever the same facts could entitle to something else: assignments, default, profile names."""
+        text = json.dumps(
+            [[asdict(a) for a in self.assignments], self.default_profile, sorted(self.profiles)], sort_keys=True
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,129 @@
+"""A record as JSON, and back. Version 1. Strict when reading: a damaged record is an error, never a guess."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.domain import facts as facts_module
+from shared.domain.errors import PermanentError, Reason
+from shared.domain.identity import InstanceId, UserEmail, UserKey
+from shared.domain.record import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    OperationRef,
+    Power,
+    Presence,
+    Spec,
+    Status,
+    UserRecord,
+    Verb,
+)
+
+VERSION = 1
+
+
+def to_json(record: UserRecord) -> dict[str, Any]:
+    """JSON-able form of a record."""
+    return {
+        "version": VERSION,
+        "user_key": record.user_key,
+        "email": record.email,
+        "created_at": record.created_at.isoformat(),
+        "cost_center": record.cost_center,
+        "facts": facts_module.to_json(record.facts),
+        "spec": _plain(asdict(record.spec)),
+        "status": _plain(asdict(record.status)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case datetime():
+            return value.isoformat()
+        case _:
+            return value
+
+
+def from_json(raw: dict[str, Any]) -> UserRecord:
+    """The record that `to_json` gave. Raises `PermanentError` for anything else."""
+    try:
+        if raw["version"] != VERSION:
+            raise ValueError(f"version {raw['version']!r}")
+        return UserRecord(
+            user_key=UserKey(raw["user_key"]),
+            email=UserEmail(raw["email"]),
+            created_at=_time(raw["created_at"]),
+            cost_center=raw["cost_center"],
+            facts=facts_module.from_json(raw["facts"]),
+            spec=_spec(raw["spec"]),
+            status=_status(raw["status"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise PermanentError(
+            user_message="This person's record is damaged. An administrator must restore an older version of it.",
+            detail=f"unreadable record: {type(error).__name__}: {error}",
+            reason=Reason.INVALID_SPEC,
+        ) from error
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _maybe_time(text: str | None) -> datetime | None:
+    return None if text is None else _time(text)
+
+
+def _spec(raw: dict[str, Any]) -> Spec:
+    return Spec(
+        presence=Presence(raw["presence"]),
+        power=Power(raw["power"]),
+        power_because=raw["power_because"],
+        profile=raw["profile"],
+        because=raw["because"],
+        absent_since=_maybe_time(raw["absent_since"]),
+    )
+
+
+def _status(raw: dict[str, Any]) -> Status:
+    operation = raw["operation"]
+    return Status(
+        generation=int(raw["generation"]),
+        observed_generation=int(raw["observed_generation"]),
+        instance_id=None if raw["instance_id"] is None else InstanceId(raw["instance_id"]),
+        zone=raw["zone"],
+        instance_uid=raw["instance_uid"],
+        was_active=bool(raw["was_active"]),
+        power_settled=bool(raw["power_settled"]),
+        operation=None
+        if operation is None
+        else OperationRef(
+            name=operation["name"], verb=Verb(operation["verb"]), started_at=_time(operation["started_at"])
+        ),
+        failed_zones=tuple(raw["failed_zones"]),
+        attempts=int(raw["attempts"]),
+        tries=int(raw["tries"]),
+        not_before=_maybe_time(raw["not_before"]),
+        next_attempt_at=_maybe_time(raw["next_attempt_at"]),
+        proxy_uri=raw["proxy_uri"],
+        idle_warned_at=_maybe_time(raw["idle_warned_at"]),
+        entitling_digest=raw["entitling_digest"],
+        last_event_id=raw["last_event_id"],
+        conditions=tuple(
+            Condition(
+                type=ConditionType(c["type"]),
+                status=ConditionStatus(c["status"]),
+                reason=Reason(c["reason"]),
+                message=c["message"],
+                last_transition_time=_time(c["last_transition_time"]),
+            )
+            for c in raw["conditions"]
+        ),
+    )

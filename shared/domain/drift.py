@@ -1,0 +1,110 @@
+"""Which records need a pass, judged from listings alone: no record is read and no instance is asked for by name.
+
+The sweep that uses it may be wrong in one direction only: a pass that was not needed changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.domain.identity import UserKey, user_key_of_instance
+from shared.domain.notebook import (
+    LABEL_MANAGED_BY,
+    LABEL_USER,
+    MANAGED_BY,
+    RESTING,
+    NotebookState,
+    ObservedNotebook,
+    diff,
+    labels_for,
+    metadata_for,
+)
+from shared.domain.plan import Policy
+from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.template import wanted_templates
+
+# A wake-up this late has lost its hint; until then the tick is trusted to come to it.
+LOST_AFTER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What the listings show of one user: instances by zone, template digests, and the zones that did not answer."""
+
+    notebooks: Mapping[str, ObservedNotebook]
+    templates: Mapping[str, str]
+    unreachable: frozenset[str]
+
+
+def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
+    """Why this record needs a pass, None when nothing is out of line as far as the listings tell."""
+    if not row.settled:
+        return "what is wanted was not looked at yet"
+    if row.next_attempt_at is not None and row.next_attempt_at + LOST_AFTER <= now:
+        return "its wake-up was lost"
+    if row.entitling_digest != policy.catalog.entitling_digest():
+        return "the assignments changed"
+    wanted = wanted_templates(row, policy)
+    if wanted is not None and dict(listed.templates) != wanted:
+        return "template objects differ"
+    if row.busy or (row.next_attempt_at is not None and row.presence is Presence.PRESENT):
+        return None  # under way; the tick follows it
+    return _why_notebook(row, listed, policy)
+
+
+def _why_notebook(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
+    if row.zone is None or row.zone in listed.unreachable:
+        return None  # not listed is not absent
+    seen = listed.notebooks.get(row.zone)
+    if row.presence is Presence.ABSENT:
+        if seen is None or seen.state in RESTING:
+            return None  # the end of the retention is a planned wake-up
+        return f"not entitled, and the instance is {seen.state.value}"
+    if seen is None:
+        return "the instance is gone"
+    running = seen.state is NotebookState.ACTIVE
+    if running != (row.power is Power.RUNNING):
+        return f"wanted {row.power.value}, and the instance is {seen.state.value}"
+    profile = policy.catalog.profiles.get(row.profile or "")
+    if profile is None:
+        return None
+    changes = diff(
+        seen,
+        labels=labels_for(profile, row.user_key, row.cost_center),
+        metadata=metadata_for(profile),
+        machine_type=profile.machine_type,
+    )
+    if changes.now or (changes.when_stopped and not running):
+        return "labels, metadata or machine differ"
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """An instance that belongs to no record as it should: reported, never deleted on its own."""
+
+    name: str
+    zone: str
+    why: str
+
+
+def strays(rows: Mapping[UserKey, RecordRow], notebooks: tuple[ObservedNotebook, ...]) -> list[Stray]:
+    """Instances that carry our labels without a record, sit in another zone than their record says, or have our name only."""
+    found = []
+    for notebook in notebooks:
+        key = notebook.labels.get(LABEL_USER, "")
+        ours = notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY
+        named = user_key_of_instance(notebook.ref.instance_id)
+        row = rows.get(UserKey(key)) if ours else None
+        why = None
+        if ours and row is None:
+            why = "carries our labels and has no record"
+        elif row is not None and (row.zone != notebook.ref.zone or row.instance_id != notebook.ref.instance_id):
+            why = "is not where its user's record says"
+        elif not ours and named is not None and named in rows:
+            why = "has our name without our labels"
+        if why is not None:
+            found.append(Stray(name=notebook.ref.instance_id, zone=notebook.ref.zone, why=why))
+    return found

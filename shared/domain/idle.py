@@ -1,0 +1,271 @@
+"""The idle rule: from what could be seen of one running instance, keep it, warn its user, or stop it.
+
+Pure. The sweep gathers an `Activity` from whatever sources there are and asks `judge_idle`. The rule stops only on fresh,
+successful evidence; what is unknown (None) is never taken for zero. Why each clause is as it is, is told by traces that were
+recorded on a real server and on which other idle rules fail (docs/traps.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is; bounded, for conditions and metrics."""
+
+    STARTED_RECENTLY = "StartedRecently"
+    KERNEL_BUSY = "KernelBusy"
+    KERNEL_ACTIVITY = "KernelActivity"
+    TERMINAL_ACTIVITY = "TerminalActivity"
+    SERVER_ACTIVITY = "ServerActivity"
+    PROXIED_REQUESTS = "ProxiedRequests"
+    CPU_BUSY = "CpuBusy"
+    GPU_BUSY = "GpuBusy"
+    OUTSIDE_JOB = "OutsideJob"
+    NO_FRESH_EVIDENCE = "NoFreshEvidence"
+    WARNED = "Warned"
+    IDLE = "Idle"
+    MAX_BLIND = "MaxBlind"
+
+
+class KernelState(StrEnum):
+    """Jupyter's `execution_state`. `starting` is the normal state of a kernel that nobody ever connected to: no sign of work."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    STARTING = "starting"
+    RESTARTING = "restarting"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+# An unknown state is not idle: it may be work, within the same bound as `busy`.
+_MAY_WORK = frozenset({KernelState.BUSY, KernelState.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel. Output and execution move `last_activity`; a silent cell moves it only at its start and its end."""
+
+    state: KernelState
+    last_activity: datetime | None = None
+    connections: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """One terminal. Its output moves `last_activity` even when no tab shows it, and then moves no other stamp."""
+
+    last_activity: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A measured value: a utilization from 0 to 1 at `at`, or a count for the time up to `at`."""
+
+    at: datetime
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What is known of one running instance. None means unknown; samples are oldest first and of the whole machine.
+
+    `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
+    `blind_since`: since when what a stop needs to see (kernels, or the metric that stands in for them) has been refused or
+    silent; None when it answers, or when there is no such source. Whoever gathers sets it: without it such an instance is kept. `cpu` is of the machine, not of the server's children: a nohup process leaves their tree. `gpu`
+    empty: the machine has none. `outside_jobs`: names of running jobs elsewhere (Spark...) that need this server; empty: none.
+    `connections` and `sessions` are told to people; they decide nothing, since an open tab is no work.
+    """
+
+    started_at: datetime | None = None
+    observed_at: datetime | None = None
+    kernels: tuple[Kernel, ...] | None = None
+    terminals: tuple[Terminal, ...] | None = None
+    sessions: int | None = None
+    server_last_activity: datetime | None = None
+    proxy_last_activity: datetime | None = None
+    requests: tuple[Sample, ...] | None = None
+    cpu: tuple[Sample, ...] | None = None
+    gpu: tuple[Sample, ...] | None = ()
+    outside_jobs: tuple[str, ...] | None = ()
+    blind_since: datetime | None = None
+    warned_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdlePolicy:
+    """When an instance counts as idle. Raises `ValueError` for bounds that contradict each other.
+
+    `idle_timeout`: so long must nothing have happened. `max_busy`: so long does a busy kernel count without any output and
+    without CPU. `max_blind`: so long is a blind instance kept, and a stop for blindness is preceded by a warning of at least
+    `warn_before`. `grace`: nothing is stopped so soon after its start. `freshness`: evidence older than this is no evidence;
+    metrics become visible late, so it is longer than their lag. `max_gap`: samples further apart leave a hole.
+    """
+
+    idle_timeout: timedelta
+    cpu_busy_at: float = 0.1
+    gpu_busy_at: float = 0.05
+    max_busy: timedelta = timedelta(hours=24)
+    max_blind: timedelta = timedelta(hours=24)
+    warn_before: timedelta = timedelta(hours=1)
+    grace: timedelta = timedelta(minutes=15)
+    freshness: timedelta = timedelta(minutes=10)
+    max_gap: timedelta = timedelta(minutes=5)
+
+    def __post_init__(self) -> None:
+        if min(self.idle_timeout, self.max_busy, self.max_blind, self.freshness, self.max_gap) <= timedelta(0):
+            raise ValueError("idle_timeout, max_busy, max_blind, freshness and max_gap are longer than nothing")
+        if min(self.warn_before, self.grace) < timedelta(0) or self.warn_before > self.max_blind:
+            raise ValueError("warn_before and grace are not negative, and warn_before is within max_blind")
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Leave it running; `detail` says to people what was seen or is missing."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Leave it running, tell its user that it will be stopped at `stop_at` unless it is seen at work, and note `warned_at`."""
+
+    stop_at: datetime
+    because: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop it: nothing has happened since `since` (for `MAX_BLIND`: nothing could be seen)."""
+
+    since: datetime
+    because: Reason
+
+
+IdleVerdict = Keep | Warn | Stop
+
+
+def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVerdict:
+    """KEEP, WARN or STOP. Any sign of work keeps, however old the rest is; only evidence without a hole stops."""
+    if activity.started_at is not None and now - activity.started_at < policy.grace:
+        return Keep(Reason.STARTED_RECENTLY, f"started at {activity.started_at.isoformat()}")
+    working = _work_now(activity, policy, now)
+    if working is not None:
+        return working
+    signs = list(_signs(activity, policy, now))
+    last, reason = max(signs, default=(None, Reason.IDLE), key=lambda sign: sign[0])
+    if last is not None and now - last < policy.idle_timeout:
+        return Keep(reason, f"at {last.isoformat()}")
+    missing = _missing(activity, policy, now)
+    if missing:
+        return _judge_blind(activity, policy, now, last=last, missing=missing)
+    return Stop(since=last if last is not None else now - policy.idle_timeout, because=Reason.IDLE)
+
+
+def _sees_jupyter(activity: Activity, policy: IdlePolicy, now: datetime) -> bool:
+    """True when kernels and terminals were read, both, and not long ago."""
+    if activity.kernels is None or activity.terminals is None or activity.observed_at is None:
+        return False
+    return now - activity.observed_at <= policy.freshness
+
+
+def _work_now(activity: Activity, policy: IdlePolicy, now: datetime) -> Keep | None:
+    """Work that goes on without leaving a stamp: a job elsewhere, a silent cell."""
+    if activity.outside_jobs:
+        return Keep(Reason.OUTSIDE_JOB, ", ".join(activity.outside_jobs))
+    if activity.kernels is None or activity.observed_at is None or now - activity.observed_at > policy.freshness:
+        return None
+    for kernel in activity.kernels:
+        if kernel.state not in _MAY_WORK:
+            continue
+        # A stuck kernel can be busy for ever; one whose cell computes is kept by the CPU, whatever its stamp.
+        if kernel.last_activity is None or now - kernel.last_activity < policy.max_busy:
+            return Keep(Reason.KERNEL_BUSY, f"a kernel is {kernel.state.value}")
+    return None
+
+
+def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tuple[datetime, Reason]]:
+    """Every moment at which something happened, as far as known, with what it was."""
+    if activity.started_at is not None:
+        yield activity.started_at, Reason.STARTED_RECENTLY
+    for kernel in activity.kernels or ():
+        if kernel.last_activity is not None:
+            yield kernel.last_activity, Reason.KERNEL_ACTIVITY
+    for terminal in activity.terminals or ():
+        if terminal.last_activity is not None:
+            yield terminal.last_activity, Reason.TERMINAL_ACTIVITY
+    if activity.server_last_activity is not None:
+        yield activity.server_last_activity, Reason.SERVER_ACTIVITY
+    yield from ((s.at, Reason.CPU_BUSY) for s in activity.cpu or () if s.value >= policy.cpu_busy_at)
+    yield from ((s.at, Reason.GPU_BUSY) for s in activity.gpu or () if s.value >= policy.gpu_busy_at)
+    # Through the proxy go also the pings of a tab that was left open (trace 6): asked only where Jupyter itself is not seen.
+    if not _sees_jupyter(activity, policy, now):
+        if activity.proxy_last_activity is not None:
+            yield activity.proxy_last_activity, Reason.PROXIED_REQUESTS
+        yield from ((s.at, Reason.PROXIED_REQUESTS) for s in activity.requests or () if s.value > 0)
+
+
+def _missing(activity: Activity, policy: IdlePolicy, now: datetime) -> list[str]:
+    """What cannot be seen and would have to be, to say that nothing happens."""
+    missing = []
+    if not _covers(activity.cpu, policy, now):
+        missing.append("cpu")
+    if activity.gpu is None or (activity.gpu and not _covers(activity.gpu, policy, now)):
+        missing.append("gpu")
+    if activity.outside_jobs is None:
+        missing.append("outside jobs")
+    if not _sees_jupyter(activity, policy, now):
+        # Requests stand in for kernels only where nothing else is meant to look: a source that is refused is no quiet one.
+        if activity.blind_since is not None:
+            missing.append("kernels")
+        elif not _covers(activity.requests, policy, now):
+            missing.append("kernels or requests")
+    return missing
+
+
+def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, now: datetime) -> bool:
+    """True when samples run from the begin of the idle window up to now without a hole; the newest may be as late as fresh."""
+    if not samples:
+        return False
+    begin = now - policy.idle_timeout
+    moments = sorted(sample.at for sample in samples if begin - policy.max_gap <= sample.at <= now)
+    if not moments or moments[0] > begin + policy.max_gap or now - moments[-1] > policy.freshness:
+        return False
+    return all(later - earlier <= policy.max_gap for earlier, later in pairwise(moments))
+
+
+def _judge_blind(
+    activity: Activity, policy: IdlePolicy, now: datetime, *, last: datetime | None, missing: list[str]
+) -> IdleVerdict:
+    """Keep while blind; past `max_blind` stop, if a warning has gone out in time. Any later sign of work starts this anew."""
+    detail = f"not seen: {', '.join(missing)}"
+    begun = activity.blind_since if activity.blind_since is not None else _last_seen(activity)
+    if begun is None:
+        return Keep(Reason.NO_FRESH_EVIDENCE, detail)
+    begun = max(begun, last) if last is not None else begun
+    limit = begun + policy.max_blind
+    if now < limit - policy.warn_before:
+        return Keep(Reason.NO_FRESH_EVIDENCE, detail)
+    warned = activity.warned_at
+    if warned is None or warned < begun:
+        return Warn(stop_at=max(limit, now + policy.warn_before), because=Reason.MAX_BLIND, detail=detail)
+    if now >= limit and now - warned >= policy.warn_before:
+        return Stop(since=begun, because=Reason.MAX_BLIND)
+    return Keep(Reason.WARNED, detail)
+
+
+def _last_seen(activity: Activity) -> datetime | None:
+    """When anything was last read with success, or the start of the machine."""
+    seen = [activity.started_at, activity.observed_at]
+    seen += [samples[-1].at for samples in (activity.cpu, activity.requests, activity.gpu) if samples]
+    return max((moment for moment in seen if moment is not None), default=None)

@@ -1,0 +1,215 @@
+"""What a notebook should be and what was seen of it, in this product's words (no API types)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.domain.catalog import Accelerator, Disk, Identity, Profile, ShieldedVm, VmImage
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import InstanceId, UserEmail, UserKey, label_value
+
+MANAGED_BY = "benchkeeper"
+LABEL_MANAGED_BY = "managed-by"
+LABEL_USER = "benchkeeper-user"
+LABEL_PROFILE = "benchkeeper-profile"
+LABEL_COST_CENTER = "cost-center"
+
+IDLE_TIMEOUT_KEY = "idle-timeout-seconds"
+# Metadata that the API takes only while the instance is stopped (facts: patch, 2.8).
+STOPPED_ONLY_METADATA = frozenset(
+    {
+        "disable-mixer",
+        "notebook-disable-terminal",
+        "notebook-disable-downloads",
+        "notebook-disable-nbconvert",
+        "notebook-disable-root",
+        "enable-jupyterlab4",
+    }
+)
+
+
+class NotebookState(StrEnum):
+    """`Instance.state` of the Notebooks API v2."""
+
+    UNSPECIFIED = "STATE_UNSPECIFIED"
+    STARTING = "STARTING"
+    PROVISIONING = "PROVISIONING"
+    ACTIVE = "ACTIVE"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    DELETED = "DELETED"
+    UPGRADING = "UPGRADING"
+    INITIALIZING = "INITIALIZING"
+    SUSPENDING = "SUSPENDING"
+    SUSPENDED = "SUSPENDED"
+
+
+RESTING = frozenset({NotebookState.STOPPED, NotebookState.SUSPENDED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRef:
+    """Where an instance is: the zone is part of its name."""
+
+    instance_id: InstanceId
+    zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Full or relative resource names of the VPC network and subnetwork; empty = the API's default network."""
+
+    network: str = ""
+    subnet: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotebookSpec:
+    """A whole instance as it should be. Never a public IP, never a shared service account."""
+
+    instance_id: InstanceId
+    owner: UserEmail
+    machine_type: str
+    image: VmImage
+    boot_disk: Disk
+    data_disk: Disk
+    accelerator: Accelerator | None
+    shielded: ShieldedVm
+    identity: Identity
+    network: Network
+    labels: Mapping[str, str]
+    metadata: Mapping[str, str]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedNotebook:
+    """What a read gave; empty texts when unknown.
+
+    `gce_instance_id` is the VM's numeric id, the join key to Cloud Monitoring, `uid` the instance's own UUID.
+    """
+
+    ref: InstanceRef
+    state: NotebookState
+    machine_type: str
+    labels: Mapping[str, str]
+    metadata: Mapping[str, str]
+    proxy_uri: str = ""
+    health: str = ""
+    gce_instance_id: str = ""
+    uid: str = ""
+    create_time: datetime | None = None
+    has_public_ip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """It was looked for, successfully, and is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """It could not be read. Not knowing is not absence: nothing is created, stopped or deleted on this."""
+
+    error: BenchkeeperError
+
+
+@dataclass(frozen=True, slots=True)
+class NotLooked:
+    """Nobody looked, because the record says that there can be nothing yet."""
+
+
+NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
+
+
+def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[str, str]:
+    """The labels that carry cost to a person: user key, profile, cost centre, managed-by, and the profile's own."""
+    labels = dict(profile.labels)
+    labels |= {LABEL_MANAGED_BY: MANAGED_BY, LABEL_USER: user_key, LABEL_PROFILE: label_value(profile.name)}
+    if cost_center:
+        labels[LABEL_COST_CENTER] = label_value(cost_center)
+    return labels
+
+
+def metadata_for(profile: Profile) -> dict[str, str]:
+    """The metadata keys that we own: the profile's, and the VM's own idle switch-off."""
+    return {**profile.metadata, IDLE_TIMEOUT_KEY: str(int(profile.idle.timeout.total_seconds()))}
+
+
+def spec_for(
+    *,
+    owner: UserEmail,
+    user_key: UserKey,
+    instance_id: InstanceId,
+    profile: Profile,
+    cost_center: str,
+    network: Network,
+) -> NotebookSpec:
+    """The instance that this person should have."""
+    return NotebookSpec(
+        instance_id=instance_id,
+        owner=owner,
+        machine_type=profile.machine_type,
+        image=profile.image,
+        boot_disk=profile.boot_disk,
+        data_disk=profile.data_disk,
+        accelerator=profile.accelerator,
+        shielded=profile.shielded,
+        identity=profile.identity,
+        network=network,
+        labels=labels_for(profile, user_key, cost_center),
+        metadata=metadata_for(profile),
+        tags=profile.tags,
+    )
+
+
+def is_ours(seen: ObservedNotebook, user_key: UserKey, known_uid: str) -> bool:
+    """True when it is the very instance that we knew (`uid`), or its labels say that we made it for this user.
+
+    The uid comes first so that somebody who removes a label does not make us let go of a running instance.
+    """
+    if known_uid and seen.uid == known_uid:
+        return True
+    return seen.labels.get(LABEL_MANAGED_BY) == MANAGED_BY and seen.labels.get(LABEL_USER) == user_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotebookDiff:
+    """What differs and can be patched: now, or only while stopped. Empty texts remove a key."""
+
+    labels: Mapping[str, str]
+    metadata: Mapping[str, str]
+    metadata_when_stopped: Mapping[str, str]
+    machine_type: str | None
+
+    @property
+    def now(self) -> bool:
+        """True when something can be patched whatever the state."""
+        return bool(self.labels or self.metadata)
+
+    @property
+    def when_stopped(self) -> bool:
+        """True when something can only be patched while stopped."""
+        return bool(self.metadata_when_stopped or self.machine_type)
+
+
+def diff(
+    seen: ObservedNotebook, *, labels: Mapping[str, str], metadata: Mapping[str, str], machine_type: str
+) -> NotebookDiff:
+    """Only keys that we own count: Google writes dozens of labels and metadata keys of its own.
+
+    A cost-center label that we no longer want is the one label that we take away.
+    """
+    changed = {name: value for name, value in labels.items() if seen.labels.get(name) != value}
+    if LABEL_COST_CENTER in seen.labels and LABEL_COST_CENTER not in labels:
+        changed[LABEL_COST_CENTER] = ""
+    differs = {name: value for name, value in metadata.items() if seen.metadata.get(name, "") != value}
+    return NotebookDiff(
+        labels=changed,
+        metadata={k: v for k, v in differs.items() if k not in STOPPED_ONLY_METADATA},
+        metadata_when_stopped={k: v for k, v in differs.items() if k in STOPPED_ONLY_METADATA},
+        machine_type=machine_type if seen.machine_type != machine_type else None,
+    )

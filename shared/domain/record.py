@@ -1,0 +1,209 @@
+"""One person's record: what is wanted (`spec`, from the facts) and what cannot be read back from the cloud (`status`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from shared.domain.errors import Reason
+from shared.domain.facts import Facts
+from shared.domain.identity import InstanceId, UserEmail, UserKey
+
+
+class Presence(StrEnum):
+    """Whether the person is to have an environment."""
+
+    PRESENT = "PRESENT"
+    ABSENT = "ABSENT"
+
+
+class Power(StrEnum):
+    """Whether the environment is to run."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+
+
+class ConditionType(StrEnum):
+    """What a condition speaks about."""
+
+    NOTEBOOK_READY = "NotebookReady"
+    TEMPLATES_READY = "TemplatesReady"
+    RECONCILED = "Reconciled"
+
+
+class ConditionStatus(StrEnum):
+    """Kubernetes' three values; UNKNOWN when it could not be read."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One sentence about the present: `message` is for people, `reason` for machines; the time is of the last change of `status`."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    message: str
+    last_transition_time: datetime
+
+
+class Verb(StrEnum):
+    """What a long-running operation does."""
+
+    CREATE = "create"
+    DELETE = "delete"
+    START = "start"
+    STOP = "stop"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRef:
+    """A long-running operation that was started: its full name, its verb, when."""
+
+    name: str
+    verb: Verb
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What is wanted. `power` is a request that is fulfilled once; `power_because` says whose it is.
+
+    `absent_since` is when entitlement ended; the retention counts from it.
+    """
+
+    presence: Presence
+    power: Power
+    power_because: str
+    profile: str | None
+    because: str
+    absent_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What cannot be read back.
+
+    `generation` counts changes of what is wanted, `observed_generation` is the last one that a whole pass has seen.
+    `power_settled` = the wanted power was reached once, so a later difference is somebody's will, not our debt.
+    `tries` counts operations that were started (it makes request ids: the same try after a crash has the same id), `attempts`
+    failures in a row; nothing is created or started before `not_before`.
+    `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
+    """
+
+    generation: int = 1
+    observed_generation: int = 0
+    instance_id: InstanceId | None = None
+    zone: str | None = None
+    instance_uid: str = ""
+    was_active: bool = False
+    power_settled: bool = False
+    operation: OperationRef | None = None
+    failed_zones: tuple[str, ...] = ()
+    attempts: int = 0
+    tries: int = 0
+    not_before: datetime | None = None
+    next_attempt_at: datetime | None = None
+    proxy_uri: str = ""
+    idle_warned_at: datetime | None = None
+    entitling_digest: str = ""
+    last_event_id: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+    def condition(self, kind: ConditionType) -> Condition | None:
+        """The condition of that type, if there is one."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRecord:
+    """Everything that is kept about one person. The object `records/<user_key>.json`."""
+
+    user_key: UserKey
+    email: UserEmail
+    facts: Facts
+    spec: Spec
+    status: Status
+    created_at: datetime
+    cost_center: str = ""
+
+    def with_status(self, **changes: Any) -> UserRecord:
+        """The record with some status fields changed."""
+        return replace(self, status=replace(self.status, **changes))
+
+    def is_due(self, now: datetime) -> bool:
+        """True when a pass is asked for: its time has come, or what is wanted has not been looked at yet."""
+        if self.status.observed_generation != self.status.generation:
+            return True
+        return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRow:
+    """What a listing tells of a record without reading it (the object's custom metadata)."""
+
+    user_key: UserKey
+    presence: Presence
+    power: Power
+    power_settled: bool
+    profile: str | None
+    cost_center: str
+    instance_id: InstanceId | None
+    zone: str | None
+    busy: bool
+    next_attempt_at: datetime | None
+    settled: bool
+    entitling_digest: str
+    reason: str
+    email: str = ""
+    proxy_uri: str = ""
+    ready_since: datetime | None = None
+    idle_warned_at: datetime | None = None
+    summary: str = ""
+
+
+def row_of(record: UserRecord) -> RecordRow:
+    """The row of a record."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    return RecordRow(
+        user_key=record.user_key,
+        presence=record.spec.presence,
+        power=record.spec.power,
+        power_settled=record.status.power_settled,
+        profile=record.spec.profile,
+        cost_center=record.cost_center,
+        instance_id=record.status.instance_id,
+        zone=record.status.zone,
+        busy=record.status.operation is not None,
+        next_attempt_at=record.status.next_attempt_at,
+        settled=record.status.observed_generation == record.status.generation,
+        entitling_digest=record.status.entitling_digest,
+        reason=ready.reason.value if ready is not None else Reason.PENDING.value,
+        email=record.email,
+        proxy_uri=record.status.proxy_uri,
+        ready_since=ready.last_transition_time if ready is not None and ready.status is ConditionStatus.TRUE else None,
+        idle_warned_at=record.status.idle_warned_at,
+        summary=ready.message if ready is not None else "",
+    )
+
+
+def set_condition(
+    conditions: tuple[Condition, ...],
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: str,
+    now: datetime,
+) -> tuple[Condition, ...]:
+    """The conditions with one set; its time moves only when its status does, so that a pass that changes nothing writes nothing."""
+    old = next((c for c in conditions if c.type == kind), None)
+    since = old.last_transition_time if old is not None and old.status == status else now
+    new = Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
+    return tuple(sorted([c for c in conditions if c.type != kind] + [new], key=lambda c: c.type.value))

@@ -1,0 +1,101 @@
+"""From facts to what is wanted: the one place where a record's `spec` is derived."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from shared.domain.entitlement import Entitlement, judge_entitlement
+from shared.domain.events import LifecycleEvent, statements_of
+from shared.domain.facts import Facts
+from shared.domain.identity import UserEmail, instance_id_for, user_key_for
+from shared.domain.plan import Policy
+from shared.domain.record import Power, Presence, Spec, Status, UserRecord
+
+COST_CENTER = "cost_center"
+
+
+def new_record(email: UserEmail, now: datetime) -> UserRecord:
+    """The record of somebody of whom nothing is known yet."""
+    return UserRecord(
+        user_key=user_key_for(email),
+        email=email,
+        facts=Facts.none(),
+        spec=Spec(
+            presence=Presence.ABSENT,
+            power=Power.STOPPED,
+            power_because="nothing known",
+            profile=None,
+            because="nothing known",
+        ),
+        status=Status(generation=0),
+        created_at=now,
+    )
+
+
+def with_event(record: UserRecord, event: LifecycleEvent) -> UserRecord:
+    """The record with what the event states; the same object when it states nothing new."""
+    facts = record.facts
+    for name, statement in statements_of(event):
+        facts = facts.with_statement(name, statement)
+    if facts is record.facts:
+        return record
+    return replace(record, facts=facts, status=replace(record.status, last_event_id=event.event_id))
+
+
+def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
+    """The record with its spec derived from its facts at `now`. The same content when nothing changed.
+
+    A profile that was asked for and that the configuration lost is a mistake in the configuration, not news about the
+    person: what is wanted stays as it was.
+    """
+    entitlement = judge_entitlement(record.facts, policy.catalog, now)
+    if entitlement.unknown_profile is not None and record.spec.presence is Presence.PRESENT:
+        return record.with_status(entitling_digest=policy.catalog.entitling_digest())
+    cost_center = str(record.facts.attribute(COST_CENTER, now) or "")
+    spec = _spec(record.spec, entitlement, now)
+    status = record.status
+    if spec.presence is not record.spec.presence:
+        status = replace(status, power_settled=False, failed_zones=(), attempts=0, not_before=None)
+    if spec.presence is Presence.PRESENT:
+        status = replace(
+            status,
+            instance_id=status.instance_id or instance_id_for(record.email),
+            zone=status.zone or policy.zones[0],
+        )
+    if _what_counts(spec, cost_center) != _what_counts(record.spec, record.cost_center) or status.generation == 0:
+        status = replace(status, generation=status.generation + 1)
+    status = replace(status, entitling_digest=policy.catalog.entitling_digest())
+    return replace(record, spec=spec, status=status, cost_center=cost_center)
+
+
+def with_power(record: UserRecord, power: Power, *, because: str) -> UserRecord:
+    """The record with another power wanted: a new request, fulfilled once."""
+    spec = replace(record.spec, power=power, power_because=because)
+    status = replace(record.status, power_settled=False, generation=record.status.generation + 1)
+    return replace(record, spec=spec, status=status)
+
+
+def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
+    if not entitlement.entitled:
+        return Spec(
+            presence=Presence.ABSENT,
+            power=Power.STOPPED,
+            power_because="not entitled",
+            profile=old.profile,  # kept, so that the tombstone still says what it was
+            because=entitlement.because,
+            absent_since=now if old.presence is Presence.PRESENT else (old.absent_since or now),
+        )
+    if old.presence is Presence.PRESENT:
+        return replace(old, profile=entitlement.profile, because=entitlement.because)
+    return Spec(
+        presence=Presence.PRESENT,
+        power=Power.RUNNING,
+        power_because="joined",
+        profile=entitlement.profile,
+        because=entitlement.because,
+    )
+
+
+def _what_counts(spec: Spec, cost_center: str) -> tuple[object, ...]:
+    return (spec.presence, spec.power, spec.profile, cost_center)

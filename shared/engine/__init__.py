@@ -1,0 +1,1 @@
+"""Orchestration over ports: read, decide (domain), act, save. Imports the domain only."""

@@ -1,0 +1,197 @@
+"""The idle sweep: look at all running instances, judge each, stop what nobody uses. Unknown activity keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from shared.domain.errors import ConflictError
+from shared.domain.identity import UserKey
+from shared.domain.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, Stop, Warn, judge_idle
+from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
+from shared.domain.record import Power, Presence, RecordRow, row_of
+from shared.engine.intake import want_power
+from shared.engine.ports import Deps
+from shared.engine.reconciler import reconcile
+
+# Metrics become visible minutes late and come in steps of five.
+_FRESHNESS = timedelta(minutes=20)
+_MAX_GAP = timedelta(minutes=11)
+_MARGIN = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One running instance with its evidence and verdict."""
+
+    row: RecordRow
+    notebook: ObservedNotebook
+    activity: Activity
+    verdict: IdleVerdict
+
+
+def judge_all(deps: Deps, now: datetime) -> list[Judged]:
+    """Verdicts on all instances that run for somebody entitled. Raises when the evidence could not be read at all."""
+    rows = {
+        (row.zone, row.instance_id): row
+        for row in deps.records.rows()
+        if row.presence is Presence.PRESENT and row.power is Power.RUNNING and row.power_settled and not row.busy
+    }
+    listing = deps.notebooks.listing()
+    running = [
+        (rows[key], notebook)
+        for notebook in listing.notebooks
+        if notebook.state is NotebookState.ACTIVE and (key := (notebook.ref.zone, notebook.ref.instance_id)) in rows
+    ]
+    return _judge(running, deps, now)
+
+
+def _judge(running: list[tuple[RecordRow, ObservedNotebook]], deps: Deps, now: datetime) -> list[Judged]:
+    known = [(row, notebook, _policy_for(row, deps)) for row, notebook in running]
+    judged = [(row, notebook, policy) for row, notebook, policy in known if policy is not None]
+    if not judged:
+        return []
+    window = max(policy.idle_timeout for _, _, policy in judged) + _MARGIN
+    seen = deps.activity.read([notebook for _, notebook, _ in judged], window, now)
+    first = {n.ref.instance_id: judge_idle(_known(seen[n.ref.instance_id], row), p, now) for row, n, p in judged}
+    # Blind for longer than the window? Only a look over the whole bound can tell since when, and only for those that run so long.
+    blind = [n for row, n, p in judged if _for_blindness(first[n.ref.instance_id]) and _may_reach_bound(row, p, now)]
+    if blind:
+        longest = max(policy.max_blind for _, _, policy in judged) + _MARGIN
+        seen = {**seen, **deps.activity.read(blind, longest, now)}
+    return [
+        Judged(
+            row=row,
+            notebook=notebook,
+            activity=(activity := _known(seen[notebook.ref.instance_id], row)),
+            verdict=judge_idle(activity, policy, now),
+        )
+        for row, notebook, policy in judged
+    ]
+
+
+def _for_blindness(verdict: IdleVerdict) -> bool:
+    match verdict:
+        case Keep(reason=reason):
+            return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}
+        case Warn(because=because) | Stop(because=because):
+            return because is Reason.MAX_BLIND
+        case _:
+            assert_never(verdict)
+
+
+def _may_reach_bound(row: RecordRow, policy: IdlePolicy, now: datetime) -> bool:
+    return row.ready_since is None or now - row.ready_since >= policy.max_blind - policy.warn_before
+
+
+def _policy_for(row: RecordRow, deps: Deps) -> IdlePolicy | None:
+    profile = deps.policy.catalog.profiles.get(row.profile or "")
+    if profile is None:
+        return None
+    return IdlePolicy(
+        idle_timeout=profile.idle.timeout,
+        cpu_busy_at=profile.idle.cpu_busy_at,
+        max_blind=profile.idle.max_blind,
+        warn_before=min(timedelta(hours=1), profile.idle.max_blind),
+        freshness=_FRESHNESS,
+        max_gap=_MAX_GAP,
+    )
+
+
+def _known(activity: Activity, row: RecordRow) -> Activity:
+    return replace(activity, started_at=row.ready_since, warned_at=row.idle_warned_at)
+
+
+def act_on(judged: Judged, deps: Deps) -> bool:
+    """Carry out one verdict: True when something was asked of the cloud."""
+    match judged.verdict:
+        case Keep():
+            return False
+        case Warn(detail=detail):
+            _note_warning(judged.row.user_key, detail, deps)
+            return False
+        case Stop(since=since, because=because):
+            why = f"idle since {since:%Y-%m-%d %H:%M} UTC"
+            if because is Reason.MAX_BLIND:
+                why = f"idle: nothing could be seen of it since {since:%Y-%m-%d %H:%M} UTC"
+            stored = want_power(judged.row.user_key, Power.STOPPED, because=why, deps=deps)
+            result = reconcile(judged.row.user_key, deps, stored=stored)
+            return result is not None and bool(result.plan.actions)
+        case _:
+            assert_never(judged.verdict)
+
+
+def _note_warning(user_key: UserKey, detail: str, deps: Deps) -> None:
+    """Remember that the person was warned; the next verdict counts from it."""
+    stored = deps.records.load(user_key)
+    if stored is None:
+        return
+    warned = stored.record.with_status(idle_warned_at=deps.clock.now())
+    try:
+        deps.records.save(warned, expected=stored)
+    except ConflictError:
+        return  # somebody is at it: the next sweep warns
+    deps.log.warning("Warned of a stop for want of evidence", user=user_key, detail=detail)
+
+
+def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
+    """One person's evidence and verdict in words; None when there is no running notebook."""
+    stored = deps.records.load(user_key)
+    if stored is None:
+        return None
+    row = row_of(stored.record)
+    if row.instance_id is None or row.zone is None:
+        return None
+    notebook = deps.notebooks.get(InstanceRef(instance_id=row.instance_id, zone=row.zone))
+    if isinstance(notebook, Absent) or notebook.state is not NotebookState.ACTIVE:
+        return None
+    now = deps.clock.now()
+    for judged in _judge([(row, notebook)], deps, now):
+        return {
+            "user_key": user_key,
+            "instance": row.instance_id,
+            "verdict": verdict_word(judged.verdict),
+            "because": verdict_text(judged.verdict),
+            "evidence": _evidence(judged.activity, now),
+        }
+    return None
+
+
+def verdict_word(verdict: IdleVerdict) -> str:
+    """KEEP, WARN or STOP."""
+    return {Keep: "KEEP", Warn: "WARN", Stop: "STOP"}[type(verdict)]
+
+
+def verdict_text(verdict: IdleVerdict) -> str:
+    """Why, in a few words."""
+    match verdict:
+        case Keep(reason=reason, detail=detail):
+            return f"{reason.value}: {detail}"
+        case Warn(because=because, detail=detail, stop_at=stop_at):
+            return f"{because.value}: {detail}; would be stopped at {stop_at:%Y-%m-%d %H:%M} UTC"
+        case Stop(because=because, since=since):
+            return f"{because.value}: since {since:%Y-%m-%d %H:%M} UTC"
+        case _:
+            assert_never(verdict)
+
+
+def _evidence(activity: Activity, now: datetime) -> dict[str, str]:
+    cpu, requests = activity.cpu, activity.requests
+    evidence = {"running since": f"{activity.started_at:%Y-%m-%d %H:%M} UTC" if activity.started_at else "unknown"}
+    if cpu:
+        evidence["CPU"] = (
+            f"{cpu[-1].value:.0%} now, {max(s.value for s in cpu):.0%} at most since {cpu[0].at:%H:%M}; "
+            f"last seen {int((now - cpu[-1].at).total_seconds() // 60)} min ago"
+        )
+    else:
+        evidence["CPU"] = "unknown"
+    if requests is None:
+        evidence["requests through the proxy"] = "unknown"
+    else:
+        used = [s.at for s in requests if s.value > 0]
+        total = int(sum(s.value for s in requests))
+        evidence["requests through the proxy"] = f"{total}, last {used[-1]:%H:%M} UTC" if used else "none"
+    evidence["kernels, terminals"] = "not visible from outside"
+    evidence["outside jobs"] = ", ".join(activity.outside_jobs or ()) or "none known"
+    return evidence

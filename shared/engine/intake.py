@@ -1,0 +1,80 @@
+"""Fold news into the record: one conditional write, and the intent is durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from shared.domain.errors import ConflictError
+from shared.domain.events import Joined, LifecycleEvent, Moved
+from shared.domain.identity import UserKey, user_key_for
+from shared.domain.record import Power, UserRecord
+from shared.domain.wanted import new_record, with_event, with_power, with_wanted
+from shared.engine.ports import Deps, Stored
+
+_TRIES = 8
+# A pass follows at once; should the process die before, the tick takes over this much later.
+SAFETY = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What became of a piece of news: `changed` is False for a duplicate or something overruled by later news."""
+
+    stored: Stored
+    changed: bool
+
+
+def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
+    """Fold one event into its user's record. Raises `UnknownProfileError` for a profile that does not exist (poison)."""
+    if isinstance(event, Joined | Moved) and event.profile:
+        deps.policy.catalog.profile(event.profile)
+    user_key = user_key_for(event.user)
+    for _ in range(_TRIES):
+        now = deps.clock.now()
+        stored = deps.records.load(user_key)
+        before = stored.record if stored is not None else new_record(event.user, now)
+        folded = with_event(before, event)
+        if folded is before and stored is not None:
+            deps.log.info("Ignored news that changes nothing", user=user_key, event_id=event.event_id)
+            return Accepted(stored=stored, changed=False)
+        wanted = with_wanted(folded, deps.policy, now)
+        saved = _save(_due_soon(wanted, deps), stored, deps)
+        if saved is not None:
+            return Accepted(stored=saved, changed=True)
+    raise _lost_the_race(user_key)
+
+
+def want_power(user_key: UserKey, power: Power, *, because: str, deps: Deps) -> Stored | None:
+    """Ask for another power state of a person's environment; None when there is no record."""
+    for _ in range(_TRIES):
+        stored = deps.records.load(user_key)
+        if stored is None:
+            return None
+        saved = _save(_due_soon(with_power(stored.record, power, because=because), deps), stored, deps)
+        if saved is not None:
+            return saved
+    raise _lost_the_race(user_key)
+
+
+def _due_soon(record: UserRecord, deps: Deps) -> UserRecord:
+    """Never later than `SAFETY` from now; an earlier time that is set already stands."""
+    soon = deps.clock.now() + SAFETY
+    planned = record.status.next_attempt_at
+    return replace(
+        record, status=replace(record.status, next_attempt_at=min(planned, soon) if planned is not None else soon)
+    )
+
+
+def _save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None:
+    try:
+        return deps.records.save(record, expected=stored)
+    except ConflictError:
+        return None
+
+
+def _lost_the_race(user_key: UserKey) -> ConflictError:
+    return ConflictError(
+        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        detail=f"record of {user_key} changed under {_TRIES} attempts to write it",
+    )

@@ -1,0 +1,189 @@
+"""What the engine needs from the outside, as protocols. Adapters in `shared.cloud` fulfil them; tests bring fakes of their own.
+
+Every method may raise `RetryableError` or `PermanentError` of `shared.domain.errors`, and nothing else on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from shared.domain.identity import UserKey
+from shared.domain.idle import Activity
+from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook
+from shared.domain.plan import OperationSeen, Policy, PutTemplate, TemplatesSeen
+from shared.domain.record import OperationRef, RecordRow, UserRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record and the generation of its object, which the next write must name."""
+
+    record: UserRecord
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueHint:
+    """An entry of the due index: this user may be due since `at`. A hint, never authority."""
+
+    at: datetime
+    user_key: UserKey
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookListing:
+    """Instances of all zones; `unreachable` names the zones that could not be asked, where absence means nothing."""
+
+    notebooks: tuple[ObservedNotebook, ...]
+    unreachable: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that cannot succeed, with the reason. `body` is what arrived, as text."""
+
+    letter_id: str
+    reason: str
+    detail: str
+    source: str
+    received_at: datetime
+    body: str
+    attributes: Mapping[str, str]
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+
+    def monotonic_s(self) -> float:
+        """Real seconds, for the bound of one process's work; never for anything that is saved."""
+
+
+class Records(Protocol):
+    """One record per person, written conditionally, and the due index."""
+
+    def load(self, user_key: UserKey) -> Stored | None:
+        """The record, None when there has never been one."""
+
+    def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
+        """Write if the object is still as `expected` was read (None: if there is none); `ConflictError` otherwise.
+
+        The due hint for `next_attempt_at` is written before the record, so that a crash between the two leaves at worst a
+        stale hint; it is there already when `expected` has the same time.
+        """
+
+    def rows(self) -> Iterator[RecordRow]:
+        """All records, as far as a listing tells."""
+
+    def due(self, until: datetime) -> Iterator[DueHint]:
+        """Hints up to `until`, oldest first."""
+
+    def drop_hint(self, hint: DueHint) -> None:
+        """Remove a hint; not being there is fine."""
+
+
+class Notebooks(Protocol):
+    """Workbench instances."""
+
+    def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
+        """One instance."""
+
+    def listing(self) -> NotebookListing:
+        """All instances of the project."""
+
+    def operation(self, ref: OperationRef) -> OperationSeen | Absent:
+        """An operation by name."""
+
+    def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
+        """The newest operation on an instance whose own reference was lost in a crash."""
+
+    def create(self, spec: NotebookSpec, zone: str, request_id: str) -> OperationRef | None:
+        """Start a create; None when the instance is there already and ours. `NotOursError` when it is somebody else's."""
+
+    def start(self, ref: InstanceRef) -> OperationRef | None:
+        """Start a start."""
+
+    def stop(self, ref: InstanceRef) -> OperationRef | None:
+        """Start a stop; None when there is nothing to stop."""
+
+    def delete(self, ref: InstanceRef, request_id: str) -> OperationRef | None:
+        """Start a delete; None when it is gone already."""
+
+    def update(
+        self,
+        ref: InstanceRef,
+        *,
+        labels: Mapping[str, str],
+        metadata: Mapping[str, str],
+        machine_type: str | None,
+        request_id: str,
+    ) -> OperationRef | None:
+        """Start a patch of exactly these keys; an empty text removes a key."""
+
+
+class Templates(Protocol):
+    """The users' rendered template objects."""
+
+    def seen(self, user_key: UserKey) -> TemplatesSeen:
+        """What is there for one user."""
+
+    def put(self, record: UserRecord, action: PutTemplate) -> None:
+        """Render the master for this user and write the object."""
+
+    def remove(self, user_key: UserKey, template: str) -> None:
+        """Remove one object; not being there is fine."""
+
+    def rows(self) -> Iterator[tuple[UserKey, str, str]]:
+        """(user, template, digest) of all objects."""
+
+
+class ActivitySource(Protocol):
+    """Evidence of use."""
+
+    def read(self, notebooks: Sequence[ObservedNotebook], window: timedelta, now: datetime) -> Mapping[str, Activity]:
+        """Evidence per instance id over the last `window`; an instance of which nothing could be read carries that in its evidence."""
+
+
+class DeadLetters(Protocol):
+    """Messages that cannot succeed."""
+
+    def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
+        """Put a message on the dead-letter topic."""
+
+    def store(self, letter: DeadLetter) -> None:
+        """Keep one where `listing` finds it; storing the same letter twice keeps one."""
+
+    def listing(self) -> Iterator[DeadLetter]:
+        """All that are kept, oldest first."""
+
+
+class Log(Protocol):
+    """Structured log: a constant message and facts."""
+
+    def info(self, message: str, **facts: Any) -> None:
+        """Normal work."""
+
+    def warning(self, message: str, **facts: Any) -> None:
+        """Worth a look."""
+
+    def error(self, message: str, **facts: Any) -> None:
+        """Somebody must act."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    """Everything that the engine works with; put together by `shared.wiring`, or by a test."""
+
+    records: Records
+    notebooks: Notebooks
+    templates: Templates
+    activity: ActivitySource
+    dead_letters: DeadLetters
+    clock: Clock
+    log: Log
+    policy: Policy

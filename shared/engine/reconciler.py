@@ -1,0 +1,102 @@
+"""`reconcile(user)`: make it so. The one door through which portal, CLI, sweeps and messages touch the cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared.domain.errors import ConflictError
+from shared.domain.identity import UserKey
+from shared.domain.outcome import with_outcomes
+from shared.domain.plan import Observed, Plan
+from shared.domain.planner import make_plan
+from shared.domain.record import UserRecord
+from shared.domain.wanted import with_wanted
+from shared.engine.executor import carry_out
+from shared.engine.observer import observe
+from shared.engine.ports import Deps, Stored
+
+_TRIES = 6
+# A wake-up that is planned already is not moved for less than this: an early look costs little, a new hint costs a call.
+SLACK = timedelta(seconds=90)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one pass did. `requeue_at` None = nothing pending."""
+
+    record: UserRecord
+    plan: Plan
+    requeue_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A plan that was not carried out, and what it was made from."""
+
+    record: UserRecord
+    observed: Observed
+    plan: Plan
+
+
+def preview(user_key: UserKey, deps: Deps) -> Preview | None:
+    """The plan that `reconcile` would carry out now; None when there is no record."""
+    stored = deps.records.load(user_key)
+    if stored is None:
+        return None
+    now = deps.clock.now()
+    record = with_wanted(stored.record, deps.policy, now)
+    seen = observe(record, deps)
+    return Preview(record=stored.record, observed=seen, plan=make_plan(record, seen, deps.policy, now))
+
+
+def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> Result | None:
+    """One pass for one person: observe, plan, carry out, save; None when there is no record.
+
+    `stored` saves the first read when the caller has just written the record. When somebody writes in between, the pass is
+    made again from what they wrote: every action is safe to repeat, and what the newer record wants decides.
+    """
+    for _ in range(_TRIES):
+        if stored is None:
+            stored = deps.records.load(user_key)
+        if stored is None:
+            return None
+        result = _pass(stored, deps)
+        if result is not None:
+            return result
+        stored = None
+    raise ConflictError(
+        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        detail=f"record of {user_key} changed under {_TRIES} passes",
+    )
+
+
+def _pass(stored: Stored, deps: Deps) -> Result | None:
+    now = deps.clock.now()
+    record = with_wanted(stored.record, deps.policy, now)
+    seen = observe(record, deps)
+    plan = make_plan(record, seen, deps.policy, now)
+    if plan.record.status.zone != stored.record.status.zone and plan.actions:
+        # The zone is part of the instance's name: it is written down before anything is created there, so that a crash
+        # cannot leave an instance where nobody looks.
+        try:
+            stored = deps.records.save(plan.record, expected=stored)
+        except ConflictError:
+            return None
+    outcomes = carry_out(plan, deps)
+    after = _keep_wake_up(with_outcomes(plan, outcomes, deps.policy, now), stored.record, now)
+    if after != stored.record:
+        try:
+            deps.records.save(after, expected=stored)
+        except ConflictError:
+            return None
+    return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
+
+
+def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:
+    planned, wanted = before.status.next_attempt_at, after.status.next_attempt_at
+    if planned is None or wanted is None or planned == wanted or planned <= now:
+        return after
+    if timedelta(0) <= wanted - planned <= SLACK:
+        return replace(after, status=replace(after.status, next_attempt_at=planned))
+    return after

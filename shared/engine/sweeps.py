@@ -1,0 +1,184 @@
+"""The scheduled passes: `due` each minute, `idle` each ten, `drift` hourly.
+
+Each lists once, judges purely, isolates every user's failure, stops before its deadline and says what it did in one summary.
+What a stopped sweep did not reach is still due and comes first next time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+
+from shared.domain.drift import Listed, Stray, strays, why_pass
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import UserKey
+from shared.domain.notebook import LABEL_USER, ObservedNotebook
+from shared.engine.idle_sweep import act_on, judge_all, verdict_text, verdict_word
+from shared.engine.ports import Deps, DueHint
+from shared.engine.reconciler import reconcile
+
+WORKERS = 8
+DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason."""
+
+    kind: str
+    looked_at: int = 0
+    acted: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    left_over: int = 0
+    unreachable: tuple[str, ...] = ()
+    strays: list[Stray] = field(default_factory=list)
+    decisions: list[tuple[UserKey, str]] = field(default_factory=list)
+
+    def as_facts(self) -> dict[str, object]:
+        """For the one log line."""
+        return {
+            "kind": self.kind,
+            "looked_at": self.looked_at,
+            "acted": self.acted,
+            "failed": dict(self.failed),
+            "found": dict(self.found),
+            "left_over": self.left_over,
+            "unreachable": list(self.unreachable),
+            "strays": [f"{s.zone}/{s.name}: {s.why}" for s in self.strays[:20]],
+            "strays_total": len(self.strays),
+        }
+
+
+def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
+    """Reconcile the users whose time has come. A quiet tick is one listing call, whatever the number of users."""
+    summary = Summary(kind="due")
+    now = deps.clock.now()
+    hints: dict[UserKey, list[DueHint]] = {}
+    for hint in deps.records.due(now):
+        hints.setdefault(hint.user_key, []).append(hint)
+    summary.looked_at = len(hints)
+    if dry_run:
+        summary.decisions = [(key, "its time has come") for key in hints]
+        return summary
+
+    def one(key: UserKey) -> bool:
+        acted = _reconcile_if_due(key, deps)
+        for hint in hints[key]:
+            deps.records.drop_hint(hint)
+        return acted
+
+    _for_each(hints, one, summary, deps)
+    return _finish(summary, deps)
+
+
+def _reconcile_if_due(key: UserKey, deps: Deps) -> bool:
+    stored = deps.records.load(key)
+    if stored is None or not stored.record.is_due(deps.clock.now()):
+        return False  # a stale hint
+    result = reconcile(key, deps, stored=stored)
+    return result is not None and bool(result.plan.actions)
+
+
+def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
+    """Compare all records with all instances and template objects, by listings; reconcile those that differ."""
+    summary = Summary(kind="drift")
+    now = deps.clock.now()
+    rows = {row.user_key: row for row in deps.records.rows()}
+    # Records first, instances after: an instance that is made in between has its record in neither list or in both.
+    listing = deps.notebooks.listing()
+    templates: dict[UserKey, dict[str, str]] = {}
+    for user_key, name, digest in deps.templates.rows():
+        templates.setdefault(user_key, {})[name] = digest
+    by_user: dict[str, dict[str, ObservedNotebook]] = {}
+    by_name: dict[tuple[str, str], ObservedNotebook] = {(n.ref.zone, n.ref.instance_id): n for n in listing.notebooks}
+    for notebook in listing.notebooks:
+        by_user.setdefault(notebook.labels.get(LABEL_USER, ""), {})[notebook.ref.zone] = notebook
+    summary.looked_at = len(rows)
+    summary.unreachable = tuple(sorted(listing.unreachable))
+    summary.strays = strays(rows, listing.notebooks)
+    for row in rows.values():
+        named = by_name.get((row.zone or "", row.instance_id or ""))  # labels may have been taken off
+        listed = Listed(
+            notebooks=by_user.get(row.user_key, {}) | ({row.zone: named} if named is not None and row.zone else {}),
+            templates=templates.get(row.user_key, {}),
+            unreachable=listing.unreachable,
+        )
+        why = why_pass(row, listed, deps.policy, now)
+        if why is not None:
+            summary.decisions.append((row.user_key, why))
+            summary.found[why] += 1
+    if not dry_run:
+        _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
+        for stray in summary.strays:  # reported one by one, never deleted on their own
+            deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
+    return _finish(summary, deps)
+
+
+def _acted(key: UserKey, deps: Deps) -> bool:
+    result = reconcile(key, deps)
+    return result is not None and bool(result.plan.actions)
+
+
+def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary: Summary, deps: Deps) -> None:
+    """Run `work` for each key on a few threads; one user's failure is counted and holds up nobody."""
+    pending = list(keys)
+    end = deps.clock.monotonic_s() + DEADLINE.total_seconds()
+
+    def guarded(key: UserKey) -> tuple[bool, str]:
+        if deps.clock.monotonic_s() >= end:
+            return False, "left over"
+        try:
+            return work(key), ""
+        except BenchkeeperError as error:
+            deps.log.warning("Pass failed", user=key, reason=error.reason.value, detail=error.detail)
+            return False, error.reason.value
+        except Exception as error:  # noqa: BLE001 - per-user isolation: counted, logged, and the user stays due
+            deps.log.error("Pass failed unexpectedly", user=key, reason="Unexpected", detail=repr(error))
+            return False, "Unexpected"
+
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        for chunk in _chunks(pending, 200):
+            for acted, failure in pool.map(guarded, chunk):
+                if failure == "left over":
+                    summary.left_over += 1
+                elif failure:
+                    summary.failed[failure] += 1
+                else:
+                    summary.acted += int(acted)
+
+
+def _chunks(items: list[UserKey], size: int) -> Iterator[list[UserKey]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _finish(summary: Summary, deps: Deps) -> Summary:
+    deps.log.info("Swept", **summary.as_facts())
+    return summary
+
+
+def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
+    """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
+    summary = Summary(kind="idle")
+    now = deps.clock.now()
+    judged = {item.row.user_key: item for item in judge_all(deps, now)}
+    summary.looked_at = len(judged)
+    for key, item in judged.items():
+        word = verdict_word(item.verdict)
+        summary.found[word] += 1
+        if word != "KEEP":
+            summary.decisions.append((key, f"{word} {verdict_text(item.verdict)}"))
+    if not dry_run:
+        _for_each([key for key, _ in summary.decisions], lambda key: act_on(judged[key], deps), summary, deps)
+    return _finish(summary, deps)
+
+
+def sweep(kind: str, deps: Deps, *, dry_run: bool = False) -> Summary:
+    """The sweep of this name: `due`, `idle` or `drift`."""
+    return {"due": sweep_due, "idle": sweep_idle, "drift": sweep_drift}[kind](deps, dry_run=dry_run)

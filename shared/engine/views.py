@@ -1,0 +1,152 @@
+"""What people and scripts are shown of a person, a fleet or a plan: JSON-able, made from the same records as everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from shared.domain import facts as facts_module
+from shared.domain.entitlement import judge_entitlement
+from shared.domain.identity import UserKey
+from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.plan import (
+    Action,
+    CreateInstance,
+    DeleteInstance,
+    Plan,
+    PutTemplate,
+    RemoveTemplate,
+    StartInstance,
+    StopInstance,
+    TemplatesSeen,
+    UpdateInstance,
+)
+from shared.domain.record import RecordRow
+from shared.engine.ports import Deps
+from shared.engine.reconciler import Preview, preview
+
+
+def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
+    """Everything about one person: record, conditions, what is seen now, why, and what would be done. None: no record."""
+    found = preview(user_key, deps)
+    if found is None:
+        return None
+    record, now = found.record, deps.clock.now()
+    entitlement = judge_entitlement(record.facts, deps.policy.catalog, now)
+    return {
+        "user": record.email,
+        "user_key": record.user_key,
+        "entitled": entitlement.entitled,
+        "profile": entitlement.profile,
+        "because": entitlement.because,
+        "presence": record.spec.presence.value,
+        "power": record.spec.power.value,
+        "power_because": record.spec.power_because,
+        "cost_center": record.cost_center,
+        "instance": record.status.instance_id,
+        "zone": record.status.zone,
+        "url": url_of(record.status.proxy_uri),
+        "operation": record.status.operation.name if record.status.operation is not None else None,
+        "next_attempt_at": _iso(record.status.next_attempt_at),
+        "attempts": record.status.attempts,
+        "conditions": [
+            {
+                "type": c.type.value,
+                "status": c.status.value,
+                "reason": c.reason.value,
+                "message": c.message,
+                "last_transition_time": _iso(c.last_transition_time),
+            }
+            for c in record.status.conditions
+        ],
+        "observed": observed_view(found),
+        "facts": facts_module.to_json(record.facts),
+        "groups": sorted(record.facts.groups(now)),
+        "plan": plan_view(found.plan),
+        "now": _iso(now),
+    }
+
+
+def observed_view(found: Preview) -> dict[str, Any]:
+    """What was seen, in words."""
+    templates = found.observed.templates
+    return {
+        "notebook": _notebook_view(found.observed.notebook),
+        "templates": sorted(templates.digests) if isinstance(templates, TemplatesSeen) else "unreadable",
+    }
+
+
+def _notebook_view(sight: NotebookSight) -> dict[str, Any]:
+    match sight:
+        case ObservedNotebook():
+            return {
+                "state": sight.state.value,
+                "zone": sight.ref.zone,
+                "machine_type": sight.machine_type,
+                "health": sight.health,
+                "labels": dict(sight.labels),
+                "public_ip": sight.has_public_ip,
+                "created": _iso(sight.create_time),
+            }
+        case Absent():
+            return {"state": "ABSENT"}
+        case NotLooked():
+            return {"state": "NONE"}
+        case Unreadable(error=error):
+            return {"state": "UNREADABLE", "why": error.user_message}
+
+
+def plan_view(plan: Plan) -> dict[str, Any]:
+    """The plan's actions in words, why, and when it looks again."""
+    return {
+        "actions": [action_text(action) for action in plan.actions],
+        "because": list(plan.because),
+        "requeue_at": _iso(plan.requeue_at),
+    }
+
+
+def action_text(action: Action) -> str:
+    """One action in a line."""
+    match action:
+        case CreateInstance():
+            return f"create instance {action.spec.instance_id} in {action.zone} ({action.spec.machine_type})"
+        case StartInstance():
+            return f"start instance {action.ref.instance_id}"
+        case StopInstance():
+            return f"stop instance {action.ref.instance_id}"
+        case DeleteInstance():
+            return f"delete instance {action.ref.instance_id} in {action.ref.zone}"
+        case UpdateInstance():
+            keys = sorted([*action.labels, *action.metadata, *(["machine type"] if action.machine_type else [])])
+            return f"update instance {action.ref.instance_id}: {', '.join(keys)}"
+        case PutTemplate():
+            return f"write template {action.template}"
+        case RemoveTemplate():
+            return f"remove template {action.template}"
+
+
+def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
+    """One row a person, by listing."""
+    for row in deps.records.rows():
+        yield row_view(row)
+
+
+def row_view(row: RecordRow) -> dict[str, Any]:
+    """A row as JSON."""
+    raw = asdict(row)
+    raw["presence"], raw["power"] = row.presence.value, row.power.value
+    raw["next_attempt_at"] = _iso(row.next_attempt_at)
+    raw["ready_since"], raw["idle_warned_at"] = _iso(row.ready_since), _iso(row.idle_warned_at)
+    raw["state"] = row.reason
+    raw["url"] = url_of(row.proxy_uri)
+    return raw
+
+
+def url_of(proxy_uri: str) -> str:
+    """The address that a browser opens; the API gives a bare host."""
+    return f"https://{proxy_uri}" if proxy_uri else ""
+
+
+def _iso(moment: Any) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,192 @@
+"""config/*.yaml and the environment -> `Settings`. The only module that reads the environment.
+
+All faults of all files are found in one go, each with file, line, field and the nearest valid key (`load_settings` raises
+`ConfigError` with the whole list). Nothing here speaks to Google: the templates' own fields are checked by
+`shared.cloud.render`, and `shared.wiring` joins both lists.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from shared.domain.catalog import Catalog, MasterTemplate
+from shared.domain.notebook import Network
+from shared.domain.plan import Policy
+from shared.settings.file import parse_file
+from shared.settings.models import ProfilesFile, SettingsFile
+from shared.yaml_lines import ConfigFault
+
+ENV_NAME = "BENCHKEEPER_ENV"
+ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
+ENV_ENDPOINT = "BENCHKEEPER_API_ENDPOINT"
+DEFAULT_ENV = "local"
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `faults` says everything that is wrong with it."""
+
+    def __init__(self, faults: list[ConfigFault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that the administrator set. `api_endpoint` is set for the embedded cloud only."""
+
+    env: str
+    config_dir: Path
+    project: str
+    zones: tuple[str, ...]
+    bucket: str
+    topic_lifecycle: str
+    topic_tick: str
+    topic_dead_letter: str
+    network: Network
+    retention: timedelta
+    schedules: Mapping[str, str]
+    api_endpoint: str | None
+    max_message_bytes: int
+    catalog: Catalog
+
+    def policy(self) -> Policy:
+        """What planning needs of the settings."""
+        return Policy(
+            catalog=self.catalog,
+            zones=self.zones,
+            network=self.network,
+            retention=self.retention,
+            template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
+        )
+
+    @property
+    def region(self) -> str:
+        """The region of the preferred zone."""
+        return self.zones[0].rpartition("-")[0]
+
+
+def config_dir_from(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the configuration is: `BENCHKEEPER_CONFIG_DIR`, else `config/` beside this package."""
+    env = os.environ if environ is None else environ
+    return Path(env.get(ENV_CONFIG) or Path(__file__).resolve().parents[2] / "config")
+
+
+def env_from(environ: Mapping[str, str] | None = None) -> str:
+    """Which environment is meant: `BENCHKEEPER_ENV`, else `local`."""
+    return (os.environ if environ is None else environ).get(ENV_NAME) or DEFAULT_ENV
+
+
+def project_override_variables(settings: Settings) -> dict[str, str]:
+    """Variables that a child process needs to see the same settings."""
+    found = {ENV_NAME: settings.env, ENV_CONFIG: str(settings.config_dir)}
+    if settings.api_endpoint:
+        found[ENV_ENDPOINT] = settings.api_endpoint
+    return found
+
+
+def load_settings(
+    *, env: str | None = None, config_dir: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings of one environment. Raises `ConfigError` with every fault of every file."""
+    environ = os.environ if environ is None else environ
+    env = env or env_from(environ)
+    folder = config_dir or config_dir_from(environ)
+    faults: list[ConfigFault] = []
+    path = folder / f"settings.{env}.yaml"
+    raw = parse_file(path, SettingsFile, faults, missing_hint=_known_envs(folder))
+    profiles = parse_file(folder / "profiles.yaml", ProfilesFile, faults)
+    masters = read_masters(folder / "templates", faults)
+    if profiles is not None:
+        faults += _cross_faults(folder / "profiles.yaml", profiles, masters)
+    endpoint = environ.get(ENV_ENDPOINT) or (raw.api_endpoint if raw is not None else None)
+    faults += _endpoint_faults(endpoint, path, from_environment=bool(environ.get(ENV_ENDPOINT)))
+    if faults or raw is None or profiles is None:
+        raise ConfigError(faults)
+    return Settings(
+        env=env,
+        config_dir=folder,
+        project=raw.project,
+        zones=tuple(raw.zones),
+        bucket=raw.bucket,
+        topic_lifecycle=raw.topics.lifecycle,
+        topic_tick=raw.topics.tick,
+        topic_dead_letter=raw.topics.dead_letter,
+        network=Network(network=raw.network.network, subnet=raw.network.subnet),
+        retention=raw.retention.instance,
+        schedules={"due": raw.sweeps.due, "idle": raw.sweeps.idle, "drift": raw.sweeps.drift},
+        api_endpoint=endpoint.rstrip("/") if endpoint else None,
+        max_message_bytes=raw.limits.message_bytes,
+        catalog=Catalog(
+            profiles={name: p.to_domain(name) for name, p in profiles.profiles.items()},
+            assignments=tuple(a.to_domain() for a in profiles.assignments),
+            default_profile=profiles.default,
+            masters=masters,
+        ),
+    )
+
+
+def _known_envs(folder: Path) -> str:
+    names = sorted(p.name.removeprefix("settings.").removesuffix(".yaml") for p in folder.glob("settings.*.yaml"))
+    return f"The environments that exist here are: {', '.join(names) or 'none'}."
+
+
+def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTemplate]:
+    """The master templates of a folder by name; what cannot be read is added to `faults`."""
+    if not folder.is_dir():
+        faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it, it may be empty."))
+        return {}
+    masters = {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            masters[path.stem] = MasterTemplate(name=path.stem, text=path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text."))
+    return masters
+
+
+def _cross_faults(path: Path, profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> list[ConfigFault]:
+    """What only the files together can tell: names that point nowhere."""
+    faults = []
+    for name, profile in profiles.profiles.items():
+        for index, template in enumerate(profile.templates):
+            if template not in masters:
+                faults.append(
+                    profiles.fault(path, ("profiles", name, "templates", index), f"no template '{template}'", masters)
+                )
+    for index, assignment in enumerate(profiles.assignments):
+        if assignment.profile not in profiles.profiles:
+            where = ("assignments", index, "profile")
+            faults.append(profiles.fault(path, where, f"no profile '{assignment.profile}'", profiles.profiles))
+    if profiles.default is not None and profiles.default not in profiles.profiles:
+        faults.append(profiles.fault(path, ("default",), f"no profile '{profiles.default}'", profiles.profiles))
+    return faults
+
+
+def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool) -> list[ConfigFault]:
+    """Credentials never go to another machine in clear text: an endpoint of one's own is for this machine only."""
+    if not endpoint:
+        return []
+    host = urlsplit(endpoint).hostname or ""
+    if urlsplit(endpoint).scheme == "http" and host in _LOOPBACK:
+        return []
+    where = f"${ENV_ENDPOINT}" if from_environment else str(path)
+    return [
+        ConfigFault(
+            where, 0, "api_endpoint", f"'{endpoint}' is not http:// on this machine",
+            "It is for the embedded cloud, for example http://127.0.0.1:8900; leave it out for Google Cloud.",
+        )
+    ]  # fmt: skip
+
+
+def schema_of(model: type[BaseModel]) -> str:
+    """The JSON Schema of a configuration file, for editors."""
+    return json.dumps(model.model_json_schema(), indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,154 @@
+"""The real adapters and official clients over the embedded cloud, in one process, without a socket or a thread."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from urllib3 import HTTPResponse
+from werkzeug.wrappers import Request
+
+from emulator.app import EmbeddedCloud
+from emulator.clock import VirtualClock
+from shared.cloud.clients import Clients, CloudConfig
+from shared.engine.ports import Deps
+from shared.settings import Settings, load_settings
+from shared.wiring import wire
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[2]
+ENDPOINT = "http://127.0.0.1:1"  # never connected to
+
+
+class WsgiAdapter(requests.adapters.BaseAdapter):
+    """Answers requests from the embedded cloud's WSGI application."""
+
+    def __init__(self, cloud: EmbeddedCloud) -> None:
+        super().__init__()
+        self._cloud = cloud
+
+    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
+        body = request.body or b""
+        if hasattr(body, "read"):
+            body = body.read()
+        if isinstance(body, str):
+            body = body.encode()
+        parts = urlsplit(request.url)
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": request.method,
+            "PATH_INFO": parts.path,
+            "RAW_URI": target,
+            "QUERY_STRING": parts.query,
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "1",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.errors": io.StringIO(),
+            "CONTENT_LENGTH": str(len(body)),
+        }
+        for name, value in request.headers.items():
+            text = value.decode() if isinstance(value, bytes) else str(value)
+            key = name.upper().replace("-", "_")
+            environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = text
+        answer = self._cloud.wsgi.respond(Request(environ))
+        content = b"" if request.method == "HEAD" else answer.get_data()
+        made = requests.Response()
+        made.status_code = answer.status_code
+        made.headers = requests.structures.CaseInsensitiveDict(answer.headers.items())
+        made.reason = answer.status.partition(" ")[2]
+        made.url = request.url
+        made.request = request
+        made.raw = HTTPResponse(
+            body=io.BytesIO(content), headers=dict(answer.headers), status=answer.status_code, preload_content=False
+        )
+        return made
+
+    def close(self) -> None:
+        pass
+
+
+class ListLog:
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+
+    def _add(self, severity: str, message: str, facts: dict[str, Any]) -> None:
+        with self._lock:
+            self.lines.append((severity, message, facts))
+
+    def info(self, message: str, **facts: Any) -> None:
+        self._add("INFO", message, facts)
+
+    def warning(self, message: str, **facts: Any) -> None:
+        self._add("WARNING", message, facts)
+
+    def error(self, message: str, **facts: Any) -> None:
+        self._add("ERROR", message, facts)
+
+
+class MemoryDeadLetters:
+    """Keeps what was published; Pub/Sub itself is not part of this kit."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[bytes, dict[str, str]]] = []
+
+    def publish(self, *, body, attributes):
+        self.published.append((body, dict(attributes)))
+
+
+@dataclass
+class Bench:
+    """One world and the product in it."""
+
+    cloud: EmbeddedCloud
+    settings: Settings
+    deps: Deps
+    clients: Clients
+    log: ListLog
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def now(self) -> datetime:
+        return self.cloud.world.clock.now()
+
+    def advance(self, **by: float) -> None:
+        self.cloud.world.clock.advance(timedelta(**by))
+
+    def fault(self, **raw: Any) -> None:
+        from emulator.faults import Fault
+
+        self.cloud.world.faults.add(Fault.parse(raw))
+
+    def calls(self) -> list[dict[str, Any]]:
+        return self.cloud.world.journal.listing(mutating_only=False)
+
+    def control(self, method: str, path: str, body: Any = None) -> Any:
+        return self.clients.json("control").call(method, path, body=body)
+
+
+def make_bench(*, settings: Settings | None = None, start: datetime = START) -> Bench:
+    cloud = EmbeddedCloud.build(clock=VirtualClock(start=start, speed=0))
+    settings = settings or local_settings()
+    clients = Clients(
+        CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=WsgiAdapter(cloud)
+    )
+    clients.json("control").call("POST", f"/storage/v1/b?project={settings.project}", body={"name": settings.bucket})
+    cloud.world.journal.clear()
+    log = ListLog()
+    deps = wire(settings, log=log, clients=clients)
+    return Bench(cloud=cloud, settings=settings, deps=deps, clients=clients, log=log)
+
+
+def local_settings(**changes: Any) -> Settings:
+    settings = load_settings(env="local", config_dir=ROOT / "config", environ={})
+    return replace(settings, api_endpoint=ENDPOINT, **changes)

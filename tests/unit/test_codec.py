@@ -1,0 +1,219 @@
+"""A record survives its JSON; a damaged one is an error, never a guess."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.making import NOW, account, group, joined, moved, operation, person
+
+from shared.domain import codec
+from shared.domain.errors import PermanentError, Reason
+from shared.domain.record import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    OperationRef,
+    Power,
+    Presence,
+    Spec,
+    Status,
+    Verb,
+    row_of,
+    set_condition,
+)
+from shared.domain.wanted import with_event
+
+_TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis takes naive bounds
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+_MAYBE_TEXT = st.none() | _TEXT
+_VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | _TEXT
+    | st.lists(_TEXT, max_size=3).map(tuple)
+)
+
+_STATUS = st.builds(
+    Status,
+    generation=st.integers(0, 10**6),
+    observed_generation=st.integers(0, 10**6),
+    instance_id=_MAYBE_TEXT,
+    zone=_MAYBE_TEXT,
+    instance_uid=_TEXT,
+    was_active=st.booleans(),
+    power_settled=st.booleans(),
+    operation=st.none() | st.builds(OperationRef, name=_TEXT, verb=st.sampled_from(Verb), started_at=_TIMES),
+    failed_zones=st.lists(_TEXT, max_size=3).map(tuple),
+    attempts=st.integers(0, 99),
+    tries=st.integers(0, 99),
+    not_before=st.none() | _TIMES,
+    next_attempt_at=st.none() | _TIMES,
+    proxy_uri=_TEXT,
+    idle_warned_at=st.none() | _TIMES,
+    entitling_digest=_TEXT,
+    last_event_id=_TEXT,
+    conditions=st.lists(
+        st.builds(
+            Condition,
+            type=st.sampled_from(ConditionType),
+            status=st.sampled_from(ConditionStatus),
+            reason=st.sampled_from(Reason),
+            message=_TEXT,
+            last_transition_time=_TIMES,
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+_SPEC = st.builds(
+    Spec,
+    presence=st.sampled_from(Presence),
+    power=st.sampled_from(Power),
+    power_because=_TEXT,
+    profile=_MAYBE_TEXT,
+    because=_TEXT,
+    absent_since=st.none() | _TIMES,
+)
+
+
+@given(_STATUS, _SPEC, _TEXT, st.dictionaries(_TEXT, _VALUES, max_size=4), _TIMES)
+def test_a_record_survives_its_json(status, spec, cost_center, attributes, created_at):
+    record = with_event(person(), moved(attributes=attributes))
+    record = replace(record, status=status, spec=spec, cost_center=cost_center, created_at=created_at)
+    assert codec.from_json(json.loads(json.dumps(codec.to_json(record)))) == record
+
+
+def full():
+    record = person(operation=operation(Verb.STOP), not_before=NOW, next_attempt_at=NOW, failed_zones=("z",))
+    for event in (moved(attributes={"a": ["x"], "b": 1}), group("g", "g@x.com", -1, member=True)):
+        record = with_event(record, event)
+    conditions = set_condition(
+        (), ConditionType.NOTEBOOK_READY, ConditionStatus.TRUE, Reason.READY, "Ready.", NOW
+    )  # fmt: skip
+    return record.with_status(conditions=conditions)
+
+
+def paths(value, at=()):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*at, key)
+            yield from paths(inner, (*at, key))
+
+
+def damaged(path, change):
+    raw = json.loads(json.dumps(codec.to_json(full())))
+    target = raw
+    for part in path[:-1]:
+        target = target[part]
+    change(target, path[-1])
+    return raw
+
+
+# Facts may be any names; what counts is that each of the record's own fields is needed.
+OWN = [p for p in paths(codec.to_json(full())) if p[0] != "facts" or len(p) == 1]
+
+
+@pytest.mark.parametrize("path", OWN, ids=".".join)
+def test_a_record_without_one_of_its_fields_is_refused(path):
+    with pytest.raises(PermanentError) as caught:
+        codec.from_json(damaged(path, lambda target, key: target.pop(key)))
+    assert "damaged" in caught.value.user_message
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("version",), 2),
+        (("version",), None),
+        (("created_at",), "yesterday"),
+        (("created_at",), 7),
+        (("facts",), []),
+        (("facts",), None),
+        (("facts",), {"employment": [{"event_id": "x"}]}),
+        (("facts",), {"employment": 5}),
+        (("facts",), {"employment": ["x"]}),
+        (("spec",), None),
+        (("spec",), "x"),
+        (("spec", "presence"), "MAYBE"),
+        (("spec", "power"), None),
+        (("status",), []),
+        (("status", "generation"), "many"),
+        (("status", "attempts"), None),
+        (("status", "operation"), {"name": "x"}),
+        (("status", "operation"), "x"),
+        (("status", "conditions"), [{"type": "Weather"}]),
+        (("status", "conditions"), None),
+        (("status", "failed_zones"), None),
+        (("status", "not_before"), "soon"),
+    ],
+)
+def test_a_damaged_record_is_refused(path, value):
+    def change(target, key):
+        target[key] = value
+
+    with pytest.raises(PermanentError):
+        codec.from_json(damaged(path, change))
+
+
+@pytest.mark.parametrize("raw", [{}, [], None, "x", 7, {"version": 1}])
+def test_what_is_no_record_is_refused(raw):
+    with pytest.raises(PermanentError):
+        codec.from_json(raw)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(OWN), _JSON)
+def test_any_value_anywhere_is_read_or_refused(path, value):
+    def change(target, key):
+        target[key] = copy.deepcopy(value)
+
+    try:
+        codec.from_json(damaged(path, change))
+    except PermanentError as error:
+        assert error.detail.startswith("unreadable record")  # noqa: PT017 - most values are refused, some are fine
+
+
+def test_a_condition_keeps_its_time_until_its_status_changes():
+    first = set_condition((), ConditionType.NOTEBOOK_READY, ConditionStatus.FALSE, Reason.CREATING, "a", NOW)
+    later = NOW + timedelta(minutes=5)
+    second = set_condition(first, ConditionType.NOTEBOOK_READY, ConditionStatus.FALSE, Reason.STARTING, "b", later)
+    third = set_condition(second, ConditionType.NOTEBOOK_READY, ConditionStatus.TRUE, Reason.READY, "c", later)
+    assert [c[0].last_transition_time for c in (first, second, third)] == [NOW, NOW, later]
+    assert [c[0].message for c in (first, second, third)] == ["a", "b", "c"]
+
+
+def test_the_row_of_a_record_says_what_sweeps_judge_by():
+    record = full()
+    row = row_of(record)
+    assert (row.user_key, row.presence, row.power, row.zone) == (
+        record.user_key,
+        record.spec.presence,
+        record.spec.power,
+        record.status.zone,
+    )
+    assert row.busy
+    assert row.settled
+    assert row.reason == "Ready"
+    assert row.ready_since == NOW
+    assert row_of(person()).reason == "Pending"
+    assert not row_of(person(observed_generation=2)).settled
+
+
+def test_a_record_of_everything_that_may_be_said_survives():
+    record = person()
+    for event in (joined("again", 0, profile=""), account("s", 0, usable=False)):
+        record = with_event(record, event)
+    assert codec.from_json(codec.to_json(record)) == record

@@ -1,0 +1,210 @@
+"""Facts fold to the same answers in every order of arrival, as a brute-force oracle over all statements gives them."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.facts import (
+    GROUP,
+    ROSTER,
+    Facts,
+    Statement,
+    answer,
+    fold,
+    from_json,
+    next_change,
+    parse_value,
+    to_json,
+)
+
+START = datetime(2026, 11, 23, tzinfo=UTC)
+HOURS = range(-1, 8)
+
+
+def hour(number: int) -> datetime:
+    return START + timedelta(hours=number)
+
+
+def statement(event_id: str, occurred: int, effective: int, *, member: bool) -> Statement:
+    return Statement(
+        event_id=event_id,
+        occurred_at=hour(occurred),
+        effective_at=hour(effective),
+        value=member,
+        withdraws=not member,
+    )
+
+
+_STATEMENTS = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 6), st.booleans()),
+    max_size=7,
+).map(lambda raw: [statement(f"e{i}", o, e, member=m) for i, (o, e, m) in enumerate(raw)])
+
+
+def said_last(statements: list[Statement], now: datetime) -> bool | None:
+    """The oracle: among all statements in effect, the one said last; at a tie whoever withdraws."""
+    in_effect = [s for s in statements if s.effective_at <= now]
+    if not in_effect:
+        return None
+    last = max(s.occurred_at for s in in_effect)
+    return not any(s.withdraws for s in in_effect if s.occurred_at == last)
+
+
+@given(_STATEMENTS, st.randoms(use_true_random=False))
+def test_any_order_with_duplicates_gives_what_was_said_last(statements, dice):
+    arrived = statements + [dice.choice(statements) for _ in statements if dice.random() < 0.5]
+    dice.shuffle(arrived)
+    timeline: tuple[Statement, ...] = ()
+    for one in arrived:
+        timeline = fold(timeline, one)
+    for number in HOURS:
+        decided = answer(timeline, hour(number))
+        assert (None if decided is None else decided.value) == said_last(statements, hour(number))
+
+
+@given(_STATEMENTS, st.randoms(use_true_random=False))
+def test_the_timeline_itself_is_the_same_for_every_order(statements, dice):
+    shuffled = list(statements)
+    dice.shuffle(shuffled)
+    one: tuple[Statement, ...] = ()
+    other: tuple[Statement, ...] = ()
+    for first, second in zip(statements, shuffled, strict=True):
+        one, other = fold(one, first), fold(other, second)
+    assert one == other
+
+
+@given(_STATEMENTS)
+def test_hearing_it_all_again_changes_nothing(statements):
+    timeline: tuple[Statement, ...] = ()
+    for one in statements:
+        timeline = fold(timeline, one)
+    for one in statements:
+        assert fold(timeline, one) is timeline
+
+
+@given(_STATEMENTS)
+def test_between_two_changes_the_answer_stays(statements):
+    timeline: tuple[Statement, ...] = ()
+    for one in statements:
+        timeline = fold(timeline, one)
+    now = hour(-1)
+    while (change := next_change([timeline], now)) is not None:
+        assert change > now
+        assert answer(timeline, now) == answer(timeline, change - timedelta(microseconds=1))
+        now = change
+    assert answer(timeline, now) == answer(timeline, hour(1000))
+
+
+def test_what_can_never_decide_again_is_not_kept():
+    timeline: tuple[Statement, ...] = ()
+    for number in range(200):
+        timeline = fold(timeline, statement(f"e{number}", number, number, member=number % 2 == 0))
+    assert answer(timeline, hour(17)).event_id == "e17"  # each decides until the next takes effect
+    timeline = fold(timeline, statement("from-the-start", 300, 0, member=True))
+    assert [s.event_id for s in timeline] == ["from-the-start"]
+
+
+# --- groups: a roster speaks about every group, a message about one only about that one ---
+
+GROUPS = ("a@x.com", "b@x.com")
+_GROUP_NEWS = st.lists(
+    st.tuples(st.sampled_from(["roster", *GROUPS]), st.integers(0, 5), st.integers(0, 6), st.integers(0, 3)), max_size=7
+)
+
+
+def held_by_oracle(news: list[tuple[str, int, int, int]], now: int) -> set[str]:
+    """For each group: the roster said last, the own message said last; the later of the two, a tie takes away."""
+    held = set()
+    for bit, name in enumerate(GROUPS):
+        latest: list[tuple[int, bool]] = []
+        for kind, place in ((name, None), ("roster", bit)):
+            said = [
+                (o, not (mask & 1) if place is None else not (mask >> place & 1), i, mask)
+                for i, (k, o, e, mask) in enumerate(news)
+                if k == kind and e <= now
+            ]
+            if place is None and said:
+                latest.append(max((o, withdraws) for o, withdraws, _, _ in said))
+            elif said:
+                # Rosters said at the same moment: the one with the higher event id stands for all groups.
+                last = max(said, key=lambda s: (s[0], f"e{s[2]}"))
+                latest.append((last[0], last[1]))
+        if latest and not max(latest)[1]:
+            held.add(name)
+    return held
+
+
+@given(_GROUP_NEWS, st.randoms(use_true_random=False))
+def test_groups_held_are_those_said_last_for_each_group(news, dice):
+    arrived = list(enumerate(news))
+    dice.shuffle(arrived)
+    facts = Facts.none()
+    for index, (kind, occurred, effective, mask) in arrived:
+        members = tuple(g for bit, g in enumerate(GROUPS) if mask >> bit & 1)
+        name, value = (ROSTER, members) if kind == "roster" else (f"{GROUP}{kind}", bool(mask & 1))
+        said = Statement(
+            event_id=f"e{index}",
+            occurred_at=hour(occurred),
+            effective_at=hour(effective),
+            value=value,
+            withdraws=value is False,
+        )
+        facts = facts.with_statement(name, said)
+    for number in HOURS:
+        assert set(facts.groups(hour(number))) == held_by_oracle(news, number)
+
+
+def test_facts_are_immutable_and_a_duplicate_gives_the_same_object():
+    nothing = Facts.none()
+    one = nothing.with_statement("employment", statement("e1", 0, 0, member=True))
+    assert nothing.timelines == {}
+    assert one.with_statement("employment", statement("e1", 0, 0, member=True)) is one
+    assert nothing.next_change(hour(0)) is None
+    assert one.attribute("cost_center", hour(3)) is None
+
+
+@given(_STATEMENTS)
+def test_facts_survive_their_json(statements):
+    facts = Facts.none()
+    for index, one in enumerate(statements):
+        facts = facts.with_statement(f"{GROUP}{index % 2}", one)
+    assert from_json(to_json(facts)) == facts
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        (0.5, 0.5),
+        ("x", "x"),
+        (["x", 1, None], ("x", "1", "None")),
+        ([], ()),
+        ({"a": 1}, "{'a': 1}"),
+    ],
+)
+def test_any_json_value_is_kept_as_a_fact(raw, value):
+    assert parse_value(raw) == value
+
+
+def test_every_order_of_four_statements_gives_one_timeline():
+    statements = [
+        statement("join", 0, 0, member=True),
+        statement("leave-later", 1, 5, member=False),
+        statement("stay", 2, 2, member=True),
+        statement("leave-late", 3, 6, member=False),
+    ]
+    timelines = set()
+    for order in itertools.permutations(statements):
+        timeline: tuple[Statement, ...] = ()
+        for one in order:
+            timeline = fold(timeline, one)
+        timelines.add(timeline)
+    (timeline,) = timelines
+    assert [s.event_id for s in timeline] == ["join", "stay", "leave-late"]

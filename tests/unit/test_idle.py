@@ -1,0 +1,285 @@
+"""The idle rule by a table of cases, and by properties that hold for any evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.idle import (
+    Activity,
+    IdlePolicy,
+    Keep,
+    Kernel,
+    KernelState,
+    Reason,
+    Sample,
+    Stop,
+    Terminal,
+    Warn,
+    judge_idle,
+)
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+POLICY = IdlePolicy(idle_timeout=timedelta(hours=1))
+
+
+def ago(minutes: float) -> datetime:
+    return NOW - timedelta(minutes=minutes)
+
+
+def samples(
+    value: float, *, upto: float = 4, back: float = 70, every: float = 1, until: datetime = NOW
+) -> tuple[Sample, ...]:
+    """One a minute from `back` minutes ago up to `upto` minutes ago."""
+    count = int((back - upto) / every)
+    return tuple(Sample(until - timedelta(minutes=back - n * every), value) for n in range(count + 1))
+
+
+QUIET_JUPYTER = Activity(
+    started_at=ago(600),
+    observed_at=ago(1),
+    kernels=(Kernel(KernelState.IDLE, ago(120), 1),),
+    terminals=(Terminal(ago(130)),),
+    sessions=1,
+    server_last_activity=ago(120),
+    proxy_last_activity=ago(0),
+    cpu=samples(0.02),
+)
+QUIET_METRICS = Activity(started_at=ago(600), cpu=samples(0.01), requests=samples(0))
+
+
+def test_all_quiet_stops_since_the_last_thing_that_happened():
+    assert judge_idle(QUIET_JUPYTER, POLICY, NOW) == Stop(ago(120), Reason.IDLE)
+
+
+def test_metrics_alone_stop_when_they_cover_the_whole_window():
+    assert judge_idle(QUIET_METRICS, POLICY, NOW) == Stop(ago(600), Reason.IDLE)
+
+
+def test_metrics_alone_without_a_known_start_stop_since_the_window():
+    assert judge_idle(replace(QUIET_METRICS, started_at=None), POLICY, NOW) == Stop(ago(60), Reason.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"started_at": ago(5)}, Reason.STARTED_RECENTLY),
+        ({"started_at": ago(30)}, Reason.STARTED_RECENTLY),
+        ({"kernels": (Kernel(KernelState.BUSY, ago(300)),)}, Reason.KERNEL_BUSY),
+        ({"kernels": (Kernel(KernelState.BUSY, None),)}, Reason.KERNEL_BUSY),
+        ({"kernels": (Kernel(KernelState.UNKNOWN, ago(300)),)}, Reason.KERNEL_BUSY),
+        ({"kernels": (Kernel(KernelState.IDLE, ago(59)),)}, Reason.KERNEL_ACTIVITY),
+        ({"terminals": (Terminal(ago(10)),)}, Reason.TERMINAL_ACTIVITY),
+        ({"server_last_activity": ago(10)}, Reason.SERVER_ACTIVITY),
+        ({"server_last_activity": ago(-1)}, Reason.SERVER_ACTIVITY),
+        ({"cpu": samples(0.5)}, Reason.CPU_BUSY),
+        ({"gpu": samples(0.5)}, Reason.GPU_BUSY),
+        ({"outside_jobs": ("spark-1",)}, Reason.OUTSIDE_JOB),
+        ({"outside_jobs": None}, Reason.NO_FRESH_EVIDENCE),
+        ({"gpu": None}, Reason.NO_FRESH_EVIDENCE),
+        ({"cpu": None}, Reason.NO_FRESH_EVIDENCE),
+        ({"cpu": ()}, Reason.NO_FRESH_EVIDENCE),
+        ({"cpu": samples(0.01, back=30)}, Reason.NO_FRESH_EVIDENCE),
+        ({"cpu": samples(0.01, upto=20)}, Reason.NO_FRESH_EVIDENCE),
+        ({"cpu": samples(0.01, every=8)}, Reason.NO_FRESH_EVIDENCE),
+        ({"kernels": None, "proxy_last_activity": None}, Reason.NO_FRESH_EVIDENCE),
+        ({"terminals": None, "proxy_last_activity": None}, Reason.NO_FRESH_EVIDENCE),
+        ({"observed_at": ago(30), "proxy_last_activity": None}, Reason.NO_FRESH_EVIDENCE),
+        ({"observed_at": ago(30), "proxy_last_activity": ago(2)}, Reason.PROXIED_REQUESTS),
+    ],
+)
+def test_what_keeps_an_instance_whose_kernels_are_seen(change, reason):
+    verdict = judge_idle(replace(QUIET_JUPYTER, **change), POLICY, NOW)
+    assert isinstance(verdict, Keep)
+    assert verdict.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"requests": samples(0, back=70, upto=30)}, Reason.NO_FRESH_EVIDENCE),
+        ({"requests": None}, Reason.NO_FRESH_EVIDENCE),
+        ({"requests": samples(0, back=70, upto=40) + samples(0, back=20)}, Reason.NO_FRESH_EVIDENCE),
+        ({"requests": samples(0, back=70, upto=31) + samples(3, back=30)}, Reason.PROXIED_REQUESTS),
+        ({"cpu": samples(0.01, back=70, upto=31) + samples(0.8, back=30)}, Reason.CPU_BUSY),
+        ({"blind_since": ago(10)}, Reason.NO_FRESH_EVIDENCE),
+    ],
+)
+def test_what_keeps_an_instance_of_which_only_metrics_are_seen(change, reason):
+    verdict = judge_idle(replace(QUIET_METRICS, **change), POLICY, NOW)
+    assert isinstance(verdict, Keep)
+    assert verdict.reason is reason
+
+
+def test_a_kernel_busy_for_too_long_without_cpu_is_stuck():
+    stuck = replace(QUIET_JUPYTER, started_at=None, kernels=(Kernel(KernelState.BUSY, ago(25 * 60)),))
+    assert judge_idle(stuck, POLICY, NOW) == Stop(ago(120), Reason.IDLE)
+    computing = replace(stuck, cpu=samples(0.9))
+    assert judge_idle(computing, POLICY, NOW) == Keep(Reason.CPU_BUSY, f"at {ago(4).isoformat()}")
+
+
+def test_pings_through_the_proxy_do_not_keep_what_jupyter_shows_as_idle():
+    assert isinstance(judge_idle(replace(QUIET_JUPYTER, requests=samples(50)), POLICY, NOW), Stop)
+
+
+def blind(hours: float, warned: float | None = None) -> Activity:
+    return Activity(blind_since=ago(hours * 60), warned_at=ago(warned) if warned is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("activity", "expected"),
+    [
+        (blind(1), Keep),
+        (blind(22.9), Keep),
+        (blind(23), Warn),
+        (blind(100), Warn),
+        (blind(23.5, warned=30), Keep),
+        (blind(24, warned=59), Keep),
+        (blind(24, warned=60), Stop),
+        (blind(24, warned=25 * 60), Warn),  # that warning was for an earlier blindness
+        (replace(blind(48, warned=120), proxy_last_activity=ago(5)), Keep),
+        (
+            replace(blind(48, warned=120), proxy_last_activity=ago(100)),
+            Keep,
+        ),  # seen at work since it went blind: begins anew
+        (replace(blind(48, warned=120), outside_jobs=("spark",)), Keep),
+        (replace(blind(48, warned=120), cpu=samples(0.9)), Keep),
+        (Activity(), Keep),
+    ],
+)
+def test_blindness(activity, expected):
+    assert isinstance(judge_idle(activity, POLICY, NOW), expected)
+
+
+def test_a_late_warning_still_leaves_its_time():
+    assert judge_idle(blind(100), POLICY, NOW) == Warn(
+        NOW + timedelta(hours=1), Reason.MAX_BLIND, "not seen: cpu, kernels"
+    )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"idle_timeout": timedelta(0)},
+        {"max_blind": timedelta(minutes=1)},
+        {"grace": timedelta(minutes=-1)},
+        {"freshness": timedelta(0)},
+    ],
+)
+def test_a_policy_that_contradicts_itself_is_refused(bad):
+    with pytest.raises(ValueError, match="are"):
+        replace(POLICY, **bad)
+
+
+# --- properties
+
+minutes = st.integers(min_value=0, max_value=3000)
+moments = st.none() | minutes.map(ago)
+kernels = st.builds(Kernel, state=st.sampled_from(KernelState), last_activity=moments, connections=st.none())
+many_samples = st.none() | st.builds(
+    samples, st.sampled_from([0.0, 0.02, 0.5]), upto=st.sampled_from([0, 4, 30]), back=st.sampled_from([40, 70, 200])
+)
+activities = st.builds(
+    Activity,
+    started_at=moments,
+    observed_at=moments,
+    kernels=st.none() | st.lists(kernels, max_size=3).map(tuple),
+    terminals=st.none() | st.lists(moments.map(Terminal), max_size=2).map(tuple),
+    server_last_activity=moments,
+    proxy_last_activity=moments,
+    requests=many_samples,
+    cpu=many_samples,
+    gpu=st.just(()) | many_samples,
+    outside_jobs=st.none() | st.just(()) | st.just(("job",)),
+    blind_since=moments,
+    warned_at=moments,
+)
+
+
+@given(blind_since=moments, warned_at=moments, started_at=moments)
+def test_unknown_evidence_never_stops_before_max_blind_nor_without_a_warning(blind_since, warned_at, started_at):
+    activity = Activity(blind_since=blind_since, warned_at=warned_at, started_at=started_at)
+    verdict = judge_idle(activity, POLICY, NOW)
+    if isinstance(verdict, Stop):
+        assert verdict.because is Reason.MAX_BLIND
+        assert max(m for m in (blind_since, started_at) if m is not None) <= NOW - POLICY.max_blind
+        assert warned_at is not None
+        assert warned_at <= NOW - POLICY.warn_before
+
+
+@given(activity=activities)
+def test_an_idle_stop_needs_known_quiet_for_the_whole_window(activity):
+    """An oracle that looks at the evidence only, minute by minute, and knows nothing of the rule's steps."""
+    verdict = judge_idle(activity, POLICY, NOW)
+    if not isinstance(verdict, Stop) or verdict.because is not Reason.IDLE:
+        return
+    assert activity.cpu is not None
+    window = [s for s in activity.cpu if s.at >= ago(60)]
+    assert len(window) >= 40
+    assert all(s.value < POLICY.cpu_busy_at for s in window)
+    assert activity.outside_jobs == ()
+    stamps = [k.last_activity for k in activity.kernels or ()] + [t.last_activity for t in activity.terminals or ()]
+    stamps += [activity.server_last_activity, activity.started_at]
+    assert all(stamp <= ago(60) for stamp in stamps if stamp is not None)
+    assert activity.kernels is not None or activity.requests is not None
+    assert verdict.since <= ago(60)
+
+
+def more(activity: Activity, what: str, when: datetime) -> Activity:
+    """The same with one more thing happening at `when`; nothing that was unknown becomes known to be quiet."""
+
+    def later(stamp: datetime | None) -> datetime:
+        return when if stamp is None else max(stamp, when)
+
+    kernels, terminals = activity.kernels, activity.terminals
+    if what == "kernel" and kernels is not None:
+        return replace(activity, kernels=tuple(replace(k, last_activity=later(k.last_activity)) for k in kernels))
+    if what == "busy" and kernels is not None:
+        return replace(activity, kernels=tuple(replace(k, state=KernelState.BUSY) for k in kernels))
+    if what == "terminal" and terminals is not None:
+        return replace(activity, terminals=tuple(Terminal(later(t.last_activity)) for t in terminals))
+    if what in {"cpu", "gpu", "requests"} and getattr(activity, what) is not None:
+        raised = tuple(replace(s, value=1.0) if s.at >= when else s for s in getattr(activity, what))
+        return replace(activity, **{what: raised})
+    change = {
+        "server": {"server_last_activity": later(activity.server_last_activity)},
+        "proxy": {"proxy_last_activity": later(activity.proxy_last_activity)},
+        "job": {"outside_jobs": (*(activity.outside_jobs or ()), "another")},
+    }
+    return replace(activity, **change.get(what, {}))
+
+
+@given(
+    activity=activities,
+    what=st.sampled_from(["kernel", "busy", "terminal", "server", "proxy", "job", "cpu", "gpu", "requests"]),
+    when=minutes.map(ago),
+)
+def test_more_activity_never_turns_keep_into_stop(activity, what, when):
+    if isinstance(judge_idle(activity, POLICY, NOW), Stop):
+        return
+    assert not isinstance(judge_idle(more(activity, what, when), POLICY, NOW), Stop)
+
+
+@given(first=st.integers(0, 6000), later=st.integers(0, 6000), warned=st.booleans())
+def test_blindness_only_gets_worse_with_time(first, later, warned):
+    rank = {Keep: 0, Warn: 1, Stop: 2}
+    activity = Activity(blind_since=NOW, warned_at=NOW + timedelta(hours=23) if warned else None)
+    one, two = (judge_idle(activity, POLICY, NOW + timedelta(minutes=m)) for m in (first, first + later))
+    assert rank[type(one)] <= rank[type(two)]
+
+
+@given(quiet=st.integers(0, 300), longer=st.integers(0, 300))
+def test_quiet_that_goes_on_stays_stopped_and_since_does_not_move(quiet, longer):
+    def seen(after: int) -> Activity:
+        now = NOW + timedelta(minutes=after)
+        return replace(QUIET_JUPYTER, server_last_activity=NOW, observed_at=now, cpu=samples(0.01, until=now))
+
+    one, two = (judge_idle(seen(m), POLICY, NOW + timedelta(minutes=m)) for m in (quiet, quiet + longer))
+    if isinstance(one, Stop):
+        assert one == two == Stop(NOW, Reason.IDLE)
+    else:
+        assert quiet < 60

@@ -1,0 +1,170 @@
+"""From facts to what is wanted: idempotent, names given once, mistakes in the configuration take nothing away."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.making import (
+    ANALYSTS,
+    ENGINEERS,
+    NOW,
+    ZONES,
+    account,
+    after,
+    at,
+    catalog,
+    group,
+    joined,
+    left,
+    moved,
+    person,
+    policy,
+)
+
+from shared.domain.identity import instance_id_for, user_key_for
+from shared.domain.record import Power, Presence
+from shared.domain.wanted import with_event, with_power, with_wanted
+
+_NEWS = st.lists(
+    st.one_of(
+        st.builds(
+            joined,
+            st.uuids().map(str),
+            st.integers(-50, 50),
+            effective=st.none() | st.integers(-50, 50),
+            groups=st.none() | st.lists(st.sampled_from([ANALYSTS, ENGINEERS]), max_size=2).map(tuple),
+            profile=st.sampled_from([None, "", "analyst", "engineer", "lost"]),
+            attributes=st.dictionaries(st.sampled_from(["cost_center", "manager"]), st.text(max_size=5)),
+        ),
+        st.builds(left, st.uuids().map(str), st.integers(-50, 50), effective=st.none() | st.integers(-50, 50)),
+        st.builds(group, st.uuids().map(str), st.just(ANALYSTS), st.integers(-50, 50), member=st.booleans()),
+        st.builds(account, st.uuids().map(str), st.integers(-50, 50), usable=st.booleans()),
+        st.builds(moved, st.uuids().map(str), st.integers(-50, 50), profile=st.just(None), profile_said=st.booleans()),
+    ),
+    max_size=8,
+)
+
+
+@given(_NEWS, st.lists(st.integers(-60, 60), min_size=1, max_size=4))
+def test_asking_again_what_is_wanted_changes_nothing(news, hours):
+    record = after(*news)
+    for hour in sorted(hours):
+        record = with_wanted(record, policy(), at(hour))
+        assert with_wanted(record, policy(), at(hour)) == record
+
+
+@given(_NEWS)
+def test_who_is_to_have_an_environment_has_a_name_a_zone_and_a_profile(news):
+    record = after(*news)
+    if record.spec.presence is Presence.PRESENT:
+        assert record.status.instance_id == instance_id_for(record.email)
+        assert record.status.zone in ZONES
+        assert record.spec.profile is not None
+        assert record.spec.absent_since is None
+    else:
+        assert record.spec.power is Power.STOPPED
+        assert record.spec.absent_since is not None
+
+
+@given(_NEWS)
+def test_hearing_news_twice_is_hearing_it_once(news):
+    record = after(*news)
+    again = record
+    for event in news:
+        again = with_event(again, event)
+    assert again is record
+
+
+def test_a_new_joiner_is_wanted_running_in_the_preferred_zone():
+    record = after(joined(groups=(ANALYSTS,), attributes={"cost_center": "CC-1"}))
+    assert record.user_key == user_key_for(record.email)
+    assert (record.spec.presence, record.spec.power, record.spec.profile) == (
+        Presence.PRESENT,
+        Power.RUNNING,
+        "analyst",
+    )
+    assert record.status.zone == ZONES[0]
+    assert record.cost_center == "CC-1"
+    assert record.is_due(NOW)
+
+
+def test_a_stored_name_and_zone_are_never_recomputed():
+    record = person(instance_id="nb-from-long-ago", zone="europe-west1-d")
+    record = with_wanted(with_event(record, moved(groups=(ENGINEERS,))), policy(), NOW)
+    assert record.spec.profile == "engineer"
+    assert (record.status.instance_id, record.status.zone) == ("nb-from-long-ago", "europe-west1-d")
+
+
+def test_a_mover_raises_the_generation_and_keeps_the_power():
+    before = person(power=Power.STOPPED)
+    then = with_wanted(with_event(before, moved(groups=(ENGINEERS,))), policy(), NOW)
+    assert then.status.generation == before.status.generation + 1
+    assert then.spec.power is Power.STOPPED
+    assert then.status.power_settled
+
+
+def test_news_that_changes_nothing_that_counts_leaves_the_generation():
+    before = person()
+    then = with_wanted(with_event(before, moved(attributes={"manager": "m@example.com"})), policy(), NOW)
+    assert then.status.generation == before.status.generation
+    assert then.status.last_event_id == "m"
+
+
+def test_a_new_cost_centre_counts():
+    before = person()
+    then = with_wanted(with_event(before, moved(attributes={"cost_center": "CC-2"})), policy(), NOW)
+    assert then.cost_center == "CC-2"
+    assert then.status.generation == before.status.generation + 1
+
+
+def test_a_leaver_starts_anew_what_was_tried():
+    before = person(attempts=4, not_before=NOW + timedelta(hours=1), failed_zones=(ZONES[0],))
+    then = with_wanted(with_event(before, left()), policy(), NOW)
+    assert then.spec.absent_since == NOW
+    assert (then.status.attempts, then.status.not_before, then.status.failed_zones) == (0, None, ())
+    assert not then.status.power_settled
+
+
+def test_the_retention_counts_from_the_end_of_entitlement_not_from_the_last_look():
+    gone = with_wanted(with_event(person(), left()), policy(), NOW)
+    later = with_wanted(gone, policy(), at(48))
+    assert later.spec.absent_since == NOW
+
+
+def test_coming_back_wants_the_environment_running_again():
+    back = with_wanted(with_event(person(Presence.ABSENT, Power.STOPPED), joined("again", -0.5)), policy(), NOW)
+    assert (back.spec.presence, back.spec.power) == (Presence.PRESENT, Power.RUNNING)
+    assert not back.status.power_settled
+    assert back.spec.absent_since is None
+
+
+def test_a_profile_lost_from_the_configuration_takes_nothing_from_who_has_it():
+    before = after(joined(profile="engineer"))
+    poorer = policy(catalog=catalog(profiles={"analyst": catalog().profiles["analyst"]}))
+    then = with_wanted(before, poorer, NOW)
+    assert then.spec == before.spec
+    assert then.status.entitling_digest == poorer.catalog.entitling_digest()
+
+
+def test_a_profile_lost_from_the_configuration_does_not_keep_a_leaver():
+    before = after(joined(profile="engineer"))
+    poorer = policy(catalog=catalog(profiles={"analyst": catalog().profiles["analyst"]}))
+    assert with_wanted(with_event(before, left()), poorer, NOW).spec.presence is Presence.ABSENT
+
+
+def test_a_group_that_is_assigned_no_more_ends_access():
+    before = after(joined(groups=(ENGINEERS,)))
+    fewer = policy(catalog=catalog(assignments=catalog().assignments[:1]))
+    assert with_wanted(before, fewer, NOW).spec.presence is Presence.ABSENT
+    assert fewer.catalog.entitling_digest() != policy().catalog.entitling_digest()
+
+
+def test_another_power_is_a_new_request():
+    before = person()
+    then = with_power(before, Power.STOPPED, because="stopped by hand")
+    assert not then.status.power_settled
+    assert then.status.generation == before.status.generation + 1
+    assert then.spec.power_because == "stopped by hand"
+    assert with_wanted(then, policy(), NOW) == then
