@@ -1,7 +1,7 @@
 """From a CloudEvent to a message, and from an error to ack or nack: the one place that decides it.
 
-Returning acks, raising nacks (a cloud_event function can answer nothing else). Permanent errors go to the dead-letter topic
-with their reason and are acked; only when that fails, or when nothing is durable yet, does Pub/Sub deliver again.
+Returning acks, raising nacks (a cloud_event function can answer nothing else). A message that can never succeed goes to the
+dead-letter topic with its reason and is acked; when that fails, or when nothing is durable yet, Pub/Sub delivers it again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import flask
 from cloudevents.http import CloudEvent
 
 from shared import telemetry, wire
-from shared.domain.errors import BenchkeeperError, InvalidMessageError, PermanentError, RetryableError
+from shared.domain.errors import BenchkeeperError, InvalidMessageError, PoisonError
 from shared.domain.times import parse_time
 from shared.engine.ports import Deps
 from shared.settings import Settings
@@ -58,14 +58,14 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
         try:
             delivery.message = _decode(event, deps)
             yield delivery
-        except PermanentError as error:
+        except PoisonError as error:
             outcome, reason = "dead-letter", error.reason.value
             try:
                 _dead_letter(error, delivery)
             except BaseException:
                 outcome = "nack"
                 raise
-        except RetryableError as error:
+        except BenchkeeperError as error:
             outcome, reason = "nack", error.reason.value
             delivery.facts["detail"] = error.detail
             raise

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
 
+from shared.domain.identity import without_addresses
+
 _TRACE: ContextVar[str] = ContextVar("trace", default="")
 _WRITE = threading.Lock()
 
@@ -33,6 +35,21 @@ def _trace_name(header: str, project: str) -> str:
     trace_id = header.split("-")[1] if header.count("-") == 3 else header.split("/", maxsplit=1)[0]  # noqa: PLR2004 - traceparent has 4 parts
     is_hex = len(trace_id) == 32 and all(c in "0123456789abcdef" for c in trace_id.lower())  # noqa: PLR2004 - 16 bytes
     return f"projects/{project}/traces/{trace_id}" if is_hex else ""
+
+
+def _clean(value: Any) -> Any:
+    """Facts without addresses: whoever logs gives a user key, but details quote what others wrote."""
+    match value:
+        case str():
+            return without_addresses(value)
+        case dict():
+            return {without_addresses(str(key)): _clean(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_clean(item) for item in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return without_addresses(str(value))
 
 
 class JsonLog:
@@ -55,11 +72,11 @@ class JsonLog:
         self._write("ERROR", message, facts)
 
     def _write(self, severity: str, message: str, facts: dict[str, Any]) -> None:
-        line: dict[str, Any] = {"severity": severity, "message": message, **facts}
+        line: dict[str, Any] = {"severity": severity, "message": message, **_clean(facts)}
         line["logging.googleapis.com/labels"] = {"component": self._component}
         if _TRACE.get():
             line["logging.googleapis.com/trace"] = _TRACE.get()
-        text = json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, default=str)
         with _WRITE:  # threads share the stream; half lines would be no JSON
             stream = self._stream or sys.stdout
             stream.write(text + "\n")

@@ -9,6 +9,7 @@ the dead-letter topic with their text.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from shared.domain.errors import InvalidMessageError, UnsupportedMessageError
 from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, LifecycleEvent, Moved, Woken
 from shared.domain.facts import parse_value
 from shared.domain.identity import parse_email, user_key_of_instance
-from shared.domain.times import parse_time
+from shared.domain.times import parse_time, to_utc
 
 SCHEMA = "workbench.lifecycle/v1"
 MAX_ATTRIBUTES = 64
@@ -66,7 +67,7 @@ def parse_tick(message: Message) -> str:
     """Which sweep a tick asks for: `due`, `idle` or `drift`."""
     body = _json_object(message, 4096)
     kind = body.get("sweep")
-    if kind not in {"due", "idle", "drift"}:
+    if kind not in ("due", "idle", "drift"):
         raise InvalidMessageError(
             user_message='A tick is {"sweep": "due"}, {"sweep": "idle"} or {"sweep": "drift"}.',
             detail=f"tick asks for sweep {str(kind)[:40]!r}",
@@ -86,7 +87,9 @@ def _json_object(message: Message, max_bytes: int) -> dict[str, Any]:
             detail=f"message of {len(message.data)} bytes, limit {max_bytes}",
         )
     try:
-        body = json.loads(message.data, parse_constant=_no_constant)
+        body = json.loads(message.data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
+        if b"\\u" in message.data:  # half a surrogate pair is no text: it could not be written down again
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidMessageError(
             user_message=f"The message is not JSON: {error}.", detail=f"not JSON: {error}"
@@ -100,6 +103,13 @@ def _json_object(message: Message, max_bytes: int) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
 
 
 class _HrMessage(BaseModel):
@@ -132,8 +142,13 @@ def _hr(body: dict[str, Any], message: Message) -> LifecycleEvent:
         )
         raise InvalidMessageError(user_message=f"The message breaks {SCHEMA}: {faults}.", detail=faults) from error
     user = parse_email(said.user)
-    occurred_at = (said.occurred_at or message.publish_time).astimezone(UTC)
-    effective_at = (said.effective_time or occurred_at).astimezone(UTC)
+    try:
+        occurred_at = to_utc(said.occurred_at or message.publish_time)
+        effective_at = to_utc(said.effective_time or occurred_at)
+    except ValueError as error:
+        raise InvalidMessageError(
+            user_message=f"The message breaks {SCHEMA}: {error}.", detail=f"time out of range: {error}"
+        ) from error
     attributes = dict(said.attributes)
     groups = _groups(attributes.pop("groups", None))
     profile_said = "profile" in attributes

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 Loc = tuple[int | str, ...]
+_MOST_NODES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +39,66 @@ class YamlFaultError(Exception):
         self.problem = problem
 
 
+def _fast_loader() -> type[Any]:
+    """A loader that reads by libyaml where PyYAML has it: every cold start reads the settings.
+
+    Not `CSafeLoader`: it composes in C too, and deep nesting ends the process there. Composed in Python it is a RecursionError.
+    """
+    if not yaml.__with_libyaml__:
+        return yaml.SafeLoader
+
+    bases: tuple[Any, ...] = (
+        yaml.composer.Composer,
+        vars(yaml.cyaml)["CParser"],  # absent from the type stubs
+        yaml.constructor.SafeConstructor,
+        yaml.resolver.Resolver,
+    )
+
+    def start(self: Any, text: str) -> None:
+        composer, parser, *others = bases
+        parser.__init__(self, text)
+        for base in (composer, *others):
+            base.__init__(self)
+
+    return type("FastLoader", bases, {"__init__": start})
+
+
+_FAST = _fast_loader()
+
+
 def load_yaml(text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
     """The mapping in a YAML text and the line (from 1) of every key and item. Raises `YamlFaultError`."""
-    lines: dict[Loc, int] = {}
+    with suppress(
+        yaml.YAMLError, ValueError, RecursionError
+    ):  # a fault is found again below, in words without libyaml's
+        return _load(text, _FAST)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if not isinstance(root, yaml.MappingNode):
-            raise YamlFaultError(1, "a mapping (key: value) is needed")
-        _walk(root, (), lines)
-        data = yaml.load(text, Loader=yaml.SafeLoader)
+        return _load(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise YamlFaultError(mark.line + 1 if mark is not None else 0, str(error.problem)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise YamlFaultError(0, f"not YAML: {error}") from error
+
+
+def _load(text: str, loader: type[yaml.SafeLoader]) -> tuple[dict[str, Any], dict[Loc, int]]:
+    reader = loader(text)
+    try:
+        root = reader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise YamlFaultError(1, "a mapping (key: value) is needed")
+        lines: dict[Loc, int] = {}
+        _walk(root, (), lines)
+        data: dict[str, Any] = reader.construct_document(root)
+    finally:
+        reader.dispose()
     return data, lines
 
 
 def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> None:
     lines.setdefault(loc, node.start_mark.line + 1)
+    if len(lines) > _MOST_NODES:  # anchors that use anchors multiply without end
+        raise YamlFaultError(node.start_mark.line + 1, "too many keys and items")
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

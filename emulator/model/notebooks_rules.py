@@ -28,7 +28,9 @@ COMPUTE = "https://www.googleapis.com/compute/v1/"
 
 _INSTANCE_ID = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$")
 _UUID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
-_EMAIL = re.compile(r"^[^@\s:/]+@[^@\s:/]+\.[^@\s:/]+$")
+# What the real API takes before the @ is not documented beyond "alias@example.com"; an inner space (a quoted local part's) is let
+# through, so that a hostile name meets the rest of the system instead of this line.
+_EMAIL = re.compile(r"^[^@\s:/](?:[^@\t\r\n\f\v:/]*[^@\s:/])?@[^@\s:/]+\.[^@\s:/]+$")
 _TAG = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$")
 _METADATA_KEY = re.compile(r"^[a-zA-Z0-9_-]{1,127}$")
 _MACHINE = re.compile(

@@ -87,7 +87,9 @@ def _evidence(
     """
     vm = notebook.gce_instance_id
     return Activity(
-        cpu=cpu.get(vm), requests=requests.get(vm), blind_since=begin if not requests.get(vm) or not cpu.get(vm) else None
+        cpu=cpu.get(vm),
+        requests=requests.get(vm),
+        blind_since=begin if not requests.get(vm) or not cpu.get(vm) else None,
     )
 
 

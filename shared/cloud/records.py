@@ -43,7 +43,11 @@ class StorageRecords:
                 raw = blob.download_as_bytes()
             except NotFound:
                 return None
-        return Stored(record=codec.from_json(json.loads(raw)), generation=int(blob.generation))
+        try:
+            parsed = json.loads(raw)
+        except ValueError:
+            parsed = None  # the codec says what a damaged record is
+        return Stored(record=codec.from_json(parsed), generation=int(blob.generation))
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
         """The hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""

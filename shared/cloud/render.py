@@ -1,7 +1,7 @@
 """Master cluster templates -> a user's own, and the check of masters. Parsed, set, validated; never text substitution.
 
-The oracle is the Dataproc API's own message type: what it does not know by name is a fault with its line. `google.cloud.dataproc`
-is imported on first use; it costs half a second and most deliveries do not render.
+The oracle is the Dataproc API's own message type (`shared.cloud.dataproc_types`): what it does not know by name is a fault
+with its line.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> 
     }
     if dataproc_problem(cluster) is not None:  # before anything is set inside: a section may be no mapping
         raise _invalid(master.name, dataproc_problem(cluster) or "")
-    config = cluster.setdefault("config", {})
+    config = _within(cluster, "config")
     config["configBucket"] = target.bucket
-    config.setdefault("softwareConfig", {}).setdefault("properties", {})[PERSONAL_AUTH_USER] = record.email
+    _within(_within(config, "softwareConfig"), "properties")[PERSONAL_AUTH_USER] = record.email
     if target.subnet:
-        config.setdefault("gceClusterConfig", {})["subnetworkUri"] = target.subnet
+        _within(config, "gceClusterConfig")["subnetworkUri"] = target.subnet
     problem = dataproc_problem(cluster)
     if problem is not None:
         raise _invalid(master.name, problem)
@@ -82,9 +82,9 @@ def _check(master: MasterTemplate, path: str) -> list[ConfigFault]:
     except YamlFaultError as error:
         return [ConfigFault(path, error.line, "", error.problem, "")]
     faults: list[ConfigFault] = []
-    from google.cloud.dataproc_v1.types import Cluster
+    from shared.cloud.dataproc_types import cluster_type
 
-    _unknown_fields(data, Cluster.pb().DESCRIPTOR, (), path, lines, faults)
+    _unknown_fields(data, cluster_type().DESCRIPTOR, (), path, lines, faults)
     faults += [
         ConfigFault(path, line_of(lines, (key,)), key, f"'{key}' is set by Benchkeeper for each user", "Remove it.")
         for key in SET_HERE
@@ -113,6 +113,14 @@ def _check_values(data: dict[str, Any], lines: dict[Loc, int], path: str) -> lis
             "For example idleDeleteTtl: 7200s and autoDeleteTtl: 172800s.",
         )
     ]
+
+
+def _within(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """The section of that name; one that is missing or was left empty is made."""
+    if parent.get(key) is None:
+        parent[key] = {}
+    section: dict[str, Any] = parent[key]
+    return section
 
 
 def _section(data: Any, *path: str) -> dict[str, Any]:
@@ -145,11 +153,12 @@ def _unknown_fields(
 
 def dataproc_problem(cluster: Mapping[str, Any]) -> str | None:
     """What the Dataproc API's own type says against it, None when it takes it."""
-    from google.cloud.dataproc_v1.types import Cluster
     from google.protobuf import json_format
 
+    from shared.cloud.dataproc_types import cluster_type
+
     try:
-        json_format.ParseDict(dict(cluster), Cluster.pb()())
+        json_format.ParseDict(dict(cluster), cluster_type()())
     except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
         return str(error).replace("\n", " ")
     return None

@@ -27,6 +27,7 @@ from shared.domain.errors import (
     RateLimitedError,
     StockoutError,
 )
+from shared.domain.identity import without_addresses
 
 _STOCKOUT = re.compile(
     r"ZONE_RESOURCE_POOL_EXHAUSTED|does not have enough resources available|resource pool exhausted|STOCKOUT"
@@ -34,14 +35,15 @@ _STOCKOUT = re.compile(
     re.IGNORECASE,
 )
 _QUOTA = re.compile(r"QUOTA_EXCEEDED|Quota '[^']*' exceeded|Insufficient '[^']*' quota|quota exceeded", re.IGNORECASE)
+# A limit on requests over time says "quota exceeded" too (google.rpc.ErrorInfo reason RATE_LIMIT_EXCEEDED); it is over in a minute.
+_RATE = re.compile(r"RATE_LIMIT_EXCEEDED|rateLimitExceeded|\bper (minute|second|\d+ seconds)\b", re.IGNORECASE)
 _BUSY = re.compile(r"unable to queue the operation", re.IGNORECASE)
-_ADDRESS = re.compile(r"[^\s@'\"<>]+@[^\s@'\"<>]+\.[^\s@'\"<>]+")
 _MAX_DETAIL = 500
 
 
 def scrub(text: str) -> str:
     """A text without addresses: details go to logs."""
-    return _ADDRESS.sub("<address>", text)[:_MAX_DETAIL]
+    return without_addresses(text)[:_MAX_DETAIL]
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def translated(what: str) -> Iterator[None]:
 def from_status(status: int, message: str, what: str) -> BenchkeeperError:
     """Our error for an HTTP status and Google's message."""
     detail = f"{what}: {status} {scrub(message)}"
-    by_text = _from_text(message, detail)
+    by_text = None if status == 429 and _RATE.search(message) else _from_text(message, detail)  # noqa: PLR2004
     if by_text is not None and status != 404:  # noqa: PLR2004 - Not Found
         return by_text
     match status:

@@ -51,7 +51,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def from_json(raw: dict[str, Any]) -> UserRecord:
+def from_json(raw: Any) -> UserRecord:
     """The record that `to_json` gave. Raises `PermanentError` for anything else."""
     try:
         if raw["version"] != VERSION:
@@ -65,7 +65,7 @@ def from_json(raw: dict[str, Any]) -> UserRecord:
             spec=_spec(raw["spec"]),
             status=_status(raw["status"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise PermanentError(
             user_message="This person's record is damaged. An administrator must restore an older version of it.",
             detail=f"unreadable record: {type(error).__name__}: {error}",

@@ -42,7 +42,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
     """Why this record needs a pass, None when nothing is out of line as far as the listings tell."""
     if not row.settled:
         return "what is wanted was not looked at yet"
-    if row.next_attempt_at is not None and row.next_attempt_at + LOST_AFTER <= now:
+    if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
         return "its wake-up was lost"
     if row.entitling_digest != policy.catalog.entitling_digest():
         return "the assignments changed"

@@ -131,19 +131,23 @@ class PermanentError(BenchkeeperError):
     reason = Reason.INVALID_SPEC
 
 
-class InvalidMessageError(PermanentError):
-    """A message that can never be understood; it goes to the dead-letter topic."""
+class PoisonError(PermanentError):
+    """The message itself can never succeed: it goes to the dead-letter topic. Everything else is delivered again."""
+
+
+class InvalidMessageError(PoisonError):
+    """A message that can never be understood."""
 
     reason = Reason.INVALID_MESSAGE
 
 
-class UnsupportedMessageError(PermanentError):
+class UnsupportedMessageError(PoisonError):
     """A message that is well-formed and known, and that this version does not act on."""
 
     reason = Reason.UNSUPPORTED_MESSAGE
 
 
-class UnknownProfileError(PermanentError):
+class UnknownProfileError(PoisonError):
     """A profile was asked for that the configuration does not have."""
 
     reason = Reason.UNKNOWN_PROFILE

@@ -41,7 +41,12 @@ class Statement:
         return (self.occurred_at, self.withdraws, self.event_id, repr(self.value))
 
     def overrules(self, other: Statement) -> bool:
-        """True when `other` can never decide while this one is there."""
+        """True when `other` can never decide while this one is there.
+
+        Two lists said at the same moment are both kept: for each group the one that leaves it out wins the tie.
+        """
+        if isinstance(self.value, tuple) and isinstance(other.value, tuple) and self.occurred_at == other.occurred_at:
+            return False
         return self.rank() > other.rank() and self.effective_at <= other.effective_at
 
 
@@ -95,8 +100,7 @@ class Facts:
         A roster (HR's list of all groups) speaks about every group; a message about one group only about that one; the later
         wins for each group, a tie goes to the one that takes the membership away.
         """
-        roster = self.at(ROSTER, now)
-        listed = roster.value if roster is not None and isinstance(roster.value, tuple) else ()
+        roster, listed = self._roster(now)
         names = {name[len(GROUP) :] for name in self.timelines if name.startswith(GROUP)} | set(listed)
         held: dict[str, Statement] = {}
         for group in sorted(names):
@@ -108,6 +112,18 @@ class Facts:
             if decides is not None and decides.value is True:
                 held[group] = decides
         return held
+
+    def _roster(self, now: datetime) -> tuple[Statement | None, frozenset[str]]:
+        """The newest list of groups and what it lists; of several said at the same moment, what all of them list."""
+        newest = self.at(ROSTER, now)
+        if newest is None:
+            return None, frozenset()
+        same_moment = [
+            frozenset(s.value)
+            for s in self.timelines[ROSTER]
+            if s.occurred_at == newest.occurred_at and s.effective_at <= now and isinstance(s.value, tuple)
+        ]
+        return newest, frozenset.intersection(*same_moment) if same_moment else frozenset()
 
     def attribute(self, name: str, now: datetime) -> Value:
         """An HR attribute's value at `now`, None when unknown."""

@@ -22,6 +22,7 @@ MAX_INSTANCE_ID = 48  # 63 less "-data-workspace", the data disk's suffix
 READABLE = 28
 _DOMAIN_LABEL = re.compile(r"^[^\W_]([\w-]{0,61}[^\W_])?$")
 _KEY = re.compile(r"[a-z][a-z0-9-]{0,27}-[0-9a-f]{12}")
+_ADDRESS = re.compile(r"[^\s@'\"<>]+@[^\s@'\"<>]+\.[^\s@'\"<>]+")
 _DROPPED_QUOTES = str.maketrans("", "", "'\u2019`\"")
 
 
@@ -96,3 +97,8 @@ def label_value(text: str) -> str:
     """`text` as a Google Cloud label value: `[a-z0-9_-]{0,63}`, others become dashes."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-")[:63].rstrip("-")
+
+
+def without_addresses(text: str) -> str:
+    """`text` with everything that looks like an address taken out: what others wrote goes to logs."""
+    return _ADDRESS.sub("<address>", text) if "@" in text else text

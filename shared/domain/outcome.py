@@ -70,7 +70,7 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     if not failures:
         return record
     record = record.with_status(attempts=record.status.attempts + 1)
-    waits = [_wait(record, error, policy) for _, error in failures]
+    waits = [_wait(record, action, error, policy) for action, error in failures]
     for (action, error), wait in zip(failures, waits, strict=True):
         record = _with_failure(record, action, error, wait, policy, now)
     change = record.facts.next_change(now)
@@ -81,9 +81,12 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     )
 
 
-def _wait(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
+def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> timedelta:
+    creates = isinstance(action, CreateInstance)  # an instance that exists cannot go to another zone
     match error:
-        case StockoutError() if any(z not in {*record.status.failed_zones, record.status.zone} for z in policy.zones):
+        case StockoutError() if creates and any(
+            z not in {*record.status.failed_zones, record.status.zone} for z in policy.zones
+        ):
             return error.retry_after
         case StockoutError() | QuotaExhaustedError():
             return max(error.retry_after, policy.capacity_retry)
@@ -102,7 +105,7 @@ def _with_failure(
         record = record.with_status(failed_zones=zones)
         if all(zone in zones for zone in policy.zones):
             record = record.with_status(not_before=now + wait)
-    elif isinstance(action, CreateInstance | StartInstance) and not isinstance(error, StockoutError):
+    elif isinstance(action, CreateInstance | StartInstance):
         record = record.with_status(not_before=now + wait)
     kind = ConditionType.TEMPLATES_READY if is_template else ConditionType.NOTEBOOK_READY
     conditions = record.status.conditions

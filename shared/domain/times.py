@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
 
 def parse_time(text: str) -> datetime:
     """RFC 3339 -> aware UTC; nanoseconds are cut to microseconds. Raises `ValueError` for anything else, a missing zone too."""
@@ -15,7 +17,18 @@ def parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(body)
     if moment.tzinfo is None:
         raise ValueError(f"a time needs its zone: {text[:40]!r}")
-    return moment.astimezone(UTC)
+    return to_utc(moment)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """The same moment in UTC. Raises `ValueError` outside the years that can be counted with (rounding up included)."""
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"a time outside the calendar: {moment.isoformat()}") from error
+    if utc > _LAST:
+        raise ValueError(f"a time outside the calendar: {moment.isoformat()}")
+    return utc
 
 
 def rfc3339(moment: datetime) -> str:

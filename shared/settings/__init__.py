@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,7 @@ ENV_NAME = "BENCHKEEPER_ENV"
 ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
 ENV_ENDPOINT = "BENCHKEEPER_API_ENDPOINT"
 DEFAULT_ENV = "local"
+_TEMPLATE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # it becomes part of an object's name
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -146,6 +148,10 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
         return {}
     masters = {}
     for path in sorted(folder.glob("*.yaml")):
+        if not _TEMPLATE_NAME.fullmatch(path.stem):
+            hint = "Use letters, digits, dots, dashes and underscores, at most 100."
+            faults.append(ConfigFault(str(path), 0, "", "a template cannot have this name", hint))
+            continue
         try:
             masters[path.stem] = MasterTemplate(name=path.stem, text=path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
@@ -175,9 +181,12 @@ def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool
     """Credentials never go to another machine in clear text: an endpoint of one's own is for this machine only."""
     if not endpoint:
         return []
-    host = urlsplit(endpoint).hostname or ""
-    if urlsplit(endpoint).scheme == "http" and host in _LOOPBACK:
-        return []
+    try:
+        parts = urlsplit(endpoint)
+        if parts.scheme == "http" and parts.hostname in _LOOPBACK:
+            return []
+    except ValueError:
+        pass  # no address at all
     where = f"${ENV_ENDPOINT}" if from_environment else str(path)
     return [
         ConfigFault(

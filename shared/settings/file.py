@@ -45,6 +45,8 @@ def _fault(path: Path, model: type[BaseModel], item: dict[str, Any], lines: dict
         case "extra_forbidden":
             problem = f"unknown key '{loc[-1]}'"
             hint = nearest(str(loc[-1]), fields_at(model, loc[:-1]))
+        case "invalid_key":
+            loc = (*loc[:-1], str(loc[-1]))
         case "missing":
             problem = "is missing"
             loc = loc or ("",)

@@ -8,7 +8,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from shared.domain.catalog import (
     Accelerator,
@@ -25,6 +36,7 @@ from shared.domain.identity import parse_email
 from shared.yaml_lines import ConfigFault, Loc, dotted, line_of, nearest
 
 _DURATION = re.compile(r"^(\d+)\s*([smhd])$")
+_LONGEST = timedelta(days=3650)  # dates are added to it
 _UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # Label rules of Google Cloud; keys that we write ourselves are refused so that nobody overrides the owner of a cost.
 _LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
@@ -44,13 +56,27 @@ def _duration(raw: Any) -> timedelta:
     match = _DURATION.match(str(raw))
     if match is None:
         raise ValueError(f"'{raw}' is no duration; write a number and a unit: 90s, 30m, 3h or 30d")
-    return timedelta(**{_UNIT[match[2]]: int(match[1])})
+    try:
+        duration = timedelta(**{_UNIT[match[2]]: int(match[1])})
+    except OverflowError:
+        duration = timedelta.max
+    if duration > _LONGEST:
+        raise ValueError(f"'{raw}' is too long; at most {_LONGEST.days}d")
+    return duration
+
+
+def _duration_text(value: timedelta) -> str:
+    seconds = int(value.total_seconds())
+    return next(
+        f"{seconds // n}{unit}" for unit, n in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % n == 0
+    )
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    Field(json_schema_extra={"type": "string", "pattern": r"^\d+\s*[smhd]$", "format": None}),
+    PlainSerializer(_duration_text, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+\s*[smhd]$"}),
 ]
 
 
@@ -76,7 +102,7 @@ class TopicsModel(_Strict):
 class RetentionModel(_Strict):
     """How long things are kept after somebody left."""
 
-    instance: Duration = timedelta(days=30)
+    instance: Duration = Field(default="30d", validate_default=True)
 
 
 class SweepsModel(_Strict):
@@ -165,8 +191,8 @@ class ShieldedModel(_Strict):
 class IdleModel(_Strict):
     """When an environment counts as idle."""
 
-    timeout: Duration = timedelta(hours=3)
-    max_blind: Duration = timedelta(hours=24)
+    timeout: Duration = Field(default="3h", validate_default=True)
+    max_blind: Duration = Field(default="24h", validate_default=True)
     cpu_busy_at: float = Field(default=0.1, gt=0, le=1)
 
     @field_validator("timeout")
@@ -189,7 +215,7 @@ class ProfileModel(_Strict):
     shielded: ShieldedModel = ShieldedModel()
     idle: IdleModel = IdleModel()
     identity: Identity = Identity.END_USER_CREDENTIALS
-    service_account: str | None = Field(default=None, exclude=True)
+    service_account: SkipJsonSchema[str | None] = Field(default=None, exclude=True)
     labels: dict[str, str] = {}
     metadata: dict[str, str] = {}
     tags: list[str] = []

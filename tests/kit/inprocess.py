@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import threading
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from google.api_core.retry import retry_unary
 from urllib3 import HTTPResponse
 from werkzeug.wrappers import Request
 
@@ -32,6 +36,8 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
     def __init__(self, cloud: EmbeddedCloud) -> None:
         super().__init__()
         self._cloud = cloud
+        # Called before and after each call, for crashes and neighbours at a chosen moment.
+        self.around: Callable[[], None] = lambda: None
 
     def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
         body = request.body or b""
@@ -58,7 +64,12 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
             text = value.decode() if isinstance(value, bytes) else str(value)
             key = name.upper().replace("-", "_")
             environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = text
+        watched = "/_emulator/" not in target
+        if watched:
+            self.around()
         answer = self._cloud.wsgi.respond(Request(environ))
+        if watched:
+            self.around()
         content = b"" if request.method == "HEAD" else answer.get_data()
         made = requests.Response()
         made.status_code = answer.status_code
@@ -73,6 +84,26 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
 
     def close(self) -> None:
         pass
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """The Google clients' own retries without their waiting: a scripted fault costs no real second."""
+
+    class NoWait:
+        monotonic = staticmethod(time.monotonic)
+        time = staticmethod(time.time)
+
+        @staticmethod
+        def sleep(_seconds: float) -> None:
+            return None
+
+    kept = retry_unary.time
+    retry_unary.time = NoWait
+    try:
+        yield
+    finally:
+        retry_unary.time = kept
 
 
 class ListLog:
@@ -115,7 +146,7 @@ class Bench:
     deps: Deps
     clients: Clients
     log: ListLog
-    extra: dict[str, Any] = field(default_factory=dict)
+    adapter: WsgiAdapter
 
     @property
     def now(self) -> datetime:
@@ -139,14 +170,15 @@ class Bench:
 def make_bench(*, settings: Settings | None = None, start: datetime = START) -> Bench:
     cloud = EmbeddedCloud.build(clock=VirtualClock(start=start, speed=0))
     settings = settings or local_settings()
+    adapter = WsgiAdapter(cloud)
     clients = Clients(
-        CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=WsgiAdapter(cloud)
+        CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=adapter
     )
     clients.json("control").call("POST", f"/storage/v1/b?project={settings.project}", body={"name": settings.bucket})
     cloud.world.journal.clear()
     log = ListLog()
     deps = wire(settings, log=log, clients=clients)
-    return Bench(cloud=cloud, settings=settings, deps=deps, clients=clients, log=log)
+    return Bench(cloud=cloud, settings=settings, deps=deps, clients=clients, log=log, adapter=adapter)
 
 
 def local_settings(**changes: Any) -> Settings:

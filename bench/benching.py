@@ -1,0 +1,186 @@
+"""What the benchmarks share: a world to measure in, messages, medians, and the line that says OK or MISSED."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import requests  # noqa: E402 - the tree comes first on sys.path
+
+from cli.local.system import LocalSystem  # noqa: E402
+from shared.settings import Settings, load_settings  # noqa: E402
+
+HELLO = '''import functions_framework
+
+
+@functions_framework.cloud_event
+def hello(event):
+    """Nothing: what the server itself costs."""
+'''
+
+
+def arguments(text: str | None) -> argparse.Namespace:
+    """`--quick`: fewer of everything, for a look."""
+    parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer of everything: a look, no figure to quote")
+    return parser.parse_args()
+
+
+def say(text: str = "") -> None:
+    """A line at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def judge(what: str, value: float, bound: float, *, at_least: bool = False, unit: str = "x") -> None:
+    """The line that counts: the figure, its bound, and whether it was met."""
+    met = value >= bound if at_least else value <= bound
+    limit = f"{'at least' if at_least else 'at most'} {bound:g}{unit}"
+    say(f"{what}: {value:,.2f}{unit} ({limit}) {'OK' if met else 'MISSED'}")
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile."""
+    ordered = sorted(values)
+    return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))]
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Real seconds that `work` took."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def compiled_environment(**more: str) -> dict[str, str]:
+    """Our environment with compiled modules allowed, as an installation has them."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **more}
+
+
+@contextmanager
+def hello_folder() -> Iterator[Path]:
+    """A folder with the yardstick: a function that does nothing."""
+    with tempfile.TemporaryDirectory(prefix="benchkeeper-hello-") as folder:
+        (Path(folder) / "main.py").write_text(HELLO)
+        yield Path(folder)
+
+
+@contextmanager
+def embedded_cloud(*, speed: float, functions: bool) -> Iterator[LocalSystem]:
+    """The embedded cloud as `./deploy.sh local --no-examples` starts it; without `functions` only bucket and topics."""
+    port = free_port()
+    settings = local_settings(port)
+    with tempfile.TemporaryDirectory(prefix="benchkeeper-bench-") as data:
+        system = LocalSystem(settings, port=port, speed=speed, data=Path(data))
+        system.start()
+        try:
+            if functions:
+                system.deploy()
+            else:
+                _bucket_and_topics(system, settings)
+            yield system
+        finally:
+            system.stop()
+
+
+def local_settings(port: int) -> Settings:
+    """The shipped local settings, at this port."""
+    endpoint = {"BENCHKEEPER_API_ENDPOINT": f"http://127.0.0.1:{port}"}
+    return load_settings(env="local", config_dir=ROOT / "config", environ=endpoint)
+
+
+def _bucket_and_topics(system: LocalSystem, settings: Settings) -> None:
+    project = settings.project
+    made = [requests.post(f"{system.url}/storage/v1/b?project={project}", json={"name": settings.bucket}, timeout=30)]
+    made += [
+        requests.put(f"{system.url}/v1/projects/{project}/topics/{topic}", json={}, timeout=30)
+        for topic in (settings.topic_lifecycle, settings.topic_tick, settings.topic_dead_letter)
+    ]
+    for answer in made:
+        answer.raise_for_status()
+
+
+def news(kind: str, user: str, moment: datetime | None = None) -> dict[str, Any]:
+    """A message of the neutral schema."""
+    body: dict[str, Any] = {
+        "schema": "workbench.lifecycle/v1",
+        "event_id": f"bench-{kind}-{user}",
+        "type": kind,
+        "user": user,
+        "attributes": {"groups": ["data-analysts@example.com"], "cost_center": "CC-4410"} if kind == "joiner" else {},
+    }
+    if moment is not None:
+        body["occurred_at"] = moment.isoformat()
+    return body
+
+
+def pubsub_message(body: dict[str, Any], **attributes: str) -> dict[str, Any]:
+    """A message as the Pub/Sub API takes it."""
+    message: dict[str, Any] = {"data": base64.b64encode(json.dumps(body).encode()).decode()}
+    return {**message, "attributes": attributes} if attributes else message
+
+
+def publish(system: LocalSystem, topic: str, messages: Sequence[dict[str, Any]], *, batch: int = 100) -> None:
+    """Publish to a topic over REST, `batch` messages a call."""
+    url = f"{system.url}/v1/projects/{system.settings.project}/topics/{topic}:publish"
+    with requests.Session() as http:
+        for start in range(0, len(messages), batch):
+            http.post(url, json={"messages": messages[start : start + batch]}, timeout=60).raise_for_status()
+
+
+def object_names(system: LocalSystem, prefix: str) -> list[dict[str, Any]]:
+    """Objects below a prefix: name and times."""
+    url = f"{system.url}/storage/v1/b/{system.settings.bucket}/o"
+    found: list[dict[str, Any]] = []
+    query = {"prefix": prefix, "maxResults": "1000"}
+    while True:
+        answer = requests.get(url, params=query, timeout=60)
+        answer.raise_for_status()
+        page = answer.json()
+        found += page.get("items", [])
+        if "nextPageToken" not in page:
+            return found
+        query["pageToken"] = page["nextPageToken"]
+
+
+def wait_until(done: Callable[[], bool], *, patience_s: float, every_s: float = 0.02) -> bool:
+    """True as soon as `done`; False when patience ends."""
+    end = time.perf_counter() + patience_s
+    while time.perf_counter() < end:
+        if done():
+            return True
+        time.sleep(every_s)
+    return False
+
+
+def header(title: str) -> None:
+    """What runs where and when."""
+    python = sys.version.split()[0]
+    say(f"# {title}   {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, Python {python}")

@@ -1,0 +1,99 @@
+"""Calls to the cloud, counted by the embedded cloud's journal: a join, a duplicate, a quiet tick, a quiet drift sweep.
+
+The product's real adapters and Google's clients run in this process against the embedded cloud without sockets. The yardstick
+of a call's number is the bound of the design; the drift sweep's time is set beside the time of a bare listing of the same pages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from benching import arguments, header, judge, median, say, timed
+from kit.inprocess import Bench
+from people import message, settled_world, tell
+
+from shared.domain.identity import parse_email, user_key_for
+from shared.engine.sweeps import sweep
+
+
+def calls(bench: Bench) -> list[dict[str, Any]]:
+    """What was asked of Google's services since the last look; the embedded cloud's own door does not count."""
+    found = [call for call in bench.calls() if call["service"] not in {"emulator", "control"}]
+    bench.cloud.world.journal.clear()
+    return found
+
+
+def named(found: list[dict[str, Any]]) -> str:
+    counted = Counter(f"{call['service']}.{call['method']}" for call in found)
+    return ", ".join(f"{count} {name}" for name, count in counted.items()) or "none"
+
+
+def reads_and_writes(found: list[dict[str, Any]]) -> int:
+    """How many of these are anything but listings."""
+    return sum(not call["method"].lower().startswith("list") and not call["method"].endswith(".list") for call in found)
+
+
+def main() -> None:
+    asked = arguments(__doc__)
+    people = 1_000 if asked.quick else 10_000
+    header(f"Calls to the cloud, {people:,} quiet users")
+    bench = settled_world(people)
+
+    join = message(bench, "joiner", "ana.silva@example.com")
+    tell(bench, join)
+    found = calls(bench)
+    stored = bench.deps.records.load(user_key_for(parse_email("ana.silva@example.com")))
+    assert stored is not None
+    templates = len(bench.settings.catalog.profiles[str(stored.record.spec.profile)].templates)
+    say(f"join: {named(found)}")
+    judge(f"calls of a join ({templates} template)", len(found), 7 + templates, unit="")
+    calls(bench)
+
+    tell(bench, join)
+    found = calls(bench)
+    say(f"duplicate: {named(found)}")
+    judge("writes of a duplicate", sum(call["mutates"] for call in found), 0, unit="")
+
+    for _ in range(8):
+        bench.advance(minutes=1)
+        sweep("due", bench.deps)
+    calls(bench)
+    quiet = timed(lambda: sweep("due", bench.deps))
+    found = calls(bench)
+    say(f"quiet tick: {named(found)}, {quiet * 1000:.1f} ms")
+    judge("calls of a quiet tick", len(found), 1, unit="")
+
+    swept: list[float] = []
+    bare: list[float] = []
+    for _ in range(3):
+        swept.append(timed(lambda: sweep("drift", bench.deps)))
+        found = calls(bench)
+        bare.append(timed(lambda: bare_listing(bench)))
+        calls(bench)
+    summary = sweep("drift", bench.deps)
+    assert summary.looked_at == people + 1, f"{summary.looked_at} of {people + 1} records were looked at"
+    assert not summary.decisions, f"not quiet: {summary.decisions[:3]}"
+    say(
+        f"quiet drift sweep: {named(found)}, {median(swept):.2f} s; the same pages listed and dropped: {median(bare):.2f} s"
+    )
+    judge("calls of a quiet drift sweep that are no listing", reads_and_writes(found), 0, unit="")
+    judge("RATIO quiet drift sweep / bare listing", median(swept) / median(bare), 2.0)
+
+
+def bare_listing(bench: Bench) -> None:
+    """The same pages by the same client, each row looked at and forgotten."""
+    bucket = bench.clients.storage_bucket()
+    for prefix in ("records/", "templates/"):
+        for _ in bucket.list_blobs(prefix=prefix, fields="items(name,metadata),nextPageToken", page_size=1000):
+            pass
+    path, token = f"/v2/projects/{bench.settings.project}/locations/-/instances", ""
+    while True:
+        page = bench.clients.json("notebooks").call("GET", path, params={"pageSize": 500, "pageToken": token})
+        token = page.get("nextPageToken", "")
+        if not token:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Cold start: from starting functions-framework to the first handled event, against a function that does nothing.
+
+Both run the same server (gunicorn through functions-framework) with compiled modules; the embedded cloud runs already. The
+lifecycle function handles a join to its end, tick a quiet due tick, dead_letter one letter. Runs alternate; medians count.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benching import (
+    ROOT,
+    arguments,
+    compiled_environment,
+    embedded_cloud,
+    free_port,
+    header,
+    hello_folder,
+    judge,
+    median,
+    news,
+    pubsub_message,
+    say,
+)
+
+from shared.settings import project_override_variables
+
+_PATIENCE_S = 60.0
+
+
+@dataclass
+class Function:
+    """One function and what was measured of it: wall seconds, and CPU seconds of all its processes."""
+
+    name: str
+    folder: Path
+    topic: str
+    message: Callable[[int], dict[str, Any]]
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+def run_once(function: Function, number: int, environment: dict[str, str]) -> None:
+    """Start it, send one event, take the times, end it. Raises when the event was refused."""
+    port = free_port()
+    command = [
+        str(Path(sys.executable).with_name("functions-framework")), "--target", function.name,
+        "--source", str(function.folder / "main.py"), "--signature-type", "cloudevent",
+        "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
+    message = {
+        **function.message(number),
+        "messageId": f"{function.name}-{number}",
+        "publishTime": "2026-11-22T08:00:00Z",
+    }
+    body = json.dumps({"message": message, "subscription": "projects/p/subscriptions/s"})
+    headers = {
+        "Content-Type": "application/json",
+        "ce-id": f"{function.name}-{number}",
+        "ce-source": f"//pubsub.googleapis.com/{function.topic}",
+        "ce-specversion": "1.0",
+        "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+    }
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=function.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        status = _first_answer(port, body, headers)
+        function.wall.append(time.perf_counter() - begun)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, _, usage = os.wait4(process.pid, 0)
+        process.returncode = 0
+    function.cpu.append(usage.ru_utime + usage.ru_stime)
+    if status >= 300:
+        raise RuntimeError(f"{function.name} answered {status}")
+
+
+def _first_answer(port: int, body: str, headers: dict[str, str]) -> int:
+    end = time.perf_counter() + _PATIENCE_S
+    while time.perf_counter() < end:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
+        with suppress(ConnectionRefusedError):
+            connection.request("POST", "/", body=body, headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            return answer.status
+        connection.close()
+        time.sleep(0.002)
+    raise RuntimeError("the function did not listen")
+
+
+def main() -> None:
+    asked = arguments(__doc__)
+    rounds = 3 if asked.quick else 9
+    header(f"Cold start, {rounds} rounds")
+    with hello_folder() as hello, embedded_cloud(speed=0, functions=False) as system:
+        topics = f"projects/{system.settings.project}/topics"
+        functions = [
+            Function("hello", hello, f"{topics}/hello", lambda n: pubsub_message({"n": n})),
+            Function(
+                "lifecycle",
+                ROOT,
+                f"{topics}/{system.settings.topic_lifecycle}",
+                lambda n: pubsub_message(news("joiner", f"cold.start{n}@example.com")),
+            ),
+            Function(
+                "tick", ROOT, f"{topics}/{system.settings.topic_tick}", lambda _: pubsub_message({"sweep": "due"})
+            ),
+            Function(
+                "dead_letter",
+                ROOT,
+                f"{topics}/{system.settings.topic_dead_letter}",
+                lambda n: pubsub_message({"n": n}, reason="InvalidMessage", detail="not JSON"),
+            ),
+        ]
+        environment = compiled_environment(**project_override_variables(system.settings))
+        for number in range(rounds + 1):
+            for function in functions:
+                run_once(function, number, environment)
+                if number == 0:  # compiles what was not compiled and warms the disk
+                    function.wall.clear()
+                    function.cpu.clear()
+    yardstick = functions[0]
+    for function in functions:
+        say(
+            f"{function.name:12} {median(function.wall):.3f} s to the first answer "
+            f"(fastest {min(function.wall):.3f}), {median(function.cpu):.3f} s of CPU"
+        )
+    for function in functions[1:]:
+        judge(f"RATIO {function.name} / hello", median(function.wall) / median(yardstick.wall), 2.0)
+        judge(f"  aim {function.name} / hello", median(function.wall) / median(yardstick.wall), 1.5)
+
+
+if __name__ == "__main__":
+    main()

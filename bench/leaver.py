@@ -1,0 +1,170 @@
+"""Leavers: from the published event to the instance that stops, in real seconds, through the real processes.
+
+The people have running notebooks; then all leave in one burst and, after it, one by one. The yardstick is a bare publish, push,
+function that answers at once, on the same embedded cloud: what the way itself costs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+from benching import (
+    arguments,
+    embedded_cloud,
+    header,
+    hello_folder,
+    judge,
+    news,
+    percentile,
+    publish,
+    pubsub_message,
+    say,
+    wait_until,
+)
+
+from cli.local.system import LocalSystem
+from shared.domain.identity import instance_id_for, parse_email
+
+_TOPIC = "bench-hello"
+_SUBSCRIPTION = "eventarc-bench-hello"
+
+
+def control(system: LocalSystem, method: str, path: str, body: Any = None) -> Any:
+    answer = requests.request(method, system.url + path, json=body, timeout=60)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def states(system: LocalSystem) -> dict[str, str]:
+    """State of every instance by its id."""
+    found: dict[str, str] = {}
+    token = ""
+    while True:
+        path = f"/v2/projects/{system.settings.project}/locations/-/instances?pageSize=500&pageToken={token}"
+        page = control(system, "GET", path)
+        found |= {row["name"].rpartition("/")[2]: row["state"] for row in page.get("instances", [])}
+        token = page.get("nextPageToken", "")
+        if not token:
+            return found
+
+
+def ready(system: LocalSystem, people: list[str]) -> None:
+    """Everybody joins and gets a running notebook; virtual minutes are skipped."""
+    moment = datetime.now(UTC) - timedelta(days=1)
+    publish(system, system.settings.topic_lifecycle, [pubsub_message(news("joiner", one, moment)) for one in people])
+
+    def all_active() -> bool:
+        control(system, "POST", "/_emulator/clock", {"advance_seconds": 60})
+        return list(states(system).values()).count("ACTIVE") >= len(people)
+
+    if not wait_until(all_active, patience_s=300, every_s=2):
+        raise RuntimeError(f"not all notebooks run: see {system.log_file}")
+    quiet = wait_until(lambda: not _due(system), patience_s=120, every_s=1)
+    if not quiet:
+        say("(some records were still due when the leavers left)")
+
+
+def _due(system: LocalSystem) -> bool:
+    control(system, "POST", "/_emulator/clock", {"advance_seconds": 60})
+    time.sleep(1)
+    path = f"/storage/v1/b/{system.settings.bucket}/o?prefix=due/&maxResults=1"
+    return bool(control(system, "GET", path).get("items"))
+
+
+def journal(system: LocalSystem, method: str) -> list[dict[str, Any]]:
+    """Calls of a method since the journal was emptied. Its times are the clock's, which runs at speed 1."""
+    return [row for row in control(system, "GET", "/_emulator/calls")["calls"] if row["method"] == method]
+
+
+def virtual_now(system: LocalSystem) -> datetime:
+    return datetime.fromisoformat(control(system, "GET", "/_emulator/clock")["now"])
+
+
+def latencies(system: LocalSystem, topic: str, messages: dict[str, dict[str, Any]], method: str) -> list[float]:
+    """Seconds from before the publish to the `method` call of each message; `messages` by the end of the resource they lead to.
+
+    Several messages may lead to one resource: then that many calls are waited for.
+    """
+    control(system, "DELETE", "/_emulator/calls")
+    begun = virtual_now(system)
+    publish(system, topic, list(messages.values()))
+    wanted = Counter(name.partition("#")[0] for name in messages)
+    seen: list[datetime] = []
+
+    def complete() -> bool:
+        seen.clear()
+        left = wanted.copy()
+        for row in journal(system, method):
+            name = row["resource"].rpartition("/")[2]
+            if row["status"] < 300 and left[name] > 0:
+                left[name] -= 1
+                seen.append(datetime.fromisoformat(row["time"]))
+        return len(seen) == len(messages)
+
+    if not wait_until(complete, patience_s=300, every_s=0.2):
+        raise RuntimeError(f"{method}: {len(seen)} of {len(messages)} seen; see {system.log_file}")
+    return [(moment - begun).total_seconds() for moment in seen]
+
+
+def leavers(system: LocalSystem, people: list[str]) -> list[float]:
+    """From the published event to the accepted stop, for each; their instances do not run afterwards."""
+    moment = virtual_now(system)
+    messages = {instance_id_for(parse_email(one)): pubsub_message(news("leaver", one, moment)) for one in people}
+    seconds = latencies(system, system.settings.topic_lifecycle, dict(messages), "StopInstance")
+    now = states(system)
+    wrong = {now[instance] for instance in messages} - {"STOPPING", "STOPPED"}
+    if wrong:
+        raise RuntimeError(f"instances of leavers are {wrong}")
+    return seconds
+
+
+def hellos(system: LocalSystem, count: int) -> list[float]:
+    """From the publish to the answered push of a function that does nothing."""
+    messages = {f"{_SUBSCRIPTION}#{number}": pubsub_message({"n": number}) for number in range(count)}
+    return latencies(system, _TOPIC, messages, "Push")
+
+
+def deploy_hello(system: LocalSystem, folder: str) -> None:
+    """The yardstick's function, in the same host with the same number of threads."""
+    topic = f"projects/{system.settings.project}/topics/{_TOPIC}"
+    control(system, "PUT", f"/v1/{topic}", {})
+    function = {"name": "bench-hello", "source": folder, "entry_point": "hello", "topic": topic}
+    control(system, "POST", "/_emulator/functions", function)
+
+
+def tell(what: str, seconds: list[float]) -> None:
+    say(f"{what}: p50 {percentile(seconds, 0.5):.2f} s, p99 {percentile(seconds, 0.99):.2f} s, n = {len(seconds)}")
+
+
+def main() -> None:
+    asked = arguments(__doc__)
+    count, single = (40, 5) if asked.quick else (200, 20)
+    header(f"{count} leavers")
+    people = [f"leaver.{number}@example.com" for number in range(count + single)]
+    with hello_folder() as folder, embedded_cloud(speed=1, functions=True) as system:
+        deploy_hello(system, str(folder))
+        ready(system, people)
+        one_leaver: list[float] = []
+        one_hello: list[float] = []
+        for person in people[:single]:
+            one_hello += hellos(system, 1)
+            one_leaver += leavers(system, [person])
+        hello_before = hellos(system, count)
+        all_leavers = leavers(system, people[single:])
+        hello_after = hellos(system, count)
+    all_hellos = [*hello_before, *hello_after]
+    tell("one leaver at a time, publish to stop", one_leaver)
+    tell("one hello at a time, publish to answer", one_hello)
+    tell(f"{count} leavers at once, publish to stop", all_leavers)
+    tell(f"{count} hellos at once, publish to answer", all_hellos)
+    judge("one leaver, p50", percentile(one_leaver, 0.5), 1.0, unit=" s")
+    judge(f"{count} leavers at once, p99", percentile(all_leavers, 0.99), 60.0, unit=" s")
+    judge("RATIO leavers / hellos at once, p99", percentile(all_leavers, 0.99) / percentile(all_hellos, 0.99), 30)
+
+
+if __name__ == "__main__":
+    main()

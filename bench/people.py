@@ -1,0 +1,83 @@
+"""Thousands of settled people in an in-process world, quickly: one lives through the real product, the others are made like him."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from benching import news  # puts the tree on sys.path
+from kit.inprocess import Bench, make_bench
+
+from shared.domain.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.plan import PutTemplate
+from shared.domain.record import UserRecord
+from shared.domain.template import wanted_templates
+from shared.engine.deliver import deliver
+from shared.engine.sweeps import sweep
+from shared.wire import Message, parse_lifecycle
+
+MODEL = "person.zero@example.com"
+
+
+def message(bench: Bench, kind: str, user: str) -> Message:
+    """News as a Pub/Sub message, of this moment."""
+    body = news(kind, user, bench.now)
+    return Message(data=json.dumps(body).encode(), attributes={}, message_id=f"m-{kind}-{user}", publish_time=bench.now)
+
+
+def tell(bench: Bench, said: Message) -> None:
+    """Deliver a message as the lifecycle function does."""
+    for piece in parse_lifecycle(said, max_bytes=bench.settings.max_message_bytes):
+        deliver(piece, bench.deps)
+
+
+def settled_world(count: int) -> Bench:
+    """`count` people with a running notebook and their templates, nothing due; the journal is empty.
+
+    The first one joined and was reconciled by the product; the records and template objects of the others are written by the
+    product's adapters, their instances put into the world as copies. A drift sweep finds nothing to do: it is the check.
+    """
+    bench = make_bench()
+    tell(bench, message(bench, "joiner", MODEL))
+    for _ in range(8):
+        bench.advance(minutes=1)
+        sweep("due", bench.deps)
+    key = user_key_for(parse_email(MODEL))
+    stored = bench.deps.records.load(key)
+    assert stored is not None
+    assert stored.record.status.next_attempt_at is None, "the first person did not settle"
+    others = [_like(stored.record, f"person.{number}@example.com") for number in range(1, count)]
+    for record in others:
+        bench.deps.records.save(record, expected=None)
+        for template, digest in (wanted_templates(record, bench.deps.policy) or {}).items():
+            bench.deps.templates.put(record, PutTemplate(template=template, digest=digest))
+    _copy_instances(bench, stored.record, others)
+    bench.cloud.world.journal.clear()
+    bench.log.lines.clear()
+    return bench
+
+
+def _like(record: UserRecord, address: str) -> UserRecord:
+    email = parse_email(address)
+    status = replace(record.status, instance_id=instance_id_for(email))
+    return replace(record, user_key=user_key_for(email), email=email, status=status)
+
+
+def _copy_instances(bench: Bench, first: UserRecord, others: list[UserRecord]) -> None:
+    state: dict[str, Any] = bench.cloud.world.save()
+    fleet = state["models"]["notebooks"]
+    [mould], [machine] = fleet["instances"], fleet["machines"]
+    vm = str(mould["body"]["gceSetup"]["instanceId"])
+    for number, record in enumerate(others, start=1):
+
+        def copied(row: dict[str, Any], record: UserRecord = record, number: int = number) -> dict[str, Any]:
+            text = json.dumps(row).replace(str(first.status.instance_id), str(record.status.instance_id))
+            text = text.replace(first.user_key, record.user_key).replace(first.email, record.email)
+            made: dict[str, Any] = json.loads(text.replace(vm, str(int(vm) - number)))
+            return made
+
+        fleet["instances"].append({**copied(mould), "serial": mould["serial"] + number})
+        fleet["machines"].append(copied(machine))
+    fleet["serial"] = mould["serial"] + len(others)
+    bench.cloud.world.load(state)

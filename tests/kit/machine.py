@@ -1,0 +1,348 @@
+"""The state machine: people, messages, ticks, crashes, neighbours, faults, outside hands and time, in any order.
+
+After quiet and enough ticks the world is as an oracle says that never asks the planner. Crashes come between any two calls;
+a neighbour works to its end between any two calls of somebody else; every message may come twice, late or out of order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from kit.inprocess import Bench, impatient, make_bench
+from kit.oracle import RETENTION, TEMPLATES, Sent, instances, template_names, wanted_profile
+
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import instance_id_for, parse_email, user_key_for
+from shared.engine.deliver import deliver
+from shared.engine.reconciler import preview, reconcile
+from shared.engine.sweeps import sweep
+from shared.wire import Message, parse_lifecycle
+
+# Two of them share what stands before the @.
+USERS = ("ann@a.example.com", "ann@b.example.com", "Ñandú O'Neil+test@sub.example.co")
+GROUPS = ("data-analysts@example.com", "data-engineers@example.com", "everybody@example.com")
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"call": "notebooks.CreateInstance", "error": {"code": "UNAVAILABLE"}},
+    {"call": "notebooks.CreateInstance", "phase": "after", "error": {"code": "UNAVAILABLE"}},
+    {"call": "notebooks.CreateInstance", "error": {"code": "RESOURCE_EXHAUSTED", "message": "slow down"}},
+    {
+        "call": "notebooks.CreateInstance",
+        "operation_error": {"code": "UNAVAILABLE", "message": "ZONE_RESOURCE_POOL_EXHAUSTED in zone"},
+    },
+    {
+        "call": "notebooks.CreateInstance",
+        "operation_error": {"code": "RESOURCE_EXHAUSTED", "message": "Quota 'CPUS' exceeded.  Limit: 8"},
+    },
+    {"call": "notebooks.CreateInstance", "operation_error": {"code": "ABORTED", "message": "tenant project"}},
+    {"call": "notebooks.StopInstance", "error": {"code": "UNAVAILABLE"}},
+    {"call": "notebooks.StopInstance", "phase": "after", "error": {"code": "UNAVAILABLE"}},
+    {"call": "notebooks.StartInstance", "operation_error": {"code": "UNAVAILABLE", "message": "STOCKOUT"}},
+    {"call": "notebooks.DeleteInstance", "phase": "after", "error": {"code": "INTERNAL"}},
+    {"call": "notebooks.GetInstance", "error": {"code": "PERMISSION_DENIED"}, "times": 2},
+    {"call": "notebooks.GetInstance", "error": {"code": "PERMISSION_DENIED"}, "times": 1},
+    {"call": "notebooks.GetInstance", "error": {"code": "UNAVAILABLE"}, "times": 3},
+    {"call": "notebooks.GetOperation", "error": {"code": "UNAVAILABLE"}},
+    {"call": "notebooks.ListInstances", "unreachable": True, "resource": "*europe-west1-b*"},
+    {"call": "storage.objects.insert", "error": {"code": "PERMISSION_DENIED"}},
+    {"call": "storage.objects.insert", "phase": "after", "error": {"code": "UNAVAILABLE"}},
+    {"call": "storage.objects.get", "error": {"code": "PERMISSION_DENIED"}},
+    {"call": "storage.objects.list", "error": {"code": "PERMISSION_DENIED"}},
+    {"call": "storage.objects.delete", "error": {"code": "UNAVAILABLE"}, "phase": "after"},
+)
+
+
+class CrashError(BaseException):
+    """The process died here."""
+
+
+class WorldMachine(RuleBasedStateMachine):
+    """See the module."""
+
+    bench: Bench
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patience = impatient()
+        self._patience.__enter__()
+        self.bench = make_bench()
+        self.sent: list[Sent] = []
+        self.pending: list[Sent] = []  # not acked yet: Pub/Sub would bring them again
+        self.rested: set[str] = set()  # stopped from outside: may rest
+        self.deleted_outside: set[str] = set()  # instance uids
+        self.held_data: dict[str, str] = {}  # uid -> user of instances that were ACTIVE once
+        self.unwanted_since: dict[str, datetime] = {}
+        self.serial = 0
+
+    def teardown(self) -> None:
+        try:
+            self.quiesce()
+            self.world_matches()
+        finally:
+            self._patience.__exit__(None, None, None)
+
+    # --- news
+
+    @rule(
+        user=st.sampled_from(USERS),
+        kind=st.sampled_from(["joiner", "joiner", "mover", "leaver"]),
+        groups=st.none() | st.lists(st.sampled_from(GROUPS), unique=True, max_size=2),
+        profile=st.sampled_from(["absent", "absent", "analyst", "engineer", None]),
+        said_ago=st.sampled_from([0, 0, 0, 60, 3600, 90_000]),
+        holds_in=st.sampled_from([0, 0, 0, 0, 1800, 86_400 * 3]),
+    )
+    def news(self, user: str, kind: str, groups: list[str] | None, profile: str | None, said_ago: int, holds_in: int) -> None:
+        """A new message is sent and delivered; stale and future-dated ones among them."""
+        attributes: dict[str, Any] = {}
+        if groups is not None and kind != "leaver":
+            attributes["groups"] = groups
+        if profile != "absent" and kind != "leaver" and not (kind == "joiner" and profile is None):
+            attributes["profile"] = profile
+        self.serial += 1
+        occurred = self.bench.now - timedelta(seconds=said_ago)
+        message = Sent(
+            event_id=f"e{self.serial:04}",
+            kind=kind,
+            user=str(parse_email(user)),
+            occurred=occurred,
+            effective=occurred + timedelta(seconds=holds_in),
+            attributes=attributes,
+        )
+        self.sent.append(message)
+        self.pending.append(message)
+        self._deliver(message)
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def again(self, data: st.DataObject) -> None:
+        """Any old message comes once more."""
+        self._deliver(data.draw(st.sampled_from(self.sent)))
+
+    def _deliver(self, sent: Sent) -> bool:
+        """As the function does: True when it would ack."""
+        body = {
+            "schema": "workbench.lifecycle/v1",
+            "event_id": sent.event_id,
+            "type": sent.kind,
+            "user": sent.user,
+            "occurred_at": sent.occurred.isoformat(),
+            "effective_time": sent.effective.isoformat(),
+            "attributes": sent.attributes,
+        }
+        message = Message(data=json.dumps(body).encode(), attributes={}, message_id="m", publish_time=self.bench.now)
+        try:
+            for news in parse_lifecycle(message, max_bytes=100_000):
+                deliver(news, self.bench.deps)
+        except (BenchkeeperError, CrashError):
+            return False
+        with contextlib.suppress(ValueError):
+            self.pending.remove(sent)
+        return True
+
+    # --- ticks and time
+
+    @rule(kind=st.sampled_from(["due", "due", "due", "drift", "idle"]))
+    def tick(self, kind: str) -> None:
+        """The scheduler fires."""
+        with contextlib.suppress(BenchkeeperError, CrashError):
+            sweep(kind, self.bench.deps)
+
+    @rule(by=st.sampled_from([10, 60, 60, 180, 600, 3600, 86_400, 86_400 * 16]))
+    def time_passes(self, by: int) -> None:
+        """Nothing happens for a while, and the clock goes on."""
+        self.bench.advance(seconds=by)
+
+    @rule()
+    def calm(self) -> None:
+        """A few minutes as they mostly are: what was begun comes to its end."""
+        for _ in range(6):
+            self.bench.advance(minutes=1)
+            self.tick("due")
+
+    @precondition(lambda self: self.held_data)
+    @rule(user=st.sampled_from(USERS), times=st.integers(1, 3), kind=st.sampled_from(["PERMISSION_DENIED", "UNAVAILABLE"]))
+    def blind(self, user: str, times: int, kind: str) -> None:
+        """A running instance cannot be read just when somebody looks."""
+        name = instance_id_for(parse_email(user))
+        self.bench.fault(call="notebooks.GetInstance", resource=f"*/{name}", error={"code": kind}, times=times)
+        with contextlib.suppress(BenchkeeperError):
+            reconcile(user_key_for(parse_email(user)), self.bench.deps)
+
+    # --- trouble
+
+    @rule(after=st.integers(0, 22), action=st.sampled_from(["news", "due", "drift"]), data=st.data())
+    def crash(self, after: int, action: str, data: st.DataObject) -> None:
+        """The process dies between two calls."""
+        self._at(after, self._die)
+        try:
+            if action == "news" and self.sent:
+                self._deliver(data.draw(st.sampled_from(self.sent)))
+            else:
+                self.tick("drift" if action == "drift" else "due")
+        finally:
+            self.bench.adapter.around = lambda: None
+
+    @precondition(lambda self: self.sent)
+    @rule(after=st.integers(0, 18), data=st.data(), minutes=st.sampled_from([0, 0, 1, 6]))
+    def neighbour(self, after: int, data: st.DataObject, minutes: int) -> None:
+        """While one delivery or tick is between two calls, another works to its end, and time may pass."""
+        first = data.draw(st.sampled_from([*self.sent, None]))
+        second = data.draw(st.sampled_from([*self.sent, None]))
+
+        def other() -> None:
+            self.bench.advance(minutes=minutes)
+            if second is None:
+                self.tick("due")
+            else:
+                self._deliver(second)
+
+        self._at(after, other)
+        try:
+            if first is None:
+                self.tick("due")
+            else:
+                self._deliver(first)
+        finally:
+            self.bench.adapter.around = lambda: None
+
+    def _at(self, calls: int, what: Callable[[], None]) -> None:
+        left = [calls]
+
+        def around() -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                what()
+
+        self.bench.adapter.around = around
+
+    @staticmethod
+    def _die() -> None:
+        raise CrashError
+
+    @rule(fault=st.sampled_from(FAULTS))
+    def fault(self, fault: dict[str, Any]) -> None:
+        """Google has a bad moment."""
+        self.bench.fault(**fault)
+
+    @rule(user=st.sampled_from(USERS), what=st.sampled_from(["stop", "start", "delete", "label"]))
+    def outside(self, user: str, what: str) -> None:
+        """Somebody else's hands on an instance."""
+        user = str(parse_email(user))
+        name = instance_id_for(parse_email(user))
+        for instance in [i for i in instances(self.bench.cloud).values() if i.short == name]:
+            with contextlib.suppress(Exception):
+                if what == "stop" and instance.state == "ACTIVE":
+                    self.rested.add(user)
+                    self.bench.cloud.notebooks.stop_outside(instance.name)
+                elif what == "start" and instance.state == "STOPPED":
+                    self.bench.cloud.notebooks.start(instance.name)
+                elif what == "label" and instance.state in {"ACTIVE", "STOPPED"}:
+                    self.bench.cloud.notebooks.patch(
+                        instance.name, {"labels": {"cost-center": "", "benchkeeper-profile": "wrong"}}, mask="labels"
+                    )
+                elif what == "delete":
+                    self.deleted_outside.add(instance.body["id"])
+                    self.bench.cloud.notebooks.delete_outside(instance.name)
+
+    # --- what always holds
+
+    @initialize()
+    def begin(self) -> None:
+        """Nothing is known yet."""
+
+    @invariant()
+    def data_is_kept(self) -> None:
+        """An instance that held data goes only by outside hands, or after the retention of somebody not entitled."""
+        now = self.bench.now
+        for user in {s.user for s in self.sent}:
+            if wanted_profile(self.sent, user, now) is None:
+                self.unwanted_since.setdefault(user, now)
+            elif all(p.user != user for p in self.pending):
+                self.unwanted_since.pop(user, None)
+        alive = {i.body["id"]: i for i in instances(self.bench.cloud).values()}
+        for uid, instance in alive.items():
+            if instance.state == "ACTIVE":
+                self.held_data[uid] = instance.owner
+        for uid in [u for u in self.held_data if u not in alive]:
+            owner = self.held_data.pop(uid)
+            if uid in self.deleted_outside:
+                continue
+            assert self.may_be_gone(owner, now), f"the data of {owner} is gone too early"
+
+    def may_be_gone(self, owner: str, now: datetime) -> bool:
+        """True when the person was not entitled for the retention at some time up to now, in what had been told then."""
+        since = self.unwanted_since.get(owner)
+        return since is not None and now - since >= RETENTION - timedelta(days=1)
+
+    @invariant()
+    def never_two(self) -> None:
+        """One person never has two instances at once."""
+        short = [i.short for i in instances(self.bench.cloud).values()]
+        assert len(short) == len(set(short)), f"two instances at once: {sorted(short)}"
+
+    # --- quiet
+
+    def quiesce(self) -> None:
+        """No more trouble; the messages that are not acked come again; the clocks tick."""
+        self.bench.cloud.world.faults.clear()
+        self.bench.adapter.around = lambda: None
+        for _ in range(5):
+            for message in list(self.pending):
+                self._deliver(message)
+        assert not self.pending, "a message is not taken although nothing is wrong"
+        for round_number in range(12):
+            for _ in range(16):
+                self.bench.advance(minutes=1)
+                sweep("due", self.bench.deps)
+                self.data_is_kept()
+                self.never_two()
+            self.bench.advance(minutes=35)
+            summary = sweep("drift", self.bench.deps)
+            if round_number and not summary.decisions and not self._busy():
+                return
+        raise AssertionError(f"no rest is reached: {summary.decisions} {self._busy()}")
+
+    def _busy(self) -> list[str]:
+        """Whose next wake-up is near: work is still under way."""
+        near = self.bench.now + timedelta(hours=2)
+        return [
+            str(row.user_key)
+            for row in self.bench.deps.records.rows()
+            if row.busy or (row.next_attempt_at is not None and row.next_attempt_at < near)
+        ]
+
+    def world_matches(self) -> None:
+        """The oracle's word on everybody, and nothing else in the world."""
+        cloud, now = self.bench.cloud, self.bench.now
+        everything = instances(cloud)
+        expected_names = set()
+        for user in sorted({s.user for s in self.sent}):
+            email = parse_email(user)
+            key, name = user_key_for(email), instance_id_for(email)
+            profile = wanted_profile(self.sent, user, now)
+            mine = [i for i in everything.values() if i.short == name]
+            names = template_names(cloud, self.bench.settings.bucket, key)
+            if profile is None:
+                assert not names, f"{user} left and still has templates {names}"
+                assert all(i.state == "STOPPED" for i in mine), f"{user} is not entitled: {[i.state for i in mine]}"
+                since = self.unwanted_since.get(user, now)
+                assert not mine or now - since < RETENTION + timedelta(days=1), f"{user}'s instance outlives its retention"
+            else:
+                assert len(mine) == 1, f"{user} should have one instance and has {len(mine)}"
+                fine = {"ACTIVE", "STOPPED"} if user in self.rested else {"ACTIVE"}
+                assert mine[0].state in fine, f"{user}'s instance is {mine[0].state}"
+                assert names == TEMPLATES[profile], f"{user} ({profile}) has templates {names}"
+                assert mine[0].owner == user
+                labels = mine[0].body["labels"]
+                assert labels["benchkeeper-profile"] == profile
+                assert labels["benchkeeper-user"] == key
+                found = preview(key, self.bench.deps)
+                assert found is not None
+                assert not found.plan.actions, f"no fixed point: {found.plan.actions}"
+            expected_names |= {i.name for i in mine}
+        assert set(everything) == expected_names, "something else is in the world"

@@ -1,0 +1,87 @@
+"""Whatever happens, in whatever order: after quiet, the world is as the messages say.
+
+BENCHKEEPER_RUNS sets how many histories are tried (default 500), over four tests so that two cores share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from kit.machine import WorldMachine
+
+from shared.domain import identity, notebook_step
+from shared.domain.errors import Reason
+from shared.domain.identity import UserKey, _readable
+from shared.domain.notebook import InstanceRef
+from shared.domain.notebook_step import Step
+from shared.domain.record import ConditionStatus
+
+RUNS = int(os.environ.get("BENCHKEEPER_RUNS", "500"))
+SHARDS = 4
+
+
+def _settings(examples: int, **more):
+    return settings(
+        max_examples=examples,
+        stateful_step_count=14,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        print_blob=True,
+        # A failing history is printed whole; making it smaller takes minutes, so that is asked for by BENCHKEEPER_SHRINK=1.
+        phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if os.environ.get("BENCHKEEPER_SHRINK") else [])],
+        **more,
+    )
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_the_world_comes_to_be_as_the_messages_say(shard):
+    run_state_machine_as_test(type(f"Shard{shard}", (WorldMachine,), {}), settings=_settings(RUNS // SHARDS))
+
+
+# --- planted faults: a machine that cannot catch these proves nothing
+
+
+def _never_stop(monkeypatch):
+    def stop(record, ref, because, message):
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.STOPPING,
+            message=message,
+            because=because,
+        )
+
+    monkeypatch.setattr(notebook_step, "_stop", stop)
+
+
+def _delete_what_cannot_be_read(monkeypatch):
+    def unreadable(record, error):
+        ref = InstanceRef(instance_id=record.status.instance_id, zone=record.status.zone)
+        return notebook_step._delete(record, ref, Reason.UNREADABLE, "gone", ())
+
+    monkeypatch.setattr(notebook_step, "_unreadable", unreadable)
+
+
+def _name_from_the_local_part(monkeypatch):
+    def user_key_for(email):
+        local = email.rpartition("@")[0]
+        return UserKey(f"{_readable(email)}-{hashlib.sha256(local.encode()).hexdigest()[:12]}")
+
+    # The code itself is replaced, because many modules hold the function by name.
+    monkeypatch.setattr(identity.user_key_for, "__code__", user_key_for.__code__)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("plant", [_never_stop, _delete_what_cannot_be_read, _name_from_the_local_part])
+def test_a_planted_fault_is_caught(plant, monkeypatch):
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            type("Planted", (WorldMachine,), {}), settings=_settings(400, derandomize=True, report_multiple_bugs=False)
+        )

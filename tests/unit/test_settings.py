@@ -1,0 +1,426 @@
+"""The configuration: every fault of every file in one go, each with file, line, field and the nearest valid key."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from shared.cloud.template_schema import template_schema
+from shared.domain.catalog import Identity
+from shared.settings import (
+    ConfigError,
+    config_dir_from,
+    env_from,
+    load_settings,
+    project_override_variables,
+    schema_of,
+)
+from shared.settings.models import ProfilesFile, SettingsFile
+from shared.wiring import checked_settings
+from shared.yaml_lines import YamlFaultError, load_yaml
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+SCHEMAS = CONFIG / "schema"
+
+SETTINGS = """\
+project: acme-analytics
+zones: [europe-west1-b, europe-west1-c]
+bucket: acme-benchkeeper
+"""
+PROFILES = """\
+default: analyst
+assignments:
+  - group: data-analysts@example.com
+    profile: analyst
+profiles:
+  analyst:
+    title: Analyst
+    machine_type: e2-standard-4
+    templates: [spark]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "settings.dev.yaml").write_text(SETTINGS)
+    (tmp_path / "profiles.yaml").write_text(PROFILES)
+    (tmp_path / "templates").mkdir()
+    shutil.copy(CONFIG / "templates" / "single-node.yaml", tmp_path / "templates" / "spark.yaml")
+    return tmp_path
+
+
+def load(folder: Path, **environ: str):
+    return load_settings(env="dev", config_dir=folder, environ=environ)
+
+
+def faults_of(folder: Path, **environ: str):
+    with pytest.raises(ConfigError) as caught:
+        load(folder, **environ)
+    return caught.value.faults
+
+
+def the_fault(folder: Path, **environ: str):
+    (fault,) = faults_of(folder, **environ)
+    return fault
+
+
+# --- what is shipped ---
+
+
+@pytest.mark.parametrize("env", sorted(p.name.split(".")[1] for p in CONFIG.glob("settings.*.yaml")))
+def test_the_shipped_configuration_is_valid(env):
+    settings = checked_settings(env=env, config_dir=CONFIG)
+    assert settings.catalog.default_profile == "analyst"
+    assert {a.group: a.profile for a in settings.catalog.assignments} == {
+        "data-analysts@example.com": "analyst",
+        "data-engineers@example.com": "engineer",
+    }
+    assert all(p.identity is Identity.END_USER_CREDENTIALS for p in settings.catalog.profiles.values())
+    assert (settings.api_endpoint is None) == (env != "local")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("settings", lambda: schema_of(SettingsFile)),
+        ("profiles", lambda: schema_of(ProfilesFile)),
+        ("template", template_schema),
+    ],
+)
+def test_the_editors_schema_is_what_the_program_checks(name, expected):
+    """BENCHKEEPER_WRITE_SCHEMAS=1 writes them anew."""
+    path = SCHEMAS / f"{name}.schema.json"
+    if os.environ.get("BENCHKEEPER_WRITE_SCHEMAS"):  # noqa: TID251 - a switch of this test, not of the product
+        path.write_text(expected(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == expected()
+    jsonschema.Draft202012Validator.check_schema(json.loads(expected()))
+
+
+@pytest.mark.parametrize("model", [SettingsFile, ProfilesFile])
+def test_the_defaults_that_an_editor_shows_fit_their_own_schema(model):
+    schema = json.loads(schema_of(model))
+    for owner in [schema, *schema.get("$defs", {}).values()]:
+        for field in owner.get("properties", {}).values():
+            if "default" in field:
+                jsonschema.Draft202012Validator({**field, "$defs": schema.get("$defs", {})}).validate(field["default"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(CONFIG.glob("settings.*.yaml")), CONFIG / "profiles.yaml", *sorted((CONFIG / "templates").glob("*.yaml"))],
+    ids=lambda p: p.name,
+)
+def test_what_is_shipped_fits_its_schema_and_a_typo_does_not(path):
+    kind = "template" if path.parent.name == "templates" else path.name.split(".")[0]
+    schema = json.loads((SCHEMAS / f"{kind}.schema.json").read_text(encoding="utf-8"))
+    check = jsonschema.Draft202012Validator(schema)
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert [e.message for e in check.iter_errors(data)] == []
+    assert not check.is_valid({**data, "optioimage-versionnalComponents": 1})
+    if kind != "template":
+        line = path.read_text(encoding="utf-8").splitlines()[0]
+        assert line == f"# yaml-language-server: $schema=schema/{kind}.schema.json"
+
+
+# --- what the settings say ---
+
+
+def test_settings_say_what_the_files_say(folder):
+    settings = load(folder)
+    assert (settings.env, settings.project, settings.zones, settings.region) == (
+        "dev",
+        "acme-analytics",
+        ("europe-west1-b", "europe-west1-c"),
+        "europe-west1",
+    )
+    assert settings.retention == timedelta(days=30)
+    assert settings.schedules == {"due": "* * * * *", "idle": "*/10 * * * *", "drift": "0 * * * *"}
+    assert settings.api_endpoint is None
+    profile = settings.catalog.profiles["analyst"]
+    assert (profile.idle.timeout, profile.shielded.vtpm, profile.templates) == (timedelta(hours=3), True, ("spark",))
+    policy = settings.policy()
+    assert (policy.zones, policy.retention) == (settings.zones, settings.retention)
+    assert settings.project in policy.template_context
+
+
+@pytest.mark.parametrize(("text", "days"), [("90d", 90), ("48h", 2), ("2880m", 2), ("172800s", 2), ("7 d", 7)])
+def test_durations_have_units(folder, text, days):
+    (folder / "settings.dev.yaml").write_text(f"{SETTINGS}retention: {{instance: {text}}}\n")
+    assert load(folder).retention == timedelta(days=days)
+
+
+def test_the_environment_names_environment_folder_and_endpoint(folder):
+    environ = {
+        "BENCHKEEPER_ENV": "dev",
+        "BENCHKEEPER_CONFIG_DIR": str(folder),
+        "BENCHKEEPER_API_ENDPOINT": "http://localhost:9000/",
+    }
+    settings = load_settings(environ=environ)
+    assert (settings.env, settings.config_dir, settings.api_endpoint) == ("dev", folder, "http://localhost:9000")
+    assert project_override_variables(settings) == {**environ, "BENCHKEEPER_API_ENDPOINT": "http://localhost:9000"}
+    assert (env_from({}), config_dir_from({})) == ("local", CONFIG)
+
+
+# --- faults, one by one: (what is appended to or replaced in the file) -> line, field, problem, hint ---
+
+IN_SETTINGS = [
+    ("retension: {instance: 30d}\n", 4, "retension", "unknown key 'retension'", "Did you mean 'retention'?"),
+    ("retention: {instanse: 30d}\n", 4, "retention.instanse", "unknown key 'instanse'", "Did you mean 'instance'?"),
+    ("retention:\n  instance: 30 days\n", 5, "retention.instance", "'30 days' is no duration", ""),
+    ("retention: {instance: 30}\n", 4, "retention.instance", "write a number and a unit", ""),
+    ("retention: {instance: -1d}\n", 4, "retention.instance", "'-1d' is no duration", ""),
+    ("retention: {instance: 99999999999d}\n", 4, "retention.instance", "at most 3650d", ""),
+    ("retention: {instance: 3651d}\n", 4, "retention.instance", "at most 3650d", ""),
+    ("retention: []\n", 4, "retention", "valid dictionary", ""),
+    ("sweeps:\n  idle: every 10 minutes please now ok\n", 5, "sweeps.idle", "five fields", ""),
+    ("bucket: again\n", 4, "", "the key 'bucket' stands here twice", ""),
+    ("network: {subnet: notebooks}\n", 4, "network.subnet", "pattern", ""),
+    ("limits: {message_bytes: 10}\n", 4, "limits.message_bytes", "greater than or equal to 1024", ""),
+    ("limits: {message_bytes: much}\n", 4, "limits.message_bytes", "not 'much'", ""),
+    ("topics: {lifecycle: 7}\n", 4, "topics.lifecycle", "not 7", ""),
+    ("7: seven\n", 4, "", "", ""),
+    ("? [a, b]\n: c\n", 4, "", "", ""),
+    ("x: [\n", 5, "", "", ""),
+    ("x: !!python/object:os.system {}\n", 4, "", "could not determine a constructor", ""),
+    ("x: &a [*a]\n", 0, "", "not YAML", ""),
+    ("---\nanother: document\n", 4, "", "", ""),
+    ("x: \x07\n", 0, "", "not YAML", ""),
+    ("x: 2026-13-45\n", 0, "", "not YAML", ""),
+]
+
+
+@pytest.mark.parametrize(("added", "line", "field", "problem", "hint"), IN_SETTINGS)
+def test_a_fault_of_the_settings_names_its_place(folder, added, line, field, problem, hint):
+    (folder / "settings.dev.yaml").write_text(SETTINGS + added)
+    fault = the_fault(folder)
+    assert fault.file == str(folder / "settings.dev.yaml")
+    assert (fault.line, fault.field) == (line, field) or not field
+    assert fault.line == line
+    assert problem in fault.problem
+    assert hint in fault.hint
+    assert str(fault).startswith(f"{fault.file}:{line}:" if line else f"{fault.file}:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "problem"),
+    [
+        ("zones: [europe-west1-b, europe-west1-c]", "zones: []", 2, "at least 1"),
+        ("zones: [europe-west1-b, europe-west1-c]", "zones: europe-west1-b", 2, "valid list"),
+        ("zones: [europe-west1-b, europe-west1-c]", "zones: [europe-west1]", 2, "'europe-west1' is no zone name"),
+        ("europe-west1-c]", "us-central1-a]", 2, "one region"),
+        ("europe-west1-c]", "europe-west1-b]", 2, "stands here twice"),
+        ("project: acme-analytics", "project: Acme", 1, "pattern"),
+        ("project: acme-analytics", "project:", 1, "valid string"),
+        ("project: acme-analytics\n", "", 1, "is missing"),
+        ("bucket: acme-benchkeeper", "bucket: A_B", 3, "pattern"),
+    ],
+)
+def test_a_wrong_value_of_the_settings_names_its_line(folder, old, new, line, problem):
+    (folder / "settings.dev.yaml").write_text(SETTINGS.replace(old, new))
+    fault = the_fault(folder)
+    assert fault.line == line
+    assert problem in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "problem", "hint"),
+    [
+        ("title:", "titel:", 7, "profiles.analyst.titel", "unknown key 'titel'", "Did you mean 'title'?"),
+        (
+            "machine_type: e2-standard-4",
+            "machine_type: 4 cores",
+            8,
+            "profiles.analyst.machine_type",
+            "pattern",
+            "",
+        ),
+        ("[spark]", "[sparks]", 9, "profiles.analyst.templates[0]", "no template 'sparks'", "Did you mean 'spark'?"),
+        ("profile: analyst", "profile: analist", 4, "assignments[0].profile", "no profile 'analist'", "'analyst'"),
+        ("default: analyst", "default: nobody", 1, "default", "no profile 'nobody'", "Valid: analyst."),
+        ("group: data-analysts@example.com", "group: analysts", 3, "assignments[0].group", "address", ""),
+        ("    profile: analyst", "    profil: analyst", 4, "assignments[0].profil", "unknown key", "'profile'"),
+        ("title: Analyst", "title: ''", 7, "profiles.analyst.title", "at least 1", ""),
+    ],
+)
+def test_a_fault_of_the_profiles_names_its_place(folder, old, new, line, field, problem, hint):
+    (folder / "profiles.yaml").write_text(PROFILES.replace(old, new))
+    fault = next(f for f in faults_of(folder) if f.field == field)
+    assert (fault.file, fault.line) == (str(folder / "profiles.yaml"), line)
+    assert problem in fault.problem
+    assert hint in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("added", "field", "problem"),
+    [
+        ("identity: personal-service-account", "identity", "personal-service-account is not built in this version"),
+        ("identity: shared", "identity", "'shared' is not one of the values"),
+        ("service_account: bot@x.iam.gserviceaccount.com", "service_account", "shared by users is refused"),
+        ('metadata: {proxy-mode: "none"}', "metadata", "'proxy-mode' is Workbench's or Benchkeeper's own"),
+        ('metadata: {idle-timeout-seconds: "60"}', "metadata", "own"),
+        ('metadata: {startup-script: "curl"}', "metadata", "own"),
+        ("metadata: {notebook-disable-root: true}", "metadata", "must be a text in quotes"),
+        ("metadata: []", "metadata", "dictionary"),
+        ("labels: {managed-by: me}", "labels", "written by Benchkeeper"),
+        ("labels: {cost-center: cc1}", "labels", "written by Benchkeeper"),
+        ("labels: {Team: x}", "labels", "label rules"),
+        ("labels: {team: Big Team}", "labels", "label rules"),
+        ("idle: {timeout: 5m}", "idle.timeout", "10 minutes to 24 hours"),
+        ("idle: {timeout: 25h}", "idle.timeout", "10 minutes to 24 hours"),
+        ("idle: {cpu_busy_at: 2}", "idle.cpu_busy_at", "less than or equal to 1"),
+        ("image: {family: a, name: b}", "image", "either a family or a name"),
+        ("image: {project: p}", "image", "either a family or a name"),
+        ("data_disk: {size_gb: 1}", "data_disk.size_gb", "greater than or equal to 10"),
+        ("data_disk: {size_gb: 100, type: SSD}", "data_disk.type", "pattern"),
+        ("accelerator: {type: T4}", "accelerator.type", "pattern"),
+        ("accelerator: {type: NVIDIA_TESLA_T4, cnt: 2}", "accelerator.cnt", "unknown key 'cnt'"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_a_profile_names_field_and_line(folder, added, field, problem):
+    (folder / "profiles.yaml").write_text(f"{PROFILES}    {added}\n")
+    fault = the_fault(folder)
+    assert (fault.line, fault.field) == (10, f"profiles.analyst.{field}")
+    assert problem in fault.problem
+
+
+def test_a_group_that_is_assigned_twice_is_named(folder):
+    twice = "  - {group: Data-Analysts@example.com, profile: analyst}\nprofiles:"
+    (folder / "profiles.yaml").write_text(PROFILES.replace("profiles:", twice))
+    assert "'data-analysts@example.com' is assigned twice" in the_fault(folder).problem
+
+
+def test_the_nearest_key_is_found_inside_lists_and_mappings(folder):
+    (folder / "profiles.yaml").write_text(f"{PROFILES}    boot_disk: {{size_gb: 100, typ: PD_SSD}}\n")
+    fault = the_fault(folder)
+    assert (fault.field, fault.line) == ("profiles.analyst.boot_disk.typ", 10)
+    assert fault.hint == "Did you mean 'type'? Valid: size_gb, type."
+
+
+def test_the_refused_service_account_is_not_offered(folder):
+    (folder / "profiles.yaml").write_text(f"{PROFILES}    service_acount: x\n")
+    assert "service_account" not in the_fault(folder).hint
+    assert "service_account" not in (SCHEMAS / "profiles.schema.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://notebooks.googleapis.com",
+        "http://10.0.0.7:8900",
+        "http://example.com",
+        "https://127.0.0.1:8900",
+        "http://127.0.0.1.example.com:8900",
+        "http://localhost@example.com/",
+        "127.0.0.1:8900",
+        "http://[::1",
+        "file:///etc/passwd",
+    ],
+)
+def test_an_endpoint_of_ones_own_is_on_this_machine_only(folder, endpoint):
+    fault = the_fault(folder, BENCHKEEPER_API_ENDPOINT=endpoint)
+    assert fault.file == "$BENCHKEEPER_API_ENDPOINT"
+    assert endpoint in fault.problem
+    (folder / "settings.dev.yaml").write_text(f"{SETTINGS}api_endpoint: '{endpoint}'\n")
+    assert the_fault(folder).file == str(folder / "settings.dev.yaml")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:8900", "http://localhost:1", "http://[::1]:8900/"])
+def test_an_endpoint_on_this_machine_is_taken(folder, endpoint):
+    assert load(folder, BENCHKEEPER_API_ENDPOINT=endpoint).api_endpoint == endpoint.rstrip("/")
+
+
+def test_a_missing_file_says_which_environments_there_are(folder):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(env="prd", config_dir=folder, environ={})
+    (fault,) = caught.value.faults
+    assert (fault.problem, fault.hint) == ("the file does not exist", "The environments that exist here are: dev.")
+
+
+def test_an_empty_folder_says_everything_that_is_missing(tmp_path):
+    problems = [(Path(f.file).name, f.problem) for f in faults_of(tmp_path)]
+    assert problems == [
+        ("settings.dev.yaml", "the file does not exist"),
+        ("profiles.yaml", "the file does not exist"),
+        ("templates", "the folder does not exist"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["settings.dev.yaml", "profiles.yaml", "templates/spark.yaml"])
+def test_a_file_that_is_no_text_is_a_fault(folder, name):
+    (folder / name).write_bytes(b"title: \xff\xfe")
+    assert any(Path(f.file).name == Path(name).name and "cannot be read" in f.problem for f in faults_of(folder))
+
+
+@pytest.mark.parametrize("text", ["", "just text", "- a\n- b\n", "7", "null", "# only a comment\n"])
+@pytest.mark.parametrize("name", ["settings.dev.yaml", "profiles.yaml"])
+def test_a_file_that_is_no_mapping_is_a_fault(folder, name, text):
+    (folder / name).write_text(text)
+    fault = the_fault(folder)
+    assert (Path(fault.file).name, fault.line) == (name, 1)
+    assert "a mapping (key: value) is needed" in fault.problem
+
+
+def test_all_faults_of_all_files_come_at_once(folder):
+    (folder / "settings.dev.yaml").write_text("projct: acme-analytics\nzones: [nowhere]\nbucket: B\n")
+    (folder / "profiles.yaml").write_text(PROFILES.replace("title:", "titel:").replace("default: analyst", "defalt: x"))
+    master = (folder / "templates" / "spark.yaml").read_text()
+    (folder / "templates" / "spark.yaml").write_text(
+        master.replace("optionalComponents", "optioimage-versionnalComponents")
+    )
+    with pytest.raises(ConfigError) as caught:
+        checked_settings(env="dev", config_dir=folder)
+    found = {(Path(f.file).name, f.field) for f in caught.value.faults}
+    assert found == {
+        ("settings.dev.yaml", "project"),
+        ("settings.dev.yaml", "projct"),
+        ("settings.dev.yaml", "zones"),
+        ("settings.dev.yaml", "bucket"),
+        ("profiles.yaml", "defalt"),
+        ("profiles.yaml", "profiles.analyst.title"),
+        ("profiles.yaml", "profiles.analyst.titel"),
+        ("spark.yaml", "config.softwareConfig.optioimage-versionnalComponents"),
+    }
+    assert all(str(f) in str(caught.value) for f in caught.value.faults)
+
+
+@pytest.mark.parametrize("name", ["two words", "\u00e9t\u00e9", "a@b", "x" * 101])
+def test_a_template_needs_a_name_that_an_object_can_have(folder, name):
+    shutil.copy(folder / "templates" / "spark.yaml", folder / "templates" / f"{name}.yaml")
+    fault = the_fault(folder)
+    assert Path(fault.file).stem == name
+    assert "name" in fault.problem
+
+
+# --- YAML with lines ---
+
+
+def test_keys_and_items_have_their_lines():
+    data, lines = load_yaml("a: 1\nb:\n  - x\n  - c: 2\n")
+    assert data == {"a": 1, "b": ["x", {"c": 2}]}
+    assert lines[("a",)] == 1
+    assert lines[("b", 1, "c")] == 4
+
+
+@pytest.mark.parametrize("depth", [9, 25])
+def test_a_bomb_of_anchors_is_refused_at_once(depth):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, depth)]
+    with pytest.raises(YamlFaultError, match="too many"):
+        load_yaml("\n".join(lines))
+
+
+def test_an_anchor_that_is_used_twice_is_fine():
+    data, _ = load_yaml("a: &x {k: 1}\nb: *x\nc: {<<: *x, l: 2}\n")
+    assert data == {"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}}
+
+
+def test_nesting_without_end_is_refused():
+    with pytest.raises(YamlFaultError):
+        load_yaml("a: " + "[" * 5000)

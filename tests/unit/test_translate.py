@@ -1,0 +1,166 @@
+"""Google's errors become ours: by status, by text where one status means several things, and without addresses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import google.api_core.exceptions as google_errors
+import google.auth.exceptions
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.cloud.translate import from_operation, from_status, scrub, translated
+from shared.domain.errors import (
+    AccessDeniedError,
+    BenchkeeperError,
+    BusyError,
+    CloudUnavailableError,
+    ConflictError,
+    InvalidSpecError,
+    OperationFailedError,
+    PermanentError,
+    QuotaExhaustedError,
+    RateLimitedError,
+    RetryableError,
+    StockoutError,
+)
+
+STOCKOUT = (
+    "The zone 'projects/p/zones/europe-west1-b' does not have enough resources available to fulfill the request. "
+    "Try a different zone, or try again later."
+)
+QUOTA = "Quota 'CPUS' exceeded.  Limit: 24.0 in region europe-west1."
+RATE = (
+    "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service "
+    "'notebooks.googleapis.com' for consumer 'project_number:1'."
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, "Invalid value", InvalidSpecError),
+        (400, STOCKOUT, StockoutError),
+        (400, "Machine type with name 'a3-megagpu-8g' does not exist in zone 'europe-west1-b'.", StockoutError),
+        (400, "Insufficient 'NVIDIA_T4_GPUS' quota.", QuotaExhaustedError),
+        (401, "Request had invalid authentication credentials", AccessDeniedError),
+        (403, "Permission 'notebooks.instances.create' denied", AccessDeniedError),
+        (403, QUOTA, QuotaExhaustedError),
+        (404, "not found", InvalidSpecError),
+        (404, "Quota 'x' exceeded", InvalidSpecError),  # a name that merely reads like one
+        (409, "Resource already exists", ConflictError),
+        (409, "unable to queue the operation", BusyError),
+        (412, "At least one of the pre-conditions you specified did not hold.", ConflictError),
+        (429, "Too many requests", RateLimitedError),
+        (429, QUOTA, QuotaExhaustedError),
+        (429, RATE, RateLimitedError),
+        (429, "The object b/o exceeded the rate limit for object mutation operations.", RateLimitedError),
+        (429, "The project is over its quota. [{'reason': 'rateLimitExceeded'}] quota exceeded", RateLimitedError),
+        (500, "internal", CloudUnavailableError),
+        (502, "bad gateway", CloudUnavailableError),
+        (503, "unavailable", CloudUnavailableError),
+        (503, "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", StockoutError),
+        (504, "deadline", CloudUnavailableError),
+        (418, "teapot", InvalidSpecError),
+    ],
+)
+def test_a_status_and_its_text_are_one_class(status, message, kind):
+    error = from_status(status, message, "create x")
+    assert type(error) is kind
+    assert error.detail.startswith(f"create x: {status} ")
+    assert error.user_message
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ({"code": 8, "message": STOCKOUT}, StockoutError),
+        ({"code": 14, "message": "ZONE_RESOURCE_POOL_EXHAUSTED"}, StockoutError),
+        ({"code": 13, "message": "failed", "details": [{"reason": "resource pool exhausted"}]}, StockoutError),
+        ({"code": 8, "message": QUOTA}, QuotaExhaustedError),
+        ({"code": 9, "message": "QUOTA_EXCEEDED"}, QuotaExhaustedError),
+        ({"code": 8, "message": "something is used up"}, QuotaExhaustedError),
+        ({"code": 7, "message": "denied"}, AccessDeniedError),
+        ({"code": 16, "message": "who?"}, AccessDeniedError),
+        ({"code": 3, "message": "no such image"}, InvalidSpecError),
+        ({"code": 9, "message": "not now"}, InvalidSpecError),
+        ({"code": 13, "message": "internal"}, OperationFailedError),
+        ({"code": 4, "message": "deadline"}, OperationFailedError),
+        ({"code": 0, "message": "?"}, OperationFailedError),
+        ({}, OperationFailedError),
+    ],
+)
+def test_an_operations_error_is_one_class(raw, kind):
+    assert type(from_operation(raw, "create instance")) is kind
+
+
+def test_what_google_says_about_a_wrong_request_reaches_the_person():
+    assert "no such image" in from_operation({"code": 3, "message": "no such image"}, "x").user_message
+    assert "no such image" in from_status(400, "no such image", "x").user_message
+
+
+def test_waits_fit_the_class():
+    assert from_status(429, RATE, "x").retry_after == timedelta(minutes=1)
+    assert from_status(429, QUOTA, "x").retry_after == timedelta(minutes=30)
+    assert from_status(503, "x", "x").retry_after == timedelta(seconds=30)
+
+
+RAISED = [
+    (google_errors.ServiceUnavailable("down"), CloudUnavailableError),
+    (google_errors.Forbidden("no"), AccessDeniedError),
+    (google_errors.Conflict("unable to queue the operation"), BusyError),
+    (google_errors.TooManyRequests(RATE), RateLimitedError),
+    (google_errors.BadRequest("bad"), InvalidSpecError),
+    (google_errors.RetryError("deadline of 60.0s exceeded", cause=None), CloudUnavailableError),
+    (google.auth.exceptions.DefaultCredentialsError("no credentials"), AccessDeniedError),
+    (requests.ConnectionError("refused"), CloudUnavailableError),
+    (requests.Timeout("slow"), CloudUnavailableError),
+    (ConnectionResetError("reset"), CloudUnavailableError),
+    (TimeoutError("slow"), CloudUnavailableError),
+]
+
+
+@pytest.mark.parametrize(("raised", "kind"), RAISED, ids=lambda v: type(v).__name__ if isinstance(v, Exception) else "")
+def test_what_clients_raise_comes_out_as_ours_with_its_cause(raised, kind):
+    with pytest.raises(kind) as caught, translated("read x"):
+        raise raised
+    assert caught.value.__cause__ is raised
+    assert caught.value.detail.startswith("read x")
+
+
+def test_a_mistake_of_our_own_is_not_blamed_on_the_cloud():
+    with pytest.raises(KeyError), translated("read x"):
+        raise KeyError("ours")
+
+
+@given(st.integers(400, 599), st.text(max_size=80))
+def test_every_error_of_the_cloud_is_retryable_or_permanent_and_has_its_texts(status, message):
+    error = from_status(status, message, "x")
+    assert isinstance(error, RetryableError) != isinstance(error, PermanentError)
+    assert isinstance(error, BenchkeeperError)
+    assert error.user_message
+    assert len(error.detail) < 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user ana.silva@example.com has no access",
+        "user:ana.silva@example.com",
+        "<ana.silva@example.com>",
+        "'ana.silva@example.com'",
+        'name="ana.silva@example.com",',
+    ],
+)
+def test_no_address_is_left_in_a_detail(text):
+    assert "ana" not in scrub(text)
+    assert "<address>" in scrub(text)
+    assert "ana" not in from_status(403, text, "x").detail
+    assert "ana" not in from_operation({"code": 7, "message": text}, "x").detail
+
+
+def test_a_text_without_addresses_stays():
+    assert scrub("projects/p/zones/b @ 7") == "projects/p/zones/b @ 7"
+    assert len(scrub("x" * 10_000)) == 500

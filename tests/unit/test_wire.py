@@ -1,0 +1,517 @@
+"""Untrusted bytes become news or a refusal that says why; nothing else ever comes out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared.domain.errors import InvalidMessageError, UnsupportedMessageError
+from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved, Woken, statements_of
+from shared.wire import SCHEMA, Message, parse_lifecycle, parse_tick
+
+EVENTS = Path(__file__).resolve().parents[1] / "events"
+REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "events"
+PUBLISHED = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+MAX_BYTES = 262_144
+KOFI = "kofi.mensah@example.org"
+ANALYSTS = "data-analysts@example.com"
+
+
+def message(data: bytes, **changes) -> Message:
+    return Message(**{"data": data, "attributes": {}, "message_id": "m-1", "publish_time": PUBLISHED, **changes})
+
+
+def parse(body, **changes):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return parse_lifecycle(message(data, **changes), max_bytes=MAX_BYTES)
+
+
+def own(name: str):
+    return json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def hr(**changes):
+    body = {**own("hr-joiner"), **changes}
+    return {k: v for k, v in body.items() if v is not ...}
+
+
+def when(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)
+
+
+OCCURRED = when(2026, 11, 20, 11, 22, 33, 123456)
+
+FIXTURES = {
+    "hr-joiner": [
+        Joined(
+            event_id="hr-000001",
+            user=KOFI,
+            occurred_at=when(2026, 11, 16, 10, 2, 11),
+            effective_at=when(2026, 11, 23, 7),
+            groups=(ANALYSTS, "data-engineers@example.com"),
+            attributes={"department": "treasury", "cost_center": "CC-1200", "manager": "r.lind@example.org"},
+        )
+    ],
+    "hr-joiner-by-hand": [
+        Joined(event_id="by-hand-1", user=KOFI, occurred_at=PUBLISHED, effective_at=PUBLISHED, profile="engineer")
+    ],
+    "hr-mover": [
+        Moved(
+            event_id="hr-000007",
+            user=KOFI,
+            occurred_at=when(2026, 11, 27, 14, 20),
+            effective_at=when(2026, 12, 1, 8),
+            groups=(ANALYSTS,),
+            attributes={"cost_center": "CC-1300"},
+        )
+    ],
+    "hr-mover-withdraws-request": [
+        Moved(
+            event_id="hr-000008",
+            user=KOFI,
+            occurred_at=when(2026, 11, 27, 14, 20),
+            effective_at=when(2026, 11, 27, 14, 20),
+            profile_said=True,
+        )
+    ],
+    "hr-leaver": [
+        Left(
+            event_id="hr-000042",
+            user=KOFI,
+            occurred_at=when(2027, 1, 8, 9),
+            effective_at=when(2027, 1, 8, 9),
+            cause="resignation",
+        )
+    ],
+    "hr-leaver-future-dated": [
+        Left(
+            event_id="hr-000043",
+            user=KOFI,
+            occurred_at=when(2027, 1, 8, 9),
+            effective_at=when(2027, 2, 26, 17),
+            cause="contract end",
+        )
+    ],
+    **{
+        f"workspace-{verb}-group-member": [
+            GroupChanged(
+                event_id="example0workspace@2026-11-20T11:22:33.123456789Z/0",
+                user=KOFI,
+                occurred_at=OCCURRED,
+                effective_at=OCCURRED,
+                group=ANALYSTS,
+                member=verb == "add",
+            )
+        ]
+        for verb in ("add", "remove")
+    },
+    **{
+        f"workspace-{verb}-user": [
+            AccountChanged(
+                event_id="example0workspace@2026-11-20T11:22:33.123456789Z/0",
+                user=KOFI,
+                occurred_at=OCCURRED,
+                effective_at=OCCURRED,
+                usable=verb == "unsuspend",
+                what=what,
+            )
+        ]
+        for verb, what in (("suspend", "suspended"), ("unsuspend", "unsuspended"), ("delete", "deleted"))
+    },
+    "workspace-update-group-member": [],
+    **{
+        f"cloudidentity-membership-{verb}": [
+            GroupChanged(
+                event_id="ci9z8y@2026-11-20T11:22:33.9Z",
+                user=KOFI,
+                occurred_at=when(2026, 11, 20, 11, 22, 33, 900000),
+                effective_at=when(2026, 11, 20, 11, 22, 33, 900000),
+                group=ANALYSTS,
+                member=verb == "add",
+            )
+        ]
+        for verb in ("add", "remove")
+    },
+    "cloudidentity-owner-role-removed": [],
+    "notebooks-create-last": [
+        Woken(
+            event_id="-nb1@2026-11-20T11:27:01.001Z",
+            user_key="kofi-mensah-1f2e3d4c5b6a",
+            occurred_at=when(2026, 11, 20, 11, 27, 1, 1000),
+        )
+    ],
+    "notebooks-create-first": [],
+    "notebooks-foreign-last": [],
+}
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_each_shape_says_what_it_says(name):
+    assert parse(own(name)) == FIXTURES[name]
+
+
+def test_several_events_of_one_entry_are_several_pieces_of_news():
+    first, second = parse(own("workspace-two-events"))
+    assert (type(first), first.user, first.event_id[-2:]) == (GroupChanged, KOFI, "/0")
+    assert (type(second), second.user, second.event_id[-2:]) == (AccountChanged, "r.lind@example.org", "/1")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("workspace-group-bulk-upload", "names nobody"),
+        ("workspace-rename-user", "announce the new address"),
+        ("cloudidentity-nested-group", "nested groups"),
+    ],
+)
+def test_what_is_understood_and_not_acted_on_is_refused_by_name(name, says):
+    with pytest.raises(UnsupportedMessageError) as caught:
+        parse(own(name))
+    assert says in caught.value.user_message
+
+
+# --- the reference shapes, where they are at hand ---
+
+REFERENCES = {
+    "hr-joiner": Joined,
+    "hr-mover": Moved,
+    "hr-leaver": Left,
+    "hr-leaver-future-dated": Left,
+    "workspace-add-group-member": GroupChanged,
+    "workspace-remove-group-member": GroupChanged,
+    "workspace-suspend-user": AccountChanged,
+    "workspace-group-bulk-upload": UnsupportedMessageError,
+    "cloudidentity-membership-add": GroupChanged,
+    "cloudidentity-membership-remove": GroupChanged,
+    "cloudidentity-owner-role-removed": None,
+    "notebooks-audit-create-last.INFERRED": Woken,
+    "okta-deactivate-and-group-remove": InvalidMessageError,
+    "scim-patch-entra-default-deactivate": InvalidMessageError,
+    "scim-patch-entra-group-remove": InvalidMessageError,
+    "scim-patch-okta-deactivate": InvalidMessageError,
+    "pubsub-push-envelope": InvalidMessageError,  # an envelope inside an envelope
+    "pubsub-cloudevent-structured": InvalidMessageError,
+}
+_HAS_REFERENCE = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference events are not beside this clone")
+
+
+@_HAS_REFERENCE
+@pytest.mark.parametrize("name", REFERENCES)
+def test_each_reference_shape_is_read_or_refused_as_it_should(name):
+    expected, data = REFERENCES[name], (REFERENCE / f"{name}.json").read_bytes()
+    if expected is not None and issubclass(expected, Exception):
+        with pytest.raises(expected):
+            parse(data)
+    else:
+        news = parse(data)
+        assert [type(n) for n in news] == ([] if expected is None else [expected])
+
+
+@_HAS_REFERENCE
+def test_no_reference_shape_is_left_out():
+    assert {p.stem for p in REFERENCE.glob("*.json")} == set(REFERENCES)
+
+
+# --- the neutral schema ---
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": "workbench.lifecycle/v2"}, "'workbench.lifecycle/v2' is not known"),
+        ({"schema": None}, "'None' is not known"),
+        ({"schema": ["x"]}, "is not known"),
+        ({"event_id": ...}, "event_id"),
+        ({"event_id": ""}, "event_id"),
+        ({"event_id": "  "}, "event_id"),
+        ({"event_id": 7}, "event_id"),
+        ({"event_id": "x" * 257}, "event_id"),
+        ({"type": "rejoiner"}, "type"),
+        ({"type": ...}, "type"),
+        ({"user": ...}, "user"),
+        ({"user": None}, "user"),
+        ({"user": "nobody"}, "address"),
+        ({"user": "a@b@example.com"}, "address"),
+        ({"occurred_at": "2026-11-16T10:02:11"}, "occurred_at"),  # naive
+        ({"effective_time": "2026-11-16T10:02:11"}, "effective_time"),
+        ({"occurred_at": "yesterday"}, "occurred_at"),
+        ({"occurred_at": "2026-13-45T00:00:00Z"}, "occurred_at"),
+        ({"occurred_at": {}}, "occurred_at"),
+        ({"effective_time": "0001-01-01T00:00:00+14:00"}, "time"),  # before the first of all times
+        ({"effective_time": "9999-12-31T23:59:59-12:00"}, "time"),  # after the last
+        ({"effective_time": "9999-12-31T23:59:59.999999Z"}, "time"),
+        ({"attributes": []}, "attributes"),
+        ({"attributes": "x"}, "attributes"),
+        ({"attributes": {f"a{n}": n for n in range(65)}}, "attributes"),
+        ({"attributes": {"groups": "data-analysts@example.com"}}, "groups"),
+        ({"attributes": {"groups": {"a": 1}}}, "groups"),
+        ({"attributes": {"groups": ["not an address"]}}, "address"),
+        ({"attributes": {"groups": [None]}}, "address"),
+        ({"attributes": {"profile": 7}}, "profile"),
+        ({"attributes": {"profile": ["analyst"]}}, "profile"),
+        ({"reason": 7}, "reason"),
+    ],
+)
+def test_what_breaks_the_neutral_schema_is_named(change, says):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(hr(**change))
+    assert says in caught.value.user_message
+    assert KOFI not in caught.value.detail
+
+
+def test_unknown_fields_are_ignored_and_unknown_attributes_kept():
+    (news,) = parse(hr(planet="earth", attributes={"shoe_size": 44, "tags": ["a", 1], "nested": {"x": 1}, "no": None}))
+    assert news.attributes == {"shoe_size": 44, "tags": ("a", "1"), "nested": "{'x': 1}", "no": None}
+    assert (news.groups, news.profile) == (None, None)
+
+
+def test_a_time_that_is_not_said_is_when_the_message_was_published():
+    (news,) = parse(hr(occurred_at=..., effective_time=...))
+    assert (news.occurred_at, news.effective_at) == (PUBLISHED, PUBLISHED)
+
+
+def test_what_is_not_said_to_hold_later_holds_when_it_was_said():
+    (news,) = parse(hr(effective_time=...))
+    assert news.effective_at == news.occurred_at == when(2026, 11, 16, 10, 2, 11)
+
+
+def test_the_last_day_of_all_calendars_is_a_date():
+    (news,) = parse(hr(type="leaver", effective_time="9999-12-31T00:00:00Z"))
+    assert news.effective_at == when(9999, 12, 31)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "request_said"),
+    [
+        ({}, ""),
+        ({"profile": None}, ""),
+        ({"profile": ""}, ""),
+        ({"profile": "analyst"}, "analyst"),
+        ({"groups": []}, None),
+        ({"groups": [], "profile": "analyst"}, "analyst"),
+    ],
+)
+def test_a_joiner_without_groups_asks_for_the_default_profile(attributes, request_said):
+    (news,) = parse(hr(attributes=attributes))
+    assert dict(statements_of(news))["request"].value == request_said
+
+
+# --- log entries ---
+
+
+def entry(name: str, change):
+    body = copy.deepcopy(own(name))
+    change(body)
+    return body
+
+
+def _event(body):
+    return body["protoPayload"]["metadata"]["event"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("workspace-add-group-member", lambda b: b["protoPayload"].pop("metadata")),
+        ("workspace-add-group-member", lambda b: b["protoPayload"].update(metadata=7)),
+        ("workspace-add-group-member", lambda b: b["protoPayload"]["metadata"].update(event=[])),
+        ("workspace-add-group-member", lambda b: b["protoPayload"]["metadata"].update(event={})),
+        ("workspace-add-group-member", lambda b: _event(b).pop("parameter")),
+        ("workspace-add-group-member", lambda b: _event(b).update(parameter=7)),
+        ("workspace-add-group-member", lambda b: _event(b).update(parameter=[7, None, {}])),
+        ("workspace-add-group-member", lambda b: _event(b)["parameter"].pop(0)),
+        ("workspace-add-group-member", lambda b: _event(b)["parameter"][0].update(value=None)),
+        ("workspace-add-group-member", lambda b: b.update(timestamp="noon")),
+        ("workspace-add-group-member", lambda b: b.update(timestamp="2026-11-20T11:22:33")),
+        ("workspace-add-group-member", lambda b: b.update(timestamp="0001-01-01T00:00:00+14:00")),
+        ("workspace-add-group-member", lambda b: b.update(timestamp=7)),
+        ("cloudidentity-membership-add", lambda b: b["protoPayload"].pop("metadata")),
+        ("cloudidentity-membership-add", lambda b: b["protoPayload"]["metadata"].update(membershipDelta=[])),
+        ("cloudidentity-membership-add", lambda b: b["protoPayload"]["metadata"].pop("group")),
+        (
+            "cloudidentity-membership-add",
+            lambda b: b["protoPayload"]["metadata"]["membershipDelta"].update(
+                roleDeltas=[{"action": "TOGGLE", "role": "MEMBER"}]
+            ),
+        ),
+        (
+            "cloudidentity-membership-add",
+            lambda b: b["protoPayload"]["metadata"]["membershipDelta"].update(member="user:"),
+        ),
+    ],
+)
+def test_a_broken_log_entry_is_refused(name, change):
+    with pytest.raises(InvalidMessageError):
+        parse(entry(name, change))
+
+
+@pytest.mark.parametrize("value", ["TOUCH_USER", "", None, 7])
+def test_a_workspace_event_that_is_not_known_is_named(value):
+    with pytest.raises(UnsupportedMessageError, match=repr(str(value))):
+        parse(entry("workspace-suspend-user", lambda b: _event(b).update(eventName=value)))
+
+
+def test_one_event_that_is_not_understood_refuses_its_whole_entry():
+    """Half an entry would be lost without a trace: the whole goes where people look."""
+    body = entry("workspace-two-events", lambda b: b["protoPayload"]["metadata"]["event"][1].update(eventName="X"))
+    with pytest.raises(UnsupportedMessageError):
+        parse(body)
+
+
+def test_parameters_are_found_whatever_their_order():
+    body = entry("workspace-add-group-member", lambda b: _event(b)["parameter"].reverse())
+    assert parse(body) == parse(own("workspace-add-group-member"))
+
+
+def test_an_entry_without_its_own_id_is_known_by_the_messages():
+    (news,) = parse(entry("cloudidentity-membership-add", lambda b: b.pop("insertId")))
+    assert news.event_id == "m-1"
+
+
+def test_an_entry_without_a_time_is_as_old_as_its_message():
+    (news,) = parse(entry("cloudidentity-membership-add", lambda b: b.pop("timestamp")))
+    assert news.occurred_at == PUBLISHED
+
+
+def test_a_log_of_another_service_is_not_supported():
+    with pytest.raises(UnsupportedMessageError, match=r"storage\.googleapis\.com"):
+        parse({"protoPayload": {"serviceName": "storage.googleapis.com"}})
+
+
+# --- what is no message at all ---
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "only attributes"),
+        (b"joiner ana", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe\xfd", "not JSON"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": -Infinity}', "Infinity is not JSON"),
+        (b'{"a": 1e999}', "not JSON"),
+        (b'{"a": "\\ud800"}', "not JSON"),
+        (b'{"schema": "\xed\xa0\x80"}', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"a":' * 50_000, "not JSON"),
+        (b"1" * 5_000, "not JSON"),
+        (b"[]", "not an object"),
+        (b"null", "not an object"),
+        (b'"x"', "not an object"),
+        (b"{}", "no known shape"),
+        (b'{"hello": 1}', "hello"),
+        (b'{"protoPayload": []}', "no known shape"),
+    ],
+)
+def test_what_is_no_message_says_why(data, says):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(data, attributes={"origin": "hr"})
+    assert says in caught.value.user_message
+
+
+def test_attributes_without_data_are_named_in_the_log_by_name_only():
+    with pytest.raises(InvalidMessageError, match="origin") as caught:
+        parse(b"", attributes={"origin": "kofi@example.org"})
+    assert "kofi" not in caught.value.detail
+
+
+def test_a_message_of_the_largest_size_is_read_and_one_byte_more_is_refused():
+    body = json.dumps(own("hr-leaver")).encode()
+    parse_lifecycle(message(body), max_bytes=len(body))
+    with pytest.raises(InvalidMessageError, match=str(len(body))):
+        parse_lifecycle(message(body), max_bytes=len(body) - 1)
+
+
+# --- fuzz: news or one of the two refusals, whatever comes ---
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**12), 10**12)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "user:", "\ud800", KOFI]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def news_or_refusal(data: bytes) -> None:
+    try:
+        news = parse(data)
+    except (InvalidMessageError, UnsupportedMessageError) as error:
+        error.user_message.encode()
+        error.detail.encode()
+        return
+    for piece in news:
+        json.dumps([repr(piece)], ensure_ascii=False).encode()
+        for _, statement in () if isinstance(piece, Woken) else statements_of(piece):
+            assert statement.occurred_at.utcoffset() == timedelta(0)
+            json.dumps([statement.value, statement.event_id], ensure_ascii=False, allow_nan=False).encode()
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass")))
+def test_any_bytes_are_news_or_a_refusal(data):
+    news_or_refusal(data)
+
+
+def places(value, at=()):
+    yield at
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*at, key))
+
+
+SHAPES = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(EVENTS.glob("*.json"))}
+PLACES = [(name, place) for name, body in SHAPES.items() for place in places(body) if place]
+
+
+@given(st.sampled_from(PLACES), _JSON)
+@example(("hr-joiner", ("effective_time",)), "0001-01-01T00:00:00+14:00")
+@example(("hr-joiner", ("attributes", "cost_center")), "\ud800")
+@example(("hr-joiner", ("attributes", "cost_center")), float("inf"))
+@example(("workspace-add-group-member", ("timestamp",)), "0001-01-01T00:00:00+14:00")
+def test_any_value_in_any_place_of_any_shape_is_news_or_a_refusal(place, value):
+    name, path = place
+    body = copy.deepcopy(SHAPES[name])
+    target = body
+    for part in path[:-1]:
+        target = target[part]
+    target[path[-1]] = value
+    news_or_refusal(json.dumps(body).encode())
+
+
+@given(_JSON)
+def test_any_json_is_news_or_a_refusal(body):
+    news_or_refusal(json.dumps(body).encode())
+
+
+# --- ticks ---
+
+
+@pytest.mark.parametrize("kind", ["due", "idle", "drift"])
+def test_a_tick_names_its_sweep(kind):
+    assert parse_tick(message(json.dumps({"sweep": kind, "more": 1}).encode())) == kind
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"due", b"{}", b'{"sweep": "all"}', b'{"sweep": ["due"]}', b'{"sweep": null}', b'"due"']
+)
+def test_what_is_no_tick_is_refused(data):
+    with pytest.raises(InvalidMessageError):
+        parse_tick(message(data))
+
+
+def test_a_byte_order_mark_is_not_in_the_way():
+    assert parse(b"\xef\xbb\xbf" + json.dumps(own("hr-leaver")).encode()) == FIXTURES["hr-leaver"]
+
+
+def test_the_schema_is_the_one_of_the_documentation():
+    assert own("hr-joiner")["schema"] == SCHEMA
