@@ -37,7 +37,7 @@ def show(app: App, user: str | None, output: str) -> None:
     if output == "json":
         print_json(seen)
     else:
-        _print_person(seen, console())
+        print_person(seen, console())
 
 
 @click.command(name="list")
@@ -80,7 +80,8 @@ def _print_fleet(rows: list[dict[str, Any]], output: str) -> None:
         click.echo(f"{count} {'person' if count == 1 else 'people'}.")
 
 
-def _print_person(seen: dict[str, Any], out: Console) -> None:
+def print_person(seen: dict[str, Any], out: Console) -> None:
+    """One person, as `show` prints it."""
     out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
     entitled = f"profile {seen['profile']}" if seen["entitled"] else "not entitled"
     notebook = seen["observed"]["notebook"]

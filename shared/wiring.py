@@ -66,7 +66,7 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
 def checked_settings(*, env: str | None = None, config_dir: Path | None = None) -> Settings:
     """The settings, with the master templates checked against the Dataproc API too. Raises `ConfigError` with all faults."""
     try:
-        settings = load_settings(env=env, config_dir=config_dir)
+        settings = load_settings(env=env, config_dir=config_dir, trust_checked=False)
     except ConfigError as error:
         raise ConfigError([*error.faults, *_template_faults(config_dir)]) from error
     faults = check_masters(settings.catalog.masters, str(settings.config_dir / "templates"))

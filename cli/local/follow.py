@@ -57,7 +57,7 @@ def follow(
             lines = look(people, deps, since)
             frame += 1
             if live is not None:
-                live.update(_picture(lines, frame))
+                live.update(picture(lines, frame))
             else:
                 _say_changes(lines, told, out)
             if lines and all(line.settled for line in lines):
@@ -92,7 +92,8 @@ def look(people: Sequence[tuple[UserKey, str]], deps: Deps, since: dict[str, dat
     return lines
 
 
-def _picture(lines: list[Line], frame: int) -> Table:
+def picture(lines: list[Line], frame: int) -> Table:
+    """One moment of the live view."""
     rows = []
     for line in lines:
         mark = (

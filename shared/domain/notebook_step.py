@@ -55,7 +55,7 @@ _VERB_REASON = {
     Verb.UPDATE: Reason.UPDATING,
 }
 _VERB_TEXT = {
-    Verb.CREATE: "Your notebook is being created; this takes a few minutes.",
+    Verb.CREATE: "Being created; this takes a few minutes.",
     Verb.START: "Your notebook is starting.",
     Verb.STOP: "The notebook is being stopped.",
     Verb.DELETE: "The notebook is being deleted.",
@@ -93,12 +93,13 @@ def notebook_step(record: UserRecord, seen: Observed, policy: Policy, now: datet
     operation = seen.operation
     if isinstance(operation, OperationSeen):
         if not operation.done:
-            return _under_way(record.with_status(operation=operation.ref), operation.ref.verb, policy, now)
+            record = record.with_status(operation=operation.ref)
+            return _under_way(record, operation.ref.verb, notebook, policy, now)
         if operation.error is not None:
             return _operation_failed(record, notebook, operation, policy, now)
     elif isinstance(operation, Unreadable) and record.status.operation is not None:
         # What it does is unknown, so nothing is sent into it; the state below may still tell that it is over.
-        return _under_way(record, record.status.operation.verb, policy, now)
+        return _under_way(record, record.status.operation.verb, notebook, policy, now)
     record = record.with_status(operation=None)
     match notebook:
         case Absent():
@@ -133,7 +134,9 @@ def _not_ours(record: UserRecord, notebook: ObservedNotebook) -> Step:
     )
 
 
-def _under_way(record: UserRecord, verb: Verb, policy: Policy, now: datetime) -> Step:
+def _under_way(
+    record: UserRecord, verb: Verb, notebook: Absent | ObservedNotebook, policy: Policy, now: datetime
+) -> Step:
     operation = record.status.operation
     stuck = operation is not None and now - operation.started_at > policy.stuck_after
     return Step(
@@ -142,10 +145,24 @@ def _under_way(record: UserRecord, verb: Verb, policy: Policy, now: datetime) ->
         reason=Reason.STUCK if stuck else _VERB_REASON[verb],
         message=f"Google Cloud has not finished to {verb.value} the notebook; an administrator should look."
         if stuck
-        else _VERB_TEXT[verb],
+        else _progress(verb, notebook),
         requeue_after=policy.poll * 10 if stuck else policy.poll,
         because=(f"The operation to {verb.value} the instance is under way.",),
     )
+
+
+_STAGES = {
+    NotebookState.INITIALIZING: "Being created: the machine is set up.",
+    NotebookState.STARTING: "Being created: the machine starts.",
+    NotebookState.PROVISIONING: "Being created: JupyterLab is installed.",
+}
+
+
+def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
+    """How far it is, in words; a create passes three stages in a few minutes."""
+    if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
+        return _STAGES.get(notebook.state, _VERB_TEXT[verb])
+    return _VERB_TEXT[verb]
 
 
 def _operation_failed(
@@ -331,7 +348,7 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, policy: Polic
         reason=Reason.STUCK if stuck else _VERB_REASON[verb],
         message=f"The notebook has been {notebook.state.value} for too long; an administrator should look."
         if stuck
-        else _VERB_TEXT[verb],
+        else _progress(verb, notebook),
         requeue_after=policy.poll * 10 if stuck else policy.poll,
         because=(f"The instance is {notebook.state.value}; nothing can be done until that is over.",),
     )

@@ -14,16 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel
 
 from shared.domain.catalog import Catalog, MasterTemplate
 from shared.domain.notebook import Network
 from shared.domain.plan import Policy
-from shared.settings.file import parse_file
-from shared.settings.models import ProfilesFile, SettingsFile
+from shared.settings import checked
 from shared.yaml_lines import ConfigFault
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from shared.settings.models import ProfilesFile
 
 ENV_NAME = "BENCHKEEPER_ENV"
 ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
@@ -96,12 +99,39 @@ def project_override_variables(settings: Settings) -> dict[str, str]:
 
 
 def load_settings(
-    *, env: str | None = None, config_dir: Path | None = None, environ: Mapping[str, str] | None = None
+    *,
+    env: str | None = None,
+    config_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    trust_checked: bool = True,
 ) -> Settings:
-    """The settings of one environment. Raises `ConfigError` with every fault of every file."""
+    """The settings of one environment. Raises `ConfigError` with every fault of every file.
+
+    With `trust_checked` files that a deployment has checked, and that did not change since, are not checked again.
+    """
     environ = os.environ if environ is None else environ
     env = env or env_from(environ)
     folder = config_dir or config_dir_from(environ)
+    kept = checked.read(folder, env) if trust_checked else None
+    if kept is None:
+        return _check_all(env, folder, environ)
+    endpoint = environ.get(ENV_ENDPOINT) or kept["api_endpoint"]
+    faults = _endpoint_faults(
+        endpoint, folder / f"settings.{env}.yaml", from_environment=bool(environ.get(ENV_ENDPOINT))
+    )
+    if faults:
+        raise ConfigError(faults)
+    return Settings(**{**kept, "env": env, "config_dir": folder, "api_endpoint": _trimmed(endpoint)})
+
+
+def _trimmed(endpoint: str | None) -> str | None:
+    return endpoint.rstrip("/") if endpoint else None
+
+
+def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
+    from shared.settings.file import parse_file  # noqa: PLC0415 - pydantic and the models cost a fifth of a second
+    from shared.settings.models import ProfilesFile, SettingsFile  # noqa: PLC0415 - same
+
     faults: list[ConfigFault] = []
     path = folder / f"settings.{env}.yaml"
     raw = parse_file(path, SettingsFile, faults, missing_hint=_known_envs(folder))
@@ -125,7 +155,7 @@ def load_settings(
         network=Network(network=raw.network.network, subnet=raw.network.subnet),
         retention=raw.retention.instance,
         schedules={"due": raw.sweeps.due, "idle": raw.sweeps.idle, "drift": raw.sweeps.drift},
-        api_endpoint=endpoint.rstrip("/") if endpoint else None,
+        api_endpoint=_trimmed(endpoint),
         max_message_bytes=raw.limits.message_bytes,
         catalog=Catalog(
             profiles={name: p.to_domain(name) for name, p in profiles.profiles.items()},

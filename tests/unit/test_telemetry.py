@@ -39,7 +39,7 @@ def written_by_google(level: int, header: dict[str, str], **labels: str) -> dict
     with flask.Flask("oracle").test_request_context(headers=header):
         logger.log(level, "Handled delivery")
     # Its first line in a process is followed by one about the library itself.
-    return next(line for line in lines_of(stream) if line["message"] == "Handled delivery")
+    return next(line for line in lines_of(stream) if line.get("message") == "Handled delivery")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Makes docs/pictures/terminal.svg: what `./deploy.sh local` and `benchkeeper show` print, recorded from the real thing.
+
+Run it from the project's root: .venv/bin/python docs/pictures/make.py
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from cli.local.follow import final_rows, look, picture  # noqa: E402 - the path comes first
+from cli.output import print_fleet  # noqa: E402
+from cli.people import print_person  # noqa: E402
+from kit.inprocess import START, make_bench  # noqa: E402
+from shared.domain.identity import parse_email, user_key_for  # noqa: E402
+from shared.engine.deliver import deliver  # noqa: E402
+from shared.engine.sweeps import sweep  # noqa: E402
+from shared.engine.views import show  # noqa: E402
+from shared.wire import Message, parse_lifecycle  # noqa: E402
+
+
+def main() -> None:
+    """Play the examples on a world of its own and record the terminal."""
+    bench = make_bench(start=START)
+    people = []
+    for path in sorted((ROOT / "config" / "examples").glob("*.json")):
+        body = path.read_bytes()
+        message = Message(data=body, attributes={}, message_id=path.stem, publish_time=bench.now)
+        for news in parse_lifecycle(message, max_bytes=100_000):
+            deliver(news, bench.deps)
+        email = parse_email(json.loads(body)["user"])
+        people.append((user_key_for(email), str(email)))
+    out = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, highlight=False)
+    since: dict[str, datetime] = {}
+    bench.advance(minutes=2)
+    sweep("due", bench.deps)
+    out.print(Text("$ ./deploy.sh local", style="bold"))
+    out.print("Benchkeeper is up at http://127.0.0.1:8900 (project benchkeeper-local). Ctrl-C ends it.")
+    out.print(picture(look(people, bench.deps, since), 3))
+    out.print()
+    for _ in range(5):
+        bench.advance(minutes=1)
+        sweep("due", bench.deps)
+    print_fleet(final_rows(look(people, bench.deps, since)), out)
+    out.print()
+    out.print(Text("$ benchkeeper show b.okafor@example.com", style="bold"))
+    seen = show(user_key_for(parse_email("b.okafor@example.com")), bench.deps)
+    if seen is None:
+        raise SystemExit("nobody was announced: is config/examples empty?")
+    print_person(seen, out)
+    target = ROOT / "docs" / "pictures" / "terminal.svg"
+    # rich's own frame fetches a font from the web; a picture in a README should not.
+    frame = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    frame = frame.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace")
+    target.write_text(out.export_svg(title="Benchkeeper", code_format=frame), encoding="utf-8")
+    sys.stdout.write(f"wrote {target.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()
