@@ -25,12 +25,25 @@ import requests  # noqa: E402 - the tree comes first on sys.path
 from cli.local.system import LocalSystem  # noqa: E402
 from shared.settings import Settings, load_settings  # noqa: E402
 
-HELLO = '''import functions_framework
+HELLO = '''import os
+
+import functions_framework
 
 
 @functions_framework.cloud_event
 def hello(event):
     """Nothing: what the server itself costs."""
+
+
+@functions_framework.cloud_event
+def storage_hello(event):
+    """One listing by Google's own client, as its documentation shows it: what no function with that client goes below."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    endpoint = {"api_endpoint": os.environ["BENCHKEEPER_API_ENDPOINT"]}
+    client = storage.Client(project="p", credentials=AnonymousCredentials(), client_options=endpoint)
+    list(client.bucket(os.environ["BUCKET"]).list_blobs(prefix="due/"))
 '''
 
 

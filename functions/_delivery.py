@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,14 +31,27 @@ _MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
 
 @dataclass(slots=True)
 class Delivery:
-    """One delivery: the message and what the function works with; `facts` go into the one log line."""
+    """One delivery: the message and what the function works with; `facts` go into the one log line.
 
-    message: wire.Message
+    `known` is what can be said of the message: all of it once `message` was read.
+    """
+
+    event: CloudEvent
+    known: wire.Message
     subscription: str
     attempt: int
     settings: Settings
     deps: Deps
     facts: dict[str, Any] = field(default_factory=dict)
+    _is_read: bool = False
+
+    @property
+    def message(self) -> wire.Message:
+        """The Pub/Sub message. Decoded here, inside the function's body: before it, an error could not be handled."""
+        if not self._is_read:
+            self.known = _decode(self.event, self.deps)
+            self._is_read = True
+        return self.known
 
 
 @contextmanager
@@ -47,7 +61,8 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
     started = time.perf_counter()
     header = flask.request.headers.get("traceparent") or flask.request.headers.get("X-Cloud-Trace-Context")
     delivery = Delivery(
-        message=_bare_message(event, deps),
+        event=event,
+        known=_bare_message(event, deps),
         subscription=_subscription(event),
         attempt=_attempt(event),
         settings=settings,
@@ -56,7 +71,6 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
     outcome, reason = "ack", ""
     with telemetry.trace(header, settings.project):
         try:
-            delivery.message = _decode(event, deps)
             yield delivery
         except PoisonError as error:
             outcome, reason = "dead-letter", error.reason.value
@@ -79,7 +93,7 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
                 "Handled delivery",
                 outcome=outcome,
                 reason=reason,
-                message_id=delivery.message.message_id,
+                message_id=delivery.known.message_id,
                 attempt=delivery.attempt,
                 duration_ms=round((time.perf_counter() - started) * 1000, 1),
                 **delivery.facts,
@@ -89,12 +103,12 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
 def _dead_letter(error: BenchkeeperError, delivery: Delivery) -> None:
     delivery.facts["detail"] = error.detail
     delivery.deps.dead_letters.publish(
-        body=delivery.message.data[: delivery.settings.max_message_bytes],
+        body=delivery.known.data[: delivery.settings.max_message_bytes],
         attributes={
             "reason": error.reason.value,
             "detail": _cut(error.user_message),
             "source-subscription": _cut(delivery.subscription),
-            "source-message-id": delivery.message.message_id,
+            "source-message-id": delivery.known.message_id,
         },
     )
 
@@ -121,7 +135,7 @@ def _attempt(event: CloudEvent) -> int:
 def _bare_message(event: CloudEvent, deps: Deps) -> wire.Message:
     """What can be said of the message before it is decoded: enough for the log line and a dead letter."""
     data = event.get_data()
-    raw = data if isinstance(data, bytes) else str(data).encode()
+    raw = data if isinstance(data, bytes) else json.dumps(data, default=str).encode()
     return wire.Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=deps.clock.now())
 
 

@@ -14,9 +14,9 @@ from shared.cloud.records import StorageRecords
 from shared.cloud.render import RenderTarget, check_masters
 from shared.cloud.templates import StorageTemplates
 from shared.engine.ports import Clock, Deps, Log
+from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings, read_masters
 from shared.telemetry import JsonLog
-from shared.yaml_lines import ConfigFault
 
 if TYPE_CHECKING:
     from pathlib import Path

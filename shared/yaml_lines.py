@@ -1,33 +1,17 @@
-"""YAML with the line of every key, and faults that say where they are. Used by the settings and by the template check."""
+"""YAML with the line of every key. Used by the settings and by the template check."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+import functools
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-Loc = tuple[int | str, ...]
+from shared.faults import Loc
+
 _MOST_NODES = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigFault:
-    """One thing that is wrong: where (file, line from 1, 0 = the whole file; field), what, and what to do."""
-
-    file: str
-    line: int
-    field: str
-    problem: str
-    hint: str
-
-    def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        field = f" {self.field}:" if self.field else ""
-        return f"{where}:{field} {self.problem}. {self.hint}".rstrip()
+_MOST_NODES = 20_000
 
 
 class YamlFaultError(Exception):
@@ -39,6 +23,7 @@ class YamlFaultError(Exception):
         self.problem = problem
 
 
+@functools.cache
 def _fast_loader() -> type[Any]:
     """A loader that reads by libyaml where PyYAML has it: every cold start reads the settings.
 
@@ -63,15 +48,11 @@ def _fast_loader() -> type[Any]:
     return type("FastLoader", bases, {"__init__": start})
 
 
-_FAST = _fast_loader()
-
-
 def load_yaml(text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
     """The mapping in a YAML text and the line (from 1) of every key and item. Raises `YamlFaultError`."""
-    with suppress(
-        yaml.YAMLError, ValueError, RecursionError
-    ):  # a fault is found again below, in words without libyaml's
-        return _load(text, _FAST)
+    # A fault is found again below, in words without libyaml's.
+    with suppress(yaml.YAMLError, ValueError, RecursionError):
+        return _load(text, _fast_loader())
     try:
         return _load(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -112,26 +93,3 @@ def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> None:
         for index, item in enumerate(node.value):
             lines[(*loc, index)] = item.start_mark.line + 1
             _walk(item, (*loc, index), lines)
-
-
-def line_of(lines: dict[Loc, int], loc: Loc) -> int:
-    """The line of the nearest thing that has one."""
-    while loc and loc not in lines:
-        loc = loc[:-1]
-    return lines.get(loc, 0)
-
-
-def dotted(loc: Loc) -> str:
-    """`profiles.analyst.templates[0]`."""
-    text = ""
-    for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
-    return text
-
-
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """`Did you mean 'x'?` and what is valid."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    guess = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{guess}Valid: {', '.join(names) or 'none'}."

@@ -19,10 +19,11 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from kit.inprocess import START, make_bench  # noqa: E402
+
 from cli.local.follow import final_rows, look, picture  # noqa: E402 - the path comes first
 from cli.output import print_fleet  # noqa: E402
 from cli.people import print_person  # noqa: E402
-from kit.inprocess import START, make_bench  # noqa: E402
 from shared.domain.identity import parse_email, user_key_for  # noqa: E402
 from shared.engine.deliver import deliver  # noqa: E402
 from shared.engine.sweeps import sweep  # noqa: E402

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import InvalidSpecError
 from shared.domain.identity import label_value
 from shared.domain.record import UserRecord
-from shared.yaml_lines import ConfigFault, Loc, YamlFaultError, dotted, line_of, load_yaml, nearest
+from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 
 PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"
 MAX_CLUSTER_NAME = 51
@@ -37,6 +35,10 @@ class RenderTarget:
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
     """The user's cluster template as YAML (cluster-export form), valid for the Dataproc API."""
+    import yaml
+
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
     try:
         data, _ = load_yaml(master.text)
     except YamlFaultError as error:
@@ -77,6 +79,8 @@ def check_masters(masters: Mapping[str, MasterTemplate], folder: str) -> list[Co
 
 
 def _check(master: MasterTemplate, path: str) -> list[ConfigFault]:
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
     try:
         data, lines = load_yaml(master.text)
     except YamlFaultError as error:
@@ -117,7 +121,7 @@ def _check_values(data: dict[str, Any], lines: dict[Loc, int], path: str) -> lis
 
 def _within(parent: dict[str, Any], key: str) -> dict[str, Any]:
     """The section of that name; one that is missing or was left empty is made."""
-    if parent.get(key) is None:
+    if not parent.get(key):  # null, {} and []: the API's own reader takes all three as empty
         parent[key] = {}
     section: dict[str, Any] = parent[key]
     return section

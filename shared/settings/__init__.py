@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from shared.domain.catalog import Catalog, MasterTemplate
 from shared.domain.notebook import Network
 from shared.domain.plan import Policy
+from shared.faults import ConfigFault
 from shared.settings import checked
-from shared.yaml_lines import ConfigFault
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SHARED = Path(__file__).resolve().parents[1]
 # What decides whether settings are right and what they become.
-_CODE = ("settings/*.py", "yaml_lines.py", "domain/catalog.py", "domain/identity.py")
+_CODE = ("settings/*.py", "yaml_lines.py", "faults.py", "domain/catalog.py", "domain/identity.py")
 
 
 def file_of(folder: Path, env: str) -> Path:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.yaml_lines import ConfigFault, Loc, YamlFaultError, dotted, line_of, load_yaml, nearest
+from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
+from shared.yaml_lines import YamlFaultError, load_yaml
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -33,7 +33,7 @@ from shared.domain.catalog import (
 )
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import parse_email
-from shared.yaml_lines import ConfigFault, Loc, dotted, line_of, nearest
+from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 
 _DURATION = re.compile(r"^(\d+)\s*([smhd])$")
 _LONGEST = timedelta(days=3650)  # dates are added to it

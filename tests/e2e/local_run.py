@@ -83,7 +83,7 @@ def processes_naming(text: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if text in command and alive(int(folder.name)):
@@ -184,7 +184,12 @@ class Local:
 
 def news(kind: str, user: str, *, groups: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
     """A message in the neutral schema."""
-    body: dict[str, Any] = {"schema": "workbench.lifecycle/v1", "event_id": f"{kind}-{user}", "type": kind, "user": user}
+    body: dict[str, Any] = {
+        "schema": "workbench.lifecycle/v1",
+        "event_id": f"{kind}-{user}",
+        "type": kind,
+        "user": user,
+    }
     if groups:
         body["attributes"] = {"groups": list(groups)}
     return body | more
@@ -192,13 +197,17 @@ def news(kind: str, user: str, *, groups: tuple[str, ...] = (), **more: Any) -> 
 
 @contextmanager
 def running_local(
-    *words: str, port: int | None = None, ready: bool = True, command: tuple[str, ...] | None = None
+    *words: str,
+    port: int | None = None,
+    ready: bool = True,
+    command: tuple[str, ...] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Local]:
     """`python -m cli.local` (or `command`) with these options; ended by SIGINT if the test has not ended it itself."""
     chosen = port if port is not None else free_port()
     process = subprocess.Popen(
         [*(command or (sys.executable, "-m", "cli.local")), "--port", str(chosen), *words],
-        cwd=ROOT, env=clean_environment(), text=True, encoding="utf-8", start_new_session=True,
+        cwd=ROOT, env=clean_environment(**(environment or {})), text=True, encoding="utf-8", start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     local = Local(process, f"http://127.0.0.1:{chosen}")

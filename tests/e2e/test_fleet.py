@@ -26,7 +26,9 @@ SLOW = {"error": {"code": "RESOURCE_EXHAUSTED", "message": "Quota exceeded for r
 BUSY = {"error": {"code": "ABORTED", "message": "unable to queue the operation: another one is in progress"}}
 SOLD_OUT = {"operation_error": {"code": "RESOURCE_EXHAUSTED", "message": "ZONE_RESOURCE_POOL_EXHAUSTED"}}
 
-Scripted = tuple[str, str, dict[str, Any], int, int]  # call, resource, what happens, how often, the last call it may wait for
+Scripted = tuple[
+    str, str, dict[str, Any], int, int
+]  # call, resource, what happens, how often, the last call it may wait for
 
 JOINING: list[Scripted] = [
     ("notebooks.CreateInstance", "*", DOWN, 3, 70),
@@ -66,7 +68,9 @@ REMOVING: list[Scripted] = [
 def script(local: Local, faults: list[Scripted], chance: random.Random) -> None:
     for call, resource, what, times, last in faults:
         for _ in range(times):
-            local.control("POST", "faults", {"call": call, "resource": resource, "skip": chance.randrange(last), **what})
+            local.control(
+                "POST", "faults", {"call": call, "resource": resource, "skip": chance.randrange(last), **what}
+            )
 
 
 class Killer:
@@ -130,7 +134,9 @@ def everybody_joins(local: Local, world: World, killer: Killer, chance: random.R
         lambda: nobody_has_two(world, "ACTIVE") == PEOPLE,
         victims=["lifecycle", "lifecycle", "lifecycle", "tick", "tick", "dead-letter"],
         seconds=120,
-        what=lambda: f"all are ACTIVE: {Counter(i.state.name for i in world.instances())}, records {len(world.records())}",
+        what=lambda: (
+            f"all are ACTIVE: {Counter(i.state.name for i in world.instances())}, records {len(world.records())}"
+        ),
     )
     assert unfired(local) == []
     assert world.owners() == PEOPLE

@@ -20,6 +20,7 @@ from werkzeug.wrappers import Request
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
+from emulator.faults import Fault
 from shared.cloud.clients import Clients, CloudConfig
 from shared.engine.ports import Deps
 from shared.settings import Settings, load_settings
@@ -39,7 +40,7 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
         # Called before and after each call, for crashes and neighbours at a chosen moment.
         self.around: Callable[[], None] = lambda: None
 
-    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
+    def send(self, request, **_options):
         body = request.body or b""
         if hasattr(body, "read"):
             body = body.read()
@@ -92,7 +93,6 @@ def impatient() -> Iterator[None]:
 
     class NoWait:
         monotonic = staticmethod(time.monotonic)
-        time = staticmethod(time.time)
 
         @staticmethod
         def sleep(_seconds: float) -> None:
@@ -156,8 +156,6 @@ class Bench:
         self.cloud.world.clock.advance(timedelta(**by))
 
     def fault(self, **raw: Any) -> None:
-        from emulator.faults import Fault
-
         self.cloud.world.faults.add(Fault.parse(raw))
 
     def calls(self) -> list[dict[str, Any]]:

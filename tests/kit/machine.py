@@ -14,9 +14,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from kit.inprocess import Bench, impatient, make_bench
 from kit.oracle import RETENTION, TEMPLATES, Sent, instances, template_names, wanted_profile
-
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
 from shared.engine.deliver import deliver
@@ -96,7 +96,9 @@ class WorldMachine(RuleBasedStateMachine):
         said_ago=st.sampled_from([0, 0, 0, 60, 3600, 90_000]),
         holds_in=st.sampled_from([0, 0, 0, 0, 1800, 86_400 * 3]),
     )
-    def news(self, user: str, kind: str, groups: list[str] | None, profile: str | None, said_ago: int, holds_in: int) -> None:
+    def news(
+        self, user: str, kind: str, groups: list[str] | None, profile: str | None, said_ago: int, holds_in: int
+    ) -> None:
         """A new message is sent and delivered; stale and future-dated ones among them."""
         attributes: dict[str, Any] = {}
         if groups is not None and kind != "leaver":
@@ -165,7 +167,9 @@ class WorldMachine(RuleBasedStateMachine):
             self.tick("due")
 
     @precondition(lambda self: self.held_data)
-    @rule(user=st.sampled_from(USERS), times=st.integers(1, 3), kind=st.sampled_from(["PERMISSION_DENIED", "UNAVAILABLE"]))
+    @rule(
+        user=st.sampled_from(USERS), times=st.integers(1, 3), kind=st.sampled_from(["PERMISSION_DENIED", "UNAVAILABLE"])
+    )
     def blind(self, user: str, times: int, kind: str) -> None:
         """A running instance cannot be read just when somebody looks."""
         name = instance_id_for(parse_email(user))
@@ -331,7 +335,9 @@ class WorldMachine(RuleBasedStateMachine):
                 assert not names, f"{user} left and still has templates {names}"
                 assert all(i.state == "STOPPED" for i in mine), f"{user} is not entitled: {[i.state for i in mine]}"
                 since = self.unwanted_since.get(user, now)
-                assert not mine or now - since < RETENTION + timedelta(days=1), f"{user}'s instance outlives its retention"
+                assert not mine or now - since < RETENTION + timedelta(days=1), (
+                    f"{user}'s instance outlives its retention"
+                )
             else:
                 assert len(mine) == 1, f"{user} should have one instance and has {len(mine)}"
                 fine = {"ACTIVE", "STOPPED"} if user in self.rested else {"ACTIVE"}

@@ -132,7 +132,9 @@ def person(
 ) -> UserRecord:
     """Ana in a given state, her spec and her facts agreeing, observed as far as what is wanted goes."""
     present = presence is Presence.PRESENT
-    news = [joined("j", -10_000, groups=(ANALYSTS,))] + ([] if present else [left("l", -absent_for.total_seconds() / 3600)])
+    news = [joined("j", -10_000, groups=(ANALYSTS,))] + (
+        [] if present else [left("l", -absent_for.total_seconds() / 3600)]
+    )
     record = new_record(ANA, NOW)
     for event in news:
         record = with_event(record, event)

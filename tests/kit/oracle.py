@@ -32,21 +32,18 @@ def _last(answers: list[tuple[datetime, bool, str, Any]]) -> Any:
     """The answer said last; at the same moment the one that takes away."""
     if not answers:
         return None
-    return sorted(answers, key=lambda a: (a[0], a[1], a[2]))[-1][3]
+    return max(answers, key=lambda a: (a[0], a[1], a[2]))[3]
 
 
 def wanted_profile(sent: list[Sent], user: str, now: datetime) -> str | None:
     """Which profile the person should have at `now`, None = nothing."""
     mine = {s.event_id: s for s in reversed(sent) if s.user == user and s.effective <= now}.values()
-    employed = _last([(s.occurred, s.kind == "leaver", s.event_id, s.kind != "leaver") for s in mine if s.kind != "mover"])
+    employed = _last(
+        [(s.occurred, s.kind == "leaver", s.event_id, s.kind != "leaver") for s in mine if s.kind != "mover"]
+    )
     if employed is False:
         return None
-    requests = [
-        (s.occurred, asked is None, s.event_id, asked)
-        for s in mine
-        for said, asked in [_request(s)]
-        if said
-    ]
+    requests = [(s.occurred, asked is None, s.event_id, asked) for s in mine for said, asked in [_request(s)] if said]
     asked = _last(requests)
     groups = set()
     for group in GROUP_PROFILE:

@@ -119,7 +119,9 @@ def test_gcloud_reads_the_list_as_we_do(tmp_path: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((ROOT / name).read_bytes() if name == ".gcloudignore" else b"")
     spec = pathspec.GitIgnoreSpec.from_lines((tmp_path / "tree/.gcloudignore").read_text().splitlines())
-    files = [path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*") if path.is_file()]
+    files = [
+        path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*") if path.is_file()
+    ]
     environment = {
         "PATH": os.environ["PATH"],  # noqa: TID251 - a command of the machine is to be found
         "HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),

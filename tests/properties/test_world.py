@@ -20,8 +20,9 @@ from shared.domain.notebook import InstanceRef
 from shared.domain.notebook_step import Step
 from shared.domain.record import ConditionStatus
 
-RUNS = int(os.environ.get("BENCHKEEPER_RUNS", "500"))
+RUNS = int(os.environ.get("BENCHKEEPER_RUNS", "500"))  # noqa: TID251 - run.sh passes --runs on
 SHARDS = 4
+SHRINK = [Phase.shrink] if os.environ.get("BENCHKEEPER_SHRINK") else []  # noqa: TID251 - asked for by hand
 
 
 def _settings(examples: int, **more):
@@ -33,7 +34,7 @@ def _settings(examples: int, **more):
         database=None,
         print_blob=True,
         # A failing history is printed whole; making it smaller takes minutes, so that is asked for by BENCHKEEPER_SHRINK=1.
-        phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if os.environ.get("BENCHKEEPER_SHRINK") else [])],
+        phases=[Phase.explicit, Phase.generate, *SHRINK],
         **more,
     )
 

@@ -308,7 +308,9 @@ _YAML = st.recursive(
 
 @given(st.fixed_dictionaries({}, optional={"config": _YAML, "labels": _YAML, "virtualClusterConfig": _YAML}))
 @example({"config": None})
+@example({"config": []})
 @example({"config": {"softwareConfig": None}})
+@example({"config": {"softwareConfig": []}})
 @example({"config": {"softwareConfig": {"properties": None}}})
 def test_any_master_is_a_fault_or_renders_to_what_dataproc_takes(data):
     text = yaml.safe_dump(data)

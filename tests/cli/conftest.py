@@ -1,0 +1,87 @@
+"""The command line over an embedded cloud on a real port: same settings, same clients, real HTTP and gRPC."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+import requests
+from click.testing import CliRunner
+from kit.inprocess import ROOT, START
+
+from cli.main import main
+from emulator.app import EmbeddedCloud
+from emulator.clock import VirtualClock
+from shared.domain.times import parse_time
+from shared.engine.deliver import deliver
+from shared.settings import load_settings
+from shared.telemetry import SilentLog
+from shared.wire import Message, parse_lifecycle
+from shared.wiring import wire
+
+
+@dataclass
+class Terminal:
+    """Runs commands as a person types them."""
+
+    cloud: EmbeddedCloud
+    environ: dict[str, str]
+
+    def run(self, *words: str, code: int = 0):
+        result = CliRunner().invoke(main, list(words), env=self.environ)
+        said = f"{result.output}\n{result.stderr}"
+        assert result.exit_code == code, f"exit {result.exit_code}: {said}"
+        assert not (result.exception and not isinstance(result.exception, SystemExit)), said
+        return result
+
+    def deliver(self) -> int:
+        """Take what was published and hand it to the product, as the function does; how many messages there were."""
+        settings = load_settings(environ=self.environ)
+        deps = wire(settings, log=SilentLog())
+        pull = f"{self.cloud.url}/v1/projects/benchkeeper-local/subscriptions/lifecycle-pull"
+        answer = requests.post(f"{pull}:pull", json={"maxMessages": 50, "returnImmediately": True}, timeout=10).json()
+        received = answer.get("receivedMessages", [])
+        for item in received:
+            raw = item["message"]
+            message = Message(
+                data=base64.b64decode(raw["data"]),
+                attributes={},
+                message_id=raw["messageId"],
+                publish_time=parse_time(raw["publishTime"]),
+            )
+            for news in parse_lifecycle(message, max_bytes=settings.max_message_bytes):
+                deliver(news, deps)
+        if received:
+            ids = [item["ackId"] for item in received]
+            requests.post(f"{pull}:acknowledge", json={"ackIds": ids}, timeout=10).raise_for_status()
+        return len(received)
+
+    def advance(self, **by: float) -> None:
+        self.cloud.world.clock.advance(timedelta(**by))
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    config = tmp_path / "config"
+    shutil.copytree(ROOT / "config", config)
+    with EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0)) as cloud:
+        cloud.storage.buckets.create({"name": "benchkeeper-local"}, project="benchkeeper-local")
+        for topic in ("workbench-lifecycle", "workbench-dead-letter"):
+            requests.put(
+                f"{cloud.url}/v1/projects/benchkeeper-local/topics/{topic}", json={}, timeout=10
+            ).raise_for_status()
+        requests.put(
+            f"{cloud.url}/v1/projects/benchkeeper-local/subscriptions/lifecycle-pull",
+            json={"topic": "projects/benchkeeper-local/topics/workbench-lifecycle"},
+            timeout=10,
+        ).raise_for_status()
+        environ = {
+            "BENCHKEEPER_ENV": "local",
+            "BENCHKEEPER_CONFIG_DIR": str(config),
+            "BENCHKEEPER_API_ENDPOINT": cloud.url,
+            "COLUMNS": "100",
+        }
+        yield Terminal(cloud, environ)

@@ -1,0 +1,116 @@
+"""The scheduled sweeps as functions: each kind does its work, and a tick is never delivered twice for a failure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from kit.making import ANALYSTS
+
+from shared.domain.events import Joined
+from shared.domain.identity import parse_email
+from shared.domain.notebook import InstanceRef, NotebookState
+from shared.engine.deliver import deliver
+
+ACK = 200
+
+
+def join(functions, address: str = "ana.silva@example.com"):
+    bench = functions.bench
+    key = deliver(
+        Joined(
+            event_id=f"e-{address}",
+            user=parse_email(address),
+            occurred_at=bench.now,
+            effective_at=bench.now,
+            groups=(ANALYSTS,),
+        ),
+        bench.deps,
+    )
+    record = bench.deps.records.load(key).record
+    return key, InstanceRef(instance_id=record.status.instance_id, zone=record.status.zone)
+
+
+def row(functions, key):
+    return next(r for r in functions.bench.deps.records.rows() if r.user_key == key)
+
+
+def state(functions, ref):
+    return functions.bench.deps.notebooks.get(ref).state
+
+
+def test_a_due_tick_follows_what_was_started(functions):
+    key, _ = join(functions)
+    assert row(functions, key).reason == "Creating"
+    functions.bench.advance(minutes=5)
+    assert functions.deliver("tick", {"sweep": "due"}) == ACK
+    assert row(functions, key).reason == "Ready"
+    (swept,) = functions.lines("Swept")
+    assert (swept["kind"], swept["looked_at"], swept["failed"]) == ("due", 1, {})
+    (handled,) = functions.lines("Handled delivery")
+    assert (handled["sweep"], handled["outcome"]) == ("due", "ack")
+    assert handled["logging.googleapis.com/labels"] == {"component": "tick"}
+
+
+def test_an_idle_tick_stops_what_nobody_uses(functions):
+    key, ref = join(functions)
+    functions.bench.advance(minutes=5)
+    functions.deliver("tick", {"sweep": "due"})
+    functions.bench.control("POST", "/_emulator/activity", {"instance": ref.instance_id, "cpu": 0.0})
+    functions.bench.advance(minutes=150)
+    assert functions.deliver("tick", {"sweep": "idle"}) == ACK
+    assert state(functions, ref) is NotebookState.ACTIVE
+    functions.bench.advance(minutes=45)
+    assert functions.deliver("tick", {"sweep": "idle"}) == ACK
+    functions.bench.advance(minutes=2)
+    assert state(functions, ref) is NotebookState.STOPPED
+    functions.deliver("tick", {"sweep": "due"})
+    assert row(functions, key).reason in {"Idle", "Stopped"}
+
+
+def test_a_drift_tick_mends_what_somebody_deleted(functions):
+    key, ref = join(functions)
+    functions.bench.advance(minutes=5)
+    functions.deliver("tick", {"sweep": "due"})
+    functions.bench.deps.notebooks.delete(ref, "")
+    functions.bench.advance(minutes=5)
+    assert functions.deliver("tick", {"sweep": "drift"}) == ACK
+    functions.bench.advance(minutes=5)
+    functions.deliver("tick", {"sweep": "due"})
+    assert state(functions, ref) is NotebookState.ACTIVE
+    assert row(functions, key).reason == "Ready"
+
+
+@pytest.mark.parametrize("body", [b"", b"due", {}, {"sweep": "all"}, {"sweep": ["due"]}])
+def test_a_tick_of_no_known_kind_is_a_dead_letter(functions, body):
+    assert functions.deliver("tick", body) == ACK
+    ((_, attributes),) = functions.letters.published
+    assert attributes["reason"] == "InvalidMessage"
+
+
+@pytest.mark.parametrize("kind", ["due", "drift", "idle"])
+def test_a_sweep_that_cannot_list_is_logged_and_acked_since_the_next_tick_comes_by_itself(functions, kind):
+    join(functions)
+    functions.bench.advance(minutes=5)
+    error = {"code": "ABORTED", "message": "later"}
+    functions.bench.fault(call="storage.objects.list", times=0, error=error)
+    assert functions.deliver("tick", {"sweep": kind}) == ACK
+    (failed,) = functions.lines("Sweep failed")
+    assert (failed["severity"], failed["kind"]) == ("ERROR", kind)
+    assert functions.letters.published == []
+    functions.bench.cloud.world.faults.clear()
+    assert functions.deliver("tick", {"sweep": kind}) == ACK
+    assert [line["kind"] for line in functions.lines("Swept")] == [kind]
+
+
+def test_one_users_trouble_holds_up_nobody(functions):
+    ana, _ = join(functions)
+    ben, _ = join(functions, "ben@example.com")
+    functions.bench.advance(minutes=5)
+    functions.bench.fault(
+        call="notebooks.GetInstance", resource=f"*{ana}*", error={"code": "PERMISSION_DENIED", "message": "no"}
+    )
+    assert functions.deliver("tick", {"sweep": "due"}) == ACK
+    assert row(functions, ben).reason == "Ready"
+    assert row(functions, ana).reason == "Unreadable"
+    assert row(functions, ana).next_attempt_at > functions.bench.now + timedelta(minutes=1)
