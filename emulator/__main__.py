@@ -60,6 +60,11 @@ def _speed(text: str) -> float:
     return speed
 
 
+def _end_with_input(ending: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    ending.set()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit status: 0, or 2 when it cannot start."""
     asked = _parser().parse_args(arguments)
@@ -80,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         keeper.start()
     print(f"Embedded cloud of project {asked.project} listens on {cloud.url}", flush=True)  # noqa: T201 - what the caller waits for
     if asked.until_stdin_closes:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), ending.set()), daemon=True).start()
+        threading.Thread(target=_end_with_input, args=(ending,), daemon=True).start()
     ending.wait()
     cloud.stop()
     if keeper is not None:

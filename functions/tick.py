@@ -7,7 +7,7 @@ from cloudevents.http import CloudEvent
 
 from functions._delivery import handling
 from shared import wire
-from shared.domain.errors import RetryableError
+from shared.domain.errors import BenchkeeperError
 from shared.engine.sweeps import sweep
 
 
@@ -22,5 +22,5 @@ def tick(event: CloudEvent) -> None:
         delivery.facts["sweep"] = kind
         try:
             sweep(kind, delivery.deps)
-        except RetryableError as error:
+        except BenchkeeperError as error:
             delivery.deps.log.error("Sweep failed", kind=kind, reason=error.reason.value, detail=error.detail)

@@ -58,8 +58,13 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
     """
     with _LOCK:
         if component not in _CACHED:
-            settings = load_settings()
-            _CACHED[component] = (settings, wire(settings, log=JsonLog(component)))
+            log = JsonLog(component)
+            try:
+                settings = load_settings()
+            except ConfigError as error:
+                log.error("Configuration is broken", faults=[str(fault) for fault in error.faults])
+                raise
+            _CACHED[component] = (settings, wire(settings, log=log))
         return _CACHED[component]
 
 

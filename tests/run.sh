@@ -42,10 +42,11 @@ set_up() {
   cat requirements.txt cli/requirements.txt pyproject.toml | cksum | tr -d ' \n' >.venv/.benchkeeper
 }
 
+# A check that fails does not keep the rest from being looked at; the exit status remembers it.
+failed=''
 check() {
   say "$1"
-  shift
-  "$@"
+  "${@:2}" || failed+=" '$1'"
 }
 
 main() {
@@ -73,7 +74,8 @@ main() {
   check 'mypy' mypy
   say "pytest ($BENCHKEEPER_RUNS examples a property)"
   # `worksteal`: two workers, and the one that is done takes over from the one that is not.
-  python -m pytest -n 2 --dist worksteal --durations=10 ${more[@]+"${more[@]}"}
+  python -m pytest -n 2 --dist worksteal --durations=10 ${more[@]+"${more[@]}"} || failed+=" 'pytest'"
+  [[ -z $failed ]] || die "failed:$failed"
 }
 
 main "$@"

@@ -90,12 +90,12 @@ class StorageModel:
         """Patch the writable fields (a null in `metadata` deletes that key), or with `replacing` set them all."""
         bucket, old = self._find(bucket_name, name, generation, conditions)
         asked = writable(body, OBJECT_FIELDS, OBJECT_OUTPUT)
-        kept = {key: old.fields[key] for key in ("kmsKeyName", "storageClass") if key in old.fields}
+        kept: dict[str, Any] = {key: old.fields[key] for key in ("kmsKeyName", "storageClass") if key in old.fields}
         if asked.get("storageClass", old.resource()["storageClass"]) != old.resource()["storageClass"]:
             raise invalid("The storage class of an object is changed by rewriting it.")
         old_writable = {key: value for key, value in old.fields.items() if key in OBJECT_FIELDS}
         merged = asked if replacing else merge(old_writable, asked)
-        fields = {**kept, **checked(merged, OBJECT_FIELDS)}
+        fields: dict[str, Any] = {**kept, **checked(merged, OBJECT_FIELDS)}
         if fields.get("metadata") == {}:
             del fields["metadata"]
         new = replace(old, fields=fields, metageneration=old.metageneration + 1, updated=self._stamp())

@@ -33,7 +33,8 @@ class HttpBinding:
                 continue
             name, _, template = part[1:-1].partition("=")
             body = "".join(
-                {"*": _SEGMENT, "**": ".+"}.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*|\*)", template or "*")
+                {"*": _SEGMENT, "**": ".+"}.get(piece, re.escape(piece))
+                for piece in re.split(r"(\*\*|\*)", template or "*")
             )
             out += f"(?P<{name.replace('.', '__')}>{body})"
         return re.compile(f"^{out}$")
@@ -127,7 +128,11 @@ def derive(grpc_transport: Any, rest_base: Any | None = None) -> dict[str, Rpc]:
     transport._logged_channel, transport._stubs = channel, {}  # noqa: SLF001 - the generated class has no other seam
     channel.calls.clear()
     for name, member in vars(grpc_transport).items():
-        if isinstance(member, property) and not name.startswith("_") and name not in {"grpc_channel", "kind", "operations_client"}:
+        if (
+            isinstance(member, property)
+            and not name.startswith("_")
+            and name not in {"grpc_channel", "kind", "operations_client"}
+        ):
             getattr(transport, name)
     found: dict[str, Rpc] = {}
     for kind, path, serializer, deserializer in channel.calls:

@@ -64,7 +64,7 @@ def _request(call: Call, part: Message) -> Request:
         path=target,
         base_url=call.request.host_url,
         method=words[0],
-        headers=headers,
+        headers=list(headers.items()),
         data=body if isinstance(body, bytes) else b"",
     )
     try:

@@ -6,7 +6,7 @@ instance against what is wanted. Only one mutation at a time: the API refuses a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -19,61 +19,24 @@ from shared.domain.errors import (
     StockoutError,
 )
 from shared.domain.notebook import (
-    RESTING,
     Absent,
-    InstanceRef,
-    NotebookDiff,
     NotebookState,
     NotLooked,
     ObservedNotebook,
     Unreadable,
-    diff,
     is_ours,
-    labels_for,
-    metadata_for,
     spec_for,
 )
+from shared.domain.notebook_states import observed_step
 from shared.domain.plan import (
-    Action,
     CreateInstance,
-    DeleteInstance,
     Observed,
     OperationSeen,
     Policy,
-    StartInstance,
-    StopInstance,
-    UpdateInstance,
     request_id,
 )
-from shared.domain.record import ConditionStatus, Power, Presence, UserRecord, Verb
-
-_VERB_REASON = {
-    Verb.CREATE: Reason.CREATING,
-    Verb.START: Reason.STARTING,
-    Verb.STOP: Reason.STOPPING,
-    Verb.DELETE: Reason.DELETING,
-    Verb.UPDATE: Reason.UPDATING,
-}
-_VERB_TEXT = {
-    Verb.CREATE: "Being created; this takes a few minutes.",
-    Verb.START: "Your notebook is starting.",
-    Verb.STOP: "The notebook is being stopped.",
-    Verb.DELETE: "The notebook is being deleted.",
-    Verb.UPDATE: "The notebook is being updated.",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One half of a plan: the record after it, the actions, the condition that then holds, when to look again, and why."""
-
-    record: UserRecord
-    condition: ConditionStatus
-    reason: Reason
-    message: str
-    actions: tuple[Action, ...] = ()
-    requeue_after: timedelta | None = None
-    because: tuple[str, ...] = ()
+from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
+from shared.domain.step import VERB_REASON, VERB_TEXT, Step, delete, held, progress
 
 
 def notebook_step(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Step:
@@ -105,7 +68,7 @@ def notebook_step(record: UserRecord, seen: Observed, policy: Policy, now: datet
         case Absent():
             return _absent(record, policy, now)
         case ObservedNotebook():
-            return _observed(record, notebook, policy, now)
+            return observed_step(record, notebook, policy, now)
         case _:
             assert_never(notebook)
 
@@ -142,27 +105,13 @@ def _under_way(
     return Step(
         record=record,
         condition=ConditionStatus.FALSE,
-        reason=Reason.STUCK if stuck else _VERB_REASON[verb],
+        reason=Reason.STUCK if stuck else VERB_REASON[verb],
         message=f"Google Cloud has not finished to {verb.value} the notebook; an administrator should look."
         if stuck
-        else _progress(verb, notebook),
+        else progress(verb, notebook),
         requeue_after=policy.poll * 10 if stuck else policy.poll,
         because=(f"The operation to {verb.value} the instance is under way.",),
     )
-
-
-_STAGES = {
-    NotebookState.INITIALIZING: "Being created: the machine is set up.",
-    NotebookState.STARTING: "Being created: the machine starts.",
-    NotebookState.PROVISIONING: "Being created: JupyterLab is installed.",
-}
-
-
-def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
-    """How far it is, in words; a create passes three stages in a few minutes."""
-    if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
-        return _STAGES.get(notebook.state, _VERB_TEXT[verb])
-    return _VERB_TEXT[verb]
 
 
 def _operation_failed(
@@ -186,8 +135,8 @@ def _operation_failed(
     # A remnant of a failed create was never ACTIVE and holds no data: it goes before anything else is tried.
     if isinstance(notebook, ObservedNotebook):
         if notebook.state is NotebookState.ACTIVE or record.status.was_active:
-            return _observed(record, notebook, policy, now)
-        return _delete(
+            return observed_step(record, notebook, policy, now)
+        return delete(
             record, notebook.ref, error.reason, error.user_message, (because, "Its remnant is removed first.")
         )
     step = _absent(record, policy, now)
@@ -224,9 +173,9 @@ def _absent(record: UserRecord, policy: Policy, now: datetime) -> Step:
         # Somebody who planned from an older record may still be creating: look once more, later.
         first = record.status.observed_generation != record.status.generation
         return replace(step, requeue_after=policy.confirm_absence_after if first else None)
-    held = _held(record, now)
-    if held is not None:
-        return held
+    waiting = held(record, now)
+    if waiting is not None:
+        return waiting
     because = ["There is no instance yet."]
     if record.status.was_active:
         because = ["The instance was deleted from outside; a new one takes its place."]
@@ -242,22 +191,6 @@ def _absent(record: UserRecord, policy: Policy, now: datetime) -> Step:
         zone=zone, was_active=False, instance_uid="", proxy_uri="", not_before=None, power_settled=False
     )
     return _create(record, policy, tuple(because))
-
-
-def _held(record: UserRecord, now: datetime) -> Step | None:
-    """Waiting for `not_before`, with the condition that explains it left as it is."""
-    not_before = record.status.not_before
-    if not_before is None or not_before <= now:
-        return None
-    ready = next((c for c in record.status.conditions if c.type.value == "NotebookReady"), None)
-    return Step(
-        record=record,
-        condition=ConditionStatus.FALSE,
-        reason=ready.reason if ready is not None else Reason.WAITING,
-        message=ready.message if ready is not None else "Waiting before the next attempt.",
-        requeue_after=not_before - now,
-        because=(f"Nothing is tried before {not_before:%Y-%m-%d %H:%M:%S} UTC.",),
-    )
 
 
 def _gone(record: UserRecord, message: str) -> Step:
@@ -303,194 +236,7 @@ def _create(record: UserRecord, policy: Policy, because: tuple[str, ...]) -> Ste
         actions=(CreateInstance(spec=spec, zone=status.zone, request_id=request_id(record, Verb.CREATE)),),
         condition=ConditionStatus.FALSE,
         reason=Reason.CREATING,
-        message=_VERB_TEXT[Verb.CREATE],
+        message=VERB_TEXT[Verb.CREATE],
         requeue_after=policy.poll,
         because=because,
     )
-
-
-def _delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, because: tuple[str, ...]) -> Step:
-    return Step(
-        record=record,
-        actions=(DeleteInstance(ref=ref, request_id=request_id(record, Verb.DELETE)),),
-        condition=ConditionStatus.FALSE,
-        reason=reason,
-        message=message,
-        requeue_after=timedelta(seconds=60),
-        because=because,
-    )
-
-
-def _observed(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
-    record = record.with_status(instance_uid=notebook.uid, zone=notebook.ref.zone)
-    state = notebook.state
-    if state is NotebookState.ACTIVE:
-        record = record.with_status(was_active=True, proxy_uri=notebook.proxy_uri, failed_zones=())
-        return _active(record, notebook, policy)
-    if state in RESTING:
-        record = record.with_status(was_active=True)
-        return _resting(record, notebook, policy, now)
-    return _in_transition(record, notebook, policy, now)
-
-
-def _in_transition(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
-    since = notebook.create_time
-    stuck = not record.status.was_active and since is not None and now - since > policy.stuck_after
-    verb = {
-        NotebookState.STOPPING: Verb.STOP,
-        NotebookState.SUSPENDING: Verb.STOP,
-        NotebookState.DELETED: Verb.DELETE,
-        NotebookState.UPGRADING: Verb.UPDATE,
-    }.get(notebook.state, Verb.START if record.status.was_active else Verb.CREATE)
-    return Step(
-        record=record,
-        condition=ConditionStatus.FALSE,
-        reason=Reason.STUCK if stuck else _VERB_REASON[verb],
-        message=f"The notebook has been {notebook.state.value} for too long; an administrator should look."
-        if stuck
-        else _progress(verb, notebook),
-        requeue_after=policy.poll * 10 if stuck else policy.poll,
-        because=(f"The instance is {notebook.state.value}; nothing can be done until that is over.",),
-    )
-
-
-def _active(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Step:
-    if record.spec.presence is Presence.ABSENT:
-        return _stop(record, notebook.ref, (f"Not entitled: {record.spec.because}.",), "Access has ended.")
-    if record.spec.power is Power.STOPPED:
-        if not record.status.power_settled:
-            return _stop(
-                record, notebook.ref, (f"To be stopped: {record.spec.power_because}.",), record.spec.power_because
-            )
-        record = _adopt(record, Power.RUNNING, "started from outside")
-    record = record.with_status(power_settled=True, attempts=0, not_before=None)
-    changes = _differences(record, notebook, policy)
-    message = "Your notebook is ready."
-    if changes.when_stopped:
-        message += " Changes to its machine wait until it is stopped."
-    if changes.now:
-        action = _update(record, notebook.ref, changes, with_stopped=False)
-        return Step(
-            record=record,
-            actions=(action,),
-            condition=ConditionStatus.TRUE,
-            reason=Reason.READY,
-            message=message,
-            requeue_after=policy.poll,
-            because=(_say(changes),),
-        )
-    return Step(
-        record=record,
-        condition=ConditionStatus.TRUE,
-        reason=Reason.UPDATE_PENDING if changes.when_stopped else Reason.READY,
-        message=message,
-    )
-
-
-def _stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], message: str) -> Step:
-    return Step(
-        record=record,
-        actions=(StopInstance(ref=ref),),
-        condition=ConditionStatus.FALSE,
-        reason=Reason.STOPPING,
-        message=f"The notebook is being stopped: {message}",
-        requeue_after=timedelta(seconds=60),
-        because=because,
-    )
-
-
-def _resting(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
-    if record.spec.presence is Presence.ABSENT:
-        return _retained(record, notebook, policy, now)
-    if record.spec.power is Power.RUNNING and record.status.power_settled:
-        record = _adopt(record, Power.STOPPED, "stopped from outside or by its own idle timer")
-    record = record.with_status(proxy_uri=notebook.proxy_uri)
-    changes = _differences(record, notebook, policy)
-    if changes.now or changes.when_stopped:
-        return Step(
-            record=record,
-            actions=(_update(record, notebook.ref, changes, with_stopped=True),),
-            condition=ConditionStatus.FALSE,
-            reason=Reason.UPDATING,
-            message=_VERB_TEXT[Verb.UPDATE],
-            requeue_after=policy.poll,
-            because=(_say(changes),),
-        )
-    if record.spec.power is Power.STOPPED:
-        return Step(
-            record=record.with_status(power_settled=True, attempts=0, not_before=None),
-            condition=ConditionStatus.FALSE,
-            reason=Reason.IDLE if record.spec.power_because.startswith("idle") else Reason.STOPPED,
-            message=f"Your notebook is stopped: {record.spec.power_because}. Your files are kept.",
-        )
-    held = _held(record, now)
-    if held is not None:
-        return held
-    return Step(
-        record=record,
-        actions=(StartInstance(ref=notebook.ref),),
-        condition=ConditionStatus.FALSE,
-        reason=Reason.STARTING,
-        message=_VERB_TEXT[Verb.START],
-        requeue_after=policy.poll,
-        because=(f"To run: {record.spec.power_because}.",),
-    )
-
-
-def _retained(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
-    record = record.with_status(power_settled=True)
-    ends = (record.spec.absent_since or now) + policy.retention
-    if ends <= now:
-        return _delete(
-            record,
-            notebook.ref,
-            Reason.DELETING,
-            "The retention is over; the notebook and its data are deleted.",
-            (f"Not entitled since {record.spec.absent_since:%Y-%m-%d}; the retention is over.",)
-            if record.spec.absent_since is not None
-            else ("Not entitled.",),
-        )
-    return Step(
-        record=record.with_status(attempts=0),
-        condition=ConditionStatus.FALSE,
-        reason=Reason.RETAINED,
-        message=f"Access has ended. The data is kept until {ends:%Y-%m-%d %H:%M} UTC.",
-        requeue_after=ends - now,
-    )
-
-
-def _adopt(record: UserRecord, power: Power, because: str) -> UserRecord:
-    """What was wanted had been reached, and somebody changed it since: that is now what is wanted."""
-    spec = replace(record.spec, power=power, power_because=because)
-    return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
-
-
-def _differences(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> NotebookDiff:
-    profile = policy.catalog.profiles.get(record.spec.profile or "")
-    if profile is None:  # lost from the configuration: what is there stays as it is
-        return NotebookDiff(labels={}, metadata={}, metadata_when_stopped={}, machine_type=None)
-    return diff(
-        notebook,
-        labels=labels_for(profile, record.user_key, record.cost_center),
-        metadata=metadata_for(profile),
-        machine_type=profile.machine_type,
-    )
-
-
-def _update(record: UserRecord, ref: InstanceRef, changes: NotebookDiff, *, with_stopped: bool) -> UpdateInstance:
-    metadata = {**changes.metadata, **(changes.metadata_when_stopped if with_stopped else {})}
-    return UpdateInstance(
-        ref=ref,
-        labels=changes.labels,
-        metadata=metadata,
-        machine_type=changes.machine_type if with_stopped else None,
-        request_id=request_id(record, Verb.UPDATE),
-    )
-
-
-def _say(changes: NotebookDiff) -> str:
-    names = [f"label {n}" for n in changes.labels] + [f"metadata {n}" for n in changes.metadata]
-    names += [f"metadata {n}" for n in changes.metadata_when_stopped]
-    if changes.machine_type is not None:
-        names.append("machine type")
-    return f"Out of line: {', '.join(sorted(names))}."

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from shared.domain.backoff import backoff
 from shared.domain.errors import Reason, RetryableError
 from shared.domain.notebook import Unreadable
-from shared.domain.notebook_step import Step, notebook_step
+from shared.domain.notebook_step import notebook_step
 from shared.domain.plan import Observed, Plan, Policy, PutTemplate, RemoveTemplate, TemplatesSeen
 from shared.domain.record import ConditionStatus, ConditionType, UserRecord, set_condition
+from shared.domain.step import Step
 from shared.domain.template import wanted_templates
 from shared.domain.wanted import with_wanted
 

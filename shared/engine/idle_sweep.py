@@ -7,10 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from shared.domain.errors import ConflictError
+from shared.domain.errors import Reason as Ready
 from shared.domain.identity import UserKey
 from shared.domain.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, Stop, Warn, judge_idle
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
-from shared.domain.record import Power, Presence, RecordRow, row_of
+from shared.domain.record import (
+    ConditionStatus,
+    ConditionType,
+    Power,
+    Presence,
+    RecordRow,
+    row_of,
+    set_condition,
+)
 from shared.engine.intake import want_power
 from shared.engine.ports import Deps
 from shared.engine.reconciler import reconcile
@@ -108,8 +117,8 @@ def act_on(judged: Judged, deps: Deps) -> bool:
     match judged.verdict:
         case Keep():
             return False
-        case Warn(detail=detail):
-            _note_warning(judged.row.user_key, detail, deps)
+        case Warn(detail=detail, stop_at=stop_at):
+            _note_warning(judged.row.user_key, detail, stop_at, deps)
             return False
         case Stop(since=since, because=because):
             why = f"idle since {since:%Y-%m-%d %H:%M} UTC"
@@ -122,12 +131,23 @@ def act_on(judged: Judged, deps: Deps) -> bool:
             assert_never(judged.verdict)
 
 
-def _note_warning(user_key: UserKey, detail: str, deps: Deps) -> None:
-    """Remember that the person was warned; the next verdict counts from it."""
+def _note_warning(user_key: UserKey, detail: str, stop_at: datetime, deps: Deps) -> None:
+    """Remember that the person was warned, and tell them; the next verdict counts from it."""
     stored = deps.records.load(user_key)
     if stored is None:
         return
-    warned = stored.record.with_status(idle_warned_at=deps.clock.now())
+    now = deps.clock.now()
+    message = (
+        f"Your notebook is ready. It could not be seen at work for a long time ({detail}) and will be stopped at "
+        f"{stop_at:%Y-%m-%d %H:%M} UTC, unless it is seen by then. Your files are kept."
+    )
+    status = stored.record.status
+    warned = stored.record.with_status(
+        idle_warned_at=now,
+        conditions=set_condition(
+            status.conditions, ConditionType.NOTEBOOK_READY, ConditionStatus.TRUE, Ready.READY, message, now
+        ),
+    )
     try:
         deps.records.save(warned, expected=stored)
     except ConflictError:
@@ -156,6 +176,11 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
             "evidence": _evidence(judged.activity, now),
         }
     return None
+
+
+def is_blind(verdict: IdleVerdict) -> bool:
+    """True when it is kept only because nothing could be seen of it."""
+    return isinstance(verdict, Keep) and verdict.reason in {Reason.NO_FRESH_EVIDENCE, Reason.WARNED}
 
 
 def verdict_word(verdict: IdleVerdict) -> str:

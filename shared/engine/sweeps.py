@@ -17,7 +17,7 @@ from shared.domain.drift import Listed, Stray, strays, why_pass
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import LABEL_USER, ObservedNotebook
-from shared.engine.idle_sweep import act_on, judge_all, verdict_text, verdict_word
+from shared.engine.idle_sweep import act_on, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.ports import Deps, DueHint
 from shared.engine.reconciler import reconcile
 
@@ -171,7 +171,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary.looked_at = len(judged)
     for key, item in judged.items():
         word = verdict_word(item.verdict)
-        summary.found[word] += 1
+        summary.found["BLIND" if is_blind(item.verdict) else word] += 1
         if word != "KEEP":
             summary.decisions.append((key, f"{word} {verdict_text(item.verdict)}"))
     if not dry_run:

@@ -19,7 +19,7 @@ from shared.domain.errors import ConflictError
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.plan import PutTemplate
 from shared.domain.record import UserRecord, row_of
-from shared.domain.wanted import new_record
+from shared.domain.wanted import new_record, with_event
 from shared.engine.ports import DueHint
 from tests.contract.backends import embedded, fake_gcs
 from tests.kit.inprocess import local_settings
@@ -176,8 +176,6 @@ def test_the_key_of_an_address_is_a_plain_object_name(records: StorageRecords) -
 
 
 def test_joining_news_is_what_the_record_says_after_a_round_trip(records: StorageRecords) -> None:
-    from shared.domain.wanted import with_event
-
     record = with_event(somebody("ana.silva@example.com"), joined("j", -1, groups=("data-analysts@example.com",)))
     records.save(record, expected=None)
     loaded = records.load(record.user_key)

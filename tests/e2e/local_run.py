@@ -239,4 +239,4 @@ def running_local(
 
 def _read(process: subprocess.Popen[str], lines: list[str]) -> None:
     for line in process.stdout or ():
-        lines.append(line.rstrip("\n"))
+        lines.append(line.rstrip("\n"))  # noqa: PERF401 - another thread looks at them one by one

@@ -80,8 +80,8 @@ def python(code: str, unpacked: Path, *more: str, environment: dict[str, str] | 
     """Run code as the framework runs ours; its output."""
     site = ",".join(sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-W", "ignore", "-c", PRELUDE + textwrap.dedent(code)]
-        + [str(unpacked), ",".join(sorted(not_at_run_time())), site, *more],
+        [sys.executable, "-I", "-S", "-W", "ignore", "-c", PRELUDE + textwrap.dedent(code),
+         str(unpacked), ",".join(sorted(not_at_run_time())), site, *more],
         cwd=unpacked.parent, env={"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

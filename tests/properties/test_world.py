@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from kit.machine import WorldMachine
 
-from shared.domain import identity, notebook_step
+from shared.domain import identity, notebook_states, notebook_step
 from shared.domain.errors import Reason
 from shared.domain.identity import UserKey, _readable
 from shared.domain.notebook import InstanceRef
-from shared.domain.notebook_step import Step
 from shared.domain.record import ConditionStatus
+from shared.domain.step import Step, delete
 
 RUNS = int(os.environ.get("BENCHKEEPER_RUNS", "500"))  # noqa: TID251 - run.sh passes --runs on
 SHARDS = 4
@@ -58,13 +58,13 @@ def _never_stop(monkeypatch):
             because=because,
         )
 
-    monkeypatch.setattr(notebook_step, "_stop", stop)
+    monkeypatch.setattr(notebook_states, "_stop", stop)
 
 
 def _delete_what_cannot_be_read(monkeypatch):
     def unreadable(record, error):
         ref = InstanceRef(instance_id=record.status.instance_id, zone=record.status.zone)
-        return notebook_step._delete(record, ref, Reason.UNREADABLE, "gone", ())
+        return delete(record, ref, Reason.UNREADABLE, "gone", ())
 
     monkeypatch.setattr(notebook_step, "_unreadable", unreadable)
 

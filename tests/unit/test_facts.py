@@ -128,12 +128,9 @@ def held_by_oracle(news: list[tuple[str, int, int, int]], now: int) -> set[str]:
                 for i, (k, o, e, mask) in enumerate(news)
                 if k == kind and e <= now
             ]
-            if place is None and said:
+            # At the same moment the one that takes away wins, two rosters included.
+            if said:
                 latest.append(max((o, withdraws) for o, withdraws, _, _ in said))
-            elif said:
-                # Rosters said at the same moment: the one with the higher event id stands for all groups.
-                last = max(said, key=lambda s: (s[0], f"e{s[2]}"))
-                latest.append((last[0], last[1]))
         if latest and not max(latest)[1]:
             held.add(name)
     return held

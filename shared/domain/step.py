@@ -1,0 +1,80 @@
+"""What the halves of a plan are made of: `Step`, and the steps that several states share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.domain.errors import Reason
+from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
+from shared.domain.plan import Action, DeleteInstance, request_id
+from shared.domain.record import ConditionStatus, ConditionType, UserRecord, Verb
+
+VERB_REASON = {
+    Verb.CREATE: Reason.CREATING,
+    Verb.START: Reason.STARTING,
+    Verb.STOP: Reason.STOPPING,
+    Verb.DELETE: Reason.DELETING,
+    Verb.UPDATE: Reason.UPDATING,
+}
+VERB_TEXT = {
+    Verb.CREATE: "Being created; this takes a few minutes.",
+    Verb.START: "Your notebook is starting.",
+    Verb.STOP: "The notebook is being stopped.",
+    Verb.DELETE: "The notebook is being deleted.",
+    Verb.UPDATE: "The notebook is being updated.",
+}
+_STAGES = {
+    NotebookState.INITIALIZING: "Being created: the machine is set up.",
+    NotebookState.STARTING: "Being created: the machine starts.",
+    NotebookState.PROVISIONING: "Being created: JupyterLab is installed.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One half of a plan: the record after it, the actions, the condition that then holds, when to look again, and why."""
+
+    record: UserRecord
+    condition: ConditionStatus
+    reason: Reason
+    message: str
+    actions: tuple[Action, ...] = ()
+    requeue_after: timedelta | None = None
+    because: tuple[str, ...] = ()
+
+
+def progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
+    """How far it is, in words; a create passes three stages in a few minutes."""
+    if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
+        return _STAGES.get(notebook.state, VERB_TEXT[verb])
+    return VERB_TEXT[verb]
+
+
+def held(record: UserRecord, now: datetime) -> Step | None:
+    """Waiting for `not_before`, with the condition that explains it left as it is."""
+    not_before = record.status.not_before
+    if not_before is None or not_before <= now:
+        return None
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=ready.reason if ready is not None else Reason.WAITING,
+        message=ready.message if ready is not None else "Waiting before the next attempt.",
+        requeue_after=not_before - now,
+        because=(f"Nothing is tried before {not_before:%Y-%m-%d %H:%M:%S} UTC.",),
+    )
+
+
+def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, because: tuple[str, ...]) -> Step:
+    """Delete the instance with its disks; `reason` and `message` say to people what that is part of."""
+    return Step(
+        record=record,
+        actions=(DeleteInstance(ref=ref, request_id=request_id(record, Verb.DELETE)),),
+        condition=ConditionStatus.FALSE,
+        reason=reason,
+        message=message,
+        requeue_after=timedelta(seconds=60),
+        because=because,
+    )

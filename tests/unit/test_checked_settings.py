@@ -1,0 +1,78 @@
+"""Settings that were checked before: equal to those checked now, and worth nothing once a file changed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.settings import ConfigError, checked, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "config"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    copy = shutil.copytree(CONFIG, tmp_path / "config", ignore=shutil.ignore_patterns("checked.*"))
+    checked.write(load_settings(env="prod", config_dir=copy, environ={}, trust_checked=False))
+    return copy
+
+
+def load(folder, *, trust_checked=True, **environ):
+    return load_settings(env="prod", config_dir=folder, environ=environ, trust_checked=trust_checked)
+
+
+def test_kept_settings_equal_those_checked_now(folder):
+    assert checked.read(folder, "prod") is not None
+    assert load(folder) == load(folder, trust_checked=False)
+
+
+@pytest.mark.parametrize("name", ["settings.prod.yaml", "profiles.yaml", "templates/single-node.yaml"])
+def test_a_changed_file_is_checked_again(folder, name):
+    with (folder / name).open("a") as file:
+        file.write("\nnonsense: [\n")
+    assert checked.read(folder, "prod") is None
+
+
+def test_a_fault_made_after_the_check_is_found(folder):
+    with (folder / "settings.prod.yaml").open("a") as file:
+        file.write("\nnonsense: 1\n")
+    with pytest.raises(ConfigError, match="unknown key 'nonsense'"):
+        load(folder)
+
+
+def test_a_new_template_is_seen(folder):
+    (folder / "templates" / "another.yaml").write_text("config: {}\n")
+    assert "another" in load(folder).catalog.masters
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"digest": 1}', "\x00"])
+def test_a_broken_file_counts_for_nothing(folder, content):
+    wanted = load(folder, trust_checked=False)
+    checked.file_of(folder, "prod").write_text(content)
+    assert load(folder) == wanted
+
+
+def test_an_endpoint_on_another_machine_is_refused_for_checked_settings_too(folder):
+    with pytest.raises(ConfigError, match="is not http:// on this machine"):
+        load(folder, BENCHKEEPER_API_ENDPOINT="http://198.51.100.7:8900")
+
+
+def test_a_function_with_checked_settings_starts_without_the_checker(folder):
+    code = (
+        "import sys, main; from shared.settings import load_settings; load_settings(env='prod'); "
+        "print(sorted({'pydantic', 'yaml', 'google.cloud.dataproc_v1'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"BENCHKEEPER_CONFIG_DIR": str(folder), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
