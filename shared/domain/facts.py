@@ -3,9 +3,11 @@
 A *fact* is one question ("is employed?", "is a member of group G?", "cost centre?"). Its *timeline* keeps the statements that
 can still decide it. A statement has `occurred_at` (when it was said; orders statements) and `effective_at` (from when it
 holds). The answer at time T is the statement said last among those in effect at T; a tie goes to the one that withdraws.
+What was still to come when something newer was said about the same fact never comes: a postponed leaving date replaces the
+first one.
 
-A statement that is both older and not earlier in effect than another can never decide again, so it is dropped: what remains
-is small, and the same for every order in which the messages came.
+A statement can be forgotten once a newer one has been in effect for a day (the *horizon*: clocks differ, and nothing is asked
+about the time before it). So a record stays small however often somebody moves.
 """
 
 from __future__ import annotations
@@ -40,30 +42,43 @@ class Statement:
         """Later wins; at the same moment the withdrawing one; then the id and the value, so that a tie is never open."""
         return (self.occurred_at, self.withdraws, self.event_id, repr(self.value))
 
-    def overrules(self, other: Statement) -> bool:
-        """True when `other` can never decide while this one is there.
+    def ends(self, other: Statement, horizon: datetime) -> bool:
+        """True when `other` can decide nothing from `horizon` on, because this one does.
 
         Two lists said at the same moment are both kept: for each group the one that leaves it out wins the tie.
         """
         if isinstance(self.value, tuple) and isinstance(other.value, tuple) and self.occurred_at == other.occurred_at:
             return False
-        return self.rank() > other.rank() and self.effective_at <= other.effective_at
+        return self.rank() > other.rank() and self.effective_at <= horizon
+
+    def forestalls(self, other: Statement) -> bool:
+        """True when this was said while `other`, older, was still to come: then `other` never comes."""
+        return other.occurred_at < self.occurred_at < other.effective_at
 
 
 Timeline = tuple[Statement, ...]
 
 
-def fold(timeline: Timeline, statement: Statement) -> Timeline:
-    """The timeline with one more statement; the same object when nothing changes (a duplicate, or overruled)."""
-    if any(kept.event_id == statement.event_id or kept.overrules(statement) for kept in timeline):
+_BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
+
+
+def fold(timeline: Timeline, statement: Statement, horizon: datetime = _BEFORE_EVERYTHING) -> Timeline:
+    """The timeline with one more statement; the same object when nothing changes (a duplicate, or long overruled)."""
+    if any(kept.event_id == statement.event_id or kept.ends(statement, horizon) for kept in timeline):
         return timeline
-    kept = [old for old in timeline if not statement.overrules(old)]
-    return tuple(sorted([*kept, statement], key=Statement.rank))
+    together = [*timeline, statement]
+    kept = [s for s in together if not any(other.ends(s, horizon) for other in together)]
+    return tuple(sorted(kept, key=Statement.rank))
+
+
+def in_effect(timeline: Timeline, now: datetime) -> list[Statement]:
+    """The statements that hold at `now`: begun, and not forestalled by a newer one."""
+    return [s for s in timeline if s.effective_at <= now and not any(other.forestalls(s) for other in timeline)]
 
 
 def answer(timeline: Timeline, now: datetime) -> Statement | None:
     """The statement that decides at `now`; None when none is in effect."""
-    return max((s for s in timeline if s.effective_at <= now), key=Statement.rank, default=None)
+    return max(in_effect(timeline, now), key=Statement.rank, default=None)
 
 
 def next_change(timelines: Iterable[Timeline], now: datetime) -> datetime | None:
@@ -82,10 +97,10 @@ class Facts:
         """Nothing is known."""
         return cls(MappingProxyType({}))
 
-    def with_statement(self, name: str, statement: Statement) -> Facts:
+    def with_statement(self, name: str, statement: Statement, horizon: datetime = _BEFORE_EVERYTHING) -> Facts:
         """With one more statement about fact `name`; the same object when nothing changes."""
         old = self.timelines.get(name, ())
-        new = fold(old, statement)
+        new = fold(old, statement, horizon)
         if new is old:
             return self
         return Facts(MappingProxyType({**self.timelines, name: new}))
@@ -120,8 +135,8 @@ class Facts:
             return None, frozenset()
         same_moment = [
             frozenset(s.value)
-            for s in self.timelines[ROSTER]
-            if s.occurred_at == newest.occurred_at and s.effective_at <= now and isinstance(s.value, tuple)
+            for s in in_effect(self.timelines[ROSTER], now)
+            if s.occurred_at == newest.occurred_at and isinstance(s.value, tuple)
         ]
         return newest, frozenset.intersection(*same_moment) if same_moment else frozenset()
 

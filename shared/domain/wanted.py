@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.domain.entitlement import Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
@@ -13,6 +13,8 @@ from shared.domain.plan import Policy
 from shared.domain.record import Power, Presence, Spec, Status, UserRecord
 
 COST_CENTER = "cost_center"
+# How far back facts can still be asked for: more than clocks differ and deliveries last.
+HORIZON = timedelta(days=1)
 
 
 def new_record(email: UserEmail, now: datetime) -> UserRecord:
@@ -33,11 +35,11 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
     )
 
 
-def with_event(record: UserRecord, event: LifecycleEvent) -> UserRecord:
+def with_event(record: UserRecord, event: LifecycleEvent, now: datetime) -> UserRecord:
     """The record with what the event states; the same object when it states nothing new."""
     facts = record.facts
     for name, statement in statements_of(event):
-        facts = facts.with_statement(name, statement)
+        facts = facts.with_statement(name, statement, now - HORIZON)
     if facts is record.facts:
         return record
     return replace(record, facts=facts, status=replace(record.status, last_event_id=event.event_id))

@@ -34,7 +34,7 @@ def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
         now = deps.clock.now()
         stored = deps.records.load(user_key)
         before = stored.record if stored is not None else new_record(event.user, now)
-        folded = with_event(before, event)
+        folded = with_event(before, event, now)
         if folded is before and stored is not None:
             deps.log.info("Ignored news that changes nothing", user=user_key, event_id=event.event_id)
             return Accepted(stored=stored, changed=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from kit.making import ANALYSTS, NOW, joined
+from kit.making import ANALYSTS, NOW, joined, with_event
 
 from shared.cloud.render import PERSONAL_AUTH_USER
 from shared.domain.errors import AccessDeniedError
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.plan import PutTemplate
-from shared.domain.wanted import new_record, with_event
+from shared.domain.wanted import new_record
 
 NAME = "personal-auth-cluster"
 

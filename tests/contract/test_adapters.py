@@ -19,11 +19,11 @@ from shared.domain.errors import ConflictError
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.plan import PutTemplate
 from shared.domain.record import UserRecord, row_of
-from shared.domain.wanted import new_record, with_event
+from shared.domain.wanted import new_record
 from shared.engine.ports import DueHint
 from tests.contract.backends import embedded, fake_gcs
 from tests.kit.inprocess import local_settings
-from tests.kit.making import NOW, joined, person
+from tests.kit.making import NOW, joined, person, with_event
 
 pytestmark = pytest.mark.timeout(120)
 KEY = UserKey("ana-silva-0123456789ab")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.domain import wanted
 from shared.domain.catalog import (
     Assignment,
     Catalog,
@@ -30,7 +31,7 @@ from shared.domain.notebook import (
 from shared.domain.plan import Observed, Policy, TemplatesSeen
 from shared.domain.record import OperationRef, Power, Presence, Spec, Status, UserRecord, Verb
 from shared.domain.template import wanted_templates
-from shared.domain.wanted import new_record, with_event, with_wanted
+from shared.domain.wanted import new_record, with_wanted
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ANA = UserEmail("ana.silva@example.com")
@@ -40,6 +41,11 @@ STRANGERS = "choir@example.com"
 ZONES = ("europe-west1-b", "europe-west1-c", "europe-west1-d")
 UID = "0b8e8c2e-6a1d-4f5e-9b0a-3f6b2c9d1e77"
 RETENTION = timedelta(days=30)
+
+
+def with_event(record, event):
+    """The record with an event, folded in now."""
+    return wanted.with_event(record, event, NOW)
 
 
 def profile(name: str, **changes: Any) -> Profile:

@@ -5,6 +5,7 @@ Deliberately naive: every question is answered by going through all messages eve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,38 +29,70 @@ class Sent:
     attributes: dict[str, Any]
 
 
-def _last(answers: list[tuple[datetime, bool, str, Any]]) -> Any:
-    """The answer said last; at the same moment the one that takes away."""
-    if not answers:
+@dataclass(frozen=True)
+class _Answer:
+    """One answer to one question."""
+
+    said: datetime
+    takes_away: bool
+    event_id: str
+    holds_from: datetime
+    value: Any
+
+
+def _last(answers: list[_Answer], now: datetime) -> Any:
+    """The answer said last of those that hold; at the same moment the one that takes away.
+
+    What was still to come when something newer was said never comes.
+    """
+    holding = [
+        a for a in answers if a.holds_from <= now and not any(a.said < other.said < a.holds_from for other in answers)
+    ]
+    if not holding:
         return None
-    return max(answers, key=lambda a: (a[0], a[1], a[2]))[3]
+    return max(holding, key=lambda a: (a.said, a.takes_away, a.event_id)).value
 
 
 def wanted_profile(sent: list[Sent], user: str, now: datetime) -> str | None:
     """Which profile the person should have at `now`, None = nothing."""
-    mine = {s.event_id: s for s in reversed(sent) if s.user == user and s.effective <= now}.values()
-    employed = _last(
-        [(s.occurred, s.kind == "leaver", s.event_id, s.kind != "leaver") for s in mine if s.kind != "mover"]
-    )
-    if employed is False:
-        return None
-    requests = [(s.occurred, asked is None, s.event_id, asked) for s in mine for said, asked in [_request(s)] if said]
-    asked = _last(requests)
-    groups = set()
-    for group in GROUP_PROFILE:
-        answers = [
-            (s.occurred, group not in s.attributes["groups"], s.event_id, group in s.attributes["groups"])
+    mine = list({s.event_id: s for s in reversed(sent) if s.user == user}.values())
+
+    def answers(question: Callable[[Sent], tuple[bool, Any, bool]]) -> list[_Answer]:
+        """What each message says to a question: (says anything, what, takes away)."""
+        return [
+            _Answer(s.occurred, away, s.event_id, s.effective, value)
             for s in mine
-            if s.kind != "leaver" and "groups" in s.attributes
+            for says, value, away in [question(s)]
+            if says
         ]
-        if _last(answers):
-            groups.add(group)
+
+    if _last(answers(lambda s: (s.kind != "mover", s.kind == "joiner", s.kind == "leaver")), now) is False:
+        return None
+    asked = _last(answers(lambda s: (*_request(s), _request(s)[1] is None)), now)
+    groups = [
+        group
+        for group in GROUP_PROFILE
+        if _last(
+            answers(
+                lambda s, g=group: (
+                    _lists(s),
+                    g in s.attributes.get("groups", ()),
+                    g not in s.attributes.get("groups", ()),
+                )
+            ),
+            now,
+        )
+    ]
     if asked:
         return asked
     by_group = max((GROUP_PROFILE[g] for g in groups), key=lambda p: p[1], default=(None, 0))[0]
     if by_group is None and asked == "":
         return "analyst"  # the shipped default
     return by_group
+
+
+def _lists(s: Sent) -> bool:
+    return s.kind != "leaver" and "groups" in s.attributes
 
 
 def _request(s: Sent) -> tuple[bool, str | None]:

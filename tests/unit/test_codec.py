@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.making import NOW, account, group, joined, moved, operation, person
+from kit.making import NOW, account, group, joined, moved, operation, person, with_event
 
 from shared.domain import codec
 from shared.domain.errors import PermanentError, Reason
@@ -27,7 +27,6 @@ from shared.domain.record import (
     row_of,
     set_condition,
 )
-from shared.domain.wanted import with_event
 
 _TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis takes naive bounds
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

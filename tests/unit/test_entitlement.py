@@ -21,13 +21,14 @@ from kit.making import (
     left,
     moved,
     policy,
+    with_event,
 )
 
 from shared.domain.entitlement import judge_entitlement
 from shared.domain.events import statements_of
 from shared.domain.facts import Facts
 from shared.domain.record import Power, Presence
-from shared.domain.wanted import with_event, with_wanted
+from shared.domain.wanted import with_wanted
 
 
 def news(kind: str, hour: int):

@@ -47,8 +47,15 @@ _STATEMENTS = st.lists(
 
 
 def said_last(statements: list[Statement], now: datetime) -> bool | None:
-    """The oracle: among all statements in effect, the one said last; at a tie whoever withdraws."""
-    in_effect = [s for s in statements if s.effective_at <= now]
+    """The oracle: among all statements in effect, the one said last; at a tie whoever withdraws.
+
+    One that was still to come when something newer was said never takes effect.
+    """
+    in_effect = [
+        s
+        for s in statements
+        if s.effective_at <= now and not any(s.occurred_at < n.occurred_at < s.effective_at for n in statements)
+    ]
     if not in_effect:
         return None
     last = max(s.occurred_at for s in in_effect)
@@ -100,13 +107,38 @@ def test_between_two_changes_the_answer_stays(statements):
     assert answer(timeline, now) == answer(timeline, hour(1000))
 
 
+def test_a_postponed_leave_replaces_the_first_date():
+    first = statement("leaves at 3", 1, 3, member=False)
+    later = statement("leaves at 6 instead", 2, 6, member=False)
+    for order in ((first, later), (later, first)):
+        timeline = fold((), statement("joined", 0, 0, member=True))
+        for one in order:
+            timeline = fold(timeline, one)
+        assert answer(timeline, hour(4)).value is True
+        assert answer(timeline, hour(6)).value is False
+
+
 def test_what_can_never_decide_again_is_not_kept():
     timeline: tuple[Statement, ...] = ()
     for number in range(200):
-        timeline = fold(timeline, statement(f"e{number}", number, number, member=number % 2 == 0))
-    assert answer(timeline, hour(17)).event_id == "e17"  # each decides until the next takes effect
-    timeline = fold(timeline, statement("from-the-start", 300, 0, member=True))
-    assert [s.event_id for s in timeline] == ["from-the-start"]
+        timeline = fold(timeline, statement(f"e{number}", number, number, member=number % 2 == 0), hour(number - 24))
+        assert len(timeline) <= 26
+    assert answer(timeline, hour(199)).event_id == "e199"
+    assert fold(timeline, statement("e3", 3, 3, member=False), hour(175)) is timeline  # heard again, long after
+
+
+@given(_STATEMENTS, st.integers(0, 7), st.randoms(use_true_random=False))
+def test_forgetting_changes_no_answer_from_the_horizon_on(statements, horizon, dice):
+    dice.shuffle(statements)
+    forgetful: tuple[Statement, ...] = ()
+    for one in statements:
+        forgetful = fold(forgetful, one, hour(horizon))
+    # What is said about the future from behind the horizon is forgotten with it; messages do not come from so far back.
+    recent = [s for s in statements if s.effective_at <= hour(horizon) or s.occurred_at >= hour(horizon)]
+    if recent == statements:
+        for number in range(horizon, 9):
+            decided = answer(forgetful, hour(number))
+            assert (None if decided is None else decided.value) == said_last(statements, hour(number))
 
 
 # --- groups: a roster speaks about every group, a message about one only about that one ---
@@ -126,7 +158,7 @@ def held_by_oracle(news: list[tuple[str, int, int, int]], now: int) -> set[str]:
             said = [
                 (o, not (mask & 1) if place is None else not (mask >> place & 1), i, mask)
                 for i, (k, o, e, mask) in enumerate(news)
-                if k == kind and e <= now
+                if k == kind and e <= now and not any(o < o2 < e for k2, o2, _, _ in news if k2 == kind)
             ]
             # At the same moment the one that takes away wins, two rosters included.
             if said:
@@ -204,4 +236,5 @@ def test_every_order_of_four_statements_gives_one_timeline():
             timeline = fold(timeline, one)
         timelines.add(timeline)
     (timeline,) = timelines
-    assert [s.event_id for s in timeline] == ["join", "stay", "leave-late"]
+    assert [answer(timeline, hour(h)).event_id for h in (0, 2, 5, 6)] == ["join", "stay", "stay", "leave-late"]
+    assert [s.event_id for s in fold(timeline, statement("back", 200, 200, member=True), hour(205))] == ["back"]

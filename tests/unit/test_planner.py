@@ -29,6 +29,7 @@ from kit.making import (
     policy,
     profile,
     seen,
+    with_event,
 )
 
 from shared.domain.errors import (
@@ -66,7 +67,7 @@ from shared.domain.plan import (
 )
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
-from shared.domain.wanted import with_event, with_wanted
+from shared.domain.wanted import with_wanted
 
 S = NotebookState
 ON_NOTEBOOK = (CreateInstance, StartInstance, StopInstance, DeleteInstance, UpdateInstance)

@@ -21,11 +21,12 @@ from kit.making import (
     moved,
     person,
     policy,
+    with_event,
 )
 
 from shared.domain.identity import instance_id_for, user_key_for
 from shared.domain.record import Power, Presence
-from shared.domain.wanted import with_event, with_power, with_wanted
+from shared.domain.wanted import with_power, with_wanted
 
 _NEWS = st.lists(
     st.one_of(
