@@ -37,6 +37,7 @@ class LocalSystem:
         self._port, self._speed, self._data = port, speed, data
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
+        self._http.trust_env = False  # loopback: a proxy that the environment names must not see it
         self._stopping = threading.Event()
 
     def start(self) -> None:

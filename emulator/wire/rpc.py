@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
@@ -104,7 +104,7 @@ class _RecordingChannel(grpc.Channel):  # type: ignore[misc]  # grpc ships no ty
     def close(self) -> None:
         """There is nothing to close."""
 
-    def __enter__(self) -> _RecordingChannel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,8 +116,7 @@ def _owner(function: Any) -> Any:
     bound = getattr(function, "__self__", None)
     if bound is not None:
         return bound if isinstance(bound, type) else type(bound)
-    name = getattr(function, "__objclass__", None)
-    return name
+    return getattr(function, "__objclass__", None)
 
 
 def derive(grpc_transport: Any, rest_base: Any | None = None) -> dict[str, Rpc]:

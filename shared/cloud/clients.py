@@ -91,6 +91,8 @@ class Clients:
         adapter = self._mount or requests.adapters.HTTPAdapter(pool_connections=_POOL, pool_maxsize=_POOL)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
+        if self._config.api_endpoint:
+            session.trust_env = False  # a proxy that the environment names has no business with this machine's own port
         return session
 
     def _build_bucket(self) -> Any:

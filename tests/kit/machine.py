@@ -152,7 +152,10 @@ class WorldMachine(RuleBasedStateMachine):
     def tick(self, kind: str) -> None:
         """The scheduler fires."""
         with contextlib.suppress(BenchkeeperError, CrashError):
-            sweep(kind, self.bench.deps)
+            summary = sweep(kind, self.bench.deps)
+            if kind == "idle":  # nobody works here, so whoever ran for hours may have been stopped
+                keys = {key for key, _ in summary.decisions}
+                self.rested |= {s.user for s in self.sent if user_key_for(parse_email(s.user)) in keys}
 
     @rule(by=st.sampled_from([10, 60, 60, 180, 600, 3600, 86_400, 86_400 * 16]))
     def time_passes(self, by: int) -> None:
