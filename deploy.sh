@@ -46,9 +46,9 @@ set_up() {
   fi
   echo 'Setting up .venv (once; about a minute) …'
   [[ -x .venv/bin/python ]] || "$python" -m venv .venv || die 'the .venv could not be made.'
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r cli/requirements.txt ||
+  .venv/bin/python -m pip install -qq --disable-pip-version-check -r cli/requirements.txt ||
     die 'the packages could not be installed. Is the package index reachable? See the lines above.'
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . ||
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -e . ||
     die 'Benchkeeper itself could not be installed into .venv. See the lines above.'
   printf '%s' "$stamp" >.venv/.benchkeeper
 }

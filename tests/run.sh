@@ -33,9 +33,9 @@ set_up() {
   fi
   say 'Setting up .venv (once; a minute or two)'
   [[ -x $PYTHON_BIN/python ]] || "$python" -m venv .venv || die 'the .venv could not be made.'
-  $PYTHON_BIN/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt ||
+  $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check -r tests/requirements.txt ||
     die 'the packages could not be installed. Is the package index reachable? See the lines above.'
-  $PYTHON_BIN/python -m pip install --quiet --disable-pip-version-check --no-deps -e . ||
+  $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check --no-deps -e . ||
     die 'Benchkeeper itself could not be installed into .venv. See the lines above.'
   printf '%s' "$stamp" >.venv/.benchkeeper-tests
   # deploy.sh needs less than this: it finds its work done, by its own stamp.

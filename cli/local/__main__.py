@@ -121,4 +121,4 @@ def _say_what_next(settings: Settings, out: Console) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="./deploy.sh local")
