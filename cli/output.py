@@ -71,7 +71,7 @@ _WIDE = 165
 
 def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Console) -> None:
     """People as (user, profile, instance, state, address); in a narrow terminal the address has a line of its own."""
-    columns = [("USER", ""), ("PROFILE", ""), ("STATE", ""), ("INSTANCE", "")]
+    columns = [("USER", ""), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
     cells = [(user, profile or "-", coloured(state), instance or "-") for user, profile, instance, state, _ in rows]
     addresses = [Text(url or "-", style=f"link {url}" if url else "") for *_, url in rows]
     if out.width >= _WIDE:
@@ -85,10 +85,15 @@ def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | Non
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:
-    """A table; columns are (heading, overflow), where overflow is `fold` or `ellipsis`."""
+    """A table; columns are (heading, overflow): `fold` into lines, stay `whole`, or else be cut where space is short."""
+    rows = list(rows)
     result = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for heading, overflow in columns:
         result.add_column(heading, overflow="fold" if overflow == "fold" else "ellipsis", no_wrap=overflow != "fold")
+    for index, (heading, overflow) in enumerate(columns):
+        if overflow == "whole":
+            cells = [len(str(row[index])) for row in rows]
+            result.columns[index].min_width = max([len(heading), *cells])
     for row in rows:
         result.add_row(*row)
     return result

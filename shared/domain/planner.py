@@ -18,6 +18,8 @@ from shared.domain.step import Step
 from shared.domain.template import wanted_templates
 from shared.domain.wanted import with_wanted
 
+_SOON = timedelta(hours=1)
+
 
 def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Plan:
     """The plan for one person. Calling it changes nothing; `plan USER` prints it, `reconcile` carries it out."""
@@ -32,23 +34,21 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     change = record.facts.next_change(now)
     requeue_at = min([*waits, *([change] if change is not None else [])], default=None)
     actions = (*notebook.actions, *templates.actions)
-    pending = bool(actions) or bool(waits)
-    record = replace(
-        record,
-        status=replace(
-            record.status,
-            next_attempt_at=requeue_at,
-            conditions=set_condition(
-                record.status.conditions,
-                ConditionType.RECONCILED,
-                ConditionStatus.FALSE if pending else ConditionStatus.TRUE,
-                Reason.WAITING if pending else Reason.SETTLED,
-                "Work is under way." if pending else "Nothing is left to do.",
-                now,
-            ),
-        ),
-    )
+    record = replace(record, status=replace(record.status, next_attempt_at=requeue_at))
+    record = _with_reconciled(record, requeue_at, now, acting=bool(actions))
     return Plan(record=record, actions=actions, because=(*notebook.because, *templates.because), requeue_at=requeue_at)
+
+
+def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datetime, *, acting: bool) -> UserRecord:
+    """Work is under way, or nothing is to be done, perhaps until a date that is far off (the end of a retention)."""
+    if acting or (requeue_at is not None and requeue_at - now <= _SOON):
+        status, reason, message = ConditionStatus.FALSE, Reason.WAITING, "Work is under way."
+    else:
+        status, reason, message = ConditionStatus.TRUE, Reason.SETTLED, "Nothing is left to do."
+        if requeue_at is not None:
+            message = f"Nothing is to be done before {requeue_at:%Y-%m-%d %H:%M} UTC."
+    conditions = set_condition(record.status.conditions, ConditionType.RECONCILED, status, reason, message, now)
+    return record.with_status(conditions=conditions)
 
 
 def _with_condition(step: Step, kind: ConditionType, now: datetime) -> UserRecord:
