@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -13,6 +13,12 @@ from cli.output import coloured, complain, console, print_csv, print_fleet, prin
 from shared.engine import views
 from shared.engine.idle_sweep import examine
 from shared.engine.reconciler import preview, reconcile
+
+
+def _say_unknown(user: str) -> NoReturn:
+    complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
+    stop(FAILED)
+
 
 _COLUMNS = (
     "email", "user_key", "profile", "presence", "power", "state", "instance_id", "zone", "url", "cost_center",
@@ -32,8 +38,7 @@ def show(app: App, user: str | None, output: str) -> None:
         return
     seen = views.show(user_key_from(user), app.deps)
     if seen is None:
-        complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
-        stop(FAILED)
+        _say_unknown(user)
     if output == "json":
         print_json(seen)
     else:
@@ -146,8 +151,7 @@ def plan(app: App, user: str, output: str) -> None:
     """What `reconcile USER` would do now, and why. Changes nothing."""
     found = preview(user_key_from(user), app.deps)
     if found is None:
-        complain(f"Nothing is known of {user}.")
-        stop(FAILED)
+        _say_unknown(user)
     view = views.plan_view(found.plan)
     if output == "json":
         print_json(view)
@@ -164,8 +168,7 @@ def reconcile_user(app: App, user: str, output: str) -> None:
     """Make it so for USER, now."""
     result = reconcile(user_key_from(user), app.deps)
     if result is None:
-        complain(f"Nothing is known of {user}.")
-        stop(FAILED)
+        _say_unknown(user)
     view = views.plan_view(result.plan)
     failed = [c for c in result.record.status.conditions if c.status.value == "False" and c.reason.value in _FAILURES]
     if output == "json":

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 
 from shared.cloud.http import JsonSession
+from shared.cloud.translate import translated
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -68,7 +69,8 @@ class Clients:
     def _once(self, name: str, build: Callable[[], T]) -> T:
         with self._lock:  # functions run several threads; two clients would be one too many
             if name not in self._built:
-                self._built[name] = build()
+                with translated(f"make {name}"):  # whoever is not logged in is told so, whichever call came first
+                    self._built[name] = build()
             built: T = self._built[name]
             return built
 

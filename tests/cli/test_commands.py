@@ -203,3 +203,15 @@ def test_reconcile_that_cannot_is_exit_code_1(terminal):
     terminal.advance(hours=2)
     said = terminal.run("reconcile", "ana.silva@example.com", code=1).stderr
     assert "An administrator must grant" in said
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "ana@example.com"], ["publish", "joiner", "ana@example.com"]])
+def test_who_is_not_logged_in_is_told_how(terminal, words, tmp_path):
+    terminal.environ |= {
+        "BENCHKEEPER_API_ENDPOINT": "",
+        "NO_GCE_CHECK": "true",  # google-auth's own switch: do not look for a metadata server
+        "CLOUDSDK_CONFIG": str(tmp_path / "nobody"),
+        "GOOGLE_APPLICATION_CREDENTIALS": "",
+    }
+    said = terminal.run("--env", "prod", *words, code=1).stderr
+    assert "gcloud auth application-default login" in said
