@@ -72,7 +72,13 @@ _WIDE = 165
 def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Console) -> None:
     """People as (user, profile, instance, state, address); in a narrow terminal the address has a line of its own."""
     columns = [("USER", ""), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
-    cells = [(user, profile or "-", coloured(state), instance or "-") for user, profile, instance, state, _ in rows]
+    # Only an address may be cut, and `--output json` has it whole: the names beside it are for copying.
+    beside = [max([7, *(len(r[i] or "-") for r in rows)]) for i in (1, 2, 3)]
+    room = max(12, out.width - sum(beside) - 2 * len(beside))
+    cells = [
+        (_cut(user, room), profile or "-", coloured(state), instance or "-")
+        for user, profile, instance, state, _ in rows
+    ]
     addresses = [Text(url or "-", style=f"link {url}" if url else "") for *_, url in rows]
     if out.width >= _WIDE:
         out.print(table([*columns, ("URL", "")], [(*cell, url) for cell, url in zip(cells, addresses, strict=True)]))
@@ -82,6 +88,10 @@ def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | Non
         out.print(Text.assemble(*((s.text, s.style or "") for s in line)), soft_wrap=True)
         if index > 0 and index <= len(rows) and rows[index - 1][4]:
             out.print(Text.assemble("  ", addresses[index - 1]), style="dim", soft_wrap=True)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:

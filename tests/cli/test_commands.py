@@ -215,3 +215,13 @@ def test_who_is_not_logged_in_is_told_how(terminal, words, tmp_path):
     }
     said = terminal.run("--env", "prod", *words, code=1).stderr
     assert "gcloud auth application-default login" in said
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_an_instance_is_never_cut_whatever_the_terminal(terminal, width):
+    ready(terminal, "Ñandú.O'Neil+test@sub.example.co", "--profile", "engineer")
+    terminal.environ["COLUMNS"] = str(width)
+    instance = json.loads(terminal.run("list", "-o", "json").stdout)[0]["instance_id"]
+    lines = terminal.run("list").stdout.splitlines()
+    assert any(line.rstrip().endswith(instance) or f"{instance} " in line for line in lines)
+    assert "engineer" in lines[1]
