@@ -48,6 +48,13 @@ class NotebookState(StrEnum):
 
 
 RESTING = frozenset({NotebookState.STOPPED, NotebookState.SUSPENDED})
+# States that a fresh instance reaches only through ACTIVE: there may be somebody's data on it.
+MAY_HAVE_RUN = RESTING | {
+    NotebookState.ACTIVE,
+    NotebookState.STOPPING,
+    NotebookState.SUSPENDING,
+    NotebookState.UPGRADING,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from shared.domain.notebook import (
 )
 from shared.domain.plan import Policy, StartInstance, StopInstance, UpdateInstance, request_id
 from shared.domain.record import ConditionStatus, Power, Presence, UserRecord, Verb
-from shared.domain.step import VERB_REASON, VERB_TEXT, Step, delete, held, progress
+from shared.domain.step import VERB_TEXT, Step, delete, held, wait_for
 
 
 def observed_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
@@ -43,15 +43,13 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, policy: Polic
         NotebookState.DELETED: Verb.DELETE,
         NotebookState.UPGRADING: Verb.UPDATE,
     }.get(notebook.state, Verb.START if record.status.was_active else Verb.CREATE)
-    return Step(
-        record=record,
-        condition=ConditionStatus.FALSE,
-        reason=Reason.STUCK if stuck else VERB_REASON[verb],
-        message=f"The notebook has been {notebook.state.value} for too long; an administrator should look."
-        if stuck
-        else progress(verb, notebook),
-        requeue_after=policy.poll * 10 if stuck else policy.poll,
-        because=(f"The instance is {notebook.state.value}; nothing can be done until that is over.",),
+    return wait_for(
+        verb,
+        record,
+        notebook,
+        policy.poll,
+        stuck=f"The notebook has been {notebook.state.value} for too long" if stuck else "",
+        because=f"The instance is {notebook.state.value}; nothing can be done until that is over.",
     )
 
 

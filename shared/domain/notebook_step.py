@@ -19,8 +19,8 @@ from shared.domain.errors import (
     StockoutError,
 )
 from shared.domain.notebook import (
+    MAY_HAVE_RUN,
     Absent,
-    NotebookState,
     NotLooked,
     ObservedNotebook,
     Unreadable,
@@ -36,7 +36,7 @@ from shared.domain.plan import (
     request_id,
 )
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
-from shared.domain.step import VERB_REASON, VERB_TEXT, Step, delete, held, progress
+from shared.domain.step import VERB_TEXT, Step, delete, held, wait_for
 
 
 def notebook_step(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Step:
@@ -102,15 +102,13 @@ def _under_way(
 ) -> Step:
     operation = record.status.operation
     stuck = operation is not None and now - operation.started_at > policy.stuck_after
-    return Step(
-        record=record,
-        condition=ConditionStatus.FALSE,
-        reason=Reason.STUCK if stuck else VERB_REASON[verb],
-        message=f"Google Cloud has not finished to {verb.value} the notebook; an administrator should look."
-        if stuck
-        else progress(verb, notebook),
-        requeue_after=policy.poll * 10 if stuck else policy.poll,
-        because=(f"The operation to {verb.value} the instance is under way.",),
+    return wait_for(
+        verb,
+        record,
+        notebook,
+        policy.poll,
+        stuck=f"Google Cloud has not finished to {verb.value} the notebook" if stuck else "",
+        because=f"The operation to {verb.value} the instance is under way.",
     )
 
 
@@ -132,9 +130,10 @@ def _operation_failed(
     else:
         record = record.with_status(not_before=now + wait)
     because = f"The create in {zone} failed: {error.reason.value}."
-    # A remnant of a failed create was never ACTIVE and holds no data: it goes before anything else is tried.
+    # A remnant of a failed create was never ACTIVE and holds no data: it goes before anything else is tried. Only a state on
+    # the way to the first ACTIVE says so; what stops or rests has run, seen by us or not.
     if isinstance(notebook, ObservedNotebook):
-        if notebook.state is NotebookState.ACTIVE or record.status.was_active:
+        if notebook.state in MAY_HAVE_RUN or record.status.was_active:
             return observed_step(record, notebook, policy, now)
         return delete(
             record, notebook.ref, error.reason, error.user_message, (because, "Its remnant is removed first.")

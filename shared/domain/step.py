@@ -10,7 +10,7 @@ from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedN
 from shared.domain.plan import Action, DeleteInstance, request_id
 from shared.domain.record import ConditionStatus, ConditionType, UserRecord, Verb
 
-VERB_REASON = {
+_VERB_REASON = {
     Verb.CREATE: Reason.CREATING,
     Verb.START: Reason.STARTING,
     Verb.STOP: Reason.STOPPING,
@@ -44,7 +44,27 @@ class Step:
     because: tuple[str, ...] = ()
 
 
-def progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
+def wait_for(
+    verb: Verb,
+    record: UserRecord,
+    notebook: Absent | ObservedNotebook,
+    poll: timedelta,
+    *,
+    stuck: str,
+    because: str,
+) -> Step:
+    """Look again after `poll`; when `stuck` says what takes too long, a person is asked for and the looks become rarer."""
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.STUCK if stuck else _VERB_REASON[verb],
+        message=f"{stuck}; an administrator should look." if stuck else _progress(verb, notebook),
+        requeue_after=poll * 10 if stuck else poll,
+        because=(because,),
+    )
+
+
+def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
     """How far it is, in words; a create passes three stages in a few minutes."""
     if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
         return _STAGES.get(notebook.state, VERB_TEXT[verb])

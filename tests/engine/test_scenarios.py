@@ -296,3 +296,18 @@ def test_a_join_is_seven_calls_and_one_for_each_template(bench):
     bench.cloud.world.journal.clear()
     sweep("due", bench.deps)
     assert len(bench.calls()) == 1
+
+
+@pytest.mark.parametrize("state", ["STOPPED", "STOPPING"])
+def test_a_machine_that_ran_between_two_looks_is_no_remnant_although_its_create_failed(bench, state):
+    bench.fault(call="notebooks.CreateInstance", operation_error={"code": "ABORTED", "message": "late trouble"})
+    deliver(said(bench, Joined, 1), bench.deps)
+    (instance,) = instances(bench.cloud).values()
+    bench.advance(minutes=4)
+    bench.cloud.notebooks.settle()
+    bench.cloud.notebooks.fleet.set_state(
+        instance, state, bench.now
+    )  # it was up, its owner worked, and it went to rest
+    sweep("due", bench.deps)
+    assert instance.name in instances(bench.cloud)
+    assert not [call for call in bench.calls() if call["method"] == "DeleteInstance"]

@@ -291,7 +291,9 @@ def assert_fits(action, plan, record, sight, failure):
             assert wanted.presence is Presence.ABSENT or wanted.power is Power.STOPPED
         case DeleteInstance():
             over = wanted.presence is Presence.ABSENT and wanted.absent_since + RETENTION <= NOW
-            assert (over and sight.state in {S.STOPPED, S.SUSPENDED}) or (remnant and sight.state is not S.ACTIVE)
+            assert (over and sight.state in {S.STOPPED, S.SUSPENDED}) or (
+                remnant and sight.state not in {S.ACTIVE, S.STOPPED, S.SUSPENDED, S.STOPPING, S.SUSPENDING, S.UPGRADING}
+            )
         case UpdateInstance():
             assert sight.state in {S.ACTIVE, S.STOPPED, S.SUSPENDED}
             assert action.machine_type is None or sight.state is not S.ACTIVE
