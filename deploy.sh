@@ -1,18 +1,33 @@
 #!/usr/bin/env bash
-# Puts Benchkeeper where it runs. `./deploy.sh local` needs nothing but Python 3.11+ and its package index.
+# Puts Benchkeeper where it runs: this machine, or Google Cloud. It needs Python 3.11+ and its package index; gcp needs gcloud too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'TEXT'
-usage: ./deploy.sh local [--port PORT] [--speed N] [--data DIR] [--no-examples]
+usage: ./deploy.sh local   [--port PORT] [--speed N] [--data DIR] [--no-examples]
+       ./deploy.sh gcp     --project P --region R [--env NAME] [--dry-run] [--verbose] [--yes]
+       ./deploy.sh destroy --project P [--region R] [--env NAME] [--dry-run] [--verbose] [--yes]
 
-  local   the whole system on this machine: the embedded cloud, the functions, the scheduled ticks
+  local    the whole system on this machine: the embedded cloud, the functions, the scheduled ticks
+  gcp      the whole system on Google Cloud: plans first, changes only what differs, safe to run again
+  destroy  takes down what gcp made; the bucket, the environments and their data stay
 
+local
   --port PORT     the one port on 127.0.0.1 (default 8900)
   --speed N       virtual seconds per real second (default 60: a four-minute create takes four seconds)
   --data DIR      keep the state in DIR, so that it survives a restart (default: a fresh temporary folder)
   --no-examples   do not announce the people of config/examples/
+
+gcp and destroy (they run gcloud, as whoever is logged in there)
+  --project P     the project's id
+  --region R      the region of functions and environments, for example europe-west1
+  --env NAME      reads config/settings.NAME.yaml, and writes it when there is none (default prod)
+  --dry-run       print the plan and change nothing: + create, ~ change, = same, - delete, ! left alone
+  --verbose, -v   print every command, and what stays the same
+  --yes, -y       do not ask before changing anything
+
+What is deployed is data: config/deploy/*.yaml. What to do when: docs/operations.md.
 TEXT
 }
 
@@ -37,7 +52,7 @@ find_python() {
 # A .venv with the pinned packages; made anew only when the pins changed.
 set_up() {
   local python stamp
-  python=$(find_python) || die 'Python 3.11 or newer is needed and was not found. Install it, or name it: PYTHON=/path/to/python3.12 ./deploy.sh local'
+  python=$(find_python) || die 'Python 3.11 or newer is needed and was not found. Install it, or name it: PYTHON=/path/to/python3.12 ./deploy.sh …'
   "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$python has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
   stamp=$(cat requirements.txt cli/requirements.txt pyproject.toml | cksum | tr -d ' \n')
@@ -54,19 +69,20 @@ set_up() {
 }
 
 main() {
+  case " $* " in *' --help '* | *' -h '* | ' help ') usage && return 0 ;; esac
   case "${1:-}" in
     local)
       shift
-      case " $* " in *' --help '* | *' -h '*) usage && return 0 ;; esac
       set_up
       exec .venv/bin/python -m cli.local "$@"
       ;;
-    -h | --help | help)
-      usage
+    gcp | destroy)
+      set_up
+      exec .venv/bin/python -m cli.deploy "$@"
       ;;
     *)
       usage >&2
-      die "say what to do: local" 2
+      die "say what to do: local, gcp or destroy" 2
       ;;
   esac
 }

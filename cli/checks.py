@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cli.context import WRONG_USE, App, guarded, output_option, pass_app, stop
+from cli.deploy.data import load_deployment
 from cli.output import console, print_json, table
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
@@ -23,6 +24,7 @@ def validate_config(app: App, config_dir: Path | None, output: str) -> None:
     """Check all configuration files; say everything that is wrong, with file, line and the nearest valid key."""
     try:
         settings = checked_settings(env=app.env, config_dir=config_dir)
+        deployment = load_deployment(settings)
     except ConfigError as error:
         if output == "json":
             print_json(
@@ -42,7 +44,8 @@ def validate_config(app: App, config_dir: Path | None, output: str) -> None:
         catalog = settings.catalog
         click.echo(
             f"The configuration of environment {settings.env} is valid: {len(catalog.profiles)} profiles, "
-            f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates."
+            f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
+            f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
         )
 
 

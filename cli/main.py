@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli import checks, messages, people, sweeping
+from cli import checks, importing, letters, messages, people, sweeping
 from cli.context import App
 
 _HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
@@ -35,7 +35,8 @@ for command in (
     people.reconcile_user,
     people.activity,
     sweeping.sweep_group,
-    messages.dead_letter,
+    letters.dead_letter,
+    importing.import_group,
     checks.validate_config,
     checks.names,
 ):

@@ -1,4 +1,4 @@
-"""`publish` and `dead-letter`: messages going in, and those that could not be used."""
+"""`publish`: messages going in."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.text import Text
 
 from cli.context import App, guarded, output_option, pass_app
-from cli.output import console, print_json, table
+from cli.output import print_json
 from shared.cloud.publish import publish as publish_message
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import parse_email
@@ -176,33 +175,3 @@ def _send(
         print_json({"message_id": message_id, "topic": topic, "message": message})
     else:
         click.echo(f"Published {kind} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")
-
-
-@click.group(name="dead-letter")
-def dead_letter() -> None:
-    """Messages that could not be used."""
-
-
-@dead_letter.command(name="list")
-@output_option("table", "json")
-@pass_app
-@guarded
-def dead_letter_list(app: App, output: str) -> None:
-    """Show them, oldest first, each with its reason."""
-    letters = list(app.deps.dead_letters.listing())
-    if output == "json":
-        print_json(
-            [
-                {
-                    "letter_id": x.letter_id, "received_at": x.received_at.isoformat(), "reason": x.reason,
-                    "detail": x.detail, "source": x.source, "body": x.body, "attributes": dict(x.attributes),
-                }
-                for x in letters
-            ]
-        )  # fmt: skip
-        return
-    if not letters:
-        click.echo("There are no dead letters.")
-        return
-    rows = [(f"{x.received_at:%m-%d %H:%M:%S}", Text(x.reason, style="red"), x.letter_id, x.detail) for x in letters]
-    console().print(table([("RECEIVED", ""), ("REASON", ""), ("ID", ""), ("WHAT IS WRONG", "fold")], rows))

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
 from cli.output import coloured, complain, console, print_csv, print_fleet, print_json, table
+from shared.domain.record import ConditionType
 from shared.engine import views
 from shared.engine.idle_sweep import examine
 from shared.engine.reconciler import preview, reconcile
@@ -170,7 +171,11 @@ def reconcile_user(app: App, user: str, output: str) -> None:
     if result is None:
         _say_unknown(user)
     view = views.plan_view(result.plan)
-    failed = [c for c in result.record.status.conditions if c.status.value == "False" and c.reason.value in _FAILURES]
+    failed = [
+        c
+        for c in result.record.status.conditions
+        if c.status.value == "False" and c.reason.value in _FAILURES and c.type is not ConditionType.NEWS_UNDERSTOOD
+    ]  # a message that was not understood is no failure of this pass
     if output == "json":
         print_json({**view, "conditions": {c.type.value: c.reason.value for c in result.record.status.conditions}})
     else:

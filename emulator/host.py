@@ -29,16 +29,35 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KINDS: dict[str, type] = {
     "name": str, "source": str, "entry_point": str, "topic": str, "environment": dict, "signature": str, "retry": bool,
     "threads": int, "max_instances": int, "dead_letter_topic": str, "max_delivery_attempts": int, "ack_deadline": int,
-    "minimum_backoff": str, "maximum_backoff": str,
+    "minimum_backoff": str, "maximum_backoff": str, "retention": str,
 }  # fmt: skip
 _SIGNATURES = {"cloudevent", "http"}
+# A new subscription's settings where the deployment says nothing, and what an update calls them.
+_FIRST: dict[str, Any] = {
+    "ackDeadlineSeconds": 600,
+    "messageRetentionDuration": "86400s",
+    "expirationPolicy": {},
+    "retryPolicy": {"minimumBackoff": "10s", "maximumBackoff": "600s"},
+    "labels": {"goog-eventarc": ""},
+}
+_MASKS = {
+    "ackDeadlineSeconds": "ack_deadline_seconds",
+    "messageRetentionDuration": "message_retention_duration",
+    "retryPolicy": "retry_policy",
+    "deadLetterPolicy": "dead_letter_policy",
+    "pushConfig": "push_config",
+}
 _MOST_THREADS = 1000
 _MOST_INSTANCES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A function as it was asked for. Times as in the API: `ack_deadline` in seconds, backoffs as `10s`."""
+    """A function as it was asked for. Times as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`.
+
+    What is None of its subscription gets the usual value when the subscription is made, and is left alone when it is there: a
+    redeploy does not undo what somebody set on it, as Eventarc does not. An empty `dead_letter_topic` takes the policy away.
+    """
 
     name: str
     source: str
@@ -49,11 +68,12 @@ class Deployment:
     retry: bool = True
     threads: int = 8
     max_instances: int = 1
-    dead_letter_topic: str = ""
-    max_delivery_attempts: int = 5
-    ack_deadline: int = 600
-    minimum_backoff: str = "10s"
-    maximum_backoff: str = "600s"
+    dead_letter_topic: str | None = None
+    max_delivery_attempts: int | None = None
+    ack_deadline: int | None = None
+    minimum_backoff: str | None = None
+    maximum_backoff: str | None = None
+    retention: str | None = None
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Deployment:
@@ -227,41 +247,29 @@ class FunctionHost:
 
     def _subscribe(self, deployment: Deployment, base_url: str) -> None:
         name = self._subscription(deployment)
-        config: dict[str, Any] = {
-            "name": name,
-            "topic": deployment.topic,
-            "ackDeadlineSeconds": deployment.ack_deadline,
-            "messageRetentionDuration": "86400s",
-            "expirationPolicy": {},
-            "retryPolicy": {
-                "minimumBackoff": deployment.minimum_backoff,
-                "maximumBackoff": deployment.maximum_backoff,
-            },
-            "pushConfig": {"pushEndpoint": f"{base_url.rstrip('/')}{PATH}{deployment.name}"},
-            "labels": {"goog-eventarc": ""},
-        }
-        if deployment.dead_letter_topic:
-            config["deadLetterPolicy"] = {
-                "deadLetterTopic": deployment.dead_letter_topic,
-                "maxDeliveryAttempts": deployment.max_delivery_attempts,
-            }
-        self._perform("CreateSubscription", name, lambda: self._put_subscription(config))
+        settings = _asked_settings(deployment)
+        push = {"pushConfig": {"pushEndpoint": f"{base_url.rstrip('/')}{PATH}{deployment.name}"}}
+        self._perform("CreateSubscription", name, lambda: self._put_subscription(deployment, settings | push))
 
     def _unsubscribe(self, deployment: Deployment) -> None:
         subscription = self._subscription(deployment)
         self._perform("DeleteSubscription", subscription, lambda: self._forget(subscription))
 
-    def _put_subscription(self, config: dict[str, Any]) -> None:
-        model = self._pubsub.model
-        old = model.subscriptions.get(config["name"])
-        if old is not None and old.config["topic"] != config["topic"]:
-            model.delete_subscription(config["name"])
+    def _put_subscription(self, deployment: Deployment, settings: dict[str, Any]) -> None:
+        model, name = self._pubsub.model, self._subscription(deployment)
+        old = model.subscriptions.get(name)
+        if old is not None and old.config["topic"] != deployment.topic:
+            model.delete_subscription(name)
             old = None
         if old is None:
-            model.create_subscription(config)
+            retry = {"retryPolicy": _FIRST["retryPolicy"] | settings.get("retryPolicy", {})}
+            given = {key: value for key, value in settings.items() if value is not None}
+            model.create_subscription({**_FIRST, **given, **retry, "name": name, "topic": deployment.topic})
             return
-        paths = ["ack_deadline_seconds", "retry_policy", "push_config", "dead_letter_policy", "expiration_policy"]
-        model.update_subscription(config, paths)
+        if "retryPolicy" in settings:
+            settings["retryPolicy"] = old.config.get("retryPolicy", {}) | settings["retryPolicy"]
+        changed = {key: value for key, value in settings.items() if value is not None}
+        model.update_subscription({**changed, "name": name}, [_MASKS[key] for key in settings])
 
     def _forget(self, subscription: str) -> None:
         if subscription in self._pubsub.model.subscriptions:
@@ -283,6 +291,27 @@ class FunctionHost:
     def _delete(self, call: Call) -> Any:
         self.delete(call.params["name"])
         return {}
+
+
+def _asked_settings(deployment: Deployment) -> dict[str, Any]:
+    """What the deployment says of its subscription, in the API's form; None takes a setting away."""
+    asked: dict[str, Any] = {}
+    if deployment.ack_deadline is not None:
+        asked["ackDeadlineSeconds"] = deployment.ack_deadline
+    if deployment.retention is not None:
+        asked["messageRetentionDuration"] = deployment.retention
+    backoffs = {"minimumBackoff": deployment.minimum_backoff, "maximumBackoff": deployment.maximum_backoff}
+    if any(backoffs.values()):
+        asked["retryPolicy"] = {name: backoff for name, backoff in backoffs.items() if backoff is not None}
+    if deployment.dead_letter_topic is not None:
+        attempts = (
+            {}
+            if deployment.max_delivery_attempts is None
+            else {"maxDeliveryAttempts": deployment.max_delivery_attempts}
+        )
+        policy = {"deadLetterTopic": deployment.dead_letter_topic, **attempts}
+        asked["deadLetterPolicy"] = policy if deployment.dead_letter_topic else None
+    return asked
 
 
 def _bad(message: str) -> ApiError:

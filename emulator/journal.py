@@ -12,7 +12,11 @@ _KEPT = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One call: when (virtual, RFC 3339), which (`storage`, `objects.insert`), on what, by whom, with what outcome."""
+    """One call: when (virtual, RFC 3339), which (`storage`, `objects.insert`), on what, by whom, with what outcome.
+
+    `permission` is what the caller needs for it; several with commas between them (`storage.objects.create,storage.objects.delete`
+    for an overwrite).
+    """
 
     time: str
     service: str

@@ -29,7 +29,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallSpec:
-    """What a call is: `service.method`, whether it changes the world, and the IAM permission it needs."""
+    """What a call is: `service.method`, whether it changes the world, and the IAM permission it always needs.
+
+    More than one permission stand in one text with commas between them, as in the journal.
+    """
 
     service: str
     method: str
@@ -54,21 +57,31 @@ class World:
         self.lock = threading.RLock()
         self.models: dict[str, Model] = {}
         self.changes = 0  # grows with each change; what keeps the world on disk looks at it
+        self._needs: list[str] | None = None  # permissions of the call that runs now; used only while `lock` is held
 
     def touch(self) -> None:
         """Note a change that came by no mutating call (a background thread's), so that it is saved soon."""
         with self.lock:
             self.changes += 1
 
+    def need(self, permission: str) -> None:
+        """Note that the call which runs now needs this permission too. Models say it where only the state tells (an overwrite)."""
+        if self._needs is not None:
+            self._needs.append(permission)
+
     def perform(self, spec: CallSpec, resource: str, principal: str, work: Callable[[], T]) -> T:
         """Run `work` as the call `spec` on `resource`: scripted faults, the lock, one journal row. Raises `ApiError`."""
-        status = 200
+        status, needs = 200, [spec.permission]
         try:
             fault = self.faults.take(spec.name, resource, wanted="before")
             if fault is not None:
                 raise fault.as_error()
             with self.lock:
-                result = work()
+                outer, self._needs = self._needs, needs
+                try:
+                    result = work()
+                finally:
+                    self._needs = outer
                 if spec.mutates:
                     self.changes += 1
             fault = self.faults.take(spec.name, resource, wanted="after")
@@ -90,7 +103,7 @@ class World:
                     principal=principal,
                     status=status,
                     mutates=spec.mutates,
-                    permission=spec.permission,
+                    permission=",".join(dict.fromkeys(name for name in needs if name)),
                 )
             )
         return result

@@ -22,11 +22,10 @@ from cloudevents.http import CloudEvent
 from shared import telemetry, wire
 from shared.domain.errors import BenchkeeperError, InvalidMessageError, PoisonError
 from shared.domain.times import parse_time
+from shared.engine.letters import attributes_for
 from shared.engine.ports import Deps
 from shared.settings import Settings
 from shared.wiring import process_deps
-
-_MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
 
 
 @dataclass(slots=True)
@@ -38,6 +37,7 @@ class Delivery:
 
     event: CloudEvent
     known: wire.Message
+    component: str
     subscription: str
     attempt: int
     settings: Settings
@@ -63,6 +63,7 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
     delivery = Delivery(
         event=event,
         known=_bare_message(event, deps),
+        component=component,
         subscription=_subscription(event),
         attempt=_attempt(event),
         settings=settings,
@@ -102,19 +103,19 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
 
 def _dead_letter(error: BenchkeeperError, delivery: Delivery) -> None:
     delivery.facts["detail"] = error.detail
+    message = delivery.known
     delivery.deps.dead_letters.publish(
-        body=delivery.known.data[: delivery.settings.max_message_bytes],
-        attributes={
-            "reason": error.reason.value,
-            "detail": _cut(error.user_message),
-            "source-subscription": _cut(delivery.subscription),
-            "source-message-id": delivery.known.message_id,
-        },
+        body=message.data[: delivery.settings.max_message_bytes],
+        attributes=attributes_for(
+            error,
+            message_id=message.message_id,
+            sent_at=message.publish_time,
+            size=len(message.data),
+            function=delivery.component,
+            subscription=delivery.subscription,
+            others=message.attributes,
+        ),
     )
-
-
-def _cut(text: str) -> str:
-    return text.encode()[:_MAX_ATTRIBUTE].decode(errors="ignore")
 
 
 def _envelope(event: CloudEvent) -> Mapping[str, Any]:
@@ -136,7 +137,15 @@ def _bare_message(event: CloudEvent, deps: Deps) -> wire.Message:
     """What can be said of the message before it is decoded: enough for the log line and a dead letter."""
     data = event.get_data()
     raw = data if isinstance(data, bytes) else json.dumps(data, default=str).encode()
-    return wire.Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=deps.clock.now())
+    return wire.Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=_event_time(event, deps))
+
+
+def _event_time(event: CloudEvent, deps: Deps) -> datetime:
+    """The same at each delivery, as far as the event says it: a letter is known by its id and time."""
+    try:
+        return parse_time(str(event.get("time")))
+    except ValueError:
+        return deps.clock.now()
 
 
 def _decode(event: CloudEvent, deps: Deps) -> wire.Message:

@@ -6,35 +6,32 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions._delivery import handling
-from shared.domain.errors import Reason
-from shared.engine.ports import DeadLetter
-
-_SOURCE = "CloudPubSubDeadLetterSourceSubscription"
+from shared.engine.letters import keep, letter_of
+from shared.wire_people import people_named
 
 
 @functions_framework.cloud_event
 def dead_letter(event: CloudEvent) -> None:
-    """Store one dead letter with its reason. One without a reason was forwarded by Pub/Sub after its last attempt."""
+    """Store one dead letter with its reason, then mark the records of the people whom it names.
+
+    Both are safe to repeat: a letter is stored once and marks once. A mark that cannot be written brings the letter again.
+    """
     with handling(event, "dead_letter") as delivery:
-        message, attributes = delivery.message, delivery.message.attributes
-        forwarded = _SOURCE in attributes
-        delivery.deps.dead_letters.store(
-            DeadLetter(
-                letter_id=message.message_id,
-                reason=attributes.get("reason")
-                or (Reason.DELIVERY_ATTEMPTS_EXHAUSTED.value if forwarded else Reason.INVALID_MESSAGE.value),
-                detail=attributes.get("detail")
-                or (
-                    "No attempt to deliver it succeeded; see the log of the function."
-                    if forwarded
-                    else "No reason given."
-                ),
-                source=attributes.get("source-subscription") or attributes.get(_SOURCE, ""),
-                received_at=message.publish_time,
-                body=message.data.decode(errors="replace"),
-                attributes=dict(attributes),
-            )
+        message = delivery.message
+        letter = letter_of(
+            body=message.data,
+            attributes=message.attributes,
+            message_id=message.message_id,
+            published_at=message.publish_time,
+            users=people_named(message),
         )
+        marked = keep(letter, delivery.deps)
+        delivery.facts["users"] = list(letter.row.users)
         delivery.deps.log.error(
-            "Stored dead letter", letter=message.message_id, reason=attributes.get("reason", ""), forwarded=forwarded
+            "Stored dead letter",
+            letter=letter.row.letter_id,
+            reason=letter.row.reason,
+            function=letter.row.function,
+            users=list(letter.row.users),
+            marked=marked,
         )

@@ -15,6 +15,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
+from cli.deploy.data import load_deployment
 from cli.local.follow import final_rows, follow
 from cli.local.system import LocalError, LocalSystem
 from cli.output import complain, print_fleet
@@ -46,6 +47,7 @@ def main(port: int, speed: float, data: Path | None, *, no_examples: bool) -> No
     """Run the whole system on this machine: the embedded cloud, the functions, the scheduled ticks. Ctrl-C ends it."""
     try:
         settings = checked_settings(env="local")
+        load_deployment(settings)
     except ConfigError as error:
         for fault in error.faults:
             complain(str(fault))

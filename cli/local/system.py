@@ -14,13 +14,18 @@ from typing import Any
 
 import requests
 
+from cli.deploy.data import Deployment, load_deployment
+from cli.deploy.kinds.bucket import lifecycle
+from cli.deploy.kinds.messaging import seconds
+from cli.deploy.models import FunctionModel, JobModel, SubscriptionModel
+from cli.deploy.target import BENCHKEEPER, OURS
 from shared.settings import Settings, project_override_variables
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
-_FUNCTIONS = {"lifecycle": "lifecycle", "tick": "tick", "dead-letter": "dead_letter"}
+_LABELS = {OURS: BENCHKEEPER}
 
 
 class LocalError(Exception):
@@ -68,38 +73,57 @@ class LocalSystem:
             return False
 
     def deploy(self) -> None:
-        """Make what is missing: bucket, topics, functions with their subscriptions, scheduled ticks. Safe to repeat."""
-        project = self.settings.project
-        self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket())
-        topics = (self.settings.topic_lifecycle, self.settings.topic_tick, self.settings.topic_dead_letter)
-        for topic in topics:
-            self._ensure("PUT", f"/v1/projects/{project}/topics/{topic}", {})
-        source = dict(zip(_FUNCTIONS, topics, strict=True))
-        for name, entry in _FUNCTIONS.items():
-            self._ensure("POST", "/_emulator/functions", self._function(name, entry, source[name]))
-        for sweep, schedule in self.settings.schedules.items():
-            self._ensure(
-                "POST", f"/v1/projects/{project}/locations/{self.settings.region}/jobs", self._job(sweep, schedule)
-            )
+        """Make what is missing of config/deploy/: bucket, topics, functions with their subscriptions, jobs. Safe to repeat."""
+        project, wanted = self.settings.project, load_deployment(self.settings)
+        self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket(wanted))
+        for name, topic in wanted.topics.items():
+            keeps = {"messageRetentionDuration": seconds(topic.retention), "labels": _LABELS}
+            self._ensure("PUT", f"/v1/{self._topic(name)}", keeps)
+        for name, subscription in wanted.subscriptions.items():
+            self._ensure("PUT", f"/v1/projects/{project}/subscriptions/{name}", self._subscription(subscription))
+        for name, function in wanted.functions.items():
+            self._ensure("POST", "/_emulator/functions", self._function(name, function))
+        for name, job in wanted.jobs.items():
+            path = f"/v1/projects/{project}/locations/{self.settings.region}/jobs"
+            self._ensure("POST", path, self._job(name, job))
 
-    def _bucket(self) -> dict[str, Any]:
+    def _bucket(self, wanted: Deployment) -> dict[str, Any]:
         return {
             "name": self.settings.bucket,
             "location": self.settings.region.upper(),
-            "versioning": {"enabled": True},
+            "versioning": {"enabled": wanted.bucket.versioning},
             "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}, "publicAccessPrevention": "enforced"},
+            "softDeletePolicy": {"retentionDurationSeconds": str(int(wanted.bucket.soft_delete.total_seconds()))},
+            "lifecycle": lifecycle(wanted.bucket.keep_old_versions),
+            "labels": _LABELS,
         }
 
-    def _function(self, name: str, entry: str, topic: str) -> dict[str, Any]:
+    def _subscription(self, wanted: SubscriptionModel) -> dict[str, Any]:
+        return {
+            "topic": self._topic(wanted.topic),
+            "ackDeadlineSeconds": int(wanted.ack_deadline.total_seconds()),
+            "messageRetentionDuration": seconds(wanted.retention),
+            "expirationPolicy": {},
+            "labels": _LABELS,
+        }
+
+    def _function(self, name: str, wanted: FunctionModel) -> dict[str, Any]:
+        delivery = wanted.delivery
         function: dict[str, Any] = {
             "name": name,
             "source": str(ROOT),
-            "entry_point": entry,
-            "topic": self._topic(topic),
+            "entry_point": wanted.entry_point,
+            "topic": self._topic(wanted.topic),
             "environment": self.environment(),
+            "threads": wanted.concurrency,
+            "ack_deadline": int(delivery.ack_deadline.total_seconds()),
+            "minimum_backoff": seconds(delivery.min_backoff),
+            "maximum_backoff": seconds(delivery.max_backoff),
+            "retention": seconds(delivery.retention),
         }
-        if name != "dead-letter":  # its own failures are retried until it can write; there is nowhere further to go
-            function |= {"dead_letter_topic": self._topic(self.settings.topic_dead_letter), "max_delivery_attempts": 20}
+        if delivery.dead_letter_topic is not None:
+            function["dead_letter_topic"] = self._topic(delivery.dead_letter_topic)
+            function["max_delivery_attempts"] = delivery.max_delivery_attempts
         return function
 
     def _topic(self, name: str) -> str:
@@ -109,15 +133,15 @@ class LocalSystem:
         """What the functions see of the outside."""
         return {**project_override_variables(self.settings), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def _job(self, sweep: str, schedule: str) -> dict[str, Any]:
+    def _job(self, name: str, wanted: JobModel) -> dict[str, Any]:
         parent = f"projects/{self.settings.project}/locations/{self.settings.region}"
         return {
-            "name": f"{parent}/jobs/benchkeeper-{sweep}",
-            "schedule": schedule,
+            "name": f"{parent}/jobs/{name}",
+            "schedule": wanted.schedule,
             "timeZone": "Etc/UTC",
             "pubsubTarget": {
-                "topicName": self._topic(self.settings.topic_tick),
-                "data": base64.b64encode(json.dumps({"sweep": sweep}).encode()).decode(),
+                "topicName": self._topic(wanted.topic),
+                "data": base64.b64encode(json.dumps(wanted.body).encode()).decode(),
             },
         }
 

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 from datetime import datetime
 from pathlib import Path
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
+from frame import save  # noqa: E402 - the path comes first
 from kit.inprocess import START, make_bench  # noqa: E402
 
-from cli.local.follow import final_rows, look, picture  # noqa: E402 - the path comes first
+from cli.local.follow import final_rows, look, picture  # noqa: E402
 from cli.output import print_fleet  # noqa: E402
 from cli.people import print_person  # noqa: E402
 from shared.domain.identity import parse_email, user_key_for  # noqa: E402
@@ -61,10 +60,7 @@ def main() -> None:
         raise SystemExit("nobody was announced: is config/examples empty?")
     print_person(seen, out)
     target = ROOT / "docs" / "pictures" / "terminal.svg"
-    # rich's own frame fetches a font from the web; a picture in a README should not.
-    frame = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    frame = frame.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace")
-    target.write_text(out.export_svg(title="Benchkeeper", code_format=frame), encoding="utf-8")
+    save(out, target, title="Benchkeeper")
     sys.stdout.write(f"wrote {target.relative_to(ROOT)}\n")
 
 

@@ -213,6 +213,7 @@ class StorageModel:
     ) -> StoredObject:
         old = bucket.live.get(name)
         if old is not None:
+            self._world.need("storage.objects.delete")  # iam-json, note 7: only where the object exists and is replaced
             _check_holds(old)
         if "acl" in fields and bucket.uniform_access:
             raise invalid("Cannot use ACL API to set object policy when uniform bucket-level access is enabled.")

@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 
 _API = "/storage/v1"
 _UPLOAD = re.compile(r"^(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o$")
+# What a method always needs (cloud.google.com/storage/docs/access-control/iam-json); the model adds storage.objects.delete where an
+# object is overwritten.
+_READ_AND_CREATE = "storage.objects.get,storage.objects.create"
 _PERMISSIONS = {
     "buckets.insert": "storage.buckets.create",
     "buckets.patch": "storage.buckets.update",
-    "objects.compose": "storage.objects.create",
-    "objects.copy": "storage.objects.create",
-    "objects.rewrite": "storage.objects.create",
-    "objects.move": "storage.objects.move",
-    "objects.patch": "storage.objects.update",
+    "objects.compose": _READ_AND_CREATE,
+    "objects.copy": _READ_AND_CREATE,
+    "objects.rewrite": _READ_AND_CREATE,
+    "objects.move": "storage.objects.move,storage.objects.create",
+    "objects.patch": "storage.objects.get,storage.objects.update",
 }
 
 

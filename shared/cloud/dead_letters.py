@@ -1,23 +1,36 @@
 """Messages that cannot succeed: published to their topic with the reason, kept as objects where people find them.
 
-`dead-letters/<received>-<id>.json`
+`dead-letters/<sent>-<id>.json`; custom metadata carries the row that a listing shows. What an earlier version kept (received
+instead of sent in the name, no metadata, the body always as text) is read as well.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
-from google.api_core.exceptions import PreconditionFailed
+from google.api_core.exceptions import NotFound, PreconditionFailed
 
 from shared.cloud.clients import Clients
 from shared.cloud.translate import translated
-from shared.engine.ports import DeadLetter
+from shared.domain.errors import PermanentError
+from shared.domain.identity import UserKey
+from shared.engine.ports import DeadLetter, LetterRow
 
 _PREFIX = "dead-letters/"
 _PUBLISH_TIMEOUT_S = 30
+_LIST_FIELDS = "items(name,metadata,timeCreated),nextPageToken"
+_MAX_OUTCOME = 500  # custom metadata has 8 KiB in all
+
+
+class _UnreadableError(PermanentError):
+    """An object among the letters that is none: shown in its place, so that it hides no other."""
 
 
 class PubSubDeadLetters:
@@ -35,37 +48,164 @@ class PubSubDeadLetters:
             )
 
     def store(self, letter: DeadLetter) -> None:
-        """Create-only: the same letter delivered twice is kept once."""
-        safe = re.sub(r"[^A-Za-z0-9-]", "_", letter.letter_id)[:100]
-        name = f"{_PREFIX}{letter.received_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{safe}.json"
-        raw = {
-            "letter_id": letter.letter_id,
-            "reason": letter.reason,
-            "detail": letter.detail,
-            "source": letter.source,
-            "received_at": letter.received_at.isoformat(),
-            "body": letter.body,
-            "attributes": dict(letter.attributes),
-        }
+        """One create-only write: the same letter delivered twice is kept once."""
+        blob = self._clients.storage_bucket().blob(_object(letter.row))
+        blob.metadata = _row_metadata(letter.row)
         with translated("store dead letter"):
             try:
-                self._clients.storage_bucket().blob(name).upload_from_string(
-                    json.dumps(raw, ensure_ascii=False).encode(), content_type="application/json", if_generation_match=0
-                )
+                blob.upload_from_string(_content(letter), content_type="application/json", if_generation_match=0)
             except PreconditionFailed:
                 return
 
-    def listing(self) -> Iterator[DeadLetter]:
-        """Oldest first; one read a letter."""
+    def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
+        """Pages of a listing, cut by the names' times; only a letter of an earlier version is read."""
+        query: dict[str, str] = {}
+        if since is not None:
+            query["start_offset"] = _PREFIX + _second(since)
+        if until is not None:
+            query["end_offset"] = f"{_PREFIX}{_second(until)}~"  # after all names of that second
         with translated("list dead letters"):
-            for blob in self._clients.storage_bucket().list_blobs(prefix=_PREFIX, page_size=1000):
-                raw = json.loads(blob.download_as_bytes())
-                yield DeadLetter(
-                    letter_id=raw["letter_id"],
-                    reason=raw["reason"],
-                    detail=raw["detail"],
-                    source=raw["source"],
-                    received_at=datetime.fromisoformat(raw["received_at"]),
-                    body=raw["body"],
-                    attributes=raw["attributes"],
-                )
+            blobs = self._clients.storage_bucket().list_blobs(
+                prefix=_PREFIX, fields=_LIST_FIELDS, page_size=1000, **query
+            )
+            for blob in blobs:
+                row = _row_from(blob.name, blob.metadata or {}) or self._read_row(blob)
+                if (since is None or since <= row.sent_at) and (until is None or row.sent_at < until):
+                    yield row
+
+    def _read_row(self, blob: Any) -> LetterRow:
+        metadata = blob.metadata or {}
+        try:
+            row = self._read(blob.name).row
+        except _UnreadableError as error:
+            return LetterRow(
+                letter_id=blob.name.removeprefix(_PREFIX).removesuffix(".json"),
+                sent_at=blob.time_created,
+                reason=error.reason.value,
+                detail=error.user_message,
+                place=blob.name,
+            )
+        return replace(row, replayed_at=_time(metadata.get("replayed", "")), outcome=metadata.get("outcome", ""))
+
+    def read(self, row: LetterRow) -> DeadLetter:
+        """One read; what was noted since it was stored is in the row."""
+        return replace(self._read(row.place), row=row)
+
+    def _read(self, place: str) -> DeadLetter:
+        with translated("read dead letter"):
+            content = self._clients.storage_bucket().blob(place).download_as_bytes()
+        try:
+            return _letter_from(place, json.loads(content))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise _UnreadableError(
+                user_message=f"The object {place} is no dead letter that this version can read. Remove it, or restore an "
+                "older version of it.",
+                detail=f"unreadable dead letter: {type(error).__name__}: {error}",
+            ) from error
+
+    def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
+        """One change of the object's metadata; somebody may have removed the letter meanwhile."""
+        blob = self._clients.storage_bucket().blob(row.place)
+        blob.metadata = {"replayed": at.astimezone(UTC).isoformat(), "outcome": _clean(outcome)[:_MAX_OUTCOME]}
+        with translated("mark dead letter"):
+            try:
+                blob.patch()
+            except NotFound:
+                return
+
+
+def _object(row: LetterRow) -> str:
+    """The letter's place: sorted by when it was sent; ids that no object name should carry are told apart by their hash."""
+    safe = re.sub(r"[^A-Za-z0-9-]", "_", row.letter_id)[:100]
+    if safe != row.letter_id:
+        safe += f"-{hashlib.sha256(row.letter_id.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+    return f"{_PREFIX}{_moment(row.sent_at)}-{safe}.json"
+
+
+def _moment(at: datetime) -> str:
+    return re.sub("[-:]", "", at.astimezone(UTC).isoformat(timespec="microseconds")[:26]) + "Z"
+
+
+def _second(at: datetime) -> str:
+    """What all names of this second, and none of an earlier one, are not before."""
+    return _moment(at)[:15]
+
+
+def _content(letter: DeadLetter) -> bytes:
+    row = letter.row
+    raw: dict[str, Any] = {
+        "letter_id": row.letter_id,
+        "sent_at": row.sent_at.isoformat(),
+        "reason": row.reason,
+        "detail": row.detail,
+        "function": row.function,
+        "users": list(row.users),
+        "source": letter.source,
+        "received_at": letter.received_at.isoformat(),
+        "size": letter.size,
+        "attributes": dict(letter.attributes),
+    }
+    try:
+        raw["body"] = letter.body.decode()
+    except UnicodeDecodeError:
+        raw["body_base64"] = base64.b64encode(letter.body).decode()
+    return json.dumps(raw, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _letter_from(place: str, raw: dict[str, Any]) -> DeadLetter:
+    body = base64.b64decode(raw["body_base64"]) if "body_base64" in raw else raw["body"].encode()
+    row = LetterRow(
+        letter_id=raw["letter_id"],
+        sent_at=datetime.fromisoformat(raw.get("sent_at") or raw["received_at"]),
+        reason=raw["reason"],
+        detail=raw["detail"],
+        function=raw.get("function", ""),
+        users=tuple(UserKey(key) for key in raw.get("users", ())),
+        place=place,
+    )
+    return DeadLetter(
+        row=row,
+        source=raw["source"],
+        received_at=datetime.fromisoformat(raw["received_at"]),
+        body=body,
+        size=raw.get("size", len(body)),
+        attributes=raw["attributes"],
+    )
+
+
+def _row_metadata(row: LetterRow) -> dict[str, str]:
+    return {
+        "letter-id": _clean(row.letter_id),
+        "sent": row.sent_at.isoformat(),
+        "reason": _clean(row.reason),
+        "detail": _clean(row.detail),
+        "function": row.function,
+        "users": ",".join(row.users),
+    }
+
+
+def _row_from(place: str, raw: Mapping[str, str]) -> LetterRow | None:
+    """None for a letter of an earlier version: it has no row."""
+    try:
+        return LetterRow(
+            letter_id=raw["letter-id"],
+            sent_at=datetime.fromisoformat(raw["sent"]),
+            reason=raw["reason"],
+            detail=raw["detail"],
+            function=raw["function"],
+            users=tuple(UserKey(key) for key in raw["users"].split(",") if key),
+            replayed_at=_time(raw.get("replayed", "")),
+            outcome=raw.get("outcome", ""),
+            place=place,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _clean(text: str) -> str:
+    """Half a surrogate pair cannot be sent as metadata."""
+    return text.encode(errors="replace").decode()

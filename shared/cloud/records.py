@@ -134,6 +134,7 @@ def _row_metadata(row: RecordRow) -> dict[str, str]:
         "proxy-uri": row.proxy_uri,
         "ready-since": _iso(row.ready_since),
         "idle-warned": _iso(row.idle_warned_at),
+        "waiting-since": _iso(row.waiting_since),
         "summary": row.summary,
     }
 
@@ -159,6 +160,7 @@ def _row_from(user_key: UserKey, raw: dict[str, str]) -> RecordRow | None:
             proxy_uri=raw.get("proxy-uri", ""),
             ready_since=_time(raw.get("ready-since", "")),
             idle_warned_at=_time(raw.get("idle-warned", "")),
+            waiting_since=_time(raw.get("waiting-since", "")),
             summary=raw.get("summary", ""),
         )
     except (KeyError, ValueError):

@@ -64,7 +64,10 @@ class IdleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts."""
+    """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
+
+    `hourly_cost` is what a running hour costs by the price list, None when nobody said.
+    """
 
     name: str
     title: str
@@ -80,6 +83,7 @@ class Profile:
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    hourly_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

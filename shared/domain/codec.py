@@ -116,6 +116,9 @@ def _status(raw: dict[str, Any]) -> Status:
         idle_warned_at=_maybe_time(raw["idle_warned_at"]),
         entitling_digest=raw["entitling_digest"],
         last_event_id=raw["last_event_id"],
+        waiting_since=_maybe_time(raw.get("waiting_since")),
+        last_letter_id=raw.get("last_letter_id", ""),  # records of 0.1.0 have none of these
+        last_letter_at=_maybe_time(raw.get("last_letter_at")),
         conditions=tuple(
             Condition(
                 type=ConditionType(c["type"]),

@@ -5,7 +5,8 @@ The sweep that uses it may be wrong in one direction only: a pass that was not n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -108,3 +109,63 @@ def strays(rows: Mapping[UserKey, RecordRow], notebooks: tuple[ObservedNotebook,
         if why is not None:
             found.append(Stray(name=notebook.ref.instance_id, zone=notebook.ref.zone, why=why))
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many environments of a profile are in a state, and what they cost an hour (None: not estimated)."""
+
+    profile: str
+    state: str
+    count: int
+    hourly_cost: float | None
+
+
+def census(
+    rows: Iterable[RecordRow],
+    by_name: Mapping[tuple[str, str], ObservedNotebook],
+    unreachable: frozenset[str],
+    policy: Policy,
+) -> list[Count]:
+    """Environments by profile and state. Every profile has its running ones counted, so that none reads as 0 and not as nothing.
+
+    The state is the instance's own; MISSING where somebody entitled has none, UNREACHABLE where its zone did not answer.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        seen = by_name.get((row.zone or "", row.instance_id or ""))
+        if seen is not None:
+            state = seen.state.value
+        elif row.zone in unreachable:
+            state = "UNREACHABLE"
+        elif row.presence is Presence.PRESENT:
+            state = "MISSING"
+        else:
+            continue  # a tombstone
+        found[row.profile or "", state] += 1
+    profiles = policy.catalog.profiles
+    for name in profiles:
+        found[name, NotebookState.ACTIVE.value] += 0
+    counts = []
+    for (name, state), count in sorted(found.items()):
+        price = profiles[name].hourly_cost if name in profiles and state == NotebookState.ACTIVE.value else None
+        cost = None if price is None else round(price * count, 4)
+        counts.append(Count(profile=name, state=state, count=count, hourly_cost=cost))
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long the news that waits longest has waited: of who is to get an environment, of who is to lose it."""
+
+    ready: timedelta
+    stopped: timedelta
+
+
+def longest_waits(rows: Iterable[RecordRow], now: datetime) -> Waits:
+    """Zero where nobody waits."""
+    longest = dict.fromkeys(Presence, timedelta(0))
+    for row in rows:
+        if row.waiting_since is not None:
+            longest[row.presence] = max(longest[row.presence], now - row.waiting_since)
+    return Waits(ready=longest[Presence.PRESENT], stopped=longest[Presence.ABSENT])

@@ -140,6 +140,17 @@ class Facts:
         ]
         return newest, frozenset.intersection(*same_moment) if same_moment else frozenset()
 
+    def newest(self, now: datetime) -> datetime | None:
+        """When the newest of what holds at `now` was said, or took effect if that was later."""
+        return max(
+            (
+                max(s.occurred_at, s.effective_at)
+                for timeline in self.timelines.values()
+                for s in in_effect(timeline, now)
+            ),
+            default=None,
+        )
+
     def attribute(self, name: str, now: datetime) -> Value:
         """An HR attribute's value at `now`, None when unknown."""
         statement = self.at(f"{ATTRIBUTE}{name}", now)

@@ -28,6 +28,8 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     record = _with_condition(notebook, ConditionType.NOTEBOOK_READY, now)
     templates = _template_step(record, seen.templates, policy)
     record = _with_condition(templates, ConditionType.TEMPLATES_READY, now)
+    if record.status.power_settled:
+        record = record.with_status(waiting_since=None)
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)
     waits = [now + s.requeue_after for s in (notebook, templates) if s.requeue_after is not None]

@@ -32,6 +32,7 @@ class ConditionType(StrEnum):
     NOTEBOOK_READY = "NotebookReady"
     TEMPLATES_READY = "TemplatesReady"
     RECONCILED = "Reconciled"
+    NEWS_UNDERSTOOD = "NewsUnderstood"
 
 
 class ConditionStatus(StrEnum):
@@ -96,6 +97,8 @@ class Status:
     `tries` counts operations that were started (it makes request ids: the same try after a crash has the same id), `attempts`
     failures in a row; nothing is created or started before `not_before`.
     `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
+    `waiting_since` = the moment of the news whose outcome is still awaited: to be ready for who joined, to be stopped for who left.
+    `last_letter_id` and `last_letter_at` name the newest dead letter about this person, by when it was sent.
     """
 
     generation: int = 1
@@ -115,6 +118,9 @@ class Status:
     idle_warned_at: datetime | None = None
     entitling_digest: str = ""
     last_event_id: str = ""
+    waiting_since: datetime | None = None
+    last_letter_id: str = ""
+    last_letter_at: datetime | None = None
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
@@ -166,6 +172,7 @@ class RecordRow:
     proxy_uri: str = ""
     ready_since: datetime | None = None
     idle_warned_at: datetime | None = None
+    waiting_since: datetime | None = None
     summary: str = ""
 
 
@@ -190,6 +197,7 @@ def row_of(record: UserRecord) -> RecordRow:
         proxy_uri=record.status.proxy_uri,
         ready_since=ready.last_transition_time if ready is not None and ready.status is ConditionStatus.TRUE else None,
         idle_warned_at=record.status.idle_warned_at,
+        waiting_since=record.status.waiting_since,
         summary=ready.message if ready is not None else "",
     )
 

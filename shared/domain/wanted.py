@@ -9,6 +9,7 @@ from shared.domain.entitlement import Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
 from shared.domain.facts import Facts
 from shared.domain.identity import UserEmail, instance_id_for, user_key_for
+from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
 from shared.domain.record import Power, Presence, Spec, Status, UserRecord
 
@@ -36,13 +37,14 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
 
 
 def with_event(record: UserRecord, event: LifecycleEvent, now: datetime) -> UserRecord:
-    """The record with what the event states; the same object when it states nothing new."""
+    """The record with what the event states; the same object when it states nothing new. News that is used ends a mark."""
     facts = record.facts
     for name, statement in statements_of(event):
         facts = facts.with_statement(name, statement, now - HORIZON)
     if facts is record.facts:
         return record
-    return replace(record, facts=facts, status=replace(record.status, last_event_id=event.event_id))
+    told = replace(record, facts=facts, status=replace(record.status, last_event_id=event.event_id))
+    return with_later_news(told, now)
 
 
 def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
@@ -58,7 +60,14 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
     spec = _spec(record.spec, entitlement, now)
     status = record.status
     if spec.presence is not record.spec.presence:
-        status = replace(status, power_settled=False, failed_zones=(), attempts=0, not_before=None)
+        status = replace(
+            status,
+            power_settled=False,
+            failed_zones=(),
+            attempts=0,
+            not_before=None,
+            waiting_since=_news_time(record.facts, now),
+        )
     if spec.presence is Presence.PRESENT:
         status = replace(
             status,
@@ -69,6 +78,15 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
         status = replace(status, generation=status.generation + 1)
     status = replace(status, entitling_digest=policy.catalog.entitling_digest())
     return replace(record, spec=spec, status=status, cost_center=cost_center)
+
+
+def _news_time(facts: Facts, now: datetime) -> datetime:
+    """The moment from which somebody waits for a change of presence.
+
+    News that is older than the horizon was imported or repeated, or the assignments changed: nobody waited since then.
+    """
+    newest = facts.newest(now)
+    return newest if newest is not None and now - HORIZON <= newest <= now else now
 
 
 def with_power(record: UserRecord, power: Power, *, because: str) -> UserRecord:

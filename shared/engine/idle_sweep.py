@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -40,11 +41,11 @@ class Judged:
     verdict: IdleVerdict
 
 
-def judge_all(deps: Deps, now: datetime) -> list[Judged]:
+def judge_all(records: Iterable[RecordRow], deps: Deps, now: datetime) -> list[Judged]:
     """Verdicts on all instances that run for somebody entitled. Raises when the evidence could not be read at all."""
     rows = {
         (row.zone, row.instance_id): row
-        for row in deps.records.rows()
+        for row in records
         if row.presence is Presence.PRESENT and row.power is Power.RUNNING and row.power_settled and not row.busy
     }
     listing = deps.notebooks.listing()
@@ -65,7 +66,7 @@ def _judge(running: list[tuple[RecordRow, ObservedNotebook]], deps: Deps, now: d
     seen = deps.activity.read([notebook for _, notebook, _ in judged], window, now)
     first = {n.ref.instance_id: judge_idle(_known(seen[n.ref.instance_id], row), p, now) for row, n, p in judged}
     # Blind for longer than the window? Only a look over the whole bound can tell since when, and only for those that run so long.
-    blind = [n for row, n, p in judged if _for_blindness(first[n.ref.instance_id]) and _may_reach_bound(row, p, now)]
+    blind = [n for row, n, p in judged if for_blindness(first[n.ref.instance_id]) and _may_reach_bound(row, p, now)]
     if blind:
         longest = max(policy.max_blind for _, _, policy in judged) + _MARGIN
         seen = {**seen, **deps.activity.read(blind, longest, now)}
@@ -80,7 +81,8 @@ def _judge(running: list[tuple[RecordRow, ObservedNotebook]], deps: Deps, now: d
     ]
 
 
-def _for_blindness(verdict: IdleVerdict) -> bool:
+def for_blindness(verdict: IdleVerdict) -> bool:
+    """True when nothing could be seen of it lately, whatever follows from that."""
     match verdict:
         case Keep(reason=reason):
             return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}

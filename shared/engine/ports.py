@@ -42,16 +42,43 @@ class NotebookListing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A message that cannot succeed, with the reason. `body` is what arrived, as text."""
+class LetterRow:
+    """What a listing tells of a dead letter without reading it. `place` is where the adapter finds it again.
+
+    `letter_id` is the message's own id, so the same message delivered again is the same letter; `sent_at` is when it was
+    published. `function` says whose message it was, as far as that is known; `users` whom it names.
+    """
 
     letter_id: str
+    sent_at: datetime
     reason: str
     detail: str
+    function: str = ""
+    users: tuple[UserKey, ...] = ()
+    replayed_at: datetime | None = None
+    outcome: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that cannot succeed, with the reason and all that handling it again needs.
+
+    `body` is what arrived, byte for byte; it is less than `size` when the message was too large to be kept whole.
+    `attributes` are all that came with it, ours among them.
+    """
+
+    row: LetterRow
     source: str
     received_at: datetime
-    body: str
+    body: bytes
+    size: int
     attributes: Mapping[str, str]
+
+    @property
+    def is_cut(self) -> bool:
+        """True when not all of the message was kept."""
+        return len(self.body) < self.size
 
 
 class Clock(Protocol):
@@ -156,10 +183,16 @@ class DeadLetters(Protocol):
         """Put a message on the dead-letter topic."""
 
     def store(self, letter: DeadLetter) -> None:
-        """Keep one where `listing` finds it; storing the same letter twice keeps one."""
+        """Keep one where `rows` finds it; storing the same letter twice keeps the first."""
 
-    def listing(self) -> Iterator[DeadLetter]:
-        """All that are kept, oldest first."""
+    def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
+        """All that are kept and were sent in [since, until), oldest first, as far as a listing tells."""
+
+    def read(self, row: LetterRow) -> DeadLetter:
+        """The whole letter of a row."""
+
+    def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
+        """Note that it was used after all, when, and what came of it; the letter itself is kept."""
 
 
 class Log(Protocol):

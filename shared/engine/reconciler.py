@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 from shared.domain.errors import ConflictError
 from shared.domain.identity import UserKey
+from shared.domain.notebook import NotLooked
 from shared.domain.outcome import with_outcomes
-from shared.domain.plan import Observed, Plan
+from shared.domain.plan import Observed, OperationSeen, Plan
 from shared.domain.planner import make_plan
-from shared.domain.record import UserRecord
+from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
 from shared.domain.wanted import with_wanted
 from shared.engine.executor import carry_out
 from shared.engine.observer import observe
@@ -90,7 +91,33 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             deps.records.save(after, expected=stored)
         except ConflictError:
             return None
+    _log_progress(record, seen, after, deps, now)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
+
+
+def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
+    """Say once what metrics are made of: an operation that failed, and that what news asked for was reached."""
+    operation = seen.operation
+    if isinstance(operation, OperationSeen) and operation.error is not None and before.status.operation is not None:
+        error = operation.error
+        deps.log.warning(
+            "Operation failed",
+            user=before.user_key,
+            verb=operation.ref.verb.value,
+            reason=error.reason.value,
+            detail=error.detail,
+        )
+    since = before.status.waiting_since
+    if since is None or after.status.waiting_since is not None:
+        return
+    waited = round((now - since).total_seconds(), 1)
+    profile = after.spec.profile or ""
+    ready = after.status.condition(ConditionType.NOTEBOOK_READY)
+    if after.spec.presence is Presence.ABSENT:
+        if not isinstance(seen.notebook, NotLooked):  # there never was an instance
+            deps.log.info("Stopped for a leaver", user=after.user_key, profile=profile, event_to_stopped_s=waited)
+    elif ready is not None and ready.status is ConditionStatus.TRUE:
+        deps.log.info("Became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:

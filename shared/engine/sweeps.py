@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
-from shared.domain.drift import Listed, Stray, strays, why_pass
+from shared.domain.drift import Count, Listed, Stray, census, longest_waits, strays, why_pass
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import LABEL_USER, ObservedNotebook
-from shared.engine.idle_sweep import act_on, is_blind, judge_all, verdict_text, verdict_word
+from shared.domain.record import RecordRow
+from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.ports import Deps, DueHint
 from shared.engine.reconciler import reconcile
 
@@ -27,7 +28,10 @@ DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 
 @dataclass(slots=True)
 class Summary:
-    """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason."""
+    """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
+
+    `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind.
+    """
 
     kind: str
     looked_at: int = 0
@@ -38,6 +42,7 @@ class Summary:
     unreachable: tuple[str, ...] = ()
     strays: list[Stray] = field(default_factory=list)
     decisions: list[tuple[UserKey, str]] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
 
     def as_facts(self) -> dict[str, object]:
         """For the one log line."""
@@ -51,6 +56,7 @@ class Summary:
             "unreachable": list(self.unreachable),
             "strays": [f"{s.zone}/{s.name}: {s.why}" for s in self.strays[:20]],
             "strays_total": len(self.strays),
+            **self.measures,
         }
 
 
@@ -66,26 +72,30 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
         summary.decisions = [(key, "its time has come") for key in hints]
         return summary
 
+    # What cannot be read, and what the deadline leaves over, counts from its hint.
+    due_since: dict[UserKey, datetime] = {key: max(hint.at for hint in found) for key, found in hints.items()}
+
     def one(key: UserKey) -> bool:
-        acted = _reconcile_if_due(key, deps)
+        stored = deps.records.load(key)
+        if stored is None or not stored.record.is_due(now):
+            del due_since[key]  # a stale hint
+            acted = False
+        else:
+            due_since[key] = min(stored.record.status.next_attempt_at or now, now)
+            result = reconcile(key, deps, stored=stored)
+            acted = result is not None and bool(result.plan.actions)
         for hint in hints[key]:
             deps.records.drop_hint(hint)
         return acted
 
     _for_each(hints, one, summary, deps)
+    oldest = min(due_since.values(), default=now)
+    summary.measures["oldest_due_s"] = round((now - oldest).total_seconds(), 1)
     return _finish(summary, deps)
 
 
-def _reconcile_if_due(key: UserKey, deps: Deps) -> bool:
-    stored = deps.records.load(key)
-    if stored is None or not stored.record.is_due(deps.clock.now()):
-        return False  # a stale hint
-    result = reconcile(key, deps, stored=stored)
-    return result is not None and bool(result.plan.actions)
-
-
 def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Compare all records with all instances and template objects, by listings; reconcile those that differ."""
+    """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too."""
     summary = Summary(kind="drift")
     now = deps.clock.now()
     rows = {row.user_key: row for row in deps.records.rows()}
@@ -116,7 +126,24 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
         _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
         for stray in summary.strays:  # reported one by one, never deleted on their own
             deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
+        _log_counts(census(rows.values(), by_name, listing.unreachable, deps.policy), deps)
+    summary.measures |= _waits(rows.values(), now)
     return _finish(summary, deps)
+
+
+def _log_counts(counts: Iterable[Count], deps: Deps) -> None:
+    """One line for each profile and state: what metrics with these labels are made of."""
+    for each in counts:
+        cost = {} if each.hourly_cost is None else {"hourly_cost": each.hourly_cost}
+        deps.log.info("Counted environments", profile=each.profile, state=each.state, count=each.count, **cost)
+
+
+def _waits(rows: Iterable[RecordRow], now: datetime) -> dict[str, float]:
+    waits = longest_waits(rows, now)
+    return {
+        "longest_wait_s": round(waits.ready.total_seconds(), 1),
+        "longest_stop_s": round(waits.stopped.total_seconds(), 1),
+    }
 
 
 def _acted(key: UserKey, deps: Deps) -> bool:
@@ -167,7 +194,8 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
     summary = Summary(kind="idle")
     now = deps.clock.now()
-    judged = {item.row.user_key: item for item in judge_all(deps, now)}
+    rows = list(deps.records.rows())
+    judged = {item.row.user_key: item for item in judge_all(rows, deps, now)}
     summary.looked_at = len(judged)
     for key, item in judged.items():
         word = verdict_word(item.verdict)
@@ -176,6 +204,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
             summary.decisions.append((key, f"{word} {verdict_text(item.verdict)}"))
     if not dry_run:
         _for_each([key for key, _ in summary.decisions], lambda key: act_on(judged[key], deps), summary, deps)
+    summary.measures = {"blind": sum(for_blindness(item.verdict) for item in judged.values()), **_waits(rows, now)}
     return _finish(summary, deps)
 
 

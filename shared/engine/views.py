@@ -138,6 +138,7 @@ def row_view(row: RecordRow) -> dict[str, Any]:
     raw["presence"], raw["power"] = row.presence.value, row.power.value
     raw["next_attempt_at"] = _iso(row.next_attempt_at)
     raw["ready_since"], raw["idle_warned_at"] = _iso(row.ready_since), _iso(row.idle_warned_at)
+    raw["waiting_since"] = _iso(row.waiting_since)
     raw["state"] = row.reason
     raw["url"] = url_of(row.proxy_uri)
     return raw

@@ -58,7 +58,6 @@ class Settings:
     topic_dead_letter: str
     network: Network
     retention: timedelta
-    schedules: Mapping[str, str]
     api_endpoint: str | None
     max_message_bytes: int
     catalog: Catalog
@@ -154,7 +153,6 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         topic_dead_letter=raw.topics.dead_letter,
         network=Network(network=raw.network.network, subnet=raw.network.subnet),
         retention=raw.retention.instance,
-        schedules={"due": raw.sweeps.due, "idle": raw.sweeps.idle, "drift": raw.sweeps.drift},
         api_endpoint=_trimmed(endpoint),
         max_message_bytes=raw.limits.message_bytes,
         catalog=Catalog(

@@ -23,6 +23,11 @@ def parse_file(path: Path, model: type[M], faults: list[ConfigFault], *, missing
     except (OSError, UnicodeDecodeError) as error:
         faults.append(ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text."))
         return None
+    return parse_text(path, text, model, faults)
+
+
+def parse_text(path: Path, text: str, model: type[M], faults: list[ConfigFault]) -> M | None:
+    """The same for a text that stands in for the file at `path`."""
     try:
         data, lines = load_yaml(text)
     except YamlFaultError as error:

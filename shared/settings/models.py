@@ -72,6 +72,13 @@ def _duration_text(value: timedelta) -> str:
     )
 
 
+def _email(raw: Any) -> str:
+    try:
+        return str(parse_email(raw))
+    except BenchkeeperError as error:
+        raise ValueError(error.user_message) from error
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -105,25 +112,24 @@ class RetentionModel(_Strict):
     instance: Duration = Field(default="30d", validate_default=True)
 
 
-class SweepsModel(_Strict):
-    """When the scheduled passes run, in unix-cron (UTC)."""
-
-    due: str = "* * * * *"
-    idle: str = "*/10 * * * *"
-    drift: str = "0 * * * *"
-
-    @field_validator("due", "idle", "drift")
-    @classmethod
-    def _cron(cls, value: str) -> str:
-        if len(value.split()) != 5:  # noqa: PLR2004 - minute hour day month weekday
-            raise ValueError(f"'{value}' is no schedule; write five fields, for example */10 * * * *")
-        return value
-
-
 class LimitsModel(_Strict):
     """Bounds on what is taken in."""
 
     message_bytes: int = Field(default=262_144, ge=1_024, le=10_000_000)
+
+
+class DeploymentModel(_Strict):
+    """What a deployment to Google Cloud needs beyond the rest; the functions do not read it."""
+
+    organization: str | None = Field(default=None, pattern=r"^\d{6,20}$")
+    billing_export: str | None = Field(
+        default=None, pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]\.[A-Za-z0-9_]+\.gcp_billing_export_[A-Za-z0-9_]+$"
+    )
+    kms_key: str | None = Field(
+        default=None, pattern=r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
+    )
+    notify: list[Annotated[str, BeforeValidator(_email)]] = []
+    publishers: list[Annotated[str, Field(pattern=r"^(user|group|serviceAccount):[^@\s]+@[^@\s]+$")]] = []
 
 
 class SettingsFile(_Strict):
@@ -135,8 +141,8 @@ class SettingsFile(_Strict):
     network: NetworkModel = NetworkModel()
     topics: TopicsModel = TopicsModel()
     retention: RetentionModel = RetentionModel()
-    sweeps: SweepsModel = SweepsModel()
     limits: LimitsModel = LimitsModel()
+    deployment: DeploymentModel = DeploymentModel()
     api_endpoint: str | None = None
 
     @field_validator("zones")
@@ -220,6 +226,12 @@ class ProfileModel(_Strict):
     metadata: dict[str, str] = {}
     tags: list[str] = []
     templates: list[str] = []
+    hourly_cost: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="List price of a running hour with its disks, in the billing currency; for the dashboard's estimate.",
+    )
 
     @field_validator("identity")
     @classmethod
@@ -290,14 +302,8 @@ class ProfileModel(_Strict):
             metadata=dict(self.metadata),
             tags=tuple(self.tags),
             templates=tuple(self.templates),
+            hourly_cost=self.hourly_cost,
         )
-
-
-def _email(raw: Any) -> str:
-    try:
-        return str(parse_email(raw))
-    except BenchkeeperError as error:
-        raise ValueError(error.user_message) from error
 
 
 class AssignmentModel(_Strict):

@@ -213,7 +213,7 @@ def test_who_is_not_logged_in_is_told_how(terminal, words, tmp_path):
         "CLOUDSDK_CONFIG": str(tmp_path / "nobody"),
         "GOOGLE_APPLICATION_CREDENTIALS": "",
     }
-    said = terminal.run("--env", "prod", *words, code=1).stderr
+    said = terminal.run("--env", "example", *words, code=1).stderr
     assert "gcloud auth application-default login" in said
 
 

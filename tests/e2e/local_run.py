@@ -173,11 +173,13 @@ class Local:
                 future.result(timeout=60)
             client.stop()
 
-    def benchkeeper(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def benchkeeper(
+        self, *words: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """The console command, against this system."""
         return subprocess.run(
             [str(Path(sys.executable).with_name("benchkeeper")), *words],
-            env=clean_environment(BENCHKEEPER_API_ENDPOINT=self.url),
+            env=clean_environment(BENCHKEEPER_API_ENDPOINT=self.url, **(environment or {})),
             cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 

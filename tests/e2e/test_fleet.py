@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
 PEOPLE = sorted(f"person.{number:03}@example.com" for number in range(100))
 ANALYSTS = ("data-analysts@example.com",)
 SEED = 20261123
+FUNCTIONS = LIFECYCLE, TICK, DEAD_LETTER = "benchkeeper-lifecycle", "benchkeeper-tick", "benchkeeper-dead-letter"
 RECORDS, DUE, TEMPLATES = (f"{PROJECT}/{prefix}/*" for prefix in ("records", "due", "templates"))
 
 DOWN = {"error": {"code": "UNAVAILABLE", "message": "try later"}}
@@ -37,7 +38,7 @@ JOINING: list[Scripted] = [
     ("notebooks.CreateInstance", "*", BUSY, 1, 70),
     ("notebooks.CreateInstance", "*", SLOW, 1, 70),
     ("notebooks.GetInstance", "*", DOWN, 12, 120),
-    ("notebooks.GetOperation", "*", DOWN, 5, 60),
+    ("notebooks.GetOperation", "*", DOWN, 5, 25),
     ("storage.objects.get", RECORDS, DOWN, 12, 120),
     ("storage.objects.insert", RECORDS, DOWN, 10, 150),
     ("storage.objects.insert", RECORDS, LOST, 10, 150),
@@ -46,7 +47,7 @@ JOINING: list[Scripted] = [
     ("storage.objects.insert", DUE, LOST, 3, 80),
     ("storage.objects.insert", TEMPLATES, DOWN, 5, 70),
     ("storage.objects.insert", TEMPLATES, LOST, 5, 70),
-    ("storage.objects.list", "*", DOWN, 3, 30),
+    ("storage.objects.list", "*", DOWN, 3, 10),
 ]
 LEAVING: list[Scripted] = [
     ("notebooks.StopInstance", "*", DOWN, 4, 70),
@@ -121,7 +122,7 @@ def test_a_hundred_join_and_leave_while_calls_fail_and_processes_die() -> None:
         retention_passes(local, world, killer, chance)
         restarts = {function["name"]: function["restarts"] for function in local.functions()}
         assert restarts == dict(killer.killed)
-        assert min(killer.killed[name] for name in ("lifecycle", "tick", "dead-letter")) >= 1
+        assert min(killer.killed[name] for name in FUNCTIONS) >= 1
         assert world.objects("dead-letters/") == []
         pids = [*local.function_pids(), local.process.pid]
     until(lambda: not any(alive(pid) for pid in pids), seconds=20, what="every process has ended")
@@ -132,7 +133,7 @@ def everybody_joins(local: Local, world: World, killer: Killer, chance: random.R
     local.publish(*[news("joiner", person, groups=ANALYSTS) for person in PEOPLE])
     killer.until(
         lambda: nobody_has_two(world, "ACTIVE") == PEOPLE,
-        victims=["lifecycle", "lifecycle", "lifecycle", "tick", "tick", "dead-letter"],
+        victims=[LIFECYCLE, LIFECYCLE, LIFECYCLE, TICK, TICK, DEAD_LETTER],
         seconds=120,
         what=lambda: (
             f"all are ACTIVE: {Counter(i.state.name for i in world.instances())}, records {len(world.records())}"
@@ -151,7 +152,7 @@ def everybody_leaves(local: Local, world: World, killer: Killer, chance: random.
     local.publish(*[news("leaver", person) for person in PEOPLE])
     killer.until(
         lambda: nobody_has_two(world, "STOPPED") == PEOPLE and not world.objects("templates/"),
-        victims=["lifecycle", "tick"],
+        victims=[LIFECYCLE, TICK],
         seconds=90,
         what=lambda: f"all are STOPPED: {Counter(i.state.name for i in world.instances())}",
     )
@@ -164,7 +165,7 @@ def retention_passes(local: Local, world: World, killer: Killer, chance: random.
     local.control("POST", "clock", {"advance_seconds": 31 * 86_400})
     killer.until(
         lambda: not nobody_has_two(world),
-        victims=["tick"],
+        victims=[TICK],
         seconds=120,
         what=lambda: f"nothing is left: {Counter(i.state.name for i in world.instances())}",
     )

@@ -24,7 +24,7 @@ pytestmark = [
         reason="Google's Pub/Sub emulator is not installed (Cloud SDK with pubsub-emulator, and Java)",
     ),
 ]
-FUNCTIONS = {"lifecycle": "workbench-lifecycle", "tick": "workbench-tick"}
+FUNCTIONS = {"benchkeeper-lifecycle": "workbench-lifecycle", "benchkeeper-tick": "workbench-tick"}
 PERSON = "ana.silva@example.com"
 
 
@@ -110,4 +110,4 @@ def test_a_join_and_a_leave_over_googles_own_pubsub(google: GooglePubSub) -> Non
         assert len(world.instances()) == 1
         # A tick of ours may have been on its way at the change; no news ever was.
         pushed = {call["resource"] for call in local.control("GET", "calls")["calls"] if call["method"] == "Push"}
-        assert f"projects/{PROJECT}/subscriptions/eventarc-lifecycle" not in pushed
+        assert f"projects/{PROJECT}/subscriptions/eventarc-benchkeeper-lifecycle" not in pushed

@@ -161,6 +161,39 @@ def test_a_refused_redeploy_leaves_the_old_function(cloud: PubSubCloud, source: 
     assert requests.get(f"{made['url']}x", timeout=10).json()["greeting"] == "hi"
 
 
+def test_a_redeploy_changes_of_the_subscription_only_what_it_names(cloud: PubSubCloud, source: Path) -> None:
+    topic, dead = cloud.topic("lifecycle"), cloud.topic("dead")
+    name = "projects/benchkeeper-local/subscriptions/eventarc-lifecycle"
+    environment = {"REPORT_TO": ""}
+    deploy(cloud, source, topic=topic, environment=environment, minimum_backoff="15s", retention="172800s")
+    first = cloud.subscriber.get_subscription(subscription=name)
+    assert first.message_retention_duration.total_seconds() == 172800
+    assert (first.retry_policy.minimum_backoff.seconds, first.retry_policy.maximum_backoff.seconds) == (15, 600)
+    edited = {
+        "name": name, "ackDeadlineSeconds": 77, "deadLetterPolicy": {"deadLetterTopic": dead, "maxDeliveryAttempts": 9},
+        "retryPolicy": {"minimumBackoff": "33s", "maximumBackoff": "44s"}, "messageRetentionDuration": "3600s",
+    }  # fmt: skip
+    paths = ["ack_deadline_seconds", "dead_letter_policy", "retry_policy", "message_retention_duration"]
+    with cloud.world.lock:
+        cloud.model.update_subscription(edited, paths)
+    before = cloud.subscriber.get_subscription(subscription=name)
+    deploy(cloud, source, topic=topic, environment=environment)
+    assert cloud.subscriber.get_subscription(subscription=name) == before
+    deploy(
+        cloud,
+        source,
+        topic=topic,
+        environment=environment,
+        dead_letter_topic="",
+        maximum_backoff="55s",
+        ack_deadline=88,
+    )
+    after = cloud.subscriber.get_subscription(subscription=name)
+    assert not after.dead_letter_policy.dead_letter_topic
+    assert (after.ack_deadline_seconds, after.message_retention_duration.seconds) == (88, 3600)
+    assert (after.retry_policy.minimum_backoff.seconds, after.retry_policy.maximum_backoff.seconds) == (33, 55)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -9,6 +9,7 @@ import os
 
 import pytest
 from google.api_core import exceptions
+from google.api_core.exceptions import PreconditionFailed
 from google.cloud.storage.exceptions import InvalidResponse
 
 MIB = 1 << 20
@@ -341,10 +342,29 @@ def test_the_journal_names_the_object_of_every_kind_of_write(storage_cloud, buck
     assert rows == [
         ("buckets.insert", bucket.name, "storage.buckets.create"),
         ("objects.insert", where, "storage.objects.create"),
-        ("objects.insert", where, "storage.objects.create"),
-        ("objects.patch", where, "storage.objects.update"),
-        ("objects.copy", f"{bucket.name}/dir/p", "storage.objects.create"),
+        ("objects.insert", where, "storage.objects.create,storage.objects.delete"),
+        ("objects.patch", where, "storage.objects.get,storage.objects.update"),
+        ("objects.copy", f"{bucket.name}/dir/p", "storage.objects.get,storage.objects.create"),
         ("objects.delete", where, "storage.objects.delete"),
+    ]
+
+
+def test_an_overwrite_needs_the_permission_to_delete_and_a_refused_create_does_not(storage_cloud, bucket):
+    blob = bucket.blob("o")
+    blob.upload_from_string(b"1", if_generation_match=0)
+    with pytest.raises(PreconditionFailed):
+        blob.upload_from_string(b"2", if_generation_match=0)
+    blob.upload_from_string(b"2", if_generation_match=blob.generation)
+    bucket.blob("whole").compose([blob])
+    bucket.blob("whole").compose([blob])
+    rows = [(r["status"], r["permission"]) for r in storage_cloud.world.journal.listing(mutating_only=True)[1:]]
+    create, overwrite = "storage.objects.create", "storage.objects.create,storage.objects.delete"
+    assert rows == [
+        (200, create),
+        (412, create),
+        (200, overwrite),
+        (200, f"storage.objects.get,{create}"),
+        (200, f"storage.objects.get,{overwrite}"),
     ]
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kit.inprocess import Bench, MemoryDeadLetters, make_bench
 
 from shared import wiring
 from shared.domain.errors import CloudUnavailableError
-from shared.engine.ports import DeadLetter
+from shared.engine.ports import DeadLetter, LetterRow
 from shared.telemetry import JsonLog
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
@@ -43,8 +44,18 @@ class Letters(MemoryDeadLetters):
     def store(self, letter: DeadLetter) -> None:
         self._stored.store(letter)
 
-    def listing(self) -> Iterator[DeadLetter]:
-        return self._stored.listing()
+    def rows(self, **between: Any) -> Iterator[LetterRow]:
+        return self._stored.rows(**between)
+
+    def read(self, row: LetterRow) -> DeadLetter:
+        return self._stored.read(row)
+
+    def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
+        self._stored.mark_replayed(row, at, outcome)
+
+    def kept(self) -> list[DeadLetter]:
+        """All that are stored, whole, oldest first."""
+        return [self.read(row) for row in self.rows()]
 
 
 @dataclass

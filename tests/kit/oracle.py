@@ -19,7 +19,10 @@ RETENTION = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Sent:
-    """One message of the neutral schema, as it was sent."""
+    """One message, as it was sent: of the neutral schema, or a `member` or `account` change of the logs.
+
+    A `member` has the attributes `group` and `member`, an `account` has `usable`.
+    """
 
     event_id: str
     kind: str
@@ -66,7 +69,10 @@ def wanted_profile(sent: list[Sent], user: str, now: datetime) -> str | None:
             if says
         ]
 
-    if _last(answers(lambda s: (s.kind != "mover", s.kind == "joiner", s.kind == "leaver")), now) is False:
+    if _last(answers(lambda s: (s.kind in {"joiner", "leaver"}, s.kind == "joiner", s.kind == "leaver")), now) is False:
+        return None
+    usable = answers(lambda s: (s.kind == "account", s.attributes.get("usable"), not s.attributes.get("usable")))
+    if _last(usable, now) is False:
         return None
     asked = _last(answers(lambda s: (*_request(s), _request(s)[1] is None)), now)
     groups = [
@@ -75,9 +81,9 @@ def wanted_profile(sent: list[Sent], user: str, now: datetime) -> str | None:
         if _last(
             answers(
                 lambda s, g=group: (
-                    _lists(s),
-                    g in s.attributes.get("groups", ()),
-                    g not in s.attributes.get("groups", ()),
+                    _lists(s) or (s.kind == "member" and s.attributes["group"] == g),
+                    _in_group(s, g),
+                    not _in_group(s, g),
                 )
             ),
             now,
@@ -93,6 +99,17 @@ def wanted_profile(sent: list[Sent], user: str, now: datetime) -> str | None:
 
 def _lists(s: Sent) -> bool:
     return s.kind != "leaver" and "groups" in s.attributes
+
+
+def _in_group(s: Sent, group: str) -> bool:
+    return s.attributes["member"] if s.kind == "member" else group in s.attributes.get("groups", ())
+
+
+def wanted_cost_center(sent: list[Sent], user: str, now: datetime) -> str:
+    """The cost centre that was said last, "" = none."""
+    mine = {s.event_id: s for s in sent if s.user == user and "cost_center" in s.attributes}.values()
+    answers = [_Answer(s.occurred, False, s.event_id, s.effective, s.attributes["cost_center"]) for s in mine]
+    return _last(answers, now) or ""
 
 
 def _request(s: Sent) -> tuple[bool, str | None]:

@@ -18,28 +18,28 @@ CONFIG = ROOT / "config"
 @pytest.fixture
 def folder(tmp_path):
     copy = shutil.copytree(CONFIG, tmp_path / "config", ignore=shutil.ignore_patterns("checked.*"))
-    checked.write(load_settings(env="prod", config_dir=copy, environ={}, trust_checked=False))
+    checked.write(load_settings(env="example", config_dir=copy, environ={}, trust_checked=False))
     return copy
 
 
 def load(folder, *, trust_checked=True, **environ):
-    return load_settings(env="prod", config_dir=folder, environ=environ, trust_checked=trust_checked)
+    return load_settings(env="example", config_dir=folder, environ=environ, trust_checked=trust_checked)
 
 
 def test_kept_settings_equal_those_checked_now(folder):
-    assert checked.read(folder, "prod") is not None
+    assert checked.read(folder, "example") is not None
     assert load(folder) == load(folder, trust_checked=False)
 
 
-@pytest.mark.parametrize("name", ["settings.prod.yaml", "profiles.yaml", "templates/single-node.yaml"])
+@pytest.mark.parametrize("name", ["settings.example.yaml", "profiles.yaml", "templates/single-node.yaml"])
 def test_a_changed_file_is_checked_again(folder, name):
     with (folder / name).open("a") as file:
         file.write("\nnonsense: [\n")
-    assert checked.read(folder, "prod") is None
+    assert checked.read(folder, "example") is None
 
 
 def test_a_fault_made_after_the_check_is_found(folder):
-    with (folder / "settings.prod.yaml").open("a") as file:
+    with (folder / "settings.example.yaml").open("a") as file:
         file.write("\nnonsense: 1\n")
     with pytest.raises(ConfigError, match="unknown key 'nonsense'"):
         load(folder)
@@ -53,7 +53,7 @@ def test_a_new_template_is_seen(folder):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"digest": 1}', "\x00"])
 def test_a_broken_file_counts_for_nothing(folder, content):
     wanted = load(folder, trust_checked=False)
-    checked.file_of(folder, "prod").write_text(content)
+    checked.file_of(folder, "example").write_text(content)
     assert load(folder) == wanted
 
 
@@ -64,7 +64,7 @@ def test_an_endpoint_on_another_machine_is_refused_for_checked_settings_too(fold
 
 def test_a_function_with_checked_settings_starts_without_the_checker(folder):
     code = (
-        "import sys, main; from shared.settings import load_settings; load_settings(env='prod'); "
+        "import sys, main; from shared.settings import load_settings; load_settings(env='example'); "
         "print(sorted({'pydantic', 'yaml', 'google.cloud.dataproc_v1'} & set(sys.modules)))"
     )
     done = subprocess.run(

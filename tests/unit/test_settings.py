@@ -141,7 +141,6 @@ def test_settings_say_what_the_files_say(folder):
         "europe-west1",
     )
     assert settings.retention == timedelta(days=30)
-    assert settings.schedules == {"due": "* * * * *", "idle": "*/10 * * * *", "drift": "0 * * * *"}
     assert settings.api_endpoint is None
     profile = settings.catalog.profiles["analyst"]
     assert (profile.idle.timeout, profile.shielded.vtpm, profile.templates) == (timedelta(hours=3), True, ("spark",))
@@ -179,7 +178,10 @@ IN_SETTINGS = [
     ("retention: {instance: 99999999999d}\n", 4, "retention.instance", "at most 3650d", ""),
     ("retention: {instance: 3651d}\n", 4, "retention.instance", "at most 3650d", ""),
     ("retention: []\n", 4, "retention", "valid dictionary", ""),
-    ("sweeps:\n  idle: every 10 minutes please now ok\n", 5, "sweeps.idle", "five fields", ""),
+    ("deployment:\n  organization: acme.com\n", 5, "deployment.organization", "pattern", ""),
+    ("deployment:\n  billing_export: billing\n", 5, "deployment.billing_export", "pattern", ""),
+    ("deployment:\n  notify: [on-call]\n", 5, "deployment.notify[0]", "no name before an @", ""),
+    ("deployment:\n  publishers: [allUsers]\n", 5, "deployment.publishers[0]", "pattern", ""),
     ("bucket: again\n", 4, "", "the key 'bucket' stands here twice", ""),
     ("network: {subnet: notebooks}\n", 4, "network.subnet", "pattern", ""),
     ("limits: {message_bytes: 10}\n", 4, "limits.message_bytes", "greater than or equal to 1024", ""),

@@ -1,0 +1,260 @@
+"""`python -m cli.deploy`: what `./deploy.sh gcp` and `./deploy.sh destroy` run once everything is installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+
+from cli.deploy.archive import Archive, stage
+from cli.deploy.data import Deployment, load_deployment
+from cli.deploy.destroy import make_destroy_plan
+from cli.deploy.failures import DeployError
+from cli.deploy.first import settings_path, settings_text
+from cli.deploy.gcloud import Gcloud
+from cli.deploy.kinds import apis
+from cli.deploy.plan import make_plan
+from cli.deploy.run import carry_out
+from cli.deploy.show import Screen, complain
+from cli.deploy.step import Mark, Step
+from cli.deploy.target import Target
+from cli.output import complain as complain_text
+from shared.faults import ConfigFault
+from shared.settings import ConfigError, config_dir_from, load_settings
+
+_FAILED, _WRONG_USE = 1, 2
+_PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Put Benchkeeper on Google Cloud, or take it down."""
+
+
+_COMMON: list[Callable[[Any], Any]] = [
+    click.option("--project", required=True, metavar="P", help="The project's id."),
+    click.option("--region", metavar="R", help="The region of functions and environments, for example europe-west1."),
+    click.option("--env", default="prod", show_default=True, metavar="NAME", help="Reads config/settings.NAME.yaml."),
+    click.option("--dry-run", is_flag=True, help="Print the plan and change nothing."),
+    click.option("--verbose", "-v", is_flag=True, help="Print every command, and what stays the same."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask before changing anything."),
+]
+
+
+def _common(command: Any) -> Any:
+    for decorate in reversed(_COMMON):
+        command = decorate(command)
+    return command
+
+
+@main.command()
+@_common
+def gcp(project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
+    """Make everything that config/deploy/ and the settings ask for; safe to run again."""
+    _guarded(_Run(project, region, env, dry_run=dry_run, verbose=verbose, yes=yes).deploy, verbose=verbose)
+
+
+@main.command()
+@_common
+def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
+    """Take down what `gcp` made. The bucket, the environments and their data stay."""
+    _guarded(_Run(project, region, env, dry_run=dry_run, verbose=verbose, yes=yes).destroy, verbose=verbose)
+
+
+class _Run:
+    """One invocation."""
+
+    def __init__(self, project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
+        self.project, self.region, self.env = project, region, env
+        self.dry_run, self.yes = dry_run, yes
+        self.screen = Screen(Console(highlight=False), verbose=verbose)
+        self.gcloud = Gcloud(project)
+        self.stop = _stop_on_signals()
+
+    def deploy(self) -> int:
+        """Plan, ask, do."""
+        config_dir = config_dir_from()
+        with tempfile.TemporaryDirectory(prefix="benchkeeper-upload-") as folder:
+            new = self._new_settings(config_dir)
+            archive = stage(self.env, config_dir, Path(folder), more=new)
+            deployment = self._deployment(archive, config_dir)
+            with self.screen.working(f"Looking at project {self.project}"):
+                number = self._number()
+                off = apis.off(self.gcloud, deployment.apis)
+            turned_on = apis.plan(off)
+            if self.dry_run or not off:
+                return self._plan_and_do(
+                    deployment, archive, number, turned_on, off=off, new=new, config_dir=config_dir
+                )
+            # Services first: nothing else can be looked at while they are off.
+            self.screen.plan(turned_on, everything=False)
+            if not self._agreed("Turn these services on?") or not self._carry_out(turned_on, "Services"):
+                return _FAILED
+            return self._plan_and_do(
+                deployment, archive, number, [], off=frozenset(), new=new, config_dir=config_dir, patient=True
+            )
+
+    def _plan_and_do(
+        self, deployment: Deployment, archive: Archive, number: str, before: list[Step], *, off: frozenset[str],
+        new: dict[str, str], config_dir: Path, patient: bool = False,
+    ) -> int:  # fmt: skip
+        target = Target(
+            deployment=deployment,
+            gcloud=self.gcloud,
+            number=number,
+            archive=archive,
+            off=off,
+            patient=patient,
+            stop=self.stop,
+        )
+        with self.screen.working("Comparing with what is there"):
+            steps = [*self._file_steps(new), *before, *make_plan(target)]
+        self.screen.plan(steps, everything=self.dry_run)
+        if off:
+            self.screen.say(
+                f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
+            )
+        if self.dry_run or not any(step.acts for step in steps):
+            return 0
+        if not self._agreed("Do this?"):
+            return _FAILED
+        for name, text in new.items():
+            (config_dir / name).write_text(text, encoding="utf-8")
+        return 0 if self._carry_out(steps, "Deployed") else _FAILED
+
+    def destroy(self) -> int:
+        """Plan, ask, take down."""
+        config_dir = config_dir_from()
+        if not settings_path(config_dir, self.env).exists():
+            raise DeployError(
+                f"There is no config/settings.{self.env}.yaml: nothing says what was deployed.",
+                "Name the environment with --env.",
+            )
+        with tempfile.TemporaryDirectory(prefix="benchkeeper-upload-") as folder:
+            archive = Archive(Path(folder), "")
+            deployment = load_deployment(self._checked(config_dir))
+            with self.screen.working(f"Looking at project {self.project}"):
+                number, off = self._number(), apis.off(self.gcloud, deployment.apis)
+                target = Target(
+                    deployment=deployment, gcloud=self.gcloud, number=number, archive=archive, off=off, stop=self.stop
+                )
+                steps = make_destroy_plan(target)
+        self.screen.plan(steps, everything=True)
+        if self.dry_run or not any(step.acts for step in steps):
+            return 0
+        if not self._agreed("Take all this down?"):
+            return _FAILED
+        return 0 if self._carry_out(steps, "Taken down") else _FAILED
+
+    # ---- parts
+
+    def _new_settings(self, config_dir: Path) -> dict[str, str]:
+        """The settings file to be written, by name; nothing when there is one."""
+        path = settings_path(config_dir, self.env)
+        if path.exists():
+            return {}
+        if self.region is None:
+            raise DeployError(
+                f"There is no config/{path.name} yet.",
+                "Give --region, for example --region europe-west1, and it is written.",
+            )
+        return {path.name: settings_text(self.project, self.region)}
+
+    def _file_steps(self, new: dict[str, str]) -> list[Step]:
+        return [
+            Step(
+                key=f"file config/{name}",
+                mark=Mark.CREATE,
+                because="yours from now on: keep it with your configuration",
+            )
+            for name in new
+        ]
+
+    def _deployment(self, archive: Archive, config_dir: Path) -> Deployment:
+        deployment = load_deployment(self._checked(archive.folder / "config"), folder=config_dir / "deploy")
+        unchanged = [a.group for a in deployment.settings.catalog.assignments if a.group.endswith("@example.com")]
+        if unchanged:
+            self.screen.say(
+                f"config/profiles.yaml still names the example's groups ({', '.join(unchanged)}): put yours there first.",
+                style="yellow",
+            )
+        return deployment
+
+    def _checked(self, config_dir: Path) -> Any:
+        """The settings, which must be about the project and region that were named."""
+        settings = load_settings(env=self.env, config_dir=config_dir, environ={}, trust_checked=False)
+        name = f"config/settings.{self.env}.yaml"
+        faults = []
+        if settings.project != self.project:
+            hint = f"Name another environment with --env, or change the file. You said --project {self.project}."
+            faults.append(ConfigFault(name, 0, "project", f"it is about project {settings.project}", hint))
+        if self.region is not None and settings.region != self.region:
+            hint = f"An environment stays in its region: name another with --env. You said --region {self.region}."
+            faults.append(ConfigFault(name, 0, "zones", f"it is about region {settings.region}", hint))
+        if faults:
+            raise ConfigError(faults)
+        return settings
+
+    def _number(self) -> str:
+        self.gcloud.check()
+        described = self.gcloud.read("projects", "describe", self.project, project=False)
+        return str(described["projectNumber"])
+
+    def _agreed(self, question: str) -> bool:
+        if self.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise DeployError(
+                "Nobody is there to be asked.", "Say --yes to go ahead, or --dry-run to see the plan only."
+            )
+        return click.confirm(question)
+
+    def _carry_out(self, steps: list[Step], verb: str) -> bool:
+        steps = [step for step in steps if step.kind != "file"]
+        self.screen.begin(steps)
+        outcome = carry_out(steps, self.gcloud, started=self.screen.started, ended=self.screen.ended, stop=self.stop)
+        self.screen.outcome(outcome, verb=verb)
+        return not outcome.failed and not outcome.left and not self.stop.is_set()
+
+
+def _guarded(work: Callable[[], int], *, verbose: bool) -> None:
+    screen = Screen(Console(stderr=True, highlight=False), verbose=verbose)
+    try:
+        code = work()
+    except ConfigError as error:
+        for fault in error.faults:
+            complain_text(str(fault))
+        code = _WRONG_USE
+    except DeployError as error:
+        complain(error, screen)
+        if verbose and error.said:
+            screen.say(error.said, style="dim")
+        code = _FAILED
+    sys.exit(code)
+
+
+def _stop_on_signals() -> threading.Event:
+    """Ctrl-C: begin nothing new, and let what runs come to its end."""
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(130)  # the second time: at once
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return stop
+
+
+if __name__ == "__main__":
+    main(prog_name="./deploy.sh")

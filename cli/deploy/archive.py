@@ -1,0 +1,77 @@
+"""What is uploaded for the functions: the files that `.gcloudignore` lets through, and the checked settings."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from shared.settings import ConfigError, checked, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+_TOP = ("main.py", "requirements.txt", "functions", "shared", "config")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A folder with exactly what is uploaded, and a digest that changes when any of it does."""
+
+    folder: Path
+    digest: str
+
+
+def allowed_files(root: Path) -> list[Path]:
+    """The files under `root` that its `.gcloudignore` does not leave out, relative and sorted."""
+    spec = GitIgnoreSpec.from_lines((root / ".gcloudignore").read_text(encoding="utf-8").splitlines())
+    found = [path for top in _TOP for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*"))]
+    names = [path.relative_to(root) for path in found if path.is_file()]
+    return sorted(name for name in names if not spec.match_file(name.as_posix()))
+
+
+def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | None = None) -> Archive:
+    """Put everything into `folder`. `more` are files of `config/` by name that do not exist yet. Raises `ConfigError`."""
+    for name in allowed_files(ROOT):
+        if name.parts[0] == "config":
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    _stage_config(config_dir, folder / "config", more or {})
+    settings = load_settings(env=env, config_dir=folder / "config", environ={}, trust_checked=False)
+    if settings.api_endpoint:
+        raise _is_local(env)
+    checked.write(settings)
+    return Archive(folder, _digest(folder))
+
+
+def _stage_config(source: Path, folder: Path, more: dict[str, str]) -> None:
+    (folder / "templates").mkdir(parents=True)
+    for path in [*source.glob("settings.*.yaml"), source / "profiles.yaml"]:
+        shutil.copyfile(path, folder / path.name)
+    for path in (source / "templates").glob("*"):
+        shutil.copyfile(path, folder / "templates" / path.name)
+    for name, text in more.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _is_local(env: str) -> ConfigError:
+    from shared.faults import ConfigFault  # noqa: PLC0415 - only for this fault
+
+    return ConfigError(
+        [
+            ConfigFault(
+                f"config/settings.{env}.yaml", 0, "api_endpoint", "it is set, so this environment is for this machine",
+                "Deploy another environment: --env prod",
+            )
+        ]
+    )  # fmt: skip
+
+
+def _digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        raw = path.read_bytes()
+        total.update(f"{path.relative_to(folder).as_posix()} {len(raw)}\n".encode() + raw)
+    return total.hexdigest()[:32]

@@ -1,0 +1,182 @@
+"""config/deploy/*.yaml and the settings' `deployment` -> `Deployment`. `./deploy.sh local` and `gcp` both read this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from cli.deploy.models import (
+    AccountModel,
+    AccountsFile,
+    AlertsFile,
+    ApisFile,
+    BucketFile,
+    BucketModel,
+    DashboardFile,
+    FunctionModel,
+    FunctionsFile,
+    GrantModel,
+    JobModel,
+    JobsFile,
+    MetricsFile,
+    RoleModel,
+    RolesFile,
+    SinkModel,
+    SinksFile,
+    SubscriptionModel,
+    TopicModel,
+    TopicsFile,
+)
+from shared.faults import ConfigFault, nearest
+from shared.settings import ConfigError, Settings
+from shared.settings.file import parse_file, parse_text
+from shared.settings.models import DeploymentModel, SettingsFile
+
+M = TypeVar("M", bound=BaseModel)
+FOLDER = "deploy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Everything that is deployed. `options` is what the settings file says under `deployment`."""
+
+    settings: Settings
+    options: DeploymentModel
+    apis: Mapping[str, str]
+    accounts: Mapping[str, AccountModel]
+    roles: Mapping[str, RoleModel]
+    grants: tuple[GrantModel, ...]
+    bucket: BucketModel
+    topics: Mapping[str, TopicModel]
+    subscriptions: Mapping[str, SubscriptionModel]
+    functions: Mapping[str, FunctionModel]
+    build_account: str
+    push_account: str
+    jobs: Mapping[str, JobModel]
+    sinks: Mapping[str, SinkModel]
+    metrics: Mapping[str, Mapping[str, Any]]
+    alerts: Mapping[str, Mapping[str, Any]]
+    dashboard: Mapping[str, Any]
+    cost_view: str
+
+
+def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deployment:
+    """What to deploy for these settings, from `folder` or else the settings' own `deploy/`.
+
+    Raises `ConfigError` with every fault of every file.
+    """
+    faults: list[ConfigFault] = []
+    options = read_options(settings, faults)
+    values = _placeholders(settings, options)
+    folder = folder or settings.config_dir / FOLDER
+
+    def read(name: str, model: type[M]) -> M | None:
+        path = folder / name
+        text = _filled(path, values, faults)
+        return parse_text(path, text, model, faults) if text is not None else None
+
+    apis, accounts, roles = (
+        read("apis.yaml", ApisFile),
+        read("accounts.yaml", AccountsFile),
+        read("roles.yaml", RolesFile),
+    )
+    bucket, topics = read("bucket.yaml", BucketFile), read("topics.yaml", TopicsFile)
+    functions, jobs, sinks = (
+        read("functions.yaml", FunctionsFile),
+        read("jobs.yaml", JobsFile),
+        read("sinks.yaml", SinksFile),
+    )
+    metrics, alerts = read("metrics.yaml", MetricsFile), read("alerts.yaml", AlertsFile)
+    dashboard, view = read("dashboard.yaml", DashboardFile), _filled(folder / "cost_by_user.sql", values, faults)
+    if topics is not None and functions is not None and jobs is not None and accounts is not None:
+        faults += _cross_faults(folder, topics, functions, jobs, accounts)
+    if apis is None or accounts is None or roles is None or bucket is None or topics is None or functions is None:
+        raise ConfigError(faults)
+    if jobs is None or sinks is None or metrics is None or alerts is None or dashboard is None or faults:
+        raise ConfigError(faults)
+    wanted_apis = {name: why for name, why in apis.optional.items() if getattr(options, why)}
+    return Deployment(
+        settings=settings,
+        options=options,
+        apis={**apis.apis, **wanted_apis},
+        accounts=accounts.accounts,
+        roles=roles.roles,
+        grants=tuple(roles.grants),
+        bucket=bucket.bucket,
+        topics=topics.topics,
+        subscriptions=topics.subscriptions,
+        functions=functions.functions,
+        build_account=functions.build_account,
+        push_account=functions.push_account,
+        jobs=jobs.jobs,
+        sinks=sinks.sinks,
+        metrics=metrics.metrics,
+        alerts=alerts.alerts,
+        dashboard=dashboard.model_dump(),
+        cost_view=view or "",
+    )
+
+
+def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentModel:
+    """What the settings file says under `deployment`."""
+    parsed = parse_file(settings.config_dir / f"settings.{settings.env}.yaml", SettingsFile, faults)
+    return parsed.deployment if parsed is not None else DeploymentModel()
+
+
+def _placeholders(settings: Settings, options: DeploymentModel) -> dict[str, str]:
+    return {
+        "project": settings.project,
+        "region": settings.region,
+        "bucket": settings.bucket,
+        "topic_lifecycle": settings.topic_lifecycle,
+        "topic_tick": settings.topic_tick,
+        "topic_dead_letter": settings.topic_dead_letter,
+        "organization": options.organization or "",
+        "billing_export": options.billing_export or "",
+    }
+
+
+def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) -> str | None:
+    """The file's text with `${name}` filled in; a `$` of its own is written `$$`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(
+            ConfigFault(str(path), 0, "", f"cannot be read: {error}", "It is part of Benchkeeper: restore it.")
+        )
+        return None
+    before = len(faults)
+    for match in Template.pattern.finditer(text):
+        name = match["named"] or match["braced"]
+        if match["escaped"] is None and name not in values:
+            line = text.count("\n", 0, match.start()) + 1
+            faults.append(ConfigFault(str(path), line, "", f"no value '{match.group()}'", nearest(name or "", values)))
+    return Template(text).substitute(values) if len(faults) == before else None
+
+
+def _cross_faults(
+    folder: Path, topics: TopicsFile, functions: FunctionsFile, jobs: JobsFile, accounts: AccountsFile
+) -> list[ConfigFault]:
+    """Names that point nowhere."""
+    faults = []
+
+    def check(file: str, where: str, name: str, valid: Mapping[str, Any], kind: str) -> None:
+        if name not in valid:
+            faults.append(ConfigFault(str(folder / file), 0, where, f"no {kind} '{name}'", nearest(name, valid)))
+
+    for name, function in functions.functions.items():
+        check("functions.yaml", f"functions.{name}.topic", function.topic, topics.topics, "topic")
+        check("functions.yaml", f"functions.{name}.account", function.account, accounts.accounts, "account")
+        dead = function.delivery.dead_letter_topic
+        if dead is not None:
+            check("functions.yaml", f"functions.{name}.delivery.dead_letter_topic", dead, topics.topics, "topic")
+    for key in ("build_account", "push_account"):
+        check("functions.yaml", key, getattr(functions, key), accounts.accounts, "account")
+    for name, job in jobs.jobs.items():
+        check("jobs.yaml", f"jobs.{name}.topic", job.topic, topics.topics, "topic")
+    return faults

@@ -1,0 +1,198 @@
+"""The plan that takes down what a deployment made. The bucket, the environments and people's access to them stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from cli.deploy.failures import NoAccessError, NotThereError
+from cli.deploy.gcloud import Call, Do
+from cli.deploy.kinds.access import USER_ROLE
+from cli.deploy.kinds.billing import DATASET, VIEW
+from cli.deploy.kinds.observing import listed_by_label, scope_words
+from cli.deploy.step import Mark, Step
+from cli.deploy.target import BENCHKEEPER, OURS, Target
+
+_READERS = 4
+
+
+def make_destroy_plan(target: Target) -> list[Step]:
+    """What is there and ours, in the order in which it goes."""
+    kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
+        _environments, _bucket, _jobs, _sinks, _functions, _watching, _view, _subscriptions, _topics, _bindings, _roles,
+        _accounts,
+    )  # fmt: skip
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
+        parts = list(pool.map(lambda kind: list(kind(target)), kinds))
+    return [step for part in parts for step in part]
+
+
+def _gone(key: str, *work: Do, because: str = "", needs: tuple[str, ...] = (), lane: str = "") -> Step:
+    return Step(key=key, mark=Mark.DELETE, because=because, work=work, needs=needs, lane=lane)
+
+
+def _kept(key: str, because: str) -> Step:
+    return Step(key=key, mark=Mark.KEEP, because=because)
+
+
+def _is_ours(found: Mapping[str, Any]) -> bool:
+    return bool(found.get("labels", {}).get(OURS) == BENCHKEEPER)
+
+
+def _last(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _environments(target: Target) -> Iterator[Step]:
+    listed = target.read("notebooks.googleapis.com", "workbench", "instances", "list", "--location=-", otherwise=[])
+    ours = [each for each in listed if _is_ours(each)]
+    running = sum(each.get("state") in {"ACTIVE", "STARTING", "PROVISIONING", "INITIALIZING"} for each in ours)
+    if ours:
+        because = f"{len(ours)} stay as they are, {running} of them running: nobody will stop idle ones any more"
+        yield _kept("environments people's", because)
+
+
+def _bucket(target: Target) -> Iterator[Step]:
+    name = target.deployment.settings.bucket
+    try:
+        found = target.read("storage.googleapis.com", "storage", "buckets", "describe", f"gs://{name}", otherwise={})
+    except NotThereError:
+        return
+    if found:
+        yield _kept(f"bucket {name}", "it stays with all records, templates and dead letters")
+
+
+def _jobs(target: Target) -> Iterator[Step]:
+    where = f"--location={target.region}"
+    listed = target.read("cloudscheduler.googleapis.com", "scheduler", "jobs", "list", where, otherwise=[])
+    for name in sorted({_last(each["name"]) for each in listed} & set(target.deployment.jobs)):
+        yield _gone(f"job {name}", ("scheduler", "jobs", "delete", name, where))
+
+
+def _sinks(target: Target) -> Iterator[Step]:
+    for scope in ("project", "organization"):
+        where = scope_words(target, scope)
+        if where is None:
+            continue
+        api = "logging.googleapis.com"
+        listed = target.read(api, "logging", "sinks", "list", *where, otherwise=[], project=scope == "project")
+        topics = {f"pubsub.googleapis.com/{target.topic(name)}" for name in target.deployment.topics}
+        for each in listed:
+            if each["name"] in target.deployment.sinks and each.get("destination") in topics:
+                yield _gone(f"sink {each['name']}", ("logging", "sinks", "delete", each["name"], *where))
+
+
+def _functions(target: Target) -> Iterator[Step]:
+    where = f"--regions={target.region}"
+    listed = target.read("cloudfunctions.googleapis.com", "functions", "list", "--v2", where, otherwise=[])
+    for each in listed:
+        name = _last(each["name"])
+        if name not in target.deployment.functions:
+            continue
+        if not _is_ours(each):
+            yield _kept(f"function {name}", "it has not our label: somebody else's")
+            continue
+        work: Do = ("functions", "delete", name, "--gen2", f"--region={target.region}")
+        yield _gone(f"function {name}", work, because="with its trigger and subscription", needs=("job", "sink"))
+
+
+def _watching(target: Target) -> Iterator[Step]:
+    api = "monitoring.googleapis.com"
+    for each in listed_by_label(target, "alertPolicies"):
+        yield _gone(
+            f"alert {each.get('displayName', each['name'])}", Call("monitoring", "DELETE", f"v3/{each['name']}")
+        )
+    for each in listed_by_label(target, "notificationChannels"):
+        key = f"channel {each['labels'].get('email_address', each['name'])}"
+        yield _gone(key, Call("monitoring", "DELETE", f"v3/{each['name']}"), needs=("alert",))
+    for each in target.read(api, "monitoring", "dashboards", "list", otherwise=[]):
+        if _is_ours(each):
+            yield _gone(f"dashboard {each['displayName']}", ("monitoring", "dashboards", "delete", each["name"]))
+    for each in target.read("logging.googleapis.com", "logging", "metrics", "list", otherwise=[]):
+        if each["name"] in target.deployment.metrics:
+            work: Do = ("logging", "metrics", "delete", each["name"])
+            yield _gone(f"metric {each['name']}", work, needs=("alert", "dashboard"))
+
+
+def _view(target: Target) -> Iterator[Step]:
+    """The view; its dataset goes only when it is empty, which BigQuery itself sees to."""
+    where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
+    if target.deployment.options.billing_export is None:
+        return
+    try:
+        found = target.ask("bigquery.googleapis.com", Call("bigquery", "GET", f"{where}/tables/{VIEW}"), {})
+    except (NotThereError, NoAccessError):
+        return
+    if _is_ours(found):
+        yield _gone(f"view {VIEW}", Call("bigquery", "DELETE", f"{where}/tables/{VIEW}"))
+        yield _kept(f"dataset {DATASET}", "it stays: others may have put views beside ours")
+
+
+def _subscriptions(target: Target) -> Iterator[Step]:
+    listed = target.read("pubsub.googleapis.com", "pubsub", "subscriptions", "list", otherwise=[])
+    for each in listed:
+        name = _last(each["name"])
+        if name in target.deployment.subscriptions and _is_ours(each):
+            yield _gone(f"subscription {name}", ("pubsub", "subscriptions", "delete", name), needs=("function",))
+
+
+def _topics(target: Target) -> Iterator[Step]:
+    for each in target.read("pubsub.googleapis.com", "pubsub", "topics", "list", otherwise=[]):
+        name = _last(each["name"])
+        if name not in target.deployment.topics:
+            continue
+        if _is_ours(each):
+            work: Do = ("pubsub", "topics", "delete", name)
+            yield _gone(
+                f"topic {name}",
+                work,
+                because="news published from now on is lost",
+                needs=("function", "sink", "subscription"),
+            )
+        else:
+            yield _kept(f"topic {name}", "it has not our label: somebody else's")
+
+
+def _bindings(target: Target) -> Iterator[Step]:
+    """Whatever our accounts hold on the project, the bucket and the environments' agent."""
+    ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
+    bucket, agent = f"gs://{target.deployment.settings.bucket}", target.agent("notebooks-vm")
+    scopes: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str], ...] = (
+        ("project", "project", ("projects",), (target.project,), "--all"),
+        ("bucket", "storage.googleapis.com", ("storage", "buckets"), (bucket,), ""),
+        ("agent", "iam.googleapis.com", ("iam", "service-accounts"), (agent,), ""),
+    )
+    for scope, api, group, where, all_conditions in scopes:
+        try:
+            policy = target.read(api, *group, "get-iam-policy", *where, otherwise={}, project=scope == "agent")
+        except (NotThereError, NoAccessError):
+            continue
+        for binding in policy.get("bindings", []):
+            for member in sorted(ours & set(binding["members"])):
+                if scope == "agent" and binding["role"] != USER_ROLE:
+                    continue
+                words = (
+                    f"--member={member}",
+                    f"--role={binding['role']}",
+                    *((all_conditions,) if all_conditions else ()),
+                )
+                key = f"access {member.split(':')[1].split('@')[0]} {_last(binding['role'])} on {scope}"
+                work: Do = (*group, "remove-iam-policy-binding", *where, *words)
+                yield _gone(key, work, needs=("function",), lane=scope)
+
+
+def _roles(target: Target) -> Iterator[Step]:
+    listed = target.read("iam.googleapis.com", "iam", "roles", "list", otherwise=[])
+    for name in sorted({_last(each["name"]) for each in listed} & set(target.deployment.roles)):
+        yield _gone(
+            f"role {name}", ("iam", "roles", "delete", name), because="kept by Google for 7 days", needs=("access",)
+        )
+
+
+def _accounts(target: Target) -> Iterator[Step]:
+    listed = target.read("iam.googleapis.com", "iam", "service-accounts", "list", otherwise=[])
+    emails = {target.account(key) for key in target.deployment.accounts}
+    for email in sorted({each["email"] for each in listed} & emails):
+        work: Do = ("iam", "service-accounts", "delete", email)
+        yield _gone(f"account {email.split('@')[0]}", work, needs=("access", "function"))

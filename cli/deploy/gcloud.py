@@ -1,0 +1,176 @@
+"""Runs gcloud: the only way in which a deployment reads and changes Google Cloud.
+
+What gcloud has only as alpha (alert policies, notification channels) or leaves to another tool (BigQuery views) goes over the
+plain REST API with gcloud's own token.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from cli.deploy.failures import DeployError, NotYetError, failure
+
+OLDEST = 528
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_SERVICES = {"monitoring": "https://monitoring.googleapis.com/", "bigquery": "https://bigquery.googleapis.com/"}
+_REST_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class FileWord:
+    """A word of a command that names a file with this text: `--file=…`. The file lives as long as the command."""
+
+    flag: str
+    text: str
+    suffix: str = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A REST call: `monitoring`, `POST`, `v3/projects/p/alertPolicies`, body."""
+
+    service: str
+    verb: str
+    path: str
+    body: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.verb} {_SERVICES[self.service]}{self.path}"
+
+
+Command = tuple["str | FileWord", ...]
+Do = Command | Call
+
+
+def shown(do: Do) -> str:
+    """A command as a person would type it."""
+    if isinstance(do, Call):
+        return str(do)
+    words = [word if isinstance(word, str) else f"{word.flag}=FILE{word.suffix}" for word in do]
+    return " ".join(["gcloud", *(f"'{word}'" if " " in word or "*" in word else word for word in words)])
+
+
+class Gcloud:
+    """gcloud for one project."""
+
+    def __init__(self, project: str, *, executable: str = "gcloud") -> None:
+        self.project = project
+        self._executable = executable
+        self._http = requests.Session()
+        self._lock = threading.Lock()
+        self._token = ""
+        self._endpoints: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Raises `DeployError` when gcloud is missing or too old."""
+        if shutil.which(self._executable) is None:
+            raise DeployError(
+                "gcloud is not installed.", "Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
+            )
+        versions = json.loads(self._run(("version", "--format=json"), "gcloud version"))
+        version = str(versions.get("Google Cloud SDK", "0"))
+        major = version.partition(".")[0]
+        if major.isdigit() and int(major) < OLDEST:
+            raise DeployError(
+                f"gcloud {version} is too old; {OLDEST} or newer is needed.", "Run: gcloud components update"
+            )
+
+    def read(self, *words: str, project: bool = True) -> Any:
+        """What a list, describe or get-iam-policy command prints, as JSON. Raises `DeployError` kinds."""
+        command = (*words, "--format=json", *((f"--project={self.project}",) if project else ()))
+        text = self._run(command, f"gcloud {' '.join(w for w in words[:4] if not w.startswith('--'))}")
+        return json.loads(text) if text.strip() else None
+
+    def do(self, do: Do) -> Any:
+        """Carry out one command or call."""
+        if isinstance(do, Call):
+            return self.call(do)
+        what = f"gcloud {' '.join(w for w in do[:4] if isinstance(w, str) and not w.startswith('--'))}"
+        with tempfile.TemporaryDirectory(prefix="benchkeeper-") as folder:
+            words = [
+                word if isinstance(word, str) else f"{word.flag}={_written(Path(folder), number, word)}"
+                for number, word in enumerate(do)
+            ]
+            where = () if any(word.startswith("--organization=") for word in words) else (f"--project={self.project}",)
+            return self._run((*words, *where, "--format=none"), what)
+
+    def _run(self, words: Sequence[str], what: str) -> str:
+        try:
+            done = subprocess.run(  # noqa: S603 - gcloud with words of our own; nothing goes through a shell
+                [self._executable, *words, "--quiet"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=1800,
+                start_new_session=True,  # Ctrl-C is for us: what runs comes to its end
+            )
+        except FileNotFoundError as error:
+            raise DeployError("gcloud is not installed.", "Install the Google Cloud CLI.") from error
+        except subprocess.TimeoutExpired as error:
+            raise NotYetError(f"{what} took longer than 30 minutes.", "Run this again.", said=str(error)) from error
+        if done.returncode != 0:
+            raise failure(done.stderr or done.stdout, project=self.project, what=what)
+        return done.stdout
+
+    def call(self, call: Call) -> Any:
+        """One REST call with gcloud's token; the answer as JSON, {} for none."""
+        url = f"{self._endpoint(call.service)}{call.path}"
+        try:
+            answer = self._http.request(
+                call.verb,
+                url,
+                json=call.body,
+                timeout=_REST_TIMEOUT_S,
+                headers={"Authorization": f"Bearer {self._bearer()}"},
+            )
+        except requests.RequestException as error:
+            raise NotYetError("Google Cloud did not answer.", "Run this again.", said=str(error)) from error
+        if answer.ok:
+            return answer.json() if answer.content else {}
+        raise failure(
+            f"HTTPError {answer.status_code}: {answer.text}",
+            project=self.project,
+            what=f"{call.verb} {urlsplit(url).path}",
+        )
+
+    def _bearer(self) -> str:
+        with self._lock:
+            if not self._token:
+                self._token = self._run(("auth", "print-access-token"), "gcloud auth print-access-token").strip()
+            return self._token
+
+    def _endpoint(self, service: str) -> str:
+        """Where gcloud itself would go: its `api_endpoint_overrides` hold here too."""
+        with self._lock:
+            if service not in self._endpoints:
+                set_to = self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
+                self._endpoints[service] = _safe(set_to or _SERVICES[service])
+            return self._endpoints[service]
+
+
+def _safe(endpoint: str) -> str:
+    """Credentials never cross a network in clear text."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise DeployError(
+            f"gcloud's endpoint {endpoint} is neither https nor this machine.",
+            "Unset it: gcloud config unset api_endpoint_overrides/…",
+        )
+    return endpoint.rstrip("/") + "/"
+
+
+def _written(folder: Path, number: int, word: FileWord) -> Path:
+    path = folder / f"{number}{word.suffix}"
+    path.write_text(word.text, encoding="utf-8")
+    return path

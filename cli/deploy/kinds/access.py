@@ -1,0 +1,168 @@
+"""Bindings of roles: added to what is there, one at a time, and never set as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cli.deploy.failures import NoAccessError, NotThereError
+from cli.deploy.gcloud import Do
+from cli.deploy.models import GrantModel
+from cli.deploy.step import Mark, Step, same
+from cli.deploy.target import Target
+from shared.domain.catalog import Identity
+
+Policy = Mapping[str, Any]
+USER_ROLE = "roles/iam.serviceAccountUser"
+
+
+def has(policy: Policy, role: str, member: str, *, condition: str = "") -> bool:
+    """True when the policy gives `role` to `member`, without a condition or with the one of this title."""
+    return any(
+        binding.get("role") == role
+        and member in binding.get("members", [])
+        and binding.get("condition", {}).get("title", "") == condition
+        for binding in policy.get("bindings", [])
+    )
+
+
+def granted(
+    key: str, *, is_there: bool, because: str, work: tuple[str, ...], needs: tuple[str, ...], lane: str
+) -> Step:
+    """The step that adds one binding."""
+    if is_there:
+        return same(key)
+    return Step(key=key, mark=Mark.CREATE, because=because, work=[work], needs=needs, lane=lane)
+
+
+def full_role(target: Target, role: str) -> str:
+    """`custom/x` as IAM names it."""
+    kind, _, name = role.partition("/")
+    return f"projects/{target.project}/roles/{name}" if kind == "custom" else role
+
+
+def grants(target: Target) -> Iterator[Step]:
+    """A step for each binding of roles.yaml."""
+    policies = _Policies(target)
+    for grant in target.deployment.grants:
+        yield _one(target, grant, policies)
+    yield from publishers(target, policies)
+
+
+class _Policies:
+    """The policies that were read, each once."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._read: dict[str, Policy] = {}
+
+    def of(self, scope: str) -> Policy:
+        """The policy of `project`, `bucket` or `topic/<name>`; empty where the thing is not there yet."""
+        if scope not in self._read:
+            self._read[scope] = self._ask(scope)
+        return self._read[scope]
+
+    def _ask(self, scope: str) -> Policy:
+        kind, _, name = scope.partition("/")
+        target = self._target
+        try:
+            if kind == "bucket":
+                bucket = f"gs://{target.deployment.settings.bucket}"
+                found: Policy = target.read(
+                    "storage.googleapis.com", "storage", "buckets", "get-iam-policy", bucket, otherwise={}
+                )
+            elif kind == "topic":
+                found = target.read("pubsub.googleapis.com", "pubsub", "topics", "get-iam-policy", name, otherwise={})
+            else:
+                found = target.read(
+                    "project", "projects", "get-iam-policy", target.project, otherwise={}, project=False
+                )
+        except NotThereError:
+            return {}
+        return found
+
+
+def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
+    member, role = target.member(grant.to), full_role(target, grant.role)
+    kind, _, name = grant.on.partition("/")
+    words = (f"--member={member}", f"--role={role}")
+    holder, _, holder_name = grant.to.partition("/")
+    there_first = f"account {target.deployment.accounts[holder_name].id}" if holder == "account" else "agent"
+    needs: tuple[str, ...] = (there_first, f"role {grant.role.partition('/')[2]}")
+    key = f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {grant.on}"
+    because = "added to what is there"
+    if kind == "gcf-sources":
+        title, condition = "gcf-sources-only", _sources(target)
+        return granted(
+            key, is_there=has(policies.of("project"), role, member, condition=title), because="the uploaded sources only",
+            work=("projects", "add-iam-policy-binding", target.project, *words, condition), needs=needs, lane="project",
+        )  # fmt: skip
+    there = has(policies.of(grant.on), role, member)
+    if kind == "project":
+        work: tuple[str, ...] = ("projects", "add-iam-policy-binding", target.project, *words, "--condition=None")
+    elif kind == "bucket":
+        bucket = f"gs://{target.deployment.settings.bucket}"
+        work = ("storage", "buckets", "add-iam-policy-binding", bucket, *words)
+        needs = (*needs, "bucket")
+    else:
+        work = ("pubsub", "topics", "add-iam-policy-binding", name, *words)
+        needs = (*needs, f"topic {name}")
+    return granted(key, is_there=there, because=because, work=work, needs=needs, lane=grant.on)
+
+
+def _sources(target: Target) -> str:
+    """Cloud Functions keeps uploaded sources in buckets of this name; a build reads those and no others."""
+    start = f"projects/_/buckets/gcf-v2-sources-{target.number}-"
+    return f'--condition=title=gcf-sources-only,expression=resource.name.startsWith("{start}")'
+
+
+def publishers(target: Target, policies: _Policies) -> Iterator[Step]:
+    """Who may announce people (`deployment.publishers` of the settings)."""
+    topic, role = target.deployment.settings.topic_lifecycle, "roles/pubsub.publisher"
+    for member in target.deployment.options.publishers:
+        yield granted(
+            f"publisher {member}", is_there=has(policies.of(f"topic/{topic}"), role, member),
+            because=f"may publish to {topic}",
+            work=("pubsub", "topics", "add-iam-policy-binding", topic, f"--member={member}", f"--role={role}"),
+            needs=(f"topic {topic}",), lane=f"topic/{topic}",
+        )  # fmt: skip
+
+
+def identity(target: Target) -> Iterator[Step]:
+    """Who may act as the account that the environments run as.
+
+    With managed end-user credentials that is an agent of Google's; the functions need it to create an instance, the people of
+    the profile's groups to open it. It is bound on that account alone: on the project it would let everybody act as anyone.
+    """
+    catalog = target.deployment.settings.catalog
+    groups = sorted(
+        {
+            f"group:{each.group}"
+            for each in catalog.assignments
+            if catalog.profiles[each.profile].identity is Identity.END_USER_CREDENTIALS
+        }
+    )
+    agent = target.agent("notebooks-vm")
+    members = [*(target.member(f"account/{key}") for key in ("lifecycle", "tick")), *groups]
+    # The agent comes with the service: while that is off, nothing can be asked about it.
+    service = "notebooks.googleapis.com" if "notebooks.googleapis.com" in target.off else "iam.googleapis.com"
+    try:
+        policy = target.read(service, "iam", "service-accounts", "get-iam-policy", agent, otherwise={})
+    except (NoAccessError, NotThereError) as error:
+        yield Step(
+            key=f"identity {agent}", mark=Mark.KEEP,
+            because=f"{error.cause} It is Google's own account; see docs/operations.md, Who may act as the agent",
+        )  # fmt: skip
+        return
+    for member in members:
+        work: tuple[Do, ...] = (
+            ("iam", "service-accounts", "add-iam-policy-binding", agent, f"--member={member}", f"--role={USER_ROLE}"),
+        )
+        key = f"identity {member.partition(':')[2]}"
+        if has(policy, USER_ROLE, member):
+            yield same(key)
+        else:
+            because = "may act as the environments' agent, on that account only"
+            yield Step(
+                key=key, mark=Mark.CREATE, because=because, work=work, needs=("account", "agent"), lane="identity"
+            )

@@ -1,0 +1,30 @@
+"""Google's own service agents of the project: made before anything is granted to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cli.deploy.step import Mark, Step, same
+from cli.deploy.target import Target
+
+# The service and the end of its agent's address. An agent that exists holds its service's agent role on the project.
+_AGENTS = {
+    "pubsub.googleapis.com": "@gcp-sa-pubsub.iam.gserviceaccount.com",
+    "eventarc.googleapis.com": "@gcp-sa-eventarc.iam.gserviceaccount.com",
+    "notebooks.googleapis.com": "@gcp-sa-notebooks.iam.gserviceaccount.com",
+}
+
+
+def agents(target: Target) -> Iterator[Step]:
+    """A step for each agent that holds no role yet."""
+    policy = target.read("project", "projects", "get-iam-policy", target.project, otherwise={}, project=False)
+    members = {member for binding in policy.get("bindings", []) for member in binding.get("members", [])}
+    for service, end in _AGENTS.items():
+        short = service.removesuffix(".googleapis.com")
+        if f"serviceAccount:service-{target.number}{end}" in members:
+            yield same(f"agent {short}")
+        else:
+            work = [("beta", "services", "identity", "create", f"--service={service}")]
+            yield Step(
+                key=f"agent {short}", mark=Mark.CREATE, because="Google's own account for the service", work=work
+            )

@@ -1,0 +1,102 @@
+"""The bucket of records, templates and dead letters. Made and kept right; never deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from cli.deploy.failures import NotThereError
+from cli.deploy.gcloud import FileWord
+from cli.deploy.step import Mark, Step, differs, same
+from cli.deploy.target import BENCHKEEPER, OURS, Target
+
+_STORAGE = "storage.googleapis.com"
+_CRYPTO = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+
+
+def bucket(target: Target) -> Iterator[Step]:
+    """The bucket, and before it the key that encrypts it."""
+    yield from _key(target)
+    name, wanted = target.deployment.settings.bucket, target.deployment.bucket
+    try:
+        found = target.read(_STORAGE, "storage", "buckets", "describe", f"gs://{name}", "--raw", otherwise={})
+    except NotThereError:
+        found = {}
+    key = target.deployment.options.kms_key
+    rules = FileWord("--lifecycle-file", json.dumps(lifecycle(wanted.keep_old_versions)))
+    rest = ("--versioning", rules, f"--update-labels={OURS}={BENCHKEEPER}")
+    if not found:
+        create = (
+            "storage", "buckets", "create", f"gs://{name}", f"--location={target.region}", "--uniform-bucket-level-access",
+            "--public-access-prevention", f"--soft-delete-duration={_seconds(wanted.soft_delete)}",
+            *((f"--default-encryption-key={key}",) if key else ()),
+        )  # fmt: skip
+        because = "records, templates, dead letters: uniform access, never public, versions kept"
+        work = [create, ("storage", "buckets", "update", f"gs://{name}", *rest)]
+        yield Step(key=f"bucket {name}", mark=Mark.CREATE, because=because, work=work, needs=("key",))
+        return
+    why, words = _differences(target, found, rules)
+    if found.get("location", "").lower() != target.region:
+        yield Step(
+            key=f"bucket {name}", mark=Mark.KEEP,
+            because=f"it is in {found.get('location')}, not in {target.region}: a bucket cannot be moved",
+        )  # fmt: skip
+    elif not words:
+        yield same(f"bucket {name}")
+    else:
+        update = [("storage", "buckets", "update", f"gs://{name}", *words)]
+        yield Step(key=f"bucket {name}", mark=Mark.CHANGE, because=", ".join(why), work=update, needs=("key",))
+
+
+def _differences(target: Target, found: dict[str, Any], rules: FileWord) -> tuple[list[str], list[str | FileWord]]:
+    wanted, key = target.deployment.bucket, target.deployment.options.kms_key
+    access = found.get("iamConfiguration", {})
+    soft_s = int(found.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
+    checks: list[tuple[bool, str, str | FileWord]] = [
+        (access.get("uniformBucketLevelAccess", {}).get("enabled") is True, "uniform access is off",
+         "--uniform-bucket-level-access"),
+        (access.get("publicAccessPrevention") == "enforced", "it could be made public", "--public-access-prevention"),
+        (found.get("versioning", {}).get("enabled") is True, "it keeps no versions", "--versioning"),
+        (soft_s == int(wanted.soft_delete.total_seconds()),
+         f"soft delete {differs(_seconds(wanted.soft_delete), f'{soft_s}s')}",
+         f"--soft-delete-duration={_seconds(wanted.soft_delete)}"),
+        (_same_rules(found.get("lifecycle", {}), lifecycle(wanted.keep_old_versions)), "old versions are kept differently",
+         rules),
+        (found.get("labels", {}).get(OURS) == BENCHKEEPER, "it has not our label", f"--update-labels={OURS}={BENCHKEEPER}"),
+        (key is None or found.get("encryption", {}).get("defaultKmsKeyName") == key, "its key differs",
+         f"--default-encryption-key={key}"),
+    ]  # fmt: skip
+    wrong = [(why, word) for is_right, why, word in checks if not is_right]
+    return [why for why, _ in wrong], [word for _, word in wrong]
+
+
+def lifecycle(keep: timedelta) -> dict[str, Any]:
+    """Older versions of objects go after `keep`; the newest never."""
+    return {
+        "rule": [{"action": {"type": "Delete"}, "condition": {"daysSinceNoncurrentTime": keep.days, "isLive": False}}]
+    }
+
+
+def _same_rules(seen: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return bool(seen.get("rule", []) == wanted["rule"])
+
+
+def _key(target: Target) -> Iterator[Step]:
+    """Cloud Storage's own agent must be able to use the key."""
+    key = target.deployment.options.kms_key
+    if key is None:
+        return
+    member = f"serviceAccount:{target.agent('storage')}"
+    policy = target.read("cloudkms.googleapis.com", "kms", "keys", "get-iam-policy", key, otherwise={}, project=False)
+    held = any(b["role"] == _CRYPTO and member in b["members"] for b in policy.get("bindings", []))
+    if held:
+        yield same("key of the bucket")
+        return
+    work = [("kms", "keys", "add-iam-policy-binding", key, f"--member={member}", f"--role={_CRYPTO}")]
+    yield Step(key="key of the bucket", mark=Mark.CREATE, because="Cloud Storage may use it", work=work)
+
+
+def _seconds(value: timedelta) -> str:
+    return f"{int(value.total_seconds())}s"

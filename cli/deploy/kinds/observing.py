@@ -1,0 +1,217 @@
+"""Log sinks, log-based metrics, the dashboard, alert policies and whom they tell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from cli.deploy.gcloud import Call, Do, FileWord
+from cli.deploy.kinds.access import has
+from cli.deploy.models import SinkModel
+from cli.deploy.step import Mark, Step, same
+from cli.deploy.target import BENCHKEEPER, OURS, Target
+
+_LOGGING, _MONITORING, _PUBSUB = "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com"
+_PUBLISHER = "roles/pubsub.publisher"
+_BODY = "benchkeeper-body"  # label: the digest of the body that was applied last
+_ALERT = "benchkeeper-alert"
+
+
+# ---- sinks
+
+
+def sinks(target: Target) -> Iterator[Step]:
+    """For each sink: itself, and that it may publish to its topic."""
+    seen: dict[str, dict[str, Any]] = {}
+    for scope in sorted({sink.scope for sink in target.deployment.sinks.values()}):
+        where = scope_words(target, scope)
+        if where is not None:
+            found = target.read(_LOGGING, "logging", "sinks", "list", *where, otherwise=[], project=scope == "project")
+            seen |= {f"{scope} {each['name']}": each for each in found}
+    for name, wanted in target.deployment.sinks.items():
+        where = scope_words(target, wanted.scope)
+        if where is not None:  # an organization's sink without an organization is not wanted
+            yield from _sink(target, name, wanted, seen.get(f"{wanted.scope} {name}"), where)
+
+
+def scope_words(target: Target, scope: str) -> tuple[str, ...] | None:
+    """The words that name where a sink is; None for an organization that is not configured."""
+    if scope == "project":
+        return ()
+    organization = target.deployment.options.organization
+    return (f"--organization={organization}",) if organization else None
+
+
+def _sink(
+    target: Target, name: str, wanted: SinkModel, found: Mapping[str, Any] | None, where: tuple[str, ...]
+) -> Iterator[Step]:
+    key, goes = f"sink {name}", f"pubsub.googleapis.com/{target.topic(wanted.topic)}"
+    words = (name, goes, f"--log-filter={wanted.filter}", *where)
+    needs = (f"topic {wanted.topic}",)
+    if found is None:
+        because = f"of the {wanted.scope}, to {wanted.topic}"
+        yield Step(
+            key=key, mark=Mark.CREATE, because=because, work=[("logging", "sinks", "create", *words)], needs=needs
+        )
+    elif (found.get("destination"), found.get("filter"), bool(found.get("disabled"))) != (goes, wanted.filter, False):
+        update = ("logging", "sinks", "update", *words, "--no-disabled")
+        yield Step(key=key, mark=Mark.CHANGE, because="its filter, goal or state differs", work=[update], needs=needs)
+    else:
+        yield same(key)
+    yield _writer(target, name, wanted, found, where)
+
+
+def _writer(
+    target: Target, name: str, wanted: SinkModel, found: Mapping[str, Any] | None, where: tuple[str, ...]
+) -> Step:
+    key = f"writer {name}"
+
+    def add(member: str) -> list[Do]:
+        return [
+            ("pubsub", "topics", "add-iam-policy-binding", wanted.topic, f"--member={member}", f"--role={_PUBLISHER}")
+        ]
+
+    def work() -> list[Do]:
+        described = target.gcloud.read("logging", "sinks", "describe", name, *where, project=not where)
+        return add(described["writerIdentity"])
+
+    if found is not None:
+        policy = target.read(_PUBSUB, "pubsub", "topics", "get-iam-policy", wanted.topic, otherwise={})
+        if has(policy, _PUBLISHER, found.get("writerIdentity", "")):
+            return same(key)
+    because = f"its identity may publish to {wanted.topic}"
+    needs, lane = (f"sink {name}", f"topic {wanted.topic}"), f"topic/{wanted.topic}"
+    return Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=needs, lane=lane)
+
+
+# ---- metrics
+
+
+def metrics(target: Target) -> Iterator[Step]:
+    """A step for each log-based metric."""
+    seen = {each["name"]: each for each in target.read(_LOGGING, "logging", "metrics", "list", otherwise=[])}
+    for name, body in target.deployment.metrics.items():
+        key, found = f"metric {name}", seen.get(name)
+        # A metric has no labels: the digest of what was applied stands at the end of its description.
+        wanted = {**body, "description": f"{body.get('description', '')} [{digest(body)}]".strip()}
+        file = FileWord("--config-from-file", json.dumps(wanted))
+        if found is None:
+            because = str(body.get("description", ""))
+            yield Step(key=key, mark=Mark.CREATE, because=because, work=[("logging", "metrics", "create", name, file)])
+        elif not covers(found, wanted):
+            change = [("logging", "metrics", "update", name, file)]
+            yield Step(key=key, mark=Mark.CHANGE, because="it differs", work=change)
+        else:
+            yield same(key)
+
+
+def digest(body: Mapping[str, Any]) -> str:
+    """Changes with the body; a label's value."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def covers(seen: object, wanted: object) -> bool:
+    """True when everything that is wanted is there; what a server adds of its own does not count."""
+    if isinstance(wanted, Mapping):
+        return isinstance(seen, Mapping) and all(covers(seen.get(key), value) for key, value in wanted.items() if value)
+    if isinstance(wanted, list):
+        return isinstance(seen, list) and len(seen) == len(wanted) and all(map(covers, seen, wanted))
+    if isinstance(wanted, float | int) and not isinstance(wanted, bool):
+        return isinstance(seen, int | float | str) and _number(seen) == float(wanted)  # int64 is a text in JSON
+    return seen == wanted
+
+
+def _number(raw: float | str) -> float | None:
+    try:
+        return float(raw)
+    except ValueError:
+        return None
+
+
+# ---- dashboard
+
+
+def dashboard(target: Target) -> Iterator[Step]:
+    """The one dashboard, found by its label."""
+    body = dict(target.deployment.dashboard)
+    key, labels = "dashboard benchkeeper", {OURS: BENCHKEEPER, _BODY: digest(body)}
+    listed = target.read(_MONITORING, "monitoring", "dashboards", "list", otherwise=[])
+    found = next((each for each in listed if each.get("labels", {}).get(OURS) == BENCHKEEPER), None)
+    wanted = {**body, "labels": labels}
+    if found is None:
+        work = [("monitoring", "dashboards", "create", FileWord("--config-from-file", json.dumps(wanted)))]
+        yield Step(key=key, mark=Mark.CREATE, because=str(body["displayName"]), work=work, needs=("metric",))
+    elif covers(found, wanted):
+        yield same(key)
+    else:
+        # The etag says which version was looked at: who edits it meanwhile is not overwritten.
+        file = FileWord("--config-from-file", json.dumps({**wanted, "etag": found.get("etag", "")}))
+        change = [("monitoring", "dashboards", "update", found["name"], file)]
+        yield Step(key=key, mark=Mark.CHANGE, because="it differs", work=change, needs=("metric",))
+
+
+# ---- alerts
+
+
+def channels(target: Target) -> Iterator[Step]:
+    """A step for each address that is told."""
+    seen = {each["labels"]["email_address"]: each for each in listed_by_label(target, "notificationChannels")}
+    for address in target.deployment.options.notify:
+        key = f"channel {address}"
+        if address in seen:
+            yield same(key)
+            continue
+        body = {
+            "type": "email",
+            "displayName": f"Benchkeeper: {address}",
+            "labels": {"email_address": address},
+            "userLabels": {OURS: BENCHKEEPER},
+        }
+        work = [Call("monitoring", "POST", f"v3/projects/{target.project}/notificationChannels", body)]
+        yield Step(key=key, mark=Mark.CREATE, because="gets the alerts", work=work)
+
+
+def alerts(target: Target) -> Iterator[Step]:
+    """A step for each alert policy, found by its label."""
+    seen = {each["userLabels"].get(_ALERT): each for each in listed_by_label(target, "alertPolicies")}
+    told = {each["name"] for each in listed_by_label(target, "notificationChannels")}
+    complete = len(told) >= len(target.deployment.options.notify)
+    for name, body in target.deployment.alerts.items():
+        key, found = f"alert {name}", seen.get(name)
+        wanted = {**body, "userLabels": {OURS: BENCHKEEPER, _ALERT: name, _BODY: digest(body)}}
+        if found is None:
+            because = str(body.get("displayName", ""))
+            create = _apply(target, "POST", f"v3/projects/{target.project}/alertPolicies", wanted)
+            yield Step(key=key, mark=Mark.CREATE, because=because, work=create, needs=("metric", "channel"))
+        elif covers(found, wanted) and complete and told <= set(found.get("notificationChannels", [])):
+            yield same(key)
+        else:
+            because = "it differs" if not covers(found, wanted) else "not everybody is told"
+            change = _apply(target, "PATCH", f"v3/{found['name']}", wanted)
+            yield Step(key=key, mark=Mark.CHANGE, because=because, work=change, needs=("metric", "channel"))
+
+
+def _apply(target: Target, verb: str, path: str, body: Mapping[str, Any]) -> Any:
+    """The call, with the channels as they are by then."""
+
+    def work() -> list[Do]:
+        told = sorted(each["name"] for each in listed_by_label(target, "notificationChannels"))
+        return [Call("monitoring", verb, path, {**body, "notificationChannels": told})]
+
+    return work
+
+
+def listed_by_label(target: Target, what: str) -> list[dict[str, Any]]:
+    """All of ours, page by page."""
+    found: list[dict[str, Any]] = []
+    page = ""
+    while True:
+        path = f"v3/projects/{target.project}/{what}?{urlencode({'pageSize': 100, 'pageToken': page})}"
+        answer = target.ask(_MONITORING, Call("monitoring", "GET", path), {})
+        found += [each for each in answer.get(what, []) if each.get("userLabels", {}).get(OURS) == BENCHKEEPER]
+        page = answer.get("nextPageToken", "")
+        if not page:
+            return found

@@ -1,0 +1,61 @@
+"""A deployment's plan: steps, each with what it is about, whether anything changes, why, and what does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from cli.deploy.gcloud import Do
+
+
+class Mark(Enum):
+    """What a step does to what is there."""
+
+    CREATE = "+"
+    CHANGE = "~"
+    SAME = "="
+    DELETE = "-"
+    KEEP = "!"  # left alone, or for a person to do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of the plan.
+
+    `key` is `kind name`; `needs` are keys, or kinds for all of that kind, that come before where the plan has them. Steps of
+    one `lane` (an IAM policy) never run at the same time. `work` may be a function where the commands depend on what earlier
+    steps made.
+    """
+
+    key: str
+    mark: Mark
+    because: str
+    work: Sequence[Do] | Callable[[], Sequence[Do]] = ()
+    needs: tuple[str, ...] = ()
+    lane: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The first word of the key."""
+        return self.key.split(" ", 1)[0]
+
+    @property
+    def acts(self) -> bool:
+        """True when running it changes something."""
+        return self.mark in {Mark.CREATE, Mark.CHANGE, Mark.DELETE}
+
+
+def same(key: str) -> Step:
+    """Nothing to do."""
+    return Step(key=key, mark=Mark.SAME, because="")
+
+
+def differs(wanted: object, seen: object) -> str:
+    """`seen -> wanted`, short enough for a line."""
+    return f"{_short(seen)} -> {_short(wanted)}"
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value in {None, ""} else str(value).rpartition("/topics/")[2]
+    return text if len(text) <= 40 else f"{text[:39]}…"  # noqa: PLR2004 - half a line

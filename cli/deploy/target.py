@@ -1,0 +1,114 @@
+"""Where a deployment goes: the project, what it is called there, and patient reading."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from cli.deploy.archive import Archive
+from cli.deploy.data import Deployment
+from cli.deploy.failures import NotYetError
+from cli.deploy.gcloud import Call, Gcloud
+
+OURS = "managed-by"
+BENCHKEEPER = "benchkeeper"
+_WAITS_S = (1, 2, 4, 8, 16, 30, 60)
+_BRIEF = 2
+
+# The service agents of Google that are named in roles.yaml and in code, by project number.
+_AGENTS = {
+    "pubsub": "service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com",
+    "notebooks-vm": "service-{number}@gcp-sa-notebooks-vm.iam.gserviceaccount.com",
+    "storage": "service-{number}@gs-project-accounts.iam.gserviceaccount.com",
+}
+
+
+class _Kept:
+    """Answers by what was asked: kinds that look at the same thing ask for it once. An error is kept as well."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[str, ...], Future[Any]] = {}
+
+    def once(self, words: tuple[str, ...], ask: Callable[[], Any]) -> Any:
+        """The answer; whoever asks second waits for the first."""
+        with self._lock:
+            first = words not in self._answers
+            answer = self._answers.setdefault(words, Future())
+        if first:
+            try:
+                answer.set_result(ask())
+            except BaseException as error:  # noqa: BLE001 - given to everybody who asked, here too
+                answer.set_exception(error)
+        return answer.result()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One project and what is to be there.
+
+    `off` are the services that are still to be turned on: nothing of theirs is asked about, since nothing can answer. With
+    `patient` (this run turned services on) an answer that will be right in a minute is waited for.
+    """
+
+    deployment: Deployment
+    gcloud: Gcloud
+    number: str
+    archive: Archive
+    off: frozenset[str] = frozenset()
+    patient: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+    _kept: _Kept = field(default_factory=_Kept)
+
+    @property
+    def project(self) -> str:
+        """The project's id."""
+        return self.deployment.settings.project
+
+    @property
+    def region(self) -> str:
+        """The region of functions and jobs."""
+        return self.deployment.settings.region
+
+    def account(self, key: str) -> str:
+        """The address of one of our service accounts."""
+        return f"{self.deployment.accounts[key].id}@{self.project}.iam.gserviceaccount.com"
+
+    def agent(self, name: str) -> str:
+        """The address of one of Google's service agents for this project."""
+        return _AGENTS[name].format(number=self.number)
+
+    def member(self, to: str) -> str:
+        """`account/tick` or `agent/pubsub` as an IAM member."""
+        kind, _, name = to.partition("/")
+        return f"serviceAccount:{self.account(name) if kind == 'account' else self.agent(name)}"
+
+    def topic(self, name: str) -> str:
+        """A topic's full name."""
+        return f"projects/{self.project}/topics/{name}"
+
+    def read(self, api: str, *words: str, otherwise: Any, project: bool = True) -> Any:
+        """What a reading gcloud command says, asked once a plan; `otherwise` while the service is off or for nothing."""
+        if api in self.off:
+            return otherwise
+        found = self._kept.once(words, lambda: self._patiently(lambda: self.gcloud.read(*words, project=project)))
+        return otherwise if found is None else found
+
+    def ask(self, api: str, call: Call, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same for a REST call."""
+        if api in self.off:
+            return otherwise
+        answer: Mapping[str, Any] = self._patiently(lambda: self.gcloud.call(call))
+        return answer
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        for pause_s in _WAITS_S if self.patient else _WAITS_S[:_BRIEF]:
+            try:
+                return ask()
+            except NotYetError:
+                if self.stop.wait(pause_s):
+                    raise
+        return ask()

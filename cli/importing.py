@@ -1,0 +1,296 @@
+"""`import seed`: move from Google's Terraform example. Reads its user list and its bucket; publishes, writes drafts, changes nothing of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from cli.context import App, guarded, output_option, pass_app
+from cli.output import complain, console, print_json, table
+from shared.cloud.publish import publish as publish_message
+from shared.cloud.render import check_masters
+from shared.cloud.seed_bucket import SeedBucket, SeedObject
+from shared.domain.catalog import MasterTemplate
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import UserEmail, parse_email, user_key_for
+from shared.seed_templates import collisions, draft_of, is_as_made
+from shared.seed_users import Listed, read_users
+from shared.settings import ConfigError
+from shared.wire import SCHEMA
+
+MASTERS, GENERATED = "dataproc_master_templates", "dataproc_generated_templates"  # the example's defaults
+
+
+@click.group(name="import")
+def import_group() -> None:
+    """Take over what another system made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Joiner:
+    """Somebody to announce. `since` is when the example gave them a template, else when the list was written."""
+
+    user: UserEmail
+    since: datetime
+    has_template: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A template that the example made for one user, to be looked at by a person."""
+
+    name: str
+    user: UserEmail | None
+    content: bytes
+    edited: bool
+    listed: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Report:
+    """What there is to do, then what was done."""
+
+    dry_run: bool
+    joiners: list[_Joiner]
+    repeated: tuple[Listed, ...]
+    drafts: list[dict[str, Any]] = field(default_factory=list)
+    made: list[_Made] = field(default_factory=list)
+    collided: list[tuple[UserEmail, ...]] = field(default_factory=list)
+    saved: dict[str, str] = field(default_factory=dict)
+    message_ids: dict[UserEmail, str] = field(default_factory=dict)
+
+
+@import_group.command()
+@click.option("--bucket", required=True, metavar="NAME", help="The example's bucket; it is only read.")
+@click.option(
+    "--users", "list_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Its user list: .tfvars, .tf, .json, .yaml, .csv, or one address a line.",
+)  # fmt: skip
+@click.option(
+    "--profile", metavar="NAME", help="Ask for this profile for all; default: groups, then the default profile."
+)
+@click.option(
+    "--out", "folder", default=Path("imported"), show_default=True, type=click.Path(file_okay=False, path_type=Path),
+    help="Where drafts of the templates go; nothing there is overwritten.",
+)  # fmt: skip
+@click.option("--masters", default=MASTERS, show_default=True, metavar="FOLDER", help="Its master templates.")
+@click.option("--generated", default=GENERATED, show_default=True, metavar="FOLDER", help="Its templates by user.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; publish and write nothing.")
+@output_option()
+@pass_app
+@guarded
+def seed(
+    app: App,
+    bucket: str,
+    list_file: Path,
+    profile: str | None,
+    folder: Path,
+    masters: str,
+    generated: str,
+    *,
+    dry_run: bool,
+    output: str,
+) -> None:
+    """Move from personal-workbench-notebooks-deployer, Google's Terraform example.
+
+    Announces everybody on its user list as a joiner, turns its cluster templates into drafts for config/templates, and says
+    what a person should look at. Safe to repeat: a person is announced under the same event each time, dated by the template that
+    the example made for them (or by the list), so that newer news of their leaving stands. Change a profile later with
+    `publish mover`.
+    """
+    listed = read_users(list_file.name, list_file.read_bytes())
+    if listed.faults:  # a list that is half understood would leave people out
+        raise ConfigError(list(listed.faults))
+    if profile is not None:
+        app.settings.catalog.profile(profile)
+    elif app.settings.catalog.default_profile is None:
+        raise click.UsageError("There is no default profile in config/profiles.yaml: name one with --profile.")
+    source = SeedBucket(app.clients, bucket)
+    templates = {each.name: each for each in source.templates(masters)}
+    copies = list(source.templates(generated))
+    report = _Report(dry_run=dry_run, joiners=[], repeated=listed.repeated)
+    report.drafts = [_draft(each, bucket, folder) for each in templates.values()]
+    report.made = _judge(copies, templates, {person.user for person in listed.people}, bucket)
+    written = {
+        made.user: copy.written_at for made, copy in zip(report.made, copies, strict=True) if made.user is not None
+    }
+    report.joiners = _joiners(listed.people, written, list_file, app.deps.clock.now())
+    report.collided = collisions([p.user for p in listed.people] + [m.user for m in report.made if m.user is not None])
+    if not dry_run:
+        _write(report, folder)
+        _publish(report, app, profile)
+    if output == "json":
+        print_json(_as_json(report))
+    else:
+        _print(report, list_file.name)
+
+
+def _joiners(
+    people: tuple[Listed, ...], written: dict[UserEmail, datetime], list_file: Path, now: datetime
+) -> list[_Joiner]:
+    listed_at = datetime.fromtimestamp(int(list_file.stat().st_mtime), UTC)
+    return [
+        _Joiner(user=p.user, since=min(written.get(p.user, listed_at), now), has_template=p.user in written)
+        for p in people
+    ]
+
+
+def _judge(
+    copies: list[SeedObject], templates: dict[str, SeedObject], listed: set[UserEmail], bucket: str
+) -> list[_Made]:
+    texts = {name: each.content.decode(errors="replace") for name, each in templates.items()}
+    return [
+        _Made(
+            name=copy.name,
+            user=(user := _address(copy.name)),
+            content=copy.content,
+            edited=not is_as_made(copy.content.decode(errors="replace"), texts, copy.name, bucket),
+            listed=user in listed,
+        )
+        for copy in copies
+    ]
+
+
+def _address(name: str) -> UserEmail | None:
+    try:
+        return parse_email(name)
+    except BenchkeeperError:
+        return None
+
+
+def _draft(master: SeedObject, bucket: str, folder: Path) -> dict[str, Any]:
+    """A master's draft, checked as our own templates are, and where it goes."""
+    path = folder / f"{master.name.replace('/', '-')}.yaml"
+    draft = draft_of(path.stem, master.content.decode("utf-8-sig", errors="replace"), bucket)
+    faults = [draft.fault] if draft.fault else []
+    if not draft.fault:
+        checked = check_masters({draft.name: MasterTemplate(name=draft.name, text=draft.text)}, str(folder))
+        faults = [str(fault) for fault in checked]
+    return {
+        "template": master.name,
+        "file": str(path),
+        "text": draft.text,
+        "notes": list(draft.notes),
+        "faults": faults,
+        "outcome": "",
+    }
+
+
+def _write(report: _Report, folder: Path) -> None:
+    """Drafts, and the copies that a person should look at."""
+    for draft in report.drafts:
+        if draft["text"]:
+            draft["outcome"] = _keep(Path(draft["file"]), draft["text"].encode())
+    for made in report.made:
+        if made.edited:
+            name = user_key_for(made.user) if made.user is not None else made.name.replace("/", "-")
+            path = folder / "edited" / f"{name}.yaml"
+            _keep(path, made.content)
+            report.saved[made.name] = str(path)
+
+
+def _keep(path: Path, content: bytes) -> str:
+    """Write a file that is not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return "there already" if path.read_bytes() == content else "there already, and differs: left as it is"
+    return "written"
+
+
+def _publish(report: _Report, app: App, profile: str | None) -> None:
+    for joiner in report.joiners:
+        body = {
+            "schema": SCHEMA,
+            "event_id": f"seed-import-{user_key_for(joiner.user)}",
+            "type": "joiner",
+            "user": joiner.user,
+            "occurred_at": joiner.since.isoformat(),
+            "reason": "imported from personal-workbench-notebooks-deployer",
+            "attributes": {"profile": profile} if profile is not None else {},
+        }
+        report.message_ids[joiner.user] = publish_message(
+            app.clients,
+            project=app.settings.project,
+            topic=app.settings.topic_lifecycle,
+            body=json.dumps(body, ensure_ascii=False).encode(),
+            attributes={},
+        )
+
+
+def _as_json(report: _Report) -> dict[str, Any]:
+    return {
+        "dry_run": report.dry_run,
+        "people": [
+            {
+                "user": j.user,
+                "occurred_at": j.since.isoformat(),
+                "dated_by": "template" if j.has_template else "list",
+                "message_id": report.message_ids.get(j.user),
+            }
+            for j in report.joiners
+        ],
+        "repeated": [{"user": each.user, "line": each.line} for each in report.repeated],
+        "templates": report.drafts,
+        "generated": [
+            {
+                "name": m.name,
+                "user": m.user,
+                "listed": m.listed,
+                "edited": m.edited,
+                "saved": report.saved.get(m.name),
+            }
+            for m in report.made
+        ],
+        "collisions": [list(same) for same in report.collided],
+    }
+
+
+def _print(report: _Report, list_name: str) -> None:
+    out = console()
+    done = "would be announced" if report.dry_run else "announced"
+    click.echo(f"{len(report.joiners)} {'person' if len(report.joiners) == 1 else 'people'} {done} as joiners.")
+    rows = [(j.user, f"{j.since:%Y-%m-%d %H:%M}", "template" if j.has_template else "list") for j in report.joiners]
+    out.print(table([("USER", "fold"), ("SINCE (UTC)", "whole"), ("DATED BY", "whole")], rows))
+    for each in report.repeated:
+        click.echo(f"{list_name}:{each.line}: {each.user} stands in the list again; once is enough.")
+    for draft in report.drafts:
+        _print_draft(draft, dry_run=report.dry_run)
+    edited = [m for m in report.made if m.edited]
+    strangers = [m for m in report.made if not m.listed]
+    if edited or strangers:
+        click.echo("\nTemplates that the example made for a user, for a person to look at:")
+        looks = [(m.name, _what(m)) for m in report.made if m.edited or not m.listed]
+        out.print(table([("NAME", "fold"), ("WHAT", "fold")], looks))
+    for path in sorted(set(report.saved.values())):
+        click.echo(f"Kept to look at: {path}")
+    for same in report.collided:
+        click.echo(f"The example named these alike, so that at most one of them had an environment: {', '.join(same)}")
+
+
+def _what(made: _Made) -> str:
+    if made.user is None:
+        return "this is no address; not imported"
+    said = []
+    if made.edited:
+        said.append("differs from what the masters give: edited by hand, or made from an older one")
+    if not made.listed:
+        said.append("not on the list; not imported")
+    return "; ".join(said)
+
+
+def _print_draft(draft: dict[str, Any], *, dry_run: bool) -> None:
+    outcome = draft["outcome"] or ("would be written" if dry_run and draft["text"] else "not written")
+    click.echo(f"\nTemplate {draft['template']} -> {draft['file']}: {outcome}.")
+    for note in draft["notes"]:
+        console().print(Text(f"- {note}"))
+    for fault in draft["faults"]:
+        complain(f"To be mended by hand: {fault}")

@@ -1,0 +1,348 @@
+"""`dead-letter`: messages that could not be used: list them, look at one, use them after all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.output import complain, console, print_json, table
+from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
+from shared.domain.identity import UserKey
+from shared.domain.marks import bounded
+from shared.domain.times import parse_time, rfc3339
+from shared.engine.letters import MESSAGE_ID, OURS, News, Replayed, replay
+from shared.engine.ports import DeadLetter, LetterRow
+from shared.wire import Message, parse_lifecycle, parse_tick
+
+_REASONS = (
+    Reason.INVALID_MESSAGE,
+    Reason.UNSUPPORTED_MESSAGE,
+    Reason.UNKNOWN_PROFILE,
+    Reason.DELIVERY_ATTEMPTS_EXHAUSTED,
+)
+_ADVICE = {
+    Reason.INVALID_MESSAGE: "Its sender must mend it and send it again. Replaying it helps once a version runs that reads it.",
+    Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover or leaver.",
+    Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper dead-letter replay {id}",
+    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine. Find in the function's log what failed and mend that, then: "
+    "benchkeeper dead-letter replay {id}",
+}
+_PROGRESS_EVERY = 100
+
+
+@click.group(name="dead-letter")
+def dead_letter() -> None:
+    """Messages that could not be used: list them, look at one, use them after all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """Which letters are asked for; what is None does not matter."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    reason: str | None = None
+    user: UserKey | None = None
+    replayed_too: bool = False
+
+    def rows(self, app: App) -> Iterator[LetterRow]:
+        for row in app.deps.dead_letters.rows(since=self.since, until=self.until):
+            if (
+                (self.reason is None or row.reason == self.reason)
+                and (self.user is None or self.user in row.users)
+                and (self.replayed_too or row.replayed_at is None)
+            ):
+                yield row
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise click.BadParameter("write a time with its zone, for example 2026-12-01T08:00:00Z") from error
+
+
+def _user(_context: click.Context, _parameter: click.Parameter, value: str | None) -> UserKey | None:
+    return None if value is None else user_key_from(value)
+
+
+_FILTERS: list[Callable[[Any], Any]] = [
+    click.option("--since", callback=_moment, metavar="TIME", help="Only what was sent at TIME or later (RFC 3339)."),
+    click.option("--until", callback=_moment, metavar="TIME", help="Only what was sent before TIME."),
+    click.option("--reason", type=click.Choice([reason.value for reason in _REASONS]), help="Only this reason."),
+    click.option("--user", callback=_user, metavar="USER", help="Only what names USER."),
+]
+
+
+def _filters(command: Any) -> Any:
+    for decorate in reversed(_FILTERS):
+        command = decorate(command)
+    return command
+
+
+@dead_letter.command(name="list")
+@_filters
+@click.option("--all", "replayed_too", is_flag=True, help="Also those that were replayed.")
+@output_option("table", "json")
+@pass_app
+@guarded
+def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
+    """Show them, oldest first, each with its reason."""
+    rows = _Wanted(**asked).rows(app)
+    if output == "json":
+        _print_array(_row_view(row) for row in rows)
+        return
+    out, count = console(), 0
+    for count, row in enumerate(rows, start=1):  # noqa: B007 - the last count is the number of letters
+        _print_row(row, out)
+    click.echo(
+        f"{count} dead letter{'' if count == 1 else 's'}. One of them: benchkeeper dead-letter show ID"
+        if count
+        else "There are no dead letters."
+    )
+
+
+def _print_row(row: LetterRow, out: Console) -> None:
+    """Its id is never cut: it is for copying. What is wrong has lines of its own."""
+    said = f"replayed {row.replayed_at:%m-%d %H:%M}: {row.outcome}" if row.replayed_at is not None else row.detail
+    head = Text.assemble(
+        f"{row.sent_at:%m-%d %H:%M:%S}",
+        "  ",
+        (row.reason, "dim" if row.replayed_at is not None else "red"),
+        "  ",
+        (row.letter_id, "bold"),
+    )
+    out.print(head, soft_wrap=True)
+    out.print(Padding(Text(said, style="dim"), (0, 0, 0, 2)))
+
+
+@dead_letter.command()
+@click.argument("letter_id", metavar="ID")
+@output_option()
+@pass_app
+@guarded
+def show(app: App, letter_id: str, output: str) -> None:
+    """Everything about one letter, and what to do about it."""
+    found = [row for row in _Wanted(replayed_too=True).rows(app) if row.letter_id == letter_id]
+    if not found:
+        _say_unknown(letter_id)
+        stop(FAILED)
+    letters = [app.deps.dead_letters.read(row) for row in found]
+    if output == "json":
+        print_json([_letter_view(letter) for letter in letters] if len(letters) > 1 else _letter_view(letters[0]))
+        return
+    for letter in letters:
+        _print_letter(letter, console())
+
+
+def _say_unknown(letter_id: str) -> None:
+    complain(f"There is no dead letter {letter_id}. All of them: benchkeeper dead-letter list --all")
+
+
+def _print_letter(letter: DeadLetter, out: Console) -> None:
+    row = letter.row
+    lines: list[tuple[str, str | Text]] = [
+        ("Letter", Text(row.letter_id, style="bold")),
+        ("Reason", Text(row.reason, style="red")),
+        ("", row.detail),
+        ("Sent", rfc3339(row.sent_at)),
+        ("Received", rfc3339(letter.received_at)),
+        ("From", letter.source or "-"),
+        ("Names", ", ".join(row.users) or "nobody who could be told from it"),
+        ("Size", _size(letter)),
+    ]
+    if row.replayed_at is not None:
+        lines.append(("Replayed", f"{rfc3339(row.replayed_at)}: {row.outcome}"))
+    lines += [(f"  {name}", value) for name, value in sorted(letter.attributes.items()) if name not in OURS]
+    grid = table([("", ""), ("", "fold")], lines)
+    grid.show_header = False
+    out.print(grid)
+    out.print()
+    out.print(Text(_pretty(letter.body)), soft_wrap=True)
+    if row.replayed_at is None:
+        out.print()
+        out.print(Text(_advice(row)), soft_wrap=True)  # the command in it is for copying
+
+
+def _size(letter: DeadLetter) -> str:
+    kept = f", of which {len(letter.body):,} were kept: it cannot be replayed" if letter.is_cut else ""
+    return f"{letter.size:,} bytes{kept}"
+
+
+def _advice(row: LetterRow) -> str:
+    if row.function == "tick":
+        return "Nothing: the next tick does its work. Whoever sends such ticks should be told."
+    return _ADVICE.get(bounded(row.reason), _ADVICE[Reason.INVALID_MESSAGE]).format(id=row.letter_id)
+
+
+def _pretty(body: bytes) -> str:
+    """JSON indented, other text as it is, and bytes that are no text escaped."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return body.decode(errors="backslashreplace")
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+@dead_letter.command(name="replay")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@_filters
+@click.option("--all", "every", is_flag=True, help="All that were not replayed yet.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@output_option()
+@pass_app
+@guarded
+def replay_letters(
+    app: App, /, ids: tuple[str, ...], *, every: bool, dry_run: bool, output: str, **filters: Any
+) -> None:
+    """Handle messages again, as if they came now; each keeps its own id and time, so nothing happens twice.
+
+    Those that can be used are kept as replayed, those that still cannot stay. Exit code 1 when some still cannot.
+    """
+    filtered = any(value is not None for value in filters.values())
+    if sum([bool(ids), filtered, every]) != 1:
+        raise click.UsageError("Say which: IDs, or filters (--since, --until, --reason, --user), or --all.")
+    deps, counted = app.deps, _Counted(missing=set(ids))
+
+    def results() -> Iterator[Replayed]:
+        rows = _Wanted(**filters, replayed_too=bool(ids)).rows(app)
+        for row in rows:
+            if ids and row.letter_id not in ids:
+                continue
+            counted.missing.discard(row.letter_id)
+            result = replay(row, lambda letter: _parse(letter, app.settings.max_message_bytes), deps, dry_run=dry_run)
+            counted.add(result, quiet=output != "json")
+            yield result
+
+    if output == "json":
+        _print_array(_replayed_view(result) for result in results())
+    else:
+        out = console()
+        for result in results():
+            _print_replayed(result, out)
+        click.echo(counted.summary(dry_run=dry_run))
+    for letter_id in sorted(counted.missing):
+        _say_unknown(letter_id)
+    if counted.failed or counted.missing:
+        stop(FAILED)
+
+
+@dataclass(slots=True)
+class _Counted:
+    """How it went so far; without a line for each letter there is one for each hundred, on stderr."""
+
+    missing: set[str]
+    used: int = 0
+    failed: int = 0
+
+    def add(self, result: Replayed, *, quiet: bool) -> None:
+        self.used += result.used
+        self.failed += not result.used
+        done = self.used + self.failed
+        if not quiet and done % _PROGRESS_EVERY == 0:
+            click.echo(f"{done} letters so far, {self.failed} of them still cannot be used.", err=True)
+
+    def summary(self, *, dry_run: bool) -> str:
+        if not self.used and not self.failed:
+            return "Nothing to replay."
+        verb = "could be used" if dry_run else "replayed"
+        return f"{self.used} {verb}, {self.failed} still cannot be used."
+
+
+def _parse(letter: DeadLetter, max_bytes: int) -> Sequence[News]:
+    """The news in it, as the function reads them: with the message's own id and time."""
+    message = Message(
+        data=letter.body,
+        attributes=letter.attributes,
+        message_id=letter.attributes.get(MESSAGE_ID) or letter.row.letter_id,
+        publish_time=letter.row.sent_at,
+    )
+    if _is_tick(message):
+        raise UnsupportedMessageError(
+            user_message="A tick is not replayed: the next one does its work.", detail="a tick among the dead letters"
+        )
+    return parse_lifecycle(message, max_bytes=max_bytes)
+
+
+def _is_tick(message: Message) -> bool:
+    """One that Pub/Sub forwarded does not say whose it was."""
+    try:
+        parse_tick(message)
+    except InvalidMessageError:
+        return False
+    return True
+
+
+def _print_replayed(result: Replayed, out: Console) -> None:
+    style = "green" if result.used else "red"
+    word = "ok" if result.used else result.reason
+    out.print(Text.assemble((result.row.letter_id, "bold"), "  ", (word, style)), soft_wrap=True)
+    lines = [f"{change.user}: {change.text}" for change in result.changes] or [result.text]
+    for line in lines:
+        out.print(Padding(Text(line), (0, 0, 0, 2)))
+    for action in (action for change in result.changes for action in change.actions):
+        out.print(Padding(Text(f"then: {action}", style="dim"), (0, 0, 0, 4)))
+
+
+def _print_array(items: Iterable[dict[str, Any]]) -> None:
+    """A JSON array, item by item as they come."""
+    opening = "["
+    for item in items:
+        click.echo(f"{opening}\n{json.dumps(item, indent=2, ensure_ascii=False)}", nl=False)
+        opening = ","
+    click.echo("[]" if opening == "[" else "\n]")
+
+
+def _row_view(row: LetterRow) -> dict[str, Any]:
+    return {
+        "letter_id": row.letter_id,
+        "sent_at": rfc3339(row.sent_at),
+        "reason": row.reason,
+        "detail": row.detail,
+        "function": row.function,
+        "users": list(row.users),
+        "replayed_at": rfc3339(row.replayed_at) if row.replayed_at is not None else None,
+        "outcome": row.outcome,
+    }
+
+
+def _letter_view(letter: DeadLetter) -> dict[str, Any]:
+    try:
+        body: str | None = letter.body.decode()
+    except UnicodeDecodeError:
+        body = None
+    return {
+        **_row_view(letter.row),
+        "received_at": rfc3339(letter.received_at),
+        "source": letter.source,
+        "size": letter.size,
+        "cut": letter.is_cut,
+        "attributes": dict(letter.attributes),
+        "body": body,
+        "body_hex": letter.body.hex() if body is None else None,
+        "advice": _advice(letter.row) if letter.row.replayed_at is None else "",
+    }
+
+
+def _replayed_view(result: Replayed) -> dict[str, Any]:
+    return {
+        "letter_id": result.row.letter_id,
+        "used": result.used,
+        "reason": result.reason,
+        "text": result.text,
+        "changes": [{"user": c.user, "text": c.text, "actions": list(c.actions)} for c in result.changes],
+    }

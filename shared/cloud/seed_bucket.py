@@ -1,0 +1,53 @@
+"""The bucket of Google's Terraform example, read and never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.cloud.clients import Clients
+from shared.cloud.translate import translated
+from shared.domain.errors import AccessDeniedError, InvalidSpecError
+
+_ENDINGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class SeedObject:
+    """One template: its name without folder and ending, its content, when it was written."""
+
+    name: str
+    content: bytes
+    written_at: datetime
+
+
+class SeedBucket:
+    """A bucket that is not ours."""
+
+    def __init__(self, clients: Clients, bucket: str) -> None:
+        self._clients = clients
+        self._bucket = bucket
+
+    def templates(self, folder: str) -> Iterator[SeedObject]:
+        """The YAML objects of a folder by name; one read each. Raises with what to do when the bucket cannot be read."""
+        prefix = f"{folder.strip('/')}/"
+        try:
+            with translated(f"read gs://{self._bucket}/{prefix}"):
+                for blob in self._clients.storage_bucket().client.bucket(self._bucket).list_blobs(prefix=prefix):
+                    stem = blob.name.removeprefix(prefix)
+                    ending = next((e for e in _ENDINGS if stem.endswith(e)), None)
+                    if ending is not None:
+                        written_at: datetime = blob.time_created
+                        yield SeedObject(stem.removesuffix(ending), blob.download_as_bytes(), written_at)
+        except AccessDeniedError as error:
+            raise AccessDeniedError(
+                user_message=f"gs://{self._bucket} cannot be read. Whoever runs this needs storage.objects.list and "
+                "storage.objects.get on it (roles/storage.objectViewer).",
+                detail=error.detail,
+            ) from error
+        except InvalidSpecError as error:
+            raise InvalidSpecError(
+                user_message=f"There is no bucket gs://{self._bucket}, or it cannot be seen from here: {error}.",
+                detail=str(error),
+            ) from error

@@ -1,0 +1,252 @@
+"""Dead letters: what is written on them, how they are kept, the mark they leave, and how they are used after all.
+
+`functions` writes and keeps them, the CLI replays them. Replay goes through the same door as a delivery, with the message's own
+id and time, so the rules of the facts make it safe: known news changes nothing, older news is overruled by newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.domain.changes import what_changed
+from shared.domain.errors import BenchkeeperError, ConflictError, Reason
+from shared.domain.events import Joined, LifecycleEvent, Moved, Woken
+from shared.domain.identity import UserKey, user_key_for
+from shared.domain.marks import bounded, with_letter, with_letter_used
+from shared.domain.planner import make_plan
+from shared.domain.record import UserRecord
+from shared.domain.times import parse_time, rfc3339
+from shared.domain.wanted import new_record, with_event, with_wanted
+from shared.engine.deliver import deliver
+from shared.engine.observer import observe
+from shared.engine.ports import DeadLetter, Deps, LetterRow
+from shared.engine.views import action_text
+
+REASON, DETAIL = "reason", "detail"
+MESSAGE_ID, PUBLISHED, SIZE = "source-message-id", "source-publish-time", "source-bytes"
+FUNCTION, SUBSCRIPTION = "source-function", "source-subscription"
+OURS = (REASON, DETAIL, MESSAGE_ID, PUBLISHED, SIZE, FUNCTION, SUBSCRIPTION)
+# What Pub/Sub itself adds when it forwards a message after its last attempt.
+FORWARDED = "CloudPubSubDeadLetterSource"
+_MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
+_MAX_ATTRIBUTES = 100
+_TRIES = 8
+
+News = LifecycleEvent | Woken
+Parse = Callable[[DeadLetter], Sequence[News]]
+
+
+def attributes_for(
+    error: BenchkeeperError,
+    *,
+    message_id: str,
+    sent_at: datetime,
+    size: int,
+    function: str,
+    subscription: str,
+    others: Mapping[str, str],
+) -> dict[str, str]:
+    """What is written on a message that goes to the dead letters: why, and what replay needs; then its own attributes.
+
+    One that would make the letter look like Pub/Sub's own forwarding is left out, and ours stand over the message's.
+    """
+    ours = {
+        REASON: error.reason.value,
+        DETAIL: _cut(error.user_message),
+        MESSAGE_ID: message_id,
+        PUBLISHED: rfc3339(sent_at),
+        SIZE: str(size),
+        FUNCTION: function,
+        SUBSCRIPTION: _cut(subscription),
+    }
+    kept = [(name, text) for name, text in others.items() if name not in ours and not name.startswith(FORWARDED)]
+    return {**dict(kept[: _MAX_ATTRIBUTES - len(ours)]), **ours}
+
+
+def _cut(text: str) -> str:
+    return text.encode(errors="replace")[:_MAX_ATTRIBUTE].decode(errors="ignore")
+
+
+def letter_of(
+    *,
+    body: bytes,
+    attributes: Mapping[str, str],
+    message_id: str,
+    published_at: datetime,
+    users: tuple[UserKey, ...],
+) -> DeadLetter:
+    """The letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was."""
+    forwarded = f"{FORWARDED}Subscription" in attributes
+    ours: Mapping[str, str] = {} if forwarded else attributes
+    sent = attributes.get(f"{FORWARDED}TopicPublishTime") if forwarded else ours.get(PUBLISHED)
+    size = int(ours[SIZE]) if ours.get(SIZE, "").isdecimal() else len(body)
+    reason = Reason.DELIVERY_ATTEMPTS_EXHAUSTED if forwarded else bounded(ours.get(REASON, ""))
+    no_detail = "No attempt to deliver it succeeded; see the log of the function." if forwarded else "No reason given."
+    return DeadLetter(
+        row=LetterRow(
+            letter_id=ours.get(MESSAGE_ID) or message_id,
+            sent_at=_moment(sent, published_at),
+            reason=reason.value,
+            detail=_cut(ours.get(DETAIL) or no_detail),
+            function=_cut(ours.get(FUNCTION, "")),
+            users=users,
+        ),
+        source=attributes.get(f"{FORWARDED}Subscription", "") if forwarded else ours.get(SUBSCRIPTION, ""),
+        received_at=published_at,
+        body=body[:size],  # an empty message travels as {}
+        size=size,
+        attributes=dict(attributes),
+    )
+
+
+def _moment(text: str | None, otherwise: datetime) -> datetime:
+    try:
+        return parse_time(text) if text else otherwise
+    except ValueError:
+        return otherwise
+
+
+def keep(letter: DeadLetter, deps: Deps) -> int:
+    """Store a letter and mark the records of those whom it names; how many were marked now. Safe to repeat."""
+    deps.dead_letters.store(letter)
+    row = letter.row
+
+    def marked(record: UserRecord) -> UserRecord:
+        now = deps.clock.now()
+        return with_letter(record, row.letter_id, row.sent_at, reason=row.reason, detail=row.detail, now=now)
+
+    return sum(_changed(user_key, marked, deps) for user_key in row.users)
+
+
+def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
+    """Write a change of one person's record, if there is a record and a change; True when it was written."""
+    for _ in range(_TRIES):
+        stored = deps.records.load(user_key)
+        if stored is None:
+            return False
+        after = change(stored.record)
+        if after is stored.record:
+            return False
+        try:
+            deps.records.save(after, expected=stored)
+        except ConflictError:
+            continue
+        return True
+    raise ConflictError(
+        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        detail=f"record of {user_key} changed under {_TRIES} attempts to mark it",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one piece of news did, or would do: to whom, in words, and the actions that would follow (dry runs only)."""
+
+    user: str
+    text: str
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What came of one letter. `used` False: it still cannot be used, and `why` says why."""
+
+    row: LetterRow
+    used: bool
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it in a line."""
+        if not self.used:
+            return self.why
+        return "; ".join(f"{change.user}: {change.text}" for change in self.changes) or "concerns nobody"
+
+
+def replay(row: LetterRow, parse: Parse, deps: Deps, *, dry_run: bool = False) -> Replayed:
+    """Handle a letter's message again; with `dry_run` only say what that would change.
+
+    It is noted as replayed last: whoever dies before has it again, and the same news twice changes nothing. A letter that still
+    fails stays as it is.
+    """
+    try:
+        letter = deps.dead_letters.read(row)
+        refused = _why_not(letter)
+        if refused:
+            return Replayed(row=row, used=False, reason=row.reason, why=refused)
+        news = parse(letter)
+        if dry_run:
+            return Replayed(row=row, used=True, changes=tuple(_foreseen(news, deps)))
+        done = Replayed(row=row, used=True, changes=tuple(_delivered(piece, deps) for piece in news))
+        _end_marks(row, deps)
+        deps.dead_letters.mark_replayed(row, deps.clock.now(), done.text)
+    except BenchkeeperError as error:
+        return Replayed(row=row, used=False, reason=error.reason.value, why=error.user_message)
+    return done
+
+
+def _why_not(letter: DeadLetter) -> str:
+    if letter.is_cut:
+        return (
+            f"The message had {letter.size:,} bytes, of which {len(letter.body):,} were kept: it cannot be replayed. "
+            "Ask its sender for a smaller one."
+        )
+    if letter.row.function == "tick":
+        return "A tick is not replayed: the next one does its work."
+    return ""
+
+
+def _delivered(news: News, deps: Deps) -> Change:
+    if isinstance(news, Woken):
+        deliver(news, deps)
+        return Change(user=news.user_key, text="looked at again")
+    before = deps.records.load(user_key_for(news.user))
+    after = deps.records.load(deliver(news, deps))
+    if after is None:
+        return Change(user=news.user, text="the record was removed meanwhile")
+    known = before.record if before is not None else None
+    return Change(user=news.user, text=what_changed(known, after.record, news, deps.clock.now()))
+
+
+def _foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
+    """What `_delivered` would say of each, folded one upon the other, and the plan that would follow."""
+    records: dict[UserKey, UserRecord | None] = {}
+    changes: list[Change] = []
+    for piece in news:
+        now = deps.clock.now()
+        if isinstance(piece, Woken):
+            changes.append(Change(user=piece.user_key, text="looked at again"))
+            continue
+        key = user_key_for(piece.user)
+        if key not in records:
+            stored = deps.records.load(key)
+            records[key] = stored.record if stored is not None else None
+        before = records[key]
+        after = _folded(before, piece, deps, now)
+        records[key] = after
+        actions: tuple[str, ...] = ()
+        if after is not before:
+            plan = make_plan(after, observe(after, deps), deps.policy, now)
+            actions = tuple(action_text(action) for action in plan.actions)
+        changes.append(Change(user=piece.user, text=what_changed(before, after, piece, now), actions=actions))
+    return changes
+
+
+def _folded(before: UserRecord | None, event: LifecycleEvent, deps: Deps, now: datetime) -> UserRecord:
+    """What `intake.accept` would write."""
+    if isinstance(event, Joined | Moved) and event.profile:
+        deps.policy.catalog.profile(event.profile)
+    base = before if before is not None else new_record(event.user, now)
+    folded = with_event(base, event, now)
+    if folded is before:
+        return before
+    return with_wanted(folded, deps.policy, now)
+
+
+def _end_marks(row: LetterRow, deps: Deps) -> None:
+    for user_key in row.users:
+        _changed(user_key, lambda record: with_letter_used(record, row.letter_id, deps.clock.now()), deps)

@@ -1,0 +1,177 @@
+"""Cluster templates of Google's Terraform example -> drafts of ours, and what became of the copies that it made for each user.
+
+Pure. The example replaced two words in a text; here the text is parsed, what Benchkeeper sets itself is taken out, and every change
+is said. Whether a draft is right is for `shared.cloud.render.check_masters` to say. Called by `benchkeeper import seed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from shared.domain.identity import UserEmail
+from shared.yaml_lines import YamlFaultError, load_yaml
+
+USER_MARK, BUCKET_MARK = "REPLACEME_USER_NAME", "REPLACEME_BUCKET_NAME"
+_SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "statusHistory", "metrics")
+_PERSONAL_AUTH = "dataproc:dataproc.personal-auth.user"
+_TYPO, _MEANT = "optioimage-versionnalComponents", "optionalComponents"
+_IMAGE = "2.2-debian12"
+_FIRST_SUPPORTED = 2
+_IDLE, _AGE = "7200s", "172800s"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A master as ours. `notes` say what was changed and what a person must decide; `fault`: it could not be read at all."""
+
+    name: str
+    text: str
+    notes: tuple[str, ...]
+    fault: str = ""
+
+
+def draft_of(name: str, text: str, bucket: str) -> Draft:
+    """The draft of one master template of the example, whose bucket was `bucket`."""
+    try:
+        data, _ = load_yaml(text)
+    except YamlFaultError as error:
+        return Draft(name, "", (), f"line {error.line}: {error.problem}")
+    notes: list[str] = []
+    cluster = {key: value for key, value in data.items() if key not in _SET_HERE}
+    taken = [key for key in _SET_HERE if key in data]
+    if taken:
+        notes.append(f"{', '.join(taken)} left out: Benchkeeper sets it for each user.")
+    config = _section(cluster, "config")
+    if config is None:
+        return Draft(name, "", (), "'config' is no mapping")
+    problem = _mend_software(config, notes) or _mend_rest(config, notes)
+    if problem:
+        return Draft(name, "", (), problem)
+    cluster = _without_marks(cluster, bucket, "", notes)
+    head = "".join(f"#   {note}\n" for note in notes)
+    body = yaml.safe_dump(cluster, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10_000)
+    return Draft(
+        name,
+        f"# Made from the template '{name}' of gs://{bucket}. What was changed, and what to look at:\n{head}{body}",
+        tuple(notes),
+    )
+
+
+def _section(parent: dict[str, Any], key: str) -> dict[str, Any] | None:
+    """The mapping of that name, made when it is missing or empty; None when something else stands there."""
+    if not parent.get(key):
+        parent[key] = {}
+    section = parent[key]
+    return section if isinstance(section, dict) else None
+
+
+def _mend_software(config: dict[str, Any], notes: list[str]) -> str:
+    software = _section(config, "softwareConfig")
+    if software is None:
+        return "'config.softwareConfig' is no mapping"
+    if _TYPO in software:
+        meant = software.pop(_TYPO)
+        software.setdefault(_MEANT, meant)
+        notes.append(f"'{_TYPO}' is '{_MEANT}' mistyped; the example ignored it. It counts now.")
+    components = software.get(_MEANT) or []
+    if not isinstance(components, list):
+        return f"'config.softwareConfig.{_MEANT}' is no list"
+    if "ANACONDA" in components:
+        notes.append("ANACONDA left out: no supported image has it; conda is part of images from 2.0 on.")
+    if "JUPYTER" not in components:
+        notes.append("JUPYTER added: the example's hub added it to every cluster.")
+    software[_MEANT] = [*(c for c in components if c not in {"ANACONDA", "JUPYTER"}), "JUPYTER"]
+    image = str(software.get("imageVersion") or "")
+    if not _is_supported(image):
+        software["imageVersion"] = _IMAGE
+        notes.append(
+            f"Image '{image or 'unnamed'}' is not supported any more: {_IMAGE} instead. Try your notebooks on it."
+        )
+    properties = _section(software, "properties")
+    if properties is None:
+        return "'config.softwareConfig.properties' is no mapping"
+    if properties.pop(_PERSONAL_AUTH, None) is not None:
+        notes.append(f"{_PERSONAL_AUTH} left out: Benchkeeper sets it for each user.")
+    if not properties:
+        del software["properties"]
+    return ""
+
+
+def _is_supported(image: str) -> bool:
+    major = image.partition(".")[0]
+    return major.isdigit() and int(major) >= _FIRST_SUPPORTED
+
+
+def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
+    for name in ("lifecycleConfig", "gceClusterConfig", "endpointConfig"):
+        if _section(config, name) is None:
+            return f"'config.{name}' is no mapping"
+    lifecycle, gce, endpoint = config["lifecycleConfig"], config["gceClusterConfig"], config["endpointConfig"]
+    if "idleDeleteTtl" not in lifecycle:
+        lifecycle["idleDeleteTtl"] = _IDLE
+        notes.append(f"idleDeleteTtl: {_IDLE} added: a cluster without jobs is deleted after that time.")
+    if not {"autoDeleteTtl", "autoDeleteTime"} & set(lifecycle):
+        lifecycle["autoDeleteTtl"] = _AGE
+        notes.append(f"autoDeleteTtl: {_AGE} added: no cluster becomes older than that.")
+    if endpoint.get("enableHttpPortAccess") is not True:
+        endpoint["enableHttpPortAccess"] = True
+        notes.append("endpointConfig.enableHttpPortAccess: true added: without it nobody can open JupyterLab.")
+    if not gce.get("serviceAccount"):
+        notes.append(
+            "No gceClusterConfig.serviceAccount: clusters run as the Compute default account. Name one of less power."
+        )
+    if gce.pop("serviceAccountScopes", None):
+        notes.append("serviceAccountScopes left out: the account's roles decide, and the default scope covers them.")
+    if not gce:
+        del config["gceClusterConfig"]
+    return ""
+
+
+def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any:
+    """The value with the bucket's mark filled in; what holds the user's mark is left out and said."""
+    match value:
+        case dict():
+            kept = {}
+            for key, inner in value.items():
+                here = f"{where}.{key}" if where else str(key)
+                if USER_MARK in str(key) or (isinstance(inner, str) and USER_MARK in inner):
+                    notes.append(
+                        f"{here} left out: it held {USER_MARK}; Benchkeeper sets the user in name, labels and personal-auth only."
+                    )
+                else:
+                    kept[key] = _without_marks(inner, bucket, here, notes)
+            return kept
+        case list():
+            kept_items = [item for item in value if not (isinstance(item, str) and USER_MARK in item)]
+            if len(kept_items) != len(value):
+                notes.append(f"{where}: an item left out that held {USER_MARK}.")
+            return [_without_marks(item, bucket, f"{where}[{i}]", notes) for i, item in enumerate(kept_items)]
+        case str() if BUCKET_MARK in value:
+            notes.append(f"{where} points into the example's bucket: move the file before that bucket goes.")
+            return value.replace(BUCKET_MARK, bucket)
+        case _:
+            return value
+
+
+def is_as_made(text: str, masters: Mapping[str, str], user: str, bucket: str) -> bool:
+    """True when one of the masters gives this very copy for the user, as the example's shell script made it."""
+    return any(
+        _plain(master.replace(USER_MARK, user).replace(BUCKET_MARK, bucket)) == _plain(text)
+        for master in masters.values()
+    )
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n").rstrip("\n")
+
+
+def collisions(users: Iterable[UserEmail]) -> list[tuple[UserEmail, ...]]:
+    """People whom the example could not tell apart: it named everything by what stands before the @."""
+    by_name: dict[str, list[UserEmail]] = {}
+    for user in sorted(set(users)):
+        by_name.setdefault(user.partition("@")[0], []).append(user)
+    return [tuple(same) for same in by_name.values() if len(same) > 1]

@@ -1,0 +1,219 @@
+"""The user list of Google's Terraform example, whatever file it is kept in -> addresses, and every bad line with its place.
+
+By the file's ending: `.tfvars` and `.tf` (lists of texts), `.json` and `.yaml` (a list, or a mapping of lists), `.csv`; anything else
+is one address a line. Called by `benchkeeper import seed`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import UserEmail, parse_email
+from shared.faults import ConfigFault
+
+SEED_LIST = "notebook_users_list"  # the variable of both of the example's modules
+_ADDRESS_KEYS = ("email", "e-mail", "mail", "user", "address", "user_email", "primaryemail")
+# HCL as far as lists of texts go; everything else is one mark or word.
+_HCL = re.compile(
+    r'(?P<blank>[ \t\r]+)|(?P<line>\n)|(?P<comment>\#[^\n]*|//[^\n]*|/\*.*?\*/)|(?P<text>"(?:[^"\\\n]|\\.)*")'
+    r"|(?P<word>[A-Za-z_][\w.-]*)|(?P<mark>[^\s\"])|(?P<broken>\")",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One person of the list and the line (from 1) that names them first."""
+
+    user: UserEmail
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserList:
+    """Who is listed, once each in order; `faults` are the bad lines, `repeated` the lines that name somebody again."""
+
+    people: tuple[Listed, ...]
+    faults: tuple[ConfigFault, ...]
+    repeated: tuple[Listed, ...]
+
+
+class _FaultError(Exception):
+    def __init__(self, line: int, problem: str, hint: str) -> None:
+        super().__init__(problem)
+        self.line, self.problem, self.hint = line, problem, hint
+
+
+def read_users(file: str, raw: bytes) -> UserList:
+    """The people of a list; `file` is its name for the faults, and its ending says what it is."""
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return UserList((), (ConfigFault(file, line, "", "is not UTF-8", "Save it as UTF-8 text."),), ())
+    found: dict[UserEmail, Listed] = {}
+    faults: list[ConfigFault] = []
+    repeated: list[Listed] = []
+    try:
+        for line, word in _entries(file.lower(), text):
+            try:
+                listed = Listed(parse_email(word), line)
+            except BenchkeeperError as error:
+                faults.append(ConfigFault(file, line, "", f"'{word}': {error.user_message.rstrip('.')}", ""))
+                continue
+            if listed.user in found:
+                repeated.append(listed)
+            found.setdefault(listed.user, listed)
+    except _FaultError as error:
+        faults.append(ConfigFault(file, error.line, "", error.problem, error.hint))
+    if not found and not faults:
+        faults.append(ConfigFault(file, 0, "", "names nobody", "One address a line, or a list of addresses."))
+    return UserList(tuple(found.values()), tuple(faults), tuple(repeated))
+
+
+def _entries(file: str, text: str) -> Iterator[tuple[int, str]]:
+    """(line, what should be an address)."""
+    if file.endswith((".tfvars", ".tf")):
+        yield from _from_hcl(text)
+    elif file.endswith((".json", ".yaml", ".yml")):
+        yield from _from_yaml(text, is_json=file.endswith(".json"))
+    elif file.endswith(".csv"):
+        yield from _from_csv(text)
+    else:
+        for number, line in enumerate(text.splitlines(), start=1):
+            word = line.partition("#")[0].strip() if line.lstrip().startswith("#") else line.strip()
+            if word:
+                yield number, word
+
+
+def _from_csv(text: str) -> Iterator[tuple[int, str]]:
+    """One column of addresses: the one whose heading says so, or the only one that holds an @."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    column: int | None = None
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if column is None:
+                column = _column(cells, reader.line_num)
+                if "@" not in cells[column]:
+                    continue  # the heading
+            yield reader.line_num, cells[column] if column < len(cells) else ""
+    except csv.Error as error:
+        raise _FaultError(
+            reader.line_num, f"is not CSV: {error}", "Quote cells that hold a comma or a quote."
+        ) from error
+
+
+def _column(cells: list[str], line: int) -> int:
+    named = [i for i, cell in enumerate(cells) if cell.lower() in _ADDRESS_KEYS]
+    holding = [i for i, cell in enumerate(cells) if "@" in cell]
+    candidates = named or holding or ([0] if len(cells) == 1 else [])
+    if len(candidates) != 1:
+        raise _FaultError(line, "it cannot be told which column holds the addresses", "Head that column 'email'.")
+    return candidates[0]
+
+
+def _from_yaml(text: str, *, is_json: bool) -> Iterator[tuple[int, str]]:
+    if is_json:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _FaultError(getattr(error, "lineno", 0), f"is not JSON: {error}", "Mend it there.") from error
+        text = text.replace("\t", " ")  # JSON's blank that YAML does not take; inside a text JSON has it as \t only
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise _FaultError(mark.line + 1 if mark else 0, f"is not YAML: {error.problem}", "Mend it there.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _FaultError(0, f"cannot be read: {error}", "One address a line will do.") from error
+    match root:
+        case yaml.SequenceNode():
+            lists = [root]
+        case yaml.MappingNode():
+            lists = [value for _, value in root.value if isinstance(value, yaml.SequenceNode)]
+        case _:
+            lists = []
+    if not lists:
+        raise _FaultError(1, "holds no list of addresses", "Write a list, or a mapping that has one.")
+    for each in lists:
+        for item in each.value:
+            yield item.start_mark.line + 1, _yaml_address(item)
+
+
+def _yaml_address(item: yaml.Node) -> str:
+    if isinstance(item, yaml.ScalarNode):
+        return str(item.value)
+    if isinstance(item, yaml.MappingNode):
+        for key, value in item.value:
+            if str(key.value).lower() in _ADDRESS_KEYS and isinstance(value, yaml.ScalarNode):
+                return str(value.value)
+    raise _FaultError(item.start_mark.line + 1, "an address is needed here", "Or a mapping with the key 'email'.")
+
+
+def _from_hcl(text: str) -> Iterator[tuple[int, str]]:
+    """Texts of every list that is assigned to the example's variable, or that holds an @."""
+    tokens = list(_hcl_tokens(text))
+    index = 0
+    found = False
+    while index < len(tokens):
+        kind, word, line = tokens[index]
+        start = _list_start(tokens, index) if kind == "word" else None
+        if start is None:
+            index += 1
+            continue
+        end = next((i for i in range(start, len(tokens)) if tokens[i][1] == "]"), None)
+        if end is None:
+            raise _FaultError(line, f"the list '{word}' does not end", "Close it with ].")
+        items = tokens[start:end]
+        index = end + 1
+        if word == SEED_LIST or any("@" in item for kind, item, _ in items if kind == "text"):
+            found = True
+            yield from _hcl_items(word, items)
+    if not found:
+        raise _FaultError(0, "holds no list of addresses", f'For example {SEED_LIST} = ["ana.silva@example.com"].')
+
+
+def _hcl_tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    line = 1
+    for match in _HCL.finditer(text):
+        kind = str(match.lastgroup)
+        if kind == "broken":
+            raise _FaultError(line, "a text does not end", 'Close it with ".')
+        if kind not in {"blank", "line", "comment"}:
+            yield kind, match.group(), line
+        line += match.group().count("\n")
+
+
+def _list_start(tokens: list[tuple[str, str, int]], index: int) -> int | None:
+    """Where the items begin after `name = [` or `name = toset([`."""
+    words = [word for _, word, _ in tokens[index + 1 : index + 5]]
+    if words[:2] == ["=", "["]:
+        return index + 3
+    return index + 5 if words == ["=", "toset", "(", "["] else None
+
+
+def _hcl_items(name: str, items: list[tuple[str, str, int]]) -> Iterator[tuple[int, str]]:
+    wants_text = True
+    for kind, word, line in items:
+        if not wants_text and word == ",":
+            wants_text = True
+        elif not wants_text or kind != "text" or "${" in word or "%{" in word:
+            problem = f"'{word}' in the list '{name}' is no plain address"
+            raise _FaultError(line, problem, "Write the addresses out, each in quotes, with commas between them.")
+        else:
+            wants_text = False
+            try:
+                yield line, str(json.loads(word))
+            except ValueError as error:
+                raise _FaultError(line, f"{word} cannot be read", "Write it without escapes.") from error

@@ -1,0 +1,20 @@
+"""Deployments with the real gcloud, against the administrative cloud of tests/kit/gcp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.acme import Acme, acme
+from tests.kit.gcp import GCLOUD
+
+needs_gcloud = pytest.mark.skipif(GCLOUD is None, reason="gcloud (the Google Cloud CLI) is not installed")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Acme]:
+    """A company's project, empty."""
+    with acme(tmp_path) as found:
+        yield found

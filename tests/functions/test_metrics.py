@@ -1,0 +1,369 @@
+"""Every log-based metric of config/deploy/metrics.yaml, proven on the lines that the functions really write."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from kit.inprocess import ROOT
+from kit.log_query import SERVICES, QueryError, comparisons, entry_of, extract, matches, measure
+
+from shared import wiring
+from shared.domain.identity import parse_email, user_key_for
+from shared.domain.idle import Activity
+from shared.domain.notebook import InstanceRef
+from shared.settings import ConfigError
+from shared.telemetry import JsonLog
+
+METRICS = yaml.safe_load((ROOT / "config" / "deploy" / "metrics.yaml").read_text(encoding="utf-8"))["metrics"]
+ANA, BEN, CHI = "ana.silva@example.com", "ben@example.com", "chi@example.com"
+STOCKOUT = {"code": "UNAVAILABLE", "message": "ZONE_RESOURCE_POOL_EXHAUSTED: try a different zone, or try again later."}
+DENIED = {"code": "PERMISSION_DENIED", "message": "no"}
+
+
+def news(functions, kind: str, user: str, **attributes):
+    functions.count = getattr(functions, "count", 0) + 1
+    body = {
+        "schema": "workbench.lifecycle/v1",
+        "event_id": f"e{functions.count}",
+        "type": kind,
+        "user": user,
+        "occurred_at": functions.bench.now.isoformat(),
+        "attributes": attributes,
+    }
+    return functions.deliver("lifecycle", body)
+
+
+def tick(functions, sweep: str = "due", *, after: float = 0) -> None:
+    functions.bench.advance(minutes=after)
+    functions.deliver("tick", {"sweep": sweep})
+
+
+def minutes(functions, count: int) -> None:
+    for _ in range(count):
+        tick(functions, after=1)
+
+
+def points(functions, metric: str):
+    return measure(METRICS[metric], functions.output.getvalue().splitlines())
+
+
+def values(functions, metric: str):
+    return [point.value for point in points(functions, metric)]
+
+
+def ref_of(functions, user: str) -> InstanceRef:
+    status = functions.bench.deps.records.load(user_key_for(parse_email(user))).record.status
+    return InstanceRef(instance_id=status.instance_id, zone=status.zone)
+
+
+def with_prices(functions, monkeypatch, **prices: float | None) -> None:
+    catalog = functions.bench.settings.catalog
+    profiles = {name: replace(p, hourly_cost=prices.get(name)) for name, p in catalog.profiles.items()}
+    for target in SERVICES:
+        settings, deps = wiring._CACHED[target]
+        policy = replace(deps.policy, catalog=replace(catalog, profiles=profiles))
+        monkeypatch.setitem(wiring._CACHED, target, (settings, replace(deps, policy=policy)))
+
+
+def test_environments_are_counted_by_profile_and_state_and_their_cost_by_profile(functions, monkeypatch):
+    with_prices(functions, monkeypatch, analyst=0.25)  # an engineer's is not estimated
+    for user in (ANA, BEN):
+        news(functions, "joiner", user)
+    news(functions, "joiner", CHI, profile="engineer")
+    minutes(functions, 5)
+    functions.bench.deps.notebooks.stop(ref_of(functions, BEN))
+    functions.bench.advance(minutes=3)
+    functions.bench.cloud.world.journal.clear()
+    tick(functions, "drift")
+    counted = {(p["profile"], p["state"]): p.value for p in points(functions, "benchkeeper/environments")}
+    assert counted == {("analyst", "ACTIVE"): 1, ("analyst", "STOPPED"): 1, ("engineer", "ACTIVE"): 1}
+    cost = {p["profile"]: p.value for p in points(functions, "benchkeeper/running_cost_per_hour")}
+    assert cost == {"analyst": 0.25}
+
+
+def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
+    functions.bench.cloud.world.journal.clear()
+    tick(functions, "drift")
+    reads = [(c["service"], c["method"]) for c in functions.bench.calls()]
+    assert reads == [("storage", "objects.list"), ("notebooks", "ListInstances"), ("storage", "objects.list")]
+    assert {(p["profile"], p["state"], p.value) for p in points(functions, "benchkeeper/environments")} == {
+        ("analyst", "ACTIVE", 0),
+        ("engineer", "ACTIVE", 0),
+    }
+
+
+def test_who_is_entitled_and_has_none_is_counted_and_so_is_what_cannot_be_reached(functions):
+    functions.bench.fault(call="notebooks.CreateInstance", error=DENIED)
+    news(functions, "joiner", ANA)
+    tick(functions, "drift")
+    assert ("analyst", "MISSING", 1) in {
+        (p["profile"], p["state"], p.value) for p in points(functions, "benchkeeper/environments")
+    }
+    functions.bench.fault(call="notebooks.ListInstances", resource="*europe-west1-b*", unreachable=True)
+    tick(functions, "drift")
+    assert ("analyst", "UNREACHABLE", 1) in {
+        (p["profile"], p["state"], p.value) for p in points(functions, "benchkeeper/environments")
+    }
+
+
+def test_the_time_from_the_news_to_a_ready_environment_counts_once_for_each_such_news(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 6)
+    (first,) = points(functions, "benchkeeper/event_to_ready_seconds")
+    assert first["profile"] == "analyst"
+    assert 240 <= first.value <= 360
+    # A stop from outside and a start after it are nobody's news.
+    functions.bench.deps.notebooks.stop(ref_of(functions, ANA))
+    tick(functions, "drift", after=5)
+    functions.bench.deps.notebooks.start(ref_of(functions, ANA))
+    tick(functions, "drift", after=10)
+    minutes(functions, 5)
+    functions.bench.deps.notebooks.delete(ref_of(functions, ANA), "")
+    tick(functions, "drift", after=5)
+    minutes(functions, 6)
+    assert len(points(functions, "benchkeeper/event_to_ready_seconds")) == 1
+    news(functions, "leaver", ANA)
+    minutes(functions, 5)
+    functions.bench.advance(days=2)
+    news(functions, "joiner", ANA)
+    minutes(functions, 4)
+    back = points(functions, "benchkeeper/event_to_ready_seconds")[1:]
+    assert len(back) == 1
+    assert 30 <= back[0].value <= 240
+
+
+def test_the_time_counts_from_what_was_said_and_not_from_when_it_was_heard(functions):
+    functions.bench.advance(minutes=20)
+    said = functions.bench.now - timedelta(minutes=10)
+    body = {"schema": "workbench.lifecycle/v1", "event_id": "late", "type": "joiner", "user": ANA, "attributes": {}}
+    functions.deliver("lifecycle", {**body, "occurred_at": said.isoformat()})
+    minutes(functions, 6)
+    (waited,) = values(functions, "benchkeeper/event_to_ready_seconds")
+    assert 600 + 240 <= waited <= 600 + 360
+
+
+def test_news_of_long_ago_counts_from_when_it_was_heard(functions):
+    body = {"schema": "workbench.lifecycle/v1", "event_id": "old", "type": "joiner", "user": ANA, "attributes": {}}
+    functions.deliver("lifecycle", {**body, "occurred_at": "2023-05-01T00:00:00Z"})
+    minutes(functions, 6)
+    (waited,) = values(functions, "benchkeeper/event_to_ready_seconds")
+    assert 240 <= waited <= 360
+
+
+def test_the_time_from_the_news_that_somebody_left_to_a_stopped_environment_counts_once(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 6)
+    news(functions, "leaver", ANA)
+    minutes(functions, 5)
+    tick(functions, after=60 * 24 * 31)
+    minutes(functions, 6)
+    news(functions, "leaver", BEN)  # never had one
+    minutes(functions, 2)
+    (stopped,) = points(functions, "benchkeeper/event_to_stopped_seconds")
+    assert stopped["profile"] == "analyst"
+    assert 0 < stopped.value <= 240
+
+
+def test_the_longest_wait_of_a_joiner_and_of_a_leaver(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 6)
+    tick(functions, "idle")
+    assert values(functions, "benchkeeper/longest_wait_seconds") == [0]
+    assert values(functions, "benchkeeper/longest_stop_seconds") == [0]
+    functions.bench.fault(call="notebooks.StopInstance", times=0, error=DENIED)
+    functions.bench.fault(call="notebooks.CreateInstance", times=0, error=DENIED)
+    news(functions, "leaver", ANA)
+    functions.bench.advance(minutes=10)
+    news(functions, "joiner", BEN)
+    tick(functions, "idle", after=40)
+    tick(functions, "drift", after=5)
+    assert values(functions, "benchkeeper/longest_stop_seconds") == [0, 50 * 60, 55 * 60]
+    assert values(functions, "benchkeeper/longest_wait_seconds") == [0, 40 * 60, 45 * 60]
+
+
+def test_the_oldest_due_record_and_none_when_only_hints_are_old(functions):
+    news(functions, "joiner", ANA)
+    due = functions.bench.deps.records.load(user_key_for(parse_email(ANA))).record.status.next_attempt_at
+    functions.bench.advance(minutes=13)
+    late = (functions.bench.now - due).total_seconds()
+    tick(functions)
+    tick(functions)
+    functions.bench.deps.records._put_hint(user_key_for(parse_email(ANA)), due)
+    tick(functions)
+    assert values(functions, "benchkeeper/oldest_due_seconds") == [late, 0, 0]
+    assert late > 600
+
+
+def test_a_record_that_cannot_be_read_counts_by_its_hint(functions):
+    news(functions, "joiner", ANA)
+    functions.bench.advance(minutes=30)
+    functions.bench.fault(call="storage.objects.get", error={**DENIED, "reason": "forbidden"})
+    tick(functions)
+    (late,) = values(functions, "benchkeeper/oldest_due_seconds")
+    assert late > 25 * 60
+
+
+class Blindfold:
+    """Evidence of nobody."""
+
+    def read(self, notebooks, _window, now):
+        return {n.ref.instance_id: Activity(blind_since=now - timedelta(hours=3)) for n in notebooks}
+
+
+def test_blind_environments(functions, monkeypatch):
+    for user in (ANA, BEN):
+        news(functions, "joiner", user)
+    minutes(functions, 6)
+    tick(functions, "idle", after=60)
+    settings, deps = wiring._CACHED["tick"]
+    monkeypatch.setitem(wiring._CACHED, "tick", (settings, replace(deps, activity=Blindfold())))
+    tick(functions, "idle", after=180)
+    assert values(functions, "benchkeeper/blind_instances") == [0, 2]
+
+
+def test_stray_instances(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 6)
+    tick(functions, "drift")
+    bucket = functions.bench.clients.storage_bucket()
+    bucket.blob(f"records/{user_key_for(parse_email(ANA))}.json").delete()
+    tick(functions, "drift")
+    assert values(functions, "benchkeeper/stray_instances") == [0, 1]
+
+
+def test_dead_letters_by_reason(functions):
+    functions.deliver("lifecycle", b"joiner kofi", message_id="7")
+    ((body, attributes),) = functions.letters.published
+    functions.deliver("dead_letter", body, attributes=attributes, message_id="8")
+    forwarded = {"CloudPubSubDeadLetterSourceSubscription": "workbench-lifecycle-push"}
+    functions.deliver("dead_letter", b"{}", attributes=forwarded, message_id="9")
+    assert [p["reason"] for p in points(functions, "benchkeeper/dead_letters")] == [
+        "InvalidMessage",
+        "DeliveryAttemptsExhausted",
+    ]
+
+
+def failures(functions):
+    return [(p["what"], p["reason"]) for p in points(functions, "benchkeeper/failures")]
+
+
+def test_failures_by_what_and_why(functions):
+    functions.bench.fault(call="notebooks.CreateInstance", error=DENIED)
+    news(functions, "joiner", ANA)
+    assert failures(functions) == [("Action failed", "AccessDenied")]
+    functions.bench.fault(call="notebooks.CreateInstance", operation_error=STOCKOUT)
+    news(functions, "joiner", BEN)
+    minutes(functions, 12)
+    assert failures(functions)[1:] == [("Operation failed", "Stockout")]
+    functions.bench.fault(call="storage.objects.list", error={**DENIED, "reason": "forbidden"})
+    tick(functions, "drift")
+    assert failures(functions)[2:] == [("Sweep failed", "AccessDenied")]
+
+
+def test_a_pass_that_fails_is_a_failure_with_its_reason(functions, monkeypatch):
+    news(functions, "joiner", ANA)
+    functions.bench.fault(call="storage.objects.get", error={**DENIED, "reason": "forbidden"})
+    tick(functions, after=3)
+    assert failures(functions) == [("Pass failed", "AccessDenied")]
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("shared.engine.reconciler.make_plan", broken)
+    tick(functions, after=3)
+    news(functions, "mover", ANA, cost_center="x")
+    assert failures(functions)[1:] == [("Pass failed unexpectedly", "Unexpected"), ("Left to the tick", "Unexpected")]
+
+
+def test_deliveries_by_outcome(functions):
+    news(functions, "joiner", ANA)
+    functions.deliver("lifecycle", b"x")
+    functions.bench.fault(call="storage.objects.get", error={**DENIED, "reason": "forbidden"})
+    news(functions, "mover", ANA, cost_center="x")
+    tick(functions)
+    handled = [(p["component"], p["outcome"], p["reason"]) for p in points(functions, "benchkeeper/deliveries")]
+    assert handled == [
+        ("lifecycle", "ack", ""),
+        ("lifecycle", "dead-letter", "InvalidMessage"),
+        ("lifecycle", "nack", "AccessDenied"),
+        ("tick", "ack", ""),
+    ]
+
+
+def test_sweeps_by_kind(functions):
+    for kind in ("due", "idle", "drift", "due"):
+        tick(functions, kind)
+    assert [p["kind"] for p in points(functions, "benchkeeper/sweeps")] == ["due", "idle", "drift", "due"]
+
+
+def test_a_broken_configuration(monkeypatch, tmp_path):
+    said = io.StringIO()
+    monkeypatch.setattr(wiring, "JsonLog", lambda component: JsonLog(component, stream=said))
+    monkeypatch.setenv("BENCHKEEPER_CONFIG_DIR", str(tmp_path))
+    monkeypatch.delitem(wiring._CACHED, "tick", raising=False)
+    with pytest.raises(ConfigError):
+        wiring.process_deps("tick")
+    lines = said.getvalue().splitlines()
+    assert [p.value for p in measure(METRICS["benchkeeper/configuration_faults"], lines)] == [1]
+
+
+def test_every_metric_is_proven_here():
+    proven = set(re.findall(r'"(benchkeeper/[a-z_]+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert proven == set(METRICS)
+
+
+# --- the reader itself: what it does not know it refuses
+
+
+def entry(**payload):
+    labels = {"logging.googleapis.com/labels": {"component": "tick"}}
+    return entry_of(json.dumps({"severity": "INFO", "message": "Swept", **payload, **labels}))
+
+
+@pytest.mark.parametrize(
+    ("query", "holds"),
+    [
+        ('jsonPayload.message="Swept"', True),
+        ('jsonPayload.message="swept"', True),
+        ('jsonPayload.message="Swep"', False),
+        ('jsonPayload.kind="due"', False),
+        ('jsonPayload.message=("A" OR "Swept")', True),
+        ('jsonPayload.message=("A" OR "B")', False),
+        ('resource.labels.service_name="benchkeeper-tick" AND jsonPayload.message="Swept"', True),
+        ('resource.labels.service_name="benchkeeper-tick" AND jsonPayload.message="x"', False),
+        ('jsonPayload.n="3"', True),
+    ],
+)
+def test_a_filter_holds_or_not(query, holds):
+    assert matches(query, entry(n=3)) is holds
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", 'a="b" c="d"', 'a="b" OR c="d"', 'a="b" AND', 'a!="b"', 'a=~"b"', 'a:"b"', "a=b", 'NOT a="b"', 'a=("b" "c")',
+        'a="b', "a=()",
+    ],
+)  # fmt: skip
+def test_a_filter_that_is_not_understood_is_refused(query):
+    with pytest.raises(QueryError):
+        comparisons(query)
+
+
+def test_what_an_extractor_takes():
+    line = entry(n=3.5, text="zone europe-west1-b", nested={"a": 1})
+    assert extract("EXTRACT(jsonPayload.n)", line) == "3.5"
+    assert extract("EXTRACT(jsonPayload.none)", line) is None
+    assert extract("EXTRACT(jsonPayload.nested)", line) is None
+    assert extract('REGEXP_EXTRACT(jsonPayload.text, "zone ([a-z0-9-]+)")', line) == "europe-west1-b"
+    assert extract('REGEXP_EXTRACT(jsonPayload.text, "zone x(.)")', line) is None
+    for wrong in ("jsonPayload.n", "EXTRACT(jsonPayload.n) ", 'REGEXP_EXTRACT(jsonPayload.text, "zone")'):
+        with pytest.raises(QueryError):
+            extract(wrong, line)

@@ -1,0 +1,298 @@
+"""A company's project, `acme-analytics`, and what a deployment must have made of it. Expectations are written out here, not computed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emulator.app import EmbeddedCloud
+from emulator.clock import VirtualClock
+from tests.kit.gcp import AdminCloud, Gcloud
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT, NUMBER, REGION, ORGANIZATION = "acme-analytics", "123456789012", "europe-west1", "987654321098"
+BUCKET = f"{PROJECT}-benchkeeper"
+ONCALL, PUBLISHER = "oncall@acme.example", "serviceAccount:hr-feed@acme-hr.iam.gserviceaccount.com"
+AGENT_PUBSUB = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+AGENT_VM = f"service-{NUMBER}@gcp-sa-notebooks-vm.iam.gserviceaccount.com"
+LABEL = {"managed-by": "benchkeeper"}
+
+
+def account(name: str) -> str:
+    return f"benchkeeper-{name}@{PROJECT}.iam.gserviceaccount.com"
+
+
+def _member(name: str) -> str:
+    return f"serviceAccount:{account(name)}"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of ./deploy.sh."""
+
+    code: int
+    out: str
+    err: str
+    writes: list[str]
+
+    def lines(self, mark: str) -> list[str]:
+        """The plan's lines with this mark: kind and name."""
+        return sorted(line[2:].split("  ")[0] for line in self.out.splitlines() if line.startswith(f"{mark} "))
+
+
+@dataclass
+class Acme:
+    """The project, the cloud around it, and a copy of the configuration."""
+
+    cloud: EmbeddedCloud
+    admin: AdminCloud
+    config: Path
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def gcloud(self) -> Gcloud:
+        return Gcloud(self.environment, self.folder)
+
+    def deploy(self, *words: str, expect: int = 0, **more: str) -> Ran:
+        """`./deploy.sh`, behind its set-up."""
+        before = len(self.admin.writes())
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.deploy", *words],
+            env=self.environment | more, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        writes = [f"{row.service} {row.verb} {row.path}" for row in self.admin.writes()[before:]]
+        return Ran(done.returncode, done.stdout, done.stderr, writes)
+
+    def gcp(self, *words: str, expect: int = 0) -> Ran:
+        return self.deploy("gcp", "--project", PROJECT, "--region", REGION, "--yes", *words, expect=expect)
+
+    def destroy(self, *words: str) -> Ran:
+        return self.deploy("destroy", "--project", PROJECT, "--yes", *words)
+
+    def settings(self, text: str) -> None:
+        """More lines for the settings file."""
+        path = self.config / "settings.prod.yaml"
+        path.write_text(path.read_text() + text)
+
+
+@contextmanager
+def acme(folder: Path, *, organization: str | None = None) -> Iterator[Acme]:
+    """A project with billing, no services on, and nothing in it. Virtual time runs as real time does."""
+    config = folder / "config"
+    shutil.copytree(ROOT / "config", config)
+    with EmbeddedCloud.build(clock=VirtualClock(), project=PROJECT, log_folder=folder / "logs") as cloud:
+        environment = {"BENCHKEEPER_API_ENDPOINT": cloud.url, "PYTHONDONTWRITEBYTECODE": "1"}
+        with AdminCloud(
+            cloud, project=PROJECT, number=NUMBER, organization=organization, function_environment=environment
+        ) as admin:
+            child = admin.environment(folder / "gcloud")
+            child |= {"BENCHKEEPER_CONFIG_DIR": str(config), "COLUMNS": "100", "PYTHONUTF8": "1"}
+            child["PATH"] = f"{child['PATH']}{os.pathsep}{Path(sys.executable).parent}"
+            yield Acme(cloud, admin, config, folder, child)
+
+
+# ---- what must be there
+
+
+def audit(state: dict[str, Any]) -> list[str]:
+    """What is wrong with a deployed project; nothing when all is as it must be."""
+    return [
+        *_functions(state), *_deliveries(state), *_access(state), *_bucket(state), *_topics(state), *_jobs(state), *_watching(state)
+    ]  # fmt: skip
+
+
+def _unlike(what: str, has: object, needs: object) -> list[str]:
+    return [] if has == needs else [f"{what}: {has!r}, not {needs!r}"]
+
+
+_FUNCTIONS = {  # entry point, account, topic, concurrency, memory
+    "benchkeeper-lifecycle": ("lifecycle", "lifecycle", "workbench-lifecycle", 8, "512Mi"),
+    "benchkeeper-tick": ("tick", "tick", "workbench-tick", 1, "1Gi"),
+    "benchkeeper-dead-letter": ("dead_letter", "dead-letter", "workbench-dead-letter", 8, "512Mi"),
+}
+
+
+def _short(found: dict[str, Any]) -> dict[str, Any]:
+    return {name.rsplit("/", 1)[-1]: value for name, value in found.items()}
+
+
+def _functions(state: dict[str, Any]) -> Iterator[str]:
+    functions, run = _short(state["functions"]), _short(state["run_iam"])
+    yield from _unlike("functions", sorted(functions), sorted(_FUNCTIONS))
+    for name, (entry, identity, topic, concurrency, memory) in _FUNCTIONS.items():
+        found = functions.get(name, {})
+        build, service, trigger = (found.get(key, {}) for key in ("buildConfig", "serviceConfig", "eventTrigger"))
+        has = {
+            "generation": found.get("environment"),
+            "runtime": build.get("runtime"),
+            "entry": build.get("entryPoint"),
+            "builder": build.get("serviceAccount", "").rsplit("/", 1)[-1],
+            "account": service.get("serviceAccountEmail"),
+            "ingress": service.get("ingressSettings"),
+            "concurrency": service.get("maxInstanceRequestConcurrency"),
+            "memory": service.get("availableMemory"),
+            "timeout": service.get("timeoutSeconds"),
+            "environment": service.get("environmentVariables", {}).get("BENCHKEEPER_ENV"),
+            "retry": trigger.get("retryPolicy"),
+            "topic": trigger.get("pubsubTopic", "").rsplit("/", 1)[-1],
+            "caller": trigger.get("serviceAccountEmail"),
+        }
+        needs = {
+            "generation": "GEN_2", "runtime": "python313", "entry": entry, "builder": account("build"),
+            "account": account(identity), "ingress": "ALLOW_INTERNAL_ONLY", "concurrency": concurrency, "memory": memory,
+            "timeout": 540, "environment": "prod", "retry": "RETRY_POLICY_RETRY", "topic": topic, "caller": account("push"),
+        }  # fmt: skip
+        for key, value in needs.items():
+            yield from _unlike(f"{name} {key}", has[key], value)
+        invokers = [{"role": "roles/run.invoker", "members": [_member("push")]}]
+        yield from _unlike(f"{name} may be called by", run.get(name), invokers)
+
+
+_DELIVERY = {  # retention, dead letter topic, attempts
+    "benchkeeper-lifecycle": ("604800s", "workbench-dead-letter", 20),
+    "benchkeeper-tick": ("600s", "workbench-dead-letter", 20),
+    "benchkeeper-dead-letter": ("2678400s", None, None),
+}
+
+
+def _deliveries(state: dict[str, Any]) -> Iterator[str]:
+    by_name = _short(state["subscriptions"])
+    for name, (retention, dead, attempts) in _DELIVERY.items():
+        found = by_name.get(f"eventarc-{name}", {})
+        policy = found.get("deadLetterPolicy", {})
+        has = {
+            "ack deadline": found.get("ackDeadlineSeconds"),
+            "expiry": found.get("expirationPolicy"),
+            "retry": found.get("retryPolicy"),
+            "retention": found.get("messageRetentionDuration"),
+            "dead letter": policy.get("deadLetterTopic", "/").rsplit("/", 1)[-1] or None,
+            "attempts": policy.get("maxDeliveryAttempts"),
+            "forwarder": found.get("iam"),
+        }
+        forwarder = [{"role": "roles/pubsub.subscriber", "members": [AGENT_PUBSUB]}] if dead else []
+        needs = {
+            "ack deadline": 600, "expiry": {}, "retry": {"minimumBackoff": "10s", "maximumBackoff": "600s"},
+            "retention": retention, "dead letter": dead, "attempts": attempts, "forwarder": forwarder,
+        }  # fmt: skip
+        for key, value in needs.items():
+            yield from _unlike(f"delivery to {name}, {key}", has[key], value)
+
+
+def _access(state: dict[str, Any]) -> Iterator[str]:
+    roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
+    ours = {"benchkeeper_objects", "benchkeeper_letters", "benchkeeper_notebooks", "benchkeeper_sweeps"}
+    yield from _unlike("custom roles", roles, ours)
+    custom = f"projects/{PROJECT}/roles/"
+    held = {
+        (binding["role"].removeprefix(custom), member, binding.get("condition", {}).get("expression", ""))
+        for binding in state["project_iam"]
+        for member in binding["members"]
+        if not binding["role"].endswith(".serviceAgent") and (binding["role"], member) not in _BYSTANDERS
+    }
+    sources = f'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-{NUMBER}-")'
+    expected = {
+        ("benchkeeper_notebooks", _member("lifecycle"), ""),
+        ("benchkeeper_notebooks", _member("tick"), ""),
+        ("benchkeeper_sweeps", _member("tick"), ""),
+        ("roles/logging.logWriter", _member("build"), ""),
+        ("roles/artifactregistry.writer", _member("build"), ""),
+        ("roles/storage.objectViewer", _member("build"), sources),
+    }
+    yield from _unlike("held on the project", sorted(held), sorted(expected))
+    acting = sorted(m for b in state["agents_iam"].get(AGENT_VM, []) for m in b["members"])
+    groups = ["group:data-analysts@example.com", "group:data-engineers@example.com"]
+    yield from _unlike("act as the agent", acting, sorted([_member("lifecycle"), _member("tick"), *groups]))
+    for email, found in state["accounts"].items():
+        yield from _unlike(f"act as {email}", found["iam"], [])
+    yield from _unlike(
+        "accounts",
+        sorted(state["accounts"]),
+        sorted(map(account, ("lifecycle", "tick", "dead-letter", "push", "build"))),
+    )
+
+
+_BYSTANDERS = {  # were there before us and must stay
+    ("roles/viewer", "user:somebody@acme.example"),
+    ("roles/owner", "user:owner@acme.example"),
+}
+
+
+def _bucket(state: dict[str, Any]) -> Iterator[str]:
+    found = state["buckets"].get(BUCKET, {})
+    access = found.get("iamConfiguration", {})
+    yield from _unlike("bucket uniform", access.get("uniformBucketLevelAccess", {}).get("enabled"), needs=True)
+    yield from _unlike("bucket public", access.get("publicAccessPrevention"), "enforced")
+    yield from _unlike("bucket versions", found.get("versioning"), {"enabled": True})
+    yield from _unlike(
+        "bucket soft delete", found.get("softDeletePolicy", {}).get("retentionDurationSeconds"), "2592000"
+    )
+    yield from _unlike("bucket label", found.get("labels"), LABEL)
+    yield from _unlike("bucket location", found.get("location"), "EUROPE-WEST1")
+    actions = [rule["condition"] for rule in found.get("lifecycle", {}).get("rule", [])]
+    yield from _unlike("bucket lifecycle", actions, [{"daysSinceNoncurrentTime": 30, "isLive": False}])
+    held = {(b["role"].rsplit("/", 1)[-1], m) for b in found.get("iam", []) for m in b["members"]}
+    custom = {(role, member) for role, member in held if not member.startswith("project")}
+    expected = {
+        ("benchkeeper_objects", _member("lifecycle")), ("benchkeeper_objects", _member("tick")),
+        ("benchkeeper_letters", _member("dead-letter")),
+    }  # fmt: skip
+    yield from _unlike("held on the bucket", sorted(custom), sorted(expected))
+
+
+def _topics(state: dict[str, Any]) -> Iterator[str]:
+    topics = _short(state["topics"])
+    keeps = {"workbench-lifecycle": "604800s", "workbench-tick": "600s", "workbench-dead-letter": "604800s"}
+    yield from _unlike("topics keep", {n: t.get("messageRetentionDuration") for n, t in topics.items()}, keeps)
+    for name, topic in topics.items():
+        yield from _unlike(f"{name} label", topic.get("labels"), LABEL)
+    publishers = {m for b in topics.get("workbench-dead-letter", {}).get("iam", []) for m in b["members"]}
+    yield from _unlike(
+        "publish dead letters",
+        sorted(publishers),
+        sorted([AGENT_PUBSUB, *map(_member, ("lifecycle", "tick", "dead-letter"))]),
+    )
+    kept = _short(state["subscriptions"]).get("workbench-dead-letter-kept", {})
+    has = (kept.get("topic", "").rsplit("/", 1)[-1], kept.get("messageRetentionDuration"), kept.get("expirationPolicy"))
+    yield from _unlike("the kept dead letters", has, ("workbench-dead-letter", "2678400s", {}))
+
+
+def _jobs(state: dict[str, Any]) -> Iterator[str]:
+    has = {
+        name: (job["schedule"], job["timeZone"], job["state"], json.loads(base64.b64decode(job["pubsubTarget"].get("data", "")) or "{}"))
+        for name, job in _short(state["jobs"]).items()
+    }  # fmt: skip
+    needs = {
+        f"benchkeeper-{sweep}": (schedule, "Etc/UTC", "ENABLED", {"sweep": sweep})
+        for sweep, schedule in (("due", "* * * * *"), ("idle", "*/10 * * * *"), ("drift", "0 * * * *"))
+    }
+    yield from _unlike("jobs", has, needs)
+
+
+def _watching(state: dict[str, Any]) -> Iterator[str]:
+    sinks = _short(state["sinks"])
+    writers = {m for b in _short(state["topics"]).get("workbench-lifecycle", {}).get("iam", []) for m in b["members"]}
+    for name in {"benchkeeper-notebooks", *sinks}:
+        sink = sinks.get(name, {})
+        goes = f"pubsub.googleapis.com/projects/{PROJECT}/topics/workbench-lifecycle"
+        yield from _unlike(f"sink {name} goes to", sink.get("destination"), goes)
+        if sink.get("writerIdentity") not in writers:
+            yield f"sink {name} may not publish"
+    wanted = {path: (ROOT / "config" / "deploy" / path).read_text() for path in ("metrics.yaml", "alerts.yaml")}
+    for metric in state["metrics"]:
+        if f"\n  {metric}:\n" not in wanted["metrics.yaml"]:
+            yield f"metric {metric} is not wanted"
+    yield from _unlike("metrics", len(state["metrics"]), wanted["metrics.yaml"].count("\n  benchkeeper/"))
+    yield from _unlike("alerts", len(state["alerts"]), wanted["alerts.yaml"].count("\n    displayName:"))
+    yield from _unlike("dashboards", len(state["dashboards"]), 1)

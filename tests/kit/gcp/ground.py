@@ -1,0 +1,156 @@
+"""What all services of the admin cloud stand on: the project, its APIs, who exists, and how a call arrives."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import rfc3339
+from emulator.errors import ApiError
+from tests.kit.gcp import errors
+
+if TYPE_CHECKING:
+    from emulator.app import EmbeddedCloud
+
+Json = dict[str, Any]
+
+# What a project has before anybody enables anything. (Real new projects also have BigQuery, Logging and Monitoring, depending on
+# how they were made: what is deployed must not count on it.)
+FIRST_APIS = (
+    "cloudapis.googleapis.com", "servicemanagement.googleapis.com", "serviceusage.googleapis.com", "storage.googleapis.com",
+    "storage-api.googleapis.com", "storage-component.googleapis.com",
+)  # fmt: skip
+# Google's own accounts, by the middle of their address, and the API that brings them into the world.
+_AGENTS = {
+    "gcp-sa-artifactregistry": "artifactregistry", "gcp-sa-bigquerydatatransfer": "bigquerydatatransfer",
+    "gcp-sa-cloudbuild": "cloudbuild", "gcp-sa-cloudscheduler": "cloudscheduler", "gcp-sa-eventarc": "eventarc",
+    "gcp-sa-logging": "logging", "gcp-sa-monitoring-notification": "monitoring", "gcp-sa-notebooks": "notebooks",
+    "gcp-sa-notebooks-vm": "notebooks", "gcp-sa-pubsub": "pubsub", "gcp-sa-cloudkms": "cloudkms",
+    "gcf-admin-robot": "cloudfunctions", "serverless-robot-prod": "run", "compute-system": "compute",
+    "dataproc-accounts": "dataproc", "containerregistry": "containerregistry",
+}  # fmt: skip
+_AGENT = re.compile(r"service-(?P<number>\d+)@(?P<kind>[a-z0-9-]+)\.iam\.gserviceaccount\.com")
+
+
+@dataclass(slots=True)
+class Ask:
+    """One call that was found in an API: `params` are its path parameters, decoded, projects always by their id."""
+
+    method: str
+    params: dict[str, str]
+    query: Mapping[str, str]
+    body: Json
+    base_url: str
+
+    def of(self, *names: str) -> str:
+        """The first of these path parameters that the call has."""
+        return next(self.params[name] for name in names if name in self.params)
+
+
+Handler = Callable[[Ask], Any]
+
+
+@dataclass
+class Ground:
+    """The project and what is true of it for every service. State changes only while `lock` is held."""
+
+    embedded: EmbeddedCloud
+    project: str
+    number: str
+    organization: str | None
+    billing: bool = True
+    propagation: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    apis: set[str] = field(default_factory=lambda: set(FIRST_APIS))
+    accounts: dict[str, Json] = field(default_factory=dict)
+    identities: set[str] = field(default_factory=set)
+    _accounts_late: dict[str, int] = field(default_factory=dict)
+    _apis_late: dict[str, int] = field(default_factory=dict)
+    _versions: int = 0
+
+    def now(self) -> str:
+        """The embedded cloud's time as the APIs write it."""
+        return rfc3339(self.embedded.world.clock.now())
+
+    def next_id(self) -> int:
+        """A number that was not given before."""
+        with self.lock:
+            self._versions += 1
+            return self._versions
+
+    # ---- the project
+
+    def check_project(self, name: str) -> None:
+        """403 for a project that is not ours (a project that does not exist answers as one that one may not see)."""
+        if name not in (self.project, self.number):
+            raise errors.no_such_project(name)
+
+    def canonical(self, name: str) -> str:
+        """A resource name with the project by its id; `projects/-` and other collections stay."""
+        head, slash, rest = name.partition("/")
+        if head not in ("projects", "namespaces") or not slash:
+            return self.project if name == self.number else name
+        project, slash, rest = rest.partition("/")
+        if project != "-":
+            self.check_project(project)
+            project = self.project
+        return f"{head}/{project}{slash}{rest}"
+
+    # ---- APIs
+
+    def enable(self, api: str) -> None:
+        """Switch an API on; its first `propagation` calls are still refused."""
+        if api not in self.apis:
+            self.apis.add(api)
+            self._apis_late[api] = self.propagation
+
+    def check_enabled(self, api: str) -> None:
+        """403 SERVICE_DISABLED while the API is off or its enabling has not arrived everywhere."""
+        with self.lock:
+            late = self._apis_late.get(api, 0)
+            if late:
+                self._apis_late[api] = late - 1
+            if api not in self.apis or late:
+                raise errors.api_disabled(api, self.project)
+
+    # ---- accounts
+
+    def account_made(self, email: str) -> None:
+        """A new service account: its first `propagation` grants are refused."""
+        self._accounts_late[email] = self.propagation
+
+    def exists(self, email: str) -> bool:
+        """True when a service account of ours, or one of Google's for an API that is on, has this address."""
+        if email in self.accounts or email in self.identities:
+            return True
+        if email.endswith(f"@{self.project}.iam.gserviceaccount.com"):
+            return False
+        if email == f"{self.number}-compute@developer.gserviceaccount.com":
+            return "compute.googleapis.com" in self.apis
+        if email == f"{self.number}@cloudbuild.gserviceaccount.com":
+            return "cloudbuild.googleapis.com" in self.apis
+        agent = _AGENT.fullmatch(email)
+        if agent and agent["number"] == self.number:
+            needs = _AGENTS.get(agent["kind"])
+            return agent["kind"] == "gs-project-accounts" or f"{needs}.googleapis.com" in self.apis
+        return True  # another project's or Google's own: nothing is known here against it
+
+    def check_members(self, bindings: list[Json]) -> None:
+        """400 for a service account that does not exist, or is not known everywhere yet."""
+        for binding in bindings:
+            for member in binding.get("members", []):
+                kind, _, email = member.partition(":")
+                if kind == "serviceAccount":
+                    self.check_account(email)
+
+    def check_account(self, email: str) -> None:
+        """400 for a service account that does not exist, or is not known everywhere yet."""
+        with self.lock:
+            late = self._accounts_late.get(email, 0)
+            if late:
+                self._accounts_late[email] = late - 1
+            if late or not self.exists(email):
+                raise ApiError("INVALID_ARGUMENT", f"Service account {email} does not exist.")

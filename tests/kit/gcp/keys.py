@@ -1,0 +1,58 @@
+"""Cloud KMS: who may use a key. Keys are made by the test (`add`); none is created or used over the wire."""
+
+from __future__ import annotations
+
+from emulator.errors import ApiError
+from tests.kit.gcp.ground import Ask, Ground, Handler, Json
+from tests.kit.gcp.policy import Policy, asked_version
+from tests.kit.gcp.roles import Roles
+
+_USER = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+
+
+class Keys:
+    """Policies by the key's name, `projects/P/locations/L/keyRings/R/cryptoKeys/K`."""
+
+    def __init__(self, ground: Ground, roles: Roles) -> None:
+        self._ground = ground
+        self._roles = roles
+        self.policies: dict[str, Policy] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """By method id."""
+        keys = "cloudkms.projects.locations.keyRings.cryptoKeys"
+        return {
+            f"{keys}.get": self.get,
+            f"{keys}.getIamPolicy": lambda ask: self._policy(ask.of("resource")).get(asked_version(ask.query)),
+            f"{keys}.setIamPolicy": self.set_policy,
+        }
+
+    def add(self, name: str) -> None:
+        """A key that somebody made."""
+        self.policies.setdefault(name, Policy(self._ground))
+
+    def check_use(self, name: str, email: str) -> None:
+        """403, as Cloud Storage words it, unless the account may use the key."""
+        policy = self.policies.get(name)
+        granted = [] if policy is None else policy.plain()
+        if not any(b["role"] == _USER and f"serviceAccount:{email}" in b["members"] for b in granted):
+            raise ApiError(
+                "PERMISSION_DENIED",
+                "Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account has been authorized "
+                "to use this key.",
+                reason="forbidden",
+            )
+
+    def get(self, ask: Ask) -> Json:
+        """`cryptoKeys.get`."""
+        self._policy(ask.of("name"))
+        return {"name": ask.of("name"), "purpose": "ENCRYPT_DECRYPT", "primary": {"state": "ENABLED"}}
+
+    def set_policy(self, ask: Ask) -> Json:
+        """`cryptoKeys.setIamPolicy`."""
+        return self._policy(ask.of("resource")).put(ask.body.get("policy", {}), has_role=self._roles.known)
+
+    def _policy(self, name: str) -> Policy:
+        if name not in self.policies:
+            raise ApiError("NOT_FOUND", f"CryptoKey {name} not found.")
+        return self.policies[name]

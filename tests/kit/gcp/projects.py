@@ -1,0 +1,200 @@
+"""Resource Manager (v1 and v3), Cloud Billing and Service Usage: the project itself and which APIs are on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emulator.errors import ApiError
+from tests.kit.gcp import errors
+from tests.kit.gcp.ground import Ask, Ground, Handler, Json
+from tests.kit.gcp.policy import Policy, asked_version
+from tests.kit.gcp.roles import Roles
+
+_FREE = {
+    "iam",
+    "serviceusage",
+    "cloudresourcemanager",
+    "cloudbilling",
+    "logging",
+    "monitoring",
+    "orgpolicy",
+    "iamcredentials",
+}
+_MAX_BATCH = 20
+# What Google grants its own agents when their API is switched on (docs.cloud.google.com/iam/docs/service-agents).
+_GRANTED = {
+    "cloudfunctions": ("gcf-admin-robot", "roles/cloudfunctions.serviceAgent"),
+    "cloudbuild": ("gcp-sa-cloudbuild", "roles/cloudbuild.serviceAgent"),
+    "eventarc": ("gcp-sa-eventarc", "roles/eventarc.serviceAgent"),
+    "notebooks": ("gcp-sa-notebooks", "roles/notebooks.serviceAgent"),
+    "pubsub": ("gcp-sa-pubsub", "roles/pubsub.serviceAgent"),
+    "run": ("serverless-robot-prod", "roles/run.serviceAgent"),
+    "cloudscheduler": ("gcp-sa-cloudscheduler", "roles/cloudscheduler.serviceAgent"),
+}
+
+
+class Projects:
+    """The one project that exists, and its organization if it has one."""
+
+    def __init__(self, ground: Ground, roles: Roles) -> None:
+        self._ground = ground
+        self._roles = roles
+        self.policy = Policy(ground, [{"role": "roles/owner", "members": ["user:owner@acme.example"]}])
+        self.operations: dict[str, Json] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """By method id."""
+        manager = "cloudresourcemanager"
+        return {
+            f"{manager}.projects.get": self.get,
+            f"{manager}.projects.getIamPolicy": self.get_policy,
+            f"{manager}.projects.setIamPolicy": self.set_policy,
+            f"{manager}.organizations.get": self.get_organization,
+            "cloudbilling.projects.getBillingInfo": self.billing,
+            "serviceusage.services.list": self.list_services,
+            "serviceusage.services.get": self.get_service,
+            "serviceusage.services.batchGet": self.batch_get,
+            "serviceusage.services.enable": self.enable,
+            "serviceusage.services.batchEnable": self.batch_enable,
+            "serviceusage.services.generateServiceIdentity": self.identity,
+            "serviceusage.operations.get": self.get_operation,
+        }
+
+    # ---- Resource Manager and billing
+
+    def get(self, ask: Ask) -> Json:
+        """`projects.get`, in the shape of the version that was called."""
+        ground = self._ground
+        name = ask.of("projectId", "name").removeprefix("projects/")
+        ground.check_project(name)
+        label = {"name": ground.project} if "projectId" in ask.params else {"name": f"projects/{ground.number}"}
+        state = {"lifecycleState": "ACTIVE"} if "projectId" in ask.params else {"state": "ACTIVE"}
+        parent: Json = {}
+        if ground.organization:
+            typed = {"type": "organization", "id": ground.organization}
+            parent = {"parent": typed if "projectId" in ask.params else f"organizations/{ground.organization}"}
+        number = {"projectNumber": ground.number} if "projectId" in ask.params else {"displayName": ground.project}
+        return {
+            "projectId": ground.project,
+            **label,
+            **number,
+            **state,
+            **parent,
+            "createTime": "2026-01-05T09:00:00.000Z",
+        }
+
+    def get_policy(self, ask: Ask) -> Json:
+        """`projects.getIamPolicy`."""
+        self._ground.check_project(ask.of("resource").removeprefix("projects/"))
+        return self.policy.get(int(ask.body.get("options", {}).get("requestedPolicyVersion", asked_version(ask.query))))
+
+    def set_policy(self, ask: Ask) -> Json:
+        """`projects.setIamPolicy`."""
+        self._ground.check_project(ask.of("resource").removeprefix("projects/"))
+        policy = ask.body.get("policy", {})
+        if not any(binding.get("role") == "roles/owner" for binding in policy.get("bindings", [])):
+            raise ApiError("INVALID_ARGUMENT", "Request contains an invalid argument: a project must keep an owner.")
+        return self.policy.put(policy, has_role=self._roles.known)
+
+    def get_organization(self, ask: Ask) -> Json:
+        """`organizations.get`."""
+        number = ask.of("name", "organizationsId").removeprefix("organizations/")
+        if number != self._ground.organization:
+            raise errors.no_such_project(number)
+        return {
+            "name": f"organizations/{number}",
+            "displayName": "acme.example",
+            "lifecycleState": "ACTIVE",
+            "owner": {"directoryCustomerId": "C0123abcd"},
+        }
+
+    def billing(self, ask: Ask) -> Json:
+        """`projects.getBillingInfo`."""
+        self._ground.check_project(ask.of("name").removeprefix("projects/"))
+        linked = {"billingAccountName": "billingAccounts/012345-567890-ABCDEF"} if self._ground.billing else {}
+        name = f"projects/{self._ground.project}"
+        return {"name": f"{name}/billingInfo", "projectId": self._ground.project, **linked} | (
+            {"billingEnabled": True} if self._ground.billing else {}
+        )
+
+    # ---- Service Usage
+
+    def _service(self, api: str) -> Json:
+        return {
+            "name": f"projects/{self._ground.number}/services/{api}",
+            "config": {"name": api, "title": api.partition(".")[0]},
+            "state": "ENABLED" if api in self._ground.apis else "DISABLED",
+            "parent": f"projects/{self._ground.number}",
+        }
+
+    def list_services(self, ask: Ask) -> Json:
+        """`services.list`; only what is on is known, so a filter for anything else is refused."""
+        if ask.query.get("filter") != "state:ENABLED":
+            raise ApiError("UNIMPLEMENTED", f"The admin cloud lists no services by {ask.query.get('filter')!r}")
+        return {"services": [self._service(api) for api in sorted(self._ground.apis)]}
+
+    def get_service(self, ask: Ask) -> Json:
+        """`services.get`."""
+        return self._service(_known_api(ask.of("name").rpartition("/")[2]))
+
+    def batch_get(self, ask: Ask) -> Json:
+        """`services.batchGet`."""
+        names = ask.query.getlist("names") if hasattr(ask.query, "getlist") else []
+        return {"services": [self._service(_known_api(name.rpartition("/")[2])) for name in names]}
+
+    def enable(self, ask: Ask) -> Json:
+        """`services.enable`."""
+        return self._enable([ask.of("name").rpartition("/")[2]])
+
+    def batch_enable(self, ask: Ask) -> Json:
+        """`services.batchEnable`."""
+        names = list(ask.body.get("serviceIds", []))
+        if not 0 < len(names) <= _MAX_BATCH:
+            raise ApiError("INVALID_ARGUMENT", f"At most {_MAX_BATCH} services can be enabled in one call.")
+        return self._enable(names)
+
+    def _enable(self, apis: list[str]) -> Json:
+        ground = self._ground
+        costs = [_known_api(api) for api in apis if api.partition(".")[0] not in _FREE]
+        if costs and not ground.billing:
+            raise errors.billing_off(ground.number, *costs)
+        for api in apis:
+            if api in ground.apis:
+                continue
+            ground.enable(api)
+            agent, role = _GRANTED.get(api.partition(".")[0], ("", ""))
+            if role:
+                self.policy.grant(role, f"serviceAccount:service-{ground.number}@{agent}.iam.gserviceaccount.com")
+        kind = "EnableService" if len(apis) == 1 else "BatchEnableServices"
+        services = [self._service(api) for api in apis]
+        return self._operation(kind, {"service": services[0]} if len(apis) == 1 else {"services": services})
+
+    def identity(self, ask: Ask) -> Json:
+        """`services.generateServiceIdentity` (v1beta1): the API's agent exists from now on, whether or not the API is on."""
+        api = _known_api(ask.of("parent").rpartition("/")[2])
+        kinds = {"cloudfunctions": "gcf-admin-robot", "run": "serverless-robot-prod", "compute": "compute-system"}
+        kinds |= {"monitoring": "gcp-sa-monitoring-notification"}
+        short = api.partition(".")[0]
+        email = f"service-{self._ground.number}@{kinds.get(short, f'gcp-sa-{short}')}.iam.gserviceaccount.com"
+        self._ground.identities.add(email)
+        return self._operation("ServiceIdentity", {"email": email, "uniqueId": f"1{self._ground.number}00000000"})
+
+    def _operation(self, kind: str, response: Json) -> Json:
+        name = f"operations/acf.p2-{self._ground.number}-{self._ground.next_id():08x}"
+        typed = {"@type": f"type.googleapis.com/google.api.serviceusage.v1.{kind}Response", **response}
+        self.operations[name] = {"name": name, "done": True, "response": typed}
+        return self.operations[name] if kind == "ServiceIdentity" else {"name": name}
+
+    def get_operation(self, ask: Ask) -> Any:
+        """`operations.get`."""
+        name = ask.of("name")
+        if name not in self.operations:
+            raise ApiError("NOT_FOUND", f"Operation {name} not found.")
+        return self.operations[name]
+
+
+def _known_api(api: str) -> str:
+    """404 for what is no API's name."""
+    if not api.endswith(".googleapis.com") or api.count(".") != 2:
+        raise ApiError("NOT_FOUND", f"Service '{api}' not found or permission denied.")
+    return api

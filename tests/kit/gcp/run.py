@@ -1,0 +1,155 @@
+"""What a function brings with it: its Cloud Run service with an IAM policy, its Eventarc trigger; and where builds run as."""
+
+from __future__ import annotations
+
+from emulator.errors import ApiError
+from tests.kit.gcp.ground import Ask, Ground, Handler, Json
+from tests.kit.gcp.policy import Policy, asked_version
+from tests.kit.gcp.roles import Roles
+
+
+class Run:
+    """Services by `projects/P/locations/R/services/S`, triggers by their names."""
+
+    def __init__(self, ground: Ground, roles: Roles) -> None:
+        self._ground = ground
+        self._roles = roles
+        self.services: dict[str, Json] = {}
+        self.policies: dict[str, Policy] = {}
+        self.triggers: dict[str, Json] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """By method id."""
+        return {
+            "run.namespaces.services.get": self.get,
+            "run.namespaces.services.list": self.list,
+            "run.projects.locations.services.getIamPolicy": self.get_policy,
+            "run.projects.locations.services.setIamPolicy": self.set_policy,
+            "eventarc.projects.locations.triggers.get": self.get_trigger,
+            "eventarc.projects.locations.triggers.list": self.list_triggers,
+            "cloudbuild.projects.locations.getDefaultServiceAccount": self.builder,
+        }
+
+    # ---- what the functions do to them
+
+    def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
+        """The service of a function that was deployed, and its trigger if it has one. Grants on the service stay."""
+        ground = self._ground
+        name = f"projects/{ground.project}/locations/{region}/services/{short}"
+        config = function["serviceConfig"]
+        self.services[name] = {
+            "apiVersion": "serving.knative.dev/v1",
+            "kind": "Service",
+            "metadata": {
+                "name": short,
+                "namespace": ground.number,
+                "generation": 1,
+                "labels": {
+                    **function.get("labels", {}),
+                    "goog-managed-by": "cloudfunctions",
+                    "cloud.googleapis.com/location": region,
+                },
+                "annotations": {"cloudfunctions.googleapis.com/function-id": short},
+                "creationTimestamp": function["createTime"],
+            },
+            "spec": {
+                "template": {
+                    "spec": {
+                        "serviceAccountName": config["serviceAccountEmail"],
+                        "containerConcurrency": config["maxInstanceRequestConcurrency"],
+                        "timeoutSeconds": config["timeoutSeconds"],
+                    }
+                }
+            },
+            "status": {
+                "url": config["uri"],
+                "observedGeneration": 1,
+                "latestReadyRevisionName": config["revision"],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }
+        self.policies.setdefault(name, Policy(ground))
+        trigger = function.get("eventTrigger")
+        if trigger:
+            self.triggers[trigger["trigger"]] = {
+                "name": trigger["trigger"],
+                "uid": f"trigger-{short}",
+                "createTime": function["createTime"],
+                "eventFilters": [{"attribute": "type", "value": trigger["eventType"]}],
+                "serviceAccount": trigger["serviceAccountEmail"],
+                "destination": {"cloudFunction": function["name"]},
+                "transport": {"pubsub": {"topic": trigger["pubsubTopic"], "subscription": subscription}},
+                "labels": {
+                    "goog-managed-by": "cloudfunctions",
+                    "goog-drz-cloudfunctions-location": region,
+                    "goog-drz-cloudfunctions-id": short,
+                },
+            }
+
+    def trigger_of(self, function: str) -> str:
+        """The name of the trigger that a function has, or nothing."""
+        return next((k for k, t in self.triggers.items() if t["destination"]["cloudFunction"] == function), "")
+
+    def forget(self, region: str, short: str) -> None:
+        """A deleted function's service, its grants and its trigger are gone."""
+        name = f"projects/{self._ground.project}/locations/{region}/services/{short}"
+        self.services.pop(name, None)
+        self.policies.pop(name, None)
+        for key, trigger in list(self.triggers.items()):
+            if trigger["destination"]["cloudFunction"].endswith(f"/{region}/functions/{short}"):
+                del self.triggers[key]
+
+    # ---- Cloud Run
+
+    def get(self, ask: Ask) -> Json:
+        """`namespaces.services.get`; the region is the endpoint's, which an override hides, so the name alone finds it."""
+        short = ask.of("name").rpartition("/")[2]
+        for name, service in self.services.items():
+            if name.endswith(f"/services/{short}"):
+                return service
+        raise ApiError("NOT_FOUND", f"Resource '{short}' of kind 'SERVICE' in region '' in project '{self._ground.project}' does not exist.")  # fmt: skip
+
+    def list(self, ask: Ask) -> Json:
+        """`namespaces.services.list`."""
+        del ask
+        return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "items": list(self.services.values())}
+
+    def get_policy(self, ask: Ask) -> Json:
+        """`services.getIamPolicy`. A service that is not there answers like one that one may not see."""
+        return self._policy(ask).get(asked_version(ask.query))
+
+    def set_policy(self, ask: Ask) -> Json:
+        """`services.setIamPolicy`."""
+        return self._policy(ask).put(ask.body.get("policy", {}), has_role=self._roles.known)
+
+    def _policy(self, ask: Ask) -> Policy:
+        name = ask.of("resource")
+        if name not in self.policies:
+            raise ApiError("NOT_FOUND", f"Resource '{name.rpartition('/')[2]}' of kind 'SERVICE' does not exist.")
+        return self.policies[name]
+
+    # ---- Eventarc, Cloud Build
+
+    def get_trigger(self, ask: Ask) -> Json:
+        """`triggers.get`."""
+        name = ask.of("name")
+        if name not in self.triggers:
+            raise ApiError("NOT_FOUND", f"Resource '{name}' was not found")
+        return self.triggers[name]
+
+    def list_triggers(self, ask: Ask) -> Json:
+        """`triggers.list`; `locations/-` is all of them."""
+        parent = ask.of("parent")
+        prefix = parent.removesuffix("-") if parent.endswith("/-") else f"{parent}/triggers/"
+        found = [trigger for name, trigger in sorted(self.triggers.items()) if name.startswith(prefix)]
+        return {"triggers": found} if found else {}
+
+    def builder(self, ask: Ask) -> Json:
+        """`locations.getDefaultServiceAccount`."""
+        region = ask.of("name").split("/")[3]
+        ground = self._ground
+        email = f"{ground.number}-compute@developer.gserviceaccount.com"
+        return {
+            "name": f"projects/{ground.number}/locations/{region}/defaultServiceAccount",
+            "serviceAccountEmail": f"projects/{ground.project}/serviceAccounts/{email}",
+        }

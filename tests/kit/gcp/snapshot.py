@@ -1,0 +1,65 @@
+"""The world as plain data, without what differs between two equal worlds: times, etags, numbers that are given once."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.kit.gcp.cloud import AdminCloud
+
+_FLEETING = {
+    "createTime", "updateTime", "etag", "uniqueId", "oauth2ClientId", "creationRecord", "mutationRecord", "creationTime", "build",
+    "revision", "userUpdateTime", "scheduleTime", "lastAttemptTime", "uid", "lockedTime", "effectiveTime", "storageSource",
+    "generation", "metageneration",
+}  # fmt: skip
+
+
+def snapshot(admin: AdminCloud) -> dict[str, Any]:
+    """One dict of everything that exists, JSON-able, keyed by names."""
+    embedded, ground = admin.embedded, admin.ground
+    with ground.lock, embedded.world.lock:
+        state = {
+            "apis": sorted(ground.apis),
+            "accounts": {email: account | {"iam": admin.accounts.policies[email].plain()} for email, account in ground.accounts.items()},
+            "roles": admin.roles.by_name,
+            "project_iam": admin.projects.policy.plain(),
+            "agents_iam": {email: policy.plain() for email, policy in admin.accounts.policies.items() if email not in ground.accounts},
+            "buckets": {name: bucket.fields | {"iam": bucket.policy.get("bindings", [])} for name, bucket in embedded.storage.buckets.by_name.items()},
+            "topics": {name: topic.config | {"iam": topic.policy.get("bindings", [])} for name, topic in embedded.pubsub.topics.items()},
+            "subscriptions": {
+                name: _without_push(subscription.config) | {"iam": subscription.policy.get("bindings", [])}
+                for name, subscription in embedded.pubsub.subscriptions.items()
+            },
+            "functions": admin.functions.by_name,
+            "triggers": {trigger["destination"]["cloudFunction"]: trigger | {"name": ""} for trigger in admin.run.triggers.values()},
+            "run_iam": {name: policy.plain() for name, policy in admin.run.policies.items()},
+            "jobs": embedded.scheduler.dump()["jobs"],
+            "sinks": admin.logs.sinks,
+            "metrics": admin.logs.metrics,
+            "alerts": {_called(row): row | {"name": ""} for row in admin.watch.alerts.values()},
+            "channels": {_called(row): row | {"name": ""} for row in admin.watch.channels.values()},
+            "dashboards": {_called(row): row | {"name": ""} for row in admin.watch.dashboards.values()},
+            "datasets": admin.tables.datasets,
+            "tables": admin.tables.tables,
+            "keys_iam": {name: policy.plain() for name, policy in admin.keys.policies.items()},
+        }  # fmt: skip
+        return {part: _lasting(copy.deepcopy(content)) for part, content in state.items()}
+
+
+def _called(row: dict[str, Any]) -> str:
+    return str(row.get("displayName", row["name"]))
+
+
+def _without_push(config: dict[str, Any]) -> dict[str, Any]:
+    """A push endpoint holds the port."""
+    return {
+        **config,
+        "pushConfig": {key: value for key, value in config.get("pushConfig", {}).items() if key != "pushEndpoint"},
+    }
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lasting(inner) for key, inner in value.items() if key not in _FLEETING}
+    return [_lasting(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,138 @@
+"""Runs gcloud commands in forks of a process that has gcloud imported already. Runs under the SDK's own Python, not under ours.
+
+Started by `warm.WarmGcloud` as `python warm_server.py SDK_LIB SOCKET`; ends when its standard input ends. One connection is one
+command: a length, JSON with arguments, environment and folder, and three file descriptors in; an exit code out. A client that goes
+away takes its command with it. What runs is `googlecloudsdk.gcloud_main.main`, as in the SDK's `gcloud.py`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+from contextlib import suppress
+from typing import NoReturn
+
+# What most commands import, beside the surface of the command itself. One that an SDK does not have is left out.
+_WARM = (
+    "googlecloudsdk.gcloud_main", "googlecloudsdk.calliope.cli", "googlecloudsdk.core.credentials.transports",
+    "googlecloudsdk.core.credentials.requests", "googlecloudsdk.api_lib.util.apis",
+    "googlecloudsdk.api_lib.util.waiter", "googlecloudsdk.command_lib.iam.iam_util",
+    "googlecloudsdk.command_lib.util.concepts.concept_parsers",
+    "googlecloudsdk.command_lib.util.apis.yaml_command_translator", "googlecloudsdk.command_lib.projects.util",
+    "googlecloudsdk.core.resource.resource_printer", "googlecloudsdk.core.resource.resource_projection_spec",
+    "googlecloudsdk.core.console.console_io", "googlecloudsdk.core.console.progress_tracker",
+    "googlecloudsdk.core.resources", "googlecloudsdk.api_lib.services.serviceusage",
+    "googlecloudsdk.api_lib.services.enable_api", "googlecloudsdk.command_lib.storage.flags",
+    "googlecloudsdk.api_lib.storage.gcs_json.client", "googlecloudsdk.command_lib.functions.v2.deploy.command",
+    "googlecloudsdk.command_lib.run.connection_context", "googlecloudsdk.command_lib.run.serverless_operations",
+    "googlecloudsdk.command_lib.pubsub.flags", "googlecloudsdk.api_lib.pubsub.topics",
+    "googlecloudsdk.api_lib.pubsub.subscriptions", "googlecloudsdk.api_lib.logging.util",
+    "googlecloudsdk.command_lib.scheduler.flags", "googlecloudsdk.api_lib.monitoring.dashboards",
+    "googlecloudsdk.command_lib.eventarc.flags", "googlecloudsdk.calliope.parser_completer",
+    "googlecloudsdk.calliope.concepts.multitype", "googlecloudsdk.command_lib.concepts.concept_managers",
+    "googlecloudsdk.command_lib.kms.resource_args", "googlecloudsdk.command_lib.util.apis.arg_marshalling",
+    "googlecloudsdk.command_lib.util.apis.update", "googlecloudsdk.core.credentials.google_auth_credentials",
+    "googlecloudsdk.core.credentials.p12_service_account", "googlecloudsdk.api_lib.functions.transforms",
+    "googlecloudsdk.api_lib.storage.s3_xml.client", "google.oauth2.reauth",
+    "googlecloudsdk.command_lib.storage.wildcard_iterator", "proto", "_strptime", "apitools.base.py.encoding",
+    "requests", "ruamel.yaml", "rsa", "oauth2client.client", "googlecloudsdk.command_lib.scheduler.util",
+)  # fmt: skip
+_CLIENTS = (
+    "cloudfunctions.v1", "cloudfunctions.v2", "cloudkms.v1", "cloudresourcemanager.v1", "cloudscheduler.v1", "eventarc.v1", "iam.v1",
+    "logging.v2", "monitoring.v1", "pubsub.v1", "run.v1", "serviceusage.v1", "storage.v1",
+)  # fmt: skip
+_HEADER = struct.Struct("!I")
+
+
+def main(lib: str, path: str) -> None:
+    """Import, listen on the socket `path`, serve until the standard input ends."""
+    sys.path[:0] = [os.path.join(lib, "third_party"), lib]  # noqa: PTH118 - as the SDK's gcloud.py does it
+    clients = [f"googlecloudsdk.generated_clients.apis.{name}.{name.replace('.', '_')}_client" for name in _CLIENTS]
+    for name in (*_WARM, *clients):
+        with suppress(ImportError):
+            importlib.import_module(name)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(64)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    # One thread only: a fork of a process with threads may hang.
+    while True:
+        readable, _, _ = select.select([listener.fileno(), 0], [], [])
+        if 0 in readable:
+            return
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _serve(connection, lib)
+        connection.close()
+
+
+def _serve(connection: socket.socket, lib: str) -> NoReturn:
+    """Run one command and end this process."""
+    code = 70
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raw, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        (size,) = _HEADER.unpack(raw[: _HEADER.size])
+        raw = raw[_HEADER.size :]
+        while len(raw) < size:
+            raw += connection.recv(1 << 20)
+        asked = json.loads(raw)
+        for target, given in enumerate(files):
+            os.dup2(given, target)
+            os.close(given)
+        os.environ.clear()  # noqa: TID251 - this process becomes the command, with the command's environment
+        os.environ.update({"CLOUDSDK_ROOT_DIR": os.path.dirname(lib), "PYTHONIOENCODING": "UTF-8"})  # noqa: PTH120, TID251 - as the wrapper
+        os.environ.update(asked["environment"])  # noqa: TID251
+        os.chdir(asked["folder"])
+        sys.argv = ["gcloud", *asked["arguments"]]
+        threading.Thread(target=_end_with_client, args=(connection,), daemon=True).start()
+        code = _run()
+    finally:
+        with suppress(OSError):
+            connection.sendall(_HEADER.pack(code & 0xFF))
+        os._exit(code & 0xFF)
+
+
+def _end_with_client(connection: socket.socket) -> None:
+    """The client sends nothing more: what ends this wait is its end."""
+    with suppress(OSError):
+        connection.recv(1)
+    os._exit(143)
+
+
+def _run() -> int:
+    gcloud_main = importlib.import_module("googlecloudsdk.gcloud_main")
+    try:
+        code = gcloud_main.main()
+    except SystemExit as end:
+        code = end.code
+    except KeyboardInterrupt:
+        code = 130
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code
+    sys.stderr.write(f"{code}\n")
+    sys.stderr.flush()
+    return 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

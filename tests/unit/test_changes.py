@@ -1,0 +1,46 @@
+"""What a piece of news did, in words, from the record before and after."""
+
+from __future__ import annotations
+
+import pytest
+from kit.making import ANA, ANALYSTS, ENGINEERS, NOW, STRANGERS, group, joined, left, moved, policy, with_event
+
+from shared.domain.changes import what_changed
+from shared.domain.wanted import new_record, with_wanted
+
+CC = {"cost_center": "CC-1"}
+
+
+def after(*events, start=None):
+    record = start or new_record(ANA, NOW)
+    for event in events:
+        record = with_wanted(with_event(record, event), policy(), NOW)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "says"),
+    [
+        ([], joined(), "joined: profile analyst"),
+        ([], left(), "noted; still not entitled (left (event l))"),
+        ([], group("g", STRANGERS, -1, member=True), "noted; still not entitled (member of 1 group, none of which"),
+        ([left(hours=-20)], joined(hours=-2), "joined: profile analyst"),
+        ([joined()], left(), "left: left (event l)"),
+        ([joined()], group("g", ENGINEERS, -1, member=True), "moved: profile analyst to engineer"),
+        ([joined()], moved(attributes=CC), "cost centre none to CC-1"),
+        (
+            [joined()],
+            moved(groups=(ENGINEERS,), attributes=CC),
+            "moved: profile analyst to engineer; cost centre none to CC-1",
+        ),
+        ([joined()], joined(), "unchanged (known already)"),
+        ([joined(hours=-72), left(hours=-48)], left("old", hours=-60), "unchanged (newer news of 2026-11-21 08:00 UTC stands)"),
+        ([joined(), left(hours=-1)], joined("old", hours=-2), "noted; newer news of 2026-11-23 07:00 UTC stands"),
+        ([joined()], left(hours=-1, effective=48), "noted; takes effect on 2026-11-25 08:00 UTC"),
+        ([joined(groups=(ANALYSTS,))], group("g", STRANGERS, -1, member=True), "noted; what is wanted stays as it is"),
+    ],
+)  # fmt: skip
+def test_it_says_what_changed_or_why_nothing_did(before, event, says):
+    old = after(*before) if before else None
+    new = after(event, start=old)
+    assert what_changed(old, new, event, NOW).startswith(says)

@@ -1,0 +1,107 @@
+"""Whom a message names that could not be used: only where the known shapes carry an address, only valid ones, never an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.making import NOW
+
+from shared.domain.identity import parse_email, user_key_for
+from shared.wire import Message
+from shared.wire_people import people_named
+
+EVENTS = Path(__file__).resolve().parents[1] / "events"
+KOFI = user_key_for(parse_email("kofi.mensah@example.org"))
+
+
+def named(body):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return people_named(Message(data=data, attributes={}, message_id="1", publish_time=NOW))
+
+
+def entry(service, metadata):
+    return {"protoPayload": {"serviceName": service, "metadata": metadata}}
+
+
+def admin(*parameters):
+    return entry("admin.googleapis.com", {"event": [{"eventName": "X", "parameter": list(parameters)}]})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hr-joiner", "hr-leaver", "workspace-rename-user", "workspace-add-group-member", "workspace-suspend-user",
+        "cloudidentity-membership-add",
+    ],
+)  # fmt: skip
+def test_every_shape_that_names_a_person_is_read(name):
+    assert named((EVENTS / f"{name}.json").read_bytes()) == (KOFI,)
+
+
+@pytest.mark.parametrize(
+    "name", ["workspace-group-bulk-upload", "cloudidentity-nested-group", "notebooks-foreign-last"]
+)
+def test_a_shape_that_names_nobody_gives_nobody(name):
+    assert named((EVENTS / f"{name}.json").read_bytes()) == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"schema": "workbench.lifecycle/v1", "type": "promoted", "user": "Kofi.Mensah@Example.org"},
+        {"schema": "workbench.lifecycle/v2", "who": 1, "user": "kofi.mensah@example.org"},
+        admin({"name": "USER_EMAIL", "value": 7}, {"name": "USER_EMAIL", "value": "kofi.mensah@example.org"}),
+        entry(
+            "cloudidentity.googleapis.com", {"membershipDelta": {"member": "user:kofi.mensah@example.org", "roleDeltas": [{"role": "MEMBER", "action": "X"}]}},
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_parse_is_looked_up_in_its_place(body):
+    assert named(body) == (KOFI,)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"kofi.mensah@example.org", b"\xff\xfe", b"[" * 100_000, b'"kofi.mensah@example.org"',
+        {"user": "kofi.mensah@example.org"},
+        {"schema": "choir.lifecycle/v1", "user": "kofi.mensah@example.org"},
+        {"schema": "workbench.lifecycle/v2", "user": "nobody", "note": "kofi.mensah@example.org"},
+        {"schema": "workbench.lifecycle/v2", "user": ["kofi.mensah@example.org"]},
+        {"protoPayload": "kofi.mensah@example.org"},
+        admin({"name": "NEW_VALUE", "value": "kofi.mensah@example.org"}, "kofi.mensah@example.org"),
+        entry("admin.googleapis.com", {"event": {"parameter": 1}}),
+        entry("cloudidentity.googleapis.com", {"membershipDelta": {"member": "group:kofi.mensah@example.org"}}),
+        entry("compute.googleapis.com", {"event": [{"parameter": [{"name": "USER_EMAIL", "value": "kofi.mensah@example.org"}]}]}),
+    ],
+)  # fmt: skip
+def test_an_address_anywhere_else_is_not_guessed_at(body):
+    assert named(body) == ()
+
+
+def test_each_person_is_named_once_and_not_without_end():
+    many = [{"name": "USER_EMAIL", "value": f"p{number}@example.com"} for number in range(200)]
+    found = named(admin(*many, *many))
+    assert len(found) == len(set(found)) == 50
+    assert found[0] == user_key_for(parse_email("p0@example.com"))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["a@b.co", "admin.googleapis.com"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["schema", "user", "protoPayload", "serviceName", "metadata", "event", "parameter", "name", "value", "membershipDelta", "member"]),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(_JSON | st.binary(max_size=40))
+def test_nothing_makes_it_fail(body):
+    assert isinstance(named(body), tuple)
