@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 usage() {
   cat <<'TEXT'
 usage: ./deploy.sh local   [--port PORT] [--speed N] [--data DIR] [--no-examples]
-       ./deploy.sh gcp     --project P --region R [--env NAME] [--dry-run] [--verbose] [--yes]
+       ./deploy.sh gcp     --project P --region R [--env NAME] [--organization N] [--dry-run] [--verbose] [--yes]
        ./deploy.sh destroy --project P [--region R] [--env NAME] [--dry-run] [--verbose] [--yes]
 
   local    the whole system on this machine: the embedded cloud, the functions, the scheduled ticks
@@ -23,6 +23,7 @@ gcp and destroy (they run gcloud, as whoever is logged in there)
   --project P     the project's id
   --region R      the region of functions and environments, for example europe-west1
   --env NAME      reads config/settings.NAME.yaml, and writes it when there is none (default prod)
+  --organization N  gcp only: the organization's number, whose logs tell of groups and accounts; kept in the settings file
   --dry-run       print the plan and change nothing: + create, ~ change, = same, - delete, ! left alone
   --verbose, -v   print every command, and what stays the same
   --yes, -y       do not ask before changing anything

@@ -20,7 +20,7 @@ _COLOURS = {
         "Creating", "Starting", "Stopping", "Deleting", "Updating", "Waiting", "Pending", "UpdatePending", "Busy",
         "PROVISIONING", "STARTING", "INITIALIZING", "STOPPING", "Conflict", "Unknown", "RateLimited",
     },
-    "blue": {"Stopped", "Idle", "STOPPED", "Retained"},
+    "blue": {"Stopped", "Idle", "STOPPED", "Retained", "OnHold"},
     "red": {
         "Stockout", "QuotaExhausted", "CloudUnavailable", "AccessDenied", "NotOurs", "InvalidSpec", "Stuck",
         "Unreadable", "OperationFailed", "UnknownProfile", "Unexpected", "UNREADABLE",

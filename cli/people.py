@@ -102,6 +102,7 @@ def print_person(seen: dict[str, Any], out: Console) -> None:
         if isinstance(seen["observed"]["templates"], list)
         else ("Templates", "could not be read"),
         ("Cost centre", seen["cost_center"] or "-"),
+        *([("On hold", f"{seen['hold']['reason']} (since {seen['hold']['since'][:10]})")] if seen["hold"] else []),
         ("Looks again", seen["next_attempt_at"] or "when something happens"),
     ]
     grid = table([("", ""), ("", "fold")], lines)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,8 +33,18 @@ from cli.output import complain as complain_text
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, config_dir_from, load_settings
 
-_FAILED, _WRONG_USE = 1, 2
-_PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]"
+_FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
+
+
+def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """A callback that refuses what cannot be such a name: it becomes part of commands."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(pattern, value) is None:
+            raise click.BadParameter(f"'{value}' cannot be one")
+        return value
+
+    return check
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,9 +53,27 @@ def main() -> None:
 
 
 _COMMON: list[Callable[[Any], Any]] = [
-    click.option("--project", required=True, metavar="P", help="The project's id."),
-    click.option("--region", metavar="R", help="The region of functions and environments, for example europe-west1."),
-    click.option("--env", default="prod", show_default=True, metavar="NAME", help="Reads config/settings.NAME.yaml."),
+    click.option(
+        "--project",
+        required=True,
+        callback=_shaped(r"[a-z][a-z0-9-]{4,28}[a-z0-9]"),
+        metavar="P",
+        help="The project's id.",
+    ),
+    click.option(
+        "--region",
+        callback=_shaped(r"[a-z]+-[a-z]+\d+"),
+        metavar="R",
+        help="The region of functions and environments, for example europe-west1.",
+    ),
+    click.option(
+        "--env",
+        default="prod",
+        callback=_shaped(r"[a-z0-9][a-z0-9_-]{0,30}"),
+        show_default=True,
+        metavar="NAME",
+        help="Reads config/settings.NAME.yaml.",
+    ),
     click.option("--dry-run", is_flag=True, help="Print the plan and change nothing."),
     click.option("--verbose", "-v", is_flag=True, help="Print every command, and what stays the same."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask before changing anything."),
@@ -57,36 +87,60 @@ def _common(command: Any) -> Any:
 
 
 @main.command()
+@click.option(
+    "--organization",
+    callback=_shaped(r"\d{6,20}"),
+    metavar="N",
+    help="Its number: groups' and accounts' news comes from its logs.",
+)
 @_common
-def gcp(project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
+def gcp(
+    project: str, region: str | None, env: str, organization: str | None, *, dry_run: bool, verbose: bool, yes: bool
+) -> None:
     """Make everything that config/deploy/ and the settings ask for; safe to run again."""
-    _guarded(_Run(project, region, env, dry_run=dry_run, verbose=verbose, yes=yes).deploy, verbose=verbose)
+    run = _Run(project, region, env, organization=organization, dry_run=dry_run, verbose=verbose, yes=yes)
+    _guarded(run.deploy, verbose=verbose)
 
 
 @main.command()
 @_common
 def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
     """Take down what `gcp` made. The bucket, the environments and their data stay."""
-    _guarded(_Run(project, region, env, dry_run=dry_run, verbose=verbose, yes=yes).destroy, verbose=verbose)
+    run = _Run(project, region, env, organization=None, dry_run=dry_run, verbose=verbose, yes=yes)
+    _guarded(run.destroy, verbose=verbose)
 
 
 class _Run:
     """One invocation."""
 
-    def __init__(self, project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
-        self.project, self.region, self.env = project, region, env
+    def __init__(
+        self,
+        project: str,
+        region: str | None,
+        env: str,
+        *,
+        organization: str | None,
+        dry_run: bool,
+        verbose: bool,
+        yes: bool,
+    ) -> None:
+        self.project, self.region, self.env, self.organization = project, region, env, organization
         self.dry_run, self.yes = dry_run, yes
         self.screen = Screen(Console(highlight=False), verbose=verbose)
         self.gcloud = Gcloud(project)
-        self.stop = _stop_on_signals()
+        self.stop = threading.Event()
 
     def deploy(self) -> int:
         """Plan, ask, do."""
         config_dir = config_dir_from()
         with tempfile.TemporaryDirectory(prefix="benchkeeper-upload-") as folder:
             new = self._new_settings(config_dir)
-            archive = stage(self.env, config_dir, Path(folder), more=new)
-            deployment = self._deployment(archive, config_dir)
+            try:
+                archive = stage(self.env, config_dir, Path(folder), more=new)
+                deployment = self._deployment(archive, config_dir)
+            except ConfigError as error:  # what was checked is a copy; a person mends the original
+                copied, original = str(Path(folder) / "config"), str(config_dir)
+                raise ConfigError([replace(f, file=f.file.replace(copied, original)) for f in error.faults]) from error
             with self.screen.working(f"Looking at project {self.project}"):
                 number = self._number()
                 off = apis.off(self.gcloud, deployment.apis)
@@ -167,7 +221,7 @@ class _Run:
                 f"There is no config/{path.name} yet.",
                 "Give --region, for example --region europe-west1, and it is written.",
             )
-        return {path.name: settings_text(self.project, self.region)}
+        return {path.name: settings_text(self.project, self.region, self.organization)}
 
     def _file_steps(self, new: dict[str, str]) -> list[Step]:
         return [
@@ -181,6 +235,12 @@ class _Run:
 
     def _deployment(self, archive: Archive, config_dir: Path) -> Deployment:
         deployment = load_deployment(self._checked(archive.folder / "config"), folder=config_dir / "deploy")
+        known = deployment.options.organization
+        if self.organization is not None and self.organization != known:
+            name = f"config/settings.{self.env}.yaml"
+            said = f"it says {known or 'nothing'}, you said --organization {self.organization}"
+            hint = f'Write it there: deployment: {{organization: "{self.organization}"}}'
+            raise ConfigError([ConfigFault(name, 0, "deployment.organization", said, hint)])
         unchanged = [a.group for a in deployment.settings.catalog.assignments if a.group.endswith("@example.com")]
         if unchanged:
             self.screen.say(
@@ -221,6 +281,7 @@ class _Run:
     def _carry_out(self, steps: list[Step], verb: str) -> bool:
         steps = [step for step in steps if step.kind != "file"]
         self.screen.begin(steps)
+        _stop_on_signals(self.stop)
         outcome = carry_out(steps, self.gcloud, started=self.screen.started, ended=self.screen.ended, stop=self.stop)
         self.screen.outcome(outcome, verb=verb)
         return not outcome.failed and not outcome.left and not self.stop.is_set()
@@ -234,6 +295,12 @@ def _guarded(work: Callable[[], int], *, verbose: bool) -> None:
         for fault in error.faults:
             complain_text(str(fault))
         code = _WRONG_USE
+    except KeyboardInterrupt:
+        screen.say("Stopped. Nothing was changed.", style="red")
+        code = _STOPPED
+    except click.Abort:
+        screen.say("Stopped. Nothing was changed.", style="red")
+        code = _STOPPED
     except DeployError as error:
         complain(error, screen)
         if verbose and error.said:
@@ -242,9 +309,8 @@ def _guarded(work: Callable[[], int], *, verbose: bool) -> None:
     sys.exit(code)
 
 
-def _stop_on_signals() -> threading.Event:
-    """Ctrl-C: begin nothing new, and let what runs come to its end."""
-    stop = threading.Event()
+def _stop_on_signals(stop: threading.Event) -> None:
+    """Ctrl-C from here on: begin nothing new, and let what runs come to its end."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
@@ -253,7 +319,6 @@ def _stop_on_signals() -> threading.Event:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
-    return stop
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def _stage_config(source: Path, folder: Path, more: dict[str, str]) -> None:
     (folder / "templates").mkdir(parents=True)
     for path in [*source.glob("settings.*.yaml"), source / "profiles.yaml"]:
         shutil.copyfile(path, folder / path.name)
-    for path in (source / "templates").glob("*"):
+    for path in (source / "templates").glob("*.yaml"):
         shutil.copyfile(path, folder / "templates" / path.name)
     for name, text in more.items():
         (folder / name).write_text(text, encoding="utf-8")

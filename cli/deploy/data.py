@@ -39,6 +39,12 @@ from shared.settings.models import DeploymentModel, SettingsFile
 
 M = TypeVar("M", bound=BaseModel)
 FOLDER = "deploy"
+# The service agents of Google that roles.yaml and code may name, by project number.
+AGENTS = {
+    "pubsub": "service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com",
+    "notebooks-vm": "service-{number}@gcp-sa-notebooks-vm.iam.gserviceaccount.com",
+    "storage": "service-{number}@gs-project-accounts.iam.gserviceaccount.com",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +101,8 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
     dashboard, view = read("dashboard.yaml", DashboardFile), _filled(folder / "cost_by_user.sql", values, faults)
     if topics is not None and functions is not None and jobs is not None and accounts is not None:
         faults += _cross_faults(folder, topics, functions, jobs, accounts)
+        if roles is not None and sinks is not None:
+            faults += _more_cross_faults(folder, topics, accounts, roles, sinks)
     if apis is None or accounts is None or roles is None or bucket is None or topics is None or functions is None:
         raise ConfigError(faults)
     if jobs is None or sinks is None or metrics is None or alerts is None or dashboard is None or faults:
@@ -179,4 +187,30 @@ def _cross_faults(
         check("functions.yaml", key, getattr(functions, key), accounts.accounts, "account")
     for name, job in jobs.jobs.items():
         check("jobs.yaml", f"jobs.{name}.topic", job.topic, topics.topics, "topic")
+    return faults
+
+
+def _more_cross_faults(
+    folder: Path, topics: TopicsFile, accounts: AccountsFile, roles: RolesFile, sinks: SinksFile
+) -> list[ConfigFault]:
+    faults = []
+    for index, grant in enumerate(roles.grants):
+        holder, _, name = grant.to.partition("/")
+        known = accounts.accounts if holder == "account" else AGENTS
+        if name not in known:
+            where = f"grants[{index}].to"
+            faults.append(
+                ConfigFault(str(folder / "roles.yaml"), 0, where, f"no {holder} '{name}'", nearest(name, known))
+            )
+        scope, _, topic = grant.on.partition("/")
+        if scope == "topic" and topic not in topics.topics:
+            hint = nearest(topic, topics.topics)
+            faults.append(
+                ConfigFault(str(folder / "roles.yaml"), 0, f"grants[{index}].on", f"no topic '{topic}'", hint)
+            )
+    for name, sink in sinks.sinks.items():
+        if sink.topic not in topics.topics:
+            hint = nearest(sink.topic, topics.topics)
+            where = f"sinks.{name}.topic"
+            faults.append(ConfigFault(str(folder / "sinks.yaml"), 0, where, f"no topic '{sink.topic}'", hint))
     return faults

@@ -101,10 +101,11 @@ def _watching(target: Target) -> Iterator[Step]:
     api = "monitoring.googleapis.com"
     for each in listed_by_label(target, "alertPolicies"):
         yield _gone(
-            f"alert {each.get('displayName', each['name'])}", Call("monitoring", "DELETE", f"v3/{each['name']}")
+            f"alert {each.get('displayName', '')} ({_last(each['name'])})",
+            Call("monitoring", "DELETE", f"v3/{each['name']}"),
         )
     for each in listed_by_label(target, "notificationChannels"):
-        key = f"channel {each['labels'].get('email_address', each['name'])}"
+        key = f"channel {each['labels'].get('email_address', '')} ({_last(each['name'])})"
         yield _gone(key, Call("monitoring", "DELETE", f"v3/{each['name']}"), needs=("alert",))
     for each in target.read(api, "monitoring", "dashboards", "list", otherwise=[]):
         if _is_ours(each):
@@ -122,7 +123,10 @@ def _view(target: Target) -> Iterator[Step]:
         return
     try:
         found = target.ask("bigquery.googleapis.com", Call("bigquery", "GET", f"{where}/tables/{VIEW}"), {})
-    except (NotThereError, NoAccessError):
+    except NotThereError:
+        return
+    except NoAccessError as error:
+        yield _kept(f"view {VIEW}", f"it cannot be seen: {error.cause}")
         return
     if _is_ours(found):
         yield _gone(f"view {VIEW}", Call("bigquery", "DELETE", f"{where}/tables/{VIEW}"))
@@ -166,18 +170,21 @@ def _bindings(target: Target) -> Iterator[Step]:
     for scope, api, group, where, all_conditions in scopes:
         try:
             policy = target.read(api, *group, "get-iam-policy", *where, otherwise={}, project=scope == "agent")
-        except (NotThereError, NoAccessError):
+        except NotThereError:
             continue
-        for binding in policy.get("bindings", []):
-            for member in sorted(ours & set(binding["members"])):
-                if scope == "agent" and binding["role"] != USER_ROLE:
-                    continue
+        except NoAccessError as error:
+            yield _kept(f"access on {scope}", f"what ours hold there cannot be seen: {error.cause}")
+            continue
+        # A role under two conditions is one command.
+        held = {(member, binding["role"]) for binding in policy.get("bindings", []) for member in binding["members"]}
+        for member, role in sorted(held):
+            if member in ours and (scope != "agent" or role == USER_ROLE):
                 words = (
                     f"--member={member}",
-                    f"--role={binding['role']}",
+                    f"--role={role}",
                     *((all_conditions,) if all_conditions else ()),
                 )
-                key = f"access {member.split(':')[1].split('@')[0]} {_last(binding['role'])} on {scope}"
+                key = f"access {member.split(':')[1].split('@')[0]} {_last(role)} on {scope}"
                 work: Do = (*group, "remove-iam-policy-binding", *where, *words)
                 yield _gone(key, work, needs=("function",), lane=scope)
 

@@ -64,8 +64,14 @@ _KNOWN = (
         NotYetError,
     ),
     _known(
-        r"service account .{0,200}does not exist|Identity Pool does not exist|INVALID_ARGUMENT.{0,80}serviceAccount",
+        r"service account .{0,200}does not exist|Identity Pool does not exist|Unknown service account",
         "A service account is not known everywhere yet.",
+        "Run this again in a minute.",
+        NotYetError,
+    ),
+    _known(
+        r"Role \S{1,120} does not exist in the resource",
+        "A custom role is not known everywhere yet.",
         "Run this again in a minute.",
         NotYetError,
     ),
@@ -98,7 +104,7 @@ _KNOWN = (
         NoAccessError,
     ),
     _known(
-        r"Project .{0,80}(not found|does not exist)|project .{0,60}is not found|projects instance|"
+        r"(?<!in )\bprojects? (instance )?\S{0,60} ?(not found|does not exist|is not found)|"
         r"gcloud\.projects\.describe\).{0,200}(does not have permission|PERMISSION_DENIED|forbidden|403)",
         "There is no project {project}, or you have no access to it.",
         "Check the id (gcloud projects list) and who you are (gcloud auth list).",
@@ -111,13 +117,12 @@ _KNOWN = (
         NoAccessError,
     ),
     _known(
-        r"bucket name is not available|bucket .{0,80}already (exists|own)|HTTPError 409.{0,80}bucket|"
-        r"not available.{0,80}bucket namespace",
+        r"bucket name is not available|not available.{0,80}bucket namespace",
         "The bucket's name is taken by somebody else.",
         "Choose another in `bucket` of the settings file.",
     ),
     _known(
-        r"ALREADY_EXISTS|already exists|HTTPError 409.{0,200}(exist|duplicate)",
+        r"ALREADY_EXISTS|already exists|you already own it|HTTPError 409.{0,200}(exist|duplicate)",
         "It exists already: somebody made it since it was looked at.",
         "Run this again: it is compared then.",
         ThereAlreadyError,
@@ -135,7 +140,10 @@ _KNOWN = (
         NotYetError,
     ),
 )  # fmt: skip
-_NOT_THERE = re.compile(r"NOT_FOUND|not found: 404|HTTPError 404|does not exist|was not found|notFound", re.IGNORECASE)
+_NOT_THERE = re.compile(
+    r"NOT_FOUND|not found: 404|HTTPError 404|does not exist|was not found|notFound|Resource not found|principal and role not found",
+    re.IGNORECASE,
+)
 _PERMISSION = re.compile(
     r"\b([a-z]+\.[A-Za-z]+\.[A-Za-z]+) permission|permission:?\s+'?([a-z]+(?:\.[A-Za-z]+){1,2})|'([a-z]+\.[A-Za-z]+\.[A-Za-z]+)'|\b([a-z]+\.[a-zA-Z]+\.[a-zA-Z]+) (?:access|denied)"
 )
@@ -151,6 +159,7 @@ def failure(said: str, *, project: str, what: str) -> DeployError:
                 "project": project,
                 "service": _first(_SERVICE, said, "unnamed"),
                 "permission": _first(_PERMISSION, said, what),
+                "member": _first(_MEMBER, said, "a member"),
             }
             return known.kind(known.cause.format(**words), known.remedy.format(**words), said=said)
     if _NOT_THERE.search(said):

@@ -8,9 +8,10 @@ from pathlib import Path
 _ZONES = {"europe-west1": "bcd", "us-east1": "bcd", "us-central1": "abcf"}
 
 
-def settings_text(project: str, region: str) -> str:
+def settings_text(project: str, region: str, organization: str | None = None) -> str:
     """A settings file with what can be told from project and region; a person adds the rest."""
     zones = ", ".join(f"{region}-{letter}" for letter in _ZONES.get(region, "abc"))
+    told = f'deployment:\n  organization: "{organization}"\n' if organization else ""
     return f"""\
 # yaml-language-server: $schema=schema/settings.schema.json
 # Written by ./deploy.sh gcp, yours from now on: keep it with your configuration. What else may stand here is shown in
@@ -20,7 +21,7 @@ zones: [{zones}]  # in order of preference
 bucket: {project}-benchkeeper
 retention:
   instance: 30d  # how long a leaver's stopped environment is kept
-"""
+{told}"""
 
 
 def settings_path(config_dir: Path, env: str) -> Path:

@@ -7,11 +7,12 @@ plain REST API with gcloud's own token.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,18 @@ class Call:
 
 
 Command = tuple["str | FileWord", ...]
-Do = Command | Call
+# A command, a call, or what finds out what is to be done once the ones before it are.
+Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 
 
 def shown(do: Do) -> str:
     """A command as a person would type it."""
+    if callable(do):
+        return "(what follows is known when that is done)"
     if isinstance(do, Call):
         return str(do)
     words = [word if isinstance(word, str) else f"{word.flag}=FILE{word.suffix}" for word in do]
-    return " ".join(["gcloud", *(f"'{word}'" if " " in word or "*" in word else word for word in words)])
+    return shlex.join(["gcloud", *words])
 
 
 class Gcloud:
@@ -92,7 +96,7 @@ class Gcloud:
         text = self._run(command, f"gcloud {' '.join(w for w in words[:4] if not w.startswith('--'))}")
         return json.loads(text) if text.strip() else None
 
-    def do(self, do: Do) -> Any:
+    def do(self, do: Command | Call) -> Any:
         """Carry out one command or call."""
         if isinstance(do, Call):
             return self.call(do)
@@ -127,13 +131,11 @@ class Gcloud:
         """One REST call with gcloud's token; the answer as JSON, {} for none."""
         url = f"{self._endpoint(call.service)}{call.path}"
         try:
-            answer = self._http.request(
-                call.verb,
-                url,
-                json=call.body,
-                timeout=_REST_TIMEOUT_S,
-                headers={"Authorization": f"Bearer {self._bearer()}"},
-            )
+            answer = self._answer(call, url)
+            if answer.status_code == requests.codes.unauthorized:  # a token lives for an hour
+                with self._lock:
+                    self._token = ""
+                answer = self._answer(call, url)
         except requests.RequestException as error:
             raise NotYetError("Google Cloud did not answer.", "Run this again.", said=str(error)) from error
         if answer.ok:
@@ -143,6 +145,10 @@ class Gcloud:
             project=self.project,
             what=f"{call.verb} {urlsplit(url).path}",
         )
+
+    def _answer(self, call: Call, url: str) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self._bearer()}"}
+        return self._http.request(call.verb, url, json=call.body, timeout=_REST_TIMEOUT_S, headers=headers)
 
     def _bearer(self) -> str:
         with self._lock:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
+from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.settings.models import Duration
 
-_CRON_FIELDS = 5
 _ID = r"^[a-zA-Z][a-zA-Z0-9._~%+-]{2,254}$"  # a Pub/Sub topic's or subscription's id
 _FUNCTION = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
 _TEXT = Annotated[str, Field(min_length=1)]
@@ -62,7 +63,7 @@ class GrantModel(_Strict):
     role: Annotated[
         str, Field(pattern=r"^(custom/[A-Za-z0-9_.]{3,64}|roles/[A-Za-z.]+)$"), AfterValidator(_not_too_wide)
     ]
-    on: str = Field(pattern=r"^(project|bucket|gcf-sources|(topic|account)/.+)$")
+    on: str = Field(pattern=r"^(project|bucket|gcf-sources|topic/.+)$")
 
 
 class RolesFile(_Strict):
@@ -87,6 +88,13 @@ class BucketModel(_Strict):
     soft_delete: Duration
     keep_old_versions: Duration
 
+    @field_validator("soft_delete", "keep_old_versions")
+    @classmethod
+    def _days(cls, value: timedelta) -> timedelta:
+        if value < timedelta(days=7):
+            raise ValueError("it must be 7d or more: it is what a mistake is mended from")
+        return value
+
 
 class BucketFile(_Strict):
     """config/deploy/bucket.yaml."""
@@ -94,18 +102,34 @@ class BucketFile(_Strict):
     bucket: BucketModel
 
 
+def _kept(value: timedelta) -> timedelta:
+    if not timedelta(minutes=10) <= value <= timedelta(days=31):
+        raise ValueError("Pub/Sub keeps messages for 10m to 31d")
+    return value
+
+
+def _answered(value: timedelta) -> timedelta:
+    if not timedelta(seconds=10) <= value <= timedelta(seconds=600):
+        raise ValueError("Pub/Sub waits 10s to 600s for an answer")
+    return value
+
+
+Retention = Annotated[Duration, AfterValidator(_kept)]
+AckDeadline = Annotated[Duration, AfterValidator(_answered)]
+
+
 class TopicModel(_Strict):
     """A topic; what was published stays readable for `retention`."""
 
-    retention: Duration
+    retention: Retention
 
 
 class SubscriptionModel(_Strict):
     """A pull subscription that never expires."""
 
     topic: str
-    retention: Duration
-    ack_deadline: Duration
+    retention: Retention
+    ack_deadline: AckDeadline
 
 
 class TopicsFile(_Strict):
@@ -125,10 +149,10 @@ class TopicsFile(_Strict):
 class DeliveryModel(_Strict):
     """How messages reach a function: the settings of the subscription that Eventarc makes for it."""
 
-    ack_deadline: Duration
+    ack_deadline: AckDeadline
     min_backoff: Duration
     max_backoff: Duration
-    retention: Duration
+    retention: Retention
     dead_letter_topic: str | None = None
     max_delivery_attempts: int | None = Field(default=None, ge=5, le=100)
 
@@ -192,8 +216,10 @@ class JobModel(_Strict):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, value: str) -> str:
-        if len(value.split()) != _CRON_FIELDS:
-            raise ValueError(f"'{value}' is no schedule; write five fields, for example */10 * * * *")
+        try:
+            CronSim(value, datetime(2026, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            raise ValueError(f"'{value}' is no schedule; write five fields, for example */10 * * * *") from error
         return value
 
 

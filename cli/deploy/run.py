@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from cli.deploy.failures import DeployError, NotYetError, ThereAlreadyError
-from cli.deploy.gcloud import Do, Gcloud
-from cli.deploy.step import Step
+from cli.deploy.failures import DeployError, NotThereError, NotYetError, ThereAlreadyError
+from cli.deploy.gcloud import Call, Command, Gcloud
+from cli.deploy.step import Mark, Step
 
 _WORKERS = 4
 _WAITS_S = (1, 2, 4, 8, 16, 30, 60)  # what is not known everywhere yet: two minutes in all
@@ -56,43 +56,87 @@ def carry_out(
     waiting = {step.key: step for step in steps if step.acts}
     if len(waiting) != sum(step.acts for step in steps):
         raise AssertionError("two steps have one key")
-    needs = {key: _needed(step, waiting) for key, step in waiting.items()}
-    busy: dict[Future[Done], Step] = {}
-    outcome, failed = Outcome(), dict[str, str]()
-    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        while waiting or busy:
-            for step in _ready(waiting, needs, busy.values(), failed):
-                if len(busy) >= _WORKERS or stop.is_set():
-                    break
-                del waiting[step.key]
-                started(step)
-                busy[pool.submit(_one, step, gcloud, stop)] = step
-            for key in [key for key in waiting if needs[key] & failed.keys()]:
-                step = waiting.pop(key)
-                cause = min(needs[key] & failed.keys())
-                failed[key] = failed[cause]
-                _tell(Done(step, 0.0, blocked_by=failed[cause]), outcome, ended)
-            if not busy:
-                if waiting and not stop.is_set() and not _ready(waiting, needs, (), failed):
-                    raise AssertionError(f"steps wait for each other: {sorted(waiting)}")
-                if stop.is_set() or not waiting:
-                    break
+    return _Crew(waiting, gcloud, started, ended, stop).work()
+
+
+class _Crew:
+    """Steps that wait, that are at work, and that failed (by the key of the step that was the cause)."""
+
+    def __init__(
+        self,
+        waiting: dict[str, Step],
+        gcloud: Gcloud,
+        started: Callable[[Step], None],
+        ended: Callable[[Done], None],
+        stop: threading.Event,
+    ) -> None:
+        self._waiting, self._gcloud, self._stop = waiting, gcloud, stop
+        self._needs = {key: _needed(step, waiting) for key, step in waiting.items()}
+        self._started, self._ended = started, ended
+        self._busy: dict[Future[Done], Step] = {}
+        self._failed: dict[str, str] = {}
+        self._outcome = Outcome()
+
+    def work(self) -> Outcome:
+        """Until nothing waits and nothing is at work."""
+        with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+            while self._waiting or self._busy:
+                self._start(pool)
+                self._block()
+                if self._busy:
+                    self._collect()
+                elif self._stop.is_set():
+                    for key in list(self._waiting):
+                        self._leave(key, "a run that is not stopped")
+                elif self._waiting and not self._ready():
+                    raise AssertionError(f"steps wait for each other: {sorted(self._waiting)}")
+        return self._outcome
+
+    def _start(self, pool: ThreadPoolExecutor) -> None:
+        for step in self._ready():
+            if len(self._busy) >= _WORKERS or self._stop.is_set():
+                return
+            del self._waiting[step.key]
+            self._started(step)
+            self._busy[pool.submit(_one, step, self._gcloud, self._stop)] = step
+
+    def _ready(self) -> list[Step]:
+        """Those that need nothing any more, one a lane."""
+        lanes = {step.lane for step in self._busy.values() if step.lane}
+        found = []
+        for key, step in self._waiting.items():
+            if self._needs[key] or (step.lane and step.lane in lanes):
                 continue
-            finished, _ = wait(busy, return_when=FIRST_COMPLETED)
-            for future in finished:
-                done = future.result()
-                del busy[future]
-                if done.error is not None:
-                    failed[done.step.key] = done.step.key
-                else:
-                    _settle(done.step.key, needs)
-                _tell(done, outcome, ended)
-    return outcome
+            found.append(step)
+            if step.lane:
+                lanes.add(step.lane)
+        return found
 
+    def _block(self) -> None:
+        """Leave what needs a failed step, and what needs that."""
+        while blocked := [key for key in self._waiting if self._needs[key] & self._failed.keys()]:
+            cause = self._failed[min(self._needs[blocked[0]] & self._failed.keys())]
+            self._failed[blocked[0]] = cause
+            self._leave(blocked[0], cause)
 
-def _tell(done: Done, outcome: Outcome, ended: Callable[[Done], None]) -> None:
-    outcome.done.append(done)
-    ended(done)
+    def _leave(self, key: str, cause: str) -> None:
+        self._tell(Done(self._waiting.pop(key), 0.0, blocked_by=cause))
+
+    def _collect(self) -> None:
+        finished, _ = wait(self._busy, return_when=FIRST_COMPLETED)
+        for future in finished:
+            done = future.result()
+            del self._busy[future]
+            if done.error is not None:
+                self._failed[done.step.key] = done.step.key
+            else:
+                for waited in self._needs.values():
+                    waited.discard(done.step.key)
+            self._tell(done)
+
+    def _tell(self, done: Done) -> None:
+        self._outcome.done.append(done)
+        self._ended(done)
 
 
 def _needed(step: Step, all_steps: Iterable[str]) -> set[str]:
@@ -100,45 +144,35 @@ def _needed(step: Step, all_steps: Iterable[str]) -> set[str]:
     return {key for key in all_steps if key != step.key and (key in step.needs or key.split(" ", 1)[0] in step.needs)}
 
 
-def _settle(key: str, needs: dict[str, set[str]]) -> None:
-    for waited in needs.values():
-        waited.discard(key)
-
-
-def _ready(
-    waiting: dict[str, Step], needs: dict[str, set[str]], busy: Iterable[Step], failed: dict[str, str]
-) -> list[Step]:
-    lanes = {step.lane for step in busy if step.lane}
-    found = []
-    for key, step in waiting.items():
-        if needs[key] or key in failed or (step.lane and step.lane in lanes):
-            continue
-        found.append(step)
-        lanes.add(step.lane)
-        lanes.discard("")
-    return found
-
-
 def _one(step: Step, gcloud: Gcloud, stop: threading.Event) -> Done:
-    """One step, patiently: what is not known everywhere yet is asked again, from the command that failed."""
+    """One step, patiently: what is not known everywhere yet is asked again, from the part that failed."""
     began = time.perf_counter()
-    work: list[Do] | None = None
-    note = ""
+    work, notes = list(step.work), set[str]()
     for pause_s in (*_WAITS_S, None):
         try:
-            if work is None:
-                work = list(step.work() if callable(step.work) else step.work)
             while work:
-                try:
-                    gcloud.do(work[0])
-                except ThereAlreadyError:
-                    # A try before was done though its answer was lost, or somebody else was faster.
-                    note = "it was there already: the next run compares it"
+                first = work[0]
+                for do in first() if callable(first) else [first]:
+                    notes.add(_do(do, step, gcloud))
                 work.pop(0)
-            return Done(step, time.perf_counter() - began, note=note)
+            return Done(step, time.perf_counter() - began, note=" ".join(sorted(notes)).strip())
         except NotYetError as error:
             if pause_s is None or stop.wait(pause_s):
                 return Done(step, time.perf_counter() - began, error)
         except DeployError as error:
             return Done(step, time.perf_counter() - began, error)
     raise AssertionError("the last pass returns")
+
+
+def _do(do: Command | Call, step: Step, gcloud: Gcloud) -> str:
+    """Carry it out; a note when it was so already."""
+    try:
+        gcloud.do(do)
+    except ThereAlreadyError:
+        # A try before was done though its answer was lost, or somebody else was faster.
+        return "it was there already: the next run compares it"
+    except NotThereError:
+        if step.mark is not Mark.DELETE:
+            raise
+        return "it was gone already"
+    return ""

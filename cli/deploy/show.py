@@ -66,7 +66,7 @@ class Screen:
             self._out.print(head, soft_wrap=True)
             for line in textwrap.wrap(reason, max(self._out.width - 4, 20)):
                 self._out.print(Text("    " + line, style="dim"), soft_wrap=True)
-        if self._verbose and step.acts and not callable(step.work):
+        if self._verbose and step.acts:
             for do in step.work:
                 self.say(f"    {shown(do)}", style="dim")
 

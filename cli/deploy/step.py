@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,14 +24,14 @@ class Step:
     """One line of the plan.
 
     `key` is `kind name`; `needs` are keys, or kinds for all of that kind, that come before where the plan has them. Steps of
-    one `lane` (an IAM policy) never run at the same time. `work` may be a function where the commands depend on what earlier
-    steps made.
+    one `lane` (an IAM policy) never run at the same time. A function among the `work` says what is to be done once its turn comes,
+    where that depends on what is there by then.
     """
 
     key: str
     mark: Mark
     because: str
-    work: Sequence[Do] | Callable[[], Sequence[Do]] = ()
+    work: Sequence[Do] = ()
     needs: tuple[str, ...] = ()
     lane: str = ""
 
@@ -57,5 +57,5 @@ def differs(wanted: object, seen: object) -> str:
 
 
 def _short(value: object) -> str:
-    text = "nothing" if value in {None, ""} else str(value).rpartition("/topics/")[2]
+    text = "nothing" if value is None or value == "" else str(value).rpartition("/topics/")[2]
     return text if len(text) <= 40 else f"{text[:39]}…"  # noqa: PLR2004 - half a line

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cli.deploy.archive import Archive
-from cli.deploy.data import Deployment
+from cli.deploy.data import AGENTS, Deployment
 from cli.deploy.failures import NotYetError
 from cli.deploy.gcloud import Call, Gcloud
 
@@ -17,13 +17,6 @@ OURS = "managed-by"
 BENCHKEEPER = "benchkeeper"
 _WAITS_S = (1, 2, 4, 8, 16, 30, 60)
 _BRIEF = 2
-
-# The service agents of Google that are named in roles.yaml and in code, by project number.
-_AGENTS = {
-    "pubsub": "service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com",
-    "notebooks-vm": "service-{number}@gcp-sa-notebooks-vm.iam.gserviceaccount.com",
-    "storage": "service-{number}@gs-project-accounts.iam.gserviceaccount.com",
-}
 
 
 class _Kept:
@@ -79,7 +72,7 @@ class Target:
 
     def agent(self, name: str) -> str:
         """The address of one of Google's service agents for this project."""
-        return _AGENTS[name].format(number=self.number)
+        return AGENTS[name].format(number=self.number)
 
     def member(self, to: str) -> str:
         """`account/tick` or `agent/pubsub` as an IAM member."""

@@ -20,7 +20,7 @@ from shared.engine.ports import Deps
 from shared.engine.views import url_of
 
 _POLL_S = 0.25
-_SETTLED = {"Ready", "Stopped", "Idle", "Removed", "NotEntitled", "Retained", "NotOurs", "UnknownProfile"}
+_SETTLED = {"Ready", "Stopped", "Idle", "Removed", "NotEntitled", "Retained", "OnHold", "NotOurs", "UnknownProfile"}
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 

@@ -1,4 +1,4 @@
--- What each person's environment cost, by month: the view `benchkeeper_cost_by_user` over the standard usage cost export.
+-- What each person's environment cost, by month: the view `benchkeeper.cost_by_user` over the standard usage cost export.
 --
 -- One row for each invoice month, person (user key, never an address), profile, cost centre, service and currency; net of
 -- credits. The labels are those that Benchkeeper writes on every instance and every personal cluster. Machines and disks on which

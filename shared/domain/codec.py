@@ -1,4 +1,4 @@
-"""A record as JSON, and back. Version 1. Strict when reading: a damaged record is an error, never a guess."""
+"""A record as JSON, and back. Version 1, or 2 for what a version 1 reader must not overlook. Strict when reading: a damaged record is an error, never a guess."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from shared.domain.record import (
     Condition,
     ConditionStatus,
     ConditionType,
+    Hold,
     OperationRef,
     Power,
     Presence,
@@ -23,12 +24,14 @@ from shared.domain.record import (
 )
 
 VERSION = 1
+# A record on hold: a program that does not know holds must refuse it, or it would drop the hold and delete what it keeps.
+VERSION_WITH_HOLD = 2
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
     """JSON-able form of a record."""
     return {
-        "version": VERSION,
+        "version": VERSION if record.hold is None else VERSION_WITH_HOLD,
         "user_key": record.user_key,
         "email": record.email,
         "created_at": record.created_at.isoformat(),
@@ -36,6 +39,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "facts": facts_module.to_json(record.facts),
         "spec": _plain(asdict(record.spec)),
         "status": _plain(asdict(record.status)),
+        "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
     }
 
 
@@ -54,7 +58,7 @@ def _plain(value: Any) -> Any:
 def from_json(raw: Any) -> UserRecord:
     """The record that `to_json` gave. Raises `PermanentError` for anything else."""
     try:
-        if raw["version"] != VERSION:
+        if raw["version"] not in {VERSION, VERSION_WITH_HOLD}:
             raise ValueError(f"version {raw['version']!r}")
         return UserRecord(
             user_key=UserKey(raw["user_key"]),
@@ -64,6 +68,7 @@ def from_json(raw: Any) -> UserRecord:
             facts=facts_module.from_json(raw["facts"]),
             spec=_spec(raw["spec"]),
             status=_status(raw["status"]),
+            hold=_hold(raw.get("hold")),
         )
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise PermanentError(
@@ -79,6 +84,10 @@ def _time(text: str) -> datetime:
 
 def _maybe_time(text: str | None) -> datetime | None:
     return None if text is None else _time(text)
+
+
+def _hold(raw: dict[str, Any] | None) -> Hold | None:
+    return None if raw is None else Hold(reason=str(raw["reason"]), since=_time(raw["since"]))
 
 
 def _spec(raw: dict[str, Any]) -> Spec:

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     IDLE = "Idle"
     REMOVED = "Removed"
     RETAINED = "Retained"
+    ON_HOLD = "OnHold"
     NOT_ENTITLED = "NotEntitled"
     SETTLED = "Settled"
     # on the way

@@ -138,6 +138,15 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now
 
 def _retained(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
     record = record.with_status(power_settled=True)
+    if record.hold is not None:
+        return Step(
+            record=record.with_status(attempts=0),
+            condition=ConditionStatus.FALSE,
+            reason=Reason.ON_HOLD,
+            message=f"Access has ended. The data is on hold since {record.hold.since:%Y-%m-%d} ({record.hold.reason}) and is "
+            "kept until it is released.",
+            because=("On hold: nothing is deleted, whatever the retention says.",),
+        )
     ends = (record.spec.absent_since or now) + policy.retention
     if ends <= now:
         return delete(

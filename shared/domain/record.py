@@ -129,6 +129,14 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A legal hold: nothing that may hold the person's data is deleted until it is released."""
+
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
     """Everything that is kept about one person. The object `records/<user_key>.json`."""
 
@@ -139,6 +147,7 @@ class UserRecord:
     status: Status
     created_at: datetime
     cost_center: str = ""
+    hold: Hold | None = None
 
     def with_status(self, **changes: Any) -> UserRecord:
         """The record with some status fields changed."""

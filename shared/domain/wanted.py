@@ -11,7 +11,7 @@ from shared.domain.facts import Facts
 from shared.domain.identity import UserEmail, instance_id_for, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
-from shared.domain.record import Power, Presence, Spec, Status, UserRecord
+from shared.domain.record import Hold, Power, Presence, Spec, Status, UserRecord
 
 COST_CENTER = "cost_center"
 # How far back facts can still be asked for: more than clocks differ and deliveries last.
@@ -94,6 +94,16 @@ def with_power(record: UserRecord, power: Power, *, because: str) -> UserRecord:
     spec = replace(record.spec, power=power, power_because=because)
     status = replace(record.status, power_settled=False, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
+
+
+def with_hold(record: UserRecord, hold: Hold | None) -> UserRecord:
+    """The record held, or released (None); the same object when that is how it is. A hold that stands keeps its time."""
+    now_held = record.hold.reason if record.hold is not None else None
+    if now_held == (hold.reason if hold is not None else None):
+        return record
+    if hold is not None and record.hold is not None:
+        hold = replace(hold, since=record.hold.since)
+    return replace(record, hold=hold).with_status(generation=record.status.generation + 1)
 
 
 def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:

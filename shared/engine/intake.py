@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from shared.domain.errors import ConflictError
+from shared.domain.errors import ConflictError, Reason
 from shared.domain.events import Joined, LifecycleEvent, Moved
 from shared.domain.identity import UserKey, user_key_for
-from shared.domain.record import Power, UserRecord
-from shared.domain.wanted import new_record, with_event, with_power, with_wanted
+from shared.domain.record import ConditionType, Hold, Power, UserRecord
+from shared.domain.wanted import new_record, with_event, with_hold, with_power, with_wanted
 from shared.engine.ports import Deps, Stored
 
 _TRIES = 8
@@ -47,11 +48,35 @@ def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
 
 def want_power(user_key: UserKey, power: Power, *, because: str, deps: Deps) -> Stored | None:
     """Ask for another power state of a person's environment; None when there is no record."""
+    return _changed(user_key, lambda record: with_power(record, power, because=because), deps)
+
+
+def want_hold(user_key: UserKey, reason: str | None, deps: Deps) -> Stored | None:
+    """Put a person's data on hold for a reason, or release it (None); None when there is no record. Safe to repeat."""
+    hold = Hold(reason=reason, since=deps.clock.now()) if reason is not None else None
+    stored = _changed(user_key, lambda record: with_hold(record, hold), deps)
+    if stored is not None:
+        deps.log.warning(
+            "Put on hold" if hold is not None else "Released from hold", user=user_key, because=reason or ""
+        )
+    return stored
+
+
+def is_decided(record: UserRecord) -> bool:
+    """True when a deletion was decided before: a hold that comes then may be too late."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    return ready is not None and ready.reason is Reason.DELETING
+
+
+def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Stored | None:
     for _ in range(_TRIES):
         stored = deps.records.load(user_key)
         if stored is None:
             return None
-        saved = _save(_due_soon(with_power(stored.record, power, because=because), deps), stored, deps)
+        changed = change(stored.record)
+        if changed is stored.record:
+            return stored
+        saved = _save(_due_soon(changed, deps), stored, deps)
         if saved is not None:
             return saved
     raise _lost_the_race(user_key)

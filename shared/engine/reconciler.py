@@ -9,7 +9,7 @@ from shared.domain.errors import ConflictError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import NotLooked
 from shared.domain.outcome import with_outcomes
-from shared.domain.plan import Observed, OperationSeen, Plan
+from shared.domain.plan import DeleteInstance, Observed, OperationSeen, Plan
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
 from shared.domain.wanted import with_wanted
@@ -77,9 +77,7 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
     record = with_wanted(stored.record, deps.policy, now)
     seen = observe(record, deps)
     plan = make_plan(record, seen, deps.policy, now)
-    if plan.record.status.zone != stored.record.status.zone and plan.actions:
-        # The zone is part of the instance's name: it is written down before anything is created there, so that a crash
-        # cannot leave an instance where nobody looks.
+    if _is_written_first(plan, stored):
         try:
             stored = deps.records.save(plan.record, expected=stored)
         except ConflictError:
@@ -93,6 +91,16 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             return None
     _log_progress(record, seen, after, deps, now)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
+
+
+def _is_written_first(plan: Plan, stored: Stored) -> bool:
+    """True when the record must say so before the cloud is asked.
+
+    The zone is part of an instance's name: written before anything is created there, a crash cannot leave an instance where
+    nobody looks. A deletion cannot be taken back: the write fails when somebody came back or was put on hold meanwhile.
+    """
+    moves = plan.record.status.zone != stored.record.status.zone and bool(plan.actions)
+    return moves or any(isinstance(action, DeleteInstance) for action in plan.actions)
 
 
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:

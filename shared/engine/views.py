@@ -44,6 +44,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "power": record.spec.power.value,
         "power_because": record.spec.power_because,
         "cost_center": record.cost_center,
+        "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,
         "instance": record.status.instance_id,
         "zone": record.status.zone,
         "url": url_of(record.status.proxy_uri),

@@ -14,6 +14,7 @@ from shared.domain.events import GroupChanged, Joined, Left, Moved
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import ConditionType
 from shared.engine.deliver import deliver
+from shared.engine.intake import want_hold
 from shared.engine.sweeps import sweep
 from shared.wiring import wire
 
@@ -119,6 +120,62 @@ def test_who_comes_back_inside_the_retention_gets_the_same_machine(bench):
     deliver(said(bench, Joined, 3), bench.deps)
     minutes(bench, 4)
     assert states(bench) == {"europe-west1-b": "ACTIVE"}
+    assert {i.body["id"] for i in instances(bench.cloud).values()} == before
+
+
+def test_a_hold_outlasts_the_retention_until_it_is_released(bench):
+    join(bench)
+    deliver(said(bench, Left, 2), bench.deps)
+    minutes(bench, 5)
+    want_hold(KEY, "case 4711", bench.deps)
+    bench.advance(days=90)
+    minutes(bench, 5)
+    sweep("drift", bench.deps)
+    assert states(bench) == {"europe-west1-b": "STOPPED"}
+    assert ready(bench)[0] is Reason.ON_HOLD
+    assert "case 4711" in ready(bench)[1]
+    want_hold(KEY, None, bench.deps)
+    minutes(bench, 10)
+    assert states(bench) == {}
+
+
+def test_who_is_on_hold_comes_back_as_anybody_and_stays_on_hold(bench):
+    join(bench)
+    deliver(said(bench, Left, 2), bench.deps)
+    want_hold(KEY, "case 4711", bench.deps)
+    minutes(bench, 5)
+    bench.advance(days=60)
+    deliver(said(bench, Joined, 3), bench.deps)
+    minutes(bench, 5)
+    assert states(bench) == {"europe-west1-b": "ACTIVE"}
+    assert bench.deps.records.load(KEY).record.hold.reason == "case 4711"
+
+
+@pytest.mark.parametrize("who", ["hold", "joiner"])
+def test_a_deletion_that_is_decided_on_an_old_record_is_not_carried_out(bench, who):
+    """Between the plan and the call that cannot be taken back somebody writes: the plan is made again."""
+    join(bench)
+    deliver(said(bench, Left, 2), bench.deps)
+    minutes(bench, 5)
+    bench.advance(days=30)
+    before = {i.body["id"] for i in instances(bench.cloud).values()}
+    done = []
+
+    def meanwhile():
+        looked = any(c["method"] == "GetInstance" for c in bench.cloud.world.journal.listing(mutating_only=False))
+        if looked and not done:
+            done.append(True)
+            if who == "hold":
+                want_hold(KEY, "case 4711", bench.deps)
+            else:
+                deliver(said(bench, Joined, 3), bench.deps)
+
+    bench.cloud.world.journal.clear()
+    bench.adapter.around = meanwhile
+    sweep("due", bench.deps)
+    bench.adapter.around = lambda: None
+    assert done
+    minutes(bench, 10)
     assert {i.body["id"] for i in instances(bench.cloud).values()} == before
 
 

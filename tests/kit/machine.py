@@ -20,6 +20,7 @@ from kit.oracle import RETENTION, TEMPLATES, Sent, instances, template_names, wa
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
 from shared.engine.deliver import deliver
+from shared.engine.intake import is_decided, want_hold
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 from shared.wire import Message, parse_lifecycle
@@ -77,6 +78,7 @@ class WorldMachine(RuleBasedStateMachine):
         self.deleted_outside: set[str] = set()  # instance uids
         self.held_data: dict[str, str] = {}  # uid -> user of instances that were ACTIVE once
         self.unwanted_since: dict[str, datetime] = {}
+        self.on_hold: dict[str, set[str]] = {}  # user -> uids of the instances that must stay
         self.serial = 0
 
     def teardown(self) -> None:
@@ -256,6 +258,32 @@ class WorldMachine(RuleBasedStateMachine):
                     self.deleted_outside.add(instance.body["id"])
                     self.bench.cloud.notebooks.delete_outside(instance.name)
 
+    @rule(user=st.sampled_from(USERS), reason=st.sampled_from(["case 1", "case 2"]), after=st.integers(0, 8))
+    def hold(self, user: str, reason: str, after: int) -> None:
+        """Somebody puts a person's data on hold, perhaps while a tick is between two calls."""
+        email = parse_email(user)
+
+        def put() -> None:
+            uids = {i.body["id"] for i in instances(self.bench.cloud).values() if i.owner == str(email)}
+            with contextlib.suppress(BenchkeeperError, CrashError):
+                stored = want_hold(user_key_for(email), reason, self.bench.deps)
+                if stored is not None and not is_decided(stored.record):
+                    self.on_hold.setdefault(str(email), set()).update(uids)
+
+        self._at(after, put)
+        try:
+            self.tick("due")
+        finally:
+            self.bench.adapter.around = lambda: None
+        put()
+
+    @rule(user=st.sampled_from(USERS))
+    def release(self, user: str) -> None:
+        """The hold ends."""
+        self.on_hold.pop(str(parse_email(user)), None)
+        with contextlib.suppress(BenchkeeperError, CrashError):
+            want_hold(user_key_for(parse_email(user)), None, self.bench.deps)
+
     # --- what always holds
 
     @initialize()
@@ -280,6 +308,7 @@ class WorldMachine(RuleBasedStateMachine):
             if uid in self.deleted_outside:
                 continue
             assert self.may_be_gone(owner, now), f"the data of {owner} is gone too early"
+            assert uid not in self.on_hold.get(owner, set()), f"the data of {owner} is gone although it is on hold"
 
     def may_be_gone(self, owner: str, now: datetime) -> bool:
         """True when the person was not entitled for the retention at some time up to now, in what had been told then."""
@@ -298,6 +327,9 @@ class WorldMachine(RuleBasedStateMachine):
         """No more trouble; the messages that are not acked come again; the clocks tick."""
         self.bench.cloud.world.faults.clear()
         self.bench.adapter.around = lambda: None
+        for user in USERS:  # of a hold whose answer was lost nobody knows: it is released
+            if str(parse_email(user)) not in self.on_hold:
+                want_hold(user_key_for(parse_email(user)), None, self.bench.deps)
         for _ in range(5):
             for message in list(self.pending):
                 self._deliver(message)
@@ -338,7 +370,7 @@ class WorldMachine(RuleBasedStateMachine):
                 assert not names, f"{user} left and still has templates {names}"
                 assert all(i.state == "STOPPED" for i in mine), f"{user} is not entitled: {[i.state for i in mine]}"
                 since = self.unwanted_since.get(user, now)
-                assert not mine or now - since < RETENTION + timedelta(days=1), (
+                assert not mine or user in self.on_hold or now - since < RETENTION + timedelta(days=1), (
                     f"{user}'s instance outlives its retention"
                 )
             else:

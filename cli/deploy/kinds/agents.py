@@ -24,7 +24,16 @@ def agents(target: Target) -> Iterator[Step]:
         if f"serviceAccount:service-{target.number}{end}" in members:
             yield same(f"agent {short}")
         else:
-            work = [("beta", "services", "identity", "create", f"--service={service}")]
+            member = f"--member=serviceAccount:service-{target.number}{end}"
+            # One that is made on request is given no role (IAM, Create and grant roles to service agents).
+            grant = ("projects", "add-iam-policy-binding", target.project, member, f"--role=roles/{short}.serviceAgent")
+            work = [
+                ("beta", "services", "identity", "create", f"--service={service}"), (*grant, "--condition=None"),
+            ]  # fmt: skip
             yield Step(
-                key=f"agent {short}", mark=Mark.CREATE, because="Google's own account for the service", work=work
+                key=f"agent {short}",
+                mark=Mark.CREATE,
+                because="Google's own account for the service",
+                work=work,
+                lane="project",
             )

@@ -38,7 +38,10 @@ def bucket(target: Target) -> Iterator[Step]:
         yield Step(key=f"bucket {name}", mark=Mark.CREATE, because=because, work=work, needs=("key",))
         return
     why, words = _differences(target, found, rules)
-    if found.get("location", "").lower() != target.region:
+    if str(found.get("projectNumber", target.number)) != target.number:
+        because = "it belongs to another project: choose another `bucket` in the settings file"
+        yield Step(key=f"bucket {name}", mark=Mark.KEEP, because=because)
+    elif found.get("location", "").lower() != target.region:
         yield Step(
             key=f"bucket {name}", mark=Mark.KEEP,
             because=f"it is in {found.get('location')}, not in {target.region}: a bucket cannot be moved",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
-from cli.deploy.gcloud import Call, Do, FileWord
+from cli.deploy.failures import NotThereError
+from cli.deploy.gcloud import Call, Command, Do, FileWord
 from cli.deploy.kinds.access import has
 from cli.deploy.models import SinkModel
 from cli.deploy.step import Mark, Step, same
@@ -69,22 +71,24 @@ def _writer(
 ) -> Step:
     key = f"writer {name}"
 
-    def add(member: str) -> list[Do]:
+    def add(member: str) -> list[Command | Call]:
         return [
             ("pubsub", "topics", "add-iam-policy-binding", wanted.topic, f"--member={member}", f"--role={_PUBLISHER}")
         ]
 
-    def work() -> list[Do]:
+    def work() -> list[Command | Call]:
         described = target.gcloud.read("logging", "sinks", "describe", name, *where, project=not where)
         return add(described["writerIdentity"])
 
     if found is not None:
-        policy = target.read(_PUBSUB, "pubsub", "topics", "get-iam-policy", wanted.topic, otherwise={})
+        policy: Mapping[str, Any] = {}
+        with suppress(NotThereError):  # deleted by hand: it is made again in this run
+            policy = target.read(_PUBSUB, "pubsub", "topics", "get-iam-policy", wanted.topic, otherwise={})
         if has(policy, _PUBLISHER, found.get("writerIdentity", "")):
             return same(key)
     because = f"its identity may publish to {wanted.topic}"
     needs, lane = (f"sink {name}", f"topic {wanted.topic}"), f"topic/{wanted.topic}"
-    return Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=needs, lane=lane)
+    return Step(key=key, mark=Mark.CREATE, because=because, work=[work], needs=needs, lane=lane)
 
 
 # ---- metrics
@@ -116,7 +120,9 @@ def digest(body: Mapping[str, Any]) -> str:
 def covers(seen: object, wanted: object) -> bool:
     """True when everything that is wanted is there; what a server adds of its own does not count."""
     if isinstance(wanted, Mapping):
-        return isinstance(seen, Mapping) and all(covers(seen.get(key), value) for key, value in wanted.items() if value)
+        return isinstance(seen, Mapping) and all(
+            covers(seen[key], value) if key in seen else not value for key, value in wanted.items()
+        )
     if isinstance(wanted, list):
         return isinstance(seen, list) and len(seen) == len(wanted) and all(map(covers, seen, wanted))
     if isinstance(wanted, float | int) and not isinstance(wanted, bool):
@@ -138,11 +144,10 @@ def dashboard(target: Target) -> Iterator[Step]:
     """The one dashboard, found by its label."""
     body = dict(target.deployment.dashboard)
     key, labels = "dashboard benchkeeper", {OURS: BENCHKEEPER, _BODY: digest(body)}
-    listed = target.read(_MONITORING, "monitoring", "dashboards", "list", otherwise=[])
-    found = next((each for each in listed if each.get("labels", {}).get(OURS) == BENCHKEEPER), None)
+    found = _ours(target.read(_MONITORING, "monitoring", "dashboards", "list", otherwise=[]))
     wanted = {**body, "labels": labels}
     if found is None:
-        work = [("monitoring", "dashboards", "create", FileWord("--config-from-file", json.dumps(wanted)))]
+        work: list[Do] = [lambda: _new_dashboard(target, wanted)]
         yield Step(key=key, mark=Mark.CREATE, because=str(body["displayName"]), work=work, needs=("metric",))
     elif covers(found, wanted):
         yield same(key)
@@ -153,55 +158,91 @@ def dashboard(target: Target) -> Iterator[Step]:
         yield Step(key=key, mark=Mark.CHANGE, because="it differs", work=change, needs=("metric",))
 
 
+def _ours(dashboards: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((each for each in dashboards if each.get("labels", {}).get(OURS) == BENCHKEEPER), None)
+
+
+def _new_dashboard(target: Target, wanted: Mapping[str, Any]) -> list[Command | Call]:
+    """A dashboard has no name of our choice: whether it is there by now is looked at, or a lost answer would make two."""
+    if _ours(target.gcloud.read("monitoring", "dashboards", "list") or []) is not None:
+        return []
+    return [("monitoring", "dashboards", "create", FileWord("--config-from-file", json.dumps(wanted)))]
+
+
 # ---- alerts
 
 
 def channels(target: Target) -> Iterator[Step]:
-    """A step for each address that is told."""
-    seen = {each["labels"]["email_address"]: each for each in listed_by_label(target, "notificationChannels")}
-    for address in target.deployment.options.notify:
+    """A step for each address that is told, and one for each of ours that is told no longer."""
+    seen = _addresses(target)
+    wanted = target.deployment.options.notify
+    for address in wanted:
         key = f"channel {address}"
         if address in seen:
             yield same(key)
-            continue
-        body = {
-            "type": "email",
-            "displayName": f"Benchkeeper: {address}",
-            "labels": {"email_address": address},
-            "userLabels": {OURS: BENCHKEEPER},
-        }
-        work = [Call("monitoring", "POST", f"v3/projects/{target.project}/notificationChannels", body)]
-        yield Step(key=key, mark=Mark.CREATE, because="gets the alerts", work=work)
+        else:
+            work = [lambda address=address: _new_channel(target, address)]
+            yield Step(key=key, mark=Mark.CREATE, because="gets the alerts", work=work)
+    for address in sorted(seen.keys() - set(wanted)):
+        forget = Call("monitoring", "DELETE", f"v3/{seen[address]}")
+        key = f"former-channel {address}"
+        yield Step(key=key, mark=Mark.DELETE, because="named no longer", work=[forget], needs=("alert",))
+
+
+def _addresses(target: Target) -> dict[str, str]:
+    """Our channels' names by address."""
+    listed = listed_by_label(target, "notificationChannels")
+    return {each["labels"]["email_address"]: each["name"] for each in listed if "email_address" in each["labels"]}
+
+
+def _new_channel(target: Target, address: str) -> list[Command | Call]:
+    """A channel has no name of our choice: whether it is there by now is looked at, or a lost answer would make two."""
+    if address in _addresses(target):
+        return []
+    body = {
+        "type": "email",
+        "displayName": f"Benchkeeper: {address}",
+        "labels": {"email_address": address},
+        "userLabels": {OURS: BENCHKEEPER},
+    }
+    return [Call("monitoring", "POST", f"v3/projects/{target.project}/notificationChannels", body)]
 
 
 def alerts(target: Target) -> Iterator[Step]:
     """A step for each alert policy, found by its label."""
-    seen = {each["userLabels"].get(_ALERT): each for each in listed_by_label(target, "alertPolicies")}
-    told = {each["name"] for each in listed_by_label(target, "notificationChannels")}
-    complete = len(told) >= len(target.deployment.options.notify)
+    seen = _policies(target)
+    addresses, wanted_addresses = _addresses(target), set(target.deployment.options.notify)
+    told = {name for address, name in addresses.items() if address in wanted_addresses}
+    complete = addresses.keys() >= wanted_addresses
     for name, body in target.deployment.alerts.items():
         key, found = f"alert {name}", seen.get(name)
         wanted = {**body, "userLabels": {OURS: BENCHKEEPER, _ALERT: name, _BODY: digest(body)}}
+        work = [lambda name=name, wanted=wanted: _applied(target, name, wanted)]
+        needs = ("metric", "channel")
         if found is None:
             because = str(body.get("displayName", ""))
-            create = _apply(target, "POST", f"v3/projects/{target.project}/alertPolicies", wanted)
-            yield Step(key=key, mark=Mark.CREATE, because=because, work=create, needs=("metric", "channel"))
-        elif covers(found, wanted) and complete and told <= set(found.get("notificationChannels", [])):
+            yield Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=needs)
+        elif covers(found, wanted) and complete and told == set(found.get("notificationChannels", [])):
             yield same(key)
         else:
-            because = "it differs" if not covers(found, wanted) else "not everybody is told"
-            change = _apply(target, "PATCH", f"v3/{found['name']}", wanted)
-            yield Step(key=key, mark=Mark.CHANGE, because=because, work=change, needs=("metric", "channel"))
+            because = "it differs" if not covers(found, wanted) else "whom it tells differs"
+            yield Step(key=key, mark=Mark.CHANGE, because=because, work=work, needs=needs)
 
 
-def _apply(target: Target, verb: str, path: str, body: Mapping[str, Any]) -> Any:
-    """The call, with the channels as they are by then."""
+def _policies(target: Target) -> dict[str, dict[str, Any]]:
+    """Our alert policies by the label that says which of ours they are."""
+    return {each["userLabels"].get(_ALERT, ""): each for each in listed_by_label(target, "alertPolicies")}
 
-    def work() -> list[Do]:
-        told = sorted(each["name"] for each in listed_by_label(target, "notificationChannels"))
-        return [Call("monitoring", verb, path, {**body, "notificationChannels": told})]
 
-    return work
+def _applied(target: Target, name: str, body: Mapping[str, Any]) -> list[Command | Call]:
+    """Made or changed, with the channels as they are by then; looked at first, as a channel is."""
+    wanted = set(target.deployment.options.notify)
+    told = sorted(channel for address, channel in _addresses(target).items() if address in wanted)
+    found = _policies(target).get(name)
+    whole = {**body, "notificationChannels": told}
+    if found is not None:
+        return [Call("monitoring", "PATCH", f"v3/{found['name']}", whole)]
+    return [Call("monitoring", "POST", f"v3/projects/{target.project}/alertPolicies", whole)]
 
 
 def listed_by_label(target: Target, what: str) -> list[dict[str, Any]]:

@@ -1,0 +1,137 @@
+"""How messages reach a function: the subscription that Eventarc makes for its trigger, made right (docs/adr/0008).
+
+As Eventarc makes it, it has no dead letter and gives up after a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cli.deploy.failures import DeployError, NotThereError
+from cli.deploy.gcloud import Call, Command
+from cli.deploy.kinds.access import has
+from cli.deploy.kinds.messaging import seconds
+from cli.deploy.models import DeliveryModel, FunctionModel
+from cli.deploy.step import Mark, Step, differs, same
+from cli.deploy.target import Target
+
+_EVENTARC, _PUBSUB = "eventarc.googleapis.com", "pubsub.googleapis.com"
+_SUBSCRIBER = "roles/pubsub.subscriber"
+
+
+def step(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Step:
+    """The subscription behind a function that was found (None: it is still to be made)."""
+    key, needs = f"delivery {name}", (f"function {name}", "access")
+    subscription = subscription_behind(target, found) if found is not None else None
+    if subscription is None:
+        because = _in_words(wanted.delivery)
+        return Step(
+            key=key, mark=Mark.CREATE, because=because, work=[lambda: missing(target, name, wanted)], needs=needs
+        )
+    listed = target.read(_PUBSUB, "pubsub", "subscriptions", "list", otherwise=[])
+    seen = next((each for each in listed if each["name"].endswith(f"/{subscription}")), None)
+    again = f"delete function {name}, run this again"
+    if seen is None:
+        return Step(key=key, mark=Mark.KEEP, because=f"its subscription is gone, so it hears nothing: {again}")
+    if seen.get("topic") != target.topic(wanted.topic):
+        # What it still holds is delivered; it is not for us to throw away.
+        because = f"its topic was deleted and made anew, which this one does not hear: once it is empty {again}"
+        return Step(key=key, mark=Mark.KEEP, because=because)
+    policy: Mapping[str, Any] = {}
+    if wanted.delivery.dead_letter_topic:
+        policy = target.read(_PUBSUB, "pubsub", "subscriptions", "get-iam-policy", subscription, otherwise={})
+    why = _differences(target, wanted.delivery, seen, policy)
+    if not why:
+        return same(key)
+    return Step(
+        key=key, mark=Mark.CHANGE, because=", ".join(why), work=[lambda: missing(target, name, wanted)], needs=needs
+    )
+
+
+def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | None:
+    """The id of the subscription behind a function's trigger, as the plan sees it; None when the trigger is gone."""
+    listed = target.read(_EVENTARC, "eventarc", "triggers", "list", f"--location={target.region}", otherwise=[])
+    return _subscription(function, listed)
+
+
+def missing(target: Target, name: str, wanted: FunctionModel) -> list[Command | Call]:
+    """What makes the subscription right, as it is by now: a redeployment may have brought a new one."""
+    function = target.gcloud.read("functions", "describe", name, "--v2", f"--region={target.region}")
+    triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []
+    subscription = _subscription(function, triggers)
+    if subscription is None:
+        raise DeployError(f"Function {name} has no trigger.", "Run this again: it is deployed anew.")
+    try:
+        seen = target.gcloud.read("pubsub", "subscriptions", "describe", subscription)
+        policy = target.gcloud.read("pubsub", "subscriptions", "get-iam-policy", subscription) or {}
+    except NotThereError as error:
+        remedy = f"Delete it (gcloud functions delete {name} --gen2 --region={target.region}) and run this again."
+        raise DeployError(f"The subscription of function {name} is gone.", remedy, said=error.said) from error
+    work: list[Command | Call] = []
+    if _differences(target, wanted.delivery, seen, None):
+        work.append(_update(subscription, wanted.delivery))
+    if wanted.delivery.dead_letter_topic and not _may_forward(target, policy):
+        member = f"--member={_forwarder(target)}"
+        work.append(
+            ("pubsub", "subscriptions", "add-iam-policy-binding", subscription, member, f"--role={_SUBSCRIBER}")
+        )
+    return work
+
+
+def _subscription(function: Mapping[str, Any], triggers: Sequence[Mapping[str, Any]]) -> str | None:
+    trigger = function.get("eventTrigger", {}).get("trigger", "")
+    for each in triggers:
+        if each["name"] == trigger:
+            subscription = str(each.get("transport", {}).get("pubsub", {}).get("subscription", ""))
+            return subscription.rsplit("/", 1)[-1] or None
+    return None
+
+
+def _update(subscription: str, wanted: DeliveryModel) -> tuple[str, ...]:
+    words: tuple[str, ...] = ("--clear-dead-letter-policy",)
+    if wanted.dead_letter_topic is not None:
+        words = (
+            f"--dead-letter-topic={wanted.dead_letter_topic}",
+            f"--max-delivery-attempts={wanted.max_delivery_attempts}",
+        )
+    return (
+        "pubsub", "subscriptions", "update", subscription, f"--ack-deadline={int(wanted.ack_deadline.total_seconds())}",
+        f"--min-retry-delay={seconds(wanted.min_backoff)}", f"--max-retry-delay={seconds(wanted.max_backoff)}",
+        f"--message-retention-duration={seconds(wanted.retention)}", "--expiration-period=never", *words,
+    )  # fmt: skip
+
+
+def _differences(
+    target: Target, wanted: DeliveryModel, seen: Mapping[str, Any], policy: Mapping[str, Any] | None
+) -> list[str]:
+    """What is not right, in words; `policy` None leaves out who may forward."""
+    retry, dead = seen.get("retryPolicy", {}), seen.get("deadLetterPolicy", {})
+    topic = target.topic(wanted.dead_letter_topic) if wanted.dead_letter_topic is not None else None
+    pairs: Sequence[tuple[str, object, object]] = (
+        ("ack deadline", int(wanted.ack_deadline.total_seconds()), seen.get("ackDeadlineSeconds")),
+        ("least delay", seconds(wanted.min_backoff), retry.get("minimumBackoff")),
+        ("most delay", seconds(wanted.max_backoff), retry.get("maximumBackoff")),
+        ("retention", seconds(wanted.retention), seen.get("messageRetentionDuration")),
+        ("dead letter", topic, dead.get("deadLetterTopic")),
+        ("attempts", wanted.max_delivery_attempts, dead.get("maxDeliveryAttempts")),
+        ("expires after", None, seen.get("expirationPolicy", {"ttl": "2678400s"}).get("ttl")),
+    )
+    why = [f"{what} {differs(needs, has_)}" for what, needs, has_ in pairs if needs != has_]
+    if policy is not None and wanted.dead_letter_topic is not None and not _may_forward(target, policy):
+        why.append("Pub/Sub may not forward from it")
+    return why
+
+
+def _may_forward(target: Target, policy: Mapping[str, Any]) -> bool:
+    return has(policy, _SUBSCRIBER, _forwarder(target))
+
+
+def _forwarder(target: Target) -> str:
+    return f"serviceAccount:{target.agent('pubsub')}"
+
+
+def _in_words(wanted: DeliveryModel) -> str:
+    if wanted.dead_letter_topic is None:
+        return "tried again until it is stored"
+    return f"dead letter after {wanted.max_delivery_attempts} attempts, never expires"
