@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from emulator.clock import VirtualClock
 from emulator.host import FunctionHost
+from emulator.model.compute import ComputeModel
+from emulator.model.dataproc import DataprocModel
+from emulator.model.disks import Disks
+from emulator.model.iam import IamModel
 from emulator.model.monitoring import MonitoringModel
 from emulator.model.notebooks import NotebooksModel
 from emulator.model.pubsub import PubSubModel
 from emulator.model.scheduler import SchedulerModel
 from emulator.model.storage import StorageModel
 from emulator.wire import control
+from emulator.wire.compute import routes as compute_routes
+from emulator.wire.dataproc import routes as dataproc_routes
 from emulator.wire.http import HttpFront
+from emulator.wire.iam import routes as iam_routes
 from emulator.wire.monitoring import routes as monitoring_routes
 from emulator.wire.notebooks import routes as notebooks_routes
 from emulator.wire.pubsub import PubSubRuntime
@@ -48,9 +55,14 @@ class Runtime(Protocol):
 def build_world(*, clock: VirtualClock, project: str = DEFAULT_PROJECT) -> World:
     """A new world with every service in it, by the names under which it is saved."""
     world = World(clock=clock, project=project)
+    disks = Disks()  # Notebooks attaches and deletes them, Compute Engine shows them
+    notebooks = NotebooksModel(world, disks)
     world.models.update(
         storage=StorageModel(world),
-        notebooks=NotebooksModel(world),
+        notebooks=notebooks,
+        compute=ComputeModel(world, disks, notebooks.settle),  # loaded after the instances whose disks it has
+        iam=IamModel(world),
+        dataproc=DataprocModel(world),
         monitoring=MonitoringModel(world),
         pubsub=PubSubModel(world),
         scheduler=SchedulerModel(world),
@@ -76,6 +88,9 @@ class EmbeddedCloud:
         self.world = world
         self.storage = model_of(world, StorageModel)
         self.notebooks = model_of(world, NotebooksModel)
+        self.compute = model_of(world, ComputeModel)
+        self.iam = model_of(world, IamModel)
+        self.dataproc = model_of(world, DataprocModel)
         self.monitoring = model_of(world, MonitoringModel)
         self.pubsub = model_of(world, PubSubModel)
         self.scheduler = model_of(world, SchedulerModel)
@@ -92,6 +107,9 @@ class EmbeddedCloud:
                 *self.functions.routes(),
                 *storage_routes(world, self.storage),
                 *notebooks_routes(world, self.notebooks),
+                *compute_routes(world, self.compute),
+                *iam_routes(world, self.iam),
+                *dataproc_routes(self.dataproc),
                 *monitoring_routes(world, self.monitoring),
                 *pubsub_routes(world, self.pubsub),
                 *scheduler_routes(world, self.scheduler),

@@ -15,6 +15,7 @@ from emulator.model.notebooks_fleet import Fleet, Timings
 from emulator.model.notebooks_fresh import Instance, digest, fresh, full_view, list_view
 from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_patch import changed_body, read_mask
+from emulator.model.notebooks_restore import RESTORE_FROM, restore_source
 from emulator.model.notebooks_rules import (
     ZONES,
     check_create,
@@ -27,6 +28,7 @@ from emulator.model.notebooks_schema import parse
 
 if TYPE_CHECKING:
     from emulator.faults import Fault
+    from emulator.model.disks import Disks
     from emulator.model.notebooks_activity import Machine, Script
     from emulator.model.notebooks_ops import Operation
     from emulator.world import World
@@ -56,12 +58,13 @@ class _Verb:
 
 
 class NotebooksModel:
-    """All instances of the project and their operations. `timings` and `image` may be set by tests."""
+    """All instances of the project and their operations. `timings`, `image` and `restore_from` may be set by tests."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, disks: Disks | None = None) -> None:
         self.world = world
-        self.fleet = Fleet()
+        self.fleet = Fleet(disks)
         self.image = Image()
+        self.restore_from: frozenset[str] = RESTORE_FROM
 
     @property
     def timings(self) -> Timings:
@@ -73,8 +76,9 @@ class NotebooksModel:
         return self.fleet.dump()
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Become what `dump` gave. The disks are empty until Compute Engine's state, if the world has it, is loaded after this."""
         self.fleet.load(state)
+        self.fleet.disks.begin_anew(list(self.fleet.instances.values()))
 
     # --- reads
 
@@ -289,6 +293,17 @@ class NotebooksModel:
         held["diskSizeGb"] = disk["diskSizeGb"]
         verb = _Verb("ResizeDisk", "resize_disk", self.timings.update, payload={"body": changed})
         return self._run(instance, verb, now=self._now())
+
+    def restore(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """RestoreInstance: the data disk is replaced when the operation is done; the machine and all else stay."""
+        instance = self._ready(name)
+        source = restore_source(body, self.fleet.disks, project=self.world.project, now=self._now())
+        if instance.state not in self.restore_from:
+            raise self._wrong_state(instance, "restored", " or ".join(sorted(self.restore_from)))
+        takes = self.timings.restore
+        steps = () if instance.state == "STOPPED" else ((timedelta(0), "STOPPING"), (takes, instance.state))
+        payload = {"revert": instance.state, "snapshot": source.path}
+        return self._run(instance, _Verb("RestoreInstance", "restore", takes, steps, payload), now=self._now())
 
     def stop_outside(self, text: str) -> str:
         """Someone stops the VM by another way: STOPPED at once, no operation. Returns the instance's name."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
+from emulator.model.disks import Disks
 from emulator.model.notebooks_activity import Machine, Script
 from emulator.model.notebooks_fresh import Instance, full_view, stamp
 from emulator.model.notebooks_ops import EMPTY, Agenda, Operation, Operations, packed, status_of
@@ -42,13 +43,15 @@ class Timings:
     update: timedelta = timedelta(seconds=10)
     upgrade: timedelta = timedelta(seconds=300)
     diagnose: timedelta = timedelta(seconds=120)
+    restore: timedelta = timedelta(seconds=90)
     nothing: timedelta = timedelta(seconds=2)
 
 
 class Fleet:
-    """All instances, their operations and machines."""
+    """All instances, their operations and machines, and what happens to their disks."""
 
-    def __init__(self) -> None:
+    def __init__(self, disks: Disks | None = None) -> None:
+        self.disks = Disks() if disks is None else disks
         self.instances: dict[str, Instance] = {}
         self.operations = Operations()
         self.agenda = Agenda()
@@ -113,8 +116,9 @@ class Fleet:
         """Enter a state, with what follows from it."""
         instance.state, instance.updated = state, max(at, instance.updated)
         machine = self.machines[instance.gce_id]
-        if state not in _NO_MACHINE:
+        if state not in _NO_MACHINE and not instance.vm_exists:
             instance.vm_exists = True
+            self.disks.attach(instance, at)
         if state == "ACTIVE":
             instance.active_since = at
             machine.up(at)
@@ -123,8 +127,9 @@ class Fleet:
             machine.down(at)
 
     def remove(self, instance: Instance, at: datetime) -> None:
-        """It is gone; its machine's past stays readable for a while."""
+        """It is gone, and its disks with it; its machine's past stays readable for a while."""
         self.machines[instance.gce_id].down(at)
+        self.disks.drop(instance, at)
         del self.instances[instance.name]
         self._gone.append((at, instance.gce_id))
         while self._gone[0][0] < at - _REMEMBERED:
@@ -142,8 +147,13 @@ class Fleet:
             self._fail(operation, instance, at)
             self.operations.end(operation, now=at, error=operation.error, response=None)
         else:
-            response = self._complete(operation, instance, at)
-            self.operations.end(operation, now=at, error=None, response=response)
+            response = None
+            try:
+                response = self._complete(operation, instance, at)
+            except ApiError as refused:  # a snapshot that went away before it could be restored
+                operation.error = {"code": refused.number, "message": refused.message}
+                self._fail(operation, instance, at)
+            self.operations.end(operation, now=at, error=operation.error, response=response)
 
     def _fail(self, operation: Operation, instance: Instance, at: datetime) -> None:
         """A create leaves its remnant unless told otherwise; everything else falls back to the state before."""
@@ -152,6 +162,8 @@ class Fleet:
                 self.remove(instance, at)
         elif "revert" in operation.payload:
             self.plan(instance, [(at, str(operation.payload["revert"]))], now=at)
+            if operation.payload.get("disk_lost"):  # scripted: a restore that got as far as deleting the old data disk
+                self.disks.lose(instance, at)
 
     def _complete(self, operation: Operation, instance: Instance, at: datetime) -> dict[str, Any]:
         if operation.verb == "delete":
@@ -160,6 +172,9 @@ class Fleet:
         if "body" in operation.payload:
             instance.body = operation.payload.pop("body")
             instance.updated = at
+            self.disks.follow(instance)
+        if "snapshot" in operation.payload:
+            self.disks.restore(instance, operation.payload["snapshot"], at)
         if "history" in operation.payload:
             entry = {**operation.payload["history"], "state": "SUCCEEDED", "createTime": stamp(at)}
             instance.body.setdefault("upgradeHistory", []).append(entry)

@@ -59,7 +59,7 @@ _CALLS: dict[str, tuple[bool, str]] = {
     "GetLocation": (False, "notebooks.locations.get"),
 }
 # Query parameters that every Google API takes.
-_SYSTEM = frozenset(
+SYSTEM_PARAMETERS = frozenset(
     [
         "$alt",
         "alt",
@@ -89,7 +89,7 @@ def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
     for name, value in call.request.args.items():
         if name in names:
             found[names[name]] = str(value)
-        elif name not in _SYSTEM:
+        elif name not in SYSTEM_PARAMETERS:
             raise invalid(
                 f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
                 f"Field '{name}' could not be found in request message."
@@ -185,8 +185,7 @@ class _Handlers:
         return self._model.resize_disk(call.params["name"], read_body(call, ("bootDisk", "dataDisk")))
 
     def restore_instance(self, call: Call) -> Any:
-        self._model.find(call.params["name"])
-        raise ApiError("UNIMPLEMENTED", "The embedded cloud has no snapshots: RestoreInstance is not implemented.")
+        return self._model.restore(call.params["name"], read_body(call, ("name", "snapshot")))
 
     def get_config(self, call: Call) -> Any:
         read_query(call, ())

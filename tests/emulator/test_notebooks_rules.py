@@ -351,11 +351,10 @@ def test_disks_only_grow(cloud: NotebooksCloud):
     assert cloud.raw(name)["gceSetup"]["dataDisks"][0]["diskSizeGb"] == "500"
 
 
-def test_diagnose_needs_a_bucket_and_restore_is_not_there(cloud: NotebooksCloud):
+def test_diagnose_needs_a_bucket(cloud: NotebooksCloud):
     name = cloud.active("ann")
     assert cloud.call("POST", f"/v2/{name}:diagnose", {"diagnosticConfig": {"gcsBucket": "b"}}).status_code == 400
     assert cloud.call("POST", f"/v2/{name}:diagnose", {"diagnosticConfig": {"gcsBucket": "gs://b"}}).status_code == 200
-    assert cloud.call("POST", f"/v2/{name}:restore", {}).status_code == 501
 
 
 def test_iam_policies_are_changed_by_etag(cloud: NotebooksCloud):

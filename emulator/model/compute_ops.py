@@ -1,0 +1,133 @@
+"""Operations of Compute Engine: zonal or global, done when their moment has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from emulator.clock import parse_rfc3339, rfc3339
+from emulator.model.compute_rules import not_found
+from emulator.model.notebooks_fresh import digest
+from emulator.model.notebooks_rules import COMPUTE
+
+# Compute Engine writes its times in the zone of California: readers must bear an offset that is not Z.
+_CALIFORNIA = timezone(timedelta(hours=-7))
+
+
+def stamp(moment: datetime) -> str:
+    """`2024-08-26T22:33:27.527-07:00`."""
+    return moment.astimezone(_CALIFORNIA).isoformat(timespec="milliseconds")
+
+
+@dataclass(slots=True)
+class ComputeOperation:
+    """One operation: `path` is `projects/P/global/operations/O` or `projects/P/zones/Z/operations/O`."""
+
+    path: str
+    verb: str
+    target: str
+    target_id: str
+    user: str
+    started: datetime
+    ends: datetime
+    error: dict[str, Any] | None = None
+    http_status: int = 200
+    request_id: str = ""
+
+    def done(self, now: datetime) -> bool:
+        """True when it has ended, well or badly."""
+        return now >= self.ends
+
+    def view(self, now: datetime) -> dict[str, Any]:
+        """The REST JSON."""
+        done = self.done(now)
+        body: dict[str, Any] = {
+            "kind": "compute#operation",
+            "id": str(10**18 + int(digest(self.path)[:16], 16) % (8 * 10**18)),
+            "name": self.path.rpartition("/")[2],
+            "operationType": self.verb,
+            "targetLink": f"{COMPUTE}{self.target}",
+            "targetId": self.target_id,
+            "status": "DONE" if done else "RUNNING",
+            "user": self.user,
+            "progress": 100 if done else 0,
+            "insertTime": stamp(self.started),
+            "startTime": stamp(self.started),
+            "selfLink": f"{COMPUTE}{self.path}",
+        }
+        scope = self.path.rpartition("/operations/")[0]
+        if "/zones/" in scope:
+            body["zone"] = f"{COMPUTE}{scope}"
+        if done:
+            body["endTime"] = stamp(self.ends)
+            if self.error is not None:
+                body["error"] = {"errors": [self.error]}
+                body["httpErrorStatusCode"] = self.http_status
+                body["httpErrorMessage"] = self.error["code"].replace("_", " ")
+        return body
+
+
+class ComputeOperations:
+    """All operations by path."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, ComputeOperation] = {}
+        self._by_request: dict[tuple[str, str], str] = {}
+
+    def start(
+        self,
+        scope: str,
+        verb: str,
+        target: str,
+        *,
+        target_id: str,
+        user: str,
+        now: datetime,
+        ends: datetime,
+        request_id: str = "",
+    ) -> ComputeOperation:
+        """A new operation in `scope` (`projects/P/global`, `projects/P/zones/Z`)."""
+        mark = digest(scope, verb, target, len(self._all))
+        ident = f"operation-{int(now.timestamp() * 1000)}-{mark[:13]}-{mark[13:21]}-{mark[21:29]}"
+        path = f"{scope}/operations/{ident}"
+        operation = ComputeOperation(path, verb, target, target_id, user, now, ends, request_id=request_id)
+        self._all[path] = operation
+        if request_id:
+            self._by_request[verb, request_id.lower()] = path
+        return operation
+
+    def repeated(self, verb: str, request_id: str) -> ComputeOperation | None:
+        """The operation that the same request started before."""
+        return self._all.get(self._by_request.get((verb, request_id.lower()), "")) if request_id else None
+
+    def find(self, path: str) -> ComputeOperation:
+        """404 when there is none."""
+        found = self._all.get(path)
+        if found is None:
+            raise not_found(path)
+        return found
+
+    def end_badly(self, path: str, at: datetime, error: dict[str, Any]) -> None:
+        """It ends now, with this."""
+        found = self._all.get(path)
+        if found is not None:
+            found.ends, found.error, found.http_status = at, error, 400
+
+    def dump(self) -> list[dict[str, Any]]:
+        """JSON-able."""
+        rows = []
+        for operation in self._all.values():
+            row = {each.name: getattr(operation, each.name) for each in fields(ComputeOperation)}
+            rows.append(row | {key: rfc3339(row[key]) for key in ("started", "ends")})
+        return rows
+
+    def load(self, rows: list[dict[str, Any]]) -> None:
+        """Become what `dump` gave."""
+        self._all, self._by_request = {}, {}
+        for row in rows:
+            times = {key: parse_rfc3339(row[key]) for key in ("started", "ends")}
+            operation = ComputeOperation(**{**row, **times})
+            self._all[operation.path] = operation
+            if operation.request_id:
+                self._by_request[operation.verb, operation.request_id.lower()] = operation.path

@@ -1,0 +1,211 @@
+"""What Compute Engine accepts and how it refuses: names, labels, places, list filters, and its own shape of errors."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from emulator.errors import ApiError
+from emulator.model.notebooks_rules import ZONES, check_labels, check_request_id
+
+# google.rpc.Code -> the `reason` that clients read, for what was refused with a code alone (a scripted fault).
+REASONS = {
+    "INVALID_ARGUMENT": "invalid",
+    "NOT_FOUND": "notFound",
+    "ALREADY_EXISTS": "alreadyExists",
+    "PERMISSION_DENIED": "forbidden",
+    "UNAUTHENTICATED": "authError",
+    "RESOURCE_EXHAUSTED": "rateLimitExceeded",
+    "FAILED_PRECONDITION": "resourceNotReady",
+    "ABORTED": "resourceNotReady",
+    "UNIMPLEMENTED": "notImplemented",
+}
+_OTHER_REASON = "backendError"
+_NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_DISK = re.compile(
+    r"^(?:https?://[^/]+/(?:compute/)?v1/)?(?:projects/(?P<project>[^/]+)/)?zones/(?P<zone>[^/]+)/disks/(?P<disk>[^/]+)$"
+)
+_NO_LABELS = "42WmSpB8rSM="  # what real resources without labels carry
+_REGIONS = frozenset(zone.rpartition("-")[0] for zone in ZONES)
+_CONTINENTS = {"us": "us", "europe": "eu", "asia": "asia"}
+
+
+def as_compute(error: ApiError) -> ApiError:
+    """The same refusal in Compute Engine's shape: `errors[]` with a `reason`, no `status`."""
+    if error.reason is not None:
+        return error
+    reason = REASONS.get(error.code, _OTHER_REASON)
+    return ApiError(
+        error.code, error.message, http_status=error.http_status, reason=reason, details=error.details or None
+    )
+
+
+def invalid(field: str, value: Any, why: str) -> ApiError:
+    """400 `invalid`."""
+    return ApiError("INVALID_ARGUMENT", f"Invalid value for field '{field}': '{value}'. {why}", reason="invalid")
+
+
+def required(field: str) -> ApiError:
+    """400 `required`."""
+    return ApiError("INVALID_ARGUMENT", f"Required field '{field}' not specified", reason="required")
+
+
+def not_found(path: str) -> ApiError:
+    """404 `notFound`."""
+    return ApiError("NOT_FOUND", f"The resource '{path}' was not found", reason="notFound")
+
+
+def already_exists(path: str) -> ApiError:
+    """409 `alreadyExists`."""
+    return ApiError("ALREADY_EXISTS", f"The resource '{path}' already exists", reason="alreadyExists")
+
+
+def not_ready(path: str) -> ApiError:
+    """400 `resourceNotReady`."""
+    return ApiError("FAILED_PRECONDITION", f"The resource '{path}' is not ready", reason="resourceNotReady")
+
+
+def in_use(path: str, user: str) -> ApiError:
+    """400 `resourceInUseByAnotherResource`."""
+    text = f"The disk resource '{path}' is already being used by '{user}'"
+    return ApiError("FAILED_PRECONDITION", text, reason="resourceInUseByAnotherResource")
+
+
+def stale_labels() -> ApiError:
+    """412 `conditionNotMet`."""
+    text = "Labels fingerprint either invalid or resource labels have changed"
+    return ApiError("FAILED_PRECONDITION", text, http_status=412, reason="conditionNotMet")
+
+
+def check_name(name: Any) -> str:
+    """RFC 1035."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise invalid("resource.name", name, f"Must be a match of regex '{_NAME.pattern}'")
+    return name
+
+
+def read_labels(labels: Any) -> dict[str, str]:
+    """Google's label rules."""
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise invalid("resource.labels", "", "Labels are a map of texts.")
+    try:
+        check_labels(labels)
+    except ApiError as error:
+        raise invalid("resource.labels", "", error.message) from error
+    return {str(key): str(value) for key, value in labels.items()}
+
+
+def read_request_id(request_id: str) -> str:
+    """A UUID or nothing."""
+    try:
+        check_request_id(request_id)
+    except ApiError as error:
+        raise invalid("requestId", request_id, "Must be a valid UUID.") from error
+    return request_id
+
+
+def check_zone(zone: str) -> str:
+    """A zone that Google has."""
+    if zone not in ZONES:
+        raise invalid("zone", zone, "Unknown zone.")
+    return zone
+
+
+def read_disk(text: Any, *, project: str) -> str:
+    """The path of a disk from a whole or partial URL."""
+    match = _DISK.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise invalid("resource.sourceDisk", text, "The URL is malformed.")
+    return f"projects/{match['project'] or project}/zones/{check_zone(match['zone'])}/disks/{match['disk']}"
+
+
+def storage_location(asked: Any, zone: str) -> str:
+    """Where a snapshot is kept: one place at most is asked for, by default the multi-region of the disk."""
+    region = zone.rpartition("-")[0]
+    if asked in (None, []):
+        return _CONTINENTS.get(region.partition("-")[0], region)
+    if not isinstance(asked, list) or len(asked) > 1:
+        raise invalid("resource.storageLocations", asked, "Only one storage location can be specified.")
+    if asked[0] not in _REGIONS and asked[0] not in _CONTINENTS.values():
+        raise invalid("resource.storageLocations", asked[0], "Unknown storage location.")
+    return str(asked[0])
+
+
+def same_bytes(sent: Any, held: str) -> bool:
+    """Equal as bytes fields: gcloud sends the other alphabet of base64 (`-_`)."""
+    return isinstance(sent, str) and sent.replace("-", "+").replace("_", "/") == held
+
+
+def fingerprint(labels: dict[str, str]) -> str:
+    """Changes with the labels; eight bytes in base64."""
+    if not labels:
+        return _NO_LABELS
+    return base64.b64encode(hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).digest()[:8]).decode()
+
+
+# --- list filters
+
+Predicate = Callable[[dict[str, Any]], bool]
+_TOKEN = re.compile(r"""\s*(\(|\)|"(?:[^"\\]|\\.)*"|'[^']*'|!=|=|:|[^\s()=!:"']+)""")
+_FIELDS = ("name", "id", "status", "description", "sourceDisk", "sourceDiskId", "zone", "snapshotType", "type")
+
+
+def read_filter(text: str) -> Predicate:
+    """What a list's `filter` lets through: comparisons (`=`, `!=`, `:`, `eq`, `ne`) of fields and `labels.KEY`, joined by AND.
+
+    `eq` and `ne` take a regular expression for the whole value, as the API does; OR and NOT are not served here.
+    """
+    tokens: list[str] = []
+    at = 0
+    while text[at:].strip():
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise _bad_filter(text)
+        tokens.append(match[1])
+        at = match.end()
+    checks: list[Predicate] = []
+    left = [word for word in tokens if word not in ("(", ")", "AND")]
+    if tokens.count("(") != tokens.count(")") or len(left) % 3:
+        raise _bad_filter(text)
+    for field, operator, value in zip(left[::3], left[1::3], left[2::3], strict=True):
+        if not (field in _FIELDS or field.startswith("labels.")) or operator not in _OPERATORS:
+            raise _bad_filter(text)
+        checks.append(_comparison(field, operator, _unquoted(value), text))
+    return lambda view: all(check(view) for check in checks)
+
+
+def _comparison(field: str, operator: str, value: str, text: str) -> Predicate:
+    compare = _OPERATORS[operator]
+    if operator in ("eq", "ne"):
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise _bad_filter(text) from error
+    return lambda view: compare(_value_of(view, field), value)
+
+
+_OPERATORS: dict[str, Callable[[str | None, str], bool]] = {
+    "=": lambda held, asked: held == asked,
+    "!=": lambda held, asked: held != asked,
+    ":": lambda held, asked: held is not None and (asked == "*" or asked.lower() in held.lower()),
+    "eq": lambda held, asked: held is not None and re.fullmatch(asked, held) is not None,
+    "ne": lambda held, asked: held is None or re.fullmatch(asked, held) is None,
+}
+
+
+def _value_of(view: dict[str, Any], field: str) -> str | None:
+    value = view.get("labels", {}).get(field[7:]) if field.startswith("labels.") else view.get(field)
+    return None if value is None else str(value)
+
+
+def _unquoted(token: str) -> str:
+    """Only the quote itself is escaped: gcloud sends regular expressions with their own backslashes as they are."""
+    return token[1:-1].replace('\\"', '"') if token[0] in "\"'" else token
+
+
+def _bad_filter(text: str) -> ApiError:
+    return invalid("filter", text, "Invalid list filter expression.")

@@ -1,0 +1,344 @@
+"""IAM v1, service accounts: their life (create, disable, delete, undelete) and the allow policy that each one has.
+
+All methods take and give the REST API's JSON. IAM is eventually consistent; here that is scripted, by a fault on
+`iam.serviceAccounts.create` with `payload: {"lag": {"read_seconds": 7, "member_seconds": 60}}`, or for all by `read_lag`, `member_lag`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import parse_rfc3339, rfc3339
+from emulator.errors import ApiError
+from emulator.model.iam_policy import (
+    ACCOUNT,
+    CONFLICT,
+    Bindings,
+    etag_of,
+    invalid,
+    is_stale,
+    read_policy,
+    renamed,
+    tombstone,
+)
+from emulator.model.notebooks_fresh import digest
+from emulator.model.notebooks_pages import page_of
+
+if TYPE_CHECKING:
+    from emulator.world import World
+
+DEFAULT_QUOTA = 100  # service accounts a project, until Google is asked for more
+_UNDELETE_WINDOW = timedelta(days=30)
+_ACCOUNT_ID = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
+_MIN_ID, _MAX_ID = 6, 30
+_MAX_DISPLAY_NAME, _MAX_DESCRIPTION = 100, 256  # bytes in UTF-8
+_DEFAULT_PAGE, _MAX_PAGE = 20, 100
+_ACCOUNT_ETAG = "MDEwMjE5MjA="  # every real account carries this one
+_WRITABLE = {"displayName": "displayName", "display_name": "displayName", "description": "description"}
+_FIELDS = {*_WRITABLE, "name", "projectId", "uniqueId", "email", "etag", "oauth2ClientId", "disabled"}
+
+
+@dataclass(slots=True)
+class Account:
+    """One service account; `deleted` while it can still be undeleted. `policy` says who may act as it."""
+
+    project: str
+    email: str
+    unique_id: str
+    serial: int
+    display_name: str
+    description: str
+    readable: datetime
+    known: datetime
+    disabled: bool = False
+    deleted: datetime | None = None
+    version: int = 1
+    policy_serial: int = 0
+    bindings: Bindings = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The resource's full name."""
+        return f"projects/{self.project}/serviceAccounts/{self.email}"
+
+
+class IamModel:
+    """All service accounts of the project. `quota`, `read_lag` and `member_lag` may be set by tests."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.quota = DEFAULT_QUOTA
+        self.read_lag = timedelta(0)
+        self.member_lag = timedelta(0)
+        self._accounts: dict[str, Account] = {}  # by unique id, deleted ones of the last 30 days included
+        self._living: dict[str, Account] = {}  # by e-mail address
+        self._gone: deque[Account] = (
+            deque()
+        )  # deleted ones, the oldest first; one that was undeleted may still stand here
+        self._naming: set[str] = set()  # unique ids of those whose policy names a service account
+        self._serial = 0
+
+    def dump(self) -> Any:
+        """JSON-able state."""
+        rows = []
+        for account in self._accounts.values():
+            row = {each.name: getattr(account, each.name) for each in fields(Account)}
+            times = {key: rfc3339(row[key]) if row[key] else None for key in ("readable", "known", "deleted")}
+            rows.append(row | times)
+        return {"quota": self.quota, "serial": self._serial, "accounts": rows}
+
+    def load(self, state: Any) -> None:
+        """Become what `dump` gave."""
+        self.quota, self._serial, self._accounts = state["quota"], state["serial"], {}
+        for row in state["accounts"]:
+            times = {key: parse_rfc3339(row[key]) if row[key] else None for key in ("readable", "known", "deleted")}
+            self._accounts[row["unique_id"]] = Account(**{**row, **times})
+        held = self._accounts.values()
+        self._living = {account.email: account for account in held if account.deleted is None}
+        self._gone = deque(sorted((each for each in held if each.deleted), key=lambda each: each.deleted or each.known))
+        self._naming = {account.unique_id for account in held if _names_accounts(account)}
+
+    # --- the accounts
+
+    def create(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
+        """serviceAccounts.create."""
+        now = self._check_project(project, "create")
+        _only(body, {"accountId", "serviceAccount"})
+        account_id, asked = body.get("accountId"), _read_account(body.get("serviceAccount", {}))
+        _check_account_id(account_id)
+        email = f"{account_id}@{project}.iam.gserviceaccount.com"
+        if email in self._living:
+            raise ApiError(
+                "ALREADY_EXISTS", f"Service account {account_id} already exists within project projects/{project}."
+            )
+        if len(self._living) >= self.quota:
+            raise ApiError("RESOURCE_EXHAUSTED", "Maximum number of service accounts on project reached.")
+        self._serial += 1
+        lag = self._lag(f"projects/{project}/serviceAccounts/{email}")
+        account = Account(
+            project=project,
+            email=email,
+            unique_id=str(10**20 + int(digest(email, self._serial)[:18], 16) % 10**20),
+            serial=self._serial,
+            display_name=asked.get("displayName", ""),
+            description=asked.get("description", ""),
+            readable=now + lag[0],
+            known=now + lag[1],
+        )
+        self._accounts[account.unique_id] = self._living[email] = account
+        return _view(account)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """serviceAccounts.get: by e-mail address or unique id; the project may be `-`."""
+        return _view(self._find(name, "get"))
+
+    def listing(self, project: str, *, size: int, token: str) -> dict[str, Any]:
+        """serviceAccounts.list."""
+        now = self._check_project(project, "list")
+        page, following = page_of(
+            [account for account in self._living.values() if account.readable <= now],
+            size=min(size or _DEFAULT_PAGE, _MAX_PAGE),
+            token=token,
+            scope=f"serviceAccounts {project}",
+            key=lambda account: account.serial,
+        )
+        found: dict[str, Any] = {"accounts": [_view(account) for account in page]} if page else {}
+        return found | ({"nextPageToken": following} if following else {})
+
+    def patch(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """serviceAccounts.patch: answers with the name and what was changed alone, as recorded."""
+        account = self._find(name, "update")
+        _only(body, {"serviceAccount", "updateMask"})
+        asked, mask = _read_account(body.get("serviceAccount", {})), body.get("updateMask", "")
+        paths = [path.strip() for path in str(mask).split(",") if path.strip()]
+        if not paths:
+            raise invalid("The update_mask must name at least one of display_name, description.")
+        changed: dict[str, Any] = {"name": account.name}
+        for path in paths:
+            if path not in _WRITABLE:
+                raise invalid(f"Invalid update_mask path: '{path}'. Only display_name and description can be updated.")
+            key = _WRITABLE[path]
+            changed[key] = asked.get(key, "")
+        account.display_name = changed.get("displayName", account.display_name)
+        account.description = changed.get("description", account.description)
+        return {key: value for key, value in changed.items() if value}
+
+    def switch(self, name: str, *, disabled: bool) -> None:
+        """serviceAccounts.disable and enable; of one that is so already, nothing."""
+        self._find(name, "disable" if disabled else "enable").disabled = disabled
+
+    def delete(self, name: str) -> None:
+        """serviceAccounts.delete: gone at once, in every policy a `deleted:` member, for 30 days to be undeleted."""
+        account = self._find(name, "delete")
+        account.deleted = self._now()
+        del self._living[account.email]
+        self._gone.append(account)
+        self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))
+
+    def undelete(self, name: str) -> dict[str, Any]:
+        """serviceAccounts.undelete: by unique id, within 30 days, while no other account has the address."""
+        now = self._now()
+        *_, project, _, unique_id = name.split("/")
+        if project != "-":
+            self._check_project(project, "undelete")
+        if not unique_id.isdigit():
+            raise invalid(
+                f"Invalid unique ID: '{unique_id}'. A deleted service account is named by its numeric unique ID."
+            )
+        account = self._accounts.get(unique_id)
+        if account is None or account.deleted is None or now - account.deleted > _UNDELETE_WINDOW:
+            raise ApiError("NOT_FOUND", f"Deleted service account {unique_id} does not exist.")
+        if account.email in self._living:
+            raise ApiError(
+                "ALREADY_EXISTS", f"Service account {account.email} already exists; {unique_id} cannot be undeleted."
+            )
+        if len(self._living) >= self.quota:
+            raise ApiError("RESOURCE_EXHAUSTED", "Maximum number of service accounts on project reached.")
+        account.deleted = None
+        self._living[account.email] = account
+        self._rename(tombstone(account.email, account.unique_id), ACCOUNT + account.email)
+        return {"restoredAccount": _view(account)}
+
+    # --- their policies
+
+    def get_policy(self, name: str) -> dict[str, Any]:
+        """serviceAccounts.getIamPolicy."""
+        return _policy_view(self._find(name, "getIamPolicy"))
+
+    def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """serviceAccounts.setIamPolicy: a stale etag is 409 ABORTED, none at all overwrites."""
+        account = self._find(name, "setIamPolicy")
+        _only(body, {"policy", "updateMask"})
+        version, bindings = read_policy(body.get("policy"), check_account=self.check_member)
+        if is_stale(body["policy"].get("etag"), account.policy_serial):
+            raise ApiError("ABORTED", CONFLICT)
+        account.policy_serial += 1
+        account.version, account.bindings = version, bindings
+        if _names_accounts(account):
+            self._naming.add(account.unique_id)
+        return _policy_view(account)
+
+    def test_permissions(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """serviceAccounts.testIamPermissions: there is no access control here, so all that fit are held."""
+        self._find(name, "get")
+        _only(body, {"permissions"})
+        asked = body.get("permissions", [])
+        if not isinstance(asked, list) or any(not isinstance(each, str) or "*" in each for each in asked):
+            raise invalid("Permissions with wildcards are not allowed.")
+        held = [each for each in asked if each.startswith("iam.serviceAccounts.")]
+        return {"permissions": held} if held else {}
+
+    def check_member(self, email: str) -> None:
+        """400 when the address is one of this project's accounts and there is none, or policies do not know it yet."""
+        if not email.endswith(f"@{self.world.project}.iam.gserviceaccount.com"):
+            return
+        held, now = self._living.get(email), self._now()
+        if held is None or held.known > now:
+            raise invalid(f"Service account {email} does not exist.")
+
+    # --- inner
+
+    def _now(self) -> datetime:
+        """The time; accounts that can no longer be undeleted are forgotten."""
+        now = self.world.clock.now()
+        while self._gone:
+            oldest = self._gone[0]
+            if oldest.deleted is not None and now - oldest.deleted <= _UNDELETE_WINDOW:
+                break
+            self._gone.popleft()
+            if oldest.deleted is not None:
+                self._accounts.pop(oldest.unique_id, None)
+        return now
+
+    def _lag(self, name: str) -> tuple[timedelta, timedelta]:
+        fault = self.world.faults.take("iam.serviceAccounts.create", name, wanted="lag")
+        told = fault.payload["lag"] if fault is not None else {}
+        read, member = told.get("read_seconds"), told.get("member_seconds")
+        return (
+            self.read_lag if read is None else timedelta(seconds=read),
+            self.member_lag if member is None else timedelta(seconds=member),
+        )
+
+    def _check_project(self, project: str, verb: str) -> datetime:
+        if project != self.world.project:
+            text = f"Permission 'iam.serviceAccounts.{verb}' denied on resource (or it may not exist)."
+            raise ApiError("PERMISSION_DENIED", text)
+        return self._now()
+
+    def _find(self, name: str, verb: str) -> Account:
+        *_, project, _, key = name.split("/")
+        now = self._now() if project == "-" else self._check_project(project, verb)
+        found = self._accounts.get(key) if key.isdigit() else self._living.get(key)
+        if found is not None and found.deleted is None and found.readable <= now:
+            return found
+        raise ApiError("NOT_FOUND", f"Unknown service account: {name}")
+
+    def _rename(self, old: str, new: str) -> None:
+        for account in [self._accounts[each] for each in sorted(self._naming) if each in self._accounts]:
+            if any(old in binding["members"] for binding in account.bindings):
+                account.bindings = renamed(account.bindings, old, new)
+                account.policy_serial += 1
+
+
+def _names_accounts(account: Account) -> bool:
+    return any(ACCOUNT in member for binding in account.bindings for member in binding["members"])
+
+
+def _only(body: dict[str, Any], known: set[str]) -> None:
+    for key in body:
+        if key not in known:
+            raise invalid(f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
+
+
+def _read_account(asked: Any) -> dict[str, str]:
+    if not isinstance(asked, dict):
+        raise invalid("Invalid value at 'service_account' (google.iam.admin.v1.ServiceAccount).")
+    found: dict[str, str] = {}
+    for key, value in asked.items():
+        if key not in _FIELDS:
+            raise invalid(
+                f"Invalid JSON payload received. Unknown name \"{key}\" at 'service_account': Cannot find field."
+            )
+        if key in _WRITABLE:
+            if not isinstance(value, str):
+                raise invalid(f"Invalid value at 'service_account.{key}' (TYPE_STRING), {value}")
+            found[_WRITABLE[key]] = value
+    for key, limit in (("displayName", _MAX_DISPLAY_NAME), ("description", _MAX_DESCRIPTION)):
+        if len(found.get(key, "").encode()) > limit:
+            raise invalid(f"The {key} of a service account has at most {limit} UTF-8 bytes.")
+    return found
+
+
+def _check_account_id(account_id: Any) -> None:
+    if not isinstance(account_id, str) or not _MIN_ID <= len(account_id) <= _MAX_ID:
+        raise invalid(f'The account ID "{account_id}" does not have a length between {_MIN_ID} and {_MAX_ID}.')
+    if not _ACCOUNT_ID.fullmatch(account_id):
+        raise invalid(f'The account ID "{account_id}" must match [a-z]([-a-z0-9]*[a-z0-9]).')
+
+
+def _view(account: Account) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "name": account.name,
+        "projectId": account.project,
+        "uniqueId": account.unique_id,
+        "email": account.email,
+        "displayName": account.display_name,
+        "etag": _ACCOUNT_ETAG,
+        "description": account.description,
+        "oauth2ClientId": account.unique_id,
+        "disabled": account.disabled,
+    }
+    return {key: value for key, value in body.items() if value}
+
+
+def _policy_view(account: Account) -> dict[str, Any]:
+    found: dict[str, Any] = {"etag": etag_of(account.policy_serial)}
+    if account.policy_serial:
+        found["version"] = account.version
+    if account.bindings:
+        found["bindings"] = account.bindings
+    return found

@@ -1,0 +1,118 @@
+"""Allow policies: how a written one is checked and kept, and what becomes of a member whose account is deleted."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from emulator.errors import ApiError
+
+CONFLICT = "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
+NO_POLICY_ETAG = "ACAB"  # what a resource without a policy answers
+_ROLE = re.compile(r"(?:(?:projects|organizations)/[^/]+/)?roles/[A-Za-z0-9_.]+")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_POLICY_FIELDS = {"version", "bindings", "etag", "auditConfigs"}
+_BINDING_FIELDS = {"role", "members", "condition"}
+_CONDITION_FIELDS = {"title", "expression", "description", "location"}
+_CONDITIONAL_VERSION = 3
+_VERSIONS = (0, 1, _CONDITIONAL_VERSION)
+_MAX_PRINCIPALS = 1500
+ACCOUNT = "serviceAccount:"
+
+Bindings = list[dict[str, Any]]
+
+
+def invalid(text: str) -> ApiError:
+    """400 INVALID_ARGUMENT."""
+    return ApiError("INVALID_ARGUMENT", text)
+
+
+def etag_of(serial: int) -> str:
+    """Bytes in base64, as gcloud wants to decode them; another one for every write."""
+    return base64.b64encode(b"\x07\x05" + serial.to_bytes(6, "big")).decode() if serial else NO_POLICY_ETAG
+
+
+def is_stale(sent: Any, serial: int) -> bool:
+    """True when a policy was read before the write `serial`; none at all is never stale. gcloud writes base64 with `-_`."""
+    return sent not in (None, "") and str(sent).replace("-", "+").replace("_", "/") != etag_of(serial)
+
+
+def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[int, Bindings]:
+    """Version and bindings of a policy to be set: equal roles joined, members once each and in order, empty bindings left out.
+
+    `check_account` refuses the e-mail address of a service account that cannot be a member.
+    """
+    if not isinstance(policy, dict) or set(policy) - _POLICY_FIELDS:
+        raise invalid("Invalid value at 'policy' (google.iam.v1.Policy).")
+    version = policy.get("version", 0)
+    if version not in _VERSIONS:
+        raise invalid(f"Invalid policy version: {version}. Supported versions are 0, 1 and 3.")
+    joined: dict[str, dict[str, Any]] = {}
+    for binding in policy.get("bindings", []):
+        role, members, condition = _read_binding(binding)
+        if condition is not None and version != _CONDITIONAL_VERSION:
+            raise invalid("Policy version must be 3 for a policy with conditional role bindings.")
+        for member in members:
+            _check_member(member, check_account)
+        held = joined.setdefault(f"{role}\0{condition}", {"role": role, "members": set()})
+        held["members"].update(members)
+        if condition is not None:
+            held["condition"] = condition
+    bindings = [{**held, "members": sorted(held["members"])} for _, held in sorted(joined.items()) if held["members"]]
+    if sum(len(held["members"]) for held in bindings) > _MAX_PRINCIPALS:
+        raise invalid(f"The number of members in the policy is larger than the maximum allowed size {_MAX_PRINCIPALS}.")
+    return _CONDITIONAL_VERSION if any("condition" in held for held in bindings) else 1, bindings
+
+
+def _read_binding(binding: Any) -> tuple[str, list[str], dict[str, Any] | None]:
+    if not isinstance(binding, dict) or set(binding) - _BINDING_FIELDS:
+        raise invalid("Invalid value at 'policy.bindings' (google.iam.v1.Binding).")
+    role, members, condition = binding.get("role"), binding.get("members", []), binding.get("condition")
+    if not isinstance(role, str) or not _ROLE.fullmatch(role):
+        raise invalid(
+            f"Invalid role: '{role}'. It must be roles/NAME, projects/P/roles/NAME or organizations/O/roles/NAME."
+        )
+    if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+        raise invalid("Invalid value at 'policy.bindings.members' (TYPE_STRING).")
+    if condition is not None and (
+        not isinstance(condition, dict) or set(condition) - _CONDITION_FIELDS or not condition.get("expression")
+    ):
+        raise invalid("Invalid value at 'policy.bindings.condition' (google.type.Expr).")
+    return role, members, condition
+
+
+def _check_member(member: str, check_account: Callable[[str], None]) -> None:
+    kind, _, value = member.partition(":")
+    match kind:
+        case "serviceAccount":
+            if not _EMAIL.fullmatch(value):
+                raise invalid(f"Invalid service account ({value}).")
+            check_account(value)
+        case "user" | "group":
+            if not _EMAIL.fullmatch(value):
+                raise invalid(f"Invalid {kind} ({value}).")
+        case "domain" | "deleted" | "principal" | "principalSet":
+            if not value:
+                raise invalid(
+                    f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
+                )
+        case _:
+            if member not in ("allUsers", "allAuthenticatedUsers"):
+                raise invalid(
+                    f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
+                )
+
+
+def tombstone(email: str, unique_id: str) -> str:
+    """How a policy names the account after its deletion."""
+    return f"deleted:{ACCOUNT}{email}?uid={unique_id}"
+
+
+def renamed(bindings: Iterable[dict[str, Any]], old: str, new: str) -> Bindings:
+    """The same bindings with another name for a member."""
+    return [
+        {**each, "members": sorted({new if member == old else member for member in each["members"]})}
+        for each in bindings
+    ]

@@ -1,0 +1,48 @@
+"""Which snapshots an instance can be restored from: the checks of RestoreInstance.
+
+Documented: the body; that the existing data disk is deleted, a new one is made of the snapshot and attached; and that only snapshots of
+Workbench data disks are supported ("can cause the instance to function incorrectly"). Not documented, so our judgement: in which states an
+instance can be restored (both settled ones, unless a test narrows `NotebooksModel.restore_from`), and that a snapshot which is
+unknown, not READY or not of a data disk is refused at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import ApiError
+from emulator.model.disks import DATA, Disks, Snapshot
+from emulator.model.notebooks_rules import invalid
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+RESTORE_FROM = frozenset({"ACTIVE", "STOPPED"})
+_FIELDS = {"projectId": "project_id", "snapshotId": "snapshot_id"}
+
+
+def restore_source(body: dict[str, Any], disks: Disks, *, project: str, now: datetime) -> Snapshot:
+    """The snapshot that `{snapshot: {projectId, snapshotId}}` names, by its name or its numeric id."""
+    asked = body.get("snapshot")
+    if not isinstance(asked, dict):
+        raise invalid("snapshot must be specified.")
+    for key in asked:
+        if key not in _FIELDS:
+            raise invalid(f"Invalid JSON payload received. Unknown name \"{key}\" at 'snapshot': Cannot find field.")
+    for key, snake in _FIELDS.items():
+        if not isinstance(asked.get(key), str) or not asked[key]:
+            raise invalid(f"snapshot.{snake} must be specified.")
+    path = f"projects/{asked['projectId']}/global/snapshots/{asked['snapshotId']}"
+    if asked["projectId"] != project:
+        raise ApiError("PERMISSION_DENIED", f"Required 'compute.snapshots.useReadOnly' permission for '{path}'")
+    try:
+        snapshot = disks.find_snapshot(path, now)
+    except ApiError as error:
+        raise ApiError("NOT_FOUND", error.message) from error  # in this API's shape, not in Compute Engine's
+    if snapshot.status(now) != "READY":
+        raise ApiError(
+            "FAILED_PRECONDITION", f"Snapshot '{path}' is in state {snapshot.status(now)}; it must be READY."
+        )
+    if snapshot.role != DATA:
+        raise ApiError("FAILED_PRECONDITION", f"Snapshot '{path}' is not of the data disk of a Workbench instance.")
+    return snapshot
