@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from shared.domain.catalog import Identity
 from shared.domain.errors import Reason
 from shared.domain.notebook import (
     RESTING,
@@ -64,7 +65,7 @@ def _active(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> S
         record = _adopt(record, Power.RUNNING, "started from outside")
     record = record.with_status(power_settled=True, attempts=0, not_before=None)
     changes = _differences(record, notebook, policy)
-    message = "Your notebook is ready."
+    message = f"Your notebook is ready.{_consent(record, policy)}"
     if changes.when_stopped:
         message += " Changes to its machine wait until it is stopped."
     if changes.now:
@@ -84,6 +85,17 @@ def _active(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> S
         reason=Reason.UPDATE_PENDING if changes.when_stopped else Reason.READY,
         message=message,
     )
+
+
+def _consent(record: UserRecord, policy: Policy) -> str:
+    """With managed end-user credentials the owner agrees once for each instance, in a dialog of the console only.
+
+    Source: Workbench documentation, Create an instance with end-user credentials.
+    """
+    profile = policy.catalog.profiles.get(record.spec.profile or "")
+    if profile is None or profile.identity is not Identity.END_USER_CREDENTIALS:
+        return ""
+    return " The first time, open it in the Google Cloud console (Open JupyterLab) and agree once."
 
 
 def _stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], message: str) -> Step:

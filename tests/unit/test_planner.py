@@ -715,3 +715,10 @@ def test_done_is_written_down_as_done():
     assert record.status.tries == 1
     failed = with_outcomes(plan, [(plan.actions[0], Failed(_down()))], policy(), NOW)
     assert failed.status.tries == 0
+
+
+def test_who_must_agree_once_is_told_where():
+    """Managed end-user credentials want one consent, in a dialog that only the console opens."""
+    plan = plan_of(person(), notebook(S.ACTIVE))
+    message = next(c.message for c in plan.record.status.conditions if c.type is ConditionType.NOTEBOOK_READY)
+    assert message.startswith("Your notebook is ready. The first time, open it in the Google Cloud console")
