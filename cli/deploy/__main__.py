@@ -8,7 +8,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -99,7 +100,7 @@ def gcp(
 ) -> None:
     """Make everything that config/deploy/ and the settings ask for; safe to run again."""
     run = _Run(project, region, env, organization=organization, dry_run=dry_run, verbose=verbose, yes=yes)
-    _guarded(run.deploy, verbose=verbose)
+    _guarded(run, run.deploy, verbose=verbose)
 
 
 @main.command()
@@ -107,7 +108,7 @@ def gcp(
 def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
     """Take down what `gcp` made. The bucket, the environments and their data stay."""
     run = _Run(project, region, env, organization=None, dry_run=dry_run, verbose=verbose, yes=yes)
-    _guarded(run.destroy, verbose=verbose)
+    _guarded(run, run.destroy, verbose=verbose)
 
 
 class _Run:
@@ -129,6 +130,7 @@ class _Run:
         self.screen = Screen(Console(highlight=False), verbose=verbose)
         self.gcloud = Gcloud(project)
         self.stop = threading.Event()
+        self.so_far = "Nothing was changed."
 
     def deploy(self) -> int:
         """Plan, ask, do."""
@@ -281,13 +283,16 @@ class _Run:
     def _carry_out(self, steps: list[Step], verb: str) -> bool:
         steps = [step for step in steps if step.kind != "file"]
         self.screen.begin(steps)
-        _stop_on_signals(self.stop)
-        outcome = carry_out(steps, self.gcloud, started=self.screen.started, ended=self.screen.ended, stop=self.stop)
+        self.so_far = "What was changed stands above."
+        with _stopped_by_signals(self.stop):
+            outcome = carry_out(
+                steps, self.gcloud, started=self.screen.started, ended=self.screen.ended, stop=self.stop
+            )
         self.screen.outcome(outcome, verb=verb)
         return not outcome.failed and not outcome.left and not self.stop.is_set()
 
 
-def _guarded(work: Callable[[], int], *, verbose: bool) -> None:
+def _guarded(run: _Run, work: Callable[[], int], *, verbose: bool) -> None:
     screen = Screen(Console(stderr=True, highlight=False), verbose=verbose)
     try:
         code = work()
@@ -295,11 +300,8 @@ def _guarded(work: Callable[[], int], *, verbose: bool) -> None:
         for fault in error.faults:
             complain_text(str(fault))
         code = _WRONG_USE
-    except KeyboardInterrupt:
-        screen.say("Stopped. Nothing was changed.", style="red")
-        code = _STOPPED
-    except click.Abort:
-        screen.say("Stopped. Nothing was changed.", style="red")
+    except (KeyboardInterrupt, click.Abort):
+        screen.say(f"Stopped. {run.so_far}", style="red")
         code = _STOPPED
     except DeployError as error:
         complain(error, screen)
@@ -309,16 +311,24 @@ def _guarded(work: Callable[[], int], *, verbose: bool) -> None:
     sys.exit(code)
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
-    """Ctrl-C from here on: begin nothing new, and let what runs come to its end."""
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C meanwhile: begin nothing new, and let what runs come to its end. At the next question it is a no again."""
+    heard = False  # of its own: a second signal in the middle of `stop.set()` must not wait for the event's lock
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(130)  # the second time: at once
+        nonlocal heard
+        if heard:
+            os._exit(_STOPPED)  # the second time: at once
+        heard = True
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -34,5 +34,9 @@ _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
 def make_plan(target: Target) -> list[Step]:
     """Everything that is wanted, compared with what is there. Reads, four kinds at a time, and changes nothing."""
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
-        parts = list(pool.map(lambda kind: list(kind(target)), _KINDS))
+        try:
+            parts = list(pool.map(lambda kind: list(kind(target)), _KINDS))
+        except BaseException:
+            target.stop.set()  # an error or Ctrl-C: the others need not be patient any more
+            raise
     return [step for part in parts for step in part]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import pathspec
 import pytest
+
+from cli.deploy.archive import allowed_files, stage
+from shared.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 GCLOUD = shutil.which("gcloud")
@@ -106,7 +110,8 @@ def test_a_file_that_nobody_allowed_stays_here() -> None:
     spec = pathspec.GitIgnoreSpec.from_lines((ROOT / ".gcloudignore").read_text().splitlines())
     stay = [
         "key.json", ".env", "config/secret.yaml", "config/examples/1-ana.json", "config/schema/x.json", "cli/main.py",
-        "tests/unit/test_x.py", "emulator/app.py", "shared/.env", "functions/__pycache__/tick.cpython-311.pyc", "new/shared/x.py",
+        "tests/unit/test_x.py", "emulator/app.py", "shared/.env", "config/templates/notes.txt",
+        "config/templates/.gpu.yaml.swp", "config/templates/old/cpu.yaml", "functions/__pycache__/tick.cpython-311.pyc", "new/shared/x.py",
     ]  # fmt: skip
     assert [name for name in stay if not spec.match_file(name)] == []
 
@@ -186,3 +191,141 @@ def test_a_module_that_is_not_in_requirements_would_be_noticed(unpacked: Path) -
             print(error)
     """
     assert python(code, unpacked).strip() == "rich is not in requirements.txt"
+
+
+# ---- what ./deploy.sh gcp stages
+
+
+def config_of(folder: Path) -> Path:
+    """A configuration of a person's own, with an environment that can be deployed."""
+    copy = shutil.copytree(ROOT / "config", folder / "mine" / "config", ignore=shutil.ignore_patterns("checked.*"))
+    shutil.copyfile(copy / "settings.example.yaml", copy / "settings.prod.yaml")
+    return copy
+
+
+def staged(config: Path, folder: Path) -> tuple[dict[str, bytes], str]:
+    """Every staged file with its content, and the digest."""
+    folder.mkdir()
+    made = stage("prod", config, folder)
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return files, made.digest
+
+
+def test_exactly_what_the_list_allows_is_staged(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    (config / "secret.yaml").write_text("key: 1\n")
+    (config / "deploy" / "more.yaml").write_text("")
+    files, _ = staged(config, tmp_path / "upload")
+    ours = {name for name in uploaded() if not name.startswith("config/")}
+    theirs = {
+        "config/profiles.yaml", "config/checked.prod.json", *(f"config/{path.name}" for path in config.glob("settings.*.yaml")),
+        *(f"config/templates/{path.name}" for path in (config / "templates").glob("*.yaml")),
+    }  # fmt: skip
+    assert set(files) == ours | theirs
+    assert [path.as_posix() for path in allowed_files(ROOT)] == uploaded()
+    for name in ours:
+        assert files[name] == (ROOT / name).read_bytes()
+    for name in theirs - {"config/checked.prod.json"}:
+        assert files[name] == (config.parent / name).read_bytes()
+
+
+def test_a_hidden_file_among_the_templates_stays_here(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    (config / "templates" / ".gpu.yaml.swp").write_text("half a file")
+    assert "config/templates/.gpu.yaml.swp" not in staged(config, tmp_path / "upload")[0]
+
+
+def test_a_folder_among_the_templates_is_no_template(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    before, _ = staged(config, tmp_path / "first")
+    (config / "templates" / "old").mkdir()
+    (config / "templates" / "old" / "cpu.yaml").write_text("disk_gb: 1\n")
+    assert staged(config, tmp_path / "second")[0] == before
+
+
+def test_the_digest_is_that_of_the_files_and_of_nothing_else(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    files, digest = staged(config, tmp_path / "first")
+    os.utime(config / "profiles.yaml", (0, 0))
+    (config / "secret.yaml").write_text("key: 1\n")
+    (config / "deploy" / "jobs.yaml").write_text("jobs: {}\n")
+    assert staged(config, tmp_path / "second") == (files, digest)
+    assert re.fullmatch(r"[0-9a-f]{1,63}", digest)  # a label's value
+
+
+@pytest.mark.parametrize(
+    "name", ["profiles.yaml", "settings.prod.yaml", "settings.example.yaml", "templates/single-node.yaml"]
+)
+def test_the_digest_changes_with_the_configuration(tmp_path: Path, name: str) -> None:
+    config = config_of(tmp_path)
+    _, before = staged(config, tmp_path / "first")
+    with (config / name).open("a") as file:
+        file.write("# a remark\n")
+    assert staged(config, tmp_path / "second")[1] != before
+
+
+@pytest.mark.parametrize("name", ["main.py", "requirements.txt", "functions/tick.py", "shared/wire.py"])
+def test_the_digest_changes_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    config = config_of(tmp_path)
+    root = tmp_path / "root"
+    for allowed in [*uploaded(), ".gcloudignore"]:
+        (root / allowed).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / allowed, root / allowed)
+    monkeypatch.setattr("cli.deploy.archive.ROOT", root)
+    _, before = staged(config, tmp_path / "first")
+    with (root / name).open("a") as file:
+        file.write("\n# a remark\n")
+    assert staged(config, tmp_path / "second")[1] != before
+
+
+def test_a_file_that_was_moved_changes_the_digest(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    _, before = staged(config, tmp_path / "first")
+    (config / "settings.example.yaml").rename(config / "settings.sample.yaml")
+    assert staged(config, tmp_path / "second")[1] != before
+
+
+def test_the_endpoint_of_this_machine_is_not_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(tmp_path)
+    clean = staged(config, tmp_path / "first")
+    monkeypatch.setenv("BENCHKEEPER_API_ENDPOINT", "http://127.0.0.1:8900")
+    monkeypatch.setenv("BENCHKEEPER_CONFIG_DIR", str(ROOT / "config"))
+    monkeypatch.setenv("BENCHKEEPER_ENV", "local")
+    assert staged(config, tmp_path / "second") == clean
+    assert json.loads(clean[0]["config/checked.prod.json"])["settings"]["api_endpoint"] is None
+
+
+def test_an_environment_of_this_machine_is_not_deployed(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    with (config / "settings.prod.yaml").open("a") as file:
+        file.write("api_endpoint: http://127.0.0.1:8900\n")
+    with pytest.raises(
+        ConfigError,
+        match=r"config/settings\.prod\.yaml: api_endpoint: it is set, so this environment is for this machine",
+    ):
+        staged(config, tmp_path / "upload")
+
+
+def test_a_settings_file_that_is_only_planned_is_staged_and_not_written(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    text = (config / "settings.prod.yaml").read_text()
+    (config / "settings.prod.yaml").unlink()
+    folder = tmp_path / "upload"
+    folder.mkdir()
+    stage("prod", config, folder, more={"settings.prod.yaml": text})
+    assert (folder / "config/settings.prod.yaml").read_text() == text
+    assert not (config / "settings.prod.yaml").exists()
+
+
+def test_the_checked_settings_are_those_of_the_staged_files(tmp_path: Path) -> None:
+    """In a function they are read instead of the checker, which is not even imported."""
+    config = config_of(tmp_path)
+    folder = tmp_path / "upload"
+    folder.mkdir()
+    stage("prod", config, folder)
+    code = """
+        from shared.settings import load_settings
+        found = load_settings(env="prod")
+        print(found.project, found.api_endpoint, sorted({"pydantic", "yaml"} & set(sys.modules)))
+    """
+    assert python(code, folder).split() == ["acme-analytics", "None", "[]"]

@@ -1,0 +1,344 @@
+"""config/deploy/*.yaml: what is shipped is right, and whatever is wrong is named with its file, its place and the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cli.deploy.data import Deployment, load_deployment
+from shared.settings import ConfigError, load_settings
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+FILES = sorted(path.name for path in (CONFIG / "deploy").iterdir())
+
+
+@dataclass(frozen=True)
+class Company:
+    """A copy of the configuration that a test may spoil."""
+
+    config: Path
+
+    def load(self, env: str = "example") -> Deployment:
+        return load_deployment(load_settings(env=env, config_dir=self.config, environ={}, trust_checked=False))
+
+    def replace(self, file: str, old: str, new: str) -> int:
+        """Put `new` for the one `old`; the line on which it stands now."""
+        path = self.config / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{file} has {text.count(old)} of {old!r}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        return text.count("\n", 0, text.index(old)) + 1
+
+    def faults(self) -> list[str]:
+        """What is said, without the folder's own name."""
+        with pytest.raises(ConfigError) as caught:
+            self.load()
+        return [str(fault).replace(f"{self.config}/", "") for fault in caught.value.faults]
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Company:
+    return Company(shutil.copytree(CONFIG, tmp_path / "config", ignore=shutil.ignore_patterns("checked.*")))
+
+
+# ---- what is shipped
+
+
+@pytest.mark.parametrize("env", ["local", "example"])
+def test_what_is_shipped_is_right_for_both_environments(company, env):
+    found = company.load(env)
+    assert set(found.functions) == {"benchkeeper-lifecycle", "benchkeeper-tick", "benchkeeper-dead-letter"}
+    assert set(found.topics) == {"workbench-lifecycle", "workbench-tick", "workbench-dead-letter"}
+    assert set(found.jobs) == {"benchkeeper-due", "benchkeeper-idle", "benchkeeper-drift"}
+    assert "roles/pubsub.publisher" in {grant.role for grant in found.grants}
+    assert found.metrics
+    assert found.alerts
+    assert found.dashboard["mosaicLayout"]["tiles"]
+    assert found.options.organization == ("123456789012" if env == "example" else None)
+
+
+def test_every_shipped_file_is_one_that_is_read(company):
+    for name in FILES:
+        spoiled = company.config / "deploy" / name
+        kept = spoiled.read_bytes()
+        spoiled.unlink()
+        (said,) = [line for line in company.faults() if line.startswith(f"deploy/{name}: cannot be read")]
+        assert said.endswith("It is part of Benchkeeper: restore it.")
+        spoiled.write_bytes(kept)
+    company.load()
+
+
+def test_what_a_function_does_not_say_is_taken_from_the_defaults(company):
+    functions = company.load().functions
+    assert functions["benchkeeper-tick"].concurrency == 1
+    assert functions["benchkeeper-lifecycle"].concurrency == 8
+    assert functions["benchkeeper-lifecycle"].timeout == timedelta(minutes=9)
+
+
+# ---- services that not everybody needs
+
+
+def test_a_service_that_is_optional_comes_with_its_option_only(company):
+    always = set(company.load("local").apis)
+    assert set(company.load("example").apis) - always == {"bigquery.googleapis.com", "cloudkms.googleapis.com"}
+    path = company.config / "settings.example.yaml"
+    path.write_text(re.sub(r"(?m)^  kms_key:.*\n", "", path.read_text(encoding="utf-8")), encoding="utf-8")
+    assert set(company.load("example").apis) - always == {"bigquery.googleapis.com"}
+
+
+# ---- placeholders
+
+
+def test_placeholders_are_filled_in(company):
+    found = company.load()
+    assert '"projects/acme-analytics/logs/' in found.sinks["benchkeeper-notebooks"].filter
+    assert '"organizations/123456789012/logs/' in found.sinks["benchkeeper-people"].filter
+    assert "FROM `acme-billing.billing.gcp_billing_export_v1_012EB3_BC4637_0FC348`" in found.cost_view
+    assert "${" not in found.cost_view
+
+
+def test_names_of_topics_are_those_of_the_settings(company):
+    with (company.config / "settings.local.yaml").open("a", encoding="utf-8") as file:
+        file.write("topics: {lifecycle: news, tick: clock, dead_letter: lost}\n")
+    found = company.load("local")
+    assert set(found.topics) == {"news", "clock", "lost"}
+    assert found.functions["benchkeeper-lifecycle"].topic == "news"
+    assert set(found.subscriptions) == {"lost-kept"}
+    assert {grant.on for grant in found.grants} >= {"topic/lost"}
+
+
+def test_a_dollar_is_written_twice(company):
+    assert "-[0-9a-f]{12})$'" in company.load().cost_view
+    company.replace("deploy/accounts.yaml", "title: Benchkeeper tick", "title: costs $$5")
+    assert company.load().accounts["tick"].title == "costs $5"
+
+
+def test_a_dollar_alone_is_a_fault(company):
+    line = company.replace("deploy/accounts.yaml", "title: Benchkeeper tick", "title: costs $ 5")
+    (said,) = company.faults()
+    assert said.startswith(f"deploy/accounts.yaml:{line}: no value '$'")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_placeholder_that_nobody_knows_is_named_with_its_line(company, file):
+    path = company.config / "deploy" / file
+    comment = "--" if file.endswith(".sql") else "#"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}{comment} ${{projekt}}\n", encoding="utf-8")
+    (said,) = company.faults()
+    lines = text.count("\n") + 1
+    assert said.startswith(
+        f"deploy/{file}:{lines}: no value '${{projekt}}'. Did you mean 'project'? Valid: billing_export,"
+    )
+
+
+# ---- planted faults
+
+
+ACCOUNTS = "Did you mean 'tick'? Valid: build, dead-letter, lifecycle, push, tick."
+TOPICS = "Valid: workbench-dead-letter, workbench-lifecycle, workbench-tick."
+# file, what stands there, what is put there, the field that is named, what is said of it
+PLANTED: dict[str, tuple[str, str, str, str, str]] = {
+    "apis: unknown key": ("apis", "optional:", "optionl:", "optionl", "Did you mean 'optional'? Valid: apis, optional."),
+    "apis: no service": ("apis", "run.googleapis.com:", "run:", "apis.run", "string should match"),
+    "apis: no option": (
+        "apis", "com: billing_export", "com: billing", "optional.bigquery.googleapis.com",
+        "'billing' is not one of the values: 'billing_export' or 'kms_key'",
+    ),
+    "accounts: unknown key": (
+        "accounts", "{id: benchkeeper-push, title: Benchkeeper push, for", "{id: benchkeeper-push, title: push, fro",
+        "accounts.push.fro", "unknown key 'fro'. Did you mean 'for'? Valid: for, id, title.",
+    ),
+    "accounts: an id that IAM does not take": (
+        "accounts", "id: benchkeeper-build", "id: Build", "accounts.build.id", "string should match pattern",
+    ),
+    "accounts: one that another file names is gone": (
+        "accounts", "  push:", "  pusch:", "push_account", "no account 'push'. Did you mean 'pusch'?",
+    ),
+    "roles: unknown key": (
+        "roles", "    title: Benchkeeper records", "    titel: Benchkeeper records", "roles.benchkeeper_objects.titel",
+        "Did you mean 'title'? Valid: description, permissions, title.",
+    ),
+    "roles: no permission": (
+        "roles", "- notebooks.instances.stop\n", "- notebooks.stop\n", "roles.benchkeeper_notebooks.permissions[4]",
+        "string should match",
+    ),
+    **{
+        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[9].role", "is wider than anything here needs")
+        for role in (
+            "roles/editor", "roles/owner", "roles/viewer", "roles/storage.admin", "roles/iam.securityAdmin",
+            "roles/storage.objectAdmin", "roles/pubsub.editor",
+        )
+    },
+    "roles: a custom role that is not defined": (
+        "roles", "role: custom/benchkeeper_letters", "role: custom/benchkeeper_leters", "",
+        "no custom role 'benchkeeper_leters'; there are: benchkeeper_letters, benchkeeper_notebooks",
+    ),
+    "roles: a bare on": (
+        "roles", '{to: account/dead-letter, role: custom/benchkeeper_letters, "on": bucket}',
+        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket}", "grants[7].on", "is missing",
+    ),
+    "bucket: unknown key": ("bucket", "soft_delete", "softdelete", "bucket.softdelete", "Did you mean 'soft_delete'?"),
+    "bucket: versioning is not a choice": ("bucket", "versioning: true", "versioning: false", "bucket.versioning", "'False' is not one of the values: True"),
+    "bucket: no duration": ("bucket", "keep_old_versions: 30d", "keep_old_versions: long", "bucket.keep_old_versions", "long"),
+    "topics: unknown key": (
+        "topics", "{retention: 10m}", "{retension: 10m}", "topics.workbench-tick.retension", "Did you mean 'retention'?",
+    ),
+    "topics: an id that Pub/Sub does not take": ("topics", "${topic_tick}:", "1st:", "topics.1st", "string should match"),
+    "topics: a subscription of no topic": (
+        "topics", '{topic: "${topic_dead_letter}"', "{topic: lost", "",
+        "subscription 'workbench-dead-letter-kept' is for topic 'lost', which is not here",
+    ),
+    "functions: unknown key": (
+        "functions", "    concurrency: 1 ", "    concurency: 1 ", "functions.benchkeeper-tick.concurency",
+        "Did you mean 'concurrency'?",
+    ),
+    "functions: unknown key of all": (
+        "functions", "  memory: 512Mi", "  memori: 512Mi", "functions.benchkeeper-lifecycle.memori", "Did you mean 'memory'?",
+    ),
+    "functions: an account that is not there": (
+        "functions", "account: tick\n", "account: tik\n", "functions.benchkeeper-tick.account", f"no account 'tik'. {ACCOUNTS}",
+    ),
+    "functions: a builder that is not there": (
+        "functions", "build_account: build", "build_account: bild", "build_account", "no account 'bild'. Did you mean 'build'?",
+    ),
+    "functions: a topic that is not there": (
+        "functions", "topic: ${topic_lifecycle}", "topic: workbench-lifecicle", "functions.benchkeeper-lifecycle.topic",
+        f"no topic 'workbench-lifecicle'. Did you mean 'workbench-lifecycle'? {TOPICS}",
+    ),
+    "functions: attempts without a dead letter": (
+        "functions", "      dead_letter_topic: ${topic_dead_letter}\n      max_delivery_attempts: 20\n", "      max_delivery_attempts: 20\n",
+        "functions.benchkeeper-lifecycle.delivery", "dead_letter_topic and max_delivery_attempts go together",
+    ),
+    "functions: a dead letter without attempts": (
+        "functions", "      max_delivery_attempts: 20\n", "", "functions.benchkeeper-lifecycle.delivery",
+        "dead_letter_topic and max_delivery_attempts go together",
+    ),
+    **{
+        f"functions: {attempts} attempts": (
+            "functions", "attempts: 20\n", f"attempts: {attempts}\n",
+            "functions.benchkeeper-lifecycle.delivery.max_delivery_attempts", f"not {attempts}",
+        )
+        for attempts in (0, 4, 101)
+    },
+    "functions: longer than it may live": (
+        "functions", "timeout: 540s", "timeout: 541s", "functions.benchkeeper-lifecycle.timeout", "an event function lives 540s at most",
+    ),
+    "functions: a part of a CPU": ("functions", 'cpu: "1"', 'cpu: "0.5"', "functions.benchkeeper-lifecycle.cpu", "not '0.5'"),
+    "functions: open to the internet": (
+        "functions", "ingress: internal-only", "ingress: all", "functions.benchkeeper-lifecycle.ingress",
+        "'all' is not one of the values: 'internal-only' or 'internal-and-gclb'",
+    ),
+    "functions: a runtime that is none": (
+        "functions", "runtime: python313 ", "runtime: nodejs22 ", "functions.benchkeeper-lifecycle.runtime", "not 'nodejs22'",
+    ),
+    "jobs: unknown key": (
+        "jobs", 'benchkeeper-due: {schedule: "* * * * *", topic', 'benchkeeper-due: {schedule: "* * * * *", topik',
+        "jobs.benchkeeper-due.topik", "Did you mean 'topic'? Valid: body, schedule, topic.",
+    ),
+    "jobs: a message without data": ("jobs", "body: {sweep: idle}", "body: {}", "jobs.benchkeeper-idle.body", "at least 1 item"),
+    "jobs: four fields": (
+        "jobs", '"*/10 * * * *"', '"*/10 * * *"', "jobs.benchkeeper-idle.schedule",
+        "'*/10 * * *' is no schedule; write five fields, for example */10 * * * *",
+    ),
+    "jobs: a topic that is not there": (
+        "jobs", '"0 * * * *", topic: "${topic_tick}"', '"0 * * * *", topic: workbench-tik', "jobs.benchkeeper-drift.topic",
+        f"no topic 'workbench-tik'. Did you mean 'workbench-tick'? {TOPICS}",
+    ),
+    "sinks: unknown key": (
+        "sinks", "    scope: project", "    scop: project", "sinks.benchkeeper-notebooks.scop",
+        "Did you mean 'scope'? Valid: filter, scope, topic.",
+    ),
+    "sinks: no scope": (
+        "sinks", "scope: organization", "scope: folder", "sinks.benchkeeper-people.scope",
+        "'folder' is not one of the values: 'project' or 'organization'",
+    ),
+    "metrics: unknown key": ("metrics", "metrics:\n", "metrix: {}\nmetrics:\n", "metrix", "Did you mean 'metrics'?"),
+    "metrics: somebody else's name": (
+        "metrics", "  benchkeeper/dead_letters:", "  dead_letters:", "metrics.dead_letters", "string should match",
+    ),
+    "alerts: unknown key": ("alerts", "alerts:\n", "alertz: {}\nalerts:\n", "alertz", "Did you mean 'alerts'?"),
+    "alerts: a key that is no label": ("alerts", "  no-due-sweep:", "  No due sweep:", "alerts.No due sweep", "string should match"),
+    "dashboard: no name": ("dashboard", "displayName:", "displayname:", "displayName", "is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_named_with_file_field_and_what_is_valid(company, name):
+    file, old, new, field, said = PLANTED[name]
+    path = company.config / "deploy" / f"{file}.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    faults = company.faults()
+    where = re.compile(rf"deploy/\w+\.yaml(:\d+)?: {re.escape(field)}" + (":" if field else ""))
+    assert any(where.match(line) and said in line for line in faults), faults
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("roles", "role: roles/logging.logWriter", "role: roles/editor"),
+        ("bucket", "soft_delete: 30d", "soft_delete: soon"),
+        ("jobs", '"*/10 * * * *"', '"often"'),
+        ("sinks", "scope: organization", "scope: folder"),
+    ],
+)
+def test_the_line_is_the_one_of_the_fault(company, file, old, new):
+    line = company.replace(f"deploy/{file}.yaml", old, new)
+    (said,) = company.faults()
+    assert said.startswith(f"deploy/{file}.yaml:{line}: ")
+
+
+@pytest.mark.parametrize("file", [name for name in FILES if name.endswith(".yaml")])
+def test_broken_yaml_is_named_with_its_line(company, file):
+    path = company.config / "deploy" / file
+    path.write_text(path.read_text(encoding="utf-8") + "\nx: [\n", encoding="utf-8")
+    assert any(re.match(rf"deploy/{file}:\d+: ", line) for line in company.faults())
+
+
+def test_all_faults_of_all_files_are_told_at_once(company):
+    for file, old, new in [
+        ("roles", "role: roles/logging.logWriter", "role: roles/editor"),
+        ("bucket", "soft_delete: 30d", "soft_delete: soon"),
+        ("jobs", '"*/10 * * * *"', '"often"'),
+        ("jobs", "body: {sweep: drift}", "body: {}"),
+        ("sinks", "scope: project", "scope: folder"),
+        ("metrics", "metrics:\n", "# ${nobody}\nmetrics:\n"),
+        ("topics", "{retention: 10m}", "{retention: 10}"),
+    ]:
+        company.replace(f"deploy/{file}.yaml", old, new)
+    faults = company.faults()
+    files = [line.split(":")[0] for line in faults]
+    assert sorted(files) == sorted(
+        f"deploy/{name}.yaml" for name in ("roles", "bucket", "jobs", "jobs", "sinks", "metrics", "topics")
+    )
+
+
+# What names something of another file is checked against it.
+ACROSS: dict[str, tuple[str, str, str, str]] = {
+    "a grant to an account that is not there": ("roles", "{to: account/tick, role: custom/benchkeeper_sweeps", "{to: account/tik, role: custom/benchkeeper_sweeps", "no account 'tik'"),
+    "a grant to an agent that nobody knows": ("roles", "{to: agent/pubsub", "{to: agent/pubsup", "agent 'pubsup'"),
+    "a grant on a topic that is not there": ("roles", '{to: agent/pubsub, role: roles/pubsub.publisher, "on": "topic/${topic_dead_letter}"}', '{to: agent/pubsub, role: roles/pubsub.publisher, "on": topic/lost}', "no topic 'lost'"),
+    "a grant on an account, which nothing carries out": ("roles", '{to: account/build, role: roles/logging.logWriter, "on": project}', '{to: account/build, role: roles/logging.logWriter, "on": account/tick}', "account/tick"),
+    "a sink into a topic that is not there": ("sinks", "    scope: project\n    topic: ${topic_lifecycle}", "    scope: project\n    topic: lost", "no topic 'lost'"),
+    "a schedule with a minute 61": ("jobs", '"0 * * * *"', '"61 * * * *"', "'61 * * * *' is no schedule"),
+    "a schedule of words": ("jobs", '"0 * * * *"', '"every day at noon please"', "is no schedule"),
+    "a topic that keeps nothing": ("topics", "{retention: 10m}", "{retention: 1m}", "retention"),
+    "a topic that keeps for longer than Pub/Sub does": ("topics", "{retention: 10m}", "{retention: 32d}", "10m to 31d"),
+    "an ack deadline that is too long": ("topics", "ack_deadline: 60s", "ack_deadline: 601s", "10s to 600s"),
+    "an ack deadline that Pub/Sub does not take": ("topics", "ack_deadline: 60s", "ack_deadline: 5s", "ack_deadline"),
+    "old versions that go at once": ("bucket", "keep_old_versions: 30d", "keep_old_versions: 12h", "keep_old_versions"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_what_gcloud_would_refuse_is_refused_here(company, name):
+    file, old, new, said = ACROSS[name]
+    company.replace(f"deploy/{file}.yaml", old, new)
+    assert any(said in line for line in company.faults())
