@@ -26,7 +26,10 @@ SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "stat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderTarget:
-    """Where the user's clusters will be: project, bucket for what clusters stage, subnetwork ("" = the default network)."""
+    """Where the user's clusters will be: project, subnetwork ("" = the default network), and the bucket of Benchkeeper itself.
+
+    Clusters stage their files elsewhere: in what the master names, else in Dataproc's own bucket of the region.
+    """
 
     project: str
     bucket: str
@@ -55,7 +58,10 @@ def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> 
     if dataproc_problem(cluster) is not None:  # before anything is set inside: a section may be no mapping
         raise _invalid(master.name, dataproc_problem(cluster) or "")
     config = _within(cluster, "config")
-    config["configBucket"] = target.bucket
+    if target.bucket in {config.get("configBucket"), config.get("tempBucket")}:
+        raise _invalid(
+            master.name, f"clusters cannot stage their files in {target.bucket}: who runs one could rewrite records"
+        )
     _within(_within(config, "softwareConfig"), "properties")[PERSONAL_AUTH_USER] = record.email
     if target.subnet:
         _within(config, "gceClusterConfig")["subnetworkUri"] = target.subnet

@@ -7,7 +7,7 @@ import hashlib
 from shared.domain.plan import Policy
 from shared.domain.record import Presence, RecordRow, UserRecord
 
-RENDERER = "1"  # raise it when the same master renders differently
+RENDERER = "2"  # raise it when the same master renders differently
 
 
 def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str, str] | None:

@@ -20,7 +20,7 @@ SAFETY = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """What became of a piece of news: `changed` is False for a duplicate or something overruled by later news."""
+    """What became of a piece of news or a wish: `changed` is False for a duplicate or something overruled by later news."""
 
     stored: Stored
     changed: bool
@@ -48,13 +48,13 @@ def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
 
 def want_power(user_key: UserKey, power: Power, *, because: str, deps: Deps) -> Stored | None:
     """Ask for another power state of a person's environment; None when there is no record."""
-    return _changed(user_key, lambda record: with_power(record, power, because=because), deps)
+    return _wanted(user_key, lambda record: with_power(record, power, because=because), deps)
 
 
 def want_hold(user_key: UserKey, reason: str | None, deps: Deps) -> Stored | None:
     """Put a person's data on hold for a reason, or release it (None); None when there is no record. Safe to repeat."""
     hold = Hold(reason=reason, since=deps.clock.now()) if reason is not None else None
-    stored = _changed(user_key, lambda record: with_hold(record, hold), deps)
+    stored = _wanted(user_key, lambda record: with_hold(record, hold), deps)
     if stored is not None:
         deps.log.warning(
             "Put on hold" if hold is not None else "Released from hold", user=user_key, because=reason or ""
@@ -68,18 +68,29 @@ def is_decided(record: UserRecord) -> bool:
     return ready is not None and ready.reason is Reason.DELETING
 
 
-def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Stored | None:
+def change_record(
+    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool
+) -> Accepted | None:
+    """Write a change of one person's record; None when there is no record.
+
+    `change` gives the same object for no change. With `wakes` a pass follows soon.
+    """
     for _ in range(_TRIES):
         stored = deps.records.load(user_key)
         if stored is None:
             return None
         changed = change(stored.record)
         if changed is stored.record:
-            return stored
-        saved = _save(_due_soon(changed, deps), stored, deps)
+            return Accepted(stored=stored, changed=False)
+        saved = _save(_due_soon(changed, deps) if wakes else changed, stored, deps)
         if saved is not None:
-            return saved
+            return Accepted(stored=saved, changed=True)
     raise _lost_the_race(user_key)
+
+
+def _wanted(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Stored | None:
+    accepted = change_record(user_key, change, deps, wakes=True)
+    return accepted.stored if accepted is not None else None
 
 
 def _due_soon(record: UserRecord, deps: Deps) -> UserRecord:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.domain.changes import what_changed
-from shared.domain.errors import BenchkeeperError, ConflictError, Reason
+from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.events import Joined, LifecycleEvent, Moved, Woken
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import bounded, with_letter, with_letter_used
@@ -20,6 +20,7 @@ from shared.domain.record import UserRecord
 from shared.domain.times import parse_time, rfc3339
 from shared.domain.wanted import new_record, with_event, with_wanted
 from shared.engine.deliver import deliver
+from shared.engine.intake import change_record
 from shared.engine.observer import observe
 from shared.engine.ports import DeadLetter, Deps, LetterRow
 from shared.engine.views import action_text
@@ -32,7 +33,6 @@ OURS = (REASON, DETAIL, MESSAGE_ID, PUBLISHED, SIZE, FUNCTION, SUBSCRIPTION)
 FORWARDED = "CloudPubSubDeadLetterSource"
 _MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
 _MAX_ATTRIBUTES = 100
-_TRIES = 8
 
 News = LifecycleEvent | Woken
 Parse = Callable[[DeadLetter], Sequence[News]]
@@ -121,23 +121,9 @@ def keep(letter: DeadLetter, deps: Deps) -> int:
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
-    """Write a change of one person's record, if there is a record and a change; True when it was written."""
-    for _ in range(_TRIES):
-        stored = deps.records.load(user_key)
-        if stored is None:
-            return False
-        after = change(stored.record)
-        if after is stored.record:
-            return False
-        try:
-            deps.records.save(after, expected=stored)
-        except ConflictError:
-            continue
-        return True
-    raise ConflictError(
-        user_message="This person's record is being changed by somebody else just now; it is tried again.",
-        detail=f"record of {user_key} changed under {_TRIES} attempts to mark it",
-    )
+    """True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
+    accepted = change_record(user_key, change, deps, wakes=False)
+    return accepted is not None and accepted.changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

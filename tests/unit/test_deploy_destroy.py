@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from kit.planning import (
     ABSENT,
     ALERTS,
@@ -22,25 +21,12 @@ from kit.planning import (
     a_function,
     a_sink,
     commands,
-    company_deployment,
     member,
     policy,
 )
 
-from cli.deploy.data import Deployment
 from cli.deploy.destroy import make_destroy_plan
 from cli.deploy.step import Mark
-
-
-@pytest.fixture(scope="module")
-def company() -> Deployment:
-    return company_deployment()
-
-
-@pytest.fixture
-def world(company: Deployment) -> World:
-    return World(company)
-
 
 # ---- destroy
 

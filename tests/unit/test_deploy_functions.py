@@ -21,28 +21,15 @@ from kit.planning import (
     as_words,
     changed,
     commands,
-    company_deployment,
     member,
     policy,
 )
 
-from cli.deploy.data import Deployment
 from cli.deploy.failures import DeployError
 from cli.deploy.gcloud import Call, Command, Do
 from cli.deploy.kinds import delivery, functions
 from cli.deploy.run import carry_out
 from cli.deploy.step import Mark, Step
-
-
-@pytest.fixture(scope="module")
-def company() -> Deployment:
-    return company_deployment()
-
-
-@pytest.fixture
-def world(company: Deployment) -> World:
-    return World(company)
-
 
 # ---- functions
 

@@ -36,30 +36,17 @@ from kit.planning import (
     body_of,
     changed,
     commands,
-    company_deployment,
     marks,
     member,
     policy,
     words_of,
 )
 
-from cli.deploy.data import Deployment
 from cli.deploy.failures import NoAccessError, NotYetError
 from cli.deploy.gcloud import Call, shown
 from cli.deploy.kinds import access, accounts, agents, apis, bucket, messaging
 from cli.deploy.plan import make_plan
 from cli.deploy.step import Mark, Step
-
-
-@pytest.fixture(scope="module")
-def company() -> Deployment:
-    return company_deployment()
-
-
-@pytest.fixture
-def world(company: Deployment) -> World:
-    return World(company)
-
 
 # ---- while services are off
 

@@ -27,30 +27,17 @@ from kit.planning import (
     body_of,
     changed,
     commands,
-    company_deployment,
     marks,
     policy,
     words_of,
 )
 
-from cli.deploy.data import Deployment
 from cli.deploy.failures import NotYetError
 from cli.deploy.gcloud import Call, Command, FileWord
 from cli.deploy.kinds import billing, observing
 from cli.deploy.run import Outcome, carry_out
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
-
-
-@pytest.fixture(scope="module")
-def company() -> Deployment:
-    return company_deployment()
-
-
-@pytest.fixture
-def world(company: Deployment) -> World:
-    return World(company)
-
 
 # ---- sinks, metrics, dashboard, alerts
 

@@ -68,13 +68,23 @@ def test_the_shipped_masters_are_valid():
     assert check_masters(SHIPPED, str(FOLDER)) == []
 
 
+@pytest.mark.parametrize("key", ["configBucket", "tempBucket"])
+def test_clusters_do_not_stage_where_the_records_are(key):
+    """Whoever runs a cluster can write where it stages its files."""
+    text = f"config:\n  {key}: {{}}\n" + LIFECYCLE
+    with pytest.raises(InvalidSpecError, match="cannot stage"):
+        render(master(text.replace("{}", TARGET.bucket)), record_of("ana@example.com"), TARGET)
+    own = yaml.safe_load(render(master(text.replace("{}", "spark-staging")), record_of("ana@example.com"), TARGET))
+    assert own["config"][key] == "spark-staging"
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_rendered_master_is_the_users_own_cluster(name):
     record = record_of("\u00d1and\u00fa.O'Neil+test@sub.example.co", "CC 44/10")
     data = yaml.safe_load(render(SHIPPED[name], record, TARGET))
     cluster = json_format.ParseDict(data, Cluster.pb()())
     assert cluster.project_id == "acme-analytics"
-    assert cluster.config.config_bucket == "acme-benchkeeper"
+    assert cluster.config.config_bucket == ""
     assert cluster.config.gce_cluster_config.subnetwork_uri == TARGET.subnet
     assert cluster.config.gce_cluster_config.internal_ip_only
     assert cluster.config.software_config.properties[PERSONAL_AUTH_USER] == "\u00f1and\u00fa.o'neil+test@sub.example.co"
