@@ -87,7 +87,8 @@ def look(people: Sequence[tuple[UserKey, str]], deps: Deps, since: dict[str, dat
         ready = record.status.condition(ConditionType.NOTEBOOK_READY)
         ended = ready.last_transition_time if ready is not None and ready.reason.value in _SETTLED else now
         state = ready.reason.value if ready is not None else "Pending"
-        message = ready.message if ready is not None else "The request is saved."
+        # The first sentence says how it stands; what is to be done then is for `show`.
+        message = ready.message.partition(". ")[0].rstrip(".") + "." if ready is not None else "The request is saved."
         lines.append(Line(email, state, message, max(ended - began, timedelta(0)), record))
     return lines
 
