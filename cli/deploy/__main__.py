@@ -195,15 +195,14 @@ class _Run:
                 f"There is no config/settings.{self.env}.yaml: nothing says what was deployed.",
                 "Name the environment with --env.",
             )
-        with tempfile.TemporaryDirectory(prefix="benchkeeper-upload-") as folder:
-            archive = Archive(Path(folder), "")
-            deployment = load_deployment(self._checked(config_dir))
-            with self.screen.working(f"Looking at project {self.project}"):
-                number, off = self._number(), apis.off(self.gcloud, deployment.apis)
-                target = Target(
-                    deployment=deployment, gcloud=self.gcloud, number=number, archive=archive, off=off, stop=self.stop
-                )
-                steps = make_destroy_plan(target)
+        deployment = load_deployment(self._checked(config_dir))
+        with self.screen.working(f"Looking at project {self.project}"):
+            number, off = self._number(), apis.off(self.gcloud, deployment.apis)
+            nothing = Archive(config_dir, "")  # nothing is uploaded
+            target = Target(
+                deployment=deployment, gcloud=self.gcloud, number=number, archive=nothing, off=off, stop=self.stop
+            )
+            steps = make_destroy_plan(target)
         self.screen.plan(steps, everything=True)
         if self.dry_run or not any(step.acts for step in steps):
             return 0

@@ -167,50 +167,49 @@ def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) ->
     return Template(text).substitute(values) if len(faults) == before else None
 
 
+class _Names:
+    """Faults of names that point nowhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.faults: list[ConfigFault] = []
+
+    def check(self, file: str, where: str, name: str, valid: Mapping[str, Any], kind: str) -> None:
+        """One name that must be among `valid`."""
+        if name not in valid:
+            path = str(self._folder / file)
+            self.faults.append(ConfigFault(path, 0, where, f"no {kind} '{name}'", nearest(name, valid)))
+
+
 def _cross_faults(
     folder: Path, topics: TopicsFile, functions: FunctionsFile, jobs: JobsFile, accounts: AccountsFile
 ) -> list[ConfigFault]:
-    """Names that point nowhere."""
-    faults = []
-
-    def check(file: str, where: str, name: str, valid: Mapping[str, Any], kind: str) -> None:
-        if name not in valid:
-            faults.append(ConfigFault(str(folder / file), 0, where, f"no {kind} '{name}'", nearest(name, valid)))
-
+    names = _Names(folder)
     for name, function in functions.functions.items():
-        check("functions.yaml", f"functions.{name}.topic", function.topic, topics.topics, "topic")
-        check("functions.yaml", f"functions.{name}.account", function.account, accounts.accounts, "account")
+        names.check("functions.yaml", f"functions.{name}.topic", function.topic, topics.topics, "topic")
+        names.check("functions.yaml", f"functions.{name}.account", function.account, accounts.accounts, "account")
         dead = function.delivery.dead_letter_topic
         if dead is not None:
-            check("functions.yaml", f"functions.{name}.delivery.dead_letter_topic", dead, topics.topics, "topic")
+            where = f"functions.{name}.delivery.dead_letter_topic"
+            names.check("functions.yaml", where, dead, topics.topics, "topic")
     for key in ("build_account", "push_account"):
-        check("functions.yaml", key, getattr(functions, key), accounts.accounts, "account")
+        names.check("functions.yaml", key, getattr(functions, key), accounts.accounts, "account")
     for name, job in jobs.jobs.items():
-        check("jobs.yaml", f"jobs.{name}.topic", job.topic, topics.topics, "topic")
-    return faults
+        names.check("jobs.yaml", f"jobs.{name}.topic", job.topic, topics.topics, "topic")
+    return names.faults
 
 
 def _more_cross_faults(
     folder: Path, topics: TopicsFile, accounts: AccountsFile, roles: RolesFile, sinks: SinksFile
 ) -> list[ConfigFault]:
-    faults = []
+    names = _Names(folder)
     for index, grant in enumerate(roles.grants):
         holder, _, name = grant.to.partition("/")
-        known = accounts.accounts if holder == "account" else AGENTS
-        if name not in known:
-            where = f"grants[{index}].to"
-            faults.append(
-                ConfigFault(str(folder / "roles.yaml"), 0, where, f"no {holder} '{name}'", nearest(name, known))
-            )
+        known: Mapping[str, Any] = accounts.accounts if holder == "account" else AGENTS
+        names.check("roles.yaml", f"grants[{index}].to", name, known, holder)
         scope, _, topic = grant.on.partition("/")
-        if scope == "topic" and topic not in topics.topics:
-            hint = nearest(topic, topics.topics)
-            faults.append(
-                ConfigFault(str(folder / "roles.yaml"), 0, f"grants[{index}].on", f"no topic '{topic}'", hint)
-            )
+        if scope == "topic":
+            names.check("roles.yaml", f"grants[{index}].on", topic, topics.topics, "topic")
     for name, sink in sinks.sinks.items():
-        if sink.topic not in topics.topics:
-            hint = nearest(sink.topic, topics.topics)
-            where = f"sinks.{name}.topic"
-            faults.append(ConfigFault(str(folder / "sinks.yaml"), 0, where, f"no topic '{sink.topic}'", hint))
-    return faults
+        names.check("sinks.yaml", f"sinks.{name}.topic", sink.topic, topics.topics, "topic")
+    return names.faults

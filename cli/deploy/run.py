@@ -9,11 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from cli.deploy.failures import DeployError, NotThereError, NotYetError, ThereAlreadyError
-from cli.deploy.gcloud import Call, Command, Gcloud
+from cli.deploy.gcloud import PATIENCE_S, Call, Command, Gcloud
 from cli.deploy.step import Mark, Step
 
 _WORKERS = 4
-_WAITS_S = (1, 2, 4, 8, 16, 30, 60)  # what is not known everywhere yet: two minutes in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ def _one(step: Step, gcloud: Gcloud, stop: threading.Event) -> Done:
     """One step, patiently: what is not known everywhere yet is asked again, from the part that failed."""
     began = time.perf_counter()
     work, notes = list(step.work), set[str]()
-    for pause_s in (*_WAITS_S, None):
+    for pause_s in (*PATIENCE_S, None):
         try:
             while work:
                 first = work[0]

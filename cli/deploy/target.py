@@ -11,11 +11,10 @@ from typing import Any
 from cli.deploy.archive import Archive
 from cli.deploy.data import AGENTS, Deployment
 from cli.deploy.failures import NotYetError
-from cli.deploy.gcloud import Call, Gcloud
+from cli.deploy.gcloud import PATIENCE_S, Call, Gcloud
 
 OURS = "managed-by"
 BENCHKEEPER = "benchkeeper"
-_WAITS_S = (1, 2, 4, 8, 16, 30, 60)
 _BRIEF = 2
 
 
@@ -98,7 +97,7 @@ class Target:
         return answer
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
-        for pause_s in _WAITS_S if self.patient else _WAITS_S[:_BRIEF]:
+        for pause_s in PATIENCE_S if self.patient else PATIENCE_S[:_BRIEF]:
             try:
                 return ask()
             except NotYetError:
