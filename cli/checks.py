@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from cli.context import WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.deploy.data import load_deployment
 from cli.output import console, print_json, table
 from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, parse_email, user_key_for
+from shared.engine.ports import Stored
 from shared.settings import ConfigError
 from shared.wiring import checked_settings
 
@@ -52,22 +56,80 @@ def validate_config(app: App, config_dir: Path | None, output: str) -> None:
 @click.command()
 @click.argument("emails", nargs=-1, required=True)
 @output_option("table", "json")
+@pass_app
 @guarded
-def names(emails: tuple[str, ...], output: str) -> None:
-    """Show the names that addresses get: user key and instance id. Asks nobody."""
-    rows, wrong = [], []
+def names(app: App, emails: tuple[str, ...], output: str) -> None:
+    """Show the names that addresses get: user key and instance id.
+
+    Where there is a record already, its own: who changes address keeps the first one's names, and a replacement has the next.
+    """
+    found, wrong, book = [], [], _Book(app)
     for raw in emails:
         try:
-            email = parse_email(raw)
-            rows.append({"email": email, "user_key": user_key_for(email), "instance_id": instance_id_for(email)})
+            found.append(book.names_of(parse_email(raw)))
         except BenchkeeperError as error:
             wrong.append(f"'{raw}': {error.user_message}")
     if output == "json":
-        print_json(rows)
-    elif rows:
-        cells = [(r["email"], r["user_key"], r["instance_id"]) for r in rows]
+        print_json([asdict(each) for each in found])
+    elif found:
+        cells = [(each.email, each.user_key, each.instance_id) for each in found]
         console().print(table([("ADDRESS", "fold"), ("USER KEY", "fold"), ("INSTANCE", "fold")], cells))
+        for note in book.notes(found):
+            console().print(Text(note, style="dim"))
     for text in wrong:
         click.echo(text, err=True)
     if wrong:
         stop(WRONG_USE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """What an address is called, and whether a record says so or only the address."""
+
+    email: UserEmail
+    user_key: UserKey
+    instance_id: InstanceId
+    recorded: bool
+
+    @property
+    def is_first(self) -> bool:
+        """True when these are the names that the address itself gives."""
+        return self.instance_id == instance_id_for(self.email)
+
+
+@dataclass(slots=True)
+class _Book:
+    """Looks into the records as long as they answer. Without a cloud the addresses alone are enough for new people."""
+
+    app: App
+    why_not: str = ""
+
+    def names_of(self, email: UserEmail) -> _Names:
+        key = user_key_for(email)
+        stored = self._load(key)
+        if stored is None:
+            return _Names(email=email, user_key=key, instance_id=instance_id_for(email), recorded=False)
+        record = stored.record
+        instance_id = record.status.instance_id or InstanceId(f"nb-{record.user_key}")
+        return _Names(email=email, user_key=record.user_key, instance_id=instance_id, recorded=True)
+
+    def _load(self, key: UserKey) -> Stored | None:
+        if self.why_not:
+            return None
+        try:
+            return self.app.deps.records.load(key)
+        except ConfigError as error:
+            self.why_not = f"the configuration has {len(error.faults)} faults"
+        except BenchkeeperError as error:
+            self.why_not = error.user_message.rstrip(".")
+        return None
+
+    def notes(self, found: Sequence[_Names]) -> Iterator[str]:
+        if self.why_not:
+            yield (
+                f"The records were not looked at: {self.why_not}. Who changed address keeps the names of the first "
+                "address, and a replaced notebook has a number behind its name."
+            )
+        for each in found:
+            if not each.is_first:
+                yield f"{each.email}: these are from the record; the address alone would give {instance_id_for(each.email)}."

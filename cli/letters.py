@@ -16,7 +16,7 @@ from rich.text import Text
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
 from cli.output import complain, console, print_json, table
 from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
-from shared.domain.identity import UserKey
+from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import bounded
 from shared.domain.times import parse_time, rfc3339
 from shared.engine.letters import MESSAGE_ID, OURS, News, Replayed, replay
@@ -31,7 +31,7 @@ _REASONS = (
 )
 _ADVICE = {
     Reason.INVALID_MESSAGE: "Its sender must mend it and send it again. Replaying it helps once a version runs that reads it.",
-    Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover or leaver.",
+    Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover, leaver or renamed.",
     Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper dead-letter replay {id}",
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine. Find in the function's log what failed and mend that, then: "
     "benchkeeper dead-letter replay {id}",
@@ -55,13 +55,22 @@ class _Wanted:
     replayed_too: bool = False
 
     def rows(self, app: App) -> Iterator[LetterRow]:
+        keys = _keys_of(self.user, app) if self.user is not None else frozenset()
         for row in app.deps.dead_letters.rows(since=self.since, until=self.until):
             if (
                 (self.reason is None or row.reason == self.reason)
-                and (self.user is None or self.user in row.users)
+                and (self.user is None or not keys.isdisjoint(row.users))
                 and (self.replayed_too or row.replayed_at is None)
             ):
                 yield row
+
+
+def _keys_of(user: UserKey, app: App) -> frozenset[UserKey]:
+    """All that a letter may call the person: as asked, as the record is called, and by the present address."""
+    stored = app.deps.records.load(user)
+    if stored is None:
+        return frozenset({user})
+    return frozenset({user, stored.record.user_key, user_key_for(stored.record.email)})
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
@@ -81,7 +90,7 @@ _FILTERS: list[Callable[[Any], Any]] = [
     click.option("--since", callback=_moment, metavar="TIME", help="Only what was sent at TIME or later (RFC 3339)."),
     click.option("--until", callback=_moment, metavar="TIME", help="Only what was sent before TIME."),
     click.option("--reason", type=click.Choice([reason.value for reason in _REASONS]), help="Only this reason."),
-    click.option("--user", callback=_user, metavar="USER", help="Only what names USER."),
+    click.option("--user", callback=_user, metavar="USER", help="Only what names USER, whichever address it says."),
 ]
 
 

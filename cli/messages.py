@@ -21,7 +21,7 @@ from shared.wire import SCHEMA
 
 @click.group(name="publish")
 def publish() -> None:
-    """Announce a joiner, a mover or a leaver."""
+    """Announce a joiner, a mover, a leaver or a changed address."""
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -115,6 +115,23 @@ def leaver(app: App, user: str, reason: str, **rest: Any) -> None:
     _send(app, "leaver", user, {}, reason=reason, **rest)
 
 
+@publish.command()
+@click.argument("user", callback=_address)
+@click.argument("new_user", callback=_address)
+@click.option("--event-id", metavar="ID", help="Default: a new one. The same id twice is one event.")
+@output_option()
+@pass_app
+@guarded
+def renamed(app: App, user: str, new_user: str, event_id: str | None, output: str) -> None:
+    """USER's address is NEW_USER from now on: the same person, environment and files.
+
+    Either address means the person afterwards.
+    """
+    if user == new_user:
+        raise click.UsageError("USER and NEW_USER are the same address.")
+    _send(app, "renamed", user, {}, effective_time=None, event_id=event_id, output=output, new_user=new_user)
+
+
 @publish.command(name="file")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @pass_app
@@ -153,6 +170,7 @@ def _send(
     event_id: str | None,
     output: str,
     reason: str = "",
+    new_user: str = "",
 ) -> None:
     profile = attributes.get("profile")
     if profile:
@@ -168,6 +186,8 @@ def _send(
         message["effective_time"] = effective_time
     if reason:
         message["reason"] = reason
+    if new_user:
+        message["new_user"] = new_user
     topic = app.settings.topic_lifecycle
     body = json.dumps(message, ensure_ascii=False).encode()
     message_id = publish_message(app.clients, project=app.settings.project, topic=topic, body=body, attributes={})

@@ -15,17 +15,18 @@ from rich.text import Text
 
 # green: as wanted; yellow: on its way; blue: at rest; red: a person should look; dim: gone.
 _COLOURS = {
-    "green": {"Ready", "True", "ACTIVE", "RUNNING", "PRESENT", "Settled"},
+    "green": {"Ready", "True", "ACTIVE", "RUNNING", "PRESENT", "Settled", "Saved"},
     "yellow": {
         "Creating", "Starting", "Stopping", "Deleting", "Updating", "Waiting", "Pending", "UpdatePending", "Busy",
-        "PROVISIONING", "STARTING", "INITIALIZING", "STOPPING", "Conflict", "Unknown", "RateLimited",
+        "PROVISIONING", "STARTING", "INITIALIZING", "STOPPING", "Conflict", "Unknown", "RateLimited", "Saving", "Restoring",
+        "Replacing",
     },
-    "blue": {"Stopped", "Idle", "STOPPED", "Retained", "OnHold"},
+    "blue": {"Stopped", "Idle", "STOPPED", "SUSPENDED", "Retained", "OnHold"},
     "red": {
         "Stockout", "QuotaExhausted", "CloudUnavailable", "AccessDenied", "NotOurs", "InvalidSpec", "Stuck",
-        "Unreadable", "OperationFailed", "UnknownProfile", "Unexpected", "UNREADABLE",
+        "Unreadable", "OperationFailed", "UnknownProfile", "Unexpected", "UNREADABLE", "SnapshotFailed", "DataMissing", "Drifted",
     },
-    "dim": {"Removed", "NotEntitled", "ABSENT", "NONE"},
+    "dim": {"Removed", "Revoked", "NotEntitled", "ABSENT", "NONE"},
 }  # fmt: skip
 
 
@@ -107,3 +108,11 @@ def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text
     for row in rows:
         result.add_row(*row)
     return result
+
+
+def said_size(size: int) -> str:
+    """Bytes in the unit that a person would say: `12.3 GB`, of 10^9 bytes as the APIs count."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"

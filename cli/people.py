@@ -6,10 +6,11 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import coloured, complain, console, print_csv, print_fleet, print_json, table
+from cli.output import coloured, complain, console, print_csv, print_fleet, print_json, said_size, table
 from shared.domain.record import ConditionType
 from shared.engine import views
 from shared.engine.idle_sweep import examine
@@ -90,20 +91,21 @@ def print_person(seen: dict[str, Any], out: Console) -> None:
     """One person, as `show` prints it."""
     out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
     entitled = f"profile {seen['profile']}" if seen["entitled"] else "not entitled"
-    notebook = seen["observed"]["notebook"]
-    place = f" in {notebook['zone']}, {notebook['machine_type']}" if "zone" in notebook else ""
     lines: list[tuple[str, Text | str]] = [
         ("Entitled", f"{entitled}: {seen['because']}"),
         ("Wanted", f"{seen['presence']}, {seen['power']} ({seen['power_because']})"),
         ("Instance", seen["instance"] or "-"),
-        ("Seen", Text.assemble(coloured(notebook["state"]), place)),
+        ("Seen", _said_sight(seen["observed"]["notebook"])),
+        *([("Replaces", _said_former(seen))] if seen["former_instance"] else []),
         ("Address", seen["url"] or "-"),
+        *([("Account", _said_account(seen))] if seen["account"] else []),
+        *_snapshot_lines(seen["snapshots"]),
         ("Templates", ", ".join(seen["observed"]["templates"]) or "-")
         if isinstance(seen["observed"]["templates"], list)
         else ("Templates", "could not be read"),
         ("Cost centre", seen["cost_center"] or "-"),
         *([("On hold", f"{seen['hold']['reason']} (since {seen['hold']['since'][:10]})")] if seen["hold"] else []),
-        ("Looks again", seen["next_attempt_at"] or "when something happens"),
+        ("Looks again", _said_moment(seen["next_attempt_at"]) or "when something happens"),
     ]
     grid = table([("", ""), ("", "fold")], lines)
     grid.show_header = False
@@ -123,6 +125,43 @@ def print_person(seen: dict[str, Any], out: Console) -> None:
     out.print(table(columns, facts))
 
 
+def _said_sight(notebook: dict[str, Any]) -> Text:
+    place = f" in {notebook['zone']}, {notebook['machine_type']}" if "zone" in notebook else ""
+    return Text.assemble(coloured(notebook["state"]), place)
+
+
+def _said_former(seen: dict[str, Any]) -> Text:
+    """The instance that the present one takes the place of; it is kept until the files are on the new one."""
+    return Text.assemble(f"{seen['former_instance']}: ", _said_sight(seen["observed"]["former"]))
+
+
+def _said_account(seen: dict[str, Any]) -> str:
+    account = seen["observed"].get("account")
+    if account is None:
+        return f"{seen['account']} (not there, or not to be read)"
+    shared = "may be used by its owner" if account["shared"] else "may be used by nobody"
+    return f"{seen['account']} ({'disabled; ' if account['disabled'] else ''}{shared})"
+
+
+def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """A name has a line of its own, for copying; when and how large stand under it."""
+    lines = []
+    for heading, snapshot in zip(["Snapshots", *[""] * len(snapshots)], snapshots, strict=False):
+        if snapshot["ready_at"] is None:
+            said = f"asked for {_said_moment(snapshot['taken_at'])}, not ready yet"
+        else:
+            said = f"{_said_moment(snapshot['ready_at'])}, {said_size(snapshot['size_bytes'])}"
+        lines += [
+            (heading, snapshot["name"]),
+            ("", f"  {said}{', holds the files' if snapshot['holds_the_disk'] else ''}"),
+        ]
+    return lines
+
+
+def _said_moment(moment: str | None) -> str:
+    return "" if moment is None else f"{moment[:16].replace('T', ' ')} UTC"
+
+
 def _say_value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
@@ -135,13 +174,19 @@ def _day(moment: str) -> str:
     return moment[5:16].replace("T", " ")
 
 
+def _print_whole_plan(plan: dict[str, Any], out: Console) -> None:
+    _print_plan(plan, out)
+    if plan["requeue_at"] is not None:
+        out.print(Text(f"Looks again: {_said_moment(plan['requeue_at'])}", style="dim"))
+
+
 def _print_plan(plan: dict[str, Any], out: Console) -> None:
     if not plan["actions"]:
         out.print("Plan: nothing to do.")
     for action in plan["actions"]:
         out.print(Text.assemble(("Plan: ", "bold"), action))
     for why in plan["because"]:
-        out.print(Text(f"      {why}", style="dim"))
+        out.print(Padding(Text(why, style="dim"), (0, 0, 0, 6)))
 
 
 @click.command()
@@ -158,7 +203,7 @@ def plan(app: App, user: str, output: str) -> None:
     if output == "json":
         print_json(view)
     else:
-        _print_plan(view, console())
+        _print_whole_plan(view, console())
 
 
 @click.command(name="reconcile")
@@ -180,7 +225,7 @@ def reconcile_user(app: App, user: str, output: str) -> None:
     if output == "json":
         print_json({**view, "conditions": {c.type.value: c.reason.value for c in result.record.status.conditions}})
     else:
-        _print_plan(view, console())
+        _print_whole_plan(view, console())
         for condition in failed:
             complain(condition.message)
     if failed:
@@ -189,7 +234,7 @@ def reconcile_user(app: App, user: str, output: str) -> None:
 
 _FAILURES = {
     "CloudUnavailable", "RateLimited", "QuotaExhausted", "Stockout", "Conflict", "Busy", "OperationFailed", "NotOurs",
-    "AccessDenied", "InvalidSpec", "UnknownProfile", "Unexpected",
+    "AccessDenied", "InvalidSpec", "UnknownProfile", "Unexpected", "SnapshotFailed", "DataMissing",
 }  # fmt: skip
 
 

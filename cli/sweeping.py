@@ -32,6 +32,8 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
     verb = "would act on" if dry_run else "acted on"
     count = len(summary.decisions) if dry_run else summary.acted
     click.echo(f"Sweep {summary.kind}: looked at {summary.looked_at}, {verb} {count}.")
+    for what, number in summary.found.most_common():
+        click.echo(f"  {number:>6}  {what}")
     if summary.decisions:
         console().print(table([("USER", "fold"), ("WHY", "fold")], summary.decisions))
     for reason, number in summary.failed.items():

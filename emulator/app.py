@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from emulator.clock import VirtualClock
 from emulator.host import FunctionHost
+from emulator.model.cloudidentity import CloudIdentityModel
 from emulator.model.compute import ComputeModel
 from emulator.model.dataproc import DataprocModel
 from emulator.model.disks import Disks
@@ -20,6 +21,7 @@ from emulator.model.pubsub import PubSubModel
 from emulator.model.scheduler import SchedulerModel
 from emulator.model.storage import StorageModel
 from emulator.wire import control
+from emulator.wire.cloudidentity import routes as cloudidentity_routes
 from emulator.wire.compute import routes as compute_routes
 from emulator.wire.dataproc import routes as dataproc_routes
 from emulator.wire.http import HttpFront
@@ -57,11 +59,13 @@ def build_world(*, clock: VirtualClock, project: str = DEFAULT_PROJECT) -> World
     world = World(clock=clock, project=project)
     disks = Disks()  # Notebooks attaches and deletes them, Compute Engine shows them
     notebooks = NotebooksModel(world, disks)
+    iam = IamModel(world)
     world.models.update(
         storage=StorageModel(world),
         notebooks=notebooks,
         compute=ComputeModel(world, disks, notebooks.settle),  # loaded after the instances whose disks it has
-        iam=IamModel(world),
+        iam=iam,
+        cloudidentity=CloudIdentityModel(world, iam),
         dataproc=DataprocModel(world),
         monitoring=MonitoringModel(world),
         pubsub=PubSubModel(world),
@@ -90,6 +94,7 @@ class EmbeddedCloud:
         self.notebooks = model_of(world, NotebooksModel)
         self.compute = model_of(world, ComputeModel)
         self.iam = model_of(world, IamModel)
+        self.cloudidentity = model_of(world, CloudIdentityModel)
         self.dataproc = model_of(world, DataprocModel)
         self.monitoring = model_of(world, MonitoringModel)
         self.pubsub = model_of(world, PubSubModel)
@@ -109,6 +114,7 @@ class EmbeddedCloud:
                 *notebooks_routes(world, self.notebooks),
                 *compute_routes(world, self.compute),
                 *iam_routes(world, self.iam),
+                *cloudidentity_routes(self.cloudidentity),
                 *dataproc_routes(self.dataproc),
                 *monitoring_routes(world, self.monitoring),
                 *pubsub_routes(world, self.pubsub),

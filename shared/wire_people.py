@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.domain.errors import InvalidMessageError, PoisonError
-from shared.domain.events import Woken
+from shared.domain.events import LifecycleEvent, Renamed, Woken
 from shared.domain.identity import UserKey, parse_email, user_key_for
 from shared.wire import SCHEMA, Message, parse_lifecycle
 
@@ -26,8 +26,18 @@ def people_named(message: Message) -> tuple[UserKey, ...]:
     except PoisonError:
         found = _looked_up(message.data)
     else:
-        found = (piece.user_key if isinstance(piece, Woken) else user_key_for(piece.user) for piece in news)
+        found = (key for piece in news for key in _keys(piece))
     return tuple(dict.fromkeys(found))[:_MOST]
+
+
+def _keys(piece: LifecycleEvent | Woken) -> tuple[UserKey, ...]:
+    match piece:
+        case Woken():
+            return (piece.user_key,)
+        case Renamed():
+            return user_key_for(piece.user), user_key_for(piece.new_user)
+        case _:
+            return (user_key_for(piece.user),)
 
 
 def _looked_up(data: bytes) -> Iterator[UserKey]:

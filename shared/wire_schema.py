@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from shared.wire import MAX_ATTRIBUTES, MAX_EVENT_ID
+from shared.wire import MAX_ATTRIBUTES, MAX_EVENT_ID, Type
 
 
 class HrMessage(BaseModel):
@@ -16,9 +16,10 @@ class HrMessage(BaseModel):
 
     schema_: Literal["workbench.lifecycle/v1"] = Field(alias="schema")
     event_id: str = Field(min_length=1, max_length=MAX_EVENT_ID)
-    type: Literal["joiner", "mover", "leaver"]
+    type: Type
     user: str
     occurred_at: AwareDatetime | None = None
     effective_time: AwareDatetime | None = None
     attributes: dict[str, Any] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
     reason: str = ""
+    new_user: str | None = None

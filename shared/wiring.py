@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from shared.cloud.accounts import IamAccounts
 from shared.cloud.activity import MonitoringActivity
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.clock import EndpointClock, SystemClock
+from shared.cloud.clusters import DataprocClusters
 from shared.cloud.dead_letters import PubSubDeadLetters
+from shared.cloud.groups import CloudIdentityGroups
 from shared.cloud.notebooks import WorkbenchNotebooks
 from shared.cloud.records import StorageRecords
 from shared.cloud.render import RenderTarget, check_masters
+from shared.cloud.snapshots import ComputeSnapshots
 from shared.cloud.templates import StorageTemplates
 from shared.engine.ports import Clock, Deps, Log
 from shared.faults import ConfigFault
@@ -42,6 +46,10 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
             masters=settings.catalog.masters,
             target=RenderTarget(project=settings.project, bucket=settings.bucket, subnet=settings.network.subnet),
         ),
+        accounts=IamAccounts(clients, project=settings.project),
+        groups=CloudIdentityGroups(clients),
+        snapshots=ComputeSnapshots(clients, project=settings.project),
+        clusters=DataprocClusters(clients, project=settings.project, region=settings.region),
         activity=MonitoringActivity(clients, project=settings.project),
         dead_letters=PubSubDeadLetters(clients, project=settings.project, topic=settings.topic_dead_letter),
         clock=clock,

@@ -242,7 +242,8 @@ class _Run:
             said = f"it says {known or 'nothing'}, you said --organization {self.organization}"
             hint = f'Write it there: deployment: {{organization: "{self.organization}"}}'
             raise ConfigError([ConfigFault(name, 0, "deployment.organization", said, hint)])
-        unchanged = [a.group for a in deployment.settings.catalog.assignments if a.group.endswith("@example.com")]
+        groups = [*(a.group for a in deployment.settings.catalog.assignments), *deployment.data_roles]
+        unchanged = [group for group in groups if group.endswith("@example.com")]
         if unchanged:
             self.screen.say(
                 f"config/profiles.yaml still names the example's groups ({', '.join(unchanged)}): put yours there first.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -32,10 +32,11 @@ from cli.deploy.models import (
     TopicModel,
     TopicsFile,
 )
+from shared.domain.catalog import Identity
 from shared.faults import ConfigFault, nearest
 from shared.settings import ConfigError, Settings
 from shared.settings.file import parse_file, parse_text
-from shared.settings.models import DeploymentModel, SettingsFile
+from shared.settings.models import DeploymentModel, ProfilesFile, SettingsFile
 
 M = TypeVar("M", bound=BaseModel)
 FOLDER = "deploy"
@@ -49,7 +50,11 @@ AGENTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Everything that is deployed. `options` is what the settings file says under `deployment`."""
+    """Everything that is deployed. `options` is what the settings file says under `deployment`.
+
+    `data_roles` are the roles on the project of each group that a profile names as its `data_group`. `dormant_grants` and
+    `dormant_roles` are what nothing in this configuration needs: not made, and taken down with the rest where they are.
+    """
 
     settings: Settings
     options: DeploymentModel
@@ -57,6 +62,9 @@ class Deployment:
     accounts: Mapping[str, AccountModel]
     roles: Mapping[str, RoleModel]
     grants: tuple[GrantModel, ...]
+    dormant_roles: frozenset[str]
+    dormant_grants: tuple[GrantModel, ...]
+    data_roles: Mapping[str, tuple[str, ...]]
     bucket: BucketModel
     topics: Mapping[str, TopicModel]
     subscriptions: Mapping[str, SubscriptionModel]
@@ -78,6 +86,7 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
     """
     faults: list[ConfigFault] = []
     options = read_options(settings, faults)
+    data_roles = read_data_roles(settings, faults)
     values = _placeholders(settings, options)
     folder = folder or settings.config_dir / FOLDER
 
@@ -107,14 +116,21 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         raise ConfigError(faults)
     if jobs is None or sinks is None or metrics is None or alerts is None or dashboard is None or faults:
         raise ConfigError(faults)
-    wanted_apis = {name: why for name, why in apis.optional.items() if getattr(options, why)}
+    holds = _conditions(settings, options)
+    wanted_apis = {name: why for name, why in apis.optional.items() if holds[why]}
+    grants = tuple(grant for grant in roles.grants if grant.when is None or holds[grant.when])
+    dormant = tuple(grant for grant in roles.grants if grant not in grants)
+    asleep = _custom_roles(dormant) - _custom_roles(grants)
     return Deployment(
         settings=settings,
         options=options,
         apis={**apis.apis, **wanted_apis},
         accounts=accounts.accounts,
-        roles=roles.roles,
-        grants=tuple(roles.grants),
+        roles={name: role for name, role in roles.roles.items() if name not in asleep},
+        grants=grants,
+        dormant_roles=asleep,
+        dormant_grants=dormant,
+        data_roles=data_roles,
         bucket=bucket.bucket,
         topics=topics.topics,
         subscriptions=topics.subscriptions,
@@ -134,6 +150,31 @@ def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentMod
     """What the settings file says under `deployment`."""
     parsed = parse_file(settings.config_dir / f"settings.{settings.env}.yaml", SettingsFile, faults)
     return parsed.deployment if parsed is not None else DeploymentModel()
+
+
+def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, tuple[str, ...]]:
+    """The roles of every group that profiles name as their `data_group`: all that any of them asks for."""
+    parsed = parse_file(settings.config_dir / "profiles.yaml", ProfilesFile, faults)
+    found: dict[str, set[str]] = {}
+    for profile in parsed.profiles.values() if parsed is not None else ():
+        if profile.data_group is not None:
+            found.setdefault(profile.data_group, set()).update(profile.data_roles)
+    return {group: tuple(sorted(roles)) for group, roles in sorted(found.items())}
+
+
+def _conditions(settings: Settings, options: DeploymentModel) -> dict[str, bool]:
+    """What optional parts of the data depend on: is it configured?"""
+    profiles = settings.catalog.profiles.values()
+    return {
+        "billing_export": options.billing_export is not None,
+        "kms_key": options.kms_key is not None,
+        "personal_accounts": any(each.identity is Identity.PERSONAL_SERVICE_ACCOUNT for each in profiles),
+        "data_groups": any(each.data_group is not None for each in profiles),
+    }
+
+
+def _custom_roles(grants: Iterable[GrantModel]) -> frozenset[str]:
+    return frozenset(name for kind, _, name in (grant.role.partition("/") for grant in grants) if kind == "custom")
 
 
 def _placeholders(settings: Settings, options: DeploymentModel) -> dict[str, str]:

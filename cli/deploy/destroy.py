@@ -8,20 +8,21 @@ from typing import Any
 
 from cli.deploy.failures import NoAccessError, NotThereError
 from cli.deploy.gcloud import Call, Do
-from cli.deploy.kinds.access import USER_ROLE
+from cli.deploy.kinds.access import USER_ROLE, has
 from cli.deploy.kinds.billing import DATASET, VIEW
 from cli.deploy.kinds.observing import listed_by_label, scope_words
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
 _READERS = 4
+_PERSONAL = "Benchkeeper: "  # how the description of a person's own account begins (shared.cloud.accounts)
 
 
 def make_destroy_plan(target: Target) -> list[Step]:
     """What is there and ours, in the order in which it goes."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
-        _environments, _bucket, _jobs, _sinks, _functions, _watching, _view, _subscriptions, _topics, _bindings, _roles,
-        _accounts,
+        _environments, _bucket, _jobs, _sinks, _functions, _watching, _view, _subscriptions, _topics, _bindings,
+        _data_roles, _roles, _accounts,
     )  # fmt: skip
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         parts = list(pool.map(lambda kind: list(kind(target)), kinds))
@@ -189,9 +190,28 @@ def _bindings(target: Target) -> Iterator[Step]:
                 yield _gone(key, work, needs=("function",), lane=scope)
 
 
+def _data_roles(target: Target) -> Iterator[Step]:
+    """What the data groups were given on the project; a binding with a condition is somebody else's."""
+    if not target.deployment.data_roles:
+        return
+    try:
+        policy = target.read("project", "projects", "get-iam-policy", target.project, otherwise={}, project=False)
+    except NoAccessError:
+        return  # said where our own accounts' bindings are looked at
+    for group, roles in target.deployment.data_roles.items():
+        for role in roles:
+            if has(policy, role, f"group:{group}"):
+                words = (f"--member=group:{group}", f"--role={role}", "--condition=None")
+                yield _gone(
+                    f"data {group}: {role}", ("projects", "remove-iam-policy-binding", target.project, *words),
+                    because="code in environments that stay reads nothing any more by it", lane="project",
+                )  # fmt: skip
+
+
 def _roles(target: Target) -> Iterator[Step]:
     listed = target.read("iam.googleapis.com", "iam", "roles", "list", otherwise=[])
-    for name in sorted({_last(each["name"]) for each in listed} & set(target.deployment.roles)):
+    known = {*target.deployment.roles, *target.deployment.dormant_roles}
+    for name in sorted({_last(each["name"]) for each in listed} & known):
         yield _gone(
             f"role {name}", ("iam", "roles", "delete", name), because="kept by Google for 7 days", needs=("access",)
         )
@@ -200,6 +220,9 @@ def _roles(target: Target) -> Iterator[Step]:
 def _accounts(target: Target) -> Iterator[Step]:
     listed = target.read("iam.googleapis.com", "iam", "service-accounts", "list", otherwise=[])
     emails = {target.account(key) for key in target.deployment.accounts}
+    personal = sum(str(each.get("description", "")).startswith(_PERSONAL) for each in listed)
+    if personal:
+        yield _kept("accounts people's", f"{personal} stay: the environments run as them")
     for email in sorted({each["email"] for each in listed} & emails):
         work: Do = ("iam", "service-accounts", "delete", email)
         yield _gone(f"account {email.split('@')[0]}", work, needs=("access", "function"))

@@ -78,7 +78,7 @@ _KNOWN = (
     _known(
         r"(Group|User|Principal|Domain) \S{1,200} does not exist|of type \"(group|user)\" is not",
         "Somebody named in the configuration does not exist: {member}.",
-        "Correct `assignments` in config/profiles.yaml or `deployment` in the settings file.",
+        "Correct `assignments` or `data_group` in config/profiles.yaml, or `deployment` in the settings file.",
     ),
     _known(
         r"Permission denied while using the Eventarc Service Agent",

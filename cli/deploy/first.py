@@ -21,6 +21,7 @@ zones: [{zones}]  # in order of preference
 bucket: {project}-benchkeeper
 retention:
   instance: 30d  # how long a leaver's stopped environment is kept
+  snapshot: 90d  # how long what was on its data disk is kept, from the same moment
 {told}"""
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shared.settings.models import Duration
+from shared.settings.fields import Duration
 
 _ID = r"^[a-zA-Z][a-zA-Z0-9._~%+-]{2,254}$"  # a Pub/Sub topic's or subscription's id
 _FUNCTION = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
@@ -24,7 +24,7 @@ class ApisFile(_Strict):
 
     apis: dict[Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], _TEXT]
     optional: dict[
-        Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], Literal["billing_export", "kms_key"]
+        Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], Literal["billing_export", "kms_key", "data_groups"]
     ] = {}
 
 
@@ -57,13 +57,14 @@ def _not_too_wide(role: str) -> str:
 
 
 class GrantModel(_Strict):
-    """One binding, added to what is there: `role` for `to` on `on`."""
+    """One binding, added to what is there: `role` for `to` on `on`; with `when` only where that is configured."""
 
     to: str = Field(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")
     role: Annotated[
         str, Field(pattern=r"^(custom/[A-Za-z0-9_.]{3,64}|roles/[A-Za-z.]+)$"), AfterValidator(_not_too_wide)
     ]
     on: str = Field(pattern=r"^(project|bucket|gcf-sources|topic/.+)$")
+    when: Literal["personal_accounts"] | None = None
 
 
 class RolesFile(_Strict):

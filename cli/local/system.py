@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 _LABELS = {OURS: BENCHKEEPER}
+_CUSTOMER = "customers/C00000000"  # the embedded cloud has one directory, whatever it is called
+_GOOGLE_GROUP = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
 
 
 class LocalError(Exception):
@@ -73,9 +75,13 @@ class LocalSystem:
             return False
 
     def deploy(self) -> None:
-        """Make what is missing of config/deploy/: bucket, topics, functions with their subscriptions, jobs. Safe to repeat."""
+        """Make what is missing of config/deploy/: bucket, data groups, topics, functions with subscriptions, jobs. Safe to repeat."""
         project, wanted = self.settings.project, load_deployment(self.settings)
         self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket(wanted))
+        for group in wanted.data_roles:  # an administrator's work elsewhere
+            self._ensure(
+                "POST", "/v1/groups", {"parent": _CUSTOMER, "groupKey": {"id": group}, "labels": _GOOGLE_GROUP}
+            )
         for name, topic in wanted.topics.items():
             keeps = {"messageRetentionDuration": seconds(topic.retention), "labels": _LABELS}
             self._ensure("PUT", f"/v1/{self._topic(name)}", keeps)

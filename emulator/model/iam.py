@@ -18,6 +18,8 @@ from emulator.model.iam_policy import (
     ACCOUNT,
     CONFLICT,
     Bindings,
+    below_three,
+    check_not_below,
     etag_of,
     invalid,
     is_stale,
@@ -205,9 +207,9 @@ class IamModel:
 
     # --- their policies
 
-    def get_policy(self, name: str) -> dict[str, Any]:
-        """serviceAccounts.getIamPolicy."""
-        return _policy_view(self._find(name, "getIamPolicy"))
+    def get_policy(self, name: str, *, version: int = 0) -> dict[str, Any]:
+        """serviceAccounts.getIamPolicy: below version 3, a conditional binding comes without its condition, under another role."""
+        return below_three(_policy_view(self._find(name, "getIamPolicy")), version)
 
     def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """serviceAccounts.setIamPolicy: a stale etag is 409 ABORTED, none at all overwrites."""
@@ -216,6 +218,8 @@ class IamModel:
         version, bindings = read_policy(body.get("policy"), check_account=self.check_member)
         if is_stale(body["policy"].get("etag"), account.policy_serial):
             raise ApiError("ABORTED", CONFLICT)
+        if body["policy"].get("etag"):  # without one, conditions are lost silently
+            check_not_below(body["policy"].get("version", 0), account.version)
         account.policy_serial += 1
         account.version, account.bindings = version, bindings
         if _names_accounts(account):

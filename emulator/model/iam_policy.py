@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -64,6 +65,28 @@ def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[i
     if sum(len(held["members"]) for held in bindings) > _MAX_PRINCIPALS:
         raise invalid(f"The number of members in the policy is larger than the maximum allowed size {_MAX_PRINCIPALS}.")
     return _CONDITIONAL_VERSION if any("condition" in held for held in bindings) else 1, bindings
+
+
+def below_three(policy: dict[str, Any], version: int) -> dict[str, Any]:
+    """A policy as who asks for less than version 3 sees it: `roles/x_withcond_<hash>` in place of the condition."""
+    if version >= _CONDITIONAL_VERSION or policy.get("version") != _CONDITIONAL_VERSION:
+        return policy
+    bindings = []
+    for held in policy["bindings"]:
+        shown = {key: value for key, value in held.items() if key != "condition"}
+        if "condition" in held:
+            mark = hashlib.sha256(str(sorted(held["condition"].items())).encode()).hexdigest()[:20]
+            shown["role"] = f"{held['role']}_withcond_{mark}"
+        bindings.append(shown)
+    return {**policy, "version": 1, "bindings": bindings}
+
+
+def check_not_below(asked: int, held: int) -> None:
+    """400 for a read-modify-write that would lose conditions."""
+    if held == _CONDITIONAL_VERSION and asked < held:
+        raise invalid(
+            f"Specified policy version ({asked}) cannot be less than the existing policy version ({held}) for this policy."
+        )
 
 
 def _read_binding(binding: Any) -> tuple[str, list[str], dict[str, Any] | None]:

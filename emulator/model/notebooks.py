@@ -156,6 +156,8 @@ class NotebooksModel:
             return earlier.view()
         asked = parse("Instance", body, at="instance")
         check_create(asked)
+        if asked.get("gceSetup", {}).get("serviceAccounts"):
+            self.world.need("iam.serviceAccounts.actAs")
         if name in self.fleet.instances:
             raise ApiError("ALREADY_EXISTS", f"Resource '{name}' already exists")
         self.fleet.serial += 1

@@ -108,8 +108,9 @@ class _Calls:
         return self._model.undelete(call.params["name"])
 
     def get_policy(self, call: Call) -> Any:
-        read_query(call, ("options.requestedPolicyVersion",))
-        return self._model.get_policy(call.params["name"])
+        query = read_query(call, ("options.requestedPolicyVersion",))
+        version = read_int(query, "options.requestedPolicyVersion")
+        return self._model.get_policy(call.params["name"], version=version)
 
     def set_policy(self, call: Call) -> Any:
         return self._model.set_policy(call.params["name"], call.json())

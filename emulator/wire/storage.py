@@ -16,7 +16,16 @@ from emulator.model.storage_rules import invalid
 from emulator.wire.http import Call, HttpFront, Route
 from emulator.wire.storage_batch import batch
 from emulator.wire.storage_media import media_response
-from emulator.wire.storage_query import bucket_json, conditions, flag, list_query, number, object_json, page_size
+from emulator.wire.storage_query import (
+    bucket_json,
+    conditions,
+    flag,
+    list_query,
+    number,
+    object_json,
+    page_size,
+    partial,
+)
 from emulator.wire.storage_upload import Uploads
 from emulator.world import CallSpec, World
 
@@ -216,7 +225,7 @@ class _Api:
             body["prefixes"] = page.prefixes
         if page.items:
             body["items"] = [object_json(call, stored) for stored in page.items]
-        return body
+        return partial(call, body)
 
     def get_object(self, call: Call) -> dict[str, Any] | Response:
         """`objects.get`, metadata or content by `alt`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from emulator.model.storage_listing import PAGE, ListQuery
 from emulator.model.storage_rules import Preconditions, invalid
 
 if TYPE_CHECKING:
+    from emulator.errors import ApiError
     from emulator.model.storage_records import Bucket, StoredObject
     from emulator.wire.http import Call
 
@@ -87,3 +89,55 @@ def bucket_json(call: Call, bucket: Bucket, project_number: str) -> dict[str, An
     return bucket.resource(project_number) | {
         "selfLink": f"{call.request.host_url.rstrip('/')}/storage/v1/b/{bucket.name}"
     }
+
+
+def partial(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    """The part of an answer that `fields` asks for (`items(name,metadata/user),nextPageToken`); all of it without `fields`."""
+    text = call.query("fields")
+    if not text:
+        return body
+    tokens = re.findall(r"[(),/]|[^(),/\s]+", text)
+    wanted = _selection(tokens, text)
+    if tokens:
+        raise _bad_fields(text)
+    found: dict[str, Any] = _selected(body, wanted)
+    return found
+
+
+_Selection = dict[str, Any]  # name -> what is wanted of it; nothing further = all
+
+
+def _selection(tokens: list[str], text: str) -> _Selection:
+    wanted: _Selection = {}
+    while True:
+        if not tokens or tokens[0] in "(),/":
+            raise _bad_fields(text)
+        place = wanted.setdefault(tokens.pop(0), {})
+        while tokens[:1] == ["/"]:
+            tokens.pop(0)
+            if not tokens or tokens[0] in "(),/":
+                raise _bad_fields(text)
+            place = place.setdefault(tokens.pop(0), {})
+        if tokens[:1] == ["("]:
+            tokens.pop(0)
+            place.update(_selection(tokens, text))
+            if tokens[:1] != [")"]:
+                raise _bad_fields(text)
+            tokens.pop(0)
+        if tokens[:1] != [","]:
+            return wanted
+        tokens.pop(0)
+
+
+def _selected(value: Any, wanted: _Selection) -> Any:
+    if not wanted or "*" in wanted:
+        return value
+    if isinstance(value, list):
+        return [_selected(each, wanted) for each in value]
+    if isinstance(value, dict):
+        return {key: _selected(held, wanted[key]) for key, held in value.items() if key in wanted}
+    return value
+
+
+def _bad_fields(text: str) -> ApiError:
+    return invalid(f"Invalid field selection {text}")

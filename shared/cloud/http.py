@@ -31,30 +31,35 @@ class JsonSession:
             return self._session
 
     def call(
-        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
     ) -> dict[str, Any]:
-        """The answer as JSON. Raises our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`."""
-        answer = self.call_or_none(method, path, params=params, body=body)
+        """The answer as JSON. Raises our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`.
+
+        `what` names the call in an error's detail, instead of method and path.
+        """
+        what = what or f"{method} {path}"
+        answer = self.call_or_none(method, path, params=params, body=body, what=what)
         if answer is None:
-            raise from_status(404, "not found", f"{method} {path}")
+            raise from_status(404, "not found", what)
         return answer
 
     def call_or_none(
-        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
     ) -> dict[str, Any] | None:
         """Like `call`, with None for 404."""
-        with translated(f"{method} {path}"):
+        what = what or f"{method} {path}"
+        with translated(what):
             answer = self.session.request(method, self._base_url + path, params=params, json=body, timeout=_TIMEOUT_S)
         if answer.status_code == requests.codes.not_found:
             return None
         if not answer.ok:
-            raise from_status(answer.status_code, _message(answer), f"{method} {path}")
+            raise from_status(answer.status_code, _message(answer), what, reason=_reason(answer))
         try:
             parsed = answer.json()
         except ValueError:
             parsed = None
         if not isinstance(parsed, dict):
-            raise from_status(502, f"no JSON object: {answer.text[:100]}", f"{method} {path}")
+            raise from_status(502, f"no JSON object: {answer.text[:100]}", what)
         return parsed
 
 
@@ -65,3 +70,11 @@ def _message(answer: requests.Response) -> str:
         return f"{error['message']} {details}".strip()
     except (ValueError, KeyError, TypeError):
         return answer.text[:300]
+
+
+def _reason(answer: requests.Response) -> str:
+    """The first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for the APIs that have none."""
+    try:
+        return str(answer.json()["error"]["errors"][0]["reason"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return ""

@@ -1,36 +1,40 @@
 """Workbench instances through the Notebooks API v2.
 
-The official client over REST where it knows the fields; plain authorised REST where it does not: creating (managed end-user
-credentials) and listing (the VM's numeric id, `unreachable`). Facts: the client 1.18.0 drops unknown fields silently.
+The official client over REST where it knows the call; plain authorised REST where it does not: creating (managed end-user
+credentials), patching (GPUs newer than it), restoring, and reading (the VM's numeric id, `unreachable`). Facts: the client
+1.18.0 drops unknown fields silently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from typing import Any
 
 from google.api_core.exceptions import NotFound
 
 from shared.cloud.clients import Clients
+from shared.cloud.instance_json import instance_body, observed_from, patch_body
 from shared.cloud.translate import from_operation, translated
-from shared.domain.catalog import Identity
-from shared.domain.errors import BusyError, ConflictError, NotOursError
-from shared.domain.identity import InstanceId, UserKey
-from shared.domain.notebook import LABEL_USER as _LABEL_USER
-from shared.domain.notebook import (
-    Absent,
-    InstanceRef,
-    NotebookSpec,
-    NotebookState,
-    ObservedNotebook,
-    is_ours,
+from shared.domain.errors import (
+    BusyError,
+    CloudUnavailableError,
+    ConflictError,
+    InvalidSpecError,
+    NotOursError,
+    PermanentError,
+    Reason,
 )
+from shared.domain.identity import UserKey
+from shared.domain.notebook import LABEL_USER as _LABEL_USER
+from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch, is_ours
 from shared.domain.plan import OperationSeen
 from shared.domain.record import OperationRef, Verb
 from shared.domain.times import parse_time
 from shared.engine.ports import Clock, NotebookListing
 
 _PAGE = 500
+# IAM is eventually consistent: an account that was just made may be refused as unknown. The wording is IAM's.
+_NO_ACCOUNT = re.compile(r"service ?account.*(does not exist|not found)", re.IGNORECASE)
 
 
 class WorkbenchNotebooks:
@@ -116,6 +120,13 @@ class WorkbenchNotebooks:
                 "An administrator must rename or remove it.",
                 detail=f"{zone}/{spec.instance_id} exists without our labels",
             ) from conflict
+        except InvalidSpecError as error:
+            if not spec.service_account or _NO_ACCOUNT.search(error.detail) is None:
+                raise
+            raise CloudUnavailableError(
+                user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again.",
+                detail=error.detail,
+            ) from error
         return self._operation_ref(raw)
 
     def start(self, ref: InstanceRef) -> OperationRef | None:
@@ -145,34 +156,34 @@ class WorkbenchNotebooks:
                 return None
             return self._started(future, Verb.DELETE)
 
-    def update(
-        self,
-        ref: InstanceRef,
-        *,
-        labels: Mapping[str, str],
-        metadata: Mapping[str, str],
-        machine_type: str | None,
-        request_id: str,
-    ) -> OperationRef | None:
-        """Patch exactly these; the API merges maps, and an empty text removes a key. `gce_setup` alone is no valid mask."""
-        setup: dict[str, Any] = {}
-        mask = []
-        if labels:
-            mask.append("labels")
-        if metadata:
-            mask.append("gce_setup.metadata")
-            setup["metadata"] = dict(metadata)
-        if machine_type is not None:
-            mask.append("gce_setup.machine_type")
-            setup["machine_type"] = machine_type
-        instance: dict[str, Any] = {"name": self._name(ref), "labels": dict(labels)}
-        if setup:
-            instance["gce_setup"] = setup
-        with translated(f"update {ref.instance_id}"):
-            future = self._clients.notebooks().update_instance(
-                request={"instance": instance, "update_mask": {"paths": mask}, "request_id": request_id}
+    def update(self, ref: InstanceRef, patch: Patch, request_id: str) -> OperationRef | None:
+        """Patch exactly these; the API merges maps, and an empty text removes a key. None when there is nothing to patch."""
+        body, mask = patch_body(patch)
+        if not mask:
+            return None
+        raw = self._clients.json("notebooks").call(
+            "PATCH",
+            f"/v2/{self._name(ref)}",
+            params={"updateMask": ",".join(mask), "requestId": request_id},
+            body=body,
+        )
+        return self._operation_ref(raw)
+
+    def restore(self, ref: InstanceRef, snapshot: str) -> OperationRef | None:
+        """The API deletes the data disk and makes a new one from the snapshot. Never None; it has no request id."""
+        raw = self._clients.json("notebooks").call_or_none(
+            "POST",
+            f"/v2/{self._name(ref)}:restore",
+            body={"snapshot": {"projectId": self._project, "snapshotId": snapshot}},
+        )
+        if raw is None:
+            raise PermanentError(
+                user_message=f"The files cannot be brought back: the snapshot {snapshot}, or the notebook for it, is not "
+                "there. An administrator must look at what became of it.",
+                detail=f"restore {ref.zone}/{ref.instance_id} from {snapshot}: one of them is not there",
+                reason=Reason.DATA_MISSING,
             )
-            return self._started(future, Verb.UPDATE)
+        return self._operation_ref(raw)
 
     def _name(self, ref: InstanceRef) -> str:
         return f"projects/{self._project}/locations/{ref.zone}/instances/{ref.instance_id}"
@@ -195,67 +206,3 @@ def _verb(text: str) -> Verb:
         return Verb(text)
     except ValueError:
         return Verb.UPDATE  # reset, upgrade, rollback: somebody else's, waited for like an update
-
-
-def instance_body(spec: NotebookSpec) -> dict[str, Any]:
-    """The create request's JSON. The API's own defaults are a public IP and a shared service account; ours are neither."""
-    setup: dict[str, Any] = {
-        "machineType": spec.machine_type,
-        "vmImage": {
-            "project": spec.image.project,
-            **({"family": spec.image.family} if spec.image.family is not None else {"name": spec.image.name}),
-        },
-        "bootDisk": {"diskSizeGb": str(spec.boot_disk.size_gb), "diskType": spec.boot_disk.type},
-        "dataDisks": [{"diskSizeGb": str(spec.data_disk.size_gb), "diskType": spec.data_disk.type}],
-        "shieldedInstanceConfig": {
-            "enableSecureBoot": spec.shielded.secure_boot,
-            "enableVtpm": spec.shielded.vtpm,
-            "enableIntegrityMonitoring": spec.shielded.integrity_monitoring,
-        },
-        "disablePublicIp": True,
-        "metadata": dict(spec.metadata),
-    }
-    if spec.accelerator is not None:
-        setup["acceleratorConfigs"] = [{"type": spec.accelerator.type, "coreCount": str(spec.accelerator.count)}]
-        setup["gpuDriverConfig"] = {"enableGpuDriver": True}
-    if spec.network.network or spec.network.subnet:
-        setup["networkInterfaces"] = [{"network": spec.network.network, "subnet": spec.network.subnet}]
-    if spec.tags:
-        setup["tags"] = list(spec.tags)
-    body: dict[str, Any] = {"instanceOwners": [spec.owner], "labels": dict(spec.labels), "gceSetup": setup}
-    match spec.identity:
-        case Identity.END_USER_CREDENTIALS:
-            body["enableManagedEuc"] = True
-        case Identity.PERSONAL_SERVICE_ACCOUNT:
-            raise NotOursError(
-                user_message="identity: personal-service-account is not built in this version.",
-                detail="personal-service-account asked for",
-            )
-    return body
-
-
-def observed_from(raw: dict[str, Any]) -> ObservedNotebook:
-    """An instance's JSON in the domain's words. `updateTime` moves with health reports and says nothing about use."""
-    parts = str(raw["name"]).split("/")
-    setup = raw.get("gceSetup", {})
-    interfaces = setup.get("networkInterfaces", [])
-    return ObservedNotebook(
-        ref=InstanceRef(instance_id=InstanceId(parts[5]), zone=parts[3]),
-        state=_state(str(raw.get("state", ""))),
-        machine_type=str(setup.get("machineType", "")).rpartition("/")[2],
-        labels=dict(raw.get("labels", {})),
-        metadata=dict(setup.get("metadata", {})),
-        proxy_uri=str(raw.get("proxyUri", "")),
-        health=str(raw.get("healthState", "")),
-        gce_instance_id=str(setup.get("instanceId", "")),
-        uid=str(raw.get("id", "")),
-        create_time=parse_time(raw["createTime"]) if raw.get("createTime") else None,
-        has_public_ip=any(interface.get("accessConfigs") for interface in interfaces),
-    )
-
-
-def _state(text: str) -> NotebookState:
-    try:
-        return NotebookState(text)
-    except ValueError:
-        return NotebookState.UNSPECIFIED  # a state newer than this product: treated as "in transition"

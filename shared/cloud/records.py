@@ -1,6 +1,7 @@
 """Records in Cloud Storage: one object a person, written conditionally; beside them the due index.
 
-`records/<user_key>.json`   the record; custom metadata carries the row that sweeps list
+`records/<user_key>.json`   the record; custom metadata carries the row that sweeps list. For an address that somebody with a
+                            record took on it is a pointer instead: {"version": 4, "moved_to": "<user_key>"}, without a row
 `due/<time>/<user_key>`     empty; time in UTC to the second, sortable
 """
 
@@ -17,8 +18,8 @@ from google.api_core.exceptions import NotFound, PreconditionFailed
 from shared.cloud.clients import Clients
 from shared.cloud.translate import translated
 from shared.domain import codec
-from shared.domain.errors import ConflictError
-from shared.domain.identity import InstanceId, UserKey
+from shared.domain.errors import ConflictError, InvalidMessageError, PermanentError, Reason
+from shared.domain.identity import AccountId, InstanceId, UserKey, parse_user_key
 from shared.domain.record import Power, Presence, RecordRow, UserRecord, row_of
 from shared.engine.ports import DueHint, Stored
 
@@ -26,6 +27,8 @@ _RECORDS = "records/"
 _DUE = "due/"
 _TIME = "%Y%m%dT%H%M%SZ"
 _HINT = re.compile(r"^due/(\d{8}T\d{6}Z)/([a-z0-9-]+)$")
+_POINTER_VERSION = 4  # no record has it: a program that does not know pointers refuses one
+_MAX_HOPS = 8  # one for each record that gave way to another
 _LIST_FIELDS = "items(name,metadata),nextPageToken"
 
 
@@ -36,39 +39,67 @@ class StorageRecords:
         self._clients = clients
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """One read."""
-        blob = self._clients.storage_bucket().blob(f"{_RECORDS}{user_key}.json")
+        """One read; one more for each pointer on the way."""
+        key = user_key
+        for hop in range(_MAX_HOPS + 1):
+            parsed, generation = self._read(key)
+            if generation is None:
+                if hop:
+                    raise _leads_nowhere(user_key, f"{key}, which is not there")
+                return None
+            moved_to = _moved_to(parsed, key)
+            if moved_to is None:
+                return Stored(record=codec.from_json(parsed), generation=generation)
+            key = moved_to
+        raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others")
+
+    def _read(self, user_key: UserKey) -> tuple[Any, int | None]:
+        """What the object says, and its generation; None when there is no object."""
+        blob = self._clients.storage_bucket().blob(_name(user_key))
         with translated(f"read record {user_key}"):
             try:
                 raw = blob.download_as_bytes()
             except NotFound:
-                return None
+                return None, None
         try:
-            parsed = json.loads(raw)
+            return json.loads(raw), int(blob.generation)
         except ValueError:
-            parsed = None  # the codec says what a damaged record is
-        return Stored(record=codec.from_json(parsed), generation=int(blob.generation))
+            return None, int(blob.generation)  # the codec says what a damaged record is
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
         """The hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""
         wake_up = record.status.next_attempt_at
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
-        blob = self._clients.storage_bucket().blob(f"{_RECORDS}{record.user_key}.json")
-        blob.metadata = _row_metadata(row_of(record))
-        with translated(f"write record {record.user_key}"):
+        generation = self._write(
+            record.user_key, codec.to_json(record), metadata=_row_metadata(row_of(record)), expected=expected
+        )
+        return Stored(record=record, generation=generation)
+
+    def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
+        """An object without a row: what lists records passes over it."""
+        self._write(user_key, {"version": _POINTER_VERSION, "moved_to": to}, metadata=None, expected=expected)
+
+    def _write(
+        self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str] | None, expected: Stored | None
+    ) -> int:
+        """The object, if it is still as expected; its new generation."""
+        blob = self._clients.storage_bucket().blob(_name(user_key))
+        blob.metadata = metadata
+        generation = 0 if expected is None else expected.generation
+        with translated(f"write record {user_key}"):
             try:
                 blob.upload_from_string(
-                    json.dumps(codec.to_json(record), separators=(",", ":"), ensure_ascii=False).encode(),
+                    json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
                     content_type="application/json",
-                    if_generation_match=0 if expected is None else expected.generation,
+                    if_generation_match=generation,
                 )
             except PreconditionFailed as error:
                 raise ConflictError(
                     user_message="Somebody changed this person's record at the same time; it is tried again.",
-                    detail=f"record {record.user_key} is not at generation {0 if expected is None else expected.generation}",
+                    detail=f"record {user_key} is not at generation {generation}",
                 ) from error
-        return Stored(record=record, generation=int(blob.generation))
+        return int(blob.generation)
 
     def rows(self) -> Iterator[RecordRow]:
         """Pages of a listing; no object is read."""
@@ -107,6 +138,29 @@ class StorageRecords:
             yield from self._clients.storage_bucket().list_blobs(fields=_LIST_FIELDS, page_size=1000, **query)
 
 
+def _name(user_key: UserKey) -> str:
+    return f"{_RECORDS}{user_key}.json"
+
+
+def _moved_to(parsed: Any, user_key: UserKey) -> UserKey | None:
+    """Where a pointer leads; None for anything else, which the codec judges."""
+    if not isinstance(parsed, dict) or parsed.get("version") != _POINTER_VERSION:
+        return None
+    try:
+        return parse_user_key(str(parsed.get("moved_to")))
+    except InvalidMessageError as error:
+        raise _leads_nowhere(user_key, "what is no user key") from error
+
+
+def _leads_nowhere(user_key: UserKey, where: str) -> PermanentError:
+    return PermanentError(
+        user_message="This person's record is damaged: it leads to no record. An administrator must restore an older version "
+        f"of records/{user_key}.json or of what it names.",
+        detail=f"record {user_key} leads to {where}",
+        reason=Reason.INVALID_SPEC,
+    )
+
+
 def _hint_name(user_key: UserKey, at: datetime) -> str:
     # Rounded up: a tick at that second finds the record due, never a moment early.
     up = at.astimezone(UTC)
@@ -136,6 +190,11 @@ def _row_metadata(row: RecordRow) -> dict[str, str]:
         "idle-warned": _iso(row.idle_warned_at),
         "waiting-since": _iso(row.waiting_since),
         "summary": row.summary,
+        "former": "/".join(row.former) if row.former is not None else "",
+        "snapshots": ",".join(row.snapshots),
+        "account": row.account_id or "",
+        "built-from": json.dumps(dict(row.built_from), separators=(",", ":")),
+        "hold": str(row.on_hold),
     }
 
 
@@ -162,9 +221,24 @@ def _row_from(user_key: UserKey, raw: dict[str, str]) -> RecordRow | None:
             idle_warned_at=_time(raw.get("idle-warned", "")),
             waiting_since=_time(raw.get("waiting-since", "")),
             summary=raw.get("summary", ""),
+            former=_former(raw.get("former", "")),
+            snapshots=tuple(name for name in raw.get("snapshots", "").split(",") if name),
+            account_id=AccountId(raw["account"]) if raw.get("account") else None,
+            built_from=json.loads(raw.get("built-from") or "{}"),
+            on_hold=raw.get("hold") == "True",
         )
     except (KeyError, ValueError):
         return None
+
+
+def _former(text: str) -> tuple[str, str] | None:
+    zone, _, instance_id = text.partition("/")
+    return (zone, instance_id) if instance_id else None
+
+
+def _pair(text: str) -> tuple[str, str] | None:
+    zone, _, name = text.partition("/")
+    return (zone, name) if name else None
 
 
 def _iso(moment: datetime | None) -> str:

@@ -1,7 +1,12 @@
-"""The users' rendered templates in Cloud Storage: `templates/<user_key>/<template>.yaml`."""
+"""The users' rendered templates in Cloud Storage: `templates/<user_key>/<template>.yaml`.
+
+Custom metadata says what an object was rendered from and what it then was, so that a listing tells whether it still is that.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 
@@ -18,7 +23,8 @@ from shared.domain.record import UserRecord
 _PREFIX = "templates/"
 _NAME = re.compile(r"^templates/([a-z0-9-]+)/([A-Za-z0-9._-]+)\.yaml$")
 _DIGEST = "benchkeeper-digest"
-_LIST_FIELDS = "items(name,metadata),nextPageToken"
+_CONTENT = "benchkeeper-md5"  # of the content as it was written, as Cloud Storage lists it; objects of 0.1 have none
+_LIST_FIELDS = "items(name,metadata,md5Hash),nextPageToken"
 
 
 class StorageTemplates:
@@ -38,7 +44,7 @@ class StorageTemplates:
         master = self._masters[action.template]
         content = render(master, record, self._target)
         blob = self._clients.storage_bucket().blob(_object(record.user_key, action.template))
-        blob.metadata = {_DIGEST: action.digest, "user": record.user_key}
+        blob.metadata = {_DIGEST: action.digest, _CONTENT: _md5(content), "user": record.user_key}
         with translated(f"write template {action.template}"):
             blob.upload_from_string(content, content_type="application/yaml")
 
@@ -61,7 +67,7 @@ class StorageTemplates:
                 return None
 
     def rows(self) -> Iterator[tuple[UserKey, str, str]]:
-        """(user, template, digest) by pages of a listing."""
+        """(user, template, digest) by pages of a listing; the digest is empty where somebody changed the content."""
         yield from self._list(_PREFIX)
 
     def _list(self, prefix: str) -> Iterator[tuple[UserKey, str, str]]:
@@ -69,8 +75,18 @@ class StorageTemplates:
             for blob in self._clients.storage_bucket().list_blobs(prefix=prefix, fields=_LIST_FIELDS, page_size=1000):
                 match = _NAME.match(blob.name)
                 if match is not None:
-                    yield UserKey(match[1]), match[2], (blob.metadata or {}).get(_DIGEST, "")
+                    yield UserKey(match[1]), match[2], _digest(blob.metadata or {}, blob.md5_hash)
 
 
 def _object(user_key: UserKey, template: str) -> str:
     return f"{_PREFIX}{user_key}/{template}.yaml"
+
+
+def _digest(metadata: Mapping[str, str], md5: str | None) -> str:
+    """What the object was rendered from; empty when it is not what was written then: metadata survives an edit by hand."""
+    edited = _CONTENT in metadata and metadata[_CONTENT] != md5
+    return "" if edited else metadata.get(_DIGEST, "")
+
+
+def _md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()

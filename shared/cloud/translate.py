@@ -34,10 +34,17 @@ _STOCKOUT = re.compile(
     r"|does not exist in zone",
     re.IGNORECASE,
 )
-_QUOTA = re.compile(r"QUOTA_EXCEEDED|Quota '[^']*' exceeded|Insufficient '[^']*' quota|quota exceeded", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"QUOTA_EXCEEDED|Quota '[^']*' exceeded|Insufficient '[^']*' quota|quota exceeded|Maximum number of service accounts",
+    re.IGNORECASE,
+)
 # A limit on requests over time says "quota exceeded" too (google.rpc.ErrorInfo reason RATE_LIMIT_EXCEEDED); it is over in a minute.
 _RATE = re.compile(r"RATE_LIMIT_EXCEEDED|rateLimitExceeded|\bper (minute|second|\d+ seconds)\b", re.IGNORECASE)
 _BUSY = re.compile(r"unable to queue the operation", re.IGNORECASE)
+# `errors[].reason` of Compute Engine, which has 403 for limits on requests and 400 for what is busy. The text goes first: other
+# APIs give `rateLimitExceeded` for every 429, that of a quota on resources too.
+_RATE_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
+_BUSY_REASONS = frozenset({"resourceNotReady", "resourceInUseByAnotherResource"})
 _MAX_DETAIL = 500
 
 
@@ -64,13 +71,21 @@ def translated(what: str) -> Iterator[None]:
         raise _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}") from error
 
 
-def from_status(status: int, message: str, what: str) -> BenchkeeperError:
-    """Our error for an HTTP status and Google's message."""
+def from_status(status: int, message: str, what: str, *, reason: str = "") -> BenchkeeperError:
+    """Our error for an HTTP status, Google's message, and its `errors[].reason` where an API gives one."""
     detail = f"{what}: {status} {scrub(message)}"
-    by_text = None if status == 429 and _RATE.search(message) else _from_text(message, detail)  # noqa: PLR2004
+    if status in {403, 429} and _RATE.search(message):
+        return _slow_down(detail)
+    by_text = _from_text(message, detail)
     if by_text is not None and status != 404:  # noqa: PLR2004 - Not Found
         return by_text
     match status:
+        case 400 if reason in _BUSY_REASONS:
+            return BusyError(user_message="It is busy with another change; it is tried again.", detail=detail)
+        case 403 if reason in _RATE_REASONS:
+            return _slow_down(detail)
+        case 403 if reason == "quotaExceeded":
+            return QuotaExhaustedError(user_message=_QUOTA_TEXT, detail=detail)
         case 401 | 403:
             return AccessDeniedError(
                 user_message="Benchkeeper is not allowed to do this in Google Cloud. An administrator must grant the "
@@ -80,9 +95,7 @@ def from_status(status: int, message: str, what: str) -> BenchkeeperError:
         case 409 | 412:
             return ConflictError(user_message="Somebody changed it at the same time; it is tried again.", detail=detail)
         case 429:
-            return RateLimitedError(
-                user_message="Google Cloud asks to slow down; it is tried again in a minute.", detail=detail
-            )
+            return _slow_down(detail)
         case _ if status >= 500:  # noqa: PLR2004 - server errors
             return _unavailable(detail)
         case _:
@@ -132,4 +145,10 @@ def _from_text(message: str, detail: str) -> BenchkeeperError | None:
 def _unavailable(detail: str) -> CloudUnavailableError:
     return CloudUnavailableError(
         user_message="Google Cloud does not answer just now; it is tried again.", detail=detail
+    )
+
+
+def _slow_down(detail: str) -> RateLimitedError:
+    return RateLimitedError(
+        user_message="Google Cloud asks to slow down; it is tried again in a minute.", detail=detail
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import time, timedelta, tzinfo
 from enum import StrEnum
 
 from shared.domain.errors import UnknownProfileError
@@ -62,11 +62,31 @@ class IdleSettings:
     cpu_busy_at: float
 
 
+class Disruption(StrEnum):
+    """When a change may stop an environment that runs. One that rests is changed at once."""
+
+    NOW = "now"
+    WHEN_IDLE = "when-idle"
+    WINDOW = "window"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A maintenance window: opens at `start` (local time in `zone`) on each of `days` (Monday is 0), for `length`."""
+
+    days: frozenset[int]
+    start: time
+    length: timedelta
+    zone: tzinfo
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
 
-    `hourly_cost` is what a running hour costs by the price list, None when nobody said.
+    `hourly_cost` is what a running hour costs by the price list, None when nobody said. `window` is there with
+    `Disruption.WINDOW`. `data_group` is the Google group whose members may read the data: with a personal service account,
+    the account becomes a member.
     """
 
     name: str
@@ -84,6 +104,9 @@ class Profile:
     tags: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     hourly_cost: float | None = None
+    disruption: Disruption = Disruption.WHEN_IDLE
+    window: Window | None = None
+    data_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared.domain.events import LifecycleEvent, statements_of
+from shared.domain.events import LifecycleEvent, Renamed, statements_of
 from shared.domain.record import Presence, UserRecord
 
 
 def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleEvent, now: datetime) -> str:
     """What is wanted now and was not before; else why nothing is: known already, overruled, still to come, of no effect."""
     differences = _differences(before, after)
+    if isinstance(event, Renamed) and (before is None or before.email != after.email):
+        differences.insert(0, "address changed")
     if differences:
         return "; ".join(differences)
     if before is None:
@@ -41,6 +43,8 @@ def _differences(before: UserRecord | None, after: UserRecord) -> list[str]:
 
 def _newer(after: UserRecord, event: LifecycleEvent) -> datetime | None:
     """When the newest was said of what overrules something that the event states."""
+    if isinstance(event, Renamed):
+        return None if after.email == event.new_user else after.email_since
     return max(
         (
             kept.occurred_at
@@ -53,6 +57,8 @@ def _newer(after: UserRecord, event: LifecycleEvent) -> datetime | None:
 
 
 def _is_known(after: UserRecord, event: LifecycleEvent) -> bool:
+    if isinstance(event, Renamed):
+        return after.email == event.new_user
     return all(
         any(kept.event_id == event.event_id for kept in after.facts.timelines.get(name, ()))
         for name, _ in statements_of(event)

@@ -1,4 +1,8 @@
-"""A record as JSON, and back. Version 1, or 2 for what a version 1 reader must not overlook. Strict when reading: a damaged record is an error, never a guess."""
+"""A record as JSON, and back.
+
+The version is the lowest that says all of it: 2 and 3 hold what an older program must not overlook, so that it refuses them.
+Strict when reading: a damaged record is an error, never a guess.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import Any
 
 from shared.domain import facts as facts_module
 from shared.domain.errors import PermanentError, Reason
-from shared.domain.identity import InstanceId, UserEmail, UserKey
+from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
+from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.record import (
     Condition,
     ConditionStatus,
@@ -26,12 +31,14 @@ from shared.domain.record import (
 VERSION = 1
 # A record on hold: a program that does not know holds must refuse it, or it would drop the hold and delete what it keeps.
 VERSION_WITH_HOLD = 2
+# A record that names an account, snapshots or a replacement: a program that does not know them would forget what it must keep.
+VERSION_WITH_KEEPING = 3
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
     """JSON-able form of a record."""
     return {
-        "version": VERSION if record.hold is None else VERSION_WITH_HOLD,
+        "version": _version(record),
         "user_key": record.user_key,
         "email": record.email,
         "created_at": record.created_at.isoformat(),
@@ -40,7 +47,22 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "spec": _plain(asdict(record.spec)),
         "status": _plain(asdict(record.status)),
         "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
+        "email_since": None if record.email_since is None else record.email_since.isoformat(),
     }
+
+
+def _version(record: UserRecord) -> int:
+    status = record.status
+    if (
+        record.email_since is not None
+        or status.account_id is not None
+        or status.former is not None
+        or status.restoring is not None
+        or status.snapshots
+        or status.naming > 1
+    ):
+        return VERSION_WITH_KEEPING
+    return VERSION if record.hold is None else VERSION_WITH_HOLD
 
 
 def _plain(value: Any) -> Any:
@@ -58,7 +80,7 @@ def _plain(value: Any) -> Any:
 def from_json(raw: Any) -> UserRecord:
     """The record that `to_json` gave. Raises `PermanentError` for anything else."""
     try:
-        if raw["version"] not in {VERSION, VERSION_WITH_HOLD}:
+        if raw["version"] not in {VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING}:
             raise ValueError(f"version {raw['version']!r}")
         return UserRecord(
             user_key=UserKey(raw["user_key"]),
@@ -69,6 +91,7 @@ def from_json(raw: Any) -> UserRecord:
             spec=_spec(raw["spec"]),
             status=_status(raw["status"]),
             hold=_hold(raw.get("hold")),
+            email_since=_maybe_time(raw.get("email_since")),
         )
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise PermanentError(
@@ -88,6 +111,39 @@ def _maybe_time(text: str | None) -> datetime | None:
 
 def _hold(raw: dict[str, Any] | None) -> Hold | None:
     return None if raw is None else Hold(reason=str(raw["reason"]), since=_time(raw["since"]))
+
+
+def _former(raw: dict[str, Any] | None) -> Former | None:
+    if raw is None:
+        return None
+    return Former(
+        instance_id=InstanceId(raw["instance_id"]),
+        zone=raw["zone"],
+        uid=raw["uid"],
+        touched=bool(raw["touched"]),
+        is_remnant=bool(raw["is_remnant"]),
+    )
+
+
+def _snapshot(raw: dict[str, Any]) -> Snapshot:
+    return Snapshot(
+        name=raw["name"],
+        instance_id=InstanceId(raw["instance_id"]),
+        zone=raw["zone"],
+        instance_uid=raw["instance_uid"],
+        asked_at=_time(raw["asked_at"]),
+        ready_at=_maybe_time(raw["ready_at"]),
+        size_bytes=int(raw["size_bytes"]),
+        disk_size_gb=int(raw["disk_size_gb"]),
+        snapshot_id=raw["snapshot_id"],
+        manifest=bool(raw["manifest"]),
+    )
+
+
+def _restoring(raw: dict[str, Any] | None) -> Restoring | None:
+    if raw is None:
+        return None
+    return Restoring(snapshot=raw["snapshot"], instance_uid=raw["instance_uid"], asked_at=_time(raw["asked_at"]))
 
 
 def _spec(raw: dict[str, Any]) -> Spec:
@@ -128,6 +184,16 @@ def _status(raw: dict[str, Any]) -> Status:
         waiting_since=_maybe_time(raw.get("waiting_since")),
         last_letter_id=raw.get("last_letter_id", ""),  # records of 0.1.0 have none of these
         last_letter_at=_maybe_time(raw.get("last_letter_at")),
+        account_id=None if raw.get("account_id") is None else AccountId(raw["account_id"]),
+        data_groups=tuple(raw.get("data_groups", ())),
+        naming=int(raw.get("naming", 1)),
+        built_from={str(name): str(value) for name, value in raw.get("built_from", {}).items()},
+        former=_former(raw.get("former")),
+        snapshots=tuple(_snapshot(each) for each in raw.get("snapshots", ())),
+        snapshots_taken=int(raw.get("snapshots_taken", 0)),
+        saved_in=raw.get("saved_in", ""),
+        restoring=_restoring(raw.get("restoring")),
+        refused=raw.get("refused", ""),
         conditions=tuple(
             Condition(
                 type=ConditionType(c["type"]),

@@ -10,7 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.domain.identity import UserKey, user_key_of_instance
+from shared.domain.catalog import Identity
+from shared.domain.differences import Change, Differences, compare
+from shared.domain.disruption import may_disrupt
+from shared.domain.identity import UserEmail, UserKey, account_email, user_key_of_instance
+from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import (
     LABEL_MANAGED_BY,
     LABEL_USER,
@@ -18,9 +22,7 @@ from shared.domain.notebook import (
     RESTING,
     NotebookState,
     ObservedNotebook,
-    diff,
-    labels_for,
-    metadata_for,
+    spec_for,
 )
 from shared.domain.plan import Policy
 from shared.domain.record import Power, Presence, RecordRow
@@ -52,14 +54,16 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
         return "template objects differ"
     if row.busy or (row.next_attempt_at is not None and row.presence is Presence.PRESENT):
         return None  # under way; the tick follows it
-    return _why_notebook(row, listed, policy)
+    return _why_notebook(row, listed, policy, now)
 
 
-def _why_notebook(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
+def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
     if row.zone is None or row.zone in listed.unreachable:
         return None  # not listed is not absent
     seen = listed.notebooks.get(row.zone)
     if row.presence is Presence.ABSENT:
+        if seen is not None and seen.state in RESTING and not row.snapshots:
+            return "the files of a leaver are not saved"
         if seen is None or seen.state in RESTING:
             return None  # the end of the retention is a planned wake-up
         return f"not entitled, and the instance is {seen.state.value}"
@@ -69,17 +73,47 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
     if running != (row.power is Power.RUNNING):
         return f"wanted {row.power.value}, and the instance is {seen.state.value}"
     profile = policy.catalog.profiles.get(row.profile or "")
-    if profile is None:
+    differences = differences_of(row, seen, policy)
+    if profile is None or differences is None:
         return None
-    changes = diff(
-        seen,
-        labels=labels_for(profile, row.user_key, row.cost_center),
-        metadata=metadata_for(profile),
-        machine_type=profile.machine_type,
-    )
-    if changes.now or (changes.when_stopped and not running):
-        return "labels, metadata or machine differ"
+    if differences.of(Change.PATCH):
+        return "out of line: patch in place"
+    if differences.disruptive and (not running or may_disrupt(profile, now)):
+        return f"out of line: {_how(differences)}"
     return None
+
+
+def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
+    """What a running environment will be stopped for when it may be; None when nothing waits for that."""
+    seen = listed.notebooks.get(row.zone or "")
+    if row.presence is Presence.ABSENT or seen is None or seen.state is not NotebookState.ACTIVE:
+        return None
+    differences = differences_of(row, seen, policy)
+    if differences is None or not differences.disruptive:
+        return None
+    return f"waits to be stopped: {_how(differences)}"
+
+
+def _how(differences: Differences) -> str:
+    return (Change.REPLACE if differences.of(Change.REPLACE) else Change.RESTART).value
+
+
+def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+    """What differs, as far as the listings tell; None for a profile that is lost from the configuration."""
+    profile = policy.catalog.profiles.get(row.profile or "")
+    if profile is None or row.instance_id is None:
+        return None
+    personal = profile.identity is Identity.PERSONAL_SERVICE_ACCOUNT and row.account_id is not None
+    spec = spec_for(
+        owner=UserEmail(row.email),
+        user_key=row.user_key,
+        instance_id=row.instance_id,
+        profile=profile,
+        cost_center=row.cost_center,
+        network=policy.network,
+        service_account=account_email(row.account_id, policy.project) if personal and row.account_id else "",
+    )
+    return compare(seen, spec, row.built_from)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +126,10 @@ class Stray:
 
 
 def strays(rows: Mapping[UserKey, RecordRow], notebooks: tuple[ObservedNotebook, ...]) -> list[Stray]:
-    """Instances that carry our labels without a record, sit in another zone than their record says, or have our name only."""
+    """Instances that carry our labels without a record, sit in another zone than their record says, or have our name only.
+
+    What a replacement takes the place of is known to the record, so it is none.
+    """
     found = []
     for notebook in notebooks:
         key = notebook.labels.get(LABEL_USER, "")
@@ -102,12 +139,26 @@ def strays(rows: Mapping[UserKey, RecordRow], notebooks: tuple[ObservedNotebook,
         why = None
         if ours and row is None:
             why = "carries our labels and has no record"
-        elif row is not None and (row.zone != notebook.ref.zone or row.instance_id != notebook.ref.instance_id):
+        elif row is not None and (notebook.ref.zone, notebook.ref.instance_id) not in {
+            (row.zone, row.instance_id),
+            row.former,
+        }:
             why = "is not where its user's record says"
         elif not ours and named is not None and named in rows:
             why = "has our name without our labels"
         if why is not None:
             found.append(Stray(name=notebook.ref.instance_id, zone=notebook.ref.zone, why=why))
+    return found
+
+
+def stray_snapshots(rows: Mapping[UserKey, RecordRow], snapshots: Iterable[SnapshotSeen]) -> list[Stray]:
+    """Snapshots that carry our labels and that no record names: reported, for they bill."""
+    found = []
+    for snapshot in snapshots:
+        row = rows.get(UserKey(snapshot.labels.get(LABEL_USER, "")))
+        if row is None or snapshot.name not in row.snapshots:
+            why = "is a snapshot with our labels that no record names"
+            found.append(Stray(name=snapshot.name, zone="global", why=why))
     return found
 
 

@@ -20,6 +20,8 @@ class Reason(StrEnum):
     IDLE = "Idle"
     REMOVED = "Removed"
     RETAINED = "Retained"
+    SAVED = "Saved"
+    REVOKED = "Revoked"
     ON_HOLD = "OnHold"
     NOT_ENTITLED = "NotEntitled"
     SETTLED = "Settled"
@@ -32,6 +34,9 @@ class Reason(StrEnum):
     WAITING = "Waiting"
     UPDATE_PENDING = "UpdatePending"
     PENDING = "Pending"
+    SAVING = "Saving"
+    RESTORING = "Restoring"
+    REPLACING = "Replacing"
     # failures, retryable
     CLOUD_UNAVAILABLE = "CloudUnavailable"
     RATE_LIMITED = "RateLimited"
@@ -42,6 +47,9 @@ class Reason(StrEnum):
     UNREADABLE = "Unreadable"
     OPERATION_FAILED = "OperationFailed"
     STUCK = "Stuck"
+    SNAPSHOT_FAILED = "SnapshotFailed"
+    DATA_MISSING = "DataMissing"
+    DRIFTED = "Drifted"
     UNEXPECTED = "Unexpected"
     # failures, permanent
     INVALID_MESSAGE = "InvalidMessage"

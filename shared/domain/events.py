@@ -1,4 +1,4 @@
-"""News about people, whatever the source: `Joined`, `Moved`, `Left`, a group or account change, or a mere wake-up.
+"""News about people, whatever the source: `Joined`, `Moved`, `Left`, a group or account change, a new address, a mere wake-up.
 
 `statements_of(event)` says which facts a piece of news states; nothing else in the product interprets a message.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 from shared.domain.facts import (
@@ -76,6 +77,13 @@ class AccountChanged(_News):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Renamed(_News):
+    """The person's address is now `new_user`; nothing else about the person changed. See `shared.domain.renaming`."""
+
+    new_user: UserEmail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Woken:
     """Nothing new is wanted; something happened to this user's instance, so look now."""
 
@@ -84,21 +92,12 @@ class Woken:
     occurred_at: datetime
 
 
-LifecycleEvent = Joined | Moved | Left | GroupChanged | AccountChanged
+LifecycleEvent = Joined | Moved | Left | GroupChanged | AccountChanged | Renamed
 
 
 def statements_of(event: LifecycleEvent) -> Iterator[tuple[str, Statement]]:
-    """(fact name, statement) for everything the event says."""
-
-    def said(value: Value, *, withdraws: bool) -> Statement:
-        return Statement(
-            event_id=event.event_id,
-            occurred_at=event.occurred_at,
-            effective_at=event.effective_at,
-            value=value,
-            withdraws=withdraws,
-        )
-
+    """(fact name, statement) for everything the event says. A new address is no fact: it says whose facts they are."""
+    said = partial(_said, event)
     match event:
         case Joined():
             yield EMPLOYMENT, said(value=True, withdraws=False)
@@ -119,8 +118,20 @@ def statements_of(event: LifecycleEvent) -> Iterator[tuple[str, Statement]]:
             yield f"{GROUP}{event.group}", said(value=event.member, withdraws=not event.member)
         case AccountChanged():
             yield ACCOUNT, said(value=event.usable, withdraws=not event.usable)
+        case Renamed():
+            pass
         case _:
             assert_never(event)
     if isinstance(event, Joined | Moved):
         for name, value in sorted(event.attributes.items()):
             yield f"{ATTRIBUTE}{name}", said(value=value, withdraws=False)
+
+
+def _said(event: LifecycleEvent, value: Value, *, withdraws: bool) -> Statement:
+    return Statement(
+        event_id=event.event_id,
+        occurred_at=event.occurred_at,
+        effective_at=event.effective_at,
+        value=value,
+        withdraws=withdraws,
+    )

@@ -105,6 +105,14 @@ class Facts:
             return self
         return Facts(MappingProxyType({**self.timelines, name: new}))
 
+    def merged(self, other: Facts, horizon: datetime = _BEFORE_EVERYTHING) -> Facts:
+        """With all that was stated in `other`; the same object when that adds nothing. As if all had been said of one person."""
+        facts = self
+        for name, timeline in other.timelines.items():
+            for statement in timeline:
+                facts = facts.with_statement(name, statement, horizon)
+        return facts
+
     def at(self, name: str, now: datetime) -> Statement | None:
         """What decides fact `name` at `now`."""
         return answer(self.timelines.get(name, ()), now)

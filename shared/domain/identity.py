@@ -16,12 +16,17 @@ from shared.domain.errors import InvalidMessageError
 UserEmail = NewType("UserEmail", str)
 UserKey = NewType("UserKey", str)
 InstanceId = NewType("InstanceId", str)
+AccountId = NewType("AccountId", str)
 
 MAX_EMAIL_BYTES = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 MAX_INSTANCE_ID = 48  # 63 less "-data-workspace", the data disk's suffix
 READABLE = 28
+MAX_ACCOUNT_ID = 30  # IAM: 6 to 30 characters
+_READABLE_IN_ACCOUNT = 13
+MAX_NAMING = 999
 _DOMAIN_LABEL = re.compile(r"^[^\W_]([\w-]{0,61}[^\W_])?$")
 _KEY = re.compile(r"[a-z][a-z0-9-]{0,27}-[0-9a-f]{12}")
+_NAMED = re.compile(r"nb-([a-z][a-z0-9-]{0,27}-[0-9a-f]{12})(-[1-9][0-9]{0,2})?")
 _ADDRESS = re.compile(r"[^\s@'\"<>]+@[^\s@'\"<>]+\.[^\s@'\"<>]+")
 _DROPPED_QUOTES = str.maketrans("", "", "'\u2019`\"")
 
@@ -72,16 +77,33 @@ def parse_user_key(text: str) -> UserKey:
 
 
 def instance_id_for(email: UserEmail) -> InstanceId:
-    """`nb-` + the user key: a letter first, lower case, digits and dashes, no dash last, at most 48 characters."""
+    """`nb-` + the user key: a letter first, lower case, digits and dashes, no dash last, at most 44 characters."""
     return InstanceId(f"nb-{user_key_for(email)}")
+
+
+def next_instance_id(user_key: UserKey, naming: int) -> InstanceId:
+    """The id of a replacement, for it exists beside what it replaces: the `naming`-th name, at most 48 characters.
+
+    After 999 the numbers start again at 2; what had that name is long gone.
+    """
+    return InstanceId(f"nb-{user_key}-{(naming - 2) % (MAX_NAMING - 1) + 2}")
+
+
+def account_id_for(user_key: UserKey) -> AccountId:
+    """The id of the person's own service account: `nb-`, something readable, the key's 12 digits; 17 to 29 characters."""
+    readable, _, digits = user_key.rpartition("-")
+    return AccountId(f"nb-{readable[:_READABLE_IN_ACCOUNT].rstrip('-')}-{digits}")
+
+
+def account_email(account_id: AccountId, project: str) -> str:
+    """The address of a service account of this project."""
+    return f"{account_id}@{project}.iam.gserviceaccount.com"
 
 
 def user_key_of_instance(instance_id: str) -> UserKey | None:
     """The user key inside an instance id that this product computed; None for any other name."""
-    if not instance_id.startswith("nb-"):
-        return None
-    rest = instance_id[3:]
-    return UserKey(rest) if _KEY.fullmatch(rest) else None
+    match = _NAMED.fullmatch(instance_id)
+    return UserKey(match[1]) if match is not None else None
 
 
 def _readable(email: UserEmail) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -18,17 +18,6 @@ LABEL_PROFILE = "benchkeeper-profile"
 LABEL_COST_CENTER = "cost-center"
 
 IDLE_TIMEOUT_KEY = "idle-timeout-seconds"
-# Metadata that the API takes only while the instance is stopped (facts: patch, 2.8).
-STOPPED_ONLY_METADATA = frozenset(
-    {
-        "disable-mixer",
-        "notebook-disable-terminal",
-        "notebook-disable-downloads",
-        "notebook-disable-nbconvert",
-        "notebook-disable-root",
-        "enable-jupyterlab4",
-    }
-)
 
 
 class NotebookState(StrEnum):
@@ -90,11 +79,12 @@ class NotebookSpec:
     labels: Mapping[str, str]
     metadata: Mapping[str, str]
     tags: tuple[str, ...]
+    service_account: str = ""  # the person's own; empty with end-user credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedNotebook:
-    """What a read gave; empty texts when unknown.
+    """What a read gave; empty texts and None when unknown.
 
     `gce_instance_id` is the VM's numeric id, the join key to Cloud Monitoring, `uid` the instance's own UUID.
     """
@@ -110,6 +100,32 @@ class ObservedNotebook:
     uid: str = ""
     create_time: datetime | None = None
     has_public_ip: bool = False
+    owners: tuple[str, ...] | None = None
+    service_account: str = ""
+    managed_euc: bool | None = None
+    network: Network = Network()
+    image: VmImage | None = None
+    boot_disk: Disk | None = None
+    data_disk: Disk | None = None
+    accelerators: tuple[Accelerator, ...] = ()
+    shielded: ShieldedVm | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """What to change on an instance: None and empty mappings leave alone, an empty text removes a key.
+
+    The maps are merged by the API; `tags` and `accelerators` are whole lists.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    machine_type: str | None = None
+    accelerators: tuple[Accelerator, ...] | None = None
+    shielded: ShieldedVm | None = None
+    tags: tuple[str, ...] | None = None
+    disable_public_ip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +170,9 @@ def spec_for(
     profile: Profile,
     cost_center: str,
     network: Network,
+    service_account: str = "",
 ) -> NotebookSpec:
-    """The instance that this person should have."""
+    """The instance that this person should have. `service_account` is the person's own, where the profile says so."""
     return NotebookSpec(
         instance_id=instance_id,
         owner=owner,
@@ -170,6 +187,7 @@ def spec_for(
         labels=labels_for(profile, user_key, cost_center),
         metadata=metadata_for(profile),
         tags=profile.tags,
+        service_account=service_account,
     )
 
 
@@ -181,42 +199,3 @@ def is_ours(seen: ObservedNotebook, user_key: UserKey, known_uid: str) -> bool:
     if known_uid and seen.uid == known_uid:
         return True
     return seen.labels.get(LABEL_MANAGED_BY) == MANAGED_BY and seen.labels.get(LABEL_USER) == user_key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotebookDiff:
-    """What differs and can be patched: now, or only while stopped. Empty texts remove a key."""
-
-    labels: Mapping[str, str]
-    metadata: Mapping[str, str]
-    metadata_when_stopped: Mapping[str, str]
-    machine_type: str | None
-
-    @property
-    def now(self) -> bool:
-        """True when something can be patched whatever the state."""
-        return bool(self.labels or self.metadata)
-
-    @property
-    def when_stopped(self) -> bool:
-        """True when something can only be patched while stopped."""
-        return bool(self.metadata_when_stopped or self.machine_type)
-
-
-def diff(
-    seen: ObservedNotebook, *, labels: Mapping[str, str], metadata: Mapping[str, str], machine_type: str
-) -> NotebookDiff:
-    """Only keys that we own count: Google writes dozens of labels and metadata keys of its own.
-
-    A cost-center label that we no longer want is the one label that we take away.
-    """
-    changed = {name: value for name, value in labels.items() if seen.labels.get(name) != value}
-    if LABEL_COST_CENTER in seen.labels and LABEL_COST_CENTER not in labels:
-        changed[LABEL_COST_CENTER] = ""
-    differs = {name: value for name, value in metadata.items() if seen.metadata.get(name, "") != value}
-    return NotebookDiff(
-        labels=changed,
-        metadata={k: v for k, v in differs.items() if k not in STOPPED_ONLY_METADATA},
-        metadata_when_stopped={k: v for k, v in differs.items() if k in STOPPED_ONLY_METADATA},
-        machine_type=machine_type if seen.machine_type != machine_type else None,
-    )

@@ -3,47 +3,80 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 
-from shared.domain.catalog import Identity
+from shared.domain.catalog import Identity, Profile
+from shared.domain.creation import spec_of
+from shared.domain.differences import NO_DIFFERENCES, Change, Difference, Differences, compare, say
+from shared.domain.disruption import may_disrupt, next_chance, say_when
 from shared.domain.errors import Reason
-from shared.domain.notebook import (
-    RESTING,
-    InstanceRef,
-    NotebookDiff,
-    NotebookState,
-    ObservedNotebook,
-    diff,
-    labels_for,
-    metadata_for,
-)
-from shared.domain.plan import Policy, StartInstance, StopInstance, UpdateInstance, request_id
+from shared.domain.leaver import retained, stop
+from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook, Patch
+from shared.domain.plan import OperationSeen, Policy, StartInstance, UpdateInstance, request_id
 from shared.domain.record import ConditionStatus, Power, Presence, UserRecord, Verb
-from shared.domain.step import VERB_TEXT, Step, delete, held, wait_for
+from shared.domain.replacement import is_to_restore, replace_step, restore_step
+from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
+
+_GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
 
-def observed_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
+def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     """The step for an instance that was seen and is ours."""
-    record = record.with_status(instance_uid=notebook.uid, zone=notebook.ref.zone)
+    record = _seen(record, notebook)
     state = notebook.state
+    if state is not NotebookState.ACTIVE and state not in RESTING:
+        return _in_transition(record, notebook, scene)
+    record = record.with_status(was_active=True)
     if state is NotebookState.ACTIVE:
-        record = record.with_status(was_active=True, proxy_uri=notebook.proxy_uri, failed_zones=())
-        return _active(record, notebook, policy)
-    if state in RESTING:
-        record = record.with_status(was_active=True)
-        return _resting(record, notebook, policy, now)
-    return _in_transition(record, notebook, policy, now)
+        record = record.with_status(proxy_uri=notebook.proxy_uri, failed_zones=())
+    if record.spec.presence is Presence.ABSENT:
+        if state is NotebookState.ACTIVE:
+            because = f"Not entitled: {record.spec.because}."
+            return stop(record, notebook.ref, (because,), "Access has ended.", scene)
+        return retained(record, notebook, scene)
+    if is_to_restore(record, notebook):
+        step = restore_step(record, notebook, scene)
+        if step is not None:
+            return step
+        record = _restored(record, scene)
+    if state is NotebookState.ACTIVE:
+        return _active(record, notebook, scene)
+    return _resting(record, notebook, scene)
 
 
-def _in_transition(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
+def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
+    """What the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
+    status = record.status
+    snapshot = status.snapshot(status.saved_in)
+    still = notebook.state in RESTING | _GOING
+    if snapshot is not None and snapshot.instance_uid == notebook.uid and not still:
+        record = record.with_status(saved_in="")
+    if status.restoring is not None and status.restoring.instance_uid != notebook.uid:
+        record = record.with_status(restoring=None)
+    return record.with_status(instance_uid=notebook.uid, zone=notebook.ref.zone)
+
+
+def _restored(record: UserRecord, scene: Scene) -> UserRecord:
+    """The files are on the disk again; or there is nothing to bring back, and then what was replaced is kept for a person to see."""
+    seen = scene.seen.operation
+    done = isinstance(seen, OperationSeen) and seen.done and record.status.restoring is not None
+    former = record.status.former
+    if not done and former is not None:
+        record = record.with_status(former=replace(former, touched=True))
+    return record.with_status(saved_in="", restoring=None)
+
+
+def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     since = notebook.create_time
-    stuck = not record.status.was_active and since is not None and now - since > policy.stuck_after
+    policy = scene.policy
+    stuck = not record.status.was_active and since is not None and scene.now - since > policy.stuck_after
     verb = {
         NotebookState.STOPPING: Verb.STOP,
         NotebookState.SUSPENDING: Verb.STOP,
         NotebookState.DELETED: Verb.DELETE,
         NotebookState.UPGRADING: Verb.UPDATE,
     }.get(notebook.state, Verb.START if record.status.was_active else Verb.CREATE)
+    if record.status.restoring is not None and record.spec.presence is Presence.PRESENT:
+        verb = Verb.RESTORE
     return wait_for(
         verb,
         record,
@@ -54,78 +87,99 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, policy: Polic
     )
 
 
-def _active(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Step:
-    if record.spec.presence is Presence.ABSENT:
-        return _stop(record, notebook.ref, (f"Not entitled: {record.spec.because}.",), "Access has ended.")
+def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     if record.spec.power is Power.STOPPED:
         if not record.status.power_settled:
-            return _stop(
-                record, notebook.ref, (f"To be stopped: {record.spec.power_because}.",), record.spec.power_because
-            )
+            why = record.spec.power_because
+            return stop(record, notebook.ref, (f"To be stopped: {why}.",), why, scene)
         record = _adopt(record, Power.RUNNING, "started from outside")
     record = record.with_status(power_settled=True, attempts=0, not_before=None)
-    changes = _differences(record, notebook, policy)
-    message = f"Your notebook is ready.{_consent(record, policy)}"
-    if changes.when_stopped:
-        message += " Changes to its machine wait until it is stopped."
-    if changes.now:
-        action = _update(record, notebook.ref, changes, with_stopped=False)
+    differences = differences_of(record, notebook, scene.policy)
+    record = _without_old_refusal(record, differences)
+    profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
+    message = f"Your notebook is ready.{_consent(profile)}{_notes(record, differences, profile, scene)}"
+    if differences.patch != Patch():
         return Step(
             record=record,
-            actions=(action,),
+            actions=(_update(record, notebook, differences.patch, ""),),
             condition=ConditionStatus.TRUE,
             reason=Reason.READY,
             message=message,
-            requeue_after=policy.poll,
-            because=(_say(changes),),
+            requeue_after=scene.policy.poll,
+            because=(f"Out of line: {say(differences.of(Change.PATCH))}.",),
         )
+    pending = _pending(record, differences)
+    if not pending or profile is None:
+        drifted = bool(differences.of(Change.LEFT) or differences.disruptive)
+        reason = Reason.DRIFTED if drifted else Reason.READY
+        return Step(record=record, condition=ConditionStatus.TRUE, reason=reason, message=message)
+    if may_disrupt(profile, scene.now) and scene.identity_ready:
+        # Not settled: what follows is to end in a running notebook again.
+        step = stop(record.with_status(power_settled=False), notebook.ref, (), "It is changed, and comes back.", scene)
+        return replace(step, because=(f"Out of line, and may be stopped now: {say(pending)}.",))
+    chance = next_chance(profile, scene.now)
     return Step(
         record=record,
         condition=ConditionStatus.TRUE,
-        reason=Reason.UPDATE_PENDING if changes.when_stopped else Reason.READY,
+        reason=Reason.UPDATE_PENDING,
         message=message,
+        requeue_after=max(chance - scene.now, scene.policy.poll) if chance is not None else None,
+        because=(f"Out of line, to be changed {say_when(profile, scene.now)}: {say(pending)}.",),
     )
 
 
-def _consent(record: UserRecord, policy: Policy) -> str:
+def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
+    """What only a stopped instance takes, without what the cloud has refused. One replacement after the other."""
+    if differences.disruptive and say(differences.disruptive) == record.status.refused:
+        return ()
+    return differences.disruptive if record.status.former is None else differences.of(Change.RESTART)
+
+
+def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
+    """What a person should know of differences that are not mended now."""
+    if record.status.refused and say(differences.disruptive) == record.status.refused:
+        return " A change to its machine was refused by Google Cloud; an administrator should look."
+    if record.status.former is not None and record.status.former.touched:
+        return f" Its former instance {record.status.former.instance_id} is kept; an administrator should look."
+    if differences.disruptive and profile is not None:
+        return f" A change to its machine is made {say_when(profile, scene.now)}."
+    if differences.of(Change.LEFT):
+        return " It differs from its profile in what cannot be changed; an administrator should look."
+    return ""
+
+
+def _consent(profile: Profile | None) -> str:
     """With managed end-user credentials the owner agrees once for each instance, in a dialog of the console only.
 
     Source: Workbench documentation, Create an instance with end-user credentials.
     """
-    profile = policy.catalog.profiles.get(record.spec.profile or "")
     if profile is None or profile.identity is not Identity.END_USER_CREDENTIALS:
         return ""
     return " The first time, open it in the Google Cloud console (Open JupyterLab) and agree once."
 
 
-def _stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], message: str) -> Step:
-    return Step(
-        record=record,
-        actions=(StopInstance(ref=ref),),
-        condition=ConditionStatus.FALSE,
-        reason=Reason.STOPPING,
-        message=f"The notebook is being stopped: {message}",
-        requeue_after=timedelta(seconds=60),
-        because=because,
-    )
-
-
-def _resting(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
-    if record.spec.presence is Presence.ABSENT:
-        return _retained(record, notebook, policy, now)
+def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     if record.spec.power is Power.RUNNING and record.status.power_settled:
         record = _adopt(record, Power.STOPPED, "stopped from outside or by its own idle timer")
     record = record.with_status(proxy_uri=notebook.proxy_uri)
-    changes = _differences(record, notebook, policy)
-    if changes.now or changes.when_stopped:
+    differences = differences_of(record, notebook, scene.policy)
+    record = _without_old_refusal(record, differences)
+    pending = _pending(record, differences)
+    replaced = tuple(item for item in pending if item.change is Change.REPLACE)
+    if replaced:
+        return replace_step(record, notebook, pending, scene)
+    record = record.with_status(saved_in="")  # entitled, and on the disk: no copy is needed
+    patch = _joined(differences.patch, differences.patch_at_rest if pending else Patch())
+    if patch != Patch():
+        items = differences.of(Change.PATCH) + tuple(pending)
         return Step(
             record=record,
-            actions=(_update(record, notebook.ref, changes, with_stopped=True),),
+            actions=(_update(record, notebook, patch, say(differences.disruptive) if pending else ""),),
             condition=ConditionStatus.FALSE,
             reason=Reason.UPDATING,
             message=VERB_TEXT[Verb.UPDATE],
-            requeue_after=policy.poll,
-            because=(_say(changes),),
+            requeue_after=scene.policy.poll,
+            because=(f"Out of line: {say(items)}.",),
         )
     if record.spec.power is Power.STOPPED:
         return Step(
@@ -134,48 +188,38 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now
             reason=Reason.IDLE if record.spec.power_because.startswith("idle") else Reason.STOPPED,
             message=f"Your notebook is stopped: {record.spec.power_because}. Your files are kept.",
         )
-    waiting = held(record, now)
+    waiting = held(record, scene.now)
     if waiting is not None:
         return waiting
+    if not scene.identity_ready:
+        return wait_for_identity(record, scene.policy)
+    if record.status.former is not None and record.status.former.is_remnant:
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.WAITING,
+            message="Your notebook could not be replaced; it starts as it was in a few minutes.",
+            requeue_after=scene.policy.poll,
+            because=("What was begun of a replacement goes first: nobody has two.",),
+        )
     return Step(
         record=record,
         actions=(StartInstance(ref=notebook.ref),),
         condition=ConditionStatus.FALSE,
         reason=Reason.STARTING,
         message=VERB_TEXT[Verb.START],
-        requeue_after=policy.poll,
+        requeue_after=scene.policy.poll,
         because=(f"To run: {record.spec.power_because}.",),
     )
 
 
-def _retained(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step:
-    record = record.with_status(power_settled=True)
-    if record.hold is not None:
-        return Step(
-            record=record.with_status(attempts=0),
-            condition=ConditionStatus.FALSE,
-            reason=Reason.ON_HOLD,
-            message=f"Access has ended. The data is on hold since {record.hold.since:%Y-%m-%d} ({record.hold.reason}) and is "
-            "kept until it is released.",
-            because=("On hold: nothing is deleted, whatever the retention says.",),
-        )
-    ends = (record.spec.absent_since or now) + policy.retention
-    if ends <= now:
-        return delete(
-            record,
-            notebook.ref,
-            Reason.DELETING,
-            "The retention is over; the notebook and its data are deleted.",
-            (f"Not entitled since {record.spec.absent_since:%Y-%m-%d}; the retention is over.",)
-            if record.spec.absent_since is not None
-            else ("Not entitled.",),
-        )
-    return Step(
-        record=record.with_status(attempts=0),
-        condition=ConditionStatus.FALSE,
-        reason=Reason.RETAINED,
-        message=f"Access has ended. The data is kept until {ends:%Y-%m-%d %H:%M} UTC.",
-        requeue_after=ends - now,
+def _joined(now: Patch, at_rest: Patch) -> Patch:
+    return replace(
+        now,
+        metadata={**now.metadata, **at_rest.metadata},
+        machine_type=at_rest.machine_type,
+        accelerators=at_rest.accelerators,
+        shielded=at_rest.shielded,
     )
 
 
@@ -185,32 +229,22 @@ def _adopt(record: UserRecord, power: Power, because: str) -> UserRecord:
     return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
 
 
-def _differences(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> NotebookDiff:
-    profile = policy.catalog.profiles.get(record.spec.profile or "")
-    if profile is None:  # lost from the configuration: what is there stays as it is
-        return NotebookDiff(labels={}, metadata={}, metadata_when_stopped={}, machine_type=None)
-    return diff(
-        notebook,
-        labels=labels_for(profile, record.user_key, record.cost_center),
-        metadata=metadata_for(profile),
-        machine_type=profile.machine_type,
-    )
+def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Differences:
+    """What differs; nothing for a profile that is lost from the configuration: what is there stays as it is."""
+    spec = spec_of(record, policy)
+    return NO_DIFFERENCES if spec is None else compare(notebook, spec, record.status.built_from)
 
 
-def _update(record: UserRecord, ref: InstanceRef, changes: NotebookDiff, *, with_stopped: bool) -> UpdateInstance:
-    metadata = {**changes.metadata, **(changes.metadata_when_stopped if with_stopped else {})}
+def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
+    """The changes in words that a stopped instance is patched with: what is remembered when the cloud refuses them."""
+    return say(differences_of(record, notebook, policy).disruptive)
+
+
+def _without_old_refusal(record: UserRecord, differences: Differences) -> UserRecord:
+    return record if differences.disruptive else record.with_status(refused="")
+
+
+def _update(record: UserRecord, notebook: ObservedNotebook, patch: Patch, disruptive: str) -> UpdateInstance:
     return UpdateInstance(
-        ref=ref,
-        labels=changes.labels,
-        metadata=metadata,
-        machine_type=changes.machine_type if with_stopped else None,
-        request_id=request_id(record, Verb.UPDATE),
+        ref=notebook.ref, patch=patch, disruptive=disruptive, request_id=request_id(record, Verb.UPDATE)
     )
-
-
-def _say(changes: NotebookDiff) -> str:
-    names = [f"label {n}" for n in changes.labels] + [f"metadata {n}" for n in changes.metadata]
-    names += [f"metadata {n}" for n in changes.metadata_when_stopped]
-    if changes.machine_type is not None:
-        names.append("machine type")
-    return f"Out of line: {', '.join(sorted(names))}."

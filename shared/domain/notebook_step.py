@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from shared.domain.backoff import backoff
+from shared.domain.creation import create_step, zones_left
 from shared.domain.errors import (
     BenchkeeperError,
     QuotaExhaustedError,
@@ -18,6 +19,8 @@ from shared.domain.errors import (
     RetryableError,
     StockoutError,
 )
+from shared.domain.keeping import SnapshotSeen, SnapshotState
+from shared.domain.leaver import gone
 from shared.domain.notebook import (
     MAY_HAVE_RUN,
     Absent,
@@ -25,26 +28,21 @@ from shared.domain.notebook import (
     ObservedNotebook,
     Unreadable,
     is_ours,
-    spec_for,
 )
-from shared.domain.notebook_states import observed_step
-from shared.domain.plan import (
-    CreateInstance,
-    Observed,
-    OperationSeen,
-    Policy,
-    request_id,
-)
+from shared.domain.notebook_states import observed_step, refusable
+from shared.domain.plan import OperationSeen, Policy
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
-from shared.domain.step import VERB_TEXT, Step, delete, held, wait_for
+from shared.domain.replacement import go_back
+from shared.domain.step import Scene, Step, delete, wait_for
 
 
-def notebook_step(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Step:
+def notebook_step(record: UserRecord, scene: Scene) -> Step:
     """The notebook's half of the plan."""
+    seen = scene.seen
     notebook = seen.notebook
     match notebook:
         case NotLooked():
-            return _gone(record, "There is no notebook.")
+            return gone(record, scene)
         case Unreadable(error=error):
             return _unreadable(record, error)
         case ObservedNotebook() if not is_ours(notebook, record.user_key, record.status.instance_uid):
@@ -57,18 +55,18 @@ def notebook_step(record: UserRecord, seen: Observed, policy: Policy, now: datet
     if isinstance(operation, OperationSeen):
         if not operation.done:
             record = record.with_status(operation=operation.ref)
-            return _under_way(record, operation.ref.verb, notebook, policy, now)
+            return _under_way(record, operation.ref.verb, notebook, scene)
         if operation.error is not None:
-            return _operation_failed(record, notebook, operation, policy, now)
+            return _operation_failed(record, notebook, operation, scene)
     elif isinstance(operation, Unreadable) and record.status.operation is not None:
         # What it does is unknown, so nothing is sent into it; the state below may still tell that it is over.
-        return _under_way(record, record.status.operation.verb, notebook, policy, now)
+        return _under_way(record, record.status.operation.verb, notebook, scene)
     record = record.with_status(operation=None)
     match notebook:
         case Absent():
-            return _absent(record, policy, now)
+            return _absent(record, scene)
         case ObservedNotebook():
-            return observed_step(record, notebook, policy, now)
+            return observed_step(record, notebook, scene)
         case _:
             assert_never(notebook)
 
@@ -97,51 +95,68 @@ def _not_ours(record: UserRecord, notebook: ObservedNotebook) -> Step:
     )
 
 
-def _under_way(
-    record: UserRecord, verb: Verb, notebook: Absent | ObservedNotebook, policy: Policy, now: datetime
-) -> Step:
+def _under_way(record: UserRecord, verb: Verb, notebook: Absent | ObservedNotebook, scene: Scene) -> Step:
     operation = record.status.operation
-    stuck = operation is not None and now - operation.started_at > policy.stuck_after
+    stuck = operation is not None and scene.now - operation.started_at > scene.policy.stuck_after
     return wait_for(
         verb,
         record,
         notebook,
-        policy.poll,
+        scene.policy.poll,
         stuck=f"Google Cloud has not finished to {verb.value} the notebook" if stuck else "",
         because=f"The operation to {verb.value} the instance is under way.",
     )
 
 
 def _operation_failed(
-    record: UserRecord, notebook: Absent | ObservedNotebook, operation: OperationSeen, policy: Policy, now: datetime
+    record: UserRecord, notebook: Absent | ObservedNotebook, operation: OperationSeen, scene: Scene
 ) -> Step:
     error = operation.error
     if error is None:  # the caller has looked
         raise AssertionError("an operation without an error did not fail")
+    policy, now = scene.policy, scene.now
     record = record.with_status(operation=None, attempts=record.status.attempts + 1)
     wait = _retry_after(record, error, policy)
-    if operation.ref.verb is not Verb.CREATE:
-        return _waiting(record, error, wait, now, f"The operation to {operation.ref.verb.value} the instance failed.")
+    verb = operation.ref.verb
+    if verb is not Verb.CREATE:
+        if verb is Verb.UPDATE and isinstance(notebook, ObservedNotebook) and not isinstance(error, RetryableError):
+            record = record.with_status(refused=refusable(record, notebook, policy))
+        if verb is Verb.RESTORE:
+            record = record.with_status(restoring=None)
+        return _waiting(record, error, wait, now, f"The operation to {verb.value} the instance failed.")
     zone = record.status.zone or policy.zones[0]
     if isinstance(error, StockoutError):
         record = record.with_status(failed_zones=tuple(dict.fromkeys([*record.status.failed_zones, zone])))
-        if not _zones_left(record, policy):
+        if not zones_left(record, policy):
             record = record.with_status(not_before=now + policy.capacity_retry)
     else:
         record = record.with_status(not_before=now + wait)
     because = f"The create in {zone} failed: {error.reason.value}."
     # A remnant of a failed create was never ACTIVE and holds no data: it goes before anything else is tried. Only a state on
     # the way to the first ACTIVE says so; what stops or rests has run, seen by us or not.
-    if isinstance(notebook, ObservedNotebook):
-        if notebook.state in MAY_HAVE_RUN or record.status.was_active:
-            return observed_step(record, notebook, policy, now)
-        return delete(
-            record, notebook.ref, error.reason, error.user_message, (because, "Its remnant is removed first.")
-        )
-    step = _absent(record, policy, now)
+    remnant = notebook if isinstance(notebook, ObservedNotebook) else None
+    if remnant is not None and (remnant.state in MAY_HAVE_RUN or record.status.was_active):
+        return observed_step(record, remnant, scene)
+    if record.status.former is not None and not isinstance(error, RetryableError):
+        return _back(record, remnant, error, because)
+    if remnant is not None:
+        return delete(record, remnant.ref, error.reason, error.user_message, (because, "Its remnant is removed first."))
+    step = _absent(record, scene)
     if step.actions or record.spec.presence is Presence.ABSENT:
         return replace(step, because=(because, *step.because))
     return replace(step, reason=error.reason, message=error.user_message, because=(because, *step.because))
+
+
+def _back(record: UserRecord, remnant: ObservedNotebook | None, error: BenchkeeperError, because: str) -> Step:
+    """What was to replace the instance cannot be built: the person gets back what they had."""
+    return Step(
+        record=go_back(record, remnant),
+        condition=ConditionStatus.FALSE,
+        reason=error.reason,
+        message=f"Your notebook could not be replaced and comes back as it was. {error.user_message}",
+        requeue_after=timedelta(seconds=5),
+        because=(because, "The former instance takes its place again."),
+    )
 
 
 def _retry_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
@@ -162,80 +177,28 @@ def _waiting(record: UserRecord, error: BenchkeeperError, wait: timedelta, now: 
     )
 
 
-def _zones_left(record: UserRecord, policy: Policy) -> list[str]:
-    return [zone for zone in policy.zones if zone not in record.status.failed_zones]
-
-
-def _absent(record: UserRecord, policy: Policy, now: datetime) -> Step:
+def _absent(record: UserRecord, scene: Scene) -> Step:
     if record.spec.presence is Presence.ABSENT:
-        step = _gone(record, "There is no notebook.")
+        step = gone(record, scene)
         # Somebody who planned from an older record may still be creating: look once more, later.
         first = record.status.observed_generation != record.status.generation
-        return replace(step, requeue_after=policy.confirm_absence_after if first else None)
-    waiting = held(record, now)
-    if waiting is not None:
-        return waiting
-    because = ["There is no instance yet."]
+        return replace(step, requeue_after=scene.policy.confirm_absence_after if first else None)
+    if not record.status.saved_in or isinstance(scene.seen.snapshots.get(record.status.saved_in), Absent):
+        record = record.with_status(saved_in=_newest(record, scene))
+    because = "There is no instance yet."
     if record.status.was_active:
-        because = ["The instance was deleted from outside; a new one takes its place."]
-    zone = record.status.zone or policy.zones[0]
-    if zone in record.status.failed_zones or zone not in policy.zones:
-        left = _zones_left(record, policy)
-        if not left:  # every zone was tried; the wait is over, so start again
-            record = record.with_status(failed_zones=())
-            left = list(policy.zones)
-        because.append(f"{zone} had no machines, so {left[0]} is next." if zone != left[0] else f"{zone} again.")
-        zone = left[0]
-    record = record.with_status(
-        zone=zone, was_active=False, instance_uid="", proxy_uri="", not_before=None, power_settled=False
-    )
-    return _create(record, policy, tuple(because))
+        because = "The instance was deleted from outside; a new one takes its place."
+    elif record.status.former is not None:
+        because = "The one that takes the former's place is not there yet."
+    return create_step(record, scene, (because,))
 
 
-def _gone(record: UserRecord, message: str) -> Step:
-    return Step(
-        record=record.with_status(
-            operation=None,
-            was_active=False,
-            instance_uid="",
-            proxy_uri="",
-            not_before=None,
-            attempts=0,
-            power_settled=True,
-        ),
-        condition=ConditionStatus.FALSE,
-        reason=Reason.REMOVED if record.status.instance_id is not None else Reason.NOT_ENTITLED,
-        message=message,
-    )
-
-
-def _create(record: UserRecord, policy: Policy, because: tuple[str, ...]) -> Step:
-    status = record.status
-    if status.instance_id is None or status.zone is None or record.spec.profile is None:
-        raise AssertionError("a record that wants an environment has a name, a zone and a profile")
-    if record.spec.profile not in policy.catalog.profiles:
-        return Step(
-            record=record,
-            condition=ConditionStatus.FALSE,
-            reason=Reason.UNKNOWN_PROFILE,
-            message=f"The profile '{record.spec.profile}' does not exist any more. An administrator must restore it.",
-            requeue_after=timedelta(hours=1),
-            because=("The profile is gone from the configuration, so nothing is created.",),
-        )
-    spec = spec_for(
-        owner=record.email,
-        user_key=record.user_key,
-        instance_id=status.instance_id,
-        profile=policy.catalog.profile(record.spec.profile),
-        cost_center=record.cost_center,
-        network=policy.network,
-    )
-    return Step(
-        record=record,
-        actions=(CreateInstance(spec=spec, zone=status.zone, request_id=request_id(record, Verb.CREATE)),),
-        condition=ConditionStatus.FALSE,
-        reason=Reason.CREATING,
-        message=VERB_TEXT[Verb.CREATE],
-        requeue_after=policy.poll,
-        because=because,
-    )
+def _newest(record: UserRecord, scene: Scene) -> str:
+    """The newest snapshot that can still be brought back: when the disk is gone, older files are better than none."""
+    ready = [
+        snapshot.name
+        for snapshot in record.status.snapshots
+        if isinstance(sight := scene.seen.snapshots.get(snapshot.name), SnapshotSeen)
+        and sight.state is SnapshotState.READY
+    ]
+    return ready[-1] if ready else ""

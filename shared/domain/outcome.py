@@ -5,23 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from shared.domain.backoff import backoff
 from shared.domain.errors import (
     BenchkeeperError,
+    PermanentError,
     QuotaExhaustedError,
     RetryableError,
     StockoutError,
 )
 from shared.domain.plan import (
     Action,
+    CreateAccount,
     CreateInstance,
+    CreateSnapshot,
+    DeleteAccount,
+    DeleteCluster,
     DeleteInstance,
+    DeleteSnapshot,
+    DisableAccount,
+    EnableAccount,
+    JoinGroup,
+    LeaveGroup,
     Plan,
     Policy,
     PutTemplate,
     RemoveTemplate,
+    RestoreData,
+    ShareAccount,
     StartInstance,
+    StopInstance,
+    UpdateInstance,
+    WriteManifest,
 )
 from shared.domain.record import (
     ConditionStatus,
@@ -30,6 +46,10 @@ from shared.domain.record import (
     UserRecord,
     set_condition,
 )
+from shared.domain.replacement import go_back
+from shared.domain.saving import with_snapshot, without_deleted
+
+_AT_ONCE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +81,9 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     for action, outcome in outcomes:
         match outcome:
             case Started(operation=operation):
-                record = record.with_status(operation=operation, tries=record.status.tries + 1)
+                record = _with_operation(record, action, operation)
             case Done():
-                if isinstance(action, CreateInstance | DeleteInstance):
-                    record = record.with_status(tries=record.status.tries + 1)
+                record = _with_done(record, action)
             case Failed(error=error):
                 failures.append((action, error))
     if not failures:
@@ -74,14 +93,45 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     for (action, error), wait in zip(failures, waits, strict=True):
         record = _with_failure(record, action, error, wait, policy, now)
     change = record.facts.next_change(now)
-    soonest = now + min(waits)
-    return replace(
-        record,
-        status=replace(record.status, next_attempt_at=min(soonest, change) if change is not None else soonest),
-    )
+    # What failed is tried again in its own time; the other halves of the plan go on in theirs.
+    failed = {_condition_of(action) for action, _ in failures}
+    others = [when for kind, when in plan.waits.items() if kind not in failed]
+    due = [now + min(waits), *others, *([change] if change is not None else [])]
+    return replace(record, status=replace(record.status, next_attempt_at=min(due)))
+
+
+def _with_operation(record: UserRecord, action: Action, operation: OperationRef) -> UserRecord:
+    """The record follows the operations of the present instance; those of a former one are seen by its state."""
+    record = record.with_status(tries=record.status.tries + 1)
+    if isinstance(action, StopInstance | DeleteInstance) and action.ref.instance_id != record.status.instance_id:
+        return record
+    return record.with_status(operation=operation)
+
+
+def _with_done(record: UserRecord, action: Action) -> UserRecord:
+    match action:
+        case CreateInstance() | DeleteInstance():
+            return record.with_status(tries=record.status.tries + 1)
+        case WriteManifest(snapshot=snapshot, deleted_at=None):
+            return with_snapshot(record, replace(snapshot, manifest=True))
+        case WriteManifest(snapshot=snapshot):
+            return without_deleted(record, snapshot.name)
+        case _:
+            return record
+
+
+def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError) -> bool:
+    """True when the cloud will never do it and there is something to go back to: the person gets that at once."""
+    if not isinstance(error, PermanentError):
+        return False
+    if isinstance(action, CreateInstance):
+        return record.status.former is not None
+    return isinstance(action, UpdateInstance) and bool(action.disruptive)
 
 
 def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> timedelta:
+    if _is_given_up(record, action, error):
+        return _AT_ONCE
     creates = isinstance(action, CreateInstance)  # an instance that exists cannot go to another zone
     match error:
         case StockoutError() if creates and any(
@@ -99,16 +149,43 @@ def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: P
 def _with_failure(
     record: UserRecord, action: Action, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
 ) -> UserRecord:
-    is_template = isinstance(action, PutTemplate | RemoveTemplate)
     if isinstance(action, CreateInstance) and isinstance(error, StockoutError):
         zones = tuple(dict.fromkeys([*record.status.failed_zones, action.zone]))
         record = record.with_status(failed_zones=zones)
         if all(zone in zones for zone in policy.zones):
             record = record.with_status(not_before=now + wait)
-    elif isinstance(action, CreateInstance | StartInstance):
+    elif isinstance(action, CreateInstance) and _is_given_up(record, action, error):
+        record = go_back(record, None)
+    elif isinstance(action, CreateInstance | StartInstance | RestoreData):
         record = record.with_status(not_before=now + wait)
-    kind = ConditionType.TEMPLATES_READY if is_template else ConditionType.NOTEBOOK_READY
+    elif isinstance(action, UpdateInstance) and _is_given_up(record, action, error):
+        record = record.with_status(refused=action.disruptive)
+    kind = _condition_of(action)
     conditions = record.status.conditions
     for changed in (kind, ConditionType.RECONCILED):
         conditions = set_condition(conditions, changed, ConditionStatus.FALSE, error.reason, error.user_message, now)
     return record.with_status(conditions=conditions)
+
+
+def _condition_of(action: Action) -> ConditionType:
+    match action:
+        case PutTemplate() | RemoveTemplate():
+            return ConditionType.TEMPLATES_READY
+        case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
+            return ConditionType.DATA_SAVED
+        case DeleteCluster():
+            return ConditionType.CLUSTERS_REMOVED
+        case (
+            CreateAccount()
+            | ShareAccount()
+            | EnableAccount()
+            | DisableAccount()
+            | DeleteAccount()
+            | JoinGroup()
+            | LeaveGroup()
+        ):
+            return ConditionType.IDENTITY_READY
+        case CreateInstance() | StartInstance() | StopInstance() | DeleteInstance() | UpdateInstance() | RestoreData():
+            return ConditionType.NOTEBOOK_READY
+        case _:
+            assert_never(action)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import AccountId, UserEmail
+from shared.domain.keeping import Cluster, Snapshot, SnapshotSeen
 from shared.domain.notebook import (
     Absent,
     InstanceRef,
@@ -16,9 +18,10 @@ from shared.domain.notebook import (
     NotebookSight,
     NotebookSpec,
     NotLooked,
+    Patch,
     Unreadable,
 )
-from shared.domain.record import OperationRef, UserRecord, Verb
+from shared.domain.record import ConditionType, OperationRef, UserRecord, Verb
 
 _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 
@@ -27,13 +30,16 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 class Policy:
     """What the administrator decided, as far as planning needs it. Times are durations.
 
-    `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
+    from the end of entitlement. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
     """
 
     catalog: Catalog
     zones: tuple[str, ...]
     network: Network
     retention: timedelta
+    snapshot_retention: timedelta = timedelta(days=90)
+    project: str = ""
     template_context: str = ""
     poll: timedelta = timedelta(seconds=60)
     stuck_after: timedelta = timedelta(minutes=45)
@@ -61,12 +67,41 @@ class TemplatesSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSeen:
+    """The person's own service account as it was read.
+
+    `is_ours` = its description says that we made it for this person. `shared_with` are all members that its policy lets do
+    something with it, by role. `in_groups` says of each group that was asked about whether it is a direct member.
+    """
+
+    is_ours: bool
+    disabled: bool
+    shared_with: Mapping[str, tuple[str, ...]]
+    in_groups: Mapping[str, bool] = field(default_factory=dict)
+
+
+AccountSight = AccountSeen | Absent | Unreadable | NotLooked
+SnapshotSight = SnapshotSeen | Absent | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class ClustersSeen:
+    """The person's Spark clusters."""
+
+    clusters: tuple[Cluster, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """Everything that one pass looked at."""
+    """Everything that one pass looked at. `snapshots` has a sight for each that the record names."""
 
     notebook: NotebookSight
     operation: OperationSight
     templates: TemplatesSeen | Unreadable
+    former: NotebookSight = field(default_factory=NotLooked)
+    account: AccountSight = field(default_factory=NotLooked)
+    snapshots: Mapping[str, SnapshotSight] = field(default_factory=dict)
+    clusters: ClustersSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +137,104 @@ class DeleteInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateInstance:
-    """Patch labels, metadata (empty text removes a key) and, when stopped, the machine type."""
+    """Patch an instance; `disruptive` says in words which changes of it only a stopped instance takes."""
 
     ref: InstanceRef
-    labels: Mapping[str, str]
-    metadata: Mapping[str, str]
-    machine_type: str | None
+    patch: Patch
+    disruptive: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreData:
+    """Put what a snapshot holds onto the instance's data disk, in place of what is there."""
+
+    ref: InstanceRef
+    snapshot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateSnapshot:
+    """Save the data disk of an instance."""
+
+    name: str
+    source: InstanceRef
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteSnapshot:
+    """Delete a snapshot; its manifest then says when."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteManifest:
+    """Write down what a snapshot holds, or (`deleted_at`) that it was deleted."""
+
+    snapshot: Snapshot
+    instance: Mapping[str, str]
+    deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateAccount:
+    """Make the person's own service account."""
+
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareAccount:
+    """Let this person, and nobody else, act as the account; None: nobody at all."""
+
+    account_id: AccountId
+    user: UserEmail | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnableAccount:
+    """Let the account be used again."""
+
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisableAccount:
+    """End what the account can do, at once, whoever holds tokens for it."""
+
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteAccount:
+    """Delete the person's own service account."""
+
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinGroup:
+    """Make the account a member of the group that carries the profile's data roles."""
+
+    account_id: AccountId
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveGroup:
+    """Take the account out of a group."""
+
+    account_id: AccountId
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteCluster:
+    """Delete one of the person's Spark clusters."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,24 +252,29 @@ class RemoveTemplate:
     template: str
 
 
-NotebookAction = CreateInstance | StartInstance | StopInstance | DeleteInstance | UpdateInstance
+NotebookAction = CreateInstance | StartInstance | StopInstance | DeleteInstance | UpdateInstance | RestoreData
 TemplateAction = PutTemplate | RemoveTemplate
-Action = NotebookAction | TemplateAction
+AccountAction = CreateAccount | ShareAccount | EnableAccount | DisableAccount | DeleteAccount | JoinGroup | LeaveGroup
+KeepingAction = CreateSnapshot | DeleteSnapshot | WriteManifest
+Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | DeleteCluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to do now (`actions`, in order), why (`because`), and the record as it is once they have been started.
 
-    `requeue_at` is when to look again, None when nothing is pending.
+    `requeue_at` is when to look again, None when nothing is pending: the earliest of `waits`, which has it for each half of the
+    plan by the condition that it keeps, and of the next fact that takes effect.
     """
 
     record: UserRecord
     actions: tuple[Action, ...]
     because: tuple[str, ...]
     requeue_at: datetime | None
+    waits: Mapping[ConditionType, datetime] = field(default_factory=dict)
 
 
-def request_id(record: UserRecord, verb: Verb) -> str:
+def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
     """A UUID that is the same for the same try: asking twice after a crash is asking once."""
-    return str(uuid.uuid5(_REQUESTS, f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.zone}"))
+    parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.zone}{about and ':' + about}"
+    return str(uuid.uuid5(_REQUESTS, parts))

@@ -1,44 +1,72 @@
 """`make_plan`: record + what was seen + policy + now -> what to do, and why. Pure.
 
-The notebook and the templates are planned apart, so that trouble with one never holds up the other.
+The notebook, the person's account, saved files, clusters and templates are planned apart, so that trouble with one never
+holds up another: a leaver's access ends although the instance cannot be read.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from shared.domain.backoff import backoff
+from shared.domain.clusters_step import clusters_step
 from shared.domain.errors import Reason, RetryableError
+from shared.domain.identity_step import identity_step
 from shared.domain.notebook import Unreadable
 from shared.domain.notebook_step import notebook_step
 from shared.domain.plan import Observed, Plan, Policy, PutTemplate, RemoveTemplate, TemplatesSeen
 from shared.domain.record import ConditionStatus, ConditionType, UserRecord, set_condition
-from shared.domain.step import Step
+from shared.domain.replacement import former_step
+from shared.domain.saving import keeping_step
+from shared.domain.step import Scene, Step
 from shared.domain.template import wanted_templates
 from shared.domain.wanted import with_wanted
 
 _SOON = timedelta(hours=1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Plan:
     """The plan for one person. Calling it changes nothing; `plan USER` prints it, `reconcile` carries it out."""
     record = with_wanted(record, policy, now)
-    notebook = notebook_step(record, seen, policy, now)
-    record = _with_condition(notebook, ConditionType.NOTEBOOK_READY, now)
+    scene = Scene(seen=seen, policy=policy, now=now)
+    identity, ready = identity_step(record, scene)
+    record = _with_condition(record, identity, ConditionType.IDENTITY_READY, now)
+    scene = replace(scene, identity_ready=ready)
+    before = record.status.former
+    notebook = notebook_step(record, scene)
+    record = _with_condition(record, notebook, ConditionType.NOTEBOOK_READY, now)
+    record, former, former_wait, former_because = former_step(record, scene, before)
+    keeping = keeping_step(record, scene)
+    record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
+    clusters = clusters_step(record, scene)
+    record = _with_condition(record, clusters, ConditionType.CLUSTERS_REMOVED, now)
     templates = _template_step(record, seen.templates, policy)
-    record = _with_condition(templates, ConditionType.TEMPLATES_READY, now)
+    record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     if record.status.power_settled:
         record = record.with_status(waiting_since=None)
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)
-    waits = [now + s.requeue_after for s in (notebook, templates) if s.requeue_after is not None]
+    halves = {
+        ConditionType.NOTEBOOK_READY: notebook,
+        ConditionType.IDENTITY_READY: identity,
+        ConditionType.CLUSTERS_REMOVED: clusters,
+        ConditionType.TEMPLATES_READY: templates,
+        ConditionType.DATA_SAVED: keeping,
+    }
+    steps = [step for step in halves.values() if step is not None]
+    waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
+    if former_wait is not None:
+        waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
     change = record.facts.next_change(now)
-    requeue_at = min([*waits, *([change] if change is not None else [])], default=None)
-    actions = (*notebook.actions, *templates.actions)
+    requeue_at = min([*waits.values(), *([change] if change is not None else [])], default=None)
+    # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
+    actions = tuple(action for step in steps for action in step.actions) + former
     record = replace(record, status=replace(record.status, next_attempt_at=requeue_at))
     record = _with_reconciled(record, requeue_at, now, acting=bool(actions))
-    return Plan(record=record, actions=actions, because=(*notebook.because, *templates.because), requeue_at=requeue_at)
+    because = tuple(line for step in steps for line in step.because) + former_because
+    return Plan(record=record, actions=actions, because=because, requeue_at=requeue_at, waits=waits)
 
 
 def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datetime, *, acting: bool) -> UserRecord:
@@ -53,7 +81,11 @@ def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datet
     return record.with_status(conditions=conditions)
 
 
-def _with_condition(step: Step, kind: ConditionType, now: datetime) -> UserRecord:
+def _with_condition(record: UserRecord, step: Step | None, kind: ConditionType, now: datetime) -> UserRecord:
+    """The step's record with the condition that it says; without it where there is no such step any more."""
+    if step is None:
+        kept = tuple(c for c in record.status.conditions if c.type != kind)
+        return record.with_status(conditions=kept)
     conditions = set_condition(step.record.status.conditions, kind, step.condition, step.reason, step.message, now)
     return step.record.with_status(conditions=conditions)
 

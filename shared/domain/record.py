@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from shared.domain.errors import Reason
 from shared.domain.facts import Facts
-from shared.domain.identity import InstanceId, UserEmail, UserKey
+from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
+from shared.domain.keeping import Former, Restoring, Snapshot
 
 
 class Presence(StrEnum):
@@ -31,6 +33,9 @@ class ConditionType(StrEnum):
 
     NOTEBOOK_READY = "NotebookReady"
     TEMPLATES_READY = "TemplatesReady"
+    IDENTITY_READY = "IdentityReady"
+    DATA_SAVED = "DataSaved"
+    CLUSTERS_REMOVED = "ClustersRemoved"
     RECONCILED = "Reconciled"
     NEWS_UNDERSTOOD = "NewsUnderstood"
 
@@ -62,6 +67,7 @@ class Verb(StrEnum):
     START = "start"
     STOP = "stop"
     UPDATE = "update"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +105,13 @@ class Status:
     `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
     `waiting_since` = the moment of the news whose outcome is still awaited: to be ready for who joined, to be stopped for who left.
     `last_letter_id` and `last_letter_at` name the newest dead letter about this person, by when it was sent.
+    `account_id` is the person's own service account, once one was wanted, `data_groups` the groups that it may be a member of
+    through us. `naming` counts the names that the instance has had:
+    a replacement exists beside what it replaces. `built_from` says what the present instance was created with, as far as that
+    can never be changed (`shared.domain.differences`). `former` is what a replacement takes the place of.
+    `snapshots` are all that may exist, oldest first; `saved_in` names the one that holds what is on the data disk, and is
+    empty once the instance may have been used since. `restoring` is set before the cloud is asked to bring data back.
+    `refused` says which change the cloud refused: it is not tried again until something else is wanted.
     """
 
     generation: int = 1
@@ -121,11 +134,25 @@ class Status:
     waiting_since: datetime | None = None
     last_letter_id: str = ""
     last_letter_at: datetime | None = None
+    account_id: AccountId | None = None
+    data_groups: tuple[str, ...] = ()
+    naming: int = 1
+    built_from: Mapping[str, str] = field(default_factory=dict)
+    former: Former | None = None
+    snapshots: tuple[Snapshot, ...] = ()
+    snapshots_taken: int = 0
+    saved_in: str = ""
+    restoring: Restoring | None = None
+    refused: str = ""
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """The condition of that type, if there is one."""
         return next((c for c in self.conditions if c.type == kind), None)
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        """The snapshot of that name, if the record has one."""
+        return next((s for s in self.snapshots if s.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +165,11 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
-    """Everything that is kept about one person. The object `records/<user_key>.json`."""
+    """Everything that is kept about one person. The object `records/<user_key>.json`.
+
+    `user_key` is that of the first address and stays when the address changes; `email_since` is when the present one was
+    announced, None for the first.
+    """
 
     user_key: UserKey
     email: UserEmail
@@ -148,6 +179,7 @@ class UserRecord:
     created_at: datetime
     cost_center: str = ""
     hold: Hold | None = None
+    email_since: datetime | None = None
 
     def with_status(self, **changes: Any) -> UserRecord:
         """The record with some status fields changed."""
@@ -162,7 +194,10 @@ class UserRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRow:
-    """What a listing tells of a record without reading it (the object's custom metadata)."""
+    """What a listing tells of a record without reading it (the object's custom metadata).
+
+    `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names.
+    """
 
     user_key: UserKey
     presence: Presence
@@ -183,6 +218,11 @@ class RecordRow:
     idle_warned_at: datetime | None = None
     waiting_since: datetime | None = None
     summary: str = ""
+    former: tuple[str, str] | None = None
+    snapshots: tuple[str, ...] = ()
+    account_id: AccountId | None = None
+    built_from: Mapping[str, str] = field(default_factory=dict)
+    on_hold: bool = False
 
 
 def row_of(record: UserRecord) -> RecordRow:
@@ -208,6 +248,11 @@ def row_of(record: UserRecord) -> RecordRow:
         idle_warned_at=record.status.idle_warned_at,
         waiting_since=record.status.waiting_since,
         summary=ready.message if ready is not None else "",
+        former=(former.zone, former.instance_id) if (former := record.status.former) is not None else None,
+        snapshots=tuple(s.name for s in record.status.snapshots),
+        account_id=record.status.account_id,
+        built_from=record.status.built_from,
+        on_hold=record.hold is not None,
     )
 
 

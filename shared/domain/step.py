@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.errors import Reason
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
-from shared.domain.plan import Action, DeleteInstance, request_id
+from shared.domain.plan import Action, DeleteInstance, Observed, Policy, request_id
 from shared.domain.record import ConditionStatus, ConditionType, UserRecord, Verb
 
 _VERB_REASON = {
@@ -16,6 +16,7 @@ _VERB_REASON = {
     Verb.STOP: Reason.STOPPING,
     Verb.DELETE: Reason.DELETING,
     Verb.UPDATE: Reason.UPDATING,
+    Verb.RESTORE: Reason.RESTORING,
 }
 VERB_TEXT = {
     Verb.CREATE: "Being created; this takes a few minutes.",
@@ -23,12 +24,23 @@ VERB_TEXT = {
     Verb.STOP: "The notebook is being stopped.",
     Verb.DELETE: "The notebook is being deleted.",
     Verb.UPDATE: "The notebook is being updated.",
+    Verb.RESTORE: "Your files are being brought back; please wait until that is done.",
 }
 _STAGES = {
     NotebookState.INITIALIZING: "Being created: the machine is set up.",
     NotebookState.STARTING: "Being created: the machine starts.",
     NotebookState.PROVISIONING: "Being created: JupyterLab is installed.",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What every half of a plan is made from. `identity_ready` = nothing may be created or started before it is True."""
+
+    seen: Observed
+    policy: Policy
+    now: datetime
+    identity_ready: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +96,18 @@ def held(record: UserRecord, now: datetime) -> Step | None:
         message=ready.message if ready is not None else "Waiting before the next attempt.",
         requeue_after=not_before - now,
         because=(f"Nothing is tried before {not_before:%Y-%m-%d %H:%M:%S} UTC.",),
+    )
+
+
+def wait_for_identity(record: UserRecord, policy: Policy) -> Step:
+    """The person's own service account comes first: whatever is created or started needs it."""
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.WAITING,
+        message="Your own service account is being set up first.",
+        requeue_after=policy.poll,
+        because=("Nothing is created or started before the person's service account is ready.",),
     )
 
 

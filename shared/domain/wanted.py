@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from shared.domain.catalog import Identity
 from shared.domain.entitlement import Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
 from shared.domain.facts import Facts
-from shared.domain.identity import UserEmail, instance_id_for, user_key_for
+from shared.domain.identity import InstanceId, UserEmail, UserKey, account_id_for, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
 from shared.domain.record import Hold, Power, Presence, Spec, Status, UserRecord
@@ -71,13 +72,28 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
     if spec.presence is Presence.PRESENT:
         status = replace(
             status,
-            instance_id=status.instance_id or instance_id_for(record.email),
+            # The first address's name (`instance_id_for`): the address may have changed before anything was named.
+            instance_id=status.instance_id or InstanceId(f"nb-{record.user_key}"),
             zone=status.zone or policy.zones[0],
         )
+        status = _with_account(status, record.user_key, spec.profile, policy)
     if _what_counts(spec, cost_center) != _what_counts(record.spec, record.cost_center) or status.generation == 0:
         status = replace(status, generation=status.generation + 1)
     status = replace(status, entitling_digest=policy.catalog.entitling_digest())
     return replace(record, spec=spec, status=status, cost_center=cost_center)
+
+
+def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
+    """The account and the group that carries its data roles, named before either is touched, so that both can be undone."""
+    profile = policy.catalog.profiles.get(profile_name or "")
+    if profile is None or profile.identity is not Identity.PERSONAL_SERVICE_ACCOUNT:
+        return status
+    group = (profile.data_group,) if profile.data_group is not None else ()
+    return replace(
+        status,
+        account_id=status.account_id or account_id_for(user_key),
+        data_groups=tuple(dict.fromkeys([*status.data_groups, *group])),
+    )
 
 
 def _news_time(facts: Facts, now: datetime) -> datetime:

@@ -11,7 +11,7 @@ from shared.engine.reconciler import reconcile
 
 
 def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
-    """Accept and reconcile; returns whose news it was.
+    """Accept and reconcile; returns whose news it was: the key of the record, which an address that changed leads to.
 
     Raises only while the intent is not durable yet. A pass that fails after that is logged and left to the tick, which finds
     the wake-up that was saved with the intent.

@@ -5,25 +5,40 @@ from __future__ import annotations
 from typing import assert_never
 
 from shared.domain.errors import BenchkeeperError, NotOursError
+from shared.domain.identity import account_email
 from shared.domain.outcome import Done, Failed, Outcome, Started
 from shared.domain.plan import (
+    AccountAction,
     Action,
+    CreateAccount,
     CreateInstance,
+    CreateSnapshot,
+    DeleteAccount,
+    DeleteCluster,
     DeleteInstance,
+    DeleteSnapshot,
+    DisableAccount,
+    EnableAccount,
+    JoinGroup,
+    KeepingAction,
+    LeaveGroup,
     NotebookAction,
     Plan,
     PutTemplate,
     RemoveTemplate,
+    RestoreData,
+    ShareAccount,
     StartInstance,
     StopInstance,
     UpdateInstance,
+    WriteManifest,
 )
 from shared.domain.record import OperationRef
 from shared.engine.ports import Deps
 
 
 def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
-    """Do the plan's actions in order. A failed one does not hold up the others: notebook and templates are apart."""
+    """Do the plan's actions in order. A failed one does not hold up the others: each is safe to try by itself."""
     outcomes: list[tuple[Action, Outcome]] = []
     for action in plan.actions:
         try:
@@ -36,24 +51,30 @@ def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
 
 
 def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
+    operation: OperationRef | None = None
     match action:
         case PutTemplate():
             deps.templates.put(plan.record, action)
+            return Done()
         case RemoveTemplate():
             deps.templates.remove(plan.record.user_key, action.template)
-        case CreateInstance() | StartInstance() | StopInstance() | DeleteInstance() | UpdateInstance():
+            return Done()
+        case CreateInstance() | StartInstance() | StopInstance() | DeleteInstance() | UpdateInstance() | RestoreData():
             operation = _do_notebook(action, deps)
-            deps.log.info(
-                "Asked for a change",
-                user=plan.record.user_key,
-                action=type(action).__name__,
-                operation=operation.name if operation is not None else "",
-                because=" ".join(plan.because),
-            )
-            return Done() if operation is None else Started(operation)
+        case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
+            _do_keeping(action, plan, deps)
+        case DeleteCluster():
+            deps.clusters.delete(action.name)
         case _:
-            assert_never(action)
-    return Done()
+            _do_account(action, plan, deps)
+    deps.log.info(
+        "Asked for a change",
+        user=plan.record.user_key,
+        action=type(action).__name__,
+        operation=operation.name if operation is not None else "",
+        because=" ".join(plan.because),
+    )
+    return Done() if operation is None else Started(operation)
 
 
 def _do_notebook(action: NotebookAction, deps: Deps) -> OperationRef | None:
@@ -67,13 +88,41 @@ def _do_notebook(action: NotebookAction, deps: Deps) -> OperationRef | None:
         case DeleteInstance():
             return deps.notebooks.delete(action.ref, action.request_id)
         case UpdateInstance():
-            return deps.notebooks.update(
-                action.ref,
-                labels=action.labels,
-                metadata=action.metadata,
-                machine_type=action.machine_type,
-                request_id=action.request_id,
-            )
+            return deps.notebooks.update(action.ref, action.patch, action.request_id)
+        case RestoreData():
+            return deps.notebooks.restore(action.ref, action.snapshot)
+        case _:
+            assert_never(action)
+
+
+def _do_keeping(action: KeepingAction, plan: Plan, deps: Deps) -> None:
+    match action:
+        case CreateSnapshot():
+            deps.snapshots.create(action.name, action.source, action.labels)
+        case DeleteSnapshot():
+            deps.snapshots.delete(action.name)
+        case WriteManifest():
+            deps.snapshots.write_manifest(plan.record.user_key, action)
+        case _:
+            assert_never(action)
+
+
+def _do_account(action: AccountAction, plan: Plan, deps: Deps) -> None:
+    match action:
+        case CreateAccount():
+            deps.accounts.create(action.account_id, plan.record.user_key)
+        case ShareAccount():
+            deps.accounts.share(action.account_id, action.user)
+        case EnableAccount():
+            deps.accounts.enable(action.account_id)
+        case DisableAccount():
+            deps.accounts.disable(action.account_id)
+        case DeleteAccount():
+            deps.accounts.delete(action.account_id)
+        case JoinGroup():
+            deps.groups.join(action.group, account_email(action.account_id, deps.policy.project))
+        case LeaveGroup():
+            deps.groups.leave(action.group, account_email(action.account_id, deps.policy.project))
         case _:
             assert_never(action)
 

@@ -171,7 +171,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
     now = deps.clock.now()
     for judged in _judge([(row, notebook)], deps, now):
         return {
-            "user_key": user_key,
+            "user_key": row.user_key,  # the person's own, whichever address was asked for
             "instance": row.instance_id,
             "verdict": verdict_word(judged.verdict),
             "because": verdict_text(judged.verdict),

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from shared.domain.errors import ConflictError, Reason
-from shared.domain.events import Joined, LifecycleEvent, Moved
+from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
+from shared.domain.renaming import Renaming, renaming
 from shared.domain.wanted import new_record, with_event, with_hold, with_power, with_wanted
 from shared.engine.ports import Deps, Stored
 
@@ -28,6 +29,8 @@ class Accepted:
 
 def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
     """Fold one event into its user's record. Raises `UnknownProfileError` for a profile that does not exist (poison)."""
+    if isinstance(event, Renamed):
+        return _accept_renaming(event, deps)
     if isinstance(event, Joined | Moved) and event.profile:
         deps.policy.catalog.profile(event.profile)
     user_key = user_key_for(event.user)
@@ -37,13 +40,57 @@ def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
         before = stored.record if stored is not None else new_record(event.user, now)
         folded = with_event(before, event, now)
         if folded is before and stored is not None:
-            deps.log.info("Ignored news that changes nothing", user=user_key, event_id=event.event_id)
+            deps.log.info("Ignored news that changes nothing", user=before.user_key, event_id=event.event_id)
             return Accepted(stored=stored, changed=False)
         wanted = with_wanted(folded, deps.policy, now)
         saved = _save(_due_soon(wanted, deps), stored, deps)
         if saved is not None:
             return Accepted(stored=saved, changed=True)
     raise _lost_the_race(user_key)
+
+
+def _accept_renaming(event: Renamed, deps: Deps) -> Accepted:
+    """Give the person's record the new address, and lead the other key to it.
+
+    The record is written first: what was said under the other address is in it before the pointer takes that one's place. It
+    is written then even if it says all that already: of two renames at once that would lead to each other, one meets a
+    generation that it did not read. A crash between the two writes is repaired by the redelivery.
+    """
+    changed = False
+    for _ in range(_TRIES):
+        now = deps.clock.now()
+        old, new = (deps.records.load(user_key_for(email)) for email in (event.user, event.new_user))
+        asked = renaming(event, old.record if old else None, new.record if new else None, now)
+        kept = next((s for s in (old, new) if s is not None and s.record is asked.before), None)
+        replaced = next((s for s in (old, new) if s is not None and s.record is asked.replaced), None)
+        if asked.record is not asked.before or replaced is not None:
+            kept = _save(_due_soon(with_wanted(asked.record, deps.policy, now), deps), kept, deps)
+            if kept is None:
+                continue
+            changed = True
+        if kept is None:
+            raise AssertionError("a record that was not there is a change")
+        if asked.pointer is not None and not _point(asked.pointer, kept, replaced, deps):
+            continue
+        _log_renaming(event, asked, deps, changed=changed)
+        return Accepted(stored=kept, changed=changed)
+    raise _lost_the_race(user_key_for(event.user))
+
+
+def _point(user_key: UserKey, to: Stored, replaced: Stored | None, deps: Deps) -> bool:
+    try:
+        deps.records.point(user_key, to.record.user_key, expected=replaced)
+    except ConflictError:
+        return False
+    return True
+
+
+def _log_renaming(event: Renamed, asked: Renaming, deps: Deps, *, changed: bool) -> None:
+    if not changed:
+        deps.log.info("Ignored news that changes nothing", user=asked.record.user_key, event_id=event.event_id)
+        return
+    took_over = asked.replaced.user_key if asked.replaced is not None else ""
+    deps.log.info("Changed the address", user=asked.record.user_key, event_id=event.event_id, took_over=took_over)
 
 
 def want_power(user_key: UserKey, power: Power, *, because: str, deps: Deps) -> Stored | None:

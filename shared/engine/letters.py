@@ -12,18 +12,19 @@ from datetime import datetime
 
 from shared.domain.changes import what_changed
 from shared.domain.errors import BenchkeeperError, Reason
-from shared.domain.events import Joined, LifecycleEvent, Moved, Woken
+from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, Woken
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import bounded, with_letter, with_letter_used
 from shared.domain.planner import make_plan
 from shared.domain.record import UserRecord
+from shared.domain.renaming import renaming
 from shared.domain.times import parse_time, rfc3339
 from shared.domain.wanted import new_record, with_event, with_wanted
+from shared.engine.action_texts import action_text
 from shared.engine.deliver import deliver
 from shared.engine.intake import change_record
 from shared.engine.observer import observe
 from shared.engine.ports import DeadLetter, Deps, LetterRow
-from shared.engine.views import action_text
 
 REASON, DETAIL = "reason", "detail"
 MESSAGE_ID, PUBLISHED, SIZE = "source-message-id", "source-publish-time", "source-bytes"
@@ -190,30 +191,38 @@ def _delivered(news: News, deps: Deps) -> Change:
     if isinstance(news, Woken):
         deliver(news, deps)
         return Change(user=news.user_key, text="looked at again")
-    before = deps.records.load(user_key_for(news.user))
+    befores = [stored.record for key in _keys(news) if (stored := deps.records.load(key)) is not None]
     after = deps.records.load(deliver(news, deps))
     if after is None:
         return Change(user=news.user, text="the record was removed meanwhile")
-    known = before.record if before is not None else None
+    known = next((record for record in befores if record.user_key == after.record.user_key), None)
     return Change(user=news.user, text=what_changed(known, after.record, news, deps.clock.now()))
+
+
+def _keys(news: LifecycleEvent) -> tuple[UserKey, ...]:
+    """The keys that the news names: a change of address names two."""
+    if isinstance(news, Renamed):
+        return user_key_for(news.user), user_key_for(news.new_user)
+    return (user_key_for(news.user),)
 
 
 def _foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
     """What `_delivered` would say of each, folded one upon the other, and the plan that would follow."""
-    records: dict[UserKey, UserRecord | None] = {}
+    records: dict[UserKey, UserRecord | None] = {}  # what each key leads to
     changes: list[Change] = []
     for piece in news:
         now = deps.clock.now()
         if isinstance(piece, Woken):
             changes.append(Change(user=piece.user_key, text="looked at again"))
             continue
-        key = user_key_for(piece.user)
-        if key not in records:
-            stored = deps.records.load(key)
-            records[key] = stored.record if stored is not None else None
-        before = records[key]
-        after = _folded(before, piece, deps, now)
-        records[key] = after
+        keys = _keys(piece)
+        for key in keys:
+            if key not in records:
+                stored = deps.records.load(key)
+                records[key] = stored.record if stored is not None else None
+        before, after = _folded([records[key] for key in keys], piece, deps, now)
+        gone = [record for record in (before, *(records[key] for key in keys)) if record is not None]
+        records |= {key: after for key, record in records.items() if key in keys or record in gone}
         actions: tuple[str, ...] = ()
         if after is not before:
             plan = make_plan(after, observe(after, deps), deps.policy, now)
@@ -222,15 +231,22 @@ def _foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
     return changes
 
 
-def _folded(before: UserRecord | None, event: LifecycleEvent, deps: Deps, now: datetime) -> UserRecord:
-    """What `intake.accept` would write."""
-    if isinstance(event, Joined | Moved) and event.profile:
-        deps.policy.catalog.profile(event.profile)
-    base = before if before is not None else new_record(event.user, now)
-    folded = with_event(base, event, now)
+def _folded(
+    known: Sequence[UserRecord | None], event: LifecycleEvent, deps: Deps, now: datetime
+) -> tuple[UserRecord | None, UserRecord]:
+    """The record that `intake.accept` would write, before and after; the same object when it would change nothing."""
+    if isinstance(event, Renamed):
+        old, new = known
+        asked = renaming(event, old, new, now)
+        before, folded = asked.before, asked.record
+    else:
+        if isinstance(event, Joined | Moved) and event.profile:
+            deps.policy.catalog.profile(event.profile)
+        (before,) = known
+        folded = with_event(before if before is not None else new_record(event.user, now), event, now)
     if folded is before:
-        return before
-    return with_wanted(folded, deps.policy, now)
+        return before, before
+    return before, with_wanted(folded, deps.policy, now)
 
 
 def _end_marks(row: LetterRow, deps: Deps) -> None:

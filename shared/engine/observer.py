@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+from datetime import timedelta
+
 from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import account_email
+from shared.domain.keeping import Restoring
 from shared.domain.notebook import (
     RESTING,
     Absent,
@@ -13,23 +19,79 @@ from shared.domain.notebook import (
     ObservedNotebook,
     Unreadable,
 )
-from shared.domain.plan import Observed, OperationSight, TemplatesSeen
-from shared.domain.record import UserRecord, Verb
+from shared.domain.plan import AccountSight, ClustersSeen, Observed, OperationSight, SnapshotSight, TemplatesSeen
+from shared.domain.record import Presence, UserRecord, Verb
 from shared.engine.ports import Deps
+
+# How the API words a restore is not documented, so what is surely something else is left out.
+_OTHERS = frozenset({Verb.CREATE, Verb.DELETE, Verb.START, Verb.STOP})
+_SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 
 
 def observe(record: UserRecord, deps: Deps) -> Observed:
-    """What is there for this person now: at most three reads (instance, operation, template listing)."""
+    """What is there for this person now.
+
+    At most three reads (instance, operation, template listing) for somebody with end-user credentials whose environment is as
+    it should be; the rest is only looked at when the record names it, or for a leaver.
+    """
     notebook = _notebook(record, deps)
-    return Observed(notebook=notebook, operation=_operation(record, notebook, deps), templates=_templates(record, deps))
+    former = record.status.former
+    return Observed(
+        notebook=notebook,
+        operation=_operation(record, notebook, deps),
+        templates=_templates(record, deps),
+        former=NotLooked()
+        if former is None
+        else _get(InstanceRef(instance_id=former.instance_id, zone=former.zone), deps),
+        account=_account(record, deps),
+        snapshots={snapshot.name: _snapshot(snapshot.name, deps) for snapshot in record.status.snapshots},
+        clusters=_clusters(record, deps),
+    )
+
+
+def _account(record: UserRecord, deps: Deps) -> AccountSight:
+    account_id = record.status.account_id
+    if account_id is None:
+        return NotLooked()
+    try:
+        seen = deps.accounts.get(account_id, record.user_key)
+    except BenchkeeperError as error:
+        return Unreadable(error)
+    if isinstance(seen, Absent):
+        return seen
+    groups = {}
+    for group in record.status.data_groups:
+        with contextlib.suppress(BenchkeeperError):  # not known, so it is asked for, which is safe to repeat
+            groups[group] = deps.groups.has(group, account_email(account_id, deps.policy.project))
+    return replace(seen, in_groups=groups)
+
+
+def _snapshot(name: str, deps: Deps) -> SnapshotSight:
+    try:
+        return deps.snapshots.get(name)
+    except BenchkeeperError as error:
+        return Unreadable(error)
+
+
+def _clusters(record: UserRecord, deps: Deps) -> ClustersSeen | Unreadable | NotLooked:
+    if record.spec.presence is Presence.PRESENT or record.status.instance_id is None:
+        return NotLooked()
+    try:
+        return ClustersSeen(deps.clusters.of(record.user_key))
+    except BenchkeeperError as error:
+        return Unreadable(error)
 
 
 def _notebook(record: UserRecord, deps: Deps) -> NotebookSight:
     status = record.status
     if status.instance_id is None or status.zone is None:
         return NotLooked()
+    return _get(InstanceRef(instance_id=status.instance_id, zone=status.zone), deps)
+
+
+def _get(ref: InstanceRef, deps: Deps) -> NotebookSight:
     try:
-        return deps.notebooks.get(InstanceRef(instance_id=status.instance_id, zone=status.zone))
+        return deps.notebooks.get(ref)
     except BenchkeeperError as error:
         return Unreadable(error)
 
@@ -43,9 +105,19 @@ def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> Opera
             # Something is under way that the record does not know: a crash came between "cloud said yes" and the save.
             found = deps.notebooks.latest_operation(notebook.ref)
             return NotLooked() if found is None else deps.notebooks.operation(found)
+        if isinstance(notebook, ObservedNotebook) and record.status.restoring is not None:
+            return _restoring(record.status.restoring, notebook.ref, deps)
     except BenchkeeperError as error:
         return Unreadable(error)
     return NotLooked()
+
+
+def _restoring(asked: Restoring, ref: InstanceRef, deps: Deps) -> OperationSight:
+    """The restore that was, or was not, asked for before a crash: doing it twice would undo what the person did since."""
+    found = deps.notebooks.latest_operation(ref)
+    if found is None or found.verb in _OTHERS or found.started_at < asked.asked_at - _SKEW:
+        return NotLooked()
+    return deps.notebooks.operation(found)
 
 
 def _is_over(verb: Verb, notebook: NotebookSight) -> bool:

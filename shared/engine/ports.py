@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from shared.domain.identity import UserKey
+from shared.domain.identity import AccountId, UserEmail, UserKey
 from shared.domain.idle import Activity
-from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook
-from shared.domain.plan import OperationSeen, Policy, PutTemplate, TemplatesSeen
+from shared.domain.keeping import Cluster, SnapshotSeen
+from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch
+from shared.domain.plan import AccountSeen, OperationSeen, Policy, PutTemplate, TemplatesSeen, WriteManifest
 from shared.domain.record import OperationRef, RecordRow, UserRecord
 
 
@@ -95,13 +96,22 @@ class Records(Protocol):
     """One record per person, written conditionally, and the due index."""
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """The record, None when there has never been one."""
+        """The record, None when there has never been one. For an address that a person has taken on, the person's own.
+
+        So its `user_key` may be another than the one asked for; only that one names the person's things.
+        """
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
         """Write if the object is still as `expected` was read (None: if there is none); `ConflictError` otherwise.
 
         The due hint for `next_attempt_at` is written before the record, so that a crash between the two leaves at worst a
         stale hint; it is there already when `expected` has the same time.
+        """
+
+    def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
+        """From now on `user_key` leads to the record of `to`.
+
+        It takes the place of the record `expected` (None: of nothing); `ConflictError` if that is not what is there.
         """
 
     def rows(self) -> Iterator[RecordRow]:
@@ -141,16 +151,75 @@ class Notebooks(Protocol):
     def delete(self, ref: InstanceRef, request_id: str) -> OperationRef | None:
         """Start a delete; None when it is gone already."""
 
-    def update(
-        self,
-        ref: InstanceRef,
-        *,
-        labels: Mapping[str, str],
-        metadata: Mapping[str, str],
-        machine_type: str | None,
-        request_id: str,
-    ) -> OperationRef | None:
-        """Start a patch of exactly these keys; an empty text removes a key."""
+    def update(self, ref: InstanceRef, patch: Patch, request_id: str) -> OperationRef | None:
+        """Start a patch of exactly what `patch` names."""
+
+    def restore(self, ref: InstanceRef, snapshot: str) -> OperationRef | None:
+        """Start to put what a snapshot of this project holds onto the data disk."""
+
+
+class Accounts(Protocol):
+    """The people's own service accounts."""
+
+    def get(self, account_id: AccountId, user_key: UserKey) -> AccountSeen | Absent:
+        """The account with its policy."""
+
+    def create(self, account_id: AccountId, user_key: UserKey) -> None:
+        """Make it; there already and ours is success. `NotOursError` when it is somebody else's."""
+
+    def share(self, account_id: AccountId, user: UserEmail | None) -> None:
+        """Make its policy let this person act as it and nobody else; None: nobody. Read, change, write, again on conflict."""
+
+    def enable(self, account_id: AccountId) -> None:
+        """Enabled already is done."""
+
+    def disable(self, account_id: AccountId) -> None:
+        """Disabled already, or gone, is done."""
+
+    def delete(self, account_id: AccountId) -> None:
+        """Gone already is done."""
+
+
+class Groups(Protocol):
+    """Google groups that carry data roles; their members are service accounts of people."""
+
+    def has(self, group: str, member: str) -> bool:
+        """True when `member` (an address) is a direct member."""
+
+    def join(self, group: str, member: str) -> None:
+        """Member already is done."""
+
+    def leave(self, group: str, member: str) -> None:
+        """No member, or no such group, is done."""
+
+
+class Snapshots(Protocol):
+    """Snapshots of data disks, and their manifests."""
+
+    def get(self, name: str) -> SnapshotSeen | Absent:
+        """One snapshot."""
+
+    def create(self, name: str, source: InstanceRef, labels: Mapping[str, str]) -> None:
+        """Start one of the instance's data disk; there already is success. It is done when it is seen READY."""
+
+    def delete(self, name: str) -> None:
+        """Start to delete one; gone already is done."""
+
+    def rows(self) -> Iterator[SnapshotSeen]:
+        """All that carry our labels."""
+
+    def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
+        """Write the object `manifests/<user_key>/<snapshot>.json`; the same content twice is the same object."""
+
+
+class Clusters(Protocol):
+    """The people's Spark clusters."""
+
+    def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
+        """All that carry this person's label, in whatever state."""
+
+    def delete(self, name: str) -> None:
+        """Start to delete one; gone or going already is done."""
 
 
 class Templates(Protocol):
@@ -215,6 +284,10 @@ class Deps:
     records: Records
     notebooks: Notebooks
     templates: Templates
+    accounts: Accounts
+    groups: Groups
+    snapshots: Snapshots
+    clusters: Clusters
     activity: ActivitySource
     dead_letters: DeadLetters
     clock: Clock

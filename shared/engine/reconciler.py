@@ -8,8 +8,20 @@ from datetime import datetime, timedelta
 from shared.domain.errors import ConflictError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import NotLooked
-from shared.domain.outcome import with_outcomes
-from shared.domain.plan import DeleteInstance, Observed, OperationSeen, Plan
+from shared.domain.outcome import Done, Outcome, with_outcomes
+from shared.domain.plan import (
+    Action,
+    CreateSnapshot,
+    DeleteAccount,
+    DeleteCluster,
+    DeleteInstance,
+    DeleteSnapshot,
+    DisableAccount,
+    Observed,
+    OperationSeen,
+    Plan,
+    RestoreData,
+)
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
 from shared.domain.wanted import with_wanted
@@ -20,6 +32,7 @@ from shared.engine.ports import Deps, Stored
 _TRIES = 6
 # A wake-up that is planned already is not moved for less than this: an early look costs little, a new hint costs a call.
 SLACK = timedelta(seconds=90)
+_WRITTEN_FIRST = CreateSnapshot | DeleteAccount | DeleteCluster | DeleteInstance | DeleteSnapshot | RestoreData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +103,23 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
         except ConflictError:
             return None
     _log_progress(record, seen, after, deps, now)
+    _log_revoked(record, outcomes, deps, now)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
 
 
 def _is_written_first(plan: Plan, stored: Stored) -> bool:
     """True when the record must say so before the cloud is asked.
 
-    The zone is part of an instance's name: written before anything is created there, a crash cannot leave an instance where
-    nobody looks. A deletion cannot be taken back: the write fails when somebody came back or was put on hold meanwhile.
+    Zone and id are an instance's name: written before anything is created there, a crash cannot leave an instance where
+    nobody looks; likewise a snapshot. A deletion or a restore cannot be taken back: the write fails when somebody came back
+    or was put on hold meanwhile. An instance that is stopped for a change only must not look as if somebody had stopped it.
     """
-    moves = plan.record.status.zone != stored.record.status.zone and bool(plan.actions)
-    return moves or any(isinstance(action, DeleteInstance) for action in plan.actions)
+    before, after = stored.record.status, plan.record.status
+    moves = (before.zone, before.instance_id) != (after.zone, after.instance_id)
+    pauses = before.power_settled and not after.power_settled
+    return bool(plan.actions) and (
+        moves or pauses or any(isinstance(action, _WRITTEN_FIRST) for action in plan.actions)
+    )
 
 
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
@@ -126,6 +145,18 @@ def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: D
             deps.log.info("Stopped for a leaver", user=after.user_key, profile=profile, event_to_stopped_s=waited)
     elif ready is not None and ready.status is ConditionStatus.TRUE:
         deps.log.info("Became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
+
+
+def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
+    """Say once that a leaver's service account can do nothing any more, and how long that took."""
+    since = before.status.waiting_since or before.spec.absent_since
+    if since is None or before.spec.presence is Presence.PRESENT:
+        return
+    if any(isinstance(action, DisableAccount) and isinstance(outcome, Done) for action, outcome in outcomes):
+        waited = round((now - since).total_seconds(), 1)
+        deps.log.info(
+            "Revoked for a leaver", user=before.user_key, profile=before.spec.profile or "", event_to_revoked_s=waited
+        )
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:

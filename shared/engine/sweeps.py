@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
-from shared.domain.drift import Count, Listed, Stray, census, longest_waits, strays, why_pass
+from shared.domain.drift import (
+    Count,
+    Listed,
+    Stray,
+    census,
+    longest_waits,
+    stray_snapshots,
+    strays,
+    why_pass,
+    why_waits,
+)
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import LABEL_USER, ObservedNotebook
@@ -110,7 +120,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
         by_user.setdefault(notebook.labels.get(LABEL_USER, ""), {})[notebook.ref.zone] = notebook
     summary.looked_at = len(rows)
     summary.unreachable = tuple(sorted(listing.unreachable))
-    summary.strays = strays(rows, listing.notebooks)
+    summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, deps.snapshots.rows())
     for row in rows.values():
         named = by_name.get((row.zone or "", row.instance_id or ""))  # labels may have been taken off
         listed = Listed(
@@ -122,6 +132,8 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
         if why is not None:
             summary.decisions.append((row.user_key, why))
             summary.found[why] += 1
+        elif (waits := why_waits(row, listed, deps.policy)) is not None:
+            summary.found[waits] += 1
     if not dry_run:
         _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
         for stray in summary.strays:  # reported one by one, never deleted on their own

@@ -10,19 +10,9 @@ from shared.domain import facts as facts_module
 from shared.domain.entitlement import judge_entitlement
 from shared.domain.identity import UserKey
 from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
-from shared.domain.plan import (
-    Action,
-    CreateInstance,
-    DeleteInstance,
-    Plan,
-    PutTemplate,
-    RemoveTemplate,
-    StartInstance,
-    StopInstance,
-    TemplatesSeen,
-    UpdateInstance,
-)
+from shared.domain.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
 from shared.domain.record import RecordRow
+from shared.engine.action_texts import action_text
 from shared.engine.ports import Deps
 from shared.engine.reconciler import Preview, preview
 
@@ -48,6 +38,18 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "instance": record.status.instance_id,
         "zone": record.status.zone,
         "url": url_of(record.status.proxy_uri),
+        "account": record.status.account_id,
+        "former_instance": record.status.former.instance_id if record.status.former is not None else None,
+        "snapshots": [
+            {
+                "name": s.name,
+                "taken_at": _iso(s.asked_at),
+                "ready_at": _iso(s.ready_at),
+                "size_bytes": s.size_bytes,
+                "holds_the_disk": s.name == record.status.saved_in,
+            }
+            for s in record.status.snapshots
+        ],
         "operation": record.status.operation.name if record.status.operation is not None else None,
         "next_attempt_at": _iso(record.status.next_attempt_at),
         "attempts": record.status.attempts,
@@ -71,11 +73,19 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 def observed_view(found: Preview) -> dict[str, Any]:
     """What was seen, in words."""
-    templates = found.observed.templates
-    return {
-        "notebook": _notebook_view(found.observed.notebook),
-        "templates": sorted(templates.digests) if isinstance(templates, TemplatesSeen) else "unreadable",
+    seen = found.observed
+    account, clusters = seen.account, seen.clusters
+    view = {
+        "notebook": _notebook_view(seen.notebook),
+        "templates": sorted(seen.templates.digests) if isinstance(seen.templates, TemplatesSeen) else "unreadable",
     }
+    if found.record.status.former is not None:
+        view["former"] = _notebook_view(seen.former)
+    if isinstance(account, AccountSeen):
+        view["account"] = {"disabled": account.disabled, "shared": bool(account.shared_with)}
+    if isinstance(clusters, ClustersSeen):
+        view["clusters"] = [cluster.name for cluster in clusters.clusters]
+    return view
 
 
 def _notebook_view(sight: NotebookSight) -> dict[str, Any]:
@@ -105,26 +115,6 @@ def plan_view(plan: Plan) -> dict[str, Any]:
         "because": list(plan.because),
         "requeue_at": _iso(plan.requeue_at),
     }
-
-
-def action_text(action: Action) -> str:
-    """One action in a line."""
-    match action:
-        case CreateInstance():
-            return f"create instance {action.spec.instance_id} in {action.zone} ({action.spec.machine_type})"
-        case StartInstance():
-            return f"start instance {action.ref.instance_id}"
-        case StopInstance():
-            return f"stop instance {action.ref.instance_id}"
-        case DeleteInstance():
-            return f"delete instance {action.ref.instance_id} in {action.ref.zone}"
-        case UpdateInstance():
-            keys = sorted([*action.labels, *action.metadata, *(["machine type"] if action.machine_type else [])])
-            return f"update instance {action.ref.instance_id}: {', '.join(keys)}"
-        case PutTemplate():
-            return f"write template {action.template}"
-        case RemoveTemplate():
-            return f"remove template {action.template}"
 
 
 def fleet(deps: Deps) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from shared.domain.catalog import Catalog, MasterTemplate
 from shared.domain.notebook import Network
 from shared.domain.plan import Policy
-from shared.faults import ConfigFault
+from shared.faults import ConfigFault, dotted
 from shared.settings import checked
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Settings:
     topic_dead_letter: str
     network: Network
     retention: timedelta
+    snapshot_retention: timedelta
     api_endpoint: str | None
     max_message_bytes: int
     catalog: Catalog
@@ -69,6 +70,8 @@ class Settings:
             zones=self.zones,
             network=self.network,
             retention=self.retention,
+            snapshot_retention=self.snapshot_retention,
+            project=self.project,
             template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
         )
 
@@ -153,6 +156,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         topic_dead_letter=raw.topics.dead_letter,
         network=Network(network=raw.network.network, subnet=raw.network.subnet),
         retention=raw.retention.instance,
+        snapshot_retention=raw.retention.snapshot,
         api_endpoint=_trimmed(endpoint),
         max_message_bytes=raw.limits.message_bytes,
         catalog=Catalog(
@@ -188,9 +192,12 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
 
 
 def _cross_faults(path: Path, profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> list[ConfigFault]:
-    """What only the files together can tell: names that point nowhere."""
+    """What only the whole tells: names that point nowhere, keys that do not go together."""
     faults = []
     for name, profile in profiles.profiles.items():
+        for field, problem in profile.contradictions():
+            loc = ("profiles", name, field)
+            faults.append(ConfigFault(str(path), profiles.line(loc), dotted(loc), problem, ""))
         for index, template in enumerate(profile.templates):
             if template not in masters:
                 faults.append(

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from shared.domain import catalog as domain
 from shared.domain.notebook import Network
@@ -65,14 +66,23 @@ def read(folder: Path, env: str) -> dict[str, Any] | None:
         "zones": tuple(values["zones"]),
         "network": Network(**values["network"]),
         "retention": timedelta(seconds=values["retention"]),
+        "snapshot_retention": timedelta(seconds=values["snapshot_retention"]),
         "catalog": _catalog(values["catalog"]),
     }
 
 
-def _plain(value: object) -> float:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    raise TypeError(f"{type(value).__name__} cannot be kept")
+def _plain(value: object) -> float | str | list[int]:
+    match value:
+        case timedelta():
+            return value.total_seconds()
+        case time():
+            return value.isoformat()
+        case ZoneInfo():
+            return value.key
+        case frozenset():
+            return sorted(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} cannot be kept")
 
 
 def _catalog(raw: dict[str, Any]) -> domain.Catalog:
@@ -102,5 +112,16 @@ def _profile(raw: dict[str, Any]) -> domain.Profile:
             "identity": domain.Identity(raw["identity"]),
             "tags": tuple(raw["tags"]),
             "templates": tuple(raw["templates"]),
+            "disruption": domain.Disruption(raw["disruption"]),
+            "window": _window(raw["window"]) if raw["window"] else None,
         }
+    )
+
+
+def _window(raw: dict[str, Any]) -> domain.Window:
+    return domain.Window(
+        days=frozenset(raw["days"]),
+        start=time.fromisoformat(raw["start"]),
+        length=timedelta(seconds=raw["length"]),
+        zone=ZoneInfo(raw["zone"]),
     )

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from kit.making import ANA, ZONES, profile
 
-from shared.cloud.notebooks import observed_from
+from shared.cloud.instance_json import observed_from
 from shared.domain.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
 from shared.domain.errors import (
     AccessDeniedError,
@@ -18,12 +18,15 @@ from shared.domain.errors import (
     InvalidSpecError,
     NotOursError,
     OperationFailedError,
+    PermanentError,
     QuotaExhaustedError,
     RateLimitedError,
+    Reason,
     StockoutError,
 )
-from shared.domain.identity import instance_id_for, user_key_for
-from shared.domain.notebook import Absent, InstanceRef, Network, NotebookState, is_ours, spec_for
+from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
+from shared.domain.keeping import data_disk_of
+from shared.domain.notebook import Absent, InstanceRef, Network, NotebookState, Patch, is_ours, spec_for
 from shared.domain.record import OperationRef, Verb
 
 ZONE = ZONES[0]
@@ -35,6 +38,7 @@ STOCKOUT = (
     "The zone 'projects/benchkeeper-local/zones/europe-west1-b' does not have enough resources available to fulfill "
     "the request.  Try a different zone, or try again later."
 )
+NAMELESS = "projects/p/locations/z/instances/x"
 QUOTA = "Quota 'CPUS' exceeded.  Limit: 24.0 in region europe-west1."
 
 
@@ -133,10 +137,45 @@ def test_everything_a_profile_may_say_reaches_the_instance(bench, notebooks):
     assert setup["networkInterfaces"][0]["subnet"].endswith("/subnetworks/s")
 
 
-def test_an_identity_that_is_not_built_is_refused_before_anything_is_asked(bench, notebooks):
-    with pytest.raises(NotOursError, match="personal-service-account"):
-        notebooks.create(spec(identity=Identity.PERSONAL_SERVICE_ACCOUNT), ZONE, REQUEST)
-    assert bench.calls() == []
+def personal(bench):
+    account = account_id_for(KEY)
+    bench.deps.accounts.create(account, KEY)
+    return spec(
+        identity=Identity.PERSONAL_SERVICE_ACCOUNT, service_account=account_email(account, bench.settings.project)
+    )
+
+
+def test_a_personal_account_runs_the_instance_in_place_of_managed_credentials(bench, notebooks):
+    wanted = personal(bench)
+    bench.cloud.world.journal.clear()
+    notebooks.create(wanted, ZONE, REQUEST)
+    bench.advance(minutes=5)
+    body, seen = raw(bench), notebooks.get(REF)
+    assert [each["email"] for each in body["gceSetup"]["serviceAccounts"]] == [wanted.service_account]
+    assert "enableManagedEuc" not in body
+    assert (seen.service_account, seen.managed_euc) == (wanted.service_account, None)
+    assert seen.metadata["proxy-user-mail"] == ANA
+    assert not seen.has_public_ip
+    (create,) = [call for call in bench.calls() if call["method"] == "CreateInstance"]
+    assert create["permission"] == "notebooks.instances.create,iam.serviceAccounts.actAs"
+
+
+@pytest.mark.parametrize("words", ["Service account {} does not exist.", "The service account '{}' was not found."])
+def test_an_account_that_is_not_known_everywhere_yet_is_waited_for(bench, notebooks, words):
+    wanted = personal(bench)
+    text = words.format(wanted.service_account)
+    bench.fault(call="notebooks.CreateInstance", error={"code": "INVALID_ARGUMENT", "message": text})
+    with pytest.raises(CloudUnavailableError) as caught:
+        notebooks.create(wanted, ZONE, REQUEST)
+    assert "@" not in caught.value.detail
+    assert notebooks.create(wanted, ZONE, REQUEST).verb is Verb.CREATE
+
+
+def test_without_an_account_of_ours_such_a_refusal_is_what_it_says(bench, notebooks):
+    text = "Service account robot@x.iam.gserviceaccount.com does not exist."
+    bench.fault(call="notebooks.CreateInstance", error={"code": "INVALID_ARGUMENT", "message": text})
+    with pytest.raises(InvalidSpecError):
+        notebooks.create(spec(), ZONE, REQUEST)
 
 
 def test_the_same_request_again_makes_no_second_instance(bench, notebooks):
@@ -221,7 +260,7 @@ def act(notebooks, verb):
         case "delete":
             return notebooks.delete(REF, REQUEST)
         case _:
-            return notebooks.update(REF, labels={"a": "b"}, metadata={}, machine_type=None, request_id=REQUEST)
+            return notebooks.update(REF, Patch(labels={"a": "b"}), REQUEST)
 
 
 def test_a_create_whose_answer_is_lost_is_found_by_the_next(bench, notebooks):
@@ -282,10 +321,12 @@ def test_an_update_merges_and_an_empty_text_removes(bench, notebooks):
     before = notebooks.get(REF)
     operation = notebooks.update(
         REF,
-        labels={"benchkeeper-profile": "engineer", "cost-center": ""},
-        metadata={"idle-timeout-seconds": "600"},
-        machine_type="n2-standard-8",
-        request_id=REQUEST,
+        Patch(
+            labels={"benchkeeper-profile": "engineer", "cost-center": ""},
+            metadata={"idle-timeout-seconds": "600"},
+            machine_type="n2-standard-8",
+        ),
+        REQUEST,
     )
     assert operation.verb is Verb.UPDATE
     bench.advance(minutes=2)
@@ -301,11 +342,178 @@ def test_an_update_merges_and_an_empty_text_removes(bench, notebooks):
 def test_an_update_of_labels_alone_touches_nothing_else(bench, notebooks):
     made(bench, notebooks)
     before = notebooks.get(REF)
-    notebooks.update(REF, labels={"cost-center": "cc-2"}, metadata={}, machine_type=None, request_id=REQUEST)
+    notebooks.update(REF, Patch(labels={"cost-center": "cc-2"}), REQUEST)
     bench.advance(minutes=2)
-    after = notebooks.get(REF)
-    assert after.labels == {**before.labels, "cost-center": "cc-2"}
-    assert (after.metadata, after.machine_type, after.state) == (before.metadata, before.machine_type, before.state)
+    assert notebooks.get(REF) == replace(before, labels={**before.labels, "cost-center": "cc-2"})
+
+
+def test_an_update_of_nothing_asks_nothing(bench, notebooks):
+    assert notebooks.update(REF, Patch(), REQUEST) is None
+    assert bench.calls() == []
+
+
+def test_the_same_update_again_is_the_same_update(bench, notebooks):
+    made(bench, notebooks)
+    lost = {"code": "UNAVAILABLE", "message": "lost"}
+    bench.fault(call="notebooks.UpdateInstance", phase="after", error=lost)
+    with pytest.raises(CloudUnavailableError):
+        act(notebooks, "update")
+    running = notebooks.latest_operation(REF)
+    assert act(notebooks, "update").name == running.name
+
+
+AT_REST = {
+    "machine_type": (Patch(machine_type="n1-standard-8"), "n1-standard-8"),
+    "shielded": (
+        Patch(shielded=ShieldedVm(secure_boot=True, integrity_monitoring=False)),
+        ShieldedVm(secure_boot=True, integrity_monitoring=False),
+    ),
+    "accelerators": (
+        Patch(accelerators=(Accelerator(type="NVIDIA_H100_80GB", count=8),)),
+        (Accelerator(type="NVIDIA_H100_80GB", count=8),),
+    ),
+}
+
+
+@pytest.mark.parametrize("field", sorted(AT_REST))
+def test_what_only_a_stopped_instance_takes_is_refused_before_and_done_then(bench, notebooks, field):
+    patch_, wanted = AT_REST[field]
+    made(bench, notebooks)
+    before = notebooks.get(REF)
+    with pytest.raises(InvalidSpecError, match="stopped"):
+        notebooks.update(REF, patch_, REQUEST)
+    notebooks.stop(REF)
+    bench.advance(minutes=2)
+    assert notebooks.update(REF, patch_, REQUEST).verb is Verb.UPDATE
+    bench.advance(minutes=2)
+    assert notebooks.get(REF) == replace(before, **{field: wanted}, state=NotebookState.STOPPED, health="")
+
+
+def test_a_gpu_brings_its_driver_along_and_can_be_taken_away(bench, notebooks):
+    stopped(bench, notebooks)
+    notebooks.update(REF, AT_REST["accelerators"][0], REQUEST)
+    bench.advance(minutes=2)
+    assert raw(bench)["gceSetup"]["gpuDriverConfig"] == {"enableGpuDriver": True}
+    notebooks.update(REF, Patch(accelerators=()), OTHER_REQUEST)
+    bench.advance(minutes=2)
+    assert notebooks.get(REF).accelerators == ()
+
+
+def test_tags_change_while_it_runs_and_googles_own_stay(bench, notebooks):
+    made(bench, notebooks)
+    before = notebooks.get(REF)
+    notebooks.update(REF, Patch(tags=(*before.tags, "no-egress")), REQUEST)
+    bench.advance(minutes=2)
+    assert notebooks.get(REF) == replace(before, tags=("deeplearning-vm", "notebook-instance", "no-egress"))
+
+
+def test_a_public_address_is_taken_away_while_it_runs(bench, notebooks):
+    made(bench, notebooks)
+    patch(bench, {"gceSetup": {"disablePublicIp": False}}, "gce_setup.disable_public_ip")
+    before = notebooks.get(REF)
+    assert before.has_public_ip
+    notebooks.update(REF, Patch(disable_public_ip=True), REQUEST)
+    bench.advance(minutes=2)
+    assert notebooks.get(REF) == replace(before, has_public_ip=False)
+
+
+def test_everything_can_be_patched_at_once(bench, notebooks):
+    stopped(bench, notebooks)
+    before = notebooks.get(REF)
+    whole = Patch(
+        labels={"a": "b"},
+        metadata={"notebook-disable-root": "false"},
+        machine_type="n1-standard-8",
+        accelerators=(Accelerator(type="NVIDIA_TESLA_T4", count=1),),
+        shielded=ShieldedVm(secure_boot=True),
+        tags=(*before.tags, "t"),
+        disable_public_ip=True,
+    )
+    notebooks.update(REF, whole, REQUEST)
+    bench.advance(minutes=2)
+    assert notebooks.get(REF) == replace(
+        before,
+        labels={**before.labels, "a": "b"},
+        metadata={**before.metadata, "notebook-disable-root": "false"},
+        machine_type="n1-standard-8",
+        accelerators=whole.accelerators,
+        shielded=whole.shielded,
+        tags=whole.tags,
+    )
+
+
+# --- restore ---
+
+
+def disk_of(bench):
+    return f"projects/{bench.settings.project}/zones/{ZONE}/disks/{data_disk_of(REF.instance_id)}"
+
+
+def saved(bench, content):
+    """A READY snapshot of the data disk with this on it."""
+    bench.cloud.compute.write(disk_of(bench), content)
+    bench.deps.snapshots.create("s1", REF, {})
+    bench.advance(minutes=2)
+
+
+@pytest.mark.parametrize("state", [NotebookState.ACTIVE, NotebookState.STOPPED])
+def test_what_a_snapshot_holds_comes_back_onto_the_disk(bench, notebooks, state):
+    (made if state is NotebookState.ACTIVE else stopped)(bench, notebooks)
+    saved(bench, b"thesis")
+    bench.cloud.compute.write(disk_of(bench), b"")
+    operation = notebooks.restore(REF, "s1")
+    assert (operation.verb, operation.started_at) == (Verb.RESTORE, bench.now)
+    assert notebooks.latest_operation(REF) == operation
+    bench.advance(minutes=10)
+    assert notebooks.operation(operation).done
+    assert notebooks.get(REF).state is state
+    assert bench.cloud.compute.content(disk_of(bench)) == b"thesis"
+
+
+@pytest.mark.parametrize("there", ["instance", "nothing"])
+def test_what_is_gone_cannot_be_brought_back(bench, notebooks, there):
+    if there == "instance":
+        made(bench, notebooks)
+    with pytest.raises(PermanentError) as caught:
+        notebooks.restore(REF, "s1")
+    assert caught.value.reason is Reason.DATA_MISSING
+    assert "s1" in caught.value.user_message
+
+
+def test_a_restore_onto_a_busy_instance_comes_later(bench, notebooks):
+    made(bench, notebooks)
+    saved(bench, b"thesis")
+    notebooks.stop(REF)
+    with pytest.raises(BusyError):
+        notebooks.restore(REF, "s1")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "PERMISSION_DENIED", "message": "denied"}, AccessDeniedError),
+        ({"code": "UNAVAILABLE", "message": "down"}, CloudUnavailableError),
+        ({"code": "FAILED_PRECONDITION", "message": "not READY"}, InvalidSpecError),
+    ],
+)
+def test_a_refused_restore_is_in_its_class_and_keeps_the_disk(bench, notebooks, error, kind):
+    stopped(bench, notebooks)
+    saved(bench, b"thesis")
+    bench.cloud.compute.write(disk_of(bench), b"newer")
+    bench.fault(call="notebooks.RestoreInstance", error=error)
+    with pytest.raises(kind):
+        notebooks.restore(REF, "s1")
+    bench.advance(minutes=10)
+    assert bench.cloud.compute.content(disk_of(bench)) == b"newer"
+
+
+def test_a_restore_that_fails_says_so(bench, notebooks):
+    stopped(bench, notebooks)
+    saved(bench, b"thesis")
+    bench.fault(call="notebooks.RestoreInstance", operation_error={"code": "INTERNAL"}, payload={"disk_lost": True})
+    operation = notebooks.restore(REF, "s1")
+    bench.advance(minutes=10)
+    assert isinstance(notebooks.operation(operation).error, OperationFailedError)
 
 
 # --- reading ---
@@ -334,7 +542,10 @@ def test_a_listing_tells_of_all_zones_and_pages(bench, notebooks, monkeypatch):
     bench.advance(minutes=5)
     listing = notebooks.listing()
     assert {n.ref for n in listing.notebooks} == set(refs)
-    assert {n.ref: n for n in listing.notebooks} == {ref: notebooks.get(ref) for ref in refs}
+    # A listing leaves out the image and the disks' types: unknown there.
+    assert {n.ref: n for n in listing.notebooks} == {
+        ref: replace(notebooks.get(ref), image=None, boot_disk=None, data_disk=None) for ref in refs
+    }
     assert listing.unreachable == frozenset()
 
 
@@ -405,12 +616,61 @@ def test_a_state_newer_than_this_product_is_unspecified():
     assert (seen.ref, seen.labels, seen.create_time) == (InstanceRef(instance_id="x", zone=ZONE), {}, None)
 
 
-def test_a_public_address_is_seen():
-    body = {
-        "name": "projects/p/locations/z/instances/x",
-        "gceSetup": {"networkInterfaces": [{"accessConfigs": [{"externalIp": "1.2.3.4"}]}]},
+def test_everything_that_a_read_gives_is_seen(bench, notebooks):
+    rich = spec(
+        accelerator=Accelerator(type="NVIDIA_TESLA_T4", count=2),
+        machine_type="n1-standard-8",
+        image=VmImage(project="my-images", name="bench-7"),
+        boot_disk=Disk(size_gb=200, type="PD_SSD"),
+        data_disk=Disk(size_gb=300, type="PD_BALANCED"),
+        shielded=ShieldedVm(secure_boot=True, vtpm=False),
+        tags=("no-egress",),
+        network=Network(network="projects/p/global/networks/n", subnet="projects/p/regions/europe-west1/subnetworks/s"),
+    )
+    notebooks.create(rich, ZONE, REQUEST)
+    seen = notebooks.get(REF)
+    assert seen.accelerators == (rich.accelerator,)
+    assert (seen.image, seen.boot_disk, seen.data_disk) == (rich.image, rich.boot_disk, rich.data_disk)
+    assert (seen.shielded, seen.network) == (rich.shielded, rich.network)
+    assert seen.tags == ("deeplearning-vm", "notebook-instance", "no-egress")
+    assert (seen.owners, seen.managed_euc) == ((ANA,), True)  # from the metadata: `instanceOwners` is never read back
+    assert seen.service_account.endswith("@gcp-sa-notebooks-vm.iam.gserviceaccount.com")
+
+
+@pytest.mark.parametrize(
+    "host", ["", "https://www.googleapis.com/compute/v1/", "https://compute.googleapis.com/compute/v1/"]
+)
+def test_names_of_networks_are_seen_without_their_host(host):
+    interface = {
+        "network": f"{host}projects/p/global/networks/n",
+        "subnet": f"{host}projects/p/regions/r/subnetworks/s",
     }
-    assert observed_from(body).has_public_ip
+    seen = observed_from({"name": NAMELESS, "gceSetup": {"networkInterfaces": [interface]}})
+    assert seen.network == Network(network="projects/p/global/networks/n", subnet="projects/p/regions/r/subnetworks/s")
+    assert not seen.has_public_ip
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "value"),
+    [
+        ({"instanceOwners": [ANA]}, "owners", (ANA,)),
+        ({"instanceOwners": []}, "owners", ()),
+        ({"enableManagedEuc": False}, "managed_euc", False),
+        ({"gceSetup": {"networkInterfaces": [{"accessConfigs": [{"externalIp": "1.2.3.4"}]}]}}, "has_public_ip", True),
+        ({"gceSetup": {"shieldedInstanceConfig": {}}}, "shielded", ShieldedVm(vtpm=False, integrity_monitoring=False)),
+        ({"gceSetup": {"bootDisk": {"diskSizeGb": "150"}}}, "boot_disk", None),
+        ({"gceSetup": {"dataDisks": [{"diskType": "PD_SSD"}]}}, "data_disk", None),
+    ],
+)
+def test_what_a_read_may_say_beyond_that_is_seen(body, field, value):
+    unknown = observed_from({"name": NAMELESS})
+    assert observed_from({"name": NAMELESS, **body}) == replace(unknown, **{field: value})
+
+
+def test_what_a_read_does_not_say_is_unknown():
+    seen = observed_from({"name": NAMELESS})
+    assert (seen.owners, seen.managed_euc, seen.image, seen.boot_disk, seen.data_disk, seen.shielded) == (None,) * 6
+    assert (seen.service_account, seen.network, seen.accelerators, seen.tags) == ("", Network(), (), ())
 
 
 def test_the_clock_of_the_embedded_cloud_is_the_engines(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +10,10 @@ import pytest
 from kit.making import ANALYSTS, NOW, after, joined, operation, person
 
 from shared.cloud.records import StorageRecords
+from shared.domain import codec
 from shared.domain.errors import CloudUnavailableError, ConflictError, PermanentError, RateLimitedError
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.identity import InstanceId, parse_email, user_key_for
+from shared.domain.keeping import Former, Snapshot
 from shared.domain.record import (
     ConditionStatus,
     ConditionType,
@@ -91,7 +94,17 @@ def test_a_row_tells_of_the_listing_what_the_record_says(records):
     ready = set_condition(
         (), ConditionType.NOTEBOOK_READY, ConditionStatus.TRUE, Reason.READY, "Ready \u2713.", NOW
     )  # fmt: skip
+    snapshots = tuple(
+        Snapshot(name=name, instance_id=InstanceId("nb-1"), zone="z", instance_uid="u", asked_at=NOW)
+        for name in ("s-1", "s-2")
+    )
     people = [
+        replace(
+            person(
+                former=Former(instance_id=InstanceId("nb-old"), zone="europe-west1-b", uid="7"), snapshots=snapshots
+            ),
+            user_key=user_key_for(parse_email("c@x.com")),
+        ),
         person(operation=operation(Verb.STOP), next_attempt_at=NOW, proxy_uri="x.example", conditions=ready),
         replace(
             new_record(parse_email("\u00d1and\u00fa O'Neil+test@sub.example.co"), NOW), cost_center='R&D \U0001f600 "x"'
@@ -121,6 +134,70 @@ def test_a_foreign_object_among_the_records_is_passed_over(bench, records):
     odd.upload_from_string("{}")
     records.save(person(), expected=None)
     assert [row.user_key for row in records.rows()] == [person().user_key]
+
+
+# --- pointers ---
+
+FIRST, SECOND, THIRD = (user_key_for(parse_email(f"{name}@example.com")) for name in ("first", "second", "third"))
+
+
+def test_a_key_that_leads_to_a_record_loads_it(records):
+    kept = records.save(person(), expected=None)
+    records.point(FIRST, kept.record.user_key, expected=None)
+    records.point(SECOND, FIRST, expected=None)
+    assert records.load(SECOND) == records.load(FIRST) == kept
+    saved = records.save(person(attempts=1), expected=records.load(SECOND))
+    assert records.load(SECOND) == records.load(person().user_key) == saved
+
+
+def test_a_pointer_is_no_row_and_an_older_program_refuses_it(bench, records):
+    kept = records.save(person(), expected=None)
+    gives_way = records.save(new_record(parse_email("first@example.com"), NOW), expected=None)
+    records.point(FIRST, kept.record.user_key, expected=gives_way)
+    assert list(records.rows()) == [row_of(person())]
+    raw = bucket(bench).blob(f"records/{FIRST}.json").download_as_bytes()
+    with pytest.raises(PermanentError, match="version 4"):
+        codec.from_json(json.loads(raw))
+
+
+def test_a_pointer_takes_the_place_of_what_was_read_only(records):
+    kept = records.save(person(), expected=None)
+    read = records.save(new_record(parse_email("first@example.com"), NOW), expected=None)
+    for stale in (None, kept):
+        with pytest.raises(ConflictError):
+            records.point(FIRST, kept.record.user_key, expected=stale)
+    assert records.load(FIRST) == read
+    records.point(FIRST, kept.record.user_key, expected=read)
+    with pytest.raises(ConflictError):
+        records.save(read.record, expected=read)
+    assert records.load(FIRST) == kept
+
+
+@pytest.mark.parametrize(
+    ("pointers", "leads"),
+    [
+        ({FIRST: SECOND, SECOND: THIRD}, f"{THIRD}, which is not there"),
+        ({FIRST: FIRST}, "more than 8 others"),
+        ({FIRST: SECOND, SECOND: THIRD, THIRD: SECOND}, "more than 8 others"),
+        ({FIRST: "../templates/x"}, "no user key"),
+        ({FIRST: None}, "no user key"),
+    ],
+)
+def test_a_pointer_that_leads_to_no_record_is_an_error_and_not_no_record(records, pointers, leads):
+    for key, to in pointers.items():
+        records.point(key, to, expected=None)
+    with pytest.raises(PermanentError, match=leads):
+        records.load(FIRST)
+
+
+def test_eight_pointers_in_a_row_are_followed(records):
+    kept = records.save(person(), expected=None)
+    keys = [user_key_for(parse_email(f"p{number}@example.com")) for number in range(9)]
+    for key, to in zip(keys, [kept.record.user_key, *keys], strict=False):
+        records.point(key, to, expected=None)
+    assert records.load(keys[7]) == kept
+    with pytest.raises(PermanentError, match="more than 8 others"):
+        records.load(keys[8])
 
 
 # --- the due index ---

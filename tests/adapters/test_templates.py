@@ -30,7 +30,7 @@ def test_a_rendered_template_is_an_object_of_its_user(bench, templates):
     (blob,) = bench.clients.storage_bucket().list_blobs()
     assert blob.name == f"templates/{record.user_key}/{NAME}.yaml"
     assert blob.content_type == "application/yaml"
-    assert blob.metadata == {"benchkeeper-digest": "d1", "user": record.user_key}
+    assert blob.metadata == {"benchkeeper-digest": "d1", "benchkeeper-md5": blob.md5_hash, "user": record.user_key}
     data = yaml.safe_load(blob.download_as_bytes())
     assert data["config"]["softwareConfig"]["properties"][PERSONAL_AUTH_USER] == record.email
     assert data["projectId"] == bench.settings.project
@@ -58,6 +58,30 @@ def test_an_object_that_somebody_else_wrote_has_no_digest_so_it_is_written_again
     record = record_of("ana.silva@example.com")
     bench.clients.storage_bucket().blob(f"templates/{record.user_key}/{NAME}.yaml").upload_from_string("mine")
     assert templates.seen(record.user_key).digests == {NAME: ""}
+
+
+def test_a_content_that_somebody_edited_has_no_digest_whatever_its_metadata_says(bench, templates):
+    record = record_of("ana.silva@example.com")
+    templates.put(record, PutTemplate(template=NAME, digest="d1"))
+    text = templates.read(record.user_key, NAME)
+    (blob,) = bench.clients.storage_bucket().list_blobs()
+    kept = dict(blob.metadata)
+    blob.upload_from_string(text.replace("n2-", "a3-") + "# mine", content_type="application/yaml")
+    (blob,) = bench.clients.storage_bucket().list_blobs()
+    assert blob.metadata == kept
+    assert templates.seen(record.user_key).digests == {NAME: ""}
+    assert list(templates.rows()) == [(record.user_key, NAME, "")]
+    templates.put(record, PutTemplate(template=NAME, digest="d1"))
+    assert templates.seen(record.user_key).digests == {NAME: "d1"}
+    assert templates.read(record.user_key, NAME) == text
+
+
+def test_an_object_of_before_the_checksum_keeps_its_digest(bench, templates):
+    record = record_of("ana.silva@example.com")
+    blob = bench.clients.storage_bucket().blob(f"templates/{record.user_key}/{NAME}.yaml")
+    blob.metadata = {"benchkeeper-digest": "d1", "user": record.user_key}
+    blob.upload_from_string("as it was")
+    assert templates.seen(record.user_key).digests == {NAME: "d1"}
 
 
 def test_putting_again_replaces(templates):

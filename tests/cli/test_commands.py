@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from cli import people
+from cli.output import said_size
 from emulator.faults import Fault
 
 
@@ -145,13 +147,16 @@ def test_what_failed_is_exit_code_1_with_a_sentence(terminal):
     assert "./deploy.sh local" in terminal.run("list", code=1).stderr
 
 
-def test_names_asks_nobody(terminal):
+def test_names_needs_nobody(terminal):
     terminal.environ["BENCHKEEPER_API_ENDPOINT"] = "http://127.0.0.1:1"
     rows = json.loads(
         terminal.run("names", "Ñandú O'Neil+test@sub.example.co", "ann@a.com", "ann@b.com", "-o", "json").stdout
     )
     assert len({row["instance_id"] for row in rows}) == 3
     assert all(len(row["instance_id"]) <= 48 for row in rows)
+    assert not any(row["recorded"] for row in rows)
+    said = " ".join(terminal.run("names", "ann@a.com").stdout.split())
+    assert "The records were not looked at: Nothing answers on http://127.0.0.1:1" in said
     assert "has no name before an @" in terminal.run("names", "nobody", code=2).stderr
 
 
@@ -225,3 +230,157 @@ def test_an_instance_is_never_cut_whatever_the_terminal(terminal, width):
     lines = terminal.run("list").stdout.splitlines()
     assert any(line.rstrip().endswith(instance) or f"{instance} " in line for line in lines)
     assert "engineer" in lines[1]
+
+
+# --- the whole life, as it is shown
+
+ANA, NEW_ANA = "ana.silva@example.com", "ana.lima@example.com"
+
+
+def minutes(terminal, count):
+    for _ in range(count):
+        terminal.advance(minutes=1)
+        terminal.run("sweep", "due")
+
+
+def say(terminal, *words):
+    terminal.run("publish", *words)
+    assert terminal.deliver() == 1
+
+
+def narrow(terminal, *words):
+    """What is printed in 80 columns; nothing is cut."""
+    terminal.environ["COLUMNS"] = "80"
+    text = terminal.run(*words).stdout
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "…" not in text
+    return text
+
+
+def line(text, heading):
+    """What stands behind a heading of `show`, in one line."""
+    return next(each for each in text.splitlines() if each.startswith(heading))[len(heading) :].strip()
+
+
+def personal_accounts(terminal):
+    """The administrator gives everybody an account of their own."""
+    path = Path(terminal.environ["BENCHKEEPER_CONFIG_DIR"]) / "profiles.yaml"
+    path.write_text(path.read_text().replace("identity: end-user-credentials", "identity: personal-service-account"))
+
+
+def test_a_leaver_is_shown_with_what_is_kept(terminal):
+    personal_accounts(terminal)
+    ready(terminal)
+    minutes(terminal, 3)
+    assert line(narrow(terminal, "show", ANA), "Account").endswith("(may be used by its owner)")
+    say(terminal, "leaver", ANA)
+    minutes(terminal, 6)
+    text, seen = narrow(terminal, "show", ANA), shown(terminal)
+    (snapshot,) = seen["snapshots"]
+    assert line(text, "Snapshots") == snapshot["name"]
+    details = text.splitlines()[[each.startswith("Snapshots") for each in text.splitlines()].index(True) + 1].strip()
+    assert details.startswith(snapshot["ready_at"][:16].replace("T", " "))
+    assert details.endswith(", holds the files")
+    assert line(text, "Account").endswith("(disabled; may be used by nobody)")
+    for kind, reason in (("ClustersRemoved", "Removed"), ("DataSaved", "Saved"), ("IdentityReady", "Revoked")):
+        assert reason in line(text, kind)
+    assert "Replaces" not in text
+
+
+def test_a_mover_in_progress_is_shown_with_the_former_instance(terminal):
+    ready(terminal)
+    say(terminal, "mover", ANA, "--profile", "engineer")
+    minutes(terminal, 2)
+    first = shown(terminal)["instance"]
+    waiting = narrow(terminal, "plan", ANA)
+    assert "Plan: nothing to do." in waiting
+    said = " ".join(waiting.split())
+    assert "to be changed when the notebook is stopped" in said  # when
+    assert "machine type e2-standard-4 to n2-standard-8" in said  # what
+    assert "(replace, files kept)" in said  # how
+    assert all(each.startswith("      ") for each in waiting.splitlines()[1:])
+    found = narrow(terminal, "sweep", "drift", "--dry-run")
+    assert "looked at 1, would act on 0" in found
+    assert "     1  waits to be stopped: replace, files kept" in found
+    (instance,) = terminal.cloud.notebooks.fleet.instances.values()
+    terminal.cloud.notebooks.stop_outside(instance.name)
+    assert "out of line" not in narrow(terminal, "sweep", "drift", "--dry-run")
+    terminal.run("sweep", "drift")
+    minutes(terminal, 4)
+    text = narrow(terminal, "show", ANA)
+    assert line(text, "Replaces").startswith(f"{first}: STOPPED in europe-west1-b")
+    assert line(text, "Instance") == f"{first}-2"
+    minutes(terminal, 30)
+    assert "Replaces" not in narrow(terminal, "show", ANA)
+    (row,) = json.loads(terminal.run("names", ANA, "-o", "json").stdout)
+    assert row["instance_id"] == f"{first}-2"
+    assert f"the address alone would give {first}" in " ".join(narrow(terminal, "names", ANA).split())
+
+
+def test_who_returns_is_shown_with_the_snapshot_until_the_files_are_back(terminal):
+    ready(terminal)
+    say(terminal, "leaver", ANA)
+    minutes(terminal, 6)
+    terminal.advance(days=31)
+    minutes(terminal, 4)
+    assert line(narrow(terminal, "show", ANA), "Seen") == "ABSENT"
+    say(terminal, "joiner", ANA)
+    minutes(terminal, 2)
+    assert line(narrow(terminal, "show", ANA), "Snapshots")
+    minutes(terminal, 16)
+    text = narrow(terminal, "show", ANA)
+    assert line(text, "Seen").startswith("ACTIVE")
+    assert "Snapshots" not in text
+
+
+def test_a_snapshot_on_its_way_is_shown_as_such(terminal):
+    ready(terminal)
+    say(terminal, "leaver", ANA)
+    minutes(terminal, 6)
+    seen = {**shown(terminal)["snapshots"][0], "ready_at": None}
+    assert people._snapshot_lines([seen])[1][1].startswith("  asked for 2026-11-23 08:")
+    assert people._snapshot_lines([seen])[1][1].endswith("not ready yet, holds the files")
+    assert [heading for heading, _ in people._snapshot_lines([seen, seen])] == ["Snapshots", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (12_345_678, "12.3 MB"),
+        (5 * 10**9, "5.0 GB"),
+        (2 * 10**12, "2.0 TB"),
+    ],
+)
+def test_sizes_are_said_as_people_say_them(size, said):
+    assert said_size(size) == said
+
+
+def test_a_changed_address_is_announced_and_means_the_same_person(terminal):
+    ready(terminal)
+    before = shown(terminal)
+    say(terminal, "renamed", ANA, NEW_ANA)
+    for address in (ANA, NEW_ANA, before["user_key"]):
+        seen = shown(terminal, address)
+        assert (seen["user"], seen["user_key"], seen["instance"]) == (NEW_ANA, before["user_key"], before["instance"])
+    rows = json.loads(terminal.run("names", ANA, NEW_ANA, "new@example.com", "-o", "json").stdout)
+    assert [row["instance_id"] for row in rows[:2]] == [before["instance"]] * 2
+    assert [row["recorded"] for row in rows] == [True, True, False]
+    assert len({row["user_key"] for row in rows}) == 2
+    assert f"{NEW_ANA}: these are from the record" in terminal.run("names", NEW_ANA).stdout
+    terminal.advance(hours=5)
+    evidence = json.loads(terminal.run("activity", NEW_ANA, "-o", "json").stdout)
+    assert evidence["user_key"] == before["user_key"]
+
+
+def test_renamed_says_what_is_wrong_with_it(terminal):
+    assert "the same address" in terminal.run("publish", "renamed", ANA, "Ana.Silva@Example.com", code=2).stderr
+    assert "NEW_USER" in terminal.run("publish", "renamed", ANA, code=2).stderr
+    assert "ana.silva@example.com" in terminal.run("publish", "renamed", ANA, "nobody", code=2).stderr
+    first = json.loads(terminal.run("publish", "renamed", ANA, NEW_ANA, "--event-id", "r1", "-o", "json").stdout)
+    assert first["message"] == {
+        "schema": "workbench.lifecycle/v1", "event_id": "r1", "type": "renamed", "user": ANA, "attributes": {}, "new_user": NEW_ANA,
+    }  # fmt: skip
+    assert "changed address" in terminal.run("publish", "--help").stdout

@@ -195,3 +195,21 @@ def test_many_letters_tell_how_far_it_is(terminal, letters):
     result = terminal.run("dead-letter", "replay", "--all", "-o", "json", code=1)
     assert len(json.loads(result.stdout)) == 101
     assert "100 letters so far" in result.stderr
+
+
+def test_letters_are_found_under_either_address_and_the_records_own_key(terminal, letters):
+    new = "ana.lima@example.com"
+    letters("1", hr(ANA, profile="pilot"))
+    letters("2", hr(BEN, profile="pilot", event_id="e2"), minutes=1)
+    letters("3", hr(new, profile="pilot", event_id="e3"), minutes=2)
+    assert ids(terminal, "--user", ANA) == ["1"]  # nobody has said yet that they are one
+    assert ids(terminal, "--user", new) == ["3"]
+    terminal.run("publish", "joiner", ANA)
+    terminal.run("publish", "renamed", ANA, new)
+    assert terminal.deliver() == 2
+    key = json.loads(terminal.run("show", new, "-o", "json").stdout)["user_key"]
+    for user in (ANA, new, key):
+        assert ids(terminal, "--user", user) == ["1", "3"]
+    assert ids(terminal, "--user", BEN) == ["2"]
+    dry = json.loads(terminal.run("dead-letter", "replay", "--user", new, "--dry-run", "-o", "json", code=1).stdout)
+    assert [row["letter_id"] for row in dry] == ["1", "3"]

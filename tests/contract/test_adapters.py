@@ -153,6 +153,16 @@ def test_a_users_templates_are_theirs_alone(templates: StorageTemplates) -> None
     )
 
 
+def test_a_template_that_was_edited_by_hand_shows_in_a_listing(templates: StorageTemplates, clients: Clients) -> None:
+    ana = person()
+    templates.put(ana, put("single-node"))
+    (blob,) = clients.storage_bucket().list_blobs(prefix=f"templates/{ana.user_key}/")
+    blob.upload_from_string("edited: by hand")
+    assert dict(templates.seen(ana.user_key).digests) == {"single-node": ""}
+    templates.put(ana, put("single-node"))
+    assert dict(templates.seen(ana.user_key).digests) == {"single-node": "digest of single-node"}
+
+
 def test_a_template_is_put_and_removed_any_number_of_times(templates: StorageTemplates) -> None:
     ana = person()
     templates.put(ana, put("single-node"))

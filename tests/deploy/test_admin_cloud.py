@@ -18,6 +18,8 @@ import requests
 from emulator.app import EmbeddedCloud
 from tests.e2e.local_run import until
 from tests.kit.gcp import GCLOUD, AdminCloud, Gcloud, UnfiredFaultsError, errors
+from tests.kit.gcp.ground import Ground
+from tests.kit.gcp.policy import Policy
 from tests.kit.gcp.sdk import plain_environment
 
 pytestmark = [
@@ -55,6 +57,27 @@ def admin(tmp_path: Path) -> Iterator[AdminCloud]:
 @pytest.fixture
 def gcloud(admin: AdminCloud, tmp_path: Path) -> Gcloud:
     return admin.gcloud(tmp_path / "sdk")
+
+
+def test_an_etag_is_known_again_in_the_alphabet_of_gcloud() -> None:
+    """gcloud writes `-_` where the server wrote `+/`; a policy that does not know it again could never be changed."""
+
+    class Numbers(Ground):
+        def __init__(self) -> None:
+            self.given = 0
+
+        def next_id(self) -> int:
+            self.given += 1
+            return self.given
+
+        def check_members(self, bindings: Any) -> None:
+            """Whoever it is."""
+
+    policy, seen = Policy(Numbers()), set()
+    for _ in range(100):
+        seen |= set(policy.etag)
+        policy.put({"etag": policy.etag.replace("+", "-").replace("/", "_")}, has_role=bool)
+    assert seen >= {"+", "/"}
 
 
 def enable(admin: AdminCloud, *names: str) -> None:

@@ -236,6 +236,27 @@ def test_bindings_are_kept_in_one_form(cloud: DataCloud):
     cloud.refused("POST", f"{path_of()}:setIamPolicy", {"policy": policy}, status=400)
 
 
+def test_conditions_are_neither_shown_nor_lost_below_version_3(cloud: DataCloud):
+    create(cloud)
+    condition = {"title": "hours", "expression": "request.time.getHours() < 18"}
+    binding = {"role": USER, "members": ["user:eve@example.com"], "condition": condition}
+    policy = {"version": 3, "bindings": [binding]}
+    cloud.call("POST", f"{path_of()}:setIamPolicy", {"policy": policy})
+    seen = cloud.call("POST", f"{path_of()}:getIamPolicy")
+    assert seen["version"] == 1
+    (shown,) = seen["bindings"]
+    assert shown["role"].startswith(f"{USER}_withcond_")
+    assert (shown["members"], "condition" in shown) == (["user:eve@example.com"], False)
+    whole = cloud.call("POST", f"{path_of()}:getIamPolicy", **{"options.requestedPolicyVersion": "3"})
+    assert (whole["version"], whole["bindings"]) == (3, [binding])
+    for version in ({}, {"version": 1}):
+        less = {"policy": {"bindings": [], "etag": whole["etag"], **version}}
+        error = cloud.refused("POST", f"{path_of()}:setIamPolicy", less, status=400)
+        assert "cannot be less than the existing policy version" in error["message"]
+    cloud.call("POST", f"{path_of()}:setIamPolicy", {"policy": {"version": 3, "bindings": [], "etag": whole["etag"]}})
+    assert members(cloud) == []
+
+
 @pytest.mark.parametrize(
     "member",
     [

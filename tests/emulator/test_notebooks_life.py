@@ -205,6 +205,12 @@ def test_the_journal_names_the_call_its_resource_and_its_permission(cloud: Noteb
     ]
 
 
+def test_who_gives_an_instance_a_service_account_must_be_allowed_to_act_as_it(cloud: NotebooksCloud):
+    cloud.create("ann", {"gceSetup": {"serviceAccounts": [{"email": "robot@p.iam.gserviceaccount.com"}]}})
+    (row,) = cloud.world.journal.listing(mutating_only=False)
+    assert row["permission"] == "notebooks.instances.create,iam.serviceAccounts.actAs"
+
+
 @pytest.mark.parametrize("ident", ["ann", f"{ZONE}/instances/ann"])
 def test_a_change_from_outside_comes_at_once_and_is_journalled_as_such(cloud: NotebooksCloud, ident):
     name = cloud.active("ann")

@@ -295,6 +295,34 @@ def test_batch(client, bucket):
     assert bucket.get_blob("b").metadata == {"x": "ü"}
 
 
+@pytest.mark.parametrize(
+    ("fields", "seen"),
+    [
+        ("items(name),nextPageToken", {"items": [{"name": "a"}], "nextPageToken": "T"}),
+        ("items/name", {"items": [{"name": "a"}]}),
+        ("items(name,metadata/k)", {"items": [{"name": "a", "metadata": {"k": "1"}}]}),
+        ("items( metadata(k, l) )", {"items": [{"metadata": {"k": "1", "l": "2"}}]}),
+        ("prefixes,kind", {"kind": "storage#objects"}),
+        ("items(nothing)", {"items": [{}]}),
+    ],
+)
+def test_a_list_gives_the_fields_that_are_asked_for(storage_cloud, bucket, http, fields, seen):
+    for name in ("a", "b"):
+        blob = bucket.blob(name)
+        blob.metadata = {"k": "1", "l": "2"}
+        blob.upload_from_string(b"x")
+    url = f"{storage_cloud.url}/storage/v1/b/{bucket.name}/o"
+    found = http.get(url, params={"fields": fields, "maxResults": 1}).json()
+    assert {**found, **({"nextPageToken": "T"} if "nextPageToken" in found else {})} == seen
+    assert http.get(url, params={"fields": "*", "maxResults": 1}).json() == http.get(f"{url}?maxResults=1").json()
+
+
+@pytest.mark.parametrize("fields", ["items(", "items)", ",", "items(name", "items/", "items(name))", "(name)", "a,,b"])
+def test_fields_that_cannot_be_read_are_400(storage_cloud, bucket, http, fields):
+    url = f"{storage_cloud.url}/storage/v1/b/{bucket.name}/o"
+    assert http.get(url, params={"fields": fields}).status_code == 400
+
+
 def test_unknown_fields_and_bad_values_are_400(storage_cloud, bucket, http):
     bucket.blob("x").upload_from_string(b"x")
     url = f"{storage_cloud.url}/storage/v1/b/{bucket.name}/o/x"

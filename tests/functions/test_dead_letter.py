@@ -205,7 +205,8 @@ def test_somebody_who_writes_at_the_same_time_loses_nothing(functions):
 
 def test_poison_that_names_a_person_only_in_its_shape_marks_them(functions):
     functions.deliver("lifecycle", hr("e1"))
-    entry = json.loads((EVENTS / "workspace-rename-user.json").read_text(encoding="utf-8"))
+    entry = json.loads((EVENTS / "workspace-suspend-user.json").read_text(encoding="utf-8"))
+    entry["protoPayload"]["metadata"]["event"][0]["eventName"] = "CHANGE_PASSWORD"
     functions.deliver("dead_letter", entry, attributes={"reason": "UnsupportedMessage", "source-message-id": "7"})
     assert mark(functions).reason.value == "UnsupportedMessage"
 

@@ -172,10 +172,36 @@ POISON = [
     ({**JOINER, "occurred_at": "2026-11-16T10:02:11"}, "InvalidMessage", "occurred_at"),
     ({**JOINER, "occurred_at": "0001-01-01T00:00:00+14:00"}, "InvalidMessage", "calendar"),
     (own("workspace-group-bulk-upload"), "UnsupportedMessage", "names nobody"),
-    (own("workspace-rename-user"), "UnsupportedMessage", "new address"),
+    ({**JOINER, "type": "renamed"}, "InvalidMessage", "needs new_user"),
     (own("cloudidentity-nested-group"), "UnsupportedMessage", "nested"),
     (b'{"x": "' + b"a" * 300_000 + b'"}', "InvalidMessage", "bytes"),
 ]
+
+
+@pytest.mark.parametrize("name", ["workspace-rename-user", "hr-renamed"])
+def test_a_changed_address_keeps_the_environment_and_is_in_no_log(functions, name):
+    functions.deliver("lifecycle", JOINER)
+    functions.bench.advance(minutes=6)  # a listing lags a create
+    before = instance_of(functions)
+    assert functions.deliver("lifecycle", own(name)) == ACK
+    functions.deliver("lifecycle", {**LEAVER, "user": "kofi@example.org", "type": "mover", "event_id": "m"})
+    lines = functions.lines("Handled delivery")
+    assert [line["users"] for line in lines] == [[KEY]] * 3
+    assert "@example.org" not in json.dumps(lines)
+    record = record_of(functions)
+    assert (record.email, record.user_key) == ("kofi@example.org", KEY)
+    assert instance_of(functions).ref == before.ref
+    assert len(functions.bench.deps.notebooks.listing().notebooks) == 1
+
+
+def test_a_changed_address_between_two_environments_is_a_dead_letter(functions):
+    functions.deliver("lifecycle", JOINER)
+    functions.deliver("lifecycle", {**JOINER, "user": "kofi@example.org", "event_id": "other"})
+    assert functions.deliver("lifecycle", own("hr-renamed")) == ACK
+    _, attributes = the_letter(functions)
+    assert attributes["reason"] == "UnsupportedMessage"
+    assert "An administrator decides" in attributes["detail"]
+    assert record_of(functions).email == KOFI
 
 
 @pytest.mark.parametrize(("body", "reason", "says"), POISON)

@@ -192,7 +192,10 @@ def _deliveries(state: dict[str, Any]) -> Iterator[str]:
 
 def _access(state: dict[str, Any]) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
-    ours = {"benchkeeper_objects", "benchkeeper_letters", "benchkeeper_notebooks", "benchkeeper_sweeps"}
+    ours = {
+        "benchkeeper_objects", "benchkeeper_letters", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
+        "benchkeeper_clusters",
+    }  # fmt: skip
     yield from _unlike("custom roles", roles, ours)
     custom = f"projects/{PROJECT}/roles/"
     held = {
@@ -205,6 +208,10 @@ def _access(state: dict[str, Any]) -> Iterator[str]:
     expected = {
         ("benchkeeper_notebooks", _member("lifecycle"), ""),
         ("benchkeeper_notebooks", _member("tick"), ""),
+        ("benchkeeper_data", _member("lifecycle"), ""),
+        ("benchkeeper_data", _member("tick"), ""),
+        ("benchkeeper_clusters", _member("lifecycle"), ""),
+        ("benchkeeper_clusters", _member("tick"), ""),
         ("benchkeeper_sweeps", _member("tick"), ""),
         ("roles/logging.logWriter", _member("build"), ""),
         ("roles/artifactregistry.writer", _member("build"), ""),

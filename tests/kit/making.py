@@ -19,6 +19,7 @@ from shared.domain.catalog import (
 )
 from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved
 from shared.domain.identity import UserEmail, instance_id_for, user_key_for
+from shared.domain.keeping import Snapshot, SnapshotSeen, SnapshotState
 from shared.domain.notebook import (
     InstanceRef,
     Network,
@@ -184,8 +185,42 @@ def operation(verb: Verb, started: datetime = NOW - timedelta(minutes=2)) -> Ope
     return OperationRef(name=f"projects/p/locations/{ZONES[0]}/operations/{verb}", verb=verb, started_at=started)
 
 
+def saved(uid: str = UID, *, ready: bool = True, manifest: bool = True, name: str = "") -> dict[str, Any]:
+    """Status fields of somebody whose files are, or will be, in a snapshot."""
+    name = name or f"{instance_id_for(ANA)}-s1"
+    snapshot = Snapshot(
+        name=name,
+        instance_id=instance_id_for(ANA),
+        zone=ZONES[0],
+        instance_uid=uid,
+        asked_at=NOW - timedelta(minutes=10),
+        ready_at=NOW - timedelta(minutes=5) if ready else None,
+        manifest=manifest and ready,
+    )
+    return {"snapshots": (snapshot,), "snapshots_taken": 1, "saved_in": name}
+
+
+def snapshot_seen(name: str, state: SnapshotState = SnapshotState.READY) -> SnapshotSeen:
+    return SnapshotSeen(
+        name=name,
+        state=state,
+        labels={},
+        source_disk="",
+        snapshot_id="1",
+        size_bytes=1_000,
+        disk_size_gb=100,
+        created_at=NOW,
+    )
+
+
 def seen(sight: Any, op: Any = None, templates: Any = None, *, record: UserRecord | None = None) -> Observed:
     """What was looked at; the templates are as wanted when a record is given."""
     if templates is None:
         templates = TemplatesSeen((wanted_templates(record, policy()) if record is not None else None) or {})
-    return Observed(notebook=sight, operation=op if op is not None else NotLooked(), templates=templates)
+    snapshots = record.status.snapshots if record is not None else ()
+    return Observed(
+        notebook=sight,
+        operation=op if op is not None else NotLooked(),
+        templates=templates,
+        snapshots={s.name: snapshot_seen(s.name) for s in snapshots},
+    )

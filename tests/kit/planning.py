@@ -163,7 +163,7 @@ PUSH = an_account("push", "delivers messages to the functions")
 
 SWEEPS = {
     "name": f"projects/{PROJECT}/roles/benchkeeper_sweeps", "title": "Benchkeeper sweeps", "stage": "GA",
-    "description": "List all Workbench instances and read how much they are used.",
+    "description": "List all Workbench instances and snapshots, and read how much the instances are used.",
 }  # fmt: skip
 
 

@@ -220,8 +220,8 @@ class _Maker:
         return Drop(_json({"hello": self._id()}), reason="InvalidMessage", says="no known shape")
 
     def _renamed(self, user: str) -> Drop:
-        data = self._admin("RENAME_USER", user, NEW_VALUE="new@example.com")[0]
-        return Drop(data, reason="UnsupportedMessage", says="announce the new address")
+        data = self._admin("RENAME_USER", user)[0]
+        return Drop(data, reason="InvalidMessage", says="no parameter NEW_VALUE")
 
     def _service(self, user: str) -> Drop:
         data = self._entry("compute.googleapis.com", {}, user)[0]

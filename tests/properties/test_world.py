@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from kit.machine import WorldMachine
 
-from shared.domain import identity, notebook_states, notebook_step
+from shared.domain import identity, identity_step, leaver, notebook_states, notebook_step, replacement, saving
 from shared.domain.errors import Reason
 from shared.domain.identity import UserKey, _readable
 from shared.domain.notebook import InstanceRef
@@ -49,16 +50,44 @@ def test_the_world_comes_to_be_as_the_messages_say(shard):
 
 
 def _never_stop(monkeypatch):
-    def stop(record, ref, because, message):
+    def stop(record, ref, because, why, scene):
         return Step(
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.STOPPING,
-            message=message,
+            message=why,
             because=because,
         )
 
-    monkeypatch.setattr(notebook_states, "_stop", stop)
+    monkeypatch.setattr(notebook_states, "stop", stop)
+
+
+def _delete_without_saving(monkeypatch):
+    def save_data(record, notebook, scene):
+        return saving.Saving(record=record, done=True)
+
+    monkeypatch.setattr(leaver, "save_data", save_data)
+
+
+def _forget_the_files(monkeypatch):
+    monkeypatch.setattr(notebook_states, "is_to_restore", lambda record, notebook: False)  # noqa: ARG005 - same
+
+
+def _leave_the_account(monkeypatch):
+    monkeypatch.setattr(identity_step, "_unwanted", lambda record, *_: identity_step._kept(record))
+
+
+def _keep_the_former_for_ever(monkeypatch):
+    monkeypatch.setattr(replacement, "_is_done_with", lambda record, scene: False)  # noqa: ARG005 - same
+
+
+def _delete_snapshots_on_hold(monkeypatch):
+    why_over = saving._why_over
+
+    def careless(record, snapshot, scene):
+        return why_over(replace(record, hold=None), snapshot, scene)
+
+    monkeypatch.setattr(saving, "_why_over", careless)
 
 
 def _delete_what_cannot_be_read(monkeypatch):
@@ -78,8 +107,20 @@ def _name_from_the_local_part(monkeypatch):
     monkeypatch.setattr(identity.user_key_for, "__code__", user_key_for.__code__)
 
 
+PLANTED = [
+    _never_stop,
+    _delete_what_cannot_be_read,
+    _name_from_the_local_part,
+    _delete_without_saving,
+    _forget_the_files,
+    _leave_the_account,
+    _keep_the_former_for_ever,
+    _delete_snapshots_on_hold,
+]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("plant", [_never_stop, _delete_what_cannot_be_read, _name_from_the_local_part])
+@pytest.mark.parametrize("plant", PLANTED)
 def test_a_planted_fault_is_caught(plant, monkeypatch):
     plant(monkeypatch)
     with pytest.raises(AssertionError):

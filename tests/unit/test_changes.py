@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from kit.making import ANA, ANALYSTS, ENGINEERS, NOW, STRANGERS, group, joined, left, moved, policy, with_event
+from kit.making import ANA, ANALYSTS, ENGINEERS, NOW, STRANGERS, at, group, joined, left, moved, policy, with_event
 
 from shared.domain.changes import what_changed
+from shared.domain.events import Renamed
+from shared.domain.identity import parse_email
+from shared.domain.renaming import renaming
 from shared.domain.wanted import new_record, with_wanted
+
+
+def renamed(name, hours=-1):
+    return Renamed(
+        event_id=name,
+        user=ANA,
+        occurred_at=at(hours),
+        effective_at=at(hours),
+        new_user=parse_email(f"{name}@example.com"),
+    )
+
 
 CC = {"cost_center": "CC-1"}
 
@@ -14,7 +28,8 @@ CC = {"cost_center": "CC-1"}
 def after(*events, start=None):
     record = start or new_record(ANA, NOW)
     for event in events:
-        record = with_wanted(with_event(record, event), policy(), NOW)
+        told = renaming(event, record, None, NOW).record if isinstance(event, Renamed) else with_event(record, event)
+        record = with_wanted(told, policy(), NOW)
     return record
 
 
@@ -38,6 +53,10 @@ def after(*events, start=None):
         ([joined(), left(hours=-1)], joined("old", hours=-2), "noted; newer news of 2026-11-23 07:00 UTC stands"),
         ([joined()], left(hours=-1, effective=48), "noted; takes effect on 2026-11-25 08:00 UTC"),
         ([joined(groups=(ANALYSTS,))], group("g", STRANGERS, -1, member=True), "noted; what is wanted stays as it is"),
+        ([], renamed("b"), "address changed"),
+        ([joined()], renamed("b"), "address changed"),
+        ([joined(), renamed("b")], renamed("b"), "unchanged (known already)"),
+        ([joined(), renamed("c", -2)], renamed("b", -3), "unchanged (newer news of 2026-11-23 06:00 UTC stands)"),
     ],
 )  # fmt: skip
 def test_it_says_what_changed_or_why_nothing_did(before, event, says):

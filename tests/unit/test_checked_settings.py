@@ -31,6 +31,23 @@ def test_kept_settings_equal_those_checked_now(folder):
     assert load(folder) == load(folder, trust_checked=False)
 
 
+def test_kept_windows_and_personal_accounts_equal_those_checked_now(folder):
+    added = (
+        "  scientist:\n    title: Scientist\n    machine_type: n2-standard-8\n    identity: personal-service-account\n"
+        "    data_group: scientists-data@example.com\n    data_roles: [roles/bigquery.dataViewer]\n    disruption: window\n"
+        '    maintenance_window: {days: [wed, mon], start: "22:30", hours: 4, time_zone: Europe/Berlin}\n'
+    )
+    with (folder / "profiles.yaml").open("a") as file:
+        file.write(added)
+    wanted = load(folder, trust_checked=False)
+    checked.write(wanted)
+    assert checked.read(folder, "example") is not None
+    assert load(folder) == wanted
+    window = load(folder).catalog.profiles["scientist"].window
+    assert window is not None
+    assert sorted(window.days) == [0, 2]
+
+
 @pytest.mark.parametrize("name", ["settings.example.yaml", "profiles.yaml", "templates/single-node.yaml"])
 def test_a_changed_file_is_checked_again(folder, name):
     with (folder / name).open("a") as file:

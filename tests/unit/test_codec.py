@@ -14,6 +14,8 @@ from kit.making import NOW, account, group, joined, moved, operation, person, wi
 
 from shared.domain import codec
 from shared.domain.errors import PermanentError, Reason
+from shared.domain.identity import AccountId, InstanceId
+from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.record import (
     Condition,
     ConditionStatus,
@@ -63,6 +65,32 @@ _STATUS = st.builds(
     waiting_since=st.none() | _TIMES,
     last_letter_id=_TEXT,
     last_letter_at=st.none() | _TIMES,
+    account_id=_MAYBE_TEXT,
+    data_groups=st.lists(_TEXT, max_size=2).map(tuple),
+    naming=st.integers(1, 999),
+    built_from=st.dictionaries(_TEXT, _TEXT, max_size=3),
+    former=st.none()
+    | st.builds(Former, instance_id=_TEXT, zone=_TEXT, uid=_TEXT, touched=st.booleans(), is_remnant=st.booleans()),
+    snapshots=st.lists(
+        st.builds(
+            Snapshot,
+            name=_TEXT,
+            instance_id=_TEXT,
+            zone=_TEXT,
+            instance_uid=_TEXT,
+            asked_at=_TIMES,
+            ready_at=st.none() | _TIMES,
+            size_bytes=st.integers(0),
+            disk_size_gb=st.integers(0),
+            snapshot_id=_TEXT,
+            manifest=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
+    snapshots_taken=st.integers(0),
+    saved_in=_TEXT,
+    restoring=st.none() | st.builds(Restoring, snapshot=_TEXT, instance_uid=_TEXT, asked_at=_TIMES),
+    refused=_TEXT,
     conditions=st.lists(
         st.builds(
             Condition,
@@ -119,21 +147,39 @@ def damaged(path, change):
     return raw
 
 
-# Facts may be any names; what counts is that each of the record's own fields is needed.
+# Facts may be any names; what counts is that each of the record's own fields is needed. These came after 0.1.0:
 LATER = [
-    ("hold",),
-    *(("status", name) for name in ("waiting_since", "last_letter_id", "last_letter_at")),
-]  # after 0.1.0
+    *((name,) for name in ("hold", "email_since")),
+    *(("status", name) for name in ("waiting_since", "last_letter_id", "last_letter_at", "refused")),
+    *(("status", name) for name in ("account_id", "data_groups", "naming", "built_from", "former")),
+    *(("status", name) for name in ("snapshots", "snapshots_taken", "saved_in", "restoring")),
+]
 OWN = [p for p in paths(codec.to_json(full())) if (p[0] != "facts" or len(p) == 1) and p not in LATER]
 
 
 def test_a_record_of_an_older_version_is_read_with_what_came_later_unset():
     raw = json.loads(json.dumps(codec.to_json(full())))
-    del raw["hold"]
-    for group_name, name in LATER[1:]:
-        del raw[group_name][name]
+    for *above, name in LATER:
+        del (raw[above[0]] if above else raw)[name]
     older = codec.from_json(raw)
-    assert (older.status, older.hold) == (full().status, None)
+    assert (older.status, older.hold, older.email_since) == (full().status, None, None)
+
+
+def test_what_an_older_program_must_not_overlook_raises_the_version():
+    plain = replace(full(), hold=None)
+    assert codec.to_json(plain)["version"] == 1
+    assert codec.to_json(full())["version"] == 2
+    former = Former(instance_id=InstanceId("nb-x"), zone="z", uid="u")
+    kept = Snapshot(name="s", instance_id=InstanceId("nb-x"), zone="z", instance_uid="u", asked_at=NOW)
+    for change in (
+        {"account_id": AccountId("nb-x")},
+        {"former": former},
+        {"snapshots": (kept,)},
+        {"naming": 2},
+        {"restoring": Restoring(snapshot="s", instance_uid="u", asked_at=NOW)},
+    ):
+        assert codec.to_json(plain.with_status(**change))["version"] == 3
+    assert codec.to_json(replace(plain, email_since=NOW))["version"] == 3
 
 
 @pytest.mark.parametrize("path", OWN, ids=".".join)
@@ -146,7 +192,7 @@ def test_a_record_without_one_of_its_fields_is_refused(path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("version",), 3),
+        (("version",), 4),
         (("version",), None),
         (("created_at",), "yesterday"),
         (("created_at",), 7),

@@ -91,6 +91,61 @@ def test_a_service_that_is_optional_comes_with_its_option_only(company):
     assert set(company.load("example").apis) - always == {"bigquery.googleapis.com"}
 
 
+# ---- what personal accounts need
+
+SCIENTIST = """
+  scientist:
+    title: Scientist
+    machine_type: n2-standard-8
+    identity: personal-service-account
+"""
+ACCOUNTS_ROLE = "custom/benchkeeper_accounts"
+
+
+def offer(company: Company, *profiles: str) -> Deployment:
+    path = company.config / "profiles.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "".join(profiles), encoding="utf-8")
+    return company.load("local")
+
+
+def test_without_personal_accounts_nothing_may_touch_service_accounts(company):
+    found = company.load("local")
+    assert ACCOUNTS_ROLE not in {grant.role for grant in found.grants}
+    assert {(grant.to, grant.role) for grant in found.dormant_grants} == {
+        ("account/lifecycle", ACCOUNTS_ROLE),
+        ("account/tick", ACCOUNTS_ROLE),
+    }
+    assert found.dormant_roles == {"benchkeeper_accounts"}
+    held = {permission for role in found.roles.values() for permission in role.permissions}
+    assert not any(permission.startswith("iam.") for permission in held)
+    assert found.data_roles == {}
+
+
+def test_a_profile_with_personal_accounts_brings_their_role_along(company):
+    always = company.load("local")
+    found = offer(company, SCIENTIST)
+    assert {grant.to for grant in found.grants if grant.role == ACCOUNTS_ROLE} == {"account/lifecycle", "account/tick"}
+    assert set(found.roles) - set(always.roles) == {"benchkeeper_accounts"}
+    assert (found.dormant_grants, found.dormant_roles) == ((), frozenset())
+    assert set(found.apis) == set(always.apis)
+
+
+def test_a_data_group_brings_cloud_identity_and_all_roles_that_any_profile_asks_for(company):
+    always = set(company.load("local").apis)
+    group = "    data_group: readers@example.com\n    data_roles: "
+    found = offer(
+        company,
+        f"{SCIENTIST}{group}[roles/bigquery.jobUser, roles/bigquery.dataViewer]\n",
+        f"{SCIENTIST.replace('scientist:', 'trainee:')}{group}[roles/bigquery.dataViewer]\n",
+        f"{SCIENTIST.replace('scientist:', 'guest:')}    data_group: guests@example.com\n",
+    )
+    assert set(found.apis) - always == {"cloudidentity.googleapis.com"}
+    assert found.data_roles == {
+        "guests@example.com": (),
+        "readers@example.com": ("roles/bigquery.dataViewer", "roles/bigquery.jobUser"),
+    }
+
+
 # ---- placeholders
 
 
@@ -148,7 +203,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     "apis: no service": ("apis", "run.googleapis.com:", "run:", "apis.run", "string should match"),
     "apis: no option": (
         "apis", "com: billing_export", "com: billing", "optional.bigquery.googleapis.com",
-        "'billing' is not one of the values: 'billing_export' or 'kms_key'",
+        "'billing' is not one of the values: 'billing_export', 'kms_key' or 'data_groups'",
     ),
     "accounts: unknown key": (
         "accounts", "{id: benchkeeper-push, title: Benchkeeper push, for", "{id: benchkeeper-push, title: push, fro",
@@ -169,7 +224,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "string should match",
     ),
     **{
-        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[9].role", "is wider than anything here needs")
+        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[15].role", "is wider than anything here needs")
         for role in (
             "roles/editor", "roles/owner", "roles/viewer", "roles/storage.admin", "roles/iam.securityAdmin",
             "roles/storage.objectAdmin", "roles/pubsub.editor",
@@ -177,11 +232,16 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     },
     "roles: a custom role that is not defined": (
         "roles", "role: custom/benchkeeper_letters", "role: custom/benchkeeper_leters", "",
-        "no custom role 'benchkeeper_leters'; there are: benchkeeper_letters, benchkeeper_notebooks",
+        "no custom role 'benchkeeper_leters'; there are: benchkeeper_accounts, benchkeeper_clusters, benchkeeper_data, benchkeeper_letters, benchkeeper_notebooks",
     ),
     "roles: a bare on": (
         "roles", '{to: account/dead-letter, role: custom/benchkeeper_letters, "on": bucket}',
-        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket}", "grants[7].on", "is missing",
+        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket}", "grants[13].on", "is missing",
+    ),
+    "roles: a condition that nobody knows": (
+        "roles", '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: personal_accounts}',
+        '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[10].when",
+        "'always' is not one of the values: 'personal_accounts'",
     ),
     "bucket: unknown key": ("bucket", "soft_delete", "softdelete", "bucket.softdelete", "Did you mean 'soft_delete'?"),
     "bucket: versioning is not a choice": ("bucket", "versioning: true", "versioning: false", "bucket.versioning", "'False' is not one of the values: True"),

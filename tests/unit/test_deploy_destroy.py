@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kit.planning import (
@@ -118,6 +119,44 @@ def test_destroy_names_each_binding_once_with_all_its_conditions(world):
     world.answers["projects get-iam-policy"] = {"bindings": two}
     keys = [step.key for step in make_destroy_plan(world.target())]
     assert len(keys) == len(set(keys))
+
+
+def test_destroy_takes_the_role_that_nothing_needs_any_more(world):
+    world.answers = everything(world)
+    world.answers["iam roles list"] = [
+        {"name": f"projects/{PROJECT}/roles/benchkeeper_accounts"},
+        {"name": "x/roles/theirs"},
+    ]
+    steps = {step.key: step for step in make_destroy_plan(world.target())}
+    assert steps["role benchkeeper_accounts"].mark is Mark.DELETE
+
+
+def test_destroy_takes_what_data_groups_were_given_and_no_more(world):
+    readers, viewer, user = "readers@example.com", "roles/bigquery.dataViewer", "roles/bigquery.jobUser"
+    world.deployment = replace(world.deployment, data_roles={readers: (viewer, user)})
+    world.answers = everything(world)
+    conditional = {"role": user, "members": [f"group:{readers}"], "condition": {"title": "theirs"}}
+    plain = policy(
+        (viewer, f"group:{readers}"), (viewer, "group:others@example.com"), ("roles/viewer", f"group:{readers}")
+    )
+    world.answers["projects get-iam-policy"] = {"bindings": [*plain["bindings"], conditional]}
+    steps = [step for step in make_destroy_plan(world.target()) if step.kind == "data"]
+    assert [line for step in steps for line in commands(step)] == [
+        f"projects remove-iam-policy-binding {PROJECT} --member=group:{readers} --role={viewer} --condition=None"
+    ]
+
+
+def test_destroy_leaves_peoples_own_accounts(world):
+    world.answers = everything(world)
+    theirs = {
+        "email": f"nb-ana-0123456789ab@{PROJECT}.iam.gserviceaccount.com",
+        "description": "Benchkeeper: ana-0123456789ab",
+    }
+    world.answers["iam service-accounts list"] = [PUSH, theirs]
+    steps = {step.key: step for step in make_destroy_plan(world.target())}
+    assert steps["accounts people's"].mark is Mark.KEEP
+    assert "1 stay" in steps["accounts people's"].because
+    assert [key for key in steps if key.startswith("account ")] == ["account benchkeeper-push"]
 
 
 def test_destroy_takes_an_alert_that_was_made_twice(world):

@@ -150,17 +150,17 @@ def test_an_account(world, there, mark, because, does):
     )
 
 
-HELD = ["monitoring.timeSeries.list", "notebooks.instances.list"]
+HELD = ["compute.snapshots.list", "monitoring.timeSeries.list", "notebooks.instances.list"]
 
 
 @pytest.mark.parametrize(
     ("listed", "described", "mark", "because", "does"),
     [
-        ([], None, Mark.CREATE, "2 permissions", ["create"]),
+        ([], None, Mark.CREATE, "3 permissions", ["create"]),
         ([SWEEPS], SWEEPS | {"includedPermissions": HELD}, Mark.SAME, "", []),
         ([SWEEPS], SWEEPS | {"includedPermissions": HELD[::-1]}, Mark.SAME, "", []),
-        ([SWEEPS], SWEEPS | {"includedPermissions": HELD[:1]}, Mark.CHANGE, "lacks notebooks.instances.list", ["update"]),
-        ([SWEEPS], SWEEPS, Mark.CHANGE, "lacks monitoring.timeSeries.list, lacks notebooks.instances.list", ["update"]),
+        ([SWEEPS], SWEEPS | {"includedPermissions": HELD[:2]}, Mark.CHANGE, "lacks notebooks.instances.list", ["update"]),
+        ([SWEEPS], SWEEPS, Mark.CHANGE, "lacks compute.snapshots.list, lacks monitoring.timeSeries.list, lacks notebooks.instances.list", ["update"]),
         (
             [SWEEPS], SWEEPS | {"includedPermissions": [*HELD, "notebooks.instances.setIamPolicy"]}, Mark.CHANGE,
             "has notebooks.instances.setIamPolicy too many", ["update"],
@@ -420,7 +420,7 @@ def test_every_grant_is_added_to_what_is_there_and_none_is_set(world):
     on_project = [words_of(step) for step in plan.values() if step.lane == "project"]
     conditions = [[word for word in words if word.startswith("--condition=")] for words in on_project]
     assert sorted(itertools.chain(*conditions)) == [
-        "--condition=None", "--condition=None", "--condition=None", "--condition=None", "--condition=None",
+        *["--condition=None"] * 9,
         f'--condition=title=gcf-sources-only,expression=resource.name.startsWith("projects/_/buckets/gcf-v2-sources-{NUMBER}-")',
     ]  # fmt: skip
     assert all(len(each) == 1 for each in conditions)
@@ -453,6 +453,54 @@ def test_a_grant_with_a_condition_is_not_the_one_without(world):
     logs = {"role": "roles/logging.logWriter", "members": [member("build")], "condition": {"title": "on Mondays"}}
     world.answers["projects get-iam-policy"] = {"bindings": [logs]}
     assert world.plan(access.grants)["access build: logging.logWriter on project"].mark is Mark.CREATE
+
+
+ACCOUNTS_KEY = "access tick: benchkeeper_accounts on project"
+
+
+def test_a_grant_that_nothing_needs_is_not_made_and_not_taken_away_silently(world):
+    world.answers = empty_policies()
+    assert not any("benchkeeper_accounts" in key for key in world.plan(access.grants))
+    held = f"projects/{PROJECT}/roles/benchkeeper_accounts"
+    world.answers["projects get-iam-policy"] = policy((held, member("tick")))
+    plan = world.plan(access.grants)
+    assert plan[ACCOUNTS_KEY].mark is Mark.KEEP
+    assert "no profile needs it any more" in plan[ACCOUNTS_KEY].because
+    assert "access lifecycle: benchkeeper_accounts on project" not in plan
+    assert not any("remove-iam-policy-binding" in line for step in plan.values() for line in commands(step))
+
+
+def test_a_grant_that_personal_accounts_need_is_made(world):
+    wanted = (*world.deployment.grants, *world.deployment.dormant_grants)
+    world.deployment = replace(world.deployment, grants=wanted, dormant_grants=())
+    world.answers = empty_policies()
+    step = world.plan(access.grants)[ACCOUNTS_KEY]
+    assert step.mark is Mark.CREATE
+    assert f"--role=projects/{PROJECT}/roles/benchkeeper_accounts" in commands(step)[0]
+
+
+def test_a_role_that_nothing_needs_is_not_made(world):
+    world.answers["iam roles list"] = []
+    assert "role benchkeeper_accounts" not in world.plan(accounts.roles)
+    assert world.plan(accounts.roles)["role benchkeeper_data"].mark is Mark.CREATE
+
+
+READERS = "readers@example.com"
+
+
+def test_a_data_group_is_given_its_roles_beside_what_is_there(world):
+    held = ("roles/bigquery.dataViewer", "roles/bigquery.jobUser")
+    world.deployment = replace(world.deployment, data_roles={READERS: held})
+    world.answers = empty_policies() | {
+        "projects get-iam-policy": policy((held[0], "group:others@example.com"), (held[1], f"group:{READERS}"))
+    }
+    plan = world.plan(access.grants)
+    assert plan[f"data {READERS}: {held[1]}"].mark is Mark.SAME
+    step = plan[f"data {READERS}: {held[0]}"]
+    assert (step.mark, step.lane) == (Mark.CREATE, "project")
+    assert commands(step) == [
+        f"projects add-iam-policy-binding {PROJECT} --member=group:{READERS} --role={held[0]} --condition=None"
+    ]
 
 
 @pytest.mark.parametrize("where", list(empty_policies()))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.making import NOW, ZONES, catalog, notebook, operation, person, policy, seen
+from kit.making import NOW, ZONES, catalog, notebook, operation, person, policy, profile, saved, seen, snapshot_seen
 
-from shared.domain.drift import Listed, strays, why_pass
-from shared.domain.identity import UserEmail, instance_id_for, user_key_for
+from shared.domain.catalog import Disk, Disruption, Identity, Window
+from shared.domain.drift import Listed, differences_of, stray_snapshots, strays, why_pass, why_waits
+from shared.domain.identity import UserEmail, account_email, account_id_for, instance_id_for, user_key_for
+from shared.domain.keeping import Former
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, InstanceRef, NotebookState
 from shared.domain.planner import make_plan
 from shared.domain.record import Power, Presence, Verb, row_of
@@ -35,7 +37,7 @@ def why(record, sight, *, rules=None, now=NOW, **more):
 def test_a_world_in_line_needs_no_pass():
     assert why(person(), notebook()) is None
     assert why(person(power=Power.STOPPED), notebook(S.STOPPED)) is None
-    assert why(person(Presence.ABSENT, Power.STOPPED), notebook(S.STOPPED)) is None
+    assert why(person(Presence.ABSENT, Power.STOPPED, **saved()), notebook(S.STOPPED)) is None
     assert why(person(Presence.ABSENT, Power.STOPPED), None) is None
 
 
@@ -54,8 +56,8 @@ GONE = person(Presence.ABSENT, Power.STOPPED)
         (person(), notebook(S.STOPPED), {}, "wanted RUNNING, and the instance is STOPPED"),
         (person(power=Power.STOPPED), notebook(), {}, "wanted STOPPED, and the instance is ACTIVE"),
         (GONE, notebook(), {}, "not entitled, and the instance is ACTIVE"),
-        (person(), notebook(labels={LABEL_USER: "x"}), {}, "labels, metadata or machine differ"),
-        (person(power=Power.STOPPED), notebook(S.STOPPED, machine_type="n1"), {}, "labels, metadata or machine differ"),
+        (person(), notebook(labels={LABEL_USER: "x"}), {}, "out of line: patch in place"),
+        (person(power=Power.STOPPED), notebook(S.STOPPED, machine_type="n1"), {}, "out of line: stop, patch, start"),
         (person(), notebook(machine_type="n1-standard-1"), {}, None),  # waits until it is stopped
         (person(), None, {"unreachable": [ZONES[0]]}, None),  # not listed is not absent
         (GONE, notebook(), {"unreachable": [ZONES[0]]}, None),
@@ -115,3 +117,141 @@ def test_strays_are_named_with_their_reason():
         (ZONES[0], instance_id_for(other), "carries our labels and has no record"),
         (ZONES[0], record.status.instance_id, "has our name without our labels"),
     ]
+
+
+# --- changes that wait for their time
+
+
+def with_analyst(**changes):
+    return policy(catalog=catalog(profiles={"analyst": profile("analyst", **changes)}))
+
+
+def waits(record, sight, rules):
+    return why_waits(row_of(record), listed(record, sight), rules)
+
+
+def under(rules, **status):
+    return person(entitling_digest=rules.catalog.entitling_digest(), **status)
+
+
+OTHER_MACHINE, SMALLER_DISK = (
+    notebook(machine_type="n1-standard-1"),
+    notebook(data_disk=Disk(size_gb=10, type="PD_BALANCED")),
+)
+OPEN = Window(days=frozenset(range(7)), start=time(8), length=timedelta(hours=1), zone=UTC)
+
+
+@pytest.mark.parametrize(
+    ("sight", "how"), [(OTHER_MACHINE, "stop, patch, start"), (SMALLER_DISK, "replace, files kept")]
+)
+@pytest.mark.parametrize(
+    ("mode", "now", "acts"),
+    [
+        (Disruption.WHEN_IDLE, NOW, False),
+        (Disruption.NOW, NOW, True),
+        (Disruption.WINDOW, NOW - timedelta(seconds=1), False),
+        (Disruption.WINDOW, NOW, True),
+        (Disruption.WINDOW, NOW + timedelta(hours=1), False),
+    ],
+)
+def test_what_takes_a_stop_waits_for_its_time(sight, how, mode, now, acts):
+    rules = with_analyst(disruption=mode, window=OPEN if mode is Disruption.WINDOW else None)
+    record = under(rules)
+    assert why(record, sight, rules=rules, now=now) == (f"out of line: {how}" if acts else None)
+    assert waits(record, sight, rules) == f"waits to be stopped: {how}"
+
+
+def test_a_replacement_is_named_before_a_restart():
+    both = replace(SMALLER_DISK, machine_type="n1-standard-1")
+    assert waits(person(), both, policy()) == "waits to be stopped: replace, files kept"
+
+
+@pytest.mark.parametrize(
+    ("record", "sight"),
+    [
+        (person(), notebook()),
+        (person(), None),
+        (person(), replace(OTHER_MACHINE, state=S.STOPPED)),  # it rests: it is changed, and does not wait
+        (person(), notebook(labels={})),  # patched while it runs
+        (GONE, OTHER_MACHINE),
+    ],
+)
+def test_what_waits_for_nothing(record, sight):
+    assert waits(record, sight, policy()) is None
+
+
+def test_what_the_cloud_made_otherwise_than_it_was_asked_waits_for_nothing():
+    record = person(built_from={"data disk": "PD_BALANCED of 100 GB"})
+    assert waits(record, SMALLER_DISK, policy()) is None
+    assert why(record, SMALLER_DISK) is None
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.SUSPENDED])
+def test_a_leaver_whose_files_are_not_saved_is_found(state):
+    assert why(GONE, notebook(state)) == "the files of a leaver are not saved"
+    assert why(person(Presence.ABSENT, Power.STOPPED, **saved()), notebook(state)) is None
+
+
+def test_an_instance_that_runs_as_its_own_account_is_in_line():
+    rules = replace(with_analyst(identity=Identity.PERSONAL_SERVICE_ACCOUNT), project="p")
+    account = account_id_for(person().user_key)
+    record = under(rules, account_id=account)
+    own = notebook(managed_euc=False, service_account=account_email(account, "p"))
+    assert differences_of(row_of(record), own, rules).items == ()
+    shared = replace(own, service_account="shared@p.iam.gserviceaccount.com")
+    assert waits(record, shared, rules) == "waits to be stopped: replace, files kept"
+
+
+def test_without_a_profile_or_a_name_nothing_is_compared():
+    lost = policy(catalog=catalog(profiles={}))
+    assert differences_of(row_of(person()), notebook(), lost) is None
+    assert differences_of(row_of(person(instance_id=None)), notebook(), policy()) is None
+    assert waits(person(), OTHER_MACHINE, lost) is None
+
+
+def test_what_a_replacement_takes_the_place_of_is_no_stray():
+    old = instance_id_for(UserEmail("ana.silva@example.com"))
+    former = Former(instance_id=old, zone=ZONES[1], uid="u")
+    record = person(instance_id=f"{old}-2", former=former)
+    rows = {record.user_key: row_of(record)}
+    fresh = notebook(ref=InstanceRef(instance_id=f"{old}-2", zone=ZONES[0]))
+    there = notebook(ref=InstanceRef(instance_id=old, zone=ZONES[1]))
+    elsewhere = notebook(ref=InstanceRef(instance_id=old, zone=ZONES[2]))
+    third = notebook(ref=InstanceRef(instance_id=f"{old}-3", zone=ZONES[0]))
+    assert [s.zone for s in strays(rows, (fresh, there, elsewhere, third))] == [ZONES[2], ZONES[0]]
+
+
+def test_snapshots_that_no_record_names_are_told():
+    record = person(**saved())
+    rows = {record.user_key: row_of(record)}
+    (known,) = record.status.snapshots
+    mine = {LABEL_USER: record.user_key}
+    listing = [
+        replace(snapshot_seen(known.name), labels=mine),
+        replace(snapshot_seen("lost-s9"), labels=mine),
+        replace(snapshot_seen(f"{known.name}x"), labels={LABEL_USER: "else-000000000000"}),
+        replace(snapshot_seen("unlabelled"), labels={}),
+    ]
+    found = stray_snapshots(rows, listing)
+    assert [(s.name, s.zone) for s in found] == [
+        ("lost-s9", "global"),
+        (f"{known.name}x", "global"),
+        ("unlabelled", "global"),
+    ]
+
+
+@given(
+    st.sampled_from(Disruption),
+    st.sampled_from([S.ACTIVE, S.STOPPED]),
+    st.sampled_from(["e2-standard-4", "n1-standard-1"]),
+    st.sampled_from([100, 10]),
+    st.sampled_from([Power.RUNNING, Power.STOPPED]),
+    st.timedeltas(timedelta(0), timedelta(days=1)),
+)
+def test_a_change_that_a_plan_would_make_at_once_the_sweep_finds(mode, state, machine, size_gb, power, later):
+    rules = with_analyst(disruption=mode, window=OPEN if mode is Disruption.WINDOW else None)
+    record = person(power=power, was_active=True, entitling_digest=rules.catalog.entitling_digest())
+    sight = notebook(state, machine_type=machine, data_disk=Disk(size_gb=size_gb, type="PD_BALANCED"))
+    plan = make_plan(record, seen(sight, record=record), rules, NOW + later)
+    if plan.actions:
+        assert why(record, sight, rules=rules, now=NOW + later) is not None

@@ -188,6 +188,19 @@ def test_groups_held_are_those_said_last_for_each_group(news, dice):
         assert set(facts.groups(hour(number))) == held_by_oracle(news, number)
 
 
+@given(_STATEMENTS, st.integers(0, 8))
+def test_merging_is_as_if_all_had_been_said_of_one_person(statements, share):
+    one, other, whole = Facts.none(), Facts.none(), Facts.none()
+    for number, each in enumerate(statements):
+        whole = whole.with_statement("employment", each)
+        if number < share:
+            one = one.with_statement("employment", each)
+        else:
+            other = other.with_statement("employment", each)
+    assert one.merged(other) == whole
+    assert whole.merged(other) is whole
+
+
 def test_facts_are_immutable_and_a_duplicate_gives_the_same_object():
     nothing = Facts.none()
     one = nothing.with_statement("employment", statement("e1", 0, 0, member=True))

@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessageError
 from shared.domain.identity import (
+    MAX_NAMING,
+    account_email,
+    account_id_for,
     instance_id_for,
     label_value,
+    next_instance_id,
     parse_email,
     parse_user_key,
     user_key_for,
     user_key_of_instance,
+    without_addresses,
 )
 
 # Workbench takes ids like Compute's names; 48 leaves room for the data disk's "-data-workspace".
@@ -215,3 +220,74 @@ def test_label_values_are_readable(text, value):
 def test_every_text_is_a_valid_label_value(text):
     assert LABEL.fullmatch(label_value(text))
     assert label_value(label_value(text)) == label_value(text)
+
+
+ACCOUNT_ID = re.compile(r"[a-z]([a-z0-9-]{4,28}[a-z0-9])")  # IAM: 6 to 30 characters
+LONGEST = user_key_for(parse_email("a" * 64 + "@example.com"))
+
+
+@pytest.mark.parametrize(
+    ("naming", "suffix"),
+    [(2, "-2"), (3, "-3"), (999, "-999"), (1000, "-2"), (1001, "-3"), (1997, "-999"), (1998, "-2")],
+)
+def test_a_replacement_has_the_next_name_and_the_names_start_again(naming, suffix):
+    assert next_instance_id(LONGEST, naming) == f"nb-{LONGEST}{suffix}"
+
+
+@given(st.emails().map(lambda raw: f"x{raw}"), st.integers(2, 5 * MAX_NAMING))
+def test_every_name_of_a_replacement_is_valid_and_leads_back_to_its_person(raw, naming):
+    try:
+        email = parse_email(raw)
+    except InvalidMessageError:
+        return
+    name = next_instance_id(user_key_for(email), naming)
+    assert INSTANCE_ID.fullmatch(name)
+    assert len(name) <= 48
+    assert user_key_of_instance(name) == user_key_for(email)
+    # The former is there while the next is made: neither has the other's name.
+    assert name != instance_id_for(email)
+    assert name != next_instance_id(user_key_for(email), naming + 1)
+
+
+@pytest.mark.parametrize("suffix", ["-0", "-01", "-1000", "-", "-x", "--2", "-2-3"])
+def test_no_other_suffix_is_ours(suffix):
+    assert user_key_of_instance(f"nb-ana-0123456789ab{suffix}") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "account"),
+    [
+        ("ana-silva-0123456789ab", "nb-ana-silva-0123456789ab"),
+        ("a" * 28 + "-0123456789ab", "nb-" + "a" * 13 + "-0123456789ab"),
+        ("abcdefghijkl-mn-0123456789ab", "nb-abcdefghijkl-0123456789ab"),  # no two dashes in a row
+        ("u-0123456789ab", "nb-u-0123456789ab"),
+    ],
+)
+def test_an_account_has_what_fits_of_the_name_and_all_digits(key, account):
+    assert account_id_for(key) == account
+    assert account_email(account_id_for(key), "p") == f"{account}@p.iam.gserviceaccount.com"
+
+
+@given(st.text(max_size=80).map(lambda text: f"{text}@example.com"))
+def test_every_person_has_a_valid_account_name_of_their_own(raw):
+    try:
+        key = user_key_for(parse_email(raw))
+    except InvalidMessageError:
+        return
+    account = account_id_for(key)
+    assert ACCOUNT_ID.fullmatch(account)
+    assert "--" not in account
+    assert account[-12:] == key[-12:]
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("No user ana.silva@example.com here", "No user <address> here"),
+        ("'ana@example.com' and <ben@example.com>", "'<address>' and <<address>>"),
+        ("nothing @ all", "nothing @ all"),
+        ("plain", "plain"),
+    ],
+)
+def test_what_others_wrote_goes_to_logs_without_addresses(text, clean):
+    assert without_addresses(text) == clean

@@ -5,7 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from kit.making import ANALYSTS, NOW, ZONES, after, at, joined, left, notebook, operation, person, policy, seen
+from kit.making import (
+    ANA,
+    ANALYSTS,
+    NOW,
+    UID,
+    ZONES,
+    after,
+    at,
+    joined,
+    left,
+    notebook,
+    operation,
+    person,
+    policy,
+    saved,
+    seen,
+)
 
 from shared.domain.errors import (
     AccessDeniedError,
@@ -19,9 +35,33 @@ from shared.domain.errors import (
     Reason,
     StockoutError,
 )
-from shared.domain.notebook import Absent, NotebookState
+from shared.domain.identity import account_id_for, instance_id_for, user_key_for
+from shared.domain.keeping import Former
+from shared.domain.notebook import Absent, InstanceRef, NotebookState, Patch
 from shared.domain.outcome import Done, Failed, Started, with_outcomes
-from shared.domain.plan import CreateInstance, TemplatesSeen
+from shared.domain.plan import (
+    CreateAccount,
+    CreateInstance,
+    CreateSnapshot,
+    DeleteAccount,
+    DeleteCluster,
+    DeleteInstance,
+    DeleteSnapshot,
+    DisableAccount,
+    EnableAccount,
+    JoinGroup,
+    LeaveGroup,
+    Plan,
+    PutTemplate,
+    RemoveTemplate,
+    RestoreData,
+    ShareAccount,
+    StartInstance,
+    StopInstance,
+    TemplatesSeen,
+    UpdateInstance,
+    WriteManifest,
+)
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
 
@@ -180,3 +220,135 @@ def test_a_date_that_comes_before_the_next_attempt_is_not_slept_through():
     plan = make_plan(record, seen(Absent(), record=record), policy(), NOW)
     done = ended(plan, failure(QuotaExhaustedError))
     assert done.status.next_attempt_at == at(0.1)
+
+
+# --- what a whole life adds
+
+ACCOUNT = account_id_for(user_key_for(ANA))
+REF = InstanceRef(instance_id=instance_id_for(ANA), zone=ZONES[0])
+NEXT = InstanceRef(instance_id=f"{REF.instance_id}-2", zone=ZONES[0])
+SNAPSHOT = saved()["snapshots"][0]
+FORMER = Former(instance_id=REF.instance_id, zone=ZONES[0], uid=UID)
+
+
+def a_plan(record, *actions, waits=None):
+    return Plan(record=record, actions=actions, because=(), requeue_at=None, waits=waits or {})
+
+
+def patch(disruptive=""):
+    return UpdateInstance(ref=REF, patch=Patch(machine_type="x"), disruptive=disruptive, request_id="r")
+
+
+def create():
+    (action,) = create_plan().actions
+    return action
+
+
+C = ConditionType
+BLAMED = [
+    (create(), C.NOTEBOOK_READY),
+    (StartInstance(ref=REF), C.NOTEBOOK_READY),
+    (StopInstance(ref=REF), C.NOTEBOOK_READY),
+    (DeleteInstance(ref=REF, request_id="r"), C.NOTEBOOK_READY),
+    (patch(), C.NOTEBOOK_READY),
+    (RestoreData(ref=REF, snapshot="s"), C.NOTEBOOK_READY),
+    (CreateSnapshot(name="s", source=REF, labels={}), C.DATA_SAVED),
+    (DeleteSnapshot(name="s"), C.DATA_SAVED),
+    (WriteManifest(snapshot=SNAPSHOT, instance={}), C.DATA_SAVED),
+    (CreateAccount(account_id=ACCOUNT), C.IDENTITY_READY),
+    (ShareAccount(account_id=ACCOUNT, user=ANA), C.IDENTITY_READY),
+    (EnableAccount(account_id=ACCOUNT), C.IDENTITY_READY),
+    (DisableAccount(account_id=ACCOUNT), C.IDENTITY_READY),
+    (DeleteAccount(account_id=ACCOUNT), C.IDENTITY_READY),
+    (JoinGroup(account_id=ACCOUNT, group="g"), C.IDENTITY_READY),
+    (LeaveGroup(account_id=ACCOUNT, group="g"), C.IDENTITY_READY),
+    (DeleteCluster(name="c"), C.CLUSTERS_REMOVED),
+    (PutTemplate(template="t", digest="d"), C.TEMPLATES_READY),
+    (RemoveTemplate(template="t"), C.TEMPLATES_READY),
+]
+
+
+@pytest.mark.parametrize(("action", "kind"), BLAMED, ids=lambda value: type(value).__name__)
+def test_what_failed_is_said_of_its_own_half(action, kind):
+    before = person()
+    record = ended(a_plan(before, action), failure(AccessDeniedError))
+    assert record.status.condition(kind).reason is Reason.ACCESS_DENIED
+    said = {condition.type for condition in record.status.conditions}
+    assert said - {condition.type for condition in before.status.conditions} == {kind, C.RECONCILED}
+    # Only what makes an instance run is held back: nothing that ends access or saves files ever is.
+    held = isinstance(action, CreateInstance | StartInstance | RestoreData)
+    assert record.status.not_before == (NOW + timedelta(hours=1) if held else None)
+    assert record.status.attempts == 1
+
+
+def test_a_half_that_failed_waits_and_the_others_go_on_in_their_own_time():
+    waits = {C.NOTEBOOK_READY: NOW + timedelta(seconds=60), C.IDENTITY_READY: NOW + timedelta(seconds=7)}
+    record = ended(a_plan(person(), JoinGroup(account_id=ACCOUNT, group="g"), waits=waits), failure(AccessDeniedError))
+    assert record.status.next_attempt_at == NOW + timedelta(seconds=60)
+    alone = ended(a_plan(person(), JoinGroup(account_id=ACCOUNT, group="g")), failure(AccessDeniedError))
+    assert alone.status.next_attempt_at == NOW + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("ref", [REF, NEXT])
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.DELETE])
+def test_operations_on_the_former_are_not_followed(ref, verb):
+    record = person(instance_id=NEXT.instance_id, former=FORMER)
+    action = StopInstance(ref=ref) if verb is Verb.STOP else DeleteInstance(ref=ref, request_id="r")
+    after_ = ended(a_plan(record, action), Started(operation(verb)))
+    assert after_.status.operation == (operation(verb) if ref == NEXT else None)
+    assert after_.status.tries == 1  # or a second request would have the first one's id
+
+
+def test_a_manifest_that_is_written_is_remembered():
+    record = person(**saved(manifest=False))
+    (snapshot,) = record.status.snapshots
+    done = ended(a_plan(record, WriteManifest(snapshot=snapshot, instance={})), Done())
+    assert done.status.snapshots[0].manifest
+    failed = ended(a_plan(record, WriteManifest(snapshot=snapshot, instance={})), failure(CloudUnavailableError))
+    assert not failed.status.snapshots[0].manifest
+
+
+def test_a_snapshot_is_forgotten_once_its_deletion_is_written_down():
+    record = person(**saved())
+    action = WriteManifest(snapshot=SNAPSHOT, instance={}, deleted_at=NOW)
+    assert ended(a_plan(record, action), Done()).status.snapshots == ()
+    assert ended(a_plan(record, action), failure(CloudUnavailableError)).status.snapshots == (SNAPSHOT,)
+
+
+@pytest.mark.parametrize(
+    "action", [DeleteSnapshot(name=SNAPSHOT.name), CreateSnapshot(name="s", source=REF, labels={})]
+)
+def test_a_snapshot_is_not_forgotten_on_a_promise(action):
+    record = person(**saved())
+    assert ended(a_plan(record, action), Done()) == record
+
+
+@pytest.mark.parametrize(
+    ("kind", "disruptive", "refused"),
+    [
+        (InvalidSpecError, "machine type a to b", "machine type a to b"),
+        (InvalidSpecError, "", ""),  # labels are tried again: nothing was stopped for them
+        (CloudUnavailableError, "machine type a to b", ""),
+        (BusyError, "machine type a to b", ""),
+    ],
+)
+def test_a_change_that_was_refused_for_good_is_remembered(kind, disruptive, refused):
+    record = ended(a_plan(person(), patch(disruptive)), failure(kind))
+    assert record.status.refused == refused
+
+
+def test_a_replacement_that_was_refused_for_good_gives_back_the_former():
+    record = person(instance_id=NEXT.instance_id, naming=2, former=FORMER, refused="data disk", settled=False)
+    back = ended(a_plan(record, create()), failure(InvalidSpecError)).status
+    assert (back.instance_id, back.former, back.refused) == (REF.instance_id, None, "data disk")
+    assert (back.not_before, back.was_active) == (None, True)
+    assert back.next_attempt_at <= NOW + timedelta(minutes=1)  # the person waits for a notebook
+    kept = ended(a_plan(record, create()), failure(CloudUnavailableError)).status
+    assert (kept.instance_id, kept.former) == (NEXT.instance_id, FORMER)
+    assert kept.not_before == kept.next_attempt_at
+
+
+def test_a_create_without_a_former_has_nothing_to_go_back_to():
+    record = ended(create_plan(), failure(InvalidSpecError))
+    assert record.status.instance_id == REF.instance_id
+    assert record.status.not_before == NOW + timedelta(hours=1)

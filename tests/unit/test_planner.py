@@ -28,6 +28,7 @@ from kit.making import (
     person,
     policy,
     profile,
+    saved,
     seen,
     with_event,
 )
@@ -60,6 +61,7 @@ from shared.domain.plan import (
     OperationSeen,
     PutTemplate,
     RemoveTemplate,
+    RestoreData,
     StartInstance,
     StopInstance,
     TemplatesSeen,
@@ -70,7 +72,7 @@ from shared.domain.record import ConditionStatus, ConditionType, Power, Presence
 from shared.domain.wanted import with_wanted
 
 S = NotebookState
-ON_NOTEBOOK = (CreateInstance, StartInstance, StopInstance, DeleteInstance, UpdateInstance)
+ON_NOTEBOOK = (CreateInstance, StartInstance, StopInstance, DeleteInstance, UpdateInstance, RestoreData)
 MOVING = [s for s in S if s not in {S.ACTIVE, S.STOPPED, S.SUSPENDED}]
 
 
@@ -126,7 +128,9 @@ def test_the_table_is_whole():
 
 @pytest.mark.parametrize(("wanted", "settled", "sight", "actions", "why"), TABLE)
 def test_what_is_done_for_what_is_wanted_and_seen(wanted, settled, sight, actions, why):
-    record = person(*wanted, settled=settled, was_active=sight in {S.ACTIVE, S.STOPPED, S.SUSPENDED})
+    rests = sight in {S.STOPPED, S.SUSPENDED}
+    kept = saved() if wanted == GONE and rests else {}
+    record = person(*wanted, settled=settled, was_active=sight is S.ACTIVE or rests, **kept)
     plan = plan_of(record, notebook(sight) if isinstance(sight, NotebookState) else sight)
     assert names(plan) == actions
     if why is None:
@@ -208,10 +212,13 @@ _OPERATIONS = st.none() | st.builds(
     operation, st.sampled_from(Verb), st.sampled_from([NOW - timedelta(minutes=m) for m in (0, 3, 90)])
 )
 _RECORDS = st.builds(
-    lambda wanted, settled, gone_for, **status: person(*wanted, settled=settled, absent_for=gone_for, **status),
+    lambda wanted, settled, gone_for, kept, **status: person(
+        *wanted, settled=settled, absent_for=gone_for, **kept, **status
+    ),
     st.sampled_from([RUN, STOP, GONE]),
     st.booleans(),
-    st.sampled_from([timedelta(hours=1), RETENTION * 2]),
+    st.sampled_from([timedelta(hours=1), RETENTION * 2, RETENTION * 20]),
+    st.sampled_from([{}, saved(), saved("another-uid"), saved(ready=False), saved(manifest=False)]),
     was_active=st.booleans(),
     instance_uid=st.sampled_from(["", UID]),
     operation=_OPERATIONS,
@@ -291,12 +298,18 @@ def assert_fits(action, plan, record, sight, failure):
             assert wanted.presence is Presence.ABSENT or wanted.power is Power.STOPPED
         case DeleteInstance():
             over = wanted.presence is Presence.ABSENT and wanted.absent_since + RETENTION <= NOW
+            over = over and record.status.snapshots and record.status.snapshots[0].manifest
             assert (over and sight.state in {S.STOPPED, S.SUSPENDED}) or (
                 remnant and sight.state not in {S.ACTIVE, S.STOPPED, S.SUSPENDED, S.STOPPING, S.SUSPENDING, S.UPGRADING}
             )
         case UpdateInstance():
             assert sight.state in {S.ACTIVE, S.STOPPED, S.SUSPENDED}
-            assert action.machine_type is None or sight.state is not S.ACTIVE
+            assert action.patch.machine_type is None or sight.state is not S.ACTIVE
+        case RestoreData():
+            assert wanted.presence is Presence.PRESENT
+            assert sight.state in {S.ACTIVE, S.STOPPED, S.SUSPENDED}
+            assert record.status.snapshots[0].instance_uid != sight.uid
+            assert plan.record.status.restoring.snapshot == action.snapshot
 
 
 @given(_RECORDS, _SIGHTS, _FAILURES, st.booleans(), _TEMPLATES)
@@ -341,6 +354,7 @@ def test_while_the_operation_runs_a_second_look_asks_for_nothing_more(record, si
         StopInstance: Verb.STOP,
         DeleteInstance: Verb.DELETE,
         UpdateInstance: Verb.UPDATE,
+        RestoreData: Verb.RESTORE,
     }[type(started[0])]
     ref = operation(verb, NOW)
     record = with_outcomes(plan, [(started[0], Started(ref))], policy(), NOW)
@@ -556,7 +570,7 @@ def test_a_leaver_during_the_create_is_waited_for_and_then_stopped():
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.SUSPENDED])
 def test_data_is_kept_until_the_retention_is_over_to_the_second(state):
-    gone = person(Presence.ABSENT, Power.STOPPED, absent_for=timedelta(0), was_active=True)
+    gone = person(Presence.ABSENT, Power.STOPPED, absent_for=timedelta(0), was_active=True, **saved())
     kept = plan_of(gone, notebook(state))
     assert (names(kept), reason(kept)) == ([], Reason.RETAINED)
     assert kept.requeue_at == NOW + RETENTION
@@ -617,19 +631,19 @@ def test_only_labels_that_we_own_are_mended():
     sight = notebook(labels={**notebook().labels, "benchkeeper-profile": "other", "theirs": "kept"})
     plan = differences(sight)
     assert names(plan) == ["UpdateInstance"]
-    assert plan.actions[0].labels == {"benchkeeper-profile": "analyst"}
-    assert plan.actions[0].metadata == {}
+    assert plan.actions[0].patch.labels == {"benchkeeper-profile": "analyst"}
+    assert plan.actions[0].patch.metadata == {}
     assert reason(plan) is Reason.READY
 
 
 def test_a_cost_centre_that_is_gone_loses_its_label():
     sight = notebook(labels={**notebook().labels, LABEL_COST_CENTER: "cc-1"})
-    assert differences(sight).actions[0].labels == {LABEL_COST_CENTER: ""}
+    assert differences(sight).actions[0].patch.labels == {LABEL_COST_CENTER: ""}
 
 
 def test_metadata_that_can_change_while_running_is_changed_at_once():
     sight = notebook(metadata={**notebook().metadata, "idle-timeout-seconds": "60"})
-    assert differences(sight).actions[0].metadata == {"idle-timeout-seconds": "10800"}
+    assert differences(sight).actions[0].patch.metadata == {"idle-timeout-seconds": "10800"}
 
 
 def test_what_needs_a_stop_waits_for_one_and_says_so():
@@ -638,15 +652,15 @@ def test_what_needs_a_stop_waits_for_one_and_says_so():
     assert (names(running), reason(running)) == ([], Reason.UPDATE_PENDING)
     resting = differences(replace(sight, state=S.STOPPED), wanted=STOP)
     (update,) = resting.actions
-    assert update.machine_type == "e2-standard-4"
-    assert update.metadata == {"notebook-disable-root": "true"}
+    assert update.patch.machine_type == "e2-standard-4"
+    assert update.patch.metadata == {"notebook-disable-root": "true"}
 
 
 def test_a_mover_gets_the_other_machine_before_it_is_started_again():
     record = with_wanted(with_event(person(settled=False), moved(groups=(ENGINEERS,))), policy(), NOW)
     plan = plan_of(record, notebook(S.STOPPED))
     assert names(plan) == ["UpdateInstance"]
-    assert plan.actions[0].machine_type == "n2-standard-8"
+    assert plan.actions[0].patch.machine_type == "n2-standard-8"
 
 
 @pytest.mark.parametrize("sight", [S.ACTIVE, S.STOPPED])
@@ -682,7 +696,7 @@ def test_templates_are_put_when_missing_or_old_and_removed_when_not_wanted():
 
 
 def test_a_leavers_templates_go_at_once_while_the_data_stays():
-    gone = person(Presence.ABSENT, Power.STOPPED)
+    gone = person(Presence.ABSENT, Power.STOPPED, **saved())
     plan = plan_of(gone, notebook(S.STOPPED), templates=TemplatesSeen({"spark": "x"}))
     assert [(type(a).__name__, a.template) for a in plan.actions] == [("RemoveTemplate", "spark")]
     assert reason(plan) is Reason.RETAINED

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
 import yaml
 
 from shared.cloud.template_schema import template_schema
-from shared.domain.catalog import Identity
+from shared.domain.catalog import Disruption, Identity, Window
 from shared.settings import (
     ConfigError,
     config_dir_from,
@@ -140,12 +141,13 @@ def test_settings_say_what_the_files_say(folder):
         ("europe-west1-b", "europe-west1-c"),
         "europe-west1",
     )
-    assert settings.retention == timedelta(days=30)
+    assert (settings.retention, settings.snapshot_retention) == (timedelta(days=30), timedelta(days=90))
     assert settings.api_endpoint is None
     profile = settings.catalog.profiles["analyst"]
     assert (profile.idle.timeout, profile.shielded.vtpm, profile.templates) == (timedelta(hours=3), True, ("spark",))
     policy = settings.policy()
     assert (policy.zones, policy.retention) == (settings.zones, settings.retention)
+    assert (policy.snapshot_retention, policy.project) == (settings.snapshot_retention, settings.project)
     assert settings.project in policy.template_context
 
 
@@ -177,6 +179,9 @@ IN_SETTINGS = [
     ("retention: {instance: -1d}\n", 4, "retention.instance", "'-1d' is no duration", ""),
     ("retention: {instance: 99999999999d}\n", 4, "retention.instance", "at most 3650d", ""),
     ("retention: {instance: 3651d}\n", 4, "retention.instance", "at most 3650d", ""),
+    ("retention:\n  instance: 30d\n  snapshot: 29d\n", 6, "retention.snapshot", "snapshot (29d) must not be shorter than instance (30d)", ""),
+    ("retention: {instance: 91d}\n", 4, "retention.snapshot", "snapshot (90d) must not be shorter than instance (91d)", ""),
+    ("retention: {snapshot: 90 days}\n", 4, "retention.snapshot", "'90 days' is no duration", ""),
     ("retention: []\n", 4, "retention", "valid dictionary", ""),
     ("deployment:\n  organization: acme.com\n", 5, "deployment.organization", "pattern", ""),
     ("deployment:\n  billing_export: billing\n", 5, "deployment.billing_export", "pattern", ""),
@@ -195,7 +200,7 @@ IN_SETTINGS = [
     ("---\nanother: document\n", 4, "", "", ""),
     ("x: \x07\n", 0, "", "not YAML", ""),
     ("x: 2026-13-45\n", 0, "", "not YAML", ""),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("added", "line", "field", "problem", "hint"), IN_SETTINGS)
@@ -262,7 +267,30 @@ def test_a_fault_of_the_profiles_names_its_place(folder, old, new, line, field, 
 @pytest.mark.parametrize(
     ("added", "field", "problem"),
     [
-        ("identity: personal-service-account", "identity", "personal-service-account is not built in this version"),
+        ("data_group: scientists@example.com", "data_group", "it is for identity: personal-service-account"),
+        ("data_roles: [roles/bigquery.dataViewer]", "data_roles", "it is for identity: personal-service-account"),
+        ("data_roles: [roles/owner]", "data_roles[0]", "it holds for everything in the project"),
+        ("data_roles: [roles/viewer]", "data_roles[0]", "it holds for everything in the project"),
+        ("data_roles: [roles/iam.serviceAccountUser]", "data_roles[0]", "act as other accounts or give rights away"),
+        ("data_roles: [roles/resourcemanager.folderMover]", "data_roles[0]", "give rights away"),
+        ("data_roles: [roles/bigquery.admin]", "data_roles[0]", "an administrator's role"),
+        ("data_roles: [roles/iap.tunnelResourceAdmin]", "data_roles[0]", "an administrator's role"),
+        ("data_roles: [roles/notebooks.serviceAgent]", "data_roles[0]", "an administrator's role"),
+        ("data_roles: [bigquery.dataViewer]", "data_roles[0]", "pattern"),
+        ("disruption: window", "disruption", "needs a maintenance_window"),
+        ("disruption: never", "disruption", "'never' is not one of the values: 'now', 'when-idle' or 'window'"),
+        ('maintenance_window: {days: [mon], start: "22:00", hours: 2}', "maintenance_window", "no effect with disruption: when-idle"),
+        ("maintenance_window: {days: [], start: '22:00', hours: 2}", "maintenance_window.days", "at least 1"),
+        ("maintenance_window: {days: [mon, mon], start: '22:00', hours: 2}", "maintenance_window.days", "a day stands here twice"),
+        ("maintenance_window: {days: [funday], start: '22:00', hours: 2}", "maintenance_window.days[0]", "'funday' is not one of the values"),
+        ("maintenance_window: {days: [mon], start: 22:00, hours: 2}", "maintenance_window.start", 'write the time in quotes: "22:00"'),
+        ("maintenance_window: {days: [mon], start: '24:00', hours: 2}", "maintenance_window.start", "'24:00' is no time"),
+        ("maintenance_window: {days: [mon], start: '22:00', hours: 25}", "maintenance_window.hours", "less than or equal to 24"),
+        ("maintenance_window: {days: [mon], start: '22:00', hours: 0}", "maintenance_window.hours", "greater than or equal to 1"),
+        ("maintenance_window: {days: [mon], start: '22:00', hours: 2, time_zone: Europe/Berln}", "maintenance_window.time_zone", "'Europe/Berln' is no time zone; the nearest name is 'Europe/Berlin'"),
+        ("maintenance_window: {days: [mon], start: '22:00', hours: 2, time_zone: /etc/localtime}", "maintenance_window.time_zone", "is no time zone"),
+        ("maintenance_window: {days: [mon], start: '22:00', hours: 2, time_zone: localtime}", "maintenance_window.time_zone", "'localtime' is no time zone"),
+        ("maintenance_window: {days: [mon], start: '22:00', hours: 2, timezone: UTC}", "maintenance_window.timezone", "unknown key 'timezone'"),
         ("identity: shared", "identity", "'shared' is not one of the values"),
         ("service_account: bot@x.iam.gserviceaccount.com", "service_account", "shared by users is refused"),
         ('metadata: {proxy-mode: "none"}', "metadata", "'proxy-mode' is Workbench's or Benchkeeper's own"),
@@ -290,6 +318,50 @@ def test_a_fault_of_a_profile_names_field_and_line(folder, added, field, problem
     fault = the_fault(folder)
     assert (fault.line, fault.field) == (10, f"profiles.analyst.{field}")
     assert problem in fault.problem
+
+
+def test_data_roles_without_a_group_have_nobody_to_go_to(folder):
+    added = "    identity: personal-service-account\n    data_roles: [roles/bigquery.dataViewer]\n"
+    (folder / "profiles.yaml").write_text(f"{PROFILES}{added}")
+    fault = the_fault(folder)
+    assert (fault.line, fault.field) == (11, "profiles.analyst.data_roles")
+    assert fault.problem == "they are given to a data_group; name it"
+
+
+@pytest.mark.parametrize("group", [None, "Scientists-Data@example.com"])
+def test_a_personal_account_may_have_a_group_that_carries_its_rights(folder, group):
+    added = "    identity: personal-service-account\n" + (f"    data_group: {group}\n" if group else "")
+    (folder / "profiles.yaml").write_text(f"{PROFILES}{added}")
+    profile = load(folder).catalog.profiles["analyst"]
+    assert profile.identity is Identity.PERSONAL_SERVICE_ACCOUNT
+    assert profile.data_group == (group.lower() if group else None)
+
+
+@pytest.mark.parametrize("disruption", [Disruption.NOW, Disruption.WHEN_IDLE])
+def test_a_change_may_wait_until_nobody_works(folder, disruption):
+    assert load(folder).catalog.profiles["analyst"].disruption is Disruption.WHEN_IDLE
+    (folder / "profiles.yaml").write_text(f"{PROFILES}    disruption: {disruption.value}\n")
+    profile = load(folder).catalog.profiles["analyst"]
+    assert (profile.disruption, profile.window) == (disruption, None)
+
+
+def test_a_maintenance_window_opens_in_its_own_time_zone(folder):
+    window = '{days: [sun, mon], start: "22:30", hours: 4, time_zone: Europe/Berlin}'
+    (folder / "profiles.yaml").write_text(f"{PROFILES}    disruption: window\n    maintenance_window: {window}\n")
+    profile = load(folder).catalog.profiles["analyst"]
+    assert profile.disruption is Disruption.WINDOW
+    assert profile.window == Window(
+        days=frozenset({6, 0}), start=time(22, 30), length=timedelta(hours=4), zone=ZoneInfo("Europe/Berlin")
+    )
+
+
+@pytest.mark.parametrize("zone", ["", ", time_zone: UTC"])
+def test_without_a_time_zone_it_is_utc(folder, zone):
+    window = f'{{days: [sat], start: "00:00", hours: 24{zone}}}'
+    (folder / "profiles.yaml").write_text(f"{PROFILES}    disruption: window\n    maintenance_window: {window}\n")
+    found = load(folder).catalog.profiles["analyst"].window
+    assert found is not None
+    assert found.zone == ZoneInfo("UTC")
 
 
 def test_a_group_that_is_assigned_twice_is_named(folder):

@@ -96,6 +96,31 @@ def test_an_operations_error_is_one_class(raw, kind):
     assert type(from_operation(raw, "create instance")) is kind
 
 
+SERVICE_ACCOUNTS = "Maximum number of service accounts on project reached. [{'retryDelay': '86401s'}]"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "kind"),
+    [
+        (400, "resourceNotReady", "The resource 's' is not ready", BusyError),
+        (400, "resourceInUseByAnotherResource", "The resource 's' is already being used by 'd'", BusyError),
+        (400, "invalid", "Invalid value for field 'resource.name'", InvalidSpecError),
+        (403, "rateLimitExceeded", "Rate Limit Exceeded", RateLimitedError),
+        (403, "userRateLimitExceeded", "User Rate Limit Exceeded", RateLimitedError),
+        (403, "quotaExceeded", "Quota 'SNAPSHOTS' exceeded.  Limit: 1000.0 globally.", QuotaExhaustedError),
+        (403, "quotaExceeded", "no more of these", QuotaExhaustedError),
+        (403, "quotaExceeded", "Quota exceeded for limit 'Read requests per 100 seconds'", RateLimitedError),
+        (403, "forbidden", "Required 'compute.snapshots.get' permission for 's'", AccessDeniedError),
+        (412, "conditionNotMet", "Labels fingerprint either invalid or changed", ConflictError),
+        (429, "rateLimitExceeded", SERVICE_ACCOUNTS, QuotaExhaustedError),
+        (429, "rateLimitExceeded", "slow down", RateLimitedError),
+        (409, "alreadyExists", "The resource 's' already exists", ConflictError),
+    ],
+)
+def test_a_reason_tells_apart_what_the_text_does_not(status, reason, message, kind):
+    assert type(from_status(status, message, "x", reason=reason)) is kind
+
+
 def test_what_google_says_about_a_wrong_request_reaches_the_person():
     assert "no such image" in from_operation({"code": 3, "message": "no such image"}, "x").user_message
     assert "no such image" in from_status(400, "no such image", "x").user_message

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import (
+    ANA,
     ANALYSTS,
     ENGINEERS,
     NOW,
@@ -24,7 +26,7 @@ from kit.making import (
     with_event,
 )
 
-from shared.domain.identity import instance_id_for, user_key_for
+from shared.domain.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.record import Power, Presence
 from shared.domain.wanted import with_power, with_wanted
 
@@ -54,6 +56,12 @@ def test_asking_again_what_is_wanted_changes_nothing(news, hours):
     for hour in sorted(hours):
         record = with_wanted(record, policy(), at(hour))
         assert with_wanted(record, policy(), at(hour)) == record
+
+
+def test_who_got_a_new_address_before_anything_was_named_is_named_by_the_first():
+    renamed = replace(after(), email=parse_email("new@example.com"), email_since=NOW)
+    record = with_wanted(with_event(renamed, joined(groups=(ANALYSTS,))), policy(), NOW)
+    assert record.status.instance_id == f"nb-{record.user_key}" == instance_id_for(ANA)
 
 
 @given(_NEWS)

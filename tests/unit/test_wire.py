@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessageError, UnsupportedMessageError
-from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved, Woken, statements_of
+from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved, Renamed, Woken, statements_of
 from shared.wire import SCHEMA, Message, parse_lifecycle, parse_tick
 
 EVENTS = Path(__file__).resolve().parents[1] / "events"
@@ -48,6 +48,24 @@ def when(*parts: int) -> datetime:
 OCCURRED = when(2026, 11, 20, 11, 22, 33, 123456)
 
 FIXTURES = {
+    "hr-renamed": [
+        Renamed(
+            event_id="hr-000050",
+            user=KOFI,
+            occurred_at=when(2026, 11, 19, 9),
+            effective_at=when(2026, 11, 19, 9),
+            new_user="kofi@example.org",
+        )
+    ],
+    "workspace-rename-user": [
+        Renamed(
+            event_id="example0workspace@2026-11-20T11:22:33.123456789Z/0",
+            user=KOFI,
+            occurred_at=OCCURRED,
+            effective_at=OCCURRED,
+            new_user="kofi@example.org",
+        )
+    ],
     "hr-joiner": [
         Joined(
             event_id="hr-000001",
@@ -166,7 +184,6 @@ def test_several_events_of_one_entry_are_several_pieces_of_news():
     ("name", "says"),
     [
         ("workspace-group-bulk-upload", "names nobody"),
-        ("workspace-rename-user", "announce the new address"),
         ("cloudidentity-nested-group", "nested groups"),
     ],
 )
@@ -256,6 +273,17 @@ def test_no_reference_shape_is_left_out():
         ({"attributes": {"profile": 7}}, "profile"),
         ({"attributes": {"profile": ["analyst"]}}, "profile"),
         ({"reason": 7}, "reason"),
+        ({"new_user": "kofi@example.org"}, "new_user goes with type 'renamed' only"),
+        ({"new_user": 7}, "new_user"),
+        ({"type": "renamed"}, "needs new_user"),
+        ({"type": "renamed", "new_user": "kofi@example.org"}, "takes no attributes"),
+        ({"type": "renamed", "new_user": None, "attributes": {}}, "needs new_user"),
+        ({"type": "renamed", "new_user": "", "attributes": {}}, "new_user: The address has no name before an @"),
+        ({"type": "renamed", "new_user": "kofi", "attributes": {}}, "new_user: The address has no name"),
+        ({"type": "renamed", "new_user": f"{KOFI}\u202e", "attributes": {}}, "new_user: The address holds control"),
+        ({"type": "renamed", "new_user": f"x@{KOFI}", "attributes": {}}, "new_user: The address has a stray @"),
+        ({"type": "renamed", "new_user": "k" * 250 + "@x.org", "attributes": {}}, "new_user: The address is longer"),
+        ({"type": "renamed", "new_user": "kofi@example.org", "attributes": {}}, "no effective_time to come"),
     ],
 )
 def test_what_breaks_the_neutral_schema_is_named(change, says):
@@ -302,6 +330,24 @@ def test_a_joiner_without_groups_asks_for_the_default_profile(attributes, reques
     assert dict(statements_of(news))["request"].value == request_said
 
 
+@pytest.mark.parametrize("new_user", [KOFI, "KOFI.Mensah@example.org ", " kofi.mensah@EXAMPLE.ORG"])
+def test_an_address_that_only_looks_different_has_not_changed(new_user):
+    assert parse(own("hr-renamed") | {"new_user": new_user}) == []
+    entry = own("workspace-rename-user")
+    _event(entry)["parameter"][1]["value"] = new_user
+    assert parse(entry) == []
+
+
+def test_a_change_of_address_that_has_begun_is_read():
+    (news,) = parse(own("hr-renamed") | {"effective_time": "2026-11-20T07:00:00Z"})
+    assert (news.new_user, news.occurred_at) == ("kofi@example.org", when(2026, 11, 19, 9))
+
+
+def test_a_new_user_that_is_null_is_not_said():
+    (news,) = parse(hr(new_user=None))
+    assert isinstance(news, Joined)
+
+
 # --- log entries ---
 
 
@@ -328,6 +374,10 @@ def _event(body):
         ("workspace-add-group-member", lambda b: _event(b)["parameter"].pop(0)),
         ("workspace-add-group-member", lambda b: _event(b)["parameter"][0].update(value=None)),
         ("workspace-add-group-member", lambda b: b.update(timestamp="noon")),
+        ("workspace-rename-user", lambda b: _event(b)["parameter"].pop(1)),
+        ("workspace-rename-user", lambda b: _event(b)["parameter"][1].update(value=None)),
+        ("workspace-rename-user", lambda b: _event(b)["parameter"][1].update(value="kofi\n@example.org")),
+        ("workspace-rename-user", lambda b: _event(b)["parameter"][0].update(value="kofi")),
         ("workspace-add-group-member", lambda b: b.update(timestamp="2026-11-20T11:22:33")),
         ("workspace-add-group-member", lambda b: b.update(timestamp="0001-01-01T00:00:00+14:00")),
         ("workspace-add-group-member", lambda b: b.update(timestamp=7)),

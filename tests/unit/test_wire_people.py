@@ -34,12 +34,18 @@ def admin(*parameters):
 @pytest.mark.parametrize(
     "name",
     [
-        "hr-joiner", "hr-leaver", "workspace-rename-user", "workspace-add-group-member", "workspace-suspend-user",
-        "cloudidentity-membership-add",
+        "hr-joiner", "hr-leaver", "workspace-add-group-member", "workspace-suspend-user", "cloudidentity-membership-add",
     ],
 )  # fmt: skip
 def test_every_shape_that_names_a_person_is_read(name):
     assert named((EVENTS / f"{name}.json").read_bytes()) == (KOFI,)
+
+
+def test_a_changed_address_names_two():
+    assert named((EVENTS / "workspace-rename-user.json").read_bytes()) == (
+        KOFI,
+        user_key_for(parse_email("kofi@example.org")),
+    )
 
 
 @pytest.mark.parametrize(

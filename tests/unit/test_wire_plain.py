@@ -21,11 +21,12 @@ MOMENTS = st.one_of(
     st.sampled_from(["2026-11-23", 5, "2026-11-23T24:00:00Z", "20261123T080000Z", " 2026-11-23T08:00:00Z", ""]),
 )
 BODIES = st.fixed_dictionaries(
-    {"schema": st.just(SCHEMA), "event_id": TEXTS, "type": st.sampled_from(["joiner", "leaver", "x", None, []]), "user": TEXTS},
+    {"schema": st.just(SCHEMA), "event_id": TEXTS, "type": st.sampled_from(["joiner", "renamed", "x", None, []]), "user": TEXTS},
     optional={
         "occurred_at": MOMENTS,
         "effective_time": MOMENTS,
         "reason": TEXTS,
+        "new_user": TEXTS,
         "attributes": st.one_of(st.none(), st.dictionaries(st.text(max_size=4), st.integers(), max_size=70)),
     },
 )  # fmt: skip
@@ -37,7 +38,7 @@ def test_what_is_read_without_the_model_the_model_reads_alike(body):
     if plain is None:
         return
     said = HrMessage.model_validate(body)
-    for name in ("event_id", "type", "user", "occurred_at", "effective_time", "attributes", "reason"):
+    for name in ("event_id", "type", "user", "occurred_at", "effective_time", "attributes", "reason", "new_user"):
         assert getattr(said, name) == getattr(plain, name)
 
 

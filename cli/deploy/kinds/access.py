@@ -46,6 +46,11 @@ def grants(target: Target) -> Iterator[Step]:
     policies = _Policies(target)
     for grant in target.deployment.grants:
         yield _one(target, grant, policies)
+    for grant in target.deployment.dormant_grants:
+        if has(policies.of(grant.on), full_role(target, grant.role), target.member(grant.to)):
+            because = "no profile needs it any more; grants are not taken away here: docs/operations.md, Turning personal accounts on"
+            yield Step(key=_key(grant), mark=Mark.KEEP, because=because)
+    yield from data_roles(target, policies)
     yield from publishers(target, policies)
 
 
@@ -89,7 +94,7 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
     holder, _, holder_name = grant.to.partition("/")
     there_first = f"account {target.deployment.accounts[holder_name].id}" if holder == "account" else "agent"
     needs: tuple[str, ...] = (there_first, f"role {grant.role.partition('/')[2]}")
-    key = f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {grant.on}"
+    key = _key(grant)
     because = "added to what is there"
     if kind == "gcf-sources":
         title, condition = "gcf-sources-only", _sources(target)
@@ -110,10 +115,27 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
     return granted(key, is_there=there, because=because, work=work, needs=needs, lane=grant.on)
 
 
+def _key(grant: GrantModel) -> str:
+    return f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {grant.on}"
+
+
 def _sources(target: Target) -> str:
     """Cloud Functions keeps uploaded sources in buckets of this name; a build reads those and no others."""
     start = f"projects/_/buckets/gcf-v2-sources-{target.number}-"
     return f'--condition=title=gcf-sources-only,expression=resource.name.startsWith("{start}")'
+
+
+def data_roles(target: Target, policies: _Policies) -> Iterator[Step]:
+    """What the groups may read whose members people's own accounts become (`data_group` and `data_roles` of the profiles)."""
+    for group, held in target.deployment.data_roles.items():
+        for role in held:
+            member = f"group:{group}"
+            words = (f"--member={member}", f"--role={role}", "--condition=None")
+            yield granted(
+                f"data {group}: {role}", is_there=has(policies.of("project"), role, member),
+                because="what people's own accounts may read, added to what is there",
+                work=("projects", "add-iam-policy-binding", target.project, *words), needs=(), lane="project",
+            )  # fmt: skip
 
 
 def publishers(target: Target, policies: _Policies) -> Iterator[Step]:

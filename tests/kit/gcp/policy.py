@@ -42,7 +42,7 @@ class Policy:
 
     def put(self, policy: Json, *, has_role: Callable[[str], bool]) -> Json:
         """Replace it; 409 ABORTED on a stale etag, 400 for what no policy can hold or for whom it cannot name."""
-        given = str(policy.get("etag", ""))
+        given = read_etag(policy.get("etag", ""))
         if given and given != self.etag:
             raise errors.concurrent_change()
         bindings = [binding for binding in policy.get("bindings", []) if binding.get("members")]
@@ -113,6 +113,11 @@ def _check_binding(binding: Json, has_role: Callable[[str], bool]) -> None:
 
 def _bad(text: str) -> ApiError:
     return ApiError("INVALID_ARGUMENT", text)
+
+
+def read_etag(given: object) -> str:
+    """An etag as it was given out: gcloud decodes it and writes it again, with `-` and `_` for `+` and `/`."""
+    return str(given).replace("-", "+").replace("_", "/")
 
 
 def asked_version(query: Any) -> int:

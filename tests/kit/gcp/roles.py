@@ -7,6 +7,7 @@ import re
 
 from emulator.errors import ApiError
 from tests.kit.gcp.ground import Ask, Ground, Handler, Json
+from tests.kit.gcp.policy import read_etag
 
 _ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
 _PERMISSION = re.compile(r"(?P<service>[a-z][a-z0-9]*)\.[a-z][a-zA-Z0-9]*\.[a-z][a-zA-Z]*")
@@ -124,7 +125,7 @@ class Roles:
 
     @staticmethod
     def _check_etag(role: Json, given: str) -> None:
-        if given and given != role["etag"]:
+        if given and read_etag(given) != role["etag"]:
             raise ApiError("ABORTED", "There were concurrent policy changes. Please retry the whole read-modify-write.")
 
 

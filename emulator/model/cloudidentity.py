@@ -1,0 +1,246 @@
+"""Cloud Identity v1: groups and their direct memberships, as far as a service account needs them that manages a group.
+
+All methods take and give the REST API's JSON. A group that does not exist and one that the caller may not see are answered alike,
+by 403 "(or it may not exist)", as recorded in Google's own tests (jit-groups, ITestCloudIdentityGroupsClient). Nobody is refused
+here on their own account: who manages which group is the directory's business; a fault on a call stands for that. Google's error
+numbers stand only where one was seen.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import rfc3339
+from emulator.errors import ApiError
+from emulator.model.notebooks_fresh import digest
+from emulator.model.notebooks_pages import page_of
+
+if TYPE_CHECKING:
+    from emulator.model.iam import IamModel
+    from emulator.world import World
+
+_FORUM = "cloudidentity.googleapis.com/groups.discussion_forum"  # the label that makes a group a Google group
+_LABELS = {_FORUM, "cloudidentity.googleapis.com/groups.security"}
+_GROUP_FIELDS = {"parent", "groupKey", "displayName", "description", "labels"}
+_MEMBERSHIP_FIELDS = {"preferredMemberKey", "roles"}
+_ROLES = ("OWNER", "MANAGER", "MEMBER")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_GROUP = re.compile(r"groups/[a-z0-9]{15}")
+_DEFAULT_PAGE, _MAX_PAGE = 200, 1000
+
+
+@dataclass(slots=True)
+class Group:
+    """One group; `members` are its direct memberships by address, as JSON bodies in the order in which they came.
+
+    `accounts` has the unique ids of those members that are service accounts of this project: a membership ends with its account.
+    """
+
+    name: str
+    email: str
+    display_name: str
+    description: str
+    labels: dict[str, str]
+    created: str
+    members: dict[str, dict[str, Any]] = field(default_factory=dict)
+    accounts: dict[str, str] = field(default_factory=dict)
+
+
+class CloudIdentityModel:
+    """All groups of the customer; `iam` knows the project's service accounts."""
+
+    def __init__(self, world: World, iam: IamModel) -> None:
+        self._world = world
+        self._iam = iam
+        self._groups: dict[str, Group] = {}
+        self._serial = 0
+
+    def dump(self) -> Any:
+        """JSON-able state."""
+        rows = [{each.name: getattr(group, each.name) for each in fields(Group)} for group in self._groups.values()]
+        return {"serial": self._serial, "groups": rows}
+
+    def load(self, state: Any) -> None:
+        """Become what `dump` gave."""
+        self._serial = state["serial"]
+        self._groups = {row["name"]: Group(**row) for row in state["groups"]}
+
+    # --- groups
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        """groups.create: an operation that is done."""
+        _only(body, _GROUP_FIELDS, "group")
+        email = _key(body.get("groupKey"), "group.group_key")
+        labels = body.get("labels", {})
+        if not isinstance(labels, dict) or _FORUM not in labels or set(labels) - _LABELS:
+            raise _invalid(f'A group needs the label "{_FORUM}", and has no others but the one for security.')
+        if not re.fullmatch(r"customers/[A-Za-z0-9]+", str(body.get("parent", ""))):
+            raise _invalid("Invalid group parent; it looks like customers/C046psxkn.")
+        if self._by_email(email) is not None:
+            raise ApiError("ALREADY_EXISTS", "The group already exists.")
+        name = f"groups/{self._fresh(email)}"
+        self._groups[name] = Group(
+            name=name,
+            email=email,
+            display_name=str(body.get("displayName", "")),
+            description=str(body.get("description", "")),
+            labels={str(key): str(value) for key, value in labels.items()},
+            created=rfc3339(self._world.clock.now()),
+        )
+        return _done("Group", self.get(name))
+
+    def get(self, name: str) -> dict[str, Any]:
+        """groups.get."""
+        group = self._find(name)
+        body = {
+            "name": group.name,
+            "groupKey": {"id": group.email},
+            "displayName": group.display_name,
+            "description": group.description,
+            "createTime": group.created,
+            "updateTime": group.created,
+            "labels": group.labels,
+        }
+        return {key: value for key, value in body.items() if value}
+
+    def delete(self, name: str) -> dict[str, Any]:
+        """groups.delete: with its memberships."""
+        del self._groups[self._find(name).name]
+        return {"done": True}
+
+    def lookup(self, email: str) -> dict[str, Any]:
+        """groups.lookup: the name of the group with this address."""
+        if not email:
+            raise _invalid("group_key.id is required.")
+        found = self._by_email(email.lower())
+        if found is None:
+            raise _hidden("groups")
+        return {"name": found.name}
+
+    # --- memberships
+
+    def join(self, parent: str, body: dict[str, Any]) -> dict[str, Any]:
+        """groups.memberships.create: an operation that is done."""
+        group = self._find(parent)
+        _only(body, _MEMBERSHIP_FIELDS, "membership")
+        email = _key(body.get("preferredMemberKey"), "membership.preferred_member_key")
+        roles = body.get("roles", [])
+        names = (
+            [each.get("name") if isinstance(each, dict) else None for each in roles] if isinstance(roles, list) else []
+        )
+        if "MEMBER" not in names or any(name not in _ROLES for name in names) or len(set(names)) != len(names):
+            raise _invalid("A membership has the role MEMBER, and OWNER or MANAGER beside it or not.")
+        if email in group.members:
+            raise ApiError("ALREADY_EXISTS", "Cannot create membership; it already exists.")
+        self._iam.check_member(email)
+        if self._is_account(email):
+            group.accounts[email] = self._unique_id(email)
+        now = rfc3339(self._world.clock.now())
+        group.members[email] = {
+            "name": f"{group.name}/memberships/{int(digest(group.name, email, self._next())[:16], 16)}",
+            "preferredMemberKey": {"id": email},
+            "createTime": now,
+            "updateTime": now,
+            "roles": [{"name": name} for name in names],
+            "type": "SERVICE_ACCOUNT" if email.endswith(".gserviceaccount.com") else "USER",
+        }
+        return _done("Membership", group.members[email])
+
+    def members(self, parent: str, *, size: int, token: str) -> dict[str, Any]:
+        """groups.memberships.list, the BASIC view: names, keys and roles."""
+        group = self._find(parent)
+        page, following = page_of(
+            list(group.members.values()),
+            size=min(size or _DEFAULT_PAGE, _MAX_PAGE),
+            token=token,
+            scope=f"memberships {group.name}",
+            key=lambda row: str(row["name"]),
+        )
+        rows = [{key: row[key] for key in ("name", "preferredMemberKey", "roles")} for row in page]
+        return ({"memberships": rows} if rows else {}) | ({"nextPageToken": following} if following else {})
+
+    def lookup_member(self, parent: str, email: str) -> dict[str, Any]:
+        """groups.memberships.lookup: the name of a direct membership."""
+        group = self._find(parent)
+        if not email:
+            raise _invalid("member_key.id is required.")
+        found = group.members.get(email.lower())
+        if found is None:
+            raise ApiError("NOT_FOUND", "The membership does not exist.")
+        return {"name": found["name"]}
+
+    def leave(self, name: str) -> dict[str, Any]:
+        """groups.memberships.delete: an operation that is done."""
+        parent, _, _ = name.partition("/memberships/")
+        group = self._find(parent)
+        email = next((email for email, row in group.members.items() if row["name"] == name), None)
+        if email is None:
+            raise ApiError("NOT_FOUND", "The membership does not exist.")
+        del group.members[email]
+        group.accounts.pop(email, None)
+        return {"done": True}
+
+    # --- parts
+
+    def _by_email(self, email: str) -> Group | None:
+        return next((group for group in self._groups.values() if group.email == email), None)
+
+    def _find(self, name: str) -> Group:
+        if not _GROUP.fullmatch(name):
+            raise _invalid(
+                "Error(2033): Group resource name has the correct format of `groups/{group_id}`, but it contains an invalid "
+                "`{groupd_id}`."  # so Google spells it
+            )
+        found = self._groups.get(name)
+        if found is None:
+            raise _hidden(name)
+        for email, unique_id in list(found.accounts.items()):
+            if self._unique_id(email) != unique_id:  # deleted, or deleted and made anew
+                del found.accounts[email], found.members[email]
+        return found
+
+    def _is_account(self, email: str) -> bool:
+        return email.endswith(f"@{self._world.project}.iam.gserviceaccount.com")
+
+    def _unique_id(self, email: str) -> str:
+        try:
+            return str(self._iam.get(f"projects/-/serviceAccounts/{email}")["uniqueId"])
+        except ApiError:
+            return ""
+
+    def _fresh(self, email: str) -> str:
+        return f"0{digest('group', email, self._next())[:14]}"
+
+    def _next(self) -> int:
+        self._serial += 1
+        return self._serial
+
+
+def _hidden(name: str) -> ApiError:
+    return ApiError("PERMISSION_DENIED", f"Error(2028): Permission denied for resource {name} (or it may not exist).")
+
+
+def _invalid(text: str) -> ApiError:
+    return ApiError("INVALID_ARGUMENT", text)
+
+
+def _only(body: dict[str, Any], known: set[str], what: str) -> None:
+    for key in body:
+        if key not in known:
+            raise _invalid(f"Invalid JSON payload received. Unknown name \"{key}\" at '{what}': Cannot find field.")
+
+
+def _key(raw: Any, where: str) -> str:
+    """The address in an EntityKey; keys with a namespace are of other directories, which are not here."""
+    if not isinstance(raw, dict) or set(raw) - {"id"} or not _EMAIL.fullmatch(str(raw.get("id", ""))):
+        raise _invalid(f"Invalid '{where}': an address is needed.")
+    return str(raw["id"]).lower()
+
+
+def _done(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "done": True,
+        "response": {"@type": f"type.googleapis.com/google.apps.cloudidentity.groups.v1.{kind}", **body},
+    }

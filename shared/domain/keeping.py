@@ -1,0 +1,107 @@
+"""What is kept of a person's data: snapshots of the data disk, their manifests, and the instance that a replacement supersedes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.domain.identity import InstanceId, UserKey
+
+LABEL_SOURCE = "benchkeeper-instance"
+DATA_DISK_SUFFIX = (
+    "-data-workspace"  # how Workbench names the data disk (recorded: gcpdiag, compute-instances-us-west1-a)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """The instance that a replacement takes the place of. Stopped, saved, and deleted once the new one has its data.
+
+    `touched` = it was seen to run after it was saved, so it may hold what nothing else does. `is_remnant` = it is what a failed
+    replacement left, and never held anything.
+    """
+
+    instance_id: InstanceId
+    zone: str
+    uid: str
+    touched: bool = False
+    is_remnant: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A snapshot of a data disk that was asked for. It is of the instance `instance_uid`, whatever has that name now.
+
+    `ready_at` is set once it was seen READY, with its size in bytes as stored and Compute Engine's numeric id;
+    `manifest` is True once its manifest was written.
+    """
+
+    name: str
+    instance_id: InstanceId
+    zone: str
+    instance_uid: str
+    asked_at: datetime
+    ready_at: datetime | None = None
+    size_bytes: int = 0
+    disk_size_gb: int = 0
+    snapshot_id: str = ""
+    manifest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoring:
+    """The cloud is, or was, asked to bring a snapshot back onto the instance with this uid. Saved before it is asked."""
+
+    snapshot: str
+    instance_uid: str
+    asked_at: datetime
+
+
+class SnapshotState(StrEnum):
+    """`Snapshot.status` of the Compute API."""
+
+    CREATING = "CREATING"
+    UPLOADING = "UPLOADING"
+    READY = "READY"
+    FAILED = "FAILED"
+    DELETING = "DELETING"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotSeen:
+    """A snapshot as it was read: sizes in bytes and GB, `source_disk` as `zones/Z/disks/D`, Compute Engine's own numeric id."""
+
+    name: str
+    state: SnapshotState
+    labels: Mapping[str, str]
+    source_disk: str
+    snapshot_id: str
+    size_bytes: int
+    disk_size_gb: int
+    created_at: datetime | None
+
+
+def data_disk_of(instance_id: InstanceId) -> str:
+    """The name of an instance's data disk."""
+    return f"{instance_id}{DATA_DISK_SUFFIX}"
+
+
+def snapshot_name(instance_id: InstanceId, number: int) -> str:
+    """`<instance id>-s<number>`: at most 48 + 2 + 6 of the 63 characters that Compute Engine allows."""
+    return f"{instance_id}-s{number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A personal Spark cluster: `state` is Dataproc's `ClusterStatus.State`."""
+
+    name: str
+    state: str
+
+
+def snapshot_labels(user_key: UserKey, instance_id: InstanceId, managed_by: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a snapshot: whose it is, of which instance, and what carries its cost."""
+    return {**managed_by, LABEL_SOURCE: instance_id, "benchkeeper-user": user_key}

@@ -1,0 +1,137 @@
+"""Somebody who is not entitled: stopped at once, files saved, the instance kept for its retention, then deleted.
+
+The order is R9's: access ends first, data ends last. What ends access beside the stop (the account, templates, clusters) is
+planned apart, so that trouble with one holds up no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared.domain.errors import Reason
+from shared.domain.notebook import InstanceRef, ObservedNotebook
+from shared.domain.plan import StopInstance
+from shared.domain.record import ConditionStatus, UserRecord
+from shared.domain.saving import Saving, is_kept, retention_end, save_data
+from shared.domain.step import Scene, Step, delete
+
+
+def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
+    """Stop a running instance; `why` is said to the person."""
+    return Step(
+        record=record,
+        actions=(StopInstance(ref=ref),),
+        condition=ConditionStatus.FALSE,
+        reason=Reason.STOPPING,
+        message=f"{why[:1].upper()}{why[1:].rstrip('.')}. The notebook is being stopped.",
+        requeue_after=scene.policy.poll,
+        because=because,
+    )
+
+
+def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    """The stopped instance of a leaver: save its files, then keep it, then delete it."""
+    record = record.with_status(power_settled=True)
+    pending = record.status.snapshot(record.status.saved_in)
+    if pending is not None and pending.instance_uid != notebook.uid:
+        # The files were never brought back onto this one: what holds them is the snapshot.
+        saving = Saving(record=record, done=is_kept(record, scene), requeue_after=timedelta(hours=1))
+    else:
+        saving = save_data(record, notebook, scene)
+    record = saving.record
+    ends = (record.spec.absent_since or scene.now) + scene.policy.retention
+    if not saving.done:
+        return _saving(saving, ends, scene)
+    record = record.with_status(attempts=0, not_before=None)
+    if record.hold is not None:
+        return _on_hold(record)
+    if ends <= scene.now:
+        since = record.spec.absent_since
+        because = (
+            f"Not entitled since {since:%Y-%m-%d}; the retention is over." if since is not None else "Not entitled."
+        )
+        message = "The retention is over; the notebook is deleted. The files are in a snapshot."
+        return delete(record, notebook.ref, Reason.DELETING, message, (because,))
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.RETAINED,
+        message=f"Access has ended. The data is kept until {_last(record, ends, scene):%Y-%m-%d %H:%M} UTC.",
+        requeue_after=ends - scene.now,
+    )
+
+
+def _saving(saving: Saving, ends: datetime, scene: Scene) -> Step:
+    until = _last(saving.record, ends, scene)
+    step = Step(
+        record=saving.record,
+        actions=saving.actions,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.RETAINED,
+        message=f"Access has ended. The data is kept until {until:%Y-%m-%d %H:%M} UTC.",
+        requeue_after=saving.requeue_after,
+        because=saving.because,
+    )
+    if saving.record.hold is None:
+        return step
+    held = _on_hold(saving.record)
+    return replace(step, reason=held.reason, message=held.message)
+
+
+def _last(record: UserRecord, ends: datetime, scene: Scene) -> datetime:
+    return max(ends, retention_end(record, scene) or ends)
+
+
+def _on_hold(record: UserRecord) -> Step:
+    hold = record.hold
+    if hold is None:  # the caller has looked
+        raise AssertionError("not on hold")
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.ON_HOLD,
+        message=f"Access has ended. The data is on hold since {hold.since:%Y-%m-%d} ({hold.reason}) and is "
+        "kept until it is released.",
+        because=("On hold: nothing is deleted, whatever the retention says.",),
+    )
+
+
+def gone(record: UserRecord, scene: Scene) -> Step:
+    """There is no instance, or none any more; perhaps there is still what was on its disk."""
+    snapshots = bool(record.status.snapshots)
+    removed = record.with_status(
+        operation=None,
+        was_active=False,
+        instance_uid="",
+        proxy_uri="",
+        not_before=None,
+        attempts=0,
+        power_settled=True,
+        restoring=None,
+        built_from={},
+        refused="",
+    )
+    if not snapshots:
+        return Step(
+            record=removed,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.REMOVED if record.status.instance_id is not None else Reason.NOT_ENTITLED,
+            message="There is no notebook.",
+        )
+    end = retention_end(record, scene)
+    until = (
+        "until it is released from hold"
+        if record.hold is not None
+        else f"until {end:%Y-%m-%d %H:%M} UTC"
+        if end
+        else ""
+    )
+    return Step(
+        record=removed,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.ON_HOLD if record.hold is not None else Reason.RETAINED,
+        message=f"Access has ended. The notebook is deleted; its files are kept in a snapshot {until}.".replace(
+            " .", "."
+        ),
+    )

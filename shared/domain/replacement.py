@@ -1,0 +1,178 @@
+"""Bring a person's files onto another instance: a return after the retention, and a mover whose instance cannot be patched.
+
+Replacing is: stop, save, create under the next name, restore, verify that it was ACTIVE with the files, delete the former.
+The person never has two that run, and the former stays until the new one holds everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from shared.domain.backoff import backoff
+from shared.domain.creation import create_step
+from shared.domain.differences import Difference, say
+from shared.domain.errors import Reason, RetryableError
+from shared.domain.identity import next_instance_id
+from shared.domain.keeping import Former, Restoring, SnapshotSeen, SnapshotState
+from shared.domain.notebook import RESTING, Absent, NotebookState, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.plan import Action, DeleteInstance, OperationSeen, RestoreData, StopInstance, request_id
+from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
+from shared.domain.saving import is_kept, save_data
+from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
+
+
+def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
+    """True when the person's files are in a snapshot of another instance, and not yet on this one."""
+    snapshot = record.status.snapshot(record.status.saved_in)
+    return snapshot is not None and snapshot.instance_uid != notebook.uid
+
+
+def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
+    """Put the files back onto an instance that is ACTIVE or at rest. None: there is nothing to bring back any more."""
+    name = record.status.saved_in
+    sight = scene.seen.snapshots.get(name, Absent())
+    marker = record.status.restoring
+    asked = marker is not None and marker.snapshot == name and marker.instance_uid == notebook.uid
+    operation = scene.seen.operation
+    if asked and isinstance(operation, OperationSeen) and operation.done and operation.error is None:
+        return None
+    for unread in (operation, sight):
+        if isinstance(unread, Unreadable):
+            at_least = unread.error.retry_after if isinstance(unread.error, RetryableError) else timedelta(minutes=5)
+            return _waiting(record, backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key))
+    if isinstance(sight, Absent):
+        return None
+    if not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
+        return _waiting(record, scene.policy.poll * 10)
+    wait = held(record, scene.now)
+    if wait is not None:
+        return wait
+    record = record.with_status(restoring=Restoring(snapshot=name, instance_uid=notebook.uid, asked_at=scene.now))
+    return replace(
+        _waiting(record, scene.policy.poll),
+        actions=(RestoreData(ref=notebook.ref, snapshot=name),),
+        because=(f"The person's files are in snapshot {name}.",),
+    )
+
+
+def _waiting(record: UserRecord, wait: timedelta) -> Step:
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.RESTORING,
+        message=VERB_TEXT[Verb.RESTORE],
+        requeue_after=wait,
+    )
+
+
+def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[Difference, ...], scene: Scene) -> Step:
+    """Save what a stopped instance holds, then create another under the next name in its place."""
+    wait = held(record, scene.now)
+    if wait is not None:
+        return wait
+    if not scene.identity_ready:
+        return wait_for_identity(record, scene.policy)
+    saving = save_data(record, notebook, scene)
+    record = saving.record
+    because = f"To be replaced: {say(wanted)}."
+    if not saving.done:
+        return Step(
+            record=record,
+            actions=saving.actions,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.REPLACING,
+            message="Your notebook is being replaced; your files are saved first and come along.",
+            requeue_after=saving.requeue_after,
+            because=(because, *saving.because),
+        )
+    status = record.status
+    record = record.with_status(
+        former=Former(instance_id=notebook.ref.instance_id, zone=notebook.ref.zone, uid=notebook.uid),
+        naming=status.naming + 1,
+        instance_id=next_instance_id(record.user_key, status.naming + 1),
+        refused=say(wanted),  # on trial: gone once the new one is as wanted
+        attempts=0,
+    )
+    step = create_step(record, scene, (because, "The files are saved."))
+    return replace(step, reason=Reason.REPLACING)
+
+
+def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
+    """The record with the former instance in its place again: the replacement cannot be built, and nothing was lost.
+
+    What was begun of the replacement takes the former's place, to be deleted.
+    """
+    former = record.status.former
+    if former is None:  # the caller has looked
+        raise AssertionError("there is nothing to go back to")
+    left = None
+    if remnant is not None:
+        ref = remnant.ref
+        left = Former(instance_id=ref.instance_id, zone=ref.zone, uid=remnant.uid, is_remnant=True)
+    return record.with_status(
+        instance_id=former.instance_id,
+        zone=former.zone,
+        instance_uid=former.uid,
+        former=left,
+        operation=None,
+        was_active=True,
+        power_settled=False,
+        built_from={},
+        failed_zones=(),
+        attempts=0,
+        not_before=None,
+    )
+
+
+def former_step(
+    record: UserRecord, scene: Scene, looked_at: Former | None
+) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
+    """What to do about the instance that was replaced: (record, actions, look again in, because).
+
+    `looked_at` is the one that the sight is of; this very plan may have made another the former one.
+    """
+    former = record.status.former
+    seen = scene.seen.former
+    if former is None:
+        return record, (), None, ()
+    if looked_at is None or looked_at.uid != former.uid or isinstance(seen, NotLooked):
+        return record, (), scene.policy.poll, ()
+    if isinstance(seen, Unreadable):
+        return record, (), scene.policy.poll, ()
+    if isinstance(seen, Absent) or seen.uid != former.uid:
+        return record.with_status(former=None), (), None, ()
+    if seen.state is NotebookState.ACTIVE and not former.is_remnant:
+        # Somebody started it: what is written there now is in no snapshot, so it is not deleted on its own any more.
+        record = record.with_status(former=replace(former, touched=True))
+        because = "The former instance runs although it was replaced: nobody has two."
+        return record, (StopInstance(ref=seen.ref),), scene.policy.poll, (because,)
+    if seen.state not in RESTING and not former.is_remnant:
+        return record, (), scene.policy.poll, ()
+    if not _is_done_with(record, scene):
+        return record, (), None, ()
+    action = DeleteInstance(ref=seen.ref, request_id=request_id(record, Verb.DELETE, former.uid))
+    return record, (action,), scene.policy.poll, ("The files are on the new instance; the former one is deleted.",)
+
+
+def _is_done_with(record: UserRecord, scene: Scene) -> bool:
+    """True when nothing of the former instance is needed any more, and nobody wants it kept."""
+    status = record.status
+    if status.former is None:
+        return False
+    if status.former.is_remnant:
+        return True
+    if record.hold is not None:
+        return False
+    notebook = scene.seen.notebook
+    if record.spec.presence is Presence.ABSENT:
+        # It may be the last that holds the files; what somebody wrote on it later is in no snapshot at all.
+        alone = status.former.touched or (bool(status.saved_in) and not is_kept(record, scene))
+        since = record.spec.absent_since
+        retention = scene.policy.snapshot_retention if alone else scene.policy.retention
+        return since is not None and since + retention <= scene.now
+    if status.former.touched or status.restoring is not None or status.operation is not None:
+        return False
+    if not isinstance(notebook, ObservedNotebook) or is_to_restore(record, notebook):
+        return False
+    return notebook.state is NotebookState.ACTIVE or (notebook.state in RESTING and status.power_settled)
