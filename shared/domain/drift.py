@@ -34,11 +34,15 @@ LOST_AFTER = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """What the listings show of one user: instances by zone, template digests, and the zones that did not answer."""
+    """What the listings show of one user: the instance that the record names, template digests, the zones that did not answer.
 
-    notebooks: Mapping[str, ObservedNotebook]
+    `snapshots` are the names of everybody's snapshots with our labels, None when they were not listed.
+    """
+
+    notebook: ObservedNotebook | None
     templates: Mapping[str, str]
     unreachable: frozenset[str]
+    snapshots: frozenset[str] | None = None
 
 
 def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
@@ -60,8 +64,10 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
 def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
     if row.zone is None or row.zone in listed.unreachable:
         return None  # not listed is not absent
-    seen = listed.notebooks.get(row.zone)
+    seen = listed.notebook
     if row.presence is Presence.ABSENT:
+        if listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots):
+            return "a snapshot of a leaver is gone"
         if seen is not None and seen.state in RESTING and not row.snapshots:
             return "the files of a leaver are not saved"
         if seen is None or seen.state in RESTING:
@@ -85,7 +91,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
 
 def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
     """What a running environment will be stopped for when it may be; None when nothing waits for that."""
-    seen = listed.notebooks.get(row.zone or "")
+    seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None or seen.state is not NotebookState.ACTIVE:
         return None
     differences = differences_of(row, seen, policy)

@@ -26,7 +26,8 @@ from shared.domain.drift import (
 )
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
-from shared.domain.notebook import LABEL_USER, ObservedNotebook
+from shared.domain.keeping import SnapshotSeen
+from shared.domain.notebook import ObservedNotebook
 from shared.domain.record import RecordRow
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.ports import Deps, DueHint
@@ -108,25 +109,25 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too."""
     summary = Summary(kind="drift")
     now = deps.clock.now()
+    # Snapshots before records, for a record names a snapshot before there is one; instances after them.
+    snapshots = _snapshots(deps)
     rows = {row.user_key: row for row in deps.records.rows()}
-    # Records first, instances after: an instance that is made in between has its record in neither list or in both.
     listing = deps.notebooks.listing()
     templates: dict[UserKey, dict[str, str]] = {}
     for user_key, name, digest in deps.templates.rows():
         templates.setdefault(user_key, {})[name] = digest
-    by_user: dict[str, dict[str, ObservedNotebook]] = {}
     by_name: dict[tuple[str, str], ObservedNotebook] = {(n.ref.zone, n.ref.instance_id): n for n in listing.notebooks}
-    for notebook in listing.notebooks:
-        by_user.setdefault(notebook.labels.get(LABEL_USER, ""), {})[notebook.ref.zone] = notebook
     summary.looked_at = len(rows)
     summary.unreachable = tuple(sorted(listing.unreachable))
-    summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, deps.snapshots.rows())
+    summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, snapshots or ())
+    saved = None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots)
     for row in rows.values():
-        named = by_name.get((row.zone or "", row.instance_id or ""))  # labels may have been taken off
+        named = by_name.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
         listed = Listed(
-            notebooks=by_user.get(row.user_key, {}) | ({row.zone: named} if named is not None and row.zone else {}),
+            notebook=named,
             templates=templates.get(row.user_key, {}),
             unreachable=listing.unreachable,
+            snapshots=saved,
         )
         why = why_pass(row, listed, deps.policy, now)
         if why is not None:
@@ -141,6 +142,15 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
         _log_counts(census(rows.values(), by_name, listing.unreachable, deps.policy), deps)
     summary.measures |= _waits(rows.values(), now)
     return _finish(summary, deps)
+
+
+def _snapshots(deps: Deps) -> list[SnapshotSeen] | None:
+    """All snapshots with our labels; None when they could not be listed, which holds up nothing else."""
+    try:
+        return list(deps.snapshots.rows())
+    except BenchkeeperError as error:
+        deps.log.warning("Snapshots could not be listed", reason=error.reason.value, detail=error.detail)
+        return None
 
 
 def _log_counts(counts: Iterable[Count], deps: Deps) -> None:

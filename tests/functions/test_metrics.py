@@ -93,10 +93,10 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
     tick(functions, "drift")
     reads = [(c["service"], c["method"]) for c in functions.bench.calls()]
     assert reads == [
+        ("compute", "snapshots.list"),
         ("storage", "objects.list"),
         ("notebooks", "ListInstances"),
         ("storage", "objects.list"),
-        ("compute", "snapshots.list"),
     ]
     assert {(p["profile"], p["state"], p.value) for p in points(functions, "benchkeeper/environments")} == {
         ("analyst", "ACTIVE", 0),

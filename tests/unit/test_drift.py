@@ -24,7 +24,7 @@ S = NotebookState
 
 def listed(record, sight, *, unreachable=(), templates=None):
     return Listed(
-        notebooks={} if sight is None else {sight.ref.zone: sight},
+        notebook=sight,
         templates=wanted_templates(record, policy()) if templates is None else templates,
         unreachable=frozenset(unreachable),
     )
