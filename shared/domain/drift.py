@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from shared.domain.catalog import Identity
 from shared.domain.differences import Change, Differences, compare
 from shared.domain.disruption import may_disrupt
+from shared.domain.errors import Reason
 from shared.domain.identity import UserEmail, UserKey, account_email, user_key_of_instance
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import (
@@ -82,10 +83,12 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     differences = differences_of(row, seen, policy)
     if profile is None or differences is None:
         return None
-    if differences.of(Change.PATCH):
-        return "out of line: patch in place"
     if differences.disruptive and (not running or may_disrupt(profile, now)):
         return f"out of line: {_how(differences)}"
+    if differences.of(Change.PATCH):
+        return "out of line: patch in place"
+    if differences.of(Change.LEFT) and row.reason == Reason.READY:
+        return "out of line: cannot be changed, to be said"
     return None
 
 
@@ -98,6 +101,15 @@ def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
     if differences is None or not differences.disruptive:
         return None
     return f"waits to be stopped: {_how(differences)}"
+
+
+def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
+    """That an instance reads otherwise than it was asked for, in what can never be changed; None when it does not."""
+    seen = listed.notebook
+    if row.presence is Presence.ABSENT or seen is None:
+        return None
+    differences = differences_of(row, seen, policy)
+    return "differs in what cannot be changed" if differences is not None and differences.of(Change.LEFT) else None
 
 
 def _how(differences: Differences) -> str:

@@ -57,19 +57,18 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         record=record,
         condition=ConditionStatus.FALSE,
         reason=Reason.RETAINED,
-        message=f"Access has ended. The data is kept until {_last(record, ends, scene):%Y-%m-%d %H:%M} UTC.",
+        message=_kept_until(record, ends, scene),
         requeue_after=ends - scene.now,
     )
 
 
 def _saving(saving: Saving, ends: datetime, scene: Scene) -> Step:
-    until = _last(saving.record, ends, scene)
     step = Step(
         record=saving.record,
         actions=saving.actions,
         condition=ConditionStatus.FALSE,
         reason=Reason.RETAINED,
-        message=f"Access has ended. The data is kept until {until:%Y-%m-%d %H:%M} UTC.",
+        message=_kept_until(saving.record, ends, scene),
         requeue_after=saving.requeue_after,
         because=saving.because,
     )
@@ -79,8 +78,9 @@ def _saving(saving: Saving, ends: datetime, scene: Scene) -> Step:
     return replace(step, reason=held.reason, message=held.message)
 
 
-def _last(record: UserRecord, ends: datetime, scene: Scene) -> datetime:
-    return max(ends, retention_end(record, scene) or ends)
+def _kept_until(record: UserRecord, ends: datetime, scene: Scene) -> str:
+    last = max(ends, retention_end(record, scene) or ends)
+    return f"Access has ended. The notebook is kept until {ends:%Y-%m-%d %H:%M} UTC, its files until {last:%Y-%m-%d %H:%M} UTC."
 
 
 def _on_hold(record: UserRecord) -> Step:

@@ -182,11 +182,13 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             because=(f"Out of line: {say(items)}.",),
         )
     if record.spec.power is Power.STOPPED:
+        profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
+        notes = _notes(record, differences, profile, scene)
         return Step(
             record=record.with_status(power_settled=True, attempts=0, not_before=None),
             condition=ConditionStatus.FALSE,
             reason=Reason.IDLE if record.spec.power_because.startswith("idle") else Reason.STOPPED,
-            message=f"Your notebook is stopped: {record.spec.power_because}. Your files are kept.",
+            message=f"Your notebook is stopped: {record.spec.power_because}. Your files are kept.{notes}",
         )
     waiting = held(record, scene.now)
     if waiting is not None:

@@ -19,7 +19,6 @@ from shared.domain.errors import (
     RetryableError,
     StockoutError,
 )
-from shared.domain.keeping import SnapshotSeen, SnapshotState
 from shared.domain.leaver import gone
 from shared.domain.notebook import (
     MAY_HAVE_RUN,
@@ -33,6 +32,7 @@ from shared.domain.notebook_states import observed_step, refusable
 from shared.domain.plan import OperationSeen, Policy
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
 from shared.domain.replacement import go_back
+from shared.domain.saving import newest_ready
 from shared.domain.step import Scene, Step, delete, wait_for
 
 
@@ -184,21 +184,10 @@ def _absent(record: UserRecord, scene: Scene) -> Step:
         first = record.status.observed_generation != record.status.generation
         return replace(step, requeue_after=scene.policy.confirm_absence_after if first else None)
     if not record.status.saved_in or isinstance(scene.seen.snapshots.get(record.status.saved_in), Absent):
-        record = record.with_status(saved_in=_newest(record, scene))
+        record = record.with_status(saved_in=newest_ready(record, scene))
     because = "There is no instance yet."
     if record.status.was_active:
         because = "The instance was deleted from outside; a new one takes its place."
     elif record.status.former is not None:
         because = "The one that takes the former's place is not there yet."
     return create_step(record, scene, (because,))
-
-
-def _newest(record: UserRecord, scene: Scene) -> str:
-    """The newest snapshot that can still be brought back: when the disk is gone, older files are better than none."""
-    ready = [
-        snapshot.name
-        for snapshot in record.status.snapshots
-        if isinstance(sight := scene.seen.snapshots.get(snapshot.name), SnapshotSeen)
-        and sight.state is SnapshotState.READY
-    ]
-    return ready[-1] if ready else ""

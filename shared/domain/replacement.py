@@ -18,7 +18,7 @@ from shared.domain.keeping import Former, Restoring, SnapshotSeen, SnapshotState
 from shared.domain.notebook import RESTING, Absent, NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import Action, DeleteInstance, OperationSeen, RestoreData, StopInstance, request_id
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
-from shared.domain.saving import is_kept, save_data
+from shared.domain.saving import is_kept, newest_ready, save_data
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
 
 
@@ -41,8 +41,9 @@ def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -
         if isinstance(unread, Unreadable):
             at_least = unread.error.retry_after if isinstance(unread.error, RetryableError) else timedelta(minutes=5)
             return _waiting(record, backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key))
-    if isinstance(sight, Absent):
-        return None
+    if isinstance(sight, Absent):  # lost: an older one is better than none
+        older = record.with_status(saved_in=newest_ready(record, scene), restoring=None)
+        return restore_step(older, notebook, scene) if is_to_restore(older, notebook) else None
     if not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
         return _waiting(record, scene.policy.poll * 10)
     wait = held(record, scene.now)

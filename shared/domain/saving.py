@@ -134,6 +134,17 @@ def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
     }
 
 
+def newest_ready(record: UserRecord, scene: Scene) -> str:
+    """The newest snapshot that can still be brought back, "" for none: when the disk is gone, older files are better than none."""
+    ready = [
+        snapshot.name
+        for snapshot in record.status.snapshots
+        if isinstance(sight := scene.seen.snapshots.get(snapshot.name), SnapshotSeen)
+        and sight.state is SnapshotState.READY
+    ]
+    return ready[-1] if ready else ""
+
+
 def with_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
     """The record with this snapshot in place of what it knew of it."""
     kept = tuple(snapshot if s.name == snapshot.name else s for s in record.status.snapshots)
@@ -229,6 +240,9 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
     settled = isinstance(notebook, ObservedNotebook) and notebook.state in RESTING | {NotebookState.ACTIVE}
     if not settled or record.status.operation is not None:
         return None
+    newest = record.status.snapshot(record.status.saved_in)
+    if isinstance(notebook, ObservedNotebook) and newest is not None and newest.instance_uid != notebook.uid:
+        return None  # the files are not on this disk yet: an older copy is needed if the newest turns out to be lost
     if record.status.saved_in and not is_saved(record):
         return None  # a newer one is on its way; until then this may be the last that holds anything
     if record.spec.presence is Presence.ABSENT and not record.status.saved_in:

@@ -21,6 +21,7 @@ from shared.domain.drift import (
     longest_waits,
     stray_snapshots,
     strays,
+    why_left,
     why_pass,
     why_waits,
 )
@@ -135,6 +136,8 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
             summary.found[why] += 1
         elif (waits := why_waits(row, listed, deps.policy)) is not None:
             summary.found[waits] += 1
+        elif (left := why_left(row, listed, deps.policy)) is not None:
+            summary.found[left] += 1
     if not dry_run:
         _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
         for stray in summary.strays:  # reported one by one, never deleted on their own

@@ -30,6 +30,7 @@ SAYS = {  # what a row must say of an end: (noticed by, what is done)
     End.RESTARTED: ("sweep", "stop, patch, start|the same"),
     End.WAITS: ("sweep", "waits|the same"),
     End.MENDED_LATER: ("pass", "set right"),
+    End.SAID: ("sweep", "left, counted"),
     End.SAID_LATER: ("pass", "left, and said"),
 }
 

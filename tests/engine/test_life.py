@@ -317,7 +317,9 @@ def test_a_leavers_spark_clusters_go_and_a_hold_keeps_them():
     json = someone.bench.clients.json("dataproc")
     body = {"projectId": someone.bench.settings.project, "labels": {"benchkeeper-user": someone.key}}
     json.call("POST", folder, body={**body, "clusterName": "mine"})
-    json.call("POST", folder, body={**body, "clusterName": "other", "labels": {"benchkeeper-user": "else-000000000000"}})
+    json.call(
+        "POST", folder, body={**body, "clusterName": "other", "labels": {"benchkeeper-user": "else-000000000000"}}
+    )
     someone.minutes(3)
     want_hold(someone.key, "case 1", someone.bench.deps)
     someone.leave(minutes=5)

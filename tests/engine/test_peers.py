@@ -1,0 +1,152 @@
+"""What users of a peer, coder/coder, asked it for: each complaint in a sentence, and the proof that it does not hold here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from kit.inprocess import impatient
+from kit.life import RETENTION, SNAPSHOT_RETENTION, Life, life, settings_with
+from kit.oracle import instances
+
+from shared.domain.catalog import Disk, Disruption, Identity
+from shared.domain.errors import Reason
+from shared.domain.events import AccountChanged
+from shared.domain.identity import parse_email
+from shared.domain.record import ConditionType, Power
+from shared.engine.intake import want_power
+from shared.engine.sweeps import sweep
+
+WORK = b"written before leaving"
+ANN = parse_email("ann.o'neil+test@sub.example.co")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting():
+    with impatient():
+        yield
+
+
+def suspend(person: Life) -> None:
+    """As the directory's log tells it."""
+    person.tell(AccountChanged, usable=False, what="suspended")
+
+
+def own_account():
+    return settings_with({"analyst": {"identity": Identity.PERSONAL_SERVICE_ACCOUNT}})
+
+
+def test_10480_what_a_suspended_person_runs_is_stopped_in_the_same_breath_and_goes_in_the_end():
+    """Suspended users keep running workspaces, and nothing deletes them for the whole deployment.
+
+    https://github.com/coder/coder/issues/10480 (2023-11-01).
+    """
+    someone = life(own_account(), ANN)
+    someone.join(minutes=10)
+    someone.write(WORK)
+    suspend(someone)  # no tick yet: the delivery itself
+    assert list(someone.states().values()) == ["STOPPING"]
+    assert someone.account() == {"disabled": True, "bindings": []}
+    someone.minutes(10)
+    someone.bench.advance(days=RETENTION.days)
+    someone.minutes(12)
+    assert someone.states() == {}
+    assert [snapshot.content for snapshot in someone.snapshots().values()] == [WORK]
+    someone.bench.advance(days=(SNAPSHOT_RETENTION - RETENTION).days)
+    someone.minutes(20)
+    assert someone.snapshots() == {}
+    assert someone.account() is None
+
+
+def test_10597_nothing_starts_again_what_a_suspended_person_had():
+    """Workspaces of users who were offboarded are still started by their schedule.
+
+    https://github.com/coder/coder/issues/10597 (2023-11-08).
+    """
+    someone = life()
+    someone.join()
+    suspend(someone)
+    someone.minutes(10)
+    # Whatever could start it: a wish to run, every sweep, a start by hand, over a week.
+    want_power(someone.key, Power.RUNNING, because="asked for", deps=someone.bench.deps)
+    for _ in range(7):
+        someone.bench.advance(days=1)
+        for kind in ("idle", "drift", "due"):
+            sweep(kind, someone.bench.deps)
+        assert list(someone.states().values()) == ["STOPPED"]
+    someone.bench.cloud.notebooks.start(someone.only().name)
+    someone.bench.advance(minutes=5)
+    sweep("drift", someone.bench.deps)
+    someone.minutes(10)
+    assert list(someone.states().values()) == ["STOPPED"]
+    assert [call["method"] for call in someone.bench.calls() if call["method"] == "StartInstance"] == []
+
+
+def test_12748_who_is_long_gone_is_gone_and_comes_back_as_anybody_does():
+    """Dormant users are not deleted on their own, although they could come back at any time with their permission.
+
+    https://github.com/coder/coder/issues/12748 (2024-03-25).
+    """
+    someone = life(own_account(), ANN)
+    someone.join(minutes=10)
+    someone.write(WORK)
+    someone.leave(minutes=10)
+    someone.days(SNAPSHOT_RETENTION.days + 1)
+    someone.days(1)
+    assert instances(someone.bench.cloud) == {}
+    assert (someone.snapshots(), someone.account()) == ({}, None)
+    someone.join(minutes=12)
+    assert list(someone.states().values()) == ["ACTIVE"]
+    assert someone.files() == b""  # nothing came back from the dead
+
+
+def test_7497_how_many_a_change_would_touch_is_said_before_it_touches_any():
+    """Before a policy takes effect the administrator wants to know how many workspaces it hits, and to be able to cancel.
+
+    https://github.com/coder/coder/issues/7497 (2023-05-11).
+    """
+    first = life(settings_with({"engineer": {"disruption": Disruption.NOW}}))
+    bench = first.bench
+    people = {
+        "at-work-1": "analyst", "at-work-2": "analyst", "resting": "analyst", "eng-1": "engineer", "eng-2": "engineer",
+        "eng-3": "engineer",
+    }  # fmt: skip
+    crowd = {name: Life(bench, parse_email(f"{name}@example.com")) for name in people}
+    for name, person in crowd.items():
+        person.join(minutes=0, profile=people[name])
+    crowd["eng-3"].minutes(10)
+    bench.cloud.notebooks.stop_outside(crowd["resting"].only().name)
+    sweep("drift", bench.deps)
+    assert sweep("drift", bench.deps, dry_run=True).found == {}
+    calls, records = len(bench.calls()), {name: person.record for name, person in crowd.items()}
+
+    def blast(**fields):
+        """What the sweep would do under another configuration, which nobody has deployed yet."""
+        profiles = {
+            name: replace(profile, **fields.get(name, {}))
+            for name, profile in bench.deps.policy.catalog.profiles.items()
+        }
+        catalog = replace(bench.deps.policy.catalog, profiles=profiles)
+        deps = replace(bench.deps, policy=replace(bench.deps.policy, catalog=catalog))
+        return dict(sweep("drift", deps, dry_run=True).found)
+
+    larger = {"machine_type": "e2-standard-16"}
+    assert blast(analyst=larger, engineer=larger) == {
+        "waits to be stopped: stop, patch, start": 2,
+        "out of line: stop, patch, start": 4,
+    }
+    more = {"data_disk": Disk(size_gb=1000, type="PD_SSD")}
+    assert blast(analyst=more, engineer=more) == {
+        "waits to be stopped: replace, files kept": 2,
+        "out of line: replace, files kept": 4,
+    }
+    assert blast(analyst={"labels": {"team": "renamed"}}) == {"out of line: patch in place": 3}
+    # Of two changes the one that hurts more is said.
+    assert blast(engineer=more | {"labels": {"team": "renamed"}}) == {"out of line: replace, files kept": 3}
+    assert blast(analyst={"templates": ()}) == {"template objects differ": 3}
+    # And nothing came of it: no call that changes anything, no record is another, nobody is told otherwise.
+    assert [call for call in bench.calls()[calls:] if call["mutates"]] == []
+    assert {name: person.record for name, person in crowd.items()} == records
+    ready = crowd["at-work-1"].condition(ConditionType.NOTEBOOK_READY)
+    assert ready is not None
+    assert ready.reason is Reason.READY

@@ -1,0 +1,81 @@
+"""A leaver's Spark clusters: all go, none twice, none under a hold, none on a failed look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from kit.making import NOW, person, policy, seen
+
+from shared.domain.clusters_step import clusters_step
+from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
+from shared.domain.keeping import Cluster
+from shared.domain.notebook import Absent, NotLooked, Unreadable
+from shared.domain.plan import ClustersSeen, DeleteCluster
+from shared.domain.record import ConditionStatus, Hold, Power, Presence
+from shared.domain.step import Scene
+
+GONE = person(Presence.ABSENT, Power.STOPPED)
+HELD = replace(GONE, hold=Hold(reason="case 1", since=NOW))
+
+
+def step_of(sight, record=GONE):
+    observed = replace(seen(Absent(), record=record), clusters=sight)
+    return clusters_step(record, Scene(seen=observed, policy=policy(), now=NOW))
+
+
+def clusters(*states: str) -> ClustersSeen:
+    return ClustersSeen(tuple(Cluster(name=f"spark-{n}", state=state) for n, state in enumerate(states)))
+
+
+def test_nobody_looked_so_nothing_is_said():
+    assert step_of(NotLooked()) is None
+
+
+@pytest.mark.parametrize("record", [GONE, HELD])
+def test_none_is_the_end(record):
+    step = step_of(clusters(), record)
+    assert (step.condition, step.reason) == (ConditionStatus.TRUE, Reason.REMOVED)
+    assert (step.actions, step.requeue_after, step.because) == ((), None, ())
+
+
+@pytest.mark.parametrize(
+    ("states", "deleted", "said"),
+    [
+        (["RUNNING"], ["spark-0"], "1 Spark cluster being deleted."),
+        (["RUNNING", "CREATING", "ERROR"], ["spark-0", "spark-1", "spark-2"], "3 Spark clusters being deleted."),
+        (["DELETING", "STOPPED"], ["spark-1"], "2 Spark clusters being deleted."),
+        (["DELETING"], [], "1 Spark cluster being deleted."),
+    ],
+)
+def test_all_are_deleted_but_those_that_go_already(states, deleted, said):
+    step = step_of(clusters(*states))
+    assert step.actions == tuple(DeleteCluster(name=name) for name in deleted)
+    assert (step.condition, step.reason, step.message) == (ConditionStatus.FALSE, Reason.DELETING, said)
+    assert step.requeue_after == timedelta(seconds=60)
+    assert bool(step.because) is bool(deleted)
+
+
+@pytest.mark.parametrize("states", [["RUNNING"], ["RUNNING", "DELETING"]])
+def test_a_hold_keeps_them(states):
+    step = step_of(clusters(*states), HELD)
+    assert (step.actions, step.reason, step.requeue_after) == ((), Reason.ON_HOLD, timedelta(hours=6))
+
+
+@pytest.mark.parametrize(
+    ("error", "at_least"),
+    [
+        (
+            CloudUnavailableError(user_message="down", detail="503", retry_after=timedelta(minutes=3)),
+            timedelta(minutes=3),
+        ),
+        (AccessDeniedError(user_message="no", detail="403"), timedelta(hours=6)),  # until somebody acts
+    ],
+)
+@pytest.mark.parametrize("record", [GONE, HELD])
+def test_a_failed_look_is_no_absence(error, at_least, record):
+    step = step_of(Unreadable(error), record)
+    assert (step.actions, step.condition, step.reason) == ((), ConditionStatus.UNKNOWN, Reason.UNREADABLE)
+    assert error.user_message in step.message
+    assert at_least <= step.requeue_after <= at_least * 1.25
