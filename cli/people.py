@@ -174,7 +174,7 @@ def _day(moment: str) -> str:
     return moment[5:16].replace("T", " ")
 
 
-def _print_whole_plan(plan: dict[str, Any], out: Console) -> None:
+def print_plan(plan: dict[str, Any], out: Console) -> None:
     _print_plan(plan, out)
     if plan["requeue_at"] is not None:
         out.print(Text(f"Looks again: {_said_moment(plan['requeue_at'])}", style="dim"))
@@ -203,7 +203,7 @@ def plan(app: App, user: str, output: str) -> None:
     if output == "json":
         print_json(view)
     else:
-        _print_whole_plan(view, console())
+        print_plan(view, console())
 
 
 @click.command(name="reconcile")
@@ -225,7 +225,7 @@ def reconcile_user(app: App, user: str, output: str) -> None:
     if output == "json":
         print_json({**view, "conditions": {c.type.value: c.reason.value for c in result.record.status.conditions}})
     else:
-        _print_whole_plan(view, console())
+        print_plan(view, console())
         for condition in failed:
             complain(condition.message)
     if failed:

@@ -107,6 +107,9 @@ class WorldMachine(RuleBasedStateMachine):
         self.unwanted_since: dict[str, datetime] = {}
         self.on_hold: set[str] = set()
         self.serial = 0
+        self.known_as: dict[
+            str, list[str]
+        ] = {}  # user -> the addresses that the product was told of, the first included
 
     def teardown(self) -> None:
         try:
@@ -156,15 +159,18 @@ class WorldMachine(RuleBasedStateMachine):
 
     def _deliver(self, sent: Sent) -> bool:
         """As the function does: True when it would ack."""
-        body = {
+        known = self.known_as.get(sent.user, [sent.user])
+        body: dict[str, Any] = {
             "schema": "workbench.lifecycle/v1",
             "event_id": sent.event_id,
             "type": sent.kind,
-            "user": sent.user,
+            "user": known[len(self.pending) % len(known)],  # any of them means the same person
             "occurred_at": sent.occurred.isoformat(),
-            "effective_time": sent.effective.isoformat(),
-            "attributes": sent.attributes,
         }
+        if sent.kind == "renamed":
+            body["new_user"] = sent.attributes["new_user"]
+        else:
+            body |= {"effective_time": sent.effective.isoformat(), "attributes": sent.attributes}
         message = Message(data=json.dumps(body).encode(), attributes={}, message_id="m", publish_time=self.bench.now)
         try:
             for news in parse_lifecycle(message, max_bytes=100_000):
@@ -173,7 +179,33 @@ class WorldMachine(RuleBasedStateMachine):
             return False
         with contextlib.suppress(ValueError):
             self.pending.remove(sent)
+        if sent.kind == "renamed" and sent.attributes["new_user"] not in known:
+            self.known_as[sent.user] = [*known, sent.attributes["new_user"]]
         return True
+
+    @rule(user=st.sampled_from(USERS), number=st.integers(1, 3), said_ago=st.sampled_from([0, 0, 3600]))
+    def renamed(self, user: str, number: int, said_ago: int) -> None:
+        """The person's address changes, perhaps back; perhaps the news is old."""
+        user = str(parse_email(user))
+        self.serial += 1
+        occurred = self.bench.now - timedelta(seconds=said_ago) + timedelta(microseconds=self.serial)
+        new = user if number == 3 else f"new{number}.{user}"
+        message = Sent(
+            event_id=f"e{self.serial:04}",
+            kind="renamed",
+            user=user,
+            occurred=occurred,
+            effective=occurred,
+            attributes={"new_user": new},
+        )
+        self.sent.append(message)
+        self.pending.append(message)
+        self._deliver(message)
+
+    def address(self, user: str) -> str:
+        """The address that was announced last."""
+        said = [s for s in self.sent if s.kind == "renamed" and s.user == user]
+        return str(max(said, key=lambda s: s.occurred).attributes["new_user"]) if said else user
 
     # --- ticks and time
 
@@ -505,7 +537,14 @@ class WorldMachine(RuleBasedStateMachine):
                 fine = {"ACTIVE", "STOPPED"} if user in self.rested else {"ACTIVE"}
                 assert mine[0].state in fine, f"{user}'s instance is {mine[0].state}"
                 assert names == TEMPLATES[profile], f"{user} ({profile}) has templates {names}"
-                assert mine[0].owner == user
+                address = self.address(user)
+                if profile == "engineer":
+                    assert mine[0].owner == address, f"{user} is {address} now"
+                else:  # not disturbed at work for it
+                    assert mine[0].owner in {user, *self.known_as.get(user, [])}
+                record = self.bench.deps.records.load(user_key_for(parse_email(address)))
+                assert record is not None
+                assert (record.record.user_key, record.record.email) == (key, address)
                 labels = mine[0].body["labels"]
                 assert labels["benchkeeper-profile"] == profile
                 assert labels["benchkeeper-user"] == key
@@ -513,7 +552,7 @@ class WorldMachine(RuleBasedStateMachine):
                     assert self.ledger.on_disk(mine[0]) == self.ledger.newest[user], f"{user} does not find the files"
                 if profile == "engineer":
                     account = self.account(user)
-                    binding = {"role": "roles/iam.serviceAccountUser", "members": [f"user:{user}"]}
+                    binding = {"role": "roles/iam.serviceAccountUser", "members": [f"user:{address}"]}
                     assert account == {"disabled": False, "bindings": [binding]}, f"{user}: {account}"
                 found = preview(key, self.bench.deps)
                 assert found is not None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kit.making import NOW, ZONES, catalog, notebook, operation, person, policy, profile, saved, seen, snapshot_seen
 
 from shared.domain.catalog import Disk, Disruption, Identity, Window
-from shared.domain.drift import Listed, differences_of, stray_snapshots, strays, why_pass, why_waits
-from shared.domain.identity import UserEmail, account_email, account_id_for, instance_id_for, user_key_for
+from shared.domain.drift import Listed, _hour_of, differences_of, stray_snapshots, strays, why_pass, why_waits
+from shared.domain.identity import AccountId, UserEmail, account_email, account_id_for, instance_id_for, user_key_for
 from shared.domain.keeping import Former
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, InstanceRef, NotebookState
 from shared.domain.planner import make_plan
@@ -255,3 +255,14 @@ def test_a_change_that_a_plan_would_make_at_once_the_sweep_finds(mode, state, ma
     plan = make_plan(record, seen(sight, record=record), rules, NOW + later)
     if plan.actions:
         assert why(record, sight, rules=rules, now=NOW + later) is not None
+
+
+def test_who_has_an_account_is_looked_at_once_a_day_and_nobody_else():
+    """No listing shows who may act as a service account."""
+    record = person(account_id=AccountId("nb-ana"))
+    day = [why(record, notebook(), now=NOW + timedelta(hours=hour)) for hour in range(24)]
+    assert sorted({each for each in day if each is not None}) == ["its account is looked at once a day"]
+    assert day.count(None) == 23
+    assert [why(person(), notebook(), now=NOW + timedelta(hours=hour)) for hour in range(24)] == [None] * 24
+    keys = [user_key_for(UserEmail(f"p{number}@example.com")) for number in range(500)]
+    assert len({_hour_of(key) for key in keys}) == 24  # not all at once
