@@ -175,6 +175,7 @@ def _day(moment: str) -> str:
 
 
 def print_plan(plan: dict[str, Any], out: Console) -> None:
+    """The plan with its reasons, and when it is looked at again."""
     _print_plan(plan, out)
     if plan["requeue_at"] is not None:
         out.print(Text(f"Looks again: {_said_moment(plan['requeue_at'])}", style="dim"))

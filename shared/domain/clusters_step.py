@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared.domain.backoff import backoff
-from shared.domain.errors import Reason, RetryableError
+from shared.domain.errors import Reason
 from shared.domain.notebook import NotLooked, Unreadable
 from shared.domain.plan import DeleteCluster
 from shared.domain.record import ConditionStatus, UserRecord
-from shared.domain.step import Scene, Step
+from shared.domain.step import Scene, Step, unreadable
 
 _GOING = "DELETING"
 
@@ -20,14 +19,13 @@ def clusters_step(record: UserRecord, scene: Scene) -> Step | None:
     if isinstance(seen, NotLooked):
         return None
     if isinstance(seen, Unreadable):
-        # An API that is off or a missing permission stays so until somebody acts: a leaver is not worth a look each minute.
-        at_least = seen.error.retry_after if isinstance(seen.error, RetryableError) else timedelta(hours=6)
-        return Step(
-            record=record,
-            condition=ConditionStatus.UNKNOWN,
-            reason=Reason.UNREADABLE,
-            message=f"The person's Spark clusters could not be read. {seen.error.user_message}",
-            requeue_after=backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key),
+        return unreadable(
+            record,
+            seen.error,
+            what="The person's Spark clusters",
+            because="The Spark clusters could not be read, so none is deleted.",
+            # An API that is off or a missing permission stays so until somebody acts.
+            otherwise=timedelta(hours=6),
         )
     if not seen.clusters:
         return Step(

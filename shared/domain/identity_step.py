@@ -8,9 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from shared.domain.backoff import backoff
 from shared.domain.catalog import Identity
-from shared.domain.errors import Reason, RetryableError
+from shared.domain.errors import Reason
 from shared.domain.identity import AccountId, account_email
 from shared.domain.notebook import Absent, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import (
@@ -26,7 +25,7 @@ from shared.domain.plan import (
     ShareAccount,
 )
 from shared.domain.record import ConditionStatus, Presence, UserRecord
-from shared.domain.step import Scene, Step
+from shared.domain.step import Scene, Step, unreadable
 
 USER_ROLE = "roles/iam.serviceAccountUser"
 
@@ -70,14 +69,12 @@ def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
 
 
 def _unreadable(record: UserRecord, account: Unreadable) -> Step:
-    at_least = account.error.retry_after if isinstance(account.error, RetryableError) else timedelta(minutes=30)
-    return Step(
-        record=record,
-        condition=ConditionStatus.UNKNOWN,
-        reason=Reason.UNREADABLE,
-        message=f"The person's service account could not be read. {account.error.user_message}",
-        requeue_after=backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key),
-        because=("The service account could not be read, so it is left as it is.",),
+    return unreadable(
+        record,
+        account.error,
+        what="The person's service account",
+        because="The service account could not be read, so it is left as it is.",
+        otherwise=timedelta(minutes=30),
     )
 
 

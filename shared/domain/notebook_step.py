@@ -33,7 +33,7 @@ from shared.domain.plan import OperationSeen, Policy
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
 from shared.domain.replacement import go_back
 from shared.domain.saving import newest_ready
-from shared.domain.step import Scene, Step, delete, wait_for
+from shared.domain.step import Scene, Step, delete, unreadable, wait_for
 
 
 def notebook_step(record: UserRecord, scene: Scene) -> Step:
@@ -72,15 +72,13 @@ def notebook_step(record: UserRecord, scene: Scene) -> Step:
 
 
 def _unreadable(record: UserRecord, error: BenchkeeperError) -> Step:
-    at_least = error.retry_after if isinstance(error, RetryableError) else timedelta(minutes=5)
-    return Step(
-        record=record.with_status(attempts=record.status.attempts + 1),
-        condition=ConditionStatus.UNKNOWN,
-        reason=Reason.UNREADABLE,
-        message=f"The notebook could not be looked at. {error.user_message}",
-        requeue_after=backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key),
-        because=("The notebook could not be read, so nothing is created, stopped or deleted.",),
+    step = unreadable(
+        record,
+        error,
+        what="The notebook",
+        because="The notebook could not be read, so nothing is created, stopped or deleted.",
     )
+    return replace(step, record=record.with_status(attempts=record.status.attempts + 1))
 
 
 def _not_ours(record: UserRecord, notebook: ObservedNotebook) -> Step:

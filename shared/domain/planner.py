@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from shared.domain.backoff import backoff
 from shared.domain.clusters_step import clusters_step
-from shared.domain.errors import Reason, RetryableError
+from shared.domain.errors import Reason
 from shared.domain.identity_step import identity_step
 from shared.domain.notebook import Unreadable
 from shared.domain.notebook_step import notebook_step
@@ -19,7 +18,7 @@ from shared.domain.plan import Observed, Plan, Policy, PutTemplate, RemoveTempla
 from shared.domain.record import ConditionStatus, ConditionType, UserRecord, set_condition
 from shared.domain.replacement import former_step
 from shared.domain.saving import keeping_step
-from shared.domain.step import Scene, Step
+from shared.domain.step import Scene, Step, unreadable
 from shared.domain.template import wanted_templates
 from shared.domain.wanted import with_wanted
 
@@ -92,15 +91,8 @@ def _with_condition(record: UserRecord, step: Step | None, kind: ConditionType, 
 
 def _template_step(record: UserRecord, seen: TemplatesSeen | Unreadable, policy: Policy) -> Step:
     if isinstance(seen, Unreadable):
-        wait = seen.error.retry_after if isinstance(seen.error, RetryableError) else timedelta(minutes=10)
-        return Step(
-            record=record,
-            condition=ConditionStatus.UNKNOWN,
-            reason=Reason.UNREADABLE,
-            message=seen.error.user_message,
-            requeue_after=backoff(record.status.attempts + 1, at_least=wait, spread_by=record.user_key),
-            because=("The template objects could not be read, so none is touched.",),
-        )
+        untouched = "The template objects could not be read, so none is touched."
+        return unreadable(record, seen.error, what="The templates", because=untouched, otherwise=timedelta(minutes=10))
     wanted = wanted_templates(record, policy)
     if wanted is None:
         return Step(

@@ -9,17 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from shared.domain.backoff import backoff
 from shared.domain.creation import create_step
 from shared.domain.differences import Difference, say
-from shared.domain.errors import Reason, RetryableError
+from shared.domain.errors import Reason
 from shared.domain.identity import next_instance_id
 from shared.domain.keeping import Former, Restoring, SnapshotSeen, SnapshotState
 from shared.domain.notebook import RESTING, Absent, NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import Action, DeleteInstance, OperationSeen, RestoreData, StopInstance, request_id
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
 from shared.domain.saving import is_kept, newest_ready, save_data
-from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
+from shared.domain.step import VERB_TEXT, Scene, Step, held, patience, wait_for_identity
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
@@ -39,8 +38,7 @@ def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -
         return None
     for unread in (operation, sight):
         if isinstance(unread, Unreadable):
-            at_least = unread.error.retry_after if isinstance(unread.error, RetryableError) else timedelta(minutes=5)
-            return _waiting(record, backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key))
+            return _waiting(record, patience(record, unread.error, timedelta(minutes=5)))
     if isinstance(sight, Absent):  # lost: an older one is better than none
         older = record.with_status(saved_in=newest_ready(record, scene), restoring=None)
         return restore_step(older, notebook, scene) if is_to_restore(older, notebook) else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.domain.backoff import backoff
-from shared.domain.errors import Reason, RetryableError
+from shared.domain.errors import Reason
 from shared.domain.identity import label_value
 from shared.domain.keeping import Snapshot, SnapshotSeen, SnapshotState, snapshot_labels, snapshot_name
 from shared.domain.notebook import (
@@ -22,7 +22,9 @@ from shared.domain.notebook import (
 )
 from shared.domain.plan import Action, CreateSnapshot, DeleteSnapshot, SnapshotSight, WriteManifest
 from shared.domain.record import ConditionStatus, Presence, UserRecord
-from shared.domain.step import Scene, Step
+from shared.domain.step import Scene, Step, patience
+
+_LOOK_AGAIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
     sight = scene.seen.snapshots.get(snapshot.name, Absent())
     match sight:
         case Unreadable():
-            return Saving(record=record, done=False, requeue_after=_wait(record, sight))
+            return Saving(record=record, done=False, requeue_after=patience(record, sight.error, _LOOK_AGAIN))
         case Absent() if snapshot.ready_at is not None:  # somebody deleted it; the disk is still there
             return _ask(record.with_status(saved_in=""), notebook, scene)
         case Absent():
@@ -59,11 +61,6 @@ def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
             return _failed(record, scene.now)
         case SnapshotSeen():
             return Saving(record=record, done=False, requeue_after=scene.policy.poll)
-
-
-def _wait(record: UserRecord, sight: Unreadable) -> timedelta:
-    at_least = sight.error.retry_after if isinstance(sight.error, RetryableError) else timedelta(minutes=5)
-    return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
 
 
 def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
@@ -177,7 +174,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
             continue
         match sight:
             case Unreadable():
-                waits.append(_wait(record, sight))
+                waits.append(patience(record, sight.error, _LOOK_AGAIN))
             case Absent():
                 if snapshot.manifest:
                     actions.append(WriteManifest(snapshot=snapshot, instance={}, deleted_at=scene.now))

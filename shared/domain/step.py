@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.domain.errors import Reason
+from shared.domain.backoff import backoff
+from shared.domain.errors import BenchkeeperError, Reason, RetryableError
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
 from shared.domain.plan import Action, DeleteInstance, Observed, Policy, request_id
 from shared.domain.record import ConditionStatus, ConditionType, UserRecord, Verb
@@ -54,6 +55,26 @@ class Step:
     actions: tuple[Action, ...] = ()
     requeue_after: timedelta | None = None
     because: tuple[str, ...] = ()
+
+
+def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) -> timedelta:
+    """How long to wait before what could not be read is read again; `otherwise` at least, where only somebody can mend it."""
+    at_least = error.retry_after if isinstance(error, RetryableError) else otherwise
+    return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
+
+
+def unreadable(
+    record: UserRecord, error: BenchkeeperError, *, what: str, because: str, otherwise: timedelta = timedelta(minutes=5)
+) -> Step:
+    """Not knowing is not absence: nothing is done about it, and it is looked at again."""
+    return Step(
+        record=record,
+        condition=ConditionStatus.UNKNOWN,
+        reason=Reason.UNREADABLE,
+        message=f"{what} could not be read. {error.user_message}",
+        requeue_after=patience(record, error, otherwise),
+        because=(because,),
+    )
 
 
 def wait_for(

@@ -186,4 +186,5 @@ def retention_passes(local: Local, world: World, killer: Killer, chance: random.
     tombstones = world.records()
     assert sorted(record["email"] for record in tombstones) == PEOPLE
     assert {record["spec"]["presence"] for record in tombstones} == {"ABSENT"}
-    assert {name.split("/")[0] for name in world.objects("")} <= {"records", "due"}
+    assert {name.split("/")[0] for name in world.objects("")} <= {"records", "due", "manifests"}
+    assert len(world.objects("manifests/")) == len(PEOPLE)  # what they made is in snapshots
