@@ -32,6 +32,8 @@ class Ledger:
                 content = f"{user} {self.serial}\x00".encode()
                 self.bench.cloud.compute.disks.find_disk(disk_path(instance, "data-workspace")).content = content
                 self.newest[user] = content
+                if user in self.held:  # nothing holds up the person's own hand
+                    self.held[user] = content
                 return True
         return False
 

@@ -168,7 +168,7 @@ class WorldMachine(RuleBasedStateMachine):
             "occurred_at": sent.occurred.isoformat(),
         }
         if sent.kind == "renamed":
-            body["new_user"] = sent.attributes["new_user"]
+            body |= sent.attributes
         else:
             body |= {"effective_time": sent.effective.isoformat(), "attributes": sent.attributes}
         message = Message(data=json.dumps(body).encode(), attributes={}, message_id="m", publish_time=self.bench.now)
@@ -187,16 +187,19 @@ class WorldMachine(RuleBasedStateMachine):
     def renamed(self, user: str, number: int, said_ago: int) -> None:
         """The person's address changes, perhaps back; perhaps the news is old."""
         user = str(parse_email(user))
+        new = user if number == 3 else f"new{number}.{user}"
+        old = [each for each in self.known_as.get(user, [user]) if each != new]
+        if not old:
+            return
         self.serial += 1
         occurred = self.bench.now - timedelta(seconds=said_ago) + timedelta(microseconds=self.serial)
-        new = user if number == 3 else f"new{number}.{user}"
         message = Sent(
             event_id=f"e{self.serial:04}",
             kind="renamed",
             user=user,
             occurred=occurred,
             effective=occurred,
-            attributes={"new_user": new},
+            attributes={"user": old[-1], "new_user": new},
         )
         self.sent.append(message)
         self.pending.append(message)
