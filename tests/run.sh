@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every check and every test, on a fresh clone too: sets itself up in .venv, then lint, types, contracts, tests.
-#   ./tests/run.sh [--runs N] [arguments for pytest]      --runs N: Hypothesis examples of tests/properties (default 500)
+#   ./tests/run.sh [--runs N] [arguments for pytest]      --runs N: so many histories, other ones each time (default: the same 500)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

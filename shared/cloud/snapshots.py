@@ -147,7 +147,7 @@ def _manifest(user_key: UserKey, manifest: WriteManifest) -> bytes:
             "disk_size_gb": snapshot.disk_size_gb,
             "source_disk": f"zones/{snapshot.zone}/disks/{data_disk_of(snapshot.instance_id)}",
         },
-        "instance": dict(manifest.instance),
+        "instance": dict(manifest.snapshot.spec),
         "deleted_at": None if manifest.deleted_at is None else rfc3339(manifest.deleted_at),
     }
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -136,6 +136,7 @@ def _snapshot(raw: dict[str, Any]) -> Snapshot:
         size_bytes=int(raw["size_bytes"]),
         disk_size_gb=int(raw["disk_size_gb"]),
         snapshot_id=raw["snapshot_id"],
+        spec={str(name): str(value) for name, value in raw["spec"].items()},
         manifest=bool(raw["manifest"]),
     )
 

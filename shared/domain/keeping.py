@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -34,8 +34,8 @@ class Former:
 class Snapshot:
     """A snapshot of a data disk that was asked for. It is of the instance `instance_uid`, whatever has that name now.
 
-    `ready_at` is set once it was seen READY, with its size in bytes as stored and Compute Engine's numeric id;
-    `manifest` is True once its manifest was written.
+    `ready_at` is set once it was seen READY, with its size in bytes as stored, Compute Engine's numeric id, and what the instance
+    was (`spec`, for the manifest); `manifest` is True once its manifest was written.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Snapshot:
     size_bytes: int = 0
     disk_size_gb: int = 0
     snapshot_id: str = ""
+    spec: Mapping[str, str] = field(default_factory=dict)
     manifest: bool = False
 
 

@@ -174,7 +174,6 @@ class WriteManifest:
     """Write down what a snapshot holds, or (`deleted_at`) that it was deleted."""
 
     snapshot: Snapshot
-    instance: Mapping[str, str]
     deleted_at: datetime | None = None
 
 

@@ -101,18 +101,19 @@ def _create(record: UserRecord, snapshot: Snapshot) -> CreateSnapshot:
 def _ready(
     record: UserRecord, snapshot: Snapshot, seen: SnapshotSeen, notebook: ObservedNotebook, scene: Scene
 ) -> Saving:
-    if snapshot.ready_at is None:
+    if snapshot.ready_at is None or not snapshot.spec:
         snapshot = replace(
             snapshot,
-            ready_at=scene.now,
+            ready_at=snapshot.ready_at or scene.now,
             size_bytes=seen.size_bytes,
             disk_size_gb=seen.disk_size_gb,
             snapshot_id=seen.snapshot_id,
+            spec=_spec_of(notebook, record),
         )
         record = with_snapshot(record, snapshot)
     if snapshot.manifest:
         return Saving(record=record, done=True)
-    action = WriteManifest(snapshot=snapshot, instance=_spec_of(notebook, record))
+    action = WriteManifest(snapshot=snapshot)
     because = ("The snapshot is ready; its manifest is written.",)
     return Saving(record=record, done=False, actions=(action,), requeue_after=scene.policy.poll, because=because)
 
@@ -177,7 +178,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
                 waits.append(patience(record, sight.error, _LOOK_AGAIN))
             case Absent():
                 if snapshot.manifest:
-                    actions.append(WriteManifest(snapshot=snapshot, instance={}, deleted_at=scene.now))
+                    actions.append(WriteManifest(snapshot=snapshot, deleted_at=scene.now))
                 else:
                     record = _without(record, snapshot)
             case SnapshotSeen(state=SnapshotState.DELETING):

@@ -293,8 +293,8 @@ MANIFEST = WriteManifest(
         size_bytes=12345,
         disk_size_gb=100,
         snapshot_id="77",
+        spec={"machine_type": "e2-standard-4", "image": "cloud-notebooks-managed/workbench-instances-2603"},
     ),
-    instance={"machine_type": "e2-standard-4", "image": "cloud-notebooks-managed/workbench-instances-2603"},
 )
 
 
@@ -325,7 +325,8 @@ def test_a_manifest_says_what_a_snapshot_holds(bench, snapshots):
 def test_the_same_manifest_is_the_same_bytes_whatever_the_order(bench, snapshots):
     snapshots.write_manifest(KEY, MANIFEST)
     first = kept(bench)
-    snapshots.write_manifest(KEY, replace(MANIFEST, instance=dict(reversed(MANIFEST.instance.items()))))
+    turned = dict(reversed(MANIFEST.snapshot.spec.items()))
+    snapshots.write_manifest(KEY, replace(MANIFEST, snapshot=replace(MANIFEST.snapshot, spec=turned)))
     assert kept(bench) == first
 
 

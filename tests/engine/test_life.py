@@ -57,6 +57,7 @@ def test_a_leaver_is_stopped_saved_kept_and_deleted_late():
     manifest = someone.manifest()
     assert manifest["deleted_at"] is not None
     assert manifest["user_key"] == someone.key
+    assert manifest["instance"]["machine_type"] == "e2-standard-4"  # what it held is still said
     assert someone.condition(ConditionType.DATA_SAVED) is None
     assert someone.condition(ConditionType.NOTEBOOK_READY).reason is Reason.REMOVED
 

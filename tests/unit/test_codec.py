@@ -83,6 +83,7 @@ _STATUS = st.builds(
             size_bytes=st.integers(0),
             disk_size_gb=st.integers(0),
             snapshot_id=_TEXT,
+            spec=st.dictionaries(_TEXT, _TEXT, max_size=2),
             manifest=st.booleans(),
         ),
         max_size=2,

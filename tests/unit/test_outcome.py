@@ -254,7 +254,7 @@ BLAMED = [
     (RestoreData(ref=REF, snapshot="s"), C.NOTEBOOK_READY),
     (CreateSnapshot(name="s", source=REF, labels={}), C.DATA_SAVED),
     (DeleteSnapshot(name="s"), C.DATA_SAVED),
-    (WriteManifest(snapshot=SNAPSHOT, instance={}), C.DATA_SAVED),
+    (WriteManifest(snapshot=SNAPSHOT), C.DATA_SAVED),
     (CreateAccount(account_id=ACCOUNT), C.IDENTITY_READY),
     (ShareAccount(account_id=ACCOUNT, user=ANA), C.IDENTITY_READY),
     (EnableAccount(account_id=ACCOUNT), C.IDENTITY_READY),
@@ -302,15 +302,15 @@ def test_operations_on_the_former_are_not_followed(ref, verb):
 def test_a_manifest_that_is_written_is_remembered():
     record = person(**saved(manifest=False))
     (snapshot,) = record.status.snapshots
-    done = ended(a_plan(record, WriteManifest(snapshot=snapshot, instance={})), Done())
+    done = ended(a_plan(record, WriteManifest(snapshot=snapshot)), Done())
     assert done.status.snapshots[0].manifest
-    failed = ended(a_plan(record, WriteManifest(snapshot=snapshot, instance={})), failure(CloudUnavailableError))
+    failed = ended(a_plan(record, WriteManifest(snapshot=snapshot)), failure(CloudUnavailableError))
     assert not failed.status.snapshots[0].manifest
 
 
 def test_a_snapshot_is_forgotten_once_its_deletion_is_written_down():
     record = person(**saved())
-    action = WriteManifest(snapshot=SNAPSHOT, instance={}, deleted_at=NOW)
+    action = WriteManifest(snapshot=SNAPSHOT, deleted_at=NOW)
     assert ended(a_plan(record, action), Done()).status.snapshots == ()
     assert ended(a_plan(record, action), failure(CloudUnavailableError)).status.snapshots == (SNAPSHOT,)
 

@@ -118,11 +118,11 @@ def test_one_that_is_ready_gets_its_manifest_and_then_it_is_done():
     noted = first.record.status.snapshots[0]
     assert action.snapshot == noted
     assert (noted.ready_at, noted.size_bytes, noted.disk_size_gb, noted.snapshot_id) == (NOW, 1_000, 100, "1")
-    assert action.instance == {
+    assert action.snapshot.spec == {
         "id": INSTANCE, "uid": UID, "zone": ZONES[0], "profile": "analyst", "machine_type": "e2-standard-4",
         "image": "p/f", "data_disk": "PD_SSD 100 GB",
     }  # fmt: skip
-    assert "@" not in str(action.instance)
+    assert "@" not in str(action.snapshot.spec)
     done = saving_of(gone(**saved()), {FIRST: READY})
     assert (done.done, done.actions, done.requeue_after) == (True, (), None)
 
@@ -135,7 +135,7 @@ def test_when_it_became_ready_is_noted_once():
 
 def test_a_manifest_says_nothing_of_what_could_not_be_read():
     (action,) = saving_of(gone(**saved(manifest=False)), {FIRST: READY}).actions
-    assert (action.instance["image"], action.instance["data_disk"]) == ("", "")
+    assert (action.snapshot.spec["image"], action.snapshot.spec["data_disk"]) == ("", "")
 
 
 def test_a_failed_one_is_taken_again_later_and_the_waits_grow():
