@@ -443,9 +443,14 @@ class WorldMachine(RuleBasedStateMachine):
 
     # --- what always holds
 
-    @initialize()
-    def begin(self) -> None:
-        """Nothing is known yet."""
+    @initialize(settled=st.sampled_from([0, 2, 3]))
+    def begin(self, settled: int) -> None:
+        """Nothing is known yet, or some people have worked here for a while."""
+        for number, user in enumerate(USERS[:settled]):
+            group = [GROUPS[number % 2]]
+            self.news(user=user, kind="joiner", groups=group, profile="absent", said_ago=0, holds_in=0)
+        if settled:
+            self.calm()
 
     @invariant()
     def data_is_kept(self) -> None:
