@@ -138,6 +138,7 @@ def _snapshot(raw: dict[str, Any]) -> Snapshot:
         snapshot_id=raw["snapshot_id"],
         spec={str(name): str(value) for name, value in raw["spec"].items()},
         manifest=bool(raw["manifest"]),
+        lost=bool(raw["lost"]),
     )
 
 

@@ -35,7 +35,8 @@ class Snapshot:
     """A snapshot of a data disk that was asked for. It is of the instance `instance_uid`, whatever has that name now.
 
     `ready_at` is set once it was seen READY, with its size in bytes as stored, Compute Engine's numeric id, and what the instance
-    was (`spec`, for the manifest); `manifest` is True once its manifest was written.
+    was (`spec`, for the manifest); `manifest` is True once its manifest was written. `lost` = it was READY, and then seen to be gone
+    although nobody of ours deleted it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Snapshot:
     snapshot_id: str = ""
     spec: Mapping[str, str] = field(default_factory=dict)
     manifest: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,7 +196,8 @@ class UserRecord:
 class RecordRow:
     """What a listing tells of a record without reading it (the object's custom metadata).
 
-    `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names.
+    `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names, without
+    those that are known to be lost.
     """
 
     user_key: UserKey
@@ -249,7 +250,7 @@ def row_of(record: UserRecord) -> RecordRow:
         waiting_since=record.status.waiting_since,
         summary=ready.message if ready is not None else "",
         former=(former.zone, former.instance_id) if (former := record.status.former) is not None else None,
-        snapshots=tuple(s.name for s in record.status.snapshots),
+        snapshots=tuple(s.name for s in record.status.snapshots if not s.lost),
         account_id=record.status.account_id,
         built_from=record.status.built_from,
         on_hold=record.hold is not None,

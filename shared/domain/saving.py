@@ -162,6 +162,7 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
 
 def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
     """Delete what is not needed any more, and say what is kept; None when there is, and was, nothing."""
+    record = _with_losses(record, scene)
     status = record.status
     if not status.snapshots:
         return None
@@ -203,6 +204,14 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
         requeue_after=min(waits, default=None),
         because=tuple(because),
     )
+
+
+def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
+    """The record with what is gone noted, once: a sweep need not come back for it."""
+    for snapshot in record.status.snapshots:
+        if snapshot.ready_at is not None and isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
+            record = with_snapshot(record, replace(snapshot, lost=True))
+    return record
 
 
 def retention_end(record: UserRecord, scene: Scene) -> datetime | None:

@@ -1,7 +1,8 @@
 """Whatever happens, in whatever order: after quiet, the world is as the messages say.
 
-BENCHKEEPER_RUNS sets how many histories are tried, over four tests so that two cores share them. The default 500 are the same each
-time, so that a change is blamed for what it does and not for another throw of the dice; any other number makes new ones.
+BENCHKEEPER_RUNS sets how many histories are tried, over four tests so that two cores share them. The default 500 begin
+from the same seeds each time, so that a change is blamed for what it does and not for another throw of the dice; any other number
+makes new ones. (Threads of a sweep still take turns as they like, so a crash "after n calls" may come at another one.)
 """
 
 from __future__ import annotations

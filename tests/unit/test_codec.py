@@ -85,6 +85,7 @@ _STATUS = st.builds(
             snapshot_id=_TEXT,
             spec=st.dictionaries(_TEXT, _TEXT, max_size=2),
             manifest=st.booleans(),
+            lost=st.booleans(),
         ),
         max_size=2,
     ).map(tuple),

@@ -266,3 +266,12 @@ def test_who_has_an_account_is_looked_at_once_a_day_and_nobody_else():
     assert [why(person(), notebook(), now=NOW + timedelta(hours=hour)) for hour in range(24)] == [None] * 24
     keys = [user_key_for(UserEmail(f"p{number}@example.com")) for number in range(500)]
     assert len({_hour_of(key) for key in keys}) == 24  # not all at once
+
+
+def test_a_snapshot_that_is_gone_is_missed_until_a_pass_has_seen_it():
+    gone = person(Presence.ABSENT, Power.STOPPED, **saved())
+    listing = replace(listed(gone, None), snapshots=frozenset())
+    assert "is gone" in str(why_pass(row_of(gone), listing, policy(), NOW))
+    (snapshot,) = gone.status.snapshots
+    noted = gone.with_status(snapshots=(replace(snapshot, lost=True),))
+    assert why_pass(row_of(noted), listing, policy(), NOW) is None
