@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared.domain.catalog import Identity
 from shared.domain.differences import immutables
 from shared.domain.errors import Reason
-from shared.domain.identity import account_email
-from shared.domain.notebook import NotebookSpec, spec_for
+from shared.domain.notebook import NotebookSpec, runs_as, spec_for
 from shared.domain.plan import CreateInstance, Policy, request_id
 from shared.domain.record import ConditionStatus, UserRecord, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
@@ -17,10 +15,9 @@ from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
 def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
     """The instance that the person should have; None when the profile is lost from the configuration."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
-    account_id, instance_id = record.status.account_id, record.status.instance_id
+    instance_id = record.status.instance_id
     if profile is None or instance_id is None:
         return None
-    personal = profile.identity is Identity.PERSONAL_SERVICE_ACCOUNT and account_id is not None
     return spec_for(
         owner=record.email,
         user_key=record.user_key,
@@ -28,7 +25,7 @@ def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
         profile=profile,
         cost_center=record.cost_center,
         network=policy.network,
-        service_account=account_email(account_id, policy.project) if personal and account_id is not None else "",
+        service_account=runs_as(profile, record.status.account_id, policy.project),
     )
 
 

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.domain.catalog import Identity
 from shared.domain.differences import Change, Differences, compare
 from shared.domain.disruption import may_disrupt
 from shared.domain.errors import Reason
-from shared.domain.identity import UserEmail, UserKey, account_email, user_key_of_instance
+from shared.domain.identity import UserEmail, UserKey, user_key_of_instance
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import (
     LABEL_MANAGED_BY,
@@ -24,6 +23,7 @@ from shared.domain.notebook import (
     RESTING,
     NotebookState,
     ObservedNotebook,
+    runs_as,
     spec_for,
 )
 from shared.domain.plan import Policy
@@ -129,7 +129,6 @@ def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Di
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None
-    personal = profile.identity is Identity.PERSONAL_SERVICE_ACCOUNT and row.account_id is not None
     spec = spec_for(
         owner=UserEmail(row.email),
         user_key=row.user_key,
@@ -137,7 +136,7 @@ def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Di
         profile=profile,
         cost_center=row.cost_center,
         network=policy.network,
-        service_account=account_email(row.account_id, policy.project) if personal and row.account_id else "",
+        service_account=runs_as(profile, row.account_id, policy.project),
     )
     return compare(seen, spec, row.built_from)
 

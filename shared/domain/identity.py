@@ -21,8 +21,7 @@ AccountId = NewType("AccountId", str)
 MAX_EMAIL_BYTES = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 MAX_INSTANCE_ID = 48  # 63 less "-data-workspace", the data disk's suffix
 READABLE = 28
-MAX_ACCOUNT_ID = 30  # IAM: 6 to 30 characters
-_READABLE_IN_ACCOUNT = 13
+_READABLE_IN_ACCOUNT = 13  # IAM takes 6 to 30 characters for the whole
 MAX_NAMING = 999
 _DOMAIN_LABEL = re.compile(r"^[^\W_]([\w-]{0,61}[^\W_])?$")
 _KEY = re.compile(r"[a-z][a-z0-9-]{0,27}-[0-9a-f]{12}")
@@ -78,7 +77,12 @@ def parse_user_key(text: str) -> UserKey:
 
 def instance_id_for(email: UserEmail) -> InstanceId:
     """`nb-` + the user key: a letter first, lower case, digits and dashes, no dash last, at most 44 characters."""
-    return InstanceId(f"nb-{user_key_for(email)}")
+    return first_instance_id(user_key_for(email))
+
+
+def first_instance_id(user_key: UserKey) -> InstanceId:
+    """The same from the key, which a person keeps when the address changes."""
+    return InstanceId(f"nb-{user_key}")
 
 
 def next_instance_id(user_key: UserKey, naming: int) -> InstanceId:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from shared.domain.catalog import Accelerator, Disk, Identity, Profile, ShieldedVm, VmImage
 from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import InstanceId, UserEmail, UserKey, label_value
+from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey, account_email, label_value
 
 MANAGED_BY = "benchkeeper"
 LABEL_MANAGED_BY = "managed-by"
@@ -160,6 +160,13 @@ def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[st
 def metadata_for(profile: Profile) -> dict[str, str]:
     """The metadata keys that we own: the profile's, and the VM's own idle switch-off."""
     return {**profile.metadata, IDLE_TIMEOUT_KEY: str(int(profile.idle.timeout.total_seconds()))}
+
+
+def runs_as(profile: Profile, account_id: AccountId | None, project: str) -> str:
+    """The address of the service account that code runs as; empty with end-user credentials, or before there is a name for one."""
+    if profile.identity is not Identity.PERSONAL_SERVICE_ACCOUNT or account_id is None:
+        return ""
+    return account_email(account_id, project)
 
 
 def spec_for(

@@ -9,7 +9,7 @@ from shared.domain.catalog import Identity
 from shared.domain.entitlement import Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
 from shared.domain.facts import Facts
-from shared.domain.identity import InstanceId, UserEmail, UserKey, account_id_for, user_key_for
+from shared.domain.identity import UserEmail, UserKey, account_id_for, first_instance_id, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
 from shared.domain.record import Hold, Power, Presence, Spec, Status, UserRecord
@@ -73,7 +73,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
         status = replace(
             status,
             # The first address's name (`instance_id_for`): the address may have changed before anything was named.
-            instance_id=status.instance_id or InstanceId(f"nb-{record.user_key}"),
+            instance_id=status.instance_id or first_instance_id(record.user_key),
             zone=status.zone or policy.zones[0],
         )
         status = _with_account(status, record.user_key, spec.profile, policy)
