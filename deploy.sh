@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'TEXT'
-usage: ./deploy.sh local   [--port PORT] [--speed N] [--data DIR] [--no-examples]
+usage: ./deploy.sh local   [--port PORT] [--speed N] [--data DIR] [--no-examples] [--with-jupyter]
        ./deploy.sh gcp     --project P --region R [--env NAME] [--organization N] [--dry-run] [--verbose] [--yes]
        ./deploy.sh destroy --project P [--region R] [--env NAME] [--dry-run] [--verbose] [--yes]
 
@@ -14,7 +14,10 @@ usage: ./deploy.sh local   [--port PORT] [--speed N] [--data DIR] [--no-examples
   destroy  takes down what gcp made; the bucket, the environments and their data stay
 
 local
-  --port PORT     the one port on 127.0.0.1 (default 8900)
+  --port PORT     the embedded cloud's port on 127.0.0.1 (default 8900)
+  --hub-port PORT the sign-in and the hub page (default: the next port)
+  --with-jupyter  a real JupyterLab for each environment that runs; installs it once, in .venv-jupyter
+  --jupyter-port PORT  the way to the JupyterLabs (default: the port after the hub page's)
   --speed N       virtual seconds per real second (default 60: a four-minute create takes four seconds)
   --data DIR      keep the state in DIR, so that it survives a restart (default: a fresh temporary folder)
   --no-examples   do not announce the people of config/examples/

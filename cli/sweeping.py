@@ -40,6 +40,8 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
         click.echo(f"Failed: {number} ({reason}). They stay due and are tried again.", err=True)
     for zone in summary.unreachable:
         click.echo(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
+    for line in summary.sessions.lines if summary.sessions is not None else ():
+        click.echo(f"Session template {line}.")
     for stray in summary.strays:
         click.echo(f"Stray instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
     if summary.left_over:

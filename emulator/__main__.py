@@ -11,6 +11,8 @@ from pathlib import Path
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
+from emulator.iap.front import DEFAULT_REGION
+from emulator.jupyter.labs import Options
 from emulator.keep import BadDataError, Keeper
 from emulator.wire.server import PortInUseError
 
@@ -41,6 +43,20 @@ def _parser() -> argparse.ArgumentParser:
         help="end when standard input closes: a parent that dies, however, takes the cloud with it",
     )
     parser.add_argument("--project", default="benchkeeper-local", help="the project's id (default: benchkeeper-local)")
+    front = parser.add_argument_group("the hub page", "Identity-Aware Proxy in front of the function benchkeeper-hub")
+    front.add_argument(
+        "--hub-port", type=_port, help="port of the sign-in and of the hub page; without it there is neither"
+    )
+    front.add_argument(
+        "--hub-region", default=DEFAULT_REGION, help=f"the function's region (default: {DEFAULT_REGION})"
+    )
+    jupyter = parser.add_argument_group(
+        "JupyterLab", "a real one for each environment that runs; needs --hub-port and --data"
+    )
+    jupyter.add_argument(
+        "--jupyter", type=Path, metavar="PYTHON", help="the Python that has it (.venv-jupyter/bin/python)"
+    )
+    jupyter.add_argument("--jupyter-port", type=_port, default=0, help="port of the way to them (default: a free one)")
     return parser
 
 
@@ -65,9 +81,29 @@ def _end_with_input(ending: threading.Event) -> None:
     ending.set()
 
 
+def _read(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if asked.jupyter is not None and (asked.hub_port is None or asked.data is None):
+        parser.error("--jupyter needs --hub-port, for the sign-in, and --data, for the disks")
+    if asked.jupyter is not None and not asked.jupyter.is_file():
+        parser.error(f"--jupyter: there is no {asked.jupyter}; give the Python of an environment that has JupyterLab")
+    return asked
+
+
+def _open_fronts(cloud: EmbeddedCloud, asked: argparse.Namespace) -> None:
+    """Bind the further ports that were asked for."""
+    if asked.hub_port is not None:
+        cloud.iap.open_at(asked.hub_port, region=asked.hub_region)
+    if asked.jupyter is not None:
+        data = asked.data.resolve()
+        options = Options(python=asked.jupyter.absolute(), folder=data / "jupyter", log_folder=data / "logs")
+        cloud.gateway.open_at(asked.jupyter_port, options)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit status: 0, or 2 when it cannot start."""
-    asked = _parser().parse_args(arguments)
+    asked = _read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,9 +112,12 @@ def main(arguments: list[str] | None = None) -> int:
     cloud = EmbeddedCloud.build(clock=VirtualClock(speed=asked.speed), project=asked.project, log_folder=logs)
     try:
         keeper = Keeper(cloud.world, asked.data) if asked.data is not None else None
+        _open_fronts(cloud, asked)
         cloud.start(asked.port)
     except PortInUseError as error:
-        return _refuse(f"{error.strerror}\nGive another one with --port, or --port 0 for a free one.")
+        return _refuse(
+            f"{error.strerror}\nGive another one with --port, --hub-port or --jupyter-port; 0 takes a free one."
+        )
     except (BadDataError, OSError) as error:
         return _refuse(str(error))
     if keeper is not None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from emulator.clock import VirtualClock
 from emulator.host import FunctionHost
+from emulator.iap.front import IapFront
+from emulator.jupyter.gateway import Gateway
 from emulator.model.cloudidentity import CloudIdentityModel
 from emulator.model.compute import ComputeModel
 from emulator.model.dataproc import DataprocModel
@@ -24,6 +26,7 @@ from emulator.wire import control
 from emulator.wire.cloudidentity import routes as cloudidentity_routes
 from emulator.wire.compute import routes as compute_routes
 from emulator.wire.dataproc import routes as dataproc_routes
+from emulator.wire.dataproc_grpc import DataprocGrpc
 from emulator.wire.http import HttpFront
 from emulator.wire.iam import routes as iam_routes
 from emulator.wire.monitoring import routes as monitoring_routes
@@ -103,12 +106,18 @@ class EmbeddedCloud:
         issuer = self.pubsub_runtime.issuer
         scheduler_runtime = SchedulerRuntime(world, self.scheduler, self.pubsub.publish, signer=issuer.token)
         self.functions = FunctionHost(world, self.pubsub_runtime, log_folder=log_folder)
-        self._runtimes: list[Runtime] = [self.functions, self.pubsub_runtime, scheduler_runtime]
+        self.iap = IapFront(self.functions.listing, project_number=world.project_number)
+        self.gateway = Gateway(self, self.iap)
+        self._runtimes: list[Runtime] = [
+            self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway,
+        ]  # fmt: skip
         self.wsgi = HttpFront(
             world,
             [
                 *control.routes(world),
                 *issuer.routes(),
+                *self.iap.routes(),
+                *self.gateway.routes(),
                 *self.functions.routes(),
                 *storage_routes(world, self.storage),
                 *notebooks_routes(world, self.notebooks),
@@ -150,7 +159,8 @@ class EmbeddedCloud:
         """Serve on `port` (0 = a free one) and start what runs by itself. Raises `PortInUseError`."""
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")
-        server = Server(self.wsgi, port=port, grpc_handlers=self.pubsub_runtime.grpc_handlers())
+        grpc_handlers = [*self.pubsub_runtime.grpc_handlers(), DataprocGrpc(self.world, self.dataproc)]
+        server = Server(self.wsgi, port=port, grpc_handlers=grpc_handlers)
         self._server = server
         server.start()
         for runtime in self._runtimes:

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from shared.domain.errors import InvalidMessageError, UnsupportedMessageError
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved, Renamed, Woken
 from shared.domain.facts import parse_value
-from shared.domain.identity import UserEmail, parse_email
+from shared.domain.identity import UserEmail, UserKey, parse_email, parse_user_key
 from shared.domain.times import to_utc
 from shared.wire_logs import LOG_PARSERS
 
@@ -28,6 +28,7 @@ MAX_ATTRIBUTES = 64
 MAX_EVENT_ID = 256
 Type = Literal["joiner", "mover", "leaver", "renamed"]
 _TYPES = get_args(Type)
+WAKE_SCHEMA = "workbench.wake/v1"  # what the page sends after it changed what is wanted
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 
 
@@ -47,6 +48,8 @@ News = LifecycleEvent | Woken
 def parse_lifecycle(message: Message, *, max_bytes: int) -> list[News]:
     """What a message says; empty when it is understood and concerns nobody (a role that is not membership)."""
     body = _json_object(message, max_bytes)
+    if body.get("schema") == WAKE_SCHEMA:
+        return [_wake(body, message)]
     if "schema" in body:
         return _hr(body, message)
     payload = body.get("protoPayload")
@@ -64,6 +67,21 @@ def parse_lifecycle(message: Message, *, max_bytes: int) -> list[News]:
         f'Send {{"schema": "{SCHEMA}", ...}} or a Workspace or Cloud Identity log entry.',
         detail=f"unknown shape with fields {keys}",
     )
+
+
+def wake_message(user_key: UserKey) -> bytes:
+    """What `parse_lifecycle` reads as: look at this person now. It carries no address."""
+    return json.dumps({"schema": WAKE_SCHEMA, "user_key": user_key}).encode()
+
+
+def _wake(body: dict[str, Any], message: Message) -> Woken:
+    user_key = body.get("user_key")
+    if set(body) != {"schema", "user_key"} or not isinstance(user_key, str):
+        raise InvalidMessageError(
+            user_message=f'A wake-up is {{"schema": "{WAKE_SCHEMA}", "user_key": "..."}} and nothing else.',
+            detail=f"wake-up with fields {sorted(map(str, body))[:8]}",
+        )
+    return Woken(event_id=message.message_id, user_key=parse_user_key(user_key), occurred_at=message.publish_time)
 
 
 def parse_tick(message: Message) -> str:

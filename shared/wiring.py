@@ -10,17 +10,27 @@ from shared.cloud.activity import MonitoringActivity
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.clock import EndpointClock, SystemClock
 from shared.cloud.clusters import DataprocClusters
+from shared.cloud.costs import BigQueryCosts
 from shared.cloud.dead_letters import PubSubDeadLetters
+from shared.cloud.fleet_index import StorageFleetIndex
 from shared.cloud.groups import CloudIdentityGroups
+from shared.cloud.iap import IapSignIn
 from shared.cloud.notebooks import WorkbenchNotebooks
+from shared.cloud.publish import publish
 from shared.cloud.records import StorageRecords
 from shared.cloud.render import RenderTarget, check_masters
+from shared.cloud.sessions import DataprocSessions
+from shared.cloud.size_checks import check_sizes
 from shared.cloud.snapshots import ComputeSnapshots
 from shared.cloud.templates import StorageTemplates
-from shared.engine.ports import Clock, Deps, Log
+from shared.domain.catalog import ClusterIdentity
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import UserKey
+from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings, read_masters
 from shared.telemetry import JsonLog
+from shared.wire import wake_message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,24 +47,66 @@ def make_clients(settings: Settings) -> Clients:
 def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Deps:
     """The engine's dependencies for these settings."""
     clients = clients or make_clients(settings)
+    masters = settings.catalog.masters
+    target = render_target(settings)
     clock: Clock = EndpointClock(clients.json("clock")) if settings.api_endpoint else SystemClock()
     return Deps(
         records=StorageRecords(clients),
         notebooks=WorkbenchNotebooks(clients, project=settings.project, clock=clock),
-        templates=StorageTemplates(
-            clients,
-            masters=settings.catalog.masters,
-            target=RenderTarget(project=settings.project, bucket=settings.bucket, subnet=settings.network.subnet),
-        ),
+        templates=StorageTemplates(clients, masters=masters, target=target),
         accounts=IamAccounts(clients, project=settings.project),
         groups=CloudIdentityGroups(clients),
         snapshots=ComputeSnapshots(clients, project=settings.project),
-        clusters=DataprocClusters(clients, project=settings.project, region=settings.region),
+        clusters=DataprocClusters(
+            clients, project=settings.project, region=settings.region, masters=masters, target=target
+        ),
+        fleet=StorageFleetIndex(clients),
+        sessions=DataprocSessions(
+            clients, project=settings.project, region=settings.region, catalog=settings.catalog, target=target
+        ),
+        costs=BigQueryCosts(
+            clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
+        ),
         activity=MonitoringActivity(clients, project=settings.project),
         dead_letters=PubSubDeadLetters(clients, project=settings.project, topic=settings.topic_dead_letter),
         clock=clock,
         log=log,
         policy=settings.policy(),
+    )
+
+
+def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
+    """Asks the lifecycle function for a pass by a message; when that fails, the tick comes to it within a minute."""
+
+    def wake(user_key: UserKey) -> None:
+        try:
+            publish(
+                clients,
+                project=settings.project,
+                topic=settings.topic_lifecycle,
+                body=wake_message(user_key),
+                attributes={},
+            )
+        except BenchkeeperError as error:
+            log.warning("Left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
+
+    return wake
+
+
+def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> SignIn:
+    """Tells who asks for a page. With the embedded cloud it is the same check, against that cloud's own keys."""
+    return IapSignIn(clients, audience=settings.iap_audience, clock=clock, log=log)
+
+
+def render_target(settings: Settings) -> RenderTarget:
+    """What rendering a person's cluster needs of the settings."""
+    own = ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
+    profiles = settings.catalog.profiles
+    return RenderTarget(
+        project=settings.project,
+        bucket=settings.bucket,
+        subnet=settings.network.subnet,
+        own_accounts=frozenset(name for name, profile in profiles.items() if profile.spark.identity is own),
     )
 
 
@@ -77,12 +129,13 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
 
 
 def checked_settings(*, env: str | None = None, config_dir: Path | None = None) -> Settings:
-    """The settings, with the master templates checked against the Dataproc API too. Raises `ConfigError` with all faults."""
+    """The settings, with the master templates checked against the Dataproc API and the profiles' bounds. `ConfigError` has all faults."""
     try:
         settings = load_settings(env=env, config_dir=config_dir, trust_checked=False)
     except ConfigError as error:
         raise ConfigError([*error.faults, *_template_faults(config_dir)]) from error
     faults = check_masters(settings.catalog.masters, str(settings.config_dir / "templates"))
+    faults += check_sizes(settings.catalog, settings.config_dir)
     if faults:
         raise ConfigError(faults)
     return settings

@@ -12,7 +12,7 @@ from pathspec import GitIgnoreSpec
 from shared.settings import ConfigError, checked, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-_TOP = ("main.py", "requirements.txt", "functions", "shared", "config")
+_TOP = ("main.py", "requirements.txt", "functions", "portal", "shared", "config")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ from cli.deploy.models import (
     TopicModel,
     TopicsFile,
 )
-from shared.domain.catalog import Identity
 from shared.faults import ConfigFault, nearest
 from shared.settings import ConfigError, Settings
 from shared.settings.file import parse_file, parse_text
@@ -45,6 +44,7 @@ AGENTS = {
     "pubsub": "service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com",
     "notebooks-vm": "service-{number}@gcp-sa-notebooks-vm.iam.gserviceaccount.com",
     "storage": "service-{number}@gs-project-accounts.iam.gserviceaccount.com",
+    "iap": "service-{number}@gcp-sa-iap.iam.gserviceaccount.com",
 }
 
 
@@ -77,6 +77,11 @@ class Deployment:
     alerts: Mapping[str, Mapping[str, Any]]
     dashboard: Mapping[str, Any]
     cost_view: str
+
+    @property
+    def page(self) -> str | None:
+        """The function that is a page for people; None when there is none."""
+        return next((name for name, function in self.functions.items() if function.http), None)
 
 
 def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deployment:
@@ -168,8 +173,8 @@ def _conditions(settings: Settings, options: DeploymentModel) -> dict[str, bool]
     return {
         "billing_export": options.billing_export is not None,
         "kms_key": options.kms_key is not None,
-        "personal_accounts": any(each.identity is Identity.PERSONAL_SERVICE_ACCOUNT for each in profiles),
-        "data_groups": any(each.data_group is not None for each in profiles),
+        "personal_accounts": any(each.needs_account for each in profiles),
+        "groups": settings.admin_group is not None or any(each.data_group is not None for each in profiles),
     }
 
 
@@ -227,9 +232,12 @@ def _cross_faults(
 ) -> list[ConfigFault]:
     names = _Names(folder)
     for name, function in functions.functions.items():
-        names.check("functions.yaml", f"functions.{name}.topic", function.topic, topics.topics, "topic")
         names.check("functions.yaml", f"functions.{name}.account", function.account, accounts.accounts, "account")
-        dead = function.delivery.dead_letter_topic
+        heard = function.heard
+        if heard is None:
+            continue
+        names.check("functions.yaml", f"functions.{name}.topic", heard.topic, topics.topics, "topic")
+        dead = heard.delivery.dead_letter_topic
         if dead is not None:
             where = f"functions.{name}.delivery.dead_letter_topic"
             names.check("functions.yaml", where, dead, topics.topics, "topic")

@@ -8,9 +8,11 @@ from typing import Any
 
 from cli.deploy.failures import NoAccessError, NotThereError
 from cli.deploy.gcloud import Call, Do
+from cli.deploy.kinds import hub
 from cli.deploy.kinds.access import USER_ROLE, has
-from cli.deploy.kinds.billing import DATASET, VIEW
+from cli.deploy.kinds.billing import DATASET, VIEW, readers, shut_out
 from cli.deploy.kinds.observing import listed_by_label, scope_words
+from cli.deploy.kinds.spark import cluster_accounts
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
@@ -21,7 +23,7 @@ _PERSONAL = "Benchkeeper: "  # how the description of a person's own account beg
 def make_destroy_plan(target: Target) -> list[Step]:
     """What is there and ours, in the order in which it goes."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
-        _environments, _bucket, _jobs, _sinks, _functions, _watching, _view, _subscriptions, _topics, _bindings,
+        _environments, _bucket, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _bindings,
         _data_roles, _roles, _accounts,
     )  # fmt: skip
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
@@ -95,7 +97,28 @@ def _functions(target: Target) -> Iterator[Step]:
             yield _kept(f"function {name}", "it has not our label: somebody else's")
             continue
         work: Do = ("functions", "delete", name, "--gen2", f"--region={target.region}")
-        yield _gone(f"function {name}", work, because="with its trigger and subscription", needs=("job", "sink"))
+        hears = target.deployment.functions[name].heard is not None
+        because = "with its trigger and subscription" if hears else "with its service and proxy"
+        yield _gone(f"function {name}", work, because=because, needs=("job", "sink", "opener", "domain"))
+
+
+def _page(target: Target) -> Iterator[Step]:
+    """Who may open the hub page by our settings, and the domain that leads there; whoever else is let in is not ours to refuse."""
+    name, domain = target.deployment.page, target.deployment.options.hub_domain
+    if name is None:
+        return
+    where = f"--regions={target.region}"
+    listed = target.read("cloudfunctions.googleapis.com", "functions", "list", "--v2", where, otherwise=[])
+    if not any(_last(each["name"]) == name and _is_ours(each) for each in listed):
+        return
+    policy = hub.openers(target, name)
+    for member in target.deployment.options.hub_access:
+        if has(policy, hub.OPENER, member):
+            yield _gone(f"opener {member}", hub.close(target, name, member), lane="opener")
+    mapping = hub.mapped(target, domain) if domain is not None else None
+    if domain is not None and mapping is not None and hub.leads_to(mapping, name):
+        work = ("beta", "run", "domain-mappings", "delete", f"--domain={domain}", f"--region={target.region}")
+        yield _gone(f"domain {domain}", work, because="its DNS records are yours to take away")
 
 
 def _watching(target: Target) -> Iterator[Step]:
@@ -134,6 +157,23 @@ def _view(target: Target) -> Iterator[Step]:
         yield _kept(f"dataset {DATASET}", "it stays: others may have put views beside ours")
 
 
+def _readers(target: Target) -> Iterator[Step]:
+    """Our accounts in the list of the view's dataset."""
+    if target.deployment.options.billing_export is None:
+        return
+    where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
+    try:
+        held = readers(target, target.ask("bigquery.googleapis.com", Call("bigquery", "GET", where), {}))
+    except NotThereError:
+        return
+    except NoAccessError as error:
+        yield _kept(f"access on dataset {DATASET}", f"what ours hold there cannot be seen: {error.cause}")
+        return
+    if held:
+        key = f"access {', '.join(email.split('@')[0] for email in held)} on dataset {DATASET}"
+        yield _gone(key, lambda: shut_out(target, held), needs=("function",), lane=DATASET)
+
+
 def _subscriptions(target: Target) -> Iterator[Step]:
     listed = target.read("pubsub.googleapis.com", "pubsub", "subscriptions", "list", otherwise=[])
     for each in listed:
@@ -160,17 +200,19 @@ def _topics(target: Target) -> Iterator[Step]:
 
 
 def _bindings(target: Target) -> Iterator[Step]:
-    """Whatever our accounts hold on the project, the bucket and the environments' agent."""
+    """Whatever our accounts hold on the project, the bucket, the environments' agent and the accounts that clusters run as."""
     ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
     bucket, agent = f"gs://{target.deployment.settings.bucket}", target.agent("notebooks-vm")
+    account = ("iam", "service-accounts")
     scopes: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str], ...] = (
         ("project", "project", ("projects",), (target.project,), "--all"),
         ("bucket", "storage.googleapis.com", ("storage", "buckets"), (bucket,), ""),
-        ("agent", "iam.googleapis.com", ("iam", "service-accounts"), (agent,), ""),
+        ("agent", "iam.googleapis.com", account, (agent,), ""),
+        *((email, "iam.googleapis.com", account, (email,), "") for email in cluster_accounts(target)),
     )
     for scope, api, group, where, all_conditions in scopes:
         try:
-            policy = target.read(api, *group, "get-iam-policy", *where, otherwise={}, project=scope == "agent")
+            policy = target.read(api, *group, "get-iam-policy", *where, otherwise={}, project=group == account)
         except NotThereError:
             continue
         except NoAccessError as error:

@@ -81,6 +81,11 @@ _KNOWN = (
         "Correct `assignments` or `data_group` in config/profiles.yaml, or `deployment` in the settings file.",
     ),
     _known(
+        r"provided domain does not appear to be verified",
+        "The domain of `hub_domain` is not verified for you.",
+        "Run: gcloud domains verify DOMAIN, then this again (docs/operations.md, The hub page).",
+    ),
+    _known(
         r"Permission denied while using the Eventarc Service Agent",
         "The service agent of Eventarc has no rights yet: they come some minutes after its service was turned on.",
         "Run this again in a few minutes.",
@@ -141,7 +146,8 @@ _KNOWN = (
     ),
 )  # fmt: skip
 _NOT_THERE = re.compile(
-    r"NOT_FOUND|not found: 404|HTTPError 404|does not exist|was not found|notFound|Resource not found|principal and role not found",
+    r"NOT_FOUND|not found: 404|HTTPError 404|does not exist|was not found|notFound|Resource not found|principal and role not found"
+    r"|Cannot find (service|domain mapping)",
     re.IGNORECASE,
 )
 _PERMISSION = re.compile(

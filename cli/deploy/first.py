@@ -15,7 +15,8 @@ def settings_text(project: str, region: str, organization: str | None = None) ->
     return f"""\
 # yaml-language-server: $schema=schema/settings.schema.json
 # Written by ./deploy.sh gcp, yours from now on: keep it with your configuration. What else may stand here is shown in
-# settings.example.yaml: the network of the environments, the organization's logs, the billing export, who gets the alerts.
+# settings.example.yaml: the network of the environments, who may open the hub page and whose members run it, the
+# organization's logs, the billing export, who gets the alerts.
 project: {project}
 zones: [{zones}]  # in order of preference
 bucket: {project}-benchkeeper

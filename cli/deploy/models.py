@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared.settings.fields import Duration
 
@@ -24,7 +24,7 @@ class ApisFile(_Strict):
 
     apis: dict[Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], _TEXT]
     optional: dict[
-        Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], Literal["billing_export", "kms_key", "data_groups"]
+        Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], Literal["billing_export", "kms_key", "groups"]
     ] = {}
 
 
@@ -63,8 +63,8 @@ class GrantModel(_Strict):
     role: Annotated[
         str, Field(pattern=r"^(custom/[A-Za-z0-9_.]{3,64}|roles/[A-Za-z.]+)$"), AfterValidator(_not_too_wide)
     ]
-    on: str = Field(pattern=r"^(project|bucket|gcf-sources|topic/.+)$")
-    when: Literal["personal_accounts"] | None = None
+    on: str = Field(pattern=r"^(project|bucket|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$")
+    when: Literal["personal_accounts", "billing_export"] | None = None
 
 
 class RolesFile(_Strict):
@@ -164,27 +164,60 @@ class DeliveryModel(_Strict):
         return self
 
 
+class Heard(NamedTuple):
+    """What a function hears: messages of a topic, and how they reach it."""
+
+    topic: str
+    delivery: DeliveryModel
+
+
+_LONGEST_EVENT, _LONGEST_HTTP = timedelta(seconds=540), timedelta(hours=1)  # facts of the platform
+
+
 class FunctionModel(_Strict):
-    """A function; what is not said here is taken from `defaults`."""
+    """A function; what is not said here is taken from `defaults`. It hears a topic, or with `http` it is a page."""
 
     entry_point: str = Field(pattern=r"^[a-z_][a-z0-9_]*$")
     account: str
-    topic: str
-    delivery: DeliveryModel
+    http: bool = False
+    topic: str | None = None
+    delivery: DeliveryModel | None = None
     runtime: str = Field(pattern=r"^python3\d{2}$")
     memory: str = Field(pattern=r"^\d+(Mi|Gi)$")
     cpu: str = Field(pattern=r"^[1248]$")  # a part of a CPU takes one request at a time
     concurrency: int = Field(ge=1, le=1000)
     max_instances: int = Field(ge=1, le=1000)
     timeout: Duration
-    ingress: Literal["internal-only", "internal-and-gclb"]
+    ingress: Literal["internal-only", "internal-and-gclb", "all"]
 
     @field_validator("timeout")
     @classmethod
-    def _lives(cls, value: Any) -> Any:
-        if value.total_seconds() > 540:  # noqa: PLR2004 - facts of the platform: event functions live nine minutes
+    def _lives(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        if value > _LONGEST_HTTP:
+            raise ValueError("an http function lives 3600s at most")
+        if value > _LONGEST_EVENT and not info.data.get("http"):
             raise ValueError("an event function lives 540s at most")
         return value
+
+    @field_validator("ingress")
+    @classmethod
+    def _from_inside(cls, value: str, info: ValidationInfo) -> str:
+        if value == "all" and not info.data.get("http"):
+            raise ValueError("'all' is for http functions only: messages come from inside, write internal-only")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> FunctionModel:
+        if self.http and (self.topic is not None or self.delivery is not None):
+            raise ValueError("with http: true it hears no topic; leave out topic and delivery, or http")
+        if not self.http and self.heard is None:
+            raise ValueError("topic and delivery are both needed, or http: true for a page that people open")
+        return self
+
+    @property
+    def heard(self) -> Heard | None:
+        """The topic that it hears and how; None for a page."""
+        return None if self.topic is None or self.delivery is None else Heard(self.topic, self.delivery)
 
 
 class FunctionsFile(_Strict):
@@ -194,6 +227,13 @@ class FunctionsFile(_Strict):
     push_account: str
     functions: dict[Annotated[str, Field(pattern=_FUNCTION)], FunctionModel]
     defaults: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_page(self) -> FunctionsFile:
+        pages = sorted(name for name, function in self.functions.items() if function.http)
+        if len(pages) > 1:
+            raise ValueError(f"one function may have http: true, not {', '.join(pages)}: hub_access is about one page")
+        return self
 
     @model_validator(mode="before")
     @classmethod

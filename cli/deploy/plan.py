@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from cli.deploy.kinds import access, accounts, agents, billing, bucket, functions, messaging, observing
+from cli.deploy.kinds import access, accounts, agents, billing, bucket, functions, messaging, observing, spark
 from cli.deploy.step import Step
 from cli.deploy.target import Target
 
@@ -20,6 +20,7 @@ _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
     messaging.subscriptions,
     access.grants,
     access.identity,
+    spark.grants,
     functions.functions,
     messaging.jobs,
     observing.sinks,

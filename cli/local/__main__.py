@@ -16,8 +16,12 @@ import click
 from rich.console import Console
 
 from cli.deploy.data import load_deployment
+from cli.local.errors import LocalError
 from cli.local.follow import final_rows, follow
-from cli.local.system import LocalError, LocalSystem
+from cli.local.jupyter import ensure_jupyter
+from cli.local.people import offered
+from cli.local.ports import HIGHEST, HOST, Ports
+from cli.local.system import LocalSystem
 from cli.output import complain, print_fleet
 from shared.cloud.clients import Clients
 from shared.cloud.publish import publish
@@ -28,12 +32,11 @@ from shared.telemetry import SilentLog
 from shared.wiring import checked_settings, make_clients, wire
 
 _FOLLOW_LIMIT_S = 600.0
+_PORT = click.IntRange(1, HIGHEST)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=8900, show_default=True, help="The one port, on 127.0.0.1."
-)
+@click.option("--port", type=_PORT, default=8900, show_default=True, help="The one port, on 127.0.0.1.")
 @click.option(
     "--speed", type=click.FloatRange(min=0), default=60.0, show_default=True,
     help="Virtual seconds per real second: a create takes four virtual minutes.",
@@ -43,7 +46,21 @@ _FOLLOW_LIMIT_S = 600.0
     help="Keep the state here, so that it survives a restart. Default: a fresh temporary folder.",
 )  # fmt: skip
 @click.option("--no-examples", is_flag=True, help="Do not announce the people of config/examples/.")
-def main(port: int, speed: float, data: Path | None, *, no_examples: bool) -> None:
+@click.option("--hub-port", type=_PORT, help="The sign-in and the hub page. Default: the next port.")
+@click.option("--jupyter-port", type=_PORT, help="The way to the JupyterLabs. Default: the one after that.")
+@click.option(
+    "--with-jupyter", is_flag=True, help="A real JupyterLab for each environment that runs; it is installed once."
+)
+def main(
+    port: int,
+    speed: float,
+    data: Path | None,
+    hub_port: int | None,
+    jupyter_port: int | None,
+    *,
+    no_examples: bool,
+    with_jupyter: bool,
+) -> None:
     """Run the whole system on this machine: the embedded cloud, the functions, the scheduled ticks. Ctrl-C ends it."""
     try:
         settings = checked_settings(env="local")
@@ -52,10 +69,16 @@ def main(port: int, speed: float, data: Path | None, *, no_examples: bool) -> No
         for fault in error.faults:
             complain(str(fault))
         sys.exit(2)
-    settings = dataclasses.replace(settings, api_endpoint=f"http://127.0.0.1:{port}")
+    settings = dataclasses.replace(settings, api_endpoint=f"http://{HOST}:{port}")
+    try:
+        ports = Ports.chosen(port, hub_port, jupyter_port)
+        python = ensure_jupyter(click.echo) if with_jupyter else None
+    except LocalError as error:
+        complain(str(error))
+        sys.exit(1)
     folder = data.resolve() if data is not None else Path(tempfile.mkdtemp(prefix="benchkeeper-"))
     stop = _stop_on_signals()
-    system = LocalSystem(settings, port=port, speed=speed, data=folder)
+    system = LocalSystem(settings, ports, speed=speed, data=folder, jupyter=python)
     code = 0
     try:
         _run(system, settings, stop, examples=not no_examples)
@@ -87,8 +110,10 @@ def _run(system: LocalSystem, settings: Settings, stop: threading.Event, *, exam
     if stop.is_set():
         return
     with out.status("Starting the functions …"):
-        system.deploy()
+        system.deploy(offered(settings, examples=examples))
     out.print(f"Benchkeeper is up at {system.url} (project {settings.project}). Ctrl-C ends it.", soft_wrap=True)
+    if system.has_page:
+        out.print(f"Open {system.hub_url} in a browser, and sign in as one of the example people.", soft_wrap=True)
     clients = make_clients(settings)
     deps = wire(settings, log=SilentLog(), clients=clients)
     if examples and not stop.is_set():

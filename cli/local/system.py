@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 
@@ -19,10 +19,13 @@ from cli.deploy.kinds.bucket import lifecycle
 from cli.deploy.kinds.messaging import seconds
 from cli.deploy.models import FunctionModel, JobModel, SubscriptionModel
 from cli.deploy.target import BENCHKEEPER, OURS
+from cli.local.errors import LocalError
+from cli.local.people import ADMINISTRATOR
+from cli.local.ports import HOST, Ports
 from shared.settings import Settings, project_override_variables
 
-HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
+AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"  # for whom the signed header must be that the hub page takes
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 _LABELS = {OURS: BENCHKEEPER}
@@ -30,33 +33,34 @@ _CUSTOMER = "customers/C00000000"  # the embedded cloud has one directory, whate
 _GOOGLE_GROUP = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
 
 
-class LocalError(Exception):
-    """The local system cannot start; the text says why and what to do."""
-
-
 class LocalSystem:
     """The embedded cloud as a child process, and what runs in it."""
 
-    def __init__(self, settings: Settings, *, port: int, speed: float, data: Path) -> None:
+    def __init__(
+        self, settings: Settings, ports: Ports, *, speed: float, data: Path, jupyter: Path | None = None
+    ) -> None:
         self.settings = settings
-        self.url = f"http://{HOST}:{port}"
+        self.url = f"http://{HOST}:{ports.cloud}"
+        self.hub_url = f"http://localhost:{ports.hub}"
         self.log_file = data / "logs" / "emulator.log"
-        self._port, self._speed, self._data = port, speed, data
+        self._ports, self._speed, self._data, self._jupyter = ports, speed, data, jupyter
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
         self._http.trust_env = False  # loopback: a proxy that the environment names must not see it
         self._stopping = threading.Event()
 
+    @property
+    def has_page(self) -> bool:
+        """True when there is a hub page to open."""
+        return load_deployment(self.settings).page is not None
+
     def start(self) -> None:
         """Start the embedded cloud and wait until it answers."""
-        _refuse_used_port(self._port)
+        self._ports.refuse_used(with_jupyter=self._jupyter is not None)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module with our own arguments
-                [
-                    sys.executable, "-m", "emulator", "--port", str(self._port), "--speed", str(self._speed),
-                    "--data", str(self._data), "--project", self.settings.project, "--until-stdin-closes",
-                ],
+                self._command(),
                 cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         waited = 0.0
@@ -68,20 +72,34 @@ class LocalSystem:
             self._stopping.wait(0.1)
             waited += 0.1
 
+    def _command(self) -> list[str]:
+        command = [
+            sys.executable, "-m", "emulator", "--port", str(self._ports.cloud), "--speed", str(self._speed),
+            "--data", str(self._data), "--project", self.settings.project, "--until-stdin-closes",
+            "--hub-port", str(self._ports.hub), "--hub-region", self.settings.region,
+        ]  # fmt: skip
+        if self._jupyter is not None:
+            command += ["--jupyter", str(self._jupyter), "--jupyter-port", str(self._ports.jupyter)]
+        return command
+
     def _answers(self) -> bool:
         try:
             return self._http.get(f"{self.url}/_emulator/clock", timeout=2).ok
         except requests.RequestException:
             return False
 
-    def deploy(self) -> None:
-        """Make what is missing of config/deploy/: bucket, data groups, topics, functions with subscriptions, jobs. Safe to repeat."""
+    def deploy(self, people: Sequence[Mapping[str, str]] = ()) -> None:
+        """Make what is missing of config/deploy/: bucket, groups, topics, functions with subscriptions, jobs. Safe to repeat.
+
+        `people` are offered by the sign-in page.
+        """
         project, wanted = self.settings.project, load_deployment(self.settings)
         self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket(wanted))
+        self._ensure("POST", "/_emulator/people", {"people": list(people)})
         for group in wanted.data_roles:  # an administrator's work elsewhere
-            self._ensure(
-                "POST", "/v1/groups", {"parent": _CUSTOMER, "groupKey": {"id": group}, "labels": _GOOGLE_GROUP}
-            )
+            self._ensure_group(group)
+        if self.settings.admin_group is not None:
+            self._ensure_group(self.settings.admin_group, member=ADMINISTRATOR)
         for name, topic in wanted.topics.items():
             keeps = {"messageRetentionDuration": seconds(topic.retention), "labels": _LABELS}
             self._ensure("PUT", f"/v1/{self._topic(name)}", keeps)
@@ -114,14 +132,20 @@ class LocalSystem:
         }
 
     def _function(self, name: str, wanted: FunctionModel) -> dict[str, Any]:
-        delivery = wanted.delivery
         function: dict[str, Any] = {
             "name": name,
             "source": str(ROOT),
             "entry_point": wanted.entry_point,
-            "topic": self._topic(wanted.topic),
             "environment": self.environment(),
             "threads": wanted.concurrency,
+        }
+        if wanted.heard is None:
+            function["signature"] = "http"
+            function["environment"] |= {AUDIENCE: str(self._get("/_emulator/iap")["audience"])}
+            return function
+        delivery = wanted.heard.delivery
+        function |= {
+            "topic": self._topic(wanted.heard.topic),
             "ack_deadline": int(delivery.ack_deadline.total_seconds()),
             "minimum_backoff": seconds(delivery.min_backoff),
             "maximum_backoff": seconds(delivery.max_backoff),
@@ -151,13 +175,28 @@ class LocalSystem:
             },
         }
 
+    def _ensure_group(self, email: str, *, member: str | None = None) -> None:
+        group = {"parent": _CUSTOMER, "groupKey": {"id": email}, "labels": _GOOGLE_GROUP}
+        self._ensure("POST", "/v1/groups", group)
+        if member is not None:
+            name = self._get(f"/v1/groups:lookup?{urlencode({'groupKey.id': email})}")["name"]
+            membership = {"preferredMemberKey": {"id": member}, "roles": [{"name": "MEMBER"}]}
+            self._ensure("POST", f"/v1/{name}/memberships", membership)
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return dict(self._call("GET", path, None).json())
+
     def _ensure(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+        self._call(method, path, body)
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> requests.Response:
+        """The answer; what is there already is fine."""
         try:
             answer = self._http.request(method, self.url + path, json=body, timeout=_START_TIMEOUT_S)
         except requests.RequestException as error:
             raise LocalError(f"The embedded cloud did not answer {method} {path}. See {self.log_file}.") from error
         if answer.ok or answer.status_code == requests.codes.conflict:
-            return
+            return answer
         raise LocalError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
 
     def running(self) -> bool:
@@ -187,14 +226,3 @@ class LocalSystem:
             process.stdin.close()
         self._http.close()
         self._process = None
-
-
-def _refuse_used_port(port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise LocalError(
-                f"Port {port} of {HOST} is in use. End what uses it, or choose another: ./deploy.sh local --port {port + 1}"
-            ) from error

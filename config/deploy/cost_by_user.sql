@@ -3,7 +3,8 @@
 -- One row for each invoice month, person (user key, never an address), profile, cost centre, service and currency; net of
 -- credits. The labels are those that Benchkeeper writes on every instance and every personal cluster. Machines and disks on which
 -- they are missing are found by the label that Workbench itself writes (`resource-name`, our instance's name); their profile and
--- cost centre are then unknown (NULL). Not in here: BigQuery and other jobs that a person starts (they carry no label of ours).
+-- cost centre are then unknown (NULL). A replacement's name has a number at its end. Not in here: BigQuery and other jobs that a
+-- person starts (they carry no label of ours), and serverless Spark sessions (they carry a profile and nobody's name).
 WITH usage AS (
   SELECT
     invoice.month AS invoice_month,
@@ -32,7 +33,7 @@ owned AS (
     cost_center,
     CASE
       WHEN managed_by = 'benchkeeper' THEN labelled_user
-      WHEN product = 'workbench-instances' THEN REGEXP_EXTRACT(instance, r'^nb-([a-z0-9-]+-[0-9a-f]{12})$$')
+      WHEN product = 'workbench-instances' THEN REGEXP_EXTRACT(instance, r'^nb-([a-z][a-z0-9-]*-[0-9a-f]{12})(?:-[1-9][0-9]{0,2})?$$')
     END AS user_key
   FROM usage
 )

@@ -1,26 +1,51 @@
-"""Dataproc clusters, as far as a leaver's own ones are found and deleted: create, get, list, delete, and their operations.
+"""Dataproc clusters and their operations: create, get, list, label, delete, and the end by idleness or age.
 
-Nothing runs: states follow from the moments and the time at which a cluster is looked at. No jobs, no scaling, no idle deletion.
+Nothing runs: states follow from the moments and the time at which a cluster is looked at. No jobs, no scaling, no stop.
+Session templates are in `dataproc_sessions.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import CODES, ApiError
-from emulator.model.dataproc_config import check_cluster, filled, read_filter, read_request_id, without_machines
+from emulator.model.dataproc_cluster import (
+    TYPE,
+    Cluster,
+    ClusterOperation,
+    Gateway,
+    cluster_of,
+    operation_of,
+    row_of,
+)
+from emulator.model.dataproc_config import (
+    check_cluster,
+    check_cluster_labels,
+    filled,
+    read_message,
+    read_request_id,
+    without_machines,
+    workers_of,
+    zone_of,
+    zones_of,
+)
+from emulator.model.dataproc_filter import cluster_filter, operation_filter
+from emulator.model.dataproc_sessions import SessionTemplates
 from emulator.model.notebooks_fresh import digest
 from emulator.model.notebooks_pages import page_of
-from emulator.model.notebooks_rules import ZONES, invalid
+from emulator.model.notebooks_rules import invalid
 
 if TYPE_CHECKING:
     from emulator.world import World
 
-_TYPE = "type.googleapis.com/google.cloud.dataproc.v1."
-_REGIONS = frozenset(zone.rpartition("-")[0] for zone in ZONES)
+# What a delete is refused with while another operation runs: worded so for `delete` by the real API (FAILED_PRECONDITION,
+# github.com/DataBiosphere/leonardo/pull/1823). Whether a cluster can be deleted while it is CREATING is not documented. Two
+# reports say that it was done (apache/airflow issue 61947, cdapio/cdap pull 15947) and differ on how the create's operation
+# ends then; so the stricter answer stands here: wait.
+_PENDING = {"CREATING": "create", "DELETING": "delete"}
+_METHODS = {"CREATE": "CreateCluster", "UPDATE": "UpdateCluster", "DELETE": "DeleteCluster"}
 
 
 @dataclass(slots=True)
@@ -28,84 +53,22 @@ class DataprocTimings:
     """How long things take, in virtual time."""
 
     create: timedelta = timedelta(seconds=90)
+    update: timedelta = timedelta(seconds=5)
     delete: timedelta = timedelta(seconds=60)
 
 
-@dataclass(slots=True)
-class Cluster:
-    """One cluster: CREATING until `ready`, then RUNNING, or ERROR with an `error`; DELETING from `deleting` until `gone`."""
-
-    name: str
-    body: dict[str, Any]
-    created: datetime
-    ready: datetime
-    error: dict[str, Any] | None = None
-    deleting: datetime | None = None
-    gone: datetime | None = None
-
-    def history(self, now: datetime) -> list[tuple[str, datetime]]:
-        """The states it has had until now, with their beginnings; the last is the present one."""
-        states = [("CREATING", self.created), ("RUNNING" if self.error is None else "ERROR", self.ready)]
-        if self.deleting is not None:
-            states.append(("DELETING", self.deleting))
-        return [state for state in states if state[1] <= now]
-
-    def state(self, now: datetime) -> str:
-        """The present one."""
-        return self.history(now)[-1][0]
-
-    def view(self, now: datetime) -> dict[str, Any]:
-        """The REST JSON."""
-        rows = [{"state": state, "stateStartTime": rfc3339(at)} for state, at in self.history(now)]
-        if self.error is not None and now >= self.ready:
-            rows[1]["detail"] = str(self.error["message"])
-        return self.body | {"status": rows[-1]} | ({"statusHistory": rows[:-1]} if len(rows) > 1 else {})
-
-
-@dataclass(slots=True)
-class ClusterOperation:
-    """One operation on a cluster; done at `ends`, with the `error` if there is one."""
-
-    name: str
-    kind: str
-    description: str
-    cluster: str
-    uuid: str
-    started: datetime
-    ends: datetime
-    request_id: str = ""
-    error: dict[str, Any] | None = None
-    response: dict[str, Any] | None = None
-
-    def view(self, now: datetime) -> dict[str, Any]:
-        """The REST JSON, as recorded: `done` is there only when it is true."""
-        done = now >= self.ends
-        state = "DONE" if done else "PENDING" if now <= self.started else "RUNNING"
-        since = self.ends if done else self.started
-        metadata: dict[str, Any] = {
-            "@type": f"{_TYPE}ClusterOperationMetadata",
-            "clusterName": self.cluster,
-            "clusterUuid": self.uuid,
-            "description": self.description,
-            "operationType": self.kind,
-            "status": {"innerState": state, "state": state, "stateStartTime": rfc3339(since)},
-        }
-        if state != "PENDING":
-            before = ("PENDING", "RUNNING") if done else ("PENDING",)
-            metadata["statusHistory"] = [{"state": each, "stateStartTime": rfc3339(self.started)} for each in before]
-        body: dict[str, Any] = {"name": self.name, "metadata": metadata}
-        if done:
-            body["done"] = True
-            body |= {"error": self.error} if self.error is not None else {"response": self.response}
-        return body
-
-
 class DataprocModel:
-    """All clusters of the project by full name, and their operations. `timings` may be set by tests."""
+    """All clusters of the project by full name, and their operations. `timings` may be set by tests.
+
+    `gateway(full name, uuid)`, when set, gives the base (`scheme://host[:port]`) of the web pages that a cluster reports, in
+    place of Google's; only the Jupyter pages are reported then. It must not call back into the world.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.timings = DataprocTimings()
+        self.gateway: Gateway | None = None
+        self.sessions = SessionTemplates(world)
         self._clusters: dict[str, Cluster] = {}
         self._operations: dict[str, ClusterOperation] = {}
         self._serial = 0
@@ -114,47 +77,57 @@ class DataprocModel:
         """JSON-able state."""
         return {
             "serial": self._serial,
-            "clusters": [_row(each) for each in self._clusters.values()],
-            "operations": [_row(each) for each in self._operations.values()],
+            "clusters": [row_of(each) for each in self._clusters.values()],
+            "operations": [row_of(each) for each in self._operations.values()],
+            "session_templates": self.sessions.dump(),
         }
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Become what `dump` gave; one of before there were session templates has none."""
         self._serial = state["serial"]
-        self._clusters = {row["name"]: Cluster(**_read(row)) for row in state["clusters"]}
-        self._operations = {row["name"]: ClusterOperation(**_read(row)) for row in state["operations"]}
+        self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
+        self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
+        self.sessions.load(state.get("session_templates", {}))
 
     def create(self, project: str, region: str, body: dict[str, Any], *, request_id: str = "") -> dict[str, Any]:
-        """CreateCluster: RUNNING when its operation is done, ERROR when that fails; an ERROR cluster stays until it is deleted."""
+        """CreateCluster: RUNNING when its operation is done, ERROR when that fails; an ERROR cluster stays until it is deleted.
+
+        Its machines run as the account it names or as Compute Engine's default one: the caller needs actAs on either.
+        """
         parent, now = self._check(project, region), self._now()
         earlier = self._repeated("CREATE", request_id)
         if earlier is not None:
             return earlier.view(now)
-        asked = check_cluster(body, project=project)
+        asked = check_cluster(body, project=project, region=region, now=now)
+        self.world.need("iam.serviceAccounts.actAs")
         name = f"{parent}/clusters/{asked['clusterName']}"
         if name in self._clusters:
             raise ApiError("ALREADY_EXISTS", f"Already exists: Failed to create cluster: Cluster {name}")
         self._serial += 1
-        made = filled(asked, project=project, region=region, mark=digest(name, self._serial))
+        zone, stockout = self._place(project, region, asked)
+        mark = digest(name, self._serial)
+        made = filled(asked, project=project, region=region, zone=zone, mark=mark, now=now)
         cluster = Cluster(name, made, now, now + self.timings.create)
         self._clusters[name] = cluster
-        workers = made["config"]["workerConfig"]["numInstances"]
-        operation = self._start(cluster, "CREATE", f"Create cluster with {workers} workers", cluster.ready, request_id)
+        text = f"Create cluster with {workers_of(made)} workers"
+        operation = self._start(cluster, "CREATE", text, cluster.ready, request_id)
+        operation.error = operation.error or stockout
         cluster.error = operation.error
-        operation.response = {"@type": f"{_TYPE}Cluster", **without_machines(made)}
+        cluster.expires = cluster.deletion_moment()
+        operation.response = {"@type": f"{TYPE}Cluster", **without_machines(made)}
         return operation.view(now)
 
     def get(self, name: str) -> dict[str, Any]:
         """GetCluster."""
-        return self._find(name).view(self._now())
+        return self._find(name).view(self._now(), self.gateway)
 
     def listing(
         self, project: str, region: str, *, filter_: str = "", size: int = 0, token: str = ""
     ) -> dict[str, Any]:
         """ListClusters, in the order of their names."""
         parent, now = self._check(project, region), self._now()
-        passes = read_filter(filter_)
-        views = [each.view(now) for name, each in self._clusters.items() if name.startswith(f"{parent}/clusters/")]
+        passes, prefix = cluster_filter(filter_), f"{parent}/clusters/"
+        views = [each.view(now, self.gateway) for name, each in self._clusters.items() if name.startswith(prefix)]
         page, following = page_of(
             [view for view in views if passes(view)],
             size=size,
@@ -165,6 +138,27 @@ class DataprocModel:
         found: dict[str, Any] = {"clusters": page} if page else {}
         return found | ({"nextPageToken": following} if following else {})
 
+    def update(self, name: str, body: dict[str, Any], *, mask: str, request_id: str = "") -> dict[str, Any]:
+        """UpdateCluster, of labels only; they show at once (inferred), Google's own stay."""
+        now = self._now()
+        earlier = self._repeated("UPDATE", request_id)
+        if earlier is not None:
+            return earlier.view(now)
+        asked, cluster = read_message("Cluster", body), self._find(name)
+        if mask != "labels":
+            raise ApiError("UNIMPLEMENTED", f"The embedded cloud updates a cluster's labels, not '{mask}'.")
+        labels = asked.get("labels", {})
+        check_cluster_labels(labels)
+        if cluster.state(now) != "RUNNING":
+            text = f"Cannot update cluster '{cluster.body['clusterName']}' in state {cluster.state(now)}."
+            raise ApiError("FAILED_PRECONDITION", text)
+        operation = self._start(cluster, "UPDATE", "Update cluster labels.", now + self.timings.update, request_id)
+        if operation.error is None:
+            googles = {key: value for key, value in cluster.body["labels"].items() if key.startswith("goog-dataproc-")}
+            cluster.body = cluster.body | {"labels": labels | googles}
+        operation.response = {"@type": f"{TYPE}Cluster", **cluster.body}
+        return operation.view(now)
+
     def delete(self, name: str, *, uuid: str = "", request_id: str = "") -> dict[str, Any]:
         """DeleteCluster: by name, and by uuid if one is given; not while it is being made or deleted."""
         now = self._now()
@@ -174,8 +168,10 @@ class DataprocModel:
         cluster = self._find(name)
         if uuid and uuid != cluster.body["clusterUuid"]:
             raise ApiError("NOT_FOUND", f"Not found: Cluster {name} with UUID {uuid}")
-        if cluster.state(now) in ("CREATING", "DELETING"):
-            text = f"Cannot delete cluster '{name}' while it has other pending cluster operations."
+        pending = _PENDING.get(cluster.state(now))
+        if pending is not None:
+            short = cluster.body["clusterName"]
+            text = f"Cannot delete cluster '{short}' while it has other pending {pending} operations."
             raise ApiError("FAILED_PRECONDITION", text)
         operation = self._start(cluster, "DELETE", "Delete cluster", now + self.timings.delete, request_id)
         operation.response = {"@type": "type.googleapis.com/google.protobuf.Empty"}
@@ -183,37 +179,80 @@ class DataprocModel:
             cluster.deleting, cluster.gone = now, operation.ends
         return operation.view(now)
 
+    # --- operations
+
     def get_operation(self, name: str) -> dict[str, Any]:
         """GetOperation."""
-        _, project, _, region, *_ = name.split("/")
-        self._check(project, region)
-        found = self._operations.get(name)
-        if found is None:
-            raise ApiError("NOT_FOUND", f"Not found: Operation {name}")
-        return found.view(self._now())
+        return self._find_operation(name).view(self._now())
+
+    def list_operations(self, name: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
+        """ListOperations of `projects/P/regions/R/operations`, in the order of their names."""
+        self._check(*_place_of(name))
+        now, passes = self._now(), operation_filter(filter_)
+        views = [each.view(now) for key, each in self._operations.items() if key.startswith(f"{name}/")]
+        page, following = page_of(
+            [view for view in views if passes(view)],
+            size=size,
+            token=token,
+            scope=f"operations {name} {filter_}",
+            key=lambda view: str(view["name"]),
+        )
+        found: dict[str, Any] = {"operations": page} if page else {}
+        return found | ({"nextPageToken": following} if following else {})
+
+    def delete_operation(self, name: str) -> dict[str, Any]:
+        """DeleteOperation: forgets it; what it does goes on."""
+        del self._operations[self._find_operation(name).name]
+        return {}
 
     # --- inner
 
     def _now(self) -> datetime:
+        """The time, after everything whose moment has come: clusters that expire, and those that are gone."""
         now = self.world.clock.now()
-        for name in [each.name for each in self._clusters.values() if each.gone is not None and each.gone <= now]:
-            del self._clusters[name]
+        for each in list(self._clusters.values()):
+            if each.deleting is None and each.expires is not None and each.expires <= now:
+                each.deleting, each.gone = each.expires, each.expires + self.timings.delete
+            if each.gone is not None and each.gone <= now:
+                del self._clusters[each.name]
         return now
 
     def _check(self, project: str, region: str) -> str:
         if project != self.world.project:
             raise ApiError("PERMISSION_DENIED", f"Permission denied on resource project {project}.")
-        if region not in _REGIONS:
+        if not zones_of(region):
             raise invalid(f"Region '{region}' is invalid or not supported.")
         return f"projects/{project}/regions/{region}"
 
+    def _place(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+        """The zone, named or (Auto Zone) the first that a scripted `sold_out` leaves; with the operation's error if none is left.
+
+        Code and text are those of operations seen: github.com/kestra-io/plugin-gcp/issues/698.
+        """
+        named, zone = zone_of(asked), ""
+        for zone in (named,) if named else zones_of(region):
+            place = f"projects/{project}/zones/{zone}/clusters/{asked['clusterName']}"
+            if self.world.faults.take("dataproc.CreateCluster", place, wanted="sold_out") is None:
+                return zone, None
+        text = (
+            f"Error Code: UNAVAILABLE, errorSource: COMPUTE_ENGINE, Error Message: The zone 'projects/{project}/zones/{zone}' "
+            "does not have enough resources available to fulfill the request.  Try a different zone, or try again later."
+        )
+        return zone, {"code": CODES["UNAVAILABLE"][0], "message": text}
+
     def _find(self, name: str) -> Cluster:
-        _, project, _, region, *_ = name.split("/")
-        self._check(project, region)
+        self._check(*_place_of(name))
         self._now()
         found = self._clusters.get(name)
         if found is None:
             raise ApiError("NOT_FOUND", f"Not found: Cluster {name}")
+        return found
+
+    def _find_operation(self, name: str) -> ClusterOperation:
+        self._check(*_place_of(name))
+        found = self._operations.get(name)
+        if found is None:
+            raise ApiError("NOT_FOUND", f"Not found: Operation {name}")
         return found
 
     def _repeated(self, kind: str, request_id: str) -> ClusterOperation | None:
@@ -228,7 +267,8 @@ class DataprocModel:
     ) -> ClusterOperation:
         """A new operation; a scripted `operation_error` is what it will end with."""
         now, parent = self._now(), cluster.name.rpartition("/clusters/")[0]
-        mark = digest(cluster.name, kind, len(self._operations))
+        self._serial += 1
+        mark = digest(cluster.name, kind, self._serial)
         ident = f"{mark[:8]}-{mark[8:12]}-3{mark[12:15]}-8{mark[15:18]}-{mark[18:30]}"
         operation = ClusterOperation(
             f"{parent}/operations/{ident}",
@@ -240,8 +280,7 @@ class DataprocModel:
             ends,
             request_id,
         )
-        method = {"CREATE": "dataproc.CreateCluster", "DELETE": "dataproc.DeleteCluster"}[kind]
-        fault = self.world.faults.take(method, cluster.name, wanted="operation_error")
+        fault = self.world.faults.take(f"dataproc.{_METHODS[kind]}", cluster.name, wanted="operation_error")
         if fault is not None and fault.operation_error is not None:
             told = fault.operation_error
             operation.error = {"code": CODES[told["code"]][0], "message": told.get("message", "scripted fault")}
@@ -249,13 +288,10 @@ class DataprocModel:
         return operation
 
 
-_TIMES = ("created", "ready", "deleting", "gone", "started", "ends")
-
-
-def _row(each: Cluster | ClusterOperation) -> dict[str, Any]:
-    row = {known.name: getattr(each, known.name) for known in fields(each)}
-    return row | {key: rfc3339(row[key]) for key in _TIMES if row.get(key)}
-
-
-def _read(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {key: parse_rfc3339(row[key]) for key in _TIMES if row.get(key)}
+def _place_of(name: str) -> tuple[str, str]:
+    """Project and region of a full name; 400 when it is none of a region's."""
+    match name.split("/"):
+        case ["projects", project, "regions", region, _, *_]:
+            return project, region
+        case _:
+            raise invalid(f"Invalid resource name: '{name}'. It begins with projects/PROJECT/regions/REGION/.")

@@ -5,66 +5,135 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.protobuf import json_format
 
+from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
-from emulator.model.notebooks_rules import COMPUTE, check_labels, invalid
+from emulator.model.notebooks_rules import COMPUTE, ZONES, check_labels, invalid
 
+PERSONAL_AUTH = "dataproc:dataproc.personal-auth.user"
+_ZERO_WORKERS = "dataproc:dataproc.allow.zero.workers"
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,49}[a-z0-9])?")  # 51 characters at most
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
-_TERM = re.compile(r"""\s*(?P<field>[\w.\-]+)\s*=\s*(?P<value>[^\s"]+|"[^"]*")\s*""")
-_ACTIVE = ("CREATING", "UPDATING", "RUNNING")
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_MAX_LABELS = 32
 _MACHINE, _IMAGE = "n2-standard-4", "2.2.63-debian12"
+_GOOGLES_IMAGES = "projects/cloud-dataproc/"
 _DISK = {"bootDiskSizeGb": 1000, "bootDiskType": "pd-standard"}
+_GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
+_LONGEST = timedelta(days=14)
+# The least and, for all three, 14 days at most (the client's LifecycleConfig).
+_LEAST = {"idleDeleteTtl": timedelta(minutes=5), "autoDeleteTtl": timedelta(minutes=10)}
+_STOPS = ("idleStopTtl", "autoStopTime", "autoStopTtl")
 
 
 @functools.cache
-def _cluster_type() -> Any:
-    """The message class; it costs most of a second to import, which only who makes a cluster pays."""
-    kind = importlib.import_module("google.cloud.dataproc_v1.types.clusters").Cluster
-    return type(kind.pb(kind()))
+def message_type(name: str) -> Any:
+    """The client's message class of that name; it costs most of a second to import, which only who needs one pays."""
+    return getattr(importlib.import_module("google.cloud.dataproc_v1.types"), name).pb()
 
 
-def check_cluster(body: dict[str, Any], *, project: str) -> dict[str, Any]:
-    """The body in canonical form; 400 for an unknown field, a wrong value, a wrong name or label."""
+def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The body in canonical form; 400 for an unknown field, a wrong value, two fields of which only one may be set."""
     try:
-        message = json_format.ParseDict(body, _cluster_type()())
+        message = json_format.ParseDict(body, message_type(name)())
     except json_format.ParseError as error:
         raise invalid(f"Invalid JSON payload received. {error}") from error
     asked: dict[str, Any] = json_format.MessageToDict(message)
+    return asked
+
+
+def check_cluster(body: dict[str, Any], *, project: str, region: str, now: datetime) -> dict[str, Any]:
+    """The body in canonical form; 400 for a wrong name, label, zone, time to live, or what does not go together."""
+    asked = read_message("Cluster", body)
     name = asked.get("clusterName", "")
     if not _NAME.fullmatch(name):
         raise invalid(f"Invalid cluster name '{name}'. Must be a match of regex '{_NAME.pattern}'.")
     if asked.get("projectId", project) != project:
         raise invalid(f"The project '{asked['projectId']}' of the cluster is not '{project}' of the request.")
-    check_labels(asked.get("labels", {}))
+    check_cluster_labels(asked.get("labels", {}))
+    config = asked.get("config", {})
+    zone = zone_of(asked)
+    if zone and zone not in zones_of(region):
+        raise invalid(f"Zone '{zone}' is not in region '{region}' of the cluster.")
+    _check_lifecycle(config.get("lifecycleConfig", {}), now)
+    _check_personal_auth(config)
     return asked
 
 
-def filled(asked: dict[str, Any], *, project: str, region: str, mark: str) -> dict[str, Any]:
+def check_cluster_labels(labels: dict[str, str]) -> None:
+    """Google's rules for labels, of which Dataproc takes 32 only (the client's Cluster)."""
+    check_labels(labels)
+    if len(labels) > _MAX_LABELS:
+        raise invalid(f"Too many labels: {len(labels)}, the limit is {_MAX_LABELS}.")
+
+
+def duration(text: str) -> timedelta:
+    """`7200s`, as a parsed message says it."""
+    return timedelta(seconds=float(text.removesuffix("s")))
+
+
+def check_between(field: str, value: timedelta, least: timedelta) -> None:
+    """400 for a time to live that is under `least` or over the 14 days which Dataproc takes."""
+    if not least <= value <= _LONGEST:
+        seconds = f"{least.total_seconds():.0f}s to {_LONGEST.total_seconds():.0f}s"
+        raise invalid(f"Invalid value for {field}: {value.total_seconds():.0f}s. It must be from {seconds}.")
+
+
+def _check_lifecycle(config: dict[str, Any], now: datetime) -> None:
+    for field, least in _LEAST.items():
+        if field in config:
+            check_between(f"lifecycle_config.{field}", duration(config[field]), least)
+    if "autoDeleteTime" in config:
+        left = parse_rfc3339(config["autoDeleteTime"]) - now
+        check_between("lifecycle_config.autoDeleteTime", left, _LEAST["autoDeleteTtl"])
+    for field in _STOPS:
+        if field in config:  # rather than a cluster that never stops
+            raise ApiError("UNIMPLEMENTED", f"The embedded cloud does not stop clusters: lifecycleConfig.{field}.")
+
+
+def _check_personal_auth(config: dict[str, Any]) -> None:
+    """Facts 6.3: the property names one person, and a custom image cannot be had with it. How it is worded is not known."""
+    user = config.get("softwareConfig", {}).get("properties", {}).get(PERSONAL_AUTH)
+    if user is None:
+        return
+    if not _ADDRESS.fullmatch(user):
+        raise invalid(f"Invalid value '{user}' for property '{PERSONAL_AUTH}': it must be an email address.")
+    for group in _GROUPS:
+        image = config.get(group, {}).get("imageUri", "")
+        if image and _GOOGLES_IMAGES not in image:
+            raise invalid(f"Personal cluster authentication does not support the custom image '{image}' of {group}.")
+
+
+@functools.cache
+def zones_of(region: str) -> tuple[str, ...]:
+    """The region's zones."""
+    return tuple(zone for zone in ZONES if zone.rpartition("-")[0] == region)
+
+
+def zone_of(asked: dict[str, Any]) -> str:
+    """The zone that the caller names by URL, partial URI or short name; empty: the service picks one (Auto Zone)."""
+    return str(asked.get("config", {}).get("gceClusterConfig", {}).get("zoneUri", "")).rpartition("/")[2]
+
+
+def filled(asked: dict[str, Any], *, project: str, region: str, zone: str, mark: str, now: datetime) -> dict[str, Any]:
     """The cluster that results: uuid, Google's labels, zone, network and machines as recorded, where the caller left them open.
 
     The hundred Hadoop properties that the real API works out are not there; those that the caller gave are.
     """
     name = asked["clusterName"]
-    uuid = f"{mark[:8]}-{mark[8:12]}-4{mark[12:15]}-8{mark[15:18]}-{mark[18:30]}"
+    uuid = uuid_of(mark)
     config = asked.get("config", {})
     gce = {key: value for key, value in config.get("gceClusterConfig", {}).items() if value}
-    zone = f"{COMPUTE}projects/{project}/zones/" + gce.get("zoneUri", f"{region}-b").rpartition("/")[2]
-    labels = {
-        **asked.get("labels", {}),
-        "goog-dataproc-cluster-name": name,
-        "goog-dataproc-cluster-uuid": uuid,
-        "goog-dataproc-drz-resource-uuid": f"cluster-{uuid}",
-        "goog-dataproc-location": region,
-    }
+    place = f"{COMPUTE}projects/{project}/zones/{zone}"
+    labels = {**asked.get("labels", {}), **_googles_labels(name, uuid, region)}
     if not gce.get("zoneUri"):
         labels["goog-dataproc-autozone"] = "enabled"
     network = {} if gce.get("subnetworkUri") else {"networkUri": f"{COMPUTE}projects/{project}/global/networks/default"}
-    full = {
+    full: dict[str, Any] = {
         "configBucket": f"dataproc-staging-{region}-{mark[:12]}",
         "tempBucket": f"dataproc-temp-{region}-{mark[:12]}",
         "endpointConfig": {},
@@ -75,13 +144,54 @@ def filled(asked: dict[str, Any], *, project: str, region: str, mark: str) -> di
             "serviceAccountScopes": ["https://www.googleapis.com/auth/cloud-platform"],
             "shieldedInstanceConfig": {"enableIntegrityMonitoring": True, "enableSecureBoot": True, "enableVtpm": True},
             **gce,
-            "zoneUri": zone,
+            "zoneUri": place,
         },
-        "masterConfig": _group(config.get("masterConfig", {}), zone, 1, f"{name}-m"),
-        "workerConfig": _group(config.get("workerConfig", {}), zone, 2, f"{name}-w"),
+        "masterConfig": _group(config.get("masterConfig", {}), place, 1, f"{name}-m"),
         "softwareConfig": {"imageVersion": _IMAGE, "properties": {}, **config.get("softwareConfig", {})},
     }
+    full["endpointConfig"].pop("httpPorts", None)  # output only
+    full.pop("workerConfig", None)
+    workers = _workers(config)
+    if workers:  # a single machine has no such group (inferred)
+        full["workerConfig"] = _group(config.get("workerConfig", {}), place, workers, f"{name}-w")
+    if "lifecycleConfig" in config:
+        full["lifecycleConfig"] = _lifecycle(config["lifecycleConfig"], now)
     return {"projectId": project, "clusterName": name, "clusterUuid": uuid, "config": full, "labels": labels}
+
+
+def _googles_labels(name: str, uuid: str, region: str) -> dict[str, str]:
+    # those that are on every cluster (recorded)
+    return {
+        "goog-dataproc-cluster-name": name,
+        "goog-dataproc-cluster-uuid": uuid,
+        "goog-dataproc-drz-resource-uuid": f"cluster-{uuid}",
+        "goog-dataproc-location": region,
+    }
+
+
+def uuid_of(mark: str) -> str:
+    """A UUID from 32 hexadecimal digits."""
+    return f"{mark[:8]}-{mark[8:12]}-4{mark[12:15]}-8{mark[15:18]}-{mark[18:30]}"
+
+
+def _lifecycle(asked: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """As it is read back: `ttl` is a oneof, of which the moment is what holds; it counts from the request (docs: scheduled deletion)."""
+    kept: dict[str, Any] = {key: asked[key] for key in ("idleDeleteTtl", "autoDeleteTime") if key in asked}
+    if "autoDeleteTtl" in asked:
+        kept["autoDeleteTime"] = rfc3339(now + duration(asked["autoDeleteTtl"]))
+    return kept
+
+
+def _workers(config: dict[str, Any]) -> int:
+    """How many; a message cannot tell 0 from nothing said, so the property that allows none decides then."""
+    count = int(config.get("workerConfig", {}).get("numInstances", 0))
+    single = config.get("softwareConfig", {}).get("properties", {}).get(_ZERO_WORKERS) == "true"
+    return count if count or single else 2
+
+
+def workers_of(cluster: dict[str, Any]) -> int:
+    """How many primary workers a filled cluster has."""
+    return int(cluster["config"].get("workerConfig", {}).get("numInstances", 0))
 
 
 def without_machines(cluster: dict[str, Any]) -> dict[str, Any]:
@@ -112,30 +222,3 @@ def read_request_id(request_id: str) -> None:
     """At most 40 letters, digits, underscores and dashes (facts 9)."""
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise invalid(f"Invalid request_id '{request_id}'. It has at most 40 letters, digits, underscores or hyphens.")
-
-
-def read_filter(text: str) -> Callable[[dict[str, Any]], bool]:
-    """What `field = value [AND field = value]...` lets through: `status.state`, `clusterName`, `labels.KEY`; `*` is any value."""
-    terms: list[tuple[str, str]] = []
-    for part in re.split(r"\sAND\s", text) if text.strip() else []:
-        match = _TERM.fullmatch(part)
-        if match is None or not (
-            match["field"] in ("status.state", "clusterName") or match["field"].startswith("labels.")
-        ):
-            raise ApiError("INVALID_ARGUMENT", f"Invalid filter: '{text}'.")
-        terms.append((match["field"], match["value"].strip('"')))
-    return lambda view: all(_holds(view, field, value) for field, value in terms)
-
-
-def _holds(view: dict[str, Any], field: str, value: str) -> bool:
-    if field == "status.state":
-        state = view["status"]["state"]
-        match value:
-            case "ACTIVE":
-                return state in _ACTIVE
-            case "INACTIVE":
-                return state not in _ACTIVE
-            case _:
-                return bool(value in (state, "*"))
-    held = view["clusterName"] if field == "clusterName" else view["labels"].get(field.removeprefix("labels."))
-    return held is not None and value in (held, "*")

@@ -84,7 +84,7 @@ class NotebooksModel:
 
     def get(self, name: str) -> dict[str, Any]:
         """GetInstance."""
-        return full_view(self._find(name), self._now())
+        return full_view(self._find(name), self._now(), self.fleet.gateway)
 
     def list_instances(
         self, parent: str, *, page_size: int = 0, page_token: str = "", order_by: str = "", filter_: str = ""
@@ -111,7 +111,7 @@ class NotebooksModel:
             key=(lambda i: i.name) if order_by else (lambda i: i.serial),
             descending=order_by.endswith("desc"),
         )
-        result: dict[str, Any] = {"instances": [list_view(i, now) for i in page]} if page else {}
+        result: dict[str, Any] = {"instances": [list_view(i, now, self.fleet.gateway) for i in page]} if page else {}
         if token:
             result["nextPageToken"] = token
         if unreachable:

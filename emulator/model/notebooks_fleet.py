@@ -48,7 +48,10 @@ class Timings:
 
 
 class Fleet:
-    """All instances, their operations and machines, and what happens to their disks."""
+    """All instances, their operations and machines, and what happens to their disks.
+
+    `gateway`, when set, is what the addresses of JupyterLab end with (`.notebooks.localhost:PORT`) instead of Google's host.
+    """
 
     def __init__(self, disks: Disks | None = None) -> None:
         self.disks = Disks() if disks is None else disks
@@ -58,6 +61,7 @@ class Fleet:
         self.machines: dict[str, Machine] = {}
         self.timings = Timings()
         self.serial = 0
+        self.gateway = ""
         self._watched: set[str] = set()
         self._gone: deque[tuple[datetime, str]] = deque()
 
@@ -179,7 +183,7 @@ class Fleet:
             entry = {**operation.payload["history"], "state": "SUCCEEDED", "createTime": stamp(at)}
             instance.body.setdefault("upgradeHistory", []).append(entry)
             instance.metadata()["version"] = entry["targetVersion"]
-        return packed(full_view(instance, at))
+        return packed(full_view(instance, at, self.gateway))
 
     def _native_idle_stops(self, until: datetime) -> bool:
         """Workbench's own idle shutdown (facts 4.1): kernels only, and here only where a script speaks of kernels.

@@ -15,6 +15,7 @@ _SCOPES = ["https://www.googleapis.com/auth/cloud-platform", "https://www.google
 _SYSTEM_TAGS = ["deeplearning-vm", "notebook-instance"]
 _REPORT_EVERY = timedelta(seconds=30)  # the agent's health reports (facts 4.5)
 _PLANS_PER_LIFE = 1_000_000
+PROXY = ".notebooks.googleusercontent.com"
 _HEALTH = ("system_health", "docker_status", "jupyterlab_status", "jupyterlab_api_status")
 # Keys that Google alone writes (facts 5). The others of the "protected" table are set at creation by Terraform in recorded
 # instances (`title`, `framework`, `serial-port-logging-enable`...), so a user's value stands where Google writes none.
@@ -117,7 +118,7 @@ def _google_metadata(name: str, instance: dict[str, Any], *, backend: str, versi
         "proxy-mode": "service_account",
     }
     if not instance.get("disableProxyAccess"):
-        found["proxy-url"] = f"{backend}-dot-{region}.notebooks.googleusercontent.com"
+        found["proxy-url"] = f"{backend}-dot-{region}{PROXY}"
         found["proxy-backend-id"] = backend
         found["proxy-registration-url"] = f"https://{region}.notebooks.cloud.google.com/tun/m/{digest(region)[:40]}"
     if instance.get("enableThirdPartyIdentity"):
@@ -237,21 +238,21 @@ def fresh(
     return Instance(name, serial, body, "INITIALIZING", now, now, plan=serial * _PLANS_PER_LIFE, owner=owner)
 
 
-def full_view(instance: Instance, now: datetime) -> dict[str, Any]:
-    """What get returns now."""
-    return _view(instance, now, dict(instance.body["gceSetup"]))
+def full_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str, Any]:
+    """What get returns now; JupyterLab is reached through `gateway` (a host's end, with a port) instead of Google's, if there is one."""
+    return _view(instance, now, dict(instance.body["gceSetup"]), gateway)
 
 
-def list_view(instance: Instance, now: datetime) -> dict[str, Any]:
+def list_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str, Any]:
     """What list returns now: it leaves out `vmImage` and the disks' types (recorded 2026-08-12)."""
     setup = dict(instance.body["gceSetup"])
     setup.pop("vmImage", None)
     setup["bootDisk"] = {key: value for key, value in setup["bootDisk"].items() if key != "diskType"}
     setup["dataDisks"] = [{k: v for k, v in disk.items() if k != "diskType"} for disk in setup["dataDisks"]]
-    return _view(instance, now, setup)
+    return _view(instance, now, setup, gateway)
 
 
-def _view(instance: Instance, now: datetime, setup: dict[str, Any]) -> dict[str, Any]:
+def _view(instance: Instance, now: datetime, setup: dict[str, Any], gateway: str) -> dict[str, Any]:
     body = {**instance.body, "gceSetup": setup, "state": instance.state, "createTime": stamp(instance.created)}
     if not instance.vm_exists:
         setup.pop("instanceId", None)
@@ -263,6 +264,9 @@ def _view(instance: Instance, now: datetime, setup: dict[str, Any]) -> dict[str,
                 k: v for k, v in setup["metadata"].items() if k not in {"proxy-url", "proxy-backend-id"}
             }
     elif "proxy-url" in setup["metadata"]:
+        if gateway:
+            local = setup["metadata"]["proxy-url"].removesuffix(PROXY) + gateway
+            setup["metadata"] = {**setup["metadata"], "proxy-url": local}
         body["proxyUri"] = setup["metadata"]["proxy-url"]
     updated = instance.updated
     if instance.active_since is not None:

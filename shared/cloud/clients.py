@@ -52,6 +52,10 @@ class Clients:
         """The Notebooks v2 client over REST."""
         return self._once("notebooks", self._build_notebooks)
 
+    def clusters(self, region: str) -> Any:
+        """The Dataproc cluster client over REST, at the region's own address: others do not know its clusters."""
+        return self._once(f"clusters:{region}", lambda: self._build_clusters(region))
+
     def publisher(self) -> Any:
         """The Pub/Sub publisher."""
         return self._once("publisher", self._build_publisher)
@@ -60,6 +64,16 @@ class Clients:
         """Plain authorised REST to a Google service (`notebooks`, `monitoring`), or to the embedded cloud's own door."""
         base = self._config.api_endpoint or f"https://{service}.googleapis.com"
         return self._once(f"json:{service}", lambda: JsonSession(base, self.session))
+
+    @property
+    def api_endpoint(self) -> str | None:
+        """Where the embedded cloud is; None with Google's own addresses."""
+        return self._config.api_endpoint
+
+    def plain_session(self) -> requests.Session:
+        """A session without credentials, for what Google publishes for everybody."""
+        built: requests.Session = self._once("plain", lambda: self._mounted(requests.Session()))
+        return built
 
     def session(self) -> requests.Session:
         """A session that carries the credentials."""
@@ -122,6 +136,17 @@ class Clients:
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
         self._mounted(client.transport._session)  # noqa: SLF001 - the pool of the client is one connection per host by default
+        return client
+
+    def _build_clusters(self, region: str) -> Any:
+        from google.cloud.dataproc_v1 import ClusterControllerClient
+
+        client = ClusterControllerClient(
+            transport="rest",
+            credentials=self._once("credentials", self._credentials),
+            client_options={"api_endpoint": self._config.api_endpoint or f"{region}-dataproc.googleapis.com"},
+        )
+        self._mounted(client.transport._session)  # noqa: SLF001 - as for notebooks
         return client
 
     def _build_publisher(self) -> Any:

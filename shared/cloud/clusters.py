@@ -1,23 +1,55 @@
-"""The people's Spark clusters in Dataproc, found by the label that their templates give them. Plain REST (ADR 5)."""
+"""The people's Spark clusters in Dataproc, found by the label that their templates give them.
+
+They are created with the official client, which knows every field of a cluster; reads and deletes are plain REST, for which
+nothing has to be imported (ADR 5).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import google.api_core.exceptions as google_errors
+
 from shared.cloud.clients import Clients
-from shared.domain.errors import BusyError, InvalidSpecError
+from shared.cloud.render import RenderTarget, personal_cluster
+from shared.cloud.translate import from_operation, scrub, translated
+from shared.domain.catalog import MasterTemplate
+from shared.domain.errors import BenchkeeperError, BusyError, InvalidSpecError, NotOursError, OperationFailedError
 from shared.domain.identity import UserKey
-from shared.domain.keeping import Cluster
-from shared.domain.notebook import LABEL_USER
+from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Absent
+from shared.domain.plan import CreateCluster
+from shared.domain.record import UserRecord
+from shared.domain.spark import FAILED, Cluster, ClusterOperationSeen, ClusterState
 
 _PAGE = 200
-_DELETING = "DELETING"
-_UNSETTLED = frozenset({"CREATING", "UPDATING", "STARTING", "STOPPING", "REPAIRING", "SCHEDULED"})
+_UNSETTLED = frozenset(
+    {
+        ClusterState.CREATING,
+        ClusterState.UPDATING,
+        ClusterState.STARTING,
+        ClusterState.STOPPING,
+        ClusterState.REPAIRING,
+        ClusterState.SCHEDULED,
+    }
+)
 
 
 class DataprocClusters:
     """The port `Clusters`: those of one region, in which the templates make them."""
 
-    def __init__(self, clients: Clients, *, project: str, region: str) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        project: str,
+        region: str,
+        masters: Mapping[str, MasterTemplate],
+        target: RenderTarget,
+    ) -> None:
         self._clients = clients
+        self._project, self._region = project, region
+        self._masters, self._target = masters, target
         self._clusters = f"/v1/projects/{project}/regions/{region}/clusters"
 
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
@@ -29,13 +61,58 @@ class DataprocClusters:
             page = self._clients.json("dataproc").call(
                 "GET", self._clusters, params={**query, **({"pageToken": token} if token else {})}
             )
-            found += [
-                Cluster(name=str(raw["clusterName"]), state=str(raw.get("status", {}).get("state", "")))
-                for raw in page.get("clusters", [])
-            ]
+            found += [_seen(raw) for raw in page.get("clusters", [])]
             token = page.get("nextPageToken", "")
             if not token:
                 return tuple(found)
+
+    def create(self, record: UserRecord, action: CreateCluster) -> str:
+        """Rendered anew, which gives what the person's template object says; an address that changed since is in it."""
+        from google.cloud.dataproc_v1 import Cluster as ClusterMessage
+        from google.protobuf import json_format
+
+        body = personal_cluster(self._masters[action.template], record, self._target, zone=action.zone)
+        message = json_format.ParseDict(body, ClusterMessage.pb(ClusterMessage()))
+        with translated(f"create cluster {action.name}"):
+            try:
+                started = self._clients.clusters(self._region).create_cluster(
+                    request={
+                        "project_id": self._project,
+                        "region": self._region,
+                        "cluster": message,
+                        "request_id": action.request_id,
+                    }
+                )
+            except google_errors.Conflict:  # 409, AlreadyExists among them
+                return self._there_already(record.user_key, action.name)
+        return str(started.operation.name)
+
+    def _there_already(self, user_key: UserKey, name: str) -> str:
+        """Empty for ours: the next pass sees it, or asks again. `BusyError` for one that goes, whose name is not free yet."""
+        raw = self._clients.json("dataproc").call_or_none("GET", f"{self._clusters}/{name}")
+        if raw is not None and _state(raw) is ClusterState.DELETING:
+            raise BusyError(
+                user_message="The old Spark cluster of that name is still being deleted; it is tried again.",
+                detail=f"create cluster {name}: one of that name is DELETING",
+            )
+        labels = raw.get("labels", {}) if raw is not None else {}
+        if raw is None or (labels.get(LABEL_USER) == user_key and labels.get(LABEL_MANAGED_BY) == MANAGED_BY):
+            return ""
+        raise NotOursError(
+            user_message=f"There is a Spark cluster '{name}' that Benchkeeper did not make. An administrator must look at it.",
+            detail=f"cluster {name} exists without our labels",
+        )
+
+    def operation(self, name: str) -> ClusterOperationSeen | Absent:
+        """Operations are kept for a while after they ended."""
+        raw = self._clients.json("dataproc").call_or_none("GET", f"/v1/{name}")
+        if raw is None:
+            return Absent()
+        error = raw.get("error")
+        return ClusterOperationSeen(
+            done=bool(raw.get("done")),
+            error=_failure(error) if error else None,
+        )
 
     def delete(self, name: str) -> None:
         """Gone or going already is done; one that is still being made or changed is `BusyError`.
@@ -47,8 +124,8 @@ class DataprocClusters:
             self._clients.json("dataproc").call_or_none("DELETE", path)
         except InvalidSpecError as error:
             raw = self._clients.json("dataproc").call_or_none("GET", path)
-            state = _DELETING if raw is None else str(raw.get("status", {}).get("state", ""))
-            if state == _DELETING:
+            state = ClusterState.DELETING if raw is None else _state(raw)
+            if state is ClusterState.DELETING:
                 return
             if state in _UNSETTLED:
                 raise BusyError(
@@ -56,3 +133,38 @@ class DataprocClusters:
                     detail=f"delete cluster {name}: it is {state}",
                 ) from error
             raise
+
+
+def _seen(raw: Mapping[str, Any]) -> Cluster:
+    state, config, labels = _state(raw), raw.get("config", {}), raw.get("labels", {})
+    detail = str(raw.get("status", {}).get("detail", ""))
+    return Cluster(
+        name=str(raw["clusterName"]),
+        state=state,
+        uuid=str(raw.get("clusterUuid", "")),
+        zone=str(config.get("gceClusterConfig", {}).get("zoneUri", "")).rpartition("/")[2],
+        error=_failure({"code": 13, "message": detail}) if state in FAILED and detail else None,
+        ports={str(name): str(url) for name, url in config.get("endpointConfig", {}).get("httpPorts", {}).items()},
+        is_ours=labels.get(LABEL_MANAGED_BY) == MANAGED_BY,
+    )
+
+
+def _failure(error: dict[str, Any]) -> BenchkeeperError:
+    """What Dataproc said of a create that failed, in words for the person where no better class is known."""
+    known = from_operation(error, "create cluster")
+    if not isinstance(known, OperationFailedError):
+        return known
+    said = scrub(str(error.get("message", ""))).strip().rstrip(".")
+    return OperationFailedError(
+        user_message=f"Google Cloud could not make it{': ' if said else ''}{said}. Start it again; if it fails again, ask an "
+        "administrator.",
+        detail=known.detail,
+    )
+
+
+def _state(raw: Mapping[str, Any]) -> ClusterState:
+    """A state that this version does not know counts as unknown."""
+    try:
+        return ClusterState(raw.get("status", {}).get("state", "UNKNOWN"))
+    except ValueError:
+        return ClusterState.UNKNOWN

@@ -1,6 +1,6 @@
-"""The Dataproc API's own Cluster message, without its client: importing `google.cloud.dataproc` costs a third of a second.
+"""The Dataproc API's own messages for templates, without its client: importing `google.cloud.dataproc` costs a third of a second.
 
-The message type is kept beside this module as a file descriptor set, taken from the client by
+The message types (`TYPES`) are kept beside this module as a file descriptor set, taken from the client by
 
     python -m shared.cloud.dataproc_types
 
@@ -16,12 +16,18 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 FILE = Path(__file__).with_name("dataproc_cluster.binpb")
-_CLUSTER = "google.cloud.dataproc.v1.Cluster"
+CLUSTER, SESSION_TEMPLATE = TYPES = ("Cluster", "SessionTemplate")
+_PACKAGE = "google.cloud.dataproc.v1"
 
 
 @functools.cache
-def cluster_type() -> Any:
-    """The message class of `google.cloud.dataproc.v1.Cluster`; its `DESCRIPTOR` knows every field."""
+def message_type(name: str) -> Any:
+    """The message class of that name, one of `TYPES`; its `DESCRIPTOR` knows every field."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+
+
+@functools.cache
+def _pool() -> descriptor_pool.DescriptorPool:
     try:
         raw = FILE.read_bytes()
     except FileNotFoundError:  # an installation that left data files out: slower, and as right
@@ -29,23 +35,25 @@ def cluster_type() -> Any:
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file:
         pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(_CLUSTER))
+    return pool
 
 
 def from_client() -> bytes:
-    """The file descriptor set of the installed google-cloud-dataproc: the Cluster message's file and all that it needs."""
-    from google.cloud.dataproc_v1.types import Cluster
+    """The file descriptor set of the installed google-cloud-dataproc: the files of `TYPES` and all that they need."""
+    from google.cloud.dataproc_v1 import types
 
     files: dict[str, Any] = {}
 
     def collect(file: Any) -> None:
         if file.name not in files:
-            for needed in file.dependencies:
+            for needed in sorted(file.dependencies, key=lambda each: str(each.name)):
                 collect(needed)
-            files[file.name] = descriptor_pb2.FileDescriptorProto()
-            file.CopyToProto(files[file.name])
+            files[file.name] = copy = descriptor_pb2.FileDescriptorProto()
+            file.CopyToProto(copy)
+            copy.dependency.sort()  # the client keeps them in a set, so they differ from one process to the next
 
-    collect(Cluster.pb().DESCRIPTOR.file)
+    for name in TYPES:
+        collect(getattr(types, name).pb().DESCRIPTOR.file)
     raw: bytes = descriptor_pb2.FileDescriptorSet(file=files.values()).SerializeToString(deterministic=True)
     return raw
 

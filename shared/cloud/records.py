@@ -16,11 +16,12 @@ from typing import Any
 from google.api_core.exceptions import NotFound, PreconditionFailed
 
 from shared.cloud.clients import Clients
+from shared.cloud.record_rows import from_texts, to_texts
 from shared.cloud.translate import translated
 from shared.domain import codec
 from shared.domain.errors import ConflictError, InvalidMessageError, PermanentError, Reason
-from shared.domain.identity import AccountId, InstanceId, UserKey, parse_user_key
-from shared.domain.record import Power, Presence, RecordRow, UserRecord, row_of
+from shared.domain.identity import UserKey, parse_user_key
+from shared.domain.record import RecordRow, UserRecord, row_of
 from shared.engine.ports import DueHint, Stored
 
 _RECORDS = "records/"
@@ -72,7 +73,7 @@ class StorageRecords:
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
         generation = self._write(
-            record.user_key, codec.to_json(record), metadata=_row_metadata(row_of(record)), expected=expected
+            record.user_key, codec.to_json(record), metadata=to_texts(row_of(record)), expected=expected
         )
         return Stored(record=record, generation=generation)
 
@@ -105,7 +106,7 @@ class StorageRecords:
         """Pages of a listing; no object is read."""
         for blob in self._list(prefix=_RECORDS):
             name = blob.name.removeprefix(_RECORDS).removesuffix(".json")
-            row = _row_from(UserKey(name), blob.metadata or {})
+            row = from_texts(UserKey(name), blob.metadata or {})
             if row is not None:
                 yield row
 
@@ -168,82 +169,3 @@ def _hint_name(user_key: UserKey, at: datetime) -> str:
         up = up.replace(microsecond=0)
         up = datetime.fromtimestamp(up.timestamp() + 1, UTC)
     return f"{_DUE}{up.strftime(_TIME)}/{user_key}"
-
-
-def _row_metadata(row: RecordRow) -> dict[str, str]:
-    return {
-        "presence": row.presence.value,
-        "power": row.power.value,
-        "power-settled": str(row.power_settled),
-        "profile": row.profile or "",
-        "cost-center": row.cost_center,
-        "instance": row.instance_id or "",
-        "zone": row.zone or "",
-        "busy": str(row.busy),
-        "next-attempt": _iso(row.next_attempt_at),
-        "settled": str(row.settled),
-        "entitling": row.entitling_digest,
-        "reason": row.reason,
-        "email": row.email,
-        "proxy-uri": row.proxy_uri,
-        "ready-since": _iso(row.ready_since),
-        "idle-warned": _iso(row.idle_warned_at),
-        "waiting-since": _iso(row.waiting_since),
-        "summary": row.summary,
-        "former": "/".join(row.former) if row.former is not None else "",
-        "snapshots": ",".join(row.snapshots),
-        "account": row.account_id or "",
-        "built-from": json.dumps(dict(row.built_from), separators=(",", ":")),
-        "hold": str(row.on_hold),
-    }
-
-
-def _row_from(user_key: UserKey, raw: dict[str, str]) -> RecordRow | None:
-    """None for an object that carries no row (somebody put it there): the sweep does not guess."""
-    try:
-        return RecordRow(
-            user_key=user_key,
-            presence=Presence(raw["presence"]),
-            power=Power(raw["power"]),
-            power_settled=raw["power-settled"] == "True",
-            profile=raw["profile"] or None,
-            cost_center=raw["cost-center"],
-            instance_id=InstanceId(raw["instance"]) if raw["instance"] else None,
-            zone=raw["zone"] or None,
-            busy=raw["busy"] == "True",
-            next_attempt_at=_time(raw["next-attempt"]),
-            settled=raw["settled"] == "True",
-            entitling_digest=raw["entitling"],
-            reason=raw["reason"],
-            email=raw.get("email", ""),
-            proxy_uri=raw.get("proxy-uri", ""),
-            ready_since=_time(raw.get("ready-since", "")),
-            idle_warned_at=_time(raw.get("idle-warned", "")),
-            waiting_since=_time(raw.get("waiting-since", "")),
-            summary=raw.get("summary", ""),
-            former=_former(raw.get("former", "")),
-            snapshots=tuple(name for name in raw.get("snapshots", "").split(",") if name),
-            account_id=AccountId(raw["account"]) if raw.get("account") else None,
-            built_from=json.loads(raw.get("built-from") or "{}"),
-            on_hold=raw.get("hold") == "True",
-        )
-    except (KeyError, ValueError):
-        return None
-
-
-def _former(text: str) -> tuple[str, str] | None:
-    zone, _, instance_id = text.partition("/")
-    return (zone, instance_id) if instance_id else None
-
-
-def _pair(text: str) -> tuple[str, str] | None:
-    zone, _, name = text.partition("/")
-    return (zone, name) if name else None
-
-
-def _iso(moment: datetime | None) -> str:
-    return "" if moment is None else moment.isoformat()
-
-
-def _time(text: str) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

@@ -1,25 +1,28 @@
 """Master cluster templates -> a user's own, and the check of masters. Parsed, set, validated; never text substitution.
 
 The oracle is the Dataproc API's own message type (`shared.cloud.dataproc_types`): what it does not know by name is a fault
-with its line.
+with its line. Masters of serverless sessions are checked here too, as what they are (`shared.cloud.session_render`).
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared.cloud.dataproc_types import CLUSTER
+from shared.cloud.message_check import problem_of, section_of, set_here, unknown_fields, within
+from shared.cloud.session_render import KINDS, check_session
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import InvalidSpecError
-from shared.domain.identity import label_value
+from shared.domain.identity import account_email, account_id_for, label_value
+from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.record import UserRecord
-from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
+from shared.domain.sessions import LABEL_TEMPLATE
+from shared.domain.spark import cluster_name
+from shared.faults import ConfigFault, Loc, dotted, line_of
 
 PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"
-MAX_CLUSTER_NAME = 51
 # What Benchkeeper sets for each user; a master that says it too would be overruled without a word.
 SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "statusHistory", "metrics")
 
@@ -28,18 +31,28 @@ SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "stat
 class RenderTarget:
     """Where the user's clusters will be: project, subnetwork ("" = the default network), and the bucket of Benchkeeper itself.
 
-    Clusters stage their files elsewhere: in what the master names, else in Dataproc's own bucket of the region.
+    Clusters stage their files elsewhere: in what the master names, else in Dataproc's own bucket of the region. `own_accounts`
+    are the profiles whose people's clusters run as a service account of their own.
     """
 
     project: str
     bucket: str
     subnet: str
+    own_accounts: frozenset[str] = frozenset()
 
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
     """The user's cluster template as YAML (cluster-export form), valid for the Dataproc API."""
     import yaml
 
+    cluster = personal_cluster(master, record, target)
+    return yaml.safe_dump(cluster, sort_keys=True, allow_unicode=True, default_flow_style=False, width=10_000).encode()
+
+
+def personal_cluster(
+    master: MasterTemplate, record: UserRecord, target: RenderTarget, *, zone: str = ""
+) -> dict[str, Any]:
+    """The user's cluster as the Dataproc API takes it (JSON form of `Cluster`), in `zone` where one is named."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     try:
@@ -48,39 +61,55 @@ def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> 
         raise _invalid(master.name, error.problem) from error
     cluster = {key: value for key, value in data.items() if key not in SET_HERE}
     cluster["projectId"] = target.project
-    cluster["clusterName"] = cluster_name(master.name, record)
-    cluster["labels"] = {
-        "managed-by": "benchkeeper",
-        "benchkeeper-user": record.user_key,
-        "benchkeeper-template": label_value(master.name),
-        **({"cost-center": label_value(record.cost_center)} if record.cost_center else {}),
-    }
-    if dataproc_problem(cluster) is not None:  # before anything is set inside: a section may be no mapping
-        raise _invalid(master.name, dataproc_problem(cluster) or "")
-    config = _within(cluster, "config")
+    known = record.status.cluster(master.name)
+    cluster["clusterName"] = known.name if known is not None else cluster_name(master.name, record.user_key)
+    cluster["labels"] = _labels(master, record)
+    problem = problem_of(cluster, CLUSTER)  # before anything is set inside: a section may be no mapping
+    if problem is not None:
+        raise _invalid(master.name, problem)
+    config = within(cluster, "config")
     if target.bucket in {config.get("configBucket"), config.get("tempBucket")}:
         raise _invalid(
             master.name, f"clusters cannot stage their files in {target.bucket}: who runs one could rewrite records"
         )
-    _within(_within(config, "softwareConfig"), "properties")[PERSONAL_AUTH_USER] = record.email
+    _set_identity(config, record, target)
     if target.subnet:
-        _within(config, "gceClusterConfig")["subnetworkUri"] = target.subnet
-    problem = dataproc_problem(cluster)
+        within(config, "gceClusterConfig")["subnetworkUri"] = target.subnet
+    if zone:
+        within(config, "gceClusterConfig")["zoneUri"] = zone
+    problem = problem_of(cluster, CLUSTER)
     if problem is not None:
         raise _invalid(master.name, problem)
-    return yaml.safe_dump(cluster, sort_keys=True, allow_unicode=True, default_flow_style=False, width=10_000).encode()
+    return cluster
 
 
-def cluster_name(template: str, record: UserRecord) -> str:
-    """`<template>-<12 hex of the user key>`: lower case, digits, dashes, at most 51 characters."""
-    digits = record.user_key.rpartition("-")[2]
-    stem = re.sub(r"[^a-z0-9]+", "-", template.lower()).strip("-")[: MAX_CLUSTER_NAME - 1 - len(digits) - 2]
-    stem = stem if stem[:1].isalpha() else f"c-{stem}"
-    return f"{stem.strip('-')}-{digits}"
+def _labels(master: MasterTemplate, record: UserRecord) -> dict[str, str]:
+    """Whose it is, and what the bill shows: the same labels as on the notebook (config/deploy/cost_by_user.sql)."""
+    return {
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_USER: record.user_key,
+        LABEL_TEMPLATE: label_value(master.name),
+        **({LABEL_PROFILE: label_value(record.spec.profile)} if record.spec.profile else {}),
+        **({LABEL_COST_CENTER: label_value(record.cost_center)} if record.cost_center else {}),
+    }
+
+
+def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarget) -> None:
+    """Only the person can use it, and code on it reads data as the person or as the person's own account (facts 6.3, 6.4).
+
+    With an account, the mapping lets only those that it names run anything: the address is compared as it is written.
+    """
+    if record.spec.profile not in target.own_accounts:
+        within(within(config, "softwareConfig"), "properties")[PERSONAL_AUTH_USER] = record.email
+        return
+    account = account_email(record.status.account_id or account_id_for(record.user_key), target.project)
+    within(config, "gceClusterConfig")["serviceAccount"] = account
+    security = within(within(config, "securityConfig"), "identityConfig")
+    security["userServiceAccountMapping"] = {record.email: account}
 
 
 def check_masters(masters: Mapping[str, MasterTemplate], folder: str) -> list[ConfigFault]:
-    """Everything that is wrong with the masters: file, line, field, nearest valid name."""
+    """Everything that is wrong with the masters of both kinds: file, line, field, nearest valid name."""
     return [fault for master in masters.values() for fault in _check(master, f"{folder}/{master.name}.yaml")]
 
 
@@ -91,16 +120,21 @@ def _check(master: MasterTemplate, path: str) -> list[ConfigFault]:
         data, lines = load_yaml(master.text)
     except YamlFaultError as error:
         return [ConfigFault(path, error.line, "", error.problem, "")]
-    faults: list[ConfigFault] = []
-    from shared.cloud.dataproc_types import cluster_type
+    if master.is_session:
+        return check_session(data, lines, path)
+    return _check_cluster(data, lines, path)
 
-    _unknown_fields(data, cluster_type().DESCRIPTOR, (), path, lines, faults)
-    faults += [
-        ConfigFault(path, line_of(lines, (key,)), key, f"'{key}' is set by Benchkeeper for each user", "Remove it.")
-        for key in SET_HERE
-        if key in data
-    ]
-    if PERSONAL_AUTH_USER in _section(data, "config", "softwareConfig", "properties"):
+
+def _check_cluster(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
+    written = next((kind for kind in KINDS if kind in data), None)
+    if written is not None:  # the kind is told by the text alone
+        problem = f"'{written}' is not at the beginning of a line, or stands in quotes"
+        return [
+            ConfigFault(path, line_of(lines, (written,)), written, problem, f"Write {written}: as a line of its own.")
+        ]
+    faults = unknown_fields(data, CLUSTER, path, lines)
+    faults += set_here(data, SET_HERE, "user", path, lines)
+    if PERSONAL_AUTH_USER in section_of(data, "config", "softwareConfig", "properties"):
         loc: Loc = ("config", "softwareConfig", "properties", PERSONAL_AUTH_USER)
         problem = "is set by Benchkeeper for each user"
         faults.append(ConfigFault(path, line_of(lines, loc), dotted(loc), problem, "Remove it."))
@@ -108,10 +142,10 @@ def _check(master: MasterTemplate, path: str) -> list[ConfigFault]:
 
 
 def _check_values(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
-    problem = dataproc_problem(data)
+    problem = problem_of(data, CLUSTER)
     if problem is not None:
         return [ConfigFault(path, 0, "", problem, "See the Dataproc API's Cluster message.")]
-    lifecycle = _section(data, "config", "lifecycleConfig")
+    lifecycle = section_of(data, "config", "lifecycleConfig")
     if "idleDeleteTtl" in lifecycle and {"autoDeleteTtl", "autoDeleteTime"} & set(lifecycle):
         return []
     return [
@@ -123,55 +157,6 @@ def _check_values(data: dict[str, Any], lines: dict[Loc, int], path: str) -> lis
             "For example idleDeleteTtl: 7200s and autoDeleteTtl: 172800s.",
         )
     ]
-
-
-def _within(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    """The section of that name; one that is missing or was left empty is made."""
-    if not parent.get(key):  # null, {} and []: the API's own reader takes all three as empty
-        parent[key] = {}
-    section: dict[str, Any] = parent[key]
-    return section
-
-
-def _section(data: Any, *path: str) -> dict[str, Any]:
-    """A nested mapping; empty when it, or something above it, is no mapping."""
-    for part in path:
-        data = data.get(part) if isinstance(data, dict) else None
-    return data if isinstance(data, dict) else {}
-
-
-def _unknown_fields(
-    value: Any, descriptor: Any, loc: Loc, path: str, lines: dict[Loc, int], faults: list[ConfigFault]
-) -> None:
-    """Walk data and message type together; the type's field names are the valid keys."""
-    if not isinstance(value, dict) or descriptor.full_name.startswith("google.protobuf."):
-        return
-    fields = {field.json_name: field for field in descriptor.fields}
-    for key, inner in value.items():
-        here = (*loc, str(key))
-        field = fields.get(str(key))
-        if field is None:
-            close = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.4)
-            hint = f"Did you mean '{close[0]}'?" if close else nearest(str(key), fields)
-            faults.append(ConfigFault(path, line_of(lines, here), dotted(here), f"unknown field '{key}'", hint))
-        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            items = inner if isinstance(inner, list) else [inner]
-            for index, item in enumerate(items):
-                where = (*here, index) if isinstance(inner, list) else here
-                _unknown_fields(item, field.message_type, where, path, lines, faults)
-
-
-def dataproc_problem(cluster: Mapping[str, Any]) -> str | None:
-    """What the Dataproc API's own type says against it, None when it takes it."""
-    from google.protobuf import json_format
-
-    from shared.cloud.dataproc_types import cluster_type
-
-    try:
-        json_format.ParseDict(dict(cluster), cluster_type()())
-    except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
-        return str(error).replace("\n", " ")
-    return None
 
 
 def _invalid(name: str, problem: str) -> InvalidSpecError:

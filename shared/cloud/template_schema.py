@@ -1,4 +1,4 @@
-"""The JSON Schema of a master cluster template, for editors, derived from the Dataproc API's own message type.
+"""The JSON Schema of a master template, of clusters or of sessions, for editors, derived from the Dataproc API's own message types.
 
 Only a test calls this: it holds config/schema/template.schema.json to it. `shared.cloud.render` checks masters against the
 message itself, so the schema may be looser than the check, never stricter.
@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from shared.cloud.render import SET_HERE
+from shared.cloud.session_render import KINDS, SESSION_SET_HERE
 
 _INTEGERS = {"TYPE_INT32", "TYPE_UINT32", "TYPE_INT64", "TYPE_UINT64", "TYPE_SINT32", "TYPE_SINT64"}
 _LARGE = {"TYPE_INT64", "TYPE_UINT64", "TYPE_SINT64"}  # protobuf's JSON writes these as texts
@@ -25,17 +26,22 @@ _WELL_KNOWN: dict[str, dict[str, Any]] = {
 
 
 def template_schema() -> str:
-    """JSON text; what Benchkeeper sets for each user is left out."""
-    from google.cloud.dataproc_v1.types import Cluster
+    """JSON text; what Benchkeeper sets for each user or profile is left out. The kind is told as the program tells it."""
+    from google.cloud.dataproc_v1.types import Cluster, SessionTemplate
 
     definitions: dict[str, Any] = {}
-    cluster = Cluster.pb().DESCRIPTOR
-    _define(cluster, definitions)
-    root = definitions.pop(cluster.name)
-    root["properties"] = {name: field for name, field in root["properties"].items() if name not in SET_HERE}
+    for message, left_out in ((Cluster, SET_HERE), (SessionTemplate, SESSION_SET_HERE)):
+        made = definitions[_define(message.pb().DESCRIPTOR, definitions)]
+        made["properties"] = {name: field for name, field in made["properties"].items() if name not in left_out}
+    root = {
+        "if": {"anyOf": [{"required": [kind]} for kind in KINDS]},
+        "then": {"$ref": "#/$defs/SessionTemplate"},
+        "else": {"$ref": "#/$defs/Cluster"},
+    }
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Master Dataproc cluster template",
+        "title": "Master Dataproc template, of clusters or of sessions",
+        "type": "object",
         **root,
         "$defs": _reachable(root, definitions),
     }

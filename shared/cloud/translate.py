@@ -112,7 +112,7 @@ def from_operation(error: dict[str, Any], what: str) -> BenchkeeperError:
     match int(error.get("code") or 2):
         case 7 | 16:
             return AccessDeniedError(
-                user_message="Google Cloud could not build the notebook: a permission is missing. An administrator "
+                user_message="Google Cloud could not build it: a permission is missing. An administrator "
                 "must look at the log.",
                 detail=detail,
             )
@@ -120,7 +120,7 @@ def from_operation(error: dict[str, Any], what: str) -> BenchkeeperError:
             return QuotaExhaustedError(user_message=_QUOTA_TEXT, detail=detail)
         case 3 | 9:
             return InvalidSpecError(
-                user_message=f"Google Cloud could not build the notebook: {scrub(message).strip()}", detail=detail
+                user_message=f"Google Cloud could not build it: {scrub(message).strip()}", detail=detail
             )
         case _:
             return OperationFailedError(user_message="Google Cloud could not finish; it is tried again.", detail=detail)

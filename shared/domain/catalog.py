@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
 
 from shared.domain.errors import UnknownProfileError
+
+_SESSION_KEY = re.compile(r"^(jupyterSession|sparkConnectSession)\s*:", re.MULTILINE)
 
 
 class Identity(StrEnum):
@@ -55,11 +58,44 @@ class ShieldedVm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleSettings:
-    """When an environment counts as idle: see `shared.domain.idle` for what each bound means."""
+    """When an environment counts as idle: see `shared.domain.idle` for what each bound means.
+
+    `max_keep_on` is how long ahead somebody may ask not to be stopped.
+    """
 
     timeout: timedelta
     max_blind: timedelta
     cpu_busy_at: float
+    max_keep_on: timedelta = timedelta(hours=12)
+
+
+class ClusterIdentity(StrEnum):
+    """As whom the code on a Spark cluster reads data.
+
+    `PERSONAL_AUTH`: as the person, but by default only objects in Cloud Storage of the same project, and only while a tool of
+    the person's own keeps a session open (facts 6.3). `PERSONAL_SERVICE_ACCOUNT`: as the person's own account.
+    """
+
+    PERSONAL_AUTH = "personal-auth"
+    PERSONAL_SERVICE_ACCOUNT = "personal-service-account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparkSettings:
+    """What people of a profile may start: how many clusters at a time, how many vCPUs each may have, and as whom they run."""
+
+    identity: ClusterIdentity = ClusterIdentity.PERSONAL_AUTH
+    max_clusters: int = 2
+    max_vcpus: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What people read of a template: its title, a plain description, what a running hour costs (None: nobody said)."""
+
+    title: str
+    description: str = ""
+    hourly_cost: float | None = None
 
 
 class Disruption(StrEnum):
@@ -86,7 +122,8 @@ class Profile:
 
     `hourly_cost` is what a running hour costs by the price list, None when nobody said. `window` is there with
     `Disruption.WINDOW`. `data_group` is the Google group whose members may read the data: with a personal service account,
-    the account becomes a member.
+    the account becomes a member. `templates` are the Spark clusters that a person may start, `session_templates` the serverless
+    sessions that show up in the launcher.
     """
 
     name: str
@@ -107,6 +144,16 @@ class Profile:
     disruption: Disruption = Disruption.WHEN_IDLE
     window: Window | None = None
     data_group: str | None = None
+    spark: SparkSettings = SparkSettings()
+    session_templates: tuple[str, ...] = ()
+
+    @property
+    def needs_account(self) -> bool:
+        """True when something of a person with this profile runs as a service account of their own."""
+        return (
+            self.identity is Identity.PERSONAL_SERVICE_ACCOUNT
+            or self.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +167,15 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MasterTemplate:
-    """A Dataproc cluster template as the administrator wrote it; `digest` changes whenever its text does."""
+    """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever its text does."""
 
     name: str
     text: str
+
+    @property
+    def is_session(self) -> bool:
+        """True for a template of serverless sessions, which is known by its top-level keys; a cluster has `config`."""
+        return _SESSION_KEY.search(self.text) is not None
 
     @property
     def digest(self) -> str:
@@ -133,12 +185,20 @@ class MasterTemplate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """All profiles by name, the assignments, the default for people who asked without naming one, the masters by name."""
+    """All profiles by name, the assignments, the default for people who asked without naming one, the masters by name.
+
+    `environments` has what people read of a template, where the administrator wrote it.
+    """
 
     profiles: Mapping[str, Profile]
     assignments: tuple[Assignment, ...]
     default_profile: str | None
     masters: Mapping[str, MasterTemplate]
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+
+    def environment(self, template: str) -> Environment:
+        """What people read of a template; its own name where nobody wrote anything."""
+        return self.environments.get(template) or Environment(title=template)
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; `UnknownProfileError` names those that exist."""

@@ -27,6 +27,9 @@ from shared.domain.record import (
     UserRecord,
     Verb,
 )
+from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.story import StoryKind, StoryLine
+from shared.domain.usage import Usage
 
 VERSION = 1
 # A record on hold: a program that does not know holds must refuse it, or it would drop the hold and delete what it keeps.
@@ -148,6 +151,37 @@ def _restoring(raw: dict[str, Any] | None) -> Restoring | None:
     return Restoring(snapshot=raw["snapshot"], instance_uid=raw["instance_uid"], asked_at=_time(raw["asked_at"]))
 
 
+def _cluster(raw: dict[str, Any]) -> ClusterStatus:
+    return ClusterStatus(
+        template=raw["template"],
+        name=raw["name"],
+        uuid=raw["uuid"],
+        state=None if raw["state"] is None else ClusterState(raw["state"]),
+        zone=raw["zone"],
+        operation=raw["operation"],
+        asked_at=_maybe_time(raw["asked_at"]),
+        tries=int(raw["tries"]),
+        tried_zones=tuple(raw["tried_zones"]),
+        not_before=_maybe_time(raw["not_before"]),
+        seen_running_at=_maybe_time(raw["seen_running_at"]),
+        deleting=bool(raw["deleting"]),
+        jupyter_url=raw["jupyter_url"],
+        reason=Reason(raw["reason"]),
+        message=raw["message"],
+        diagnosis=raw["diagnosis"],
+    )
+
+
+def _usage(raw: dict[str, Any]) -> Usage:
+    return Usage(month=raw["month"], ran_s=int(raw["ran_s"]), since=_maybe_time(raw["since"]))
+
+
+def _line(raw: dict[str, Any]) -> StoryLine:
+    return StoryLine(
+        at=_time(raw["at"]), kind=StoryKind(raw["kind"]), text=raw["text"], because=raw["because"], ref=raw["ref"]
+    )
+
+
 def _spec(raw: dict[str, Any]) -> Spec:
     return Spec(
         presence=Presence(raw["presence"]),
@@ -156,6 +190,8 @@ def _spec(raw: dict[str, Any]) -> Spec:
         profile=raw["profile"],
         because=raw["because"],
         absent_since=_maybe_time(raw["absent_since"]),
+        keep_on_until=_maybe_time(raw.get("keep_on_until")),
+        clusters=tuple(ClusterWish(template=w["template"], since=_time(w["since"])) for w in raw.get("clusters", ())),
     )
 
 
@@ -196,6 +232,10 @@ def _status(raw: dict[str, Any]) -> Status:
         saved_in=raw.get("saved_in", ""),
         restoring=_restoring(raw.get("restoring")),
         refused=raw.get("refused", ""),
+        clusters=tuple(_cluster(each) for each in raw.get("clusters", ())),
+        usage={str(name): _usage(each) for name, each in raw.get("usage", {}).items()},
+        ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
+        story=tuple(_line(each) for each in raw.get("story", ())),
         conditions=tuple(
             Condition(
                 type=ConditionType(c["type"]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.domain.differences import Change, Differences, compare
@@ -38,13 +38,23 @@ LOST_AFTER = timedelta(minutes=5)
 class Listed:
     """What the listings show of one user: the instance that the record names, template digests, the zones that did not answer.
 
-    `snapshots` are the names of everybody's snapshots with our labels, None when they were not listed.
+    `snapshots` are the names of everybody's snapshots with our labels, None when they were not listed. `entitling` is the digest
+    of the assignments, once for a whole sweep; empty: it is worked out here.
     """
 
     notebook: ObservedNotebook | None
     templates: Mapping[str, str]
     unreachable: frozenset[str]
     snapshots: frozenset[str] | None = None
+    entitling: str = ""
+    _compared: dict[str, Differences | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
+        """What differs of that row's instance; three questions about it are one comparison."""
+        if row.user_key not in self._compared:
+            seen = self.notebook
+            self._compared[row.user_key] = None if seen is None else differences_of(row, seen, policy)
+        return self._compared[row.user_key]
 
 
 def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
@@ -53,7 +63,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
         return "what is wanted was not looked at yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
         return "its wake-up was lost"
-    if row.entitling_digest != policy.catalog.entitling_digest():
+    if row.entitling_digest != (listed.entitling or policy.catalog.entitling_digest()):
         return "the assignments changed"
     wanted = wanted_templates(row, policy)
     if wanted is not None and dict(listed.templates) != wanted:
@@ -88,7 +98,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     if running != (row.power is Power.RUNNING):
         return f"wanted {row.power.value}, and the instance is {seen.state.value}"
     profile = policy.catalog.profiles.get(row.profile or "")
-    differences = differences_of(row, seen, policy)
+    differences = listed.differences(row, policy)
     if profile is None or differences is None:
         return None
     if differences.disruptive and (not running or may_disrupt(profile, now)):
@@ -105,7 +115,7 @@ def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None or seen.state is not NotebookState.ACTIVE:
         return None
-    differences = differences_of(row, seen, policy)
+    differences = listed.differences(row, policy)
     if differences is None or not differences.disruptive:
         return None
     return f"waits to be stopped: {_how(differences)}"
@@ -116,7 +126,7 @@ def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
-    differences = differences_of(row, seen, policy)
+    differences = listed.differences(row, policy)
     return "differs in what cannot be changed" if differences is not None and differences.of(Change.LEFT) else None
 
 

@@ -58,6 +58,8 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     NOT_OURS = "NotOurs"
     ACCESS_DENIED = "AccessDenied"
+    NOT_SIGNED_IN = "NotSignedIn"
+    REFUSED = "Refused"
     DELIVERY_ATTEMPTS_EXHAUSTED = "DeliveryAttemptsExhausted"
 
 
@@ -172,6 +174,18 @@ class NotOursError(PermanentError):
     """A resource has our name and is not ours: hands off."""
 
     reason = Reason.NOT_OURS
+
+
+class NotSignedInError(PermanentError):
+    """Whoever asks for a page did not come through Identity-Aware Proxy, or its word does not hold."""
+
+    reason = Reason.NOT_SIGNED_IN
+
+
+class RefusedError(PermanentError):
+    """Somebody asked for what their profile, or the moment, does not allow; the text says what is allowed."""
+
+    reason = Reason.REFUSED
 
 
 class AccessDeniedError(PermanentError):

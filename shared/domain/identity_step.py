@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from shared.domain.catalog import Identity
 from shared.domain.errors import Reason
 from shared.domain.identity import AccountId, account_email
 from shared.domain.notebook import Absent, NotLooked, ObservedNotebook, Unreadable
@@ -40,11 +39,7 @@ class IdentityStep(NamedTuple):
 def wants_account(record: UserRecord, policy: Policy) -> bool:
     """True when the person's environment is to run as an account of the person's own."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
-    return (
-        record.spec.presence is Presence.PRESENT
-        and profile is not None
-        and profile.identity is Identity.PERSONAL_SERVICE_ACCOUNT
-    )
+    return record.spec.presence is Presence.PRESENT and profile is not None and profile.needs_account
 
 
 def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     OUTSIDE_JOB = "OutsideJob"
     NO_FRESH_EVIDENCE = "NoFreshEvidence"
     WARNED = "Warned"
+    ASKED_FOR = "AskedFor"
     IDLE = "Idle"
     MAX_BLIND = "MaxBlind"
 
@@ -170,6 +171,17 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
     if missing:
         return _judge_blind(activity, policy, now, last=last, missing=missing)
     return Stop(since=last if last is not None else now - policy.idle_timeout, because=Reason.IDLE)
+
+
+def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
+    """When it will be stopped if nothing happens from now on; None while it works, or when that cannot be told."""
+    if _work_now(activity, policy, now) is not None or _missing(activity, policy, now):
+        return None
+    last = max((at for at, _ in _signs(activity, policy, now)), default=None)
+    if last is None:
+        return None
+    grace = activity.started_at + policy.grace if activity.started_at is not None else now
+    return max(last + policy.idle_timeout, grace, now)
 
 
 def _sees_jupyter(activity: Activity, policy: IdlePolicy, now: datetime) -> bool:

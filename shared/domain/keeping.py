@@ -97,14 +97,6 @@ def snapshot_name(instance_id: InstanceId, number: int) -> str:
     return f"{instance_id}-s{number}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """A personal Spark cluster: `state` is Dataproc's `ClusterStatus.State`."""
-
-    name: str
-    state: str
-
-
 def snapshot_labels(user_key: UserKey, instance_id: InstanceId, managed_by: Mapping[str, str]) -> dict[str, str]:
     """The labels of a snapshot: whose it is, of which instance, and what carries its cost."""
     return {**managed_by, LABEL_SOURCE: instance_id, "benchkeeper-user": user_key}

@@ -10,6 +10,7 @@ from typing import assert_never
 from shared.domain.backoff import backoff
 from shared.domain.errors import (
     BenchkeeperError,
+    CloudUnavailableError,
     PermanentError,
     QuotaExhaustedError,
     RetryableError,
@@ -18,6 +19,7 @@ from shared.domain.errors import (
 from shared.domain.plan import (
     Action,
     CreateAccount,
+    CreateCluster,
     CreateInstance,
     CreateSnapshot,
     DeleteAccount,
@@ -43,11 +45,14 @@ from shared.domain.record import (
     ConditionStatus,
     ConditionType,
     OperationRef,
+    Presence,
     UserRecord,
     set_condition,
 )
 from shared.domain.replacement import go_back
 from shared.domain.saving import with_snapshot, without_deleted
+from shared.domain.spark import ClusterStatus
+from shared.domain.spark_step import after_error
 
 _AT_ONCE = timedelta(seconds=5)
 
@@ -57,6 +62,13 @@ class Started:
     """The cloud said yes and works on it."""
 
     operation: OperationRef
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The cloud said yes to a Spark cluster; `operation` is empty when it was there already."""
+
+    operation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class Failed:
     error: BenchkeeperError
 
 
-Outcome = Started | Done | Failed
+Outcome = Started | Asked | Done | Failed
 
 
 def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy: Policy, now: datetime) -> UserRecord:
@@ -82,6 +94,8 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
         match outcome:
             case Started(operation=operation):
                 record = _with_operation(record, action, operation)
+            case Asked(operation=name):
+                record = _with_cluster_operation(record, action, name)
             case Done():
                 record = _with_done(record, action)
             case Failed(error=error):
@@ -94,7 +108,7 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
         record = _with_failure(record, action, error, wait, policy, now)
     change = record.facts.next_change(now)
     # What failed is tried again in its own time; the other halves of the plan go on in theirs.
-    failed = {_condition_of(action) for action, _ in failures}
+    failed = {_condition_of(action, record) for action, _ in failures}
     others = [when for kind, when in plan.waits.items() if kind not in failed]
     due = [now + min(waits), *others, *([change] if change is not None else [])]
     return replace(record, status=replace(record.status, next_attempt_at=min(due)))
@@ -106,6 +120,37 @@ def _with_operation(record: UserRecord, action: Action, operation: OperationRef)
     if isinstance(action, StopInstance | DeleteInstance) and action.ref.instance_id != record.status.instance_id:
         return record
     return record.with_status(operation=operation)
+
+
+def _with_cluster_operation(record: UserRecord, action: Action, name: str) -> UserRecord:
+    known = record.status.cluster(action.template) if isinstance(action, CreateCluster) else None
+    if known is None:
+        return record
+    return _with_cluster(record, replace(known, operation=name, tries=known.tries + 1))
+
+
+def _with_cluster(record: UserRecord, known: ClusterStatus) -> UserRecord:
+    others = [c for c in record.status.clusters if c.template != known.template]
+    return record.with_status(clusters=tuple(sorted([*others, known], key=lambda c: c.template)))
+
+
+def _with_refused_cluster(
+    record: UserRecord, action: CreateCluster, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
+) -> UserRecord:
+    """The cloud did not even begin: another zone, another time, or the end of the wish with what the cloud said."""
+    known = record.status.cluster(action.template)
+    if known is None:
+        return record
+    known = replace(known, operation="", reason=error.reason, message=error.user_message)
+    if not isinstance(error, CloudUnavailableError):  # which may have done it and lost the answer
+        known = replace(known, asked_at=None)
+    if isinstance(error, RetryableError) and not isinstance(error, StockoutError | QuotaExhaustedError):
+        return _with_cluster(record, replace(known, not_before=now + wait))
+    was_seen = record.status.observed_generation == record.status.generation
+    record, known = after_error(record, known, error, policy)
+    if was_seen:
+        record = record.with_status(observed_generation=record.status.generation)
+    return _with_cluster(record, known)
 
 
 def _with_done(record: UserRecord, action: Action) -> UserRecord:
@@ -133,6 +178,8 @@ def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: P
     if _is_given_up(record, action, error):
         return _AT_ONCE
     creates = isinstance(action, CreateInstance)  # an instance that exists cannot go to another zone
+    if isinstance(action, CreateCluster) and isinstance(error, StockoutError):
+        return error.retry_after
     match error:
         case StockoutError() if creates and any(
             z not in {*record.status.failed_zones, record.status.zone} for z in policy.zones
@@ -160,21 +207,26 @@ def _with_failure(
         record = record.with_status(not_before=now + wait)
     elif isinstance(action, UpdateInstance) and _is_given_up(record, action, error):
         record = record.with_status(refused=action.disruptive)
-    kind = _condition_of(action)
+    if isinstance(action, CreateCluster):
+        record = _with_refused_cluster(record, action, error, wait, policy, now)
+    kind, text = _condition_of(action, record), error.user_message
+    if isinstance(action, CreateCluster) and (known := record.status.cluster(action.template)) is not None:
+        text = known.message  # a wish that has ended is not tried again
     conditions = record.status.conditions
     for changed in (kind, ConditionType.RECONCILED):
-        conditions = set_condition(conditions, changed, ConditionStatus.FALSE, error.reason, error.user_message, now)
+        conditions = set_condition(conditions, changed, ConditionStatus.FALSE, error.reason, text, now)
     return record.with_status(conditions=conditions)
 
 
-def _condition_of(action: Action) -> ConditionType:
+def _condition_of(action: Action, record: UserRecord) -> ConditionType:
     match action:
         case PutTemplate() | RemoveTemplate():
             return ConditionType.TEMPLATES_READY
         case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
             return ConditionType.DATA_SAVED
-        case DeleteCluster():
-            return ConditionType.CLUSTERS_REMOVED
+        case CreateCluster() | DeleteCluster():
+            leaves = record.spec.presence is Presence.ABSENT
+            return ConditionType.CLUSTERS_REMOVED if leaves else ConditionType.CLUSTERS_READY
         case (
             CreateAccount()
             | ShareAccount()

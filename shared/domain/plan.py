@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import AccountId, UserEmail
-from shared.domain.keeping import Cluster, Snapshot, SnapshotSeen
+from shared.domain.keeping import Snapshot, SnapshotSeen
 from shared.domain.notebook import (
     Absent,
     InstanceRef,
@@ -22,6 +22,7 @@ from shared.domain.notebook import (
     Unreadable,
 )
 from shared.domain.record import ConditionType, OperationRef, UserRecord, Verb
+from shared.domain.spark import Cluster, ClusterOperationSeen
 
 _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 
@@ -93,7 +94,11 @@ class ClustersSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """Everything that one pass looked at. `snapshots` has a sight for each that the record names."""
+    """Everything that one pass looked at.
+
+    `snapshots` has a sight for each that the record names, `cluster_operations` one for each create of a cluster whose outcome
+    is not seen otherwise.
+    """
 
     notebook: NotebookSight
     operation: OperationSight
@@ -102,6 +107,7 @@ class Observed:
     account: AccountSight = field(default_factory=NotLooked)
     snapshots: Mapping[str, SnapshotSight] = field(default_factory=dict)
     clusters: ClustersSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
+    cluster_operations: Mapping[str, ClusterOperationSeen | Absent | Unreadable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +236,16 @@ class LeaveGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreateCluster:
+    """Ask for a Spark cluster of a template; `zone` empty = Dataproc picks one that has machines."""
+
+    template: str
+    name: str
+    zone: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteCluster:
     """Delete one of the person's Spark clusters."""
 
@@ -255,7 +271,8 @@ NotebookAction = CreateInstance | StartInstance | StopInstance | DeleteInstance 
 TemplateAction = PutTemplate | RemoveTemplate
 AccountAction = CreateAccount | ShareAccount | EnableAccount | DisableAccount | DeleteAccount | JoinGroup | LeaveGroup
 KeepingAction = CreateSnapshot | DeleteSnapshot | WriteManifest
-Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | DeleteCluster
+ClusterAction = CreateCluster | DeleteCluster
+Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | ClusterAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

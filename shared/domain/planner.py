@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from shared.domain.clusters_step import clusters_step
 from shared.domain.errors import Reason
 from shared.domain.identity_step import identity_step
-from shared.domain.notebook import Unreadable
+from shared.domain.notebook import NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.notebook_step import notebook_step
 from shared.domain.plan import Observed, Plan, Policy, PutTemplate, RemoveTemplate, TemplatesSeen
-from shared.domain.record import ConditionStatus, ConditionType, UserRecord, set_condition
+from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord, set_condition
 from shared.domain.replacement import former_step
 from shared.domain.saving import keeping_step
+from shared.domain.spark_step import spark_step
 from shared.domain.step import Scene, Step, unreadable
 from shared.domain.template import wanted_templates
+from shared.domain.usage import NOTEBOOK, with_running
 from shared.domain.wanted import with_wanted
 
 _SOON = timedelta(hours=1)
@@ -39,18 +40,21 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     record, former, former_wait, former_because = former_step(record, scene, before)
     keeping = keeping_step(record, scene)
     record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
-    clusters = clusters_step(record, scene)
-    record = _with_condition(record, clusters, ConditionType.CLUSTERS_REMOVED, now)
+    clusters = spark_step(record, scene)
+    leaves = record.spec.presence is Presence.ABSENT
+    about, other = (ConditionType.CLUSTERS_REMOVED, ConditionType.CLUSTERS_READY)[:: 1 if leaves else -1]
+    record = _with_condition(_with_condition(record, None, other, now), clusters, about, now)
     templates = _template_step(record, seen.templates, policy)
     record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
+    record = _with_usage(record, seen, now)
     if record.status.power_settled:
-        record = record.with_status(waiting_since=None)
+        record = _with_end_of_waiting(record, now)
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)
     halves = {
         ConditionType.NOTEBOOK_READY: notebook,
         ConditionType.IDENTITY_READY: identity,
-        ConditionType.CLUSTERS_REMOVED: clusters,
+        about: clusters,
         ConditionType.TEMPLATES_READY: templates,
         ConditionType.DATA_SAVED: keeping,
     }
@@ -59,13 +63,35 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     if former_wait is not None:
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
     change = record.facts.next_change(now)
-    requeue_at = min([*waits.values(), *([change] if change is not None else [])], default=None)
+    later = [change] if change is not None else []
+    requeue_at = min([*waits.values(), *later], default=None)
     # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
     actions = tuple(action for step in steps for action in step.actions) + former
     record = replace(record, status=replace(record.status, next_attempt_at=requeue_at))
-    record = _with_reconciled(record, requeue_at, now, acting=bool(actions))
+    # A Spark cluster that runs is looked at now and then: that is no work under way.
+    only_looks = clusters is not None and clusters.condition is ConditionStatus.TRUE
+    work = [when for kind, when in waits.items() if not (only_looks and kind is about)]
+    record = _with_reconciled(record, min([*work, *later], default=None), now, acting=bool(actions))
     because = tuple(line for step in steps for line in step.because) + former_because
     return Plan(record=record, actions=actions, because=because, requeue_at=requeue_at, waits=waits)
+
+
+def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord:
+    """How long the notebook has run, as far as it was seen."""
+    if isinstance(seen.notebook, Unreadable | NotLooked):
+        return record
+    runs = isinstance(seen.notebook, ObservedNotebook) and seen.notebook.state is NotebookState.ACTIVE
+    return record.with_status(usage=with_running(record.status.usage, NOTEBOOK, now, runs=runs))
+
+
+def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
+    """What was asked for is reached; for who joined, how long that took."""
+    since, ready = record.status.waiting_since, record.status.condition(ConditionType.NOTEBOOK_READY)
+    took = record.status.ready_took_s
+    is_ready = record.spec.presence is Presence.PRESENT and ready is not None and ready.status is ConditionStatus.TRUE
+    if since is not None and is_ready:
+        took = round((now - since).total_seconds(), 1)
+    return record.with_status(waiting_since=None, ready_took_s=took)
 
 
 def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datetime, *, acting: bool) -> UserRecord:

@@ -12,6 +12,9 @@ from shared.domain.errors import Reason
 from shared.domain.facts import Facts
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
+from shared.domain.spark import ClusterStatus, ClusterWish
+from shared.domain.story import StoryLine
+from shared.domain.usage import Usage
 
 
 class Presence(StrEnum):
@@ -35,6 +38,7 @@ class ConditionType(StrEnum):
     TEMPLATES_READY = "TemplatesReady"
     IDENTITY_READY = "IdentityReady"
     DATA_SAVED = "DataSaved"
+    CLUSTERS_READY = "ClustersReady"
     CLUSTERS_REMOVED = "ClustersRemoved"
     RECONCILED = "Reconciled"
     NEWS_UNDERSTOOD = "NewsUnderstood"
@@ -83,7 +87,8 @@ class OperationRef:
 class Spec:
     """What is wanted. `power` is a request that is fulfilled once; `power_because` says whose it is.
 
-    `absent_since` is when entitlement ended; the retention counts from it.
+    `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the person asked not to be stopped
+    for idleness before. `clusters` are the Spark clusters that the person wants, one for each template.
     """
 
     presence: Presence
@@ -92,6 +97,12 @@ class Spec:
     profile: str | None
     because: str
     absent_since: datetime | None = None
+    keep_on_until: datetime | None = None
+    clusters: tuple[ClusterWish, ...] = ()
+
+    def wish(self, template: str) -> ClusterWish | None:
+        """The wish for a cluster of that template, if there is one."""
+        return next((w for w in self.clusters if w.template == template), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +123,9 @@ class Status:
     `snapshots` are all that may exist, oldest first; `saved_in` names the one that holds what is on the data disk, and is
     empty once the instance may have been used since. `restoring` is set before the cloud is asked to bring data back.
     `refused` says which change the cloud refused: it is not tried again until something else is wanted.
+    `clusters` has what is known of the person's Spark clusters, by template. `usage` says how long this month the notebook
+    (`shared.domain.usage.NOTEBOOK`) and each template's clusters ran. `ready_took_s` is how long the last joining took, in seconds.
+    `story` is what happened lately, oldest first.
     """
 
     generation: int = 1
@@ -144,6 +158,10 @@ class Status:
     saved_in: str = ""
     restoring: Restoring | None = None
     refused: str = ""
+    clusters: tuple[ClusterStatus, ...] = ()
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    ready_took_s: float | None = None
+    story: tuple[StoryLine, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
@@ -153,6 +171,10 @@ class Status:
     def snapshot(self, name: str) -> Snapshot | None:
         """The snapshot of that name, if the record has one."""
         return next((s for s in self.snapshots if s.name == name), None)
+
+    def cluster(self, template: str) -> ClusterStatus | None:
+        """What is remembered of that template's cluster, if anything."""
+        return next((c for c in self.clusters if c.template == template), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +219,7 @@ class RecordRow:
     """What a listing tells of a record without reading it (the object's custom metadata).
 
     `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names, without
-    those that are known to be lost.
+    those that are known to be lost. `clusters` are the states of Spark clusters by template, "" before one was seen.
     """
 
     user_key: UserKey
@@ -224,6 +246,10 @@ class RecordRow:
     account_id: AccountId | None = None
     built_from: Mapping[str, str] = field(default_factory=dict)
     on_hold: bool = False
+    keep_on_until: datetime | None = None
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    ready_took_s: float | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)
 
 
 def row_of(record: UserRecord) -> RecordRow:
@@ -254,6 +280,14 @@ def row_of(record: UserRecord) -> RecordRow:
         account_id=record.status.account_id,
         built_from=record.status.built_from,
         on_hold=record.hold is not None,
+        keep_on_until=record.spec.keep_on_until,
+        usage=record.status.usage,
+        ready_took_s=record.status.ready_took_s,
+        clusters={
+            c.template: c.state.value if c.state is not None else ""
+            for c in record.status.clusters
+            if c.is_there or record.spec.wish(c.template) is not None
+        },
     )
 
 

@@ -7,7 +7,7 @@ import hashlib
 from shared.domain.plan import Policy
 from shared.domain.record import Presence, RecordRow, UserRecord
 
-RENDERER = "2"  # raise it when the same master renders differently
+RENDERER = "3"  # raise it when the same master renders differently
 
 
 def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str, str] | None:
@@ -29,6 +29,7 @@ def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str
             policy.template_context,
             record.user_key,
             profile_name,
+            policy.catalog.profiles[profile_name].spark.identity.value,
             record.cost_center,
         )
         digests[name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

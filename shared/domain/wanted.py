@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.domain.catalog import Identity
 from shared.domain.entitlement import Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
 from shared.domain.facts import Facts
@@ -13,6 +12,7 @@ from shared.domain.identity import UserEmail, UserKey, account_id_for, first_ins
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
 from shared.domain.record import Hold, Power, Presence, Spec, Status, UserRecord
+from shared.domain.wishes import with_profile_templates
 
 COST_CENTER = "cost_center"
 # How far back facts can still be asked for: more than clocks differ and deliveries last.
@@ -59,6 +59,8 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
         return record.with_status(entitling_digest=policy.catalog.entitling_digest())
     cost_center = str(record.facts.attribute(COST_CENTER, now) or "")
     spec = _spec(record.spec, entitlement, now)
+    offered = policy.catalog.profiles.get(spec.profile or "")
+    spec = with_profile_templates(replace(record, spec=spec), offered).spec
     status = record.status
     if spec.presence is not record.spec.presence:
         status = replace(
@@ -86,7 +88,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
     """The account and the group that carries its data roles, named before either is touched, so that both can be undone."""
     profile = policy.catalog.profiles.get(profile_name or "")
-    if profile is None or profile.identity is not Identity.PERSONAL_SERVICE_ACCOUNT:
+    if profile is None or not profile.needs_account:
         return status
     group = (profile.data_group,) if profile.data_group is not None else ()
     return replace(
@@ -144,4 +146,4 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
 
 
 def _what_counts(spec: Spec, cost_center: str) -> tuple[object, ...]:
-    return (spec.presence, spec.power, spec.profile, cost_center)
+    return (spec.presence, spec.power, spec.profile, spec.clusters, cost_center)

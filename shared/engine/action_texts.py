@@ -9,6 +9,7 @@ from shared.domain.plan import (
     AccountAction,
     Action,
     CreateAccount,
+    CreateCluster,
     CreateInstance,
     CreateSnapshot,
     DeleteAccount,
@@ -50,6 +51,9 @@ def action_text(action: Action) -> str:
             return f"write template {action.template}"
         case RemoveTemplate():
             return f"remove template {action.template}"
+        case CreateCluster():
+            where = f" in {action.zone}" if action.zone else ""
+            return f"create Spark cluster {action.name}{where} from template {action.template}"
         case DeleteCluster():
             return f"delete Spark cluster {action.name}"
         case CreateSnapshot() | DeleteSnapshot() | WriteManifest():

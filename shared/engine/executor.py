@@ -6,11 +6,12 @@ from typing import assert_never
 
 from shared.domain.errors import BenchkeeperError, NotOursError
 from shared.domain.identity import account_email
-from shared.domain.outcome import Done, Failed, Outcome, Started
+from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
 from shared.domain.plan import (
     AccountAction,
     Action,
     CreateAccount,
+    CreateCluster,
     CreateInstance,
     CreateSnapshot,
     DeleteAccount,
@@ -52,6 +53,7 @@ def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
 
 def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
     operation: OperationRef | None = None
+    cluster_operation: str | None = None
     match action:
         case PutTemplate():
             deps.templates.put(plan.record, action)
@@ -63,6 +65,8 @@ def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
             operation = _do_notebook(action, deps)
         case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
             _do_keeping(action, plan, deps)
+        case CreateCluster():
+            cluster_operation = deps.clusters.create(plan.record, action)
         case DeleteCluster():
             deps.clusters.delete(action.name)
         case _:
@@ -71,9 +75,11 @@ def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
         "Asked for a change",
         user=plan.record.user_key,
         action=type(action).__name__,
-        operation=operation.name if operation is not None else "",
+        operation=operation.name if operation is not None else cluster_operation or "",
         because=" ".join(plan.because),
     )
+    if cluster_operation is not None:
+        return Asked(cluster_operation)
     return Done() if operation is None else Started(operation)
 
 

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from shared.domain.errors import ConflictError
 from shared.domain.errors import Reason as Ready
 from shared.domain.identity import UserKey
-from shared.domain.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, Stop, Warn, judge_idle
+from shared.domain.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, Stop, Warn, judge_idle, stops_at
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
 from shared.domain.record import (
     ConditionStatus,
@@ -33,12 +33,13 @@ _MARGIN = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One running instance with its evidence and verdict."""
+    """One running instance with its evidence and verdict; `stops_at` is when it will be stopped if nobody uses it, as far as known."""
 
     row: RecordRow
     notebook: ObservedNotebook
     activity: Activity
     verdict: IdleVerdict
+    stops_at: datetime | None
 
 
 def judge_all(records: Iterable[RecordRow], deps: Deps, now: datetime) -> list[Judged]:
@@ -75,10 +76,27 @@ def _judge(running: list[tuple[RecordRow, ObservedNotebook]], deps: Deps, now: d
             row=row,
             notebook=notebook,
             activity=(activity := _known(seen[notebook.ref.instance_id], row)),
-            verdict=judge_idle(activity, policy, now),
+            verdict=(verdict := _kept_on(row, now) or judge_idle(activity, policy, now)),
+            stops_at=_stops_at(row, activity, policy, verdict, now),
         )
         for row, notebook, policy in judged
     ]
+
+
+def _kept_on(row: RecordRow, now: datetime) -> IdleVerdict | None:
+    """The person asked for it, within the bound of the profile."""
+    if row.keep_on_until is None or row.keep_on_until <= now:
+        return None
+    return Keep(Reason.ASKED_FOR, f"until {row.keep_on_until.isoformat()}")
+
+
+def _stops_at(
+    row: RecordRow, activity: Activity, policy: IdlePolicy, verdict: IdleVerdict, now: datetime
+) -> datetime | None:
+    if isinstance(verdict, Warn):
+        return verdict.stop_at
+    at = stops_at(activity, policy, now)
+    return max(at, row.keep_on_until) if at is not None and row.keep_on_until is not None else at
 
 
 def for_blindness(verdict: IdleVerdict) -> bool:

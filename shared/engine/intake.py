@@ -12,6 +12,7 @@ from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
 from shared.domain.renaming import Renaming, renaming
 from shared.domain.wanted import new_record, with_event, with_hold, with_power, with_wanted
+from shared.engine.chronicle import with_hold_told, with_news
 from shared.engine.ports import Deps, Stored
 
 _TRIES = 8
@@ -42,7 +43,7 @@ def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
         if folded is before and stored is not None:
             deps.log.info("Ignored news that changes nothing", user=before.user_key, event_id=event.event_id)
             return Accepted(stored=stored, changed=False)
-        wanted = with_wanted(folded, deps.policy, now)
+        wanted = with_wanted(with_news(folded, event, now), deps.policy, now)
         saved = _save(_due_soon(wanted, deps), stored, deps)
         if saved is not None:
             return Accepted(stored=saved, changed=True)
@@ -64,7 +65,8 @@ def _accept_renaming(event: Renamed, deps: Deps) -> Accepted:
         kept = next((s for s in (old, new) if s is not None and s.record is asked.before), None)
         replaced = next((s for s in (old, new) if s is not None and s.record is asked.replaced), None)
         if asked.record is not asked.before or replaced is not None:
-            kept = _save(_due_soon(with_wanted(asked.record, deps.policy, now), deps), kept, deps)
+            news = with_news(asked.record, event, now)
+            kept = _save(_due_soon(with_wanted(news, deps.policy, now), deps), kept, deps)
             if kept is None:
                 continue
             changed = True
@@ -98,10 +100,11 @@ def want_power(user_key: UserKey, power: Power, *, because: str, deps: Deps) -> 
     return _wanted(user_key, lambda record: with_power(record, power, because=because), deps)
 
 
-def want_hold(user_key: UserKey, reason: str | None, deps: Deps) -> Stored | None:
+def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "the command line") -> Stored | None:
     """Put a person's data on hold for a reason, or release it (None); None when there is no record. Safe to repeat."""
     hold = Hold(reason=reason, since=deps.clock.now()) if reason is not None else None
-    stored = _wanted(user_key, lambda record: with_hold(record, hold), deps)
+    now = deps.clock.now()
+    stored = _wanted(user_key, lambda record: with_hold_told(record, with_hold(record, hold), by, now), deps)
     if stored is not None:
         deps.log.warning(
             "Put on hold" if hold is not None else "Released from hold", user=user_key, because=reason or ""

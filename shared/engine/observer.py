@@ -21,6 +21,7 @@ from shared.domain.notebook import (
 )
 from shared.domain.plan import AccountSight, ClustersSeen, Observed, OperationSight, SnapshotSight, TemplatesSeen
 from shared.domain.record import Presence, UserRecord, Verb
+from shared.domain.spark import FAILED, ClusterOperationSeen
 from shared.engine.ports import Deps
 
 # How the API words a restore is not documented, so what is surely something else is left out.
@@ -35,6 +36,7 @@ def observe(record: UserRecord, deps: Deps) -> Observed:
     it should be; the rest is only looked at when the record names it, or for a leaver.
     """
     notebook = _notebook(record, deps)
+    clusters = _clusters(record, deps)
     former = record.status.former
     return Observed(
         notebook=notebook,
@@ -45,7 +47,8 @@ def observe(record: UserRecord, deps: Deps) -> Observed:
         else _get(InstanceRef(instance_id=former.instance_id, zone=former.zone), deps),
         account=_account(record, deps),
         snapshots={snapshot.name: _snapshot(snapshot.name, deps) for snapshot in record.status.snapshots},
-        clusters=_clusters(record, deps),
+        clusters=clusters,
+        cluster_operations=_cluster_operations(record, clusters, deps),
     )
 
 
@@ -74,12 +77,32 @@ def _snapshot(name: str, deps: Deps) -> SnapshotSight:
 
 
 def _clusters(record: UserRecord, deps: Deps) -> ClustersSeen | Unreadable | NotLooked:
-    if record.spec.presence is Presence.PRESENT or record.status.instance_id is None:
+    if record.spec.presence is Presence.PRESENT:
+        if not record.spec.clusters and not any(known.is_there for known in record.status.clusters):
+            return NotLooked()
+    elif record.status.instance_id is None:
         return NotLooked()
     try:
         return ClustersSeen(deps.clusters.of(record.user_key))
     except BenchkeeperError as error:
         return Unreadable(error)
+
+
+def _cluster_operations(
+    record: UserRecord, clusters: ClustersSeen | Unreadable | NotLooked, deps: Deps
+) -> dict[str, ClusterOperationSeen | Absent | Unreadable]:
+    """The creates whose outcome the cluster itself does not show: it is not there, or it failed."""
+    if not isinstance(clusters, ClustersSeen):
+        return {}
+    works = {c.name for c in clusters.clusters if c.state not in FAILED}
+    sights: dict[str, ClusterOperationSeen | Absent | Unreadable] = {}
+    for known in record.status.clusters:
+        if known.operation and known.name not in works and known.seen_running_at is None:
+            try:
+                sights[known.operation] = deps.clusters.operation(known.operation)
+            except BenchkeeperError as error:
+                sights[known.operation] = Unreadable(error)
+    return sights
 
 
 def _notebook(record: UserRecord, deps: Deps) -> NotebookSight:

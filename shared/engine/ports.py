@@ -10,12 +10,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from shared.domain.fleet import FleetSnapshot, Notes
 from shared.domain.identity import AccountId, UserEmail, UserKey
 from shared.domain.idle import Activity
-from shared.domain.keeping import Cluster, SnapshotSeen
+from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch
-from shared.domain.plan import AccountSeen, OperationSeen, Policy, PutTemplate, TemplatesSeen, WriteManifest
+from shared.domain.plan import (
+    AccountSeen,
+    CreateCluster,
+    OperationSeen,
+    Policy,
+    PutTemplate,
+    TemplatesSeen,
+    WriteManifest,
+)
 from shared.domain.record import OperationRef, RecordRow, UserRecord
+from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
+from shared.domain.spark import Cluster, ClusterOperationSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +229,76 @@ class Clusters(Protocol):
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
         """All that carry this person's label, in whatever state."""
 
+    def create(self, record: UserRecord, action: CreateCluster) -> str:
+        """Start a create from the person's rendered template; the operation's name, empty when it is there already and ours.
+
+        `NotOursError` when it is somebody else's.
+        """
+
+    def operation(self, name: str) -> ClusterOperationSeen | Absent:
+        """An operation by name."""
+
     def delete(self, name: str) -> None:
-        """Start to delete one; gone or going already is done."""
+        """Start to delete one; gone or going already is done. `BusyError` while it is being made or changed."""
+
+
+class SessionTemplates(Protocol):
+    """Templates of serverless Spark sessions, which belong to profiles."""
+
+    def render(self, offer: SessionOffer) -> WantedSession:
+        """What the configuration makes of an offer. `InvalidSpecError` when its master is wrong."""
+
+    def rows(self) -> Iterator[SessionSeen]:
+        """All of the project's region, others' too."""
+
+    def create(self, wanted: WantedSession) -> None:
+        """Make it; there already and ours is success. `NotOursError` when it is somebody else's."""
+
+    def update(self, wanted: WantedSession) -> None:
+        """Replace what it says; gone is left to the next sweep."""
+
+    def remove(self, session_id: str) -> None:
+        """Gone already is done."""
+
+
+class FleetIndex(Protocol):
+    """The fleet at one moment, kept in one object, and what people's own pages tell of it in another.
+
+    Reads are kept in the process: what did not change since is not read again.
+    """
+
+    def fleet(self) -> FleetSnapshot | None:
+        """The newest one, None before the first sweep."""
+
+    def notes(self) -> Notes | None:
+        """The newest ones, None before the first sweep."""
+
+    def write_fleet(self, fleet: FleetSnapshot) -> None:
+        """Take the place of an older one; a newer one stays."""
+
+    def write_notes(self, notes: Notes) -> None:
+        """Take the place of older ones; newer ones stay."""
+
+
+class Costs(Protocol):
+    """What people cost, by the labels on the bill."""
+
+    def month(self, month: str) -> Mapping[UserKey, float] | None:
+        """By person for a month (`2026-11`), in the bill's currency; None where no billing export is configured."""
+
+
+class SignIn(Protocol):
+    """Who asks for a page."""
+
+    def identify(self, headers: Mapping[str, str]) -> UserEmail:
+        """The person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
+
+
+class Wake(Protocol):
+    """Asks for a pass without waiting for it."""
+
+    def __call__(self, user_key: UserKey) -> None:
+        """A pass follows soon; when this fails the tick comes to it within a minute."""
 
 
 class Templates(Protocol):
@@ -288,6 +367,9 @@ class Deps:
     groups: Groups
     snapshots: Snapshots
     clusters: Clusters
+    sessions: SessionTemplates
+    fleet: FleetIndex
+    costs: Costs
     activity: ActivitySource
     dead_letters: DeadLetters
     clock: Clock

@@ -11,6 +11,7 @@ from shared.domain.notebook import NotLooked
 from shared.domain.outcome import Done, Outcome, with_outcomes
 from shared.domain.plan import (
     Action,
+    CreateCluster,
     CreateSnapshot,
     DeleteAccount,
     DeleteCluster,
@@ -25,6 +26,7 @@ from shared.domain.plan import (
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
 from shared.domain.wanted import with_wanted
+from shared.engine.chronicle import with_chronicle
 from shared.engine.executor import carry_out
 from shared.engine.observer import observe
 from shared.engine.ports import Deps, Stored
@@ -32,7 +34,9 @@ from shared.engine.ports import Deps, Stored
 _TRIES = 6
 # A wake-up that is planned already is not moved for less than this: an early look costs little, a new hint costs a call.
 SLACK = timedelta(seconds=90)
-_WRITTEN_FIRST = CreateSnapshot | DeleteAccount | DeleteCluster | DeleteInstance | DeleteSnapshot | RestoreData
+_WRITTEN_FIRST = (
+    CreateCluster | CreateSnapshot | DeleteAccount | DeleteCluster | DeleteInstance | DeleteSnapshot | RestoreData
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,7 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             return None
     outcomes = carry_out(plan, deps)
     after = _keep_wake_up(with_outcomes(plan, outcomes, deps.policy, now), stored.record, now)
+    after = with_chronicle(record, after, plan, outcomes, now)
     if after != stored.record:
         try:
             deps.records.save(after, expected=stored)
@@ -104,6 +109,7 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             return None
     _log_progress(record, seen, after, deps, now)
     _log_revoked(record, outcomes, deps, now)
+    _log_failed_clusters(record, after, deps)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
 
 
@@ -111,7 +117,7 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
     """True when the record must say so before the cloud is asked.
 
     Zone and id are an instance's name: written before anything is created there, a crash cannot leave an instance where
-    nobody looks; likewise a snapshot. A deletion or a restore cannot be taken back: the write fails when somebody came back
+    nobody looks; likewise a snapshot, and a cluster whose wish is taken back meanwhile. A deletion or a restore cannot be taken back: the write fails when somebody came back
     or was put on hold meanwhile. An instance that is stopped for a change only must not look as if somebody had stopped it.
     """
     before, after = stored.record.status, plan.record.status
@@ -157,6 +163,16 @@ def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], dep
         deps.log.info(
             "Revoked for a leaver", user=before.user_key, profile=before.spec.profile or "", event_to_revoked_s=waited
         )
+
+
+def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Say once that a Spark cluster could not be had, and why."""
+    for wish in before.spec.clusters:
+        known = after.status.cluster(wish.template)
+        if after.spec.wish(wish.template) is None and known is not None and known.diagnosis:
+            deps.log.warning(
+                "Spark cluster failed", user=after.user_key, template=wish.template, reason=known.reason.value
+            )
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:

@@ -30,9 +30,11 @@ from shared.domain.identity import UserKey
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import ObservedNotebook
 from shared.domain.record import RecordRow
+from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.ports import Deps, DueHint
 from shared.engine.reconciler import reconcile
+from shared.engine.session_sync import SessionsSynced, sync_sessions
 
 WORKERS = 8
 DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
@@ -42,7 +44,8 @@ DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 class Summary:
     """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
-    `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind.
+    `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind. `sessions` is what a
+    drift sweep did about session templates.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class Summary:
     strays: list[Stray] = field(default_factory=list)
     decisions: list[tuple[UserKey, str]] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
+    sessions: SessionsSynced | None = None
 
     def as_facts(self) -> dict[str, object]:
         """For the one log line."""
@@ -68,6 +72,7 @@ class Summary:
             "unreachable": list(self.unreachable),
             "strays": [f"{s.zone}/{s.name}: {s.why}" for s in self.strays[:20]],
             "strays_total": len(self.strays),
+            **({"sessions": self.sessions.as_facts()} if self.sessions is not None else {}),
             **self.measures,
         }
 
@@ -121,6 +126,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary.looked_at = len(rows)
     summary.unreachable = tuple(sorted(listing.unreachable))
     summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, snapshots or ())
+    entitling = deps.policy.catalog.entitling_digest()
     saved = None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots)
     for row in rows.values():
         named = by_name.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
@@ -129,6 +135,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
             templates=templates.get(row.user_key, {}),
             unreachable=listing.unreachable,
             snapshots=saved,
+            entitling=entitling,
         )
         why = why_pass(row, listed, deps.policy, now)
         if why is not None:
@@ -143,6 +150,9 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
         for stray in summary.strays:  # reported one by one, never deleted on their own
             deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
         _log_counts(census(rows.values(), by_name, listing.unreachable, deps.policy), deps)
+        keep_fleet(deps, rows.values(), now, strays=tuple(summary.strays), counts=True)
+        keep_costs(deps, now)
+    summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(rows.values(), now)
     return _finish(summary, deps)
 
@@ -229,6 +239,9 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
             summary.decisions.append((key, f"{word} {verdict_text(item.verdict)}"))
     if not dry_run:
         _for_each([key for key, _ in summary.decisions], lambda key: act_on(judged[key], deps), summary, deps)
+        blind = frozenset(key for key, item in judged.items() if for_blindness(item.verdict))
+        keep_fleet(deps, rows, now, blind=blind)
+        keep_idle_stops(deps, now, {key: item.stops_at for key, item in judged.items() if item.stops_at is not None})
     summary.measures = {"blind": sum(for_blindness(item.verdict) for item in judged.values()), **_waits(rows, now)}
     return _finish(summary, deps)
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from shared.domain.catalog import Catalog, MasterTemplate
+from shared.domain.catalog import Catalog, Environment, MasterTemplate
 from shared.domain.notebook import Network
 from shared.domain.plan import Policy
-from shared.faults import ConfigFault, dotted
+from shared.domain.sessions import MAX_LABELS, OUR_LABELS
+from shared.faults import ConfigFault, Loc, dotted
 from shared.settings import checked
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 ENV_NAME = "BENCHKEEPER_ENV"
 ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
 ENV_ENDPOINT = "BENCHKEEPER_API_ENDPOINT"
+ENV_AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"
 DEFAULT_ENV = "local"
+COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"
 _TEMPLATE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # it becomes part of an object's name
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -46,7 +49,10 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that the administrator set. `api_endpoint` is set for the embedded cloud only."""
+    """Everything that the administrator set. `api_endpoint` is set for the embedded cloud only.
+
+    `iap_audience` is what a signed header must be made for; the deployment sets it for the page, empty elsewhere.
+    """
 
     env: str
     config_dir: Path
@@ -62,6 +68,11 @@ class Settings:
     api_endpoint: str | None
     max_message_bytes: int
     catalog: Catalog
+    admin_group: str | None = None
+    contact: str = ""
+    currency: str = "USD"
+    billing_export: str | None = None
+    iap_audience: str = ""
 
     def policy(self) -> Policy:
         """What planning needs of the settings."""
@@ -74,6 +85,11 @@ class Settings:
             project=self.project,
             template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
         )
+
+    @property
+    def cost_view(self) -> str | None:
+        """The view of cost by person, which a deployment makes in this project; None without a billing export."""
+        return None if self.billing_export is None else f"{self.project}.{COST_DATASET}.{COST_VIEW}"
 
     @property
     def region(self) -> str:
@@ -123,7 +139,15 @@ def load_settings(
     )
     if faults:
         raise ConfigError(faults)
-    return Settings(**{**kept, "env": env, "config_dir": folder, "api_endpoint": _trimmed(endpoint)})
+    return Settings(
+        **{
+            **kept,
+            "env": env,
+            "config_dir": folder,
+            "api_endpoint": _trimmed(endpoint),
+            "iap_audience": environ.get(ENV_AUDIENCE, ""),
+        }
+    )
 
 
 def _trimmed(endpoint: str | None) -> str | None:
@@ -164,7 +188,16 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
             assignments=tuple(a.to_domain() for a in profiles.assignments),
             default_profile=profiles.default,
             masters=masters,
+            environments={
+                name: Environment(title=e.title, description=e.description, hourly_cost=e.hourly_cost)
+                for name, e in profiles.environments.items()
+            },
         ),
+        admin_group=raw.hub.admin_group,
+        contact=raw.hub.contact,
+        currency=raw.hub.currency,
+        billing_export=raw.deployment.billing_export,
+        iap_audience=environ.get(ENV_AUDIENCE, ""),
     )
 
 
@@ -199,10 +232,14 @@ def _cross_faults(path: Path, profiles: ProfilesFile, masters: Mapping[str, Mast
             loc = ("profiles", name, field)
             faults.append(ConfigFault(str(path), profiles.line(loc), dotted(loc), problem, ""))
         for index, template in enumerate(profile.templates):
-            if template not in masters:
-                faults.append(
-                    profiles.fault(path, ("profiles", name, "templates", index), f"no template '{template}'", masters)
-                )
+            faults += _template_faults(path, profiles, masters, ("profiles", name, "templates", index), template)
+        for index, template in enumerate(profile.session_templates):
+            faults += _template_faults(
+                path, profiles, masters, ("profiles", name, "session_templates", index), template
+            )
+        faults += _session_label_faults(path, profiles, name)
+    for template in profiles.environments:
+        faults += _template_faults(path, profiles, masters, ("environments", template), template)
     for index, assignment in enumerate(profiles.assignments):
         if assignment.profile not in profiles.profiles:
             where = ("assignments", index, "profile")
@@ -210,6 +247,42 @@ def _cross_faults(path: Path, profiles: ProfilesFile, masters: Mapping[str, Mast
     if profiles.default is not None and profiles.default not in profiles.profiles:
         faults.append(profiles.fault(path, ("default",), f"no profile '{profiles.default}'", profiles.profiles))
     return faults
+
+
+def _session_label_faults(path: Path, profiles: ProfilesFile, name: str) -> list[ConfigFault]:
+    """That a profile's labels fit on its session templates beside ours."""
+    profile = profiles.profiles[name]
+    if not profile.session_templates:
+        return []
+    loc: Loc = ("profiles", name, "labels")
+    faults = [
+        ConfigFault(
+            str(path), profiles.line((*loc, key)), dotted((*loc, key)),
+            f"the label '{key}' is written by Benchkeeper on session templates", "Remove it.",
+        )
+        for key in OUR_LABELS if key in profile.labels
+    ]  # fmt: skip
+    most = MAX_LABELS - len(OUR_LABELS)
+    if len(profile.labels) > most:
+        problem = f"{len(profile.labels)} labels are too many for session templates"
+        faults.append(ConfigFault(str(path), profiles.line(loc), dotted(loc), problem, f"Valid: at most {most}."))
+    return faults
+
+
+def _template_faults(
+    path: Path, profiles: ProfilesFile, masters: Mapping[str, MasterTemplate], loc: Loc, template: str
+) -> list[ConfigFault]:
+    """That a template is named which is not there, or is of the other kind."""
+    if template not in masters:
+        return [profiles.fault(path, loc, f"no template '{template}'", masters)]
+    place = loc[2] if len(loc) > 2 else ""  # noqa: PLR2004 - ("environments", name) takes both kinds
+    if place == "templates" and masters[template].is_session:
+        problem, hint = f"'{template}' is a template of serverless sessions", "Name it under session_templates."
+    elif place == "session_templates" and not masters[template].is_session:
+        problem, hint = f"'{template}' is a template of clusters", "Name it under templates."
+    else:
+        return []
+    return [ConfigFault(str(path), profiles.line(loc), dotted(loc), problem, hint)]
 
 
 def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool) -> list[ConfigFault]:

@@ -45,7 +45,7 @@ def digest_of(folder: Path, env: str) -> str:
 def write(settings: Settings) -> Path:
     """Keep these settings, which were just checked."""
     values = asdict(settings)
-    del values["config_dir"], values["env"]
+    del values["config_dir"], values["env"], values["iap_audience"]
     path = file_of(settings.config_dir, settings.env)
     made = {"digest": digest_of(settings.config_dir, settings.env), "settings": values}
     path.write_text(json.dumps(made, default=_plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -91,6 +91,7 @@ def _catalog(raw: dict[str, Any]) -> domain.Catalog:
         assignments=tuple(domain.Assignment(**each) for each in raw["assignments"]),
         default_profile=raw["default_profile"],
         masters={name: domain.MasterTemplate(**master) for name, master in raw["masters"].items()},
+        environments={name: domain.Environment(**each) for name, each in raw["environments"].items()},
     )
 
 
@@ -108,10 +109,15 @@ def _profile(raw: dict[str, Any]) -> domain.Profile:
                 timeout=timedelta(seconds=idle["timeout"]),
                 max_blind=timedelta(seconds=idle["max_blind"]),
                 cpu_busy_at=idle["cpu_busy_at"],
+                max_keep_on=timedelta(seconds=idle["max_keep_on"]),
             ),
             "identity": domain.Identity(raw["identity"]),
             "tags": tuple(raw["tags"]),
             "templates": tuple(raw["templates"]),
+            "session_templates": tuple(raw["session_templates"]),
+            "spark": domain.SparkSettings(
+                **{**raw["spark"], "identity": domain.ClusterIdentity(raw["spark"]["identity"])}
+            ),
             "disruption": domain.Disruption(raw["disruption"]),
             "window": _window(raw["window"]) if raw["window"] else None,
         }

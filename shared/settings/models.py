@@ -69,6 +69,30 @@ class DeploymentModel(Strict):
     publishers: list[Annotated[str, Field(pattern=r"^(user|group|serviceAccount):[^@\s]+@[^@\s]+$")]] = Field(
         default=[]
     )
+    hub_access: list[Annotated[str, Field(pattern=r"^((user|group):[^@\s]+@[^@\s]+|domain:[^@\s]+\.[^@\s]+)$")]] = (
+        Field(
+            default=[],
+            description="Who may open the hub page: group:…, domain:… or user:…. Nobody named here, nobody gets in.",
+        )
+    )
+    hub_domain: str | None = Field(
+        default=None,
+        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$",
+        description="A domain of yours that leads to the hub page, for example hub.example.com.",
+    )
+
+
+class HubModel(Strict):
+    """The page: who may see everybody, and whom to ask."""
+
+    admin_group: Email | None = Field(
+        default=None,
+        description="The Google group whose direct members see the manager's page. Without it nobody does.",
+    )
+    contact: str = Field(
+        default="", max_length=200, description="Whom to ask, as people read it: a name, an address, a chat room."
+    )
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="Of hourly_cost and of the billing export.")
 
 
 class SettingsFile(Strict):
@@ -82,6 +106,7 @@ class SettingsFile(Strict):
     retention: RetentionModel = RetentionModel()
     limits: LimitsModel = LimitsModel()
     deployment: DeploymentModel = DeploymentModel()
+    hub: HubModel = HubModel()
     api_endpoint: str | None = None
 
     @field_validator("zones")
@@ -109,12 +134,23 @@ class AssignmentModel(Strict):
         return Assignment(group=self.group, profile=self.profile, priority=self.priority)
 
 
+class EnvironmentModel(Strict):
+    """What people read of a template on their page."""
+
+    title: str = Field(min_length=1, max_length=60)
+    description: str = Field(default="", max_length=300)
+    hourly_cost: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="List price of a running hour, in the billing currency."
+    )
+
+
 class ProfilesFile(Strict):
     """config/profiles.yaml: what is offered, and to whom."""
 
     default: str | None = None
     assignments: list[AssignmentModel] = Field(default=[])
     profiles: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ProfileModel] = Field(min_length=1)
+    environments: dict[str, EnvironmentModel] = Field(default={}, description="By template: what people read of it.")
     _lines: dict[Loc, int] = PrivateAttr(default_factory=dict)
 
     @property

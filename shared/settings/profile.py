@@ -10,7 +10,18 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from shared.domain.catalog import Accelerator, Disk, Disruption, Identity, IdleSettings, Profile, ShieldedVm, VmImage
+from shared.domain.catalog import (
+    Accelerator,
+    ClusterIdentity,
+    Disk,
+    Disruption,
+    Identity,
+    IdleSettings,
+    Profile,
+    ShieldedVm,
+    SparkSettings,
+    VmImage,
+)
 from shared.settings.fields import Duration, Email, Strict
 from shared.settings.windows import WindowModel
 
@@ -24,6 +35,10 @@ _PROTECTED_METADATA = {
     "notebooks-api", "service-account-mode", "shutdown-script", "startup-script", "title", "user-data", "version",
     "restriction", "idle-timeout-seconds",
 }  # fmt: skip
+_CLUSTER_IDENTITY = {
+    Identity.END_USER_CREDENTIALS: ClusterIdentity.PERSONAL_AUTH,
+    Identity.PERSONAL_SERVICE_ACCOUNT: ClusterIdentity.PERSONAL_SERVICE_ACCOUNT,
+}
 _BASIC_ROLES = {"roles/owner", "roles/editor", "roles/viewer"}
 
 
@@ -87,6 +102,11 @@ class IdleModel(Strict):
     timeout: Duration = Field(default="3h", validate_default=True)
     max_blind: Duration = Field(default="24h", validate_default=True)
     cpu_busy_at: float = Field(default=0.1, gt=0, le=1)
+    max_keep_on: Duration = Field(
+        default="12h",
+        validate_default=True,
+        description="How long ahead somebody may ask not to be stopped for idleness.",
+    )
 
     @field_validator("timeout")
     @classmethod
@@ -94,6 +114,19 @@ class IdleModel(Strict):
         if not timedelta(minutes=10) <= value <= timedelta(minutes=1440):
             raise ValueError("Workbench's own idle timer takes 10 minutes to 24 hours")
         return value
+
+
+class SparkModel(Strict):
+    """What Spark clusters people may start on their page."""
+
+    identity: ClusterIdentity | None = Field(
+        default=None,
+        description="personal-auth: code reads data as the person, by default only Cloud Storage of this project (BigQuery is not "
+        "covered), and only while the person keeps `gcloud dataproc clusters enable-personal-auth-session` running. "
+        "personal-service-account: code reads data as an account of the person's own. Default: what the notebook's identity says.",
+    )
+    max_clusters: int = Field(default=2, ge=0, le=20)
+    max_vcpus: int = Field(default=64, ge=1, le=10_000, description="Of one cluster, its workers included.")
 
 
 class ProfileModel(Strict):
@@ -121,7 +154,13 @@ class ProfileModel(Strict):
     labels: dict[str, str] = Field(default={})
     metadata: dict[str, str] = Field(default={})
     tags: list[str] = Field(default=[])
-    templates: list[str] = Field(default=[])
+    templates: list[str] = Field(
+        default=[], description="Spark clusters that people may start; config/templates/*.yaml."
+    )
+    session_templates: list[str] = Field(
+        default=[], description="Serverless Spark sessions for the notebook's launcher; config/templates/*.yaml."
+    )
+    spark: SparkModel = SparkModel()
     hourly_cost: float | None = Field(
         default=None,
         ge=0,
@@ -172,7 +211,8 @@ class ProfileModel(Strict):
                 "maintenance_window",
                 f"it has no effect with disruption: {self.disruption.value}; set disruption: window",
             )
-        if self.identity is not Identity.PERSONAL_SERVICE_ACCOUNT:
+        own = ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
+        if self.identity is not Identity.PERSONAL_SERVICE_ACCOUNT and self.spark.identity is not own:
             for field in ("data_group", "data_roles"):
                 if getattr(self, field):
                     yield field, "it is for identity: personal-service-account; here code reads data as the person"
@@ -197,7 +237,10 @@ class ProfileModel(Strict):
                 integrity_monitoring=self.shielded.integrity_monitoring,
             ),
             idle=IdleSettings(
-                timeout=self.idle.timeout, max_blind=self.idle.max_blind, cpu_busy_at=self.idle.cpu_busy_at
+                timeout=self.idle.timeout,
+                max_blind=self.idle.max_blind,
+                cpu_busy_at=self.idle.cpu_busy_at,
+                max_keep_on=self.idle.max_keep_on,
             ),
             identity=self.identity,
             labels=dict(self.labels),
@@ -208,4 +251,10 @@ class ProfileModel(Strict):
             disruption=self.disruption,
             window=self.maintenance_window.to_domain() if self.maintenance_window is not None else None,
             data_group=self.data_group,
+            session_templates=tuple(self.session_templates),
+            spark=SparkSettings(
+                identity=self.spark.identity or _CLUSTER_IDENTITY[self.identity],
+                max_clusters=self.spark.max_clusters,
+                max_vcpus=self.spark.max_vcpus,
+            ),
         )

@@ -721,3 +721,25 @@ def test_a_warm_command_ends_with_its_client(admin: AdminCloud, tmp_path: Path) 
 def test_no_environment_of_the_person_reaches_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDSDK_CORE_PROJECT", "the-persons-own")
     assert "CLOUDSDK_CORE_PROJECT" not in plain_environment()
+
+
+# ---- the page's door
+
+
+def test_the_proxys_account_is_there_once_somebody_asks_for_it(admin: AdminCloud, gcloud: Gcloud) -> None:
+    enable(admin, "iap")
+    agent = f"--member=serviceAccount:service-{NUMBER}@gcp-sa-iap.iam.gserviceaccount.com"
+    grant = ("projects", "add-iam-policy-binding", PROJECT, agent, "--role=roles/viewer", "--condition=None")
+    assert "does not exist" in gcloud.refused(*grant)
+    gcloud("beta", "services", "identity", "create", "--service=iap.googleapis.com", f"--project={PROJECT}")
+    assert all("gcp-sa-iap" not in str(binding) for binding in admin.state()["project_iam"])  # it is given no role
+    gcloud(*grant)
+
+
+def test_a_service_that_is_not_there_has_no_door(admin: AdminCloud, gcloud: Gcloud) -> None:
+    enable(admin, "iap", "run")
+    where = ("--resource-type=cloud-run", "--service=nobody", f"--region={REGION}", f"--project={PROJECT}")
+    assert "NOT_FOUND" in gcloud.refused("beta", "iap", "web", "get-iam-policy", *where)
+    described = ("run", "services", "describe", "nobody", f"--region={REGION}", f"--project={PROJECT}")
+    assert "Cannot find service" in gcloud.refused(*described)
+    assert admin.state()["proxy_iam"] == {}

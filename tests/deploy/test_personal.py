@@ -24,6 +24,7 @@ SCIENTIST = f"""
 """
 OURS = f"projects/{PROJECT}/roles/benchkeeper_accounts"
 ACCOUNTS = {(OURS, f"serviceAccount:{account(name)}") for name in ("lifecycle", "tick")}
+LOOKS = {(f"{OURS}_look", f"serviceAccount:{account('hub')}")}
 DATA = {(role, f"group:{GROUP}") for role in ROLES}
 PERMISSIONS = {
     "iam.serviceAccounts.actAs", "iam.serviceAccounts.create", "iam.serviceAccounts.delete", "iam.serviceAccounts.disable",
@@ -43,8 +44,10 @@ def test_rights_for_personal_accounts_come_with_a_profile_and_go_with_everything
         profiles.write_text(without + SCIENTIST, encoding="utf-8")
         made = project.gcp()
         state = project.admin.state()
-        assert held(state) >= ACCOUNTS | DATA
+        assert held(state) >= ACCOUNTS | LOOKS | DATA
         assert set(state["roles"][OURS]["includedPermissions"]) == PERMISSIONS
+        look = {"iam.serviceAccounts.get", "iam.serviceAccounts.getIamPolicy"}
+        assert set(state["roles"][f"{OURS}_look"]["includedPermissions"]) == look
         assert {f"data {GROUP}: {role}" for role in ROLES} <= set(made.lines("+"))
         assert len(audit(state)) == 2, "the role and what is held on the project is all that is more than without"
         assert project.gcp().writes == []
@@ -52,12 +55,13 @@ def test_rights_for_personal_accounts_come_with_a_profile_and_go_with_everything
         profiles.write_text(without, encoding="utf-8")
         less = project.gcp()
         assert {line for line in less.lines("!") if line.startswith("access")} == {
-            f"access {name}: benchkeeper_accounts on project" for name in ("lifecycle", "tick")
-        }
+            "access lifecycle: benchkeeper_accounts on project", "access tick: benchkeeper_accounts on project",
+            "access hub: benchkeeper_accounts_look on project",
+        }  # fmt: skip
         assert held(project.admin.state()) >= ACCOUNTS | DATA
 
         profiles.write_text(without + SCIENTIST, encoding="utf-8")
         project.destroy()
         left = project.admin.state()
-        assert not held(left) & (ACCOUNTS | DATA)
+        assert not held(left) & (ACCOUNTS | LOOKS | DATA)
         assert left["roles"][OURS]["deleted"]

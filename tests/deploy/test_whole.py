@@ -13,7 +13,7 @@ import requests
 
 from tests.deploy.conftest import needs_gcloud
 from tests.e2e.local_run import until
-from tests.kit.acme import BUCKET, ONCALL, ORGANIZATION, PROJECT, PUBLISHER, REGION, Acme, account, acme, audit
+from tests.kit.acme import BUCKET, COMPUTE, ONCALL, ORGANIZATION, PROJECT, PUBLISHER, REGION, Acme, account, acme, audit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), needs_gcloud]
 
@@ -84,8 +84,10 @@ def archives_are_the_allow_list(project: Acme) -> None:
         assert {"main.py", "requirements.txt", "functions/lifecycle.py", "config/profiles.yaml"} <= set(names)
         assert "config/checked.prod.json" in names
         tops = {name.split("/")[0] for name in names}
-        assert tops == {"main.py", "requirements.txt", "functions", "shared", "config"}
-        assert [name for name in names if not name.endswith((*_ALLOWED, "/"))] == []
+        assert tops - {"portal"} == {"main.py", "requirements.txt", "functions", "shared", "config"}
+        code = [name for name in names if not name.startswith("portal/")]
+        assert [name for name in code if not name.endswith((*_ALLOWED, "/"))] == []
+        assert not any("__pycache__" in name or "/." in name for name in names)
         assert not any("deploy/" in name or "schema/" in name or "examples/" in name for name in names)
 
 
@@ -130,6 +132,17 @@ PLANTED: dict[str, Callable[[dict[str, Any]], object]] = {
     "Pub/Sub may not forward": lambda s: _subscription(s, "tick").update(iam=[]),
     "anybody may call": lambda s: _service(s, "tick")[0]["members"].append("allUsers"),
     "the internet may call": lambda s: _function(s, "tick")["serviceConfig"].update(ingressSettings="ALLOW_ALL"),
+    "anybody may call the page": lambda s: _service(s, "hub")[0]["members"].append("allUsers"),
+    "the page without its proxy": lambda s: s["proxied"].clear(),
+    "a page that believes another's signatures": lambda s: _function(s, "hub")["serviceConfig"][
+        "environmentVariables"
+    ].update(BENCHKEEPER_IAP_AUDIENCE="/projects/1/locations/europe-west1/services/benchkeeper-hub"),
+    "a page that may stop environments": lambda s: s["roles"][f"projects/{PROJECT}/roles/benchkeeper_hub_look"][
+        "includedPermissions"
+    ].append("notebooks.instances.stop"),
+    "clusters as anybody": lambda s: s["project_iam"].append(
+        {"role": "roles/iam.serviceAccountUser", "members": [f"serviceAccount:{account('tick')}"]}
+    ),
     "one account for two": lambda s: _function(s, "tick")["serviceConfig"].update(
         serviceAccountEmail=account("lifecycle")
     ),
@@ -154,6 +167,7 @@ def edit_from_outside(project: Acme) -> None:
     subscription = f"eventarc-{service}"
     for words in (
         ("run", "services", "add-iam-policy-binding", service, "--member=allUsers", *role),
+        ("beta", "run", "services", "update", "benchkeeper-hub", "--no-iap", r, p),
         ("pubsub", "subscriptions", "update", subscription, "--clear-dead-letter-policy", p),
         ("iam", "roles", "update", "benchkeeper_sweeps", "--add-permissions=notebooks.instances.setIamPolicy", p),
         ("scheduler", "jobs", "pause", "benchkeeper-due", f"--location={REGION}", p),
@@ -166,8 +180,9 @@ def edit_from_outside(project: Acme) -> None:
 
 
 EDITED = [
-    "access tick: benchkeeper_sweeps on project", f"bucket {BUCKET}", "caller benchkeeper-lifecycle",
-    "delivery benchkeeper-lifecycle", "job benchkeeper-due", "metric benchkeeper/dead_letters", "role benchkeeper_sweeps",
+    "access tick: benchkeeper_sweeps on project", f"bucket {BUCKET}", "caller benchkeeper-hub", "caller benchkeeper-lifecycle",
+    "delivery benchkeeper-lifecycle", "job benchkeeper-due", "metric benchkeeper/dead_letters", "proxy benchkeeper-hub",
+    "role benchkeeper_sweeps",
 ]  # fmt: skip
 
 
@@ -183,13 +198,14 @@ def what_stays(state: dict[str, Any]) -> None:
         "dashboards",
         "accounts",
         "run_iam",
+        "proxied",
+        "proxy_iam",
     ):
         assert not state[kind], kind
     assert all(role.get("deleted") for role in state["roles"].values())
     assert BUCKET in state["buckets"]
-    ours = [
-        m for b in [*state["project_iam"], *state["buckets"][BUCKET]["iam"]] for m in b["members"] if "benchkeeper" in m
-    ]
+    bindings = [*state["project_iam"], *state["buckets"][BUCKET]["iam"], *state["agents_iam"].get(COMPUTE, [])]
+    ours = [m for b in bindings for m in b["members"] if "benchkeeper" in m]
     assert ours == []
 
 
@@ -221,9 +237,19 @@ deployment:
         assert state["buckets"][BUCKET]["encryption"] == {"defaultKmsKeyName": key}
         assert len(state["channels"]) == 1
         assert all(len(alert["notificationChannels"]) == 1 for alert in state["alerts"].values())
-        assert audit(state) == [], "\n".join(audit(state))
+        assert audit(state, costs=True) == [], "\n".join(audit(state, costs=True))
         assert [n for n in state["tables"] if n.endswith("cost_by_user")]
-        assert project.gcp().writes == []
+        reader = {"role": "READER", "userByEmail": account("tick")}
+        assert reader in state["datasets"]["benchkeeper"]["access"]
+        again = project.gcp()
+        assert again.writes == []
+        assert "authorized cost_by_user" in again.lines("!")
+
+        let_the_view_read(project)
+        assert "authorized cost_by_user" not in project.gcp().lines("!")
+        project.destroy()
+        left = project.admin.state()["datasets"]["benchkeeper"]["access"]
+        assert left == [each for each in state["datasets"]["benchkeeper"]["access"] if each != reader]
 
 
 def a_billing_export(project: Acme) -> None:
@@ -234,4 +260,14 @@ def a_billing_export(project: Acme) -> None:
         headers={"Authorization": f"Bearer {project.admin.token}"},
         timeout=30,
     )
+    assert answer.ok, answer.text
+
+
+def let_the_view_read(project: Acme) -> None:
+    """What the export's owner does once, in the console (Sharing, Authorize views)."""
+    where = f"{project.admin.endpoint('bigquery')}bigquery/v2/projects/{PROJECT}/datasets/billing"
+    headers = {"Authorization": f"Bearer {project.admin.token}"}
+    access = requests.get(where, headers=headers, timeout=30).json()["access"]
+    view = {"projectId": PROJECT, "datasetId": "benchkeeper", "tableId": "cost_by_user"}
+    answer = requests.patch(where, json={"access": [*access, {"view": view}]}, headers=headers, timeout=30)
     assert answer.ok, answer.text

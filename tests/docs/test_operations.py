@@ -53,9 +53,9 @@ REDIRECTIONS = {">", ">>", "<"}
 FILLED = {"USER": "ana.silva@example.com", "FILE": "news.json", "FILES": "news.json", "entry-*.json": "news.json"}
 GOOGLES_ROLES = {  # names from the role reference of IAM
     "artifactregistry.writer", "bigquery.dataViewer", "bigquery.jobUser", "bigquery.user", "cloudfunctions.admin",
-    "cloudkms.admin", "cloudscheduler.admin", "compute.networkUser", "compute.viewer", "dataproc.viewer", "eventarc.viewer",
+    "cloudkms.admin", "cloudscheduler.admin", "compute.networkUser", "compute.viewer", "dataproc.viewer", "dataproc.worker", "eventarc.viewer",
     "iam.roleAdmin", "iam.serviceAccountAdmin", "iam.serviceAccountTokenCreator", "iam.serviceAccountUser",
-    "iam.serviceAccountViewer", "logging.configWriter", "logging.viewer",
+    "iam.serviceAccountViewer", "iap.admin", "iap.httpsResourceAccessor", "logging.configWriter", "logging.viewer",
     "monitoring.editor", "monitoring.viewer", "notebooks.viewer", "pubsub.admin", "pubsub.publisher",
     "resourcemanager.projectIamAdmin", "run.admin", "run.invoker", "serviceusage.serviceUsageAdmin", "storage.admin",
     "storage.objectViewer",

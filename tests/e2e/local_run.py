@@ -45,7 +45,7 @@ def free_port() -> int:
     """A port nobody listens on, at random, so that parallel tests do not choose the same."""
     chooser = random.SystemRandom()
     for _ in range(100):
-        port = chooser.randrange(_FIRST_PORT, _LAST_PORT)
+        port = chooser.randrange(_FIRST_PORT, _LAST_PORT, 4)  # the next two are the hub page's and JupyterLab's
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -1,4 +1,4 @@
-"""Dataproc's clusters: create, get, list by label, delete, their operations; the official client speaks to them."""
+"""Dataproc's clusters: create, get, list by label, delete, their operations, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import re
 from typing import Any
 
 import pytest
-from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import Conflict, NotFound
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import dataproc_v1
 from google.cloud.dataproc_v1.services.cluster_controller.transports.grpc import ClusterControllerGrpcTransport
 from google.cloud.dataproc_v1.services.cluster_controller.transports.rest_base import (
     _BaseClusterControllerRestTransport,
 )
+from google.cloud.dataproc_v1.services.session_template_controller.transports.grpc import (
+    SessionTemplateControllerGrpcTransport,
+)
+from google.cloud.dataproc_v1.services.session_template_controller.transports.rest_base import (
+    _BaseSessionTemplateControllerRestTransport,
+)
 
-from emulator.wire.dataproc import BINDINGS
+from emulator.wire.dataproc_calls import METHODS
 from emulator.wire.rpc import derive
-from tests.emulator.data_kit import ID, PROJECT, DataCloud
+from tests.emulator.data_kit import PROJECT, DataCloud
 from tests.emulator.kcc_logs import FOLDER, Exchange, exchanges
-from tests.emulator.notebooks_cloud import running
 
 REGION = "us-central1"
 CLUSTERS = f"/v1/{PROJECT}/regions/{REGION}/clusters"
@@ -42,9 +43,23 @@ def names(cloud: DataCloud, **query: str) -> list[str]:
     return [each["clusterName"] for each in cloud.call("GET", CLUSTERS, **query).get("clusters", [])]
 
 
-def test_the_routes_are_those_of_the_client():
-    derived = derive(ClusterControllerGrpcTransport, _BaseClusterControllerRestTransport)
-    assert {name: derived[name].bindings[0] for name in BINDINGS} == BINDINGS
+def test_routes_paths_and_answers_are_those_of_the_client():
+    clusters = derive(ClusterControllerGrpcTransport, _BaseClusterControllerRestTransport)
+    templates = derive(SessionTemplateControllerGrpcTransport, _BaseSessionTemplateControllerRestTransport)
+    derived = clusters | templates
+    assert {name: derived[name].bindings[0] for name in METHODS} == {
+        name: each.binding for name, each in METHODS.items()
+    }
+    assert {derived[name].path for name in METHODS} == {f"/{each.service}/{name}" for name, each in METHODS.items()}
+    answers = {name: derived[name].response_type.__name__ for name in METHODS if name != "DeleteOperation"}
+    assert answers == {name: METHODS[name].answer for name in answers}
+    fields = {name: _camel_fields(derived[name].request_type) for name in METHODS if "Operation" not in name}
+    for name, known in fields.items():
+        assert set(METHODS[name].query) - {"gracefulTerminationTimeout"} <= known, name  # gcloud has it, the client not
+
+
+def _camel_fields(message: Any) -> set[str]:
+    return {field.json_name for field in message.pb().DESCRIPTOR.fields}
 
 
 # --- as recorded
@@ -94,28 +109,6 @@ def test_a_life_is_as_recorded(cloud: DataCloud):
     same(deleted.answer, asked(deleted, operation["name"]))
 
 
-def test_the_official_client_makes_finds_and_deletes_a_cluster():
-    with running() as started:
-        client = dataproc_v1.ClusterControllerClient(
-            transport="rest",
-            credentials=AnonymousCredentials(),
-            client_options=ClientOptions(api_endpoint=started.url),
-        )
-        started.world.clock.set_speed(600)
-        where = {"project_id": ID, "region": REGION}
-        cluster = {"project_id": ID, "cluster_name": "ann-spark", "labels": {"benchkeeper-user": "u1"}}
-        made = client.create_cluster(request={**where, "cluster": cluster}).result(timeout=60)
-        assert made.labels["benchkeeper-user"] == "u1"
-        with pytest.raises(Conflict):
-            client.create_cluster(request={**where, "cluster": cluster})
-        found = list(client.list_clusters(request={**where, "filter": "labels.benchkeeper-user = u1"}))
-        assert [(each.cluster_name, each.status.state.name) for each in found] == [("ann-spark", "RUNNING")]
-        client.delete_cluster(request={**where, "cluster_name": "ann-spark"}).result(timeout=60)
-        with pytest.raises(NotFound):
-            client.get_cluster(request={**where, "cluster_name": "ann-spark"})
-        client.transport.close()
-
-
 # --- the rules
 
 
@@ -123,7 +116,9 @@ def test_states_and_operations_over_time(cloud: DataCloud):
     operation = cloud.call("POST", CLUSTERS, {"clusterName": "ann-spark"})
     path = f"{CLUSTERS}/ann-spark"
     assert cloud.call("GET", path)["status"]["state"] == "CREATING"
-    assert cloud.refused("DELETE", path, status=400)["status"] == "FAILED_PRECONDITION"
+    refusal = cloud.refused("DELETE", path, status=400)
+    pending = "Cannot delete cluster 'ann-spark' while it has other pending {} operations."
+    assert (refusal["status"], refusal["message"]) == ("FAILED_PRECONDITION", pending.format("create"))
     cloud.wait(89)
     running_ = cloud.call("GET", f"/v1/{operation['name']}")
     assert "done" not in running_
@@ -132,7 +127,7 @@ def test_states_and_operations_over_time(cloud: DataCloud):
     assert cloud.call("GET", path)["status"]["state"] == "RUNNING"
     cloud.call("DELETE", path)
     assert cloud.call("GET", path)["status"]["state"] == "DELETING"
-    cloud.refused("DELETE", path, status=400)
+    assert cloud.refused("DELETE", path, status=400)["message"] == pending.format("delete")
     cloud.wait(60)
     assert cloud.refused("GET", path, status=404)["message"] == f"Not found: Cluster {path[4:]}"
     cloud.refused("DELETE", path, status=404)
@@ -149,11 +144,19 @@ def test_lists_are_filtered_and_paged(cloud: DataCloud):
     assert names(cloud, filter="status.state = ACTIVE AND labels.user=ann") == ["ann-spark"]
     assert names(cloud, filter="status.state = INACTIVE") == ["ann-spark-2"]
     assert names(cloud, filter="status.state = CREATING") == ["ben-spark"]
+    assert names(cloud, filter="status.state = ACTIVE labels.user=ann") == ["ann-spark"]
+    assert names(cloud, filter="clusterName = *") == ["ann-spark", "ann-spark-2", "ben-spark"]
     assert names(cloud, filter='labels.env = * AND clusterName = "ann-spark"') == ["ann-spark"]
     first = cloud.call("GET", CLUSTERS, pageSize="2")
     rest = names(cloud, pageSize="2", pageToken=first["nextPageToken"])
     assert [each["clusterName"] for each in first["clusters"]] + rest == ["ann-spark", "ann-spark-2", "ben-spark"]
-    for wrong in ("user=ann", "labels.user", "labels.user=ann OR labels.user=ben"):
+    for wrong in (
+        "user=ann",
+        "labels.user",
+        "labels.=ann",
+        "labels.user=ann OR labels.user=ben",
+        'labels.user="ann"labels.env=prod',
+    ):
         cloud.refused("GET", CLUSTERS, status=400, filter=wrong)
     assert cloud.call("GET", f"/v1/{PROJECT}/regions/europe-west1/clusters") == {}
 
@@ -165,6 +168,7 @@ def test_lists_are_filtered_and_paged(cloud: DataCloud):
         {"clusterName": "Ann"},
         {"clusterName": "a" * 52},
         {"clusterName": "ann-spark", "labels": {"User": "ann"}},
+        {"clusterName": "ann-spark", "labels": {f"k{number}": "v" for number in range(33)}},
         {"clusterName": "ann-spark", "projectId": "other"},
         {"clusterName": "ann-spark", "config": {"optioimage-versionnalComponents": ["JUPYTER"]}},
         {"clusterName": "ann-spark", "config": {"masterConfig": {"numInstances": "many"}}},
@@ -182,6 +186,7 @@ def test_a_request_that_comes_again_and_places_that_are_not_there(cloud: DataClo
     cloud.refused("GET", f"/v1/{PROJECT}/regions/moon/clusters", status=400)
     cloud.refused("GET", f"/v1/projects/other/regions/{REGION}/clusters", status=403)
     cloud.refused("GET", f"/v1/{PROJECT}/regions/{REGION}/operations/none", status=404)
+    cloud.refused("GET", f"{CLUSTERS}/ann-spark", status=400, view="FULL")
     cloud.wait(90)
     cloud.refused("DELETE", f"{CLUSTERS}/ann-spark", status=404, clusterUuid="another")
 
@@ -211,7 +216,8 @@ def test_the_journal_and_the_saved_world(cloud: DataCloud):
     names(cloud)
     cloud.call("DELETE", f"{CLUSTERS}/ann-spark")
     verbs = ["create", "get", "list", "delete"]
-    assert cloud.permissions() == [f"dataproc.clusters.{verb}" for verb in verbs]
+    needed = [f"dataproc.clusters.{verb}" for verb in verbs]
+    assert cloud.permissions() == [f"{needed[0]},iam.serviceAccounts.actAs", *needed[1:]]
     rows = cloud.cloud.world.journal.listing(mutating_only=True)
     assert [row["resource"] for row in rows] == [f"{CLUSTERS[4:]}/ann-spark"] * 2
     other = DataCloud.build()
@@ -221,3 +227,41 @@ def test_the_journal_and_the_saved_world(cloud: DataCloud):
         each.wait(60)
         assert names(each) == []
         assert each.call("GET", f"/v1/{operation['name']}")["done"] is True
+
+
+def test_operations_are_listed_filtered_paged_and_forgotten(cloud: DataCloud):
+    path = f"/v1/{PROJECT}/regions/{REGION}/operations"
+    first = create(cloud)["name"]
+    second = cloud.call("POST", CLUSTERS, {"clusterName": "ben-spark"})["name"]
+    third = cloud.call("DELETE", f"{CLUSTERS}/ann-spark")["name"]
+
+    def found(**query: str) -> list[str]:
+        return [each["name"] for each in cloud.call("GET", path, **query).get("operations", [])]
+
+    assert found() == sorted([first, second, third])
+    assert found(filter="clusterName=ann-spark AND operationType=CREATE") == [first]
+    assert found(filter="status.state=DONE") == [first]
+    cloud.refused("GET", path, status=400, filter="state=DONE")
+    page = cloud.call("GET", path, pageSize="2")
+    assert [each["name"] for each in page["operations"]] + found(
+        pageSize="2", pageToken=page["nextPageToken"]
+    ) == found()
+    assert cloud.call("DELETE", f"/v1/{first}") == {}
+    cloud.refused("GET", f"/v1/{first}", status=404)
+    assert found() == sorted([second, third])
+    assert cloud.permissions()[-1] == "dataproc.operations.list"
+
+
+def test_a_world_saved_before_lifetimes_and_templates_is_still_read(cloud: DataCloud):
+    create(cloud, config={"lifecycleConfig": {"idleDeleteTtl": "600s"}})
+    saved = json.loads(json.dumps(cloud.call("GET", "/_emulator/world")))
+    old = saved["models"]["dataproc"]
+    del old["session_templates"], old["clusters"][0]["expires"]
+    old["clusters"][0]["body"]["config"]["lifecycleConfig"] = {"autoDeleteTtl": "3600s"}  # as it was kept then
+    other = DataCloud.build()
+    other.call("PUT", "/_emulator/world", saved)
+    other.wait(3600 - 90 - 1)
+    assert names(other, filter="status.state = RUNNING") == ["ann-spark"]
+    other.wait(1)
+    assert names(other, filter="status.state = DELETING") == ["ann-spark"]
+    assert other.call("GET", f"/v1/{PROJECT}/locations/{REGION}/sessionTemplates") == {}

@@ -23,6 +23,9 @@ PROJECT, NUMBER, REGION, ORGANIZATION = "acme-analytics", "123456789012", "europ
 BUCKET = f"{PROJECT}-benchkeeper"
 ONCALL, PUBLISHER = "oncall@acme.example", "serviceAccount:hr-feed@acme-hr.iam.gserviceaccount.com"
 AGENT_PUBSUB = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+AGENT_IAP = f"serviceAccount:service-{NUMBER}@gcp-sa-iap.iam.gserviceaccount.com"
+COMPUTE = f"{NUMBER}-compute@developer.gserviceaccount.com"
+HUB_DOOR = f"projects/{PROJECT}/iap_web/cloud_run-{REGION}/services/benchkeeper-hub"
 AGENT_VM = f"service-{NUMBER}@gcp-sa-notebooks-vm.iam.gserviceaccount.com"
 LABEL = {"managed-by": "benchkeeper"}
 
@@ -106,10 +109,10 @@ def acme(folder: Path, *, organization: str | None = None) -> Iterator[Acme]:
 # ---- what must be there
 
 
-def audit(state: dict[str, Any]) -> list[str]:
-    """What is wrong with a deployed project; nothing when all is as it must be."""
+def audit(state: dict[str, Any], *, costs: bool = False) -> list[str]:
+    """What is wrong with a deployed project; nothing when all is as it must be. `costs`: a billing export is named."""
     return [
-        *_functions(state), *_deliveries(state), *_access(state), *_bucket(state), *_topics(state), *_jobs(state), *_watching(state)
+        *_functions(state), *_page(state), *_deliveries(state), *_access(state, costs=costs), *_bucket(state), *_topics(state), *_jobs(state), *_watching(state)
     ]  # fmt: skip
 
 
@@ -130,7 +133,7 @@ def _short(found: dict[str, Any]) -> dict[str, Any]:
 
 def _functions(state: dict[str, Any]) -> Iterator[str]:
     functions, run = _short(state["functions"]), _short(state["run_iam"])
-    yield from _unlike("functions", sorted(functions), sorted(_FUNCTIONS))
+    yield from _unlike("functions", sorted(functions), sorted([*_FUNCTIONS, "benchkeeper-hub"]))
     for name, (entry, identity, topic, concurrency, memory) in _FUNCTIONS.items():
         found = functions.get(name, {})
         build, service, trigger = (found.get(key, {}) for key in ("buildConfig", "serviceConfig", "eventTrigger"))
@@ -158,6 +161,38 @@ def _functions(state: dict[str, Any]) -> Iterator[str]:
             yield from _unlike(f"{name} {key}", has[key], value)
         invokers = [{"role": "roles/run.invoker", "members": [_member("push")]}]
         yield from _unlike(f"{name} may be called by", run.get(name), invokers)
+
+
+def _page(state: dict[str, Any]) -> Iterator[str]:
+    """The hub page: the proxy in front, nobody round it. Who passes the proxy is each test's own affair."""
+    found = _short(state["functions"]).get("benchkeeper-hub", {})
+    build, service = (found.get(key, {}) for key in ("buildConfig", "serviceConfig"))
+    ours = {
+        key: value for key, value in service.get("environmentVariables", {}).items() if key.startswith("BENCHKEEPER_")
+    }
+    has = {
+        "entry": build.get("entryPoint"), "builder": build.get("serviceAccount", "").rsplit("/", 1)[-1],
+        "account": service.get("serviceAccountEmail"), "ingress": service.get("ingressSettings"),
+        "concurrency": service.get("maxInstanceRequestConcurrency"), "memory": service.get("availableMemory"),
+        "most instances": service.get("maxInstanceCount"), "kept instances": service.get("minInstanceCount", 0),
+        "timeout": service.get("timeoutSeconds"), "trigger": found.get("eventTrigger"), "environment": ours,
+        "called by": _short(state["run_iam"]).get("benchkeeper-hub"), "proxied": [_last(name) for name in state["proxied"]],
+    }  # fmt: skip
+    needs = {
+        "entry": "hub", "builder": account("build"), "account": account("hub"), "ingress": "ALLOW_ALL", "concurrency": 16,
+        "memory": "1Gi", "most instances": 5, "kept instances": 0, "timeout": 60, "trigger": None,
+        "environment": {
+            "BENCHKEEPER_ENV": "prod",
+            "BENCHKEEPER_IAP_AUDIENCE": f"/projects/{NUMBER}/locations/{REGION}/services/benchkeeper-hub",
+        },
+        "called by": [{"role": "roles/run.invoker", "members": [AGENT_IAP]}], "proxied": ["benchkeeper-hub"],
+    }  # fmt: skip
+    for key, value in needs.items():
+        yield from _unlike(f"benchkeeper-hub {key}", has[key], value)
+
+
+def _last(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
 
 
 _DELIVERY = {  # retention, dead letter topic, attempts
@@ -190,13 +225,17 @@ def _deliveries(state: dict[str, Any]) -> Iterator[str]:
             yield from _unlike(f"delivery to {name}, {key}", has[key], value)
 
 
-def _access(state: dict[str, Any]) -> Iterator[str]:
+def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
     ours = {
         "benchkeeper_objects", "benchkeeper_letters", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
-        "benchkeeper_clusters",
+        "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
     }  # fmt: skip
+    if costs:
+        ours.add("benchkeeper_costs")
     yield from _unlike("custom roles", roles, ours)
+    look = state["roles"].get(f"projects/{PROJECT}/roles/benchkeeper_hub_look", {}).get("includedPermissions", [])
+    yield from _unlike("what the page may change", [each for each in look if not each.endswith((".get", ".list"))], [])
     custom = f"projects/{PROJECT}/roles/"
     held = {
         (binding["role"].removeprefix(custom), member, binding.get("condition", {}).get("expression", ""))
@@ -213,20 +252,27 @@ def _access(state: dict[str, Any]) -> Iterator[str]:
         ("benchkeeper_clusters", _member("lifecycle"), ""),
         ("benchkeeper_clusters", _member("tick"), ""),
         ("benchkeeper_sweeps", _member("tick"), ""),
+        ("benchkeeper_sessions", _member("tick"), ""),
+        ("benchkeeper_hub_look", _member("hub"), ""),
         ("roles/logging.logWriter", _member("build"), ""),
         ("roles/artifactregistry.writer", _member("build"), ""),
         ("roles/storage.objectViewer", _member("build"), sources),
     }
+    if costs:
+        expected.add(("benchkeeper_costs", _member("tick"), ""))
     yield from _unlike("held on the project", sorted(held), sorted(expected))
     acting = sorted(m for b in state["agents_iam"].get(AGENT_VM, []) for m in b["members"])
     groups = ["group:data-analysts@example.com", "group:data-engineers@example.com"]
     yield from _unlike("act as the agent", acting, sorted([_member("lifecycle"), _member("tick"), *groups]))
+    running = {(b["role"].removeprefix(custom), m) for b in state["agents_iam"].get(COMPUTE, []) for m in b["members"]}
+    makers = {("benchkeeper_run_as", _member("lifecycle")), ("benchkeeper_run_as", _member("tick"))}
+    yield from _unlike("make clusters that run as the Compute default account", sorted(running), sorted(makers))
     for email, found in state["accounts"].items():
         yield from _unlike(f"act as {email}", found["iam"], [])
     yield from _unlike(
         "accounts",
         sorted(state["accounts"]),
-        sorted(map(account, ("lifecycle", "tick", "dead-letter", "push", "build"))),
+        sorted(map(account, ("lifecycle", "tick", "dead-letter", "hub", "push", "build"))),
     )
 
 
@@ -253,7 +299,7 @@ def _bucket(state: dict[str, Any]) -> Iterator[str]:
     custom = {(role, member) for role, member in held if not member.startswith("project")}
     expected = {
         ("benchkeeper_objects", _member("lifecycle")), ("benchkeeper_objects", _member("tick")),
-        ("benchkeeper_letters", _member("dead-letter")),
+        ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_objects", _member("hub")),
     }  # fmt: skip
     yield from _unlike("held on the bucket", sorted(custom), sorted(expected))
 
@@ -270,6 +316,13 @@ def _topics(state: dict[str, Any]) -> Iterator[str]:
         sorted(publishers),
         sorted([AGENT_PUBSUB, *map(_member, ("lifecycle", "tick", "dead-letter"))]),
     )
+    waking = {
+        (b["role"], m)
+        for b in topics.get("workbench-lifecycle", {}).get("iam", [])
+        for m in b["members"]
+        if "benchkeeper" in m
+    }
+    yield from _unlike("publish news", waking, {("roles/pubsub.publisher", _member("hub"))})
     kept = _short(state["subscriptions"]).get("workbench-dead-letter-kept", {})
     has = (kept.get("topic", "").rsplit("/", 1)[-1], kept.get("messageRetentionDuration"), kept.get("expirationPolicy"))
     yield from _unlike("the kept dead letters", has, ("workbench-dead-letter", "2678400s", {}))

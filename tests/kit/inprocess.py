@@ -71,7 +71,7 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
         answer = self._cloud.wsgi.respond(Request(environ))
         if watched:
             self.around()
-        content = b"" if request.method == "HEAD" else answer.get_data()
+        content = b"" if request.method == "HEAD" or answer.status_code in {204, 304} else answer.get_data()
         made = requests.Response()
         made.status_code = answer.status_code
         made.headers = requests.structures.CaseInsensitiveDict(answer.headers.items())

@@ -13,7 +13,10 @@ from typing import Any
 from emulator.model.storage_listing import ListQuery
 
 GROUP_PROFILE = {"data-analysts@example.com": ("analyst", 10), "data-engineers@example.com": ("engineer", 20)}
-TEMPLATES = {"analyst": {"personal-auth-cluster"}, "engineer": {"personal-auth-cluster", "single-node"}}
+TEMPLATES = {
+    "analyst": {"personal-auth-cluster", "single-node"},
+    "engineer": {"large-cluster", "personal-auth-cluster", "single-node"},
+}
 RETENTION = timedelta(days=30)
 
 

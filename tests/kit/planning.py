@@ -206,6 +206,43 @@ def a_function() -> dict[str, Any]:
     }  # fmt: skip
 
 
+IAP = f"serviceAccount:service-{NUMBER}@gcp-sa-iap.iam.gserviceaccount.com"
+
+
+COMPUTE = f"{NUMBER}-compute@developer.gserviceaccount.com"
+
+
+def a_page() -> dict[str, Any]:
+    return {
+        "name": f"projects/{PROJECT}/locations/{REGION}/functions/benchkeeper-hub", "state": "ACTIVE",
+        "labels": {**LABEL, "benchkeeper-source": DIGEST, "deployment-tool": "cli-gcloud"},
+        "buildConfig": {
+            "runtime": "python313", "entryPoint": "hub", "build": "x",
+            "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{account('build')}",
+        },
+        "serviceConfig": {
+            "serviceAccountEmail": account("hub"), "ingressSettings": "ALLOW_ALL", "maxInstanceRequestConcurrency": 16,
+            "availableCpu": "1", "availableMemory": "1Gi", "maxInstanceCount": 5, "timeoutSeconds": 60, "uri": "x",
+            "environmentVariables": {
+                "BENCHKEEPER_ENV": "example", "LOG_EXECUTION_ID": "true",
+                "BENCHKEEPER_IAP_AUDIENCE": f"/projects/{NUMBER}/locations/{REGION}/services/benchkeeper-hub",
+            },
+        },
+    }  # fmt: skip
+
+
+def a_mapping(
+    domain: str = "notebooks.example.com", route: str = "benchkeeper-hub", ready: str = "True"
+) -> dict[str, Any]:
+    return {
+        "metadata": {"name": domain}, "spec": {"routeName": route},
+        "status": {
+            "conditions": [{"type": "Ready", "status": ready}],
+            "resourceRecords": [{"name": "notebooks", "type": "CNAME", "rrdata": "ghs.googlehosted.com."}],
+        },
+    }  # fmt: skip
+
+
 def a_sink(world: World, scope: str = "project") -> dict[str, Any]:
     name = "benchkeeper-notebooks" if scope == "project" else "benchkeeper-people"
     return {

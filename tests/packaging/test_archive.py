@@ -22,8 +22,9 @@ from shared.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 GCLOUD = shutil.which("gcloud")
-ENTRY_POINTS = ["dead_letter", "lifecycle", "tick"]
-NEVER_LOOKED_AT = {".git", ".venv"}
+ENTRY_POINTS = ["dead_letter", "lifecycle", "tick"]  # of what hears messages
+PAGE = "hub"
+NEVER_LOOKED_AT = {".git", ".venv", ".venv-jupyter"}
 # Put before the code of a child: nothing but the standard library, what requirements.txt installs, and the folder that the
 # framework appends last. `-S` keeps an editable install of this very repository out, which production does not have either.
 PRELUDE = """
@@ -65,7 +66,7 @@ def not_at_run_time() -> set[str]:
     runtime = pinned("requirements.txt")
     by_module = importlib.metadata.packages_distributions()
     foreign = {module for module, owners in by_module.items() if runtime.isdisjoint(map(_plain, owners))}
-    return (foreign | {"cli", "emulator", "tests", "bench"}) - {"functions", "shared", "main"}
+    return (foreign | {"cli", "emulator", "tests", "bench"}) - {"functions", "portal", "shared", "main"}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def python(code: str, unpacked: Path, *more: str, environment: dict[str, str] | 
 def test_only_what_a_function_runs_on_is_uploaded() -> None:
     names = uploaded()
     assert {name.partition("/")[0] for name in names} == {
-        "main.py", "requirements.txt", "functions", "shared", "config",
+        "main.py", "requirements.txt", "functions", "portal", "shared", "config",
     }  # fmt: skip
     assert {name for name in names if name.startswith("config/")} == {
         "config/profiles.yaml",
@@ -154,7 +155,7 @@ def test_every_entry_point_loads_alone_through_the_framework(unpacked: Path, ent
 
 
 def test_main_offers_the_entry_points_and_nothing_else(unpacked: Path) -> None:
-    assert python("import main; print(*sorted(main.__all__))", unpacked).split() == ENTRY_POINTS
+    assert python("import main; print(*sorted(main.__all__))", unpacked).split() == sorted([*ENTRY_POINTS, PAGE])
 
 
 def test_every_uploaded_module_needs_only_what_is_installed_there(unpacked: Path) -> None:

@@ -123,14 +123,15 @@ def test_the_distribution_says_what_it_is() -> None:
 
 def test_the_distribution_has_every_package_and_data_file() -> None:
     """A folder that nobody lists would be missing from a wheel, and a data file beside the code too."""
-    tops = ("cli", "emulator", "functions", "shared")
+    tops = ("cli", "emulator", "functions", "portal", "shared")
     folders = {path.parent.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob("*.py")}
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
     listed = PROJECT["tool"]["setuptools"].get("package-data", {})
+    beside = [path for folder in folders for path in (ROOT / folder).iterdir()]
+    below = [path for name in ("static", "templates") for path in (ROOT / "portal" / name).rglob("*")]
     data = {
         path.relative_to(ROOT).as_posix()
-        for folder in folders
-        for path in (ROOT / folder).iterdir()
+        for path in [*beside, *below]
         if path.is_file() and path.suffix not in {".py", ".pyc"} and path.name != "requirements.txt"
     }
     covered = {

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from string import Template
+from dataclasses import replace
 
-import duckdb
 import pytest
 import sqlglot
-from kit.inprocess import ROOT
+import yaml
+from kit.bills import TABLE, TEXT, Bill, run_view, view
+from kit.inprocess import ROOT, local_settings
+from kit.making import ANALYSTS, NOW, joined, with_event
 from sqlglot import expressions as sql
 
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
+from cli.deploy.kinds import billing
+from shared.cloud.render import render
+from shared.domain.catalog import MasterTemplate
+from shared.domain.identity import first_instance_id, instance_id_for, next_instance_id, parse_email, user_key_for
 from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
+from shared.domain.sessions import labels_of, offers
+from shared.domain.wanted import new_record
+from shared.wiring import render_target
 
-TABLE = "acme-billing.costs.gcp_billing_export_v1_012EB3_BC4637_0FC348"
 ANA, BEN = (parse_email(f"{name}@example.com") for name in ("ana.silva", "ben"))
 KEY, OTHER = user_key_for(ANA), user_key_for(BEN)
-TEXT = (ROOT / "config" / "deploy" / "cost_by_user.sql").read_text(encoding="utf-8")
-
-
-def view() -> str:
-    return Template(TEXT).substitute(billing_export=TABLE, project="acme-analytics")
+WORKBENCH = {"notebooks-product": "workbench-instances"}
 
 
 def labels(user: str, profile: str = "analyst", cost_center: str = "cc-1200") -> dict[str, str]:
@@ -32,29 +35,29 @@ def labels(user: str, profile: str = "analyst", cost_center: str = "cc-1200") ->
         LABEL_PROFILE: profile,
         **({LABEL_COST_CENTER: cost_center} if cost_center else {}),
         "team": "analytics",
-        "notebooks-product": "workbench-instances",
+        **WORKBENCH,
     }
 
 
-# (month, service, project, cost, credits, labels)
 ROWS = [
-    ("202611", "Compute Engine", "acme-analytics", 10.0, [-1.0, -2.5], labels(KEY)),
-    ("202611", "Compute Engine", "acme-analytics", 4.25, [], labels(KEY)),
-    ("202611", "Notebooks", "acme-analytics", 1.5, [-1.5], labels(KEY)),
-    ("202611", "Compute Engine", "acme-analytics", 7.0, [], labels(KEY, "engineer")),
-    ("202611", "Compute Engine", "acme-analytics", 3.0, [], labels(KEY, cost_center="")),
-    ("202612", "Compute Engine", "acme-analytics", 2.0, [-0.5], labels(KEY)),
-    ("202611", "Compute Engine", "acme-analytics", 20.0, [-4.0], labels(OTHER)),
-    # a disk that our labels did not reach
-    ("202611", "Compute Engine", "acme-analytics", 0.75, [-0.25],
-     {"notebooks-product": "workbench-instances", "resource-name": instance_id_for(ANA)}),
+    Bill(cost=10.0, credits=(-1.0, -2.5), labels=labels(KEY)),
+    Bill(cost=4.25, labels=labels(KEY)),
+    Bill(cost=1.5, credits=(-1.5,), labels=labels(KEY), service="Notebooks"),
+    Bill(cost=7.0, labels=labels(KEY, "engineer")),
+    Bill(cost=3.0, labels=labels(KEY, cost_center="")),
+    Bill(cost=2.0, credits=(-0.5,), labels=labels(KEY), month="202612"),
+    Bill(cost=20.0, credits=(-4.0,), labels=labels(OTHER)),
+    # disks that our labels did not reach: of the first instance, and of one that took its place
+    Bill(cost=0.75, credits=(-0.25,), labels={**WORKBENCH, "resource-name": instance_id_for(ANA)}),
+    Bill(cost=0.5, labels={**WORKBENCH, "resource-name": next_instance_id(KEY, 2)}),
     # not ours
-    ("202611", "Compute Engine", "acme-analytics", 99.0, [], {"notebooks-product": "workbench-instances", "resource-name": "nb-x"}),
-    ("202611", "Compute Engine", "acme-analytics", 99.0, [], {"resource-name": instance_id_for(ANA)}),
-    ("202611", "Compute Engine", "acme-analytics", 99.0, [], {LABEL_USER: KEY, LABEL_MANAGED_BY: "somebody"}),
-    ("202611", "BigQuery", "acme-analytics", 99.0, [-9.0], {}),
-    ("202611", "Compute Engine", "another-project", 99.0, [], labels(KEY)),
-]  # fmt: skip
+    Bill(cost=99.0, labels={**WORKBENCH, "resource-name": "nb-x"}),
+    Bill(cost=99.0, labels={**WORKBENCH, "resource-name": f"{instance_id_for(ANA)}-data"}),
+    Bill(cost=99.0, labels={"resource-name": instance_id_for(ANA)}),
+    Bill(cost=99.0, labels={LABEL_USER: KEY, LABEL_MANAGED_BY: "somebody"}),
+    Bill(cost=99.0, credits=(-9.0,), labels={}, service="BigQuery"),
+    Bill(cost=99.0, labels=labels(KEY), project="another-project"),
+]
 
 EXPECTED = {
     ("202611", KEY, "analyst", "cc-1200", "Compute Engine"): (10.75, 14.25, -3.5),
@@ -63,35 +66,14 @@ EXPECTED = {
     ("202611", KEY, "analyst", None, "Compute Engine"): (3.0, 3.0, 0.0),
     ("202612", KEY, "analyst", "cc-1200", "Compute Engine"): (1.5, 2.0, -0.5),
     ("202611", OTHER, "analyst", "cc-1200", "Compute Engine"): (16.0, 20.0, -4.0),
-    ("202611", KEY, None, None, "Compute Engine"): (0.5, 0.75, -0.25),
+    ("202611", KEY, None, None, "Compute Engine"): (1.0, 1.25, -0.25),
 }
-
-
-def export_row(row: tuple[str, str, str, float, list[float], dict[str, str]]) -> str:
-    """One row in the shape of the standard usage cost export."""
-    month, service, project, cost, credited, labelled = row
-    given = ", ".join(f"{{'name': 'sustained use', 'amount': {amount}::DOUBLE}}" for amount in credited)
-    tags = ", ".join(f"{{'key': '{key}', 'value': '{value}'}}" for key, value in labelled.items())
-    return (
-        f"SELECT {{'month': '{month}'}} AS invoice, {{'description': '{service}'}} AS service, {{'id': '{project}'}} AS project, "
-        f"'EUR' AS currency, {cost}::DOUBLE AS cost, [{given}]::STRUCT(name VARCHAR, amount DOUBLE)[] AS credits, "
-        f"[{tags}]::STRUCT(key VARCHAR, value VARCHAR)[] AS labels"
-    )
 
 
 def run(text: str) -> dict[tuple[str | None, ...], tuple[float, ...]]:
     """The view's rows over `ROWS`, by month, user, profile, cost centre and service."""
-    tree = sqlglot.parse_one(text, read="bigquery")
-    for table in list(tree.find_all(sql.Table)):
-        if table.sql(dialect="bigquery").replace("`", "") == TABLE:
-            table.replace(sql.to_table("export"))
-    database = duckdb.connect(":memory:")
-    database.execute(f"CREATE TABLE export AS {' UNION ALL '.join(map(export_row, ROWS))}")
-    result = database.execute(tree.sql(dialect="duckdb"))
-    names = [column[0] for column in result.description]
     found = {}
-    for raw in result.fetchall():
-        row = dict(zip(names, raw, strict=True))
+    for row in run_view(text, ROWS):
         key = tuple(row[name] for name in ("invoice_month", "user_key", "profile", "cost_center", "service"))
         assert key not in found
         assert row["currency"] == "EUR"
@@ -104,9 +86,9 @@ def test_each_person_has_what_their_environment_cost_net_of_credits():
 
 
 def test_several_labels_and_credits_never_multiply_a_cost():
-    ours = [row for row in ROWS if row[2] == "acme-analytics" and (row[3] != 99.0)]
-    assert sum(cost for _, cost, _ in run(view()).values()) == sum(row[3] for row in ours)
-    assert sum(net for net, _, _ in run(view()).values()) == sum(row[3] + sum(row[4]) for row in ours)
+    ours = [row for row in ROWS if row.cost != 99.0]
+    assert sum(cost for _, cost, _ in run(view()).values()) == sum(row.cost for row in ours)
+    assert sum(net for net, _, _ in run(view()).values()) == sum(row.net for row in ours)
 
 
 @pytest.mark.parametrize("label", [LABEL_USER, LABEL_PROFILE, LABEL_COST_CENTER, LABEL_MANAGED_BY])
@@ -122,3 +104,54 @@ def test_the_text_is_bigquerys_and_joins_nothing():
         "invoice_month", "user_key", "profile", "cost_center", "service", "currency", "net_cost", "cost", "credits",
     ]  # fmt: skip
     assert f"`{TABLE}`" in view()
+
+
+def test_the_view_is_looked_for_where_a_deployment_makes_it():
+    settings = local_settings(project="acme-analytics", billing_export=TABLE)
+    assert settings.cost_view == f"acme-analytics.{billing.DATASET}.{billing.VIEW}"
+    assert local_settings(billing_export=None).cost_view is None
+
+
+def test_the_instance_of_every_naming_is_its_persons():
+    addresses = ["ana.silva@example.com", "x@example.com", "a-000000000000@b.example", "ben-2@example.com", "9@e.org"]
+    keys = [user_key_for(parse_email(address)) for address in addresses]
+    names = [(key, first_instance_id(key)) for key in keys]
+    names += [(key, next_instance_id(key, naming)) for key in keys for naming in (2, 3, 10, 99, 100, 999, 1000, 4711)]
+    rows = run_view(view(), [Bill(cost=1.0, labels={**WORKBENCH, "resource-name": name}) for _, name in names])
+    assert {row["user_key"]: row["cost"] for row in rows} == dict.fromkeys(keys, 9.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nb-ana-4a7f0c21b3de-0",
+        "nb-ana-4a7f0c21b3de-1000",
+        "nb-ana-4a7f0c21b3de-2-3",
+        "nb--4a7f0c21b3de",
+        "nb-9-4a7f0c21b3de",
+    ],
+)
+def test_a_name_that_is_not_computed_here_is_nobodys(name):
+    assert run_view(view(), [Bill(cost=1.0, labels={**WORKBENCH, "resource-name": name})]) == []
+
+
+@pytest.mark.parametrize("name", ["single-node", "personal-auth-cluster"])
+def test_a_spark_cluster_is_on_its_persons_bill_with_profile_and_cost_centre(name):
+    record = replace(with_event(new_record(ANA, NOW), joined(groups=(ANALYSTS,))), cost_center="CC 1200")
+    record = replace(record, spec=replace(record.spec, profile="analyst"))
+    master = MasterTemplate(
+        name=name, text=(ROOT / "config" / "templates" / f"{name}.yaml").read_text(encoding="utf-8")
+    )
+    made = yaml.safe_load(render(master, record, render_target(local_settings())))
+    machine = {**made["labels"], "goog-dataproc-cluster-name": made["clusterName"]}
+    (row,) = run_view(view(), [Bill(cost=2.5, labels=machine)])
+    assert (row["user_key"], row["profile"], row["cost_center"], row["cost"]) == (KEY, "analyst", "cc-1200", 2.5)
+
+
+def test_a_serverless_session_has_a_profile_and_is_on_nobodys_bill():
+    catalog = local_settings().catalog
+    offered = {offer.profile: labels_of(offer, catalog.profiles[offer.profile]) for offer in offers(catalog)}
+    assert offered["analyst"][LABEL_PROFILE] == "analyst"
+    bills = [Bill(cost=5.0, labels=each, service="Cloud Dataproc") for each in offered.values()]
+    assert bills
+    assert run_view(view(), bills) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.deploy.data import Deployment, load_deployment
+from cli.deploy.first import settings_text
 from shared.settings import ConfigError, load_settings
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -52,7 +53,11 @@ def company(tmp_path: Path) -> Company:
 @pytest.mark.parametrize("env", ["local", "example"])
 def test_what_is_shipped_is_right_for_both_environments(company, env):
     found = company.load(env)
-    assert set(found.functions) == {"benchkeeper-lifecycle", "benchkeeper-tick", "benchkeeper-dead-letter"}
+    assert set(found.functions) == {
+        "benchkeeper-lifecycle", "benchkeeper-tick", "benchkeeper-dead-letter", "benchkeeper-hub",
+    }  # fmt: skip
+    assert found.page == "benchkeeper-hub"
+    assert [name for name, each in found.functions.items() if each.heard is None] == [found.page]
     assert set(found.topics) == {"workbench-lifecycle", "workbench-tick", "workbench-dead-letter"}
     assert set(found.jobs) == {"benchkeeper-due", "benchkeeper-idle", "benchkeeper-drift"}
     assert "roles/pubsub.publisher" in {grant.role for grant in found.grants}
@@ -91,6 +96,8 @@ def test_a_service_that_is_optional_comes_with_its_option_only(company):
     assert set(company.load("example").apis) - always == {"bigquery.googleapis.com"}
 
 
+ADMINS = "hub:\n  admin_group: platform-team@example.com\n"
+
 # ---- what personal accounts need
 
 SCIENTIST = """
@@ -100,6 +107,7 @@ SCIENTIST = """
     identity: personal-service-account
 """
 ACCOUNTS_ROLE = "custom/benchkeeper_accounts"
+COSTS = {("account/tick", "custom/benchkeeper_costs"), ("account/tick", "roles/bigquery.dataViewer")}
 
 
 def offer(company: Company, *profiles: str) -> Deployment:
@@ -114,10 +122,13 @@ def test_without_personal_accounts_nothing_may_touch_service_accounts(company):
     assert {(grant.to, grant.role) for grant in found.dormant_grants} == {
         ("account/lifecycle", ACCOUNTS_ROLE),
         ("account/tick", ACCOUNTS_ROLE),
+        ("account/hub", f"{ACCOUNTS_ROLE}_look"),
+        *COSTS,
     }
-    assert found.dormant_roles == {"benchkeeper_accounts"}
-    held = {permission for role in found.roles.values() for permission in role.permissions}
-    assert not any(permission.startswith("iam.") for permission in held)
+    assert found.dormant_roles == {"benchkeeper_accounts", "benchkeeper_accounts_look", "benchkeeper_costs"}
+    held = {name for name, role in found.roles.items() for each in role.permissions if each.startswith("iam.")}
+    assert held == {"benchkeeper_run_as"}
+    assert {grant.on for grant in found.grants if grant.role == "custom/benchkeeper_run_as"} == {"cluster-accounts"}
     assert found.data_roles == {}
 
 
@@ -125,12 +136,15 @@ def test_a_profile_with_personal_accounts_brings_their_role_along(company):
     always = company.load("local")
     found = offer(company, SCIENTIST)
     assert {grant.to for grant in found.grants if grant.role == ACCOUNTS_ROLE} == {"account/lifecycle", "account/tick"}
-    assert set(found.roles) - set(always.roles) == {"benchkeeper_accounts"}
-    assert (found.dormant_grants, found.dormant_roles) == ((), frozenset())
+    assert set(found.roles) - set(always.roles) == {"benchkeeper_accounts", "benchkeeper_accounts_look"}
+    assert {(grant.to, grant.role) for grant in found.dormant_grants} == COSTS
+    assert found.dormant_roles == {"benchkeeper_costs"}
     assert set(found.apis) == set(always.apis)
 
 
 def test_a_data_group_brings_cloud_identity_and_all_roles_that_any_profile_asks_for(company):
+    path = company.config / "settings.local.yaml"  # an admin group brings it too
+    path.write_text(re.sub(r"(?m)^  admin_group:.*\n", "", path.read_text(encoding="utf-8")), encoding="utf-8")
     always = set(company.load("local").apis)
     group = "    data_group: readers@example.com\n    data_roles: "
     found = offer(
@@ -144,6 +158,20 @@ def test_a_data_group_brings_cloud_identity_and_all_roles_that_any_profile_asks_
         "guests@example.com": (),
         "readers@example.com": ("roles/bigquery.dataViewer", "roles/bigquery.jobUser"),
     }
+
+
+def test_an_admin_group_of_the_page_brings_cloud_identity(company):
+    path = company.config / "settings.new.yaml"
+    path.write_text(settings_text("acme-analytics", "europe-west1"), encoding="utf-8")
+    without = set(company.load("new").apis)
+    path.write_text(f"{settings_text('acme-analytics', 'europe-west1')}{ADMINS}", encoding="utf-8")
+    assert set(company.load("new").apis) - without == {"cloudidentity.googleapis.com"}
+
+
+def test_costs_are_read_where_a_billing_export_is_named(company):
+    found = company.load("example")
+    assert {(grant.to, grant.role) for grant in found.grants} >= COSTS
+    assert "benchkeeper_costs" in found.roles
 
 
 # ---- placeholders
@@ -168,7 +196,7 @@ def test_names_of_topics_are_those_of_the_settings(company):
 
 
 def test_a_dollar_is_written_twice(company):
-    assert "-[0-9a-f]{12})$'" in company.load().cost_view
+    assert "[0-9]{0,2})?$'" in company.load().cost_view
     company.replace("deploy/accounts.yaml", "title: Benchkeeper tick", "title: costs $$5")
     assert company.load().accounts["tick"].title == "costs $5"
 
@@ -195,7 +223,7 @@ def test_a_placeholder_that_nobody_knows_is_named_with_its_line(company, file):
 # ---- planted faults
 
 
-ACCOUNTS = "Did you mean 'tick'? Valid: build, dead-letter, lifecycle, push, tick."
+ACCOUNTS = "Did you mean 'tick'? Valid: build, dead-letter, hub, lifecycle, push, tick."
 TOPICS = "Valid: workbench-dead-letter, workbench-lifecycle, workbench-tick."
 # file, what stands there, what is put there, the field that is named, what is said of it
 PLANTED: dict[str, tuple[str, str, str, str, str]] = {
@@ -203,7 +231,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     "apis: no service": ("apis", "run.googleapis.com:", "run:", "apis.run", "string should match"),
     "apis: no option": (
         "apis", "com: billing_export", "com: billing", "optional.bigquery.googleapis.com",
-        "'billing' is not one of the values: 'billing_export', 'kms_key' or 'data_groups'",
+        "'billing' is not one of the values: 'billing_export', 'kms_key' or 'groups'",
     ),
     "accounts: unknown key": (
         "accounts", "{id: benchkeeper-push, title: Benchkeeper push, for", "{id: benchkeeper-push, title: push, fro",
@@ -224,7 +252,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "string should match",
     ),
     **{
-        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[15].role", "is wider than anything here needs")
+        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[24].role", "is wider than anything here needs")
         for role in (
             "roles/editor", "roles/owner", "roles/viewer", "roles/storage.admin", "roles/iam.securityAdmin",
             "roles/storage.objectAdmin", "roles/pubsub.editor",
@@ -232,16 +260,16 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     },
     "roles: a custom role that is not defined": (
         "roles", "role: custom/benchkeeper_letters", "role: custom/benchkeeper_leters", "",
-        "no custom role 'benchkeeper_leters'; there are: benchkeeper_accounts, benchkeeper_clusters, benchkeeper_data, benchkeeper_letters, benchkeeper_notebooks",
+        "no custom role 'benchkeeper_leters'; there are: benchkeeper_accounts, benchkeeper_accounts_look, benchkeeper_clusters, benchkeeper_costs,",
     ),
     "roles: a bare on": (
         "roles", '{to: account/dead-letter, role: custom/benchkeeper_letters, "on": bucket}',
-        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket}", "grants[13].on", "is missing",
+        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket}", "grants[18].on", "is missing",
     ),
     "roles: a condition that nobody knows": (
         "roles", '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: personal_accounts}',
-        '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[10].when",
-        "'always' is not one of the values: 'personal_accounts'",
+        '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[12].when",
+        "'always' is not one of the values: 'personal_accounts' or 'billing_export'",
     ),
     "bucket: unknown key": ("bucket", "soft_delete", "softdelete", "bucket.softdelete", "Did you mean 'soft_delete'?"),
     "bucket: versioning is not a choice": ("bucket", "versioning: true", "versioning: false", "bucket.versioning", "'False' is not one of the values: True"),
@@ -292,7 +320,22 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     "functions: a part of a CPU": ("functions", 'cpu: "1"', 'cpu: "0.5"', "functions.benchkeeper-lifecycle.cpu", "not '0.5'"),
     "functions: open to the internet": (
         "functions", "ingress: internal-only", "ingress: all", "functions.benchkeeper-lifecycle.ingress",
-        "'all' is not one of the values: 'internal-only' or 'internal-and-gclb'",
+        "'all' is for http functions only: messages come from inside, write internal-only",
+    ),
+    "functions: a page that hears a topic": (
+        "functions", "    http: true ", "    topic: ${topic_tick}\n    http: true ", "functions.benchkeeper-hub",
+        "with http: true it hears no topic; leave out topic and delivery, or http",
+    ),
+    "functions: neither a topic nor a page": (
+        "functions", "    topic: ${topic_tick}\n", "", "functions.benchkeeper-tick",
+        "topic and delivery are both needed, or http: true for a page that people open",
+    ),
+    "functions: a page that lives too long": (
+        "functions", "    timeout: 60s", "    timeout: 3601s", "functions.benchkeeper-hub.timeout", "an http function lives 3600s at most",
+    ),
+    "functions: two pages": (
+        "functions", "    topic: ${topic_lifecycle}\n    delivery:\n      ack_deadline: 600s\n      min_backoff: 10s\n      max_backoff: 600s\n      retention: 7d\n      dead_letter_topic: ${topic_dead_letter}\n      max_delivery_attempts: 20\n",
+        "    http: true\n", "", "one function may have http: true, not benchkeeper-hub, benchkeeper-lifecycle",
     ),
     "functions: a runtime that is none": (
         "functions", "runtime: python313 ", "runtime: nodejs22 ", "functions.benchkeeper-lifecycle.runtime", "not 'nodejs22'",

@@ -64,6 +64,7 @@ def everything(world: World) -> dict[str, Any]:
         CHANNELS: {"notificationChannels": [CHANNEL, CHANNEL | {"name": "c/2", "userLabels": theirs}]},
         ALERTS: {"alertPolicies": [watched, watched | {"name": "theirs", "userLabels": {}}]},
         view: {"labels": ours},
+        f"GET bigquery/v2/projects/{PROJECT}/datasets/benchkeeper": {"access": []},
     }
 
 
@@ -76,7 +77,7 @@ def test_destroy_takes_ours_and_leaves_everything_else(world):
     lines = [f"{line} " for step in steps for line in commands(step)]
     assert [line for line in lines for never in NEVER if never in line] == []
     removed = [line for line in lines if "remove-iam-policy-binding" in line]
-    assert len(removed) == 3
+    assert len(removed) == 4
     assert all("--member=serviceAccount:benchkeeper-" in line for line in removed)
     assert {step.key for step in steps if step.mark is Mark.KEEP} == {
         "environments people's", f"bucket {BUCKET}", "dataset benchkeeper",

@@ -67,6 +67,12 @@ TOLD: dict[str, Said] = {
         "  $ gcloud auth login\n\nto obtain new credentials.\n",
         DeployError, LOGIN, "gcloud auth login",
     ),
+    "a domain of somebody else": Said(
+        "ERROR: (gcloud.beta.run.domain-mappings.create) The provided domain does not appear to be verified for the current account so a "
+        "domain mapping cannot be created. Visit [https://cloud.google.com/run/docs/mapping-custom-domains/] for more information.\n"
+        "You currently have no verified domains.\n",
+        DeployError, "The domain of `hub_domain` is not verified for you.", "gcloud domains verify DOMAIN",
+    ),
     "an expired token": Said(
         "ERROR: (gcloud.projects.describe) UNAUTHENTICATED: Request had invalid authentication credentials. Expected OAuth 2 access "
         "token, login cookie or other valid authentication credential.\n- '@type': type.googleapis.com/google.rpc.ErrorInfo\n"
@@ -314,6 +320,8 @@ def test_what_is_absent_is_absent_and_not_hidden(what):
             "ERROR: (gcloud.run.services.get-iam-policy) NOT_FOUND: Resource 'nope' of kind 'SERVICE' in region 'europe-west1' in project "
             "'acme-analytics' does not exist.\n"
         ),
+        "ERROR: (gcloud.run.services.describe) Cannot find service [nope]\n",
+        "ERROR: (gcloud.beta.iap.web.get-iam-policy) NOT_FOUND: Requested entity was not found.\n",
     ],
 )
 def test_what_is_absent_in_other_words_is_absent(text):

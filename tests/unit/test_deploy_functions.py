@@ -54,6 +54,7 @@ def serving(found: Any = None, delivery: Any = None) -> dict[str, Any]:
         "pubsub subscriptions list": [delivery or a_delivery()],
         "pubsub subscriptions describe eventarc-tick-sub": delivery or a_delivery(),
         "pubsub subscriptions get-iam-policy": policy(("roles/pubsub.subscriber", PUBSUB)),
+        "beta run domain-mappings list": [],
     }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from kit.planning import (
     Answers,
     World,
     a_sink,
+    account,
     as_words,
     body_of,
     changed,
@@ -350,7 +351,8 @@ def test_the_view_stands_where_the_export_is(world):
     assert body_of(plan["dataset benchkeeper"])["location"] == "EU"
     body = body_of(plan["view cost_by_user"])
     assert body["view"] == {"query": world.deployment.cost_view, "useLegacySql": False}
-    world.answers |= {where: {"location": "EU"}, f"{where}/tables/cost_by_user": body | SERVER}
+    reader = {"role": "READER", "userByEmail": account("tick")}
+    world.answers |= {where: {"location": "EU", "access": [reader]}, f"{where}/tables/cost_by_user": body | SERVER}
     assert set(marks(world.plan(billing.views)).values()) == {Mark.SAME}
     world.answers[f"{where}/tables/cost_by_user"] = changed(body, "view", "query", to="SELECT 1")
     assert world.plan(billing.views)["view cost_by_user"].mark is Mark.CHANGE

@@ -19,6 +19,8 @@ from kit.log_query import SERVICES, comparisons
 FOLDER = ROOT / "config" / "deploy"
 OPERATIONS = ROOT / "docs" / "operations.md"
 PREFIX = "logging.googleapis.com/user/"
+# Cloud Run's own counters and their labels (Cloud Monitoring, Google Cloud metrics P to Z, run).
+GOOGLES = {"run.googleapis.com/request_count": {"response_code", "response_code_class"}}
 LABEL = re.compile(r'metric\.labels?\.(\w+)="([^"]*)"')
 COLUMNS = 48
 VALUES = dict.fromkeys(
@@ -53,16 +55,18 @@ def queries() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
 
 def metric_of(text: str) -> str:
     (metric,) = re.findall(r'metric\.type="([^"]+)"', text)
-    assert metric.startswith(PREFIX)
+    assert metric.startswith(PREFIX) or metric in GOOGLES
     assert 'resource.type="cloud_run_revision"' in text
     return metric.removeprefix(PREFIX)
 
 
 def is_distribution(metric: str) -> bool:
-    return METRICS[metric]["metricDescriptor"]["valueType"] == "DISTRIBUTION"
+    return metric not in GOOGLES and METRICS[metric]["metricDescriptor"]["valueType"] == "DISTRIBUTION"
 
 
 def labels_of(metric: str) -> set[str]:
+    if metric in GOOGLES:
+        return GOOGLES[metric]
     return {label["key"] for label in METRICS[metric]["metricDescriptor"].get("labels", [])}
 
 
@@ -88,15 +92,16 @@ def test_a_metric_is_what_the_api_takes(name):
 def test_a_metric_looks_only_at_functions_that_are_deployed(name):
     said = dict(comparisons(METRICS[name]["filter"]))
     assert said["resource.type"] == ("cloud_run_revision",)
-    deployed = set(read("functions.yaml")["functions"])
-    assert set(said["resource.labels.service_name"]) <= deployed == set(SERVICES.values())
+    functions = read("functions.yaml")["functions"]
+    assert set(said["resource.labels.service_name"]) <= set(functions)
+    assert {service for service, each in functions.items() if not each.get("http")} == set(SERVICES.values())
     assert said["jsonPayload.message"]
 
 
 def test_every_metric_is_seen_or_watched():
     charted = {metric_of(query["filter"]) for _, query, _ in queries()}
     watched = {metric_of(condition["filter"]) for _, _, condition in CONDITIONS}
-    assert charted | watched == set(METRICS)
+    assert (charted | watched) - set(GOOGLES) == set(METRICS)
 
 
 # --- alerts
@@ -156,6 +161,8 @@ def test_the_values_that_alerts_ask_for_are_ones_that_are_logged():
         "reason": {reason.value for reason in Reason},
         "kind": {"due", "idle", "drift"},
         "outcome": {"ack", "nack", "dead-letter"},
+        "response_code": {"401"},
+        "response_code_class": {"5xx"},
         "what": set(dict(comparisons(METRICS["benchkeeper/failures"]["filter"]))["jsonPayload.message"]),
     }
     asked = [pair for _, _, condition in CONDITIONS for pair in LABEL.findall(condition["filter"])]
@@ -170,6 +177,14 @@ def test_the_runbook_has_the_section_that_an_alert_names(key):
     anchors = {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
     named = set(re.findall(r'<a (?:id|name)="([^"]+)"', OPERATIONS.read_text(encoding="utf-8")))
     assert key in anchors | named
+
+
+def test_an_alert_on_googles_own_counters_looks_at_our_page_only():
+    asked = [condition["filter"] for _, _, condition in CONDITIONS if metric_of(condition["filter"]) in GOOGLES]
+    functions = read("functions.yaml")["functions"]
+    (page,) = (name for name, each in functions.items() if each.get("http"))
+    assert asked
+    assert all(f'resource.label.service_name="{page}"' in each for each in asked)
 
 
 # --- dashboard

@@ -34,11 +34,12 @@ from shared.domain.errors import (
     StockoutError,
 )
 from shared.domain.identity import account_id_for, instance_id_for, user_key_for
-from shared.domain.keeping import Cluster, Former, Restoring, SnapshotState
+from shared.domain.keeping import Former, Restoring, SnapshotState
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, Unreadable
 from shared.domain.plan import AccountSeen, ClustersSeen, DeleteInstance, OperationSeen
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
+from shared.domain.spark import Cluster, ClusterState
 
 S = NotebookState
 RUN = (Presence.PRESENT, Power.RUNNING)
@@ -289,7 +290,7 @@ def whole(record, sight, rules=None, **more):
 def test_access_ends_first_in_one_pass_whatever_else_is_in_the_way():
     record = person(Presence.ABSENT, Power.STOPPED, settled=False, was_active=True, **OWN)
     account = AccountSeen(is_ours=True, disabled=False, shared_with={"r": (f"user:{ANA}",)})
-    clusters = ClustersSeen((Cluster(name="c", state="RUNNING"),))
+    clusters = ClustersSeen((Cluster(name="c", state=ClusterState.RUNNING),))
     plan = whole(record, notebook(), account=account, clusters=clusters)
     assert names(plan) == ["StopInstance", "DisableAccount", "ShareAccount", "DeleteCluster"]
     blind = whole(record, Unreadable(_down()), account=account, clusters=clusters)
@@ -331,7 +332,7 @@ def test_a_condition_of_a_half_that_is_no_more_goes():
 
 def test_each_half_says_when_it_looks_again():
     record = person(Presence.ABSENT, Power.STOPPED, **saved())
-    plan = whole(record, notebook(S.STOPPED), clusters=ClustersSeen((Cluster(name="c", state="DELETING"),)))
+    plan = whole(record, notebook(S.STOPPED), clusters=ClustersSeen((Cluster(name="c", state=ClusterState.DELETING),)))
     assert plan.waits[ConditionType.CLUSTERS_REMOVED] == NOW + timedelta(seconds=60)
     assert plan.waits[ConditionType.NOTEBOOK_READY] == NOW + RETENTION - timedelta(days=1)
     assert plan.waits[ConditionType.DATA_SAVED] == NOW + timedelta(days=89)

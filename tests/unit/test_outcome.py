@@ -262,7 +262,7 @@ BLAMED = [
     (DeleteAccount(account_id=ACCOUNT), C.IDENTITY_READY),
     (JoinGroup(account_id=ACCOUNT, group="g"), C.IDENTITY_READY),
     (LeaveGroup(account_id=ACCOUNT, group="g"), C.IDENTITY_READY),
-    (DeleteCluster(name="c"), C.CLUSTERS_REMOVED),
+    (DeleteCluster(name="c"), C.CLUSTERS_READY),
     (PutTemplate(template="t", digest="d"), C.TEMPLATES_READY),
     (RemoveTemplate(template="t"), C.TEMPLATES_READY),
 ]

@@ -16,24 +16,19 @@ from hypothesis import strategies as st
 from kit.making import NOW
 
 from shared.cloud import templates
-from shared.cloud.render import (
-    MAX_CLUSTER_NAME,
-    PERSONAL_AUTH_USER,
-    RenderTarget,
-    check_masters,
-    cluster_name,
-    render,
-)
+from shared.cloud.render import PERSONAL_AUTH_USER, RenderTarget, check_masters, render
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import InvalidMessageError, InvalidSpecError, Reason
 from shared.domain.identity import parse_email
 from shared.domain.record import UserRecord
+from shared.domain.spark import MAX_CLUSTER_NAME, cluster_name
 from shared.domain.wanted import new_record
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "templates"
 SHIPPED = {
     p.stem: MasterTemplate(name=p.stem, text=p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.yaml"))
 }
+CLUSTERS = {name: master for name, master in SHIPPED.items() if not master.is_session}
 TARGET = RenderTarget(
     project="acme-analytics",
     bucket="acme-benchkeeper",
@@ -44,8 +39,9 @@ LIFECYCLE = "  lifecycleConfig: {idleDeleteTtl: 7200s, autoDeleteTtl: 172800s}\n
 CLUSTER_NAME = re.compile(r"[a-z]([a-z0-9-]{0,49}[a-z0-9])?")
 
 
-def record_of(address: str, cost_center: str = "") -> UserRecord:
-    return replace(new_record(parse_email(address), NOW), cost_center=cost_center)
+def record_of(address: str, cost_center: str = "", profile: str | None = None) -> UserRecord:
+    record = new_record(parse_email(address), NOW)
+    return replace(record, cost_center=cost_center, spec=replace(record.spec, profile=profile))
 
 
 def master(text: str, name: str = "spark") -> MasterTemplate:
@@ -64,7 +60,8 @@ def faults(text: str):
 
 
 def test_the_shipped_masters_are_valid():
-    assert set(SHIPPED) >= {"personal-auth-cluster"}
+    assert set(CLUSTERS) >= {"personal-auth-cluster"}
+    assert set(SHIPPED) - set(CLUSTERS) >= {"serverless-spark"}
     assert check_masters(SHIPPED, str(FOLDER)) == []
 
 
@@ -78,9 +75,9 @@ def test_clusters_do_not_stage_where_the_records_are(key):
     assert own["config"][key] == "spark-staging"
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", CLUSTERS)
 def test_a_rendered_master_is_the_users_own_cluster(name):
-    record = record_of("\u00d1and\u00fa.O'Neil+test@sub.example.co", "CC 44/10")
+    record = record_of("\u00d1and\u00fa.O'Neil+test@sub.example.co", "CC 44/10", "analyst")
     data = yaml.safe_load(render(SHIPPED[name], record, TARGET))
     cluster = json_format.ParseDict(data, Cluster.pb()())
     assert cluster.project_id == "acme-analytics"
@@ -92,6 +89,7 @@ def test_a_rendered_master_is_the_users_own_cluster(name):
     assert dict(cluster.labels) == {
         "managed-by": "benchkeeper",
         "benchkeeper-user": record.user_key,
+        "benchkeeper-profile": "analyst",
         "benchkeeper-template": name,
         "cost-center": "cc-44-10",
     }
@@ -108,7 +106,7 @@ def test_without_a_subnetwork_none_is_set():
 
 def test_rendering_is_repeatable():
     record = record_of("ana@example.com")
-    for one in SHIPPED.values():
+    for one in CLUSTERS.values():
         assert render(one, record, TARGET) == render(one, record, TARGET)
 
 
@@ -144,7 +142,7 @@ _ANY = st.builds("{}@example.com".format, st.text(max_size=40))
 
 
 @settings(max_examples=60)
-@given(_HOSTILE | _ANY, st.text(max_size=20), st.sampled_from(sorted(SHIPPED)))
+@given(_HOSTILE | _ANY, st.text(max_size=20), st.sampled_from(sorted(CLUSTERS)))
 @example("\ufeff@example.com", "\x00", "single-node")
 def test_a_hostile_address_changes_values_and_no_structure(address, cost_center, name):
     try:
@@ -177,13 +175,13 @@ def test_every_cluster_name_is_valid_whatever_the_template_is_called(address, na
         record = record_of(address)
     except InvalidMessageError:
         return
-    made = cluster_name(name, record)
+    made = cluster_name(name, record.user_key)
     assert CLUSTER_NAME.fullmatch(made)
     assert len(made) <= MAX_CLUSTER_NAME
 
 
 def test_two_users_clusters_have_two_names():
-    assert cluster_name("spark", record_of("ann@a.com")) != cluster_name("spark", record_of("ann@b.com"))
+    assert cluster_name("spark", record_of("ann@a.com").user_key) != cluster_name("spark", record_of("ann@b.com").user_key)
 
 
 @given(_HOSTILE | _ANY, st.from_regex(r"[A-Za-z0-9._-]{1,100}", fullmatch=True))

@@ -14,6 +14,15 @@ from shared.domain.catalog import Identity
 
 Policy = Mapping[str, Any]
 USER_ROLE = "roles/iam.serviceAccountUser"
+_ELSEWHERE = {
+    "cluster-accounts",
+    "cost-dataset",
+}  # what is granted there is planned with what it is about: spark, billing
+_NO_MORE = {
+    "personal_accounts": "no profile needs it any more; grants are not taken away here: docs/operations.md, Turning "
+    "personal accounts on",
+    "billing_export": "no billing export is named any more; grants are not taken away here: docs/operations.md, Cost by user",
+}
 
 
 def has(policy: Policy, role: str, member: str, *, condition: str = "") -> bool:
@@ -42,14 +51,16 @@ def full_role(target: Target, role: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """A step for each binding of roles.yaml."""
+    """A step for each binding of roles.yaml on the project, the bucket and topics."""
     policies = _Policies(target)
     for grant in target.deployment.grants:
-        yield _one(target, grant, policies)
+        if grant.on not in _ELSEWHERE:
+            yield _one(target, grant, policies)
     for grant in target.deployment.dormant_grants:
+        if grant.on in _ELSEWHERE or grant.when is None:
+            continue
         if has(policies.of(grant.on), full_role(target, grant.role), target.member(grant.to)):
-            because = "no profile needs it any more; grants are not taken away here: docs/operations.md, Turning personal accounts on"
-            yield Step(key=_key(grant), mark=Mark.KEEP, because=because)
+            yield Step(key=grant_key(grant, on=grant.on), mark=Mark.KEEP, because=_NO_MORE[grant.when])
     yield from data_roles(target, policies)
     yield from publishers(target, policies)
 
@@ -94,7 +105,7 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
     holder, _, holder_name = grant.to.partition("/")
     there_first = f"account {target.deployment.accounts[holder_name].id}" if holder == "account" else "agent"
     needs: tuple[str, ...] = (there_first, f"role {grant.role.partition('/')[2]}")
-    key = _key(grant)
+    key = grant_key(grant, on=grant.on)
     because = "added to what is there"
     if kind == "gcf-sources":
         title, condition = "gcf-sources-only", _sources(target)
@@ -115,8 +126,9 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
     return granted(key, is_there=there, because=because, work=work, needs=needs, lane=grant.on)
 
 
-def _key(grant: GrantModel) -> str:
-    return f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {grant.on}"
+def grant_key(grant: GrantModel, *, on: str) -> str:
+    """The key of the step that makes a grant."""
+    return f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {on}"
 
 
 def _sources(target: Target) -> str:

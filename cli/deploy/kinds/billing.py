@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cli.deploy.failures import NoAccessError, NotThereError
 from cli.deploy.gcloud import Call
+from cli.deploy.kinds.access import grant_key
 from cli.deploy.step import Mark, Step, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
@@ -21,24 +22,30 @@ def views(target: Target) -> Iterator[Step]:
     export = target.deployment.options.billing_export
     if export is None:
         return
-    project, dataset, _ = export.split(".")
+    project, dataset_id, _ = export.split(".")
     try:
         source = target.ask(
-            _BIGQUERY, Call("bigquery", "GET", f"bigquery/v2/projects/{project}/datasets/{dataset}"), {}
+            _BIGQUERY, Call("bigquery", "GET", f"bigquery/v2/projects/{project}/datasets/{dataset_id}"), {}
         )
     except (NoAccessError, NotThereError) as error:
-        because = (
-            f"the billing export {project}.{dataset} cannot be read: {error.cause} See docs/operations.md, Cost by user"
-        )
+        because = f"the billing export {project}.{dataset_id} cannot be read: {error.cause} See docs/operations.md, Cost by user"
         yield Step(key=f"view {VIEW}", mark=Mark.KEEP, because=because)
         return
-    yield _dataset(target, str(source.get("location", "")))
+    dataset = _found(target, f"datasets/{DATASET}")
+    yield _dataset(target, dataset, str(source.get("location", "")))
     yield _view(target)
+    yield from _readers(target, dataset)
+    if not _sees(target, source):
+        because = (
+            f"{project}.{dataset_id} does not let the view read yet, so the pages show no costs from it: "
+            "docs/operations.md, Cost by user"
+        )
+        yield Step(key=f"authorized {VIEW}", mark=Mark.KEEP, because=because)
 
 
-def _dataset(target: Target, location: str) -> Step:
+def _dataset(target: Target, found: Mapping[str, Any] | None, location: str) -> Step:
     key = f"dataset {DATASET}"
-    if _found(target, f"datasets/{DATASET}") is not None:
+    if found is not None:
         return same(key)
     body: dict[str, Any] = {
         "datasetReference": {"projectId": target.project, "datasetId": DATASET},
@@ -70,6 +77,58 @@ def _view(target: Target) -> Step:
         return same(key)
     work = [Call("bigquery", "PATCH", f"{where}/{VIEW}", body)]
     return Step(key=key, mark=Mark.CHANGE, because="its query differs", work=work, needs=needs)
+
+
+# ---- who reads it
+
+
+def _readers(target: Target, found: Mapping[str, Any] | None) -> Iterator[Step]:
+    """A step for each grant of roles.yaml on the view's dataset; others' entries in its list stay as they are."""
+    for grant in (each for each in target.deployment.grants if each.on == "cost-dataset"):
+        key, email = grant_key(grant, on=grant.on), target.member(grant.to).partition(":")[2]
+        if found is not None and _reads(found, email):
+            yield same(key)
+            continue
+        work = [lambda email=email: _let_in(target, email)]
+        needs = (f"dataset {DATASET}", "account")
+        yield Step(key=key, mark=Mark.CREATE, because="added to what is there", work=work, needs=needs, lane=DATASET)
+
+
+def _reads(dataset: Mapping[str, Any], email: str) -> bool:
+    return any(each in _entries(email) for each in dataset.get("access", []))
+
+
+def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """BigQuery takes the role of IAM and gives back its own older word for it."""
+    return {"role": "READER", "userByEmail": email}, {"role": "roles/bigquery.dataViewer", "userByEmail": email}
+
+
+def _let_in(target: Target, email: str) -> list[Call]:
+    """The list as it is by now with one entry more: it can be written as a whole only."""
+    where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
+    now = target.gcloud.call(Call("bigquery", "GET", where))
+    if _reads(now, email):
+        return []
+    return [Call("bigquery", "PATCH", where, {"access": [*now.get("access", []), _entries(email)[0]]})]
+
+
+def readers(target: Target, dataset: Mapping[str, Any]) -> list[str]:
+    """The accounts of ours that the dataset lets read."""
+    return [email for key in target.deployment.accounts if _reads(dataset, email := target.account(key))]
+
+
+def shut_out(target: Target, emails: Sequence[str]) -> list[Call]:
+    """The list as it is by now without our accounts."""
+    where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
+    now = target.gcloud.call(Call("bigquery", "GET", where)).get("access", [])
+    left = [each for each in now if each.get("userByEmail") not in emails]
+    return [Call("bigquery", "PATCH", where, {"access": left})] if left != now else []
+
+
+def _sees(target: Target, export: Mapping[str, Any]) -> bool:
+    """True when the export's dataset lets the view read, and when its list is not shown to who deploys."""
+    view = {"projectId": target.project, "datasetId": DATASET, "tableId": VIEW}
+    return "access" not in export or any(each.get("view") == view for each in export["access"])
 
 
 def _found(target: Target, path: str) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ from cli.deploy.failures import DeployError, NotThereError
 from cli.deploy.gcloud import Call, Command
 from cli.deploy.kinds.access import has
 from cli.deploy.kinds.messaging import seconds
-from cli.deploy.models import DeliveryModel, FunctionModel
+from cli.deploy.models import DeliveryModel, Heard
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import Target
 
@@ -20,7 +20,7 @@ _EVENTARC, _PUBSUB = "eventarc.googleapis.com", "pubsub.googleapis.com"
 _SUBSCRIBER = "roles/pubsub.subscriber"
 
 
-def step(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Step:
+def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | None) -> Step:
     """The subscription behind a function that was found (None: it is still to be made)."""
     key, needs = f"delivery {name}", (f"function {name}", "access")
     subscription = subscription_behind(target, found) if found is not None else None
@@ -55,7 +55,7 @@ def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | No
     return _subscription(function, listed)
 
 
-def missing(target: Target, name: str, wanted: FunctionModel) -> list[Command | Call]:
+def missing(target: Target, name: str, wanted: Heard) -> list[Command | Call]:
     """What makes the subscription right, as it is by now: a redeployment may have brought a new one."""
     function = target.gcloud.read("functions", "describe", name, "--v2", f"--region={target.region}")
     triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []

@@ -1,79 +1,111 @@
-"""The functions, and who may call them."""
+"""The functions, and who may call them: the delivering account, or Identity-Aware Proxy where people open a page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from cli.deploy.failures import NotThereError
-from cli.deploy.gcloud import Do
-from cli.deploy.kinds import delivery
+from cli.deploy.gcloud import Command, Do
+from cli.deploy.kinds import delivery, hub
 from cli.deploy.kinds.access import has
 from cli.deploy.kinds.messaging import seconds
-from cli.deploy.models import FunctionModel
+from cli.deploy.models import FunctionModel, Heard
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
 _FUNCTIONS, _RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"
 SOURCE = "benchkeeper-source"  # label: the digest of what was uploaded
-_INGRESS = {"internal-only": "ALLOW_INTERNAL_ONLY", "internal-and-gclb": "ALLOW_INTERNAL_AND_GCLB"}
+_INGRESS = {
+    "internal-only": "ALLOW_INTERNAL_ONLY",
+    "internal-and-gclb": "ALLOW_INTERNAL_AND_GCLB",
+    "all": "ALLOW_ALL",
+}
 _SHORT = 12  # of a digest: enough to tell two apart
 _INVOKER = "roles/run.invoker"
 
 
 def functions(target: Target) -> Iterator[Step]:
-    """For each function: itself, its caller, and how messages are delivered to it."""
+    """For each function: itself, its caller, and how messages are delivered to it or who opens it."""
     listed = target.read(_FUNCTIONS, "functions", "list", "--v2", f"--regions={target.region}", otherwise=[])
     seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
     for name, wanted in target.deployment.functions.items():
-        found = seen.get(name)
-        yield _function(target, name, wanted, found)
-        yield _caller(target, name, found)
-        yield delivery.step(target, name, wanted, found)
+        found, heard = seen.get(name), wanted.heard
+        if heard is None:
+            yield _page(target, name, wanted, found)
+            yield _called_by_proxy(target, name, found)
+            yield from hub.steps(target, name, found)
+        else:
+            yield _function(target, name, wanted, heard, found)
+            yield _called_by_push(target, name, found)
+            yield delivery.step(target, name, heard, found)
 
 
 # ---- the function itself
 
 
-def _function(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Step:
+def _function(target: Target, name: str, wanted: FunctionModel, heard: Heard, found: Mapping[str, Any] | None) -> Step:
     key = f"function {name}"
-    needs = ("account", "role", "access", "agent", "bucket", f"topic {wanted.topic}")
+    needs = (*_NEEDS, f"topic {heard.topic}")
     if found is None:
-        because = f"{wanted.entry_point} on {wanted.topic}"
+        because = f"{wanted.entry_point} on {heard.topic}"
         made = [_command(target, name, wanted)]
         return Step(key=key, mark=Mark.CREATE, because=because, work=made, needs=needs)
     topic = found.get("eventTrigger", {}).get("pubsubTopic")
-    if topic != target.topic(wanted.topic):
-        because = (
-            f"it hears {topic}, not {wanted.topic}; a trigger cannot be moved: delete the function, run this again"
-        )
+    if topic != target.topic(heard.topic):
+        because = f"it hears {topic}, not {heard.topic}; a trigger cannot be moved: delete the function, run this again"
         return Step(key=key, mark=Mark.KEEP, because=because)
-    why = _differences(target, wanted, found)
+    why = _differences(target, name, wanted, found)
     if delivery.subscription_behind(target, found) is None:
         why.append("its trigger is gone")
     if not why:
         return same(key)
     # A function that is deployed anew may come with a new trigger, and that with a subscription as Eventarc makes it.
-    work: list[Do] = [_command(target, name, wanted), lambda: delivery.missing(target, name, wanted)]
+    work: list[Do] = [_command(target, name, wanted), lambda: delivery.missing(target, name, heard)]
     return Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=work, needs=needs)
 
 
-def environment(target: Target) -> dict[str, str]:
-    """What the functions see of the outside."""
-    return {"BENCHKEEPER_ENV": target.deployment.settings.env}
+_NEEDS = ("account", "role", "access", "agent", "bucket")
 
 
-def _command(target: Target, name: str, wanted: FunctionModel) -> tuple[str, ...]:
+def _page(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Step:
+    key = f"function {name}"
+    if found is None:
+        made = [_command(target, name, wanted)]
+        return Step(key=key, mark=Mark.CREATE, because=f"{wanted.entry_point}, a page", work=made, needs=_NEEDS)
+    trigger = found.get("eventTrigger")
+    if trigger:
+        because = f"it hears {trigger.get('pubsubTopic')} and is to be a page: delete the function, run this again"
+        return Step(key=key, mark=Mark.KEEP, because=because)
+    why = _differences(target, name, wanted, found)
+    if not why:
+        return same(key)
+    # Deployed anew its service may have lost the proxy: it is turned on again in the same step.
+    work: list[Do] = [_command(target, name, wanted), lambda: hub.missing(target, name)]
+    return Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=work, needs=_NEEDS)
+
+
+def environment(target: Target, name: str) -> dict[str, str]:
+    """What a function sees of the outside; a page also for whom the proxy signs (IAP, Signed headers: Cloud Run)."""
+    seen = {"BENCHKEEPER_ENV": target.deployment.settings.env}
+    if name == target.deployment.page:
+        where = f"/projects/{target.number}/locations/{target.region}/services/{name}"
+        seen["BENCHKEEPER_IAP_AUDIENCE"] = where
+    return seen
+
+
+def _command(target: Target, name: str, wanted: FunctionModel) -> Command:
     build = f"projects/{target.project}/serviceAccounts/{target.account(target.deployment.build_account)}"
-    variables = ",".join(f"{key}={value}" for key, value in environment(target).items())
+    variables = ",".join(f"{key}={value}" for key, value in environment(target, name).items())
+    trigger: tuple[str, ...] = ("--trigger-http",)
+    if wanted.heard is not None:
+        push = target.account(target.deployment.push_account)
+        trigger = (f"--trigger-topic={wanted.heard.topic}", "--retry", f"--trigger-service-account={push}")
     return (
         "functions", "deploy", name, "--gen2", f"--region={target.region}", f"--runtime={wanted.runtime}",
-        f"--source={target.archive.folder}", f"--entry-point={wanted.entry_point}",
-        f"--trigger-topic={wanted.topic}", "--retry",
-        f"--run-service-account={target.account(wanted.account)}",
-        f"--trigger-service-account={target.account(target.deployment.push_account)}",
-        f"--build-service-account={build}",
+        f"--source={target.archive.folder}", f"--entry-point={wanted.entry_point}", *trigger,
+        f"--run-service-account={target.account(wanted.account)}", f"--build-service-account={build}",
         "--no-allow-unauthenticated", f"--ingress-settings={wanted.ingress}",
         f"--concurrency={wanted.concurrency}", f"--cpu={wanted.cpu}", f"--memory={wanted.memory}",
         f"--max-instances={wanted.max_instances}", f"--timeout={seconds(wanted.timeout)}",
@@ -81,24 +113,18 @@ def _command(target: Target, name: str, wanted: FunctionModel) -> tuple[str, ...
     )  # fmt: skip
 
 
-def _differences(target: Target, wanted: FunctionModel, found: Mapping[str, Any]) -> list[str]:
+def _differences(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any]) -> list[str]:
     build, service, trigger = (found.get(key, {}) for key in ("buildConfig", "serviceConfig", "eventTrigger"))
     variables = service.get("environmentVariables", {})
     # Others are the platform's (LOG_EXECUTION_ID); one of ours too many would send the functions elsewhere.
     ours = {key: value for key, value in variables.items() if key.startswith("BENCHKEEPER_")}
-    pairs: Sequence[tuple[str, object, object]] = (
+    pairs: list[tuple[str, object, object]] = [
         ("state", "ACTIVE", found.get("state")),
         ("source", target.archive.digest[:_SHORT], found.get("labels", {}).get(SOURCE, "")[:_SHORT]),
         ("label", BENCHKEEPER, found.get("labels", {}).get(OURS)),
-        (
-            "builder",
-            target.account(target.deployment.build_account),
-            build.get("serviceAccount", "").rsplit("/", 1)[-1],
-        ),
+        ("builder", target.account(target.deployment.build_account), build.get("serviceAccount", "").rsplit("/", 1)[-1]),
         ("runtime", wanted.runtime, build.get("runtime")),
         ("entry point", wanted.entry_point, build.get("entryPoint")),
-        ("retry", "RETRY_POLICY_RETRY", trigger.get("retryPolicy")),
-        ("caller", target.account(target.deployment.push_account), trigger.get("serviceAccountEmail")),
         ("account", target.account(wanted.account), service.get("serviceAccountEmail")),
         ("ingress", _INGRESS[wanted.ingress], service.get("ingressSettings")),
         ("concurrency", wanted.concurrency, service.get("maxInstanceRequestConcurrency")),
@@ -106,32 +132,49 @@ def _differences(target: Target, wanted: FunctionModel, found: Mapping[str, Any]
         ("memory", wanted.memory, service.get("availableMemory")),
         ("most instances", wanted.max_instances, service.get("maxInstanceCount")),
         ("timeout", int(wanted.timeout.total_seconds()), service.get("timeoutSeconds")),
-        ("environment", environment(target), ours),
-    )
+        ("environment", environment(target, name), ours),
+    ]  # fmt: skip
+    if wanted.heard is not None:
+        push = target.account(target.deployment.push_account)
+        pairs.append(("retry", "RETRY_POLICY_RETRY", trigger.get("retryPolicy")))
+        pairs.append(("caller", push, trigger.get("serviceAccountEmail")))
     return [f"{what} {differs(needs, has)}" for what, needs, has in pairs if needs != has]
 
 
 # ---- who may call it
 
 
-def _caller(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
-    """Only the delivering account may call; whoever else was let in is named."""
-    key, member = f"caller {name}", f"serviceAccount:{target.account(target.deployment.push_account)}"
-    where = f"--region={target.region}"
+def _called_by_push(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
+    member = f"serviceAccount:{target.account(target.deployment.push_account)}"
+    return _caller(target, name, found, member, because="the delivering account, and nobody else")
+
+
+def _called_by_proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
+    """Google's account of the proxy, which exists once somebody asks for it. Only what the proxy lets through arrives."""
+    member = f"serviceAccount:{target.agent('iap')}"
+    ask: Command = ("beta", "services", "identity", "create", "--service=iap.googleapis.com")
+    return _caller(target, name, found, member, ask, because="Identity-Aware Proxy, and nobody else")
+
+
+def _caller(
+    target: Target, name: str, found: Mapping[str, Any] | None, member: str, *first: Command, because: str
+) -> Step:
+    """Only `member` may call, after `first`; whoever else was let in is named."""
+    key, where = f"caller {name}", f"--region={target.region}"
     policy: Mapping[str, Any] = {}
     if found is not None:
         with suppress(NotThereError):  # deleted by hand: the function is deployed anew first
             policy = target.read(_RUN, "run", "services", "get-iam-policy", name, where, otherwise={})
     public = [each for each in ("allUsers", "allAuthenticatedUsers") if has(policy, _INVOKER, each)]
-    work = [
+    work: list[Do] = [
         ("run", "services", "remove-iam-policy-binding", name, where, f"--member={each}", f"--role={_INVOKER}")
         for each in public
     ]
     if not has(policy, _INVOKER, member):
         add = ("run", "services", "add-iam-policy-binding", name, where, f"--member={member}", f"--role={_INVOKER}")
-        work.append(add)
+        work += [*first, add]
     if not work:
         return same(key)
-    because = "anybody could call it" if public else "the delivering account, and nobody else"
     mark = Mark.CHANGE if public else Mark.CREATE
-    return Step(key=key, mark=mark, because=because, work=work, needs=(f"function {name}",), lane=key)
+    why = "anybody could call it" if public else because
+    return Step(key=key, mark=mark, because=why, work=work, needs=(f"function {name}",), lane=key)

@@ -6,7 +6,8 @@
         assert "pubsub.googleapis.com" in admin.state()["apis"]
 
 **Where things are.** Buckets, topics, subscriptions, jobs, notebooks and time series live in the embedded cloud (`admin.embedded`);
-all else lives here: `admin.projects` (policy, APIs), `.accounts`, `.roles`, `.functions`, `.run` (services' IAM, triggers), `.logs`
+all else lives here: `admin.projects` (policy, APIs), `.accounts`, `.roles`, `.functions`, `.run` (services' IAM, triggers),
+`.proxy` (who passes Identity-Aware Proxy), `.domains` (domain mappings; `.verified` are the caller's domains), `.logs`
 (sinks, metrics), `.watch` (alerts, channels, dashboards), `.tables` (datasets, views), `.keys` (`admin.keys.add(name)` makes one).
 `AdminCloud` sets the embedded world's project and number to its own. With `organization="987..."` the project has that parent.
 

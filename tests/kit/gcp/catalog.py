@@ -230,12 +230,17 @@ def _read_method(found: Api, call: ast.Call, names: dict[str, dict[str, str]]) -
     return Method(
         id=said["method_id"],
         verb=said["http_method"],
-        flat=re.compile(re.sub(r"\\{(?:\\\+)?\w+\\}", "[^/:]+", re.escape(flat))),
+        flat=re.compile(re.sub(r"\\{(?:\\\+)?(\w+)\\}", _segments, re.escape(flat))),
         relative=re.compile(re.sub(r"\\{(\\\+)?(\w+)\\}", _group, re.escape(said["relative_path"]))),
         query=frozenset(renamed.get(name, name) for name in said["query_params"]),
         body=body,
         literals=len(re.sub(r"\{[^}]*\}", "", flat)),
     )
+
+
+def _segments(match: re.Match[str]) -> str:
+    """One part of a path; of an API whose resources have no one form (IAP's `v1/{v1Id}:getIamPolicy`) as many as there are."""
+    return "[^:]+" if re.fullmatch(r"v\d+Id", match[1]) else "[^/:]+"
 
 
 def _group(match: re.Match[str]) -> str:

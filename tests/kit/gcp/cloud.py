@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 from emulator.wire.server import Server
 from tests.kit.gcp import sdk
 from tests.kit.gcp.accounts import Accounts
+from tests.kit.gcp.domains import Domains
 from tests.kit.gcp.front import FORWARDED, MODELLED, Front
 from tests.kit.gcp.functions import Functions
 from tests.kit.gcp.ground import Ground
 from tests.kit.gcp.keys import Keys
 from tests.kit.gcp.logs import Logs
 from tests.kit.gcp.projects import Projects
+from tests.kit.gcp.proxy import Proxy
 from tests.kit.gcp.roles import Roles
 from tests.kit.gcp.run import Run
 from tests.kit.gcp.snapshot import snapshot
@@ -57,6 +59,8 @@ class AdminCloud:
         self.projects = Projects(self.ground, self.roles)
         self.accounts.on_delete.append(self.projects.policy)
         self.run = Run(self.ground, self.roles)
+        self.proxy = Proxy(self.ground, self.roles, self.run)
+        self.domains = Domains(self.ground, self.run)
         self._folder = tempfile.TemporaryDirectory(prefix="admin-cloud-")
         self.functions = Functions(
             self.ground, self.run, folder=Path(self._folder.name), environment=function_environment or {}
@@ -67,6 +71,7 @@ class AdminCloud:
         self.keys = Keys(self.ground, self.roles)
         services = (
             self.roles, self.accounts, self.projects, self.run, self.functions, self.logs, self.watch, self.tables, self.keys,
+            self.proxy, self.domains,
         )  # fmt: skip
         self.token = f"ya29.{secrets.token_urlsafe(24)}"
         handlers = {method: handler for service in services for method, handler in service.handlers().items()}

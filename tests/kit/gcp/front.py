@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MODELLED = {
     "serviceusage": "", "cloudresourcemanager": "", "cloudbilling": "", "iam": "", "cloudfunctions": "", "run": "v1",
     "eventarc": "", "cloudbuild": "", "artifactregistry": "", "logging": "", "monitoring": "", "bigquery": "v2", "cloudkms": "",
+    "iap": "",
 }  # fmt: skip
 # Served by the embedded cloud.
 FORWARDED = {"pubsub": "v1", "cloudscheduler": "v1", "notebooks": "v2"}

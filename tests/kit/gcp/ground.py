@@ -23,7 +23,8 @@ FIRST_APIS = (
     "cloudapis.googleapis.com", "servicemanagement.googleapis.com", "serviceusage.googleapis.com", "storage.googleapis.com",
     "storage-api.googleapis.com", "storage-component.googleapis.com",
 )  # fmt: skip
-# Google's own accounts, by the middle of their address, and the API that brings them into the world.
+# Google's own accounts, by the middle of their address, and the API that brings them into the world. One that is not named here
+# (Identity-Aware Proxy's) is there once somebody asks for it.
 _AGENTS = {
     "gcp-sa-artifactregistry": "artifactregistry", "gcp-sa-bigquerydatatransfer": "bigquerydatatransfer",
     "gcp-sa-cloudbuild": "cloudbuild", "gcp-sa-cloudscheduler": "cloudscheduler", "gcp-sa-eventarc": "eventarc",

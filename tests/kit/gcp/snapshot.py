@@ -34,6 +34,9 @@ def snapshot(admin: AdminCloud) -> dict[str, Any]:
             "functions": admin.functions.by_name,
             "triggers": {trigger["destination"]["cloudFunction"]: trigger | {"name": ""} for trigger in admin.run.triggers.values()},
             "run_iam": {name: policy.plain() for name, policy in admin.run.policies.items()},
+            "proxied": sorted(name for name, service in admin.run.services.items() if _is_proxied(service)),
+            "proxy_iam": {name: policy.plain() for name, policy in admin.proxy.policies.items()},
+            "domains": admin.domains.mappings,
             "jobs": embedded.scheduler.dump()["jobs"],
             "sinks": admin.logs.sinks,
             "metrics": admin.logs.metrics,
@@ -45,6 +48,10 @@ def snapshot(admin: AdminCloud) -> dict[str, Any]:
             "keys_iam": {name: policy.plain() for name, policy in admin.keys.policies.items()},
         }  # fmt: skip
         return {part: _lasting(copy.deepcopy(content)) for part, content in state.items()}
+
+
+def _is_proxied(service: dict[str, Any]) -> bool:
+    return service["metadata"].get("annotations", {}).get("run.googleapis.com/iap-enabled") == "true"
 
 
 def _called(row: dict[str, Any]) -> str:

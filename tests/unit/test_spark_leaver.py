@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from kit.making import NOW, person, policy, seen
 
-from shared.domain.clusters_step import clusters_step
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
-from shared.domain.keeping import Cluster
 from shared.domain.notebook import Absent, NotLooked, Unreadable
 from shared.domain.plan import ClustersSeen, DeleteCluster
 from shared.domain.record import ConditionStatus, Hold, Power, Presence
+from shared.domain.spark import Cluster, ClusterState
+from shared.domain.spark_step import spark_step
 from shared.domain.step import Scene
 
 GONE = person(Presence.ABSENT, Power.STOPPED)
@@ -22,11 +22,11 @@ HELD = replace(GONE, hold=Hold(reason="case 1", since=NOW))
 
 def step_of(sight, record=GONE):
     observed = replace(seen(Absent(), record=record), clusters=sight)
-    return clusters_step(record, Scene(seen=observed, policy=policy(), now=NOW))
+    return spark_step(record, Scene(seen=observed, policy=policy(), now=NOW))
 
 
 def clusters(*states: str) -> ClustersSeen:
-    return ClustersSeen(tuple(Cluster(name=f"spark-{n}", state=state) for n, state in enumerate(states)))
+    return ClustersSeen(tuple(Cluster(name=f"spark-{n}", state=ClusterState(state)) for n, state in enumerate(states)))
 
 
 def test_nobody_looked_so_nothing_is_said():

@@ -1,0 +1,188 @@
+"""`start`, `stop`, `keep-on` and `spark`: what people ask for on their page, asked for them on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.output import coloured, complain, console, print_json, table
+from shared.domain.identity import UserKey
+from shared.domain.record import ConditionType, Power, UserRecord
+from shared.engine import wishes
+from shared.engine.intake import Accepted
+from shared.engine.ports import Deps
+from shared.engine.reconciler import reconcile
+
+_BY = "the command line"
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def _length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    if value is None:
+        return None
+    unit = _UNITS.get(value[-1:])
+    if unit is None or not value[:-1].isdigit() or not 0 < int(value[:-1]) <= 10_000:  # noqa: PLR2004 - years are no answer
+        raise click.BadParameter("say how long, for example 90m or 4h")
+    return timedelta(**{unit: int(value[:-1])})
+
+
+@click.command(name="start")
+@click.argument("user")
+@output_option()
+@pass_app
+@guarded
+def start(app: App, user: str, output: str) -> None:
+    """Start USER's notebook."""
+    _ask(app, user, output, lambda key, deps: wishes.ask_power(key, Power.RUNNING, deps, by=_BY))
+
+
+@click.command(name="stop")
+@click.argument("user")
+@output_option()
+@pass_app
+@guarded
+def stop_notebook(app: App, user: str, output: str) -> None:
+    """Stop USER's notebook; the files stay."""
+    _ask(app, user, output, lambda key, deps: wishes.ask_power(key, Power.STOPPED, deps, by=_BY))
+
+
+@click.command(name="keep-on")
+@click.argument("user")
+@click.option("--for", "length", callback=_length, metavar="TIME", help="How long from now, for example 90m or 4h.")
+@click.option("--off", is_flag=True, help="Stop it for idleness as ever.")
+@output_option()
+@pass_app
+@guarded
+def keep_on(app: App, user: str, length: timedelta | None, output: str, *, off: bool) -> None:
+    """Do not stop USER's notebook for idleness for a while; the profile says how long at most."""
+    if (length is None) != off:
+        raise click.UsageError("say either --for TIME or --off")
+
+    def ask(key: UserKey, deps: Deps) -> Accepted | None:
+        until: datetime | None = deps.clock.now() + length if length is not None else None
+        return wishes.keep_on(key, until, deps, by=_BY)
+
+    _ask(app, user, output, ask)
+
+
+@click.group(name="spark")
+def spark_group() -> None:
+    """A person's Spark clusters."""
+
+
+@spark_group.command(name="list")
+@click.argument("user")
+@output_option()
+@pass_app
+@guarded
+def list_clusters(app: App, user: str, output: str) -> None:
+    """The Spark environments of USER's profile, and how each stands."""
+    stored = app.deps.records.load(user_key_from(user))
+    if stored is None:
+        _say_unknown(user)
+    else:
+        _show_clusters(stored.record, app, output)
+
+
+@spark_group.command(name="start")
+@click.argument("user")
+@click.argument("template")
+@output_option()
+@pass_app
+@guarded
+def start_cluster(app: App, user: str, template: str, output: str) -> None:
+    """Start USER's Spark cluster of TEMPLATE, or find the one that runs."""
+    _ask_spark(app, user, output, lambda key, deps: wishes.want_cluster(key, template, deps, by=_BY))
+
+
+@spark_group.command(name="delete")
+@click.argument("user")
+@click.argument("template")
+@output_option()
+@pass_app
+@guarded
+def delete_cluster(app: App, user: str, template: str, output: str) -> None:
+    """Delete USER's Spark cluster of TEMPLATE."""
+    _ask_spark(app, user, output, lambda key, deps: wishes.drop_cluster(key, template, deps, by=_BY))
+
+
+def _asked(app: App, user: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> UserRecord | None:
+    """Ask, then make it so: the record after the pass. None when nothing is known of the person."""
+    deps = app.deps
+    accepted = ask(user_key_from(user), deps)
+    if accepted is None:
+        return None
+    result = reconcile(accepted.stored.record.user_key, deps)
+    return result.record if result is not None else accepted.stored.record
+
+
+def _ask(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> None:
+    record = _asked(app, user, ask)
+    if record is None:
+        _say_unknown(user)
+        return
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    message = ready.message if ready is not None else "Nothing was looked at yet."
+    until = record.spec.keep_on_until
+    if output == "json":
+        print_json(
+            {
+                "user": record.email,
+                "power": record.spec.power.value,
+                "keep_on_until": until.isoformat() if until is not None else None,
+                "message": message,
+            }
+        )
+        return
+    click.echo(f"{record.email}: {message}")
+    if until is not None:
+        click.echo(f"It is not stopped for idleness before {until:%Y-%m-%d %H:%M} UTC.")
+
+
+def _ask_spark(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> None:
+    record = _asked(app, user, ask)
+    if record is None:
+        _say_unknown(user)
+    else:
+        _show_clusters(record, app, output)
+
+
+def _show_clusters(record: UserRecord, app: App, output: str) -> None:
+    catalog = app.deps.policy.catalog
+    profile = catalog.profiles.get(record.spec.profile or "")
+    offered = profile.templates if profile is not None else ()
+    names = dict.fromkeys([*offered, *(c.template for c in record.status.clusters)])
+    rows = [_row(record, name) for name in names]
+    if output == "json":
+        print_json(rows)
+    elif not rows:
+        click.echo("This profile has no Spark environments.")
+    else:
+        columns = [("TEMPLATE", "fold"), ("STATE", ""), ("WHY", "fold"), ("ADDRESS", "fold")]
+        console().print(
+            table(columns, [(r["template"], coloured(str(r["state"])), r["message"], r["url"] or "-") for r in rows])
+        )
+
+
+def _row(record: UserRecord, template: str) -> dict[str, Any]:
+    known = record.status.cluster(template)
+    wanted = record.spec.wish(template) is not None
+    return {
+        "template": template,
+        "wanted": wanted,
+        "cluster": known.name if known is not None else None,
+        "state": known.state.value
+        if known is not None and known.state is not None
+        else ("Pending" if wanted else "None"),
+        "message": known.message if known is not None and (known.message or wanted) else "Not started.",
+        "url": known.jupyter_url if known is not None else "",
+    }
+
+
+def _say_unknown(user: str) -> None:
+    complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
+    stop(FAILED)

@@ -1,0 +1,153 @@
+"""The hub page's door: Identity-Aware Proxy in front of its service, who may open it, a domain of one's own (docs/adr/0013)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from cli.deploy.failures import NotThereError
+from cli.deploy.gcloud import Call, Command
+from cli.deploy.kinds.access import Policy, granted, has
+from cli.deploy.step import Mark, Step, same
+from cli.deploy.target import Target
+
+_RUN, _IAP = "run.googleapis.com", "iap.googleapis.com"
+OPENER = "roles/iap.httpsResourceAccessor"
+_ANNOTATION = "run.googleapis.com/iap-enabled"  # as gcloud's own `--iap` sets it
+
+
+def steps(target: Target, name: str, found: Mapping[str, Any] | None) -> Iterator[Step]:
+    """The proxy, who may open the page, and its domain. `found` is the function, None while it is still to be made."""
+    yield _proxy(target, name, found)
+    yield from _openers(target, name, found)
+    yield from _domain(target, name)
+
+
+# ---- the proxy
+
+
+def _proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
+    key, service = f"proxy {name}", _service(target, name, found)
+    if _is_on(service):
+        return same(key)
+    mark, because = Mark.CREATE, f"people sign in at {address(target, name)}"
+    if service:
+        # A function that was deployed by another hand comes without it; until then no one but the proxy may call the service.
+        mark, because = Mark.CHANGE, "Identity-Aware Proxy is off, so nobody gets in"
+    needs = (f"function {name}", f"caller {name}")
+    return Step(key=key, mark=mark, because=because, work=[lambda: missing(target, name)], needs=needs)
+
+
+def missing(target: Target, name: str) -> list[Command | Call]:
+    """What turns the proxy on, as the service is by now: a redeployment of the function may have dropped it."""
+    if _is_on(target.gcloud.read("run", "services", "describe", name, f"--region={target.region}") or {}):
+        return []
+    return [("beta", "run", "services", "update", name, f"--region={target.region}", "--iap")]
+
+
+def _service(target: Target, name: str, found: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    service: Mapping[str, Any] = {}
+    if found is not None:
+        with suppress(NotThereError):  # deleted by hand: the function is deployed anew first
+            service = target.read(_RUN, "run", "services", "describe", name, f"--region={target.region}", otherwise={})
+    return service
+
+
+def _is_on(service: Mapping[str, Any]) -> bool:
+    annotations = service.get("metadata", {}).get("annotations", {})
+    return str(annotations.get(_ANNOTATION, "")).lower() == "true"
+
+
+def address(target: Target, name: str) -> str:
+    """Where the page is without a domain of one's own (Cloud Run, deterministic URL)."""
+    return f"https://{name}-{target.number}.{target.region}.run.app"
+
+
+# ---- who may open it
+
+
+def _openers(target: Target, name: str, found: Mapping[str, Any] | None) -> Iterator[Step]:
+    policy = openers(target, name) if found is not None else {}
+    wanted = target.deployment.options.hub_access
+    for member in wanted:
+        yield granted(
+            f"opener {member}", is_there=has(policy, OPENER, member), because="may open the hub page",
+            work=("beta", "iap", "web", "add-iam-policy-binding", *_words(target, name, member)),
+            needs=(f"proxy {name}",), lane="opener",
+        )  # fmt: skip
+    if not wanted and not any(binding.get("role") == OPENER for binding in policy.get("bindings", [])):
+        groups = sorted({f"group:{each.group}" for each in target.deployment.settings.catalog.assignments})
+        example = ", ".join(groups) or "group:GROUP, domain:DOMAIN"
+        because = f"may open the hub page yet: write into the settings file deployment: {{hub_access: [{example}]}}"
+        yield Step(key="opener nobody", mark=Mark.KEEP, because=because)
+
+
+def openers(target: Target, name: str) -> Policy:
+    """The policy that says who passes the proxy. gcloud knows Cloud Run here in its beta track only (528)."""
+    where = _where(target, name)
+    try:
+        policy: Policy = target.read(_IAP, "beta", "iap", "web", "get-iam-policy", *where, otherwise={})
+    except NotThereError:
+        return {}
+    return policy
+
+
+def close(target: Target, name: str, member: str) -> Command:
+    """What takes one member's right to open the page away."""
+    return ("beta", "iap", "web", "remove-iam-policy-binding", *_words(target, name, member))
+
+
+def _words(target: Target, name: str, member: str) -> Sequence[str]:
+    return (*_where(target, name), f"--member={member}", f"--role={OPENER}", "--condition=None")
+
+
+def _where(target: Target, name: str) -> Sequence[str]:
+    return ("--resource-type=cloud-run", f"--service={name}", f"--region={target.region}")
+
+
+# ---- a domain of one's own
+
+
+def _domain(target: Target, name: str) -> Iterator[Step]:
+    wanted = target.deployment.options.hub_domain
+    if wanted is None:
+        return
+    key, mapping = f"domain {wanted}", mapped(target, wanted)
+    if mapping is None:
+        where = (f"--service={name}", f"--domain={wanted}", f"--region={target.region}")
+        work = [("beta", "run", "domain-mappings", "create", *where)]
+        because = f"leads to {name}; the next plan says which DNS records to set"
+        yield Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=(f"proxy {name}",))
+    elif not leads_to(mapping, name):
+        because = f"it leads to {mapping.get('spec', {}).get('routeName')}: somebody else's, choose another hub_domain"
+        yield Step(key=key, mark=Mark.KEEP, because=because)
+    elif _is_ready(mapping):
+        yield same(key)
+    else:
+        because = f"set these DNS records, then wait for the certificate: {_records(mapping, wanted)}"
+        yield Step(key=key, mark=Mark.KEEP, because=because)
+
+
+def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
+    """The mapping of a domain in our region; None when there is none."""
+    where = f"--region={target.region}"
+    listed = target.read(_RUN, "beta", "run", "domain-mappings", "list", where, otherwise=[])
+    return next((each for each in listed if each.get("metadata", {}).get("name") == domain), None)
+
+
+def leads_to(mapping: Mapping[str, Any], name: str) -> bool:
+    """True when it is ours: it leads to our service."""
+    return bool(mapping.get("spec", {}).get("routeName") == name)
+
+
+def _is_ready(mapping: Mapping[str, Any]) -> bool:
+    conditions = mapping.get("status", {}).get("conditions", [])
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+def _records(mapping: Mapping[str, Any], domain: str) -> str:
+    """`hub CNAME ghs.googlehosted.com.`, more of them with commas between."""
+    found = mapping.get("status", {}).get("resourceRecords", [])
+    words = [f"{each.get('name') or domain} {each.get('type')} {each.get('rrdata')}" for each in found]
+    return ", ".join(words) or "Google has not said yet which, run this again in a minute"

@@ -1,0 +1,71 @@
+"""`history`: what happened to one person's environment, in time order, as the record keeps it."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.output import complain, console, print_csv, print_json, table
+from shared.domain.story import MAX_LINES, StoryKind, StoryLine
+from shared.domain.times import rfc3339
+
+_KINDS = {
+    StoryKind.NEWS: Text("news", style="blue"),
+    StoryKind.WISH: Text("asked for", style="green"),
+    StoryKind.DECISION: Text("decision", style="bold"),
+    StoryKind.CALL: Text("call", style="yellow"),
+}
+_COLUMNS = ("at", "kind", "text", "because", "ref")
+
+
+@click.command()
+@click.argument("user")
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice([kind.value for kind in StoryKind]),
+    help="Only this sort of line; several may be given. Default: all.",
+)  # fmt: skip
+@output_option("table", "json", "csv")
+@pass_app
+@guarded
+def history(app: App, user: str, kinds: tuple[str, ...], output: str) -> None:
+    """What happened to USER's environment: news, wishes, decisions with their reasons, calls to the cloud.
+
+    Reads the record alone. It keeps the latest lines; what is older is in the functions' log.
+    """
+    stored = app.deps.records.load(user_key_from(user))
+    if stored is None:
+        complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
+        stop(FAILED)
+    story = stored.record.status.story
+    lines = [line for line in story if not kinds or line.kind.value in kinds]
+    if output == "json":
+        print_json([_view(line) for line in lines])
+    elif output == "csv":
+        print_csv([_view(line) for line in lines], _COLUMNS)
+    elif not lines:
+        click.echo("Nothing has happened yet." if not story else "No line of that sort.")
+    else:
+        _print_story(lines, console(), is_cut=len(story) >= MAX_LINES)
+
+
+def _view(line: StoryLine) -> dict[str, str]:
+    return {
+        "at": rfc3339(line.at),
+        "kind": line.kind.value,
+        "text": line.text,
+        "because": line.because,
+        "ref": line.ref,
+    }
+
+
+def _print_story(lines: list[StoryLine], out: Console, *, is_cut: bool) -> None:
+    """Why, and what it refers to, stand under what happened, in lines of their own: both are long."""
+    rows: list[tuple[str | Text, ...]] = []
+    for line in lines:
+        rows.append((f"{line.at:%Y-%m-%d %H:%M}", _KINDS[line.kind], line.text))
+        rows += [("", "", Text(more, style="dim")) for more in (line.because, line.ref) if more]
+    out.print(table([("WHEN (UTC)", "whole"), ("", "whole"), ("WHAT", "fold")], rows))
+    if is_cut:
+        out.print(Text(f"The record keeps {MAX_LINES} lines; what is older is in the functions' log.", style="dim"))

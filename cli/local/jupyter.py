@@ -1,0 +1,42 @@
+"""JupyterLab in an environment of its own, `.venv-jupyter`: what it needs is not what Benchkeeper needs."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cli.local.errors import LocalError
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "emulator" / "jupyter" / "requirements.txt"
+
+
+def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-jupyter") -> Path:
+    """The Python that has it; installed once, and anew when the pins changed. Raises `LocalError` when that cannot be done."""
+    python, mark = folder / "bin" / "python", folder / ".benchkeeper"
+    stamp = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second one that is started meanwhile waits for the first
+        if python.exists() and mark.exists() and mark.read_text() == stamp:
+            return python
+        say(f"Installing JupyterLab in {folder.name} (once; about a minute, 250 MB) …")
+        if not python.exists():
+            _run([sys.executable, "-m", "venv", str(folder)], f"{folder.name} could not be made.")
+        _run(
+            [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(REQUIREMENTS)],
+            "JupyterLab could not be installed. Is the package index reachable? Without --with-jupyter it is not needed.",
+        )
+        mark.write_text(stamp)
+    return python
+
+
+def _run(command: list[str], trouble: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise LocalError(f"{trouble} It said:\n{last}")

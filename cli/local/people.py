@@ -1,0 +1,57 @@
+"""The people of this machine's directory: whom the sign-in page offers, and who administers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.domain.identity import parse_email
+from shared.settings import Settings
+
+ADMINISTRATOR = "mia.chen@example.com"
+NOBODY = "noah.weber@example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody on the sign-in page."""
+
+    email: str
+    name: str
+    note: str
+
+
+def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
+    """The people of config/examples/ (with `examples`), the administrator if there is a group for such, and somebody without anything."""
+    people = _announced(settings) if examples else []
+    if settings.admin_group is not None:
+        people.append(Person(ADMINISTRATOR, name_of(ADMINISTRATOR), "Administrator: sees everybody"))
+    people.append(Person(NOBODY, name_of(NOBODY), "Somebody without an environment"))
+    return [asdict(person) for person in people]
+
+
+def _announced(settings: Settings) -> list[Person]:
+    found = []
+    for path in sorted((settings.config_dir / "examples").glob("*.json")):
+        body = json.loads(Path(path).read_bytes())
+        email = parse_email(body["user"])
+        found.append(Person(email, name_of(email), _note(settings, body.get("attributes", {}))))
+    return found
+
+
+def _note(settings: Settings, attributes: dict[str, Any]) -> str:
+    """What somebody with these attributes is offered, by the profile's title."""
+    catalog = settings.catalog
+    assigned = [catalog.assignment_for(group) for group in attributes.get("groups", ())]
+    best = max((each for each in assigned if each is not None), key=lambda each: each.priority, default=None)
+    name = attributes.get("profile") or (best.profile if best is not None else catalog.default_profile)
+    profile = catalog.profiles.get(str(name))
+    return profile.title if profile is not None else ""
+
+
+def name_of(email: str) -> str:
+    """A name to read, made of an address: `ana.silva@…` is Ana Silva."""
+    words = email.partition("@")[0].partition("+")[0].replace("_", ".").split(".")
+    return " ".join(word.capitalize() for word in words if word) or email

@@ -1,0 +1,50 @@
+"""The ports of the local system, all on 127.0.0.1."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from cli.local.errors import LocalError
+
+HOST = "127.0.0.1"
+HIGHEST = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """`cloud` serves the APIs, `hub` the sign-in and the hub page, `jupyter` the way to the JupyterLabs."""
+
+    cloud: int
+    hub: int
+    jupyter: int
+
+    @classmethod
+    def chosen(cls, cloud: int, hub: int | None, jupyter: int | None) -> Ports:
+        """What was not said is the next port. Raises `LocalError` when two are the same or there is no next one."""
+        first = hub if hub is not None else cloud + 1
+        made = cls(cloud, first, jupyter if jupyter is not None else max(cloud, first) + 1)
+        ports = (made.cloud, made.hub, made.jupyter)
+        if len(set(ports)) < len(ports) or max(ports) > HIGHEST:
+            raise LocalError(
+                f"The ports {ports} will not do: three different ones up to {HIGHEST}. Give --port, --hub-port, --jupyter-port."
+            )
+        return made
+
+    def refuse_used(self, *, with_jupyter: bool) -> None:
+        """Raises `LocalError` for the first that somebody else uses."""
+        _refuse_used_port(self.cloud, "--port")
+        _refuse_used_port(self.hub, "--hub-port")
+        if with_jupyter:
+            _refuse_used_port(self.jupyter, "--jupyter-port")
+
+
+def _refuse_used_port(port: int, option: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise LocalError(
+                f"Port {port} of {HOST} is in use. End what uses it, or choose another: ./deploy.sh local {option} {port + 1}"
+            ) from error

@@ -1,0 +1,162 @@
+"""Identity-Aware Proxy in front of the hub page: a port of its own, where nobody gets through unsigned.
+
+It is as on Google Cloud, but for who may pass: there a role decides, here everybody who signed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from werkzeug.wrappers import Request, Response
+
+from emulator.errors import ApiError
+from emulator.iap.pages import notice_page
+from emulator.iap.sessions import Sessions
+from emulator.iap.sign_in import PATHS, SignIn
+from emulator.iap.signing import IapSigner, named, subject_of, wrong_assertion
+from emulator.wire.http import Call, Route, route
+from emulator.wire.proxy import UpstreamError, forward, target_of, to_port
+from emulator.wire.streaming import StreamingServer, Tunnel
+
+if TYPE_CHECKING:
+    from emulator.iap.sessions import Session
+
+SERVICE = "benchkeeper-hub"
+DEFAULT_REGION = "europe-west1"
+_MODE, _TEST = "gcp-iap-mode", "iap-secure-token-test-type"
+
+
+class IapFront:
+    """The signer, the sign-in page and the proxy. `functions` lists what the function host runs.
+
+    Without `open_at` there is the signer alone: no port is bound.
+    """
+
+    def __init__(self, functions: Callable[[], list[dict[str, Any]]], *, project_number: str) -> None:
+        self.signer = IapSigner()
+        self.sessions = Sessions()
+        self.sign_in = SignIn(self.sessions)
+        self._functions = functions
+        self._project_number = project_number
+        self._region = DEFAULT_REGION
+        self._server: StreamingServer | None = None
+
+    @property
+    def audience(self) -> str:
+        """For whom it signs: the Cloud Run service behind it."""
+        return f"/projects/{self._project_number}/locations/{self._region}/services/{SERVICE}"
+
+    @property
+    def port(self) -> int:
+        """Its port; 0 while it is not open."""
+        return self._server.port if self._server is not None else 0
+
+    @property
+    def url(self) -> str:
+        """What a person opens."""
+        return f"http://localhost:{self.port}"
+
+    def open_at(self, port: int, *, region: str = DEFAULT_REGION) -> None:
+        """Bind the port (0 = a free one); `start` serves it. Raises `PortInUseError`."""
+        self._region = region
+        self._server = StreamingServer(self.respond, port=port)
+        self.sign_in.port = self._server.port
+
+    def start(self) -> None:
+        """Serve, if a port was bound."""
+        if self._server is not None:
+            self._server.start()
+
+    def stop(self) -> None:
+        """Close the port; safe to call twice."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def routes(self) -> list[Route]:
+        """Under `/_emulator/`: the public keys, the people, and what this front is."""
+        return [
+            *self.signer.routes(),
+            *self.sign_in.routes(),
+            route("GET", "/_emulator/iap", None, self._describe),
+        ]
+
+    def _describe(self, _call: Call) -> dict[str, Any]:
+        return {"audience": self.audience, "url": self.url if self.port else None}
+
+    def respond(self, request: Request) -> Response | Tunnel:
+        """One request at the front."""
+        if request.host not in {f"localhost:{self.port}", f"127.0.0.1:{self.port}"}:
+            # A name that somebody else made point here (DNS rebinding) must not be signed in to.
+            return Response(f"This is {self.url}.\n", 421, content_type="text/plain; charset=utf-8")
+        if request.path in PATHS:
+            return self.sign_in.respond(request)
+        session = self.sign_in.session_of(request)
+        mode = request.args.get(_MODE, "")
+        if mode == "CLEAR_LOGIN_COOKIE":
+            return self.sign_in.leave(request)
+        if session is None:
+            return self.sign_in.ask(request)
+        if mode == "IDENTITY":
+            return self.sign_in.identity(request)
+        return self._pass_on(request, session)
+
+    def _pass_on(self, request: Request, session: Session) -> Response | Tunnel:
+        try:
+            headers = self._headers(request, session)
+            answer = forward(request, to_port(self._function_port()), set_headers=headers, drop=_is_of_the_proxy)
+        except UpstreamError:
+            text = "The hub page's function is not running. It may be starting, or starting again."
+            links = [("Look again", target_of(request))] if request.method == "GET" else []
+            return notice_page("The hub page is not up", text, status=503, again_in=3, links=links)
+        except ApiError as error:
+            return Response(f"{error.message}\n", error.http_status, content_type="text/plain; charset=utf-8")
+        if isinstance(answer, Response):
+            self._keep_our_cookies(answer)
+        return answer
+
+    def _function_port(self) -> int:
+        url = next((each["url"] for each in self._functions() if each["name"] == SERVICE), None)
+        if url is None:
+            raise UpstreamError(f"{SERVICE} is not up")
+        return urlsplit(url).port or 0
+
+    def _headers(self, request: Request, session: Session) -> dict[str, str]:
+        """What the function sees of who asks, and from where."""
+        email = session.email
+        if request.args.get(_MODE) == "SECURE_TOKEN_TEST":
+            assertion = wrong_assertion(self.signer, email, self.audience, request.args.get(_TEST, "NOT_SET"))
+        else:
+            assertion = self.signer.assertion(email, self.audience)
+        earlier, address = request.headers.get("X-Forwarded-For"), str(request.remote_addr)
+        headers = {
+            "x-goog-iap-jwt-assertion": assertion,
+            "x-goog-authenticated-user-email": named(email),
+            "x-goog-authenticated-user-id": subject_of(email),
+            # Google's front end appends, too: what the caller claims stands first, and is worth nothing.
+            "X-Forwarded-For": f"{earlier}, {address}" if earlier else address,
+            "X-Forwarded-Proto": "http",
+            "X-Forwarded-Host": request.host,
+        }
+        cookies = [f"{name}={value}" for name, value in _pairs(request) if not name.startswith(self.sign_in.cookie)]
+        return headers | {"Cookie": "; ".join(cookies)}
+
+    def _keep_our_cookies(self, answer: Response) -> None:
+        """The function cannot set the proxy's own cookie."""
+        mine = [value for value in answer.headers.getlist("Set-Cookie") if not value.startswith(self.sign_in.cookie)]
+        answer.headers.remove("Set-Cookie")
+        for value in mine:
+            answer.headers.add("Set-Cookie", value)
+
+
+def _is_of_the_proxy(name: str) -> bool:
+    """Headers (small letters) that only Google may set: what the caller sent of them is stripped."""
+    return name.startswith("x-goog-") or name in {"x-serverless-authorization", "forwarded"}
+
+
+def _pairs(request: Request) -> list[tuple[str, str]]:
+    raw = request.headers.get("Cookie", "")
+    parts = [part.strip().partition("=") for part in raw.split(";")]
+    return [(name, value) for name, _, value in parts if name]

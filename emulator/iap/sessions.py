@@ -1,0 +1,98 @@
+"""Who is signed in: sealed cookies, one-time tickets for other hosts, and what a form must bring along. For the life of the process.
+
+Everything here is real time. Nothing is kept on disk: after a restart everybody signs in again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emulator.clock import wall_now
+
+SESSION_S = 8 * 3600
+TICKET_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody who signed in. `ident` is the same on every host that they reach from this sign-in."""
+
+    email: str
+    ident: str
+    ends: int
+
+
+class Sessions:
+    """All sign-ins. A cookie is its content and a keyed digest of it and of where it belongs; thread-safe."""
+
+    def __init__(self, *, now: Callable[[], int] = wall_now) -> None:
+        self._key = secrets.token_bytes(32)
+        self._now = now
+        self._lock = threading.Lock()
+        self._ended: dict[str, int] = {}  # sign-ins that somebody ended, until they would have ended by themselves
+        self._tickets: dict[str, tuple[str, Session, int]] = {}
+
+    def begin(self, email: str) -> Session:
+        """A new sign-in."""
+        return Session(email, secrets.token_hex(16), self._now() + SESSION_S)
+
+    def end(self, session: Session) -> None:
+        """It is over, on every host."""
+        with self._lock:
+            self._ended = {ident: ends for ident, ends in self._ended.items() if ends > self._now()}
+            self._ended[session.ident] = session.ends
+
+    def cookie(self, session: Session, *, place: str) -> str:
+        """The cookie's value for one place (`hub`, or a host): it is worth nothing at another."""
+        raw = json.dumps([session.email, session.ident, session.ends], separators=(",", ":")).encode()
+        body = base64.urlsafe_b64encode(raw).decode()
+        return f"{body}.{self._digest('session', place, body)}"
+
+    def read(self, cookie: str, *, place: str) -> Session | None:
+        """Who that is; None for what is forged, over, or of another place."""
+        body, _, mark = cookie.partition(".")
+        if not same(mark, self._digest("session", place, body)):
+            return None
+        email, ident, ends = json.loads(base64.urlsafe_b64decode(body))
+        session = Session(str(email), str(ident), int(ends))
+        return session if self.lasts(session) else None
+
+    def lasts(self, session: Session) -> bool:
+        """True until it is ended or eight hours have passed."""
+        with self._lock:
+            return session.ends > self._now() and session.ident not in self._ended
+
+    def form_mark(self, nonce: str) -> str:
+        """What a form must send along with the cookie `nonce`, so that it is our form that was sent."""
+        return self._digest("form", nonce)
+
+    def ticket(self, session: Session, *, host: str) -> str:
+        """Good once, for a minute, at that host."""
+        now, made = self._now(), secrets.token_urlsafe(24)
+        with self._lock:
+            self._tickets = {key: held for key, held in self._tickets.items() if held[2] > now}
+            self._tickets[made] = (host, session, now + TICKET_S)
+        return made
+
+    def redeem(self, ticket: str, *, host: str) -> Session | None:
+        """The sign-in behind a ticket; None when it was used, is too old, or is for another host."""
+        with self._lock:
+            found = self._tickets.pop(ticket, None)
+        if found is None or found[0] != host or found[2] <= self._now() or not self.lasts(found[1]):
+            return None
+        return found[1]
+
+    def _digest(self, *parts: str) -> str:
+        return hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
+
+
+def same(given: str, right: str) -> bool:
+    """Compare in a time that does not tell where they differ."""
+    return hmac.compare_digest(given.encode(), right.encode())

@@ -1,0 +1,197 @@
+"""The sign-in page: who somebody says they are is who they are. It stands where Google's own sign-in stands."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from werkzeug.utils import redirect
+from werkzeug.wrappers import Request, Response
+
+from emulator.errors import ApiError
+from emulator.iap.pages import Person, notice_page, sign_in_page
+from emulator.iap.sessions import SESSION_S, Session, Sessions, same
+from emulator.iap.signing import named, subject_of
+from emulator.wire.http import Call, Route, route
+
+PATHS = ("/_sign_in", "/_sign_out", "/_gcp_iap/clear_login_cookie", "/_gcp_iap/identity")
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\"<>]{1,64}@[^@\s\x00-\x1f\"<>/]{1,190}\.[^@\s\x00-\x1f\"<>/]{2,63}")
+_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # a browser takes // and /\ for the beginning of another host
+_MOST_FORM = 8192
+_MOST_PEOPLE = 200
+_PERSON_FIELDS = {"email", "name", "note"}
+
+
+class SignIn:
+    """Asks who somebody is and keeps it in a cookie. `may_open` says whether other hosts take tickets of this sign-in."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self.people: list[Person] = []
+        self.may_open: Callable[[str], bool] = lambda _host: False
+        self.other_origins = ""
+        self.port = 0
+
+    @property
+    def cookie(self) -> str:
+        """The session cookie's name. Browsers do not tell ports apart, so the name does."""
+        return f"emulated_iap_{self.port}"
+
+    def routes(self) -> list[Route]:
+        """`/_emulator/people`: whom the page offers."""
+        return [
+            route("GET", "/_emulator/people", None, self._listing),
+            route("POST", "/_emulator/people", None, self._offer),
+        ]
+
+    def session_of(self, request: Request) -> Session | None:
+        """Who asks; None for nobody."""
+        return self.sessions.read(request.cookies.get(self.cookie, ""), place="hub")
+
+    def ask(self, request: Request) -> Response:
+        """Send somebody unknown to the page: a browser by a redirect, everything else by a 401."""
+        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+            path = str(request.environ["RAW_URI"])
+            return redirect(f"/_sign_in?{urlencode({'continue': path if self._is_ours(path) else '/'})}", 302)
+        return Response("Sign in first.\n", 401, content_type="text/plain; charset=utf-8")
+
+    def respond(self, request: Request) -> Response:
+        """Answer one of `PATHS`."""
+        match request.path:
+            case "/_sign_in" if request.method == "POST":
+                return self._enter(request)
+            case "/_sign_in" if request.method in {"GET", "HEAD"}:
+                return self._page(request)
+            case "/_gcp_iap/identity" if request.method in {"GET", "HEAD"}:
+                return self.identity(request)
+            case "/_sign_out" | "/_gcp_iap/clear_login_cookie" if request.method in {"GET", "POST"}:
+                return self.leave(request)
+            case _:
+                return Response("This page takes GET and POST.\n", 405, content_type="text/plain; charset=utf-8")
+
+    def leave(self, request: Request) -> Response:
+        """Sign out, of the environments' hosts too."""
+        session = self.session_of(request)
+        if session is not None:
+            self.sessions.end(session)
+        back = self._back(request.args.get("continue", "/"))
+        made = redirect(f"/_sign_in?{urlencode({'continue': back})}", 303)
+        made.delete_cookie(self.cookie, httponly=True, samesite="Lax")
+        return made
+
+    def identity(self, request: Request) -> Response:
+        """Who asks, as IAP's own special address says it."""
+        session = self.session_of(request)
+        if session is None:
+            return self.ask(request)
+        found = {"email": named(session.email), "sub": subject_of(session.email)}
+        return Response(json.dumps(found), content_type="application/json")
+
+    def _page(self, request: Request, *, fault: str = "", typed: str = "", back: str | None = None) -> Response:
+        back = self._back(request.args.get("continue", "/")) if back is None else back
+        session = self.session_of(request)
+        if session is not None and not fault and back.startswith("http://"):
+            return self._onward(session, back)
+        nonce = request.cookies.get(self._nonce, "") or secrets.token_hex(16)
+        made = sign_in_page(
+            people=self.people,
+            mark=self.sessions.form_mark(nonce),
+            back=back,
+            signed_in=session.email if session is not None else "",
+            fault=fault,
+            typed=typed,
+            may_lead_to=self.other_origins,
+        )
+        made.set_cookie(self._nonce, nonce, httponly=True, samesite="Strict", path="/_sign_in")
+        return made
+
+    @property
+    def _nonce(self) -> str:
+        return f"{self.cookie}_form"
+
+    def _enter(self, request: Request) -> Response:
+        if (request.content_length or _MOST_FORM + 1) > _MOST_FORM:
+            return _refused("That is no form of this page.")
+        nonce, form = request.cookies.get(self._nonce, ""), request.form
+        if (
+            not nonce
+            or not same(form.get("mark", ""), self.sessions.form_mark(nonce))
+            or not self._same_origin(request)
+        ):
+            return _refused("The form was not sent by this page, or cookies are off. Open it again and choose anew.")
+        typed = form.get("email", "").strip()
+        back = self._back(form.get("continue", "/"))
+        email = typed.lower()
+        if not _EMAIL.fullmatch(email):
+            text = f"“{typed[:80]}” is no e-mail address. It looks like ana.silva@example.com."
+            return self._page(request, fault=text, typed=typed[:254], back=back)
+        before = self.session_of(request)
+        if before is not None:
+            self.sessions.end(before)
+        session = self.sessions.begin(email)
+        made = self._onward(session, back)
+        value = self.sessions.cookie(session, place="hub")
+        made.set_cookie(self.cookie, value, max_age=SESSION_S, httponly=True, samesite="Lax")
+        return made
+
+    def _same_origin(self, request: Request) -> bool:
+        origin = request.headers.get("Origin")
+        return origin is None or origin == f"http://{request.host}"
+
+    def _onward(self, session: Session, back: str) -> Response:
+        """Back to where somebody came from; another host gets a ticket with it."""
+        if not back.startswith("http://"):
+            return redirect(back, 303)
+        parts = urlsplit(back)
+        ticket = self.sessions.ticket(session, host=parts.netloc)
+        pairs = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "ticket"]
+        query = urlencode([*pairs, ("ticket", ticket)])
+        return redirect(urlunsplit(("http", parts.netloc, parts.path or "/", query, "")), 303)
+
+    def _back(self, asked: str) -> str:
+        """Where to go afterwards: a path of this front or an address at an environment's host; `/` for everything else."""
+        if self._is_ours(asked):
+            return asked
+        parts = urlsplit(asked) if asked.startswith("http://") and asked.isascii() and asked.isprintable() else None
+        if parts is not None and "\\" not in asked and "@" not in parts.netloc and self.may_open(parts.netloc):
+            return asked
+        return "/"
+
+    @staticmethod
+    def _is_ours(path: str) -> bool:
+        return _PATH.fullmatch(path) is not None and not path.startswith(PATHS)
+
+    def _listing(self, _call: Call) -> Any:
+        return {"people": [{"email": each.email, "name": each.name, "note": each.note} for each in self.people]}
+
+    def _offer(self, call: Call) -> Any:
+        self.people = read_people(call.json())
+        return self._listing(call)
+
+
+def read_people(body: dict[str, Any]) -> list[Person]:
+    """`{"people": [{email, name, note}]}`; 400 names what is wrong."""
+    rows = body.get("people")
+    if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE or set(body) != {"people"}:
+        raise _invalid(f"`people` is a list of at most {_MOST_PEOPLE}, and nothing stands beside it")
+    people = []
+    for row in rows:
+        if not isinstance(row, dict) or set(row) - _PERSON_FIELDS:
+            raise _invalid(f"somebody has {', '.join(sorted(_PERSON_FIELDS))}, not {row!r}")
+        texts = [row.get("email", ""), row.get("name", ""), row.get("note", "")]
+        if not all(isinstance(text, str) for text in texts) or not _EMAIL.fullmatch(texts[0].lower()):
+            raise _invalid(f"`email` is an address, `name` and `note` are texts: {row!r}")
+        people.append(Person(email=texts[0].lower(), name=texts[1] or texts[0], note=texts[2]))
+    return people
+
+
+def _invalid(text: str) -> ApiError:
+    return ApiError("INVALID_ARGUMENT", f"People: {text}")
+
+
+def _refused(text: str) -> Response:
+    return notice_page("You are not signed in", text, status=403, links=[("Sign in", "/_sign_in")])

@@ -1,0 +1,139 @@
+"""Signed headers (ES256) as Identity-Aware Proxy puts them on requests, and the public keys that prove them.
+
+https://cloud.google.com/iap/docs/signed-headers-howto says what is in them. They carry real time, not the virtual one: whoever
+checks them reads the machine's clock.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from emulator.clock import wall_now
+from emulator.errors import ApiError
+from emulator.model.notebooks_fresh import digest
+from emulator.wire.http import Call, Route, route
+
+ISSUER = "https://cloud.google.com/iap"
+KEYS_PATH = "/_emulator/iap/public_key"
+LIFETIME_S = 600
+_PROVIDER = "accounts.google.com"
+_PART_BYTES = 32  # r and s of a P-256 signature stand one after the other in a JWT (RFC 7518, 3.4)
+
+
+class IapSigner:
+    """One signing key for the life of the process, made on first use; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: ec.EllipticCurvePrivateKey | None = None
+        self._key_id = ""
+
+    def assertion(self, email: str, audience: str) -> str:
+        """What `x-goog-iap-jwt-assertion` says of somebody, from now on for ten real minutes."""
+        return self.sign(claims_of(email, audience, issued=wall_now()))
+
+    def sign(
+        self, claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey | None = None, kid: str | None = None
+    ) -> str:
+        """A token with any claims, of any key and key id: for tests of what a verifier must refuse."""
+        own, own_id = self._ensure_key()
+        return sign_es256(claims, key=key or own, kid=own_id if kid is None else kid)
+
+    def public_keys(self) -> dict[str, str]:
+        """Key id -> public key in PEM, the form of https://www.gstatic.com/iap/verify/public_key."""
+        key, key_id = self._ensure_key()
+        form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return {key_id: key.public_key().public_bytes(*form).decode()}
+
+    def routes(self) -> list[Route]:
+        """`GET /_emulator/iap/public_key`."""
+        return [route("GET", KEYS_PATH, None, self._public_keys_call)]
+
+    def _public_keys_call(self, _call: Call) -> dict[str, str]:
+        return self.public_keys()
+
+    def _ensure_key(self) -> tuple[ec.EllipticCurvePrivateKey, str]:
+        with self._lock:
+            if self._key is None:
+                self._key = new_key()
+                form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+                self._key_id = digest(self._key.public_key().public_bytes(*form).hex())[:6]
+            return self._key, self._key_id
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A key of the kind that IAP signs with."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def subject_of(email: str) -> str:
+    """The `sub` of an address: a stable number of 21 digits, the shape of Google's."""
+    return f"{_PROVIDER}:{10**20 + int(digest('iap', email)[:16], 16)}"
+
+
+def named(email: str) -> str:
+    """The address as the unsigned header `x-goog-authenticated-user-email` has it."""
+    return f"{_PROVIDER}:{email}"
+
+
+def claims_of(email: str, audience: str, *, issued: int) -> dict[str, Any]:
+    """The claims of a token issued then (real Unix seconds)."""
+    return {
+        "iss": ISSUER,
+        "sub": subject_of(email),
+        "email": email,
+        "aud": audience,
+        "iat": issued,
+        "exp": issued + LIFETIME_S,
+        "hd": email.rpartition("@")[2],
+    }
+
+
+# What IAP sends when it is asked to test an application: `?gcp-iap-mode=SECURE_TOKEN_TEST&iap-secure-token-test-type=...`
+# (https://cloud.google.com/iap/docs/query-parameters-and-headers-howto).
+TESTS = ("NOT_SET", "FUTURE_ISSUE", "PAST_EXPIRATION", "ISSUER", "AUDIENCE", "SIGNATURE")
+
+
+def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> str:
+    """A token that an application must refuse for this reason; with NOT_SET a good one. 400 for an unknown kind."""
+    now = wall_now()
+    claims = claims_of(email, audience, issued=now)
+    match kind:
+        case "NOT_SET":
+            return signer.sign(claims)
+        case "FUTURE_ISSUE":
+            return signer.sign(claims_of(email, audience, issued=now + LIFETIME_S))
+        case "PAST_EXPIRATION":
+            return signer.sign(claims_of(email, audience, issued=now - 2 * LIFETIME_S))
+        case "ISSUER":
+            return signer.sign({**claims, "iss": "https://not.cloud.google.com/iap"})
+        case "AUDIENCE":
+            return signer.sign({**claims, "aud": f"{audience}-of-somebody-else"})
+        case "SIGNATURE":
+            return signer.sign(claims, key=new_key())
+        case _:
+            raise ApiError(
+                "INVALID_ARGUMENT", f"iap-secure-token-test-type is one of {', '.join(TESTS)}, not {kind[:40]!r}"
+            )
+
+
+def sign_es256(claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey, kid: str) -> str:
+    """A JSON Web Token."""
+    signed = f"{_segment({'alg': 'ES256', 'typ': 'JWT', 'kid': kid})}.{_segment(claims)}"
+    parts = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{signed}.{_base64url(b''.join(part.to_bytes(_PART_BYTES) for part in parts))}"
+
+
+def _segment(value: dict[str, Any]) -> str:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

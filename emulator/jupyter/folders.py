@@ -1,0 +1,94 @@
+"""What is on the data disks, as folders: `disks/ID`, `snapshots/ID` and `clusters/UUID`, by the ids that Compute Engine gives.
+
+A disk that was made from a snapshot begins with the snapshot's files; a disk, a snapshot or a cluster that is gone takes its files with
+it. Followed by looking: a snapshot has the files of the first look after it was asked for, half a real second later at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emulator.model.disks import DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from emulator.model.disks import Disks
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What must be there: folder -> the folder whose files it begins with, None for an empty one."""
+
+    snapshots: dict[str, str | None]
+    disks: dict[str, str | None]
+
+
+def held(disks: Disks, now: datetime) -> Held:
+    """Of the disks that hold what people write, at this virtual time. Call it while holding the world's lock."""
+    disks.sweep(now)
+    data = [disk for disk in disks.disks.values() if disk.role == DATA]
+    return Held(
+        snapshots={
+            f"snapshots/{each.gce_id}": f"disks/{each.disk_id}"
+            for each in disks.snapshots.values()
+            if each.role == DATA
+        },
+        disks={f"disks/{disk.gce_id}": f"snapshots/{disk.source_id}" if disk.source_id else None for disk in data},
+    )
+
+
+class Folders:
+    """The folders below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, folder: str) -> Path:
+        """Where it is."""
+        return self.root / folder
+
+    def follow(self, wanted: Held, clusters: Iterable[str], *, in_use: Iterable[str]) -> None:
+        """Make what is missing, then remove what is gone but for what is `in_use`: a JupyterLab that ends may still write."""
+        # Snapshots first: of a disk that is gone from the world since the last look, the files are still here.
+        for folder, source in (wanted.snapshots | wanted.disks).items():
+            self._make(folder, source)
+        keep = {*wanted.snapshots, *wanted.disks, *clusters, *in_use}
+        for each in [found for kind in ("disks", "snapshots", "clusters") for found in (self.root / kind).glob("*")]:
+            if each.relative_to(self.root).as_posix() not in keep:
+                shutil.rmtree(each, ignore_errors=True)
+
+    def _make(self, folder: str, source: str | None) -> None:
+        path = self.path(folder)
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        origin = self.path(source) if source is not None else None
+        if origin is None or not origin.is_dir():
+            path.mkdir(exist_ok=True)
+            return
+        # Under another name first: a half copy after a crash must not pass for the disk.
+        half = path.with_name(f"{path.name}.part")
+        shutil.rmtree(half, ignore_errors=True)
+        try:
+            shutil.copytree(origin, half, symlinks=True, ignore=_no_sockets)
+        except shutil.Error:  # files that went away meanwhile: the disk is being written to, as a real one may be
+            _log.warning("Not every file could be copied from %s", source)
+        half.rename(path)
+
+
+def _no_sockets(folder: str, names: list[str]) -> set[str]:
+    """What is neither a file nor a folder cannot be copied."""
+    return {
+        name
+        for name in names
+        if not (path := Path(folder, name)).is_symlink() and not path.is_file() and not path.is_dir()
+    }

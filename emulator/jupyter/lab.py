@@ -1,0 +1,183 @@
+"""One JupyterLab's process: start it, see it answer, start it again when it dies, end it and all that it started."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import secrets
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emulator.clock import real_now
+from emulator.wire.proxy import Dial, to_unix
+
+_log = logging.getLogger(__name__)
+
+State = Literal["starting", "running", "down", "ended"]
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+_GRACE_S = 6.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 15.0
+_STEADY_AFTER_S = 30.0
+_ANSWER_S = 2.0
+_INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SHELL", "USER", "LOGNAME")
+# Nothing asks the network for news or updates, and nobody can end the server but the embedded cloud.
+_OPTIONS = (
+    "--no-browser", "--allow-root", "--ServerApp.allow_remote_access=True", "--ServerApp.quit_button=False",
+    "--Application.log_level=WARN", "--LabApp.news_url=None", "--LabApp.extension_manager=readonly",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a JupyterLab runs: its interpreter, its disk, a short private folder for its socket, and where its output goes."""
+
+    python: Path
+    disk: Path
+    private: Path
+    log: Path
+    base: str
+
+
+class Lab:
+    """A JupyterLab that is kept running. `step` and `stop` are called by one thread at a time."""
+
+    def __init__(self, site: Site) -> None:
+        self.state: State = "down"
+        self.starts = 0
+        self._site = site
+        self._token = secrets.token_hex(32)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+        self._begun = self._again_at = 0.0
+        self._pause = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def dial(self) -> Dial:
+        """How it is reached: only who may open the private folder can."""
+        return to_unix(str(self._socket))
+
+    @property
+    def authorization(self) -> str:
+        """What it demands of a request."""
+        return f"token {self._token}"
+
+    @property
+    def _socket(self) -> Path:
+        return self._site.private / "s"
+
+    def step(self) -> None:
+        """See how it stands and do what is next: start it, notice that it answers or that it died."""
+        now = real_now()
+        if self.state == "ended":
+            return
+        if self._process is None:
+            if now >= self._again_at:
+                self._spawn(now)
+        elif (code := self._process.poll()) is not None:
+            self._bury(code, now)
+        elif self.state == "starting" and self._answers():
+            self.state = "running"
+
+    def stop(self) -> None:
+        """End it, its kernels and all else below it: SIGTERM, some seconds, SIGKILL. Safe to call twice."""
+        self.state = "ended"
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+        self._close_pipe()  # what has not ended by now is ended by the launcher
+        if process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+            process.kill()
+            process.wait()
+
+    def _spawn(self, now: float) -> None:
+        read_end, write_end = os.pipe()
+        self._site.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._site.log.parent.mkdir(parents=True, exist_ok=True)
+        self._socket.unlink(missing_ok=True)
+        try:
+            with self._site.log.open("ab") as log:
+                self._process = subprocess.Popen(  # noqa: S603 - the Jupyter environment's own interpreter
+                    [*self._command(read_end)],
+                    cwd=self._site.disk,
+                    env=self._environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(read_end,),
+                    start_new_session=True,
+                )
+        except OSError:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        self._pipe, self._begun, self.state = write_end, now, "starting"
+        self.starts += 1
+
+    def _command(self, pipe: int) -> list[str]:
+        return [
+            str(self._site.python), "-P", str(_LAUNCHER), str(pipe), *_OPTIONS,
+            f"--ServerApp.sock={self._socket}", f"--ServerApp.root_dir={self._site.disk}",
+            f"--ServerApp.base_url={self._site.base}",
+        ]  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        """Nothing of ours but what every program needs: a person's code runs there."""
+        home, private = self._site.disk, self._site.private
+        kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 - a child inherits ours
+        return {
+            **kept,
+            "PATH": f"{self._site.python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "HOME": str(home),
+            "JUPYTER_CONFIG_DIR": str(home / ".jupyter"),
+            "JUPYTER_DATA_DIR": str(home / ".local" / "share" / "jupyter"),
+            "JUPYTER_RUNTIME_DIR": str(private / "runtime"),  # it has the kernels' keys: not for a disk that is copied
+            "IPYTHONDIR": str(home / ".ipython"),
+            "JUPYTER_TOKEN": self._token,  # not an argument: those are for every user of the machine to see
+            "PYTHONNOUSERSITE": "1",
+        }
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection("localhost")
+        try:
+            connection.sock = self.dial()
+            connection.sock.settimeout(_ANSWER_S)
+            connection.request("GET", f"{self._site.base}api/status", headers={"Authorization": self.authorization})
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _bury(self, code: int, now: float) -> None:
+        """It died: start it again at once the first time, then after growing pauses until it ran steadily."""
+        _log.warning("A JupyterLab ended with %d and is started again; %s has its words", code, self._site.log)
+        self._process, self.state = None, "down"
+        self._close_pipe()
+        if now - self._begun > _STEADY_AFTER_S:
+            self._pause = 0.0
+        self._again_at = now + self._pause
+        self._pause = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self._pause * 2))
+
+    def _close_pipe(self) -> None:
+        pipe, self._pipe = self._pipe, -1
+        if pipe >= 0:
+            os.close(pipe)

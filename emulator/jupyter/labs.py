@@ -1,0 +1,183 @@
+"""Keeps one JupyterLab for each environment that runs, by looking: states follow from the virtual clock, so nobody announces them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import real_now
+from emulator.jupyter.folders import Folders, held
+from emulator.jupyter.lab import Lab, Site
+from emulator.jupyter.places import Place, look
+
+if TYPE_CHECKING:
+    from emulator.app import EmbeddedCloud
+
+_log = logging.getLogger(__name__)
+_EVERY_REAL_S = 0.5
+_LONGEST_SOCKET = 90  # the system's limit is 104 to 108 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of `python -m emulator --jupyter`. `folder` gets the disks, `log_folder` what the servers write."""
+
+    python: Path
+    folder: Path
+    log_folder: Path
+    most: int = 20
+
+
+@dataclass(slots=True)
+class _Held:
+    place: Place
+    lab: Lab
+
+
+class Labs:
+    """All JupyterLabs. Above `most` further environments have none: each takes about 75 MiB."""
+
+    def __init__(self, cloud: EmbeddedCloud, options: Options) -> None:
+        self._cloud = cloud
+        self._options = options
+        self._folders = Folders(options.folder)
+        self._lock = threading.Lock()
+        self._turned = threading.Condition(self._lock)
+        self._places: dict[str, Place] = {}
+        self._held: dict[str, _Held] = {}
+        self._leaving: dict[str, threading.Thread] = {}  # by folder: one that ends still writes there
+        self._private: Path | None = None
+        self._serial = 0
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Look from now on, in a thread."""
+        self._private = _private_folder()
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._run, name="labs", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all of them, in parallel. Safe to call twice."""
+        self._ending.set()
+        with self._lock:
+            self._turned.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        with self._lock:
+            for host in list(self._held):
+                self._let_go(host)
+            leaving = list(self._leaving.values())
+        for thread in leaving:
+            thread.join()
+        if self._private is not None:
+            shutil.rmtree(self._private, ignore_errors=True)
+            self._private = None
+
+    def place(self, host: str) -> Place | None:
+        """The environment of this host, as last seen."""
+        with self._lock:
+            return self._places.get(host)
+
+    def lab(self, host: str, *, wait_s: float = 0) -> Lab | None:
+        """Its JupyterLab when it answers. One that is on its way up, as far as one can see, is waited for."""
+        until = real_now() + wait_s
+        with self._lock:
+            while True:
+                found, place = self._held.get(host), self._places.get(host)
+                if found is not None and found.lab.state == "running":
+                    return found.lab
+                left = until - real_now()
+                if left <= 0 or place is None or not (found is not None or place.coming) or self._ending.is_set():
+                    return None
+                self._turned.wait(left)
+
+    @property
+    def is_full(self) -> bool:
+        """True when no further one is started."""
+        with self._lock:
+            return len(self._held) >= self._options.most
+
+    def holds(self, host: str) -> bool:
+        """True when it has one, or one is being started."""
+        with self._lock:
+            return host in self._held
+
+    def listing(self) -> list[dict[str, Any]]:
+        """All of them: host, state, pid and how often they were started. No token."""
+        with self._lock:
+            return [
+                {"host": host, "state": each.lab.state, "pid": each.lab.pid, "starts": each.lab.starts}
+                for host, each in sorted(self._held.items())
+            ]
+
+    def _run(self) -> None:
+        while not self._ending.wait(_EVERY_REAL_S):
+            try:
+                self.turn()
+            except OSError:  # a full disk, no process left: the next look tries again
+                _log.exception("JupyterLabs could not be brought in line")
+
+    def turn(self) -> None:
+        """Look once and bring folders and processes in line with what is there."""
+        with self._cloud.world.lock:
+            places, now = look(self._cloud), self._cloud.world.clock.now()
+            disks = held(self._cloud.notebooks.fleet.disks, now)
+        with self._lock:
+            self._places = places
+            self._leaving = {folder: thread for folder, thread in self._leaving.items() if thread.is_alive()}
+            for host, each in list(self._held.items()):
+                if not _same(each.place, places.get(host)):
+                    self._let_go(host)
+            in_use = {*self._leaving}
+        clusters = {each.folder for each in places.values() if each.folder is not None}
+        self._folders.follow(disks, clusters, in_use=in_use)
+        with self._lock:
+            for place in places.values():
+                self._take_on(place)
+            labs = [each.lab for each in self._held.values()]
+        for lab in labs:
+            lab.step()
+        with self._lock:
+            self._turned.notify_all()
+
+    def _take_on(self, place: Place) -> None:
+        folder = place.folder
+        if not place.runs or folder is None or place.host in self._held or folder in self._leaving:
+            return
+        if len(self._held) >= self._options.most or self._private is None or self._ending.is_set():
+            return
+        disk = self._folders.path(folder)
+        disk.mkdir(parents=True, exist_ok=True)
+        self._serial += 1
+        log = self._options.log_folder / f"jupyter-{place.host.partition('.')[0]}.log"
+        site = Site(self._options.python, disk, self._private / str(self._serial), log, place.base)
+        self._held[place.host] = _Held(place, Lab(site))
+
+    def _let_go(self, host: str) -> None:
+        """End one in a thread of its own: it takes a second or two."""
+        gone = self._held.pop(host)
+        thread = threading.Thread(target=gone.lab.stop, name="lab-ends", daemon=True)
+        self._leaving[str(gone.place.folder)] = thread
+        thread.start()
+
+
+def _same(before: Place, now: Place | None) -> bool:
+    """True while it is the same machine with the same disk, and has not been down in between."""
+    return now is not None and now.runs and (now.folder, now.life) == (before.folder, before.life)
+
+
+def _private_folder() -> Path:
+    """A folder for sockets that nobody else can look into, with a name short enough for them."""
+    made = Path(tempfile.mkdtemp(prefix="benchkeeper-"))
+    if len(str(made)) < _LONGEST_SOCKET:
+        return made
+    made.rmdir()
+    return Path(tempfile.mkdtemp(prefix="benchkeeper-", dir="/tmp"))

@@ -1,0 +1,122 @@
+"""Which environments there are, whose they are and whether they run: what the models say, in the words of the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import ApiError
+from emulator.model.disks import DATA, disk_path
+from emulator.model.notebooks_rules import ZONES
+
+if TYPE_CHECKING:
+    from emulator.app import EmbeddedCloud
+    from emulator.model.notebooks_fresh import Instance
+
+NOTEBOOKS, CLUSTERS = ".notebooks.localhost", ".dataproc.localhost"
+CLUSTER_BASE = "/gateway/default/jupyter/"  # where Component Gateway serves it
+_PERSONAL = "dataproc:dataproc.personal-auth.user"
+_ACTS_AS = "roles/iam.serviceAccountUser"
+_REGIONS = sorted({zone.rpartition("-")[0] for zone in ZONES})
+_COMING = frozenset(["INITIALIZING", "PROVISIONING", "STARTING", "CREATING", "UPDATING", "UPGRADING"])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One environment with a JupyterLab. `folder` is what is on its disk, below the data folder; None without a disk yet.
+
+    `life` changes whenever it went down and came up again, however briefly.
+    """
+
+    host: str
+    state: str
+    runs: bool
+    owners: frozenset[str]
+    folder: str | None
+    base: str = "/"
+    life: str = ""
+
+    @property
+    def coming(self) -> bool:
+        """True while it is on its way up."""
+        return self.state in _COMING
+
+
+def look(cloud: EmbeddedCloud) -> dict[str, Place]:
+    """All environments by host. Call it while holding the world's lock."""
+    found = [*_notebooks(cloud), *_clusters(cloud)]
+    return {place.host: place for place in found}
+
+
+def _notebooks(cloud: EmbeddedCloud) -> list[Place]:
+    cloud.notebooks.settle()
+    return [
+        _notebook(cloud, each) for each in cloud.notebooks.fleet.instances.values() if "proxy-url" in each.metadata()
+    ]
+
+
+def _notebook(cloud: EmbeddedCloud, instance: Instance) -> Place:
+    disk = cloud.notebooks.fleet.disks.disks.get(disk_path(instance, DATA))
+    label = instance.metadata()["proxy-url"].partition(".")[0]
+    return Place(
+        host=f"{label}{NOTEBOOKS}",
+        state=instance.state,
+        runs=instance.state == "ACTIVE" and disk is not None,
+        owners=frozenset([instance.owner.lower()] if instance.owner else []),
+        folder=f"disks/{disk.gce_id}" if disk is not None else None,
+        life=str(instance.active_since),
+    )
+
+
+def cluster_label(name: str, uuid: str) -> str:
+    """The first part of a cluster's host."""
+    return f"{uuid.replace('-', '')}-dot-{name.split('/')[3]}"
+
+
+def _clusters(cloud: EmbeddedCloud) -> list[Place]:
+    project, places = cloud.world.project, []
+    for region in _REGIONS:
+        token = ""
+        while True:
+            page = cloud.dataproc.listing(project, region, token=token)
+            places += [_cluster(cloud, region, view) for view in page.get("clusters", []) if _has_jupyter(view)]
+            token = page.get("nextPageToken", "")
+            if not token:
+                break
+    return places
+
+
+def _has_jupyter(view: dict[str, Any]) -> bool:
+    config = view["config"]
+    components = config.get("softwareConfig", {}).get("optionalComponents", ())
+    return "JUPYTER" in components and bool(config.get("endpointConfig", {}).get("enableHttpPortAccess"))
+
+
+def _cluster(cloud: EmbeddedCloud, region: str, view: dict[str, Any]) -> Place:
+    uuid, state = str(view["clusterUuid"]), str(view["status"]["state"])
+    name = f"projects/{cloud.world.project}/regions/{region}/clusters/{view['clusterName']}"
+    return Place(
+        host=f"{cluster_label(name, uuid)}{CLUSTERS}",
+        state=state,
+        runs=state == "RUNNING",
+        owners=_users_of(cloud, view["config"]),
+        folder=f"clusters/{uuid}",
+        base=CLUSTER_BASE,
+    )
+
+
+def _users_of(cloud: EmbeddedCloud, config: dict[str, Any]) -> frozenset[str]:
+    """Its one user with personal auth; else those whom it maps to accounts; else those who may act as the account it runs as."""
+    personal = config.get("softwareConfig", {}).get("properties", {}).get(_PERSONAL)
+    if personal:
+        return frozenset([str(personal).lower()])
+    mapped = config.get("securityConfig", {}).get("identityConfig", {}).get("userServiceAccountMapping", {})
+    if mapped:
+        return frozenset(str(user).lower() for user in mapped)
+    account = config.get("gceClusterConfig", {}).get("serviceAccount", "")
+    try:
+        policy = cloud.iam.get_policy(f"projects/{cloud.world.project}/serviceAccounts/{account}")
+    except ApiError:
+        return frozenset()
+    members = [member for row in policy.get("bindings", []) if row["role"] == _ACTS_AS for member in row["members"]]
+    return frozenset(each.removeprefix("user:").lower() for each in members if each.startswith("user:"))

@@ -1,0 +1,161 @@
+"""One cluster and one operation on it: what they are at a moment, and how they are saved. Nothing here ticks."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from emulator.clock import parse_rfc3339, rfc3339
+from emulator.model.dataproc_config import duration
+
+TYPE = "type.googleapis.com/google.cloud.dataproc.v1."
+# (full name, uuid) -> `scheme://host[:port]`, from which the cluster's web pages are served.
+Gateway = Callable[[str, str], str]
+
+# The names and paths that described clusters show (docs: component gateways; describe output of image 2.x with JUPYTER in
+# NVIDIA/spark-rapids-tools' test data). Which of them a given image has beyond these is not modelled.
+_PAGES = {
+    "HDFS NameNode": "/hdfs/dfshealth.html",
+    "MapReduce Job History": "/jobhistory/",
+    "Spark History Server": "/sparkhistory/",
+    "Tez": "/apphistory/tez-ui/",
+    "YARN Application Timeline": "/apphistory/",
+    "YARN ResourceManager": "/yarn/",
+}
+_JUPYTER_PAGES = {"Jupyter": "/gateway/default/jupyter/", "JupyterLab": "/gateway/default/jupyter/lab/"}
+
+
+@dataclass(slots=True)
+class Cluster:
+    """One cluster: CREATING until `ready`, then RUNNING, or ERROR with an `error`; DELETING from `deleting` until `gone`.
+
+    At `expires` Dataproc deletes it by itself, as its lifecycleConfig says.
+    """
+
+    name: str
+    body: dict[str, Any]
+    created: datetime
+    ready: datetime
+    error: dict[str, Any] | None = None
+    deleting: datetime | None = None
+    gone: datetime | None = None
+    expires: datetime | None = None
+
+    def history(self, now: datetime) -> list[tuple[str, datetime]]:
+        """The states it has had until now, with their beginnings; the last is the present one."""
+        states = [("CREATING", self.created), ("RUNNING" if self.error is None else "ERROR", self.ready)]
+        if self.deleting is not None:
+            states.append(("DELETING", self.deleting))
+        return [state for state in states if state[1] <= now]
+
+    def state(self, now: datetime) -> str:
+        """The present one."""
+        return self.history(now)[-1][0]
+
+    def view(self, now: datetime, gateway: Gateway | None = None) -> dict[str, Any]:
+        """The REST JSON. Web pages and the beginning of idleness show once it has been RUNNING (inferred: both come of it)."""
+        rows = [{"state": state, "stateStartTime": rfc3339(at)} for state, at in self.history(now)]
+        if self.error is not None and now >= self.ready:
+            rows[1]["detail"] = str(self.error["message"])
+        seen = self.body | {"status": rows[-1]} | ({"statusHistory": rows[:-1]} if len(rows) > 1 else {})
+        if self.error is None and now >= self.ready:
+            seen["config"] = self.body["config"] | self._of_a_running_one(gateway)
+        return seen
+
+    def _of_a_running_one(self, gateway: Gateway | None) -> dict[str, Any]:
+        config, more = self.body["config"], {}
+        if "lifecycleConfig" in config:  # no job ever runs here, so it is idle from the first moment
+            more["lifecycleConfig"] = config["lifecycleConfig"] | {"idleStartTime": rfc3339(self.ready)}
+        if config["endpointConfig"].get("enableHttpPortAccess"):
+            more["endpointConfig"] = config["endpointConfig"] | {"httpPorts": self._pages(gateway)}
+        return more
+
+    def _pages(self, gateway: Gateway | None) -> dict[str, str]:
+        jupyter = "JUPYTER" in self.body["config"]["softwareConfig"].get("optionalComponents", ())
+        pages = _JUPYTER_PAGES if jupyter else {}
+        if gateway is not None:  # behind it stands a JupyterLab and no Hadoop
+            base = gateway(self.name, str(self.body["clusterUuid"])).rstrip("/")
+            return {title: base + path for title, path in pages.items()}
+        region = self.name.split("/")[3]
+        mark = base64.b32encode(uuid.UUID(self.body["clusterUuid"]).bytes).decode().rstrip("=").lower()
+        base = f"https://{mark}-dot-{region}.dataproc.googleusercontent.com"
+        return {title: base + path for title, path in sorted((_PAGES | pages).items())}
+
+    def deletion_moment(self) -> datetime | None:
+        """When its lifecycleConfig has it deleted: idle from RUNNING on, by age from creation, and never while it is CREATING."""
+        config, moments = self.body["config"].get("lifecycleConfig", {}), []
+        if "idleDeleteTtl" in config and self.error is None:
+            moments.append(self.ready + duration(config["idleDeleteTtl"]))
+        if "autoDeleteTime" in config:
+            moments.append(parse_rfc3339(config["autoDeleteTime"]))
+        if "autoDeleteTtl" in config:  # worlds saved before the moment was worked out at creation
+            moments.append(self.created + duration(config["autoDeleteTtl"]))
+        return max(min(moments), self.ready) if moments else None
+
+
+@dataclass(slots=True)
+class ClusterOperation:
+    """One operation on a cluster; done at `ends`, with the `error` if there is one."""
+
+    name: str
+    kind: str
+    description: str
+    cluster: str
+    uuid: str
+    started: datetime
+    ends: datetime
+    request_id: str = ""
+    error: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+
+    def view(self, now: datetime) -> dict[str, Any]:
+        """The REST JSON, as recorded: `done` is there only when it is true."""
+        done = now >= self.ends
+        state = "DONE" if done else "PENDING" if now <= self.started else "RUNNING"
+        since = self.ends if done else self.started
+        metadata: dict[str, Any] = {
+            "@type": f"{TYPE}ClusterOperationMetadata",
+            "clusterName": self.cluster,
+            "clusterUuid": self.uuid,
+            "description": self.description,
+            "operationType": self.kind,
+            "status": {"innerState": state, "state": state, "stateStartTime": rfc3339(since)},
+        }
+        if state != "PENDING":
+            before = ("PENDING", "RUNNING") if done else ("PENDING",)
+            metadata["statusHistory"] = [{"state": each, "stateStartTime": rfc3339(self.started)} for each in before]
+        body: dict[str, Any] = {"name": self.name, "metadata": metadata}
+        if done:
+            body["done"] = True
+            body |= {"error": self.error} if self.error is not None else {"response": self.response}
+        return body
+
+
+_TIMES = ("created", "ready", "deleting", "gone", "expires", "started", "ends")
+
+
+def row_of(each: Cluster | ClusterOperation) -> dict[str, Any]:
+    """JSON-able state."""
+    row = {known.name: getattr(each, known.name) for known in fields(each)}
+    return row | {key: rfc3339(row[key]) for key in _TIMES if row.get(key)}
+
+
+def cluster_of(row: dict[str, Any]) -> Cluster:
+    """What `row_of` gave; one of before clusters expired learns when it does."""
+    cluster = Cluster(**_with_times(row))
+    if "expires" not in row:
+        cluster.expires = cluster.deletion_moment()
+    return cluster
+
+
+def operation_of(row: dict[str, Any]) -> ClusterOperation:
+    """What `row_of` gave."""
+    return ClusterOperation(**_with_times(row))
+
+
+def _with_times(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {key: parse_rfc3339(row[key]) for key in _TIMES if row.get(key)}

@@ -1,0 +1,163 @@
+"""Dataproc's RPCs as functions from a request to an answer, both in JSON: what REST and gRPC have in common.
+
+A request is the RPC's request message as JSON (`{"projectId": ..., "cluster": {...}}`), whichever way it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emulator.wire.notebooks import read_int
+from emulator.wire.rpc import HttpBinding
+from emulator.world import CallSpec
+
+if TYPE_CHECKING:
+    from emulator.model.dataproc import DataprocModel
+
+CLUSTERS = "google.cloud.dataproc.v1.ClusterController"
+SESSION_TEMPLATES = "google.cloud.dataproc.v1.SessionTemplateController"
+OPERATIONS = "google.longrunning.Operations"
+_CLUSTERS = "/v1/projects/{project_id}/regions/{region}/clusters"
+_CLUSTER = f"{_CLUSTERS}/{{cluster_name}}"
+_OPERATION = "/v1/{name=projects/*/regions/*/operations/*}"
+_TEMPLATES = "/v1/{parent=projects/*/locations/*}/sessionTemplates"
+_TEMPLATE = "/v1/{name=projects/*/locations/*/sessionTemplates/*}"
+_PAGING = ("filter", "pageSize", "pageToken")
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC: its gRPC service, its first HTTP form, its answer's message, and the query parameters it takes over REST."""
+
+    service: str
+    binding: HttpBinding
+    answer: str
+    permission: str
+    mutates: bool = False
+    query: tuple[str, ...] = ()
+
+    def spec(self, name: str) -> CallSpec:
+        """What the journal and the faults know it as."""
+        return CallSpec("dataproc", name, mutates=self.mutates, permission=f"dataproc.{self.permission}")
+
+
+# Written out, since the client that has them costs most of a second to import; a test holds them against it.
+METHODS: dict[str, Method] = {
+    "CreateCluster": Method(
+        CLUSTERS, HttpBinding("POST", _CLUSTERS, "cluster"), "Operation", "clusters.create", mutates=True,
+        query=("requestId", "actionOnFailedPrimaryWorkers"),
+    ),
+    "UpdateCluster": Method(
+        CLUSTERS, HttpBinding("PATCH", _CLUSTER, "cluster"), "Operation", "clusters.update", mutates=True,
+        query=("requestId", "updateMask", "gracefulDecommissionTimeout"),
+    ),
+    "GetCluster": Method(CLUSTERS, HttpBinding("GET", _CLUSTER, ""), "Cluster", "clusters.get"),
+    "ListClusters": Method(
+        CLUSTERS, HttpBinding("GET", _CLUSTERS, ""), "ListClustersResponse", "clusters.list", query=_PAGING
+    ),
+    "DeleteCluster": Method(
+        CLUSTERS, HttpBinding("DELETE", _CLUSTER, ""), "Operation", "clusters.delete", mutates=True,
+        query=("requestId", "clusterUuid", "gracefulTerminationTimeout"),
+    ),
+    "GetOperation": Method(OPERATIONS, HttpBinding("GET", _OPERATION, ""), "Operation", "operations.get"),
+    "ListOperations": Method(
+        OPERATIONS, HttpBinding("GET", "/v1/{name=projects/*/regions/*/operations}", ""), "ListOperationsResponse",
+        "operations.list", query=_PAGING,
+    ),
+    "DeleteOperation": Method(
+        OPERATIONS, HttpBinding("DELETE", _OPERATION, ""), "Empty", "operations.delete", mutates=True
+    ),
+    "CreateSessionTemplate": Method(
+        SESSION_TEMPLATES, HttpBinding("POST", _TEMPLATES, "session_template"), "SessionTemplate",
+        "sessionTemplates.create", mutates=True,
+    ),
+    "UpdateSessionTemplate": Method(
+        SESSION_TEMPLATES,
+        HttpBinding(
+            "PATCH", "/v1/{session_template.name=projects/*/locations/*/sessionTemplates/*}", "session_template"
+        ),
+        "SessionTemplate", "sessionTemplates.update", mutates=True,
+    ),
+    "GetSessionTemplate": Method(
+        SESSION_TEMPLATES, HttpBinding("GET", _TEMPLATE, ""), "SessionTemplate", "sessionTemplates.get"
+    ),
+    "ListSessionTemplates": Method(
+        SESSION_TEMPLATES, HttpBinding("GET", _TEMPLATES, ""), "ListSessionTemplatesResponse",
+        "sessionTemplates.list", query=_PAGING,
+    ),
+    "DeleteSessionTemplate": Method(
+        SESSION_TEMPLATES, HttpBinding("DELETE", _TEMPLATE, ""), "Empty", "sessionTemplates.delete", mutates=True
+    ),
+}  # fmt: skip
+
+Request = dict[str, Any]
+Function = Callable[[Request, str], dict[str, Any]]
+
+
+def resource_of(asked: Request) -> str:
+    """What the journal and the faults name: the cluster or template (of a create, too), the operation, or a list's parent."""
+    template = asked.get("sessionTemplate")
+    if template is not None:
+        return str(template.get("name", asked.get("parent", "")))
+    if "projectId" not in asked:
+        return str(asked.get("name", asked.get("parent", "")))
+    parent = f"projects/{asked['projectId']}/regions/{asked.get('region', '')}"
+    name = asked.get("clusterName", asked["cluster"].get("clusterName", "") if "cluster" in asked else None)
+    return parent if name is None else f"{parent}/clusters/{name}"
+
+
+def functions(model: DataprocModel) -> dict[str, Function]:
+    """The function of each method, which takes a request and who asks; they run under the world's lock."""
+    calls = _Calls(model)
+    return {
+        "CreateCluster": calls.create_cluster,
+        "UpdateCluster": calls.update_cluster,
+        "GetCluster": lambda asked, _: model.get(resource_of(asked)),
+        "ListClusters": calls.list_clusters,
+        "DeleteCluster": calls.delete_cluster,
+        "GetOperation": lambda asked, _: model.get_operation(asked.get("name", "")),
+        "ListOperations": lambda asked, _: model.list_operations(asked.get("name", ""), **_paging(asked)),
+        "DeleteOperation": lambda asked, _: model.delete_operation(asked.get("name", "")),
+        "CreateSessionTemplate": calls.create_template,
+        "UpdateSessionTemplate": lambda asked, _: model.sessions.update(asked.get("sessionTemplate", {})),
+        "GetSessionTemplate": lambda asked, _: model.sessions.get(asked.get("name", "")),
+        "ListSessionTemplates": lambda asked, _: model.sessions.listing(asked.get("parent", ""), **_paging(asked)),
+        "DeleteSessionTemplate": lambda asked, _: model.sessions.delete(asked.get("name", "")),
+    }
+
+
+def _paging(asked: Request) -> dict[str, Any]:
+    size = read_int({"pageSize": str(asked.get("pageSize", 0))}, "pageSize")
+    return {"filter_": asked.get("filter", ""), "size": size, "token": asked.get("pageToken", "")}
+
+
+class _Calls:
+    """Those that take more than a name."""
+
+    def __init__(self, model: DataprocModel) -> None:
+        self._model = model
+
+    def create_cluster(self, asked: Request, principal: str) -> dict[str, Any]:
+        del principal
+        where = (asked.get("projectId", ""), asked.get("region", ""))
+        return self._model.create(*where, asked.get("cluster", {}), request_id=asked.get("requestId", ""))
+
+    def update_cluster(self, asked: Request, principal: str) -> dict[str, Any]:
+        del principal
+        mask, request_id = asked.get("updateMask", ""), asked.get("requestId", "")
+        return self._model.update(resource_of(asked), asked.get("cluster", {}), mask=mask, request_id=request_id)
+
+    def list_clusters(self, asked: Request, principal: str) -> dict[str, Any]:
+        del principal
+        return self._model.listing(asked.get("projectId", ""), asked.get("region", ""), **_paging(asked))
+
+    def delete_cluster(self, asked: Request, principal: str) -> dict[str, Any]:
+        del principal
+        uuid, request_id = asked.get("clusterUuid", ""), asked.get("requestId", "")
+        return self._model.delete(resource_of(asked), uuid=uuid, request_id=request_id)
+
+    def create_template(self, asked: Request, principal: str) -> dict[str, Any]:
+        template = asked.get("sessionTemplate", {})
+        return self._model.sessions.create(asked.get("parent", ""), template, creator=principal)

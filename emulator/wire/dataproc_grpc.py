@@ -1,0 +1,80 @@
+"""Dataproc's clusters, operations and session templates over gRPC, the official client's usual way.
+
+The message classes are looked up when the first call of a method comes: importing the client costs most of a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf import empty_pb2, json_format
+
+from emulator.errors import ApiError
+from emulator.model.dataproc_config import message_type
+from emulator.wire.dataproc_calls import METHODS, Function, functions, resource_of
+from emulator.wire.http import principal_of_header
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message as Proto
+
+    from emulator.model.dataproc import DataprocModel
+    from emulator.world import World
+
+
+class DataprocGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
+    """Finds the handler of a path.
+
+    `google.longrunning.Operations` is a service of many APIs; Dataproc is the only one here that has it over gRPC.
+    """
+
+    def __init__(self, world: World, model: DataprocModel) -> None:
+        self._world = world
+        self._functions = functions(model)
+        self._names = {f"/{method.service}/{name}": name for name, method in METHODS.items()}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a call, None when it is not Dataproc's."""
+        name = self._names.get(handler_call_details.method)
+        if name is None:
+            return None
+        request, answer = _message(f"{name}Request"), _message(METHODS[name].answer)
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(name, self._functions[name], answer),
+            request_deserializer=request.FromString,
+            response_serializer=_serialize,
+        )
+
+    def _unary(self, name: str, function: Function, answer: Any) -> Callable[[Any, grpc.ServicerContext], Any]:
+        spec = METHODS[name].spec(name)
+
+        def handle(request: Any, context: grpc.ServicerContext) -> Any:
+            asked, principal = json_format.MessageToDict(request), _principal(context)
+            try:
+                done = self._world.perform(spec, resource_of(asked), principal, lambda: function(asked, principal))
+            except ApiError as error:
+                context.abort(grpc.StatusCode[error.code], error.message)
+            else:
+                return json_format.ParseDict(done, answer())
+
+        return handle
+
+
+def _message(name: str) -> Any:
+    if name == "Empty":
+        return empty_pb2.Empty
+    message = getattr(importlib.import_module("google.longrunning.operations_pb2"), name, None)
+    return message or message_type(name)
+
+
+def _serialize(message: Proto) -> bytes:
+    return bytes(message.SerializeToString())
+
+
+def _principal(context: grpc.ServicerContext) -> str:
+    for key, value in context.invocation_metadata():
+        if key == "authorization":
+            return principal_of_header(str(value))
+    return "anonymous"

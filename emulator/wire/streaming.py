@@ -1,0 +1,340 @@
+"""HTTP/1.1 on a loopback port for what stands before other servers: bodies go through as they come, and a connection may become a tunnel.
+
+`server.py` reads a request's body whole and unzips it, which is right for an API and wrong for a proxy.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from werkzeug.wrappers import Request, Response
+
+from emulator.wire.server import PortInUseError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from _typeshed.wsgi import WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+_BLOCK = 1 << 16
+_LINE = 1024
+_NO_BODY = {204, 304}
+_MOST_UNREAD = 1 << 20  # of a body that nobody wanted, so much is read to keep the connection
+
+
+@dataclass(slots=True)
+class Tunnel:
+    """Another server agreed to speak another protocol (101): its answer's headers, and where to read and write from then on."""
+
+    headers: list[tuple[str, str]]
+    reader: io.BufferedIOBase
+    connection: socket.socket
+    close: Callable[[], None]
+
+
+App = Callable[[Request], Response | Tunnel]
+
+
+class StreamingServer:
+    """Serves `app` on one port of 127.0.0.1 (`port` 0 = a free one), a thread a connection. Raises `PortInUseError`."""
+
+    def __init__(self, app: App, *, port: int = 0) -> None:
+        try:
+            self._http = _Server(port, app)
+        except OSError as error:
+            reason = error.strerror or "it cannot be bound"
+            raise PortInUseError(
+                error.errno or errno.EADDRINUSE, f"Port {port} of 127.0.0.1 cannot be used: {reason}"
+            ) from error
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is served."""
+        return int(self._http.server_address[1])
+
+    def start(self) -> None:
+        """Serve, in threads of its own."""
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="front", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port and every connection. Safe to call twice."""
+        if self._thread is not None:
+            self._http.shutdown()
+            self._thread.join()
+            self._thread = None
+        self._http.server_close()
+        self._http.close_connections()
+
+
+class _Server(ThreadingHTTPServer):
+    allow_reuse_address = sys.platform != "win32"
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 512
+
+    def __init__(self, port: int, app: App) -> None:
+        self.app = app
+        self._guard = threading.Lock()
+        self._open: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection to its end."""
+        with self._guard:
+            self._open.add(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._guard:
+                self._open.discard(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away is no news."""
+        del request, client_address
+        if not isinstance(sys.exc_info()[1], OSError):
+            _log.exception("Request failed in the embedded cloud")
+
+    def close_connections(self) -> None:
+        """End every open connection; its thread ends with it."""
+        with self._guard:
+            left = list(self._open)
+        for connection in left:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Body(io.RawIOBase):
+    """A request's body as it comes in: of a known length, or in chunks."""
+
+    def __init__(self, source: io.BufferedIOBase, length: int | None, before: Callable[[], None]) -> None:
+        self._source = source
+        self._chunked = length is None
+        self._left = length or 0
+        self._before = before  # tells the caller that the body is wanted, once
+        self._done = length == 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """At most as much as there is in one piece."""
+        view = memoryview(buffer)
+        if self._done or not view:
+            return 0
+        self._before()
+        self._before = _nothing
+        if self._chunked and self._left == 0 and not self._next_chunk():
+            return 0
+        data = self._source.read(min(len(view), self._left))
+        if not data:
+            raise ConnectionError("the body ended early")
+        view[: len(data)] = data
+        self._left -= len(data)
+        if self._left == 0:
+            if self._chunked:
+                self._source.readline(_LINE)
+            else:
+                self._done = True
+        return len(data)
+
+    def _next_chunk(self) -> bool:
+        try:
+            self._left = int(self._source.readline(_LINE).split(b";")[0], 16)
+        except ValueError as error:
+            raise ConnectionError("a chunk has no size") from error
+        if self._left < 0:
+            raise ConnectionError("a chunk has no size")
+        if self._left == 0:
+            self._done = True
+            while self._source.readline(_BLOCK).strip():
+                pass  # trailers
+        return not self._done
+
+    def drain(self) -> bool:
+        """Read what is left, if that is little; False when it is not all read."""
+        taken = 0
+        while not self._done and taken < _MOST_UNREAD:
+            piece = self.read(_BLOCK)
+            if not piece:
+                break
+            taken += len(piece)
+        return self._done
+
+
+def _nothing() -> None:
+    """After the first read there is nothing to tell."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: _Server
+
+    def handle_one_request(self) -> None:
+        """Serve one request of the connection."""
+        try:
+            self.raw_requestline = self.rfile.readline(_BLOCK + 1)
+            if len(self.raw_requestline) > _BLOCK:
+                self.requestline, self.request_version, self.command = "", "", ""
+                self.send_error(414)
+            elif self.raw_requestline and self.parse_request():
+                self._serve()
+                self.wfile.flush()
+                return
+            self.close_connection = True
+        except OSError:
+            self.close_connection = True
+
+    def handle_expect_100(self) -> bool:
+        """Not yet: a body is asked for when it is read."""
+        return True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """No access log: it would have addresses in it."""
+
+    def version_string(self) -> str:
+        """As Google's front end names itself."""
+        return "Google Frontend"
+
+    def _serve(self) -> None:
+        length = self._length()
+        if length == _BAD:
+            self.close_connection = True
+            self.send_error(400, "Bad Content-Length or Transfer-Encoding")
+            return
+        body = _Body(self.rfile, length, self._invite)
+        try:
+            answer = self.server.app(Request(self._environ(body, length)))
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - one broken request must not end the server; the log has it, the caller a 500
+            _log.exception("Request failed in the embedded cloud")
+            self.close_connection = True
+            self.send_error(500, "The embedded cloud failed; its log has the reason")
+            return
+        if isinstance(answer, Tunnel):
+            self._dig(answer)
+            return
+        try:
+            if not body.drain():
+                self.close_connection = True
+            self._send(answer)
+        finally:
+            answer.close()
+
+    def _length(self) -> int | None:
+        """The length of the body, None when it comes in chunks; both, or neither well said, is how requests are smuggled."""
+        coding, lengths = self.headers.get_all("Transfer-Encoding", []), self.headers.get_all("Content-Length", [])
+        if coding:
+            return None if [each.strip().lower() for each in coding] == ["chunked"] and not lengths else _BAD
+        if len(set(lengths)) > 1:
+            return _BAD
+        text = lengths[0].strip() if lengths else "0"
+        return int(text) if text.isascii() and text.isdigit() else _BAD
+
+    def _invite(self) -> None:
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
+            self.wfile.flush()
+
+    def _environ(self, body: _Body, length: int | None) -> WSGIEnvironment:
+        path, _, query = self.path.partition("?")
+        host, port = self.server.server_address[:2]
+        environ: WSGIEnvironment = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BufferedReader(body, _BLOCK),
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "SERVER_PROTOCOL": self.request_version,
+            "SERVER_NAME": str(host),
+            "SERVER_PORT": str(port),
+            "REMOTE_ADDR": str(self.client_address[0]),
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote(path, "latin-1"),
+            "QUERY_STRING": query,
+            "RAW_URI": self.path,
+        }
+        if length is not None and "Content-Length" in self.headers:
+            environ["CONTENT_LENGTH"] = str(length)
+        for key, value in self.headers.items():
+            name = key.upper().replace("-", "_")
+            if "_" in key:  # it would stand for another header behind a server that does not tell them apart
+                continue
+            if name == "CONTENT_TYPE":
+                environ[name] = value
+            elif name != "CONTENT_LENGTH":
+                held = environ.get(f"HTTP_{name}")
+                joint = "; " if name == "COOKIE" else ", "
+                environ[f"HTTP_{name}"] = value if held is None else f"{held}{joint}{value}"
+        return environ
+
+    def _send(self, answer: Response) -> None:
+        self.send_response_only(answer.status_code)
+        names = set()
+        for key, value in answer.headers.items():
+            names.add(key.lower())
+            self.send_header(key, value)
+        if "date" not in names:
+            self.send_header("Date", self.date_time_string())
+        has_body = self.command != "HEAD" and answer.status_code not in _NO_BODY
+        chunked = has_body and "content-length" not in names and self.request_version >= "HTTP/1.1"
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif has_body and "content-length" not in names:
+            self.close_connection = True
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        for piece in answer.iter_encoded() if has_body else ():
+            if piece:
+                self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" if chunked else piece)
+                self.wfile.flush()
+        if chunked:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _dig(self, tunnel: Tunnel) -> None:
+        """Carry bytes both ways until one side ends."""
+        self.close_connection = True
+        try:
+            self.send_response_only(101)
+            for key, value in tunnel.headers:
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.flush()
+            back = threading.Thread(target=_pump, args=(tunnel.reader, self.connection), name="tunnel", daemon=True)
+            back.start()
+            _pump(self.rfile, tunnel.connection)
+            back.join()
+        finally:
+            tunnel.close()
+
+
+_BAD = -1
+
+
+def _pump(source: io.BufferedIOBase, target: socket.socket) -> None:
+    """Copy until the source ends, then end the target: half a WebSocket is none."""
+    with suppress(OSError, ValueError):
+        while data := source.read1(_BLOCK):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)

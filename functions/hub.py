@@ -1,0 +1,39 @@
+"""`hub`: the page, behind Identity-Aware Proxy. Everything that it does is in `portal`."""
+
+from __future__ import annotations
+
+import threading
+
+import flask
+import functions_framework
+from werkzeug.wrappers import Response
+
+from shared import telemetry
+from shared.wiring import make_clients, process_deps, sign_in, waker
+
+_LOCK = threading.Lock()
+_APPS: list[tuple[str, flask.Flask]] = []  # one, built by the first request; (project, application)
+
+
+@functions_framework.http
+def hub(request: flask.Request) -> Response:
+    """The answer of the page's own application to this request."""
+    project, app = _app()
+    header = request.headers.get("traceparent") or request.headers.get("X-Cloud-Trace-Context")
+    with telemetry.trace(header, project):
+        return Response.from_app(app, request.environ)
+
+
+def _app() -> tuple[str, flask.Flask]:
+    """The application, built on first use: the functions of one deployment share their files, and only this one needs it."""
+    with _LOCK:
+        if not _APPS:
+            from portal.app import create_app  # noqa: PLC0415 - templates and tables cost the other functions' starts nothing
+            from portal.deps import portal_deps  # noqa: PLC0415
+
+            settings, engine = process_deps("hub")
+            clients = make_clients(settings)
+            signed = sign_in(settings, clients, clock=engine.clock, log=engine.log)
+            deps = portal_deps(settings, engine, sign_in=signed, wake=waker(settings, clients, engine.log))
+            _APPS.append((settings.project, create_app(deps)))
+        return _APPS[0]

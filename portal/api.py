@@ -1,0 +1,168 @@
+"""The same as the page, for scripts: `/api/me`, and the description of every route at `/openapi.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import flask
+
+from portal import pages
+from portal.mine import Mine, is_entitled, mine, my_record
+from portal.openapi import describe
+from portal.problems import NotEntitledError
+from portal.routes import JSON, Route
+from shared.domain.times import rfc3339
+
+blueprint = flask.Blueprint("api", __name__)
+
+
+@blueprint.get("/api/me")
+def me() -> flask.Response:
+    """What the page shows, as JSON."""
+    record = my_record()
+    if record is None or not is_entitled(record):
+        raise NotEntitledError
+    return pages.json_answer(me_view(mine(record)))
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> flask.Response:
+    """The description of every route."""
+    return pages.json_answer(describe(flask.current_app.config["ROUTES"]))
+
+
+def me_view(found: Mine) -> dict[str, Any]:
+    """The page as JSON: times as RFC 3339, durations in seconds, money in the currency named."""
+    notebook = asdict(found.notebook)
+    notebook["machine_type"] = notebook.pop("machine")
+    cost = found.cost
+    return {
+        "user_key": found.record.user_key,
+        "profile": found.record.spec.profile,
+        "notebook": _plain(notebook),
+        "spark": [_plain(asdict(spark)) for spark in found.sparks],
+        "sessions": [session.title for session in found.sessions],
+        "cost": {
+            "month": f"{cost.month:%Y-%m}",
+            "currency": cost.currency,
+            "billed": cost.billed,
+            "billed_at": _plain(cost.billed_at),
+            "estimate": cost.estimate,
+            "environments": [
+                {"name": line.name, "ran": line.ran.total_seconds(), "hourly_cost": line.hourly_cost}
+                for line in cost.lines
+            ],
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return rfc3339(value)
+        case timedelta():
+            return value.total_seconds()
+        case StrEnum():
+            return value.value
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value
+
+
+_TIME = {"type": ["string", "null"], "format": "date-time"}
+_TEXT, _MONEY, _FLAG = {"type": "string"}, {"type": ["number", "null"]}, {"type": "boolean"}
+_SECONDS = {"type": ["number", "null"]}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _array(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+ME = _object(
+    user_key=_TEXT,
+    profile={"type": ["string", "null"]},
+    notebook=_object(
+        phase=_TEXT,
+        word=_TEXT,
+        headline=_TEXT,
+        why=_TEXT,
+        poll_s={"type": ["integer", "null"]},
+        since=_TIME,
+        open_url=_TEXT,
+        can_start=_FLAG,
+        can_stop=_FLAG,
+        idle_timeout=_SECONDS,
+        stops_at=_TIME,
+        warned_at=_TIME,
+        keep_on_until=_TIME,
+        keep_choices=_array(_object(code=_TEXT, text=_TEXT, until=_TIME)),
+        stages=_array(_object(text=_TEXT, state=_TEXT)),
+        machine_type=_TEXT,
+    ),
+    spark=_array(
+        _object(
+            template=_TEXT,
+            title=_TEXT,
+            description=_TEXT,
+            size_text=_TEXT,
+            price_class=_TEXT,
+            hourly_cost=_MONEY,
+            phase=_TEXT,
+            word=_TEXT,
+            why=_TEXT,
+            since=_TIME,
+            open_url=_TEXT,
+            cluster_name=_TEXT,
+            diagnosis=_TEXT,
+            offered=_FLAG,
+            can_start=_FLAG,
+            can_delete=_FLAG,
+            poll_s={"type": ["integer", "null"]},
+            personal_auth=_FLAG,
+        )
+    ),
+    sessions=_array(_TEXT),
+    cost=_object(
+        month=_TEXT,
+        currency=_TEXT,
+        billed=_MONEY,
+        billed_at=_TIME,
+        estimate=_MONEY,
+        environments=_array(_object(name=_TEXT, ran={"type": "number"}, hourly_cost=_MONEY)),
+    ),
+)
+ROUTES = (
+    Route(
+        method="GET",
+        rule="/api/me",
+        name="api.me",
+        summary="My page as JSON: times in UTC, durations in seconds.",
+        media=JSON,
+        schema=ME,
+        answers={200: "What the page shows.", 403: "There is no environment for this person."},
+    ),
+    Route(
+        method="GET",
+        rule="/openapi.json",
+        name="api.openapi",
+        summary="The description of every route.",
+        media=JSON,
+        schema={"type": "object"},
+        answers={200: "OpenAPI 3.1."},
+    ),
+)

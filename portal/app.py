@@ -1,0 +1,64 @@
+"""Makes the page's application from its dependencies. Several can live in one process; they share nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import flask
+
+from portal import api, guard, home, manage, pages, preferences
+from portal.admins import Admins
+from portal.assets import Assets
+from portal.deps import Portal, PortalDeps, attach
+from portal.limits import Buckets, Flights
+from portal.routes import Access, Param, Place, Route
+
+# One person: sixty changes a minute and twenty at once; reads are for pages that look for news every few seconds in some tabs.
+CHANGES_PER_MINUTE, CHANGES_AT_ONCE = 60, 20
+READS_PER_MINUTE, READS_AT_ONCE = 600, 200
+MAX_BODY_BYTES = 64 * 1024  # the largest form has a handful of short fields
+
+_PARTS = (home, api, preferences, manage)
+_STATIC = Route(
+    method="GET",
+    rule="/assets/<path:filename>",
+    name="static",
+    summary="Style, script and pictures of the page.",
+    access=Access.ANYONE,
+    media="*/*",
+    params=(Param(name="filename", place=Place.PATH, text="The file.", required=True),),
+    answers={200: "The file.", 304: "As the browser has it."},
+)
+ROUTES: tuple[Route, ...] = (_STATIC, *(route for part in _PARTS for route in part.ROUTES))
+
+
+def create_app(deps: PortalDeps) -> flask.Flask:
+    """The application. Nothing is called yet: clients are made by the first request that needs them."""
+    # Not /static: functions-framework's own application has a route of that name before ours, and answers 404 (docs/traps.md).
+    app = flask.Flask("portal", root_path=str(Path(__file__).parent), static_url_path="/assets")
+    # HEAD comes with GET; OPTIONS has no use here, and what is not offered needs no check.
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
+        MAX_FORM_PARTS=50,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+        ROUTES=ROUTES,
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    clock = deps.engine.clock
+    attach(
+        app,
+        Portal(
+            deps=deps,
+            admins=Admins(deps.engine, deps.admin_group),
+            changes=Buckets(clock, per_minute=CHANGES_PER_MINUTE, burst=CHANGES_AT_ONCE),
+            reads=Buckets(clock, per_minute=READS_PER_MINUTE, burst=READS_AT_ONCE),
+            flights=Flights(),
+            assets=Assets(),
+        ),
+    )
+    pages.install(app)
+    guard.install(app)
+    for part in _PARTS:
+        app.register_blueprint(part.blueprint)
+    return app

@@ -1,0 +1,184 @@
+"""Small pictures, made on the server: lines over time as SVG. Pure.
+
+There is no style in them (the page allows none inline): colours, widths and sizes of text come from the style sheet by class. Lines differ by
+their dashes too, not by colour alone. Beside each picture the page has the same figures as a table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from portal.reader import local
+
+WIDTH, HEIGHT = 560, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 34
+_MAX_POINTS = 160  # more than that the eye does not see at this width
+_X_LABELS = 4
+_DASHES = ("", "7 4", "2 4", "10 3 2 3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line: `name` is its class in the style sheet, `label` its place in the legend."""
+
+    name: str
+    label: str
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A line of the legend: a sample as SVG and what it stands for."""
+
+    sample: Markup
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A picture and its legend."""
+
+    svg: Markup
+    legend: tuple[Key, ...]
+
+
+def line_chart(
+    *,
+    name: str,
+    title: str,
+    text: str,
+    times: Sequence[datetime],
+    lines: Sequence[Line],
+    zone: ZoneInfo | None,
+    unit: Callable[[float], str] = lambda value: f"{value:,.0f}",
+) -> Chart:
+    """Lines over `times`, which are in order and as many as the values of each. `name` is unique on the page."""
+    kept = _sample(len(times))
+    scale = _Scale.over([times[index] for index in kept], max((v for line in lines for v in line.values), default=0.0))
+    parts = [_grid(scale, unit), _time_labels(scale, zone)]
+    for line, dash in zip(lines, _DASHES, strict=False):
+        parts.append(_drawn(line, dash, [(times[index], line.values[index]) for index in kept], scale))
+    svg = Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-text">'
+        '<title id="{}-title">{}</title><desc id="{}-text">{}</desc>{}</svg>'
+    ).format(WIDTH, HEIGHT, name, name, name, title, name, text, Markup("").join(parts))
+    return Chart(svg=svg, legend=tuple(_key(line, dash) for line, dash in zip(lines, _DASHES, strict=False)))
+
+
+def _sample(count: int) -> list[int]:
+    """Which points are drawn: all, or as many as can be told apart, the last one always."""
+    step = max(1, math.ceil(count / _MAX_POINTS))
+    return sorted({*range(count - 1, -1, -step)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    """From time and value to a place in the picture."""
+
+    begins: datetime
+    ends: datetime
+    top: float
+    step: float
+
+    @classmethod
+    def over(cls, times: Sequence[datetime], highest: float) -> _Scale:
+        begins = times[0] if times else datetime(2000, 1, 1, tzinfo=UTC)
+        ends = times[-1] if times else begins
+        step = nice_step(highest)
+        return cls(begins=begins, ends=ends, top=step * max(1, math.ceil(highest / step)), step=step)
+
+    def x(self, when: datetime) -> float:
+        span = (self.ends - self.begins).total_seconds()
+        share = (when - self.begins).total_seconds() / span if span else 0.5
+        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        return round(HEIGHT - _BOTTOM - value / self.top * (HEIGHT - _TOP - _BOTTOM), 1)
+
+
+def nice_step(highest: float) -> float:
+    """A round distance between lines of the grid (1, 2 or 5 by a power of ten), so that three to five fit; at least 1."""
+    if highest <= 0:
+        return 1.0
+    rough = highest / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    return max(1.0, next(power * each for each in (1, 2, 5, 10) if power * each >= rough))
+
+
+def _grid(scale: _Scale, unit: Callable[[float], str]) -> Markup:
+    parts = []
+    for number in range(round(scale.top / scale.step) + 1):
+        y = scale.y(number * scale.step)
+        parts.append(
+            Markup(
+                '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/><text class="tick tick-y" x="{}" y="{}">{}</text>'
+            ).format(_LEFT, y, WIDTH - _RIGHT, y, _LEFT - 8, y + 4, unit(number * scale.step))
+        )
+    return Markup("").join(parts)
+
+
+def _time_labels(scale: _Scale, zone: ZoneInfo | None) -> Markup:
+    """Some moments, evenly apart: the time of day within two days, else the day. A label that repeats the last is left out."""
+    span = scale.ends - scale.begins
+    shown, parts = "", []
+    for number in range(_X_LABELS + 1):
+        when = scale.begins + span * number / _X_LABELS
+        here = local(when, zone)
+        label = f"{here:%H:%M}" if span <= timedelta(days=2) else f"{here.day} {here:%b}"
+        if label != shown:
+            place = "start" if number == 0 and span else "end" if number == _X_LABELS else "middle"
+            parts.append(
+                Markup('<text class="tick" text-anchor="{}" x="{}" y="{}">{}</text>').format(
+                    place, scale.x(when), HEIGHT - 10, label
+                )
+            )
+        shown = label
+    return Markup("").join(parts)
+
+
+def _drawn(line: Line, dash: str, points: Sequence[tuple[datetime, float]], scale: _Scale) -> Markup:
+    places = [(scale.x(when), scale.y(value)) for when, value in points]
+    if len(places) == 1:
+        (x, y) = places[0]
+        return Markup('<circle class="dot-{}" cx="{}" cy="{}" r="4"/>').format(line.name, x, y)
+    text = " ".join(f"{x},{y}" for x, y in _without_steps(places))
+    return Markup('<polyline class="line line-{}"{} points="{}"/>').format(line.name, _dash(dash), text)
+
+
+def _without_steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same line without points that lie on it: a quiet month is a handful of them."""
+    if not places:
+        return []
+    kept = [places[0]]
+    for (_, y), (x, here), (_, behind) in zip(places, places[1:], places[2:], strict=False):
+        if not y == here == behind:
+            kept.append((x, here))
+    return [*kept, places[-1]] if len(places) > 1 else kept
+
+
+def _key(line: Line, dash: str) -> Key:
+    sample = Markup(
+        '<svg class="sample" viewBox="0 0 28 8" width="28" height="8" aria-hidden="true">'
+        '<polyline class="line line-{}"{} points="0,4 28,4"/></svg>'
+    ).format(line.name, _dash(dash))
+    return Key(sample=sample, label=line.label)
+
+
+def _dash(dash: str) -> Markup:
+    return Markup(' stroke-dasharray="{}"').format(dash) if dash else Markup("")
+
+
+def trend(values: Sequence[float]) -> str:
+    """The course of a line in words, for who does not see it: `from 120 to 180, at most 190`."""
+    if not values:
+        return "no figures"
+    turns = any(b < a for a, b in pairwise(values)) and any(b > a for a, b in pairwise(values))
+    ends = f"from {values[0]:,.0f} to {values[-1]:,.0f}" if values[0] != values[-1] else f"{values[-1]:,.0f}"
+    return f"{ends}, between {min(values):,.0f} and {max(values):,.0f}" if turns else ends

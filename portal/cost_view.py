@@ -1,0 +1,85 @@
+"""What a person's environments have cost this month: from the bill where there is one, else an estimate that says it is one. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.domain.catalog import Catalog, Profile
+from shared.domain.fleet import Notes
+from shared.domain.record import UserRecord
+from shared.domain.usage import NOTEBOOK, cluster_usage, month_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """One environment: how long it ran this month, and what that makes at its price (None: nobody wrote a price)."""
+
+    name: str
+    ran: timedelta
+    hourly_cost: float | None
+
+    @property
+    def hours(self) -> float:
+        """Hours, to a tenth."""
+        return round(self.ran.total_seconds() / 3600, 1)
+
+    @property
+    def estimate(self) -> float | None:
+        """Hours by price."""
+        return None if self.hourly_cost is None else self.ran.total_seconds() / 3600 * self.hourly_cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostView:
+    """This month, in `currency`.
+
+    `has_bill` = the bill of this month could be read, as of `billed_at`; `billed` is what its labels say of this person, None
+    while it does not name them yet. `estimate` is the sum of the lines that have a price; `unpriced` names those that ran and have none.
+    """
+
+    month: datetime
+    currency: str
+    lines: tuple[CostLine, ...]
+    has_bill: bool
+    billed: float | None
+    billed_at: datetime | None
+    estimate: float | None
+    unpriced: tuple[str, ...]
+
+    @property
+    def has_run(self) -> bool:
+        """True when anything ran this month."""
+        return any(line.ran for line in self.lines)
+
+
+def cost_view(
+    record: UserRecord, profile: Profile | None, catalog: Catalog, notes: Notes | None, *, currency: str, now: datetime
+) -> CostView:
+    """The month of `now` for one person."""
+    usage = record.status.usage
+    lines = [_line("Notebook", record, NOTEBOOK, profile.hourly_cost if profile is not None else None, now)]
+    spark = sorted(name for name in usage if name != NOTEBOOK)
+    templates = {cluster_usage(name): name for name in (*catalog.masters, *catalog.environments)}
+    for name in spark:
+        environment = catalog.environment(templates.get(name, name.partition(":")[2]))
+        lines.append(_line(environment.title, record, name, environment.hourly_cost, now))
+    shown = tuple(line for line in lines if line.ran or line is lines[0])
+    priced = [line.estimate for line in shown if line.estimate is not None]
+    costs = notes.costs if notes is not None and notes.costs_month == month_of(now) else None
+    return CostView(
+        month=now,
+        currency=currency,
+        lines=shown,
+        has_bill=costs is not None,
+        billed=costs.get(record.user_key) if costs is not None else None,
+        billed_at=notes.costs_at if notes is not None and costs is not None else None,
+        estimate=sum(priced) if priced else None,
+        unpriced=tuple(line.name for line in shown if line.hourly_cost is None and line.ran),
+    )
+
+
+def _line(title: str, record: UserRecord, name: str, hourly_cost: float | None, now: datetime) -> CostLine:
+    known = record.status.usage.get(name)
+    ran = known.in_month_of(now) if known is not None else timedelta(0)
+    return CostLine(name=title, ran=ran, hourly_cost=hourly_cost)

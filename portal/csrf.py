@@ -1,0 +1,73 @@
+"""A change is only taken from a form of this page: double-submitted token, and the browser's own word on where it comes from.
+
+The token stands in a cookie that no other site can set or read (`__Host-`, SameSite=Strict) and in each form; both must agree.
+Behind that, `Sec-Fetch-Site` and `Origin` are checked where the browser sends them. SameSite=Strict means that a first request
+from elsewhere (the way back from signing in) comes without the cookie and gets a new one: forms of other open tabs are then out
+of date, and say so.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from urllib.parse import urlsplit
+
+import flask
+
+from portal.problems import ForgedError
+from portal.visit import Visit
+
+FIELD = "csrf"
+HEADER = "X-CSRF-Token"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_OWN_SITES = frozenset({"same-origin", "none"})  # none: the person did it, by a reload or the address bar
+
+
+def is_https() -> bool:
+    """True when the reader's browser speaks https: behind Google's front end the header says so."""
+    return flask.request.headers.get("X-Forwarded-Proto", flask.request.scheme) == "https"
+
+
+def cookie_name() -> str:
+    """`__Host-` needs https; on this machine there is none."""
+    return "__Host-hub-csrf" if is_https() else "hub-csrf"
+
+
+def known_token() -> str:
+    """The token that the browser has, "" when it has none of ours."""
+    token = flask.request.cookies.get(cookie_name(), "")
+    return token if _TOKEN.fullmatch(token) else ""
+
+
+def give_token(visit: Visit) -> str:
+    """The token for the forms of this answer; the browser gets it, if it had none."""
+    if not visit.csrf:
+        visit.csrf = known_token() or secrets.token_urlsafe(32)
+    return visit.csrf
+
+
+def set_cookie(response: flask.Response, visit: Visit) -> None:
+    """Hand a new token over with the answer that has it in its forms."""
+    if visit.csrf and visit.csrf != known_token():
+        response.set_cookie(cookie_name(), visit.csrf, secure=is_https(), httponly=True, samesite="Strict", path="/")
+
+
+def check() -> None:
+    """Raises `ForgedError` unless this change came from a form of this page."""
+    site = flask.request.headers.get("Sec-Fetch-Site")
+    if site is not None and site not in _OWN_SITES:
+        raise ForgedError(f"Sec-Fetch-Site is {site[:20]!r}")
+    origin = flask.request.headers.get("Origin")
+    if origin is not None and not _is_own(origin):
+        raise ForgedError("Origin is another site")
+    token = known_token()
+    sent = flask.request.headers.get(HEADER) or flask.request.form.get(FIELD, "")
+    if not token or not hmac.compare_digest(token.encode(), sent.encode("utf-8", "replace")):
+        raise ForgedError("no token" if not sent or not token else "the token is another one")
+
+
+def _is_own(origin: str) -> bool:
+    """The front may call us by another host than the browser calls the page; no other site can set either header."""
+    hosts = {flask.request.host, flask.request.headers.get("X-Forwarded-Host", flask.request.host)}
+    return urlsplit(origin).netloc in hosts

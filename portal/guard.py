@@ -1,0 +1,85 @@
+"""What happens to every request before and after its route: who asks, may they, how often; headers, one line in the log."""
+
+from __future__ import annotations
+
+import secrets
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+from portal import csrf, pages
+from portal.deps import Portal, current
+from portal.headers import secure
+from portal.problems import TooManyError, problem_of
+from portal.reader import zone_of
+from portal.visit import Visit, begin, visit
+from shared.domain.identity import user_key_for
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN_ENDPOINTS = frozenset({"static"})  # the same files for everybody, in every copy of this product
+
+
+def install(app: flask.Flask) -> None:
+    """Guard all routes of the application, the ones that do not exist too."""
+    app.before_request(_before)
+    app.after_request(_after)
+    app.register_error_handler(Exception, _failed)
+
+
+def _before() -> None:
+    portal = current()
+    present = Visit(request_id=secrets.token_hex(6), started_s=portal.deps.engine.clock.monotonic_s())
+    begin(present)
+    if flask.request.endpoint in _OPEN_ENDPOINTS:
+        return
+    present.person = portal.deps.sign_in.identify(dict(flask.request.headers.items()))
+    present.user_key = present.log_key = user_key_for(present.person)
+    present.zone = zone_of(flask.request.cookies)
+    reads = flask.request.method in _READS
+    wait_s = (portal.reads if reads else portal.changes).wait_s(present.user_key)
+    if wait_s:
+        raise TooManyError(wait_s)
+    if not reads and flask.request.routing_exception is None:  # what does not exist is 404, whoever sends it there
+        csrf.check()
+
+
+def _failed(error: Exception) -> flask.Response:
+    """Any error as an answer: a page, a fragment or JSON, by who asks."""
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 400:  # noqa: PLR2004 - a redirect of the map
+        return flask.Response(error.get_body(), status=error.code, headers=error.get_headers())
+    problem = problem_of(error)
+    present = visit()
+    present.reason, present.detail = problem.reason, problem.detail
+    return pages.answer_problem(problem, present)
+
+
+def _after(response: flask.Response) -> flask.Response:
+    portal, present = current(), visit()
+    secure(response, portal)
+    csrf.set_cookie(response, present)
+    response.headers["X-Request-Id"] = present.request_id
+    _log(response, portal, present)
+    return response
+
+
+def _log(response: flask.Response, portal: Portal, present: Visit) -> None:
+    """The one line of this request. The route's name, never the address asked for: that is whatever somebody typed."""
+    engine = portal.deps.engine
+    rule = flask.request.url_rule
+    facts = {
+        "route": flask.request.endpoint or "",
+        "rule": rule.rule if rule is not None else "",
+        "method": flask.request.method if flask.request.method in {*_READS, "POST"} else "other",
+        "status": response.status_code,
+        "user": present.log_key or "",
+        "ms": round((engine.clock.monotonic_s() - present.started_s) * 1000, 1),
+        "request": present.request_id,
+    }
+    if present.reason:
+        facts |= {"reason": present.reason, "detail": present.detail}
+    tell = engine.log.info
+    if response.status_code >= 500:  # noqa: PLR2004 - server errors
+        tell = engine.log.error
+    elif present.reason:
+        tell = engine.log.warning
+    tell("Answered request", **facts)

@@ -1,0 +1,245 @@
+"""The analyst's page: my notebook, my Spark environments, this month. GET shows, POST changes what is wanted, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import flask
+from werkzeug.exceptions import NotFound
+
+from portal import pages
+from portal.deps import current
+from portal.mine import Mine, is_entitled, mine, my_record
+from portal.notebook_view import keep_choices
+from portal.routes import Param, Place, Route
+from portal.visit import visit
+from shared.domain.errors import RefusedError
+from shared.domain.identity import UserKey
+from shared.domain.record import Power, UserRecord
+from shared.engine.intake import Accepted
+from shared.engine.ports import Deps
+from shared.engine.wishes import ask_power, drop_cluster, keep_on, want_cluster
+
+blueprint = flask.Blueprint("home", __name__)
+Change = Callable[[UserKey, Deps], Accepted | None]
+_NOTEBOOK = "notebook"
+
+
+class Said(StrEnum):
+    """What the page says after a click; the code stands in the address of the page that follows."""
+
+    START = "start"
+    STOP = "stop"
+    KEEP = "keep"
+    KEEP_NOT = "keep-not"
+    SPARK_START = "spark-start"
+    SPARK_DELETE = "spark-delete"
+    ALREADY = "already"
+    BUSY = "busy"
+
+
+TEXTS = {
+    Said.START: "Your notebook was asked to start.",
+    Said.STOP: "Your notebook was asked to stop. Your files are kept.",
+    Said.KEEP: "Your notebook is kept on.",
+    Said.KEEP_NOT: "Your notebook stops by itself again, as usual.",
+    Said.SPARK_START: "The Spark environment was asked for.",
+    Said.SPARK_DELETE: "The Spark environment is going to be deleted.",
+    Said.ALREADY: "That was asked for already; nothing was changed.",
+    Said.BUSY: "Your last click is still being worked on, so this one did nothing.",
+}
+
+
+@blueprint.get("/")
+def index() -> flask.Response:
+    """The whole page; 403 with whom to ask for somebody who has no environment."""
+    record = my_record()
+    if record is None or not is_entitled(record):
+        return _nothing_here(record)
+    said = flask.request.args.get("said", "")
+    return _whole(mine(record), TEXTS[Said(said)] if said in set(Said) else "")
+
+
+@blueprint.get("/parts/notebook")
+def notebook_part() -> flask.Response:
+    """The notebook's part of the page."""
+    return _part("home/notebook.html")
+
+
+@blueprint.get("/parts/spark")
+def spark_part() -> flask.Response:
+    """The Spark part of the page."""
+    return _part("home/spark.html")
+
+
+@blueprint.post("/notebook/start")
+def start() -> flask.Response:
+    """Ask for a running notebook."""
+    return _change(_NOTEBOOK, Said.START, lambda key, deps: ask_power(key, Power.RUNNING, deps, by=key))
+
+
+@blueprint.post("/notebook/stop")
+def stop() -> flask.Response:
+    """Ask for a stopped notebook."""
+    return _change(_NOTEBOOK, Said.STOP, lambda key, deps: ask_power(key, Power.STOPPED, deps, by=key))
+
+
+@blueprint.post("/notebook/keep-on")
+def keep() -> flask.Response:
+    """Ask not to be stopped for idleness before one of the moments that the page offers."""
+    code = flask.request.form.get("until", "")
+    present = visit()
+
+    def change(key: UserKey, deps: Deps) -> Accepted | None:
+        stored = deps.records.load(key)
+        profile = deps.policy.catalog.profiles.get((stored.record.spec.profile if stored is not None else "") or "")
+        longest = profile.idle.max_keep_on if profile is not None else None
+        offered = keep_choices(longest, present.now(), present.zone) if longest is not None else ()
+        choice = next((choice for choice in offered if choice.code == code), None)
+        if choice is None:
+            known = ", ".join(f"{each.text}" for each in offered) or "nothing at present"
+            raise RefusedError(user_message=f"You can choose: {known}.", detail="keep on for what is not offered")
+        return keep_on(key, choice.until, deps, by=key)
+
+    return _change(_NOTEBOOK, Said.KEEP, change)
+
+
+@blueprint.post("/notebook/keep-on/cancel")
+def keep_not() -> flask.Response:
+    """Take back the wish not to be stopped."""
+    return _change(_NOTEBOOK, Said.KEEP_NOT, lambda key, deps: keep_on(key, None, deps, by=key))
+
+
+@blueprint.post("/spark/<template>/start")
+def spark_start(template: str) -> flask.Response:
+    """Ask for the cluster of a template; one that runs is used on."""
+    return _change(template, Said.SPARK_START, lambda key, deps: want_cluster(key, template, deps, by=key), template)
+
+
+@blueprint.post("/spark/<template>/delete")
+def spark_delete(template: str) -> flask.Response:
+    """Ask that the cluster of a template goes."""
+    return _change(template, Said.SPARK_DELETE, lambda key, deps: drop_cluster(key, template, deps, by=key), template)
+
+
+def _change(environment: str, said: Said, change: Change, template: str | None = None) -> flask.Response:
+    """Write what is wanted of one's own environment, and wake who makes it so. A click that changes nothing says so."""
+    record = my_record()
+    if record is None or not is_entitled(record):
+        return _nothing_here(record)
+    if template is not None and template not in _my_templates(record):
+        raise NotFound
+    portal = current()
+    with portal.flights.one(record.user_key, environment if template is None else f"spark:{environment}") as first:
+        if not first:
+            return _after(record, template, Said.BUSY)
+        accepted = change(record.user_key, portal.deps.engine)
+    if accepted is None:
+        raise NotFound
+    if accepted.changed:
+        portal.deps.wake(record.user_key)
+    return _after(accepted.stored.record, template, said if accepted.changed else Said.ALREADY)
+
+
+def _my_templates(record: UserRecord) -> set[str]:
+    profile = current().deps.engine.policy.catalog.profiles.get(record.spec.profile or "")
+    offered = profile.templates if profile is not None else ()
+    return {*offered, *(wish.template for wish in record.spec.clusters), *(c.template for c in record.status.clusters)}
+
+
+def _after(record: UserRecord, template: str | None, said: Said) -> flask.Response:
+    """The changed part for the script; for a form the way back to the page, which a reload then does not send again."""
+    if pages.is_htmx():
+        name = "home/notebook.html" if template is None else "home/spark.html"
+        return pages.page(name, mine=mine(record), said=TEXTS[said])
+    place = _NOTEBOOK if template is None else "spark"
+    return pages.go(f"{flask.url_for('home.index', said=said.value)}#{place}")
+
+
+def _part(template: str) -> flask.Response:
+    record = my_record()
+    if record is None or not is_entitled(record):
+        response = _nothing_here(record)
+        response.headers["HX-Refresh"] = "true"
+        return response
+    return pages.fragment(template, mine=mine(record), said="")
+
+
+def _whole(found: Mine, said: str) -> flask.Response:
+    return pages.page("home/index.html", mine=found, said=said)
+
+
+def _nothing_here(record: UserRecord | None) -> flask.Response:
+    """A kind page: what that means, and whom to ask. 403 whether somebody left or never came."""
+    retention = current().deps.engine.policy.retention
+    since = record.spec.absent_since if record is not None else None
+    kept_until = since + retention if record is not None and since is not None and record.status.was_active else None
+    visit().reason = "NotEntitled"
+    visit().detail = "no record" if record is None else "not entitled"
+    if kept_until is not None and kept_until <= visit().now():
+        kept_until = None
+    if record is not None and record.hold is not None:
+        kept_until = None
+    return pages.page("home/nothing.html", status=403, record=record, kept_until=kept_until)
+
+
+_TEMPLATE = Param(
+    name="template",
+    place=Place.PATH,
+    text="A template of the person's profile.",
+    schema={"type": "string", "minLength": 1, "maxLength": 100},
+    required=True,
+)
+_DONE = {
+    200: "The changed part of the page, for the script.",
+    303: "Done, or asked for already; the page is at Location.",
+}
+_NOBODY = {403: "There is no environment for this person, or the form is out of date."}
+_REFUSED = {409: "The profile, or the moment, does not allow it; the page says what is allowed."}
+_GONE = {404: "There is no such template for this person."}
+_PART = {200: "The part of the page.", 304: "As the browser has it.", **_NOBODY}
+_SAID = Param(
+    name="said",
+    place=Place.QUERY,
+    text="What the page says on top, after a click.",
+    schema={"type": "string", "enum": [said.value for said in Said]},
+)
+_UNTIL = Param(
+    name="until",
+    place=Place.FORM,
+    text="One of the moments that the page offers.",
+    schema={"type": "string", "enum": ["1h", "2h", "4h", "8h", "tonight", "max"]},
+    required=True,
+)
+
+
+def _post(rule: str, name: str, summary: str, *, params: tuple[Param, ...] = (), more: dict[int, str]) -> Route:
+    return Route(
+        method="POST",
+        rule=rule,
+        name=f"home.{name}",
+        summary=summary,
+        params=params,
+        answers={**_DONE, **_NOBODY, **_REFUSED, **more},
+    )
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        rule="/",
+        name="home.index",
+        summary="My notebook, my Spark environments, this month.",
+        params=(_SAID,),
+        answers={200: "The page.", **_NOBODY},
+    ),
+    Route(method="GET", rule="/parts/notebook", name="home.notebook_part", summary="My notebook.", answers=_PART),
+    Route(method="GET", rule="/parts/spark", name="home.spark_part", summary="My Spark environments.", answers=_PART),
+    _post("/notebook/start", "start", "Start my notebook.", more={}),
+    _post("/notebook/stop", "stop", "Stop my notebook.", more={}),
+    _post("/notebook/keep-on", "keep", "Do not stop my notebook before a moment.", params=(_UNTIL,), more={}),
+    _post("/notebook/keep-on/cancel", "keep_not", "Stop my notebook by itself again.", more={}),
+    _post("/spark/<template>/start", "spark_start", "Start a Spark cluster.", params=(_TEMPLATE,), more=_GONE),
+    _post("/spark/<template>/delete", "spark_delete", "Delete a Spark cluster.", params=(_TEMPLATE,), more=_GONE),
+)

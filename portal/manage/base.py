@@ -1,0 +1,135 @@
+"""What all of the manager's pages share: the blueprint with its guard, the fleet as the sweeps last saw it, how a table is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+import flask
+
+from portal import pages
+from portal.deps import current
+from portal.problems import problem_of
+from portal.routes import Param, Place
+from portal.visit import admins_only, visit
+from shared.domain.errors import BenchkeeperError, Reason, RetryableError
+from shared.domain.fleet import FleetSnapshot
+from shared.domain.identity import UserKey, parse_user_key
+
+T = TypeVar("T")
+PAGE_ROWS = 50
+_LATE = timedelta(minutes=30)  # three sweeps
+_TEXT_LENGTH = 200
+
+blueprint = flask.Blueprint("manage", __name__)
+USER_KEY = Param(
+    name="user_key",
+    place=Place.PATH,
+    text="A user key: a readable part and 12 hex digits.",
+    schema={"type": "string", "pattern": "^[a-z][a-z0-9-]{0,27}-[0-9a-f]{12}$"},
+    required=True,
+)
+PAGE = Param(
+    name="page",
+    place=Place.QUERY,
+    text=f"The page, {PAGE_ROWS} rows each; the last one for any that is too high.",
+    schema={"type": "integer", "minimum": 1},
+)
+
+
+@blueprint.before_request
+@admins_only
+def _administrators() -> None:
+    """Nobody else gets an answer from any route of this blueprint, the ones that will be added too."""
+
+
+class NoFleetError(RetryableError):
+    """What the sweeps saw of everybody is not there yet, or could not be read."""
+
+    reason = Reason.UNREADABLE
+    default_retry_after = timedelta(seconds=60)
+
+
+def fleet() -> FleetSnapshot:
+    """Everybody, as the last sweep saw them: one call to the cloud, whose answer is empty when nothing changed."""
+    try:
+        found = current().deps.engine.fleet.fleet()
+    except BenchkeeperError as error:
+        raise NoFleetError(user_message=error.user_message, detail=error.detail, reason=error.reason) from error
+    if found is None:
+        raise NoFleetError(
+            user_message="There is no list of all environments yet: the first sweep writes it within ten minutes.",
+            detail="no fleet index yet",
+        )
+    return found
+
+
+@blueprint.errorhandler(NoFleetError)
+def _no_fleet(error: NoFleetError) -> flask.Response:
+    """The manager's page without its figures; scripts get the problem as everywhere."""
+    problem, present = problem_of(error), visit()
+    present.reason, present.detail = problem.reason, problem.detail
+    if pages.wants_json() or pages.is_htmx():
+        return pages.answer_problem(problem, present)
+    response = pages.page("manage/no-fleet.html", status=problem.status, problem=problem, request_id=present.request_id)
+    response.headers["Retry-After"] = str(problem.retry_after_s)
+    return response
+
+
+def fleet_page(template: str, seen: FleetSnapshot, **values: Any) -> flask.Response:
+    """A page made from a snapshot, which says of when it is, and warns when sweeps seem to stand still."""
+    is_late = visit().now() - seen.taken_at > _LATE
+    return pages.page(template, taken_at=seen.taken_at, is_late=is_late, **values)
+
+
+def user_key_of(text: str) -> UserKey | None:
+    """The user key in an address of ours; None for what is none, which is then as unknown as any other."""
+    try:
+        return parse_user_key(text)
+    except BenchkeeperError:
+        return None
+
+
+def asked(name: str) -> str:
+    """A parameter of the query as one short line."""
+    return one_line(flask.request.args.get(name, ""))
+
+
+def one_line(text: str) -> str:
+    """A text that somebody typed: no line breaks, nothing unprintable, not endless."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _TEXT_LENGTH]).split())[:_TEXT_LENGTH]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut(Generic[T]):
+    """One page of a long table."""
+
+    rows: Sequence[T]
+    page: int
+    pages: int
+    total: int
+
+    @property
+    def first(self) -> int:
+        """The number of the first row shown, counted from 1; 0 where there is none."""
+        return (self.page - 1) * PAGE_ROWS + 1 if self.total else 0
+
+    @property
+    def last(self) -> int:
+        """The number of the last row shown."""
+        return self.first + len(self.rows) - 1 if self.total else 0
+
+
+def cut(rows: Sequence[T], page: int) -> Cut[T]:
+    """The page that was asked for, or the last one."""
+    pages_there = max(1, -(-len(rows) // PAGE_ROWS))
+    page = max(1, min(page, pages_there))
+    return Cut(rows=rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS], page=page, pages=pages_there, total=len(rows))
+
+
+def page_number(args: Mapping[str, str]) -> int:
+    """The page that a query names; 1 for anything that is no number."""
+    text = args.get("page", "")
+    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) <= 6 else 1  # noqa: PLR2004 - a million pages

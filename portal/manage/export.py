@@ -1,0 +1,147 @@
+"""Every table as CSV and as JSON, streamed: the same rows and filters as on the page, raw values, times in UTC.
+
+A cell that a spreadsheet would run as a formula is made text by an apostrophe before it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import flask
+
+from portal.manage.base import blueprint
+from portal.routes import CSV, JSON, Access, Param, Route
+from shared.domain.times import rfc3339
+
+Value = str | float | bool | datetime | None
+_CHUNK = 200  # rows that are sent at once
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets take the wide ones too
+
+TEXT: Mapping[str, Any] = {"type": ["string", "null"]}
+NUMBER: Mapping[str, Any] = {"type": ["number", "null"]}
+FLAG: Mapping[str, Any] = {"type": ["boolean", "null"]}
+TIME: Mapping[str, Any] = {"type": ["string", "null"], "format": "date-time"}
+Columns = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A table: of when it is, its columns with the JSON Schema of each, its rows. `name` names the file."""
+
+    name: str
+    columns: Columns
+    rows: Iterable[Sequence[Value]]
+    taken_at: datetime
+    more: Mapping[str, Value] = field(default_factory=dict)
+
+
+def offer(
+    rule: str,
+    name: str,
+    summary: str,
+    columns: Columns,
+    make: Callable[..., Sheet],
+    *,
+    params: tuple[Param, ...] = (),
+    more: Columns | None = None,
+) -> tuple[Route, Route]:
+    """Make `rule.csv` and `rule.json` of a sheet, and describe both. `make` gets what stands in the path."""
+    blueprint.add_url_rule(f"{rule}.csv", f"{name}_csv", lambda **path: _as_csv(make(**path)), methods=["GET"])
+    blueprint.add_url_rule(f"{rule}.json", f"{name}_json", lambda **path: _as_json(make(**path)), methods=["GET"])
+    kinds = (("csv", CSV, None), ("json", JSON, _schema(columns, more or {})))
+    made = tuple(
+        Route(
+            method="GET",
+            rule=f"{rule}.{ending}",
+            name=f"manage.{name}_{ending}",
+            summary=f"{summary} As {ending.upper()}.",
+            access=Access.ADMIN,
+            params=params,
+            media=media,
+            schema=schema,
+            answers={200: "The table."},
+        )
+        for ending, media, schema in kinds
+    )
+    return made[0], made[1]
+
+
+def _schema(columns: Columns, more: Columns) -> dict[str, Any]:
+    row = {"type": "object", "properties": dict(columns), "required": list(columns), "additionalProperties": False}
+    properties = {"taken_at": TIME, **more, "rows": {"type": "array", "items": row}}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _as_csv(sheet: Sheet) -> flask.Response:
+    response = flask.Response(_csv_chunks(sheet), content_type=f"{CSV}; charset=utf-8")
+    response.headers["Content-Disposition"] = (
+        f'attachment; filename="benchkeeper-{sheet.name}-{sheet.taken_at:%Y-%m-%dT%H%M}Z.csv"'
+    )
+    return response
+
+
+def _csv_chunks(sheet: Sheet) -> Iterator[str]:
+    yield _csv_lines([list(sheet.columns)])
+    rows = iter(sheet.rows)
+    while chunk := list(islice(rows, _CHUNK)):
+        yield _csv_lines([_cell(value) for value in row] for row in chunk)
+
+
+def _csv_lines(rows: Iterable[Sequence[str]]) -> str:
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\r\n").writerows(rows)  # RFC 4180
+    return lines.getvalue()
+
+
+def _cell(value: Value) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return rfc3339(value)
+        case str():
+            return safe_cell(value)
+        case _:
+            return str(value)
+
+
+def safe_cell(text: str) -> str:
+    """A text that no spreadsheet runs, whatever somebody wrote into a name or a reason."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+def _as_json(sheet: Sheet) -> flask.Response:
+    return flask.Response(_json_chunks(sheet), content_type=JSON)
+
+
+def _json_chunks(sheet: Sheet) -> Iterator[str]:
+    head = {"taken_at": rfc3339(sheet.taken_at), **{name: _plain(value) for name, value in sheet.more.items()}}
+    yield f'{_dumped(head)[:-1]},"rows":['
+    rows, before = iter(sheet.rows), ""
+    while chunk := list(islice(rows, _CHUNK)):
+        objects = [{name: _plain(value) for name, value in zip(sheet.columns, row, strict=True)} for row in chunk]
+        yield before + ",".join(map(_dumped, objects))
+        before = ","
+    yield "]}\n"
+
+
+def _dumped(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Value) -> str | float | bool | None:
+    return rfc3339(value) if isinstance(value, datetime) else value

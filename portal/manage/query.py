@@ -1,0 +1,141 @@
+"""Which part of the table of people is asked for, as it stands in the address of the page.
+
+No address of a person ever stands there: a browser keeps addresses of pages, and so do proxies and logs on the way. So the search form
+is sent with POST and answered with 303 to an address in which
+
+- a whole address of a person has become their user key (the key that they have: an address may have changed since it was made),
+- a part with an @ is cut to what stands before it, or behind it when nothing does (`silva@exam` -> `silva`, `@example.com` ->
+  `example.com`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from portal.manage.base import one_line, page_number
+from portal.routes import Param, Place
+from shared.domain.errors import InvalidMessageError
+from shared.domain.fleet import FleetSnapshot, Standing
+from shared.domain.identity import parse_email, user_key_for
+from shared.domain.record import Presence
+from shared.engine.fleet_views import Choice, Column, key_of_address
+
+E = TypeVar("E", bound=StrEnum)
+SEARCH, STANDING, STATE, PROFILE, COST_CENTER, NEEDS, PRESENCE = (
+    "q",
+    "standing",
+    "state",
+    "profile",
+    "cost_center",
+    "needs",
+    "presence",
+)
+_UP, _DOWN = "up", "down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Filters, order and page."""
+
+    choice: Choice = field(default_factory=Choice)
+    column: Column = Column.PERSON
+    descending: bool = False
+    page: int = 1
+
+    def args(self, *, page: int | None = None) -> dict[str, Any]:
+        """What stands in the address: only what is not as ever."""
+        choice = self.choice
+        found = {
+            SEARCH: choice.text,
+            STANDING: choice.standing.value if choice.standing is not None else "",
+            STATE: choice.state,
+            PROFILE: choice.profile,
+            COST_CENTER: choice.cost_center,
+            NEEDS: choice.needs,
+            PRESENCE: choice.presence.value if choice.presence is not None else "",
+            "sort": "" if self.column is Column.PERSON and not self.descending else self.column.value,
+            "order": _DOWN if self.descending else "",
+            "page": str(page) if page is not None and page > 1 else "",
+        }
+        return {name: text for name, text in found.items() if text}
+
+    def sorted_by(self, column: Column) -> Query:
+        """The same people by this column; by the one that it is sorted by already: the other way round."""
+        turned = column is self.column and not self.descending
+        return replace(self, column=column, descending=turned, page=1)
+
+    def aria_sort(self, column: Column) -> str:
+        """How a screen reader is told of it."""
+        if column is not self.column:
+            return "none"
+        return "descending" if self.descending else "ascending"
+
+
+def query_of(args: Mapping[str, str], fleet: FleetSnapshot) -> Query:
+    """What is asked for. What is not understood counts as not asked for: an address that somebody cut short still shows people."""
+
+    def text(name: str) -> str:
+        found = one_line(args.get(name, ""))
+        return "" if "@" in found else found
+
+    choice = Choice(
+        text=without_address(args.get(SEARCH, ""), fleet),
+        standing=_one_of(Standing, args.get(STANDING, "")),
+        state=text(STATE),
+        profile=text(PROFILE),
+        cost_center=text(COST_CENTER),
+        needs=text(NEEDS),
+        presence=_one_of(Presence, args.get(PRESENCE, "")),
+    )
+    return Query(
+        choice=choice,
+        column=_one_of(Column, args.get("sort", "")) or Column.PERSON,
+        descending=args.get("order") == _DOWN,
+        page=page_number(args),
+    )
+
+
+def has_address(args: Mapping[str, str]) -> bool:
+    """True when the query may hold an address, which then must not stay where it is."""
+    return any("@" in text for text in args.values())
+
+
+def without_address(typed: str, fleet: FleetSnapshot) -> str:
+    """What is looked for, without an @: see above."""
+    text = one_line(typed)
+    if "@" not in text:
+        return text
+    try:
+        address = parse_email(text)
+    except InvalidMessageError:
+        before, _, behind = text.partition("@")
+        return before.strip() or behind.replace("@", " ").strip()
+    return key_of_address(fleet, address) or user_key_for(address)
+
+
+def _one_of(values: type[E], text: str) -> E | None:
+    return next((value for value in values if value.value == text), None)
+
+
+def _param(name: str, text: str, *, place: Place, values: type[StrEnum] | None = None) -> Param:
+    known = {"type": "string", "maxLength": 200}
+    schema = known if values is None else {"type": "string", "enum": [value.value for value in values]}
+    return Param(name=name, place=place, text=text, schema=schema)
+
+
+def filter_params(place: Place) -> tuple[Param, ...]:
+    """The filters and the order, for the page's description."""
+    return (
+        _param(SEARCH, "Text in address, user key or instance.", place=place),
+        _param(STANDING, "How the environment stands.", place=place, values=Standing),
+        _param(STATE, "The state's own word, for example Creating.", place=place),
+        _param(PROFILE, "A profile; - for none.", place=place),
+        _param(COST_CENTER, "A cost centre; - for none.", place=place),
+        _param(NEEDS, "Why a person is needed, for example Stuck; any for all of them.", place=place),
+        _param(PRESENCE, "Who is to have one, or not.", place=place, values=Presence),
+        _param("sort", "The column that decides the order.", place=place, values=Column),
+        Param(name="order", place=place, text="Which way.", schema={"type": "string", "enum": [_UP, _DOWN]}),
+    )

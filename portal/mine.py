@@ -1,0 +1,97 @@
+"""Everything that a person's own page shows, put together from their record and the sweeps' notes: for the page and for scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portal.cost_view import CostView, cost_view
+from portal.deps import current
+from portal.notebook_view import NotebookView, notebook_view
+from portal.spark_view import SparkView, spark_views
+from portal.visit import signed_in, visit
+from shared.domain.catalog import ClusterIdentity, Environment, Profile
+from shared.domain.errors import BenchkeeperError
+from shared.domain.fleet import Notes
+from shared.domain.identity import account_email
+from shared.domain.record import Presence, UserRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mine:
+    """The page of somebody who is entitled. `profile` None: the configuration lost it, and an administrator must act.
+
+    `account` is the person's own service account where Spark runs as it; `sessions` are in the notebook's launcher.
+    """
+
+    record: UserRecord
+    profile: Profile | None
+    notebook: NotebookView
+    sparks: tuple[SparkView, ...]
+    cost: CostView
+    sessions: tuple[Environment, ...]
+    account: str
+    region: str
+    project: str
+    is_bill_unreadable: bool
+
+    @property
+    def moves(self) -> bool:
+        """True while something changes by itself."""
+        return self.notebook.poll_s is not None or any(spark.poll_s is not None for spark in self.sparks)
+
+    @property
+    def spark_poll_s(self) -> int | None:
+        """How often the Spark part looks for news; None when nothing moves there."""
+        return min((spark.poll_s for spark in self.sparks if spark.poll_s is not None), default=None)
+
+
+def my_record() -> UserRecord | None:
+    """The record of who asks, None when there is none.
+
+    An address that somebody gave up leads to that person's record still, and may be another person's by now: then it is
+    not theirs.
+    """
+    email, user_key = signed_in()
+    stored = current().deps.engine.records.load(user_key)
+    if stored is None or stored.record.email != email:
+        return None
+    visit().log_key = stored.record.user_key
+    return stored.record
+
+
+def is_entitled(record: UserRecord | None) -> bool:
+    """True for who is to have an environment."""
+    return record is not None and record.spec.presence is Presence.PRESENT
+
+
+def mine(record: UserRecord) -> Mine:
+    """The page of who is entitled."""
+    deps, present = current().deps, visit()
+    policy, now = deps.engine.policy, present.now()
+    catalog = policy.catalog
+    profile = catalog.profiles.get(record.spec.profile or "")
+    notes, is_bill_unreadable = _notes()
+    stops_at = notes.idle_stops.get(record.user_key) if notes is not None else None
+    own = profile is not None and profile.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
+    account = record.status.account_id if own else None
+    return Mine(
+        record=record,
+        profile=profile,
+        notebook=notebook_view(record, profile, stops_at, now=now, zone=present.zone),
+        sparks=spark_views(record, profile, catalog, deps.sizes, now) if profile is not None else (),
+        cost=cost_view(record, profile, catalog, notes, currency=deps.currency, now=now),
+        sessions=tuple(catalog.environment(name) for name in profile.session_templates) if profile is not None else (),
+        account=account_email(account, policy.project) if account is not None else "",
+        region=policy.zones[0].rpartition("-")[0],
+        project=policy.project,
+        is_bill_unreadable=is_bill_unreadable,
+    )
+
+
+def _notes() -> tuple[Notes | None, bool]:
+    """What the sweeps noted. Not having it takes nothing from the page but a forecast and the bill, and the page says so."""
+    try:
+        return current().deps.engine.fleet.notes(), False
+    except BenchkeeperError as error:
+        visit().reason, visit().detail = error.reason.value, f"notes: {error.detail}"
+        return None, True

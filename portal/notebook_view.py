@@ -1,0 +1,248 @@
+"""What a person's page says of their notebook, from the record alone. Pure: `now` and what the sweeps noted are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from enum import StrEnum
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from portal.reader import duration_text, local
+from shared.domain.catalog import Profile
+from shared.domain.errors import Reason
+from shared.domain.record import Condition, ConditionStatus, ConditionType, Power, UserRecord, Verb
+
+FAST_S, SLOW_S = 3, 30  # how often a page looks for news while something moves, and while it is only hoped for
+_TONIGHT = time(20, 0)
+_WORTHWHILE = timedelta(minutes=30)
+
+
+class Phase(StrEnum):
+    """How a notebook stands, for a person: it decides the words, the colour and what can be clicked."""
+
+    COMING = "coming"
+    READY = "ready"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    CHANGING = "changing"
+    TROUBLE = "trouble"
+    UNSEEN = "unseen"
+
+
+HEADLINES = {
+    Phase.COMING: "Your notebook is on its way",
+    Phase.READY: "Your notebook is running",
+    Phase.STARTING: "Your notebook is starting",
+    Phase.STOPPING: "Your notebook is stopping",
+    Phase.STOPPED: "Your notebook is stopped",
+    Phase.CHANGING: "Your notebook is being changed",
+    Phase.TROUBLE: "Your notebook needs patience",
+    Phase.UNSEEN: "Your notebook cannot be seen just now",
+}
+WORDS = {
+    Phase.COMING: "On its way",
+    Phase.READY: "Running",
+    Phase.STARTING: "Starting",
+    Phase.STOPPING: "Stopping",
+    Phase.STOPPED: "Stopped",
+    Phase.CHANGING: "Changing",
+    Phase.TROUBLE: "Waiting",
+    Phase.UNSEEN: "Not visible",
+}
+_MOVING = frozenset({Phase.COMING, Phase.STARTING, Phase.STOPPING, Phase.CHANGING})
+_BY_REASON: Mapping[Reason, Phase] = {
+    Reason.READY: Phase.READY,
+    Reason.UPDATE_PENDING: Phase.READY,
+    Reason.DRIFTED: Phase.READY,
+    Reason.STOPPED: Phase.STOPPED,
+    Reason.IDLE: Phase.STOPPED,
+    Reason.SETTLED: Phase.STOPPED,
+    Reason.CREATING: Phase.COMING,
+    Reason.STARTING: Phase.STARTING,
+    Reason.STOPPING: Phase.STOPPING,
+    Reason.DELETING: Phase.CHANGING,
+    Reason.UPDATING: Phase.CHANGING,
+    Reason.SAVING: Phase.CHANGING,
+    Reason.RESTORING: Phase.CHANGING,
+    Reason.REPLACING: Phase.CHANGING,
+    Reason.WAITING: Phase.CHANGING,
+    Reason.PENDING: Phase.CHANGING,
+    Reason.BUSY: Phase.CHANGING,
+    Reason.CONFLICT: Phase.CHANGING,
+    Reason.UNREADABLE: Phase.UNSEEN,
+}
+
+
+class StepState(StrEnum):
+    """How far one step of a first visit is."""
+
+    DONE = "done"
+    NOW = "now"
+    NEXT = "next"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step on the way to a first notebook."""
+
+    text: str
+    state: StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepChoice:
+    """A moment until which somebody may ask not to be stopped. `code` is what the form sends."""
+
+    code: str
+    text: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotebookView:
+    """`poll_s` None: nothing moves, nothing is asked. `stops_at` is the sweep's own forecast, None where there is none."""
+
+    phase: Phase
+    word: str
+    headline: str
+    why: str
+    poll_s: int | None
+    since: datetime | None
+    open_url: str
+    can_start: bool
+    can_stop: bool
+    idle_timeout: timedelta | None
+    stops_at: datetime | None
+    warned_at: datetime | None
+    keep_on_until: datetime | None
+    keep_choices: tuple[KeepChoice, ...]
+    stages: tuple[Stage, ...]
+    machine: str
+
+    @property
+    def moves(self) -> bool:
+        """True while something changes by itself."""
+        return self.phase in _MOVING
+
+
+def notebook_view(
+    record: UserRecord, profile: Profile | None, idle_stops_at: datetime | None, *, now: datetime, zone: ZoneInfo | None
+) -> NotebookView:
+    """The view of somebody who is entitled. `profile` None: the configuration lost it."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    phase = _phase(record, ready)
+    kept = record.spec.keep_on_until
+    kept = kept if kept is not None and kept > now else None
+    runs = phase is Phase.READY
+    return NotebookView(
+        phase=phase,
+        word=WORDS[phase],
+        headline=HEADLINES[phase],
+        why=_why(ready, phase),
+        poll_s=FAST_S if phase in _MOVING else SLOW_S if phase in {Phase.TROUBLE, Phase.UNSEEN} else None,
+        since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,
+        open_url=web_address(record.status.proxy_uri) if runs else "",
+        can_start=profile is not None and phase in {Phase.STOPPED, Phase.STOPPING},
+        can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING},
+        idle_timeout=profile.idle.timeout if profile is not None else None,
+        stops_at=max(idle_stops_at, kept or idle_stops_at) if idle_stops_at is not None and runs else None,
+        warned_at=record.status.idle_warned_at if runs else None,
+        keep_on_until=kept,
+        keep_choices=keep_choices(profile.idle.max_keep_on, now, zone) if profile is not None and runs else (),
+        stages=_stages(record, profile) if phase is Phase.COMING else (),
+        machine=profile.machine_type if profile is not None else "",
+    )
+
+
+def web_address(host_or_url: str) -> str:
+    """What a browser opens. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
+
+    Anything that is no plain web address gives "": it would end as a link that somebody clicks.
+    """
+    if not host_or_url:
+        return ""
+    url = host_or_url if "://" in host_or_url else f"//{host_or_url}"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port  # raises for what is no number: `javascript:alert(1)` is no host with a port
+    except ValueError:
+        return ""
+    if not host or parts.username is not None or parts.scheme not in {"", "http", "https"}:
+        return ""
+    is_here = host == "localhost" or host.endswith(".localhost")
+    if parts.scheme == "http" and not is_here:
+        return ""
+    return parts._replace(scheme=parts.scheme or ("http" if is_here else "https")).geturl()
+
+
+def keep_choices(longest: timedelta, now: datetime, zone: ZoneInfo | None) -> tuple[KeepChoice, ...]:
+    """The moments to choose from, soonest first: some hours, tonight at eight on the reader's clock, the longest there is."""
+    found = [
+        KeepChoice(
+            code=f"{hours}h", text=f"for {hours} hour{'s' if hours > 1 else ''}", until=now + timedelta(hours=hours)
+        )
+        for hours in (1, 2, 4, 8)
+        if timedelta(hours=hours) < longest
+    ]
+    here = local(now, zone)
+    tonight = here.replace(hour=_TONIGHT.hour, minute=0, second=0, microsecond=0).astimezone(now.tzinfo)
+    if now + _WORTHWHILE <= tonight <= now + longest:
+        found.append(KeepChoice(code="tonight", text=f"until {_TONIGHT:%H:%M} tonight", until=tonight))
+    found.append(KeepChoice(code="max", text=f"for {duration_text(longest)}, the longest", until=now + longest))
+    return tuple(sorted(found, key=lambda choice: choice.until))
+
+
+def _phase(record: UserRecord, ready: Condition | None) -> Phase:
+    if ready is None:
+        return Phase.COMING
+    asked = not record.status.power_settled
+    phase = _BY_REASON.get(ready.reason, Phase.TROUBLE)
+    if ready.status is ConditionStatus.UNKNOWN:
+        return Phase.UNSEEN
+    if phase is Phase.READY and asked and record.spec.power is Power.STOPPED:
+        return Phase.STOPPING
+    if phase is Phase.STOPPED and asked and record.spec.power is Power.RUNNING:
+        return Phase.STARTING
+    if (
+        phase in {Phase.CHANGING, Phase.STARTING}
+        and not record.status.was_active
+        and record.spec.power is Power.RUNNING
+    ):
+        return Phase.COMING
+    return phase
+
+
+def _why(ready: Condition | None, phase: Phase) -> str:
+    """Why it is so: the condition's own sentence, except where a click is newer than it."""
+    if ready is None:
+        return "You were given access a moment ago; the first steps begin within a minute."
+    if phase is Phase.STOPPING and ready.reason is not Reason.STOPPING:
+        return "It was asked to stop. Your files are kept."
+    if phase is Phase.STARTING and ready.reason in {Reason.STOPPED, Reason.IDLE, Reason.SETTLED}:
+        return "It was asked to start; that takes a few minutes."
+    return ready.message
+
+
+def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
+    """What has happened and what comes, by what the record knows; nothing is said of how long, for nobody knows."""
+    conditions = record.status.conditions
+    fine = {c.type for c in conditions if c.status is ConditionStatus.TRUE}
+    operation = record.status.operation
+    asked = operation is not None and operation.verb is Verb.CREATE
+    texts: list[tuple[str, bool]] = [("You were given access", True)]
+    if profile is not None and profile.needs_account:
+        texts.append(("Your own service account is made", ConditionType.IDENTITY_READY in fine or asked))
+    if profile is not None and profile.templates:
+        texts.append(("Your Spark environments are prepared", ConditionType.TEMPLATES_READY in fine))
+    texts.append(("Google Cloud is asked for your machine", asked or record.status.was_active))
+    texts.append(("Machine, disks and JupyterLab are set up", record.status.was_active))
+    texts.append(("Ready to open", False))
+    current = next(index for index, (_, done) in enumerate(texts) if not done)
+    return tuple(
+        Stage(text=text, state=StepState.DONE if done else StepState.NOW if index == current else StepState.NEXT)
+        for index, (text, done) in enumerate(texts)
+    )

@@ -1,0 +1,118 @@
+"""OpenAPI 3.1 of the page, made from the tables of its routes. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from portal.routes import HTML, Access, Param, Place, Route
+
+_PROBLEM = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "reason": {"type": "string"},
+        "request": {"type": "string"},
+    },
+    "required": ["title", "status", "detail", "reason", "request"],
+}
+_SIGNED_IN = {401: "Identity-Aware Proxy has not signed for anybody.", 429: "Too much at once; see Retry-After."}
+_READ = {503: "The cloud did not answer; see Retry-After."}
+_CHANGE = {400: "Not a form.", 403: "The form is out of date.", 413: "Too large."}
+_ADMIN = {403: "Not an administrator."}
+_CONVERTER = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
+
+
+def describe(routes: Iterable[Route]) -> dict[str, Any]:
+    """The whole description."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(path_of(route.rule), {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Benchkeeper hub",
+            "version": "1",
+            "description": "Everything that the hub page does. Identity-Aware Proxy stands before it and signs for who asks; "
+            "a POST is a form of the page and carries the token of that form.",
+        },
+        "security": [{"iap": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {"Problem": _PROBLEM},
+            "securitySchemes": {
+                "iap": {"type": "apiKey", "in": "header", "name": "x-goog-iap-jwt-assertion"},
+            },
+        },
+    }
+
+
+def path_of(rule: str) -> str:
+    """Flask's `/spark/<template>/start` as OpenAPI's `/spark/{template}/start`."""
+    return _CONVERTER.sub(r"{\1}", rule)
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "responses": {str(status): _response(route, status, text) for status, text in _answers(route).items()},
+    }
+    if route.access is Access.ANYONE:
+        operation["security"] = []
+    parameters = [_parameter(param) for param in route.params if param.place is not Place.FORM]
+    if parameters:
+        operation["parameters"] = parameters
+    if route.method == "POST":
+        operation["requestBody"] = _form([param for param in route.params if param.place is Place.FORM])
+    return operation
+
+
+def _answers(route: Route) -> dict[int, str]:
+    """All statuses of a route: what every one of its kind has, then its own words, which win."""
+    common: dict[int, str] = {}
+    if route.access is not Access.ANYONE:
+        common |= {**_SIGNED_IN, **_READ}
+    if route.method == "POST":
+        common |= _CHANGE
+    if route.access is Access.ADMIN:
+        common |= _ADMIN
+    if any(param.place is Place.PATH for param in route.params):
+        common[404] = "There is nothing of that name for this person."
+    return dict(sorted({**common, **route.answers}.items()))
+
+
+def _response(route: Route, status: int, text: str) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": text}
+    if status in {303, 304}:
+        return response
+    if status < 300:  # noqa: PLR2004 - all is well
+        response["content"] = {route.media: {"schema": route.schema} if route.schema is not None else {}}
+        return response
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    response["content"] = {"application/problem+json": problem, HTML: {}}
+    return response
+
+
+def _parameter(param: Param) -> dict[str, Any]:
+    return {
+        "name": param.name,
+        "in": param.place.value,
+        "description": param.text,
+        "required": param.required or param.place is Place.PATH,
+        "schema": dict(param.schema),
+    }
+
+
+def _form(fields: list[Param]) -> dict[str, Any]:
+    token = {"type": "string", "description": "The token of the form, as in the cookie."}
+    properties = {"csrf": token, **{field.name: {**field.schema, "description": field.text} for field in fields}}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": ["csrf", *(field.name for field in fields if field.required)],
+    }
+    return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}

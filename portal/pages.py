@@ -1,0 +1,135 @@
+"""Answers: a page, a fragment with its ETag, JSON, a problem in whichever of these was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+import flask
+from markupsafe import Markup, escape
+
+from portal import csrf
+from portal.deps import current
+from portal.problems import Problem
+from portal.reader import duration_text, moment_text, relative_text
+from portal.visit import Visit, visit
+from shared.domain.times import rfc3339
+
+PROBLEM_JSON = "application/problem+json"
+ADMIN_PAGE = "manage.index"  # where administrators begin
+
+
+def install(app: flask.Flask) -> None:
+    """What every template may use."""
+    app.jinja_env.filters["moment"] = moment
+    app.jinja_env.filters["rfc3339"] = rfc3339
+    app.jinja_env.filters["duration"] = duration_text
+    app.jinja_env.filters["money"] = money
+    app.jinja_env.filters["price"] = price
+    app.jinja_env.globals["asset"] = _asset
+    app.jinja_env.globals["csrf_field"] = csrf_field
+    app.context_processor(_context)
+
+
+def is_htmx() -> bool:
+    """True when the script asks: it wants a fragment, and puts it in its place."""
+    return flask.request.headers.get("HX-Request") == "true"
+
+
+def page(template: str, *, status: int = 200, **values: Any) -> flask.Response:
+    """A whole page."""
+    return flask.make_response(flask.render_template(template, **values), status)
+
+
+def fragment(template: str, **values: Any) -> flask.Response:
+    """A part of a page. Unchanged since the browser last had it (`If-None-Match`): 304 without a body."""
+    body = flask.render_template(template, **values).encode()
+    response = flask.Response(body)
+    response.set_etag(hashlib.sha256(body).hexdigest()[:20])
+    response.make_conditional(flask.request)
+    return response
+
+
+def json_answer(value: Any, *, status: int = 200, media: str = "application/json") -> flask.Response:
+    """JSON, one object, keys in the order given."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return flask.Response(body + "\n", status=status, content_type=media)
+
+
+def go(address: str) -> flask.Response:
+    """To another address, with GET (303): a reload then does not send the form again."""
+    return flask.make_response(flask.redirect(address, code=303))
+
+
+def wants_json() -> bool:
+    """True for the routes that scripts use, and for whoever prefers JSON."""
+    if flask.request.path.startswith("/api/") or flask.request.path.endswith(".json"):
+        return True
+    offered = ["text/html", "application/json"]
+    return flask.request.accept_mimetypes.best_match(offered, default="text/html") == "application/json"
+
+
+def answer_problem(problem: Problem, present: Visit) -> flask.Response:
+    """The problem in the form that was asked for, with the number under which the log knows it."""
+    if wants_json():
+        value = {
+            "title": problem.title,
+            "status": problem.status,
+            "detail": problem.message,
+            "reason": problem.reason,
+            "request": present.request_id,
+        }
+        response = json_answer(value, status=problem.status, media=PROBLEM_JSON)
+    else:
+        template = "notice.html" if is_htmx() else "problem.html"
+        response = page(template, status=problem.status, problem=problem, request_id=present.request_id)
+        if is_htmx():
+            response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#notice", "innerHTML"
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.allow:
+        response.headers["Allow"] = ", ".join(problem.allow)
+    return response
+
+
+def moment(when: datetime) -> Markup:
+    """`<time>` on the reader's clock, and how far it is from now."""
+    present = visit()
+    now = present.now()
+    return Markup('<time datetime="{}">{}</time> <span class="relative">({})</span>').format(
+        rfc3339(when), moment_text(when, now, present.zone), relative_text(when, now)
+    )
+
+
+def _asset(name: str) -> str:
+    """The address of a static file."""
+    return current().assets.url(name)
+
+
+def money(amount: float, currency: str) -> str:
+    """`1,234.50 EUR`."""
+    return f"{amount:,.2f} {currency}"
+
+
+def price(amount: float, currency: str) -> str:
+    """Of an hour: small ones keep the digits that matter, `0.045 EUR`."""
+    return money(amount, currency) if amount >= 0.1 or amount == 0 else f"{amount:.2g} {currency}"  # noqa: PLR2004 - a tenth
+
+
+def csrf_field() -> Markup:
+    """The hidden field that every form that changes something has."""
+    return Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, escape(csrf.give_token(visit())))
+
+
+def _context() -> dict[str, Any]:
+    portal, present = current(), visit()
+    return {
+        "person": present.person,
+        "contact": portal.deps.contact,
+        "env": portal.deps.env,
+        "zone_name": present.zone.key if present.zone is not None else None,
+        "admin_url": flask.url_for(ADMIN_PAGE) if ADMIN_PAGE in flask.current_app.view_functions else "",
+        "is_admin": present.person is not None and portal.admins.is_known(present.person),
+    }

@@ -1,0 +1,60 @@
+"""What a reader sets for themselves: the time zone, without JavaScript too. It lives in the browser alone."""
+
+from __future__ import annotations
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+from portal import pages
+from portal.reader import COOKIE, zone_named
+from portal.routes import Param, Place, Route
+from shared.domain.errors import RefusedError
+
+blueprint = flask.Blueprint("preferences", __name__)
+_YEAR_S = 31_536_000
+
+
+@blueprint.post("/preferences/time-zone")
+def time_zone() -> flask.Response:
+    """Keep the zone in a cookie, and go back to where the form stood."""
+    zone = zone_named(flask.request.form.get("zone", ""))
+    if zone is None:
+        raise RefusedError(
+            user_message="That is no time zone. One is written like Europe/Berlin, America/Sao_Paulo or UTC.",
+            detail="a time zone that is not known",
+        )
+    response = pages.go(_own_path(flask.request.form.get("back", "/")))
+    response.set_cookie(COOKIE, zone.key, max_age=_YEAR_S, samesite="Lax", path="/")
+    return response
+
+
+def _own_path(asked: str) -> str:
+    """A page of this application, and never another site: what is no route here leads home."""
+    if not asked.startswith("/") or asked.startswith(("//", "/\\")):
+        return "/"
+    try:
+        flask.current_app.url_map.bind("").match(asked, method="GET")
+    except HTTPException:
+        return "/"
+    return flask.url_for("home.index") if asked == "/" else asked
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        rule="/preferences/time-zone",
+        name="preferences.time_zone",
+        summary="Show times in this zone, in this browser.",
+        params=(
+            Param(
+                name="zone",
+                place=Place.FORM,
+                text="An IANA name.",
+                schema={"type": "string", "maxLength": 64, "examples": ["Europe/Berlin"]},
+                required=True,
+            ),
+            Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"}),
+        ),
+        answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "That is no time zone."},
+    ),
+)

@@ -1,0 +1,175 @@
+"""What can go wrong on a page, with the words that a person reads: what happened, and what to do now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from werkzeug.exceptions import HTTPException
+
+from shared.domain.errors import (
+    AccessDeniedError,
+    BenchkeeperError,
+    NotSignedInError,
+    PermanentError,
+    Reason,
+    RefusedError,
+    RetryableError,
+)
+
+
+class AdminsOnlyError(PermanentError):
+    """Somebody who is no administrator asked for a page of theirs."""
+
+    reason = Reason.ACCESS_DENIED
+
+    def __init__(self) -> None:
+        super().__init__(
+            user_message="This page is for administrators.", detail="not a direct member of the admin group"
+        )
+
+
+class NotEntitledError(PermanentError):
+    """Somebody for whom there is no environment asked for theirs."""
+
+    reason = Reason.NOT_ENTITLED
+
+    def __init__(self) -> None:
+        super().__init__(
+            user_message="There is no environment for you: ask whoever gives access to the data platform.",
+            detail="not entitled",
+        )
+
+
+class GroupUnreadableError(RetryableError):
+    """Whether somebody is an administrator could not be found out."""
+
+    reason = Reason.UNREADABLE
+
+    def __init__(self) -> None:
+        super().__init__(
+            user_message="Whether you are an administrator could not be read just now. Try again in a minute.",
+            detail="the admin group could not be read",
+            retry_after=timedelta(minutes=1),
+        )
+
+
+class ForgedError(PermanentError):
+    """A change that did not come from a form of this page, or from one that is out of date."""
+
+    reason = Reason.REFUSED
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            user_message="This form is out of date, so nothing was changed. Open your page again and repeat it there.",
+            detail=detail,
+        )
+
+
+class TooManyError(RetryableError):
+    """One person asks too often."""
+
+    reason = Reason.RATE_LIMITED
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            user_message="That was a lot at once. Wait a moment, then go on.",
+            detail="rate limit of one person",
+            retry_after=timedelta(seconds=max(1, round(wait_s + 0.5))),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An answer that is no page: status, a title and a sentence for people, the reason for metrics, the detail for the log."""
+
+    status: int
+    title: str
+    message: str
+    reason: str
+    detail: str
+    retry_after_s: int | None = None
+    allow: tuple[str, ...] = ()
+
+
+_TITLES = {
+    400: "That could not be understood",
+    404: "There is nothing here",
+    405: "That does not work here",
+    413: "That was too much",
+    415: "That could not be understood",
+}
+_MESSAGES = {
+    400: "Something in the request is not as it should be. Open your page again and repeat it there.",
+    404: "The address leads nowhere, or to something that is not yours. Go back to your page.",
+    405: "This address does not take that kind of request. Go back to your page.",
+    413: "More was sent than this page takes. Open your page again and repeat it there.",
+    415: "Forms of this page are sent as forms. Open your page again and repeat it there.",
+}
+
+
+def problem_of(error: Exception) -> Problem:
+    """What an error is to a person and to the log. What nobody foresaw says nothing of itself on the page."""
+    match error:
+        case HTTPException():
+            return _http(error)
+        case BenchkeeperError():
+            status, title = _status(error)
+            wait = max(1, round(error.retry_after.total_seconds())) if isinstance(error, RetryableError) else None
+            return Problem(
+                status=status,
+                title=title,
+                message=_message(error),
+                reason=error.reason.value,
+                detail=error.detail,
+                retry_after_s=wait,
+            )
+        case _:
+            return Problem(
+                status=500,
+                title="Something went wrong",
+                message="This was not meant to happen, and it is in the log. Try again; if it stays so, tell the number below.",
+                reason=Reason.UNEXPECTED.value,
+                detail=f"{type(error).__name__}: {error}",
+            )
+
+
+def _status(error: BenchkeeperError) -> tuple[int, str]:
+    match error:
+        case NotSignedInError():
+            return 401, "Please sign in"
+        case AdminsOnlyError():
+            return 403, "For administrators"
+        case NotEntitledError():
+            return 403, "No environment"
+        case ForgedError():
+            return 403, "Nothing was changed"
+        case RefusedError():
+            return 409, "That is not possible now"
+        case TooManyError():
+            return 429, "One moment"
+        case RetryableError():
+            return 503, "Not available just now"
+        case _:
+            return 500, "Something went wrong"
+
+
+def _message(error: BenchkeeperError) -> str:
+    """What the person reads. That Benchkeeper itself lacks a permission is nothing that a person can mend."""
+    if isinstance(error, AccessDeniedError):
+        return "Benchkeeper may not read what this page needs. An administrator must look; tell them the number below."
+    return error.user_message
+
+
+def _http(error: HTTPException) -> Problem:
+    status = error.code or 500
+    status = 400 if 400 <= status < 500 and status not in _TITLES else status  # noqa: PLR2004 - client errors
+    allow = tuple(sorted(getattr(error, "valid_methods", None) or ()))
+    return Problem(
+        status=status,
+        title=_TITLES.get(status, "Something went wrong"),
+        message=_MESSAGES.get(status, "This was not meant to happen, and it is in the log. Try again."),
+        reason=Reason.REFUSED.value if status < 500 else Reason.UNEXPECTED.value,  # noqa: PLR2004 - server errors
+        detail=f"{status} {type(error).__name__}",
+        allow=allow,
+    )

@@ -1,0 +1,66 @@
+"""The reader's own time zone: a cookie that the browser's script or the form in the footer sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+COOKIE = "tz"
+_SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """The zone of an IANA name, None for anything else. The shape is checked first: a name becomes a path to a file."""
+    if not _SHAPE.fullmatch(name):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError; a folder's name is an OSError
+        return None
+    except KeyError:
+        return None
+
+
+def zone_of(cookies: Mapping[str, str]) -> ZoneInfo | None:
+    """What the browser said, None when it said nothing of use."""
+    return zone_named(cookies.get(COOKIE, "").replace("%2F", "/").replace("%2f", "/"))
+
+
+def local(moment: datetime, zone: ZoneInfo | None) -> datetime:
+    """The moment on the reader's clock; UTC when the zone is not known."""
+    return moment.astimezone(zone or UTC)
+
+
+def moment_text(moment: datetime, now: datetime, zone: ZoneInfo | None) -> str:
+    """`14:05` today, `tomorrow 14:05`, `Tue 24 Nov 14:05`, with the year when it is another one; `UTC` behind it without a zone."""
+    there, here = local(moment, zone), local(now, zone)
+    clock = f"{there:%H:%M}" + ("" if zone is not None else " UTC")
+    near = {0: "", 1: "tomorrow ", -1: "yesterday "}.get((there.date() - here.date()).days)
+    if near is not None:
+        return f"{near}{clock}"
+    year = "" if there.year == here.year else f" {there.year}"
+    return f"{there:%a} {there.day} {there:%b}{year} {clock}"
+
+
+def relative_text(moment: datetime, now: datetime) -> str:
+    """`in 2 h 10 min`, `5 min ago`, `now`."""
+    apart = moment - now
+    if abs(apart) < timedelta(minutes=1):
+        return "now"
+    text = duration_text(abs(apart))
+    return f"in {text}" if apart > timedelta(0) else f"{text} ago"
+
+
+def duration_text(length: timedelta) -> str:
+    """The two largest units: `3 d 4 h`, `2 h 10 min`, `45 min`, `30 s`."""
+    seconds = int(length.total_seconds())
+    units = (("d", 86_400), ("h", 3_600), ("min", 60))
+    for index, (name, size) in enumerate(units):
+        if seconds >= size:
+            whole, rest = divmod(seconds, size)
+            smaller = units[index + 1] if index + 1 < len(units) else None
+            part = rest // smaller[1] if smaller is not None else 0
+            return f"{whole} {name}" + (f" {part} {smaller[0]}" if smaller is not None and part else "")
+    return f"{seconds} s"

@@ -1,0 +1,67 @@
+// The little that the page does by script; without it every form and link works as it is.
+"use strict";
+
+// The reader's time zone, once: a zone that somebody chose in the footer stays.
+const asks = document.body.dataset.askZone;
+if (asks !== undefined) {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && /^[A-Za-z0-9_+\-/]{1,64}$/.test(zone)) {
+    document.cookie = `tz=${zone}; path=/; max-age=31536000; samesite=lax`;
+    if (asks === "reload" && document.cookie.includes(`tz=${zone}`)) location.reload();
+  }
+}
+
+// What the server sent last of each part: it answers 304 as long as nothing changed, and then nothing is swapped.
+const tags = new Map();
+document.body.addEventListener("htmx:configRequest", (event) => {
+  const { verb, path, headers } = event.detail;
+  if (verb === "get" && tags.has(path)) headers["If-None-Match"] = tags.get(path);
+});
+
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr, requestConfig, target } = event.detail;
+  if (xhr.status === 401) { // signed out meanwhile: the whole page asks again
+    event.detail.shouldSwap = false;
+    location.reload();
+    return;
+  }
+  if (requestConfig.verb === "get" && xhr.status === 200) {
+    const tag = xhr.getResponseHeader("ETag");
+    if (tag) tags.set(requestConfig.path, tag);
+  } else {
+    tags.clear(); // after a change every part may be another
+  }
+  if (xhr.status < 400 && target.id !== "notice") document.getElementById("notice").replaceChildren();
+  // What was open stays open, and what was chosen stays chosen.
+  event.detail.kept = {
+    open: [...target.querySelectorAll("details[open][id]")].map((each) => each.id),
+    chosen: [...target.querySelectorAll("select[id]")].map((each) => [each.id, each.value]),
+  };
+});
+
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  const { kept, requestConfig } = event.detail;
+  if (kept && requestConfig.verb === "get") {
+    for (const id of kept.open) document.getElementById(id)?.setAttribute("open", "");
+    for (const [id, value] of kept.chosen) {
+      const select = document.getElementById(id);
+      if (select && [...select.options].some((option) => option.value === value)) select.value = value;
+    }
+  }
+  // One quiet place tells screen readers how things stand, and only when that is another sentence.
+  const said = [...document.querySelectorAll("[data-say]")].map((each) => each.dataset.say).join(" ");
+  const live = document.getElementById("live");
+  if (live && live.textContent !== said) live.textContent = said;
+});
+
+document.body.addEventListener("htmx:sendError", () => {
+  const text = document.createElement("p");
+  text.className = "notice notice-trouble";
+  text.textContent = "There is no connection just now. The page tries again by itself.";
+  document.getElementById("notice").replaceChildren(text);
+});
+
+// Whoever comes back to this tab sees how things stand now.
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") htmx.trigger(document.body, "refresh");
+});

@@ -1,0 +1,198 @@
+"""Who asks for a page, by the header that Identity-Aware Proxy signs. Nothing else is trusted.
+
+https://cloud.google.com/iap/docs/signed-headers-howto: `x-goog-iap-jwt-assertion` is a JSON Web Token, ES256, of the issuer
+https://cloud.google.com/iap, for one audience, valid for ten minutes. The embedded cloud signs in the same way with keys of its
+own, so this is the only door: there is none that is open on a developer's machine.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import requests
+
+from shared.cloud.clients import Clients
+from shared.domain.errors import CloudUnavailableError, InvalidMessageError, NotSignedInError
+from shared.domain.identity import UserEmail, parse_email
+from shared.engine.ports import Clock, Log
+
+HEADER = "x-goog-iap-jwt-assertion"
+ISSUER = "https://cloud.google.com/iap"
+KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
+LOCAL_KEYS_PATH = "/_emulator/iap/public_key"
+SKEW_S = 30
+_ALGORITHM = "ES256"
+_TIMEOUT_S = 10
+_MAX_TOKEN = 8_192  # what a proxy lets through in one header; a signed one has about 700 characters
+_DAY_S, _HOUR_S, _AGAIN_S = 86_400.0, 3_600.0, 60.0
+_MAX_AGE = re.compile(r"max-age=(\d{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Public keys in PEM by key id, and until when (real, monotonic seconds) they count as fresh."""
+
+    by_id: Mapping[str, str]
+    fresh_until_s: float
+
+
+class IapSignIn:
+    """The port `SignIn`. Keys are fetched when first needed and kept as long as their answer says, a day at most.
+
+    `audience` names this one service; "" refuses everybody. Safe for several threads.
+    """
+
+    def __init__(self, clients: Clients, *, audience: str, clock: Clock, log: Log) -> None:
+        self._audience = audience
+        self._clock = clock
+        self._log = log
+        self._source = _KeySource(clients, clock, log)
+
+    def identify(self, headers: Mapping[str, str]) -> UserEmail:
+        """The person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else.
+
+        Expiry is judged by this machine's clock, whatever clock the engine lives by: the signer writes real time, and google-auth
+        reads it itself.
+        """
+        if not self._audience:
+            self._log.error("No audience is configured, so nobody can sign in")
+            _refuse("no audience is configured (BENCHKEEPER_IAP_AUDIENCE)")
+        claims = self._verified(_token_of(headers))
+        if claims.get("iss") != ISSUER:
+            _refuse("another issuer")
+        if "gcip" in claims:
+            _refuse("an identity of Identity Platform, which is not supported")
+        try:
+            return parse_email(claims.get("email"))
+        except InvalidMessageError as error:
+            raise _not_signed_in(f"email claim: {error.detail}") from error
+
+    def _verified(self, token: str) -> Mapping[str, Any]:
+        """The claims, once algorithm, key, signature, times and audience hold."""
+        from google.auth import exceptions, jwt
+
+        wrong = (exceptions.GoogleAuthError, ValueError, TypeError, AttributeError, KeyError, OverflowError)
+        try:
+            header = jwt.decode_header(token)
+            algorithm, key_id = header.get("alg"), header.get("kid")
+        except wrong as error:
+            raise _not_signed_in(f"no token: {type(error).__name__}") from error
+        if algorithm != _ALGORITHM or not isinstance(key_id, str):
+            _refuse("signed in another way than ES256 with a named key")
+        key = self._source.key(key_id)
+        if key is None:
+            _refuse("signed with an unknown key")
+        try:
+            claims = jwt.decode(token, certs={key_id: key}, audience=self._audience, clock_skew_in_seconds=SKEW_S)
+        except wrong as error:
+            raise _not_signed_in(_why(error)) from error
+        if not isinstance(claims, Mapping):
+            _refuse("claims are no object")
+        return claims
+
+
+class _KeySource:
+    """The public keys, from the network or from what was fetched before."""
+
+    def __init__(self, clients: Clients, clock: Clock, log: Log) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._log = log
+        self._lock = threading.Lock()
+        self._keys: _Keys | None = None
+        self._asked_s: float | None = None
+
+    def key(self, key_id: str) -> str | None:
+        """The key of that id; None when there is none.
+
+        An unknown id asks for the keys again, for they are rotated, but once a minute at most, for anybody can make ids up.
+        """
+        with self._lock:
+            now = self._clock.monotonic_s()
+            keys = self._keys
+            if keys is None or keys.fresh_until_s <= now or key_id not in keys.by_id:
+                keys = self._renewed(keys, now)
+            return keys.by_id.get(key_id)
+
+    def _renewed(self, kept: _Keys | None, now: float) -> _Keys:
+        if kept is not None and self._asked_s is not None and now - self._asked_s < _AGAIN_S:
+            return kept
+        self._asked_s = now
+        try:
+            self._keys = self._fetched(now)
+        except CloudUnavailableError as error:
+            if kept is None:
+                raise
+            self._log.warning("Keys of Identity-Aware Proxy were not renewed", detail=error.detail)
+            return kept
+        return self._keys
+
+    def _fetched(self, now: float) -> _Keys:
+        endpoint = self._clients.api_endpoint
+        url = f"{endpoint}{LOCAL_KEYS_PATH}" if endpoint else KEYS_URL
+        try:
+            answer = self._clients.plain_session().get(url, timeout=_TIMEOUT_S)
+            answer.raise_for_status()
+            raw = answer.json()
+        except (requests.RequestException, ValueError) as error:
+            raise _unavailable(f"{type(error).__name__}: {error}"[:300]) from error
+        if not isinstance(raw, dict) or not raw:
+            raise _unavailable("no keys in the answer")
+        return _Keys({str(name): str(pem) for name, pem in raw.items()}, now + _age_s(answer))
+
+
+def _age_s(answer: requests.Response) -> float:
+    """How long the answer says that it holds: an hour when it says nothing, a minute at least, a day at most."""
+    said = answer.headers.get("Cache-Control", "")
+    match = _MAX_AGE.search(said)
+    if match is None:
+        return _AGAIN_S if "no-" in said else _HOUR_S
+    return min(max(float(match[1]), _AGAIN_S), _DAY_S)
+
+
+def _token_of(headers: Mapping[str, str]) -> str:
+    """The one header; servers join two of the same name with a comma, which no token has."""
+    found = [value for name, value in headers.items() if name.lower() == HEADER]
+    if len(found) != 1 or not found[0]:
+        _refuse("no signed header" if not any(found) else "several signed headers")
+    token = found[0]
+    if len(token) > _MAX_TOKEN or not token.isascii() or "," in token:
+        _refuse("the signed header is no token")
+    return token
+
+
+def _why(error: Exception) -> str:
+    """What google-auth said, in our words: its own texts quote claims, which name people."""
+    said = str(error)
+    for part, why in (
+        ("expired", "expired"),
+        ("too early", "issued in the future"),
+        ("audience", "for another audience"),
+        ("signature", "the signature is wrong"),
+    ):
+        if part in said:
+            return why
+    return f"not valid: {type(error).__name__}"
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise _not_signed_in(detail)
+
+
+def _not_signed_in(detail: str) -> NotSignedInError:
+    return NotSignedInError(
+        user_message="You are not signed in, or your session is over. Load the page again; if that does not help, close all its "
+        "tabs and open it anew.",
+        detail=detail,
+    )
+
+
+def _unavailable(detail: str) -> CloudUnavailableError:
+    return CloudUnavailableError(
+        user_message="Whether you are signed in cannot be checked just now. Try again in a minute.",
+        detail=f"keys of Identity-Aware Proxy: {detail}",
+    )

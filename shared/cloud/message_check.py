@@ -1,0 +1,91 @@
+"""Data from YAML held against a Dataproc message type: unknown fields with line and nearest name, values that it does not take.
+
+Used for both kinds of master templates (`shared.cloud.render`, `shared.cloud.session_render`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
+
+
+def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> Any:
+    """The message of that name which the data is. Raises `ParseError`, `TypeError`, `ValueError` or `AttributeError`."""
+    from google.protobuf import json_format
+
+    from shared.cloud.dataproc_types import message_type
+
+    return json_format.ParseDict(dict(data), message_type(name)(), ignore_unknown_fields=ignore_unknown)
+
+
+def problem_of(data: Mapping[str, Any], name: str) -> str | None:
+    """What the Dataproc API's own type says against it, None when it takes it."""
+    from google.protobuf import json_format
+
+    try:
+        parsed(data, name)
+    except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
+        return str(error).replace("\n", " ")
+    return None
+
+
+def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The same data in the one form that two equal messages have; fields that the type does not know are left out."""
+    from google.protobuf import json_format
+
+    found: dict[str, Any] = json_format.MessageToDict(parsed(data, name, ignore_unknown=True))
+    return found
+
+
+def unknown_fields(data: Any, name: str, path: str, lines: dict[Loc, int]) -> list[ConfigFault]:
+    """Walk data and message type together; the type's field names are the valid keys."""
+    from shared.cloud.dataproc_types import message_type
+
+    return list(_unknown(data, message_type(name).DESCRIPTOR, (), path, lines))
+
+
+def _unknown(value: Any, descriptor: Any, loc: Loc, path: str, lines: dict[Loc, int]) -> Iterator[ConfigFault]:
+    if not isinstance(value, dict) or descriptor.full_name.startswith("google.protobuf."):
+        return
+    fields = {field.json_name: field for field in descriptor.fields}
+    for key, inner in value.items():
+        here = (*loc, str(key))
+        field = fields.get(str(key))
+        if field is None:
+            close = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.4)
+            hint = f"Did you mean '{close[0]}'?" if close else nearest(str(key), fields)
+            yield ConfigFault(path, line_of(lines, here), dotted(here), f"unknown field '{key}'", hint)
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            items = inner if isinstance(inner, list) else [inner]
+            for index, item in enumerate(items):
+                where = (*here, index) if isinstance(inner, list) else here
+                yield from _unknown(item, field.message_type, where, path, lines)
+
+
+def set_here(
+    data: Mapping[str, Any], keys: Iterable[str], whose: str, path: str, lines: dict[Loc, int]
+) -> list[ConfigFault]:
+    """A fault for each of the keys that Benchkeeper sets itself, for each `whose`."""
+    return [
+        ConfigFault(path, line_of(lines, (key,)), key, f"'{key}' is set by Benchkeeper for each {whose}", "Remove it.")
+        for key in keys
+        if key in data
+    ]
+
+
+def within(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """The section of that name; one that is missing or was left empty is made."""
+    if not parent.get(key):  # null, {} and []: the API's own reader takes all three as empty
+        parent[key] = {}
+    section: dict[str, Any] = parent[key]
+    return section
+
+
+def section_of(data: Any, *path: str) -> dict[str, Any]:
+    """A nested mapping; empty when it, or something above it, is no mapping."""
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}

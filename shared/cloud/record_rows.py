@@ -1,0 +1,110 @@
+"""A record's row as texts by name: the custom metadata of its object, and a line of the fleet's index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from shared.domain.identity import AccountId, InstanceId, UserKey
+from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.usage import Usage
+
+
+def to_texts(row: RecordRow) -> dict[str, str]:
+    """The row as an object's custom metadata; what is empty is left out where an older program had no such key."""
+    texts = {
+        "presence": row.presence.value,
+        "power": row.power.value,
+        "power-settled": str(row.power_settled),
+        "profile": row.profile or "",
+        "cost-center": row.cost_center,
+        "instance": row.instance_id or "",
+        "zone": row.zone or "",
+        "busy": str(row.busy),
+        "next-attempt": _iso(row.next_attempt_at),
+        "settled": str(row.settled),
+        "entitling": row.entitling_digest,
+        "reason": row.reason,
+        "email": row.email,
+        "proxy-uri": row.proxy_uri,
+        "ready-since": _iso(row.ready_since),
+        "idle-warned": _iso(row.idle_warned_at),
+        "waiting-since": _iso(row.waiting_since),
+        "summary": row.summary,
+        "former": "/".join(row.former) if row.former is not None else "",
+        "snapshots": ",".join(row.snapshots),
+        "account": row.account_id or "",
+        "built-from": json.dumps(dict(row.built_from), separators=(",", ":")),
+        "hold": str(row.on_hold),
+    }
+    later = {
+        "keep-on-until": _iso(row.keep_on_until),
+        "usage": _usage_text(row.usage),
+        "ready-took": "" if row.ready_took_s is None else str(row.ready_took_s),
+        "clusters": json.dumps(dict(row.clusters), separators=(",", ":")) if row.clusters else "",
+    }
+    return texts | {name: text for name, text in later.items() if text}
+
+
+def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
+    """None for an object that carries no row (somebody put it there): the sweep does not guess."""
+    try:
+        return RecordRow(
+            user_key=user_key,
+            presence=Presence(raw["presence"]),
+            power=Power(raw["power"]),
+            power_settled=raw["power-settled"] == "True",
+            profile=raw["profile"] or None,
+            cost_center=raw["cost-center"],
+            instance_id=InstanceId(raw["instance"]) if raw["instance"] else None,
+            zone=raw["zone"] or None,
+            busy=raw["busy"] == "True",
+            next_attempt_at=_time(raw["next-attempt"]),
+            settled=raw["settled"] == "True",
+            entitling_digest=raw["entitling"],
+            reason=raw["reason"],
+            email=raw.get("email", ""),
+            proxy_uri=raw.get("proxy-uri", ""),
+            ready_since=_time(raw.get("ready-since", "")),
+            idle_warned_at=_time(raw.get("idle-warned", "")),
+            waiting_since=_time(raw.get("waiting-since", "")),
+            summary=raw.get("summary", ""),
+            former=_former(raw.get("former", "")),
+            snapshots=tuple(name for name in raw.get("snapshots", "").split(",") if name),
+            account_id=AccountId(raw["account"]) if raw.get("account") else None,
+            built_from=json.loads(raw.get("built-from") or "{}"),
+            on_hold=raw.get("hold") == "True",
+            keep_on_until=_time(raw.get("keep-on-until", "")),
+            usage=_usage(raw.get("usage", "")),
+            ready_took_s=float(raw["ready-took"]) if raw.get("ready-took") else None,
+            clusters=json.loads(raw.get("clusters") or "{}"),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _former(text: str) -> tuple[str, str] | None:
+    zone, _, instance_id = text.partition("/")
+    return (zone, instance_id) if instance_id else None
+
+
+def _usage_text(usage: Mapping[str, Usage]) -> str:
+    if not usage:
+        return ""
+    return json.dumps({name: [u.month, u.ran_s, _iso(u.since)] for name, u in usage.items()}, separators=(",", ":"))
+
+
+def _usage(text: str) -> dict[str, Usage]:
+    return {
+        name: Usage(month=month, ran_s=int(ran_s), since=_time(since))
+        for name, (month, ran_s, since) in json.loads(text or "{}").items()
+    }
+
+
+def _iso(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat()
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,131 @@
+"""Master session templates -> the `SessionTemplate` of a profile, and the check of such masters. Parsed, set, validated.
+
+Whatever a master says, sessions run with the credentials of whoever starts them: that is set here, and a master that asks for
+something else is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.cloud.dataproc_types import SESSION_TEMPLATE
+from shared.cloud.message_check import canonical, parsed, problem_of, section_of, set_here, unknown_fields, within
+from shared.domain.catalog import MasterTemplate
+from shared.domain.errors import InvalidSpecError
+from shared.domain.sessions import LABEL_DIGEST, SessionOffer, WantedSession, digest_label
+from shared.faults import ConfigFault, Loc, dotted, line_of
+
+if TYPE_CHECKING:
+    from shared.cloud.render import RenderTarget
+
+SESSION_SET_HERE = ("name", "labels", "creator", "createTime", "updateTime", "uuid")
+KINDS = ("jupyterSession", "sparkConnectSession")
+_AS_ONESELF = "END_USER_CREDENTIALS"
+_EXECUTION = ("environmentConfig", "executionConfig")
+_LEAST, _MOST = timedelta(minutes=10), timedelta(days=14)  # facts 4.4
+
+
+def render_session(
+    master: MasterTemplate,
+    offer: SessionOffer,
+    *,
+    title: str,
+    labels: Mapping[str, str],
+    name: str,
+    target: RenderTarget,
+) -> WantedSession:
+    """The profile's template as Dataproc takes it; `title` is the profile's, `name` the full resource name.
+
+    Raises `InvalidSpecError` for a master that `check_session` has faults of.
+    """
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
+    try:
+        data, lines = load_yaml(master.text)
+    except YamlFaultError as error:
+        raise _invalid(master.name, error.problem) from error
+    faults = check_session(data, lines, master.name)
+    if faults:
+        raise _invalid(master.name, str(faults[0]))
+    body = {**data, "name": name, "labels": dict(labels)}
+    _set_kind(body, f" ({title})" if offer.is_shared else "")
+    execution = within(within(body, _EXECUTION[0]), _EXECUTION[1])
+    if execution.get("stagingBucket") == target.bucket:
+        raise _invalid(
+            master.name, f"sessions cannot stage their files in {target.bucket}: who runs one could rewrite records"
+        )
+    execution["authenticationConfig"] = {"userWorkloadAuthenticationType": _AS_ONESELF}
+    if target.subnet:
+        execution.pop("networkUri", None)  # the API takes one of the two
+        execution["subnetworkUri"] = target.subnet
+    made = canonical(body, SESSION_TEMPLATE)
+    made["labels"] = {**labels, LABEL_DIGEST: digest_label(offer.session_id, made)}
+    return WantedSession(session_id=offer.session_id, body=made)
+
+
+def _set_kind(body: dict[str, Any], suffix: str) -> None:
+    """`jupyterSession:` with nothing after it is a kind all the same; the launcher shows everybody all names, so each tells its profile."""
+    for kind in KINDS:
+        if kind in body:
+            body[kind] = dict(body[kind] or {})
+    shown = section_of(body, "jupyterSession")
+    if shown.get("displayName"):
+        shown["displayName"] = f"{shown['displayName']}{suffix}"
+
+
+def check_session(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
+    """Everything that is wrong with a master of sessions: file, line, field, and what is valid."""
+    faults = unknown_fields(data, SESSION_TEMPLATE, path, lines)
+    faults += set_here(data, SESSION_SET_HERE, "profile", path, lines)
+    faults += [_fault(path, lines, loc, problem, hint) for loc, problem, hint in _identity_problems(data)]
+    if faults:
+        return faults
+    if all(kind in data for kind in KINDS):
+        return [_fault(path, lines, (KINDS[1],), f"'{KINDS[0]}' stands there too", "Keep one of the two.")]
+    problem = problem_of(data, SESSION_TEMPLATE)
+    if problem is not None:
+        return [ConfigFault(path, 0, "", problem, "See the Dataproc API's SessionTemplate message.")]
+    return [
+        _fault(path, lines, (*_EXECUTION, field), f"{value.total_seconds():.0f}s is not possible", "Valid: 600s to 1209600s.")
+        for field, value in _times_to_live(data)
+        if not _LEAST <= value <= _MOST
+    ]  # fmt: skip
+
+
+def _identity_problems(data: dict[str, Any]) -> Iterator[tuple[Loc, str, str]]:
+    """A session that runs as something else than the person would read data as that, whoever starts it."""
+    authentication = section_of(data, *_EXECUTION, "authenticationConfig")
+    said = authentication.get("userWorkloadAuthenticationType", _AS_ONESELF)
+    if said != _AS_ONESELF:
+        yield (
+            (*_EXECUTION, "authenticationConfig", "userWorkloadAuthenticationType"),
+            f"'{said}' is refused: code in a session reads data as the person",
+            f"Remove it; Benchkeeper sets {_AS_ONESELF}.",
+        )
+    if section_of(data, *_EXECUTION).get("serviceAccount"):
+        yield (
+            (*_EXECUTION, "serviceAccount"),
+            "a service account shared by users is refused: code in a session reads data as the person",
+            "Remove it.",
+        )
+
+
+def _times_to_live(data: dict[str, Any]) -> Iterator[tuple[str, timedelta]]:
+    execution = parsed(data, SESSION_TEMPLATE).environment_config.execution_config
+    for field, message in (("idleTtl", "idle_ttl"), ("ttl", "ttl")):
+        if execution.HasField(message):
+            value = getattr(execution, message)
+            yield field, timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+
+
+def _fault(path: str, lines: dict[Loc, int], loc: Loc, problem: str, hint: str) -> ConfigFault:
+    return ConfigFault(path, line_of(lines, loc), dotted(loc), problem, hint)
+
+
+def _invalid(name: str, problem: str) -> InvalidSpecError:
+    return InvalidSpecError(
+        user_message=f"The session template '{name}' is not valid; an administrator must mend it.",
+        detail=f"session template {name}: {problem}",
+    )

@@ -1,0 +1,115 @@
+"""That no profile offers clusters larger than it allows. Checked with the whole configuration: by `validate-config` and a deployment.
+
+What cannot be bounded counts as too large: a machine type that does not say its size, workers that an autoscaling policy adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.cloud.message_check import section_of
+from shared.cloud.template_size import machine_size, size_of
+from shared.domain.catalog import Catalog, MasterTemplate
+from shared.faults import ConfigFault, Loc, dotted, line_of
+
+_GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
+_SIZED = "Valid: a type that says its vCPUs, such as n2-standard-8 or n2-custom-8-32768."
+
+
+def check_sizes(catalog: Catalog, folder: Path) -> list[ConfigFault]:
+    """A fault for each offer that is too large (in profiles.yaml), and for each offered template without a bound (in its own file)."""
+    offered = sorted({name for profile in catalog.profiles.values() for name in profile.templates})
+    unbounded = {name: _unbounded(catalog.masters[name], folder) for name in offered}
+    faults = [fault for found in unbounded.values() for fault in found]
+    bounded = frozenset(name for name, found in unbounded.items() if not found)
+    return faults + list(_too_large(catalog, bounded, folder / "profiles.yaml"))
+
+
+def _too_large(catalog: Catalog, bounded: frozenset[str], path: Path) -> Iterator[ConfigFault]:
+    lines = _lines(path)
+    for name, profile in catalog.profiles.items():
+        most = profile.spark.max_vcpus
+        for index, template in enumerate(profile.templates):
+            size = size_of(catalog.masters[template]) if template in bounded else None
+            if size is None or size.vcpus is None or size.vcpus <= most:
+                continue
+            loc: Loc = ("profiles", name, "templates", index)
+            problem = f"the clusters of '{template}' have {size.vcpus} vCPUs, and this profile allows {most}"
+            hint = "Make the template smaller, raise spark.max_vcpus of the profile, or leave the template out."
+            yield ConfigFault(str(path), line_of(lines, loc), dotted(loc), problem, hint)
+
+
+def _lines(path: Path) -> dict[Loc, int]:
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
+    try:
+        return load_yaml(path.read_text(encoding="utf-8"))[1]
+    except (OSError, UnicodeDecodeError, YamlFaultError):  # told of by the settings themselves
+        return {}
+
+
+def _unbounded(master: MasterTemplate, folder: Path) -> list[ConfigFault]:
+    """Why the size of a template's clusters cannot be told; nothing for a text that `check_masters` has faults of anyway."""
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
+    try:
+        data, lines = load_yaml(master.text)
+    except YamlFaultError:
+        return []
+    path = str(folder / "templates" / f"{master.name}.yaml")
+    return [
+        ConfigFault(path, line_of(lines, loc), dotted(loc), problem, hint) for loc, problem, hint in _problems(data)
+    ]
+
+
+def _problems(data: Mapping[str, Any]) -> Iterator[tuple[Loc, str, str]]:
+    if "virtualClusterConfig" in data:
+        yield ("virtualClusterConfig",), "the size of a cluster on GKE cannot be told", "Write a cluster with config."
+    config = section_of(data, "config")
+    if section_of(config, "autoscalingConfig").get("policyUri"):
+        yield (
+            ("config", "autoscalingConfig", "policyUri"),
+            "a policy that adds workers leaves the cluster without a size, and profiles bound it",
+            "Remove it and say numInstances.",
+        )
+    if config.get("auxiliaryNodeGroups"):
+        yield ("config", "auxiliaryNodeGroups"), "node groups are not counted into a cluster's size", "Remove them."
+    for name in _GROUPS:
+        yield from _group_problems(config, name, _machines(config, name))
+
+
+def _machines(config: Mapping[str, Any], name: str) -> int:
+    """How many machines there are of a group when it says nothing: one to lead, and two workers unless none are allowed."""
+    properties = section_of(config, "softwareConfig", "properties")
+    alone = str(properties.get("dataproc:dataproc.allow.zero.workers", "")).lower() == "true"
+    usual = {"masterConfig": 1, "workerConfig": 0 if alone else 2}
+    said = section_of(config, name).get("numInstances")
+    return said if isinstance(said, int) and said else usual.get(name, 0)
+
+
+def _group_problems(config: Mapping[str, Any], name: str, machines: int) -> Iterator[tuple[Loc, str, str]]:
+    group = section_of(config, name)
+    said = group.get("numInstances")
+    if said is not None and not isinstance(said, int):
+        yield (
+            ("config", name, "numInstances"),
+            f"{said!r} is no whole number",
+            "Write a number without quotes, such as 2.",
+        )
+        return
+    if not machines:
+        return
+    if "instanceFlexibilityPolicy" in group:
+        yield (
+            ("config", name, "instanceFlexibilityPolicy"),
+            "a choice of machine types leaves the cluster without a size, and profiles bound it",
+            "Remove it and say machineTypeUri.",
+        )
+    machine_type = str(group.get("machineTypeUri", ""))
+    if name == "secondaryWorkerConfig" and not machine_type:
+        return  # as the primary workers
+    if machine_size(machine_type)[0] is None:
+        what = f"the vCPUs of '{machine_type}' cannot be told" if machine_type else "the machine type is missing"
+        yield ("config", name, "machineTypeUri"), f"{what}, and profiles bound a cluster's size", _SIZED

@@ -1,0 +1,145 @@
+"""How large the clusters of a master template are, read from the template alone: machines, vCPUs, memory, GPUs. Pure.
+
+Machine types say their vCPUs in their name; memory follows from the family (Compute Engine's machine-type pages). What a name
+does not say is not invented: the figure is then None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shared.domain.catalog import MasterTemplate
+
+# GB of memory for each vCPU, where a family has its own; else _USUAL.
+_GB_PER_VCPU = {
+    ("n1", "standard"): 3.75, ("n1", "highmem"): 6.5, ("n1", "highcpu"): 0.9,
+    ("c2d", "highcpu"): 2.0, ("c3", "highcpu"): 2.0, ("c3d", "highcpu"): 2.0, ("c4", "highcpu"): 2.0, ("n4", "highcpu"): 2.0,
+    ("c4", "standard"): 3.75, ("c4", "highmem"): 7.75, ("c4a", "highcpu"): 2.0,
+}  # fmt: skip
+_USUAL = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}
+_FAMILIES = frozenset(["n1", "n2", "n2d", "n4", "e2", "c2", "c2d", "c3", "c3d", "c4", "c4a", "t2d", "t2a", "g2"])
+_SHARED_CORE = {
+    "e2-micro": (2, 1.0),
+    "e2-small": (2, 2.0),
+    "e2-medium": (2, 4.0),
+    "f1-micro": (1, 0.6),
+    "g1-small": (1, 1.7),
+}
+_PREDEFINED = re.compile(r"([a-z]\d[a-z]?)-(standard|highmem|highcpu)-(\d{1,3})(-lssd)?")
+_CUSTOM = re.compile(r"(?:([a-z]\d[a-z]?)-)?custom-(\d{1,3})-(\d{3,7})(-ext)?")
+_OTHER = re.compile(r"[a-z]\d[a-z]?-[a-z]+-(\d{1,3})")
+_WITHOUT_WORKERS = "dataproc:dataproc.allow.zero.workers"
+_USUAL_WORKERS = (
+    2  # what Dataproc makes when a template says nothing about workers [PY: clusters.py InstanceGroupConfig]
+)
+
+
+class PriceClass(StrEnum):
+    """What an hour costs, roughly, by how much machine it is."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+_LOW_UP_TO, _MEDIUM_UP_TO = 8, 32  # vCPUs of the whole cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSize:
+    """A cluster as its template describes it. None: the template does not say. `grows` = an autoscaling policy may add workers."""
+
+    machines: int
+    vcpus: int | None
+    memory_gb: float | None
+    gpus: int = 0
+    grows: bool = False
+
+    @property
+    def price_class(self) -> PriceClass | None:
+        """Up to 8 vCPUs low, up to 32 medium, more high; GPUs, or workers that may be added, one class up. None: not known."""
+        if self.vcpus is None:
+            return None
+        order = list(PriceClass)
+        step = 0 if self.vcpus <= _LOW_UP_TO else 1 if self.vcpus <= _MEDIUM_UP_TO else 2
+        return order[min(step + (1 if self.gpus or self.grows else 0), len(order) - 1)]
+
+
+def size_of(master: MasterTemplate) -> ClusterSize | None:
+    """The size of the clusters of a template; None for templates of sessions, and for a text that is no cluster."""
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
+    if master.is_session:
+        return None
+    try:
+        data, _ = load_yaml(master.text)
+    except YamlFaultError:
+        return None
+    config = _section(data, "config")
+    workers = _section(config, "workerConfig")
+    # Secondary workers are machines like the primary ones (docs.cloud.google.com/managed-spark, Secondary workers).
+    secondary = {"machineTypeUri": workers.get("machineTypeUri", ""), **_section(config, "secondaryWorkerConfig")}
+    groups = [
+        (_section(config, "masterConfig"), 1),
+        (workers, 0 if _is_alone(config) else _USUAL_WORKERS),
+        (secondary, 0),
+    ]
+    sizes = [_group(group, usual) for group, usual in groups]
+    known = [size for size in sizes if size.machines]
+    vcpus = [size.vcpus for size in known]
+    memory = [size.memory_gb for size in known]
+    return ClusterSize(
+        machines=sum(size.machines for size in known),
+        vcpus=None if None in vcpus else sum(each or 0 for each in vcpus),
+        memory_gb=None if None in memory else sum(each or 0.0 for each in memory),
+        gpus=sum(size.gpus for size in known),
+        grows=bool(_section(config, "autoscalingConfig").get("policyUri")),
+    )
+
+
+def machine_size(machine_type: str) -> tuple[int | None, float | None]:
+    """(vCPUs, GB of memory) of a machine type by its name, which may be a whole address; None for what the name does not say."""
+    name = machine_type.rpartition("/")[2]
+    if name in _SHARED_CORE:
+        return _SHARED_CORE[name]
+    if (match := _CUSTOM.fullmatch(name)) is not None:
+        return int(match[2]), int(match[3]) / 1024
+    if (match := _PREDEFINED.fullmatch(name)) is not None and match[1] in _FAMILIES:
+        vcpus = int(match[3])
+        return vcpus, vcpus * _GB_PER_VCPU.get((match[1], match[2]), _USUAL[match[2]])
+    match = _OTHER.fullmatch(name)
+    return (int(match[1]) if match is not None else None), None
+
+
+def _is_alone(config: Mapping[str, Any]) -> bool:
+    """True for a cluster that is one machine. A worker section that says nothing else is as if it were not there."""
+    properties = _section(config, "softwareConfig", "properties")
+    return str(properties.get(_WITHOUT_WORKERS, "")).lower() == "true"
+
+
+def _group(group: Mapping[str, Any], usual: int) -> ClusterSize:
+    number = group.get("numInstances", usual)
+    machines = number if isinstance(number, int) and number > 0 else usual  # the API cannot tell 0 from nothing said
+    vcpus, memory_gb = machine_size(str(group.get("machineTypeUri", "")))
+    accelerators = group.get("accelerators")
+    gpus = sum(
+        count
+        for each in (accelerators if isinstance(accelerators, list) else [])
+        if isinstance(each, dict) and isinstance(count := each.get("acceleratorCount"), int)
+    )
+    return ClusterSize(
+        machines=machines,
+        vcpus=None if vcpus is None else vcpus * machines,
+        memory_gb=None if memory_gb is None else memory_gb * machines,
+        gpus=gpus * machines,
+    )
+
+
+def _section(data: Any, *path: str) -> Mapping[str, Any]:
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}

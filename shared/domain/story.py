@@ -1,0 +1,49 @@
+"""What happened to one person's environment, in time order: kept in the record itself, so that it is never at odds with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+# About two months of an ordinary life; a record stays below 32 KB. What is older is in the log and in older versions of the object.
+MAX_LINES = 80
+_MAX_TEXT = 300
+
+
+class StoryKind(StrEnum):
+    """What sort of thing happened."""
+
+    NEWS = "news"  # a message came in
+    WISH = "wish"  # somebody asked for something on the page or the command line
+    DECISION = "decision"  # how the environment stands changed
+    CALL = "call"  # the cloud was asked for a change, or said no
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoryLine:
+    """One line: `text` for people, `because` why, `ref` an event id, an operation's name or an error's reason."""
+
+    at: datetime
+    kind: StoryKind
+    text: str
+    because: str = ""
+    ref: str = ""
+
+
+def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
+    """The story with more lines, the oldest left out where there are too many."""
+    return (*story, *(_cut(line) for line in lines))[-MAX_LINES:]
+
+
+def _cut(line: StoryLine) -> StoryLine:
+    if len(line.text) <= _MAX_TEXT and len(line.because) <= _MAX_TEXT and len(line.ref) <= _MAX_TEXT:
+        return line
+    return StoryLine(
+        at=line.at,
+        kind=line.kind,
+        text=line.text[:_MAX_TEXT],
+        because=line.because[:_MAX_TEXT],
+        ref=line.ref[:_MAX_TEXT],
+    )

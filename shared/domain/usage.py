@@ -1,0 +1,55 @@
+"""How long something ran in a calendar month (UTC): what an estimate of its cost is made of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+NOTEBOOK = "notebook"
+
+
+def cluster_usage(template: str) -> str:
+    """The name under which the running time of a template's clusters is kept."""
+    return f"spark:{template}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Seconds that ended runs took in `month` (`2026-11`), and since when the present run goes on (None: nothing runs)."""
+
+    month: str
+    ran_s: int = 0
+    since: datetime | None = None
+
+    def in_month_of(self, now: datetime) -> timedelta:
+        """The time that it ran in the month of `now`, up to `now`."""
+        ended = self.ran_s if self.month == month_of(now) else 0
+        running = now - max(self.since, month_start(now)) if self.since is not None else timedelta(0)
+        return timedelta(seconds=ended) + max(running, timedelta(0))
+
+
+def month_of(now: datetime) -> str:
+    """`2026-11`."""
+    return f"{now:%Y-%m}"
+
+
+def month_start(now: datetime) -> datetime:
+    """The first moment of the month."""
+    return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def with_running(usage: Mapping[str, Usage], name: str, now: datetime, *, runs: bool) -> Mapping[str, Usage]:
+    """The usage once `name` was seen to run or not; the same object while nothing changes, so that nothing is written.
+
+    A run ends when its end is seen, so that it counts at most one look too long.
+    """
+    known = usage.get(name)
+    if runs == (known is not None and known.since is not None):
+        return usage
+    if runs:
+        kept = known.ran_s if known is not None and known.month == month_of(now) else 0
+        return {**usage, name: Usage(month=month_of(now), ran_s=kept, since=now)}
+    if known is None:
+        return usage
+    return {**usage, name: Usage(month=month_of(now), ran_s=int(known.in_month_of(now).total_seconds()))}

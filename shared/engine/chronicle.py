@@ -1,0 +1,119 @@
+"""Writes a person's story: what came in, what was asked of the cloud and what it said, and how things stand differently then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from shared.domain.errors import Reason
+from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, LifecycleEvent, Moved, Renamed
+from shared.domain.identity import without_addresses
+from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
+from shared.domain.plan import Action, Plan
+from shared.domain.record import ConditionType, UserRecord
+from shared.domain.story import StoryKind, StoryLine, told
+from shared.engine.action_texts import action_text
+
+# The others follow from these; whether a pass is still at work is no news.
+_TOLD = frozenset(ConditionType) - {ConditionType.RECONCILED}
+_NAMES = {
+    ConditionType.NOTEBOOK_READY: "Notebook",
+    ConditionType.TEMPLATES_READY: "Templates",
+    ConditionType.IDENTITY_READY: "Identity",
+    ConditionType.DATA_SAVED: "Data",
+    ConditionType.CLUSTERS_READY: "Spark",
+    ConditionType.CLUSTERS_REMOVED: "Spark",
+    ConditionType.NEWS_UNDERSTOOD: "News",
+}
+# Sentences that change with every look say nothing new: the same reason is told once.
+_ON_THE_WAY = frozenset({Reason.WAITING, Reason.PENDING})
+_REFUSED = ": refused"
+
+
+def with_news(record: UserRecord, event: LifecycleEvent, now: datetime) -> UserRecord:
+    """The record with a line about the message that changed it."""
+    line = StoryLine(at=now, kind=StoryKind.NEWS, text=_news_text(event), ref=event.event_id)
+    return record.with_status(story=told(record.status.story, [line]))
+
+
+def _news_text(event: LifecycleEvent) -> str:
+    match event:
+        case Joined():
+            return "Joined"
+        case Moved():
+            return "Moved"
+        case Left(cause=cause):
+            return f"Left: {without_addresses(cause)}" if cause else "Left"
+        case GroupChanged(group=group, member=member):
+            return f"{'Member of' if member else 'No longer in'} {group}"
+        case AccountChanged(what=what):
+            return f"Account {what}"
+        case Renamed():
+            return "The address changed"
+
+
+def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime) -> UserRecord:
+    """The record with a line about a hold that was set or released; as it is when neither happened."""
+    if after is before:
+        return after
+    text = "Put on hold" if after.hold is not None else "Released from hold"
+    because = (
+        f"{without_addresses(after.hold.reason)}; asked for by {by}" if after.hold is not None else f"asked for by {by}"
+    )
+    return after.with_status(
+        story=told(after.status.story, [StoryLine(at=now, kind=StoryKind.WISH, text=text, because=because)])
+    )
+
+
+def with_chronicle(
+    before: UserRecord, after: UserRecord, plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], now: datetime
+) -> UserRecord:
+    """The record after a pass, with what the pass did and what stands differently; as it is when there is nothing to tell."""
+    calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
+    lines = [line for line in calls if not _is_old_refusal(line, before.status.story)]
+    lines += _ended_clusters(before, after, now)
+    for kind in sorted(_TOLD):
+        old, new = before.status.condition(kind), after.status.condition(kind)
+        if new is None or new.reason in _ON_THE_WAY:
+            continue
+        if old is None or (old.status, old.reason) != (new.status, new.reason):
+            text = f"{_NAMES[kind]}: {new.reason.value}"
+            lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=new.message))
+    if not lines:
+        return after
+    return after.with_status(story=told(after.status.story, lines))
+
+
+def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> list[StoryLine]:
+    """Spark clusters that the pass does not keep up any more, though nobody took the wish back: why."""
+    lines = []
+    for wish in before.spec.clusters:
+        if after.spec.wish(wish.template) is None:
+            known = after.status.cluster(wish.template)
+            because = (known.diagnosis if known is not None else "") or "It ended by itself and is not made again."
+            text = f"Spark environment {wish.template}: ended"
+            lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because))
+    return lines
+
+
+def _is_old_refusal(line: StoryLine, story: tuple[StoryLine, ...]) -> bool:
+    """True when the cloud refused just that for just that reason the last time too: told once."""
+    action = line.text.removesuffix(_REFUSED)
+    if action == line.text:
+        return False
+    last = next((old for old in reversed(story) if old.text in {action, line.text}), None)
+    return last is not None and (last.text, last.because, last.ref) == (line.text, line.because, line.ref)
+
+
+def _call(action: Action, outcome: Outcome, plan: Plan, now: datetime) -> StoryLine:
+    text, because, ref = action_text(action), " ".join(plan.because), ""
+    match outcome:
+        case Started(operation=operation):
+            ref = operation.name
+        case Asked(operation=name):
+            ref = name
+        case Failed(error=error):
+            text, because, ref = f"{text}{_REFUSED}", error.user_message, error.reason.value
+        case Done():
+            pass
+    return StoryLine(at=now, kind=StoryKind.CALL, text=text, because=because, ref=ref)

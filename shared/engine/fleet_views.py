@@ -1,0 +1,257 @@
+"""What the manager's page shows of everybody: chosen, sorted and counted from one snapshot of the fleet. Pure; nothing is read."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
+from shared.domain.identity import UserKey
+from shared.domain.record import Presence, RecordRow
+from shared.domain.spark import ClusterState
+from shared.domain.usage import NOTEBOOK
+
+ANY_NEED = "any"
+NO_VALUE = "-"  # how a filter names what has no profile or no cost centre
+
+
+class Column(StrEnum):
+    """What the table of people can be sorted by; each is a column of it."""
+
+    PERSON = "person"
+    PROFILE = "profile"
+    COST_CENTER = "cost-center"
+    STATE = "state"
+    SINCE = "since"
+    HOURS = "hours"
+    SPARK = "spark"
+    NEEDS = "needs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which people are asked for; what is empty does not matter.
+
+    `text` is looked for in address, user key and instance. `state` is a reason's word (`Creating`), `needs` too, or `ANY_NEED`.
+    `profile` and `cost_center` may be `NO_VALUE`.
+    """
+
+    text: str = ""
+    standing: Standing | None = None
+    state: str = ""
+    profile: str = ""
+    cost_center: str = ""
+    needs: str = ""
+    presence: Presence | None = None
+
+
+def chosen(fleet: FleetSnapshot, choice: Choice) -> list[RecordRow]:
+    """The rows that match all of it, in the snapshot's order."""
+    tests = _tests(fleet, choice)
+    return [row for row in fleet.rows if all(test(row) for test in tests)]
+
+
+def _tests(fleet: FleetSnapshot, choice: Choice) -> list[Callable[[RecordRow], bool]]:
+    """Only the questions that are asked: over ten thousand rows the others cost as much as these."""
+    tests: list[Callable[[RecordRow], bool]] = []
+    if choice.presence is not None:
+        tests.append(lambda row: row.presence is choice.presence)
+    if choice.profile:
+        profile = "" if choice.profile == NO_VALUE else choice.profile
+        tests.append(lambda row: (row.profile or "") == profile)
+    if choice.cost_center:
+        center = "" if choice.cost_center == NO_VALUE else choice.cost_center
+        tests.append(lambda row: row.cost_center == center)
+    if choice.state:
+        tests.append(lambda row: row.reason == choice.state)
+    if choice.standing is not None:
+        tests.append(lambda row: standing(row) is choice.standing)
+    if choice.needs == ANY_NEED:
+        tests.append(lambda row: needs_person(row, fleet.blind) is not None)
+    elif choice.needs:
+        tests.append(lambda row: needs_person(row, fleet.blind) == choice.needs)
+    if choice.text:
+        wanted = folded(choice.text)
+        tests.append(lambda row: wanted in folded(f"{row.email} {row.user_key} {row.instance_id or ''}"))
+    return tests
+
+
+def folded(text: str) -> str:
+    """How texts are compared in a search: without case, composed."""
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+
+
+def ordered(
+    fleet: FleetSnapshot, rows: Iterable[RecordRow], column: Column, *, descending: bool = False
+) -> list[RecordRow]:
+    """The rows by one column, those without a value last in both directions; people of one value by address."""
+    value = _values(fleet)[column]
+    by_name = sorted(rows, key=_name)
+    if column is Column.PERSON:
+        return by_name[::-1] if descending else by_name
+    known = [(found, row) for row in by_name if (found := value(row)) is not None]
+    unknown = [row for row in by_name if value(row) is None]
+    known.sort(key=lambda pair: pair[0], reverse=descending)
+    return [row for _, row in known] + unknown
+
+
+def _values(fleet: FleetSnapshot) -> Mapping[Column, Callable[[RecordRow], str | float | None]]:
+    at = fleet.taken_at
+    return {
+        Column.PERSON: _name,
+        Column.PROFILE: lambda row: row.profile or None,
+        Column.COST_CENTER: lambda row: row.cost_center or None,
+        Column.STATE: lambda row: f"{standing(row)} {row.reason}",
+        Column.SINCE: lambda row: row.ready_since.timestamp() if row.ready_since is not None else None,
+        Column.HOURS: lambda row: ran(row, at).total_seconds() or None,
+        Column.SPARK: lambda row: len(row.clusters) or None,
+        Column.NEEDS: lambda row: needs_person(row, fleet.blind),
+    }
+
+
+def _name(row: RecordRow) -> str:
+    return folded(row.email or row.user_key)
+
+
+def ran(row: RecordRow, at: datetime) -> timedelta:
+    """How long somebody's notebook ran in the month of `at`, up to then."""
+    usage = row.usage.get(NOTEBOOK)
+    return usage.in_month_of(at) if usage is not None else timedelta(0)
+
+
+def running_clusters(row: RecordRow) -> int:
+    """How many of somebody's Spark clusters run."""
+    return sum(state == ClusterState.RUNNING for state in row.clusters.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """Everybody in figures. `matrix` counts by profile (empty for none) and standing, `states` by standing and reason.
+
+    `needs` counts those whom somebody should look at, by why, the most frequent first.
+    """
+
+    people: int
+    standings: Mapping[Standing, int]
+    matrix: Mapping[str, Mapping[Standing, int]]
+    states: Sequence[tuple[Standing, str, int]]
+    needs: Mapping[str, int]
+    clusters: int
+
+
+def overview(fleet: FleetSnapshot) -> Overview:
+    """The figures of one snapshot."""
+    standings: Counter[Standing] = Counter()
+    matrix: defaultdict[str, Counter[Standing]] = defaultdict(Counter)
+    states: Counter[tuple[Standing, str]] = Counter()
+    needs: Counter[str] = Counter()
+    clusters = 0
+    for row in fleet.rows:
+        where = standing(row)
+        standings[where] += 1
+        matrix[row.profile or ""][where] += 1
+        states[where, row.reason] += 1
+        clusters += running_clusters(row)
+        why = needs_person(row, fleet.blind)
+        if why is not None:
+            needs[why] += 1
+    order = list(Standing)
+    return Overview(
+        people=len(fleet.rows),
+        standings={each: standings[each] for each in order},
+        matrix={name: {each: matrix[name][each] for each in order} for name in sorted(matrix)},
+        states=[
+            (where, reason, count)
+            for (where, reason), count in sorted(states.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+        ],
+        needs=dict(needs.most_common()),
+        clusters=clusters,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Somebody whom a person should look at, and why: a reason's word, `Blind` or `OnHold`."""
+
+    row: RecordRow
+    why: str
+
+
+def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
+    """Everybody in need, or those for one reason, by reason and address."""
+    found = [
+        Need(row=row, why=need)
+        for row in fleet.rows
+        if (need := needs_person(row, fleet.blind)) is not None and why in {"", need}
+    ]
+    return sorted(found, key=lambda each: (each.why, _name(each.row)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyDay:
+    """How long joining took for those whose environment became ready on that day (UTC): how many, the middle, the slow end."""
+
+    day: date
+    count: int
+    p50_s: float
+    p95_s: float
+
+
+def ready_days(fleet: FleetSnapshot, *, days: int = 30) -> list[ReadyDay]:
+    """By day, oldest first, the last `days` of them that the snapshot knows of.
+
+    A row keeps when its environment last became ready: somebody who was stopped and started since counts on that later day.
+    """
+    first = fleet.taken_at.date() - timedelta(days=days - 1)
+    by_day: defaultdict[date, list[float]] = defaultdict(list)
+    for row in fleet.rows:
+        if row.ready_took_s is not None and row.ready_since is not None and row.ready_since.date() >= first:
+            by_day[row.ready_since.date()].append(row.ready_took_s)
+    return [
+        ReadyDay(day=day, count=len(took), p50_s=nearest_rank(took, 0.5), p95_s=nearest_rank(took, 0.95))
+        for day, took in sorted(by_day.items())
+    ]
+
+
+def nearest_rank(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of them do not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(share * len(ranked)) - 1)]
+
+
+def point_days(points: Iterable[FleetPoint]) -> list[FleetPoint]:
+    """The last count of each day (UTC), newest first: what a table can show of two months of hours."""
+    last = {point.at.date(): point for point in points}
+    return [last[day] for day in sorted(last, reverse=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """What a filter can be set to, as far as the snapshot has it."""
+
+    states: tuple[str, ...]
+    profiles: tuple[str, ...]
+    cost_centers: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
+def offered(fleet: FleetSnapshot) -> Offered:
+    """The values that occur, sorted."""
+    return Offered(
+        states=tuple(sorted({row.reason for row in fleet.rows})),
+        profiles=tuple(sorted({row.profile or NO_VALUE for row in fleet.rows})),
+        cost_centers=tuple(sorted({row.cost_center or NO_VALUE for row in fleet.rows})),
+        needs=tuple(
+            sorted({need for row in fleet.rows if (need := needs_person(row, fleet.blind)) is not None}),
+        ),
+    )
+
+
+def key_of_address(fleet: FleetSnapshot, address: str) -> UserKey | None:
+    """The user key of who has this address now, which may have been made from an earlier one; None: nobody has it."""
+    return next((row.user_key for row in fleet.rows if row.email == address), None)

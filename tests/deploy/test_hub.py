@@ -1,0 +1,101 @@
+"""The hub page's door with the real gcloud: Identity-Aware Proxy, who may open it, its domain; and what a deployment never touches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.conftest import needs_gcloud
+from tests.kit.acme import HUB_DOOR, PROJECT, REGION, Acme, acme, audit
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), needs_gcloud]
+
+HUB, DOMAIN = "benchkeeper-hub", "hub.acme.example"
+ANALYSTS, STAFF, THEIRS = "group:analysts@acme.example", "domain:acme.example", "user:auditor@acme.example"
+OPENER = "roles/iap.httpsResourceAccessor"
+HERE = (f"--region={REGION}", f"--project={PROJECT}")
+
+
+def openers(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return state["proxy_iam"].get(HUB_DOOR, [])
+
+
+def said_of(out: str, key: str) -> str:
+    """The reason that a plan gives."""
+    return next(line for line in out.splitlines() if line[2:].startswith(f"{key} "))
+
+
+def somebody_else_opens_it(project: Acme) -> None:
+    words = ("--resource-type=cloud-run", f"--service={HUB}", f"--member={THEIRS}", f"--role={OPENER}", *HERE)
+    project.gcloud("beta", "iap", "web", "add-iam-policy-binding", *words)
+
+
+def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(tmp_path: Path) -> None:
+    with acme(tmp_path) as project:
+        first = project.gcp()
+        assert {f"function {HUB}", f"caller {HUB}", f"proxy {HUB}"} <= set(first.lines("+"))
+        assert "hub_access" in said_of(first.out, "opener nobody")
+        assert openers(project.admin.state()) == []
+
+        somebody_else_opens_it(project)
+        assert "opener nobody" not in project.gcp("--dry-run").lines("!")
+        project.settings(f'deployment:\n  hub_access: ["{ANALYSTS}", "{STAFF}"]\n')
+        named = project.gcp()
+        # The settings file goes with the functions: they are deployed anew, and the page's service comes without its proxy.
+        assert set(named.lines("+")) == {f"opener {ANALYSTS}", f"opener {STAFF}"}
+        assert f"function {HUB}" in named.lines("~")
+        state = project.admin.state()
+        assert openers(state) == [{"role": OPENER, "members": sorted([ANALYSTS, STAFF, THEIRS])}]
+        assert audit(state) == [], "\n".join(audit(state))
+        assert project.gcp().writes == []
+
+        (service,) = (each for name, each in project.admin.run.services.items() if name.endswith(HUB))
+        del service["metadata"]["annotations"]["run.googleapis.com/iap-enabled"]
+        assert project.admin.state()["proxied"] == []
+        mended = project.gcp()
+        assert (mended.lines("+"), mended.lines("~")) == ([], [f"proxy {HUB}"])
+        assert "nobody gets in" in said_of(mended.out, f"proxy {HUB}")
+        assert audit(project.admin.state()) == []
+
+        before = len(project.admin.writes())
+        down = project.destroy()
+        assert {f"opener {ANALYSTS}", f"opener {STAFF}", f"function {HUB}"} <= set(down.lines("-"))
+        taken = [row.body["policy"]["bindings"] for row in project.admin.writes()[before:] if row.service == "iap"]
+        assert taken[-1] == [{"role": OPENER, "members": [THEIRS]}]
+        assert project.admin.state()["proxied"] == []
+
+
+def test_a_domain_leads_to_the_page_once_its_records_are_set(tmp_path: Path) -> None:
+    with acme(tmp_path) as project:
+        project.gcp()
+        project.settings(f"deployment:\n  hub_access: [{STAFF}]\n  hub_domain: {DOMAIN}\n")
+        refused = project.gcp(expect=1)
+        assert "not verified for you" in refused.out
+        assert "gcloud domains verify" in refused.out
+
+        project.admin.domains.verified.add("acme.example")
+        assert f"domain {DOMAIN}" in project.gcp().lines("+")
+        waiting = project.gcp()
+        assert waiting.writes == []
+        assert "hub CNAME ghs.googlehosted.com." in said_of(waiting.out, f"domain {DOMAIN}")
+
+        project.admin.domains.be_ready(DOMAIN)
+        ready = project.gcp("--dry-run")
+        assert f"domain {DOMAIN}" in ready.lines("=")
+
+        assert f"domain {DOMAIN}" in project.destroy().lines("-")
+        assert project.admin.state()["domains"] == {}
+
+
+def test_a_domain_that_leads_elsewhere_is_left_there(tmp_path: Path) -> None:
+    with acme(tmp_path) as project:
+        project.gcp()
+        project.admin.domains.verified.add("acme.example")
+        other = ("--service=benchkeeper-tick", f"--domain={DOMAIN}", *HERE)
+        project.gcloud("beta", "run", "domain-mappings", "create", *other)
+        project.settings(f"deployment:\n  hub_domain: {DOMAIN}\n")
+        assert "somebody else's" in said_of(project.gcp().out, f"domain {DOMAIN}")
+        project.destroy()
+        assert list(project.admin.state()["domains"]) == [DOMAIN]

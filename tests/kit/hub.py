@@ -1,0 +1,189 @@
+"""The hub page over the in-process cloud: real tokens signed as Identity-Aware Proxy signs them, and browsers that keep cookies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from emulator.clock import wall_now
+from emulator.iap.signing import IapSigner, claims_of
+from kit.inprocess import Bench, make_bench
+from kit.life import Life, settings_with
+from portal.app import create_app
+from portal.deps import PortalDeps, portal_deps
+from portal.routes import Place, Route
+from shared.cloud.iap import HEADER
+from shared.domain.events import Joined, Left
+from shared.domain.identity import UserEmail, UserKey, parse_email, user_key_for
+from shared.domain.record import UserRecord
+from shared.engine.sweeps import sweep
+from shared.settings import Settings
+from shared.wiring import sign_in
+
+AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"
+ADMINS = "hub-admins@example.com"
+ANA = parse_email("ana.silva@example.com")
+BEN = parse_email("ben.okafor@example.com")
+MIA = parse_email("mia.chen@example.com")  # the administrator
+NOBODY = parse_email("norah.stranger@example.com")  # signed in, and known to nobody
+# Values with which every route can be asked, by parameter name. A module that brings routes adds its own.
+SAMPLES = {
+    "template": "single-node",
+    "filename": "hub.css",
+    "until": "1h",
+    "zone": "Europe/Berlin",
+    "back": "/",
+    "user_key": user_key_for(ANA),
+    "act": "reconcile",
+    "reason": "case 4711",
+    "q": "ana",
+    **dict.fromkeys(("standing", "state", "profile", "cost_center", "needs", "presence", "sort", "order"), ""),
+}
+# Routes that show or change an environment of one's own: without one they say whom to ask.
+NEEDS_ENVIRONMENT = ("home.", "api.me")
+_TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
+
+
+def hub_settings(changes: dict[str, dict[str, Any]] | None = None, **more: Any) -> Settings:
+    """The local settings with a hub: an audience, a group of administrators, whom to ask."""
+    own = {"iap_audience": AUDIENCE, "admin_group": ADMINS, "contact": "data-platform@example.com", "currency": "EUR"}
+    return settings_with(changes, **{**own, **more})
+
+
+@dataclass
+class Browser:
+    """One person's browser: cookies, the signed header on every request, and the token of the forms that it has seen."""
+
+    client: FlaskClient
+    headers: dict[str, str]
+    token: str = ""
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        answer = self.client.get(path, headers={**self.headers, **_dashed(headers)}, buffered=True)
+        found = _TOKEN.search(answer.get_data(as_text=True))
+        if found is not None:
+            self.token = found[1]
+        return answer
+
+    def post(self, path: str, *, csrf: str | None = None, headers: dict[str, str] | None = None, **fields: str) -> Any:
+        """Send a form; the token is that of the last page, as a browser has it. Without a page yet, the page is opened."""
+        if csrf is None and not self.token:
+            self.get("/")
+        token = self.token if csrf is None else csrf
+        return self.client.post(path, data={"csrf": token, **fields}, headers={**self.headers, **(headers or {})})
+
+    def text(self, path: str) -> str:
+        return self.get(path).get_data(as_text=True)
+
+
+@dataclass
+class Hub:
+    """One page, the world that it shows, and whom it woke."""
+
+    bench: Bench
+    signer: IapSigner
+    deps: PortalDeps
+    app: Any
+    woken: list[UserKey] = field(default_factory=list)
+
+    def token(self, email: str, *, kid: str | None = None, key: Any = None, **claims: Any) -> str:
+        """A signed header's value; claims may be changed, key and key id too."""
+        made = {**claims_of(email, AUDIENCE, issued=wall_now()), **claims}
+        return self.signer.sign({name: value for name, value in made.items() if value is not None}, key=key, kid=kid)
+
+    def browser(self, email: UserEmail | None, **claims: Any) -> Browser:
+        """A browser of somebody; None: Identity-Aware Proxy was gone round."""
+        headers = {} if email is None else {HEADER: self.token(email, **claims)}
+        return Browser(client=self.app.test_client(), headers=headers)
+
+    def life(self, email: UserEmail = ANA) -> Life:
+        return Life(self.bench, email)
+
+    def record(self, email: UserEmail = ANA) -> UserRecord:
+        stored = self.bench.deps.records.load(user_key_for(email))
+        assert stored is not None
+        return stored.record
+
+    def joined(self, email: UserEmail = ANA, *, minutes: int = 8, **more: Any) -> Life:
+        """Somebody who joined that long ago."""
+        life = self.life(email)
+        life.tell(Joined, **more)
+        life.minutes(minutes)
+        return life
+
+    def left(self, email: UserEmail = ANA, *, minutes: int = 5) -> None:
+        life = self.life(email)
+        life.serial = 100
+        life.tell(Left)
+        life.minutes(minutes)
+
+    def swept(self) -> None:
+        """The hourly sweep and the idle one have seen everybody: the manager's page has something to show."""
+        for name in ("drift", "idle"):
+            sweep(name, self.bench.deps)
+
+    def edit(self, email: UserEmail, **status: Any) -> None:
+        """Change what a record says of what cannot be read back."""
+        stored = self.bench.deps.records.load(user_key_for(email))
+        assert stored is not None
+        self.bench.deps.records.save(stored.record.with_status(**status), expected=stored)
+
+    def lines(self, message: str = "Answered request") -> list[dict[str, Any]]:
+        return [facts for _, said, facts in self.bench.log.lines if said == message]
+
+    def make_admin(self, email: UserEmail = MIA) -> None:
+        """Put somebody into the group of administrators, which is made when it is not there."""
+        self.bench.deps.groups.join(ADMINS, email)
+
+
+def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
+    """A page over a new world in which Mia is an administrator. `changes` are of the page's dependencies."""
+    bench = make_bench(settings=settings or hub_settings())
+    signer = bench.cloud.iap.signer
+    woken: list[UserKey] = []
+    signed = sign_in(bench.settings, bench.clients, clock=bench.deps.clock, log=bench.log)
+    deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=woken.append), **changes)
+    make_group(bench, ADMINS)
+    hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps), woken=woken)
+    hub.make_admin()
+    return hub
+
+
+def make_group(bench: Bench, address: str) -> None:
+    """A Google group that our functions may manage, as an administrator makes it."""
+    labels = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
+    bench.control(
+        "POST", "/v1/groups", {"parent": "customers/C046psxkn", "groupKey": {"id": address}, "labels": labels}
+    )
+
+
+def _dashed(headers: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def path_of(route: Route) -> str:
+    """The route's address with sample values."""
+    return re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", lambda found: SAMPLES[found[1]], route.rule)
+
+
+def form_of(route: Route) -> dict[str, str]:
+    """The fields of a route's form with sample values."""
+    return {param.name: SAMPLES[param.name] for param in route.params if param.place is Place.FORM}
+
+
+def ask(browser: Browser, route: Route) -> TestResponse:
+    """Ask for a route as its form or link would."""
+    if route.method == "POST":
+        answer: TestResponse = browser.post(path_of(route), **form_of(route))
+        return answer
+    return browser.get(path_of(route))
+
+
+__all__ = [
+    "ADMINS", "ANA", "AUDIENCE", "BEN", "MIA", "NEEDS_ENVIRONMENT", "NOBODY", "SAMPLES",
+    "Browser", "Hub", "ask", "form_of", "hub_settings", "make_hub", "path_of",
+]  # fmt: skip

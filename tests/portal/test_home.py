@@ -1,0 +1,495 @@
+"""The analyst's page as a person lives with it: every state in words, every button, with and without the script."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from kit.hub import ANA, BEN, NOBODY, Browser, Hub, hub_settings, make_hub
+
+from shared.domain.catalog import ClusterIdentity, Environment, MasterTemplate
+from shared.domain.errors import Reason
+from shared.domain.fleet import Notes
+from shared.domain.identity import user_key_for
+from shared.domain.record import ConditionStatus, ConditionType, Power, set_condition
+from shared.domain.spark import ClusterState
+
+REFRESH = '<noscript><meta http-equiv="refresh"'
+
+
+def plain(html: str) -> str:
+    """What a person reads: no tags, single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace(" ,", ",").replace(" .", ".")
+
+
+def say(hub: Hub, reason: Reason, message: str, status: ConditionStatus = ConditionStatus.FALSE) -> None:
+    """Let Ana's record say this of her notebook."""
+    conditions = hub.record().status.conditions
+    hub.edit(
+        ANA, conditions=set_condition(conditions, ConditionType.NOTEBOOK_READY, status, reason, message, hub.bench.now)
+    )
+
+
+def state_of(html: str) -> str:
+    """The word beside the notebook's heading."""
+    found = re.search(r'<span class="state state-[a-z]+"><span class="dot" aria-hidden="true"></span>([^<]+)<', html)
+    assert found is not None
+    return found[1]
+
+
+class TestNotebook:
+    def test_a_first_visit_sees_it_coming_step_by_step(self, hub: Hub) -> None:
+        ana = hub.browser(ANA)
+        assert ana.get("/").status_code == 403
+        life = hub.joined(ANA, minutes=0)
+        seen: list[tuple[str, tuple[str, ...]]] = []
+        for _ in range(8):
+            text = ana.text("/")
+            now = tuple(plain(step).strip() for step in re.findall(r'aria-current="step">(.*?)</li>', text))
+            if not seen or seen[-1] != (state_of(text), now):
+                seen.append((state_of(text), now))
+            assert (REFRESH in text) == (state_of(text) == "On its way")
+            life.minutes(1)
+        assert seen[0] == ("On its way", ("Machine, disks and JupyterLab are set up : under way",))
+        assert seen[-1] == ("Running", ())
+
+    def test_running_opens_and_stops_and_says_when_it_stops_by_itself(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        text = ana.text("/")
+        assert state_of(text) == "Running"
+        assert f'href="https://{two.record().status.proxy_uri}"' in text
+        assert "After 3 h without use." in plain(text)
+        stops = two.bench.now + timedelta(hours=2, minutes=10)
+        two.bench.deps.fleet.write_notes(Notes(taken_at=two.bench.now, idle_stops={user_key_for(ANA): stops}))
+        assert "10:18 UTC (in 2 h 10 min), if nobody uses it until then." in plain(ana.text("/"))
+        assert "After 3 h without use." in plain(two.browser(BEN).text("/"))
+
+    def test_stop_and_start_by_forms_alone(self, two: Hub) -> None:
+        """Without the script: a form, the way back, a page that comes again by itself while something moves."""
+        ana = two.browser(ANA)
+        answer = ana.post("/notebook/stop")
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/?said=stop#notebook")
+        text = ana.text("/?said=stop")
+        assert "Your notebook was asked to stop." in text
+        assert (state_of(text), REFRESH in text) == ("Stopping", True)
+        assert "Open JupyterLab" not in text
+        two.life().minutes(4)
+        text = ana.text("/")
+        assert (state_of(text), REFRESH in text) == ("Stopped", False)
+        assert "stopped by the person" in text
+        assert ana.post("/notebook/start").headers["Location"] == "/?said=start#notebook"
+        assert state_of(ana.text("/")) == "Starting"
+        two.life().minutes(6)
+        assert state_of(ana.text("/")) == "Running"
+        assert two.woken == [user_key_for(ANA)] * 2
+
+    def test_the_same_click_again_says_so_and_wakes_nobody(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        assert ana.post("/notebook/start").headers["Location"] == "/?said=already#notebook"
+        assert "asked for already" in ana.text("/?said=already")
+        assert two.woken == []
+
+    def test_the_script_gets_the_changed_part_in_its_place(self, two: Hub) -> None:
+        answer = two.browser(ANA).post("/notebook/stop", headers={"HX-Request": "true"})
+        text = answer.get_data(as_text=True)
+        assert answer.status_code == 200
+        assert text.lstrip().startswith('<section id="notebook"')
+        assert ("every 3s" in text, "asked to stop" in text) == (True, True)
+
+    def test_nothing_is_asked_while_nothing_moves(self, two: Hub) -> None:
+        text = two.browser(ANA).text("/")
+        assert "every " not in "".join(re.findall(r'hx-trigger="[^"]*"', text))
+        assert REFRESH not in text
+
+    def test_an_unchanged_part_is_not_sent_again(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        ana.get("/")
+        for path in ("/parts/notebook", "/parts/spark"):
+            first = ana.get(path)
+            again = ana.get(path, If_None_Match=first.headers["ETag"])
+            assert (first.status_code, again.status_code, again.data) == (200, 304, b"")
+            assert again.headers["ETag"] == first.headers["ETag"]
+        two.edit(ANA, proxy_uri="other-dot-europe-west1.notebooks.googleusercontent.com")
+        tag = ana.get("/parts/spark").headers["ETag"]
+        assert ana.get("/parts/notebook", If_None_Match=tag).status_code == 200
+
+    def test_one_persons_tag_is_of_no_use_to_another(self, two: Hub) -> None:
+        tag = two.browser(ANA).get("/parts/notebook").headers["ETag"]
+        assert two.browser(BEN).get("/parts/notebook", If_None_Match=tag).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("reason", "status", "word", "polls"),
+        [
+            (Reason.STOCKOUT, ConditionStatus.FALSE, "Waiting", "every 30s"),
+            (Reason.QUOTA_EXHAUSTED, ConditionStatus.FALSE, "Waiting", "every 30s"),
+            (Reason.ACCESS_DENIED, ConditionStatus.FALSE, "Waiting", "every 30s"),
+            (Reason.UNREADABLE, ConditionStatus.UNKNOWN, "Not visible", "every 30s"),
+            (Reason.UPDATING, ConditionStatus.FALSE, "Changing", "every 3s"),
+            (Reason.RESTORING, ConditionStatus.FALSE, "Changing", "every 3s"),
+            (Reason.DRIFTED, ConditionStatus.TRUE, "Running", ""),
+            (Reason.IDLE, ConditionStatus.FALSE, "Stopped", ""),
+        ],
+    )
+    def test_every_state_has_its_word_and_its_reason(
+        self, two: Hub, reason: Reason, status: ConditionStatus, word: str, polls: str
+    ) -> None:
+        say(two, reason, "This is why it is so.", status)
+        if reason is Reason.IDLE:
+            stored = two.bench.deps.records.load(user_key_for(ANA))
+            assert stored is not None
+            spec = replace(stored.record.spec, power=Power.STOPPED)
+            two.bench.deps.records.save(replace(stored.record, spec=spec), expected=stored)
+        text = two.browser(ANA).text("/parts/notebook")
+        assert (state_of(text), polls in text) == (word, True)
+        assert "This is why it is so." in text
+
+    def test_a_reason_that_nobody_thought_of_is_trouble_and_not_a_broken_page(self, two: Hub) -> None:
+        for reason in Reason:
+            say(two, reason, "Why.")
+            assert two.browser(ANA).get("/").status_code == 200
+
+    def test_a_machine_of_this_machine_is_opened_without_tls(self, two: Hub) -> None:
+        two.edit(ANA, proxy_uri="abc-dot-europe-west1.notebooks.localhost:8902")
+        assert 'href="http://abc-dot-europe-west1.notebooks.localhost:8902"' in two.browser(ANA).text("/")
+
+
+class TestKeepOn:
+    def test_kept_on_and_taken_back(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        assert ana.post("/notebook/keep-on", until="2h").headers["Location"] == "/?said=keep#notebook"
+        assert two.record().spec.keep_on_until == two.bench.now + timedelta(hours=2)
+        assert "Kept on until 10:08 UTC (in 2 h)" in plain(ana.text("/"))
+        assert ana.post("/notebook/keep-on/cancel").headers["Location"] == "/?said=keep-not#notebook"
+        assert two.record().spec.keep_on_until is None
+        assert "Kept on until" not in ana.text("/")
+
+    def test_tonight_is_the_readers_evening(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        ana.client.set_cookie("tz", "America/Sao_Paulo")
+        assert "tonight" not in ana.text("/")  # 05:08 there: more than twelve hours ahead
+        ana.client.set_cookie("tz", "Europe/Berlin")
+        assert "until 20:00 tonight" in ana.text("/")
+        ana.post("/notebook/keep-on", until="tonight")
+        assert two.record().spec.keep_on_until == two.bench.now.replace(hour=19, minute=0)
+        assert "Kept on until 20:00 (in 10 h 52 min)" in plain(ana.text("/"))
+
+    @pytest.mark.parametrize("until", ["", "13h", "forever", "2026-12-24", "999999999h"])
+    def test_what_is_not_offered_is_refused_with_what_is(self, two: Hub, until: str) -> None:
+        answer = two.browser(ANA).post("/notebook/keep-on", until=until)
+        assert answer.status_code == 409
+        assert "for 12 h, the longest" in answer.get_data(as_text=True)
+        assert two.record().spec.keep_on_until is None
+
+    def test_the_longest_is_what_the_profile_says(self) -> None:
+        settings = hub_settings()
+        idle = replace(settings.catalog.profiles["analyst"].idle, max_keep_on=timedelta(hours=3))
+        hub = make_hub(hub_settings({"analyst": {"idle": idle}}))
+        hub.joined()
+        text = hub.browser(ANA).text("/")
+        assert re.findall(r'<option value="([^"]+)">', text) == ["1h", "2h", "max"]
+        assert hub.browser(ANA).post("/notebook/keep-on", until="4h").status_code == 409
+        assert hub.browser(ANA).post("/notebook/keep-on", until="max").status_code == 303
+
+    def test_a_warning_is_shown_until_it_is_kept_on(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        two.edit(ANA, idle_warned_at=two.bench.now)
+        assert "will be stopped soon" in ana.text("/")
+        ana.post("/notebook/keep-on", until="1h")
+        assert "will be stopped soon" not in ana.text("/")
+
+    def test_a_moment_that_is_over_is_not_shown(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        ana.post("/notebook/keep-on", until="1h")
+        two.bench.advance(hours=2)
+        assert "Kept on until" not in ana.text("/")
+
+
+class TestSpark:
+    def test_started_seen_coming_opened_and_deleted_by_forms_alone(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        assert ana.post("/spark/single-node/start").headers["Location"] == "/?said=spark-start#spark"
+        text = ana.text("/")
+        assert ("Starting" in text, REFRESH in text) == (True, True)
+        two.life().minutes(6)
+        text = ana.text("/")
+        known = two.record().status.cluster("single-node")
+        assert known is not None
+        assert known.jupyter_url.startswith("https://")
+        assert f'href="{known.jupyter_url}"' in text
+        assert known.name in text
+        assert REFRESH not in text
+        assert "BigQuery as you is not covered" in text
+        assert f"enable-personal-auth-session {known.name} --region=europe-west1" in text
+        assert ana.post("/spark/single-node/delete").headers["Location"] == "/?said=spark-delete#spark"
+        assert "Being deleted" in ana.text("/")
+        two.life().minutes(6)
+        assert "Being deleted" not in ana.text("/")
+        assert two.woken == [user_key_for(ANA)] * 2
+
+    def test_deleting_asks_first_without_the_script_too(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        ana.post("/spark/single-node/start")
+        text = ana.text("/parts/spark")
+        (asked,) = re.findall(r"<details[^>]*>(.*?)</details>", text, re.DOTALL)
+        assert "What is on its disks is lost" in asked
+        assert 'action="/spark/single-node/delete"' in asked
+
+    def test_a_second_start_makes_no_second_cluster(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        ana.post("/spark/single-node/start")
+        assert ana.post("/spark/single-node/start").headers["Location"] == "/?said=already#spark"
+        two.life().minutes(6)
+        creates = [call for call in two.bench.calls() if call["method"].endswith("clusters.create")]
+        assert len(creates) <= 1
+        assert len(two.bench.deps.clusters.of(user_key_for(ANA))) == 1
+
+    def test_more_than_allowed_is_refused_with_what_is_allowed(self) -> None:
+        profile = hub_settings().catalog.profiles["analyst"]
+        hub = make_hub(hub_settings({"analyst": {"spark": replace(profile.spark, max_clusters=1)}}))
+        hub.joined()
+        ana = hub.browser(ANA)
+        assert ana.post("/spark/single-node/start").status_code == 303
+        answer = ana.post("/spark/personal-auth-cluster/start", headers={"HX-Request": "true"})
+        assert (answer.status_code, answer.headers["HX-Retarget"]) == (409, "#notice")
+        assert "1 Spark cluster at a time" in answer.get_data(as_text=True)
+
+    def test_size_and_price_are_what_the_template_says(self) -> None:
+        settings = hub_settings()
+        masters = {
+            "big": MasterTemplate(
+                name="big",
+                text="config:\n  masterConfig: {machineTypeUri: n2-standard-16}\n  workerConfig: {numInstances: 4, "
+                "machineTypeUri: n2-standard-16}\n",
+            ),
+            "odd": MasterTemplate(name="odd", text="config:\n  masterConfig: {machineTypeUri: x9-odd}\n"),
+        }
+        environments = {"big": Environment(title="Groß", hourly_cost=4.25), "odd": Environment(title="Odd")}
+        settings = hub_settings({"analyst": {"templates": ("big", "odd")}})
+        settings = replace(settings, catalog=replace(settings.catalog, masters=masters, environments=environments))
+        hub = make_hub(settings)
+        hub.joined()
+        text = plain(hub.browser(ANA).text("/parts/spark"))
+        assert "5 machines, 80 vCPUs, 320 GB of memory · price class high · about 4.25 EUR an hour" in text
+        assert re.search(r"3 machines(?! ·)", text)
+
+    def test_why_the_last_one_failed_is_said_until_the_next_start(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        ana.post("/spark/single-node/start")
+        two.life().minutes(6)
+        ana.post("/spark/single-node/delete")
+        two.life().minutes(6)
+        (known,) = two.record().status.clusters or (None,)
+        assert known is not None
+        two.edit(ANA, clusters=(replace(known, diagnosis="No route to the subnetwork."),))
+        assert "No route to the subnetwork." in ana.text("/")
+        ana.post("/spark/single-node/start")
+        assert "No route to the subnetwork." not in ana.text("/")
+
+    def test_a_cluster_of_an_earlier_profile_can_still_be_deleted_and_not_started(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        ana.post("/spark/single-node/start")
+        two.life().minutes(6)
+        settings = two.bench.settings
+        analyst = replace(settings.catalog.profiles["analyst"], templates=())
+        catalog = replace(settings.catalog, profiles={**settings.catalog.profiles, "analyst": analyst})
+        engine = replace(two.deps.engine, policy=replace(two.deps.engine.policy, catalog=catalog))
+        two.app = make_app(two, engine)
+        later = two.browser(ANA)
+        text = later.text("/parts/spark")
+        assert ('action="/spark/single-node/start"' in text, 'action="/spark/single-node/delete"' in text) == (
+            False,
+            True,
+        )
+        assert later.post("/spark/single-node/start").status_code == 409
+        assert later.post("/spark/single-node/delete").status_code == 303
+
+    def test_a_profile_without_templates_has_an_empty_state(self) -> None:
+        hub = make_hub(hub_settings({"analyst": {"templates": ()}}))
+        hub.joined()
+        assert "Your profile has no Spark environments." in hub.browser(ANA).text("/")
+
+    def test_a_long_list_of_long_names_is_a_page(self) -> None:
+        names = [f"environment-{number}" for number in range(60)]
+        text = hub_settings().catalog.masters["single-node"].text
+        masters = {name: MasterTemplate(name=name, text=text) for name in names}
+        title = "Donaudampfschifffahrtsgesellschaftskapitänsmützen بيئة"
+        environments = {name: Environment(title=title, description="ñ" * 300) for name in names}
+        settings = hub_settings({"analyst": {"templates": tuple(names)}})
+        settings = replace(settings, catalog=replace(settings.catalog, masters=masters, environments=environments))
+        hub = make_hub(settings)
+        hub.joined()
+        found = hub.browser(ANA).text("/")
+        assert len(re.findall(r'<article class="card"', found)) == 60
+        ids = re.findall(r'\sid="([^"]+)"', found)
+        assert len(ids) == len(set(ids))
+
+    def test_clusters_with_an_account_of_ones_own_say_whose(self) -> None:
+        profile = hub_settings().catalog.profiles["analyst"]
+        own = replace(profile.spark, identity=ClusterIdentity.PERSONAL_SERVICE_ACCOUNT)
+        hub = make_hub(hub_settings({"analyst": {"spark": own}}))
+        hub.joined()
+        ana = hub.browser(ANA)
+        ana.post("/spark/single-node/start")
+        hub.life().minutes(8)
+        known = hub.record().status.cluster("single-node")
+        assert known is not None
+        assert known.state is ClusterState.RUNNING, known
+        text = ana.text("/")
+        assert f"{hub.record().status.account_id}@" in text
+        assert "enable-personal-auth-session" not in text
+
+    def test_serverless_sessions_are_named(self, two: Hub) -> None:
+        sessions = two.bench.settings.catalog.profiles["analyst"].session_templates
+        assert sessions
+        title = two.bench.settings.catalog.environment(sessions[0]).title
+        assert f"Serverless Spark is in the launcher of your notebook: {title}" in plain(two.browser(ANA).text("/"))
+
+
+def make_app(hub: Hub, engine: Any) -> Any:
+    from portal.app import create_app  # noqa: PLC0415 - one test only
+
+    return create_app(replace(hub.deps, engine=engine))
+
+
+class TestCost:
+    def notes(self, hub: Hub, **more: Any) -> None:
+        hub.bench.deps.fleet.write_notes(Notes(**{"taken_at": hub.bench.now, **more}))
+
+    def test_hours_by_price_are_called_an_estimate(self, two: Hub) -> None:
+        two.bench.advance(hours=10)
+        text = plain(two.browser(ANA).text("/"))
+        hours = 10 + 4 / 60
+        assert (
+            f"About {hours * 0.18:.2f} EUR an estimate: hours that ran, by the price that your administrator wrote"
+            in text
+        )
+        assert f"Notebook {hours:.1f} 0.18 EUR {hours * 0.18:.2f} EUR" in text
+
+    def test_a_bill_of_this_month_wins(self, two: Hub) -> None:
+        at = two.bench.now - timedelta(hours=5)
+        self.notes(two, costs={user_key_for(ANA): 1234.5}, costs_month="2026-11", costs_at=at)
+        text = plain(two.browser(ANA).text("/"))
+        assert "1,234.50 EUR by the labels on the bill, as of 03:08 UTC (5 h ago)" in text
+        assert "an estimate: hours that ran" not in text
+        assert "Nothing of yours is on this month's bill yet." in plain(two.browser(BEN).text("/")).replace(
+            "&#39;", "'"
+        )
+
+    def test_a_bill_of_another_month_does_not(self, two: Hub) -> None:
+        self.notes(two, costs={user_key_for(ANA): 1234.5}, costs_month="2026-10", costs_at=two.bench.now)
+        assert "1,234.50" not in two.browser(ANA).text("/")
+
+    def test_without_a_price_nothing_is_invented(self) -> None:
+        hub = make_hub(hub_settings({"analyst": {"hourly_cost": None}}))
+        hub.joined()
+        hub.bench.advance(hours=3)
+        text = plain(hub.browser(ANA).text("/"))
+        assert "No price is configured so only hours are shown" in text
+        assert "not set" in text
+        assert hub.browser(ANA).get("/api/me").json["cost"]["estimate"] is None
+
+    def test_nothing_has_run_yet(self, hub: Hub) -> None:
+        hub.joined(minutes=0)
+        assert "Nothing has run this month" in hub.browser(ANA).text("/")
+
+    def test_a_bill_that_cannot_be_read_takes_nothing_else_from_the_page(self, two: Hub) -> None:
+        self.notes(two, costs={}, costs_month="2026-11")
+        two.bench.fault(call="storage.objects.get", resource="*/index/notes*", error={"code": "UNAVAILABLE"}, times=0)
+        answer = two.browser(ANA).get("/")
+        assert answer.status_code == 200
+        assert "The bill could not be read just now." in answer.get_data(as_text=True)
+        assert two.lines()[-1]["reason"] == "CloudUnavailable"
+
+
+class TestNobody:
+    @pytest.mark.parametrize("path", ["/", "/parts/notebook", "/parts/spark"])
+    def test_who_is_not_known_is_told_whom_to_ask(self, hub: Hub, path: str) -> None:
+        answer = hub.browser(NOBODY).get(path)
+        assert answer.status_code == 403
+        assert "data-platform@example.com" in answer.get_data(as_text=True)
+        assert ("HX-Refresh" in answer.headers) == (path != "/")
+
+    def test_who_left_is_told_how_long_the_files_are_kept(self, two: Hub) -> None:
+        two.left(ANA)
+        answer = two.browser(ANA).get("/")
+        text = plain(answer.get_data(as_text=True))
+        assert answer.status_code == 403
+        assert "Your access has ended" in text
+        assert "at least until Wed 23 Dec" in text
+        assert two.browser(ANA).post("/notebook/start").status_code == 403
+        assert two.browser(ANA).get("/api/me").status_code == 403
+        two.bench.advance(days=40)
+        assert "at least until" not in two.browser(ANA).text("/")
+
+    def test_without_a_contact_no_sentence_breaks(self) -> None:
+        hub = make_hub(hub_settings(contact=""))
+        text = plain(hub.browser(NOBODY).text("/"))
+        assert "Else ask whoever gives access to the data platform." in text
+
+    def test_a_profile_that_the_configuration_lost_is_a_page(self, two: Hub) -> None:
+        catalog = replace(two.deps.engine.policy.catalog, profiles={})
+        engine = replace(two.deps.engine, policy=replace(two.deps.engine.policy, catalog=catalog))
+        two.app = make_app(two, engine)
+        ana = two.browser(ANA)
+        assert ana.get("/").status_code == 200
+        assert 'action="/notebook/stop"' not in ana.text("/")
+        assert ana.post("/notebook/stop").status_code == 409
+
+
+class TestZone:
+    def test_without_a_zone_it_is_utc_and_says_so(self, two: Hub) -> None:
+        text = two.browser(ANA).text("/")
+        assert '<time datetime="2026-11-23T08:04:00Z">08:04 UTC</time>' in text
+        assert 'data-ask-zone="reload"' in text
+
+    def test_the_form_in_the_footer_sets_it(self, two: Hub) -> None:
+        ana = two.browser(ANA)
+        answer = ana.post("/preferences/time-zone", zone="Asia/Kolkata", back="/")
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+        text = ana.text("/")
+        assert '<time datetime="2026-11-23T08:04:00Z">13:34</time>' in text
+        assert 'value="Asia/Kolkata"' in text
+        assert "data-ask-zone" not in text
+
+    @pytest.mark.parametrize(
+        "zone", ["Mars/Base", "../../etc/passwd", "/etc/localtime", "", "Europe", "A" * 65, "Europe/Berlin\n"]
+    )
+    def test_what_is_no_zone_is_refused_and_as_a_cookie_ignored(self, two: Hub, zone: str) -> None:
+        ana = two.browser(ANA)
+        answer = ana.post("/preferences/time-zone", zone=zone)
+        assert (answer.status_code, "Set-Cookie" in answer.headers) == (409, False)
+        ana.client.set_cookie("tz", zone)
+        assert "08:04 UTC" in ana.text("/")
+
+    @pytest.mark.parametrize(
+        "back",
+        [
+            "//evil.example.com",
+            "https://evil.example.com",
+            "/\\evil.example.com",
+            "/nothing",
+            "javascript:x",
+            "",
+            "/\r\nx",
+        ],
+    )
+    def test_the_way_back_is_never_another_site(self, two: Hub, back: str) -> None:
+        answer = two.browser(ANA).post("/preferences/time-zone", zone="UTC", back=back)
+        assert answer.headers["Location"] == "/"
+
+
+def test_api_me_says_what_the_page_shows(two: Hub) -> None:
+    ana: Browser = two.browser(ANA)
+    me = ana.get("/api/me").json
+    assert me["user_key"] == user_key_for(ANA)
+    assert (me["notebook"]["phase"], me["notebook"]["can_stop"], me["notebook"]["idle_timeout"]) == (
+        "ready",
+        True,
+        10_800,
+    )
+    assert me["notebook"]["open_url"] in ana.text("/")
+    assert [spark["phase"] for spark in me["spark"]] == ["off"] * len(me["spark"])
+    assert all(spark["title"] in ana.text("/") for spark in me["spark"])
