@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import requests  # noqa: E402 - the tree comes first on sys.path
 
+from cli.local.ports import Ports  # noqa: E402
 from cli.local.system import LocalSystem  # noqa: E402
 from shared.settings import Settings, load_settings  # noqa: E402
 
@@ -111,7 +112,8 @@ def embedded_cloud(*, speed: float, functions: bool) -> Iterator[LocalSystem]:
     port = free_port()
     settings = local_settings(port)
     with tempfile.TemporaryDirectory(prefix="benchkeeper-bench-") as data:
-        system = LocalSystem(settings, port=port, speed=speed, data=Path(data))
+        ports = Ports(cloud=port, hub=free_port(), jupyter=free_port())
+        system = LocalSystem(settings, ports, speed=speed, data=Path(data))
         system.start()
         try:
             if functions:

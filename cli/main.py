@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli import asking, checks, holding, importing, letters, messages, people, sweeping
+from cli import asking, checks, history, holding, importing, letters, messages, people, sweeping
 from cli.context import App
 
 _HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
@@ -34,6 +34,7 @@ for command in (
     people.plan,
     people.reconcile_user,
     people.activity,
+    history.history,
     asking.start,
     asking.stop_notebook,
     asking.keep_on,

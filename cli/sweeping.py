@@ -24,7 +24,7 @@ def sweep_group(app: App, kind: str, *, dry_run: bool, output: str) -> None:
         print_json({**facts, "dry_run": dry_run})
     else:
         _print(summary, dry_run=dry_run)
-    if summary.failed:
+    if summary.failed or (summary.sessions is not None and summary.sessions.failed):
         stop(FAILED)
 
 

@@ -9,6 +9,7 @@ import functions_framework
 from werkzeug.wrappers import Response
 
 from shared import telemetry
+from shared.settings import ConfigError
 from shared.wiring import make_clients, process_deps, sign_in, waker
 
 _LOCK = threading.Lock()
@@ -17,8 +18,13 @@ _APPS: list[tuple[str, flask.Flask]] = []  # one, built by the first request; (p
 
 @functions_framework.http
 def hub(request: flask.Request) -> Response:
-    """The answer of the page's own application to this request."""
-    project, app = _app()
+    """The answer of the page's own application to this request; a page that says so when the configuration is broken."""
+    try:
+        project, app = _app()
+    except ConfigError:  # its faults are in the log already
+        from portal.broken import broken_page  # noqa: PLC0415 - as the application itself
+
+        return broken_page()
     header = request.headers.get("traceparent") or request.headers.get("X-Cloud-Trace-Context")
     with telemetry.trace(header, project):
         return Response.from_app(app, request.environ)

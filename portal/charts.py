@@ -104,12 +104,12 @@ class _Scale:
 
 
 def nice_step(highest: float) -> float:
-    """A round distance between lines of the grid (1, 2 or 5 by a power of ten), so that three to five fit; at least 1."""
-    if highest <= 0:
-        return 1.0
+    """A round distance between lines of the grid (1, 2 or 5 by a power of ten), at least 1, so that four at most fit."""
     rough = highest / 4
+    if rough <= 1:
+        return 1.0
     power = 10.0 ** math.floor(math.log10(rough))
-    return max(1.0, next(power * each for each in (1, 2, 5, 10) if power * each >= rough))
+    return next(power * each for each in (1, 2, 5, 10) if power * each >= rough)
 
 
 def _grid(scale: _Scale, unit: Callable[[float], str]) -> Markup:

@@ -26,7 +26,7 @@ _OWN_SITES = frozenset({"same-origin", "none"})  # none: the person did it, by a
 
 def is_https() -> bool:
     """True when the reader's browser speaks https: behind Google's front end the header says so."""
-    return flask.request.headers.get("X-Forwarded-Proto", flask.request.scheme) == "https"
+    return flask.request.headers.get("X-Forwarded-Proto", flask.request.scheme).partition(",")[0].strip() == "https"
 
 
 def cookie_name() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import flask
 
+from portal.csrf import is_https
 from portal.deps import Portal
 
 # No inline script, no inline style, nothing from elsewhere. A page that holds this cannot be made to run what somebody typed.
@@ -27,7 +28,7 @@ _YEAR_S = 31_536_000
 def secure(response: flask.Response, portal: Portal) -> None:
     """Put them on. Pages are kept by nobody; static files for ever where their address says which content is meant."""
     response.headers.update(_ALWAYS)
-    if flask.request.headers.get("X-Forwarded-Proto") == "https":
+    if is_https():
         response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"
     if flask.request.endpoint == "static" and response.status_code in {200, 304}:
         name = str((flask.request.view_args or {}).get("filename", ""))

@@ -106,7 +106,7 @@ class SignIn:
             typed=typed,
             may_lead_to=self.other_origins,
         )
-        made.set_cookie(self._nonce, nonce, httponly=True, samesite="Strict", path="/_sign_in")
+        made.set_cookie(self._nonce, nonce, httponly=True, samesite="Lax", path="/_sign_in")
         return made
 
     @property
@@ -169,15 +169,19 @@ class SignIn:
         return {"people": [{"email": each.email, "name": each.name, "note": each.note} for each in self.people]}
 
     def _offer(self, call: Call) -> Any:
-        self.people = read_people(call.json())
+        self.people = read_people(call.request.get_data())
         return self._listing(call)
 
 
-def read_people(body: dict[str, Any]) -> list[Person]:
-    """`{"people": [{email, name, note}]}`; 400 names what is wrong."""
-    rows = body.get("people")
-    if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE or set(body) != {"people"}:
-        raise _invalid(f"`people` is a list of at most {_MOST_PEOPLE}, and nothing stands beside it")
+def read_people(raw: bytes) -> list[Person]:
+    """`{"people": [{email, name, note}]}`, or that list alone; 400 names what is wrong."""
+    try:
+        body = json.loads(raw)
+    except ValueError as error:
+        raise _invalid(f"this is no JSON ({error})") from error
+    rows = body["people"] if isinstance(body, dict) and set(body) == {"people"} else body
+    if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE:
+        raise _invalid(f"a list of at most {_MOST_PEOPLE} is needed, alone or as `people` with nothing beside it")
     people = []
     for row in rows:
         if not isinstance(row, dict) or set(row) - _PERSON_FIELDS:

@@ -164,7 +164,9 @@ class _Body(io.RawIOBase):
         return not self._done
 
     def drain(self) -> bool:
-        """Read what is left, if that is little; False when it is not all read."""
+        """Read what is left, if that is little; False when it is not all read. Who waits to be asked for it is not asked."""
+        if self._before is not _nothing:
+            return self._done
         taken = 0
         while not self._done and taken < _MOST_UNREAD:
             piece = self.read(_BLOCK)
@@ -218,7 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.send_error(400, "Bad Content-Length or Transfer-Encoding")
             return
-        body = _Body(self.rfile, length, self._invite)
+        waits = self.headers.get("Expect", "").lower() == "100-continue"
+        body = _Body(self.rfile, length, self._invite if waits else _nothing)
         try:
             answer = self.server.app(Request(self._environ(body, length)))
         except OSError:
@@ -249,10 +252,9 @@ class _Handler(BaseHTTPRequestHandler):
         return int(text) if text.isascii() and text.isdigit() else _BAD
 
     def _invite(self) -> None:
-        if self.headers.get("Expect", "").lower() == "100-continue":
-            self.send_response_only(100)
-            self.end_headers()
-            self.wfile.flush()
+        self.send_response_only(100)
+        self.end_headers()
+        self.wfile.flush()
 
     def _environ(self, body: _Body, length: int | None) -> WSGIEnvironment:
         path, _, query = self.path.partition("?")

@@ -143,8 +143,12 @@ def _change(act: Act, template: str, deps: Deps, now: datetime) -> Change:
     """The act as a pure change of the record, for its plan. It is what the engine's own call makes of it."""
     catalog = deps.policy.catalog
     changes: dict[Act, Change] = {
-        Act.START: lambda record: with_asked_power(record, Power.RUNNING, catalog, because="started by an administrator"),
-        Act.STOP: lambda record: with_asked_power(record, Power.STOPPED, catalog, because="stopped by an administrator"),
+        Act.START: lambda record: with_asked_power(
+            record, Power.RUNNING, catalog, because="started by an administrator"
+        ),
+        Act.STOP: lambda record: with_asked_power(
+            record, Power.STOPPED, catalog, because="stopped by an administrator"
+        ),
         Act.HOLD: lambda record: with_hold(record, Hold(reason="foreseen", since=now)),
         Act.RELEASE: lambda record: with_hold(record, None),
         Act.RECONCILE: lambda record: record,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import flask
 
-from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, page_number
+from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
 from portal.manage.export import TEXT, Columns, Sheet, Value, offer
 from portal.manage.fleet import NEEDS
 from portal.manage.letters import open_letters
@@ -34,7 +34,7 @@ ADVICE = {
 def attention() -> flask.Response:
     """One call to the cloud for people and strays, one for the number of dead letters."""
     seen, why = fleet(), asked("why")
-    view = overview(seen)
+    view = kept().get("overview", (seen,), lambda: overview(seen))
     return fleet_page(
         "manage/attention.html",
         seen,

@@ -8,9 +8,11 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 import flask
+from flask.blueprints import BlueprintSetupState
 
 from portal import pages
 from portal.deps import current
+from portal.manage.kept import Kept
 from portal.problems import problem_of
 from portal.routes import Param, Place
 from portal.visit import admins_only, visit
@@ -22,6 +24,7 @@ T = TypeVar("T")
 PAGE_ROWS = 50
 _LATE = timedelta(minutes=30)  # three sweeps
 _TEXT_LENGTH = 200
+_KEPT = "benchkeeper.manage"
 
 blueprint = flask.Blueprint("manage", __name__)
 USER_KEY = Param(
@@ -37,6 +40,18 @@ PAGE = Param(
     text=f"The page, {PAGE_ROWS} rows each; the last one for any that is too high.",
     schema={"type": "integer", "minimum": 1},
 )
+
+
+@blueprint.record_once
+def _keep(state: BlueprintSetupState) -> None:
+    """What is kept belongs to the application, not to this module: two of them share nothing."""
+    state.app.extensions[_KEPT] = Kept()
+
+
+def kept() -> Kept:
+    """What the present application has worked out of the fleet."""
+    found: Kept = flask.current_app.extensions[_KEPT]
+    return found
 
 
 @blueprint.before_request

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import flask
 
 from portal.deps import current
-from portal.manage.base import PAGE, blueprint, cut, fleet, fleet_page, page_number
+from portal.manage.base import PAGE, blueprint, cut, fleet, fleet_page, kept, page_number
 from portal.manage.export import NUMBER, TEXT, TIME, Columns, Sheet, Value, offer
 from portal.routes import Access, Route
 from portal.visit import visit
@@ -34,7 +34,8 @@ def costs() -> flask.Response:
 def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
     """The sums, and True when there may be a bill that could not be read."""
     notes, unreadable = _notes()
-    return month(seen, current().deps.engine.policy.catalog, notes), unreadable
+    catalog = current().deps.engine.policy.catalog
+    return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), unreadable
 
 
 def _notes() -> tuple[Notes | None, bool]:

@@ -9,7 +9,7 @@ import flask
 
 from portal import pages
 from portal.charts import Chart, Line, line_chart, trend
-from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, user_key_of
+from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, Value, offer
 from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
@@ -19,6 +19,7 @@ from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_perso
 from shared.domain.record import RecordRow
 from shared.engine.fleet_views import (
     Column,
+    Overview,
     ReadyDay,
     chosen,
     offered,
@@ -59,11 +60,11 @@ NEEDS = {
 def index() -> flask.Response:
     """Everybody in figures: two calls to the cloud, however many there are."""
     seen = fleet()
-    days = ready_days(seen)
+    days = kept().get("ready", (seen,), lambda: ready_days(seen))
     return fleet_page(
         "manage/index.html",
         seen,
-        view=overview(seen),
+        view=_overview(seen),
         strays=len(seen.strays),
         letters=open_letters(),
         needs_texts=NEEDS,
@@ -72,6 +73,10 @@ def index() -> flask.Response:
         ready=_ready_chart(days),
         ready_days=days[::-1],
     )
+
+
+def _overview(seen: FleetSnapshot) -> Overview:
+    return kept().get("overview", (seen,), lambda: overview(seen))
 
 
 def _points_chart(points: Sequence[FleetPoint]) -> Chart | None:
@@ -128,7 +133,7 @@ def people() -> flask.Response:
         query=query,
         shown=cut(rows, query.page),
         everybody=len(seen.rows),
-        offered=offered(seen),
+        offered=kept().get("offered", (seen,), lambda: offered(seen)),
         titles=TITLES,
         needs_texts=NEEDS,
         standing=standing,
@@ -233,7 +238,7 @@ def _ready_sheet() -> Sheet:
 
 def _states_sheet() -> Sheet:
     seen = fleet()
-    rows = ((where.value, state, count) for where, state, count in overview(seen).states)
+    rows = ((where.value, state, count) for where, state, count in _overview(seen).states)
     return Sheet(name="states", columns=STATES, rows=rows, taken_at=seen.taken_at)
 
 
@@ -241,7 +246,7 @@ def _profiles_sheet() -> Sheet:
     seen = fleet()
     rows: list[tuple[Value, ...]] = [
         (name, *(counts[each] for each in Standing), sum(counts.values()))
-        for name, counts in overview(seen).matrix.items()
+        for name, counts in _overview(seen).matrix.items()
     ]
     return Sheet(name="profiles", columns=PROFILES, rows=rows, taken_at=seen.taken_at)
 

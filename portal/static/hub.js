@@ -13,8 +13,11 @@ if (asks !== undefined) {
 
 // What the server sent last of each part: it answers 304 as long as nothing changed, and then nothing is swapped.
 const tags = new Map();
+const kept = new WeakMap(); // by request: what a person had open, chosen and under their hands
+let touched = "";
 document.body.addEventListener("htmx:configRequest", (event) => {
   const { verb, path, headers } = event.detail;
+  touched = document.activeElement?.id ?? ""; // a button that is switched off while it works loses the focus
   if (verb === "get" && tags.has(path)) headers["If-None-Match"] = tags.get(path);
 });
 
@@ -33,20 +36,26 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   }
   if (xhr.status < 400 && target.id !== "notice") document.getElementById("notice").replaceChildren();
   // What was open stays open, and what was chosen stays chosen.
-  event.detail.kept = {
+  kept.set(xhr, {
+    focus: touched,
     open: [...target.querySelectorAll("details[open][id]")].map((each) => each.id),
     chosen: [...target.querySelectorAll("select[id]")].map((each) => [each.id, each.value]),
-  };
+  });
 });
 
 document.body.addEventListener("htmx:afterSwap", (event) => {
-  const { kept, requestConfig } = event.detail;
-  if (kept && requestConfig.verb === "get") {
-    for (const id of kept.open) document.getElementById(id)?.setAttribute("open", "");
-    for (const [id, value] of kept.chosen) {
+  const { xhr, requestConfig, target } = event.detail;
+  const had = kept.get(xhr);
+  if (had && requestConfig.verb === "get") {
+    for (const id of had.open) document.getElementById(id)?.setAttribute("open", "");
+    for (const [id, value] of had.chosen) {
       const select = document.getElementById(id);
       if (select && [...select.options].some((option) => option.value === value)) select.value = value;
     }
+  }
+  if (had && requestConfig.verb === "post" && document.activeElement === document.body) {
+    const next = document.getElementById(had.focus) ?? document.getElementById(target.id);
+    next?.focus({ preventScroll: true });
   }
   // One quiet place tells screen readers how things stand, and only when that is another sentence.
   const said = [...document.querySelectorAll("[data-say]")].map((each) => each.dataset.say).join(" ");

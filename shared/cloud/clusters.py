@@ -23,6 +23,7 @@ from shared.domain.record import UserRecord
 from shared.domain.spark import FAILED, Cluster, ClusterOperationSeen, ClusterState
 
 _PAGE = 200
+_TIMEOUT_S = 60
 _UNSETTLED = frozenset(
     {
         ClusterState.CREATING,
@@ -81,7 +82,9 @@ class DataprocClusters:
                         "region": self._region,
                         "cluster": message,
                         "request_id": action.request_id,
-                    }
+                    },
+                    retry=None,  # its own goes on for five minutes on a 503; the next pass tries again
+                    timeout=_TIMEOUT_S,
                 )
             except google_errors.Conflict:  # 409, AlreadyExists among them
                 return self._there_already(record.user_key, action.name)

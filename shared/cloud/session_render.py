@@ -97,8 +97,8 @@ def check_session(data: dict[str, Any], lines: dict[Loc, int], path: str) -> lis
 def _identity_problems(data: dict[str, Any]) -> Iterator[tuple[Loc, str, str]]:
     """A session that runs as something else than the person would read data as that, whoever starts it."""
     authentication = section_of(data, *_EXECUTION, "authenticationConfig")
-    said = authentication.get("userWorkloadAuthenticationType", _AS_ONESELF)
-    if said != _AS_ONESELF:
+    said = authentication.get("userWorkloadAuthenticationType")
+    if said is not None and said != _AS_ONESELF:
         yield (
             (*_EXECUTION, "authenticationConfig", "userWorkloadAuthenticationType"),
             f"'{said}' is refused: code in a session reads data as the person",

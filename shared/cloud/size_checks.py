@@ -1,4 +1,4 @@
-"""That no profile offers clusters larger than it allows. Checked with the whole configuration: by `validate-config` and a deployment.
+"""That no profile offers clusters larger than it allows. Checked with the whole configuration (`shared.wiring.checked_settings`).
 
 What cannot be bounded counts as too large: a machine type that does not say its size, workers that an autoscaling policy adds.
 """

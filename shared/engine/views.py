@@ -136,8 +136,14 @@ def row_view(row: RecordRow) -> dict[str, Any]:
 
 
 def url_of(proxy_uri: str) -> str:
-    """The address that a browser opens; the API gives a bare host."""
-    return f"https://{proxy_uri}" if proxy_uri else ""
+    """The address that a browser opens; the API gives a bare host.
+
+    A host under `.localhost` is this machine whatever a resolver says (RFC 6761, 6.3): the embedded cloud, which has no TLS.
+    """
+    if not proxy_uri:
+        return ""
+    is_local = proxy_uri.partition("/")[0].partition(":")[0].endswith(".localhost")
+    return f"{'http' if is_local else 'https'}://{proxy_uri}"
 
 
 def _iso(moment: Any) -> str | None:

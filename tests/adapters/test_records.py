@@ -24,6 +24,8 @@ from shared.domain.record import (
     row_of,
     set_condition,
 )
+from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.usage import Usage
 from shared.domain.wanted import new_record
 from shared.engine.ports import DueHint, Stored
 
@@ -134,6 +136,66 @@ def test_a_foreign_object_among_the_records_is_passed_over(bench, records):
     odd.upload_from_string("{}")
     records.save(person(), expected=None)
     assert [row.user_key for row in records.rows()] == [person().user_key]
+
+
+def odd_person():
+    """Somebody with everything that came with the page."""
+    clusters = (ClusterStatus(template="spark", name="s-1", asked_at=NOW, state=ClusterState.RUNNING),)
+    usage = {
+        "notebook": Usage(month="2026-11", ran_s=7200, since=NOW),
+        "spark:a \U0001f600": Usage(month="2026-10", ran_s=0, since=None),
+    }
+    record = person(clusters=clusters, usage=usage, ready_took_s=181.5)
+    wishes = (ClusterWish(template="other", since=NOW), ClusterWish(template="spark", since=NOW))
+    return replace(record, spec=replace(record.spec, keep_on_until=NOW, clusters=wishes))
+
+
+def test_a_row_tells_of_clusters_hours_and_keeping_on(records):
+    records.save(odd_person(), expected=None)
+    (row,) = records.rows()
+    assert row == row_of(odd_person())
+    assert row.clusters == {"spark": "RUNNING"}
+    assert row.keep_on_until == NOW
+
+
+LATER_TEXTS = {"keep-on-until", "usage", "ready-took", "clusters"}
+
+
+def test_a_row_of_before_there_were_such_texts_is_still_read(bench, records):
+    records.save(odd_person(), expected=None)
+    blob = bucket(bench).get_blob(f"records/{person().user_key}.json")
+    assert set(blob.metadata) >= LATER_TEXTS
+    blob.metadata = {name: None if name in LATER_TEXTS else text for name, text in blob.metadata.items()}
+    blob.patch()
+    (row,) = records.rows()
+    plain = row_of(odd_person())
+    assert row == replace(plain, keep_on_until=None, usage={}, ready_took_s=None, clusters={})
+
+
+def test_who_has_none_of_it_carries_none_of_it(bench, records):
+    records.save(person(), expected=None)
+    blob = bucket(bench).get_blob(f"records/{person().user_key}.json")
+    assert not LATER_TEXTS & set(blob.metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("usage", "{"),
+        ("usage", "[1]"),
+        ("usage", '{"a": 5}'),
+        ("clusters", "nothing"),
+        ("ready-took", "long"),
+        ("built-from", "{"),
+    ],
+)
+def test_a_row_that_somebody_spoiled_is_passed_over_and_holds_up_nobody(bench, records, name, text):
+    records.save(odd_person(), expected=None)
+    records.save(new_record(parse_email("other@example.com"), NOW), expected=None)
+    blob = bucket(bench).get_blob(f"records/{person().user_key}.json")
+    blob.metadata = {**blob.metadata, name: text}
+    blob.patch()
+    assert [row.email for row in records.rows()] == ["other@example.com"]
 
 
 # --- pointers ---

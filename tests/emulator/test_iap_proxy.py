@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +169,7 @@ def test_bodies_go_through_in_both_forms_and_the_connection_is_kept(cloud: Embed
     cookie = "; ".join(f"{name}={value}" for name, value in ana.jar["localhost"].items())
     headers = {"Host": cloud.iap.url.removeprefix("http://"), "Cookie": cookie}
     connection.connect()
-    socket = connection.sock
+    before = connection.sock
     pieces = (b"y" * 1000 for _ in range(500))
     for body, chunked, size in [(b"x" * 3_000_000, False, 3_000_000), (pieces, True, 500_000), (b"", False, 0)]:
         connection.request("POST", "/form", body=body, headers=headers, encode_chunked=chunked)
@@ -176,7 +177,7 @@ def test_bodies_go_through_in_both_forms_and_the_connection_is_kept(cloud: Embed
         assert (found["method"], found["path"], found["size"]) == ("POST", "/form", size)
     connection.request("GET", "/big", headers=headers)
     assert len(connection.getresponse().read()) == 64 * 65536
-    assert connection.sock is socket  # one connection all the time
+    assert connection.sock is before  # one connection all the time
     connection.close()
 
 
@@ -208,6 +209,26 @@ def test_a_request_with_two_lengths_is_refused(cloud: EmbeddedCloud, ana: Browse
     assert answer.status == 400
     answer.close()
     connection.close()
+
+
+@pytest.mark.parametrize(("cookie", "first"), [(True, b"HTTP/1.1 100"), (False, b"HTTP/1.1 401")])
+def test_a_body_that_nobody_wants_is_not_asked_for(
+    cloud: EmbeddedCloud, ana: Browser, cookie: bool, first: bytes
+) -> None:
+    host = cloud.iap.url.removeprefix("http://")
+    cookies = "; ".join(f"{name}={value}" for name, value in ana.jar["localhost"].items()) if cookie else "a=b"
+    head = (
+        f"POST /form HTTP/1.1\r\nHost: {host}\r\nCookie: {cookies}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", cloud.iap.port), timeout=30) as client, client.makefile("rb") as reader:
+        client.sendall(head.encode())
+        assert reader.readline().startswith(first)
+        if cookie:
+            assert reader.readline() == b"\r\n"
+            client.sendall(b"hello")
+            assert reader.readline().startswith(b"HTTP/1.1 200")
+        else:
+            assert b"Connection: close\r\n" in reader.read()
 
 
 @pytest.mark.parametrize("kind", ["SIGNATURE", "AUDIENCE", "PAST_EXPIRATION"])

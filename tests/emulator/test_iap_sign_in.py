@@ -53,14 +53,20 @@ def test_the_page_offers_the_people_who_were_told(cloud: EmbeddedCloud, front: s
     )
 
 
+def test_the_people_may_come_as_a_list_alone(cloud: EmbeddedCloud) -> None:
+    said = requests.post(f"{cloud.url}/_emulator/people", json=[{"email": ANA}], timeout=10).json()
+    assert said == {"people": [{"email": ANA, "name": ANA, "note": ""}]}
+    assert requests.post(f"{cloud.url}/_emulator/people", data="{", timeout=10).status_code == 400
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {}, {"people": "ana"}, {"people": [{"email": "nobody"}]}, {"people": [{"email": ANA, "age": 3}]},
-        {"people": [{"email": ANA, "name": 3}]}, {"people": [], "more": 1}, {"people": [ANA]},
+        {"people": [{"email": ANA, "name": 3}]}, {"people": [], "more": 1}, {"people": [ANA]}, "ana", [3],
     ],
 )  # fmt: skip
-def test_people_who_make_no_sense_are_refused(cloud: EmbeddedCloud, body: dict[str, object]) -> None:
+def test_people_who_make_no_sense_are_refused(cloud: EmbeddedCloud, body: object) -> None:
     answer = requests.post(f"{cloud.url}/_emulator/people", json=body, timeout=10)
     assert answer.status_code == 400
     assert "People:" in answer.json()["error"]["message"]

@@ -11,13 +11,13 @@ from kit.inprocess import impatient
 from kit.life import personal
 from kit.machine import CrashError
 from kit.making import ANA
-from kit.spark import LARGE, SMALL, lag_by, spark_life, spark_settings
+from kit.spark import LARGE, SMALL, DeafClusters, lag_by, spark_life, spark_settings
 
 from shared.domain.catalog import ClusterIdentity, Identity
 from shared.domain.errors import Reason, RefusedError
 from shared.domain.identity import account_email, account_id_for
 from shared.domain.record import ConditionType
-from shared.domain.spark import cluster_name
+from shared.domain.spark import AUTO_ZONE, cluster_name
 from shared.engine.intake import want_hold
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
@@ -95,7 +95,8 @@ def test_it_is_what_the_persons_template_says_with_name_labels_and_an_end(someon
     assert body["clusterName"] == cluster_name(SMALL, someone.key) == someone.known().name
     assert len(body["clusterName"]) <= 51
     labels = {k: v for k, v in body["labels"].items() if not k.startswith("goog-")}
-    assert labels == {"managed-by": "benchkeeper", "benchkeeper-user": someone.key, "benchkeeper-template": SMALL}
+    mine = {"managed-by": "benchkeeper", "benchkeeper-user": someone.key, "benchkeeper-template": SMALL}
+    assert {name: labels.get(name) for name in mine} == mine
     lifecycle = body["config"]["lifecycleConfig"]
     assert lifecycle["idleDeleteTtl"] == "3600s"
     assert lifecycle.keys() & {"autoDeleteTtl", "autoDeleteTime"}
@@ -117,7 +118,7 @@ def test_delete_removes_it_and_nothing_is_remembered_of_what_it_was(someone):
     assert someone.spark() == {}
     known = someone.known()
     assert (known.is_there, known.state, known.jupyter_url, known.diagnosis) == (False, None, "", "")
-    someone.minutes(20)
+    reconcile(someone.key, someone.bench.deps)
     assert someone.condition(ConditionType.CLUSTERS_READY) is None
 
 
@@ -412,14 +413,14 @@ def test_sold_out_goes_from_auto_zone_through_the_zones_one_after_the_other(some
     # Auto Zone came to the last of the region, which is no more tried than what it had found full.
     assert zones[0][1] == ZONES[2]
     assert len({uuid for uuid, _ in zones}) == len(zones) >= 2
-    assert "ERROR" in states
+    assert "DELETING" in states  # what failed goes first
 
 
 def test_a_zone_that_is_sold_out_is_left_for_the_next_after_the_remnant_is_gone(someone):
     """Auto Zone is told to fail, so that the zones of the policy are asked by name."""
     someone.sell_out("*")
     someone.want(minutes=3)
-    assert someone.spark() in ({SMALL: "ERROR"}, {SMALL: "DELETING"}, {})
+    assert someone.known().tried_zones[0] == AUTO_ZONE
     someone.bench.cloud.world.faults.clear()
     someone.minutes(8)
     assert someone.spark() == {SMALL: "RUNNING"}
@@ -507,9 +508,13 @@ def test_what_may_pass_is_tried_again_within_the_hour(someone):
     assert someone.spark() == {SMALL: "RUNNING"}
 
 
-@pytest.mark.parametrize("error", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
-def test_what_does_not_pass_within_the_hour_ends_the_wish_with_a_diagnosis(someone, error):
-    someone.bench.fault(call="dataproc.CreateCluster", error={"code": error, "message": "slow down"}, times=0)
+@pytest.mark.parametrize("deaf", [False, True])
+def test_what_does_not_pass_within_the_hour_ends_the_wish_with_a_diagnosis(someone, deaf):
+    if deaf:
+        someone.bench.deps = replace(someone.bench.deps, clusters=DeafClusters(someone.bench.deps.clusters))
+    else:
+        error = {"code": "RESOURCE_EXHAUSTED", "message": "slow down"}
+        someone.bench.fault(call="dataproc.CreateCluster", error=error, times=0)
     someone.want(minutes=55)
     assert someone.wishes() == [SMALL]
     someone.minutes(60)
@@ -710,7 +715,7 @@ def test_the_time_that_it_ran_is_kept_for_the_estimate(someone):
     someone.minutes(60)
     ran = someone.record.status.usage[f"spark:{SMALL}"].in_month_of(someone.bench.now)
     real = someone.bench.now - cluster.ready
-    assert timedelta(0) <= real - ran <= timedelta(minutes=1)
+    assert timedelta(0) <= real - ran <= timedelta(seconds=151)  # one look
     someone.minutes(60)
     assert someone.spark() == {}
     usage = someone.record.status.usage[f"spark:{SMALL}"]

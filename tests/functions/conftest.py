@@ -25,7 +25,8 @@ from shared.telemetry import JsonLog
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 SUBSCRIPTION = "projects/benchkeeper-local/subscriptions/workbench-lifecycle-push"
-TARGETS = ("lifecycle", "tick", "dead_letter")
+TARGETS = ("lifecycle", "tick", "dead_letter")  # of what hears messages
+HUB = "hub"
 
 
 class Letters(MemoryDeadLetters):
@@ -115,7 +116,7 @@ def clients() -> Iterator[dict[str, FlaskClient]]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     made = {}
-    for target in TARGETS:
+    for target in (*TARGETS, HUB):
         app = functions_framework.create_app(target, str(MAIN))
         app.config["PROPAGATE_EXCEPTIONS"] = False  # as a server answers: an error is a 500
         made[target] = app.test_client()

@@ -165,6 +165,11 @@ def _dashed(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
+def plain(html: str) -> str:
+    """What a person reads: no tags, single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace(" ,", ",").replace(" .", ".")
+
+
 def path_of(route: Route) -> str:
     """The route's address with sample values."""
     return re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", lambda found: SAMPLES[found[1]], route.rule)
@@ -185,5 +190,5 @@ def ask(browser: Browser, route: Route) -> TestResponse:
 
 __all__ = [
     "ADMINS", "ANA", "AUDIENCE", "BEN", "MIA", "NEEDS_ENVIRONMENT", "NOBODY", "SAMPLES",
-    "Browser", "Hub", "ask", "form_of", "hub_settings", "make_hub", "path_of",
+    "Browser", "Hub", "ask", "form_of", "hub_settings", "make_hub", "path_of", "plain",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from kit.inprocess import Bench, impatient, make_bench
 from kit.ledger import Ledger
 from kit.life import RETENTION, SNAPSHOT_RETENTION, settings_with
 from kit.oracle import TEMPLATES, Sent, instances, template_names, wanted_profile
+from kit.spark_machine import SPARK_PROFILES, USERS, SparkRules
 from shared.domain.catalog import Disruption, Identity
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import account_email, account_id_for, instance_id_for, parse_email, user_key_for
@@ -31,12 +32,14 @@ from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 from shared.wire import Message, parse_lifecycle
 
-# Two of them share what stands before the @.
-USERS = ("ann@a.example.com", "ann@b.example.com", "Ñandú.O'Neil+test@sub.example.co")
 # Whoever becomes an engineer gets another identity and a larger disk at once; an analyst is not disturbed at work.
 PROFILES = {
-    "analyst": {"disruption": Disruption.WHEN_IDLE},
-    "engineer": {"disruption": Disruption.NOW, "identity": Identity.PERSONAL_SERVICE_ACCOUNT},
+    "analyst": {"disruption": Disruption.WHEN_IDLE, **SPARK_PROFILES["analyst"]},
+    "engineer": {
+        "disruption": Disruption.NOW,
+        "identity": Identity.PERSONAL_SERVICE_ACCOUNT,
+        **SPARK_PROFILES["engineer"],
+    },
 }
 RUNNING_OR_SOON = frozenset({"INITIALIZING", "STARTING", "PROVISIONING", "ACTIVE"})
 GROUPS = ("data-analysts@example.com", "data-engineers@example.com", "everybody@example.com")
@@ -89,10 +92,11 @@ class CrashError(BaseException):
     """The process died here."""
 
 
-class WorldMachine(RuleBasedStateMachine):
+class WorldMachine(SparkRules, RuleBasedStateMachine):
     """See the module."""
 
     bench: Bench
+    crash_error = CrashError
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,6 +119,8 @@ class WorldMachine(RuleBasedStateMachine):
         try:
             self.quiesce()
             self.world_matches()
+            users = {s.user for s in self.sent}
+            self.spark_matches({user: wanted_profile(self.sent, user, self.bench.now) for user in sorted(users)})
         finally:
             self._patience.__exit__(None, None, None)
 
@@ -264,6 +270,7 @@ class WorldMachine(RuleBasedStateMachine):
         assert account is None or (account["disabled"] and not account["bindings"]), f"{user} left: {account}"
         states = {i.state for i in self.of(user)}
         assert "ACTIVE" not in states, f"{user} left and has {states}"
+        self.spark_is_cut(user)
 
     def of(self, user: str) -> list[Any]:
         """The person's instances, whatever they are called."""

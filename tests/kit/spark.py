@@ -10,6 +10,7 @@ from kit.inprocess import make_bench
 from kit.life import Life, settings_with
 from kit.making import ANA
 from shared.domain.catalog import SparkSettings
+from shared.domain.errors import CloudUnavailableError
 from shared.domain.identity import UserEmail, UserKey
 from shared.domain.plan import CreateCluster
 from shared.domain.record import UserRecord
@@ -98,11 +99,33 @@ def spark_life(settings: Settings | None = None, email: UserEmail = ANA, *, minu
     return made
 
 
-class LaggingClusters:
+class DeafClusters:
+    """The port `Clusters` that never answers to a create; the rest is as it is."""
+
+    def __init__(self, inner: Clusters) -> None:
+        self._inner = inner
+
+    def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
+        return self._inner.of(user_key)
+
+    def create(self, _record: UserRecord, _action: CreateCluster) -> str:
+        raise CloudUnavailableError(
+            user_message="Google Cloud does not answer just now; it is tried again.", detail="503"
+        )
+
+    def operation(self, name: str) -> ClusterOperationSeen | Any:
+        return self._inner.operation(name)
+
+    def delete(self, name: str) -> None:
+        self._inner.delete(name)
+
+
+class LaggingClusters(DeafClusters):
     """The port `Clusters` whose list shows a cluster only some time after it was asked for."""
 
     def __init__(self, inner: Clusters, life: SparkLife, lag: timedelta) -> None:
-        self._inner, self._life, self._lag = inner, life, lag
+        super().__init__(inner)
+        self._life, self._lag = life, lag
 
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
         born: dict[str, datetime] = {c.body["clusterName"]: c.created for c in self._life.there()}
@@ -111,12 +134,6 @@ class LaggingClusters:
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
         return self._inner.create(record, action)
-
-    def operation(self, name: str) -> ClusterOperationSeen | Any:
-        return self._inner.operation(name)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
 
 
 def lag_by(life: SparkLife, lag: timedelta) -> None:

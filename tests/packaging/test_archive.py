@@ -110,7 +110,7 @@ def test_only_what_a_function_runs_on_is_uploaded() -> None:
 def test_a_file_that_nobody_allowed_stays_here() -> None:
     spec = pathspec.GitIgnoreSpec.from_lines((ROOT / ".gcloudignore").read_text().splitlines())
     stay = [
-        "key.json", ".env", "config/secret.yaml", "config/examples/1-ana.json", "config/schema/x.json", "cli/main.py",
+        "key.json", ".env", ".venv-jupyter/bin/python", "config/secret.yaml", "config/examples/1-ana.json", "config/schema/x.json", "cli/main.py",
         "tests/unit/test_x.py", "emulator/app.py", "shared/.env", "config/templates/notes.txt",
         "config/templates/.gpu.yaml.swp", "config/templates/old/cpu.yaml", "functions/__pycache__/tick.cpython-311.pyc", "new/shared/x.py",
     ]  # fmt: skip
@@ -152,6 +152,28 @@ def test_every_entry_point_loads_alone_through_the_framework(unpacked: Path, ent
     where = [str(unpacked / "shared/__init__.py"), str(unpacked / "functions/__init__.py")]
     # 405: the decorated function is a CloudEvent function, whatever signature was asked for.
     assert python(code, unpacked, entry_point).split() == [*where, "405"]
+
+
+def test_the_page_finds_its_templates_and_every_file_that_they_name(unpacked: Path) -> None:
+    code = r"""
+        import functions_framework, json, re
+        browser = functions_framework.create_app("hub", source + "/main.py", "http").test_client()
+        page = browser.get("/")
+        named = re.findall(r'(?:href|src)="(/[^"]+[?]v=[^"]+)"', page.get_data(as_text=True))
+        print(json.dumps([page.status_code, {name: browser.get(name).status_code for name in named}]))
+    """
+    said = python(code, unpacked).splitlines()[-1]  # before it, the log's line about each request
+    status, files = json.loads(said)
+    assert status == 401  # nobody is signed in; the page that says so is a whole one
+    assert {name.rpartition("/")[2].partition("?")[0] for name in files} >= {"hub.css", "hub.js", "htmx.min.js"}
+    assert set(files.values()) == {200}
+
+
+def test_everything_of_the_page_is_uploaded() -> None:
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "portal").rglob("*") if path.is_file()}
+    ours = {name for name in there if "__pycache__" not in name}
+    assert any(name.endswith(".html") for name in ours)
+    assert ours == {name for name in uploaded() if name.startswith("portal/")}
 
 
 def test_main_offers_the_entry_points_and_nothing_else(unpacked: Path) -> None:

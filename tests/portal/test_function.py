@@ -70,10 +70,12 @@ def test_a_form_works_through_the_framework(page: FlaskClient, hub: Hub, monkeyp
 def test_nobody_gets_in_and_files_come_as_files(page: FlaskClient) -> None:
     assert page.get("/").status_code == 401
     assert page.get("/anything").status_code == 401
-    style = page.get("/assets/hub.css")
+    style = page.get("/assets/hub.css", buffered=True)
     assert (style.status_code, style.mimetype) == (200, "text/css")
-    assert page.head("/assets/hub.css").status_code == 200
-    assert page.get("/assets/hub.css", headers={"If-None-Match": style.headers["ETag"]}).status_code == 304
+    assert page.head("/assets/hub.css", buffered=True).status_code == 200
+    assert (
+        page.get("/assets/hub.css", headers={"If-None-Match": style.headers["ETag"]}, buffered=True).status_code == 304
+    )
 
 
 def test_many_threads_build_one_application(page: FlaskClient, hub: Hub) -> None:

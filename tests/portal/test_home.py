@@ -5,24 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from kit.hub import ANA, BEN, NOBODY, Browser, Hub, hub_settings, make_hub
+from kit.hub import ANA, BEN, NOBODY, Browser, Hub, hub_settings, make_hub, plain
 
-from shared.domain.catalog import ClusterIdentity, Environment, MasterTemplate
+from portal.app import create_app
 from shared.domain.errors import Reason
 from shared.domain.fleet import Notes
 from shared.domain.identity import user_key_for
 from shared.domain.record import ConditionStatus, ConditionType, Power, set_condition
-from shared.domain.spark import ClusterState
 
 REFRESH = '<noscript><meta http-equiv="refresh"'
-
-
-def plain(html: str) -> str:
-    """What a person reads: no tags, single spaces."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace(" ,", ",").replace(" .", ".")
 
 
 def say(hub: Hub, reason: Reason, message: str, status: ConditionStatus = ConditionStatus.FALSE) -> None:
@@ -207,203 +200,6 @@ class TestKeepOn:
         assert "Kept on until" not in ana.text("/")
 
 
-class TestSpark:
-    def test_started_seen_coming_opened_and_deleted_by_forms_alone(self, two: Hub) -> None:
-        ana = two.browser(ANA)
-        assert ana.post("/spark/single-node/start").headers["Location"] == "/?said=spark-start#spark"
-        text = ana.text("/")
-        assert ("Starting" in text, REFRESH in text) == (True, True)
-        two.life().minutes(6)
-        text = ana.text("/")
-        known = two.record().status.cluster("single-node")
-        assert known is not None
-        assert known.jupyter_url.startswith("https://")
-        assert f'href="{known.jupyter_url}"' in text
-        assert known.name in text
-        assert REFRESH not in text
-        assert "BigQuery as you is not covered" in text
-        assert f"enable-personal-auth-session {known.name} --region=europe-west1" in text
-        assert ana.post("/spark/single-node/delete").headers["Location"] == "/?said=spark-delete#spark"
-        assert "Being deleted" in ana.text("/")
-        two.life().minutes(6)
-        assert "Being deleted" not in ana.text("/")
-        assert two.woken == [user_key_for(ANA)] * 2
-
-    def test_deleting_asks_first_without_the_script_too(self, two: Hub) -> None:
-        ana = two.browser(ANA)
-        ana.post("/spark/single-node/start")
-        text = ana.text("/parts/spark")
-        (asked,) = re.findall(r"<details[^>]*>(.*?)</details>", text, re.DOTALL)
-        assert "What is on its disks is lost" in asked
-        assert 'action="/spark/single-node/delete"' in asked
-
-    def test_a_second_start_makes_no_second_cluster(self, two: Hub) -> None:
-        ana = two.browser(ANA)
-        ana.post("/spark/single-node/start")
-        assert ana.post("/spark/single-node/start").headers["Location"] == "/?said=already#spark"
-        two.life().minutes(6)
-        creates = [call for call in two.bench.calls() if call["method"].endswith("clusters.create")]
-        assert len(creates) <= 1
-        assert len(two.bench.deps.clusters.of(user_key_for(ANA))) == 1
-
-    def test_more_than_allowed_is_refused_with_what_is_allowed(self) -> None:
-        profile = hub_settings().catalog.profiles["analyst"]
-        hub = make_hub(hub_settings({"analyst": {"spark": replace(profile.spark, max_clusters=1)}}))
-        hub.joined()
-        ana = hub.browser(ANA)
-        assert ana.post("/spark/single-node/start").status_code == 303
-        answer = ana.post("/spark/personal-auth-cluster/start", headers={"HX-Request": "true"})
-        assert (answer.status_code, answer.headers["HX-Retarget"]) == (409, "#notice")
-        assert "1 Spark cluster at a time" in answer.get_data(as_text=True)
-
-    def test_size_and_price_are_what_the_template_says(self) -> None:
-        settings = hub_settings()
-        masters = {
-            "big": MasterTemplate(
-                name="big",
-                text="config:\n  masterConfig: {machineTypeUri: n2-standard-16}\n  workerConfig: {numInstances: 4, "
-                "machineTypeUri: n2-standard-16}\n",
-            ),
-            "odd": MasterTemplate(name="odd", text="config:\n  masterConfig: {machineTypeUri: x9-odd}\n"),
-        }
-        environments = {"big": Environment(title="Groß", hourly_cost=4.25), "odd": Environment(title="Odd")}
-        settings = hub_settings({"analyst": {"templates": ("big", "odd")}})
-        settings = replace(settings, catalog=replace(settings.catalog, masters=masters, environments=environments))
-        hub = make_hub(settings)
-        hub.joined()
-        text = plain(hub.browser(ANA).text("/parts/spark"))
-        assert "5 machines, 80 vCPUs, 320 GB of memory · price class high · about 4.25 EUR an hour" in text
-        assert re.search(r"3 machines(?! ·)", text)
-
-    def test_why_the_last_one_failed_is_said_until_the_next_start(self, two: Hub) -> None:
-        ana = two.browser(ANA)
-        ana.post("/spark/single-node/start")
-        two.life().minutes(6)
-        ana.post("/spark/single-node/delete")
-        two.life().minutes(6)
-        (known,) = two.record().status.clusters or (None,)
-        assert known is not None
-        two.edit(ANA, clusters=(replace(known, diagnosis="No route to the subnetwork."),))
-        assert "No route to the subnetwork." in ana.text("/")
-        ana.post("/spark/single-node/start")
-        assert "No route to the subnetwork." not in ana.text("/")
-
-    def test_a_cluster_of_an_earlier_profile_can_still_be_deleted_and_not_started(self, two: Hub) -> None:
-        ana = two.browser(ANA)
-        ana.post("/spark/single-node/start")
-        two.life().minutes(6)
-        settings = two.bench.settings
-        analyst = replace(settings.catalog.profiles["analyst"], templates=())
-        catalog = replace(settings.catalog, profiles={**settings.catalog.profiles, "analyst": analyst})
-        engine = replace(two.deps.engine, policy=replace(two.deps.engine.policy, catalog=catalog))
-        two.app = make_app(two, engine)
-        later = two.browser(ANA)
-        text = later.text("/parts/spark")
-        assert ('action="/spark/single-node/start"' in text, 'action="/spark/single-node/delete"' in text) == (
-            False,
-            True,
-        )
-        assert later.post("/spark/single-node/start").status_code == 409
-        assert later.post("/spark/single-node/delete").status_code == 303
-
-    def test_a_profile_without_templates_has_an_empty_state(self) -> None:
-        hub = make_hub(hub_settings({"analyst": {"templates": ()}}))
-        hub.joined()
-        assert "Your profile has no Spark environments." in hub.browser(ANA).text("/")
-
-    def test_a_long_list_of_long_names_is_a_page(self) -> None:
-        names = [f"environment-{number}" for number in range(60)]
-        text = hub_settings().catalog.masters["single-node"].text
-        masters = {name: MasterTemplate(name=name, text=text) for name in names}
-        title = "Donaudampfschifffahrtsgesellschaftskapitänsmützen بيئة"
-        environments = {name: Environment(title=title, description="ñ" * 300) for name in names}
-        settings = hub_settings({"analyst": {"templates": tuple(names)}})
-        settings = replace(settings, catalog=replace(settings.catalog, masters=masters, environments=environments))
-        hub = make_hub(settings)
-        hub.joined()
-        found = hub.browser(ANA).text("/")
-        assert len(re.findall(r'<article class="card"', found)) == 60
-        ids = re.findall(r'\sid="([^"]+)"', found)
-        assert len(ids) == len(set(ids))
-
-    def test_clusters_with_an_account_of_ones_own_say_whose(self) -> None:
-        profile = hub_settings().catalog.profiles["analyst"]
-        own = replace(profile.spark, identity=ClusterIdentity.PERSONAL_SERVICE_ACCOUNT)
-        hub = make_hub(hub_settings({"analyst": {"spark": own}}))
-        hub.joined()
-        ana = hub.browser(ANA)
-        ana.post("/spark/single-node/start")
-        hub.life().minutes(8)
-        known = hub.record().status.cluster("single-node")
-        assert known is not None
-        assert known.state is ClusterState.RUNNING, known
-        text = ana.text("/")
-        assert f"{hub.record().status.account_id}@" in text
-        assert "enable-personal-auth-session" not in text
-
-    def test_serverless_sessions_are_named(self, two: Hub) -> None:
-        sessions = two.bench.settings.catalog.profiles["analyst"].session_templates
-        assert sessions
-        title = two.bench.settings.catalog.environment(sessions[0]).title
-        assert f"Serverless Spark is in the launcher of your notebook: {title}" in plain(two.browser(ANA).text("/"))
-
-
-def make_app(hub: Hub, engine: Any) -> Any:
-    from portal.app import create_app  # noqa: PLC0415 - one test only
-
-    return create_app(replace(hub.deps, engine=engine))
-
-
-class TestCost:
-    def notes(self, hub: Hub, **more: Any) -> None:
-        hub.bench.deps.fleet.write_notes(Notes(**{"taken_at": hub.bench.now, **more}))
-
-    def test_hours_by_price_are_called_an_estimate(self, two: Hub) -> None:
-        two.bench.advance(hours=10)
-        text = plain(two.browser(ANA).text("/"))
-        hours = 10 + 4 / 60
-        assert (
-            f"About {hours * 0.18:.2f} EUR an estimate: hours that ran, by the price that your administrator wrote"
-            in text
-        )
-        assert f"Notebook {hours:.1f} 0.18 EUR {hours * 0.18:.2f} EUR" in text
-
-    def test_a_bill_of_this_month_wins(self, two: Hub) -> None:
-        at = two.bench.now - timedelta(hours=5)
-        self.notes(two, costs={user_key_for(ANA): 1234.5}, costs_month="2026-11", costs_at=at)
-        text = plain(two.browser(ANA).text("/"))
-        assert "1,234.50 EUR by the labels on the bill, as of 03:08 UTC (5 h ago)" in text
-        assert "an estimate: hours that ran" not in text
-        assert "Nothing of yours is on this month's bill yet." in plain(two.browser(BEN).text("/")).replace(
-            "&#39;", "'"
-        )
-
-    def test_a_bill_of_another_month_does_not(self, two: Hub) -> None:
-        self.notes(two, costs={user_key_for(ANA): 1234.5}, costs_month="2026-10", costs_at=two.bench.now)
-        assert "1,234.50" not in two.browser(ANA).text("/")
-
-    def test_without_a_price_nothing_is_invented(self) -> None:
-        hub = make_hub(hub_settings({"analyst": {"hourly_cost": None}}))
-        hub.joined()
-        hub.bench.advance(hours=3)
-        text = plain(hub.browser(ANA).text("/"))
-        assert "No price is configured so only hours are shown" in text
-        assert "not set" in text
-        assert hub.browser(ANA).get("/api/me").json["cost"]["estimate"] is None
-
-    def test_nothing_has_run_yet(self, hub: Hub) -> None:
-        hub.joined(minutes=0)
-        assert "Nothing has run this month" in hub.browser(ANA).text("/")
-
-    def test_a_bill_that_cannot_be_read_takes_nothing_else_from_the_page(self, two: Hub) -> None:
-        self.notes(two, costs={}, costs_month="2026-11")
-        two.bench.fault(call="storage.objects.get", resource="*/index/notes*", error={"code": "UNAVAILABLE"}, times=0)
-        answer = two.browser(ANA).get("/")
-        assert answer.status_code == 200
-        assert "The bill could not be read just now." in answer.get_data(as_text=True)
-        assert two.lines()[-1]["reason"] == "CloudUnavailable"
-
-
 class TestNobody:
     @pytest.mark.parametrize("path", ["/", "/parts/notebook", "/parts/spark"])
     def test_who_is_not_known_is_told_whom_to_ask(self, hub: Hub, path: str) -> None:
@@ -432,7 +228,7 @@ class TestNobody:
     def test_a_profile_that_the_configuration_lost_is_a_page(self, two: Hub) -> None:
         catalog = replace(two.deps.engine.policy.catalog, profiles={})
         engine = replace(two.deps.engine, policy=replace(two.deps.engine.policy, catalog=catalog))
-        two.app = make_app(two, engine)
+        two.app = create_app(replace(two.deps, engine=engine))
         ana = two.browser(ANA)
         assert ana.get("/").status_code == 200
         assert 'action="/notebook/stop"' not in ana.text("/")

@@ -16,7 +16,16 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from kit.machine import WorldMachine
 
-from shared.domain import identity, identity_step, leaver, notebook_states, notebook_step, replacement, saving
+from shared.domain import (
+    identity,
+    identity_step,
+    leaver,
+    notebook_states,
+    notebook_step,
+    replacement,
+    saving,
+    spark_step,
+)
 from shared.domain.errors import Reason
 from shared.domain.identity import UserKey, _readable
 from shared.domain.notebook import InstanceRef
@@ -113,6 +122,22 @@ def _name_from_the_local_part(monkeypatch):
     monkeypatch.setattr(identity.user_key_for, "__code__", user_key_for.__code__)
 
 
+def _leave_the_clusters(monkeypatch):
+    def leaver_step(record, seen, scene):
+        return Step(record=record, condition=ConditionStatus.TRUE, reason=Reason.REMOVED, message="There are none.")
+
+    monkeypatch.setattr(spark_step, "leaver_step", leaver_step)
+
+
+def _make_again_what_ended_by_itself(monkeypatch):
+    seen = spark_step._seen
+
+    def forgetful(known, cluster, look):
+        return replace(seen(known, cluster, look), seen_running_at=None)
+
+    monkeypatch.setattr(spark_step, "_seen", forgetful)
+
+
 PLANTED = [
     _never_stop,
     _delete_what_cannot_be_read,
@@ -122,6 +147,8 @@ PLANTED = [
     _leave_the_account,
     _keep_the_former_for_ever,
     _delete_snapshots_on_hold,
+    _leave_the_clusters,
+    _make_again_what_ended_by_itself,
 ]
 
 

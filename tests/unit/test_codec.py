@@ -30,6 +30,9 @@ from shared.domain.record import (
     row_of,
     set_condition,
 )
+from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.story import StoryKind, StoryLine
+from shared.domain.usage import Usage
 
 _TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis takes naive bounds
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -93,6 +96,36 @@ _STATUS = st.builds(
     saved_in=_TEXT,
     restoring=st.none() | st.builds(Restoring, snapshot=_TEXT, instance_uid=_TEXT, asked_at=_TIMES),
     refused=_TEXT,
+    clusters=st.lists(
+        st.builds(
+            ClusterStatus,
+            template=_TEXT,
+            name=_TEXT,
+            uuid=_TEXT,
+            state=st.none() | st.sampled_from(ClusterState),
+            zone=_TEXT,
+            operation=_TEXT,
+            asked_at=st.none() | _TIMES,
+            tries=st.integers(0, 99),
+            tried_zones=st.lists(_TEXT, max_size=3).map(tuple),
+            not_before=st.none() | _TIMES,
+            seen_running_at=st.none() | _TIMES,
+            deleting=st.booleans(),
+            jupyter_url=_TEXT,
+            reason=st.sampled_from(Reason),
+            message=_TEXT,
+            diagnosis=_TEXT,
+        ),
+        max_size=2,
+    ).map(tuple),
+    usage=st.dictionaries(
+        _TEXT, st.builds(Usage, month=_TEXT, ran_s=st.integers(0), since=st.none() | _TIMES), max_size=2
+    ),
+    ready_took_s=st.none() | st.floats(0, 10**6),
+    story=st.lists(
+        st.builds(StoryLine, at=_TIMES, kind=st.sampled_from(StoryKind), text=_TEXT, because=_TEXT, ref=_TEXT),
+        max_size=2,
+    ).map(tuple),
     conditions=st.lists(
         st.builds(
             Condition,
@@ -113,6 +146,8 @@ _SPEC = st.builds(
     profile=_MAYBE_TEXT,
     because=_TEXT,
     absent_since=st.none() | _TIMES,
+    keep_on_until=st.none() | _TIMES,
+    clusters=st.lists(st.builds(ClusterWish, template=_TEXT, since=_TIMES), max_size=2).map(tuple),
 )
 
 
@@ -226,6 +261,62 @@ def test_a_damaged_record_is_refused(path, value):
 
     with pytest.raises(PermanentError):
         codec.from_json(damaged(path, change))
+
+
+def with_spark():
+    """A record with one of each of what came with Spark clusters and the page."""
+    record = full().with_status(
+        clusters=(ClusterStatus(template="spark", name="spark-1", asked_at=NOW, state=ClusterState.RUNNING),),
+        usage={"notebook": Usage(month="2026-11", ran_s=7, since=NOW)},
+        story=(StoryLine(at=NOW, kind=StoryKind.NEWS, text="Joined"),),
+        ready_took_s=61.5,
+    )
+    wishes = (ClusterWish(template="spark", since=NOW),)
+    return replace(record, spec=replace(record.spec, clusters=wishes, keep_on_until=NOW))
+
+
+def inner(raw):
+    """The objects of which each field is needed: whoever writes one writes all of it."""
+    status = raw["status"]
+    return {
+        "cluster": status["clusters"][0],
+        "usage": status["usage"]["notebook"],
+        "line": status["story"][0],
+        "wish": raw["spec"]["clusters"][0],
+    }
+
+
+SPARK_FIELDS = [(what, name) for what, fields in inner(codec.to_json(with_spark())).items() for name in fields]
+
+
+@pytest.mark.parametrize(("what", "name"), SPARK_FIELDS)
+def test_half_a_cluster_or_line_or_wish_is_no_guess(what, name):
+    raw = json.loads(json.dumps(codec.to_json(with_spark())))
+    whole = codec.from_json(raw)
+    assert (whole.status, whole.spec) == (with_spark().status, with_spark().spec)
+    del inner(raw)[what][name]
+    with pytest.raises(PermanentError):
+        codec.from_json(raw)
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "value"),
+    [
+        ("cluster", "state", "WALKING"),
+        ("cluster", "reason", "Weather"),
+        ("cluster", "asked_at", "soon"),
+        ("cluster", "tries", "many"),
+        ("usage", "ran_s", None),
+        ("line", "kind", "rumour"),
+        ("line", "at", 7),
+        ("wish", "since", None),
+    ],
+)
+def test_a_damaged_cluster_or_line_or_wish_is_refused(what, name, value):
+    raw = json.loads(json.dumps(codec.to_json(with_spark())))
+    inner(raw)[what][name] = value
+    with pytest.raises(PermanentError):
+        codec.from_json(raw)
 
 
 @pytest.mark.parametrize("raw", [{}, [], None, "x", 7, {"version": 1}])

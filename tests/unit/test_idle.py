@@ -21,6 +21,7 @@ from shared.domain.idle import (
     Terminal,
     Warn,
     judge_idle,
+    stops_at,
 )
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -283,3 +284,52 @@ def test_quiet_that_goes_on_stays_stopped_and_since_does_not_move(quiet, longer)
         assert one == two == Stop(NOW, Reason.IDLE)
     else:
         assert quiet < 60
+
+
+# --- when it will be stopped
+
+
+def test_it_will_be_stopped_when_the_last_sign_of_work_is_old_enough():
+    quiet = replace(QUIET_JUPYTER, kernels=(Kernel(KernelState.IDLE, ago(20)),), server_last_activity=ago(25))
+    assert stops_at(quiet, POLICY, NOW) == ago(20) + POLICY.idle_timeout
+
+
+def test_what_is_over_its_time_is_stopped_now():
+    assert stops_at(QUIET_JUPYTER, POLICY, NOW) == NOW
+
+
+def test_the_first_minutes_are_everybodys():
+    policy = IdlePolicy(idle_timeout=timedelta(minutes=10), grace=timedelta(minutes=30))
+    fresh = Activity(started_at=ago(12), cpu=samples(0.0, back=25), requests=samples(0, back=25))
+    assert stops_at(fresh, policy, NOW) == ago(12) + timedelta(minutes=30)
+
+
+@pytest.mark.parametrize(
+    "activity",
+    [
+        Activity(started_at=ago(600)),
+        replace(QUIET_METRICS, cpu=None),
+        replace(QUIET_METRICS, requests=None),
+        replace(QUIET_METRICS, blind_since=ago(90)),
+        replace(QUIET_JUPYTER, outside_jobs=("job-1",)),
+        replace(QUIET_JUPYTER, kernels=(Kernel(KernelState.BUSY, ago(5)),)),
+        replace(QUIET_METRICS, started_at=None),
+    ],
+)
+def test_while_it_works_or_cannot_be_seen_no_time_is_promised(activity):
+    assert stops_at(activity, POLICY, NOW) is None
+
+
+@given(minutes=st.integers(0, 59), later=st.integers(0, 200))
+def test_the_promise_is_kept(minutes, later):
+    """Judged again at any time later with nothing having happened: kept before that moment, stopped from it on."""
+    at_work = replace(QUIET_METRICS, cpu=(*samples(0.01, back=70 + 200), Sample(ago(minutes), 0.9)))
+    promised = stops_at(at_work, POLICY, NOW)
+    assert promised is not None
+    then = NOW + timedelta(minutes=later)
+    seen = replace(
+        at_work,
+        cpu=(*at_work.cpu, *samples(0.01, back=later + 70, upto=0, until=then)),
+        requests=samples(0, back=later + 70, upto=0, until=then),
+    )
+    assert isinstance(judge_idle(seen, POLICY, then), Stop) is (then >= promised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -38,9 +39,10 @@ from shared.domain.errors import (
 from shared.domain.identity import account_id_for, instance_id_for, user_key_for
 from shared.domain.keeping import Former
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, Patch
-from shared.domain.outcome import Done, Failed, Started, with_outcomes
+from shared.domain.outcome import Asked, Done, Failed, Started, with_outcomes
 from shared.domain.plan import (
     CreateAccount,
+    CreateCluster,
     CreateInstance,
     CreateSnapshot,
     DeleteAccount,
@@ -64,6 +66,7 @@ from shared.domain.plan import (
 )
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
+from shared.domain.spark import ClusterStatus, ClusterWish
 
 HALF_HOUR = timedelta(minutes=30)
 
@@ -352,3 +355,98 @@ def test_a_create_without_a_former_has_nothing_to_go_back_to():
     record = ended(create_plan(), failure(InvalidSpecError))
     assert record.status.instance_id == REF.instance_id
     assert record.status.not_before == NOW + timedelta(hours=1)
+
+
+# --- Spark clusters
+
+MAKE = CreateCluster(template="spark", name="spark-1", zone="", request_id="r")
+WISH = ClusterWish(template="spark", since=NOW)
+
+
+def wanting(**changes):
+    """Somebody whose cluster is asked for in this pass."""
+    known = ClusterStatus(
+        template="spark", name="spark-1", **{"asked_at": NOW, "reason": Reason.CREATING, "tries": 4, **changes}
+    )
+    record = person(clusters=(known,))
+    return replace(record, spec=replace(record.spec, clusters=(WISH,)))
+
+
+def of(record):
+    return record.status.cluster("spark")
+
+
+@pytest.mark.parametrize("name", ["projects/p/regions/r/operations/o", ""])
+def test_a_create_that_was_taken_is_followed_and_is_a_new_try(name):
+    record = ended(a_plan(wanting(), MAKE), Asked(name))
+    assert (of(record).operation, of(record).tries, of(record).asked_at) == (name, 5, NOW)
+    assert record.status.operation is None  # the notebook's own
+    assert record.status.tries == person().status.tries
+
+
+def test_an_answer_about_a_cluster_that_nobody_remembers_changes_nothing():
+    record = person()
+    assert ended(a_plan(record, MAKE), Asked("o")) == record
+
+
+@pytest.mark.parametrize(
+    ("kind", "may_be_there"),
+    [(CloudUnavailableError, True), (RateLimitedError, False), (BusyError, False)],
+)
+def test_what_may_pass_is_tried_again_and_a_lost_answer_may_have_been_yes(kind, may_be_there):
+    record = ended(a_plan(wanting(), MAKE), failure(kind))
+    assert record.spec.clusters == (WISH,)
+    assert of(record).is_there is may_be_there
+    assert (of(record).reason, of(record).message) == (kind.reason, f"{kind.__name__} happened.")
+    assert of(record).not_before == record.status.next_attempt_at
+    assert of(record).tries == 4  # the same try: asking twice is asking once
+    assert of(record).diagnosis == ""
+
+
+@pytest.mark.parametrize("kind", [QuotaExhaustedError, InvalidSpecError, AccessDeniedError, NotOursError])
+def test_what_does_not_pass_ends_the_wish_with_what_was_said(kind):
+    record = ended(a_plan(wanting(), MAKE), failure(kind))
+    assert record.spec.clusters == ()
+    assert not of(record).is_there
+    assert of(record).reason is kind.reason
+    assert of(record).diagnosis == of(record).message
+    condition = record.status.condition(C.CLUSTERS_READY)
+    assert (condition.status, condition.reason) == (ConditionStatus.FALSE, kind.reason)
+    assert condition.message == of(record).diagnosis
+    assert record.status.observed_generation == record.status.generation  # nothing else is left to look at
+
+
+def test_a_wish_that_ended_does_not_hide_that_something_else_was_not_looked_at():
+    record = wanting().with_status(observed_generation=1)
+    assert ended(a_plan(record, MAKE), failure(QuotaExhaustedError)).status.observed_generation == 1
+
+
+def test_a_stockout_that_is_said_at_once_goes_through_the_zones():
+    record, zones = wanting(), []
+    while record.spec.clusters:
+        record = ended(a_plan(record, MAKE), failure(StockoutError))
+        zones.append(of(record).tried_zones)
+        left = [zone for zone in ZONES if zone not in of(record).tried_zones]
+        if left and record.spec.clusters:
+            assert record.status.next_attempt_at <= NOW + timedelta(minutes=1)
+            assert of(record).not_before is None
+            record = wanting(tried_zones=of(record).tried_zones, zone=left[0])
+    assert zones == [("",), ("", *ZONES[:1]), ("", *ZONES[:2]), ()]
+    assert of(record).diagnosis.startswith("No zone of the region")
+
+
+def test_a_cluster_that_is_refused_leaves_the_notebook_as_it_is():
+    record = stands = wanting()
+    record = ended(a_plan(record, MAKE), failure(CloudUnavailableError))
+    assert ready(record) == ready(stands)
+    assert record.status.not_before is None
+
+
+@pytest.mark.parametrize(
+    ("presence", "kind"), [(Presence.PRESENT, C.CLUSTERS_READY), (Presence.ABSENT, C.CLUSTERS_REMOVED)]
+)
+def test_a_deletion_that_failed_is_told_where_it_belongs(presence, kind):
+    power = Power.RUNNING if presence is Presence.PRESENT else Power.STOPPED
+    record = ended(a_plan(person(presence, power), DeleteCluster(name="spark-1")), failure(BusyError))
+    assert record.status.condition(kind).reason is Reason.BUSY
+    assert record.status.next_attempt_at <= NOW + timedelta(seconds=40)

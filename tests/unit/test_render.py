@@ -181,7 +181,9 @@ def test_every_cluster_name_is_valid_whatever_the_template_is_called(address, na
 
 
 def test_two_users_clusters_have_two_names():
-    assert cluster_name("spark", record_of("ann@a.com").user_key) != cluster_name("spark", record_of("ann@b.com").user_key)
+    assert cluster_name("spark", record_of("ann@a.com").user_key) != cluster_name(
+        "spark", record_of("ann@b.com").user_key
+    )
 
 
 @given(_HOSTILE | _ANY, st.from_regex(r"[A-Za-z0-9._-]{1,100}", fullmatch=True))

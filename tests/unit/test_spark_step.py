@@ -134,7 +134,7 @@ def judge(status, sight, wish, operation, step, *, held, ready):
     still = after.spec.wish(T) is not None
     now_known = after.status.cluster(T)
     if now_known is None:  # nobody wanted one, and nobody of ours made one
-        return wrong if status is None and wish is None else [*wrong, "forgotten"]
+        return wrong if wish is None and (sight is None or status is None) else [*wrong, "forgotten"]
     if wish is None and still:
         wrong.append("a wish from nowhere")
     # Progress: as long as something is not as it is wanted, or may show itself, somebody looks again.

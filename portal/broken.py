@@ -1,0 +1,28 @@
+"""The page when there can be no page: the configuration cannot be used, so nothing of the application was built."""
+
+from __future__ import annotations
+
+from werkzeug.wrappers import Response
+
+from portal.headers import CSP
+
+_TEXT = """\
+<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>The page cannot be shown · Benchkeeper</title></head>
+<body><main>
+<h1>The page cannot be shown</h1>
+<p>Something in its settings is wrong, and an administrator must mend it. What you have is as it was: nothing of yours was
+stopped or lost.</p>
+<p>Administrators: the log of this function lists every fault, and <code>benchkeeper validate-config</code> finds them before
+a deployment.</p>
+</main></body>
+</html>
+"""
+
+
+def broken_page() -> Response:
+    """500, without anything of the configuration: whoever asks has not been asked who they are."""
+    headers = {"Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    return Response(_TEXT, status=500, headers=headers, content_type="text/html; charset=utf-8")

@@ -1,0 +1,225 @@
+"""Everything that the functions ever do: Kofi's and Ben's whole lives, the scheduled sweeps, the page, dead letters, the bill.
+
+Three worlds: where the profiles give each person a service account, where none does, and where the bill is read, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import requests
+from flask.testing import FlaskClient
+from kit.bills import PROJECT as BILLED_PROJECT
+from kit.bills import VIEW, BigQuery, Bill, serving
+from kit.hub import ADMINS, MIA, SAMPLES, Browser, form_of, hub_settings, path_of
+from kit.inprocess import START
+from kit.spark import SMALL
+
+from emulator.app import EmbeddedCloud
+from emulator.clock import VirtualClock
+from functions import hub as hub_function
+from portal.app import ROUTES
+from portal.manage.acts import Act
+from portal.routes import Access, Route
+from shared import wiring
+from shared.cloud.clients import Clients, CloudConfig
+from shared.cloud.costs import BigQueryCosts
+from shared.domain.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
+from shared.domain.events import Joined, Left, LifecycleEvent, Moved
+from shared.domain.identity import user_key_for
+from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
+from shared.domain.sessions import offers
+from shared.engine.session_sync import sync_sessions
+from shared.settings import Settings
+from shared.telemetry import SilentLog
+from shared.wire import wake_message
+from tests.functions.conftest import HUB, TARGETS, envelope
+from tests.functions.watched import BEN, KOFI, Person, Watched
+
+READERS = "data-readers@example.com"
+PERSONAL, PLAIN, BILLED = "with personal accounts", "without personal accounts", "with a billing export"
+_ACTS = {"manage.confirm", "manage.perform"}  # of the manager's page; each act is a page of its own
+
+
+def drive_lifecycle(world: Watched) -> None:
+    """Kofi's life by messages, completion entries and the page's wake-ups alone, before somebody's eyes; at the end poison."""
+
+    def tell(kind: type[LifecycleEvent], *, profile: str = "", attributes: Any = None, **_more: Any) -> None:
+        name = {Joined: "joiner", Moved: "mover", Left: "leaver"}[kind]
+        said = {**(attributes or {}), **({"profile": profile} if profile else {})}
+        world.post("lifecycle", world.news(name, **said))
+
+    def wake() -> None:
+        kinds = (world.completion(), json.loads(wake_message(user_key_for(KOFI))))
+        world.post("lifecycle", kinds[world.count % 2])
+
+    Person(world, KOFI, tell, wake, look=lambda: look(world)).live(at_work=lambda: drive_page(world))
+    world.post("lifecycle", {"schema": "workbench.lifecycle/v9"})
+
+
+def drive_tick(world: Watched) -> None:
+    """Ben's life by the clock alone; while he works the idle and the drift sweep; at the end a tick of no known kind."""
+
+    def tell(kind: type[LifecycleEvent], **more: Any) -> None:
+        world.fold(kind, **more)
+        world.advance(minutes=2)
+        world.post("tick", {"sweep": "due"})
+
+    def sweeps() -> None:
+        world.post("tick", {"sweep": "idle"})
+        drift(world)
+
+    Person(world, BEN, tell, lambda: world.post("tick", {"sweep": "due"})).live(at_work=sweeps)
+    world.post("tick", {"sweep": "all"})
+
+
+def drift(world: Watched) -> None:
+    """A drift sweep after a deployment that changed the session templates; another one is at it at the same moment."""
+    catalog = world.settings.catalog
+    profiles = {
+        "analyst": replace(catalog.profiles["analyst"], labels={"team": "before"}),
+        "engineer": replace(catalog.profiles["engineer"], session_templates=()),
+        "intern": replace(catalog.profiles["analyst"], name="intern"),
+    }
+    before = replace(world.settings, catalog=replace(catalog, profiles=profiles))
+    sync_sessions(wiring.wire(before, log=SilentLog()))
+    assert sorted(world.sessions().values()) == ["analyst", "intern"]
+    world.fault(call="dataproc.CreateSessionTemplate", phase="after", error={"code": "ALREADY_EXISTS"})
+    world.post("tick", {"sweep": "drift"})
+    assert world.sessions() == {offer.session_id: offer.profile for offer in offers(catalog)}
+
+
+def drive_costs(world: Watched) -> None:
+    """A drift sweep that also reads the bill, which the embedded cloud does not have: each query is noted by hand."""
+    key, needed = user_key_for(BEN), world.needed["tick"]
+    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_USER: key, LABEL_PROFILE: "analyst"}
+    service = BigQuery([Bill(cost=12.5, labels=labels, month=f"{world.cloud.world.clock.now():%Y%m}")], waits=1)
+    with serving(service) as address, pytest.MonkeyPatch.context() as patch:
+        clients = Clients(CloudConfig(project=BILLED_PROJECT, bucket="b", api_endpoint=address))
+        costs = BigQueryCosts(clients, project=BILLED_PROJECT, view=VIEW, currency="EUR", log=SilentLog())
+        patch.setitem(wiring._CACHED, "tick", (world.settings, replace(world.deps, costs=costs)))
+        world.post("tick", {"sweep": "drift"})
+        clients.session().close()
+    notes = world.deps.fleet.notes()
+    assert notes is not None
+    assert notes.costs == {key: 12.5}
+    for asked in service.asked:
+        assert f"FROM `{VIEW}`" in asked["query"]
+        needed.setdefault(("bigquery.jobs.create", "project"), set()).add("bigquery.jobs.query")
+        needed.setdefault(("bigquery.tables.getData", "cost-dataset"), set()).add("bigquery.jobs.query")
+    # Whoever started a query may follow it: https://cloud.google.com/bigquery/docs/jobs-overview, Required permissions.
+    assert service.looks == 1
+
+
+def drive_page(world: Watched) -> None:
+    """Kofi works with his page, then an administrator with all of the manager's, every act included."""
+    for kind in ("idle", "drift"):
+        world.post("tick", {"sweep": kind})
+    kofi, mia = world.browser(KOFI), world.browser(MIA)
+    for route in ROUTES:
+        if route.access is not Access.ADMIN:
+            visit(world, kofi, route)
+    started = world.watched(HUB, lambda: kofi.post(f"/spark/{SMALL}/start"))
+    assert started.headers["Location"] == "/?said=spark-start#spark"
+    for route in ROUTES:
+        if route.access is Access.ADMIN and route.name not in _ACTS:
+            visit(world, mia, route)
+    for act in (*Act, Act.START):  # he stopped it last; it runs at the end
+        path = f"/manage/people/{user_key_for(KOFI)}/acts/{act}"
+        named = {"template": SMALL} if act is Act.DELETE_CLUSTER else {}
+        query = f"?template={SMALL}" if named else ""
+        assert world.watched(HUB, lambda path=path, query=query: mia.get(path + query)).status_code == 200
+        done = world.watched(HUB, lambda path=path, named=named: mia.post(path, reason="case 4711", **named))
+        assert done.headers["Location"].endswith(f"?said={act}")
+
+
+def visit(world: Watched, browser: Browser, route: Route) -> None:
+    """Ask for a route as its link or form would."""
+    path = path_of(route).replace(SAMPLES["user_key"], user_key_for(KOFI))
+    asked = (lambda: browser.post(path, **form_of(route))) if route.method == "POST" else (lambda: browser.get(path))
+    answer = world.watched(HUB, asked)
+    assert answer.status_code in {status for status in route.answers if status < 400}, route.name
+
+
+def look(world: Watched) -> None:
+    """An administrator looks at Kofi at this moment, and at what a pass would do."""
+    path = f"/manage/people/{user_key_for(KOFI)}"
+    assert world.watched(HUB, lambda: world.browser(MIA).get(path)).status_code == 200
+
+
+def drive_dead_letter(world: Watched) -> None:
+    """About nobody; about somebody with a record, twice; forwarded by Pub/Sub; a delivery that is no message."""
+    reason = {"reason": "UnknownProfile", "detail": "There is no profile 'x'.", "source-message-id": "9"}
+    about = {"schema": "workbench.lifecycle/v1", "event_id": "x", "type": "mover", "user": KOFI}
+    world.post("dead_letter", b"joiner kofi", attributes={"reason": "InvalidMessage"})
+    same = envelope({**about, "attributes": {"profile": "x"}}, attributes=reason, message_id="77")
+    world.post("dead_letter", None, raw=same)
+    world.post("dead_letter", None, raw=same)
+    forwarded = {"CloudPubSubDeadLetterSourceSubscription": "eventarc-lifecycle"}
+    world.post("dead_letter", {**about, "attributes": {}}, attributes=forwarded)
+    world.post("dead_letter", None, raw={"subscription": "s"})
+
+
+def settings_of(setting: str) -> Settings:
+    """Profiles that may be stopped for a change at once. With accounts of the people's own, analysts' clusters run as these too."""
+    fields: dict[str, Any] = {"disruption": Disruption.NOW}
+    spark = SparkSettings(max_clusters=1)
+    own = replace(spark, identity=ClusterIdentity.PERSONAL_SERVICE_ACCOUNT)
+    if setting == PERSONAL:
+        fields |= {"identity": Identity.PERSONAL_SERVICE_ACCOUNT, "data_group": READERS}
+    analyst = {**fields, "spark": own if setting == PERSONAL else spark}
+    return hub_settings({"analyst": analyst, "engineer": {**fields, "spark": spark}})
+
+
+def prepare(cloud: EmbeddedCloud, settings: Settings) -> None:
+    """What a deployment makes, and the groups that an administrator makes; Mia is an administrator."""
+    cloud.storage.buckets.create({"name": settings.bucket}, project=settings.project)
+    for topic in (settings.topic_lifecycle, settings.topic_tick, settings.topic_dead_letter):
+        address = f"{cloud.url}/v1/projects/{settings.project}/topics/{topic}"
+        requests.put(address, json={}, timeout=10).raise_for_status()
+    for address in (READERS, ADMINS):
+        group = {
+            "parent": "customers/C046psxkn",
+            "groupKey": {"id": address},
+            "labels": {"cloudidentity.googleapis.com/groups.discussion_forum": ""},
+        }
+        requests.post(f"{cloud.url}/v1/groups", json=group, timeout=10).raise_for_status()
+
+
+@contextmanager
+def watched(setting: str, clients: dict[str, FlaskClient]) -> Iterator[Watched]:
+    """A new world with nobody in it."""
+    cloud = EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0))
+    with cloud, pytest.MonkeyPatch.context() as patch:
+        settings = replace(settings_of(setting), api_endpoint=cloud.url)
+        prepare(cloud, settings)
+        deps = wiring.wire(settings, log=SilentLog())
+        deps.groups.join(ADMINS, MIA)
+        for target in (*TARGETS, HUB):
+            patch.setitem(wiring._CACHED, target, (settings, deps))
+        patch.setattr(hub_function, "_APPS", [])
+        yield Watched(cloud, settings, deps, clients)
+        assert cloud.world.faults.unfired() == []
+
+
+def all_worlds(clients: dict[str, FlaskClient]) -> dict[str, Watched]:
+    """Every setting's world after everything was done in it. Reading the bill comes on top of what is done without one."""
+    made: dict[str, Watched] = {}
+    for setting in (PERSONAL, PLAIN):
+        with watched(setting, clients) as world:
+            drive_lifecycle(world)
+            drive_tick(world)
+            drive_dead_letter(world)
+            made[setting] = world
+            if setting == PLAIN:
+                needed = {
+                    target: {place: set(calls) for place, calls in n.items()} for target, n in world.needed.items()
+                }
+                made[BILLED] = replace(world, needed=needed)
+                drive_costs(made[BILLED])
+    return made

@@ -1,0 +1,63 @@
+"""What the analyst's page says of money: the bill's word, an estimate that says it is one, or nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from kit.hub import ANA, BEN, Hub, hub_settings, make_hub, plain
+
+from shared.domain.fleet import Notes
+from shared.domain.identity import user_key_for
+
+
+def notes(hub: Hub, **more: Any) -> None:
+    hub.bench.deps.fleet.write_notes(Notes(**{"taken_at": hub.bench.now, **more}))
+
+
+def test_hours_by_price_are_called_an_estimate(two: Hub) -> None:
+    two.bench.advance(hours=10)
+    text = plain(two.browser(ANA).text("/"))
+    hours = 10 + 4 / 60
+    assert (
+        f"About {hours * 0.18:.2f} EUR an estimate: hours that ran, by the price that your administrator wrote" in text
+    )
+    assert f"Notebook {hours:.1f} 0.18 EUR {hours * 0.18:.2f} EUR" in text
+
+
+def test_a_bill_of_this_month_wins(two: Hub) -> None:
+    at = two.bench.now - timedelta(hours=5)
+    notes(two, costs={user_key_for(ANA): 1234.5}, costs_month="2026-11", costs_at=at)
+    text = plain(two.browser(ANA).text("/"))
+    assert "1,234.50 EUR by the labels on the bill, as of 03:08 UTC (5 h ago)" in text
+    assert "an estimate: hours that ran" not in text
+    assert "Nothing of yours is on this month's bill yet." in plain(two.browser(BEN).text("/")).replace("&#39;", "'")
+
+
+def test_a_bill_of_another_month_does_not(two: Hub) -> None:
+    notes(two, costs={user_key_for(ANA): 1234.5}, costs_month="2026-10", costs_at=two.bench.now)
+    assert "1,234.50" not in two.browser(ANA).text("/")
+
+
+def test_without_a_price_nothing_is_invented() -> None:
+    hub = make_hub(hub_settings({"analyst": {"hourly_cost": None}}))
+    hub.joined()
+    hub.bench.advance(hours=3)
+    text = plain(hub.browser(ANA).text("/"))
+    assert "No price is configured so only hours are shown" in text
+    assert "not set" in text
+    assert hub.browser(ANA).get("/api/me").json["cost"]["estimate"] is None
+
+
+def test_nothing_has_run_yet(hub: Hub) -> None:
+    hub.joined(minutes=0)
+    assert "Nothing has run this month" in hub.browser(ANA).text("/")
+
+
+def test_a_bill_that_cannot_be_read_takes_nothing_else_from_the_page(two: Hub) -> None:
+    notes(two, costs={}, costs_month="2026-11")
+    two.bench.fault(call="storage.objects.get", resource="*/index/notes*", error={"code": "UNAVAILABLE"}, times=0)
+    answer = two.browser(ANA).get("/")
+    assert answer.status_code == 200
+    assert "The bill could not be read just now." in answer.get_data(as_text=True)
+    assert two.lines()[-1]["reason"] == "CloudUnavailable"

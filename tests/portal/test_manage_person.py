@@ -1,0 +1,331 @@
+"""The manager's page about one person: how it stands, the whole story, and acts with the plan before them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kit.hub import ANA, BEN, MIA, Hub, make_hub
+
+from portal.manage.acts import Act
+from shared.domain.errors import Reason
+from shared.domain.events import Left, Renamed
+from shared.domain.identity import parse_email, user_key_for
+from shared.domain.record import ConditionType, Power
+from shared.domain.story import StoryKind, StoryLine
+from shared.engine.foresight import preview_after
+from shared.engine.reconciler import preview, reconcile
+from shared.engine.views import plan_view
+from shared.engine.wishes import want_cluster
+
+KEY = user_key_for(ANA)
+BY = user_key_for(MIA)
+PAGE = f"/manage/people/{KEY}"
+SMALL = "single-node"
+
+
+@pytest.fixture
+def ana(hub: Hub) -> Hub:
+    """Ana's notebook runs."""
+    hub.joined(ANA)
+    return hub
+
+
+def section(html: str, heading: str) -> str:
+    """The text of the part under a heading."""
+    part = html.partition(f'id="{heading}"')[2].partition("</section>")[0].partition(">")[2]
+    return " ".join(re.sub(r"<[^>]*>", " ", part).split())
+
+
+def act(hub: Hub, name: str, **fields: str) -> Any:
+    return hub.browser(MIA).post(f"{PAGE}/acts/{name}", **fields)
+
+
+def passes(hub: Hub) -> None:
+    """What the lifecycle function does when it is woken."""
+    while hub.woken:
+        reconcile(hub.woken.pop(), hub.bench.deps)
+    hub.life().minutes(5)
+
+
+def wishes(hub: Hub) -> list[tuple[str, str]]:
+    return [(line.text, line.because) for line in hub.record().status.story if line.kind is StoryKind.WISH]
+
+
+class TestPage:
+    """What it shows."""
+
+    def test_how_it_stands_and_why(self, ana: Hub) -> None:
+        html = ana.browser(MIA).text(PAGE)
+        record = ana.record()
+        stands = section(html, "stands")
+        for text in ("yes, profile analyst", "PRESENT, RUNNING", "ACTIVE", str(record.status.instance_id)):
+            assert text in stands
+        assert "Nothing to do." in section(html, "plan-heading")
+        for condition in record.status.conditions:
+            assert condition.type.value in section(html, "conditions-heading")
+        facts = section(html, "facts-heading")
+        assert "employment yes" in facts
+        assert record.facts.timelines["employment"][0].event_id in facts
+
+    def test_the_whole_story_in_time_order(self, ana: Hub) -> None:
+        html = ana.browser(MIA).text(PAGE)
+        story = html.partition('id="story"')[2]
+        texts = [line.text for line in ana.record().status.story]
+        places = [story.index(text) for text in dict.fromkeys(texts)]
+        assert len(texts) > 4
+        assert places == sorted(places)
+
+    @pytest.mark.parametrize("kind", StoryKind)
+    def test_one_sort_of_line_on_the_page_and_in_the_files(self, ana: Hub, kind: StoryKind) -> None:
+        mine = [line for line in ana.record().status.story if line.kind is kind]
+        others = {line.text for line in ana.record().status.story if line.kind is not kind}
+        browser = ana.browser(MIA)
+        story = section(browser.text(f"{PAGE}?kind={kind.value}"), "story")
+        assert all(line.text in story for line in mine)
+        assert [text for text in others if text in story] == []
+        rows = browser.get(f"{PAGE}/story.json?kind={kind.value}").json["rows"]
+        assert [(row["kind"], row["text"], row["because"]) for row in rows] == [
+            (kind.value, line.text, line.because) for line in mine
+        ]
+        lines = csv.DictReader(io.StringIO(browser.text(f"{PAGE}/story.csv?kind={kind.value}")))
+        assert [line["text"] for line in lines] == [line.text for line in mine]
+
+    def test_it_is_live_also_where_no_sweep_has_seen_the_person(self, ana: Hub) -> None:
+        assert ana.browser(MIA).get("/manage/people").status_code == 503
+        ana.life().minutes(3)
+        assert "read live" in ana.browser(MIA).text(PAGE)
+
+    def test_hostile_texts_are_inert(self, ana: Hub) -> None:
+        evil = "<img src=x onerror=alert(1)>"
+        line = StoryLine(at=ana.bench.now, kind=StoryKind.NEWS, text=evil, because=evil, ref='"><script>')
+        ana.edit(ANA, story=(line,), proxy_uri="javascript:alert(1)")
+        html = ana.browser(MIA).text(PAGE)
+        assert "<img src=x" not in html
+        assert "<script>" not in html
+        assert "javascript:" not in html
+
+    def test_what_the_cloud_does_not_tell_is_said(self, ana: Hub) -> None:
+        ana.bench.fault(call="notebooks.GetInstance", error={"code": "PERMISSION_DENIED", "message": "no"}, times=9)
+        html = ana.browser(MIA).text(PAGE)
+        assert "UNREADABLE" in section(html, "stands")
+
+    def test_a_leaver_with_snapshots_and_hold(self, ana: Hub) -> None:
+        ana.left(ANA)
+        act(ana, "hold", reason="case 4711")
+        html = ana.browser(MIA).text(PAGE)
+        assert "On hold" in html
+        assert "case 4711" in section(html, "stands")
+        assert "Left" in section(html, "story")
+        assert f"{PAGE}/acts/start" not in html
+        assert f"{PAGE}/acts/release" in html
+
+    @pytest.mark.parametrize("key", [user_key_for(BEN), "nonsense", "a" * 300, "ana-silva-0123456789ab%0a"])
+    def test_unknown_people_are_not_found(self, ana: Hub, key: str) -> None:
+        mia = ana.browser(MIA)
+        assert mia.get(f"/manage/people/{key}").status_code == 404
+        assert mia.get(f"/manage/people/{key}/story.json").status_code == 404
+        assert mia.get(f"/manage/people/{key}/acts/stop").status_code == 404
+        assert mia.post(f"/manage/people/{key}/acts/stop").status_code == 404
+
+    def test_the_key_of_a_new_address_leads_to_the_persons_own(self, ana: Hub) -> None:
+        today = parse_email("ana.souza@example.com")
+        ana.life().tell(Renamed, new_user=today)
+        answer = ana.browser(MIA).get(f"/manage/people/{user_key_for(today)}")
+        assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
+
+
+class TestPlanBefore:
+    """The confirm page: the plan as it is, and as it would be."""
+
+    def test_stopping_shows_the_stop_and_does_nothing(self, ana: Hub) -> None:
+        before = ana.record()
+        html = ana.browser(MIA).text(f"{PAGE}/acts/stop")
+        assert "Nothing to do." in section(html, "before")
+        assert f"stop instance {before.status.instance_id}" in section(html, "after")
+        assert ana.record() == before
+
+    def test_what_is_so_already_is_said(self, ana: Hub) -> None:
+        html = ana.browser(MIA).text(f"{PAGE}/acts/start")
+        assert "nothing would change" in section(html, "after")
+
+    def test_what_would_be_refused_has_no_button(self, ana: Hub) -> None:
+        ana.left(ANA)
+        html = ana.browser(MIA).text(f"{PAGE}/acts/start")
+        assert "would be refused" in section(html, "after")
+        assert "Start it" not in html
+
+    def test_a_hold_takes_the_deletion_out_of_the_plan(self, ana: Hub) -> None:
+        """Foreseen on the day on which the retention of a leaver has passed."""
+        ana.left(ANA)
+        ana.bench.advance(days=31)
+        html = ana.browser(MIA).text(f"{PAGE}/acts/hold")
+        assert "delete instance" in section(html, "before")
+        assert "delete instance" not in section(html, "after")
+
+    @pytest.mark.parametrize("name", [Act.START, Act.STOP, Act.DELETE_CLUSTER, Act.RECONCILE, Act.HOLD])
+    def test_the_plan_after_is_the_plan_once_it_was_done(self, ana: Hub, name: Act) -> None:
+        """The oracle is the engine: the same act done, and its plan made anew."""
+        want_cluster(KEY, SMALL, ana.bench.deps, by=KEY)
+        ana.life().minutes(5)
+        if name is Act.START:
+            act(ana, "stop")
+            passes(ana)
+        fields = {"template": SMALL} if name is Act.DELETE_CLUSTER else {}
+        html = ana.browser(MIA).text(f"{PAGE}/acts/{name.value}" + (f"?template={SMALL}" if fields else ""))
+        foreseen = section(html, "after")
+        act(ana, name.value, reason="case 1", **fields)
+        made = preview(KEY, ana.bench.deps)
+        assert made is not None
+        view = plan_view(made.plan)
+        for action in view["actions"] or ["Nothing to do."]:
+            assert action in foreseen
+        if name in {Act.STOP, Act.START, Act.DELETE_CLUSTER}:
+            assert view["actions"]
+
+    def test_one_look_at_the_cloud_serves_both_plans(self, ana: Hub) -> None:
+        ana.bench.cloud.world.journal.clear()
+        preview(KEY, ana.bench.deps)
+        alone = len(ana.bench.calls())
+        ana.bench.cloud.world.journal.clear()
+        assert preview_after(KEY, lambda record: record, ana.bench.deps) is not None
+        assert len(ana.bench.calls()) == alone
+        assert preview_after(user_key_for(BEN), lambda record: record, ana.bench.deps) is None
+
+
+class TestActs:
+    """What a POST does, seen in the world afterwards; who did it is in the story and in the log."""
+
+    def test_stop_and_start(self, ana: Hub) -> None:
+        answer = act(ana, "stop")
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"{PAGE}?said=stop")
+        assert ana.woken == [KEY]
+        passes(ana)
+        assert list(ana.life().states().values()) == ["STOPPED"]
+        assert act(ana, "start").headers["Location"].endswith("said=start")
+        passes(ana)
+        assert list(ana.life().states().values()) == ["ACTIVE"]
+        assert wishes(ana) == [
+            ("Stop the notebook", f"asked for by {BY}"),
+            ("Start the notebook", f"asked for by {BY}"),
+        ]
+        assert [facts["by"] for facts in ana.lines("Asked for on the page")] == [BY, BY]
+
+    def test_twice_is_once(self, ana: Hub) -> None:
+        act(ana, "stop")
+        assert act(ana, "stop").headers["Location"].endswith("said=already")
+        assert len(wishes(ana)) == 1
+        assert ana.woken == [KEY]
+        assert "nothing was changed" in ana.browser(MIA).text(f"{PAGE}?said=already")
+
+    def test_hold_and_release(self, ana: Hub) -> None:
+        assert act(ana, "hold", reason="case  4711\n").headers["Location"].endswith("said=hold")
+        record = ana.record()
+        assert record.hold is not None
+        assert record.hold.reason == "case 4711"
+        assert act(ana, "hold", reason="case 4711").headers["Location"].endswith("said=already")
+        assert act(ana, "release").headers["Location"].endswith("said=release")
+        assert ana.record().hold is None
+        assert act(ana, "release").headers["Location"].endswith("said=already")
+        assert wishes(ana) == [
+            ("Put on hold", f"case 4711; asked for by {BY}"),
+            ("Released from hold", f"asked for by {BY}"),
+        ]
+
+    @pytest.mark.parametrize("reason", ["", "   ", "x" * 201, "a\x07b", "ask ana.silva@example.com"])
+    def test_a_hold_needs_a_reason_without_people(self, ana: Hub, reason: str) -> None:
+        answer = act(ana, "hold", reason=reason)
+        assert answer.status_code == 409
+        assert ana.record().hold is None
+        assert "@" not in str(ana.lines())
+
+    def test_a_hold_that_may_come_too_late_says_so(self, ana: Hub) -> None:
+        conditions = tuple(c for c in ana.record().status.conditions if c.type is not ConditionType.NOTEBOOK_READY)
+        ready = ana.record().status.condition(ConditionType.NOTEBOOK_READY)
+        assert ready is not None
+        ana.edit(ANA, conditions=(*conditions, replace(ready, reason=Reason.DELETING)))
+        assert act(ana, "hold", reason="case 1").headers["Location"].endswith("said=hold-late")
+        assert "may not be called back" in ana.browser(MIA).text(f"{PAGE}?said=hold-late")
+
+    def test_looking_again_mends_what_somebody_removed(self, ana: Hub) -> None:
+        stored = ana.bench.clients.storage_bucket().blob(f"templates/{KEY}/{SMALL}.yaml")
+        stored.delete()
+        assert act(ana, "reconcile").headers["Location"].endswith("said=reconcile")
+        assert ana.woken == [KEY]
+        assert wishes(ana) == [("Look again now", f"asked for by {BY}")]
+        assert ana.lines("Asked to look again") == [{"user": KEY, "by": BY}]
+        passes(ana)
+        assert stored.exists()
+
+    def test_a_wake_up_that_is_lost_is_made_good_by_the_tick(self, ana: Hub) -> None:
+        stored = ana.bench.clients.storage_bucket().blob(f"templates/{KEY}/{SMALL}.yaml")
+        stored.delete()
+        act(ana, "reconcile")
+        ana.woken.clear()
+        ana.life().minutes(2)
+        assert stored.exists()
+
+    def test_deleting_a_cluster(self, ana: Hub) -> None:
+        want_cluster(KEY, SMALL, ana.bench.deps, by=KEY)
+        ana.life().minutes(5)
+        page = ana.browser(MIA).text(PAGE)
+        assert f"{PAGE}/acts/delete-cluster?template={SMALL}" in page
+        html = ana.browser(MIA).text(f"{PAGE}/acts/delete-cluster?template={SMALL}")
+        assert "delete Spark cluster" in section(html, "after")
+        assert act(ana, "delete-cluster", template=SMALL).status_code == 303
+        passes(ana)
+        assert ana.bench.deps.clusters.of(KEY) == ()
+        assert act(ana, "delete-cluster", template=SMALL).status_code == 404
+
+    @pytest.mark.parametrize("template", ["", "no-such", "../x", "large-cluster"])
+    def test_a_cluster_that_the_person_does_not_have(self, ana: Hub, template: str) -> None:
+        assert act(ana, "delete-cluster", template=template).status_code == 404
+        assert ana.browser(MIA).get(f"{PAGE}/acts/delete-cluster?template={template}").status_code == 404
+
+    @pytest.mark.parametrize("name", ["nonsense", "delete", "STOP", ""])
+    def test_there_are_no_other_acts(self, ana: Hub, name: str) -> None:
+        assert act(ana, name).status_code == 404
+        assert ana.browser(MIA).get(f"{PAGE}/acts/{name}").status_code == 404
+
+    def test_a_leaver_is_not_started(self, ana: Hub) -> None:
+        ana.left(ANA)
+        assert act(ana, "start").status_code == 409
+        assert ana.record().spec.power is Power.STOPPED
+
+    def test_a_click_while_another_is_worked_on_does_nothing(self, ana: Hub) -> None:
+        portal = ana.app.extensions["benchkeeper"]
+        with portal.flights.one(KEY, "notebook"):
+            assert act(ana, "stop").headers["Location"].endswith("said=busy")
+        assert wishes(ana) == []
+        assert act(ana, "stop").headers["Location"].endswith("said=stop")
+
+    @pytest.mark.parametrize("name", list(Act))
+    def test_without_the_forms_token_nothing_happens(self, ana: Hub, name: Act) -> None:
+        before = ana.record()
+        answer = ana.browser(MIA).post(f"{PAGE}/acts/{name.value}", csrf="A" * 43, reason="x", template=SMALL)
+        assert answer.status_code == 403
+        assert ana.record() == before
+        assert ana.woken == []
+
+    @pytest.mark.parametrize("name", list(Act))
+    def test_who_is_no_administrator_changes_nothing(self, ana: Hub, name: Act) -> None:
+        before = ana.record()
+        for who in (ANA, BEN):
+            answer = ana.browser(who).post(f"{PAGE}/acts/{name.value}", reason="x", template=SMALL)
+            assert answer.status_code == 403
+        assert ana.record() == before
+        assert ana.woken == []
+
+
+def test_somebody_who_was_never_seen_by_a_pass_has_a_page() -> None:
+    """News came in, and nothing more: the record has no condition, no instance was looked for."""
+    hub = make_hub()
+    hub.life().tell(Left)
+    assert hub.bench.deps.notebooks.listing().notebooks == ()
+    html = hub.browser(MIA).text(PAGE)
+    assert "not entitled" in html or "left (event" in html
+    assert section(html, "spark-heading") == "Spark clusters None."

@@ -1,0 +1,280 @@
+"""Choosing, sorting, counting and adding up over a snapshot of the fleet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.life import settings_with
+
+from shared.domain.catalog import Environment
+from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes, Standing
+from shared.domain.identity import UserKey, instance_id_for, parse_email, user_key_for
+from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.usage import NOTEBOOK, Usage
+from shared.engine.fleet_costs import month
+from shared.engine.fleet_views import (
+    ANY_NEED,
+    NO_VALUE,
+    Choice,
+    Column,
+    chosen,
+    in_need,
+    key_of_address,
+    nearest_rank,
+    offered,
+    ordered,
+    overview,
+    point_days,
+    ready_days,
+)
+
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+
+
+def row(address: str, reason: str = "Ready", **more) -> RecordRow:
+    email = parse_email(address)
+    fields = {
+        "user_key": user_key_for(email),
+        "email": email,
+        "presence": Presence.PRESENT,
+        "power": Power.RUNNING,
+        "power_settled": True,
+        "profile": "analyst",
+        "cost_center": "CC-1",
+        "instance_id": instance_id_for(email),
+        "zone": "europe-west1-b",
+        "busy": False,
+        "next_attempt_at": None,
+        "settled": True,
+        "entitling_digest": "",
+        "reason": reason,
+        **more,
+    }
+    return RecordRow(**fields)
+
+
+def snapshot(*rows: RecordRow, **more) -> FleetSnapshot:
+    return FleetSnapshot(taken_at=NOW, rows=rows, **more)
+
+
+ANA = row("ana.silva@example.com", ready_since=NOW - timedelta(hours=2))
+BEN = row("ben.okafor@example.com", "Stuck", profile="engineer", cost_center="")
+JOSE = row("josé.gonçalves@example.com", "Stopped", cost_center="CC-2", power=Power.STOPPED)
+EVA = row("eva@example.com", "Removed", presence=Presence.ABSENT, profile=None)
+MUSTAFA = row("محمد@example.com", on_hold=True, cost_center="CC-2", clusters={"single-node": "RUNNING"})
+ALL = snapshot(ANA, BEN, JOSE, EVA, MUSTAFA, blind=frozenset({ANA.user_key, EVA.user_key}))
+
+
+def names(rows) -> list[str]:
+    return [each.email.partition("@")[0] for each in rows]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (Choice(), ["ana.silva", "ben.okafor", "josé.gonçalves", "eva", "محمد"]),
+        (Choice(text="SILVA"), ["ana.silva"]),
+        (Choice(text="gonc\u0327alves"), ["josé.gonçalves"]),  # decomposed, as some keyboards send it
+        (Choice(text=f"nb-{BEN.user_key}"), ["ben.okafor"]),
+        (Choice(text=ANA.user_key), ["ana.silva"]),
+        (Choice(standing=Standing.MOVING), ["ben.okafor"]),
+        (Choice(standing=Standing.GONE), ["eva"]),
+        (Choice(state="Stopped"), ["josé.gonçalves"]),
+        (Choice(profile="engineer"), ["ben.okafor"]),
+        (Choice(profile=NO_VALUE), ["eva"]),
+        (Choice(cost_center="CC-2"), ["josé.gonçalves", "محمد"]),
+        (Choice(cost_center=NO_VALUE), ["ben.okafor"]),
+        (Choice(presence=Presence.ABSENT), ["eva"]),
+        (Choice(needs=ANY_NEED), ["ana.silva", "ben.okafor", "محمد"]),
+        (Choice(needs="Stuck"), ["ben.okafor"]),
+        (Choice(needs="Blind"), ["ana.silva"]),  # whoever left is not looked at
+        (Choice(needs="OnHold", cost_center="CC-2"), ["محمد"]),
+        (Choice(text="example.com", state="Ready", cost_center="CC-1"), ["ana.silva"]),
+        (Choice(state="Nonsense"), []),
+    ],
+)
+def test_filters(choice, expected):
+    assert names(chosen(ALL, choice)) == expected
+
+
+def test_what_has_no_value_stands_last_either_way():
+    for descending in (False, True):
+        assert names(ordered(ALL, ALL.rows, Column.SINCE, descending=descending))[0] == "ana.silva"
+        assert names(ordered(ALL, ALL.rows, Column.COST_CENTER, descending=descending))[-1] == "ben.okafor"
+        assert names(ordered(ALL, ALL.rows, Column.NEEDS, descending=descending))[-1] == "josé.gonçalves"
+
+
+def test_people_of_one_value_stand_by_address_either_way():
+    same = snapshot(*(row(f"{name}@example.com") for name in ("c", "a", "b")))
+    for descending in (False, True):
+        assert names(ordered(same, same.rows, Column.PROFILE, descending=descending)) == ["a", "b", "c"]
+    assert names(ordered(same, same.rows, Column.PERSON, descending=True)) == ["c", "b", "a"]
+
+
+def test_hours_are_sorted_as_numbers():
+    hours = {"a": 9, "b": 100, "c": 20}
+    fleet = snapshot(
+        *(row(f"{n}@example.com", usage={NOTEBOOK: Usage(month="2026-11", ran_s=h * 3600)}) for n, h in hours.items())
+    )
+    assert names(ordered(fleet, fleet.rows, Column.HOURS, descending=True)) == ["b", "c", "a"]
+
+
+ROWS = st.builds(
+    row,
+    address=st.from_regex(r"[a-z]{1,6}@example\.com", fullmatch=True),
+    reason=st.sampled_from(["Ready", "Stopped", "Stuck", "Creating", "Removed", "QuotaExhausted"]),
+    profile=st.sampled_from(["analyst", "engineer", None]),
+    cost_center=st.sampled_from(["", "CC-1", "CC-2"]),
+    on_hold=st.booleans(),
+    ready_since=st.sampled_from([None, NOW, NOW - timedelta(days=3)]),
+    ready_took_s=st.one_of(st.none(), st.floats(1, 5000)),
+)
+
+
+@given(st.lists(ROWS, max_size=30), st.sampled_from(Column), st.booleans())
+def test_sorting_loses_nobody_and_counts_agree_with_filters(rows, column, descending):
+    fleet = snapshot(*rows)
+    assert sorted(map(id, ordered(fleet, rows, column, descending=descending))) == sorted(map(id, rows))
+    view = overview(fleet)
+    assert sum(view.standings.values()) == view.people == len(rows)
+    for where, count in view.standings.items():
+        assert count == len(chosen(fleet, Choice(standing=where)))
+    for profile, counts in view.matrix.items():
+        for where, count in counts.items():
+            assert count == len(chosen(fleet, Choice(profile=profile or NO_VALUE, standing=where)))
+    for _, state, count in view.states:
+        assert count == len(chosen(fleet, Choice(state=state)))
+    for need, count in view.needs.items():
+        assert count == len(chosen(fleet, Choice(needs=need))) == len(in_need(fleet, need))
+    assert sum(view.needs.values()) == len(chosen(fleet, Choice(needs=ANY_NEED)))
+
+
+def test_what_is_offered_is_what_occurs():
+    found = offered(ALL)
+    assert found.profiles == (NO_VALUE, "analyst", "engineer")
+    assert found.cost_centers == (NO_VALUE, "CC-1", "CC-2")
+    assert found.states == ("Ready", "Removed", "Stopped", "Stuck")
+    assert found.needs == ("Blind", "OnHold", "Stuck")
+
+
+def test_the_key_of_an_address_is_that_of_who_has_it_now():
+    renamed = replace(ANA, email="ana.souza@example.com")
+    fleet = snapshot(renamed)
+    assert key_of_address(fleet, "ana.souza@example.com") == ANA.user_key
+    assert key_of_address(fleet, "ana.silva@example.com") is None
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
+def test_the_nearest_rank_covers_its_share(values, share):
+    found = nearest_rank(values, share)
+    assert found in values
+    assert sum(value <= found for value in values) >= share * len(values) - 1e-9
+    smaller = [value for value in values if value < found]
+    assert len(smaller) < share * len(values) + 1e-9
+
+
+def test_time_to_ready_by_day():
+    day = timedelta(days=1)
+    took = [(0, 60.0), (0, 120.0), (0, 600.0), (1, 90.0), (40, 1.0)]
+    rows = [row(f"p{n}@example.com", ready_since=NOW - back * day, ready_took_s=s) for n, (back, s) in enumerate(took)]
+    rows.append(row("still@example.com", "Creating", ready_took_s=5.0))
+    found = ready_days(snapshot(*rows))
+    assert [(each.day.isoformat(), each.count, each.p50_s, each.p95_s) for each in found] == [
+        ("2026-11-22", 1, 90.0, 90.0),
+        ("2026-11-23", 3, 120.0, 600.0),
+    ]
+
+
+def test_the_last_count_of_each_day():
+    points = [
+        FleetPoint(at=NOW - timedelta(hours=hours), running=hours, resting=0, moving=0, attention=0)
+        for hours in (30, 20, 12, 3, 0)
+    ]
+    # 09:30 on the 23rd: 30 h, 20 h and 12 h before it are the 22nd
+    assert [(point.at.day, point.running) for point in point_days(points)] == [(23, 0), (22, 12)]
+
+
+class TestCosts:
+    """What this month cost."""
+
+    CATALOG = settings_with(
+        {
+            "analyst": {"hourly_cost": 0.5},
+            "engineer": {"hourly_cost": 2.0},
+            "student": {"hourly_cost": None},
+        }
+    ).catalog
+    CATALOG = replace(CATALOG, environments={"single-node": Environment(title="Small", hourly_cost=4.0)})
+
+    def used(self, address: str, hours: float, *, spark: str = "", spark_hours: float = 0, **more) -> RecordRow:
+        usage = {NOTEBOOK: Usage(month="2026-11", ran_s=int(hours * 3600))} if hours else {}
+        if spark:
+            usage[f"spark:{spark}"] = Usage(month="2026-11", ran_s=int(spark_hours * 3600))
+        return row(address, usage=usage, **more)
+
+    def test_hours_by_price_are_added_up_by_profile_and_cost_centre(self):
+        fleet = snapshot(
+            self.used("a@example.com", 10),
+            self.used("b@example.com", 4, profile="engineer", spark="single-node", spark_hours=2),
+            self.used("c@example.com", 6, cost_center=""),
+            row("d@example.com"),
+        )
+        found = month(fleet, self.CATALOG, None)
+        assert [(name, sums.people, sums.estimate) for name, sums in found.by_profile] == [
+            ("engineer", 1, 16.0),
+            ("analyst", 2, 8.0),
+        ]
+        assert {name: sums.estimate for name, sums in found.by_cost_center} == {"CC-1": 21.0, "": 3.0}
+        assert [each.email for each, _ in found.by_person] == ["b@example.com", "a@example.com", "c@example.com"]
+        assert (found.total.estimate, found.total.notebook_s, found.total.spark_s) == (24.0, 20 * 3600, 2 * 3600)
+        assert found.billed_at is None
+        assert found.total.billed is None
+
+    def test_what_has_no_price_is_unknown_and_never_nothing(self):
+        fleet = snapshot(
+            self.used("a@example.com", 3, profile="student"),
+            self.used("b@example.com", 1, spark="other-cluster", spark_hours=5),
+            self.used("c@example.com", 7, profile="lost-from-the-configuration"),
+        )
+        found = month(fleet, self.CATALOG, None)
+        by_person = {each.email: sums for each, sums in found.by_person}
+        assert by_person["a@example.com"].estimate is None
+        assert by_person["c@example.com"].estimate is None
+        assert by_person["b@example.com"].estimate == 0.5
+        assert found.total.unpriced_s == (3 + 5 + 7) * 3600
+
+    def test_the_bill_stands_beside_the_estimate_and_only_in_its_month(self):
+        stranger = UserKey("gone-0123456789ab")
+        fleet = snapshot(self.used("a@example.com", 2), self.used("b@example.com", 0))
+        a, b = (each.user_key for each in fleet.rows)
+        notes = Notes(taken_at=NOW, costs={a: 7.5, b: 1.25, stranger: 3.0}, costs_month="2026-11", costs_at=NOW)
+        found = month(fleet, self.CATALOG, notes)
+        assert [(each.email, sums.billed, sums.estimate) for each, sums in found.by_person] == [
+            ("a@example.com", 7.5, 1.0),
+            ("b@example.com", 1.25, None),
+        ]
+        assert (found.total.billed, found.stray_bill, found.billed_at) == (8.75, 3.0, NOW)
+        last = month(fleet, self.CATALOG, replace(notes, costs_month="2026-10"))
+        assert (last.total.billed, last.stray_bill, last.billed_at) == (None, 0, None)
+
+    def test_what_runs_is_counted_up_to_the_snapshot(self):
+        since = NOW - timedelta(hours=3)
+        fleet = snapshot(row("a@example.com", usage={NOTEBOOK: Usage(month="2026-11", ran_s=3600, since=since)}))
+        assert month(fleet, self.CATALOG, None).total.notebook_s == 4 * 3600
+
+    @given(st.lists(ROWS, max_size=20))
+    def test_groups_and_people_add_up_to_all(self, rows):
+        used = [
+            replace(each, usage={NOTEBOOK: Usage(month="2026-11", ran_s=index * 600)})
+            for index, each in enumerate(rows)
+        ]
+        found = month(snapshot(*used), self.CATALOG, None)
+        for groups in (found.by_profile, found.by_cost_center, found.by_person):
+            assert sum(sums.notebook_s for _, sums in groups) == found.total.notebook_s
+            assert sum(sums.people for _, sums in groups) == found.total.people
+            estimates = sum(sums.estimate or 0 for _, sums in groups)
+            assert estimates == pytest.approx(found.total.estimate or 0)
