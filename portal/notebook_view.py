@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from portal.reader import duration_text, local
 from shared.domain.catalog import Profile
 from shared.domain.errors import Reason
 from shared.domain.record import Condition, ConditionStatus, ConditionType, Power, UserRecord, Verb
+from shared.engine.views import url_of
 
 FAST_S, SLOW_S = 3, 30  # how often a page looks for news while something moves, and while it is only hoped for
 _TONIGHT = time(20, 0)
@@ -144,7 +144,7 @@ def notebook_view(
         why=_why(ready, phase),
         poll_s=FAST_S if phase in _MOVING else SLOW_S if phase in {Phase.TROUBLE, Phase.UNSEEN} else None,
         since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,
-        open_url=web_address(record.status.proxy_uri) if runs else "",
+        open_url=url_of(record.status.proxy_uri) if runs else "",
         can_start=profile is not None and phase in {Phase.STOPPED, Phase.STOPPING},
         can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING},
         idle_timeout=profile.idle.timeout if profile is not None else None,
@@ -155,28 +155,6 @@ def notebook_view(
         stages=_stages(record, profile) if phase is Phase.COMING else (),
         machine=profile.machine_type if profile is not None else "",
     )
-
-
-def web_address(host_or_url: str) -> str:
-    """What a browser opens. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
-
-    Anything that is no plain web address gives "": it would end as a link that somebody clicks.
-    """
-    if not host_or_url:
-        return ""
-    url = host_or_url if "://" in host_or_url else f"//{host_or_url}"
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port  # raises for what is no number: `javascript:alert(1)` is no host with a port
-    except ValueError:
-        return ""
-    if not host or parts.username is not None or parts.scheme not in {"", "http", "https"}:
-        return ""
-    is_here = host == "localhost" or host.endswith(".localhost")
-    if parts.scheme == "http" and not is_here:
-        return ""
-    return parts._replace(scheme=parts.scheme or ("http" if is_here else "https")).geturl()
 
 
 def keep_choices(longest: timedelta, now: datetime, zone: ZoneInfo | None) -> tuple[KeepChoice, ...]:

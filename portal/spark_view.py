@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from portal.notebook_view import FAST_S, SLOW_S, web_address
+from portal.notebook_view import FAST_S, SLOW_S
 from shared.cloud.template_size import ClusterSize
 from shared.domain.catalog import Catalog, ClusterIdentity, Environment, Profile
 from shared.domain.record import UserRecord
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.engine.views import url_of
 
 _LATE = timedelta(minutes=15)  # a start that takes longer is only looked at now and then
 
@@ -102,7 +103,7 @@ def _view(
         word=WORDS[phase],
         why=_why(known, phase),
         since=_since(known, wish, phase),
-        open_url=web_address(known.jupyter_url) if known is not None and phase is SparkPhase.RUNNING else "",
+        open_url=url_of(known.jupyter_url) if known is not None and phase is SparkPhase.RUNNING else "",
         cluster_name=known.name if known is not None else "",
         diagnosis=known.diagnosis if known is not None and phase is SparkPhase.OFF else "",
         offered=offered,

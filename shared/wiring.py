@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK = threading.Lock()
+_WAKE_S = 5.0  # somebody waits for the page; the tick comes to it anyway
 _CACHED: dict[str, tuple[Settings, Deps]] = {}
 
 
@@ -86,6 +87,7 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
                 topic=settings.topic_lifecycle,
                 body=wake_message(user_key),
                 attributes={},
+                timeout_s=_WAKE_S,
             )
         except BenchkeeperError as error:
             log.warning("Left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)

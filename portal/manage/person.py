@@ -13,7 +13,6 @@ from portal.cost_view import CostView, cost_view
 from portal.deps import current
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
 from portal.manage.export import TEXT, TIME, Columns, Sheet, Value, offer
-from portal.notebook_view import web_address
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from shared.domain.entitlement import judge_entitlement
@@ -22,7 +21,7 @@ from shared.domain.fleet import standing
 from shared.domain.record import UserRecord, row_of
 from shared.domain.story import StoryKind, StoryLine
 from shared.engine.reconciler import Preview, preview
-from shared.engine.views import observed_view, plan_view
+from shared.engine.views import observed_view, plan_view, url_of
 
 
 class Said(StrEnum):
@@ -91,7 +90,7 @@ def person(user_key: str) -> flask.Response:
         groups=sorted(record.facts.groups(now)),
         observed=observed_view(found),
         plan=plan_view(found.plan),
-        address=web_address(record.status.proxy_uri),
+        address=url_of(record.status.proxy_uri),
         clusters=_clusters(record),
         cost=_cost(found),
         story=_told(record.status.story, kind),

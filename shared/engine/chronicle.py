@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from shared.domain.errors import Reason
@@ -72,6 +73,7 @@ def with_chronicle(
     calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
     lines = [line for line in calls if not _is_old_refusal(line, before.status.story)]
     lines += _ended_clusters(before, after, now)
+    lines = [_without_hold_addresses(line, after) for line in lines]
     for kind in sorted(_TOLD):
         old, new = before.status.condition(kind), after.status.condition(kind)
         if new is None or new.reason in _ON_THE_WAY:
@@ -94,6 +96,13 @@ def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> lis
             text = f"Spark environment {wish.template}: ended"
             lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because))
     return lines
+
+
+def _without_hold_addresses(line: StoryLine, record: UserRecord) -> StoryLine:
+    """Sentences name the reason of a hold, in which somebody may have written about others."""
+    if record.hold is None or record.hold.reason not in line.because:
+        return line
+    return replace(line, because=line.because.replace(record.hold.reason, without_addresses(record.hold.reason)))
 
 
 def _is_old_refusal(line: StoryLine, story: tuple[StoryLine, ...]) -> bool:

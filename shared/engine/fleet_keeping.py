@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from shared.domain.drift import Stray
-from shared.domain.errors import BenchkeeperError
+from shared.domain.errors import BenchkeeperError, PermanentError, Reason
 from shared.domain.fleet import FleetSnapshot, Notes, point_of, with_point
 from shared.domain.identity import UserKey
 from shared.domain.record import RecordRow
 from shared.domain.usage import month_of
 from shared.engine.ports import Deps
+
+T = TypeVar("T")
 
 
 def keep_fleet(
@@ -27,7 +30,7 @@ def keep_fleet(
     """Keep the rows as they were listed. What this sweep did not look at (None) stays as another one saw it."""
 
     def keep() -> None:
-        before = deps.fleet.fleet() or FleetSnapshot(taken_at=now, rows=())
+        before = _readable(deps.fleet.fleet) or FleetSnapshot(taken_at=now, rows=())
         kept = tuple(rows)
         unseen = before.blind if blind is None else blind
         deps.fleet.write_fleet(
@@ -47,7 +50,7 @@ def keep_idle_stops(deps: Deps, now: datetime, stops: Mapping[UserKey, datetime]
     """Keep when running notebooks will be stopped for idleness."""
 
     def keep() -> None:
-        before = deps.fleet.notes() or Notes(taken_at=now)
+        before = _readable(deps.fleet.notes) or Notes(taken_at=now)
         deps.fleet.write_notes(replace(before, taken_at=now, idle_stops=stops))
 
     _kept(keep, "idle stops", deps)
@@ -61,10 +64,20 @@ def keep_costs(deps: Deps, now: datetime) -> None:
         costs = deps.costs.month(month)
         if costs is None:
             return
-        before = deps.fleet.notes() or Notes(taken_at=now)
+        before = _readable(deps.fleet.notes) or Notes(taken_at=now)
         deps.fleet.write_notes(replace(before, taken_at=now, costs=costs, costs_month=month, costs_at=now))
 
     _kept(keep, "costs", deps)
+
+
+def _readable(read: Callable[[], T | None]) -> T | None:
+    """What is there; None when it is damaged, so that writing it anew mends it."""
+    try:
+        return read()
+    except PermanentError as error:
+        if error.reason is not Reason.UNREADABLE:
+            raise
+        return None
 
 
 def _kept(keep: Callable[[], None], what: str, deps: Deps) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 from shared.domain import facts as facts_module
 from shared.domain.entitlement import judge_entitlement
@@ -135,15 +136,26 @@ def row_view(row: RecordRow) -> dict[str, Any]:
     return raw
 
 
-def url_of(proxy_uri: str) -> str:
-    """The address that a browser opens; the API gives a bare host.
+def url_of(host_or_url: str) -> str:
+    """What a browser opens. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
 
-    A host under `.localhost` is this machine whatever a resolver says (RFC 6761, 6.3): the embedded cloud, which has no TLS.
+    Anything that is no plain web address gives "": it would end as a link that somebody clicks.
     """
-    if not proxy_uri:
+    if not host_or_url:
         return ""
-    is_local = proxy_uri.partition("/")[0].partition(":")[0].endswith(".localhost")
-    return f"{'http' if is_local else 'https'}://{proxy_uri}"
+    url = host_or_url if "://" in host_or_url else f"//{host_or_url}"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port  # raises for what is no number: `javascript:alert(1)` is no host with a port
+    except ValueError:
+        return ""
+    if not host or parts.username is not None or parts.scheme not in {"", "http", "https"}:
+        return ""
+    is_here = host == "localhost" or host.endswith(".localhost")
+    if parts.scheme == "http" and not is_here:
+        return ""
+    return parts._replace(scheme=parts.scheme or ("http" if is_here else "https")).geturl()
 
 
 def _iso(moment: Any) -> str | None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from kit.making import ANA
+from kit.making import ANA, person
 
+from shared.cloud.clusters import _state
 from shared.domain.errors import (
     AccessDeniedError,
     BusyError,
     CloudUnavailableError,
     InvalidSpecError,
+    NotOursError,
+    OperationFailedError,
+    QuotaExhaustedError,
     RateLimitedError,
+    StockoutError,
 )
 from shared.domain.identity import user_key_for
-from shared.domain.notebook import LABEL_USER
+from shared.domain.notebook import LABEL_USER, Absent
+from shared.domain.plan import CreateCluster
+from shared.domain.spark import ClusterOperationSeen, ClusterState, cluster_name
 
 KEY = user_key_for(ANA)
 OTHER = "ben-0123456789ab"
@@ -141,3 +148,173 @@ def test_each_call_needs_exactly_these_permissions(bench, clusters):
         "dataproc.clusters.delete",
         "dataproc.clusters.get",  # only after a refusal, to see whether it is going already
     }
+
+
+# --- creating
+
+PERSON = person()
+
+
+def create(clusters, record=PERSON, *, zone="", request_id="one", template="single-node"):
+    action = CreateCluster(
+        template=template, name=cluster_name(template, record.user_key), zone=zone, request_id=request_id
+    )
+    return clusters.create(record, action)
+
+
+def only(bench):
+    (raw,) = bench.control("GET", folder(bench))["clusters"]
+    return raw
+
+
+def test_one_is_made_as_its_template_says_and_its_operation_is_told(bench, clusters):
+    operation = create(clusters)
+    assert clusters.operation(operation) == ClusterOperationSeen(done=False)
+    bench.advance(minutes=2)
+    assert clusters.operation(operation) == ClusterOperationSeen(done=True)
+    (seen,) = clusters.of(KEY)
+    assert (seen.name, seen.state, seen.is_ours) == (cluster_name("single-node", KEY), ClusterState.RUNNING, True)
+    assert seen.zone.startswith("europe-west1-")
+    assert seen.uuid
+    assert seen.ports["JupyterLab"].startswith("https://")
+    assert only(bench)["labels"]["benchkeeper-template"] == "single-node"
+
+
+@pytest.mark.parametrize("zone", ["europe-west1-b", "europe-west1-d"])
+def test_a_zone_that_is_named_is_where_it_is(bench, clusters, zone):
+    create(clusters, zone=zone)
+    assert [cluster.zone for cluster in clusters.of(KEY)] == [zone]
+
+
+def test_the_same_request_twice_is_one_cluster_and_one_operation(bench, clusters):
+    assert create(clusters) == create(clusters)
+    assert len(clusters.of(KEY)) == 1
+
+
+def test_one_that_is_there_already_and_ours_is_success(bench, clusters):
+    create(clusters)
+    assert create(clusters, request_id="two") == ""
+    assert len(clusters.of(KEY)) == 1
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{}, {LABEL_USER: KEY}, {LABEL_USER: OTHER, "managed-by": "benchkeeper"}, {LABEL_USER: KEY, "managed-by": "x"}],
+)
+def test_one_that_is_there_and_not_ours_is_left_alone(bench, clusters, labels):
+    name = cluster_name("single-node", KEY)
+    body = {"projectId": bench.settings.project, "clusterName": name, "labels": labels}
+    bench.control("POST", folder(bench), body)
+    with pytest.raises(NotOursError, match="without our labels"):
+        create(clusters)
+    assert {k: v for k, v in only(bench).get("labels", {}).items() if not k.startswith("goog-")} == labels
+    assert all(not cluster.is_ours for cluster in clusters.of(KEY))
+
+
+def test_while_the_old_one_goes_its_name_is_not_free(bench, clusters):
+    create(clusters)
+    bench.advance(minutes=2)
+    clusters.delete(cluster_name("single-node", KEY))
+    with pytest.raises(BusyError, match="DELETING"):
+        create(clusters, request_id="two")
+    bench.advance(minutes=2)
+    assert create(clusters, request_id="three") != ""
+
+
+def test_an_answer_that_is_lost_is_found_again_by_the_same_request(bench, clusters):
+    bench.fault(call="dataproc.CreateCluster", phase="after", error={"code": "UNAVAILABLE", "message": "lost"})
+    with pytest.raises(CloudUnavailableError):
+        create(clusters)
+    assert create(clusters) != ""
+    assert len(clusters.of(KEY)) == 1
+
+
+def test_a_create_that_is_not_answered_is_not_waited_for(bench, clusters):
+    """The client's own retries go on for five minutes; a function has nine, for everybody."""
+    bench.fault(call="dataproc.CreateCluster", error={"code": "UNAVAILABLE", "message": "down"})
+    bench.cloud.world.journal.clear()
+    with pytest.raises(CloudUnavailableError):
+        create(clusters)
+    assert [call["method"] for call in bench.calls()] == ["CreateCluster"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "PERMISSION_DENIED", "message": "denied"}, AccessDeniedError),
+        ({"code": "RESOURCE_EXHAUSTED", "message": "slow down"}, RateLimitedError),
+        ({"code": "RESOURCE_EXHAUSTED", "message": "Quota 'CPUS' exceeded.  Limit: 8"}, QuotaExhaustedError),
+        ({"code": "INVALID_ARGUMENT", "message": "no such image"}, InvalidSpecError),
+    ],
+)
+def test_a_create_that_is_refused_says_why(bench, clusters, error, kind):
+    bench.fault(call="dataproc.CreateCluster", error=error)
+    with pytest.raises(kind):
+        create(clusters)
+    assert clusters.of(KEY) == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        ({"code": "UNAVAILABLE", "message": "ZONE_RESOURCE_POOL_EXHAUSTED"}, StockoutError, ""),
+        ({"code": "RESOURCE_EXHAUSTED", "message": "Quota 'CPUS' exceeded."}, QuotaExhaustedError, ""),
+        (
+            {"code": "INTERNAL", "message": "Init action of a@b.example.com failed."},
+            OperationFailedError,
+            "Init action of <address>",
+        ),
+        ({"code": "INTERNAL", "message": ""}, OperationFailedError, "Google Cloud could not make it. Start it again"),
+        ({"code": "INVALID_ARGUMENT", "message": "bad disk"}, InvalidSpecError, "bad disk"),
+    ],
+)
+def test_what_a_create_failed_of_is_in_its_operation(bench, clusters, error, kind, said):
+    bench.fault(call="dataproc.CreateCluster", operation_error=error)
+    operation = create(clusters)
+    bench.advance(minutes=2)
+    found = clusters.operation(operation)
+    assert found.done
+    assert type(found.error) is kind
+    assert said in found.error.user_message
+    assert "tried again" not in found.error.user_message or kind in {QuotaExhaustedError, StockoutError}
+    (seen,) = clusters.of(KEY)
+    assert seen.state is ClusterState.ERROR
+    assert seen.ports == {}
+
+
+def test_a_cluster_says_itself_why_it_failed(bench, clusters):
+    bench.cloud.world.faults.clear()
+    bench.fault(call="dataproc.CreateCluster", payload={"sold_out": True}, resource="*zones/europe-west1-b/*")
+    create(clusters, zone="europe-west1-b")
+    bench.advance(minutes=2)
+    (seen,) = clusters.of(KEY)
+    assert isinstance(seen.error, StockoutError)
+
+
+def test_an_operation_that_is_forgotten_is_absent_and_one_that_is_refused_is_an_error(bench, clusters):
+    operation = create(clusters)
+    bench.fault(call="dataproc.GetOperation", error={"code": "PERMISSION_DENIED", "message": "no"})
+    with pytest.raises(AccessDeniedError):
+        clusters.operation(operation)
+    bench.cloud.dataproc.delete_operation(operation)
+    assert clusters.operation(operation) == Absent()
+
+
+def test_creating_needs_exactly_these_permissions(bench, clusters):
+    bench.cloud.world.journal.clear()
+    operation = create(clusters)
+    clusters.operation(operation)
+    create(clusters, request_id="two")
+    needed = {part for call in bench.calls() for part in call["permission"].split(",")}
+    assert needed <= {
+        "dataproc.clusters.create",
+        "dataproc.clusters.get",
+        "dataproc.operations.get",
+        "iam.serviceAccounts.actAs",
+    }
+    assert "dataproc.clusters.create" in needed
+
+
+@pytest.mark.parametrize("raw", [{}, {"state": "NEW_IN_2031"}, {"state": 5}])
+def test_a_state_that_is_not_known_is_unknown_and_no_absence(raw):
+    assert _state({"status": raw}) is ClusterState.UNKNOWN

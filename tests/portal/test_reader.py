@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from portal.notebook_view import keep_choices, web_address
+from portal.notebook_view import keep_choices
 from portal.pages import money, price
 from portal.reader import duration_text, moment_text, relative_text, zone_named, zone_of
+from shared.engine.views import url_of
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -81,7 +82,7 @@ def test_a_zone_in_a_cookie_may_be_escaped() -> None:
     ],
 )
 def test_an_address_is_opened_with_tls_but_on_this_machine(given: str, opened: str) -> None:
-    assert web_address(given) == opened
+    assert url_of(given) == opened
 
 
 def test_choices_are_sorted_and_within_the_longest() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessageError, UnsupportedMessageError
 from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved, Renamed, Woken, statements_of
-from shared.wire import SCHEMA, Message, parse_lifecycle, parse_tick
+from shared.domain.identity import parse_email, user_key_for
+from shared.wire import SCHEMA, WAKE_SCHEMA, Message, parse_lifecycle, parse_tick, wake_message
 
 EVENTS = Path(__file__).resolve().parents[1] / "events"
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "events"
@@ -565,3 +566,59 @@ def test_a_byte_order_mark_is_not_in_the_way():
 
 def test_the_schema_is_the_one_of_the_documentation():
     assert own("hr-joiner")["schema"] == SCHEMA
+
+
+# --- wake-ups
+
+KOFIS_KEY = user_key_for(parse_email(KOFI))
+
+
+def test_a_wake_up_says_whom_to_look_at_and_nothing_else():
+    data = wake_message(KOFIS_KEY)
+    assert parse(data) == [Woken(event_id="m-1", user_key=KOFIS_KEY, occurred_at=PUBLISHED)]
+    assert b"@" not in data  # it goes through topics and logs
+    assert json.loads(data) == {"schema": WAKE_SCHEMA, "user_key": KOFIS_KEY}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"schema": WAKE_SCHEMA},
+        {"schema": WAKE_SCHEMA, "user_key": None},
+        {"schema": WAKE_SCHEMA, "user_key": 7},
+        {"schema": WAKE_SCHEMA, "user_key": [KOFIS_KEY]},
+        {"schema": WAKE_SCHEMA, "user_key": KOFIS_KEY, "power": "STOPPED"},
+        {"schema": WAKE_SCHEMA, "user_key": KOFIS_KEY, "type": "leaver", "user": KOFI},
+    ],
+)
+def test_a_wake_up_with_less_or_more_is_refused(body):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(body)
+    assert WAKE_SCHEMA in caught.value.user_message
+    assert KOFI not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "key", ["", KOFI, "../records/x", "kofi", "Kofi-0123456789ab", "kofi-0123456789ab/../x", "kofi-0123"]
+)
+def test_a_wake_up_for_what_is_no_key_is_refused(key):
+    with pytest.raises(InvalidMessageError):
+        parse({"schema": WAKE_SCHEMA, "user_key": key})
+
+
+@pytest.mark.parametrize("schema", ["workbench.wake/v2", "workbench.wake", "WORKBENCH.WAKE/V1", None, 1, [WAKE_SCHEMA]])
+def test_another_version_of_it_is_none(schema):
+    with pytest.raises(InvalidMessageError):
+        parse({"schema": schema, "user_key": KOFIS_KEY})
+
+
+@given(
+    st.dictionaries(st.sampled_from(["user_key", "user", "type", "x"]), st.text(max_size=40) | st.none(), max_size=4)
+)
+def test_a_wake_up_wakes_or_is_refused(fields):
+    try:
+        (woken,) = parse({**fields, "schema": WAKE_SCHEMA})
+    except InvalidMessageError:
+        return
+    assert isinstance(woken, Woken)
+    assert set(fields) == {"user_key"}
