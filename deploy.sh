@@ -5,7 +5,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'TEXT'
-usage: ./deploy.sh local   [--port PORT] [--speed N] [--data DIR] [--no-examples] [--with-jupyter]
+usage: ./deploy.sh local   [--port PORT] [--hub-port PORT] [--speed N] [--data DIR] [--no-examples]
+                           [--with-jupyter] [--jupyter-port PORT]
        ./deploy.sh gcp     --project P --region R [--env NAME] [--organization N] [--dry-run] [--verbose] [--yes]
        ./deploy.sh destroy --project P [--region R] [--env NAME] [--dry-run] [--verbose] [--yes]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
@@ -41,7 +43,7 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
     for zone in summary.unreachable:
         click.echo(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
     for line in summary.sessions.lines if summary.sessions is not None else ():
-        click.echo(f"Session template {line}.")
+        click.echo(textwrap.fill(f"Session template {line}.", console().width, subsequent_indent="  "))
     for stray in summary.strays:
         click.echo(f"Stray instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
     if summary.left_over:

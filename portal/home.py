@@ -160,9 +160,7 @@ def _after(record: UserRecord, template: str | None, said: Said) -> flask.Respon
 def _part(template: str) -> flask.Response:
     record = my_record()
     if record is None or not is_entitled(record):
-        response = _nothing_here(record)
-        response.headers["HX-Refresh"] = "true"
-        return response
+        return _nothing_here(record)
     return pages.fragment(template, mine=mine(record), said="")
 
 
@@ -181,7 +179,10 @@ def _nothing_here(record: UserRecord | None) -> flask.Response:
         kept_until = None
     if record is not None and record.hold is not None:
         kept_until = None
-    return pages.page("home/nothing.html", status=403, record=record, kept_until=kept_until)
+    response = pages.page("home/nothing.html", status=403, record=record, kept_until=kept_until)
+    if pages.is_htmx():  # a page is no part of a page: the script opens it anew
+        response.headers["HX-Refresh"] = "true"
+    return response
 
 
 _TEMPLATE = Param(

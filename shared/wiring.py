@@ -33,6 +33,7 @@ from shared.telemetry import JsonLog
 from shared.wire import wake_message
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _LOCK = threading.Lock()
@@ -130,10 +131,12 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
         return _CACHED[component]
 
 
-def checked_settings(*, env: str | None = None, config_dir: Path | None = None) -> Settings:
+def checked_settings(
+    *, env: str | None = None, config_dir: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
     """The settings, with the master templates checked against the Dataproc API and the profiles' bounds. `ConfigError` has all faults."""
     try:
-        settings = load_settings(env=env, config_dir=config_dir, trust_checked=False)
+        settings = load_settings(env=env, config_dir=config_dir, environ=environ, trust_checked=False)
     except ConfigError as error:
         raise ConfigError([*error.faults, *_template_faults(config_dir)]) from error
     faults = check_masters(settings.catalog.masters, str(settings.config_dir / "templates"))

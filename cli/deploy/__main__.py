@@ -32,7 +32,8 @@ from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
 from cli.output import complain as complain_text
 from shared.faults import ConfigFault
-from shared.settings import ConfigError, config_dir_from, load_settings
+from shared.settings import ConfigError, Settings, config_dir_from, load_settings
+from shared.wiring import checked_settings
 
 _FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
 
@@ -195,7 +196,9 @@ class _Run:
                 f"There is no config/settings.{self.env}.yaml: nothing says what was deployed.",
                 "Name the environment with --env.",
             )
-        deployment = load_deployment(self._checked(config_dir))
+        # What is taken down need not be right any more: templates are looked at only before something is made of them.
+        settings = load_settings(env=self.env, config_dir=config_dir, environ={}, trust_checked=False)
+        deployment = load_deployment(self._about_us(settings))
         with self.screen.working(f"Looking at project {self.project}"):
             number, off = self._number(), apis.off(self.gcloud, deployment.apis)
             nothing = Archive(config_dir, "")  # nothing is uploaded
@@ -235,7 +238,9 @@ class _Run:
         ]
 
     def _deployment(self, archive: Archive, config_dir: Path) -> Deployment:
-        deployment = load_deployment(self._checked(archive.folder / "config"), folder=config_dir / "deploy")
+        deployment = load_deployment(
+            self._about_us(self._checked(archive.folder / "config")), folder=config_dir / "deploy"
+        )
         known = deployment.options.organization
         if self.organization is not None and self.organization != known:
             name = f"config/settings.{self.env}.yaml"
@@ -251,9 +256,12 @@ class _Run:
             )
         return deployment
 
-    def _checked(self, config_dir: Path) -> Any:
-        """The settings, which must be about the project and region that were named."""
-        settings = load_settings(env=self.env, config_dir=config_dir, environ={}, trust_checked=False)
+    def _checked(self, config_dir: Path) -> Settings:
+        """The settings with everything that hangs on them: templates, their sizes."""
+        return checked_settings(env=self.env, config_dir=config_dir, environ={})
+
+    def _about_us(self, settings: Settings) -> Settings:
+        """They must be about the project and region that were named."""
         name = f"config/settings.{self.env}.yaml"
         faults = []
         if settings.project != self.project:

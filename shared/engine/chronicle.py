@@ -73,7 +73,6 @@ def with_chronicle(
     calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
     lines = [line for line in calls if not _is_old_refusal(line, before.status.story)]
     lines += _ended_clusters(before, after, now)
-    lines = [_without_hold_addresses(line, after) for line in lines]
     for kind in sorted(_TOLD):
         old, new = before.status.condition(kind), after.status.condition(kind)
         if new is None or new.reason in _ON_THE_WAY:
@@ -83,7 +82,7 @@ def with_chronicle(
             lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=new.message))
     if not lines:
         return after
-    return after.with_status(story=told(after.status.story, lines))
+    return after.with_status(story=told(after.status.story, [_without_hold_addresses(line, after) for line in lines]))
 
 
 def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> list[StoryLine]:

@@ -33,7 +33,7 @@ def run_cell(lab: Page, code: str, printed: str) -> None:
     lab.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
     cell = lab.locator(".jp-Notebook:visible .cm-content").first
     cell.click()
-    lab.keyboard.type(code)
+    lab.keyboard.insert_text(code)
     lab.keyboard.press("Shift+Enter")
     expect(lab.locator(".jp-Notebook:visible .jp-OutputArea-output").first).to_have_text(printed)
 

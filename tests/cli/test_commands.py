@@ -35,7 +35,7 @@ def test_a_joiner_by_hand_gets_a_notebook_and_show_says_why(terminal):
     assert seen["profile"] == "engineer"
     assert seen["because"].startswith("asked for by hand")
     assert seen["observed"]["notebook"]["labels"]["cost-center"] == "cc-1"
-    assert seen["observed"]["templates"] == ["personal-auth-cluster", "single-node"]
+    assert seen["observed"]["templates"] == ["large-cluster", "personal-auth-cluster", "single-node"]
     text = terminal.run("show", "ana.silva@example.com").stdout
     assert "asked for by hand" in text
     assert "ACTIVE in europe-west1-b" in text

@@ -88,7 +88,8 @@ def test_a_joiner_in_any_form_gets_an_instance_and_templates(functions, form):
     record = record_of(functions)
     assert (record.spec.presence, record.spec.profile) == (Presence.PRESENT, "engineer")
     assert instance_of(functions).state is NotebookState.ACTIVE
-    assert set(functions.bench.deps.templates.seen(KEY).digests) == {"personal-auth-cluster", "single-node"}
+    templates = {"large-cluster", "personal-auth-cluster", "single-node"}
+    assert set(functions.bench.deps.templates.seen(KEY).digests) == templates
     assert functions.letters.published == []
 
 

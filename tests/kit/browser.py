@@ -41,7 +41,7 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.jumped += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-_REFUSED = re.compile(r"the server responded with a status of (\d+)")
+_REFUSED = re.compile(r"the server responded with a status of (\d+)|Response Status Error Code (\d+)")  # Chromium, htmx
 _ADDRESS = re.compile(r"[^\s/@?&=]+@[\w-]+(\.[\w-]+)+")
 
 
@@ -163,7 +163,7 @@ class Window:
 
     def _provoked(self, text: str) -> bool:
         status = _REFUSED.search(text)
-        return status is not None and int(status[1]) in self.refused
+        return status is not None and int(status[1] or status[2]) in self.refused
 
 
 @contextmanager
@@ -179,7 +179,8 @@ def window(chromium: Browser, house: House, **options: Any) -> Iterator[Window]:
     context.on("request", lambda request: made.asked.append(request.url))
     try:
         yield made
-        assert made.faults() == []
+        faults = made.faults()
+        assert not faults, "\n".join(faults)
     finally:
         context.close()
 

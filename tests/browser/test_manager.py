@@ -1,0 +1,160 @@
+"""The manager's page over ten thousand people: found, sorted, filtered, read as a file; and acts after their plan was read."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from kit.browser import MIA, NEEDS_CHROMIUM, PATIENCE_S, living_in, window
+from kit.crowd import REASONS, crowd, put
+from playwright.sync_api import Locator, Page, expect
+
+from shared.domain import codec
+from shared.domain.errors import Reason
+from shared.domain.identity import parse_email, user_key_for
+from tests.e2e.local_run import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kit.browser import House, Window
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.e2e, NEEDS_CHROMIUM, pytest.mark.timeout(280)]
+MANY = 10_000
+ANA, BEN = "ana.silva@example.com", "ben.okafor@example.com"
+EVERYBODY = MANY + 2
+SCRIPT = pytest.mark.parametrize("script", [True, False], ids=["with script", "without"])
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    with living_in() as made:
+        made.at_work(ANA, BEN)
+        like = codec.from_json(made.record(ANA))
+        like = replace(like, status=replace(like.status, story=()))
+        people = crowd(like, MANY, now=like.created_at)
+        put(made.local, people, beside=f"records/{user_key_for(parse_email(ANA))}.json")
+        swept = made.local.benchkeeper("sweep", "idle")
+        assert swept.returncode == 0, swept.stdout + swept.stderr
+        yield made
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("table.people tbody tr")
+
+
+def search(mine: Window, text: str) -> Page:
+    page = mine.page
+    page.get_by_label("Search", exact=True).fill(text)
+    page.get_by_role("button", name="Show").click()
+    return page
+
+
+@SCRIPT
+def test_ten_thousand_people_are_searched_filtered_sorted_and_paged(
+    house: House, chromium: Browser, script: bool
+) -> None:
+    with window(chromium, house, java_script_enabled=script) as mine:
+        page = mine.enter(MIA, "/manage/people", heading="People")
+        expect(page.get_by_role("main")).to_contain_text(f"{EVERYBODY:,} people.")
+        expect(rows(page)).to_have_count(50)
+
+        page.get_by_role("columnheader", name="Hours this month").get_by_role("link").click()
+        page.get_by_role("columnheader", name="Hours this month").get_by_role("link").click()
+        expect(page.get_by_role("columnheader", name="Hours this month")).to_have_attribute("aria-sort", "descending")
+        expect(rows(page).first).to_contain_text(f"person.{MANY - 1:05}@example.com")
+        expect(rows(page).first).to_contain_text(f"{(MANY - 1) / 100:.1f}")
+        page.get_by_role("link", name="Next").click()
+        expect(rows(page).first).to_contain_text(f"person.{MANY - 51:05}@example.com")
+        page.get_by_role("link", name="Last").click()
+        expect(rows(page)).to_have_count(EVERYBODY % 50)
+
+        page = search(mine, "person.04321@example.com")
+        expect(rows(page)).to_have_count(1)
+        expect(rows(page).first).to_contain_text("person.04321@example.com")
+        page = search(mine, "person.012")
+        expect(page.get_by_role("main")).to_contain_text(f"100 of {EVERYBODY:,} people match.")
+        page.get_by_label("State").select_option("Stuck")
+        page.get_by_role("button", name="Show").click()
+        expect(page.get_by_role("main")).to_contain_text(f"20 of {EVERYBODY:,} people match.")
+        expect(rows(page)).to_have_count(20)
+        page = search(mine, "nobody like that")
+        expect(page.get_by_role("main")).to_contain_text("Nobody matches.")
+
+
+def test_the_rows_that_are_shown_come_as_a_file(house: House, chromium: Browser, tmp_path: Path) -> None:
+    with window(chromium, house, accept_downloads=True) as mine:
+        page = mine.enter(MIA, "/manage/people", heading="People")
+        page.get_by_label("State").select_option("Stuck")
+        page.get_by_role("button", name="Show").click()
+        stuck = sum(REASONS[number % len(REASONS)] is Reason.STUCK for number in range(MANY))
+        expect(page.get_by_role("main")).to_contain_text(f"{stuck:,} of {EVERYBODY:,} people match.")
+        with page.expect_download() as found:
+            page.get_by_role("link", name="CSV").click()
+        file = tmp_path / "people.csv"
+        found.value.save_as(file)
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            read = list(csv.DictReader(lines))
+        assert len(read) == stuck
+        wanted = {
+            f"person.{number:05}@example.com" for number in range(MANY) if number % 5 == REASONS.index(Reason.STUCK)
+        }
+        assert {cell for row in read for cell in row.values() if cell.startswith("person.")} == wanted
+
+
+def test_what_needs_somebody_is_counted_and_one_click_away(house: House, chromium: Browser) -> None:
+    with window(chromium, house) as mine:
+        page = mine.enter(MIA, "/manage", heading="Everybody")
+        needs = page.get_by_role("region", name="Needs a person").get_by_role("listitem")
+        expect(needs.first).to_contain_text("2,000 stuck on the way")
+        needs.first.get_by_role("link").click()
+        expect(page.get_by_role("main")).to_contain_text(f"2,000 of {EVERYBODY:,} people match.")
+
+
+@SCRIPT
+def test_a_plan_is_read_before_the_act(house: House, chromium: Browser, script: bool) -> None:
+    email = ANA if script else BEN
+    with window(chromium, house, java_script_enabled=script) as mine:
+        mine.enter(MIA, "/manage/people", heading="People")
+        page = search(mine, email)
+        page.get_by_role("link", name=email).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(email)
+        story = page.locator("table.story tbody tr")
+        expect(story.first).to_contain_text("news")
+        times = story.locator("time").evaluate_all("(all) => all.map((each) => each.dateTime)")
+        assert times == sorted(times)
+        page.get_by_role("link", name="call to the cloud").click()
+        expect(story.first).to_contain_text("call to the cloud")
+
+        page.get_by_role("link", name="Stop …").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Stop the notebook")
+        expect(page.get_by_role("region", name="The plan as it is")).to_contain_text("Nothing to do.")
+        expect(page.get_by_role("region", name="The plan after that").locator("ol.plan li")).to_have_count(1)
+        page.get_by_role("link", name="Back, change nothing").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(email)
+        assert house.record(email)["spec"]["power"] == "RUNNING"
+
+        page.get_by_role("link", name="Put on hold …").click()
+        page.get_by_label("Why").fill("case 4711")
+        page.get_by_role("button", name="Put on hold").click()
+        expect(page.get_by_role("main")).to_contain_text("On hold since")
+        assert house.record(email)["hold"]["reason"] == "case 4711"
+
+        page.get_by_role("link", name="Stop …").click()
+        page.get_by_role("button", name="Stop it").click()
+        expect(page.locator(".said")).to_have_text("The notebook was asked to stop. The files are kept.")
+        with house.local.world() as world:
+            until(lambda: email in world.owners("STOPPING"), seconds=PATIENCE_S, what=f"{email}'s notebook is stopping")
+
+
+def test_an_analyst_sees_no_page_of_the_managers(house: House, chromium: Browser) -> None:
+    with window(chromium, house) as mine:
+        mine.refused.add(403)
+        page = mine.enter(BEN)
+        expect(page.get_by_role("link", name="Everybody")).to_have_count(0)
+        mine.go("/manage/people")
+        expect(page.get_by_role("heading", level=1)).to_have_text("For administrators")
