@@ -266,7 +266,7 @@ def at_nine(bench: Bench, emails: list[UserEmail], hello: Server, hub: Server) -
         )
     judge("errors", found["hub"]["errors"], 0, unit="")
     ratio = percentile(found["hub"]["took"], 0.99) / percentile(found["hello"]["took"], 0.99)
-    judge("RATIO p99 hub / p99 hello", ratio, 60)
+    judge("RATIO p99 hub / p99 hello", ratio, 20)
 
 
 def main() -> None:

@@ -61,7 +61,8 @@ def test_from_the_sign_in_to_a_cell_and_back_to_the_file(house: House, chromium:
         with house.time_passes():
             expect(headline(page)).to_contain_text("Your notebook is running")
         lab = mine.opened(page.get_by_role("link", name="Open JupyterLab"))
-        run_cell(lab, "print(open('kept.txt').read())", "still here\n")
+        lab.locator(".jp-DirListing-item", has_text="kept.txt").dblclick()
+        expect(lab.locator(".jp-FileEditor:visible .cm-content")).to_have_text("still here")
 
 
 def test_spark_starts_opens_is_used_again_and_goes(house: House, chromium: Browser) -> None:

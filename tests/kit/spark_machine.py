@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from kit.oracle import wanted_profile
 from kit.spark import cloud_clusters
 from shared.domain.catalog import ClusterIdentity, SparkSettings
 from shared.domain.errors import BenchkeeperError
@@ -57,6 +58,8 @@ class SparkRules:
     _at: Callable[[int, Callable[[], None]], None]
     address: Callable[[str], str]
     tick: Callable[[str], None]
+    news: Callable[..., None]
+    pending: list[Sent]
     crash_error: type[BaseException]
     _die: Callable[[], None]
 
@@ -122,6 +125,24 @@ class SparkRules:
             self.tick("due")
         self.bench.advance(minutes=minutes - 4)
         self.tick("due")
+
+    @precondition(lambda self: self.sent)
+    @rule(user=st.sampled_from(USERS), minutes=st.sampled_from([0, 1, 4]))
+    def leaves_with_spark(self, user: str, minutes: int) -> None:
+        """Somebody leaves while a cluster of theirs is made or runs: with Google at its best it goes in minutes."""
+        self.click(user, SPARK[-1], start=True)
+        for _ in range(minutes):
+            self.bench.advance(minutes=1)
+            self.tick("due")
+        self.news(user=user, kind="leaver", groups=None, profile="absent", said_ago=0, holds_in=0)
+        self.bench.cloud.world.faults.clear()
+        for _ in range(4):
+            self.bench.advance(minutes=1)
+            self.tick("due")
+        email = str(parse_email(user))
+        if all(p.user != email for p in self.pending) and wanted_profile(self.sent, email, self.bench.now) is None:
+            reconcile(user_key_for(parse_email(user)), self.bench.deps)
+            self.spark_is_cut(email)
 
     @invariant()
     def clusters_are_as_they_must_be(self) -> None:

@@ -206,7 +206,9 @@ class TestNobody:
         answer = hub.browser(NOBODY).get(path)
         assert answer.status_code == 403
         assert "data-platform@example.com" in answer.get_data(as_text=True)
-        assert ("HX-Refresh" in answer.headers) == (path != "/")
+        assert "HX-Refresh" not in answer.headers
+        asked_by_script = hub.browser(NOBODY).get(path, **{"HX-Request": "true"})
+        assert asked_by_script.headers["HX-Refresh"] == "true"  # a page is no part of a page
 
     def test_who_left_is_told_how_long_the_files_are_kept(self, two: Hub) -> None:
         two.left(ANA)
