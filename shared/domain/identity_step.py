@@ -103,7 +103,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
     ready = not actions
     if ready and not groups:
         condition, reason = ConditionStatus.TRUE, Reason.READY
-        message = "The notebook runs as the person's own service account."
+        message = "The person's own service account is ready, and only they may use it."
     elif ready:
         condition, reason = ConditionStatus.FALSE, Reason.UPDATING
         message = "The service account's place in the groups that may read data is being set right."
@@ -145,10 +145,15 @@ def _groups(
 
 
 def _in_use(record: UserRecord, account_id: AccountId, scene: Scene) -> bool:
-    """True while an instance that runs as the account is there, or may be; or while nobody can tell what is wanted."""
+    """True while something that runs as the account is there, or may be; or while nobody can tell what is wanted.
+
+    Whether a Spark cluster was made with the account or without is not remembered: as long as there is one, it counts.
+    """
     if (record.spec.profile or "") not in scene.policy.catalog.profiles:
         return True
     if record.status.former is not None or record.status.operation is not None:
+        return True
+    if any(known.is_there for known in record.status.clusters):
         return True
     notebook = scene.seen.notebook
     if isinstance(notebook, ObservedNotebook):
@@ -161,7 +166,7 @@ def _kept(record: UserRecord) -> Step:
         record=record,
         condition=ConditionStatus.TRUE,
         reason=Reason.READY,
-        message="The notebook runs as the person's own service account until it is replaced.",
+        message="The person's own service account is kept until nothing runs as it any more.",
     )
 
 

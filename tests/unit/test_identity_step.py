@@ -27,6 +27,7 @@ from shared.domain.plan import (
     ShareAccount,
 )
 from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
+from shared.domain.spark import ClusterStatus
 from shared.domain.step import Scene
 
 ACCOUNT = account_id_for(user_key_for(ANA))
@@ -226,6 +227,7 @@ def test_where_nobody_looks_for_an_instance_there_is_none():
     assert kinds(judged(gone(), CUT, sight=NotLooked())[0]) == [DeleteAccount]
 
 
+SPARK = ClusterStatus(template="t", name="t-0123456789ab")  # nothing of it is there any more
 RUNS_AS_IT = notebook(service_account=account_email(ACCOUNT, "p"))
 
 
@@ -240,6 +242,8 @@ RUNS_AS_IT = notebook(service_account=account_email(ACCOUNT, "p"))
         (Absent(), {}, False),
         (notebook(service_account="agent@x"), {"former": FORMER}, True),
         (notebook(service_account="agent@x"), {"operation": operation(Verb.CREATE)}, True),
+        (notebook(service_account="agent@x"), {"clusters": (replace(SPARK, asked_at=NOW),)}, True),
+        (notebook(service_account="agent@x"), {"clusters": (SPARK,)}, False),
     ],
 )
 def test_a_mover_keeps_it_until_nothing_runs_as_it(sight, status, kept):
