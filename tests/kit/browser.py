@@ -27,6 +27,8 @@ ANALYSTS, ENGINEERS = "data-analysts@example.com", "data-engineers@example.com"
 MIA = "mia.chen@example.com"  # the administrator
 PATIENCE_S = 60.0  # for a busy machine; what holds sooner is seen sooner
 PATIENCE_MS = PATIENCE_S * 1000
+_HOME = "My environments"
+_BERLIN = "Europe/Berlin"
 _FAST = 120.0  # virtual seconds a second: a create takes four virtual minutes
 # Without what Chromium asks of its maker's servers by itself.
 _FLAGS = (
@@ -80,8 +82,9 @@ class House:
         self.local.control("POST", "clock", {"advance_seconds": seconds})
 
     def join(self, *emails: str, group: str = ANALYSTS, **more: Any) -> None:
-        """HR says so of each."""
+        """HR says so of each; returns once it is known."""
         self.local.publish(*[news("joiner", email, groups=(group,), **more) for email in emails])
+        until(lambda: all(map(self.record, emails)), seconds=PATIENCE_S, what="the news has come")
 
     def at_work(self, *emails: str, group: str = ANALYSTS) -> None:
         """Each has joined, and has a notebook that runs."""
@@ -125,19 +128,26 @@ class Window:
 
     house: House
     page: Page
+    zone: str = ""  # "" without a script
     people: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     refused: set[int] = field(default_factory=set)  # statuses that a test provokes
 
-    def enter(self, email: str, path: str = "/", *, heading: str = "My environments") -> Page:
+    def enter(self, email: str, path: str = "/", *, heading: str = _HOME) -> Page:
         """Go to a page as somebody who has to sign in first."""
         self.people.append(email)
         self.page.goto(f"{self.house.front}{path}")
         self.page.get_by_label("E-mail address").fill(email)
         self.page.get_by_role("button", name="Sign in", exact=True).click()
         expect(self.page.get_by_role("heading", level=1)).to_have_text(heading)
+        if heading == _HOME and self.zone:
+            self.settled()
         return self.page
+
+    def settled(self) -> None:
+        """The script has told the page the reader's time zone, and so loaded it anew."""
+        expect(self.page.get_by_label("Times are shown in")).to_have_value(self.zone)
 
     def go(self, path: str) -> Page:
         self.page.goto(f"{self.house.front}{path}")
@@ -169,11 +179,12 @@ class Window:
 @contextmanager
 def window(chromium: Browser, house: House, **options: Any) -> Iterator[Window]:
     """A person's browser; when all went well, it is held to have had nothing to complain of."""
-    context = chromium.new_context(**{"timezone_id": "UTC", "viewport": {"width": 1280, "height": 900}, **options})
+    context = chromium.new_context(**{"timezone_id": _BERLIN, "viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(PATIENCE_MS)
     if options.get("java_script_enabled", True):
         context.add_init_script(_WATCH)
-    made = Window(house, context.new_page())
+    zone = options.get("timezone_id", _BERLIN) if options.get("java_script_enabled", True) else ""
+    made = Window(house, context.new_page(), zone)
     context.on("console", lambda said: made.complaints.append(said.text) if said.type in {"error", "warning"} else None)
     context.on("weberror", lambda said: made.complaints.append(str(said.error)))
     context.on("request", lambda request: made.asked.append(request.url))
@@ -190,8 +201,10 @@ def jumped(page: Page) -> float:
     return float(page.evaluate("window.jumped"))
 
 
-def sideways(page: Page) -> int:
-    """By how many pixels the page is wider than the window."""
+def sideways(page: Page, width: int) -> int:
+    """By how many pixels the page is wider than a window of this width."""
+    page.set_viewport_size({"width": width, "height": 740})
+    until(lambda: page.evaluate("window.innerWidth") == width, seconds=PATIENCE_S, what="the window has its size")
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
