@@ -37,13 +37,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK = threading.Lock()
+_PATIENCE_S = {"hub": 8.0}  # whoever waits for a page is better told to come back; messages and ticks have time
 _WAKE_S = 5.0  # somebody waits for the page; the tick comes to it anyway
 _CACHED: dict[str, tuple[Settings, Deps]] = {}
 
 
-def make_clients(settings: Settings) -> Clients:
+def make_clients(settings: Settings, *, patience_s: float = 120.0) -> Clients:
     """The Google clients for these settings; nothing is imported or connected yet."""
-    return Clients(CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=settings.api_endpoint))
+    return Clients(
+        CloudConfig(
+            project=settings.project,
+            bucket=settings.bucket,
+            api_endpoint=settings.api_endpoint,
+            patience_s=patience_s,
+        )
+    )
 
 
 def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Deps:
@@ -127,7 +135,8 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
             except ConfigError as error:
                 log.error("Configuration is broken", faults=[str(fault) for fault in error.faults])
                 raise
-            _CACHED[component] = (settings, wire(settings, log=log))
+            clients = make_clients(settings, patience_s=_PATIENCE_S.get(component, 120.0))
+            _CACHED[component] = (settings, wire(settings, log=log, clients=clients))
         return _CACHED[component]
 
 

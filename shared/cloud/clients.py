@@ -28,11 +28,15 @@ _POOL = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudConfig:
-    """Where Google Cloud is for this product: `api_endpoint` None = Google's own addresses."""
+    """Where Google Cloud is for this product: `api_endpoint` None = Google's own addresses.
+
+    `patience_s` is how long a call to Cloud Storage is tried again while it fails for a passing reason.
+    """
 
     project: str
     bucket: str
     api_endpoint: str | None
+    patience_s: float = 120.0
 
 
 class Clients:
@@ -47,6 +51,12 @@ class Clients:
     def storage_bucket(self) -> Any:
         """The bucket object of google-cloud-storage."""
         return self._once("storage", self._build_bucket)
+
+    def storage_retry(self) -> Any:
+        """Google's own rule of what is tried again, for as long as this process has patience."""
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        return DEFAULT_RETRY.with_timeout(self._config.patience_s)
 
     def notebooks(self) -> Any:
         """The Notebooks v2 client over REST."""

@@ -45,7 +45,7 @@ class _Kept(Generic[T]):
             known = {"if_generation_not_match": self._generation} if self._generation else {}
             with translated(f"read {self._name}"):
                 try:
-                    raw = blob.download_as_bytes(raw_download=True, **known)
+                    raw = blob.download_as_bytes(raw_download=True, retry=self._clients.storage_retry(), **known)
                 except NotModified:
                     return self._value
                 except NotFound:

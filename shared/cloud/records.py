@@ -59,7 +59,7 @@ class StorageRecords:
         blob = self._clients.storage_bucket().blob(_name(user_key))
         with translated(f"read record {user_key}"):
             try:
-                raw = blob.download_as_bytes()
+                raw = blob.download_as_bytes(retry=self._clients.storage_retry())
             except NotFound:
                 return None, None
         try:
@@ -94,6 +94,7 @@ class StorageRecords:
                     json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
                     content_type="application/json",
                     if_generation_match=generation,
+                    retry=self._clients.storage_retry(),
                 )
             except PreconditionFailed as error:
                 raise ConflictError(

@@ -7,8 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kit.inprocess import ENDPOINT
 from kit.making import ANALYSTS, NOW, after, joined, operation, person
 
+from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.records import StorageRecords
 from shared.domain import codec
 from shared.domain.errors import CloudUnavailableError, ConflictError, PermanentError, RateLimitedError
@@ -402,3 +404,14 @@ def test_a_write_whose_answer_is_lost_is_a_conflict_at_worst_and_never_two_recor
     assert isinstance(stored, Stored)
     assert stored.record == person()
     assert len(names(bench, "records/")) == 1
+
+
+def test_a_process_without_patience_is_told_at_once(bench):
+    """Whoever waits for a page is better told to come back than left for two minutes."""
+    config = CloudConfig(project="p", bucket=bench.settings.bucket, api_endpoint=ENDPOINT, patience_s=0.0)
+    hasty = StorageRecords(Clients(config, mount=bench.adapter))
+    bench.fault(call="storage.objects.get", times=0, error={"code": "UNAVAILABLE", "message": "down"})
+    before = len(bench.calls())
+    with pytest.raises(CloudUnavailableError):
+        hasty.load(user_key_for(parse_email("ana.silva@example.com")))
+    assert len(bench.calls()) - before == 1

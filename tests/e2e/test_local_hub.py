@@ -42,6 +42,7 @@ def get(local: Local, path: str) -> dict[str, Any]:
 
 def test_the_page_s_address_is_the_first_thing_to_try(local: Local) -> None:
     assert front_of(local) == f"http://localhost:{local.port + 1}"
+    until(lambda: len(local.lines) > 1, seconds=60, what="the second line")
     assert local.lines[1] == f"Open {front_of(local)} in a browser, and sign in as one of the example people."
 
 

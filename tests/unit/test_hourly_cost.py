@@ -20,7 +20,8 @@ def with_cost(folder, text: str) -> int:
     """The shipped profiles with this cost for analysts; gives the line."""
     path = folder / "profiles.yaml"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    at = next(i for i, line in enumerate(lines) if "hourly_cost:" in line)
+    analyst = lines.index("  analyst:\n")
+    at = next(i for i, line in enumerate(lines) if i > analyst and "hourly_cost:" in line)
     lines[at] = f"    hourly_cost: {text}\n" if text else ""
     path.write_text("".join(lines), encoding="utf-8")
     return at + 1
