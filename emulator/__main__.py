@@ -14,7 +14,7 @@ from emulator.clock import VirtualClock
 from emulator.iap.front import DEFAULT_REGION
 from emulator.jupyter.labs import Options
 from emulator.keep import BadDataError, Keeper
-from emulator.wire.server import PortInUseError
+from emulator.wire.listening import PortInUseError
 
 _USAGE_ERROR = 2
 _HIGHEST_PORT = 65_535

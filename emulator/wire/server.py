@@ -12,19 +12,19 @@ import io
 import logging
 import shutil
 import socket
-import socketserver
 import sys
 import tempfile
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import grpc
+
+from emulator.wire.listening import Connection, Listener, PortInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,16 +33,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _PREFACE = b"PRI * HTTP/2.0"
-_BACKLOG = 512
 _GRPC_WORKERS = 160  # a streaming pull holds one for as long as it lives
 _MAX_BODY = 1 << 30
 _MAX_UNIX_PATH = 100  # the system's limit is 104 to 108 bytes
 _BLOCK = 1 << 16
 _NO_BODY = {204, 304}
-
-
-class PortInUseError(OSError):
-    """The port is taken by another process."""
 
 
 class _BadRequestError(Exception):
@@ -65,32 +60,25 @@ class Server:
             ],
         )
         try:
-            self._http = _TcpServer(port, app)
-        except OSError as error:
+            self._http = _Listener(port, app)
+        except PortInUseError:
             self._remove_folder()
-            raise PortInUseError(error.errno, f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}") from error
+            raise
         self._http.backend = self._bind_grpc()
-        self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
         """The port that is served."""
-        return int(self._http.server_address[1])
+        return self._http.port
 
     def start(self) -> None:
         """Serve, in threads of its own."""
         self._grpc.start()
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="http-accept", daemon=True)
-        self._thread.start()
+        self._http.start()
 
     def stop(self) -> None:
         """Stop serving: close all connections and end all threads. Safe to call twice."""
-        if self._thread is not None:
-            self._http.shutdown()
-            self._thread.join()
-            self._thread = None
-        self._http.server_close()
-        self._http.close_connections()
+        self._http.stop()
         self._grpc.stop(grace=None).wait()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._remove_folder()
@@ -108,54 +96,22 @@ class Server:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class _TcpServer(socketserver.ThreadingTCPServer):
-    """A thread for each connection, on loopback only."""
+class _Listener(Listener):
+    """HTTP/1.1 is served here; HTTP/2 goes on to `backend`."""
 
-    allow_reuse_address = sys.platform != "win32"  # there it would let two processes share the port
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = _BACKLOG
     backend: tuple[int, Any]
 
     def __init__(self, port: int, app: WSGIApplication) -> None:
         self.app = app
-        self._guard = threading.Lock()
-        self._open: dict[socket.socket, threading.Thread] = {}
-        super().__init__(("127.0.0.1", port), _HttpHandler)
+        super().__init__(port, _HttpHandler)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a connection, known to `close_connections` from the first moment."""
-        thread = threading.Thread(
-            target=self.process_request_thread, args=(request, client_address), name="http-connection", daemon=True
-        )
-        with self._guard:
-            self._open[request] = thread
-        thread.start()
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection to its end."""
-        try:
-            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if _is_http2(request):
-                self._splice(request)
-            else:
-                self.finish_request(request, client_address)
-        except OSError:
-            _log.debug("Connection ended early")
-        finally:
-            with self._guard:
-                self._open.pop(request, None)
-            self.shutdown_request(request)
-
-    def close_connections(self) -> None:
-        """End every open connection and wait for its thread."""
-        with self._guard:
-            left = list(self._open.items())
-        for connection, _ in left:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for _, thread in left:
-            thread.join(timeout=5)
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection."""
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if _is_http2(request):
+            self._splice(request)
+        else:
+            super().finish_request(request, client_address)
 
     def _splice(self, client: socket.socket) -> None:
         """Carry bytes between the client and the gRPC server until both sides are done."""
@@ -185,13 +141,10 @@ def _is_http2(connection: socket.socket) -> bool:
     return seen == _PREFACE
 
 
-class _HttpHandler(BaseHTTPRequestHandler):
+class _HttpHandler(Connection):
     """HTTP/1.1 with keep-alive in front of a WSGI application. A request's body is read whole before the application runs."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # headers and body leave in one packet
-    server: _TcpServer
+    server: _Listener
 
     def handle_one_request(self) -> None:
         """Serve one request of the connection."""
@@ -210,10 +163,6 @@ class _HttpHandler(BaseHTTPRequestHandler):
             self.wfile.flush()
         except OSError:
             self.close_connection = True
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """No access log; the journal has the calls."""
-        _log.debug(format, *args)
 
     def handle_expect_100(self) -> bool:
         """Send `100 Continue` at once: the client waits for it."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import socket
@@ -14,13 +13,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
-from emulator.wire.server import PortInUseError
+from emulator.wire.listening import Connection, Listener
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -46,74 +44,12 @@ class Tunnel:
 App = Callable[[Request], Response | Tunnel]
 
 
-class StreamingServer:
+class StreamingServer(Listener):
     """Serves `app` on one port of 127.0.0.1 (`port` 0 = a free one), a thread a connection. Raises `PortInUseError`."""
 
     def __init__(self, app: App, *, port: int = 0) -> None:
-        try:
-            self._http = _Server(port, app)
-        except OSError as error:
-            reason = error.strerror or "it cannot be bound"
-            raise PortInUseError(
-                error.errno or errno.EADDRINUSE, f"Port {port} of 127.0.0.1 cannot be used: {reason}"
-            ) from error
-        self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        """The port that is served."""
-        return int(self._http.server_address[1])
-
-    def start(self) -> None:
-        """Serve, in threads of its own."""
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="front", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Close the port and every connection. Safe to call twice."""
-        if self._thread is not None:
-            self._http.shutdown()
-            self._thread.join()
-            self._thread = None
-        self._http.server_close()
-        self._http.close_connections()
-
-
-class _Server(ThreadingHTTPServer):
-    allow_reuse_address = sys.platform != "win32"
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 512
-
-    def __init__(self, port: int, app: App) -> None:
         self.app = app
-        self._guard = threading.Lock()
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection to its end."""
-        with self._guard:
-            self._open.add(request)
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._guard:
-                self._open.discard(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that went away is no news."""
-        del request, client_address
-        if not isinstance(sys.exc_info()[1], OSError):
-            _log.exception("Request failed in the embedded cloud")
-
-    def close_connections(self) -> None:
-        """End every open connection; its thread ends with it."""
-        with self._guard:
-            left = list(self._open)
-        for connection in left:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        super().__init__(port, _Handler)
 
 
 class _Body(io.RawIOBase):
@@ -180,13 +116,10 @@ def _nothing() -> None:
     """After the first read there is nothing to tell."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Connection):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    server: _Server
+    server: StreamingServer
 
     def handle_one_request(self) -> None:
         """Serve one request of the connection."""
@@ -206,9 +139,6 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Not yet: a body is asked for when it is read."""
         return True
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """No access log: it would have addresses in it."""
 
     def version_string(self) -> str:
         """As Google's front end names itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import http.client
 import json
@@ -9,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -20,14 +22,16 @@ import pytest
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from werkzeug.test import Client
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 from emulator import keep
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock, real_now
 from emulator.keep import BadDataError, Keeper
 from emulator.wire.http import HttpFront
-from emulator.wire.server import PortInUseError, Server
+from emulator.wire.listening import PortInUseError
+from emulator.wire.server import Server
+from emulator.wire.streaming import StreamingServer
 from emulator.world import CallSpec
 from tests.emulator.storage_kit import START, storage_client, storage_world
 
@@ -177,6 +181,32 @@ def test_three_hundred_connections_at_once(echo):
         assert all(pool.map(ask, open_ones))
     for connection in open_ones:
         connection.close()
+
+
+@pytest.mark.parametrize("kind", [Server, StreamingServer])
+def test_a_caller_that_goes_away_before_the_answer_leaves_no_socket_open(kind):
+    asked, gone = threading.Event(), threading.Event()
+
+    def app(request):
+        asked.set()
+        assert gone.wait(30)
+        return Response(request.path)
+
+    server = kind(app if kind is StreamingServer else Request.application(app))
+    server.start()
+    gc.disable()  # it would close what was forgotten, with a warning in somebody else's test
+    try:
+        caller = socket.create_connection(("127.0.0.1", server.port))
+        caller.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert asked.wait(30)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        caller.close()  # a reset: nothing can be sent from now on
+        gone.set()
+        server.stop()
+        sockets = [each for each in gc.get_objects() if isinstance(each, socket.socket)]
+        assert not [each for each in sockets if each._closed and each.fileno() >= 0]
+    finally:
+        gc.enable()
 
 
 def test_only_loopback_is_bound(echo):
