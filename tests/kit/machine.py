@@ -320,6 +320,16 @@ class WorldMachine(SparkRules, RuleBasedStateMachine):
             self.bench.advance(days=min(days, 30))
             self.calm()
 
+    @precondition(lambda self: self.ledger.newest)
+    @rule(user=st.sampled_from(USERS), days=st.sampled_from([1, 31, 61]))
+    def held_while_gone(self, user: str, days: int) -> None:
+        """Somebody left, for some time nothing is left of them but a snapshot, and then a hold outlasts every retention."""
+        self.gone_for_long(user=user, days=days)
+        self.hold(user=user, reason="case 1", after=0)
+        for _ in range(4):
+            self.bench.advance(days=30)
+            self.calm()
+
     # --- trouble
 
     @rule(after=st.integers(0, 22), action=st.sampled_from(["news", "due", "drift"]), data=st.data())
