@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +20,15 @@ from shared.domain.times import rfc3339
 
 PROBLEM_JSON = "application/problem+json"
 ADMIN_PAGE = "manage.index"  # where administrators begin
+_WRITTEN_TIME = re.compile(
+    r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC\b", re.ASCII
+)
 
 
 def install(app: flask.Flask) -> None:
     """What every template may use."""
     app.jinja_env.filters["moment"] = moment
+    app.jinja_env.filters["told"] = told
     app.jinja_env.filters["rfc3339"] = rfc3339
     app.jinja_env.filters["duration"] = duration_text
     app.jinja_env.filters["money"] = money
@@ -101,6 +106,21 @@ def moment(when: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time> <span class="relative">({})</span>').format(
         rfc3339(when), moment_text(when, now, present.zone), relative_text(when, now)
     )
+
+
+def told(text: str) -> Markup:
+    """A sentence of the record, escaped, its times (`2026-11-23 14:05 UTC`, a weekday before it or not) on the reader's clock."""
+    present = visit()
+    now = present.now()
+
+    def here(found: re.Match[str]) -> str:
+        try:
+            when = datetime.fromisoformat(f"{found[1]}T{found[2]}+00:00")
+        except ValueError:
+            return found[0]
+        return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), moment_text(when, now, present.zone))
+
+    return Markup(_WRITTEN_TIME.sub(here, str(escape(text))))  # noqa: S704 - escaped first; what is put in is a time
 
 
 def _asset(name: str) -> str:

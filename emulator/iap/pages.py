@@ -74,7 +74,7 @@ _SIGN_IN = """{% extends "page" %}
 <input type="hidden" name="mark" value="{{ mark }}">
 <input type="hidden" name="continue" value="{{ back }}">
 <p class="row"><label for="email">E-mail address</label>
-<input id="email" name="email" type="email" required autocomplete="email" value="{{ typed }}"
+<input id="email" name="email" type="text" inputmode="email" required autocomplete="email" autocapitalize="none" spellcheck="false" value="{{ typed }}"
 {%- if fault %} aria-invalid="true" aria-describedby="fault"{% endif %}>
 <button class="main">Sign in</button></p>
 </form>

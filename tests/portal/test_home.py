@@ -243,6 +243,21 @@ class TestZone:
         assert '<time datetime="2026-11-23T08:04:00Z">08:04 UTC</time>' in text
         assert 'data-ask-zone="reload"' in text
 
+    def test_times_in_sentences_are_on_the_readers_clock_too(self, two: Hub) -> None:
+        """What is no time stays as it is written, and markup stays text."""
+        say(
+            two,
+            Reason.IDLE,
+            "Idle since Mon 2026-11-23 06:10 UTC <b>or</b> 2026-11-25 00:00:30 UTC, not 2026-13-99 10:00 UTC.",
+        )
+        ana = two.browser(ANA)
+        sentence = "Idle since {} &lt;b&gt;or&lt;/b&gt; {}, not 2026-13-99 10:00 UTC."
+        assert sentence.format("06:10 UTC", "Wed 25 Nov 00:00 UTC") in plain(ana.text("/"))
+        ana.client.set_cookie("tz", "America/Sao_Paulo")
+        text = ana.text("/")
+        assert sentence.format("03:10", "tomorrow 21:00") in plain(text)
+        assert '<time datetime="2026-11-23T06:10:00Z">03:10</time>' in text
+
     def test_the_form_in_the_footer_sets_it(self, two: Hub) -> None:
         ana = two.browser(ANA)
         answer = ana.post("/preferences/time-zone", zone="Asia/Kolkata", back="/")

@@ -72,6 +72,24 @@ class TestPage:
         assert "employment yes" in facts
         assert record.facts.timelines["employment"][0].event_id in facts
 
+    def test_only_what_would_change_something_is_offered(self, ana: Hub) -> None:
+        def offered() -> set[str]:
+            return {name for name in ("start", "stop") if f"{PAGE}/acts/{name}" in ana.browser(MIA).text(PAGE)}
+
+        assert offered() == {"stop"}
+        act(ana, "stop")
+        assert offered() == {"start", "stop"}  # under way: it may still be called back
+        passes(ana)
+        assert offered() == {"start"}
+        act(ana, "start")
+        assert offered() == {"start", "stop"}
+
+    def test_the_first_visit_gets_the_readers_clock(self, ana: Hub) -> None:
+        mia = ana.browser(MIA)
+        assert 'data-ask-zone="reload"' in mia.text(PAGE)
+        mia.client.set_cookie("tz", "Europe/Berlin")
+        assert "data-ask-zone" not in mia.text(PAGE)
+
     def test_the_whole_story_in_time_order(self, ana: Hub) -> None:
         html = ana.browser(MIA).text(PAGE)
         story = html.partition('id="story"')[2]
