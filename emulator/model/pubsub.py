@@ -8,7 +8,6 @@ an expiration policy is kept and never enforced, so that a clock moved by months
 from __future__ import annotations
 
 import base64
-import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from emulator.errors import ApiError
 from emulator.model import pubsub_names as names
 from emulator.model.pubsub_config import Config, check_push_config, merged, rules_of, subscription_config, topic_config
 from emulator.model.pubsub_filter import Predicate, parse_filter
+from emulator.model.pubsub_limits import Draft, check_drafts, checked_ack_ids
 from emulator.model.pubsub_names import already_exists, check_name, not_found, refuse
 from emulator.model.pubsub_queue import Backlog, Entry, Message
 
@@ -28,18 +28,8 @@ if TYPE_CHECKING:
     from emulator.world import World
 
 _FIRST_ID = 10_000_000_000_000_000
-_ACK_ID = re.compile(r"[^:\s]+:\d+")
 _MAX_EXTENSION_S = 600
 _PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A message as a publisher gives it."""
-
-    data: bytes
-    attributes: dict[str, str]
-    ordering_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +123,7 @@ class PubSubModel:
     def publish(self, topic: str, drafts: list[Draft]) -> list[str]:
         """Accept all messages or none; returns their ids. Those that pass a subscription's filter join its backlog."""
         self.topic(topic)
-        self._check_drafts(drafts)
+        check_drafts(drafts)
         ids = self._accept(topic, drafts)
         self._announce()
         return ids
@@ -156,28 +146,6 @@ class PubSubModel:
     def _announce(self) -> None:
         self.changed.notify_all()
         self.on_change()
-
-    @staticmethod
-    def _check_drafts(drafts: list[Draft]) -> None:
-        if not drafts:
-            refuse("The publish request must contain at least one message.")
-        if len(drafts) > names.MAX_PUBLISH_MESSAGES:
-            refuse(
-                f"The value for message_count is too large. You passed {len(drafts)} in the request, "
-                f"but the maximum value is {names.MAX_PUBLISH_MESSAGES}."
-            )
-        size = 0
-        for draft in drafts:
-            if not draft.data and not draft.attributes:
-                refuse(
-                    "One or more messages in the publish request is empty. "
-                    "Each message must contain either non-empty data, or at least one attribute."
-                )
-            size += len(draft.data) + _check_attributes(draft.attributes)
-            if len(draft.ordering_key.encode()) > names.MAX_ORDERING_KEY_BYTES:
-                refuse(f"The ordering key is longer than {names.MAX_ORDERING_KEY_BYTES} bytes.")
-        if size > names.MAX_PUBLISH_BYTES:
-            refuse(f"Request payload size exceeds the limit: {names.MAX_PUBLISH_BYTES} bytes.")
 
     # ---- subscriptions
 
@@ -267,7 +235,7 @@ class PubSubModel:
         """Done. An id whose lease is over is ignored, as the service does; one that is none is 400."""
         subscription = self.subscription(name)
         self._take_back(subscription)
-        for ack_id in _checked(ack_ids):
+        for ack_id in checked_ack_ids(ack_ids):
             subscription.backlog.ack(ack_id)
         self._announce()
 
@@ -278,7 +246,7 @@ class PubSubModel:
         subscription = self.subscription(name)
         self._take_back(subscription)
         backlog = subscription.backlog
-        for ack_id in _checked(ack_ids):
+        for ack_id in checked_ack_ids(ack_ids):
             entry = backlog.leased(ack_id)
             if entry is None:
                 continue
@@ -406,28 +374,3 @@ class PubSubModel:
             accepts = parse_filter(config.get("filter", ""))
             self.subscriptions[config["name"]] = Subscription(config, backlog, accepts, raw["policy"])
         self._announce()
-
-
-def _checked(ack_ids: Iterable[str]) -> list[str]:
-    found = list(ack_ids)
-    if not found:
-        refuse("The request must contain at least one ack ID.")
-    for ack_id in found:
-        if not _ACK_ID.fullmatch(ack_id):
-            refuse(f"You have passed an invalid ack ID to the service (ack_id={ack_id}).")
-    return found
-
-
-def _check_attributes(attributes: dict[str, str]) -> int:
-    """The size of the attributes in bytes; 400 when they break a limit."""
-    if len(attributes) > names.MAX_ATTRIBUTES:
-        refuse(f"The number of attributes is too large. You passed {len(attributes)}, but the maximum value is {names.MAX_ATTRIBUTES}.")  # fmt: skip
-    size = 0
-    for key, value in attributes.items():
-        key_size, value_size = len(key.encode()), len(value.encode())
-        if not 0 < key_size <= names.MAX_ATTRIBUTE_KEY_BYTES or key.startswith("goog"):
-            refuse(f"Invalid attribute key (key={key}): 1 to {names.MAX_ATTRIBUTE_KEY_BYTES} bytes, not beginning with goog.")  # fmt: skip
-        if value_size > names.MAX_ATTRIBUTE_VALUE_BYTES:
-            refuse(f"The value of attribute {key} is longer than {names.MAX_ATTRIBUTE_VALUE_BYTES} bytes.")
-        size += key_size + value_size
-    return size

@@ -17,7 +17,8 @@ from google.pubsub_v1.types import pubsub as types
 
 from emulator.clock import real_now
 from emulator.errors import ApiError
-from emulator.model.pubsub import Delivery, Draft, PubSubModel
+from emulator.model.pubsub import Delivery, PubSubModel
+from emulator.model.pubsub_limits import Draft
 from emulator.model.pubsub_names import refuse
 from emulator.wire.rpc import Rpc, derive
 from emulator.world import CallSpec, World

@@ -13,8 +13,8 @@ import requests
 
 from emulator.clock import rfc3339
 from emulator.errors import ApiError
-from emulator.model.pubsub import Draft
 from emulator.model.pubsub_config import camel
+from emulator.model.pubsub_limits import Draft
 from emulator.model.pubsub_names import parse_duration
 from emulator.wire.http import Call, Handler, Route
 from emulator.world import CallSpec, World
