@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from portal.manage import acts, attention, costs, fleet, letters, person
+from portal.manage import acts, attention, costs, fleet, letters, person, person_tables
 from portal.manage.base import blueprint
 
-ROUTES = (*fleet.ROUTES, *person.ROUTES, *acts.ROUTES, *attention.ROUTES, *letters.ROUTES, *costs.ROUTES)
+_PARTS = (fleet, person, person_tables, acts, attention, letters, costs)
+ROUTES = tuple(route for part in _PARTS for route in part.ROUTES)
 
 __all__ = ["ROUTES", "blueprint"]

@@ -16,7 +16,8 @@ from werkzeug.exceptions import NotFound
 from portal import pages
 from portal.deps import current
 from portal.manage.base import USER_KEY, asked, blueprint, one_line
-from portal.manage.person import Said, record_of
+from portal.manage.person import Said
+from portal.manage.person_tables import record_of
 from portal.routes import Access, Param, Place, Route
 from portal.visit import signed_in, visit
 from shared.domain.errors import RefusedError

@@ -18,8 +18,10 @@ from portal.manage.base import PAGE_ROWS
 from portal.manage.export import safe_cell
 from shared.domain.drift import Stray
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.identity import InstanceId, instance_id_for, parse_email, user_key_for
+from shared.domain.keeping import Snapshot
 from shared.domain.record import RecordRow, row_of
+from shared.domain.spark import ClusterStatus
 from shared.domain.usage import NOTEBOOK, Usage
 from shared.engine.ports import DeadLetter, LetterRow
 
@@ -353,6 +355,8 @@ class TestFiles:
         stray = Stray(name="nb-x", zone="europe-west1-b", why="has no record")
         show(seen, [replace(full[0], usage=usage)], points=(point,), strays=(stray,))
         letter(seen, "1")
+        shot = Snapshot(name="s", instance_id=InstanceId("nb-a"), zone="europe-west1-b", instance_uid="1", asked_at=now)
+        seen.edit(ANA, snapshots=(shot,), clusters=(ClusterStatus(template="single-node", name="c"),))
         rows = ask(seen.browser(MIA), route).json
         jsonschema.validate(rows, dict(route.schema))
         assert rows["rows"], route.name

@@ -15,8 +15,10 @@ from portal.manage.acts import Act
 from shared.domain.errors import Reason
 from shared.domain.events import Left, Renamed
 from shared.domain.identity import parse_email, user_key_for
+from shared.domain.keeping import Snapshot
 from shared.domain.record import ConditionType, Power
 from shared.domain.story import StoryKind, StoryLine
+from shared.domain.times import rfc3339
 from shared.engine.foresight import preview_after
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.views import plan_view
@@ -112,6 +114,37 @@ class TestPage:
         ]
         lines = csv.DictReader(io.StringIO(browser.text(f"{PAGE}/story.csv?kind={kind.value}")))
         assert [line["text"] for line in lines] == [line.text for line in mine]
+
+    def test_every_table_is_there_as_files(self, ana: Hub) -> None:
+        want_cluster(KEY, SMALL, ana.bench.deps, by="the person")
+        passes(ana)
+        known, now = ana.record().status, ana.bench.now
+        assert known.instance_id is not None
+        shot = Snapshot(
+            name="snap-1", instance_id=known.instance_id, zone=known.zone or "", instance_uid=known.instance_uid,
+            asked_at=now, ready_at=now, size_bytes=3 << 30,
+        )  # fmt: skip
+        ana.edit(ANA, snapshots=(shot,), saved_in="snap-1")
+        browser = ana.browser(MIA)
+        html, status = browser.text(PAGE), ana.record().status
+        assert html.count("<table") == html.count('class="files"') == 6
+        cluster = status.cluster(SMALL)
+        expected = {
+            "clusters": [(SMALL, cluster.name, "RUNNING", True, cluster.message)],
+            "conditions": [
+                (c.type.value, c.status.value, c.reason.value, c.message, rfc3339(c.last_transition_time))
+                for c in status.conditions
+            ],
+            "snapshots": [("snap-1", rfc3339(now), rfc3339(now), False, 3 << 30, True)],
+        }
+        for name, rows in expected.items():
+            assert f'href="{PAGE}/{name}.csv"' in html
+            assert [tuple(row.values()) for row in browser.get(f"{PAGE}/{name}.json").json["rows"]] == rows
+            lines = list(csv.reader(io.StringIO(browser.text(f"{PAGE}/{name}.csv"))))
+            assert [line[0] for line in lines[1:]] == [row[0] for row in rows]
+        hours = browser.get(f"{PAGE}/hours.json").json["rows"]
+        assert [row["environment"] for row in hours] == ["Notebook", "Small Spark"]
+        assert all(row["hours"] >= 0 and row["hourly_cost"] is not None for row in hours)
 
     def test_it_is_live_also_where_no_sweep_has_seen_the_person(self, ana: Hub) -> None:
         assert ana.browser(MIA).get("/manage/people").status_code == 503

@@ -1,0 +1,178 @@
+"""`/manage/people/<user_key>/*.csv` and `.json`: the tables of one person's page as files, and what both are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from werkzeug.exceptions import NotFound
+
+from portal.cost_view import CostView, cost_view
+from portal.deps import current
+from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
+from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, Value, offer
+from portal.routes import Param, Place, Route
+from portal.visit import visit
+from shared.domain.errors import BenchkeeperError
+from shared.domain.record import UserRecord
+from shared.domain.story import StoryKind, StoryLine
+
+
+def record_of(user_key: str) -> UserRecord:
+    """The record that a user key in an address leads to; 404 when there is none. One read."""
+    key = user_key_of(user_key)
+    stored = current().deps.engine.records.load(key) if key is not None else None
+    if stored is None:
+        raise NotFound
+    return stored.record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRow:
+    """A Spark cluster that is wanted or may be there; `says` is how it stands, or why the last one is not there."""
+
+    template: str
+    title: str
+    name: str
+    state: str
+    says: str
+    wanted: bool
+
+
+def clusters_of(record: UserRecord) -> list[ClusterRow]:
+    """By template."""
+    catalog = current().deps.engine.policy.catalog
+    names = sorted({wish.template for wish in record.spec.clusters} | {c.template for c in record.status.clusters})
+    return [_cluster_row(record, name, catalog.environment(name).title) for name in names]
+
+
+def _cluster_row(record: UserRecord, template: str, title: str) -> ClusterRow:
+    known, wanted = record.status.cluster(template), record.spec.wish(template) is not None
+    state = known.state.value if known is not None and known.state is not None else "wanted" if wanted else "not there"
+    return ClusterRow(
+        template=template,
+        title=title,
+        name=known.name if known is not None else "",
+        state=state,
+        says=(known.message or known.diagnosis) if known is not None else "",
+        wanted=wanted,
+    )
+
+
+def cost_of(record: UserRecord) -> CostView:
+    """This month. A bill that cannot be read leaves the estimate."""
+    deps, present = current().deps, visit()
+    catalog = deps.engine.policy.catalog
+    try:
+        notes = deps.engine.fleet.notes()
+    except BenchkeeperError as error:
+        present.reason, present.detail = error.reason.value, f"notes: {error.detail}"
+        notes = None
+    profile = catalog.profiles.get(record.spec.profile or "")
+    return cost_view(record, profile, catalog, notes, currency=deps.currency, now=present.now())
+
+
+def kind_named(text: str) -> StoryKind | None:
+    """The sort of line that is asked for, None for all."""
+    return next((kind for kind in StoryKind if kind.value == text), None)
+
+
+def told(story: Sequence[StoryLine], kind: StoryKind | None) -> list[StoryLine]:
+    """Its lines, the oldest first."""
+    return [line for line in story if kind in {None, line.kind}]
+
+
+def value_text(value: object) -> str:
+    """What somebody stated, in a word."""
+    match value:
+        case tuple():
+            return ", ".join(map(str, value)) or "none"
+        case True:
+            return "yes"
+        case False:
+            return "no"
+        case None:
+            return "withdrawn"
+        case "":
+            return "nothing in particular"
+        case _:
+            return str(value)
+
+
+blueprint.add_app_template_filter(value_text, "stated")
+blueprint.add_app_template_filter(value_text, "stated")
+KIND = Param(
+    name="kind",
+    place=Place.QUERY,
+    text="Only this sort of line.",
+    schema={"type": "string", "enum": [kind.value for kind in StoryKind]},
+)
+STORY: Columns = {"at": TIME, "kind": TEXT, "text": TEXT, "because": TEXT, "ref": TEXT}
+FACTS: Columns = {"fact": TEXT, "says": TEXT, "said_at": TIME, "from": TIME, "event_id": TEXT}
+CLUSTERS: Columns = {"template": TEXT, "name": TEXT, "state": TEXT, "wanted": FLAG, "says": TEXT}
+HOURS: Columns = {"environment": TEXT, "hours": NUMBER, "hourly_cost": NUMBER, "estimate": NUMBER}
+CONDITIONS: Columns = {"condition": TEXT, "holds": TEXT, "reason": TEXT, "says": TEXT, "since": TIME}
+SNAPSHOTS: Columns = {
+    "name": TEXT,
+    "asked_at": TIME,
+    "ready_at": TIME,
+    "is_lost": FLAG,
+    "size_bytes": NUMBER,
+    "holds_the_files": FLAG,
+}
+Rows = Iterator[Sequence[Value]]
+
+
+def _story(record: UserRecord) -> Rows:
+    for line in told(record.status.story, kind_named(asked("kind"))):
+        yield line.at, line.kind.value, line.text, line.because, line.ref
+
+
+def _facts(record: UserRecord) -> Rows:
+    for name, timeline in sorted(record.facts.timelines.items()):
+        for said in timeline:
+            yield name, value_text(said.value), said.occurred_at, said.effective_at, said.event_id
+
+
+def _clusters(record: UserRecord) -> Rows:
+    for row in clusters_of(record):
+        yield row.template, row.name, row.state, row.wanted, row.says
+
+
+def _hours(record: UserRecord) -> Rows:
+    for line in cost_of(record).lines:
+        yield line.name, line.hours, line.hourly_cost, line.estimate
+
+
+def _conditions(record: UserRecord) -> Rows:
+    for c in record.status.conditions:
+        yield c.type.value, c.status.value, c.reason.value, c.message, c.last_transition_time
+
+
+def _snapshots(record: UserRecord) -> Rows:
+    for s in record.status.snapshots:
+        yield s.name, s.asked_at, s.ready_at, s.lost, s.size_bytes or None, s.name == record.status.saved_in
+
+
+def _offer(
+    name: str, summary: str, columns: Columns, rows: Callable[[UserRecord], Rows], *params: Param
+) -> Iterable[Route]:
+    """One person's table as files; one read each, and one more for the hours."""
+
+    def sheet(user_key: str) -> Sheet:
+        record = record_of(user_key)
+        return Sheet(
+            name=f"{name}-{record.user_key}", columns=columns, rows=tuple(rows(record)), taken_at=visit().now()
+        )
+
+    return offer(f"/manage/people/<user_key>/{name}", name, summary, columns, sheet, params=(USER_KEY, *params))
+
+
+ROUTES: tuple[Route, ...] = (
+    *_offer("story", "One person's story.", STORY, _story, KIND),
+    *_offer("facts", "What was stated about one person.", FACTS, _facts),
+    *_offer("clusters", "One person's Spark clusters.", CLUSTERS, _clusters),
+    *_offer("hours", "One person's hours this month.", HOURS, _hours),
+    *_offer("conditions", "One person's conditions.", CONDITIONS, _conditions),
+    *_offer("snapshots", "Snapshots of one person's data disk.", SNAPSHOTS, _snapshots),
+)
