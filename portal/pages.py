@@ -111,14 +111,14 @@ def moment(when: datetime) -> Markup:
 def told(text: str) -> Markup:
     """A sentence of the record, escaped, its times (`2026-11-23 14:05 UTC`, a weekday before it or not) on the reader's clock."""
     present = visit()
-    now = present.now()
 
     def here(found: re.Match[str]) -> str:
         try:
             when = datetime.fromisoformat(f"{found[1]}T{found[2]}+00:00")
         except ValueError:
             return found[0]
-        return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), moment_text(when, now, present.zone))
+        shown = moment_text(when, present.now(), present.zone)
+        return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), shown)
 
     return Markup(_WRITTEN_TIME.sub(here, str(escape(text))))  # noqa: S704 - escaped first; what is put in is a time
 
