@@ -50,7 +50,7 @@ def complain(message: str) -> None:
 
 def print_json(data: Any) -> None:
     """Indented JSON, addresses readable."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def print_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:

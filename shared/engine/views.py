@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -126,14 +128,25 @@ def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
 
 def row_view(row: RecordRow) -> dict[str, Any]:
     """A row as JSON."""
-    raw = asdict(row)
-    raw["presence"], raw["power"] = row.presence.value, row.power.value
-    raw["next_attempt_at"] = _iso(row.next_attempt_at)
-    raw["ready_since"], raw["idle_warned_at"] = _iso(row.ready_since), _iso(row.idle_warned_at)
-    raw["waiting_since"] = _iso(row.waiting_since)
+    raw: dict[str, Any] = _plain(asdict(row))
     raw["state"] = row.reason
     raw["url"] = url_of(row.proxy_uri)
     return raw
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: times as RFC 3339, enumerations as their values."""
+    match value:
+        case datetime():
+            return _iso(value)
+        case StrEnum():
+            return value.value
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case tuple() | list():
+            return [_plain(each) for each in value]
+        case _:
+            return value
 
 
 def url_of(host_or_url: str) -> str:

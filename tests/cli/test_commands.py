@@ -69,6 +69,8 @@ def test_list_filters_and_speaks_json_and_csv(terminal):
     rows = json.loads(terminal.run("list", "--profile", "engineer", "-o", "json").stdout)
     assert [row["email"] for row in rows] == ["ben@example.com"]
     assert rows[0]["url"].startswith("https://")
+    assert rows[0]["usage"]["notebook"]["since"] == rows[0]["ready_since"]
+    assert rows[0]["ready_since"].endswith("Z")
     assert json.loads(terminal.run("list", "--state", "creating", "-o", "json").stdout) == []
     assert len(json.loads(terminal.run("list", "--state", "ready", "-o", "json").stdout)) == 2
     table = list(csv.DictReader(io.StringIO(terminal.run("list", "--match", "ANA", "-o", "csv").stdout)))
