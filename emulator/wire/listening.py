@@ -11,6 +11,7 @@ import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from urllib.parse import unquote
 
 from emulator.clock import real_now
 
@@ -29,6 +30,7 @@ class Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # headers and body leave in one packet
+    server: Listener
 
     def finish(self) -> None:
         """Close both directions; the base class leaves the reading one open when the caller went away before the answer was out."""
@@ -36,6 +38,24 @@ class Connection(BaseHTTPRequestHandler):
             super().finish()
         finally:
             self.rfile.close()
+
+    def environ(self) -> dict[str, Any]:
+        """What WSGI says of a request and both servers know alike; `RAW_URI` is path and query as they were sent."""
+        path, _, query = self.path.partition("?")
+        host, port = self.server.server_address[:2]
+        return {
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "SERVER_PROTOCOL": self.request_version,
+            "SERVER_NAME": str(host),
+            "SERVER_PORT": str(port),
+            "REMOTE_ADDR": str(self.client_address[0]),
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote(path, "latin-1"),
+            "QUERY_STRING": query,
+            "RAW_URI": self.path,
+        }
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """No access log: it would have addresses in it, and the journal has the calls."""

@@ -12,7 +12,6 @@ import io
 import logging
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import zlib
@@ -20,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import grpc
 
@@ -211,27 +209,14 @@ class _HttpHandler(Connection):
             self.rfile.readline(8)
 
     def _environ(self, body: bytes) -> WSGIEnvironment:
-        path, _, query = self.path.partition("?")
-        host, port = self.server.server_address[:2]
-        environ: WSGIEnvironment = {
+        environ = self.environ() | {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.input": io.BytesIO(body),
-            "wsgi.input_terminated": True,
-            "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
             "SERVER_SOFTWARE": "benchkeeper-emulator",
-            "SERVER_PROTOCOL": self.request_version,
-            "SERVER_NAME": str(host),
-            "SERVER_PORT": str(port),
-            "REMOTE_ADDR": str(self.client_address[0]),
-            "REQUEST_METHOD": self.command,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": unquote(path, "latin-1"),
-            "QUERY_STRING": query,
-            "RAW_URI": self.path,
             "REQUEST_URI": self.path,
             "CONTENT_LENGTH": str(len(body)),
         }

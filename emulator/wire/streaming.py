@@ -8,13 +8,11 @@ from __future__ import annotations
 import io
 import logging
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
@@ -187,24 +185,7 @@ class _Handler(Connection):
         self.wfile.flush()
 
     def _environ(self, body: _Body, length: int | None) -> WSGIEnvironment:
-        path, _, query = self.path.partition("?")
-        host, port = self.server.server_address[:2]
-        environ: WSGIEnvironment = {
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BufferedReader(body, _BLOCK),
-            "wsgi.input_terminated": True,
-            "wsgi.errors": sys.stderr,
-            "SERVER_PROTOCOL": self.request_version,
-            "SERVER_NAME": str(host),
-            "SERVER_PORT": str(port),
-            "REMOTE_ADDR": str(self.client_address[0]),
-            "REQUEST_METHOD": self.command,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": unquote(path, "latin-1"),
-            "QUERY_STRING": query,
-            "RAW_URI": self.path,
-        }
+        environ = self.environ() | {"wsgi.input": io.BufferedReader(body, _BLOCK)}
         if length is not None and "Content-Length" in self.headers:
             environ["CONTENT_LENGTH"] = str(length)
         for key, value in self.headers.items():
