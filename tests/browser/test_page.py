@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kit.browser import House
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 pytestmark = [pytest.mark.e2e, NEEDS_CHROMIUM, pytest.mark.timeout(280)]
 SAO_PAULO = "America/Sao_Paulo"
@@ -129,6 +130,28 @@ def test_who_leaves_while_the_page_is_open_is_told(house: House, chromium: Brows
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         expect(page.get_by_role("heading", level=1)).to_have_text("Your access has ended")
         expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
+
+
+@pytest.mark.parametrize("late", ["hub.css", "pico.min.css"])
+def test_a_style_that_comes_late_leaves_nothing_that_the_policy_forbids(
+    house: House, chromium: Browser, late: str
+) -> None:
+    """Who asks for the looks of the page meanwhile (a tool, an extension) gets no half of the styles."""
+    email = "ida.berg@example.com"
+    house.at_work(email)
+    with window(chromium, house) as mine:
+        page = mine.enter(email)
+        held: list[Route] = []
+        page.route(re.compile(rf"/{late}"), lambda each: held.append(each))  # noqa: PLW0108 - it must have attributes
+        with page.expect_request(re.compile(rf"/{late}")):
+            page.goto(f"{house.front}/", wait_until="commit")
+        page.wait_for_function("document.querySelector('#until')")
+        looks = "getComputedStyle(document.querySelector('#until')).backgroundImage"
+        assert "data:" not in page.evaluate(looks)
+        for each in held:
+            each.continue_()
+        page.wait_for_load_state()
+        assert "/assets/icons/chevron.svg" in page.evaluate(looks)
 
 
 def test_by_keyboard_alone(house: House, chromium: Browser) -> None:

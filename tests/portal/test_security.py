@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from portal import app as app_module
 from portal.app import ROUTES, create_app
+from portal.assets import Assets
 from portal.headers import CSP
 from shared.domain.catalog import Environment
 from shared.domain.identity import user_key_for
@@ -101,6 +102,15 @@ class TestHeaders:
         assert nobody.get("/assets/hub.css").headers["Cache-Control"] == "no-cache"
         for name in ("../app.py", "%2e%2e/app.py", "..%5capp.py", "vendor/../../app.py"):
             assert nobody.get(f"/assets/{name}").status_code in {401, 404}
+
+    def test_the_style_imports_the_vendored_one_as_it_is(self, two: Hub) -> None:
+        """One address for the import and the preload, so that it comes once and may be kept for ever."""
+        address = Assets().url("vendor/pico.min.css")
+        nobody = two.browser(None)
+        assert f'@import url("{address}");' in nobody.text("/assets/hub.css")
+        page = nobody.text("/")
+        assert f'<link rel="preload" href="{address}" as="style">' in page
+        assert f'rel="stylesheet" href="{address}"' not in page
 
     def test_vendored_files_have_their_licence_beside_them(self, two: Hub) -> None:
         nobody = two.browser(None)
