@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import flask
@@ -14,7 +12,7 @@ from portal.mine import Mine, is_entitled, mine, my_record
 from portal.openapi import describe
 from portal.problems import NotEntitledError
 from portal.routes import JSON, Route
-from shared.domain.times import rfc3339
+from shared.engine.views import plain
 
 blueprint = flask.Blueprint("api", __name__)
 
@@ -42,14 +40,14 @@ def me_view(found: Mine) -> dict[str, Any]:
     return {
         "user_key": found.record.user_key,
         "profile": found.record.spec.profile,
-        "notebook": _plain(notebook),
-        "spark": [_plain(asdict(spark)) for spark in found.sparks],
+        "notebook": plain(notebook),
+        "spark": [plain(asdict(spark)) for spark in found.sparks],
         "sessions": [session.title for session in found.sessions],
         "cost": {
             "month": f"{cost.month:%Y-%m}",
             "currency": cost.currency,
             "billed": cost.billed,
-            "billed_at": _plain(cost.billed_at),
+            "billed_at": plain(cost.billed_at),
             "estimate": cost.estimate,
             "environments": [
                 {"name": line.name, "ran": line.ran.total_seconds(), "hourly_cost": line.hourly_cost}
@@ -57,22 +55,6 @@ def me_view(found: Mine) -> dict[str, Any]:
             ],
         },
     }
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case datetime():
-            return rfc3339(value)
-        case timedelta():
-            return value.total_seconds()
-        case StrEnum():
-            return value.value
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case _:
-            return value
 
 
 _TIME = {"type": ["string", "null"], "format": "date-time"}

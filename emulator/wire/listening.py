@@ -44,6 +44,8 @@ class Connection(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         host, port = self.server.server_address[:2]
         return {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
             "wsgi.input_terminated": True,
             "wsgi.errors": sys.stderr,
             "SERVER_PROTOCOL": self.request_version,

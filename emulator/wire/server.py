@@ -210,8 +210,6 @@ class _HttpHandler(Connection):
 
     def _environ(self, body: bytes) -> WSGIEnvironment:
         environ = self.environ() | {
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
             "wsgi.input": io.BytesIO(body),
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,23 +128,25 @@ def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
 
 def row_view(row: RecordRow) -> dict[str, Any]:
     """A row as JSON."""
-    raw: dict[str, Any] = _plain(asdict(row))
+    raw: dict[str, Any] = plain(asdict(row))
     raw["state"] = row.reason
     raw["url"] = url_of(row.proxy_uri)
     return raw
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can say: times as RFC 3339, enumerations as their values."""
+def plain(value: Any) -> Any:
+    """What JSON can say: times as RFC 3339, durations in seconds, enumerations as their values."""
     match value:
         case datetime():
             return _iso(value)
+        case timedelta():
+            return value.total_seconds()
         case StrEnum():
             return value.value
         case Mapping():
-            return {key: _plain(each) for key, each in value.items()}
+            return {key: plain(each) for key, each in value.items()}
         case tuple() | list():
-            return [_plain(each) for each in value]
+            return [plain(each) for each in value]
         case _:
             return value
 
