@@ -19,10 +19,10 @@ from shared.cloud.seed_bucket import SeedBucket, SeedObject
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserEmail, parse_email, user_key_for
+from shared.messages.hr import SCHEMA
 from shared.seed_templates import collisions, draft_of, is_as_made
 from shared.seed_users import Listed, read_users
 from shared.settings import ConfigError
-from shared.wire import SCHEMA
 
 MASTERS, GENERATED = "dataproc_master_templates", "dataproc_generated_templates"  # the example's defaults
 
@@ -220,7 +220,7 @@ def _publish(report: _Report, app: App, profile: str | None) -> None:
         report.message_ids[joiner.user] = publish_message(
             app.clients,
             project=app.settings.project,
-            topic=app.settings.topic_lifecycle,
+            topic=app.settings.topic_operator,
             body=json.dumps(body, ensure_ascii=False).encode(),
             attributes={},
         )

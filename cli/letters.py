@@ -15,24 +15,32 @@ from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
 from cli.output import complain, console, print_json, table
-from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
+from shared.domain.errors import Reason
+from shared.domain.events import News
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import bounded
 from shared.domain.times import parse_time, rfc3339
-from shared.engine.letters import MESSAGE_ID, OURS, News, Replayed, replay
+from shared.engine.letters import OURS, Replayed, replay
 from shared.engine.ports import DeadLetter, LetterRow
-from shared.wire import Message, parse_lifecycle, parse_tick
+from shared.messages.letters import parse_letter
 
 _REASONS = (
     Reason.INVALID_MESSAGE,
     Reason.UNSUPPORTED_MESSAGE,
     Reason.UNKNOWN_PROFILE,
+    Reason.NOT_ALLOWED,
+    Reason.LEAVER_NOT_UNDERSTOOD,
+    Reason.KEY_COLLISION,
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED,
 )
 _ADVICE = {
     Reason.INVALID_MESSAGE: "Its sender must mend it and send it again. Replaying it helps once a version runs that reads it.",
     Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover, leaver or renamed.",
     Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper dead-letter replay {id}",
+    Reason.NOT_ALLOWED: "Its source may not say that. If it should, change config/sources.yaml and deploy, then: "
+    "benchkeeper dead-letter replay {id}",
+    Reason.LEAVER_NOT_UNDERSTOOD: "Somebody may have left and keeps access. Find out who, then: benchkeeper publish leaver USER",
+    Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine. Find in the function's log what failed and mend that, then: "
     "benchkeeper dead-letter replay {id}",
 }
@@ -211,12 +219,13 @@ def _pretty(body: bytes) -> str:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_filters
 @click.option("--all", "every", is_flag=True, help="All that were not replayed yet.")
+@click.option("--as", "replay_as", metavar="SOURCE", help="As that source's word, for a letter that names no topic.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
 @output_option()
 @pass_app
 @guarded
 def replay_letters(
-    app: App, /, ids: tuple[str, ...], *, every: bool, dry_run: bool, output: str, **filters: Any
+    app: App, /, ids: tuple[str, ...], *, every: bool, replay_as: str | None, dry_run: bool, output: str, **filters: Any
 ) -> None:
     """Handle messages again, as if they came now; each keeps its own id and time, so nothing happens twice.
 
@@ -227,13 +236,25 @@ def replay_letters(
         raise click.UsageError("Say which: IDs, or filters (--since, --until, --reason, --user), or --all.")
     deps, counted = app.deps, _Counted(missing=set(ids))
 
+    def parse(letter: DeadLetter) -> Sequence[News]:
+        settings = app.settings
+        if replay_as is not None and replay_as not in settings.sources:
+            raise click.UsageError(f"There is no source '{replay_as}'. The sources are: {', '.join(settings.sources)}.")
+        return parse_letter(
+            letter,
+            sources=settings.sources,
+            people=settings.people,
+            max_bytes=settings.max_message_bytes,
+            replay_as=replay_as,
+        )
+
     def results() -> Iterator[Replayed]:
         rows = _Wanted(**filters, replayed_too=bool(ids)).rows(app)
         for row in rows:
             if ids and row.letter_id not in ids:
                 continue
             counted.missing.discard(row.letter_id)
-            result = replay(row, lambda letter: _parse(letter, app.settings.max_message_bytes), deps, dry_run=dry_run)
+            result = replay(row, parse, deps, dry_run=dry_run)
             counted.add(result, quiet=output != "json")
             yield result
 
@@ -270,30 +291,6 @@ class _Counted:
             return "Nothing to replay."
         verb = "could be used" if dry_run else "replayed"
         return f"{self.used} {verb}, {self.failed} still cannot be used."
-
-
-def _parse(letter: DeadLetter, max_bytes: int) -> Sequence[News]:
-    """The news in it, as the function reads them: with the message's own id and time."""
-    message = Message(
-        data=letter.body,
-        attributes=letter.attributes,
-        message_id=letter.attributes.get(MESSAGE_ID) or letter.row.letter_id,
-        publish_time=letter.row.sent_at,
-    )
-    if _is_tick(message):
-        raise UnsupportedMessageError(
-            user_message="A tick is not replayed: the next one does its work.", detail="a tick among the dead letters"
-        )
-    return parse_lifecycle(message, max_bytes=max_bytes)
-
-
-def _is_tick(message: Message) -> bool:
-    """One that Pub/Sub forwarded does not say whose it was."""
-    try:
-        parse_tick(message)
-    except InvalidMessageError:
-        return False
-    return True
 
 
 def _print_replayed(result: Replayed, out: Console) -> None:

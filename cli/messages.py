@@ -16,7 +16,7 @@ from shared.cloud.publish import publish as publish_message
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import parse_email
 from shared.domain.times import parse_time
-from shared.wire import SCHEMA
+from shared.messages.hr import SCHEMA
 
 
 @click.group(name="publish")
@@ -142,7 +142,7 @@ def publish_file(app: App, paths: tuple[Path, ...]) -> None:
         message_id = publish_message(
             app.clients,
             project=app.settings.project,
-            topic=app.settings.topic_lifecycle,
+            topic=app.settings.topic_operator,
             body=path.read_bytes(),
             attributes={},
         )
@@ -188,7 +188,7 @@ def _send(
         message["reason"] = reason
     if new_user:
         message["new_user"] = new_user
-    topic = app.settings.topic_lifecycle
+    topic = app.settings.topic_operator
     body = json.dumps(message, ensure_ascii=False).encode()
     message_id = publish_message(app.clients, project=app.settings.project, topic=topic, body=body, attributes={})
     if output == "json":

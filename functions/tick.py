@@ -6,9 +6,9 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions._delivery import handling
-from shared import wire
 from shared.domain.errors import BenchkeeperError
 from shared.engine.sweeps import sweep
+from shared.messages.parse import parse_tick
 
 
 @functions_framework.cloud_event
@@ -18,7 +18,7 @@ def tick(event: CloudEvent) -> None:
     A sweep that cannot list is logged and acked: the next tick comes by itself, and a redelivered old one would only add to it.
     """
     with handling(event, "tick") as delivery:
-        kind = wire.parse_tick(delivery.message)
+        kind = parse_tick(delivery.message)
         delivery.facts["sweep"] = kind
         try:
             sweep(kind, delivery.deps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.cloud.accounts import IamAccounts
@@ -16,6 +17,7 @@ from shared.cloud.fleet_index import StorageFleetIndex
 from shared.cloud.groups import CloudIdentityGroups
 from shared.cloud.iap import IapSignIn
 from shared.cloud.notebooks import WorkbenchNotebooks
+from shared.cloud.people import StorageGroupBooks, StoragePersons
 from shared.cloud.publish import publish
 from shared.cloud.records import StorageRecords
 from shared.cloud.render import RenderTarget, check_masters
@@ -28,9 +30,9 @@ from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
 from shared.faults import ConfigFault
+from shared.messages.parse import wake_message
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings, read_masters
 from shared.telemetry import JsonLog
-from shared.wire import wake_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,8 +83,15 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         dead_letters=PubSubDeadLetters(clients, project=settings.project, topic=settings.topic_dead_letter),
         clock=clock,
         log=log,
-        policy=settings.policy(),
+        books=StorageGroupBooks(clients, clock=clock),
+        persons=StoragePersons(clients),
+        relay=partial(_relay, clients, settings.project),
+        base_policy=settings.policy(),
     )
+
+
+def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:
+    publish(clients, project=project, topic=topic, body=body, attributes=dict(attributes))
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
@@ -93,7 +102,7 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
             publish(
                 clients,
                 project=settings.project,
-                topic=settings.topic_lifecycle,
+                topic=settings.topic_wake,
                 body=wake_message(user_key),
                 attributes={},
                 timeout_s=_WAKE_S,

@@ -26,6 +26,12 @@ ADVICE = {
     "SnapshotFailed": "The files are still on their disk. Find out in the log why, then look again now.",
     "DataMissing": "A snapshot or a disk is gone. Look in the person's story for the last one that was there.",
     "OnHold": "Release it once nobody needs the data kept.",
+    "NewsNotUnderstood": "A message about this person could not be used. Read the dead letter that the person's page names.",
+    "StillListed": "HR's feed lists this person as active although a leaver was announced. Ask HR; a leave ends by leave_cancelled.",
+    "DeletedButJoined": "HR says joined, but the Google account is deleted. Create or undelete the account.",
+    "SamePerson": "The address was given to a new Google account. Find out whether it is the same person; the old files are kept.",
+    "RenameWaits": "HR announced a new address, and the directory has not. Confirm it: benchkeeper publish renamed OLD NEW.",
+    "AddressWaits": "New under an address that an announced change may give to somebody else. Waits for 24 hours at most.",
     "Blind": "Nobody can see whether it is used: look at its monitoring agent. It is not stopped meanwhile.",
 }
 

@@ -52,6 +52,12 @@ NEEDS = {
     "SnapshotFailed": "files could not be saved",
     "DataMissing": "files are not where they should be",
     "OnHold": "on hold",
+    "NewsNotUnderstood": "a message about them was not understood",
+    "StillListed": "HR still lists them as active",
+    "DeletedButJoined": "HR says joined, the account is deleted",
+    "SamePerson": "their address was given to a new account",
+    "RenameWaits": "a new address waits to be confirmed",
+    "AddressWaits": "their address may become somebody else's",
     "Blind": "use cannot be seen",
 }
 

@@ -141,6 +141,7 @@ def _content(letter: DeadLetter) -> bytes:
         "function": row.function,
         "users": list(row.users),
         "source": letter.source,
+        "topic": letter.topic,
         "received_at": letter.received_at.isoformat(),
         "size": letter.size,
         "attributes": dict(letter.attributes),
@@ -170,6 +171,7 @@ def _letter_from(place: str, raw: dict[str, Any]) -> DeadLetter:
         body=body,
         size=raw.get("size", len(body)),
         attributes=raw["attributes"],
+        topic=raw.get("topic", ""),
     )
 
 

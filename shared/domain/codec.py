@@ -11,14 +11,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.domain import facts as facts_module
+from shared.domain.entitlement import Cause
 from shared.domain.errors import PermanentError, Reason
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.record import (
+    Claim,
     Condition,
     ConditionStatus,
     ConditionType,
+    Handover,
     Hold,
+    Notice,
     OperationRef,
     Power,
     Presence,
@@ -26,6 +30,7 @@ from shared.domain.record import (
     Status,
     UserRecord,
     Verb,
+    WaitingRename,
 )
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.story import StoryKind, StoryLine
@@ -36,6 +41,10 @@ VERSION = 1
 VERSION_WITH_HOLD = 2
 # A record that names an account, snapshots or a replacement: a program that does not know them would forget what it must keep.
 VERSION_WITH_KEEPING = 3
+# 4 is a pointer's. A record whose facts name sources, or that waits for something: a program that does not know them would give
+# access to somebody whose account is archived, or hand one person's things to another.
+VERSION_WITH_SOURCES = 5
+_VERSIONS = {VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES}
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
@@ -51,11 +60,24 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "status": _plain(asdict(record.status)),
         "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
         "email_since": None if record.email_since is None else record.email_since.isoformat(),
+        "former_emails": list(record.former_emails),
+        "rename": None if record.rename is None else _plain(asdict(record.rename)),
+        "claim": None if record.claim is None else _plain(asdict(record.claim)),
+        "handover": None if record.handover is None else _plain(asdict(record.handover)),
+        "predecessor": record.predecessor,
     }
 
 
 def _version(record: UserRecord) -> int:
     status = record.status
+    if (
+        facts_module.is_sourced(record.facts)
+        or record.former_emails
+        or record.rename
+        or record.claim
+        or record.handover
+    ):
+        return VERSION_WITH_SOURCES
     if (
         record.email_since is not None
         or status.account_id is not None
@@ -83,7 +105,7 @@ def _plain(value: Any) -> Any:
 def from_json(raw: Any) -> UserRecord:
     """The record that `to_json` gave. Raises `PermanentError` for anything else."""
     try:
-        if raw["version"] not in {VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING}:
+        if raw["version"] not in _VERSIONS:
             raise ValueError(f"version {raw['version']!r}")
         return UserRecord(
             user_key=UserKey(raw["user_key"]),
@@ -95,6 +117,11 @@ def from_json(raw: Any) -> UserRecord:
             status=_status(raw["status"]),
             hold=_hold(raw.get("hold")),
             email_since=_maybe_time(raw.get("email_since")),
+            former_emails=tuple(UserEmail(each) for each in raw.get("former_emails", ())),
+            rename=_rename(raw.get("rename")),
+            claim=_claim(raw.get("claim")),
+            handover=_handover(raw.get("handover")),
+            predecessor=None if raw.get("predecessor") is None else UserKey(raw["predecessor"]),
         )
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise PermanentError(
@@ -114,6 +141,25 @@ def _maybe_time(text: str | None) -> datetime | None:
 
 def _hold(raw: dict[str, Any] | None) -> Hold | None:
     return None if raw is None else Hold(reason=str(raw["reason"]), since=_time(raw["since"]))
+
+
+def _rename(raw: dict[str, Any] | None) -> WaitingRename | None:
+    if raw is None:
+        return None
+    return WaitingRename(
+        new_email=UserEmail(raw["new_email"]),
+        event_id=raw["event_id"],
+        source=raw["source"],
+        occurred_at=_time(raw["occurred_at"]),
+    )
+
+
+def _claim(raw: dict[str, Any] | None) -> Claim | None:
+    return None if raw is None else Claim(owner=UserKey(raw["owner"]), until=_time(raw["until"]))
+
+
+def _handover(raw: dict[str, Any] | None) -> Handover | None:
+    return None if raw is None else Handover(to=UserKey(raw["to"]), at=_time(raw["at"]))
 
 
 def _former(raw: dict[str, Any] | None) -> Former | None:
@@ -192,6 +238,8 @@ def _spec(raw: dict[str, Any]) -> Spec:
         absent_since=_maybe_time(raw["absent_since"]),
         keep_on_until=_maybe_time(raw.get("keep_on_until")),
         clusters=tuple(ClusterWish(template=w["template"], since=_time(w["since"])) for w in raw.get("clusters", ())),
+        cause=Cause(raw.get("cause", Cause.UNKNOWN.value)),
+        entitled_by=raw.get("entitled_by", ""),
     )
 
 
@@ -236,6 +284,7 @@ def _status(raw: dict[str, Any]) -> Status:
         usage={str(name): _usage(each) for name, each in raw.get("usage", {}).items()},
         ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
         story=tuple(_line(each) for each in raw.get("story", ())),
+        notices=tuple(Notice(each) for each in raw.get("notices", ())),
         conditions=tuple(
             Condition(
                 type=ConditionType(c["type"]),

@@ -63,7 +63,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
         return "what is wanted was not looked at yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
         return "its wake-up was lost"
-    if row.entitling_digest != (listed.entitling or policy.catalog.entitling_digest()):
+    if row.entitling_digest != (listed.entitling or policy.entitling_digest()):
         return "the assignments changed"
     wanted = wanted_templates(row, policy)
     if wanted is not None and dict(listed.templates) != wanted:

@@ -54,6 +54,10 @@ class Reason(StrEnum):
     # failures, permanent
     INVALID_MESSAGE = "InvalidMessage"
     UNSUPPORTED_MESSAGE = "UnsupportedMessage"
+    NOT_ALLOWED = "NotAllowed"
+    KEY_COLLISION = "KeyCollision"
+    LEAVER_NOT_UNDERSTOOD = "LeaverNotUnderstood"
+    UNKNOWN_TOPIC = "UnknownTopic"
     UNKNOWN_PROFILE = "UnknownProfile"
     INVALID_SPEC = "InvalidSpec"
     NOT_OURS = "NotOurs"

@@ -10,7 +10,7 @@ from enum import StrEnum
 from shared.domain.drift import Stray
 from shared.domain.errors import Reason
 from shared.domain.identity import UserKey
-from shared.domain.record import Presence, RecordRow
+from shared.domain.record import NEEDS_ATTENTION, Presence, RecordRow
 
 MAX_POINTS = 24 * 62  # one an hour for two months
 
@@ -89,9 +89,14 @@ def standing(row: RecordRow) -> Standing:
 
 
 def needs_person(row: RecordRow, blind: frozenset[UserKey]) -> str | None:
-    """Why somebody should look at it: the reason's own word, `Blind`, or `OnHold`; None when nobody need."""
+    """Why somebody should look at it: the reason's or notice's own word, `NewsNotUnderstood`, `OnHold` or `Blind`; None when nobody need."""
     if row.reason in _NEEDS:
         return row.reason
+    if row.marked:
+        return "NewsNotUnderstood"
+    for notice in row.notices:
+        if notice in NEEDS_ATTENTION:
+            return notice.value
     if row.on_hold:
         return Reason.ON_HOLD.value
     if row.user_key in blind and row.presence is Presence.PRESENT:

@@ -68,6 +68,12 @@ def user_key_for(email: UserEmail) -> UserKey:
     return UserKey(f"{_readable(email)}-{digest}")
 
 
+def next_holder_key(email: UserEmail, before: UserKey) -> UserKey:
+    """Return the key of whoever has the address after the person with the key `before`: as readable, and another one."""
+    digest = hashlib.sha256(f"{email}\n{before}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return UserKey(f"{_readable(email)}-{digest}")
+
+
 def parse_user_key(text: str) -> UserKey:
     """Check that a text is a user key (for names that come back from the outside)."""
     if not _KEY.fullmatch(text):

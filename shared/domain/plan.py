@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError
+from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail
 from shared.domain.keeping import Snapshot, SnapshotSeen
 from shared.domain.notebook import (
@@ -21,7 +23,9 @@ from shared.domain.notebook import (
     Patch,
     Unreadable,
 )
+from shared.domain.people import People
 from shared.domain.record import ConditionType, OperationRef, UserRecord, Verb
+from shared.domain.sources import SHIPPED, Source
 from shared.domain.spark import Cluster, ClusterOperationSeen
 
 _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
@@ -32,7 +36,7 @@ class Policy:
     """What the administrator decided, as far as planning needs it. Times are durations.
 
     `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
-    from the end of entitlement. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
     """
 
     catalog: Catalog
@@ -46,6 +50,16 @@ class Policy:
     stuck_after: timedelta = timedelta(minutes=45)
     confirm_absence_after: timedelta = timedelta(minutes=10)
     capacity_retry: timedelta = timedelta(minutes=30)
+    people: People = field(default_factory=People)
+    sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
+    book: GroupBook = field(default_factory=GroupBook)
+
+    def entitling_digest(self) -> str:
+        """Return what changes whenever the same facts could entitle to something else: assignments, default, profiles, groups."""
+        catalog = self.catalog.entitling_digest()
+        if not self.book.events:
+            return catalog
+        return hashlib.sha256(f"{catalog}|{self.book.digest_text()}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

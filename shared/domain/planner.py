@@ -62,7 +62,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
     if former_wait is not None:
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
-    change = record.facts.next_change(now)
+    change = record.next_change(now)
     later = [change] if change is not None else []
     requeue_at = min([*waits.values(), *later], default=None)
     # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.

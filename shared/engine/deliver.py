@@ -1,29 +1,83 @@
-"""One piece of news, start to end: fold it, then reconcile the person. After the fold is saved, nothing is lost any more."""
+"""What one message says, start to end: fold it, then reconcile whom it is about. After the fold is saved, nothing is lost any more."""
 
 from __future__ import annotations
 
-from shared.domain.errors import BenchkeeperError
-from shared.domain.events import LifecycleEvent, Woken
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.domain.errors import BenchkeeperError, PoisonError
+from shared.domain.events import GroupChanged, News, Woken
+from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserKey
+from shared.engine.group_news import accept_group_event
 from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
 
 
-def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
-    """Accept and reconcile; returns whose news it was: the key of the record, which an address that changed leads to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """Whose news it was, by the keys of the records; `refused` could not be used, each with its error."""
 
-    Raises only while the intent is not durable yet. A pass that fails after that is logged and left to the tick, which finds
-    the wake-up that was saved with the intent.
+    users: tuple[UserKey, ...]
+    refused: tuple[tuple[News, PoisonError], ...] = ()
+
+
+def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
+    """Fold all news of a message, then reconcile each person once: two pieces about one person are judged together.
+
+    Each piece stands by itself: one that cannot be used, or that cannot be written now, holds up no other. Raises only while an
+    intent is not durable yet, after everything else was done. A pass that fails after that is logged and left to the tick, which
+    finds the wake-up that was saved with the intent.
     """
-    if isinstance(news, Woken):
-        _try_pass(news.user_key, deps)
-        return news.user_key
-    accepted = accept(news, deps)
-    record = accepted.stored.record
-    if accepted.changed or record.status.observed_generation != record.status.generation:
-        _try_pass(record.user_key, deps, stored=accepted.stored)
-    return record.user_key
+    passes: dict[UserKey, Stored | None] = {}
+    users: dict[UserKey, None] = {}
+    refused: list[tuple[News, PoisonError]] = []
+    failed: Exception | None = None
+    for piece in news:
+        try:
+            for key, stored, is_due in _accepted(piece, deps):
+                users[key] = None
+                if is_due:
+                    passes[key] = stored
+        except PoisonError as error:
+            refused.append((piece, error))
+        except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
+            failed = failed or error
+    for key, stored in passes.items():
+        _try_pass(key, deps, stored=stored)
+    if failed is not None:
+        raise failed
+    return Delivered(users=tuple(users), refused=tuple(refused))
+
+
+def deliver(news: News, deps: Deps) -> UserKey | None:
+    """Fold and reconcile one piece; return whose news it was, None if nobody's. Raises `PoisonError` if it cannot be used."""
+    delivered = deliver_all([news], deps)
+    for _, error in delivered.refused:
+        raise error
+    return delivered.users[0] if delivered.users else None
+
+
+def _accepted(piece: News, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
+    """Fold one piece; return the people concerned, each as it was written, and whether a pass is due."""
+    match piece:
+        case Woken():
+            return [(piece.user_key, None, True)]
+        case GroupEvent():
+            return [(key, None, True) for key in accept_group_event(piece, deps)]
+        case _:
+            if isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None:
+                deps.books.current(fresh=True)  # it may be the new address of a group that entitles
+            return [
+                (
+                    record.user_key,
+                    each.stored,
+                    each.changed or record.status.observed_generation != record.status.generation,
+                )
+                for each in accept(piece, deps)
+                for record in (each.stored.record,)
+            ]
 
 
 def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> None:

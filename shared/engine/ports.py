@@ -6,11 +6,12 @@ Every method may raise `RetryableError` or `PermanentError` of `shared.domain.er
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.domain.fleet import FleetSnapshot, Notes
+from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail, UserKey
 from shared.domain.idle import Activity
 from shared.domain.keeping import SnapshotSeen
@@ -77,7 +78,7 @@ class DeadLetter:
     """A message that cannot succeed, with the reason and all that handling it again needs.
 
     `body` is what arrived, byte for byte; it is less than `size` when the message was too large to be kept whole.
-    `attributes` are all that came with it, ours among them.
+    `attributes` are all that came with it, ours among them. `topic` is the id of the topic it came on, empty if unknown.
     """
 
     row: LetterRow
@@ -86,6 +87,7 @@ class DeadLetter:
     body: bytes
     size: int
     attributes: Mapping[str, str]
+    topic: str = ""
 
     @property
     def is_cut(self) -> bool:
@@ -133,6 +135,37 @@ class Records(Protocol):
 
     def drop_hint(self, hint: DueHint) -> None:
         """Remove a hint; not being there is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBook:
+    """The news of groups and the generation of its object, 0 where there is none; the next write must name it."""
+
+    book: GroupBook
+    generation: int
+
+
+class GroupBooks(Protocol):
+    """What became of the assigned groups: one object beside the policy, `policy/groups`."""
+
+    def current(self, *, fresh: bool = False) -> GroupBook:
+        """Return the book as it was read in the last minutes; `fresh` reads it now."""
+
+    def load(self) -> StoredBook:
+        """Read the book."""
+
+    def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
+        """Write the book if it is still as `expected` was read; raise `ConflictError` otherwise."""
+
+
+class Persons(Protocol):
+    """Which records HR's person numbers belong to."""
+
+    def note(self, person_id: str, user_key: UserKey) -> None:
+        """Remember that the record has this number. Idempotent."""
+
+    def known(self, person_id: str) -> tuple[UserKey, ...]:
+        """Return the keys of the records that have, or had, this number."""
 
 
 class Notebooks(Protocol):
@@ -343,6 +376,13 @@ class DeadLetters(Protocol):
         """Note that it was used after all, when, and what came of it; the letter itself is kept."""
 
 
+class Relay(Protocol):
+    """Publishes messages to the topics of sources: parts of a batch, and log entries on their way to the directory's topic."""
+
+    def __call__(self, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:
+        """Return when Pub/Sub has the message; `topic` is an id."""
+
+
 class Log(Protocol):
     """Structured log: a constant message and facts."""
 
@@ -374,4 +414,13 @@ class Deps:
     dead_letters: DeadLetters
     clock: Clock
     log: Log
-    policy: Policy
+    books: GroupBooks
+    persons: Persons
+    relay: Relay
+    base_policy: Policy
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the configuration, with what became of the groups."""
+        book = self.books.current()
+        return replace(self.base_policy, book=book) if book.events else self.base_policy

@@ -126,7 +126,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary.looked_at = len(rows)
     summary.unreachable = tuple(sorted(listing.unreachable))
     summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, snapshots or ())
-    entitling = deps.policy.catalog.entitling_digest()
+    entitling = deps.policy.entitling_digest()
     saved = None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots)
     for row in rows.values():
         named = by_name.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off

@@ -114,6 +114,8 @@ class Settings:
             snapshot_retention=self.snapshot_retention,
             project=self.project,
             template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
+            people=self.people,
+            sources=self.sources,
         )
 
     @property

@@ -35,9 +35,9 @@ from shared.domain.identity import user_key_for
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.sessions import offers
 from shared.engine.session_sync import sync_sessions
+from shared.messages.parse import wake_message
 from shared.settings import Settings
 from shared.telemetry import SilentLog
-from shared.wire import wake_message
 from tests.functions.conftest import HUB, TARGETS, envelope
 from tests.functions.watched import BEN, KOFI, Person, Watched
 
@@ -179,7 +179,11 @@ def settings_of(setting: str) -> Settings:
 def prepare(cloud: EmbeddedCloud, settings: Settings) -> None:
     """What a deployment makes, and the groups that an administrator makes; Mia is an administrator."""
     cloud.storage.buckets.create({"name": settings.bucket}, project=settings.project)
-    for topic in (settings.topic_lifecycle, settings.topic_tick, settings.topic_dead_letter):
+    for topic in (
+        *(source.topic for source in settings.sources.values()),
+        settings.topic_tick,
+        settings.topic_dead_letter,
+    ):
         address = f"{cloud.url}/v1/projects/{settings.project}/topics/{topic}"
         requests.put(address, json={}, timeout=10).raise_for_status()
     for address in (READERS, ADMINS):

@@ -234,7 +234,7 @@ def test_eight_clicks_at_once_are_one_wish(world: Deployed) -> None:
 
 def test_a_click_on_stop_reaches_the_lifecycle_function_which_stops_the_notebook(world: Deployed) -> None:
     bench = world.bench
-    topic = f"projects/{bench.settings.project}/topics/{bench.settings.topic_lifecycle}"
+    topic = f"projects/{bench.settings.project}/topics/{bench.settings.topic_wake}"
     ben = Life(bench, BEN)
     assert list(ben.states().values()) == ["ACTIVE"]
     world.deploy("benchkeeper-lifecycle", "lifecycle", topic=topic)

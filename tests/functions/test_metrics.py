@@ -35,6 +35,7 @@ def news(functions, kind: str, user: str, **attributes):
         "type": kind,
         "user": user,
         "occurred_at": functions.bench.now.isoformat(),
+        "effective_time": functions.bench.now.isoformat(),
         "attributes": attributes,
     }
     return functions.deliver("lifecycle", body)
@@ -69,7 +70,7 @@ def with_prices(functions, monkeypatch, **prices: float | None) -> None:
     for target in SERVICES:
         settings, deps = wiring._CACHED[target]
         policy = replace(deps.policy, catalog=replace(catalog, profiles=profiles))
-        monkeypatch.setitem(wiring._CACHED, target, (settings, replace(deps, policy=policy)))
+        monkeypatch.setitem(wiring._CACHED, target, (settings, replace(deps, base_policy=policy)))
 
 
 def test_environments_are_counted_by_profile_and_state_and_their_cost_by_profile(functions, monkeypatch):

@@ -23,11 +23,12 @@ from shared.domain.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.identity import UserEmail, account_email, parse_email, user_key_for
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.record import UserRecord
+from shared.domain.times import rfc3339
 from shared.engine.intake import accept
 from shared.engine.ports import Deps
 from shared.engine.wishes import drop_cluster, want_cluster
 from shared.settings import Settings
-from tests.functions.conftest import HUB, TARGETS, TYPE, envelope
+from tests.functions.conftest import HUB, TARGETS, TOPIC_OF, TOPICS, TYPE, envelope, is_of_directory
 
 KOFI, BEN = parse_email("kofi.mensah@example.org"), parse_email("ben@example.com")
 
@@ -54,10 +55,11 @@ class Watched:
     def post(self, target: str, body: Any, *, raw: Any = None, **more: Any) -> None:
         """A message of Pub/Sub to a function."""
         self.count += 1
-        sent = raw if raw is not None else envelope(body, message_id=f"m{self.count}", **more)
+        published = rfc3339(self.cloud.world.clock.now())
+        sent = raw if raw is not None else envelope(body, message_id=f"m{self.count}", published=published, **more)
         headers = {
             "ce-id": f"m{self.count}",
-            "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+            "ce-source": f"{TOPICS}{'workbench-directory' if is_of_directory(body) else TOPIC_OF[target]}",
             "ce-specversion": "1.0",
             "ce-type": TYPE,
             "content-type": "application/json",
@@ -121,6 +123,7 @@ class Watched:
             "type": kind,
             "user": KOFI,
             "occurred_at": self.cloud.world.clock.now().isoformat(),
+            "effective_time": self.cloud.world.clock.now().isoformat(),
             "attributes": attributes,
         }
 

@@ -229,7 +229,7 @@ class TestNobody:
 
     def test_a_profile_that_the_configuration_lost_is_a_page(self, two: Hub) -> None:
         catalog = replace(two.deps.engine.policy.catalog, profiles={})
-        engine = replace(two.deps.engine, policy=replace(two.deps.engine.policy, catalog=catalog))
+        engine = replace(two.deps.engine, base_policy=replace(two.deps.engine.policy, catalog=catalog))
         two.app = create_app(replace(two.deps, engine=engine))
         ana = two.browser(ANA)
         assert ana.get("/").status_code == 200

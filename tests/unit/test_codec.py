@@ -186,12 +186,12 @@ def damaged(path, change):
 
 # Facts may be any names; what counts is that each of the record's own fields is needed. These came after 0.1.0:
 LATER = [
-    *((name,) for name in ("hold", "email_since")),
+    *((name,) for name in ("hold", "email_since", "former_emails", "rename", "claim", "handover", "predecessor")),
     *(("status", name) for name in ("waiting_since", "last_letter_id", "last_letter_at", "refused")),
     *(("status", name) for name in ("account_id", "data_groups", "naming", "built_from", "former")),
     *(("status", name) for name in ("snapshots", "snapshots_taken", "saved_in", "restoring")),
-    *(("status", name) for name in ("clusters", "usage", "ready_took_s", "story")),
-    *(("spec", name) for name in ("keep_on_until", "clusters")),
+    *(("status", name) for name in ("clusters", "usage", "ready_took_s", "story", "notices")),
+    *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
 ]
 OWN = [p for p in paths(codec.to_json(full())) if (p[0] != "facts" or len(p) == 1) and p not in LATER]
 
