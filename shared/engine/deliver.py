@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from shared.domain.errors import BenchkeeperError
+from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
 from shared.domain.events import LifecycleEvent, Woken
 from shared.domain.identity import UserKey
+from shared.engine.fail_closed import fail_closed
 from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
@@ -14,12 +15,17 @@ def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
     """Accept and reconcile; returns whose news it was: the key of the record, which an address that changed leads to.
 
     Raises only while the intent is not durable yet. A pass that fails after that is logged and left to the tick, which finds
-    the wake-up that was saved with the intent.
+    the wake-up that was saved with the intent. A record that cannot be used raises too, after the access of a leaver was ended
+    without it.
     """
     if isinstance(news, Woken):
         _try_pass(news.user_key, deps)
         return news.user_key
-    accepted = accept(news, deps)
+    try:
+        accepted = accept(news, deps)
+    except (DamagedRecordError, NewerRecordError) as error:
+        fail_closed(news, error, deps)
+        raise
     record = accepted.stored.record
     if accepted.changed or record.status.observed_generation != record.status.generation:
         _try_pass(record.user_key, deps, stored=accepted.stored)

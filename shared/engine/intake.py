@@ -14,6 +14,7 @@ from shared.domain.renaming import Renaming, renaming
 from shared.domain.wanted import new_record, with_event, with_hold, with_power, with_wanted
 from shared.engine.chronicle import with_hold_told, with_news
 from shared.engine.ports import Deps, Stored
+from shared.engine.repair import load_mended
 
 _TRIES = 8
 # A pass follows at once; should the process die before, the tick takes over this much later.
@@ -37,7 +38,7 @@ def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
     user_key = user_key_for(event.user)
     for _ in range(_TRIES):
         now = deps.clock.now()
-        stored = deps.records.load(user_key)
+        stored = load_mended(user_key, deps, if_missing=True)
         before = stored.record if stored is not None else new_record(event.user, now)
         folded = with_event(before, event, now)
         if folded is before and stored is not None:
@@ -60,7 +61,8 @@ def _accept_renaming(event: Renamed, deps: Deps) -> Accepted:
     changed = False
     for _ in range(_TRIES):
         now = deps.clock.now()
-        old, new = (deps.records.load(user_key_for(email)) for email in (event.user, event.new_user))
+        keys = (user_key_for(email) for email in (event.user, event.new_user))
+        old, new = (load_mended(key, deps, if_missing=True) for key in keys)
         asked = renaming(event, old.record if old else None, new.record if new else None, now)
         kept = next((s for s in (old, new) if s is not None and s.record is asked.before), None)
         replaced = next((s for s in (old, new) if s is not None and s.record is asked.replaced), None)
@@ -119,14 +121,14 @@ def is_decided(record: UserRecord) -> bool:
 
 
 def change_record(
-    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool
+    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool, mends: bool = True
 ) -> Accepted | None:
     """Write a change of one person's record; None when there is no record.
 
-    `change` gives the same object for no change. With `wakes` a pass follows soon.
+    `change` gives the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is put back.
     """
     for _ in range(_TRIES):
-        stored = deps.records.load(user_key)
+        stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)
         if stored is None:
             return None
         changed = change(stored.record)

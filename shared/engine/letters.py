@@ -123,7 +123,7 @@ def keep(letter: DeadLetter, deps: Deps) -> int:
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
     """True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
-    accepted = change_record(user_key, change, deps, wakes=False)
+    accepted = change_record(user_key, change, deps, wakes=False, mends=False)
     return accepted is not None and accepted.changed
 
 

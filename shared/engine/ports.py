@@ -46,6 +46,47 @@ class DueHint:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverWritten:
+    """No object of the user key exists, nor any older version of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intact:
+    """The live object can be read: a record, or a pointer to one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrecoverable:
+    """The live object is damaged or gone, and no kept version of it can be read. `versions` counts those that were tried."""
+
+    live_generation: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recoverable:
+    """The live object is damaged (or gone: `live_generation` is 0), and `generation` is the newest version that can be read.
+
+    That version holds a record or a pointer: one of `record` and `moved_to` is set.
+    """
+
+    user_key: UserKey
+    live_generation: int
+    generation: int
+    written_at: datetime
+    record: UserRecord | None = None
+    moved_to: UserKey | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """True when there is no live object."""
+        return self.live_generation == 0
+
+
+Examined = NeverWritten | Intact | Unrecoverable | Recoverable
+
+
+@dataclass(frozen=True, slots=True)
 class NotebookListing:
     """Instances of all zones; `unreachable` names the zones that could not be asked, where absence means nothing."""
 
@@ -125,8 +166,20 @@ class Records(Protocol):
         It takes the place of the record `expected` (None: of nothing); `ConflictError` if that is not what is there.
         """
 
+    def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
+        """Write `record` (None: the pointer that was found) over what was examined; `ConflictError` if that changed since."""
+
+    def examine(self, user_key: UserKey) -> Examined:
+        """Judge the object of this very key and, if it is damaged or gone, its older versions, the newest first.
+
+        `NewerRecordError` when a newer program wrote the newest one that is not damaged: nothing may be put over it.
+        """
+
     def rows(self) -> Iterator[RecordRow]:
         """All records, as far as a listing tells."""
+
+    def listed(self) -> Iterator[RecordRow | UserKey]:
+        """The same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """Hints up to `until`, oldest first."""

@@ -7,7 +7,7 @@ What a stopped sweep did not reach is still due and comes first next time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +24,7 @@ from shared.domain.drift import (
     why_left,
     why_pass,
     why_waits,
+    without_record,
 )
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
@@ -34,9 +35,11 @@ from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.ports import Deps, DueHint
 from shared.engine.reconciler import reconcile
+from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
 
 WORKERS = 8
+MOST_LOST = 500  # records that one drift sweep tries to put back; the rest comes with the next one
 DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 
 
@@ -93,7 +96,7 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
     due_since: dict[UserKey, datetime] = {key: max(hint.at for hint in found) for key, found in hints.items()}
 
     def one(key: UserKey) -> bool:
-        stored = deps.records.load(key)
+        stored = load_mended(key, deps, if_missing=True)  # a hint says that there was a record
         if stored is None or not stored.record.is_due(now):
             del due_since[key]  # a stale hint
             acted = False
@@ -117,7 +120,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     now = deps.clock.now()
     # Snapshots before records, for a record names a snapshot before there is one; instances after them.
     snapshots = _snapshots(deps)
-    rows = {row.user_key: row for row in deps.records.rows()}
+    rows, rowless = _records(deps)
     listing = deps.notebooks.listing()
     templates: dict[UserKey, dict[str, str]] = {}
     for user_key, name, digest in deps.templates.rows():
@@ -128,6 +131,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, snapshots or ())
     entitling = deps.policy.catalog.entitling_digest()
     saved = None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots)
+    lost = without_record(rows, listing.notebooks, snapshots or (), rowless)
     for row in rows.values():
         named = by_name.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
         listed = Listed(
@@ -145,8 +149,11 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
             summary.found[waits] += 1
         elif (left := why_left(row, listed, deps.policy)) is not None:
             summary.found[left] += 1
+    if lost:
+        summary.found["a record may be damaged or gone"] = len(lost)
     if not dry_run:
         _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
+        _for_each(lost[:MOST_LOST], lambda key: _found_again(key, rows, deps), summary, deps)
         for stray in summary.strays:  # reported one by one, never deleted on their own
             deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
         _log_counts(census(rows.values(), by_name, listing.unreachable, deps.policy), deps)
@@ -155,6 +162,26 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(rows.values(), now)
     return _finish(summary, deps)
+
+
+def _records(deps: Deps) -> tuple[dict[UserKey, RecordRow], list[UserKey]]:
+    """The rows by user key, and the keys of objects that carry no row."""
+    rows: dict[UserKey, RecordRow] = {}
+    rowless: list[UserKey] = []
+    for found in deps.records.listed():
+        if isinstance(found, RecordRow):
+            rows[found.user_key] = found
+        else:
+            rowless.append(found)
+    return rows, rowless
+
+
+def _found_again(key: UserKey, rows: Mapping[UserKey, RecordRow], deps: Deps) -> bool:
+    """Put back what is damaged or deleted of this key, then look after the person; False for a pointer to a known record."""
+    stored = load_mended(key, deps, if_missing=True)
+    if stored is None or stored.record.user_key in rows:
+        return False
+    return _acted(stored.record.user_key, deps)
 
 
 def _snapshots(deps: Deps) -> list[SnapshotSeen] | None:
