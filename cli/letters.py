@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,13 +15,13 @@ from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
 from cli.output import complain, console, print_json, table
-from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
+from shared.domain.errors import Reason
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import bounded
 from shared.domain.times import parse_time, rfc3339
-from shared.engine.letters import MESSAGE_ID, OURS, News, Replayed, replay
+from shared.engine.letters import OURS, Replayed, replay
 from shared.engine.ports import DeadLetter, LetterRow
-from shared.wire import Message, parse_lifecycle, parse_tick
+from shared.wire_letters import news_of
 
 _REASONS = (
     Reason.INVALID_MESSAGE,
@@ -233,7 +233,9 @@ def replay_letters(
             if ids and row.letter_id not in ids:
                 continue
             counted.missing.discard(row.letter_id)
-            result = replay(row, lambda letter: _parse(letter, app.settings.max_message_bytes), deps, dry_run=dry_run)
+            result = replay(
+                row, lambda letter: news_of(letter, max_bytes=app.settings.max_message_bytes), deps, dry_run=dry_run
+            )
             counted.add(result, quiet=output != "json")
             yield result
 
@@ -270,30 +272,6 @@ class _Counted:
             return "Nothing to replay."
         verb = "could be used" if dry_run else "replayed"
         return f"{self.used} {verb}, {self.failed} still cannot be used."
-
-
-def _parse(letter: DeadLetter, max_bytes: int) -> Sequence[News]:
-    """The news in it, as the function reads them: with the message's own id and time."""
-    message = Message(
-        data=letter.body,
-        attributes=letter.attributes,
-        message_id=letter.attributes.get(MESSAGE_ID) or letter.row.letter_id,
-        publish_time=letter.row.sent_at,
-    )
-    if _is_tick(message):
-        raise UnsupportedMessageError(
-            user_message="A tick is not replayed: the next one does its work.", detail="a tick among the dead letters"
-        )
-    return parse_lifecycle(message, max_bytes=max_bytes)
-
-
-def _is_tick(message: Message) -> bool:
-    """One that Pub/Sub forwarded does not say whose it was."""
-    try:
-        parse_tick(message)
-    except InvalidMessageError:
-        return False
-    return True
 
 
 def _print_replayed(result: Replayed, out: Console) -> None:

@@ -7,6 +7,7 @@ from cloudevents.http import CloudEvent
 
 from functions._delivery import handling
 from shared.engine.letters import keep, letter_of
+from shared.wire_letters import states_a_leave
 from shared.wire_people import people_named
 
 
@@ -14,7 +15,8 @@ from shared.wire_people import people_named
 def dead_letter(event: CloudEvent) -> None:
     """Store one dead letter with its reason, then mark the records of the people whom it names.
 
-    Both are safe to repeat: a letter is stored once and marks once. A mark that cannot be written brings the letter again.
+    Both are safe to repeat: a letter is stored once and marks once. Once it is stored it is acked: a mark that cannot be written
+    now is tried again by the sweep.
     """
     with handling(event, "dead_letter") as delivery:
         message = delivery.message
@@ -24,6 +26,7 @@ def dead_letter(event: CloudEvent) -> None:
             message_id=message.message_id,
             published_at=message.publish_time,
             users=people_named(message),
+            cuts=states_a_leave(message),
         )
         marked = keep(letter, delivery.deps)
         delivery.facts["users"] = list(letter.row.users)

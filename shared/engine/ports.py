@@ -99,7 +99,9 @@ class LetterRow:
     """What a listing tells of a dead letter without reading it. `place` is where the adapter finds it again.
 
     `letter_id` is the message's own id, so the same message delivered again is the same letter; `sent_at` is when it was
-    published. `function` says whose message it was, as far as that is known; `users` whom it names.
+    published. `function` says whose message it was, as far as that is known; `users` whom it names. `cuts` is True if the
+    message states that somebody leaves. `marks_pending`: not all records of `users` are known to be marked yet. `tries` counts
+    the replays that the sweep tried; `next_try_at` is when it tries again.
     """
 
     letter_id: str
@@ -111,6 +113,10 @@ class LetterRow:
     replayed_at: datetime | None = None
     outcome: str = ""
     place: str = ""
+    cuts: bool = False
+    marks_pending: bool = False
+    tries: int = 0
+    next_try_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,6 +400,12 @@ class DeadLetters(Protocol):
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """Note that it was used after all, when, and what came of it; the letter itself is kept."""
+
+    def note_marked(self, row: LetterRow) -> None:
+        """Note that the records of all whom it names are marked."""
+
+    def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
+        """Note a replay that failed: `row` has the new `tries` and `next_try_at`, `reason` and `detail` say why from now on."""
 
 
 class Log(Protocol):

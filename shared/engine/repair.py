@@ -119,3 +119,18 @@ def no_version(user_key: UserKey, found: Unrecoverable) -> DamagedRecordError:
         detail=f"unreadable record: no version of {user_key} can be read",
         user_key=user_key,
     )
+
+
+def find_damage(user_key: UserKey, deps: Deps) -> NeverWritten | Intact | Recoverable:
+    """Say what `load_mended` would put back first, without doing it. Raise the errors that it would raise."""
+    try:
+        if deps.records.load(user_key) is not None:
+            return Intact()
+    except DamagedRecordError as error:
+        if not error.user_key:
+            raise
+        user_key = UserKey(error.user_key)
+    found = deps.records.examine(user_key)
+    if isinstance(found, Unrecoverable):
+        raise no_version(user_key, found)
+    return found

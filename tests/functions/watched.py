@@ -51,7 +51,7 @@ class Watched:
     of_groups: dict[str, set[str]] = field(default_factory=lambda: {target: set() for target in (*TARGETS, HUB)})
     count: int = 0
 
-    def post(self, target: str, body: Any, *, raw: Any = None, **more: Any) -> None:
+    def post(self, target: str, body: Any, *, raw: Any = None, status: int = 200, **more: Any) -> None:
         """A message of Pub/Sub to a function."""
         self.count += 1
         sent = raw if raw is not None else envelope(body, message_id=f"m{self.count}", **more)
@@ -64,7 +64,7 @@ class Watched:
         }
         data = json.dumps(sent).encode()
         answer = self.watched(target, lambda: self.apps[target].post("/", headers=headers, data=data))
-        assert answer.status_code == 200
+        assert answer.status_code == status
 
     def watched(self, target: str, ask: Callable[[], TestResponse]) -> TestResponse:
         """Ask the function, and note what its calls need."""
