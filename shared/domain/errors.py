@@ -50,6 +50,7 @@ class Reason(StrEnum):
     SNAPSHOT_FAILED = "SnapshotFailed"
     DATA_MISSING = "DataMissing"
     DRIFTED = "Drifted"
+    CLOCK_DIFFERS = "ClockDiffers"
     UNEXPECTED = "Unexpected"
     # failures, permanent
     INVALID_MESSAGE = "InvalidMessage"

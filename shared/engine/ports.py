@@ -149,6 +149,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Real seconds, for the bound of one process's work; never for anything that is saved."""
 
+    def speed(self) -> float:
+        """Seconds of `now` in a real second: 1, but for the embedded cloud's clock."""
+
 
 class Records(Protocol):
     """One record per person, written conditionally, and the due index."""

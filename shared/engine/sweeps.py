@@ -26,11 +26,12 @@ from shared.domain.drift import (
     why_waits,
     without_record,
 )
-from shared.domain.errors import BenchkeeperError
+from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.identity import UserKey
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import ObservedNotebook
 from shared.domain.record import RecordRow
+from shared.engine.clock_check import ClockWatch
 from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.ports import Deps, DueHint
@@ -39,6 +40,7 @@ from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
 
 WORKERS = 8
+_CLOCK_JUMPED = "left out: the clock jumped"
 MOST_LOST = 500  # records that one drift sweep tries to put back; the rest comes with the next one
 DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 
@@ -48,7 +50,7 @@ class Summary:
     """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
     `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind. `sessions` is what a
-    drift sweep did about session templates.
+    drift sweep did about session templates. `clock` watches the clock while the sweep acts.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Summary:
     decisions: list[tuple[UserKey, str]] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
     sessions: SessionsSynced | None = None
+    clock: ClockWatch | None = None
 
     def as_facts(self) -> dict[str, object]:
         """For the one log line."""
@@ -82,8 +85,8 @@ class Summary:
 
 def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Reconcile the users whose time has come. A quiet tick is one listing call, whatever the number of users."""
-    summary = Summary(kind="due")
-    now = deps.clock.now()
+    summary = Summary(kind="due", clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
     hints: dict[UserKey, list[DueHint]] = {}
     for hint in deps.records.due(now):
         hints.setdefault(hint.user_key, []).append(hint)
@@ -116,8 +119,8 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
 def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too."""
-    summary = Summary(kind="drift")
-    now = deps.clock.now()
+    summary = Summary(kind="drift", clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
     # Snapshots before records, for a record names a snapshot before there is one; instances after them.
     snapshots = _snapshots(deps)
     rows, rowless = _records(deps)
@@ -219,7 +222,7 @@ def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary:
     end = deps.clock.monotonic_s() + DEADLINE.total_seconds()
 
     def guarded(key: UserKey) -> tuple[bool, str]:
-        if deps.clock.monotonic_s() >= end:
+        if deps.clock.monotonic_s() >= end or _jumped(summary, deps):
             return False, "left over"
         try:
             return work(key), ""
@@ -241,6 +244,19 @@ def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary:
                     summary.acted += int(acted)
 
 
+def _jumped(summary: Summary, deps: Deps) -> bool:
+    """True when the clock moved during the sweep otherwise than time passed: what it judged by `now` must not be done."""
+    jump = summary.clock.jumped(deps.clock) if summary.clock is not None else None
+    if jump is None:
+        return False
+    if not summary.found[_CLOCK_JUMPED]:
+        deps.log.error(
+            "Skipped a sweep", kind=summary.kind, reason=Reason.CLOCK_DIFFERS.value, ahead_s=round(jump.total_seconds())
+        )
+    summary.found[_CLOCK_JUMPED] += 1
+    return True
+
+
 def _chunks(items: list[UserKey], size: int) -> Iterator[list[UserKey]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
@@ -254,8 +270,8 @@ def _finish(summary: Summary, deps: Deps) -> Summary:
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
-    summary = Summary(kind="idle")
-    now = deps.clock.now()
+    summary = Summary(kind="idle", clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
     rows = list(deps.records.rows())
     judged = {item.row.user_key: item for item in judge_all(rows, deps, now)}
     summary.looked_at = len(judged)

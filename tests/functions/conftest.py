@@ -54,6 +54,12 @@ class Letters(MemoryDeadLetters):
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         self._stored.mark_replayed(row, at, outcome)
 
+    def note_marked(self, row: LetterRow) -> None:
+        self._stored.note_marked(row)
+
+    def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
+        self._stored.note_try(row, reason=reason, detail=detail)
+
     def kept(self) -> list[DeadLetter]:
         """All that are stored, whole, oldest first."""
         return [self.read(row) for row in self.rows()]
@@ -90,20 +96,27 @@ class Functions:
         )
 
     def deliver(self, target: str, body: Any, **more: Any) -> int:
-        """A Pub/Sub message as Eventarc brings it: a binary CloudEvent around the whole envelope."""
+        """A Pub/Sub message as Eventarc brings it: a binary CloudEvent around the whole envelope. A tick was published just now."""
+        if target == "tick":
+            more = {"published": self.bench.now.isoformat(), **more}
         return self.binary(target, json.dumps(envelope(body, **more)).encode())
 
 
 def envelope(
-    body: Any, *, attributes: dict[str, str] | None = None, message_id: str = "770011", attempt: int = 1
+    body: Any,
+    *,
+    attributes: dict[str, str] | None = None,
+    message_id: str = "770011",
+    attempt: int = 1,
+    published: str = "2026-11-23T07:59:58.5Z",
 ) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     message = {
         "attributes": attributes or {},
         "messageId": message_id,
         "message_id": message_id,
-        "publishTime": "2026-11-23T07:59:58.5Z",
-        "publish_time": "2026-11-23T07:59:58.5Z",
+        "publishTime": published,
+        "publish_time": published,
     }
     if data:
         message["data"] = base64.b64encode(data).decode()

@@ -171,6 +171,9 @@ def drive_dead_letter(world: Watched) -> None:
     world.post("dead_letter", None, raw=same)
     forwarded = {"CloudPubSubDeadLetterSourceSubscription": "eventarc-lifecycle"}
     world.post("dead_letter", {**about, "attributes": {}}, attributes=forwarded)
+    # One that can be used by now, and one that still cannot: the sweep replays the first and notes when it tries the other again.
+    world.post("dead_letter", {**about, "user": DANA, "type": "leaver"}, attributes=forwarded)
+    world.post("tick", {"sweep": "idle"})
     world.post("dead_letter", None, raw={"subscription": "s"})
 
 

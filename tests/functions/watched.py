@@ -54,6 +54,8 @@ class Watched:
     def post(self, target: str, body: Any, *, raw: Any = None, status: int = 200, **more: Any) -> None:
         """A message of Pub/Sub to a function."""
         self.count += 1
+        if target == "tick":
+            more = {"published": self.cloud.world.clock.now().isoformat(), **more}
         sent = raw if raw is not None else envelope(body, message_id=f"m{self.count}", **more)
         headers = {
             "ce-id": f"m{self.count}",

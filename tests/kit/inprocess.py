@@ -139,6 +139,9 @@ class KitClock:
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def speed(self) -> float:
+        return self._cloud.world.clock.speed
+
 
 class MemoryDeadLetters:
     """Keeps what was published; Pub/Sub itself is not part of this kit."""
