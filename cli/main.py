@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import click
 
-from cli import asking, checks, history, holding, importing, letters, messages, people, repairing, sweeping
+from cli import (
+    acknowledging,
+    asking,
+    checks,
+    history,
+    holding,
+    importing,
+    letters,
+    messages,
+    people,
+    repairing,
+    sweeping,
+)
 from cli.context import App
 
 _HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
@@ -42,6 +54,7 @@ for command in (
     holding.hold,
     holding.release,
     repairing.repair,
+    acknowledging.acknowledge,
     sweeping.sweep_group,
     letters.dead_letter,
     importing.import_group,

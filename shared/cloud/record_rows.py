@@ -42,6 +42,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "keep-on-until": _iso(row.keep_on_until),
         "usage": _usage_text(row.usage),
         "ready-took": "" if row.ready_took_s is None else str(row.ready_took_s),
+        "unknown-since": _iso(row.unknown_since),
         "clusters": json.dumps(dict(row.clusters), separators=(",", ":")) if row.clusters else "",
     }
     return texts | {name: text for name, text in later.items() if text}
@@ -79,6 +80,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             usage=_usage(raw.get("usage", "")),
             ready_took_s=float(raw["ready-took"]) if raw.get("ready-took") else None,
             clusters=json.loads(raw.get("clusters") or "{}"),
+            unknown_since=_time(raw.get("unknown-since", "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

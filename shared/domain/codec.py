@@ -272,6 +272,7 @@ def _status(raw: dict[str, Any]) -> Status:
         clusters=tuple(_cluster(each) for each in raw.get("clusters", ())),
         usage={str(name): _usage(each) for name, each in raw.get("usage", {}).items()},
         ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
+        acknowledged_at=_maybe_time(raw.get("acknowledged_at")),
         story=tuple(_line(each) for each in raw.get("story", ())),
         conditions=tuple(
             Condition(

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     ACCESS_DENIED = "AccessDenied"
     NOT_SIGNED_IN = "NotSignedIn"
     REFUSED = "Refused"
+    UNKNOWN_LEAVER = "UnknownLeaver"
     DELIVERY_ATTEMPTS_EXHAUSTED = "DeliveryAttemptsExhausted"
 
 

@@ -27,6 +27,7 @@ from shared.domain.plan import (
 from shared.domain.record import OperationRef, RecordRow, UserRecord
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
 from shared.domain.spark import Cluster, ClusterOperationSeen
+from shared.domain.spark_sessions import SessionOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,16 @@ class SessionTemplates(Protocol):
         """Gone already is done."""
 
 
+class LiveSessions(Protocol):
+    """Serverless Spark sessions that run."""
+
+    def of(self, owner: SessionOwner) -> tuple[str, ...]:
+        """The ids of this owner's sessions that run or are being made."""
+
+    def end(self, name: str) -> None:
+        """Start to terminate one; gone, ending or ended already is done."""
+
+
 class FleetIndex(Protocol):
     """The fleet at one moment, kept in one object, and what people's own pages tell of it in another.
 
@@ -436,6 +447,7 @@ class Deps:
     snapshots: Snapshots
     clusters: Clusters
     sessions: SessionTemplates
+    live_sessions: LiveSessions
     fleet: FleetIndex
     costs: Costs
     activity: ActivitySource

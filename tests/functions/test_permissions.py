@@ -118,16 +118,17 @@ def test_the_repertoire_reaches_every_call_of_the_notebooks_that_the_product_has
 
 
 CLUSTERS = {"CreateCluster", "DeleteCluster", "GetCluster", "ListClusters", "GetOperation"}
+LEAVERS = {"ListSessions", "TerminateSession", "GetSession"}
 SESSIONS = {f"{verb}SessionTemplate{'s' * (verb == 'List')}" for verb in ("Create", "Delete", "Get", "List", "Update")}
 
 
 @pytest.mark.parametrize("setting", HOLDS)
 def test_the_repertoire_reaches_every_call_of_dataproc_that_the_product_has(derived, setting):
     expected = {
-        "lifecycle": CLUSTERS,
-        "tick": CLUSTERS | SESSIONS,
+        "lifecycle": CLUSTERS | LEAVERS,
+        "tick": CLUSTERS | LEAVERS | SESSIONS,
         "dead_letter": set(),
-        HUB: {"ListClusters", "GetOperation"},
+        HUB: {"ListClusters", "GetOperation", "ListSessions"},
     }
     for target, calls in expected.items():
         found = {call for calls in derived[setting][target].values() for call in calls}

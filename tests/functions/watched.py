@@ -166,6 +166,13 @@ class Watched:
         ours = [raw for raw in found if raw["labels"].get(LABEL_MANAGED_BY) == MANAGED_BY]
         return {raw["name"].rpartition("/")[2]: raw["labels"][LABEL_PROFILE] for raw in ours}
 
+    def live_sessions(self) -> list[str]:
+        """States of the serverless sessions that are not over."""
+        with self.cloud.world.lock:
+            parent = f"projects/{self.settings.project}/locations/{self.settings.region}"
+            found = self.cloud.dataproc.interactive.listing(parent).get("sessions", [])
+        return [raw["state"] for raw in found if raw["state"] != "TERMINATED"]
+
     def browser(self, email: UserEmail) -> Browser:
         """A browser of somebody whom Identity-Aware Proxy let in, at the page as functions/hub.py builds it."""
         token = self.cloud.iap.signer.assertion(email, self.settings.iap_audience)
@@ -246,10 +253,22 @@ class Person:
         usual, timings.create = timings.create, timedelta(minutes=4)
         self.want()
         timings.create = usual
+        self.start_session()
+        refused = {"code": "FAILED_PRECONDITION", "message": "not now"}
+        self.world.fault(call="dataproc.TerminateSession", error=refused)
         self.tell(Left)
         self.minutes(1)
         assert self.world.clusters_of(self.user) == ["CREATING"]
         self.minutes(8)
+        assert self.world.live_sessions() == []
+
+    def start_session(self) -> None:
+        """A serverless session, as a kernel of the person starts it."""
+        world = self.world
+        with world.cloud.world.lock:
+            parent = f"projects/{world.settings.project}/locations/{world.settings.region}"
+            body = {"jupyterSession": {"kernel": "PYTHON"}}
+            world.cloud.dataproc.interactive.create(parent, f"s-{world.count}", body, creator=self.user)
 
     def spark(self) -> None:
         """A cluster that fails, and is removed; then one that runs, is asked for again and used on, and is deleted."""
