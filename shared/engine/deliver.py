@@ -9,6 +9,7 @@ from shared.engine.fail_closed import fail_closed
 from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
+from shared.engine.repair import load_mended
 
 
 def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
@@ -19,7 +20,7 @@ def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
     without it.
     """
     if isinstance(news, Woken):
-        _try_pass(news.user_key, deps)
+        _try_pass(news.user_key, deps, if_missing=True)  # something of that name moved, so there may have been a record
         return news.user_key
     try:
         accepted = accept(news, deps)
@@ -32,8 +33,12 @@ def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
     return record.user_key
 
 
-def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> None:
+def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, if_missing: bool = False) -> None:
     try:
+        if if_missing:
+            stored = load_mended(user_key, deps, if_missing=True)
+            if stored is None:
+                return
         reconcile(user_key, deps, stored=stored)
     except BenchkeeperError as error:
         deps.log.warning("Left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)

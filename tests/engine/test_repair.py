@@ -350,6 +350,15 @@ def test_a_due_sweep_and_a_wake_repair_what_they_load(bench):
     assert isinstance(bench.deps.records.examine(KEY), Intact)
 
 
+def test_a_wake_for_a_deleted_record_puts_it_back_and_for_nobody_does_nothing(bench):
+    joined(bench)
+    blob(bench).delete()
+    deliver(Woken(event_id="w", user_key=KEY, occurred_at=bench.now), bench.deps)
+    assert isinstance(bench.deps.records.examine(KEY), Intact)
+    deliver(Woken(event_id="w", user_key=BEN_KEY, occurred_at=bench.now), bench.deps)
+    assert bench.deps.records.examine(BEN_KEY) == NeverWritten()
+
+
 def test_a_pointer_is_no_damage_to_a_drift_sweep(bench):
     joined(bench)
     said(bench, Renamed, 2, new_user=NEW)
