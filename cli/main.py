@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import click
 
-from cli import asking, checks, history, holding, importing, letters, messages, people, sweeping
+from cli import (
+    acknowledging,
+    asking,
+    checks,
+    history,
+    holding,
+    importing,
+    letters,
+    messages,
+    people,
+    repairing,
+    sweeping,
+)
 from cli.context import App
 
 _HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
@@ -41,6 +53,8 @@ for command in (
     asking.spark_group,
     holding.hold,
     holding.release,
+    repairing.repair,
+    acknowledging.acknowledge,
     sweeping.sweep_group,
     letters.dead_letter,
     importing.import_group,

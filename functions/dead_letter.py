@@ -8,6 +8,7 @@ from cloudevents.http import CloudEvent
 from functions._delivery import Delivery, handling
 from shared.domain.sources import HR, Source, source_of_topic
 from shared.engine.letters import TOPIC, keep, letter_of
+from shared.messages.letters import states_a_leave
 from shared.messages.people import people_named
 
 
@@ -15,17 +16,20 @@ from shared.messages.people import people_named
 def dead_letter(event: CloudEvent) -> None:
     """Store one dead letter with its reason, then mark the records of the people whom it names.
 
-    Both are safe to repeat: a letter is stored once and marks once. A mark that cannot be written brings the letter again.
+    Both are safe to repeat: a letter is stored once and marks once. Once it is stored it is acked: a mark that cannot be written
+    now is tried again by the sweep.
     """
     with handling(event, "dead_letter") as delivery:
         message = delivery.message
-        named = people_named(message, _source(message.attributes.get(TOPIC, ""), delivery), delivery.settings.people)
+        source = _source(message.attributes.get(TOPIC, ""), delivery)
+        named = people_named(message, source, delivery.settings.people)
         letter = letter_of(
             body=message.data,
             attributes=message.attributes,
             message_id=message.message_id,
             published_at=message.publish_time,
             users=tuple(named),
+            cuts=states_a_leave(message, source, delivery.settings.people),
         )
         marked = keep(letter, delivery.deps, named=named)
         delivery.facts["users"] = list(letter.row.users)

@@ -16,6 +16,7 @@ from shared.cloud.dead_letters import PubSubDeadLetters
 from shared.cloud.fleet_index import StorageFleetIndex
 from shared.cloud.groups import CloudIdentityGroups
 from shared.cloud.iap import IapSignIn
+from shared.cloud.live_sessions import DataprocLiveSessions
 from shared.cloud.notebooks import WorkbenchNotebooks
 from shared.cloud.people import StorageGroupBooks, StoragePersons
 from shared.cloud.publish import publish
@@ -76,6 +77,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         sessions=DataprocSessions(
             clients, project=settings.project, region=settings.region, catalog=settings.catalog, target=target
         ),
+        live_sessions=DataprocLiveSessions(clients, project=settings.project, region=settings.region),
         costs=BigQueryCosts(
             clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
         ),

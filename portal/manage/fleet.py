@@ -59,6 +59,7 @@ NEEDS = {
     "RenameWaits": "a new address waits to be confirmed",
     "AddressWaits": "their address may become somebody else's",
     "Blind": "use cannot be seen",
+    "UnknownLeaver": "a leaver of whom nobody knows",
 }
 
 
@@ -143,7 +144,7 @@ def people() -> flask.Response:
         titles=TITLES,
         needs_texts=NEEDS,
         standing=standing,
-        need=lambda row: needs_person(row, seen.blind),
+        need=lambda row: needs_person(row, seen.blind, seen.taken_at),
         hours=lambda row: ran(row, seen.taken_at).total_seconds() / 3600,
         running_clusters=running_clusters,
         looked_for=user_key_of(query.choice.text),
@@ -203,7 +204,7 @@ def _people_values(seen: FleetSnapshot, rows: Sequence[RecordRow]) -> Iterator[S
             standing(row).value,
             row.reason,
             row.summary,
-            needs_person(row, seen.blind),
+            needs_person(row, seen.blind, seen.taken_at),
             row.ready_since,
             row.ready_took_s,
             round(ran(row, seen.taken_at).total_seconds() / 3600, 2),

@@ -43,6 +43,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "keep-on-until": _iso(row.keep_on_until),
         "usage": _usage_text(row.usage),
         "ready-took": "" if row.ready_took_s is None else str(row.ready_took_s),
+        "unknown-since": _iso(row.unknown_since),
         "clusters": json.dumps(dict(row.clusters), separators=(",", ":")) if row.clusters else "",
         "notices": ",".join(row.notices),
         "cause": "" if row.cause is Cause.UNKNOWN else row.cause.value,
@@ -88,6 +89,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             cause=Cause(raw.get("cause") or Cause.UNKNOWN.value),
             entitled_by=raw.get("entitled-by", ""),
             marked=raw.get("marked") == "True",
+            unknown_since=_time(raw.get("unknown-since", "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

@@ -1,18 +1,20 @@
 """A record as JSON, and back.
 
 The version is the lowest that says all of it: 2 and 3 hold what an older program must not overlook, so that it refuses them.
-Strict when reading: a damaged record is an error, never a guess.
+Strict when reading: a damaged record is an error, never a guess. A record of a newer program is another error, since it must
+not be replaced by an older version: its version is unknown, or it uses a word that this program does not know.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from shared.domain import facts as facts_module
 from shared.domain.entitlement import Cause
-from shared.domain.errors import PermanentError, Reason
+from shared.domain.errors import DamagedRecordError, NewerRecordError, Reason
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.record import (
@@ -44,7 +46,13 @@ VERSION_WITH_KEEPING = 3
 # 4 is a pointer's. A record whose facts name sources, or that waits for something: a program that does not know them would give
 # access to somebody whose account is archived, or hand one person's things to another.
 VERSION_WITH_SOURCES = 5
-_VERSIONS = {VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES}
+_VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES})
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+class _UnknownWordError(Exception):
+    """A word of a closed list that this program does not know: a newer program wrote it."""
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
@@ -103,10 +111,13 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(raw: Any) -> UserRecord:
-    """The record that `to_json` gave. Raises `PermanentError` for anything else."""
+    """Return the record that `to_json` gave. Raise `NewerRecordError` or `DamagedRecordError` for anything else."""
     try:
-        if raw["version"] not in _VERSIONS:
-            raise ValueError(f"version {raw['version']!r}")
+        version = raw["version"]
+        if _is_newer(version):
+            raise _UnknownWordError(f"version {version!r}")
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version!r}")
         return UserRecord(
             user_key=UserKey(raw["user_key"]),
             email=UserEmail(raw["email"]),
@@ -123,12 +134,33 @@ def from_json(raw: Any) -> UserRecord:
             handover=_handover(raw.get("handover")),
             predecessor=None if raw.get("predecessor") is None else UserKey(raw["predecessor"]),
         )
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise PermanentError(
-            user_message="This person's record is damaged. An administrator must restore an older version of it.",
-            detail=f"unreadable record: {type(error).__name__}: {error}",
-            reason=Reason.INVALID_SPEC,
+    except _UnknownWordError as error:
+        raise NewerRecordError(
+            user_message="This person's record was written by a newer version of Benchkeeper. An administrator must deploy "
+            "that version again.",
+            detail=f"unreadable record: of a newer program: {error}",
         ) from error
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedRecordError(
+            user_message="This person's record is damaged. An administrator can put the last good version back: "
+            "benchkeeper repair USER",
+            detail=f"unreadable record: {type(error).__name__}: {error}",
+        ) from error
+
+
+def _is_newer(version: Any) -> bool:
+    """Return True for a version above all that this program and its forerunners wrote; 4 marks a pointer."""
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_KEEPING + 1
+
+
+def _word(kind: type[Word], text: Any) -> Word:
+    """Return the member of a closed list. A text that is none comes from a newer program; anything else is damage."""
+    try:
+        return kind(text)
+    except ValueError:
+        if isinstance(text, str):
+            raise _UnknownWordError(f"{kind.__name__} {text[:80]!r}") from None
+        raise
 
 
 def _time(text: str) -> datetime:
@@ -202,7 +234,7 @@ def _cluster(raw: dict[str, Any]) -> ClusterStatus:
         template=raw["template"],
         name=raw["name"],
         uuid=raw["uuid"],
-        state=None if raw["state"] is None else ClusterState(raw["state"]),
+        state=None if raw["state"] is None else _word(ClusterState, raw["state"]),
         zone=raw["zone"],
         operation=raw["operation"],
         asked_at=_maybe_time(raw["asked_at"]),
@@ -212,7 +244,7 @@ def _cluster(raw: dict[str, Any]) -> ClusterStatus:
         seen_running_at=_maybe_time(raw["seen_running_at"]),
         deleting=bool(raw["deleting"]),
         jupyter_url=raw["jupyter_url"],
-        reason=Reason(raw["reason"]),
+        reason=_word(Reason, raw["reason"]),
         message=raw["message"],
         diagnosis=raw["diagnosis"],
     )
@@ -224,14 +256,18 @@ def _usage(raw: dict[str, Any]) -> Usage:
 
 def _line(raw: dict[str, Any]) -> StoryLine:
     return StoryLine(
-        at=_time(raw["at"]), kind=StoryKind(raw["kind"]), text=raw["text"], because=raw["because"], ref=raw["ref"]
+        at=_time(raw["at"]),
+        kind=_word(StoryKind, raw["kind"]),
+        text=raw["text"],
+        because=raw["because"],
+        ref=raw["ref"],
     )
 
 
 def _spec(raw: dict[str, Any]) -> Spec:
     return Spec(
-        presence=Presence(raw["presence"]),
-        power=Power(raw["power"]),
+        presence=_word(Presence, raw["presence"]),
+        power=_word(Power, raw["power"]),
         power_because=raw["power_because"],
         profile=raw["profile"],
         because=raw["because"],
@@ -256,7 +292,7 @@ def _status(raw: dict[str, Any]) -> Status:
         operation=None
         if operation is None
         else OperationRef(
-            name=operation["name"], verb=Verb(operation["verb"]), started_at=_time(operation["started_at"])
+            name=operation["name"], verb=_word(Verb, operation["verb"]), started_at=_time(operation["started_at"])
         ),
         failed_zones=tuple(raw["failed_zones"]),
         attempts=int(raw["attempts"]),
@@ -283,13 +319,14 @@ def _status(raw: dict[str, Any]) -> Status:
         clusters=tuple(_cluster(each) for each in raw.get("clusters", ())),
         usage={str(name): _usage(each) for name, each in raw.get("usage", {}).items()},
         ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
+        acknowledged_at=_maybe_time(raw.get("acknowledged_at")),
         story=tuple(_line(each) for each in raw.get("story", ())),
         notices=tuple(Notice(each) for each in raw.get("notices", ())),
         conditions=tuple(
             Condition(
-                type=ConditionType(c["type"]),
-                status=ConditionStatus(c["status"]),
-                reason=Reason(c["reason"]),
+                type=_word(ConditionType, c["type"]),
+                status=_word(ConditionStatus, c["status"]),
+                reason=_word(Reason, c["reason"]),
                 message=c["message"],
                 last_transition_time=_time(c["last_transition_time"]),
             )

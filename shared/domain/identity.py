@@ -81,6 +81,11 @@ def parse_user_key(text: str) -> UserKey:
     return UserKey(text)
 
 
+def is_user_key(text: str) -> bool:
+    """Return True for a text that this product could have computed as a user key."""
+    return _KEY.fullmatch(text) is not None
+
+
 def instance_id_for(email: UserEmail) -> InstanceId:
     """`nb-` + the user key: a letter first, lower case, digits and dashes, no dash last, at most 44 characters."""
     return first_instance_id(user_key_for(email))

@@ -106,6 +106,13 @@ class ClustersSeen:
     clusters: tuple[Cluster, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SparkSessionsSeen:
+    """The ids of the person's serverless Spark sessions that run or are being made."""
+
+    sessions: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything that one pass looked at.
@@ -122,6 +129,7 @@ class Observed:
     snapshots: Mapping[str, SnapshotSight] = field(default_factory=dict)
     clusters: ClustersSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
     cluster_operations: Mapping[str, ClusterOperationSeen | Absent | Unreadable] = field(default_factory=dict)
+    sessions: SparkSessionsSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +275,13 @@ class DeleteCluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndSession:
+    """Terminate one of a leaver's serverless Spark sessions."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PutTemplate:
     """Render a master for this user and write the object."""
 
@@ -286,7 +301,7 @@ TemplateAction = PutTemplate | RemoveTemplate
 AccountAction = CreateAccount | ShareAccount | EnableAccount | DisableAccount | DeleteAccount | JoinGroup | LeaveGroup
 KeepingAction = CreateSnapshot | DeleteSnapshot | WriteManifest
 ClusterAction = CreateCluster | DeleteCluster
-Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | ClusterAction
+Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | ClusterAction | EndSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

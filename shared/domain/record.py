@@ -15,6 +15,7 @@ from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.spark import ClusterStatus, ClusterWish
 from shared.domain.story import StoryLine
+from shared.domain.unknown_leaver import states_only_a_leave
 from shared.domain.usage import Usage
 
 
@@ -41,6 +42,7 @@ class ConditionType(StrEnum):
     DATA_SAVED = "DataSaved"
     CLUSTERS_READY = "ClustersReady"
     CLUSTERS_REMOVED = "ClustersRemoved"
+    SESSIONS_ENDED = "SessionsEnded"
     RECONCILED = "Reconciled"
     NEWS_UNDERSTOOD = "NewsUnderstood"
 
@@ -155,6 +157,7 @@ class Status:
     `refused` says which change the cloud refused: it is not tried again until something else is wanted.
     `clusters` has what is known of the person's Spark clusters, by template. `usage` says how long this month the notebook
     (`shared.domain.usage.NOTEBOOK`) and each template's clusters ran. `ready_took_s` is how long the last joining took, in seconds.
+    `acknowledged_at` is when an operator saw that this is a leaver of whom nothing is known (`shared.domain.unknown_leaver`).
     `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name.
     """
 
@@ -191,6 +194,7 @@ class Status:
     clusters: tuple[ClusterStatus, ...] = ()
     usage: Mapping[str, Usage] = field(default_factory=dict)
     ready_took_s: float | None = None
+    acknowledged_at: datetime | None = None
     story: tuple[StoryLine, ...] = ()
     notices: tuple[Notice, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -303,6 +307,7 @@ class RecordRow:
     `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names, without
     those that are known to be lost. `clusters` are the states of Spark clusters by template, "" before one was seen. `marked`: a
     message about the person could not be used.
+    `unknown_since` is set for a leaver of whom nothing is known, until somebody acknowledges it.
     """
 
     user_key: UserKey
@@ -337,6 +342,19 @@ class RecordRow:
     cause: Cause = Cause.UNKNOWN
     entitled_by: str = ""
     marked: bool = False
+    unknown_since: datetime | None = None
+
+
+def unknown_leaver_since(record: UserRecord) -> datetime | None:
+    """Return since when a leave is known of somebody of whom nothing else ever was; None for everybody else.
+
+    Once anything is stated that gives something, or the address changes, it is an ordinary record.
+    """
+    status = record.status
+    is_ordinary = record.spec.presence is Presence.PRESENT or status.instance_id is not None
+    if is_ordinary or status.acknowledged_at is not None or record.email_since is not None:
+        return None
+    return record.created_at if states_only_a_leave(record.facts) else None
 
 
 def row_of(record: UserRecord) -> RecordRow:
@@ -380,6 +398,7 @@ def row_of(record: UserRecord) -> RecordRow:
         cause=record.spec.cause,
         entitled_by=record.spec.entitled_by,
         marked=news is not None and news.status is ConditionStatus.FALSE,
+        unknown_since=unknown_leaver_since(record),
     )
 
 

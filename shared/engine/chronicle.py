@@ -35,6 +35,7 @@ _NAMES = {
     ConditionType.DATA_SAVED: "Data",
     ConditionType.CLUSTERS_READY: "Spark",
     ConditionType.CLUSTERS_REMOVED: "Spark",
+    ConditionType.SESSIONS_ENDED: "Spark sessions",
     ConditionType.NEWS_UNDERSTOOD: "News",
 }
 # Sentences that change with every look say nothing new: the same reason is told once.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.domain.errors import BenchkeeperError, PoisonError
-from shared.domain.events import GroupChanged, News, Woken
+from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError, PoisonError
+from shared.domain.events import GroupChanged, LifecycleEvent, News, Woken
 from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserKey
+from shared.engine.fail_closed import fail_closed
 from shared.engine.group_news import accept_group_event
 from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
+from shared.engine.repair import load_mended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,8 @@ def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
 
     Each piece stands by itself: one that cannot be used, or that cannot be written now, holds up no other. Raises only while an
     intent is not durable yet, after everything else was done. A pass that fails after that is logged and left to the tick, which
-    finds the wake-up that was saved with the intent.
+    finds the wake-up that was saved with the intent. A record that cannot be used raises too, after the access of a leaver was
+    ended without it.
     """
     passes: dict[UserKey, Stored | None] = {}
     users: dict[UserKey, None] = {}
@@ -44,8 +47,9 @@ def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
             refused.append((piece, error))
         except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
             failed = failed or error
+    woken = {piece.user_key for piece in news if isinstance(piece, Woken)}
     for key, stored in passes.items():
-        _try_pass(key, deps, stored=stored)
+        _try_pass(key, deps, stored=stored, if_missing=key in woken)
     if failed is not None:
         raise failed
     return Delivered(users=tuple(users), refused=tuple(refused))
@@ -67,21 +71,32 @@ def _accepted(piece: News, deps: Deps) -> list[tuple[UserKey, Stored | None, boo
         case GroupEvent():
             return [(key, None, True) for key in accept_group_event(piece, deps)]
         case _:
-            if isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None:
-                deps.books.current(fresh=True)  # it may be the new address of a group that entitles
-            return [
-                (
-                    record.user_key,
-                    each.stored,
-                    each.changed or record.status.observed_generation != record.status.generation,
-                )
-                for each in accept(piece, deps)
-                for record in (each.stored.record,)
-            ]
+            return _folded(piece, deps)
 
 
-def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> None:
+def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
+    if isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None:
+        deps.books.current(fresh=True)  # it may be the new address of a group that entitles
     try:
+        accepted = accept(piece, deps)
+    except (DamagedRecordError, NewerRecordError) as error:
+        fail_closed(piece, error, deps)
+        raise
+    found: list[tuple[UserKey, Stored | None, bool]] = []
+    for each in accepted:
+        status = each.stored.record.status
+        is_due = each.changed or status.observed_generation != status.generation
+        found.append((each.stored.record.user_key, each.stored, is_due))
+    return found
+
+
+def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
+    """Make a pass. With `if_missing` something of that name moved, so there may have been a record that is gone."""
+    try:
+        if if_missing and stored is None:
+            stored = load_mended(user_key, deps, if_missing=True)
+            if stored is None:
+                return
         reconcile(user_key, deps, stored=stored)
     except BenchkeeperError as error:
         deps.log.warning("Left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)

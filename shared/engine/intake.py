@@ -16,6 +16,7 @@ from shared.domain.wanted import HORIZON, new_record, with_event, with_hold, wit
 from shared.engine.chronicle import with_hold_told, with_news
 from shared.engine.lookup import Target, find, is_foreign_cut, number_key, targets
 from shared.engine.ports import Deps, Stored
+from shared.engine.repair import load_mended
 
 _TRIES = 8
 # A pass follows at once; should the process die before, the tick takes over this much later.
@@ -62,7 +63,7 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
     for attempt in range(_TRIES):
         now = deps.clock.now()
         if attempt:
-            stored = deps.records.load(target.user_key)
+            stored = load_mended(target.user_key, deps)
         before = stored.record if stored is not None else _begun(target, deps)
         folded = with_event(before, event, now)
         if event.person_id and not is_cut(event) and before.facts.person_id(now) != event.person_id:
@@ -118,7 +119,7 @@ def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRec
     if record.user_key == key:
         return record
     deps.persons.note(person_id, record.user_key)
-    waiting = deps.records.load(key)
+    waiting = load_mended(key, deps)
     if waiting is None:
         return record
     facts = record.facts.merged(waiting.record.facts, deps.clock.now() - HORIZON)
@@ -135,7 +136,7 @@ def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None,
     if deleted is None:
         raise AssertionError("nothing was handed over")
     first = split(record, deleted, None, now)
-    existing = deps.records.load(first.new.user_key)
+    existing = load_mended(first.new.user_key, deps)
     halves = first if existing is None else split(record, deleted, existing.record, now)
     new = existing
     if existing is None or halves.new is not existing.record:
@@ -154,7 +155,7 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
     """Fold the event where it counts besides: the owner of a change of address that waits, one person under two records."""
     record = stored.record
     if record.claim is not None:
-        owner = deps.records.load(record.claim.owner)
+        owner = load_mended(record.claim.owner, deps)
         waits = owner.record.rename if owner is not None else None
         if owner is not None and waits is not None and record.is_known_as(waits.new_email):
             if is_cut(event) and not owns_something(record):
@@ -179,7 +180,7 @@ def _join_again(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accep
     The old record is written first, then its key is led to; a crash between is repaired by the next message.
     """
     record = stored.record
-    old = deps.records.load(record.predecessor) if record.predecessor is not None else None
+    old = load_mended(record.predecessor, deps) if record.predecessor is not None else None
     if old is None or owns_something(record):
         return []
     now = deps.clock.now()
@@ -289,14 +290,14 @@ def is_decided(record: UserRecord) -> bool:
 
 
 def change_record(
-    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool
+    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool, mends: bool = True
 ) -> Accepted | None:
     """Write a change of one person's record; None when there is no record.
 
-    `change` gives the same object for no change. With `wakes` a pass follows soon.
+    `change` gives the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is put back.
     """
     for _ in range(_TRIES):
-        stored = deps.records.load(user_key)
+        stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)
         if stored is None:
             return None
         changed = change(stored.record)

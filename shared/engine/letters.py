@@ -7,7 +7,7 @@ id and time, so the rules of the facts make it safe: known news changes nothing,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.domain.changes import what_changed
@@ -80,8 +80,12 @@ def letter_of(
     message_id: str,
     published_at: datetime,
     users: tuple[UserKey, ...],
+    cuts: bool = False,
 ) -> DeadLetter:
-    """The letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was."""
+    """The letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was.
+
+    `cuts` = the message states that somebody leaves, as far as it could be read.
+    """
     forwarded = f"{FORWARDED}Subscription" in attributes
     ours: Mapping[str, str] = {} if forwarded else attributes
     sent = attributes.get(f"{FORWARDED}TopicPublishTime") if forwarded else ours.get(PUBLISHED)
@@ -96,6 +100,7 @@ def letter_of(
             detail=_cut(ours.get(DETAIL) or no_detail),
             function=_cut(ours.get(FUNCTION, "")),
             users=users,
+            cuts=cuts,
         ),
         source=attributes.get(f"{FORWARDED}Subscription", "") if forwarded else ours.get(SUBSCRIPTION, ""),
         received_at=published_at,
@@ -116,10 +121,16 @@ def _moment(text: str | None, otherwise: datetime) -> datetime:
 def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
     """Store a letter and mark the records of those whom it names; how many were marked now. Safe to repeat.
 
+    Raise only while the letter is not stored. A mark that failed stays pending on the letter, and the sweep tries it again.
     `named` has the address for each key: a record is marked only if the address is its own, never for a key alone.
     """
+    letter = replace(letter, row=replace(letter.row, marks_pending=bool(letter.row.users)))
     deps.dead_letters.store(letter)
-    row = letter.row
+    return mark_people(letter.row, deps, named=named)
+
+
+def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
+    """Mark the records of all whom the letter names and note that it is done; how many were changed now. Safe to repeat."""
 
     def marked(record: UserRecord) -> UserRecord:
         email = named.get(record.user_key) if named is not None else None
@@ -128,12 +139,31 @@ def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] |
         now = deps.clock.now()
         return with_letter(record, row.letter_id, row.sent_at, reason=row.reason, detail=row.detail, now=now)
 
-    return sum(_changed(user_key, marked, deps) for user_key in row.users)
+    count, failed = 0, False
+    for user_key in row.users:
+        try:
+            count += _changed(user_key, marked, deps)
+        except BenchkeeperError as error:
+            failed = True
+            _log_pending(row, error.reason.value, error.detail, deps)
+        except Exception as error:  # noqa: BLE001 - the letter is stored: whatever becomes of a mark must not bring it again
+            failed = True
+            _log_pending(row, Reason.UNEXPECTED.value, repr(error), deps)
+    if not failed and row.marks_pending:
+        try:
+            deps.dead_letters.note_marked(row)
+        except BenchkeeperError as error:
+            _log_pending(row, error.reason.value, error.detail, deps)
+    return count
+
+
+def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
+    deps.log.warning("Left a mark to the sweep", letter=row.letter_id, reason=reason, detail=detail)
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
     """True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
-    accepted = change_record(user_key, change, deps, wakes=False)
+    accepted = change_record(user_key, change, deps, wakes=False, mends=False)
     return accepted is not None and accepted.changed
 
 

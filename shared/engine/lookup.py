@@ -11,6 +11,7 @@ from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.record import UserRecord
 from shared.domain.sources import DIRECTORY
 from shared.engine.ports import Deps, Stored
+from shared.engine.repair import load_mended
 
 _MAX_HOLDERS = 20
 
@@ -52,7 +53,7 @@ def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
     collided: list[UserEmail] = []
     free: list[UserEmail] = []
     for form in dict.fromkeys([event.user, *event.also_known_as]):
-        stored = deps.records.load(user_key_for(form))
+        stored = load_mended(user_key_for(form), deps, if_missing=True)
         if stored is None:
             free.append(form)
             continue
@@ -124,7 +125,7 @@ def _holders(stored: Stored, deps: Deps) -> list[Stored]:
     """Return the holders of an address in turn, beginning with this record."""
     holders = [stored]
     while (handover := holders[-1].record.handover) is not None and len(holders) < _MAX_HOLDERS:
-        following = deps.records.load(handover.to)
+        following = load_mended(handover.to, deps, if_missing=True)
         if following is None:
             raise PermanentError(
                 user_message="The address of this person was given to a new account whose record is missing. An administrator must "
@@ -137,7 +138,7 @@ def _holders(stored: Stored, deps: Deps) -> list[Stored]:
 
 def _load(email: UserEmail, deps: Deps) -> Stored | None:
     """Return the record under the address's key if it is that address's."""
-    stored = deps.records.load(user_key_for(email))
+    stored = load_mended(user_key_for(email), deps, if_missing=True)
     return stored if stored is not None and stored.record.is_known_as(email) else None
 
 
@@ -150,13 +151,13 @@ def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
     """Return the records of everybody who has the number, or the one that keeps what is said of it until somebody has."""
     found: list[Target] = []
     for key in deps.persons.known(event.person_id):
-        stored = deps.records.load(key)
+        stored = load_mended(key, deps)
         if stored is not None and _has_number(stored.record, event.person_id):
             found.append(Target(user_key=stored.record.user_key, email=stored.record.email, stored=stored))
     if found:
         return found
     key = number_key(event.person_id)
-    return [Target(user_key=key, email=UserEmail(""), stored=deps.records.load(key))]
+    return [Target(user_key=key, email=UserEmail(""), stored=load_mended(key, deps))]
 
 
 def _has_number(record: UserRecord, person_id: str) -> bool:

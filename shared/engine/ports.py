@@ -28,6 +28,7 @@ from shared.domain.plan import (
 from shared.domain.record import OperationRef, RecordRow, UserRecord
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
 from shared.domain.spark import Cluster, ClusterOperationSeen
+from shared.domain.spark_sessions import SessionOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,47 @@ class DueHint:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverWritten:
+    """No object of the user key exists, nor any older version of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intact:
+    """The live object can be read: a record, or a pointer to one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrecoverable:
+    """The live object is damaged or gone, and no kept version of it can be read. `versions` counts those that were tried."""
+
+    live_generation: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recoverable:
+    """The live object is damaged (or gone: `live_generation` is 0), and `generation` is the newest version that can be read.
+
+    That version holds a record or a pointer: one of `record` and `moved_to` is set.
+    """
+
+    user_key: UserKey
+    live_generation: int
+    generation: int
+    written_at: datetime
+    record: UserRecord | None = None
+    moved_to: UserKey | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """True when there is no live object."""
+        return self.live_generation == 0
+
+
+Examined = NeverWritten | Intact | Unrecoverable | Recoverable
+
+
+@dataclass(frozen=True, slots=True)
 class NotebookListing:
     """Instances of all zones; `unreachable` names the zones that could not be asked, where absence means nothing."""
 
@@ -59,7 +101,9 @@ class LetterRow:
     """What a listing tells of a dead letter without reading it. `place` is where the adapter finds it again.
 
     `letter_id` is the message's own id, so the same message delivered again is the same letter; `sent_at` is when it was
-    published. `function` says whose message it was, as far as that is known; `users` whom it names.
+    published. `function` says whose message it was, as far as that is known; `users` whom it names. `cuts` is True if the
+    message states that somebody leaves. `marks_pending`: not all records of `users` are known to be marked yet. `tries` counts
+    the replays that the sweep tried; `next_try_at` is when it tries again.
     """
 
     letter_id: str
@@ -71,6 +115,10 @@ class LetterRow:
     replayed_at: datetime | None = None
     outcome: str = ""
     place: str = ""
+    cuts: bool = False
+    marks_pending: bool = False
+    tries: int = 0
+    next_try_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +152,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Real seconds, for the bound of one process's work; never for anything that is saved."""
 
+    def speed(self) -> float:
+        """Seconds of `now` in a real second: 1, but for the embedded cloud's clock."""
+
 
 class Records(Protocol):
     """One record per person, written conditionally, and the due index."""
@@ -127,8 +178,20 @@ class Records(Protocol):
         It takes the place of the record `expected` (None: of nothing); `ConflictError` if that is not what is there.
         """
 
+    def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
+        """Write `record` (None: the pointer that was found) over what was examined; `ConflictError` if that changed since."""
+
+    def examine(self, user_key: UserKey) -> Examined:
+        """Judge the object of this very key and, if it is damaged or gone, its older versions, the newest first.
+
+        `NewerRecordError` when a newer program wrote the newest one that is not damaged: nothing may be put over it.
+        """
+
     def rows(self) -> Iterator[RecordRow]:
         """All records, as far as a listing tells."""
+
+    def listed(self) -> Iterator[RecordRow | UserKey]:
+        """The same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """Hints up to `until`, oldest first."""
@@ -294,6 +357,16 @@ class SessionTemplates(Protocol):
         """Gone already is done."""
 
 
+class LiveSessions(Protocol):
+    """Serverless Spark sessions that run."""
+
+    def of(self, owner: SessionOwner) -> tuple[str, ...]:
+        """The ids of this owner's sessions that run or are being made."""
+
+    def end(self, name: str) -> None:
+        """Start to terminate one; gone, ending or ended already is done."""
+
+
 class FleetIndex(Protocol):
     """The fleet at one moment, kept in one object, and what people's own pages tell of it in another.
 
@@ -375,6 +448,12 @@ class DeadLetters(Protocol):
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """Note that it was used after all, when, and what came of it; the letter itself is kept."""
 
+    def note_marked(self, row: LetterRow) -> None:
+        """Note that the records of all whom it names are marked."""
+
+    def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
+        """Note a replay that failed: `row` has the new `tries` and `next_try_at`, `reason` and `detail` say why from now on."""
+
 
 class Relay(Protocol):
     """Publishes messages to the topics of sources: parts of a batch, and log entries on their way to the directory's topic."""
@@ -408,6 +487,7 @@ class Deps:
     snapshots: Snapshots
     clusters: Clusters
     sessions: SessionTemplates
+    live_sessions: LiveSessions
     fleet: FleetIndex
     costs: Costs
     activity: ActivitySource

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
-from shared.domain.events import News
+from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.events import News, Woken, is_cut
+from shared.domain.groups import GroupEvent
 from shared.domain.people import People
 from shared.domain.sources import HR, Source, source_of_topic
 from shared.engine.letters import MESSAGE_ID
@@ -69,6 +70,15 @@ def source_of_letter(letter: DeadLetter, sources: Mapping[str, Source]) -> Sourc
         if function in subscription or source.topic in subscription:
             return source
     return None
+
+
+def states_a_leave(message: Message, source: Source, people: People) -> bool:
+    """Return True if the message can be read and takes something from somebody: its letter comes first when letters are replayed."""
+    try:
+        news = parse_message(message, Rules(source=source, people=people, max_bytes=len(message.data))).news
+    except PoisonError:
+        return False
+    return any(not isinstance(piece, Woken | GroupEvent) and is_cut(piece) for piece in news)
 
 
 def _is_tick(message: Message) -> bool:

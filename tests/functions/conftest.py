@@ -57,6 +57,12 @@ class Letters(MemoryDeadLetters):
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         self._stored.mark_replayed(row, at, outcome)
 
+    def note_marked(self, row: LetterRow) -> None:
+        self._stored.note_marked(row)
+
+    def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
+        self._stored.note_try(row, reason=reason, detail=detail)
+
     def kept(self) -> list[DeadLetter]:
         """All that are stored, whole, oldest first."""
         return [self.read(row) for row in self.rows()]

@@ -312,11 +312,15 @@ def test_a_permission_that_is_missing_is_no_fault_of_the_message_so_it_comes_aga
     assert record_of(functions).spec.presence is Presence.PRESENT
 
 
-def test_a_damaged_record_loses_no_news(functions):
-    functions.bench.clients.storage_bucket().blob(f"records/{KEY}.json").upload_from_string("{")
+def test_a_damaged_record_of_which_no_version_can_be_read_loses_no_news(functions):
+    bucket = functions.bench.clients.storage_bucket()
+    bucket.blob(f"records/{KEY}.json").upload_from_string("{")
     assert functions.deliver("lifecycle", JOINER) == NACK
     assert functions.letters.published == []
-    functions.bench.clients.storage_bucket().blob(f"records/{KEY}.json").delete()
+    (unusable,) = functions.lines("Record cannot be used")
+    assert (unusable["severity"], unusable["reason"], unusable["user"]) == ("ERROR", "Damaged", KEY)
+    for version in list(bucket.list_blobs(prefix=f"records/{KEY}.json", versions=True)):
+        version.delete()  # an administrator gives it up
     assert functions.deliver("lifecycle", JOINER, attempt=2) == ACK
     assert record_of(functions).spec.presence is Presence.PRESENT
 

@@ -52,11 +52,13 @@ class Watched:
     of_groups: dict[str, set[str]] = field(default_factory=lambda: {target: set() for target in (*TARGETS, HUB)})
     count: int = 0
 
-    def post(self, target: str, body: Any, *, raw: Any = None, **more: Any) -> None:
+    def post(self, target: str, body: Any, *, raw: Any = None, status: int = 200, **more: Any) -> None:
         """A message of Pub/Sub to a function."""
         self.count += 1
         published = rfc3339(self.cloud.world.clock.now())
-        sent = raw if raw is not None else envelope(body, message_id=f"m{self.count}", published=published, **more)
+        sent = (
+            raw if raw is not None else envelope(body, message_id=f"m{self.count}", **{"published": published, **more})
+        )
         headers = {
             "ce-id": f"m{self.count}",
             "ce-source": f"{TOPICS}{'workbench-directory' if is_of_directory(body) else TOPIC_OF[target]}",
@@ -66,7 +68,7 @@ class Watched:
         }
         data = json.dumps(sent).encode()
         answer = self.watched(target, lambda: self.apps[target].post("/", headers=headers, data=data))
-        assert answer.status_code == 200
+        assert answer.status_code == status
 
     def watched(self, target: str, ask: Callable[[], TestResponse]) -> TestResponse:
         """Ask the function, and note what its calls need."""
@@ -167,6 +169,13 @@ class Watched:
         ours = [raw for raw in found if raw["labels"].get(LABEL_MANAGED_BY) == MANAGED_BY]
         return {raw["name"].rpartition("/")[2]: raw["labels"][LABEL_PROFILE] for raw in ours}
 
+    def live_sessions(self) -> list[str]:
+        """States of the serverless sessions that are not over."""
+        with self.cloud.world.lock:
+            parent = f"projects/{self.settings.project}/locations/{self.settings.region}"
+            found = self.cloud.dataproc.interactive.listing(parent).get("sessions", [])
+        return [raw["state"] for raw in found if raw["state"] != "TERMINATED"]
+
     def browser(self, email: UserEmail) -> Browser:
         """A browser of somebody whom Identity-Aware Proxy let in, at the page as functions/hub.py builds it."""
         token = self.cloud.iap.signer.assertion(email, self.settings.iap_audience)
@@ -247,10 +256,22 @@ class Person:
         usual, timings.create = timings.create, timedelta(minutes=4)
         self.want()
         timings.create = usual
+        self.start_session()
+        refused = {"code": "FAILED_PRECONDITION", "message": "not now"}
+        self.world.fault(call="dataproc.TerminateSession", error=refused)
         self.tell(Left)
         self.minutes(1)
         assert self.world.clusters_of(self.user) == ["CREATING"]
         self.minutes(8)
+        assert self.world.live_sessions() == []
+
+    def start_session(self) -> None:
+        """A serverless session, as a kernel of the person starts it."""
+        world = self.world
+        with world.cloud.world.lock:
+            parent = f"projects/{world.settings.project}/locations/{world.settings.region}"
+            body = {"jupyterSession": {"kernel": "PYTHON"}}
+            world.cloud.dataproc.interactive.create(parent, f"s-{world.count}", body, creator=self.user)
 
     def spark(self) -> None:
         """A cluster that fails, and is removed; then one that runs, is asked for again and used on, and is deleted."""

@@ -446,6 +446,25 @@ class TestAttention:
             ("Stray", "nb-left-behind"),
         ]
 
+    def test_a_leaver_of_whom_nobody_knows_stands_there_with_whom_may_be_meant(self, seen: Hub) -> None:
+        slip = people(seen, "ana.slva@example.com", unknown_since=seen.bench.now)
+        known = people(seen, "ana.silva@example.com")
+        far = people(seen, "who.knows@example.com", unknown_since=seen.bench.now)
+        old = people(seen, "ana.sila@example.com", unknown_since=seen.bench.now - timedelta(days=31))
+        show(seen, [*slip, *known, *far, *old])
+        html = seen.browser(MIA).text("/manage/attention?why=UnknownLeaver")
+        rows = {row[1]: row[3] for row in Cells(html).rows if len(row) == 4}
+        assert set(rows) == {"ana.slva@example.com", "who.knows@example.com"}
+        assert "ana.silva@example.com" in rows["ana.slva@example.com"]
+        assert "No known address is near" in rows["who.knows@example.com"]
+        assert f"/manage/people/{known[0].user_key}" in html
+        assert "benchkeeper acknowledge" in html
+        made = seen.browser(MIA).get("/manage/attention.json").json["rows"]
+        assert {row["address"]: row["nearest"] for row in made} == {
+            "ana.slva@example.com": "ana.silva@example.com",
+            "who.knows@example.com": None,
+        }
+
 
 class TestCosts:
     """What the month has cost."""

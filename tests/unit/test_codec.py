@@ -122,6 +122,7 @@ _STATUS = st.builds(
         _TEXT, st.builds(Usage, month=_TEXT, ran_s=st.integers(0), since=st.none() | _TIMES), max_size=2
     ),
     ready_took_s=st.none() | st.floats(0, 10**6),
+    acknowledged_at=st.none() | _TIMES,
     story=st.lists(
         st.builds(StoryLine, at=_TIMES, kind=st.sampled_from(StoryKind), text=_TEXT, because=_TEXT, ref=_TEXT),
         max_size=2,
@@ -190,7 +191,7 @@ LATER = [
     *(("status", name) for name in ("waiting_since", "last_letter_id", "last_letter_at", "refused")),
     *(("status", name) for name in ("account_id", "data_groups", "naming", "built_from", "former")),
     *(("status", name) for name in ("snapshots", "snapshots_taken", "saved_in", "restoring")),
-    *(("status", name) for name in ("clusters", "usage", "ready_took_s", "story", "notices")),
+    *(("status", name) for name in ("clusters", "usage", "ready_took_s", "acknowledged_at", "story", "notices")),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
 ]
 OWN = [p for p in paths(codec.to_json(full())) if (p[0] != "facts" or len(p) == 1) and p not in LATER]
