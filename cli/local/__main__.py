@@ -49,6 +49,10 @@ _PORT = click.IntRange(1, HIGHEST)
 @click.option("--hub-port", type=_PORT, help="The sign-in and the hub page. Default: the next port.")
 @click.option("--jupyter-port", type=_PORT, help="The way to the JupyterLabs. Default: the one after that.")
 @click.option(
+    "--allow-host", "allowed_hosts", multiple=True, metavar="NAME",
+    help="A further name by which a container calls the port; may be given again. Default: this machine's own names alone.",
+)  # fmt: skip
+@click.option(
     "--with-jupyter", is_flag=True, help="A real JupyterLab for each environment that runs; it is installed once."
 )
 def main(
@@ -57,6 +61,7 @@ def main(
     data: Path | None,
     hub_port: int | None,
     jupyter_port: int | None,
+    allowed_hosts: tuple[str, ...],
     *,
     no_examples: bool,
     with_jupyter: bool,
@@ -78,7 +83,7 @@ def main(
         sys.exit(1)
     folder = data.resolve() if data is not None else Path(tempfile.mkdtemp(prefix="benchkeeper-"))
     stop = _stop_on_signals()
-    system = LocalSystem(settings, ports, speed=speed, data=folder, jupyter=python)
+    system = LocalSystem(settings, ports, speed=speed, data=folder, jupyter=python, allowed_hosts=allowed_hosts)
     code = 0
     try:
         _run(system, settings, stop, examples=not no_examples)
