@@ -7,14 +7,15 @@ the whole process group ends.
 
 from __future__ import annotations
 
+import functools
 import hmac
+import importlib
 import os
 import signal
+import socket
 import sys
 import threading
-from typing import TYPE_CHECKING
-
-from functions_framework import _cli
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +25,19 @@ if TYPE_CHECKING:
 
 KEY_LENGTH = 64
 HEADER = "X-Emulator-Caller"
+_LONGEST_SILENCE_S = 600
 _IN_ENVIRON = "HTTP_X_EMULATOR_CALLER"
 _REFUSAL = b"This port takes calls of the embedded cloud alone. Publish to the function's topic, or open the hub page's address.\n"
+
+
+class _Listening(Protocol):
+    sock: socket.socket
+
+
+class _Server(Protocol):
+    """Of gunicorn's arbiter, what its hook `when_ready` gets and is needed here."""
+
+    LISTENERS: list[_Listening]
 
 
 def locked(app: WSGIApplication, key: str) -> WSGIApplication:
@@ -41,6 +53,12 @@ def locked(app: WSGIApplication, key: str) -> WSGIApplication:
     return only_the_host
 
 
+def _wait_for_words(server: _Server) -> None:
+    """Accept a connection once something was sent on it: a browser's spare ones would each hold a thread for minutes (Linux)."""
+    for listener in server.LISTENERS if hasattr(socket, "TCP_DEFER_ACCEPT") else ():
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _LONGEST_SILENCE_S)
+
+
 def _watch(pipe: int) -> None:
     try:
         os.read(pipe, 1)
@@ -53,15 +71,18 @@ def main() -> None:
     pipe = int(sys.argv.pop(1))
     key = os.read(pipe, KEY_LENGTH).decode()
     threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
-    make = _cli.create_app
+    framework = importlib.import_module("functions_framework._cli")  # not for who imports this module for its constants
+    make = framework.create_app
 
     def create_locked(*arguments: str | None) -> Flask:
         app: Flask = make(*arguments)
         app.wsgi_app = locked(app.wsgi_app, key)  # type: ignore[method-assign,assignment] # Flask's documented place for a middleware
         return app
 
-    _cli.create_app = create_locked
-    _cli._cli()  # noqa: SLF001 - the framework's own command line
+    names = vars(framework)
+    names["create_app"] = create_locked
+    names["create_server"] = functools.partial(names["create_server"], when_ready=_wait_for_words)
+    framework._cli()  # noqa: SLF001 - the framework's own command line
 
 
 if __name__ == "__main__":
