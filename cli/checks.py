@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.context import WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.deploy.data import load_deployment
-from cli.output import console, print_json, table
+from cli.output import console, print_json, say, table
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, parse_email, user_key_for
 from shared.engine.ports import Stored
@@ -39,14 +39,14 @@ def validate_config(app: App, config_dir: Path | None, output: str) -> None:
             )
         else:
             for fault in error.faults:
-                click.echo(str(fault), err=True)
-            click.echo(f"{len(error.faults)} fault{'s' if len(error.faults) != 1 else ''}.", err=True)
+                say(str(fault), err=True)
+            say(f"{len(error.faults)} fault{'s' if len(error.faults) != 1 else ''}.", err=True)
         stop(WRONG_USE)
     if output == "json":
         print_json([])
     else:
         catalog = settings.catalog
-        click.echo(
+        say(
             f"The configuration of environment {settings.env} is valid: {len(catalog.profiles)} profiles, "
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
@@ -77,7 +77,7 @@ def names(app: App, emails: tuple[str, ...], output: str) -> None:
         for note in book.notes(found):
             console().print(Text(note, style="dim"))
     for text in wrong:
-        click.echo(text, err=True)
+        say(text, err=True)
     if wrong:
         stop(WRONG_USE)
 

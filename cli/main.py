@@ -6,6 +6,7 @@ import click
 
 from cli import asking, checks, history, holding, importing, letters, messages, people, sweeping
 from cli.context import App
+from cli.output import PlainGroup
 
 _HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
 
@@ -15,7 +16,9 @@ Exit codes: 0 done, 1 it failed, 2 wrong use or bad configuration.
 """
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=PlainGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--env", metavar="NAME", default=None,
     help="Read config/settings.NAME.yaml. Default: $BENCHKEEPER_ENV, else local.",

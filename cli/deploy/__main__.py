@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 import click
-from rich.console import Console
 
 from cli.deploy.archive import Archive, stage
 from cli.deploy.data import Deployment, load_deployment
@@ -30,6 +29,7 @@ from cli.deploy.run import carry_out
 from cli.deploy.show import Screen, complain
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
+from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings
@@ -49,7 +49,7 @@ def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | Non
     return check
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=PlainGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """Put Benchkeeper on Google Cloud, or take it down."""
 
@@ -128,7 +128,7 @@ class _Run:
     ) -> None:
         self.project, self.region, self.env, self.organization = project, region, env, organization
         self.dry_run, self.yes = dry_run, yes
-        self.screen = Screen(Console(highlight=False), verbose=verbose)
+        self.screen = Screen(console(), verbose=verbose)
         self.gcloud = Gcloud(project)
         self.stop = threading.Event()
         self.so_far = "Nothing was changed."
@@ -286,7 +286,7 @@ class _Run:
             raise DeployError(
                 "Nobody is there to be asked.", "Say --yes to go ahead, or --dry-run to see the plan only."
             )
-        return click.confirm(question)
+        return agreed(question)
 
     def _carry_out(self, steps: list[Step], verb: str) -> bool:
         steps = [step for step in steps if step.kind != "file"]
@@ -301,7 +301,7 @@ class _Run:
 
 
 def _guarded(run: _Run, work: Callable[[], int], *, verbose: bool) -> None:
-    screen = Screen(Console(stderr=True, highlight=False), verbose=verbose)
+    screen = Screen(console(stderr=True), verbose=verbose)
     try:
         code = work()
     except ConfigError as error:
@@ -314,7 +314,7 @@ def _guarded(run: _Run, work: Callable[[], int], *, verbose: bool) -> None:
     except DeployError as error:
         complain(error, screen)
         if verbose and error.said:
-            screen.say(error.said, style="dim")
+            screen.quote(error.said)
         code = _FAILED
     sys.exit(code)
 
