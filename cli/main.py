@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli import asking, checks, history, holding, importing, letters, messages, people, sweeping
+from cli import asking, checks, erasing, history, holding, importing, letters, messages, people, sweeping
 from cli.context import App
 from cli.output import PlainGroup
 
@@ -44,6 +44,7 @@ for command in (
     asking.spark_group,
     holding.hold,
     holding.release,
+    erasing.erase_user,
     sweeping.sweep_group,
     letters.dead_letter,
     importing.import_group,

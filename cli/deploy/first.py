@@ -23,6 +23,7 @@ bucket: {project}-benchkeeper
 retention:
   instance: 30d  # how long a leaver's stopped environment is kept
   snapshot: 90d  # how long what was on its data disk is kept, from the same moment
+  personal_data: 365d  # how long dead letters, and records of people of whom nothing exists any more, are kept
 {told}"""
 
 

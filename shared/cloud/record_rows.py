@@ -43,6 +43,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "usage": _usage_text(row.usage),
         "ready-took": "" if row.ready_took_s is None else str(row.ready_took_s),
         "clusters": json.dumps(dict(row.clusters), separators=(",", ":")) if row.clusters else "",
+        "absent-since": _iso(row.absent_since),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -79,6 +80,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             usage=_usage(raw.get("usage", "")),
             ready_took_s=float(raw["ready-took"]) if raw.get("ready-took") else None,
             clusters=json.loads(raw.get("clusters") or "{}"),
+            absent_since=_time(raw.get("absent-since", "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

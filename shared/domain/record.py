@@ -250,6 +250,7 @@ class RecordRow:
     usage: Mapping[str, Usage] = field(default_factory=dict)
     ready_took_s: float | None = None
     clusters: Mapping[str, str] = field(default_factory=dict)
+    absent_since: datetime | None = None
 
 
 def row_of(record: UserRecord) -> RecordRow:
@@ -283,6 +284,7 @@ def row_of(record: UserRecord) -> RecordRow:
         keep_on_until=record.spec.keep_on_until,
         usage=record.status.usage,
         ready_took_s=record.status.ready_took_s,
+        absent_since=record.spec.absent_since,
         clusters={
             c.template: c.state.value if c.state is not None else ""
             for c in record.status.clusters

@@ -222,6 +222,12 @@ class Snapshots(Protocol):
     def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
         """Write the object `manifests/<user_key>/<snapshot>.json`; the same content twice is the same object."""
 
+    def manifests(self, user_key: UserKey) -> Iterator[str]:
+        """The snapshots of which a person has manifests."""
+
+    def forget_manifest(self, user_key: UserKey, name: str) -> None:
+        """Delete the manifest of a snapshot; a missing one is not an error."""
+
 
 class Clusters(Protocol):
     """The people's Spark clusters."""
@@ -341,6 +347,9 @@ class DeadLetters(Protocol):
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """Note that it was used after all, when, and what came of it; the letter itself is kept."""
+
+    def forget(self, row: LetterRow) -> None:
+        """Delete a letter; a missing one is not an error."""
 
 
 class Log(Protocol):

@@ -67,6 +67,7 @@ def read(folder: Path, env: str) -> dict[str, Any] | None:
         "network": Network(**values["network"]),
         "retention": timedelta(seconds=values["retention"]),
         "snapshot_retention": timedelta(seconds=values["snapshot_retention"]),
+        "personal_data": timedelta(seconds=values["personal_data"]),
         "catalog": _catalog(values["catalog"]),
     }
 

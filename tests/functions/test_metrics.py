@@ -101,6 +101,7 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
         ("storage", "objects.get"),  # the fleet for the pages: as it was, and as it is
         ("storage", "objects.insert"),
         ("dataproc", "ListSessionTemplates"),
+        ("storage", "objects.list"),  # dead letters past their lifetime
     ]
     assert {(p["profile"], p["state"], p.value) for p in points(functions, "benchkeeper/environments")} == {
         ("analyst", "ACTIVE", 0),

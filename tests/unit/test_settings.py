@@ -153,7 +153,7 @@ def test_settings_say_what_the_files_say(folder):
 
 @pytest.mark.parametrize(("text", "days"), [("90d", 90), ("48h", 2), ("2880m", 2), ("172800s", 2), ("7 d", 7)])
 def test_durations_have_units(folder, text, days):
-    (folder / "settings.dev.yaml").write_text(f"{SETTINGS}retention: {{instance: {text}}}\n")
+    (folder / "settings.dev.yaml").write_text(f"{SETTINGS}retention: {{allow_short: true, instance: {text}}}\n")
     assert load(folder).retention == timedelta(days=days)
 
 
