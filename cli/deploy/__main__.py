@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +20,23 @@ import click
 from cli.deploy.archive import Archive, stage
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.destroy import make_destroy_plan
-from cli.deploy.failures import DeployError
+from cli.deploy.failures import DeployError, NotThereError
 from cli.deploy.first import settings_path, settings_text
-from cli.deploy.gcloud import Gcloud
+from cli.deploy.gcloud import Call, Gcloud
 from cli.deploy.kinds import apis
 from cli.deploy.plan import make_plan
 from cli.deploy.run import carry_out
 from cli.deploy.show import Screen, complain
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
+from cli.groups import NotSeenError, look_at, warning
 from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings
 from shared.wiring import checked_settings
 
+_DIRECTORY = "cloudidentity.googleapis.com"
 _FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
 
 
@@ -180,6 +182,7 @@ class _Run:
             self.screen.say(
                 f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
             )
+        self._warn_of_groups(deployment)
         if self.dry_run or not any(step.acts for step in steps):
             return 0
         if not self._agreed("Do this?"):
@@ -255,6 +258,30 @@ class _Run:
                 style="yellow",
             )
         return deployment
+
+    def _warn_of_groups(self, deployment: Deployment) -> None:
+        """Name the assigned groups that entitle nobody, as far as whoever deploys may see them."""
+        assigned = [each.group for each in deployment.settings.catalog.assignments]
+        if _DIRECTORY not in deployment.apis:
+            if assigned:
+                text = (
+                    "Whether the assigned groups exist was not looked up, for the project does not use Cloud Identity"
+                )
+                self.screen.say(f"{text}: benchkeeper validate-config --directory does.", style="dim")
+            return
+        with self.screen.working("Looking up the assigned groups"):
+            odd = list(look_at(assigned, self._ask_directory))
+        for group, fault in odd:
+            self.screen.say(warning(group, fault), style="yellow")
+
+    def _ask_directory(self, path: str) -> Mapping[str, Any] | None:
+        try:
+            found: Mapping[str, Any] = self.gcloud.call(Call("cloudidentity", "GET", path.removeprefix("/")))
+        except NotThereError:
+            return None
+        except DeployError as error:
+            raise NotSeenError(error.cause) from error
+        return found
 
     def _checked(self, config_dir: Path) -> Settings:
         """The settings with everything that hangs on them: templates, their sizes."""
