@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import complain, console, print_json, table
+from cli.output import Terminal, complain, console, print_array, print_json, say, table
 from shared.domain.errors import Reason
 from shared.domain.events import News
 from shared.domain.identity import UserKey, user_key_for
@@ -118,19 +117,19 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
     """Show them, oldest first, each with its reason."""
     rows = _Wanted(**asked).rows(app)
     if output == "json":
-        _print_array(_row_view(row) for row in rows)
+        print_array(_row_view(row) for row in rows)
         return
     out, count = console(), 0
     for count, row in enumerate(rows, start=1):  # noqa: B007 - the last count is the number of letters
         _print_row(row, out)
-    click.echo(
+    say(
         f"{count} dead letter{'' if count == 1 else 's'}. One of them: benchkeeper dead-letter show ID"
         if count
         else "There are no dead letters."
     )
 
 
-def _print_row(row: LetterRow, out: Console) -> None:
+def _print_row(row: LetterRow, out: Terminal) -> None:
     """Its id is never cut: it is for copying. What is wrong has lines of its own."""
     said = f"replayed {row.replayed_at:%m-%d %H:%M}: {row.outcome}" if row.replayed_at is not None else row.detail
     head = Text.assemble(
@@ -167,7 +166,7 @@ def _say_unknown(letter_id: str) -> None:
     complain(f"There is no dead letter {letter_id}. All of them: benchkeeper dead-letter list --all")
 
 
-def _print_letter(letter: DeadLetter, out: Console) -> None:
+def _print_letter(letter: DeadLetter, out: Terminal) -> None:
     row = letter.row
     lines: list[tuple[str, str | Text]] = [
         ("Letter", Text(row.letter_id, style="bold")),
@@ -186,7 +185,8 @@ def _print_letter(letter: DeadLetter, out: Console) -> None:
     grid.show_header = False
     out.print(grid)
     out.print()
-    out.print(Text(_pretty(letter.body)), soft_wrap=True)
+    for line in _pretty(letter.body).split("\n"):
+        out.print(Text(f"  {line}"), soft_wrap=True)  # indented: no line of it passes for one of ours
     if row.replayed_at is None:
         out.print()
         out.print(Text(_advice(row)), soft_wrap=True)  # the command in it is for copying
@@ -259,12 +259,12 @@ def replay_letters(
             yield result
 
     if output == "json":
-        _print_array(_replayed_view(result) for result in results())
+        print_array(_replayed_view(result) for result in results())
     else:
         out = console()
         for result in results():
             _print_replayed(result, out)
-        click.echo(counted.summary(dry_run=dry_run))
+        say(counted.summary(dry_run=dry_run))
     for letter_id in sorted(counted.missing):
         _say_unknown(letter_id)
     if counted.failed or counted.missing:
@@ -284,7 +284,7 @@ class _Counted:
         self.failed += not result.used
         done = self.used + self.failed
         if not quiet and done % _PROGRESS_EVERY == 0:
-            click.echo(f"{done} letters so far, {self.failed} of them still cannot be used.", err=True)
+            say(f"{done} letters so far, {self.failed} of them still cannot be used.", err=True)
 
     def summary(self, *, dry_run: bool) -> str:
         if not self.used and not self.failed:
@@ -293,7 +293,7 @@ class _Counted:
         return f"{self.used} {verb}, {self.failed} still cannot be used."
 
 
-def _print_replayed(result: Replayed, out: Console) -> None:
+def _print_replayed(result: Replayed, out: Terminal) -> None:
     style = "green" if result.used else "red"
     word = "ok" if result.used else result.reason
     out.print(Text.assemble((result.row.letter_id, "bold"), "  ", (word, style)), soft_wrap=True)
@@ -302,15 +302,6 @@ def _print_replayed(result: Replayed, out: Console) -> None:
         out.print(Padding(Text(line), (0, 0, 0, 2)))
     for action in (action for change in result.changes for action in change.actions):
         out.print(Padding(Text(f"then: {action}", style="dim"), (0, 0, 0, 4)))
-
-
-def _print_array(items: Iterable[dict[str, Any]]) -> None:
-    """A JSON array, item by item as they come."""
-    opening = "["
-    for item in items:
-        click.echo(f"{opening}\n{json.dumps(item, indent=2, ensure_ascii=False)}", nl=False)
-        opening = ","
-    click.echo("[]" if opening == "[" else "\n]")
 
 
 def _row_view(row: LetterRow) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli.context import App, guarded, output_option, pass_app
-from cli.output import print_json
+from cli.output import print_json, say
 from shared.cloud.publish import publish as publish_message
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import parse_email
@@ -146,7 +146,7 @@ def publish_file(app: App, paths: tuple[Path, ...]) -> None:
             body=path.read_bytes(),
             attributes={},
         )
-        click.echo(f"Published {path.name} as message {message_id}.")
+        say(f"Published {path.name} as message {message_id}.")
 
 
 def _attributes(profile: str | None, groups: tuple[str, ...], cost_center: str | None) -> dict[str, Any]:
@@ -194,4 +194,4 @@ def _send(
     if output == "json":
         print_json({"message_id": message_id, "topic": topic, "message": message})
     else:
-        click.echo(f"Published {kind} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")
+        say(f"Published {kind} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import flask
 
 from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
-from portal.manage.export import TEXT, Columns, Sheet, Value, offer
+from portal.manage.export import TEXT, Columns, Sheet, offer
 from portal.manage.fleet import NEEDS
 from portal.manage.letters import open_letters
 from portal.routes import Access, Param, Place, Route
 from shared.domain.fleet import FleetSnapshot
 from shared.engine.fleet_views import in_need, nearest_known, overview
+from shared.sheet import Value
 
 _STRAY = "Stray"
 # What somebody can do about it; all of it is in the operations handbook.

@@ -10,7 +10,7 @@ import flask
 from portal import pages
 from portal.charts import Chart, Line, line_chart, trend
 from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
-from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, Value, offer
+from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
 from portal.routes import Access, Place, Route
@@ -30,6 +30,7 @@ from shared.engine.fleet_views import (
     ready_days,
     running_clusters,
 )
+from shared.sheet import Value
 
 TITLES = {
     Column.PERSON: "Person",

@@ -127,6 +127,14 @@ class PubSubDeadLetters:
             except NotFound:
                 return
 
+    def forget(self, row: LetterRow) -> None:
+        """One delete; a missing letter is not an error."""
+        with translated("delete dead letter"):
+            try:
+                self._clients.storage_bucket().blob(row.place).delete()
+            except NotFound:
+                return
+
 
 def _object(row: LetterRow) -> str:
     """The letter's place: sorted by when it was sent; ids that no object name should carry are told apart by their hash."""

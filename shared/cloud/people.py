@@ -121,6 +121,15 @@ class StoragePersons:
                     continue  # somebody else's object
         return tuple(found)
 
+    def forget(self, person_id: str, user_key: UserKey) -> None:
+        """One delete."""
+        blob = self._clients.storage_bucket().blob(f"{_prefix(person_id)}{user_key}")
+        with translated("forget a person number"):
+            try:
+                blob.delete()
+            except NotFound:
+                return
+
 
 def _prefix(person_id: str) -> str:
     return f"{_PERSONS}{hashlib.sha256(person_id.encode()).hexdigest()[:32]}/"

@@ -49,6 +49,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "cause": "" if row.cause is Cause.UNKNOWN else row.cause.value,
         "entitled-by": row.entitled_by,
         "marked": "True" if row.marked else "",
+        "absent-since": _iso(row.absent_since),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -90,6 +91,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             entitled_by=raw.get("entitled-by", ""),
             marked=raw.get("marked") == "True",
             unknown_since=_time(raw.get("unknown-since", "")),
+            absent_since=_time(raw.get("absent-since", "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

@@ -35,6 +35,7 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 class Policy:
     """What the administrator decided, as far as planning needs it. Times are durations.
 
+    `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
     `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
     from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
     """
@@ -44,6 +45,7 @@ class Policy:
     network: Network
     retention: timedelta
     snapshot_retention: timedelta = timedelta(days=90)
+    personal_data: timedelta = timedelta(days=365)
     project: str = ""
     template_context: str = ""
     poll: timedelta = timedelta(seconds=60)

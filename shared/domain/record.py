@@ -276,8 +276,10 @@ class UserRecord:
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this person's. Two addresses may have one key: then the record is only one's.
 
-        Records of earlier versions whose address changed did not keep the others.
+        Records of earlier versions whose address changed did not keep the others, and a record that was erased has none left.
         """
+        if not self.email:
+            return True
         if self.email_since is not None and not self.former_emails:
             return True
         return email == self.email or email in self.former_emails
@@ -343,6 +345,7 @@ class RecordRow:
     entitled_by: str = ""
     marked: bool = False
     unknown_since: datetime | None = None
+    absent_since: datetime | None = None
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -389,6 +392,7 @@ def row_of(record: UserRecord) -> RecordRow:
         keep_on_until=record.spec.keep_on_until,
         usage=record.status.usage,
         ready_took_s=record.status.ready_took_s,
+        absent_since=record.spec.absent_since,
         clusters={
             c.template: c.state.value if c.state is not None else ""
             for c in record.status.clusters

@@ -46,7 +46,13 @@ def with_event(record: UserRecord, event: LifecycleEvent, now: datetime) -> User
         facts = facts.with_statement(name, statement, now - HORIZON)
     if facts is record.facts:
         return record
-    told = replace(record, facts=facts, status=replace(record.status, last_event_id=event.event_id))
+    # Of a person whose data was erased the record has no address any more: who speaks of the person says it again.
+    told = replace(
+        record,
+        email=record.email or event.user,
+        facts=facts,
+        status=replace(record.status, last_event_id=event.event_id),
+    )
     return with_later_news(told, now)
 
 

@@ -230,6 +230,9 @@ class Persons(Protocol):
     def known(self, person_id: str) -> tuple[UserKey, ...]:
         """Return the keys of the records that have, or had, this number."""
 
+    def forget(self, person_id: str, user_key: UserKey) -> None:
+        """Forget that the record had this number; one that is not noted is not an error."""
+
 
 class Notebooks(Protocol):
     """Workbench instances."""
@@ -317,6 +320,12 @@ class Snapshots(Protocol):
 
     def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
         """Write the object `manifests/<user_key>/<snapshot>.json`; the same content twice is the same object."""
+
+    def manifests(self, user_key: UserKey) -> Iterator[str]:
+        """The snapshots of which a person has manifests."""
+
+    def forget_manifest(self, user_key: UserKey, name: str) -> None:
+        """Delete the manifest of a snapshot; a missing one is not an error."""
 
 
 class Clusters(Protocol):
@@ -453,6 +462,9 @@ class DeadLetters(Protocol):
 
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
         """Note a replay that failed: `row` has the new `tries` and `next_try_at`, `reason` and `detail` say why from now on."""
+
+    def forget(self, row: LetterRow) -> None:
+        """Delete a letter; a missing one is not an error."""
 
 
 class Relay(Protocol):

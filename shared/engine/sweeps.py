@@ -34,6 +34,7 @@ from shared.domain.record import RecordRow
 from shared.engine.clock_check import ClockWatch
 from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
+from shared.engine.lifetimes import keep_lifetimes
 from shared.engine.ports import Deps, DueHint
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
@@ -164,6 +165,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
         keep_costs(deps, now)
     summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(rows.values(), now)
+    summary.measures |= keep_lifetimes(deps, rows, dry_run=dry_run)
     return _finish(summary, deps)
 
 
