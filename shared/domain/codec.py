@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from shared.domain import facts as facts_module
 from shared.domain.entitlement import Cause
 from shared.domain.errors import DamagedRecordError, NewerRecordError, Reason
+from shared.domain.facts import UnknownWordError
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.record import (
@@ -49,10 +50,6 @@ VERSION_WITH_SOURCES = 5
 _VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES})
 
 Word = TypeVar("Word", bound=StrEnum)
-
-
-class _UnknownWordError(Exception):
-    """A word of a closed list that this program does not know: a newer program wrote it."""
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def from_json(raw: Any) -> UserRecord:
     try:
         version = raw["version"]
         if _is_newer(version):
-            raise _UnknownWordError(f"version {version!r}")
+            raise UnknownWordError(f"version {version!r}")
         if version not in _VERSIONS:
             raise ValueError(f"version {version!r}")
         return UserRecord(
@@ -134,7 +131,7 @@ def from_json(raw: Any) -> UserRecord:
             handover=_handover(raw.get("handover")),
             predecessor=None if raw.get("predecessor") is None else UserKey(raw["predecessor"]),
         )
-    except _UnknownWordError as error:
+    except UnknownWordError as error:
         raise NewerRecordError(
             user_message="This person's record was written by a newer version of Benchkeeper. An administrator must deploy "
             "that version again.",
@@ -150,7 +147,7 @@ def from_json(raw: Any) -> UserRecord:
 
 def _is_newer(version: Any) -> bool:
     """Return True for a version above all that this program and its forerunners wrote; 4 marks a pointer."""
-    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_KEEPING + 1
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_SOURCES
 
 
 def _word(kind: type[Word], text: Any) -> Word:
@@ -159,7 +156,7 @@ def _word(kind: type[Word], text: Any) -> Word:
         return kind(text)
     except ValueError:
         if isinstance(text, str):
-            raise _UnknownWordError(f"{kind.__name__} {text[:80]!r}") from None
+            raise UnknownWordError(f"{kind.__name__} {text[:80]!r}") from None
         raise
 
 
@@ -274,7 +271,7 @@ def _spec(raw: dict[str, Any]) -> Spec:
         absent_since=_maybe_time(raw["absent_since"]),
         keep_on_until=_maybe_time(raw.get("keep_on_until")),
         clusters=tuple(ClusterWish(template=w["template"], since=_time(w["since"])) for w in raw.get("clusters", ())),
-        cause=Cause(raw.get("cause", Cause.UNKNOWN.value)),
+        cause=_word(Cause, raw.get("cause", Cause.UNKNOWN.value)),
         entitled_by=raw.get("entitled_by", ""),
     )
 
@@ -321,7 +318,7 @@ def _status(raw: dict[str, Any]) -> Status:
         ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
         acknowledged_at=_maybe_time(raw.get("acknowledged_at")),
         story=tuple(_line(each) for each in raw.get("story", ())),
-        notices=tuple(Notice(each) for each in raw.get("notices", ())),
+        notices=tuple(_word(Notice, each) for each in raw.get("notices", ())),
         conditions=tuple(
             Condition(
                 type=_word(ConditionType, c["type"]),

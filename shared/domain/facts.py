@@ -59,6 +59,10 @@ MAX_GROUPS = 500  # facts about single groups of one person
 MAX_ATTRIBUTES = 100
 
 
+class UnknownWordError(Exception):
+    """A word of a closed list that this program does not know: a newer program wrote the record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All timelines of one person, by fact name. Immutable."""
@@ -317,8 +321,15 @@ def _statement_from_json(raw: Mapping[str, object]) -> Statement:
         claimed_at=_moment(raw["claimed_at"]) if "claimed_at" in raw else None,
         explicit=bool(raw.get("explicit", False)),
         undated=bool(raw.get("undated", False)),
-        force=Force(str(raw.get("force", Force.SAYS.value))),
+        force=_force(str(raw.get("force", Force.SAYS.value))),
     )
+
+
+def _force(word: str) -> Force:
+    try:
+        return Force(word)
+    except ValueError as error:
+        raise UnknownWordError(f"force {word[:40]!r}") from error
 
 
 def _moment(raw: object) -> datetime:

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
-from shared.domain.errors import Reason
 from shared.domain.employment import standing_leaves
+from shared.domain.errors import Reason
 from shared.domain.facts import (
     ACCESS_UNTIL,
     ACCOUNT,

@@ -15,7 +15,16 @@ from kit.oracle import object_names
 
 from shared.domain.entitlement import judge_entitlement
 from shared.domain.errors import ConflictError
-from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, LifecycleEvent, Moved, statements_of
+from shared.domain.events import (
+    AccountChanged,
+    AccountState,
+    GroupChanged,
+    Joined,
+    Left,
+    LifecycleEvent,
+    Moved,
+    statements_of,
+)
 from shared.domain.facts import Facts
 from shared.domain.identity import UserEmail, parse_email, user_key_for
 from shared.domain.lifetimes import ERASED, Kept, cutting, reduced
@@ -296,7 +305,7 @@ def events(draw: st.DrawFn) -> LifecycleEvent:
                 **common, group=draw(st.sampled_from([GROUP, "other@example.com"])), member=draw(st.booleans())
             )
         case _:
-            return AccountChanged(**common, usable=draw(st.booleans()), what="suspended")
+            return AccountChanged(**common, state=draw(st.sampled_from(AccountState)), holds=draw(st.booleans()))
 
 
 def folded(facts: Facts, said: list[LifecycleEvent]) -> Facts:
@@ -313,9 +322,9 @@ def test_no_late_message_gives_what_it_would_not_have_given_before(
     catalog = CATALOG
     now = MOMENT + timedelta(days=400)
     facts = folded(Facts.none(), said)
-    short = cutting(facts)
+    short = cutting(facts, now)
     assert not judge_entitlement(short, catalog, now).entitled
-    assert cutting(short) == short
+    assert cutting(short, now) == short
     if judge_entitlement(facts, catalog, now).entitled:
         return
     # What was said before anything that is known, whenever it comes.

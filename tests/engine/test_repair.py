@@ -12,7 +12,7 @@ from kit.oracle import instances
 
 from shared.domain.catalog import Identity
 from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
-from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved, Renamed, Woken
+from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed, Woken
 from shared.domain.identity import account_id_for, parse_email, user_key_for
 from shared.domain.notebook import LABEL_USER
 from shared.domain.record import Presence
@@ -80,7 +80,9 @@ def joined(bench):
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(
-    ("kind", "more"), [(Left, {}), (AccountChanged, {"usable": False, "what": "suspended"})], ids=["left", "suspended"]
+    ("kind", "more"),
+    [(Left, {}), (AccountChanged, {"state": AccountState.SUSPENDED, "holds": True})],
+    ids=["left", "suspended"],
 )
 def test_a_leaver_with_a_damaged_record_is_stopped_on_the_ordinary_way(bench, damage, kind, more):
     joined(bench)
@@ -307,8 +309,8 @@ def test_what_cannot_be_read_now_stops_nobody_and_restores_nothing(bench, error)
         (Left, {}, timedelta(days=-13), True),
         (Left, {}, timedelta(days=-15), False),
         (Left, {}, timedelta(seconds=1), False),
-        (AccountChanged, {"usable": False, "what": "deleted"}, timedelta(0), True),
-        (AccountChanged, {"usable": True, "what": "restored"}, timedelta(0), False),
+        (AccountChanged, {"state": AccountState.DELETED, "holds": True}, timedelta(0), True),
+        (AccountChanged, {"state": AccountState.DELETED, "holds": False}, timedelta(0), False),
         (GroupChanged, {"group": "a@example.com", "member": False}, timedelta(0), False),
         (Joined, {}, timedelta(0), False),
         (Renamed, {"new_user": NEW}, timedelta(0), False),

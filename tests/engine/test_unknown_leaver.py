@@ -8,7 +8,7 @@ import pytest
 from kit.inprocess import make_bench
 
 from shared.domain.errors import Reason
-from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved, Renamed
+from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed
 from shared.domain.fleet import needs_person
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import Presence
@@ -43,7 +43,9 @@ def needs(bench):
 
 
 @pytest.mark.parametrize(
-    ("kind", "more"), [(Left, {}), (AccountChanged, {"usable": False, "what": "suspended"})], ids=["left", "suspended"]
+    ("kind", "more"),
+    [(Left, {}), (AccountChanged, {"state": AccountState.SUSPENDED, "holds": True})],
+    ids=["left", "suspended"],
 )
 def test_it_is_shown_with_the_nearest_known_address_and_nobody_is_cut(bench, kind, more):
     said(bench, kind, "2", SLIP, **more)
@@ -64,7 +66,7 @@ def test_a_leaver_who_was_known_is_none(bench):
     ("kind", "more"),
     [
         (Joined, {}),
-        (AccountChanged, {"usable": True, "what": "restored"}),
+        (AccountChanged, {"state": AccountState.SUSPENDED, "holds": False}),
         (Moved, {"groups": ()}),
         (Renamed, {"new_user": parse_email("other@example.com")}),
     ],
