@@ -106,7 +106,7 @@ class EmbeddedCloud:
         issuer = self.pubsub_runtime.issuer
         scheduler_runtime = SchedulerRuntime(world, self.scheduler, self.pubsub.publish, signer=issuer.token)
         self.functions = FunctionHost(world, self.pubsub_runtime, log_folder=log_folder)
-        self.iap = IapFront(self.functions.listing, project_number=world.project_number)
+        self.iap = IapFront(self.functions.listing, project_number=world.project_number, clock=world.clock)
         self.gateway = Gateway(self, self.iap)
         self._runtimes: list[Runtime] = [
             self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway,

@@ -21,6 +21,7 @@ from emulator.wire.proxy import UpstreamError, forward, target_of, to_port
 from emulator.wire.streaming import StreamingServer, Tunnel
 
 if TYPE_CHECKING:
+    from emulator.clock import VirtualClock
     from emulator.iap.sessions import Session
 
 SERVICE = "benchkeeper-hub"
@@ -34,8 +35,10 @@ class IapFront:
     Without `open_at` there is the signer alone: no port is bound.
     """
 
-    def __init__(self, functions: Callable[[], list[dict[str, Any]]], *, project_number: str) -> None:
-        self.signer = IapSigner()
+    def __init__(
+        self, functions: Callable[[], list[dict[str, Any]]], *, project_number: str, clock: VirtualClock
+    ) -> None:
+        self.signer = IapSigner(clock)
         self.sessions = Sessions()
         self.sign_in = SignIn(self.sessions)
         self._functions = functions

@@ -293,6 +293,12 @@ class SignIn(Protocol):
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
         """The person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
 
+    def assertion(self, headers: Mapping[str, str]) -> str:
+        """Return the signed header's value, not yet verified, so that it can be kept with a wish."""
+
+    def subject_of(self, assertion: str, at: datetime) -> UserEmail:
+        """Return the person for whom an assertion was signed that was used at `at`; `NotSignedInError` otherwise."""
+
 
 class Wake(Protocol):
     """Asks for a pass without waiting for it."""

@@ -166,8 +166,9 @@ class Watched:
 
     def browser(self, email: UserEmail) -> Browser:
         """A browser of somebody whom Identity-Aware Proxy let in, at the page as functions/hub.py builds it."""
-        token = self.cloud.iap.signer.assertion(email, self.settings.iap_audience)
-        return Browser(client=self.apps[HUB].application.test_client(), headers={HEADER: token})
+        signer, audience = self.cloud.iap.signer, self.settings.iap_audience
+        client = self.apps[HUB].application.test_client()
+        return Browser(client=client, signed=lambda: {HEADER: signer.assertion(email, audience)})
 
     def left_over(self, user: UserEmail) -> list[str]:
         """What there is of the person besides the record and the manifests."""

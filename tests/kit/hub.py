@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from emulator.clock import wall_now
 from emulator.iap.signing import IapSigner, claims_of
 from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
@@ -56,11 +56,19 @@ def hub_settings(changes: dict[str, dict[str, Any]] | None = None, **more: Any) 
 
 @dataclass
 class Browser:
-    """One person's browser: cookies, the signed header on every request, and the token of the forms that it has seen."""
+    """One person's browser: cookies, and the token of the forms that it has seen.
+
+    `signed` gives the header that Identity-Aware Proxy puts on each request, signed at that moment; `own` are sent too.
+    """
 
     client: FlaskClient
-    headers: dict[str, str]
+    own: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    signed: Callable[[], dict[str, str]] = dict
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {**self.signed(), **self.own}
 
     def get(self, path: str, **headers: str) -> TestResponse:
         answer = self.client.get(path, headers={**self.headers, **_dashed(headers)}, buffered=True)
@@ -92,13 +100,15 @@ class Hub:
 
     def token(self, email: str, *, kid: str | None = None, key: Any = None, **claims: Any) -> str:
         """A signed header's value; claims may be changed, key and key id too."""
-        made = {**claims_of(email, AUDIENCE, issued=wall_now()), **claims}
+        made = {**claims_of(email, AUDIENCE, issued=int(self.bench.now.timestamp())), **claims}
         return self.signer.sign({name: value for name, value in made.items() if value is not None}, key=key, kid=kid)
 
     def browser(self, email: UserEmail | None, **claims: Any) -> Browser:
         """A browser of somebody; None: Identity-Aware Proxy was gone round."""
-        headers = {} if email is None else {HEADER: self.token(email, **claims)}
-        return Browser(client=self.app.test_client(), headers=headers)
+        client = self.app.test_client()
+        if email is None:
+            return Browser(client=client)
+        return Browser(client=client, signed=lambda: {HEADER: self.token(email, **claims)})
 
     def life(self, email: UserEmail = ANA) -> Life:
         return Life(self.bench, email)
