@@ -22,7 +22,7 @@ from cli.deploy.archive import Archive, stage
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.destroy import make_destroy_plan
 from cli.deploy.failures import DeployError
-from cli.deploy.first import settings_path, settings_text
+from cli.deploy.first import domains_of_groups, settings_path, settings_text
 from cli.deploy.gcloud import Gcloud
 from cli.deploy.kinds import apis
 from cli.deploy.plan import make_plan
@@ -225,7 +225,8 @@ class _Run:
                 f"There is no config/{path.name} yet.",
                 "Give --region, for example --region europe-west1, and it is written.",
             )
-        return {path.name: settings_text(self.project, self.region, self.organization)}
+        domains = domains_of_groups(path.parent)
+        return {path.name: settings_text(self.project, self.region, self.organization, domains)}
 
     def _file_steps(self, new: dict[str, str]) -> list[Step]:
         return [

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared.yaml_lines import YamlFaultError, load_yaml
+
 # Regions whose zones are not a, b, c (Compute Engine, Regions and zones).
 _ZONES = {"europe-west1": "bcd", "us-east1": "bcd", "us-central1": "abcf"}
 
 
-def settings_text(project: str, region: str, organization: str | None = None) -> str:
-    """A settings file with what can be told from project and region; a person adds the rest."""
+def settings_text(
+    project: str, region: str, organization: str | None = None, domains: tuple[str, ...] = ("example.com",)
+) -> str:
+    """Return a settings file with what can be told from project, region and the assigned groups; a person adds the rest."""
     zones = ", ".join(f"{region}-{letter}" for letter in _ZONES.get(region, "abc"))
     told = f'deployment:\n  organization: "{organization}"\n' if organization else ""
     return f"""\
@@ -23,7 +27,20 @@ bucket: {project}-benchkeeper
 retention:
   instance: 30d  # how long a leaver's stopped environment is kept
   snapshot: 90d  # how long what was on its data disk is kept, from the same moment
+people:
+  domains: [{", ".join(domains)}]  # whose people may be given something; taken from the groups in profiles.yaml
+  time_zone: UTC  # where a date without a time begins and ends
 {told}"""
+
+
+def domains_of_groups(config_dir: Path) -> tuple[str, ...]:
+    """Return the domains of the groups that profiles.yaml assigns; `example.com` if they cannot be told."""
+    try:
+        data, _ = load_yaml((config_dir / "profiles.yaml").read_text(encoding="utf-8"))
+        groups = [str(each["group"]) for each in data["assignments"]]
+    except (OSError, UnicodeDecodeError, YamlFaultError, KeyError, TypeError):
+        return ("example.com",)  # the check of the files says what is wrong with them
+    return tuple(sorted({group.rpartition("@")[2].lower() for group in groups if "@" in group})) or ("example.com",)
 
 
 def settings_path(config_dir: Path, env: str) -> Path:

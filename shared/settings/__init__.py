@@ -11,29 +11,35 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shared.domain.catalog import Catalog, Environment, MasterTemplate
 from shared.domain.notebook import Network
+from shared.domain.people import People
 from shared.domain.plan import Policy
 from shared.domain.sessions import MAX_LABELS, OUR_LABELS
-from shared.faults import ConfigFault, Loc, dotted
+from shared.domain.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, Source
+from shared.domain.times import parse_time
+from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 from shared.settings import checked
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from shared.settings.models import ProfilesFile
+    from shared.settings.sources import SourcesFile
 
 ENV_NAME = "BENCHKEEPER_ENV"
 ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
 ENV_ENDPOINT = "BENCHKEEPER_API_ENDPOINT"
 ENV_AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"
+ENV_MOVE_LOGS = "BENCHKEEPER_MOVE_LOGS_UNTIL"
 DEFAULT_ENV = "local"
+SOURCES_FILE = "sources.yaml"
 COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"
 _TEMPLATE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # it becomes part of an object's name
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -51,6 +57,8 @@ class ConfigError(Exception):
 class Settings:
     """Everything that the administrator set. `api_endpoint` is set for the embedded cloud only.
 
+    `sources` are by name. `move_logs_until`: until then log entries on HR's topic are moved to the directory's; a deployment sets it
+    when it gives an older installation's sink its new destination.
     `iap_audience` is what a signed header must be made for; the deployment sets it for the page, empty elsewhere.
     """
 
@@ -59,7 +67,6 @@ class Settings:
     project: str
     zones: tuple[str, ...]
     bucket: str
-    topic_lifecycle: str
     topic_tick: str
     topic_dead_letter: str
     network: Network
@@ -73,6 +80,29 @@ class Settings:
     currency: str = "USD"
     billing_export: str | None = None
     iap_audience: str = ""
+    sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
+    people: People = field(default_factory=People)
+    move_logs_until: datetime | None = None
+
+    @property
+    def topic_lifecycle(self) -> str:
+        """The topic of HR."""
+        return self.sources[HR].topic
+
+    @property
+    def topic_directory(self) -> str:
+        """The topic of the organization's logs."""
+        return self.sources[DIRECTORY].topic
+
+    @property
+    def topic_operator(self) -> str:
+        """The topic of what is said by hand."""
+        return self.sources[OPERATOR].topic
+
+    @property
+    def topic_wake(self) -> str:
+        """The topic of wake-ups, which state nothing."""
+        return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
         """What planning needs of the settings."""
@@ -146,8 +176,17 @@ def load_settings(
             "config_dir": folder,
             "api_endpoint": _trimmed(endpoint),
             "iap_audience": environ.get(ENV_AUDIENCE, ""),
+            "move_logs_until": _move_until(environ),
         }
     )
+
+
+def _move_until(environ: Mapping[str, str]) -> datetime | None:
+    """Return the end of the time in which log entries are moved on; None if it is not set or no time."""
+    try:
+        return parse_time(environ.get(ENV_MOVE_LOGS, ""))
+    except ValueError:
+        return None
 
 
 def _trimmed(endpoint: str | None) -> str | None:
@@ -157,6 +196,7 @@ def _trimmed(endpoint: str | None) -> str | None:
 def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
     from shared.settings.file import parse_file  # noqa: PLC0415 - pydantic and the models cost a fifth of a second
     from shared.settings.models import ProfilesFile, SettingsFile  # noqa: PLC0415 - same
+    from shared.settings.sources import SourcesFile  # noqa: PLC0415 - same
 
     faults: list[ConfigFault] = []
     path = folder / f"settings.{env}.yaml"
@@ -167,6 +207,18 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         faults += _cross_faults(folder / "profiles.yaml", profiles, masters)
     endpoint = environ.get(ENV_ENDPOINT) or (raw.api_endpoint if raw is not None else None)
     faults += _endpoint_faults(endpoint, path, from_environment=bool(environ.get(ENV_ENDPOINT)))
+    sources = None
+    if (folder / SOURCES_FILE).exists():
+        sources = parse_file(folder / SOURCES_FILE, SourcesFile, faults)
+        if sources is not None and profiles is not None:
+            faults += _source_faults(folder / SOURCES_FILE, sources, profiles)
+    if raw is not None and not endpoint and not raw.people.domains:
+        faults.append(
+            ConfigFault(
+                str(path), 0, "people.domains", "is missing",
+                "Name the domains of your people, for example people: {domains: [example.com]}. Nobody else is given anything.",
+            )
+        )  # fmt: skip
     if faults or raw is None or profiles is None:
         raise ConfigError(faults)
     return Settings(
@@ -175,7 +227,6 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         project=raw.project,
         zones=tuple(raw.zones),
         bucket=raw.bucket,
-        topic_lifecycle=raw.topics.lifecycle,
         topic_tick=raw.topics.tick,
         topic_dead_letter=raw.topics.dead_letter,
         network=Network(network=raw.network.network, subnet=raw.network.subnet),
@@ -198,6 +249,14 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         currency=raw.hub.currency,
         billing_export=raw.deployment.billing_export,
         iap_audience=environ.get(ENV_AUDIENCE, ""),
+        sources=SHIPPED if sources is None else {name: s.to_domain(name) for name, s in sources.sources.items()},
+        people=People(
+            domains=tuple(raw.people.domains),
+            alias_domains=dict(raw.people.alias_domains),
+            time_zone=raw.people.time_zone,
+            organization=raw.deployment.organization,
+        ),
+        move_logs_until=_move_until(environ),
     )
 
 
@@ -228,8 +287,8 @@ def _cross_faults(path: Path, profiles: ProfilesFile, masters: Mapping[str, Mast
     """What only the whole tells: names that point nowhere, keys that do not go together."""
     faults = []
     for name, profile in profiles.profiles.items():
-        for field, problem in profile.contradictions():
-            loc = ("profiles", name, field)
+        for place, problem in profile.contradictions():
+            loc = ("profiles", name, place)
             faults.append(ConfigFault(str(path), profiles.line(loc), dotted(loc), problem, ""))
         for index, template in enumerate(profile.templates):
             faults += _template_faults(path, profiles, masters, ("profiles", name, "templates", index), template)
@@ -283,6 +342,19 @@ def _template_faults(
     else:
         return []
     return [ConfigFault(str(path), profiles.line(loc), dotted(loc), problem, hint)]
+
+
+def _source_faults(path: Path, sources: SourcesFile, profiles: ProfilesFile) -> list[ConfigFault]:
+    """Profiles that a source may ask for and that do not exist."""
+    return [
+        ConfigFault(
+            str(path), line_of(sources.lines, ("sources", name, "profiles", index)),
+            dotted(("sources", name, "profiles", index)), f"no profile '{profile}'", nearest(profile, profiles.profiles),
+        )
+        for name, source in sources.sources.items()
+        for index, profile in enumerate(source.profiles if source.profiles != "all" else ())
+        if profile not in profiles.profiles
+    ]  # fmt: skip
 
 
 def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool) -> list[ConfigFault]:

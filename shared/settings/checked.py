@@ -17,13 +17,23 @@ from zoneinfo import ZoneInfo
 
 from shared.domain import catalog as domain
 from shared.domain.notebook import Network
+from shared.domain.people import People
+from shared.domain.sources import Joiners, May, Shape, Source
 
 if TYPE_CHECKING:
     from shared.settings import Settings
 
 _SHARED = Path(__file__).resolve().parents[1]
 # What decides whether settings are right and what they become.
-_CODE = ("settings/*.py", "yaml_lines.py", "faults.py", "domain/catalog.py", "domain/identity.py")
+_CODE = (
+    "settings/*.py",
+    "yaml_lines.py",
+    "faults.py",
+    "domain/catalog.py",
+    "domain/identity.py",
+    "domain/sources.py",
+    "domain/people.py",
+)
 
 
 def file_of(folder: Path, env: str) -> Path:
@@ -33,7 +43,9 @@ def file_of(folder: Path, env: str) -> Path:
 
 def digest_of(folder: Path, env: str) -> str:
     """Changes with every file that the settings come from, and with the code that reads them."""
-    paths = [folder / f"settings.{env}.yaml", folder / "profiles.yaml", *sorted((folder / "templates").glob("*.yaml"))]
+    paths = [folder / f"settings.{env}.yaml", folder / "profiles.yaml"]
+    paths += [path for path in (folder / "sources.yaml",) if path.exists()]
+    paths += [*sorted((folder / "templates").glob("*.yaml"))]
     paths += [path for pattern in _CODE for path in sorted(_SHARED.glob(pattern))]
     total = hashlib.sha256()
     for path in paths:
@@ -45,7 +57,7 @@ def digest_of(folder: Path, env: str) -> str:
 def write(settings: Settings) -> Path:
     """Keep these settings, which were just checked."""
     values = asdict(settings)
-    del values["config_dir"], values["env"], values["iap_audience"]
+    del values["config_dir"], values["env"], values["iap_audience"], values["move_logs_until"]
     path = file_of(settings.config_dir, settings.env)
     made = {"digest": digest_of(settings.config_dir, settings.env), "settings": values}
     path.write_text(json.dumps(made, default=_plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -68,6 +80,8 @@ def read(folder: Path, env: str) -> dict[str, Any] | None:
         "retention": timedelta(seconds=values["retention"]),
         "snapshot_retention": timedelta(seconds=values["snapshot_retention"]),
         "catalog": _catalog(values["catalog"]),
+        "sources": {name: _source(each) for name, each in values["sources"].items()},
+        "people": People(**{**values["people"], "domains": tuple(values["people"]["domains"])}),
     }
 
 
@@ -92,6 +106,22 @@ def _catalog(raw: dict[str, Any]) -> domain.Catalog:
         default_profile=raw["default_profile"],
         masters={name: domain.MasterTemplate(**master) for name, master in raw["masters"].items()},
         environments={name: domain.Environment(**each) for name, each in raw["environments"].items()},
+    )
+
+
+def _source(raw: dict[str, Any]) -> Source:
+    def names(field: str) -> frozenset[str] | None:
+        return None if raw[field] is None else frozenset(raw[field])
+
+    return Source(
+        name=raw["name"],
+        topic=raw["topic"],
+        shapes=frozenset(Shape(each) for each in raw["shapes"]),
+        may_state=frozenset(May(each) for each in raw["may_state"]),
+        profiles=names("profiles"),
+        domains=names("domains"),
+        joiners=Joiners(raw["joiners"]),
+        aliases=raw["aliases"],
     )
 
 

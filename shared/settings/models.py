@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
@@ -24,9 +25,8 @@ class NetworkModel(Strict):
 
 
 class TopicsModel(Strict):
-    """Pub/Sub topic ids."""
+    """Pub/Sub topic ids; those of sources of news stand in config/sources.yaml."""
 
-    lifecycle: str = "workbench-lifecycle"
     tick: str = "workbench-tick"
     dead_letter: str = "workbench-dead-letter"
 
@@ -46,6 +46,47 @@ class RetentionModel(Strict):
                 f"snapshot ({duration_text(value)}) must not be shorter than instance ({duration_text(instance)}): "
                 "what was saved of an environment outlives it"
             )
+        return value
+
+
+DomainName = Annotated[str, Field(pattern=r"^([\w-]+\.)+[\w-]{2,}$")]
+
+
+class PeopleModel(Strict):
+    """Whose addresses are people's, and where they live."""
+
+    domains: list[DomainName] = Field(
+        default=[],
+        description="The domains of people who may be given something. Needed outside the embedded cloud.",
+    )
+    alias_domains: dict[DomainName, DomainName] = Field(
+        default={}, description="Domains whose addresses are those of another one: {acme.co.uk: acme.com}."
+    )
+    time_zone: str = Field(default="UTC", description="Where a date without a time begins and ends.")
+
+    @field_validator("domains")
+    @classmethod
+    def _lower(cls, value: list[str]) -> list[str]:
+        return [domain.lower() for domain in value]
+
+    @field_validator("alias_domains")
+    @classmethod
+    def _known(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        domains = info.data.get("domains", [])
+        for alias, domain in value.items():
+            if domain.lower() not in domains:
+                raise ValueError(f"'{domain}', of which '{alias}' is an alias, is not one of people.domains")
+            if alias.lower() in domains:
+                raise ValueError(f"'{alias}' is one of people.domains and cannot be an alias too")
+        return {alias.lower(): domain.lower() for alias, domain in value.items()}
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"'{value}' is no time zone; one looks like Europe/Berlin") from error
         return value
 
 
@@ -105,6 +146,7 @@ class SettingsFile(Strict):
     topics: TopicsModel = TopicsModel()
     retention: RetentionModel = RetentionModel()
     limits: LimitsModel = LimitsModel()
+    people: PeopleModel = PeopleModel()
     deployment: DeploymentModel = DeploymentModel()
     hub: HubModel = HubModel()
     api_endpoint: str | None = None

@@ -218,6 +218,7 @@ def test_with_everything_that_is_optional(tmp_path: Path) -> None:
 project: {PROJECT}
 zones: [{REGION}-b]
 bucket: {BUCKET}
+people: {{domains: [acme-analytics.com]}}
 deployment:
   organization: "{ORGANIZATION}"
   notify: [{ONCALL}]

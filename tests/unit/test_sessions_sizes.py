@@ -13,7 +13,7 @@ from shared.domain.catalog import MasterTemplate
 from shared.settings import ConfigError
 from shared.wiring import checked_settings
 
-SETTINGS = "project: acme-analytics\nzones: [europe-west1-b]\nbucket: acme-benchkeeper\n"
+SETTINGS = "project: acme-analytics\nzones: [europe-west1-b]\nbucket: acme-benchkeeper\npeople: {domains: [acme.com]}\n"
 PROFILES = """\
 profiles:
   analyst:

@@ -24,6 +24,7 @@ from shared.settings import (
     schema_of,
 )
 from shared.settings.models import ProfilesFile, SettingsFile
+from shared.settings.sources import SourcesFile
 from shared.wiring import checked_settings
 from shared.yaml_lines import YamlFaultError, load_yaml
 
@@ -34,6 +35,7 @@ SETTINGS = """\
 project: acme-analytics
 zones: [europe-west1-b, europe-west1-c]
 bucket: acme-benchkeeper
+people: {domains: [acme.com, example.com]}
 """
 PROFILES = """\
 default: analyst
@@ -92,6 +94,7 @@ def test_the_shipped_configuration_is_valid(env):
     [
         ("settings", lambda: schema_of(SettingsFile)),
         ("profiles", lambda: schema_of(ProfilesFile)),
+        ("sources", lambda: schema_of(SourcesFile)),
         ("template", template_schema),
     ],
 )
@@ -104,7 +107,7 @@ def test_the_editors_schema_is_what_the_program_checks(name, expected):
     jsonschema.Draft202012Validator.check_schema(json.loads(expected()))
 
 
-@pytest.mark.parametrize("model", [SettingsFile, ProfilesFile])
+@pytest.mark.parametrize("model", [SettingsFile, ProfilesFile, SourcesFile])
 def test_the_defaults_that_an_editor_shows_fit_their_own_schema(model):
     schema = json.loads(schema_of(model))
     for owner in [schema, *schema.get("$defs", {}).values()]:
@@ -115,7 +118,12 @@ def test_the_defaults_that_an_editor_shows_fit_their_own_schema(model):
 
 @pytest.mark.parametrize(
     "path",
-    [*sorted(CONFIG.glob("settings.*.yaml")), CONFIG / "profiles.yaml", *sorted((CONFIG / "templates").glob("*.yaml"))],
+    [
+        *sorted(CONFIG.glob("settings.*.yaml")),
+        CONFIG / "profiles.yaml",
+        CONFIG / "sources.yaml",
+        *sorted((CONFIG / "templates").glob("*.yaml")),
+    ],
     ids=lambda p: p.name,
 )
 def test_what_is_shipped_fits_its_schema_and_a_typo_does_not(path):
@@ -172,32 +180,32 @@ def test_the_environment_names_environment_folder_and_endpoint(folder):
 # --- faults, one by one: (what is appended to or replaced in the file) -> line, field, problem, hint ---
 
 IN_SETTINGS = [
-    ("retension: {instance: 30d}\n", 4, "retension", "unknown key 'retension'", "Did you mean 'retention'?"),
-    ("retention: {instanse: 30d}\n", 4, "retention.instanse", "unknown key 'instanse'", "Did you mean 'instance'?"),
-    ("retention:\n  instance: 30 days\n", 5, "retention.instance", "'30 days' is no duration", ""),
-    ("retention: {instance: 30}\n", 4, "retention.instance", "write a number and a unit", ""),
-    ("retention: {instance: -1d}\n", 4, "retention.instance", "'-1d' is no duration", ""),
-    ("retention: {instance: 99999999999d}\n", 4, "retention.instance", "at most 3650d", ""),
-    ("retention: {instance: 3651d}\n", 4, "retention.instance", "at most 3650d", ""),
-    ("retention:\n  instance: 30d\n  snapshot: 29d\n", 6, "retention.snapshot", "snapshot (29d) must not be shorter than instance (30d)", ""),
-    ("retention: {instance: 91d}\n", 4, "retention.snapshot", "snapshot (90d) must not be shorter than instance (91d)", ""),
-    ("retention: {snapshot: 90 days}\n", 4, "retention.snapshot", "'90 days' is no duration", ""),
-    ("retention: []\n", 4, "retention", "valid dictionary", ""),
-    ("deployment:\n  organization: acme.com\n", 5, "deployment.organization", "pattern", ""),
-    ("deployment:\n  billing_export: billing\n", 5, "deployment.billing_export", "pattern", ""),
-    ("deployment:\n  notify: [on-call]\n", 5, "deployment.notify[0]", "no name before an @", ""),
-    ("deployment:\n  publishers: [allUsers]\n", 5, "deployment.publishers[0]", "pattern", ""),
-    ("bucket: again\n", 4, "", "the key 'bucket' stands here twice", ""),
-    ("network: {subnet: notebooks}\n", 4, "network.subnet", "pattern", ""),
-    ("limits: {message_bytes: 10}\n", 4, "limits.message_bytes", "greater than or equal to 1024", ""),
-    ("limits: {message_bytes: much}\n", 4, "limits.message_bytes", "not 'much'", ""),
-    ("topics: {lifecycle: 7}\n", 4, "topics.lifecycle", "not 7", ""),
-    ("7: seven\n", 4, "", "", ""),
-    ("? [a, b]\n: c\n", 4, "", "", ""),
-    ("x: [\n", 5, "", "", ""),
-    ("x: !!python/object:os.system {}\n", 4, "", "could not determine a constructor", ""),
+    ("retension: {instance: 30d}\n", 5, "retension", "unknown key 'retension'", "Did you mean 'retention'?"),
+    ("retention: {instanse: 30d}\n", 5, "retention.instanse", "unknown key 'instanse'", "Did you mean 'instance'?"),
+    ("retention:\n  instance: 30 days\n", 6, "retention.instance", "'30 days' is no duration", ""),
+    ("retention: {instance: 30}\n", 5, "retention.instance", "write a number and a unit", ""),
+    ("retention: {instance: -1d}\n", 5, "retention.instance", "'-1d' is no duration", ""),
+    ("retention: {instance: 99999999999d}\n", 5, "retention.instance", "at most 3650d", ""),
+    ("retention: {instance: 3651d}\n", 5, "retention.instance", "at most 3650d", ""),
+    ("retention:\n  instance: 30d\n  snapshot: 29d\n", 7, "retention.snapshot", "snapshot (29d) must not be shorter than instance (30d)", ""),
+    ("retention: {instance: 91d}\n", 5, "retention.snapshot", "snapshot (90d) must not be shorter than instance (91d)", ""),
+    ("retention: {snapshot: 90 days}\n", 5, "retention.snapshot", "'90 days' is no duration", ""),
+    ("retention: []\n", 5, "retention", "valid dictionary", ""),
+    ("deployment:\n  organization: acme.com\n", 6, "deployment.organization", "pattern", ""),
+    ("deployment:\n  billing_export: billing\n", 6, "deployment.billing_export", "pattern", ""),
+    ("deployment:\n  notify: [on-call]\n", 6, "deployment.notify[0]", "no name before an @", ""),
+    ("deployment:\n  publishers: [allUsers]\n", 6, "deployment.publishers[0]", "pattern", ""),
+    ("bucket: again\n", 5, "", "the key 'bucket' stands here twice", ""),
+    ("network: {subnet: notebooks}\n", 5, "network.subnet", "pattern", ""),
+    ("limits: {message_bytes: 10}\n", 5, "limits.message_bytes", "greater than or equal to 1024", ""),
+    ("limits: {message_bytes: much}\n", 5, "limits.message_bytes", "not 'much'", ""),
+    ("topics: {tick: 7}\n", 5, "topics.tick", "not 7", ""),
+    ("7: seven\n", 5, "", "", ""),
+    ("? [a, b]\n: c\n", 5, "", "", ""),
+    ("x: [\n", 6, "", "", ""),
+    ("x: !!python/object:os.system {}\n", 5, "", "could not determine a constructor", ""),
     ("x: &a [*a]\n", 0, "", "not YAML", ""),
-    ("---\nanother: document\n", 4, "", "", ""),
+    ("---\nanother: document\n", 5, "", "", ""),
     ("x: \x07\n", 0, "", "not YAML", ""),
     ("x: 2026-13-45\n", 0, "", "not YAML", ""),
 ]  # fmt: skip

@@ -1,0 +1,110 @@
+"""Sources of messages and what each may state (R13). A source is known by the topic a message came on, never by its content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+HR, DIRECTORY, OPERATOR, WAKE = "hr", "directory", "operator", "wake"
+# These four are always there: parts of the product send to them or rest on them. Further ones are the administrator's.
+NEEDED = (HR, DIRECTORY, OPERATOR, WAKE)
+
+
+class May(StrEnum):
+    """A kind of fact that a source may state."""
+
+    EMPLOYMENT = "employment"
+    GROUPS = "groups"
+    PROFILE = "profile"
+    ATTRIBUTES = "attributes"
+    ACCESS_UNTIL = "access-until"
+    PERSON_ID = "person-id"
+    ACCOUNT = "account"
+    ADDRESS = "address"
+
+
+class Shape(StrEnum):
+    """A kind of message that a source may send."""
+
+    NEUTRAL = "neutral"
+    GOOGLE_LOGS = "google-logs"
+
+
+class Joiners(StrEnum):
+    """What a joiner without an explicit effective time means.
+
+    `CONFIRM`: the feed repeats everybody who is employed, so a joiner never ends a leave. `EVENTS`: each joiner is an event, so
+    one that was said after the leave ends it.
+    """
+
+    CONFIRM = "confirm"
+    EVENTS = "events"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A source: its topic's id and what it may state.
+
+    `profiles` and `domains` are those that it may ask for and speak about; None means all of the configuration. A cut is
+    taken about anybody who is known, whatever the domains. `aliases` are names of attributes that mean a field of the schema.
+    """
+
+    name: str
+    topic: str
+    shapes: frozenset[Shape] = frozenset()
+    may_state: frozenset[May] = frozenset()
+    profiles: frozenset[str] | None = None
+    domains: frozenset[str] | None = None
+    joiners: Joiners = Joiners.CONFIRM
+    aliases: Mapping[str, str] | None = None
+
+    def may(self, what: May) -> bool:
+        """Return True if this source may state that kind of fact."""
+        return what in self.may_state
+
+
+_BY_HR = frozenset(
+    {
+        May.EMPLOYMENT,
+        May.GROUPS,
+        May.PROFILE,
+        May.ATTRIBUTES,
+        May.ACCESS_UNTIL,
+        May.PERSON_ID,
+        May.ADDRESS,
+    }
+)
+# What an installation without config/sources.yaml has; the shipped file says the same.
+SHIPPED: Mapping[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            name=HR,
+            topic="workbench-lifecycle",
+            shapes=frozenset({Shape.NEUTRAL}),
+            may_state=_BY_HR,
+            aliases={"contract_end_date": "access_until"},
+        ),
+        Source(
+            name=DIRECTORY,
+            topic="workbench-directory",
+            shapes=frozenset({Shape.GOOGLE_LOGS}),
+            may_state=frozenset({May.GROUPS, May.ACCOUNT, May.ADDRESS}),
+        ),
+        Source(
+            name=OPERATOR,
+            topic="workbench-operator",
+            shapes=frozenset({Shape.NEUTRAL}),
+            may_state=frozenset(May),
+            joiners=Joiners.EVENTS,
+        ),
+        Source(name=WAKE, topic="workbench-wake"),
+    )
+}
+
+
+def source_of_topic(topic: str, sources: Iterable[Source]) -> Source | None:
+    """Return the source with that topic, given as an id or as a full or CloudEvents resource name; None if there is none."""
+    topic_id = topic.rpartition("/")[2]
+    return next((source for source in sources if source.topic == topic_id), None)
