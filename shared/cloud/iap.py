@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import requests
 
 from shared.cloud.clients import Clients
-from shared.domain.errors import CloudUnavailableError, InvalidMessageError, NotSignedInError
+from shared.domain.errors import CloudUnavailableError, InvalidMessageError, InvalidSpecError, NotSignedInError
 from shared.domain.identity import UserEmail, parse_email
 from shared.engine.ports import Clock, Log
 
@@ -57,7 +57,11 @@ class IapSignIn:
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
         """The person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
-        return self.subject_of(self.assertion(headers), self._clock.now())
+        token = self.assertion(headers)
+        if not self._audience:
+            self._log.error("No audience is configured, so nobody can sign in")
+            _refuse("no audience is configured (BENCHKEEPER_IAP_AUDIENCE)")
+        return self.subject_of(token, self._clock.now())
 
     def assertion(self, headers: Mapping[str, str]) -> str:
         """The signed header's value, not yet verified. `NotSignedInError` unless there is exactly one."""
@@ -68,10 +72,13 @@ class IapSignIn:
 
         The page passes the present moment. Whoever takes up a wish passes the moment at which Cloud Storage created the wish: an
         assertion that expired later was good then. The times are those of the cloud's clock, which the signer writes, too.
+        Raises `InvalidSpecError` where no audience is configured: then it cannot be said who signed, which is not "nobody".
         """
         if not self._audience:
-            self._log.error("No audience is configured, so nobody can sign in")
-            _refuse("no audience is configured (BENCHKEEPER_IAP_AUDIENCE)")
+            raise InvalidSpecError(
+                user_message="Who asked on the page cannot be verified here: set BENCHKEEPER_IAP_AUDIENCE.",
+                detail="no audience is configured (BENCHKEEPER_IAP_AUDIENCE)",
+            )
         if len(assertion) > _MAX_TOKEN or not assertion.isascii():
             _refuse("the signed header is no token")
         claims = self._verified(assertion, at.timestamp())

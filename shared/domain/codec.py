@@ -24,6 +24,7 @@ from shared.domain.record import (
     Presence,
     Spec,
     Status,
+    TakenWish,
     UserRecord,
     Verb,
 )
@@ -236,6 +237,9 @@ def _status(raw: dict[str, Any]) -> Status:
         usage={str(name): _usage(each) for name, each in raw.get("usage", {}).items()},
         ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
         story=tuple(_line(each) for each in raw.get("story", ())),
+        taken_wishes=tuple(
+            TakenWish(wish_id=str(each["wish_id"]), at=_time(each["at"])) for each in raw.get("taken_wishes", ())
+        ),
         conditions=tuple(
             Condition(
                 type=ConditionType(c["type"]),

@@ -84,6 +84,14 @@ class OperationRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenWish:
+    """A wish of the page that was folded into the record, and when: its object may still be there, and must not count twice."""
+
+    wish_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What is wanted. `power` is a request that is fulfilled once; `power_because` says whose it is.
 
@@ -125,7 +133,7 @@ class Status:
     `refused` says which change the cloud refused: it is not tried again until something else is wanted.
     `clusters` has what is known of the person's Spark clusters, by template. `usage` says how long this month the notebook
     (`shared.domain.usage.NOTEBOOK`) and each template's clusters ran. `ready_took_s` is how long the last joining took, in seconds.
-    `story` is what happened lately, oldest first.
+    `story` is what happened lately, oldest first. `taken_wishes` are the page's wishes that were folded in lately.
     """
 
     generation: int = 1
@@ -162,6 +170,7 @@ class Status:
     usage: Mapping[str, Usage] = field(default_factory=dict)
     ready_took_s: float | None = None
     story: tuple[StoryLine, ...] = ()
+    taken_wishes: tuple[TakenWish, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:

@@ -8,6 +8,7 @@ from shared.domain.identity import UserKey
 from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
+from shared.engine.wishes import try_take_up
 
 
 def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
@@ -17,7 +18,8 @@ def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
     the wake-up that was saved with the intent.
     """
     if isinstance(news, Woken):
-        _try_pass(news.user_key, deps)
+        accepted_wishes = try_take_up(news.user_key, deps)
+        _try_pass(news.user_key, deps, stored=accepted_wishes.stored if accepted_wishes is not None else None)
         return news.user_key
     accepted = accept(news, deps)
     record = accepted.stored.record

@@ -17,9 +17,10 @@ from portal.app import create_app
 from portal.deps import PortalDeps, portal_deps
 from portal.routes import Place, Route
 from shared.cloud.iap import HEADER
-from shared.domain.events import Joined, Left
+from shared.domain.events import Joined, Left, Woken
 from shared.domain.identity import UserEmail, UserKey, parse_email, user_key_for
 from shared.domain.record import UserRecord
+from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 from shared.settings import Settings
 from shared.wiring import sign_in
@@ -90,13 +91,27 @@ class Browser:
 
 @dataclass
 class Hub:
-    """One page, the world that it shows, and whom it woke."""
+    """One page, the world that it shows, and whom it woke.
+
+    A wake-up does what the lifecycle function does with it, at once; with `loses_wake_ups` it never arrives.
+    """
 
     bench: Bench
     signer: IapSigner
     deps: PortalDeps
     app: Any
     woken: list[UserKey] = field(default_factory=list)
+    loses_wake_ups: bool = False
+
+    def wake(self, user_key: UserKey) -> None:
+        self.woken.append(user_key)
+        if not self.loses_wake_ups:
+            self.take_up(user_key)
+
+    def take_up(self, user_key: UserKey) -> None:
+        """A wake-up arrives at the lifecycle function."""
+        woken = Woken(event_id=f"wake-{len(self.woken)}", user_key=user_key, occurred_at=self.bench.now)
+        deliver(woken, self.bench.deps)
 
     def token(self, email: str, *, kid: str | None = None, key: Any = None, **claims: Any) -> str:
         """A signed header's value; claims may be changed, key and key id too."""
@@ -154,11 +169,14 @@ def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
     """A page over a new world in which Mia is an administrator. `changes` are of the page's dependencies."""
     bench = make_bench(settings=settings or hub_settings())
     signer = bench.cloud.iap.signer
-    woken: list[UserKey] = []
     signed = sign_in(bench.settings, bench.clients, clock=bench.deps.clock, log=bench.log)
-    deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=woken.append), **changes)
+
+    def wake(user_key: UserKey) -> None:
+        hub.wake(user_key)
+
+    deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=wake), **changes)
     make_group(bench, ADMINS)
-    hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps), woken=woken)
+    hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps))
     hub.make_admin()
     return hub
 

@@ -185,7 +185,8 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START) -> 
     clients = Clients(
         CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=adapter
     )
-    clients.json("control").call("POST", f"/storage/v1/b?project={settings.project}", body={"name": settings.bucket})
+    for bucket in settings.all_buckets:
+        clients.json("control").call("POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket})
     cloud.world.journal.clear()
     log = ListLog()
     deps = replace(wire(settings, log=log, clients=clients), clock=KitClock(cloud))
