@@ -20,7 +20,7 @@ from cli.deploy.archive import Archive
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.failures import NotThereError
 from cli.deploy.gcloud import Call, Command, FileWord, Gcloud
-from cli.deploy.kinds import access, accounts
+from cli.deploy.kinds import access, accounts, observing
 from cli.deploy.run import carry_out
 from cli.deploy.target import Target
 from emulator.wire.http import JUDGED_TOKEN
@@ -48,6 +48,10 @@ class CloudGcloud(Gcloud):
                 return self._ask("GET", f"/v1/projects/{self.project}/roles").get("roles", [])
             case ("iam", "roles", "describe", name):
                 return self._ask("GET", f"/v1/projects/{self.project}/roles/{name}")
+            case ("logging", "sinks", "list", *_):
+                return []
+            case ("logging", "sinks", "describe", name, *_):
+                return {"writerIdentity": f"serviceAccount:{writer_of(name)}"}
             case (*group, "get-iam-policy", name):
                 return self._policy(group, name)
         raise AssertionError(f"nobody knows: {words}")
@@ -62,6 +66,8 @@ class CloudGcloud(Gcloud):
                 (file,) = [word for word in do if isinstance(word, FileWord)]
                 body = {"roleId": role_id, "role": json.loads(file.text)}
                 self._ask("POST", f"/v1/projects/{self.project}/roles", body)
+            case ["logging", "sinks", *_]:
+                pass  # this cloud has no log router; who may write where is what counts here
             case [*group, "add-iam-policy-binding", name, member, role]:
                 self._bind(group, name, member, role, "")
             case [*group, "add-iam-policy-binding", name, member, role, condition]:
@@ -116,6 +122,11 @@ class CloudGcloud(Gcloud):
         self._set(group, name, policy)
 
 
+def writer_of(sink: str) -> str:
+    """The identity that a sink writes with."""
+    return f"{sink}-writer@gcp-sa-logging.iam.gserviceaccount.com"
+
+
 def _word(flag: str) -> str:
     return flag.partition("=")[2]
 
@@ -168,9 +179,14 @@ def make_topics(bench: Bench, deployment: Deployment) -> None:
             assert answer.ok, answer.text
 
 
-def deploy_access(bench: Bench) -> Target:
-    """Make topics, accounts, roles and grants as a deployment does; returns where they are."""
+def deploy_access(bench: Bench, *, publishers: Sequence[str] = ()) -> Target:
+    """Make topics, accounts, roles and grants as a deployment does; returns where they are.
+
+    `publishers` are those of the settings: who may announce people.
+    """
     deployment = load_deployment(bench.settings)
+    options = deployment.options.model_copy(update={"publishers": list(publishers)})
+    deployment = replace(deployment, options=options)
     make_topics(bench, deployment)
     target = Target(
         deployment=deployment,
@@ -179,7 +195,7 @@ def deploy_access(bench: Bench) -> Target:
         archive=Archive(Path("/upload"), "0" * 32),
         now=bench.now,
     )
-    for kinds in ((accounts.accounts, accounts.roles), (access.grants,)):
+    for kinds in ((accounts.accounts, accounts.roles), (access.grants, observing.sinks)):
         steps = [step for kind in kinds for step in kind(target)]
         _carry_out(target, [step for step in steps if step.acts])
         target = replace(target, _kept=type(target._kept)())  # what was read is old by now

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from kit.as_account import Acting
 from kit.inprocess import Bench
 from kit.oracle import object_names
 
@@ -48,6 +49,29 @@ def attempts(bench: Bench) -> Iterator[Attempt]:
                 continue
             for path in _paths(route.pattern, samples):
                 yield Attempt(verb, path, f"{verb} {pattern}", _body(pattern))
+
+
+def permitted(bench: Bench, who: Acting) -> set[tuple[str, str]]:
+    """Attempt everything; returns what no policy stood against, as (method, bucket or topic that it is about)."""
+    journal = bench.cloud.world.journal
+    journal.clear()
+    for attempt in list(attempts(bench)):
+        who.ask(attempt.verb, attempt.path, body=attempt.body, **attempt.more)
+    found = set()
+    for row in journal.listing(mutating_only=False):
+        if row["principal"] == who.email and row["status"] not in {401, 403} and not row["method"].endswith(".start"):
+            found.add((f"{row['service']}.{row['method']}", _where(row)))
+    return found
+
+
+def _where(row: dict[str, Any]) -> str:
+    match row["service"]:
+        case "storage":
+            return str(row["resource"].partition("/")[0])
+        case "pubsub":
+            return str(row["resource"].rpartition("/")[2])
+        case _:
+            return ""
 
 
 def _samples(bench: Bench) -> dict[str, list[str]]:
