@@ -20,6 +20,7 @@ from shared.domain.idle import Activity
 from shared.domain.notebook import InstanceRef
 from shared.settings import ConfigError
 from shared.telemetry import JsonLog
+from shared.wire import wake_message
 
 METRICS = yaml.safe_load((ROOT / "config" / "deploy" / "metrics.yaml").read_text(encoding="utf-8"))["metrics"]
 ANA, BEN, CHI = "ana.silva@example.com", "ben@example.com", "chi@example.com"
@@ -257,6 +258,16 @@ def test_dead_letters_by_reason(functions):
         "InvalidMessage",
         "DeliveryAttemptsExhausted",
     ]
+
+
+def test_forged_wishes(functions):
+    """What is no wish counts; a wish that is only of no use does not."""
+    user_key = user_key_for(parse_email(ANA))
+    news(functions, "joiner", ANA)
+    inbox = functions.bench.clients.storage_bucket(functions.bench.settings.inbox_bucket)
+    inbox.blob(f"wishes/{user_key}/x.json").upload_from_string("{}")
+    functions.deliver("lifecycle", json.loads(wake_message(user_key)))
+    assert values(functions, "benchkeeper/forged_wishes") == [1]
 
 
 def failures(functions):
