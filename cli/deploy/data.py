@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -46,6 +46,11 @@ AGENTS = {
     "storage": "service-{number}@gs-project-accounts.iam.gserviceaccount.com",
     "iap": "service-{number}@gcp-sa-iap.iam.gserviceaccount.com",
 }
+
+
+# The filters of sinks that say `filter: rendered`: by the sink's name, from the number of the organization.
+RENDERED: dict[str, Callable[[str], str]] = {}
+_BY_CODE = "rendered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +160,7 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         build_account=functions.build_account,
         push_account=functions.push_account,
         jobs=jobs.jobs,
-        sinks=sinks.sinks,
+        sinks=_rendered(sinks, options.organization or ""),
         metrics=metrics.metrics,
         alerts=alerts.alerts,
         dashboard=dashboard.model_dump(),
@@ -187,6 +192,14 @@ def _conditions(settings: Settings, options: DeploymentModel) -> dict[str, bool]
         "kms_key": options.kms_key is not None,
         "personal_accounts": any(each.needs_account for each in profiles),
         "groups": settings.admin_group is not None or any(each.data_group is not None for each in profiles),
+    }
+
+
+def _rendered(file: SinksFile, organization: str) -> dict[str, SinkModel]:
+    """Return the sinks, each with its whole filter."""
+    return {
+        name: sink.model_copy(update={"filter": RENDERED[name](organization)}) if sink.filter == _BY_CODE else sink
+        for name, sink in file.sinks.items()
     }
 
 
@@ -277,4 +290,6 @@ def _more_cross_faults(
                 names.check("roles.yaml", f"{part}[{index}].on", topic, topics.topics, "topic")
     for name, sink in sinks.sinks.items():
         names.check("sinks.yaml", f"sinks.{name}.topic", sink.topic, topics.topics, "topic")
+        if sink.filter == _BY_CODE:
+            names.check("sinks.yaml", f"sinks.{name}.filter", name, RENDERED, "rendered filter of the sink")
     return names.faults

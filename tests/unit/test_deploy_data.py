@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.deploy import data
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.first import settings_text
 from shared.settings import ConfigError, load_settings
@@ -189,6 +190,18 @@ def test_placeholders_are_filled_in(company):
     assert '"organizations/123456789012/logs/' in found.sinks["benchkeeper-people"].filter
     assert "FROM `acme-billing.billing.gcp_billing_export_v1_012EB3_BC4637_0FC348`" in found.cost_view
     assert "${" not in found.cost_view
+
+
+def test_a_filter_may_be_rendered_by_the_code_that_reads_what_it_lets_through(company, monkeypatch):
+    path = company.config / "deploy" / "sinks.yaml"
+    text = path.read_text(encoding="utf-8")
+    head, _, rest = text.partition("    topic: ${topic_directory}\n")
+    assert rest.lstrip().startswith("filter:")
+    path.write_text(f"{head}    topic: ${{topic_directory}}\n    filter: rendered\n", encoding="utf-8")
+    (said,) = company.faults()
+    assert "sinks.benchkeeper-people.filter: no rendered filter of the sink 'benchkeeper-people'" in said
+    monkeypatch.setitem(data.RENDERED, "benchkeeper-people", lambda organization: f"of {organization}")
+    assert company.load().sinks["benchkeeper-people"].filter == "of 123456789012"
 
 
 def test_names_of_topics_are_those_of_the_settings(company):
