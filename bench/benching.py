@@ -133,7 +133,10 @@ def local_settings(port: int) -> Settings:
 
 def _bucket_and_topics(system: LocalSystem, settings: Settings) -> None:
     project = settings.project
-    made = [requests.post(f"{system.url}/storage/v1/b?project={project}", json={"name": settings.bucket}, timeout=30)]
+    made = [
+        requests.post(f"{system.url}/storage/v1/b?project={project}", json={"name": bucket}, timeout=30)
+        for bucket in settings.all_buckets
+    ]
     made += [
         requests.put(f"{system.url}/v1/projects/{project}/topics/{topic}", json={}, timeout=30)
         for topic in (settings.topic_lifecycle, settings.topic_tick, settings.topic_dead_letter)

@@ -139,7 +139,7 @@ def _row(model: RecordRow, number: int) -> RecordRow:
 
 def token_of(bench: Bench, email: str) -> str:
     """What Identity-Aware Proxy would put on this person's request now, good for ten minutes."""
-    return bench.cloud.iap.signer.sign(claims_of(email, AUDIENCE, issued=int(time.time())))
+    return bench.cloud.iap.signer.sign(claims_of(email, AUDIENCE, issued=int(bench.now.timestamp())))
 
 
 def admit(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from emulator.clock import VirtualClock
 from emulator.host import FunctionHost
 from emulator.iap.front import IapFront
 from emulator.jupyter.gateway import Gateway
+from emulator.model.access import AccessModel
 from emulator.model.cloudidentity import CloudIdentityModel
 from emulator.model.compute import ComputeModel
 from emulator.model.dataproc import DataprocModel
@@ -24,6 +25,7 @@ from emulator.model.scheduler import SchedulerModel
 from emulator.model.storage import StorageModel
 from emulator.token import ProcessToken
 from emulator.wire import control
+from emulator.wire.access import routes as access_routes
 from emulator.wire.cloudidentity import routes as cloudidentity_routes
 from emulator.wire.compute import routes as compute_routes
 from emulator.wire.dataproc import routes as dataproc_routes
@@ -64,16 +66,20 @@ def build_world(*, clock: VirtualClock, project: str = DEFAULT_PROJECT) -> World
     world = World(clock=clock, project=project)
     disks = Disks()  # Notebooks attaches and deletes them, Compute Engine shows them
     notebooks = NotebooksModel(world, disks)
-    iam = IamModel(world)
+    iam, storage, pubsub = IamModel(world), StorageModel(world), PubSubModel(world)
+    groups = CloudIdentityModel(world, iam)
+    access = AccessModel(world, storage, pubsub, iam, groups)
+    world.access = access
     world.models.update(
-        storage=StorageModel(world),
+        storage=storage,
         notebooks=notebooks,
         compute=ComputeModel(world, disks, notebooks.settle),  # loaded after the instances whose disks it has
         iam=iam,
-        cloudidentity=CloudIdentityModel(world, iam),
+        cloudidentity=groups,
         dataproc=DataprocModel(world),
         monitoring=MonitoringModel(world),
-        pubsub=PubSubModel(world),
+        pubsub=pubsub,
+        access=access,
         scheduler=SchedulerModel(world),
     )
     return world
@@ -100,6 +106,7 @@ class EmbeddedCloud:
         self.notebooks = model_of(world, NotebooksModel)
         self.compute = model_of(world, ComputeModel)
         self.iam = model_of(world, IamModel)
+        self.access = model_of(world, AccessModel)
         self.cloudidentity = model_of(world, CloudIdentityModel)
         self.dataproc = model_of(world, DataprocModel)
         self.monitoring = model_of(world, MonitoringModel)
@@ -110,7 +117,7 @@ class EmbeddedCloud:
         scheduler_runtime = SchedulerRuntime(world, self.scheduler, self.pubsub.publish, signer=issuer.token)
         self.token = ProcessToken()
         self.functions = FunctionHost(world, self.pubsub_runtime, self.token, log_folder=log_folder)
-        self.iap = IapFront(self.functions.destination, project_number=world.project_number)
+        self.iap = IapFront(self.functions.destination, project_number=world.project_number, clock=world.clock)
         self.gateway = Gateway(self, self.iap)
         self._runtimes: list[Runtime] = [
             self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway,
@@ -127,6 +134,7 @@ class EmbeddedCloud:
                 *notebooks_routes(world, self.notebooks),
                 *compute_routes(world, self.compute),
                 *iam_routes(world, self.iam),
+                *access_routes(self.access),
                 *cloudidentity_routes(self.cloudidentity),
                 *dataproc_routes(self.dataproc),
                 *monitoring_routes(world, self.monitoring),

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Judged(str):
+    """A caller who asked to be judged as the account of this address; any other caller may do everything."""
+
+    __slots__ = ()
+
+
+class Access(Protocol):
+    """Judges the calls of a `Judged` caller. Both raise PERMISSION_DENIED."""
+
+    def judge(self, account: str, spec: CallSpec, resource: str) -> None:
+        """The call as a whole, before it runs."""
+
+    def require(self, account: str, permission: str, service: str, resource: str) -> None:
+        """One more permission, which only the state tells."""
+
+
 class Model(Protocol):
     """A service's state: what `World.save` writes and `World.load` reads back. JSON-able."""
 
@@ -57,17 +73,27 @@ class World:
         self.lock = threading.RLock()
         self.models: dict[str, Model] = {}
         self.changes = 0  # grows with each change; what keeps the world on disk looks at it
+        self.access: Access | None = None
         self._needs: list[str] | None = None  # permissions of the call that runs now; used only while `lock` is held
+        self._asking: tuple[str, str, str] | None = (
+            None  # a judged caller of that call, its service and resource; likewise
+        )
 
     def touch(self) -> None:
         """Note a change that came by no mutating call (a background thread's), so that it is saved soon."""
         with self.lock:
             self.changes += 1
 
-    def need(self, permission: str) -> None:
-        """Note that the call which runs now needs this permission too. Models say it where only the state tells (an overwrite)."""
+    def need(self, permission: str, *, on: str = "") -> None:
+        """Note that the call which runs now needs this permission too. Models say it where only the state tells (an overwrite).
+
+        `on` is what it is needed on, where that is not the call's own resource. A judged caller without it is refused here.
+        """
         if self._needs is not None:
             self._needs.append(permission)
+        if self._asking is not None and self.access is not None:
+            account, service, resource = self._asking
+            self.access.require(account, permission, service, on or resource)
 
     def perform(self, spec: CallSpec, resource: str, principal: str, work: Callable[[], T]) -> T:
         """Run `work` as the call `spec` on `resource`: scripted faults, the lock, one journal row. Raises `ApiError`."""
@@ -77,11 +103,15 @@ class World:
             if fault is not None:
                 raise fault.as_error()
             with self.lock:
-                outer, self._needs = self._needs, needs
+                outer, asking = self._needs, self._asking
+                self._needs, self._asking = needs, None
                 try:
+                    if isinstance(principal, Judged) and self.access is not None:
+                        self.access.judge(principal, spec, resource)
+                        self._asking = (principal, spec.service, resource)
                     result = work()
                 finally:
-                    self._needs = outer
+                    self._needs, self._asking = outer, asking
                 if spec.mutates:
                     self.changes += 1
             fault = self.faults.take(spec.name, resource, wanted="after")

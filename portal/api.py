@@ -43,6 +43,7 @@ def me_view(found: Mine) -> dict[str, Any]:
         "notebook": plain(notebook),
         "spark": [plain(asdict(spark)) for spark in found.sparks],
         "sessions": [session.title for session in found.sessions],
+        "waiting": [plain(asdict(click)) for click in found.waits.all],
         "cost": {
             "month": f"{cost.month:%Y-%m}",
             "currency": cost.currency,
@@ -119,6 +120,7 @@ ME = _object(
         )
     ),
     sessions=_array(_TEXT),
+    waiting=_array(_object(at=_TIME, text=_TEXT)),
     cost=_object(
         month=_TEXT,
         currency=_TEXT,

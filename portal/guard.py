@@ -32,7 +32,9 @@ def _before() -> None:
     begin(present)
     if flask.request.endpoint in _OPEN_ENDPOINTS:
         return
-    present.person = portal.deps.sign_in.identify(dict(flask.request.headers.items()))
+    headers, sign_in = dict(flask.request.headers.items()), portal.deps.sign_in
+    present.person = sign_in.identify(headers)
+    present.assertion = sign_in.assertion(headers)
     present.user_key = present.log_key = user_key_for(present.person)
     present.zone = zone_of(flask.request.cookies)
     reads = flask.request.method in _READS

@@ -1,4 +1,4 @@
-"""The analyst's page: my notebook, my Spark environments, this month. GET shows, POST changes what is wanted, nothing else."""
+"""The analyst's page: my notebook, my Spark environments, this month. GET shows, POST writes down a wish, nothing else."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from portal.deps import current
 from portal.mine import Mine, is_entitled, mine, my_record
 from portal.notebook_view import keep_choices
 from portal.routes import Param, Place, Route
-from portal.visit import visit
+from portal.visit import signed_in, visit
 from shared.domain.errors import RefusedError
-from shared.domain.identity import UserKey
-from shared.domain.record import Power, UserRecord
-from shared.engine.intake import Accepted
-from shared.engine.ports import Deps
-from shared.engine.wishes import ask_power, drop_cluster, keep_on, want_cluster
+from shared.domain.record import UserRecord
+from shared.domain.wish import Asked, WishKind
+from shared.engine.wishes import ask
 
 blueprint = flask.Blueprint("home", __name__)
-Change = Callable[[UserKey, Deps], Accepted | None]
 _NOTEBOOK = "notebook"
 
 
@@ -76,70 +73,75 @@ def spark_part() -> flask.Response:
 @blueprint.post("/notebook/start")
 def start() -> flask.Response:
     """Ask for a running notebook."""
-    return _change(_NOTEBOOK, Said.START, lambda key, deps: ask_power(key, Power.RUNNING, deps, by=key))
+    return _ask(Said.START, Asked(kind=WishKind.START))
 
 
 @blueprint.post("/notebook/stop")
 def stop() -> flask.Response:
     """Ask for a stopped notebook."""
-    return _change(_NOTEBOOK, Said.STOP, lambda key, deps: ask_power(key, Power.STOPPED, deps, by=key))
+    return _ask(Said.STOP, Asked(kind=WishKind.STOP))
 
 
 @blueprint.post("/notebook/keep-on")
 def keep() -> flask.Response:
     """Ask not to be stopped for idleness before one of the moments that the page offers."""
-    code = flask.request.form.get("until", "")
-    present = visit()
+    return _ask(Said.KEEP, _keep_on)
 
-    def change(key: UserKey, deps: Deps) -> Accepted | None:
-        stored = deps.records.load(key)
-        profile = deps.policy.catalog.profiles.get((stored.record.spec.profile if stored is not None else "") or "")
-        longest = profile.idle.max_keep_on if profile is not None else None
-        offered = keep_choices(longest, present.now(), present.zone) if longest is not None else ()
-        choice = next((choice for choice in offered if choice.code == code), None)
-        if choice is None:
-            known = ", ".join(f"{each.text}" for each in offered) or "nothing at present"
-            raise RefusedError(user_message=f"You can choose: {known}.", detail="keep on for what is not offered")
-        return keep_on(key, choice.until, deps, by=key)
 
-    return _change(_NOTEBOOK, Said.KEEP, change)
+def _keep_on(record: UserRecord) -> Asked:
+    """Return the wish for the moment that the form names. Raises `RefusedError` for one that the page does not offer."""
+    code, present = flask.request.form.get("until", ""), visit()
+    profile = current().deps.engine.policy.catalog.profiles.get(record.spec.profile or "")
+    longest = profile.idle.max_keep_on if profile is not None else None
+    offered = keep_choices(longest, present.now(), present.zone) if longest is not None else ()
+    choice = next((choice for choice in offered if choice.code == code), None)
+    if choice is None:
+        known = ", ".join(f"{each.text}" for each in offered) or "nothing at present"
+        raise RefusedError(user_message=f"You can choose: {known}.", detail="keep on for what is not offered")
+    return Asked(kind=WishKind.KEEP_ON, until=choice.until)
 
 
 @blueprint.post("/notebook/keep-on/cancel")
 def keep_not() -> flask.Response:
     """Take back the wish not to be stopped."""
-    return _change(_NOTEBOOK, Said.KEEP_NOT, lambda key, deps: keep_on(key, None, deps, by=key))
+    return _ask(Said.KEEP_NOT, Asked(kind=WishKind.END_KEEP_ON))
 
 
 @blueprint.post("/spark/<template>/start")
 def spark_start(template: str) -> flask.Response:
     """Ask for the cluster of a template; one that runs is used on."""
-    return _change(template, Said.SPARK_START, lambda key, deps: want_cluster(key, template, deps, by=key), template)
+    return _ask(Said.SPARK_START, Asked(kind=WishKind.START_CLUSTER, template=template), template)
 
 
 @blueprint.post("/spark/<template>/delete")
 def spark_delete(template: str) -> flask.Response:
     """Ask that the cluster of a template goes."""
-    return _change(template, Said.SPARK_DELETE, lambda key, deps: drop_cluster(key, template, deps, by=key), template)
+    return _ask(Said.SPARK_DELETE, Asked(kind=WishKind.DELETE_CLUSTER, template=template), template)
 
 
-def _change(environment: str, said: Said, change: Change, template: str | None = None) -> flask.Response:
-    """Write what is wanted of one's own environment, and wake who makes it so. A click that changes nothing says so."""
+def _ask(said: Said, asked: Asked | Callable[[UserRecord], Asked], template: str | None = None) -> flask.Response:
+    """Write down a wish about one's own environment, and wake who takes it up. A click that would change nothing says so."""
     record = my_record()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
     if template is not None and template not in _my_templates(record):
         raise NotFound
-    portal = current()
-    with portal.flights.one(record.user_key, environment if template is None else f"spark:{environment}") as first:
+    portal, (subject, _) = current(), signed_in()
+    with portal.flights.one(record.user_key, _NOTEBOOK if template is None else f"spark:{template}") as first:
         if not first:
             return _after(record, template, Said.BUSY)
-        accepted = change(record.user_key, portal.deps.engine)
-    if accepted is None:
+        answer = ask(
+            record.user_key,
+            asked if isinstance(asked, Asked) else asked(record),
+            portal.deps.engine,
+            subject=subject,
+            assertion=visit().assertion,
+        )
+    if answer is None:
         raise NotFound
-    if accepted.changed:
+    if answer.changed:
         portal.deps.wake(record.user_key)
-    return _after(accepted.stored.record, template, said if accepted.changed else Said.ALREADY)
+    return _after(record, template, said if answer.changed else Said.ALREADY)
 
 
 def _my_templates(record: UserRecord) -> set[str]:
@@ -149,10 +151,13 @@ def _my_templates(record: UserRecord) -> set[str]:
 
 
 def _after(record: UserRecord, template: str | None, said: Said) -> flask.Response:
-    """The changed part for the script; for a form the way back to the page, which a reload then does not send again."""
+    """The changed part for the script; for a form the way back to the page, which a reload then does not send again.
+
+    The part shows the record as it is by now: the wish may have been taken up already, or it still waits.
+    """
     if pages.is_htmx():
         name = "home/notebook.html" if template is None else "home/spark.html"
-        return pages.page(name, mine=mine(record), said=TEXTS[said])
+        return pages.page(name, mine=mine(my_record() or record), said=TEXTS[said])
     place = _NOTEBOOK if template is None else "spark"
     return pages.go(f"{flask.url_for('home.index', said=said.value)}#{place}")
 

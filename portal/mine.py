@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
-from portal.notebook_view import NotebookView, notebook_view
+from portal.notebook_view import FAST_S, NotebookView, notebook_view
 from portal.reading import read_record
 from portal.spark_view import SparkView, spark_views
 from portal.visit import signed_in, visit
+from portal.waits import Waits, waits_of
 from shared.domain.catalog import ClusterIdentity, Environment, Profile
 from shared.domain.errors import BenchkeeperError
 from shared.domain.fleet import Notes
@@ -34,15 +35,23 @@ class Mine:
     region: str
     project: str
     is_bill_unreadable: bool
+    waits: Waits
 
     @property
     def moves(self) -> bool:
         """True while something changes by itself."""
-        return self.notebook.poll_s is not None or any(spark.poll_s is not None for spark in self.sparks)
+        return self.notebook_poll_s is not None or self.spark_poll_s is not None
+
+    @property
+    def notebook_poll_s(self) -> int | None:
+        """How often the notebook's part looks for news; None when nothing moves there."""
+        return FAST_S if self.waits.notebook else self.notebook.poll_s
 
     @property
     def spark_poll_s(self) -> int | None:
         """How often the Spark part looks for news; None when nothing moves there."""
+        if self.waits.spark:
+            return FAST_S
         return min((spark.poll_s for spark in self.sparks if spark.poll_s is not None), default=None)
 
 
@@ -86,6 +95,7 @@ def mine(record: UserRecord) -> Mine:
         region=policy.zones[0].rpartition("-")[0],
         project=policy.project,
         is_bill_unreadable=is_bill_unreadable,
+        waits=waits_of(record),
     )
 
 

@@ -26,12 +26,13 @@ R = TypeVar("R")
 class Visit:
     """`person` and `user_key` are None until Identity-Aware Proxy's word was checked; `zone` is the reader's, None: not told.
 
-    `log_key` goes into the log: the record's own key once it is known (an address may have changed since).
+    `assertion` is the signed header itself, which a wish carries. `log_key` goes into the log: the record's own key once it is known (an address may have changed since).
     """
 
     request_id: str
     started_s: float
     csrf: str = ""
+    assertion: str = ""
     person: UserEmail | None = None
     user_key: UserKey | None = None
     log_key: UserKey | None = None

@@ -16,6 +16,7 @@ from shared.cloud.dead_letters import PubSubDeadLetters
 from shared.cloud.fleet_index import StorageFleetIndex
 from shared.cloud.groups import CloudIdentityGroups
 from shared.cloud.iap import IapSignIn
+from shared.cloud.inbox import StorageInbox
 from shared.cloud.live_sessions import DataprocLiveSessions
 from shared.cloud.notebooks import WorkbenchNotebooks
 from shared.cloud.people import StorageGroupBooks, StoragePersons
@@ -82,7 +83,12 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
             clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
         ),
         activity=MonitoringActivity(clients, project=settings.project),
-        dead_letters=PubSubDeadLetters(clients, project=settings.project, topic=settings.topic_dead_letter),
+        dead_letters=PubSubDeadLetters(
+            clients, project=settings.project, topic=settings.topic_dead_letter, bucket=settings.letters_bucket
+        ),
+        inbox=StorageInbox(clients, bucket=settings.inbox_bucket),
+        sign_in=sign_in(settings, clients, clock=clock, log=log),
+        admin_group=settings.admin_group,
         clock=clock,
         log=log,
         books=StorageGroupBooks(clients, clock=clock),
@@ -97,7 +103,7 @@ def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: 
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
-    """Asks the lifecycle function for a pass by a message; when that fails, the tick comes to it within a minute."""
+    """Return what asks the lifecycle function for a pass by a message; if that fails, the tick comes to it within a minute."""
 
     def wake(user_key: UserKey) -> None:
         try:

@@ -32,6 +32,7 @@ from cli.deploy.target import Target
 from cli.groups import NotSeenError, look_at, warning
 from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
+from shared.cloud.clock import SystemClock
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings
 from shared.wiring import checked_settings
@@ -171,6 +172,7 @@ class _Run:
             gcloud=self.gcloud,
             number=number,
             archive=archive,
+            now=SystemClock().now(),
             off=off,
             patient=patient,
             stop=self.stop,
@@ -206,8 +208,9 @@ class _Run:
             number, off = self._number(), apis.off(self.gcloud, deployment.apis)
             nothing = Archive(config_dir, "")  # nothing is uploaded
             target = Target(
-                deployment=deployment, gcloud=self.gcloud, number=number, archive=nothing, off=off, stop=self.stop
-            )
+                deployment=deployment, gcloud=self.gcloud, number=number, archive=nothing, now=SystemClock().now(), off=off,
+                stop=self.stop,
+            )  # fmt: skip
             steps = make_destroy_plan(target)
         self.screen.plan(steps, everything=True)
         if self.dry_run or not any(step.acts for step in steps):

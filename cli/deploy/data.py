@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -15,8 +15,8 @@ from cli.deploy.models import (
     AccountsFile,
     AlertsFile,
     ApisFile,
-    BucketFile,
     BucketModel,
+    BucketsFile,
     DashboardFile,
     FunctionModel,
     FunctionsFile,
@@ -48,12 +48,18 @@ AGENTS = {
 }
 
 
+# The filters of sinks that say `filter: rendered`: by the sink's name, from the number of the organization.
+RENDERED: dict[str, Callable[[str], str]] = {}
+_BY_CODE = "rendered"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Everything that is deployed. `options` is what the settings file says under `deployment`.
 
     `data_roles` are the roles on the project of each group that a profile names as its `data_group`. `dormant_grants` and
-    `dormant_roles` are what nothing in this configuration needs: not made, and taken down with the rest where they are.
+    `dormant_roles` are what nothing in this configuration needs: not made, and taken down with the rest where they are. `withdrawn` are grants that
+    an earlier version made and nothing needs any more. `buckets` are by name.
     """
 
     settings: Settings
@@ -64,8 +70,9 @@ class Deployment:
     grants: tuple[GrantModel, ...]
     dormant_roles: frozenset[str]
     dormant_grants: tuple[GrantModel, ...]
+    withdrawn: tuple[GrantModel, ...]
     data_roles: Mapping[str, tuple[str, ...]]
-    bucket: BucketModel
+    buckets: Mapping[str, BucketModel]
     topics: Mapping[str, TopicModel]
     subscriptions: Mapping[str, SubscriptionModel]
     functions: Mapping[str, FunctionModel]
@@ -77,6 +84,11 @@ class Deployment:
     alerts: Mapping[str, Mapping[str, Any]]
     dashboard: Mapping[str, Any]
     cost_view: str
+
+    def bucket_named(self, key: str) -> str:
+        """The name of the bucket `records`, `inbox` or `letters`."""
+        settings = self.settings
+        return {"records": settings.bucket, "inbox": settings.inbox_bucket, "letters": settings.letters_bucket}[key]
 
     @property
     def page(self) -> str | None:
@@ -105,7 +117,7 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         read("accounts.yaml", AccountsFile),
         read("roles.yaml", RolesFile),
     )
-    bucket, topics = read("bucket.yaml", BucketFile), read("topics.yaml", TopicsFile)
+    buckets, topics = read("buckets.yaml", BucketsFile), read("topics.yaml", TopicsFile)
     functions, jobs, sinks = (
         read("functions.yaml", FunctionsFile),
         read("jobs.yaml", JobsFile),
@@ -117,7 +129,7 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         faults += _cross_faults(folder, topics, functions, jobs, accounts)
         if roles is not None and sinks is not None:
             faults += _more_cross_faults(folder, topics, accounts, roles, sinks)
-    if apis is None or accounts is None or roles is None or bucket is None or topics is None or functions is None:
+    if apis is None or accounts is None or roles is None or buckets is None or topics is None or functions is None:
         raise ConfigError(faults)
     if jobs is None or sinks is None or metrics is None or alerts is None or dashboard is None or faults:
         raise ConfigError(faults)
@@ -135,15 +147,20 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         grants=grants,
         dormant_roles=asleep,
         dormant_grants=dormant,
+        withdrawn=tuple(roles.withdrawn),
         data_roles=data_roles,
-        bucket=bucket.bucket,
+        buckets={
+            settings.bucket: buckets.buckets.records,
+            settings.inbox_bucket: buckets.buckets.inbox,
+            settings.letters_bucket: buckets.buckets.letters,
+        },
         topics=topics.topics,
         subscriptions=topics.subscriptions,
         functions=functions.functions,
         build_account=functions.build_account,
         push_account=functions.push_account,
         jobs=jobs.jobs,
-        sinks=sinks.sinks,
+        sinks=_rendered(sinks, options.organization or ""),
         metrics=metrics.metrics,
         alerts=alerts.alerts,
         dashboard=dashboard.model_dump(),
@@ -178,6 +195,14 @@ def _conditions(settings: Settings, options: DeploymentModel) -> dict[str, bool]
     }
 
 
+def _rendered(file: SinksFile, organization: str) -> dict[str, SinkModel]:
+    """Return the sinks, each with its whole filter."""
+    return {
+        name: sink.model_copy(update={"filter": RENDERED[name](organization)}) if sink.filter == _BY_CODE else sink
+        for name, sink in file.sinks.items()
+    }
+
+
 def _custom_roles(grants: Iterable[GrantModel]) -> frozenset[str]:
     return frozenset(name for kind, _, name in (grant.role.partition("/") for grant in grants) if kind == "custom")
 
@@ -188,6 +213,9 @@ def _placeholders(settings: Settings, options: DeploymentModel) -> dict[str, str
         "region": settings.region,
         "bucket": settings.bucket,
         "topic_lifecycle": settings.topic_lifecycle,
+        "topic_directory": settings.topic_directory,
+        "topic_operator": settings.topic_operator,
+        "topic_wake": settings.topic_wake,
         "topic_tick": settings.topic_tick,
         "topic_dead_letter": settings.topic_dead_letter,
         "organization": options.organization or "",
@@ -252,13 +280,16 @@ def _more_cross_faults(
     folder: Path, topics: TopicsFile, accounts: AccountsFile, roles: RolesFile, sinks: SinksFile
 ) -> list[ConfigFault]:
     names = _Names(folder)
-    for index, grant in enumerate(roles.grants):
-        holder, _, name = grant.to.partition("/")
-        known: Mapping[str, Any] = accounts.accounts if holder == "account" else AGENTS
-        names.check("roles.yaml", f"grants[{index}].to", name, known, holder)
-        scope, _, topic = grant.on.partition("/")
-        if scope == "topic":
-            names.check("roles.yaml", f"grants[{index}].on", topic, topics.topics, "topic")
+    for part, grants in (("grants", roles.grants), ("withdrawn", roles.withdrawn)):
+        for index, grant in enumerate(grants):
+            holder, _, name = grant.to.partition("/")
+            known: Mapping[str, Any] = accounts.accounts if holder == "account" else AGENTS
+            names.check("roles.yaml", f"{part}[{index}].to", name, known, holder)
+            scope, _, topic = grant.on.partition("/")
+            if scope == "topic":
+                names.check("roles.yaml", f"{part}[{index}].on", topic, topics.topics, "topic")
     for name, sink in sinks.sinks.items():
         names.check("sinks.yaml", f"sinks.{name}.topic", sink.topic, topics.topics, "topic")
+        if sink.filter == _BY_CODE:
+            names.check("sinks.yaml", f"sinks.{name}.filter", name, RENDERED, "rendered filter of the sink")
     return names.faults

@@ -1,4 +1,4 @@
-"""The plan that takes down what a deployment made. The bucket, the environments and people's access to them stay."""
+"""The plan that takes down what a deployment made. The buckets, the environments and people's access to them stay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PERSONAL = "Benchkeeper: "  # how the description of a person's own account beg
 def make_destroy_plan(target: Target) -> list[Step]:
     """What is there and ours, in the order in which it goes."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
-        _environments, _bucket, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _bindings,
+        _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _bindings,
         _data_roles, _roles, _accounts,
     )  # fmt: skip
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
@@ -56,14 +56,16 @@ def _environments(target: Target) -> Iterator[Step]:
         yield _kept("environments people's", because)
 
 
-def _bucket(target: Target) -> Iterator[Step]:
-    name = target.deployment.settings.bucket
-    try:
-        found = target.read("storage.googleapis.com", "storage", "buckets", "describe", f"gs://{name}", otherwise={})
-    except NotThereError:
-        return
-    if found:
-        yield _kept(f"bucket {name}", "it stays with all records, templates and dead letters")
+def _buckets(target: Target) -> Iterator[Step]:
+    for name in target.deployment.buckets:
+        try:
+            found = target.read(
+                "storage.googleapis.com", "storage", "buckets", "describe", f"gs://{name}", otherwise={}
+            )
+        except NotThereError:
+            continue
+        if found:
+            yield _kept(f"bucket {name}", "it stays with all that is in it")
 
 
 def _jobs(target: Target) -> Iterator[Step]:
@@ -200,13 +202,16 @@ def _topics(target: Target) -> Iterator[Step]:
 
 
 def _bindings(target: Target) -> Iterator[Step]:
-    """Whatever our accounts hold on the project, the bucket, the environments' agent and the accounts that clusters run as."""
+    """Whatever our accounts hold on the project, the buckets, the environments' agent and the accounts that clusters run as."""
     ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
-    bucket, agent = f"gs://{target.deployment.settings.bucket}", target.agent("notebooks-vm")
+    agent = target.agent("notebooks-vm")
     account = ("iam", "service-accounts")
     scopes: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str], ...] = (
         ("project", "project", ("projects",), (target.project,), "--all"),
-        ("bucket", "storage.googleapis.com", ("storage", "buckets"), (bucket,), ""),
+        *(
+            (f"bucket {name}", "storage.googleapis.com", ("storage", "buckets"), (f"gs://{name}",), "")
+            for name in target.deployment.buckets
+        ),
         ("agent", "iam.googleapis.com", account, (agent,), ""),
         *((email, "iam.googleapis.com", account, (email,), "") for email in cluster_accounts(target)),
     )

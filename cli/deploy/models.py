@@ -63,7 +63,9 @@ class GrantModel(_Strict):
     role: Annotated[
         str, Field(pattern=r"^(custom/[A-Za-z0-9_.]{3,64}|roles/[A-Za-z.]+)$"), AfterValidator(_not_too_wide)
     ]
-    on: str = Field(pattern=r"^(project|bucket|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$")
+    on: str = Field(
+        pattern=r"^(project|bucket/(records|inbox|letters)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"
+    )
     when: Literal["personal_accounts", "billing_export"] | None = None
 
 
@@ -72,10 +74,18 @@ class RolesFile(_Strict):
 
     roles: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{3,64}$")], RoleModel]
     grants: list[GrantModel]
+    withdrawn: list[GrantModel] = []
 
     @model_validator(mode="after")
     def _known(self) -> RolesFile:
-        for grant in self.grants:
+        for grant in self.withdrawn:
+            if grant.when is not None or not grant.on.startswith(("bucket/", "topic/")):
+                raise ValueError(
+                    f"{grant.to} on {grant.on}: only what is on a bucket or a topic is withdrawn, and always"
+                )
+            if any((grant.to, grant.role, grant.on) == (each.to, each.role, each.on) for each in self.grants):
+                raise ValueError(f"{grant.role} of {grant.to} on {grant.on} is granted and withdrawn")
+        for grant in (*self.grants, *self.withdrawn):
             kind, _, name = grant.role.partition("/")
             if kind == "custom" and name not in self.roles:
                 raise ValueError(f"no custom role '{name}'; there are: {', '.join(sorted(self.roles))}")
@@ -83,24 +93,33 @@ class RolesFile(_Strict):
 
 
 class BucketModel(_Strict):
-    """How the bucket keeps things."""
+    """How a bucket keeps things. `delete_after`: objects themselves go, too, at that age; None: they stay."""
 
     versioning: Literal[True] = True
     soft_delete: Duration
     keep_old_versions: Duration
+    delete_after: Duration | None = None
 
-    @field_validator("soft_delete", "keep_old_versions")
+    @field_validator("soft_delete", "keep_old_versions", "delete_after")
     @classmethod
-    def _days(cls, value: timedelta) -> timedelta:
-        if value < timedelta(days=7):
+    def _days(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(days=7):
             raise ValueError("it must be 7d or more: it is what a mistake is mended from")
         return value
 
 
-class BucketFile(_Strict):
-    """config/deploy/bucket.yaml."""
+class BucketsModel(_Strict):
+    """The buckets by what they are for."""
 
-    bucket: BucketModel
+    records: BucketModel
+    inbox: BucketModel
+    letters: BucketModel
+
+
+class BucketsFile(_Strict):
+    """config/deploy/buckets.yaml."""
+
+    buckets: BucketsModel
 
 
 def _kept(value: timedelta) -> timedelta:

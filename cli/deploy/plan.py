@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from cli.deploy.kinds import access, accounts, agents, billing, bucket, functions, messaging, observing, spark
+from cli.deploy.kinds import access, accounts, agents, billing, buckets, functions, messaging, observing, spark
 from cli.deploy.step import Step
 from cli.deploy.target import Target
 
@@ -15,13 +15,14 @@ _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
     agents.agents,
     accounts.accounts,
     accounts.roles,
-    bucket.bucket,
+    buckets.buckets,
     messaging.topics,
     messaging.subscriptions,
     access.grants,
     access.identity,
     spark.grants,
     functions.functions,
+    access.withdrawn,
     messaging.jobs,
     observing.sinks,
     observing.metrics,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from cli.deploy.archive import Archive
@@ -50,6 +51,7 @@ class Target:
     gcloud: Gcloud
     number: str
     archive: Archive
+    now: datetime
     off: frozenset[str] = frozenset()
     patient: bool = False
     stop: threading.Event = field(default_factory=threading.Event)

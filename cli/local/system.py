@@ -1,4 +1,4 @@
-"""Starts and stops the embedded cloud and puts Benchkeeper into it: bucket, topics, functions, scheduled ticks."""
+"""Starts and stops the embedded cloud and puts Benchkeeper into it: buckets, topics, functions, scheduled ticks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 
 import requests
 
-from cli.deploy.data import Deployment, load_deployment
-from cli.deploy.kinds.bucket import lifecycle
+from cli.deploy.data import load_deployment
+from cli.deploy.kinds.buckets import lifecycle
 from cli.deploy.kinds.messaging import seconds
-from cli.deploy.models import FunctionModel, JobModel, SubscriptionModel
+from cli.deploy.models import BucketModel, FunctionModel, JobModel, SubscriptionModel
 from cli.deploy.target import BENCHKEEPER, OURS
 from cli.local.errors import LocalError
 from cli.local.people import ADMINISTRATOR
@@ -103,13 +103,14 @@ class LocalSystem:
             ) from error
 
     def deploy(self, people: Sequence[Mapping[str, str]] = ()) -> None:
-        """Make what is missing of config/deploy/: bucket, groups, topics, functions with subscriptions, jobs. Safe to repeat.
+        """Make what is missing of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs. Safe to repeat.
 
         `people` are offered by the sign-in page.
         """
         project, wanted = self.settings.project, load_deployment(self.settings)
         self._http.headers.update(self.token())
-        self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket(wanted))
+        for name, bucket in wanted.buckets.items():
+            self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket(name, bucket))
         self._ensure("POST", "/_emulator/people", {"people": list(people)})
         for group in wanted.data_roles:  # an administrator's work elsewhere
             self._ensure_group(group)
@@ -126,14 +127,14 @@ class LocalSystem:
             path = f"/v1/projects/{project}/locations/{self.settings.region}/jobs"
             self._ensure("POST", path, self._job(name, job))
 
-    def _bucket(self, wanted: Deployment) -> dict[str, Any]:
+    def _bucket(self, name: str, wanted: BucketModel) -> dict[str, Any]:
         return {
-            "name": self.settings.bucket,
+            "name": name,
             "location": self.settings.region.upper(),
-            "versioning": {"enabled": wanted.bucket.versioning},
+            "versioning": {"enabled": wanted.versioning},
             "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}, "publicAccessPrevention": "enforced"},
-            "softDeletePolicy": {"retentionDurationSeconds": str(int(wanted.bucket.soft_delete.total_seconds()))},
-            "lifecycle": lifecycle(wanted.bucket.keep_old_versions),
+            "softDeletePolicy": {"retentionDurationSeconds": str(int(wanted.soft_delete.total_seconds()))},
+            "lifecycle": lifecycle(wanted),
             "labels": _LABELS,
         }
 
@@ -151,12 +152,12 @@ class LocalSystem:
             "name": name,
             "source": str(ROOT),
             "entry_point": wanted.entry_point,
-            "environment": self.environment(),
+            # Whoever takes up the page's wishes verifies for whom the proxy signed, as the page does.
+            "environment": self.environment() | {AUDIENCE: str(self._get("/_emulator/iap")["audience"])},
             "threads": wanted.concurrency,
         }
         if wanted.heard is None:
             function["signature"] = "http"
-            function["environment"] |= {AUDIENCE: str(self._get("/_emulator/iap")["audience"])}
             return function
         delivery = wanted.heard.delivery
         function |= {

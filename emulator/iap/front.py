@@ -22,6 +22,7 @@ from emulator.wire.streaming import StreamingServer, Tunnel
 
 if TYPE_CHECKING:
     from emulator.bridge import Destination, Lookup
+    from emulator.clock import VirtualClock
     from emulator.iap.sessions import Session
 
 SERVICE = "benchkeeper-hub"
@@ -35,8 +36,8 @@ class IapFront:
     Without `open_at` there is the signer alone: no port is bound.
     """
 
-    def __init__(self, functions: Lookup, *, project_number: str) -> None:
-        self.signer = IapSigner()
+    def __init__(self, functions: Lookup, *, project_number: str, clock: VirtualClock) -> None:
+        self.signer = IapSigner(clock)
         self.sessions = Sessions()
         self.sign_in = SignIn(self.sessions)
         self._functions = functions

@@ -1,7 +1,7 @@
 """Signed headers (ES256) as Identity-Aware Proxy puts them on requests, and the public keys that prove them.
 
-https://cloud.google.com/iap/docs/signed-headers-howto says what is in them. They carry real time, not the virtual one: whoever
-checks them reads the machine's clock.
+https://cloud.google.com/iap/docs/signed-headers-howto says what is in them. They carry the cloud's own time: whoever keeps one with
+an object compares it with the moment at which this cloud created the object.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from emulator.clock import wall_now
 from emulator.errors import ApiError
 from emulator.model.notebooks_fresh import digest
 from emulator.wire.http import Call, Route, route
+
+if TYPE_CHECKING:
+    from emulator.clock import VirtualClock
 
 ISSUER = "https://cloud.google.com/iap"
 KEYS_PATH = "/_emulator/iap/public_key"
@@ -30,14 +32,25 @@ _PART_BYTES = 32  # r and s of a P-256 signature stand one after the other in a 
 class IapSigner:
     """One signing key for the life of the process, made on first use; thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._key: ec.EllipticCurvePrivateKey | None = None
         self._key_id = ""
 
     def assertion(self, email: str, audience: str) -> str:
-        """What `x-goog-iap-jwt-assertion` says of somebody, from now on for ten real minutes."""
-        return self.sign(claims_of(email, audience, issued=wall_now()))
+        """Return what `x-goog-iap-jwt-assertion` says of somebody, from now on for ten minutes.
+
+        The minutes are real ones where the clock runs faster: a process that takes a real second to start must not find an
+        expired assertion.
+        """
+        claims = claims_of(email, audience, issued=self.now())
+        claims["exp"] = claims["iat"] + round(LIFETIME_S * max(1.0, self._clock.speed))
+        return self.sign(claims)
+
+    def now(self) -> int:
+        """Return the cloud's time as Unix seconds."""
+        return int(self._clock.now().timestamp())
 
     def sign(
         self, claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey | None = None, kid: str | None = None
@@ -84,7 +97,7 @@ def named(email: str) -> str:
 
 
 def claims_of(email: str, audience: str, *, issued: int) -> dict[str, Any]:
-    """The claims of a token issued then (real Unix seconds)."""
+    """The claims of a token issued then (Unix seconds)."""
     return {
         "iss": ISSUER,
         "sub": subject_of(email),
@@ -103,7 +116,7 @@ TESTS = ("NOT_SET", "FUTURE_ISSUE", "PAST_EXPIRATION", "ISSUER", "AUDIENCE", "SI
 
 def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> str:
     """A token that an application must refuse for this reason; with NOT_SET a good one. 400 for an unknown kind."""
-    now = wall_now()
+    now = signer.now()
     claims = claims_of(email, audience, issued=now)
     match kind:
         case "NOT_SET":

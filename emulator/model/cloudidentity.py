@@ -1,9 +1,9 @@
 """Cloud Identity v1: groups and their direct memberships, as far as a service account needs them that manages a group.
 
 All methods take and give the REST API's JSON. A group that does not exist and one that the caller may not see are answered alike,
-by 403 "(or it may not exist)", as recorded in Google's own tests (jit-groups, ITestCloudIdentityGroupsClient). Nobody is refused
-here on their own account: who manages which group is the directory's business; a fault on a call stands for that. Google's error
-numbers stand only where one was seen.
+by 403 "(or it may not exist)", as recorded in Google's own tests (jit-groups, ITestCloudIdentityGroupsClient). Who may see or manage
+a group is judged by `emulator.model.access`, for callers that ask to be judged. Google's error numbers stand only where one was
+seen.
 """
 
 from __future__ import annotations
@@ -90,6 +90,12 @@ class CloudIdentityModel:
             created=rfc3339(self._world.clock.now()),
         )
         return _done("Group", self.get(name))
+
+    def roles_of(self, email: str, resource: str) -> set[str]:
+        """The roles of an address in the group that a resource's name begins with; none where it is no member."""
+        group = self._groups.get("/".join(resource.split("/")[:2]))
+        held = group.members.get(email, {}) if group is not None else {}
+        return {str(each.get("name")) for each in held.get("roles", [])}
 
     def get(self, name: str) -> dict[str, Any]:
         """groups.get."""

@@ -103,7 +103,9 @@ class DataprocModel:
         if earlier is not None:
             return earlier.view(now)
         asked = check_cluster(body, project=project, region=region, now=now)
-        self.world.need("iam.serviceAccounts.actAs")
+        named = asked["config"].get("gceClusterConfig", {}).get("serviceAccount")
+        account = named or f"{self.world.project_number}-compute@developer.gserviceaccount.com"
+        self.world.need("iam.serviceAccounts.actAs", on=f"projects/{project}/serviceAccounts/{account}")
         name = f"{parent}/clusters/{asked['clusterName']}"
         if name in self._clusters:
             raise ApiError("ALREADY_EXISTS", f"Already exists: Failed to create cluster: Cluster {name}")

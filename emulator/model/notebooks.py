@@ -156,8 +156,9 @@ class NotebooksModel:
             return earlier.view()
         asked = parse("Instance", body, at="instance")
         check_create(asked)
-        if asked.get("gceSetup", {}).get("serviceAccounts"):
-            self.world.need("iam.serviceAccounts.actAs")
+        for named in asked.get("gceSetup", {}).get("serviceAccounts", []):
+            account = f"projects/{self.world.project}/serviceAccounts/{named.get('email', '')}"
+            self.world.need("iam.serviceAccounts.actAs", on=account)
         if name in self.fleet.instances:
             raise ApiError("ALREADY_EXISTS", f"Resource '{name}' already exists")
         self.fleet.serial += 1

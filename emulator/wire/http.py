@@ -19,6 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 from emulator.errors import ApiError
 from emulator.wire.origin import refuse_page
+from emulator.world import Judged
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -49,6 +50,10 @@ class Call:
 
 
 Handler = Callable[[Call], Any]
+JUDGED_TOKEN = "as:"  # noqa: S105 - no secret: it takes rights away
+_OWN_DOOR = "/_emulator"
+# What programs of the product read there; all else is the machine's own door, which no account of the cloud has.
+_OPEN = frozenset({f"{_OWN_DOOR}/clock", f"{_OWN_DOOR}/iap/public_key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def route(
 
 
 def principal_of(request: Request) -> str:
-    """Who asks, from the bearer token: an ID token's or our own token's `email`, else `anonymous`."""
+    """Who asks, from the bearer token: an ID token's or our own token's `email`, else `anonymous`. `as:EMAIL` asks to be judged."""
     return principal_of_header(request.headers.get("Authorization", ""))
 
 
@@ -100,6 +105,8 @@ def principal_of_header(header: str) -> str:
     if not header.lower().startswith("bearer "):
         return "anonymous"
     token = header[7:].strip()
+    if token.startswith(JUDGED_TOKEN):
+        return Judged(token.removeprefix(JUDGED_TOKEN))
     parts = token.split(".")
     if len(parts) == 3:  # noqa: PLR2004 - header.payload.signature
         try:
@@ -168,6 +175,10 @@ class HttpFront:
                 continue
             params = {name: unquote(value) for name, value in match.groupdict().items() if value is not None}
             call = Call(request, params, principal_of(request))
+            is_open = request.method == "GET" and path in _OPEN
+            if isinstance(call.principal, Judged) and path.startswith(_OWN_DOOR) and not is_open:
+                text = f"{call.principal} is an account of the cloud, not of this machine."
+                raise ApiError("PERMISSION_DENIED", text)
             result = self._run(entry, call, path)
             return result if isinstance(result, Response) else json_response(result)
         raise ApiError("NOT_FOUND", f"The embedded cloud serves no {request.method} {path}")

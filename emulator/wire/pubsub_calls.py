@@ -48,7 +48,8 @@ _PERMISSIONS = {
     "UpdateSubscription": "subscriptions.update", "ListSubscriptions": "subscriptions.list",
     "DeleteSubscription": "subscriptions.delete", "ModifyAckDeadline": "subscriptions.consume",
     "Acknowledge": "subscriptions.consume", "Pull": "subscriptions.consume",
-    "StreamingPull": "subscriptions.consume", "ModifyPushConfig": "subscriptions.update", "Seek": "subscriptions.consume",
+    "StreamingPull": "subscriptions.consume", "CreateSnapshot": "snapshots.create", "DeleteSnapshot": "snapshots.delete",
+    "UpdateSnapshot": "snapshots.update", "GetSnapshot": "snapshots.get", "ListSnapshots": "snapshots.list", "ModifyPushConfig": "subscriptions.update", "Seek": "subscriptions.consume",
 }  # fmt: skip
 _READS = ("Get", "List", "Test")
 _RESOURCE_FIELDS = ("name", "topic", "subscription", "project", "resource", "snapshot")

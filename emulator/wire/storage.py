@@ -36,13 +36,12 @@ _API = "/storage/v1"
 _UPLOAD = re.compile(r"^(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o$")
 # What a method always needs (cloud.google.com/storage/docs/access-control/iam-json); the model adds storage.objects.delete where an
 # object is overwritten.
-_READ_AND_CREATE = "storage.objects.get,storage.objects.create"
 _PERMISSIONS = {
     "buckets.insert": "storage.buckets.create",
     "buckets.patch": "storage.buckets.update",
-    "objects.compose": _READ_AND_CREATE,
-    "objects.copy": _READ_AND_CREATE,
-    "objects.rewrite": _READ_AND_CREATE,
+    "objects.compose": "storage.objects.get,storage.objects.create",
+    "objects.copy": "storage.objects.create",
+    "objects.rewrite": "storage.objects.create",
     "objects.move": "storage.objects.move,storage.objects.create",
     "objects.patch": "storage.objects.get,storage.objects.update",
 }
@@ -259,7 +258,8 @@ class _Api:
         return Response(b"", status=204)
 
     def copy(self, call: Call) -> dict[str, Any]:
-        """`objects.copy`."""
+        """`objects.copy`: what is read may be in another bucket than what is written."""
+        self._world.need("storage.objects.get", on=f"{call.params['bucket']}/{call.params['object']}")
         stored = self.model.copy(
             _source(call),
             call.params["to_bucket"],

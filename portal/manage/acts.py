@@ -1,14 +1,12 @@
 """What an administrator may do for a person. Each act has a page before it that shows the plan now and the plan after; a POST does it.
 
-The acts are the engine's own, as on the command line: they write what is wanted, and a pass makes it so.
+An act is a wish: it is written down with who asked, and whoever takes it up looks again whether that is an administrator.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import assert_never
 
 import flask
 from werkzeug.exceptions import NotFound
@@ -20,18 +18,15 @@ from portal.manage.person import Said
 from portal.manage.person_tables import record_of
 from portal.routes import Access, Param, Place, Route
 from portal.visit import signed_in, visit
+from shared.domain.asking import with_asked
 from shared.domain.errors import RefusedError
-from shared.domain.identity import UserKey, without_addresses
-from shared.domain.record import Hold, Power, UserRecord
-from shared.domain.wanted import with_hold
-from shared.domain.wishes import with_asked_power, without_wish
-from shared.engine.foresight import Change, look_again, preview_after
-from shared.engine.intake import Accepted, is_decided, want_hold
-from shared.engine.ports import Deps
+from shared.domain.identity import without_addresses
+from shared.domain.record import UserRecord
+from shared.domain.wish import MAX_REASON, Asked, WishKind
+from shared.engine.foresight import preview_after
+from shared.engine.intake import is_decided
 from shared.engine.views import plan_view
-from shared.engine.wishes import ask_power, drop_cluster
-
-_LONGEST_REASON = 200
+from shared.engine.wishes import ask
 
 
 class Act(StrEnum):
@@ -43,6 +38,17 @@ class Act(StrEnum):
     RELEASE = "release"
     RECONCILE = "reconcile"
     DELETE_CLUSTER = "delete-cluster"
+
+
+_FORESEEN = "foreseen"
+_KINDS = {
+    Act.START: WishKind.START,
+    Act.STOP: WishKind.STOP,
+    Act.HOLD: WishKind.HOLD,
+    Act.RELEASE: WishKind.RELEASE,
+    Act.RECONCILE: WishKind.LOOK_AGAIN,
+    Act.DELETE_CLUSTER: WishKind.DELETE_CLUSTER,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +99,12 @@ def confirm(user_key: str, act: str) -> flask.Response:
     record, chosen = record_of(user_key), _act(act)
     template = _template(record, chosen, asked("template"))
     deps = current().deps.engine
-    foreseen = preview_after(record.user_key, _change(chosen, template, deps, visit().now()), deps)
+    asked_for, now = Asked(kind=_KINDS[chosen], template=template, reason=_FORESEEN), visit().now()
+
+    def change(before: UserRecord) -> UserRecord:
+        return with_asked(before, asked_for, deps.policy.catalog, now, by_person=False)
+
+    foreseen = preview_after(record.user_key, change, deps)
     if foreseen is None:
         raise NotFound
     return pages.page(
@@ -106,7 +117,7 @@ def confirm(user_key: str, act: str) -> flask.Response:
         before=plan_view(foreseen.found.plan),
         after=plan_view(foreseen.after) if foreseen.after is not None else None,
         foreseen=foreseen,
-        longest=_LONGEST_REASON,
+        longest=MAX_REASON,
     )
 
 
@@ -115,10 +126,10 @@ def perform(user_key: str, act: str) -> flask.Response:
     """Do it, and go back to the person's page."""
     record, chosen = record_of(user_key), _act(act)
     template = _template(record, chosen, one_line(flask.request.form.get("template", "")))
-    portal, (_, by) = current(), signed_in()
+    portal = current()
     environment = f"spark:{template}" if template else "notebook"
     with portal.flights.one(record.user_key, environment) as first:
-        said = _done(chosen, record, template, by) if first else Said.BUSY
+        said = _asked(chosen, record, template) if first else Said.BUSY
     if said not in {Said.BUSY, Said.ALREADY}:
         portal.deps.wake(record.user_key)
     return pages.go(flask.url_for("manage.person", user_key=record.user_key, said=said.value))
@@ -140,52 +151,23 @@ def _template(record: UserRecord, act: Act, named: str) -> str:
     return named
 
 
-def _change(act: Act, template: str, deps: Deps, now: datetime) -> Change:
-    """The act as a pure change of the record, for its plan. It is what the engine's own call makes of it."""
-    catalog = deps.policy.catalog
-    changes: dict[Act, Change] = {
-        Act.START: lambda record: with_asked_power(
-            record, Power.RUNNING, catalog, because="started by an administrator"
-        ),
-        Act.STOP: lambda record: with_asked_power(
-            record, Power.STOPPED, catalog, because="stopped by an administrator"
-        ),
-        Act.HOLD: lambda record: with_hold(record, Hold(reason="foreseen", since=now)),
-        Act.RELEASE: lambda record: with_hold(record, None),
-        Act.RECONCILE: lambda record: record,
-        Act.DELETE_CLUSTER: lambda record: without_wish(record, template),
-    }
-    return changes[act]
-
-
-def _done(act: Act, record: UserRecord, template: str, by: UserKey) -> Said:
-    key, deps = record.user_key, current().deps.engine
-    accepted: Accepted | None
-    match act:
-        case Act.START | Act.STOP:
-            power = Power.RUNNING if act is Act.START else Power.STOPPED
-            accepted = ask_power(key, power, deps, by=by)
-        case Act.DELETE_CLUSTER:
-            accepted = drop_cluster(key, template, deps, by=by)
-        case Act.RECONCILE:
-            accepted = look_again(key, deps, by=by)
-        case Act.HOLD | Act.RELEASE:
-            return _held(record, act, by)
-        case _:
-            assert_never(act)
-    if accepted is None:
+def _asked(act: Act, record: UserRecord, template: str) -> Said:
+    """Write the act down as a wish, and return what the page says of it."""
+    reason = _reason(flask.request.form.get("reason", "")) if act is Act.HOLD else ""
+    subject, _ = signed_in()
+    answer = ask(
+        record.user_key,
+        Asked(kind=_KINDS[act], template=template, reason=reason),
+        current().deps.engine,
+        subject=subject,
+        assertion=visit().assertion,
+        as_administrator=True,
+    )
+    if answer is None:
         raise NotFound
-    return Said(act.value) if accepted.changed else Said.ALREADY
-
-
-def _held(record: UserRecord, act: Act, by: UserKey) -> Said:
-    reason = _reason(flask.request.form.get("reason", "")) if act is Act.HOLD else None
-    if reason == (record.hold.reason if record.hold is not None else None):
+    if not answer.changed:
         return Said.ALREADY
-    stored = want_hold(record.user_key, reason, current().deps.engine, by=by)
-    if stored is None:
-        raise NotFound
-    if act is Act.HOLD and is_decided(stored.record):
+    if act is Act.HOLD and is_decided(answer.record):
         return Said.HOLD_LATE
     return Said(act.value)
 
@@ -193,9 +175,9 @@ def _held(record: UserRecord, act: Act, by: UserKey) -> Said:
 def _reason(typed: str) -> str:
     """Why data is held: one short line without anybody's address, for it goes into the log."""
     text = " ".join(typed.split())
-    if not text or len(text) > _LONGEST_REASON or not text.isprintable():
+    if not text or len(text) > MAX_REASON or not text.isprintable():
         raise RefusedError(
-            user_message=f"Say why in 1 to {_LONGEST_REASON} characters, for example: case 4711.",
+            user_message=f"Say why in 1 to {MAX_REASON} characters, for example: case 4711.",
             detail="a hold without a usable reason",
         )
     if without_addresses(text) != text:
@@ -228,7 +210,7 @@ _REASON = Param(
     name="reason",
     place=Place.FORM,
     text="For hold: why, without names of people.",
-    schema={"type": "string", "maxLength": _LONGEST_REASON},
+    schema={"type": "string", "maxLength": MAX_REASON},
 )
 _RULE = "/manage/people/<user_key>/acts/<act>"
 ROUTES: tuple[Route, ...] = (

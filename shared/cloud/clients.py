@@ -48,9 +48,10 @@ class Clients:
         self._lock = threading.RLock()
         self._built: dict[str, Any] = {}
 
-    def storage_bucket(self) -> Any:
-        """The bucket object of google-cloud-storage."""
-        return self._once("storage", self._build_bucket)
+    def storage_bucket(self, name: str = "") -> Any:
+        """The bucket object of google-cloud-storage; without a name the bucket of records."""
+        bucket = name or self._config.bucket
+        return self._once(f"bucket:{bucket}", lambda: self._once("storage", self._build_storage).bucket(bucket))
 
     def storage_retry(self) -> Any:
         """Google's own rule of what is tried again, for as long as this process has patience."""
@@ -121,7 +122,7 @@ class Clients:
             session.trust_env = False  # a proxy that the environment names has no business with this machine's own port
         return session
 
-    def _build_bucket(self) -> Any:
+    def _build_storage(self) -> Any:
         from google.cloud import storage
 
         endpoint = self._config.api_endpoint
@@ -134,7 +135,7 @@ class Clients:
         # Since 3.17 the client asks for the bucket's metadata in the background, to decorate traces: a call nobody wants and a
         # permission (storage.buckets.get) that a function should not have. There is no public switch but an environment variable.
         client._bucket_metadata_cache = None  # noqa: SLF001
-        return client.bucket(self._config.bucket)
+        return client
 
     def _build_notebooks(self) -> Any:
         from google.cloud.notebooks_v2 import NotebookServiceClient

@@ -1,13 +1,14 @@
 """Messages that cannot succeed: published to their topic with the reason, kept as objects where people find them.
 
-`dead-letters/<sent>-<id>.json`; custom metadata carries the row that a listing shows. What an earlier version kept (received
-instead of sent in the name, no metadata, the body always as text) is read as well.
+`dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata carries the row that a listing shows. What an earlier
+version kept (in the bucket of records; received instead of sent in the name, no metadata, the body always as text) is read as well.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -37,8 +38,9 @@ class _UnreadableError(PermanentError):
 class PubSubDeadLetters:
     """The port `DeadLetters`."""
 
-    def __init__(self, clients: Clients, *, project: str, topic: str) -> None:
+    def __init__(self, clients: Clients, *, project: str, topic: str, bucket: str) -> None:
         self._clients = clients
+        self._bucket = bucket
         self._topic = f"projects/{project}/topics/{topic}"
 
     def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
@@ -49,10 +51,16 @@ class PubSubDeadLetters:
             )
 
     def store(self, letter: DeadLetter) -> None:
-        """One create-only write: the same letter delivered twice is kept once."""
-        blob = self._clients.storage_bucket().blob(_object(letter.row))
-        blob.metadata = _row_metadata(letter.row)
+        """One look and one create-only write: the same letter delivered twice is kept once.
+
+        The look is needed where the account may not delete: Cloud Storage then answers 403 for an object that is there, before it
+        judges the precondition.
+        """
+        blob = self._clients.storage_bucket(self._bucket).blob(_object(letter.row))
         with translated("store dead letter"):
+            if blob.exists():
+                return
+            blob.metadata = _row_metadata(letter.row)
             try:
                 blob.upload_from_string(_content(letter), content_type="application/json", if_generation_match=0)
             except PreconditionFailed:
@@ -66,18 +74,31 @@ class PubSubDeadLetters:
         if until is not None:
             query["end_offset"] = f"{_PREFIX}{_second(until)}~"  # after all names of that second
         with translated("list dead letters"):
-            blobs = self._clients.storage_bucket().list_blobs(
-                prefix=_PREFIX, fields=_LIST_FIELDS, page_size=1000, **query
-            )
-            for blob in blobs:
+            listings = [self._listed(bucket, query) for bucket in ("", self._bucket)]
+            last = ""
+            for name, blob in heapq.merge(*listings, key=lambda found: found[0]):
+                if name == last:  # stored by an earlier version, and delivered once more since
+                    continue
+                last = name
                 row = _row_from(blob.name, blob.metadata or {}) or self._read_row(blob)
                 if (since is None or since <= row.sent_at) and (until is None or row.sent_at < until):
-                    yield row
+                    yield replace(row, place=_place(blob))
+
+    def _listed(self, bucket: str, query: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+        """The objects of one bucket by name; "" is that of the records, where an earlier version kept letters."""
+        blobs = self._clients.storage_bucket(bucket).list_blobs(
+            prefix=_PREFIX, fields=_LIST_FIELDS, page_size=1000, **query
+        )
+        try:
+            for blob in blobs:
+                yield blob.name, blob
+        except NotFound:
+            return  # an installation that was not deployed anew has no bucket of letters yet
 
     def _read_row(self, blob: Any) -> LetterRow:
         metadata = blob.metadata or {}
         try:
-            row = self._read(blob.name).row
+            row = self._read(_place(blob)).row
         except _UnreadableError as error:
             return LetterRow(
                 letter_id=blob.name.removeprefix(_PREFIX).removesuffix(".json"),
@@ -94,7 +115,7 @@ class PubSubDeadLetters:
 
     def _read(self, place: str) -> DeadLetter:
         with translated("read dead letter"):
-            content = self._clients.storage_bucket().blob(place).download_as_bytes()
+            content = self._blob(place).download_as_bytes()
         try:
             return _letter_from(place, json.loads(content))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -103,6 +124,10 @@ class PubSubDeadLetters:
                 "older version of it.",
                 detail=f"unreadable dead letter: {type(error).__name__}: {error}",
             ) from error
+
+    def _blob(self, place: str) -> Any:
+        bucket, _, name = place.removeprefix("gs://").partition("/")
+        return self._clients.storage_bucket(bucket).blob(name)
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """One change of the object's metadata; somebody may have removed the letter meanwhile."""
@@ -119,7 +144,7 @@ class PubSubDeadLetters:
 
     def _note(self, row: LetterRow, metadata: dict[str, str]) -> None:
         """Change these keys and no other."""
-        blob = self._clients.storage_bucket().blob(row.place or _object(row))
+        blob = self._blob(row.place) if row.place else self._clients.storage_bucket(self._bucket).blob(_object(row))
         blob.metadata = metadata
         with translated("mark dead letter"):
             try:
@@ -131,9 +156,14 @@ class PubSubDeadLetters:
         """One delete; a missing letter is not an error."""
         with translated("delete dead letter"):
             try:
-                self._clients.storage_bucket().blob(row.place).delete()
+                self._blob(row.place).delete()
             except NotFound:
                 return
+
+
+def _place(blob: Any) -> str:
+    """Where the letter is found again: bucket and name."""
+    return f"gs://{blob.bucket.name}/{blob.name}"
 
 
 def _object(row: LetterRow) -> str:

@@ -31,6 +31,7 @@ from shared.domain.record import (
     Presence,
     Spec,
     Status,
+    TakenWish,
     UserRecord,
     Verb,
     WaitingRename,
@@ -319,6 +320,9 @@ def _status(raw: dict[str, Any]) -> Status:
         acknowledged_at=_maybe_time(raw.get("acknowledged_at")),
         story=tuple(_line(each) for each in raw.get("story", ())),
         notices=tuple(_word(Notice, each) for each in raw.get("notices", ())),
+        taken_wishes=tuple(
+            TakenWish(wish_id=str(each["wish_id"]), at=_time(each["at"])) for each in raw.get("taken_wishes", ())
+        ),
         conditions=tuple(
             Condition(
                 type=_word(ConditionType, c["type"]),

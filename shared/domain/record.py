@@ -113,6 +113,14 @@ class OperationRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenWish:
+    """A wish of the page that was folded into the record, and when: its object may still be there, and must not count twice."""
+
+    wish_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What is wanted. `power` is a request that is fulfilled once; `power_because` says whose it is.
 
@@ -158,7 +166,8 @@ class Status:
     `clusters` has what is known of the person's Spark clusters, by template. `usage` says how long this month the notebook
     (`shared.domain.usage.NOTEBOOK`) and each template's clusters ran. `ready_took_s` is how long the last joining took, in seconds.
     `acknowledged_at` is when an operator saw that this is a leaver of whom nothing is known (`shared.domain.unknown_leaver`).
-    `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name.
+    `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name. `taken_wishes` are the
+    page's wishes that were folded in lately.
     """
 
     generation: int = 1
@@ -197,6 +206,7 @@ class Status:
     acknowledged_at: datetime | None = None
     story: tuple[StoryLine, ...] = ()
     notices: tuple[Notice, ...] = ()
+    taken_wishes: tuple[TakenWish, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:

@@ -67,7 +67,8 @@ def _accepted(piece: News, deps: Deps) -> list[tuple[UserKey, Stored | None, boo
     """Fold one piece; return the people concerned, each as it was written, and whether a pass is due."""
     match piece:
         case Woken():
-            return [(piece.user_key, None, True)]
+            wishes = try_take_up(piece.user_key, deps)
+            return [(piece.user_key, wishes.stored if wishes is not None else None, True)]
         case GroupEvent():
             return [(key, None, True) for key in accept_group_event(piece, deps)]
         case _:

@@ -29,6 +29,7 @@ from shared.domain.record import OperationRef, RecordRow, UserRecord
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
 from shared.domain.spark import Cluster, ClusterOperationSeen
 from shared.domain.spark_sessions import SessionOwner
+from shared.domain.wish import Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,22 @@ class DeadLetter:
     def is_cut(self) -> bool:
         """True when not all of the message was kept."""
         return len(self.body) < self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingWish:
+    """An object below `wishes/`. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it.
+
+    `name` is the object's own name, without the person's prefix. `shown` is what the listing says of the wish, for the page;
+    None if it says nothing that can be read.
+    """
+
+    user_key: UserKey
+    name: str
+    created_at: datetime
+    size: int
+    shown: Wish | None
+    place: str
 
 
 class Clock(Protocol):
@@ -408,6 +425,31 @@ class SignIn(Protocol):
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
         """The person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
 
+    def assertion(self, headers: Mapping[str, str]) -> str:
+        """Return the signed header's value, not yet verified, so that it can be kept with a wish."""
+
+    def subject_of(self, assertion: str, at: datetime) -> UserEmail:
+        """Return the person for whom an assertion was signed that was used at `at`; `NotSignedInError` otherwise."""
+
+
+class Inbox(Protocol):
+    """Wishes of the page that wait to be taken up. The page may create and read them; only who takes them up may remove them."""
+
+    def put(self, wish: Wish) -> None:
+        """Create the wish's object. Idempotent: the same wish is created once. Nothing is ever overwritten."""
+
+    def waiting(self, user_key: UserKey) -> tuple[WaitingWish, ...]:
+        """Return what waits for one person, in the order of creation; the oldest ones where there are very many."""
+
+    def read(self, waiting: WaitingWish) -> bytes | None:
+        """Return the object's content, which anybody who may create objects wrote; None if the object is gone."""
+
+    def remove(self, waiting: WaitingWish) -> None:
+        """Remove the object; a missing one is not an error."""
+
+    def people(self) -> Iterator[UserKey]:
+        """Return for whom something waits, by one listing."""
+
 
 class Wake(Protocol):
     """Asks for a pass without waiting for it."""
@@ -489,7 +531,10 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """Everything that the engine works with; put together by `shared.wiring`, or by a test."""
+    """Everything that the engine works with; put together by `shared.wiring`, or by a test.
+
+    The members of `admin_group` may ask for things about others; None: nobody may.
+    """
 
     records: Records
     notebooks: Notebooks
@@ -504,12 +549,15 @@ class Deps:
     costs: Costs
     activity: ActivitySource
     dead_letters: DeadLetters
+    inbox: Inbox
+    sign_in: SignIn
     clock: Clock
     log: Log
     books: GroupBooks
     persons: Persons
     relay: Relay
     base_policy: Policy
+    admin_group: str | None = None
 
     @property
     def policy(self) -> Policy:

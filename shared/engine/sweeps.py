@@ -39,6 +39,7 @@ from shared.engine.ports import Deps, DueHint
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
+from shared.engine.wishes import try_take_up
 
 WORKERS = 8
 _CLOCK_JUMPED = "left out: the clock jumped"
@@ -85,37 +86,57 @@ class Summary:
 
 
 def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Reconcile the users whose time has come. A quiet tick is one listing call, whatever the number of users."""
+    """Reconcile the users whose time has come, and take up the page's wishes whose wake-up was lost.
+
+    A quiet tick is two listing calls, whatever the number of users.
+    """
     summary = Summary(kind="due", clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     hints: dict[UserKey, list[DueHint]] = {}
     for hint in deps.records.due(now):
         hints.setdefault(hint.user_key, []).append(hint)
-    summary.looked_at = len(hints)
+    wishing = _wishing(deps)
+    keys = list(dict.fromkeys([*hints, *sorted(wishing)]))
+    summary.looked_at = len(keys)
     if dry_run:
-        summary.decisions = [(key, "its time has come") for key in hints]
+        summary.decisions = [
+            (key, "its time has come" if key in hints else "a wish waits to be taken up") for key in keys
+        ]
         return summary
 
     # What cannot be read, and what the deadline leaves over, counts from its hint.
     due_since: dict[UserKey, datetime] = {key: max(hint.at for hint in found) for key, found in hints.items()}
+    due_since |= {key: now for key in keys if key not in hints}
 
     def one(key: UserKey) -> bool:
-        stored = load_mended(key, deps, if_missing=True)  # a hint says that there was a record
-        if stored is None or not stored.record.is_due(now):
+        accepted = try_take_up(key, deps) if key in wishing else None
+        # A hint says that there was a record.
+        stored = accepted.stored if accepted is not None else load_mended(key, deps, if_missing=True)
+        is_new = accepted is not None and accepted.changed
+        if stored is None or not (is_new or stored.record.is_due(now)):
             del due_since[key]  # a stale hint
             acted = False
         else:
             due_since[key] = min(stored.record.status.next_attempt_at or now, now)
             result = reconcile(key, deps, stored=stored)
             acted = result is not None and bool(result.plan.actions)
-        for hint in hints[key]:
+        for hint in hints.get(key, ()):
             deps.records.drop_hint(hint)
         return acted
 
-    _for_each(hints, one, summary, deps)
+    _for_each(keys, one, summary, deps)
     oldest = min(due_since.values(), default=now)
     summary.measures["oldest_due_s"] = round((now - oldest).total_seconds(), 1)
     return _finish(summary, deps)
+
+
+def _wishing(deps: Deps) -> frozenset[UserKey]:
+    """For whom wishes wait; nobody while the inbox cannot be listed, which holds up nobody whose time has come."""
+    try:
+        return frozenset(deps.inbox.people())
+    except BenchkeeperError as error:
+        deps.log.warning("Wishes could not be listed", reason=error.reason.value, detail=error.detail)
+        return frozenset()
 
 
 def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:

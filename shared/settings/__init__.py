@@ -59,7 +59,8 @@ class Settings:
 
     `sources` are by name. `move_logs_until`: until then log entries on HR's topic are moved to the directory's; a deployment sets it
     when it gives an older installation's sink its new destination.
-    `iap_audience` is what a signed header must be made for; the deployment sets it for the page, empty elsewhere.
+    `iap_audience` is what a signed header must be made for, on the page and in a wish; the deployment sets it.
+    `named_inbox` and `named_letters` are buckets that the administrator named himself.
     """
 
     env: str
@@ -84,6 +85,23 @@ class Settings:
     sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
     people: People = field(default_factory=People)
     move_logs_until: datetime | None = None
+    named_inbox: str | None = None
+    named_letters: str | None = None
+
+    @property
+    def inbox_bucket(self) -> str:
+        """The bucket into which the page writes wishes."""
+        return self.named_inbox or f"{self.bucket}-inbox"
+
+    @property
+    def letters_bucket(self) -> str:
+        """The bucket in which dead letters are kept; older ones are in the bucket of records."""
+        return self.named_letters or f"{self.bucket}-letters"
+
+    @property
+    def all_buckets(self) -> tuple[str, str, str]:
+        """All buckets of an installation, that of the records first."""
+        return (self.bucket, self.inbox_bucket, self.letters_bucket)
 
     @property
     def topic_lifecycle(self) -> str:
@@ -262,6 +280,8 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
             organization=raw.deployment.organization,
         ),
         move_logs_until=_move_until(environ),
+        named_inbox=raw.buckets.inbox,
+        named_letters=raw.buckets.letters,
     )
 
 

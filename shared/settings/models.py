@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from shared.domain.catalog import Assignment
 from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
@@ -17,6 +17,8 @@ from shared.settings.fields import Duration, Email, Strict, duration_text
 from shared.settings.profile import ProfileModel
 
 SHORTEST = timedelta(days=7)  # of a retention: a week, in which somebody notices a slip
+_MAX_BUCKET = 63
+_BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 
 
 class NetworkModel(Strict):
@@ -165,12 +167,24 @@ class HubModel(Strict):
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="Of hourly_cost and of the billing export.")
 
 
+class BucketsModel(Strict):
+    """Buckets beside that of the records, so that each function writes only where it must. Derived names, unless given."""
+
+    inbox: str | None = Field(
+        default=None, pattern=_BUCKET, description="Where the page writes wishes. Default: <bucket>-inbox."
+    )
+    letters: str | None = Field(
+        default=None, pattern=_BUCKET, description="Where dead letters are kept. Default: <bucket>-letters."
+    )
+
+
 class SettingsFile(Strict):
     """config/settings.<env>.yaml: where and how Benchkeeper runs."""
 
     project: str = Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")
     zones: list[str] = Field(min_length=1)
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")
+    bucket: str = Field(pattern=_BUCKET)
+    buckets: BucketsModel = BucketsModel()
     network: NetworkModel = NetworkModel()
     topics: TopicsModel = TopicsModel()
     retention: RetentionModel = RetentionModel()
@@ -179,6 +193,17 @@ class SettingsFile(Strict):
     deployment: DeploymentModel = DeploymentModel()
     hub: HubModel = HubModel()
     api_endpoint: str | None = None
+
+    @model_validator(mode="after")
+    def _one_bucket_each(self) -> SettingsFile:
+        """One bucket for two purposes would let a function write where it must not; a derived name may be too long."""
+        derived = (self.buckets.inbox or f"{self.bucket}-inbox", self.buckets.letters or f"{self.bucket}-letters")
+        too_long = next((name for name in derived if len(name) > _MAX_BUCKET), None)
+        if too_long is not None:
+            raise ValueError(f"'{too_long}' is too long for a bucket's name; name shorter ones under buckets")
+        if len({self.bucket, *derived}) < 1 + len(derived):
+            raise ValueError("bucket and those under buckets must differ: rights are given by bucket")
+        return self
 
     @field_validator("zones")
     @classmethod

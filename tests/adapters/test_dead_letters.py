@@ -38,6 +38,10 @@ def as_row(**changes):
     return replace(LETTER, row=replace(ROW, **changes))
 
 
+def letters_bucket(bench):
+    return bench.clients.storage_bucket(bench.settings.letters_bucket)
+
+
 def kept(bench, **between):
     letters = bench.deps.dead_letters
     found = [letters.read(row) for row in letters.rows(**between)]
@@ -59,7 +63,7 @@ def test_a_listing_reads_no_letter(bench):
     bench.cloud.world.journal.clear()
     rows = list(bench.deps.dead_letters.rows())
     assert [replace(row, place="", letter_id="") for row in rows] == [replace(ROW, letter_id="")] * 3
-    assert [call["method"] for call in bench.calls()] == ["objects.list"]
+    assert [call["method"] for call in bench.calls()] == ["objects.list"] * 2  # an earlier version's letters too
 
 
 def test_the_same_letter_again_is_kept_once_and_as_it_came_first(bench):
@@ -123,7 +127,7 @@ def test_a_replayed_letter_is_kept_and_says_when(bench):
 def test_marking_a_letter_that_somebody_removed_is_fine(bench):
     bench.deps.dead_letters.store(LETTER)
     (row,) = bench.deps.dead_letters.rows()
-    bench.clients.storage_bucket().blob(row.place).delete()
+    letters_bucket(bench).blob(row.place.partition("-letters/")[2]).delete()
     bench.deps.dead_letters.mark_replayed(row, NOW, "ok")
     assert kept(bench) == []
 
@@ -132,10 +136,32 @@ def test_an_id_cannot_reach_another_folder_nor_hide_another(bench):
     ids = ["../../records/ana-silva-0123456789ab", "../..-records/ana-silva-0123456789ab", ""]
     for letter_id in ids:
         bench.deps.dead_letters.store(as_row(letter_id=letter_id))
-    blobs = list(bench.clients.storage_bucket().list_blobs())
+    blobs = list(letters_bucket(bench).list_blobs())
+    assert list(bench.clients.storage_bucket().list_blobs()) == []
     assert len(blobs) == len(ids)
     assert all(blob.name.startswith("dead-letters/") and blob.name.count("/") == 1 for blob in blobs)
     assert sorted(letter.row.letter_id for letter in kept(bench)) == sorted(ids)
+
+
+def test_what_an_earlier_version_kept_in_the_bucket_of_records_is_read_marked_and_shown_once(bench):
+    for number, sent_at in (("1", NOW), ("3", NOW + timedelta(seconds=2))):
+        bench.deps.dead_letters.store(as_row(letter_id=number, sent_at=sent_at))
+    old = bench.clients.storage_bucket()
+    for blob in letters_bucket(bench).list_blobs():
+        letters_bucket(bench).copy_blob(blob, old)
+    letters_bucket(bench).delete_blobs(list(letters_bucket(bench).list_blobs()))
+    bench.deps.dead_letters.store(as_row(letter_id="2", sent_at=NOW + timedelta(seconds=1)))
+    bench.deps.dead_letters.store(as_row(letter_id="3", sent_at=NOW + timedelta(seconds=2)))  # delivered once more
+    assert [letter.row.letter_id for letter in kept(bench)] == ["1", "2", "3"]
+    for row in bench.deps.dead_letters.rows():
+        bench.deps.dead_letters.mark_replayed(row, NOW, "ok")
+    assert [row.outcome for row in bench.deps.dead_letters.rows()] == ["ok"] * 3
+
+
+def test_an_installation_that_has_no_bucket_of_letters_yet_shows_those_that_it_has(bench):
+    bench.clients.storage_bucket().blob("dead-letters/notes.txt").upload_from_string("buy milk")
+    letters_bucket(bench).delete()
+    assert [row.letter_id for row in bench.deps.dead_letters.rows()] == ["notes.txt"]
 
 
 @settings(max_examples=30)

@@ -73,7 +73,8 @@ def terminal(tmp_path):
     config = tmp_path / "config"
     shutil.copytree(ROOT / "config", config)
     with EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0)) as cloud:
-        cloud.storage.buckets.create({"name": "benchkeeper-local"}, project="benchkeeper-local")
+        for bucket in ("benchkeeper-local", "benchkeeper-local-inbox", "benchkeeper-local-letters"):
+            cloud.storage.buckets.create({"name": bucket}, project="benchkeeper-local")
         for topic in ("workbench-lifecycle", "workbench-directory", "workbench-operator", "workbench-dead-letter"):
             requests.put(
                 f"{cloud.url}/v1/projects/benchkeeper-local/topics/{topic}", json={}, timeout=10

@@ -55,7 +55,8 @@ def test_from_nothing_again_edited_and_taken_down(tmp_path: Path) -> None:
         assert audit(project.admin.state()) == []
 
         down = project.destroy()
-        assert set(down.lines("!")) == {f"bucket {BUCKET}", "environments people's"}
+        buckets = {f"bucket {BUCKET}{each}" for each in ("", "-inbox", "-letters")}
+        assert set(down.lines("!")) == {*buckets, "environments people's"}
         left = project.admin.state()
         what_stays(left)
         assert bystander_is_there(left)
@@ -153,8 +154,15 @@ PLANTED: dict[str, Callable[[dict[str, Any]], object]] = {
     "an empty tick": lambda s: next(iter(s["jobs"].values()))["pubsubTarget"].update(data=""),
     "a role too wide": lambda s: s["roles"].update({"projects/acme-analytics/roles/extra": {}}),
     "a build that reads everything": lambda s: [b.pop("condition", None) for b in s["project_iam"]],
-    "a sink without rights": lambda s: next(t for n, t in s["topics"].items() if n.endswith("lifecycle")).update(
-        iam=[]
+    "a sink without rights": lambda s: next(t for n, t in s["topics"].items() if n.endswith("wake")).update(iam=[]),
+    "a page that writes records": lambda s: s["buckets"][BUCKET]["iam"].append(
+        {"role": f"projects/{PROJECT}/roles/benchkeeper_objects", "members": [f"serviceAccount:{account('hub')}"]}
+    ),
+    "a page that speaks as HR": lambda s: next(t for n, t in s["topics"].items() if n.endswith("lifecycle"))[
+        "iam"
+    ].append({"role": "roles/pubsub.publisher", "members": [f"serviceAccount:{account('hub')}"]}),
+    "wishes that can be changed": lambda s: s["buckets"][f"{BUCKET}-inbox"]["iam"].append(
+        {"role": f"projects/{PROJECT}/roles/benchkeeper_marks", "members": [f"serviceAccount:{account('hub')}"]}
     ),
 }
 
@@ -207,6 +215,57 @@ def what_stays(state: dict[str, Any]) -> None:
     bindings = [*state["project_iam"], *state["buckets"][BUCKET]["iam"], *state["agents_iam"].get(COMPUTE, [])]
     ours = [m for b in bindings for m in b["members"] if "benchkeeper" in m]
     assert ours == []
+
+
+def test_an_installation_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Its sink went to HR's topic, and its page wrote records and spoke on that topic."""
+    with acme(tmp_path) as project:
+        project.gcp()
+        as_an_earlier_version_left_it(project)
+        assert audit(project.admin.state())
+        done = project.gcp()
+        assert done.lines("-") == [
+            "former-writer benchkeeper-notebooks",
+            "withdrawn hub: benchkeeper_objects on bucket/records",
+            "withdrawn hub: pubsub.publisher on topic/workbench-lifecycle",
+        ]
+        state = project.admin.state()
+        assert audit(state) == [], "\n".join(audit(state))
+        until_when = moves_logs_until(state)
+        assert until_when is not None
+        again = project.gcp()
+        assert again.writes == []
+        assert moves_logs_until(project.admin.state()) == until_when
+
+
+def moves_logs_until(state: dict[str, Any]) -> str | None:
+    variables = {n: _function(state, n)["serviceConfig"]["environmentVariables"] for n in ("lifecycle", "directory")}
+    assert "BENCHKEEPER_MOVE_LOGS_UNTIL" not in variables["directory"]
+    return variables["lifecycle"].get("BENCHKEEPER_MOVE_LOGS_UNTIL")
+
+
+def as_an_earlier_version_left_it(project: Acme) -> None:
+    p, news = f"--project={PROJECT}", "workbench-lifecycle"
+    described = project.gcloud.json("logging", "sinks", "describe", "benchkeeper-notebooks", p)
+    page = f"--member=serviceAccount:{account('hub')}"
+    role = f"--role=projects/{PROJECT}/roles/benchkeeper_objects"
+    for words in (
+        (
+            "logging",
+            "sinks",
+            "update",
+            "benchkeeper-notebooks",
+            f"pubsub.googleapis.com/projects/{PROJECT}/topics/{news}",
+            p,
+        ),
+        ("pubsub", "topics", "add-iam-policy-binding", news, f"--member={described['writerIdentity']}", PUBLISHES, p),
+        ("pubsub", "topics", "add-iam-policy-binding", news, page, PUBLISHES, p),
+        ("storage", "buckets", "add-iam-policy-binding", f"gs://{BUCKET}", page, role, p),
+    ):
+        project.gcloud(*words)
+
+
+PUBLISHES = "--role=roles/pubsub.publisher"
 
 
 def test_with_everything_that_is_optional(tmp_path: Path) -> None:

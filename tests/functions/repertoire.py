@@ -82,9 +82,24 @@ def drive_tick(world: Watched) -> None:
     def sweeps() -> None:
         world.post("tick", {"sweep": "idle"})
         drift(world)
+        lose_wake_ups(world)
 
     Person(world, BEN, tell, lambda: world.post("tick", {"sweep": "due"})).live(at_work=sweeps)
     world.post("tick", {"sweep": "all"})
+
+
+def lose_wake_ups(world: Watched) -> None:
+    """Clicks of Ben and of an administrator about whom nobody was woken: the tick takes them up."""
+    ben, mia = world.browser(BEN), world.browser(MIA)
+    hold = f"/manage/people/{user_key_for(BEN)}/acts/{Act.HOLD}"
+    ben.post("/notebook/keep-on", until="1h")
+    mia.post(hold, reason="case 4711")
+    world.advance(seconds=1)
+    mia.post(hold.replace(Act.HOLD, Act.RELEASE))
+    world.post("tick", {"sweep": "due"})
+    assert world.record(BEN).spec.keep_on_until is not None
+    assert world.record(BEN).hold is None
+    assert world.waiting(BEN) == 0
 
 
 def drift(world: Watched) -> None:
@@ -135,6 +150,7 @@ def drive_page(world: Watched) -> None:
             visit(world, kofi, route)
     started = world.watched(HUB, lambda: kofi.post(f"/spark/{SMALL}/start"))
     assert started.headers["Location"] == "/?said=spark-start#spark"
+    world.take_up(KOFI)
     for route in ROUTES:
         if route.access is Access.ADMIN and route.name not in _ACTS:
             visit(world, mia, route)
@@ -145,6 +161,10 @@ def drive_page(world: Watched) -> None:
         assert world.watched(HUB, lambda path=path, query=query: mia.get(path + query)).status_code == 200
         done = world.watched(HUB, lambda path=path, named=named: mia.post(path, reason="case 4711", **named))
         assert done.headers["Location"].endswith(f"?said={act}")
+        world.take_up(KOFI)
+    for _ in range(8):  # until what was begun is done
+        world.advance(minutes=1)
+        world.take_up(KOFI)
 
 
 def visit(world: Watched, browser: Browser, route: Route) -> None:
@@ -153,6 +173,7 @@ def visit(world: Watched, browser: Browser, route: Route) -> None:
     asked = (lambda: browser.post(path, **form_of(route))) if route.method == "POST" else (lambda: browser.get(path))
     answer = world.watched(HUB, asked)
     assert answer.status_code in {status for status in route.answers if status < 400}, route.name
+    world.take_up(KOFI)
 
 
 def look(world: Watched) -> None:
@@ -190,7 +211,8 @@ def settings_of(setting: str) -> Settings:
 
 def prepare(cloud: EmbeddedCloud, settings: Settings) -> None:
     """What a deployment makes, and the groups that an administrator makes; Mia is an administrator."""
-    cloud.storage.buckets.create({"name": settings.bucket}, project=settings.project)
+    for bucket in settings.all_buckets:
+        cloud.storage.buckets.create({"name": bucket}, project=settings.project)
     for topic in (
         *(source.topic for source in settings.sources.values()),
         settings.topic_tick,

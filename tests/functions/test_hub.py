@@ -237,7 +237,8 @@ def test_eight_clicks_at_once_are_one_wish(world: Deployed) -> None:
     said = sorted(re.sub(r".*said=([a-z-]+).*", r"\1", answer.headers["Location"]) for answer in answers)
     assert said.count("spark-start") == 1
     assert set(said) <= {"spark-start", "busy", "already"}
-    assert [wish.template for wish in world.record(CARA).spec.clusters] == [SMALL]
+    waiting = world.bench.deps.inbox.waiting(user_key_for(CARA))
+    assert [each.shown.asked.template for each in waiting if each.shown] == [SMALL]
 
 
 def test_a_click_on_stop_reaches_the_lifecycle_function_which_stops_the_notebook(world: Deployed) -> None:
@@ -245,7 +246,7 @@ def test_a_click_on_stop_reaches_the_lifecycle_function_which_stops_the_notebook
     topic = f"projects/{bench.settings.project}/topics/{bench.settings.topic_wake}"
     ben = Life(bench, BEN)
     assert list(ben.states().values()) == ["ACTIVE"]
-    world.deploy("benchkeeper-lifecycle", "lifecycle", topic=topic)
+    world.deploy("benchkeeper-lifecycle", "lifecycle", topic=topic, environment={ENV_AUDIENCE: AUDIENCE})
     answer = world.click(world.browser(BEN), "/notebook/stop")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/?said=stop#notebook")
     world.until(lambda: list(ben.states().values()) in (["STOPPING"], ["STOPPED"]))

@@ -18,6 +18,7 @@ from shared import wiring
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.idle import Activity
 from shared.domain.notebook import InstanceRef
+from shared.messages.parse import wake_message
 from shared.settings import ConfigError
 from shared.telemetry import JsonLog
 
@@ -260,6 +261,16 @@ def test_dead_letters_by_reason(functions):
         "InvalidMessage",
         "DeliveryAttemptsExhausted",
     ]
+
+
+def test_forged_wishes(functions):
+    """What is no wish counts; a wish that is only of no use does not."""
+    user_key = user_key_for(parse_email(ANA))
+    news(functions, "joiner", ANA)
+    inbox = functions.bench.clients.storage_bucket(functions.bench.settings.inbox_bucket)
+    inbox.blob(f"wishes/{user_key}/x.json").upload_from_string("{}")
+    functions.deliver("lifecycle", json.loads(wake_message(user_key)))
+    assert values(functions, "benchkeeper/forged_wishes") == [1]
 
 
 def failures(functions):

@@ -27,11 +27,13 @@ from shared.domain.times import rfc3339
 from shared.engine.intake import accept
 from shared.engine.ports import Deps
 from shared.engine.wishes import drop_cluster, want_cluster
+from shared.messages.parse import wake_message
 from shared.settings import Settings
 from tests.functions.conftest import HUB, TARGETS, TOPIC_OF, TOPICS, TYPE, envelope, is_of_directory
 
 KOFI, BEN = parse_email("kofi.mensah@example.org"), parse_email("ben@example.com")
 
+BUCKETS = ("records", "inbox", "letters")
 # (permission, on what) -> the calls that need it
 Needs = dict[tuple[str, str], set[str]]
 
@@ -89,8 +91,8 @@ class Watched:
         """What the role must be granted on, in the words of roles.yaml."""
         match row["service"]:
             case "storage":
-                assert row["resource"].partition("/")[0] == self.settings.bucket
-                return "bucket"
+                bucket = row["resource"].partition("/")[0]
+                return f"bucket/{BUCKETS[self.settings.all_buckets.index(bucket)]}"
             case "pubsub":
                 return f"topic/{row['resource'].rpartition('/')[2]}"
             case "dataproc" if permission == "iam.serviceAccounts.actAs":
@@ -110,6 +112,15 @@ class Watched:
         (owner,) = [user for user in (KOFI, BEN) if user_key_for(user) == cluster.body["labels"][LABEL_USER]]
         assert named == self.account_of(owner)
         return True
+
+    def take_up(self, user: UserEmail) -> None:
+        """The page's wake-up reaches the lifecycle function."""
+        self.post("lifecycle", json.loads(wake_message(user_key_for(user))))
+        assert self.waiting(user) == 0
+
+    def waiting(self, user: UserEmail) -> int:
+        """How many clicks were not taken up yet."""
+        return len(self.deps.inbox.waiting(user_key_for(user)))
 
     def account_of(self, user: UserEmail) -> str | None:
         account_id = self.record(user).status.account_id
@@ -178,8 +189,9 @@ class Watched:
 
     def browser(self, email: UserEmail) -> Browser:
         """A browser of somebody whom Identity-Aware Proxy let in, at the page as functions/hub.py builds it."""
-        token = self.cloud.iap.signer.assertion(email, self.settings.iap_audience)
-        return Browser(client=self.apps[HUB].application.test_client(), headers={HEADER: token})
+        signer, audience = self.cloud.iap.signer, self.settings.iap_audience
+        client = self.apps[HUB].application.test_client()
+        return Browser(client=client, signed=lambda: {HEADER: signer.assertion(email, audience)})
 
     def left_over(self, user: UserEmail) -> list[str]:
         """What there is of the person besides the record and the manifests."""

@@ -122,6 +122,9 @@ def _unlike(what: str, has: object, needs: object) -> list[str]:
 
 _FUNCTIONS = {  # entry point, account, topic, concurrency, memory
     "benchkeeper-lifecycle": ("lifecycle", "lifecycle", "workbench-lifecycle", 8, "512Mi"),
+    "benchkeeper-directory": ("lifecycle", "lifecycle", "workbench-directory", 8, "512Mi"),
+    "benchkeeper-operator": ("lifecycle", "lifecycle", "workbench-operator", 8, "512Mi"),
+    "benchkeeper-wake": ("lifecycle", "lifecycle", "workbench-wake", 8, "512Mi"),
     "benchkeeper-tick": ("tick", "tick", "workbench-tick", 1, "1Gi"),
     "benchkeeper-dead-letter": ("dead_letter", "dead-letter", "workbench-dead-letter", 8, "512Mi"),
 }
@@ -197,6 +200,9 @@ def _last(name: str) -> str:
 
 _DELIVERY = {  # retention, dead letter topic, attempts
     "benchkeeper-lifecycle": ("604800s", "workbench-dead-letter", 20),
+    "benchkeeper-directory": ("604800s", "workbench-dead-letter", 20),
+    "benchkeeper-operator": ("604800s", "workbench-dead-letter", 20),
+    "benchkeeper-wake": ("3600s", "workbench-dead-letter", 20),
     "benchkeeper-tick": ("600s", "workbench-dead-letter", 20),
     "benchkeeper-dead-letter": ("2678400s", None, None),
 }
@@ -228,7 +234,8 @@ def _deliveries(state: dict[str, Any]) -> Iterator[str]:
 def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
     ours = {
-        "benchkeeper_objects", "benchkeeper_letters", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
+        "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_wishes", "benchkeeper_inbox", "benchkeeper_letters",
+        "benchkeeper_letters_look", "benchkeeper_marks", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
         "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
     }  # fmt: skip
     if costs:
@@ -282,31 +289,49 @@ _BYSTANDERS = {  # were there before us and must stay
 }
 
 
-def _bucket(state: dict[str, Any]) -> Iterator[str]:
-    found = state["buckets"].get(BUCKET, {})
-    access = found.get("iamConfiguration", {})
-    yield from _unlike("bucket uniform", access.get("uniformBucketLevelAccess", {}).get("enabled"), needs=True)
-    yield from _unlike("bucket public", access.get("publicAccessPrevention"), "enforced")
-    yield from _unlike("bucket versions", found.get("versioning"), {"enabled": True})
-    yield from _unlike(
-        "bucket soft delete", found.get("softDeletePolicy", {}).get("retentionDurationSeconds"), "2592000"
-    )
-    yield from _unlike("bucket label", found.get("labels"), LABEL)
-    yield from _unlike("bucket location", found.get("location"), "EUROPE-WEST1")
-    actions = [rule["condition"] for rule in found.get("lifecycle", {}).get("rule", [])]
-    yield from _unlike("bucket lifecycle", actions, [{"daysSinceNoncurrentTime": 30, "isLive": False}])
-    held = {(b["role"].rsplit("/", 1)[-1], m) for b in found.get("iam", []) for m in b["members"]}
-    custom = {(role, member) for role, member in held if not member.startswith("project")}
-    expected = {
+_ACCESS = {  # what our accounts hold on each bucket
+    BUCKET: {
         ("benchkeeper_objects", _member("lifecycle")), ("benchkeeper_objects", _member("tick")),
-        ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_objects", _member("hub")),
-    }  # fmt: skip
-    yield from _unlike("held on the bucket", sorted(custom), sorted(expected))
+        ("benchkeeper_marks", _member("dead-letter")), ("benchkeeper_records_look", _member("hub")),
+    },
+    f"{BUCKET}-inbox": {
+        ("benchkeeper_inbox", _member("lifecycle")), ("benchkeeper_inbox", _member("tick")),
+        ("benchkeeper_wishes", _member("hub")),
+    },
+    f"{BUCKET}-letters": {
+        ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_letters_look", _member("hub")),
+    },
+}  # fmt: skip
+_KEEPS = {  # soft delete, lifecycle
+    BUCKET: ("2592000", [{"daysSinceNoncurrentTime": 30, "isLive": False}]),
+    f"{BUCKET}-inbox": ("604800", [{"daysSinceNoncurrentTime": 7, "isLive": False}, {"age": 7, "isLive": True}]),
+    f"{BUCKET}-letters": ("2592000", [{"daysSinceNoncurrentTime": 30, "isLive": False}]),
+}
+
+
+def _bucket(state: dict[str, Any]) -> Iterator[str]:
+    for name, (soft_delete, lifecycle) in _KEEPS.items():
+        found = state["buckets"].get(name, {})
+        access = found.get("iamConfiguration", {})
+        uniform = access.get("uniformBucketLevelAccess", {}).get("enabled")
+        yield from _unlike(f"bucket {name} uniform", uniform, needs=True)
+        yield from _unlike(f"bucket {name} public", access.get("publicAccessPrevention"), "enforced")
+        yield from _unlike(f"bucket {name} versions", found.get("versioning"), {"enabled": True})
+        kept = found.get("softDeletePolicy", {}).get("retentionDurationSeconds")
+        yield from _unlike(f"bucket {name} soft delete", kept, soft_delete)
+        yield from _unlike(f"bucket {name} label", found.get("labels"), LABEL)
+        yield from _unlike(f"bucket {name} location", found.get("location"), "EUROPE-WEST1")
+        actions = [rule["condition"] for rule in found.get("lifecycle", {}).get("rule", [])]
+        yield from _unlike(f"bucket {name} lifecycle", actions, lifecycle)
+        held = {(b["role"].rsplit("/", 1)[-1], m) for b in found.get("iam", []) for m in b["members"]}
+        custom = {(role, member) for role, member in held if not member.startswith("project")}
+        yield from _unlike(f"held on the bucket {name}", sorted(custom), sorted(_ACCESS[name]))
 
 
 def _topics(state: dict[str, Any]) -> Iterator[str]:
     topics = _short(state["topics"])
-    keeps = {"workbench-lifecycle": "604800s", "workbench-tick": "600s", "workbench-dead-letter": "604800s"}
+    week = dict.fromkeys(("lifecycle", "directory", "operator", "dead-letter"), "604800s")
+    keeps = {f"workbench-{name}": value for name, value in {**week, "wake": "86400s", "tick": "600s"}.items()}
     yield from _unlike("topics keep", {n: t.get("messageRetentionDuration") for n, t in topics.items()}, keeps)
     for name, topic in topics.items():
         yield from _unlike(f"{name} label", topic.get("labels"), LABEL)
@@ -318,11 +343,14 @@ def _topics(state: dict[str, Any]) -> Iterator[str]:
     )
     waking = {
         (b["role"], m)
-        for b in topics.get("workbench-lifecycle", {}).get("iam", [])
+        for b in topics.get("workbench-wake", {}).get("iam", [])
         for m in b["members"]
         if "benchkeeper" in m
     }
-    yield from _unlike("publish news", waking, {("roles/pubsub.publisher", _member("hub"))})
+    yield from _unlike("wake", waking, {("roles/pubsub.publisher", _member("hub"))})
+    for name in ("lifecycle", "directory", "operator"):
+        speaking = {m for b in topics.get(f"workbench-{name}", {}).get("iam", []) for m in b["members"]}
+        yield from _unlike(f"of ours speak as {name}", [m for m in speaking if "benchkeeper" in m], [])
     kept = _short(state["subscriptions"]).get("workbench-dead-letter-kept", {})
     has = (kept.get("topic", "").rsplit("/", 1)[-1], kept.get("messageRetentionDuration"), kept.get("expirationPolicy"))
     yield from _unlike("the kept dead letters", has, ("workbench-dead-letter", "2678400s", {}))
@@ -342,10 +370,11 @@ def _jobs(state: dict[str, Any]) -> Iterator[str]:
 
 def _watching(state: dict[str, Any]) -> Iterator[str]:
     sinks = _short(state["sinks"])
-    writers = {m for b in _short(state["topics"]).get("workbench-lifecycle", {}).get("iam", []) for m in b["members"]}
     for name in {"benchkeeper-notebooks", *sinks}:
         sink = sinks.get(name, {})
-        goes = f"pubsub.googleapis.com/projects/{PROJECT}/topics/workbench-lifecycle"
+        topic = {"benchkeeper-people": "workbench-directory"}.get(name, "workbench-wake")
+        writers = {m for b in _short(state["topics"]).get(topic, {}).get("iam", []) for m in b["members"]}
+        goes = f"pubsub.googleapis.com/projects/{PROJECT}/topics/{topic}"
         yield from _unlike(f"sink {name} goes to", sink.get("destination"), goes)
         if sink.get("writerIdentity") not in writers:
             yield f"sink {name} may not publish"

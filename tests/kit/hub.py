@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from emulator.clock import wall_now
 from emulator.iap.signing import IapSigner, claims_of
 from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
@@ -17,9 +17,10 @@ from portal.app import create_app
 from portal.deps import PortalDeps, portal_deps
 from portal.routes import Place, Route
 from shared.cloud.iap import HEADER
-from shared.domain.events import Joined, Left
+from shared.domain.events import Joined, Left, Woken
 from shared.domain.identity import UserEmail, UserKey, parse_email, user_key_for
 from shared.domain.record import UserRecord
+from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 from shared.settings import Settings
 from shared.wiring import sign_in
@@ -56,11 +57,19 @@ def hub_settings(changes: dict[str, dict[str, Any]] | None = None, **more: Any) 
 
 @dataclass
 class Browser:
-    """One person's browser: cookies, the signed header on every request, and the token of the forms that it has seen."""
+    """One person's browser: cookies, and the token of the forms that it has seen.
+
+    `signed` gives the header that Identity-Aware Proxy puts on each request, signed at that moment; `own` are sent too.
+    """
 
     client: FlaskClient
-    headers: dict[str, str]
+    own: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    signed: Callable[[], dict[str, str]] = dict
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {**self.signed(), **self.own}
 
     def get(self, path: str, **headers: str) -> TestResponse:
         answer = self.client.get(path, headers={**self.headers, **_dashed(headers)}, buffered=True)
@@ -82,23 +91,39 @@ class Browser:
 
 @dataclass
 class Hub:
-    """One page, the world that it shows, and whom it woke."""
+    """One page, the world that it shows, and whom it woke.
+
+    A wake-up does what the lifecycle function does with it, at once; with `loses_wake_ups` it never arrives.
+    """
 
     bench: Bench
     signer: IapSigner
     deps: PortalDeps
     app: Any
     woken: list[UserKey] = field(default_factory=list)
+    loses_wake_ups: bool = False
+
+    def wake(self, user_key: UserKey) -> None:
+        self.woken.append(user_key)
+        if not self.loses_wake_ups:
+            self.take_up(user_key)
+
+    def take_up(self, user_key: UserKey) -> None:
+        """A wake-up arrives at the lifecycle function."""
+        woken = Woken(event_id=f"wake-{len(self.woken)}", user_key=user_key, occurred_at=self.bench.now)
+        deliver(woken, self.bench.deps)
 
     def token(self, email: str, *, kid: str | None = None, key: Any = None, **claims: Any) -> str:
         """A signed header's value; claims may be changed, key and key id too."""
-        made = {**claims_of(email, AUDIENCE, issued=wall_now()), **claims}
+        made = {**claims_of(email, AUDIENCE, issued=int(self.bench.now.timestamp())), **claims}
         return self.signer.sign({name: value for name, value in made.items() if value is not None}, key=key, kid=kid)
 
     def browser(self, email: UserEmail | None, **claims: Any) -> Browser:
         """A browser of somebody; None: Identity-Aware Proxy was gone round."""
-        headers = {} if email is None else {HEADER: self.token(email, **claims)}
-        return Browser(client=self.app.test_client(), headers=headers)
+        client = self.app.test_client()
+        if email is None:
+            return Browser(client=client)
+        return Browser(client=client, signed=lambda: {HEADER: self.token(email, **claims)})
 
     def life(self, email: UserEmail = ANA) -> Life:
         return Life(self.bench, email)
@@ -144,11 +169,14 @@ def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
     """A page over a new world in which Mia is an administrator. `changes` are of the page's dependencies."""
     bench = make_bench(settings=settings or hub_settings())
     signer = bench.cloud.iap.signer
-    woken: list[UserKey] = []
     signed = sign_in(bench.settings, bench.clients, clock=bench.deps.clock, log=bench.log)
-    deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=woken.append), **changes)
+
+    def wake(user_key: UserKey) -> None:
+        hub.wake(user_key)
+
+    deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=wake), **changes)
     make_group(bench, ADMINS)
-    hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps), woken=woken)
+    hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps))
     hub.make_admin()
     return hub
 

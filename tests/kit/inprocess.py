@@ -188,11 +188,10 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START) -> 
     clients = Clients(
         CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=adapter
     )
-    clients.json("control").call(
-        "POST",
-        f"/storage/v1/b?project={settings.project}",
-        body={"name": settings.bucket, "versioning": {"enabled": True}},
-    )
+    for bucket in settings.all_buckets:
+        clients.json("control").call(
+            "POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket, "versioning": {"enabled": True}}
+        )
     cloud.world.journal.clear()
     log = ListLog()
     deps = replace(wire(settings, log=log, clients=clients), clock=KitClock(cloud))

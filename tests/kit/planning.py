@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from cli.deploy.target import Target
 from shared.settings import load_settings
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
+
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
 
 PROJECT, NUMBER, REGION = "acme-analytics", "123456789012", "europe-west1"
@@ -87,11 +91,12 @@ class World:
     deployment: Deployment
     answers: dict[str, Any] = field(default_factory=dict)
     off: frozenset[str] = frozenset()
+    now: datetime = NOW
 
     def target(self) -> Target:
         return Target(
-            deployment=self.deployment, gcloud=Answers(self.answers), number=NUMBER, archive=Archive(Path("/upload"), DIGEST),
-            off=self.off,
+            deployment=self.deployment, gcloud=Answers({"logging sinks list": [], "logging sinks list --organization": [], **self.answers}), number=NUMBER, archive=Archive(Path("/upload"), DIGEST),
+            now=self.now, off=self.off,
         )  # fmt: skip
 
     def plan(self, *kinds: Callable[[Target], Iterable[Step]]) -> dict[str, Step]:
@@ -183,6 +188,9 @@ KEPT = {
 }  # fmt: skip
 
 
+AUDIENCE = f"/projects/{NUMBER}/locations/{REGION}/services/benchkeeper-hub"
+
+
 TRIGGER = f"projects/{PROJECT}/locations/{REGION}/triggers/benchkeeper-tick-1"
 
 
@@ -197,7 +205,7 @@ def a_function() -> dict[str, Any]:
         "serviceConfig": {
             "serviceAccountEmail": account("tick"), "ingressSettings": "ALLOW_INTERNAL_ONLY", "maxInstanceRequestConcurrency": 1,
             "availableCpu": "1", "availableMemory": "1Gi", "maxInstanceCount": 3, "timeoutSeconds": 540, "uri": "x",
-            "environmentVariables": {"BENCHKEEPER_ENV": "example", "LOG_EXECUTION_ID": "true"},
+            "environmentVariables": {"BENCHKEEPER_ENV": "example", "LOG_EXECUTION_ID": "true", "BENCHKEEPER_IAP_AUDIENCE": AUDIENCE},
         },
         "eventTrigger": {
             "trigger": TRIGGER, "pubsubTopic": f"projects/{PROJECT}/topics/workbench-tick", "retryPolicy": "RETRY_POLICY_RETRY",
@@ -225,7 +233,7 @@ def a_page() -> dict[str, Any]:
             "availableCpu": "1", "availableMemory": "1Gi", "maxInstanceCount": 5, "timeoutSeconds": 60, "uri": "x",
             "environmentVariables": {
                 "BENCHKEEPER_ENV": "example", "LOG_EXECUTION_ID": "true",
-                "BENCHKEEPER_IAP_AUDIENCE": f"/projects/{NUMBER}/locations/{REGION}/services/benchkeeper-hub",
+                "BENCHKEEPER_IAP_AUDIENCE": AUDIENCE,
             },
         },
     }  # fmt: skip
@@ -246,7 +254,7 @@ def a_mapping(
 def a_sink(world: World, scope: str = "project") -> dict[str, Any]:
     name = "benchkeeper-notebooks" if scope == "project" else "benchkeeper-people"
     return {
-        "name": name, "destination": f"pubsub.googleapis.com/projects/{PROJECT}/topics/workbench-lifecycle",
+        "name": name, "destination": f"pubsub.googleapis.com/projects/{PROJECT}/topics/{world.deployment.sinks[name].topic}",
         "filter": world.deployment.sinks[name].filter, "writerIdentity": "serviceAccount:writer@gcp-sa-logging.iam.gserviceaccount.com",
     }  # fmt: skip
 

@@ -160,7 +160,8 @@ def storm_world(*, pubsub: bool) -> Iterator[StormWorld]:
             settings = replace(settings, api_endpoint=cloud.url)
         config = CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=settings.api_endpoint)
         clients = Clients(config, mount=WsgiAdapter(cloud))
-        cloud.storage.buckets.create({"name": settings.bucket}, project=settings.project)
+        for bucket in settings.all_buckets:
+            cloud.storage.buckets.create({"name": bucket}, project=settings.project)
         log = CountingLog()
         deps = replace(wiring.wire(settings, log=log, clients=clients), clock=KitClock(cloud))
         world = StormWorld(cloud=cloud, settings=settings, deps=deps, log=log)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from kit.hub import ADMINS, ANA, BEN, MIA, NEEDS_ENVIRONMENT, NOBODY, Hub, ask, make_hub, path_of
 
-from emulator.clock import wall_now
 from emulator.iap.signing import new_key
 from portal.app import ROUTES, create_app
 from portal.routes import Access, Route
@@ -38,7 +37,7 @@ def hub(world: Hub) -> Iterator[Hub]:
 
 
 def visit(hub: Hub, visitor: str, route: Route) -> int:
-    now = wall_now()
+    now = int(hub.bench.now.timestamp())
     browser = {
         "analyst": lambda: hub.browser(ANA),
         "other analyst": lambda: hub.browser(BEN),
@@ -52,7 +51,7 @@ def visit(hub: Hub, visitor: str, route: Route) -> int:
         "unsigned header": lambda: hub.browser(None),
     }[visitor]()
     if visitor == "unsigned header":
-        browser.headers = {
+        browser.own = {
             "x-goog-authenticated-user-email": f"accounts.google.com:{ANA}",
             HEADER + "-x": hub.token(ANA),
         }

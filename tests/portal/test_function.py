@@ -18,6 +18,7 @@ from functions import hub as entry
 from portal.headers import CSP
 from shared import wiring
 from shared.cloud.iap import HEADER
+from shared.domain.identity import user_key_for
 from shared.telemetry import JsonLog
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
@@ -64,6 +65,8 @@ def test_a_form_works_through_the_framework(page: FlaskClient, hub: Hub, monkeyp
     token = text.partition('name="csrf" value="')[2].partition('"')[0]
     answer = page.post("/notebook/keep-on", headers=headers, data={"csrf": token, "until": "1h"})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/?said=keep#notebook")
+    assert hub.record().spec.keep_on_until is None
+    hub.take_up(user_key_for(ANA))
     assert hub.record().spec.keep_on_until is not None
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kit.hub import ANA, BEN, MIA, Hub, make_hub
+from kit.hub import ANA, BEN, MIA, Hub, make_hub, plain
 
 from portal.manage.acts import Act
 from shared.domain.errors import Reason
@@ -22,7 +22,7 @@ from shared.domain.times import rfc3339
 from shared.engine.foresight import preview_after
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.views import plan_view
-from shared.engine.wishes import want_cluster
+from shared.engine.wishes import take_up, want_cluster
 
 KEY = user_key_for(ANA)
 BY = user_key_for(MIA)
@@ -229,7 +229,9 @@ class TestPlanBefore:
         fields = {"template": SMALL} if name is Act.DELETE_CLUSTER else {}
         html = ana.browser(MIA).text(f"{PAGE}/acts/{name.value}" + (f"?template={SMALL}" if fields else ""))
         foreseen = section(html, "after")
+        ana.loses_wake_ups = True
         act(ana, name.value, reason="case 1", **fields)
+        take_up(KEY, ana.bench.deps)
         made = preview(KEY, ana.bench.deps)
         assert made is not None
         view = plan_view(made.plan)
@@ -308,16 +310,19 @@ class TestActs:
         assert act(ana, "reconcile").headers["Location"].endswith("said=reconcile")
         assert ana.woken == [KEY]
         assert wishes(ana) == [("Look again now", f"asked for by {BY}")]
-        assert ana.lines("Asked to look again") == [{"user": KEY, "by": BY}]
+        assert ana.lines("Asked for") == [{"user": KEY, "wish": "Look again now", "by": BY}]
         passes(ana)
         assert stored.exists()
 
     def test_a_wake_up_that_is_lost_is_made_good_by_the_tick(self, ana: Hub) -> None:
         stored = ana.bench.clients.storage_bucket().blob(f"templates/{KEY}/{SMALL}.yaml")
         stored.delete()
+        ana.loses_wake_ups = True
         act(ana, "reconcile")
-        ana.woken.clear()
-        ana.life().minutes(2)
+        assert not stored.exists()
+        assert "not yet taken up: Look again now." in plain(ana.browser(MIA).text(PAGE))
+        ana.life().minutes(1)
+        assert "not yet taken up" not in ana.browser(MIA).text(PAGE)
         assert stored.exists()
 
     def test_deleting_a_cluster(self, ana: Hub) -> None:

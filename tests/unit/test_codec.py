@@ -191,7 +191,10 @@ LATER = [
     *(("status", name) for name in ("waiting_since", "last_letter_id", "last_letter_at", "refused")),
     *(("status", name) for name in ("account_id", "data_groups", "naming", "built_from", "former")),
     *(("status", name) for name in ("snapshots", "snapshots_taken", "saved_in", "restoring")),
-    *(("status", name) for name in ("clusters", "usage", "ready_took_s", "acknowledged_at", "story", "notices")),
+    *(
+        ("status", name)
+        for name in ("clusters", "usage", "ready_took_s", "acknowledged_at", "story", "notices", "taken_wishes")
+    ),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
 ]
 OWN = [p for p in paths(codec.to_json(full())) if (p[0] != "facts" or len(p) == 1) and p not in LATER]

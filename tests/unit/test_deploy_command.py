@@ -359,7 +359,14 @@ def test_ctrl_c_lets_the_command_end_and_begins_no_other(person):
 
 
 def test_ctrl_c_at_work_tells_what_was_done_and_what_is_left(person):
-    running = held(person, "gcp", *PLACE, "--yes", ON=" ".join(SERVICES), HOLD="storage buckets create")
+    running = held(
+        person,
+        "gcp",
+        *PLACE,
+        "--yes",
+        ON=" ".join(SERVICES),
+        HOLD=f"storage buckets create gs://{PROJECT}-benchkeeper ",
+    )
     running.send_signal(signal.SIGINT)
     (person.home / "go").write_text("on")
     out, err = running.communicate(timeout=60)

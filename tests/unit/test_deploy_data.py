@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.deploy import data
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.first import settings_text
 from shared.settings import ConfigError, load_settings
@@ -54,11 +55,17 @@ def company(tmp_path: Path) -> Company:
 def test_what_is_shipped_is_right_for_both_environments(company, env):
     found = company.load(env)
     assert set(found.functions) == {
-        "benchkeeper-lifecycle", "benchkeeper-tick", "benchkeeper-dead-letter", "benchkeeper-hub",
+        "benchkeeper-lifecycle", "benchkeeper-directory", "benchkeeper-operator", "benchkeeper-wake", "benchkeeper-tick",
+        "benchkeeper-dead-letter", "benchkeeper-hub",
     }  # fmt: skip
     assert found.page == "benchkeeper-hub"
     assert [name for name, each in found.functions.items() if each.heard is None] == [found.page]
-    assert set(found.topics) == {"workbench-lifecycle", "workbench-tick", "workbench-dead-letter"}
+    sources = {"workbench-lifecycle", "workbench-directory", "workbench-operator", "workbench-wake"}
+    assert set(found.topics) == {*sources, "workbench-tick", "workbench-dead-letter"}
+    assert {each.topic for each in found.functions.values() if each.entry_point == "lifecycle"} == sources
+    assert {each.account for each in found.functions.values() if each.entry_point == "lifecycle"} == {"lifecycle"}
+    settings = found.settings
+    assert tuple(found.buckets) == (settings.bucket, f"{settings.bucket}-inbox", f"{settings.bucket}-letters")
     assert set(found.jobs) == {"benchkeeper-due", "benchkeeper-idle", "benchkeeper-drift"}
     assert "roles/pubsub.publisher" in {grant.role for grant in found.grants}
     assert found.metrics
@@ -185,6 +192,18 @@ def test_placeholders_are_filled_in(company):
     assert "${" not in found.cost_view
 
 
+def test_a_filter_may_be_rendered_by_the_code_that_reads_what_it_lets_through(company, monkeypatch):
+    path = company.config / "deploy" / "sinks.yaml"
+    text = path.read_text(encoding="utf-8")
+    head, _, rest = text.partition("    topic: ${topic_directory}\n")
+    assert rest.lstrip().startswith("filter:")
+    path.write_text(f"{head}    topic: ${{topic_directory}}\n    filter: rendered\n", encoding="utf-8")
+    (said,) = company.faults()
+    assert "sinks.benchkeeper-people.filter: no rendered filter of the sink 'benchkeeper-people'" in said
+    monkeypatch.setitem(data.RENDERED, "benchkeeper-people", lambda organization: f"of {organization}")
+    assert company.load().sinks["benchkeeper-people"].filter == "of 123456789012"
+
+
 def test_names_of_topics_are_those_of_the_settings(company):
     with (company.config / "settings.local.yaml").open("a", encoding="utf-8") as file:
         file.write("topics: {tick: clock, dead_letter: lost}\n")
@@ -192,7 +211,7 @@ def test_names_of_topics_are_those_of_the_settings(company):
     text = sources.read_text(encoding="utf-8")
     sources.write_text(text.replace("topic: workbench-lifecycle", "topic: news"), encoding="utf-8")
     found = company.load("local")
-    assert set(found.topics) == {"news", "clock", "lost"}
+    assert set(found.topics) == {"news", "workbench-directory", "workbench-operator", "workbench-wake", "clock", "lost"}
     assert found.functions["benchkeeper-lifecycle"].topic == "news"
     assert set(found.subscriptions) == {"lost-kept"}
     assert {grant.on for grant in found.grants} >= {"topic/lost"}
@@ -227,7 +246,10 @@ def test_a_placeholder_that_nobody_knows_is_named_with_its_line(company, file):
 
 
 ACCOUNTS = "Did you mean 'tick'? Valid: build, dead-letter, hub, lifecycle, push, tick."
-TOPICS = "Valid: workbench-dead-letter, workbench-lifecycle, workbench-tick."
+TOPICS = (
+    "Valid: workbench-dead-letter, workbench-directory, workbench-lifecycle, workbench-operator, workbench-tick, "
+    "workbench-wake."
+)
 # file, what stands there, what is put there, the field that is named, what is said of it
 PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     "apis: unknown key": ("apis", "optional:", "optionl:", "optionl", "Did you mean 'optional'? Valid: apis, optional."),
@@ -255,7 +277,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "string should match",
     ),
     **{
-        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[24].role", "is wider than anything here needs")
+        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[29].role", "is wider than anything here needs")
         for role in (
             "roles/editor", "roles/owner", "roles/viewer", "roles/storage.admin", "roles/iam.securityAdmin",
             "roles/storage.objectAdmin", "roles/pubsub.editor",
@@ -266,17 +288,26 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "no custom role 'benchkeeper_leters'; there are: benchkeeper_accounts, benchkeeper_accounts_look, benchkeeper_clusters, benchkeeper_costs,",
     ),
     "roles: a bare on": (
-        "roles", '{to: account/dead-letter, role: custom/benchkeeper_letters, "on": bucket}',
-        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket}", "grants[18].on", "is missing",
+        "roles", '{to: account/dead-letter, role: custom/benchkeeper_letters, "on": bucket/letters}',
+        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket/letters}", "grants[20].on", "is missing",
     ),
     "roles: a condition that nobody knows": (
         "roles", '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: personal_accounts}',
-        '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[12].when",
+        '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[14].when",
         "'always' is not one of the values: 'personal_accounts' or 'billing_export'",
     ),
-    "bucket: unknown key": ("bucket", "soft_delete", "softdelete", "bucket.softdelete", "Did you mean 'soft_delete'?"),
-    "bucket: versioning is not a choice": ("bucket", "versioning: true", "versioning: false", "bucket.versioning", "'False' is not one of the values: True"),
-    "bucket: no duration": ("bucket", "keep_old_versions: 30d", "keep_old_versions: long", "bucket.keep_old_versions", "long"),
+    "buckets: unknown key": ("buckets", "soft_delete", "softdelete", "buckets.records.softdelete", "Did you mean 'soft_delete'?"),
+    "buckets: versioning is not a choice": ("buckets", "versioning: true", "versioning: false", "buckets.records.versioning", "'False' is not one of the values: True"),
+    "buckets: no duration": ("buckets", "keep_old_versions: 30d", "keep_old_versions: long", "buckets.records.keep_old_versions", "long"),
+    "buckets: one is left out": ("buckets", "  letters:", "  lettres:", "buckets.letters", "is missing"),
+    "buckets: objects that go at once": (
+        "buckets", "delete_after: 7d", "delete_after: 1d", "buckets.inbox.delete_after", "it must be 7d or more",
+    ),
+    "roles: on a bucket that nobody knows": ("roles", '"on": bucket/inbox}', '"on": bucket/outbox}', "grants[1].on", "should match"),
+    "roles: granted and withdrawn": (
+        "roles", 'custom/benchkeeper_objects, "on": bucket/records}\n  - {to: account/hub', 'custom/benchkeeper_records_look, "on": bucket/records}\n  - {to: account/hub',
+        "", "is granted and withdrawn",
+    ),
     "topics: unknown key": (
         "topics", "{retention: 10m}", "{retension: 10m}", "topics.workbench-tick.retension", "Did you mean 'retention'?",
     ),
@@ -337,8 +368,8 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "functions", "    timeout: 60s", "    timeout: 3601s", "functions.benchkeeper-hub.timeout", "an http function lives 3600s at most",
     ),
     "functions: two pages": (
-        "functions", "    topic: ${topic_lifecycle}\n    delivery:\n      ack_deadline: 600s\n      min_backoff: 10s\n      max_backoff: 600s\n      retention: 7d\n      dead_letter_topic: ${topic_dead_letter}\n      max_delivery_attempts: 100\n",
-        "    http: true\n", "", "one function may have http: true, not benchkeeper-hub, benchkeeper-lifecycle",
+        "functions", "    topic: ${topic_directory}\n    delivery: *news\n", "    http: true\n", "",
+        "one function may have http: true, not benchkeeper-directory, benchkeeper-hub",
     ),
     "functions: a runtime that is none": (
         "functions", "runtime: python313 ", "runtime: nodejs22 ", "functions.benchkeeper-lifecycle.runtime", "not 'nodejs22'",
@@ -390,7 +421,7 @@ def test_a_planted_fault_is_named_with_file_field_and_what_is_valid(company, nam
     ("file", "old", "new"),
     [
         ("roles", "role: roles/logging.logWriter", "role: roles/editor"),
-        ("bucket", "soft_delete: 30d", "soft_delete: soon"),
+        ("buckets", "soft_delete: 30d       ", "soft_delete: soon"),
         ("jobs", '"*/10 * * * *"', '"often"'),
         ("sinks", "scope: organization", "scope: folder"),
     ],
@@ -411,7 +442,7 @@ def test_broken_yaml_is_named_with_its_line(company, file):
 def test_all_faults_of_all_files_are_told_at_once(company):
     for file, old, new in [
         ("roles", "role: roles/logging.logWriter", "role: roles/editor"),
-        ("bucket", "soft_delete: 30d", "soft_delete: soon"),
+        ("buckets", "soft_delete: 30d       ", "soft_delete: soon"),
         ("jobs", '"*/10 * * * *"', '"often"'),
         ("jobs", "body: {sweep: drift}", "body: {}"),
         ("sinks", "scope: project", "scope: folder"),
@@ -422,7 +453,7 @@ def test_all_faults_of_all_files_are_told_at_once(company):
     faults = company.faults()
     files = [line.split(":")[0] for line in faults]
     assert sorted(files) == sorted(
-        f"deploy/{name}.yaml" for name in ("roles", "bucket", "jobs", "jobs", "sinks", "metrics", "topics")
+        f"deploy/{name}.yaml" for name in ("roles", "buckets", "jobs", "jobs", "sinks", "metrics", "topics")
     )
 
 
@@ -432,14 +463,14 @@ ACROSS: dict[str, tuple[str, str, str, str]] = {
     "a grant to an agent that nobody knows": ("roles", "{to: agent/pubsub", "{to: agent/pubsup", "agent 'pubsup'"),
     "a grant on a topic that is not there": ("roles", '{to: agent/pubsub, role: roles/pubsub.publisher, "on": "topic/${topic_dead_letter}"}', '{to: agent/pubsub, role: roles/pubsub.publisher, "on": topic/lost}', "no topic 'lost'"),
     "a grant on an account, which nothing carries out": ("roles", '{to: account/build, role: roles/logging.logWriter, "on": project}', '{to: account/build, role: roles/logging.logWriter, "on": account/tick}', "account/tick"),
-    "a sink into a topic that is not there": ("sinks", "    scope: project\n    topic: ${topic_lifecycle}", "    scope: project\n    topic: lost", "no topic 'lost'"),
+    "a sink into a topic that is not there": ("sinks", "    scope: project\n    topic: ${topic_wake}", "    scope: project\n    topic: lost", "no topic 'lost'"),
     "a schedule with a minute 61": ("jobs", '"0 * * * *"', '"61 * * * *"', "'61 * * * *' is no schedule"),
     "a schedule of words": ("jobs", '"0 * * * *"', '"every day at noon please"', "is no schedule"),
     "a topic that keeps nothing": ("topics", "{retention: 10m}", "{retention: 1m}", "retention"),
     "a topic that keeps for longer than Pub/Sub does": ("topics", "{retention: 10m}", "{retention: 32d}", "10m to 31d"),
     "an ack deadline that is too long": ("topics", "ack_deadline: 60s", "ack_deadline: 601s", "10s to 600s"),
     "an ack deadline that Pub/Sub does not take": ("topics", "ack_deadline: 60s", "ack_deadline: 5s", "ack_deadline"),
-    "old versions that go at once": ("bucket", "keep_old_versions: 30d", "keep_old_versions: 12h", "keep_old_versions"),
+    "old versions that go at once": ("buckets", "keep_old_versions: 7d", "keep_old_versions: 12h", "keep_old_versions"),
 }  # fmt: skip
 
 

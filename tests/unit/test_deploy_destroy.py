@@ -77,10 +77,10 @@ def test_destroy_takes_ours_and_leaves_everything_else(world):
     lines = [f"{line} " for step in steps for line in commands(step)]
     assert [line for line in lines for never in NEVER if never in line] == []
     removed = [line for line in lines if "remove-iam-policy-binding" in line]
-    assert len(removed) == 4
+    assert len(removed) == 6
     assert all("--member=serviceAccount:benchkeeper-" in line for line in removed)
     assert {step.key for step in steps if step.mark is Mark.KEEP} == {
-        "environments people's", f"bucket {BUCKET}", "dataset benchkeeper",
+        "environments people's", *(f"bucket {BUCKET}{each}" for each in ("", "-inbox", "-letters")), "dataset benchkeeper",
     }  # fmt: skip
     assert all(step.mark in {Mark.DELETE, Mark.KEEP} for step in steps)
     deleted = {step.kind for step in steps if step.mark is Mark.DELETE}
@@ -177,7 +177,7 @@ def test_destroy_says_where_it_may_not_look_and_takes_the_rest(world):
         view: DENIED,
     }
     steps = {step.key: step for step in make_destroy_plan(world.target())}
-    for key in ("view cost_by_user", "access on agent", "access on bucket"):
+    for key in ("view cost_by_user", "access on agent", f"access on bucket {BUCKET}"):
         assert steps[key].mark is Mark.KEEP
         assert "cannot be seen: You lack a permission: x." in steps[key].because
     assert sum(" on project" in key and step.mark is Mark.DELETE for key, step in steps.items()) == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kit.planning import (
     ABSENT,
+    AUDIENCE,
     DIGEST,
     PROJECT,
     PUBSUB,
@@ -17,6 +18,7 @@ from kit.planning import (
     Answers,
     World,
     a_function,
+    a_sink,
     account,
     as_words,
     changed,
@@ -55,6 +57,7 @@ def serving(found: Any = None, delivery: Any = None) -> dict[str, Any]:
         "pubsub subscriptions describe eventarc-tick-sub": delivery or a_delivery(),
         "pubsub subscriptions get-iam-policy": policy(("roles/pubsub.subscriber", PUBSUB)),
         "beta run domain-mappings list": [],
+        "logging sinks list": [],
     }  # fmt: skip
 
 
@@ -73,7 +76,7 @@ DEPLOY = {
     "--retry", f"--run-service-account={account('tick')}", f"--trigger-service-account={account('push')}",
     f"--build-service-account=projects/{PROJECT}/serviceAccounts/{account('build')}", "--no-allow-unauthenticated",
     "--ingress-settings=internal-only", "--concurrency=1", "--cpu=1", "--memory=1Gi", "--max-instances=3", "--timeout=540s",
-    "--set-env-vars=BENCHKEEPER_ENV=example", f"--update-labels=managed-by=benchkeeper,benchkeeper-source={DIGEST}",
+    f"--set-env-vars=BENCHKEEPER_ENV=example,BENCHKEEPER_IAP_AUDIENCE={AUDIENCE}", f"--update-labels=managed-by=benchkeeper,benchkeeper-source={DIGEST}",
 }  # fmt: skip
 
 
@@ -86,6 +89,54 @@ def test_a_function_is_deployed_with_these_flags_and_no_others(world):
     assert {"account", "role", "access", "bucket", "topic workbench-tick"} <= set(
         plan["function benchkeeper-tick"].needs
     )
+
+
+OLD_SINK = {
+    "name": "benchkeeper-people", "destination": f"pubsub.googleapis.com/projects/{PROJECT}/topics/workbench-lifecycle",
+}  # fmt: skip
+
+
+def moved_until(world: World, found: Any = None) -> str | None:
+    """Until when the function of HR's topic would move log entries on, by the plan."""
+    target = world.target()
+    wanted = target.deployment.functions["benchkeeper-lifecycle"]
+    return functions.environment(target, "benchkeeper-lifecycle", wanted, found).get("BENCHKEEPER_MOVE_LOGS_UNTIL")
+
+
+def holding(until: str) -> dict[str, Any]:
+    return {"serviceConfig": {"environmentVariables": {"BENCHKEEPER_MOVE_LOGS_UNTIL": until}}}
+
+
+def test_log_entries_are_moved_on_for_a_week_where_a_sink_still_goes_to_hrs_topic(world):
+    assert moved_until(world) is None
+    world.answers = {"logging sinks list --organization": [OLD_SINK]}
+    assert moved_until(world) == "2026-12-05T12:00:00Z"
+    assert moved_until(world, holding("2026-12-01T00:00:00Z")) == "2026-12-05T12:00:00Z"
+    wanted = world.deployment.functions["benchkeeper-directory"]
+    seen = functions.environment(world.target(), "benchkeeper-directory", wanted)
+    assert "BENCHKEEPER_MOVE_LOGS_UNTIL" not in seen
+
+
+@pytest.mark.parametrize(
+    ("held", "kept"),
+    [
+        ("2026-12-05T12:00:00Z", True), ("2026-11-28T12:00:01Z", True), ("2026-11-28T12:00:00Z", False),
+        ("2026-11-01T00:00:00Z", False), ("soon", False), ("", False),
+    ],
+)  # fmt: skip
+def test_the_time_is_kept_while_it_is_to_come(world, held, kept):
+    """A second run finds the sink changed: it must neither begin the week anew nor end it."""
+    world.answers = {"logging sinks list --organization": [a_sink(world, "organization")]}
+    assert moved_until(world, holding(held)) == (held if kept else None)
+
+
+def test_whoever_takes_up_wishes_knows_for_whom_the_proxy_signs(world):
+    target = world.target()
+    told = {
+        name: functions.environment(target, name, wanted).get("BENCHKEEPER_IAP_AUDIENCE")
+        for name, wanted in target.deployment.functions.items()
+    }
+    assert {name for name, audience in told.items() if audience != AUDIENCE} == {"benchkeeper-dead-letter"}
 
 
 def test_a_function_as_it_should_be(world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import subprocess
 import threading
 from dataclasses import replace
@@ -43,8 +44,8 @@ from kit.planning import (
 )
 
 from cli.deploy.failures import NoAccessError, NotYetError
-from cli.deploy.gcloud import Call, shown
-from cli.deploy.kinds import access, accounts, agents, apis, bucket, messaging
+from cli.deploy.gcloud import Call, FileWord, shown
+from cli.deploy.kinds import access, accounts, agents, apis, buckets, messaging
 from cli.deploy.plan import make_plan
 from cli.deploy.step import Mark, Step
 
@@ -202,7 +203,7 @@ CRYPTO = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 def the_bucket(world: World, found: Any) -> Step:
     world.answers |= {"storage buckets describe": found, KMS: policy((CRYPTO, STORAGE))}
-    return world.plan(bucket.bucket)[f"bucket {BUCKET}"]
+    return world.plan(buckets.buckets)[f"bucket {BUCKET}"]
 
 
 @pytest.mark.parametrize(
@@ -291,12 +292,12 @@ def test_a_bucket_of_another_project_is_left_alone(world):
 
 def test_the_storage_agent_may_use_the_key_before_the_bucket_is_made(world):
     world.answers |= {"storage buckets describe": ABSENT, KMS: policy((CRYPTO, "user:somebody@acme.example"))}
-    plan = world.plan(bucket.bucket)
-    assert commands(plan["key of the bucket"]) == [
+    plan = world.plan(buckets.buckets)
+    assert commands(plan["key of the buckets"]) == [
         f"kms keys add-iam-policy-binding {KEY} --member={STORAGE} --role={CRYPTO}"
     ]
     world.answers[KMS] = policy((CRYPTO, STORAGE))
-    assert world.plan(bucket.bucket)["key of the bucket"].mark is Mark.SAME
+    assert world.plan(buckets.buckets)["key of the buckets"].mark is Mark.SAME
 
 
 # ---- topics, subscriptions, jobs
@@ -415,7 +416,8 @@ def test_every_grant_is_added_to_what_is_there_and_none_is_set(world):
     assert all("add-iam-policy-binding" in line for line in lines)
     assert not any("set-iam-policy" in line or "allUsers" in line for line in lines)
     assert {step.lane for step in plan.values()} == {
-        "project", "bucket", "topic/workbench-dead-letter", "topic/workbench-lifecycle",
+        "project", "bucket/records", "bucket/inbox", "bucket/letters", "topic/workbench-dead-letter", "topic/workbench-lifecycle",
+        "topic/workbench-wake",
     }  # fmt: skip
     on_project = [words_of(step) for step in plan.values() if step.lane == "project"]
     conditions = [[word for word in words if word.startswith("--condition=")] for words in on_project]
@@ -435,12 +437,48 @@ def test_a_grant_that_is_there_is_not_added_again(world):
         "storage buckets get-iam-policy": policy((f"{custom}benchkeeper_letters", member("dead-letter"))),
         "pubsub topics get-iam-policy workbench-dead-letter": policy(("roles/pubsub.publisher", PUBSUB)),
         "pubsub topics get-iam-policy workbench-lifecycle": policy(("roles/pubsub.publisher", PUBLISHER)),
+        "pubsub topics get-iam-policy workbench-wake": policy(("roles/pubsub.publisher", member("tick"))),
     }
     there = {key for key, step in world.plan(access.grants).items() if step.mark is Mark.SAME}
     assert there == {
-        "access tick: benchkeeper_notebooks on project", "access dead-letter: benchkeeper_letters on bucket",
+        "access tick: benchkeeper_notebooks on project", "access dead-letter: benchkeeper_letters on bucket/letters",
         "access pubsub: pubsub.publisher on topic/workbench-dead-letter", f"publisher {PUBLISHER}",
     }  # fmt: skip
+
+
+def test_what_an_earlier_version_granted_is_taken_away_once_the_functions_are_new(world):
+    custom = f"projects/{PROJECT}/roles/"
+    records, news = f"storage buckets get-iam-policy gs://{BUCKET}", "pubsub topics get-iam-policy workbench-lifecycle"
+    world.answers = empty_policies() | {
+        records: policy(
+            (f"{custom}benchkeeper_objects", member("hub")), (f"{custom}benchkeeper_objects", member("tick"))
+        ),
+        news: policy(("roles/pubsub.publisher", member("hub")), ("roles/pubsub.publisher", PUBLISHER)),
+    }
+    steps = list(world.plan(access.withdrawn).values())
+    assert {step.mark for step in steps} == {Mark.DELETE}
+    assert all("function" in step.needs for step in steps)
+    assert [line for step in steps for line in commands(step)] == [
+        f"storage buckets remove-iam-policy-binding gs://{BUCKET} --member={member('hub')} --role={custom}benchkeeper_objects",
+        f"pubsub topics remove-iam-policy-binding workbench-lifecycle --member={member('hub')} --role=roles/pubsub.publisher",
+    ]
+    world.answers = empty_policies()
+    assert world.plan(access.withdrawn) == {}
+
+
+def test_each_bucket_keeps_things_as_its_file_says(world):
+    world.answers |= {"storage buckets describe": ABSENT, KMS: policy((CRYPTO, STORAGE))}
+    steps = world.plan(buckets.buckets)
+    names = [BUCKET, f"{BUCKET}-inbox", f"{BUCKET}-letters"]
+    assert [key for key in steps if key.startswith("bucket ")] == [f"bucket {name}" for name in names]
+    rules = {name: _rules(steps[f"bucket {name}"]) for name in names}
+    assert rules[BUCKET] == rules[f"{BUCKET}-letters"] == [{"daysSinceNoncurrentTime": 30, "isLive": False}]
+    assert rules[f"{BUCKET}-inbox"] == [{"daysSinceNoncurrentTime": 7, "isLive": False}, {"age": 7, "isLive": True}]
+
+
+def _rules(step: Step) -> list[dict[str, Any]]:
+    (file,) = [word for do in step.work for word in do if isinstance(word, FileWord)]
+    return [rule["condition"] for rule in json.loads(file.text)["rule"]]
 
 
 def test_a_grant_with_a_condition_is_not_the_one_without(world):

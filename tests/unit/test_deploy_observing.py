@@ -54,7 +54,8 @@ def test_a_sink(world, more, mark):
     found = a_sink(world) | more
     publishes = policy(("roles/pubsub.publisher", found["writerIdentity"]))
     world.answers = {
-        "logging sinks list --organization=123456789012": [], "logging sinks list": [found], "pubsub topics get-iam-policy": publishes,
+        "logging sinks list --organization=123456789012": [], "logging sinks list": [found],
+        "pubsub topics get-iam-policy": publishes, "pubsub topics get-iam-policy workbench-lifecycle": {},
     }  # fmt: skip
     plan = world.plan(observing.sinks)
     assert plan["sink benchkeeper-notebooks"].mark is mark
@@ -64,7 +65,26 @@ def test_a_sink(world, more, mark):
     people = words_of(plan["sink benchkeeper-people"])
     assert people[:4] == ["logging", "sinks", "create", "benchkeeper-people"]
     assert "--organization=123456789012" in people
-    assert plan["writer benchkeeper-people"].needs == ("sink benchkeeper-people", "topic workbench-lifecycle")
+    assert plan["writer benchkeeper-people"].needs == ("sink benchkeeper-people", "topic workbench-directory")
+
+
+def test_a_sink_that_went_to_hrs_topic_is_moved_once_something_hears_the_new_one(world):
+    """And its identity may speak as HR no longer."""
+    found = a_sink(world) | {"destination": f"pubsub.googleapis.com/projects/{PROJECT}/topics/workbench-lifecycle"}
+    held = policy(("roles/pubsub.publisher", found["writerIdentity"]))
+    world.answers = {
+        "logging sinks list --organization=123456789012": [], "logging sinks list": [found],
+        "pubsub topics get-iam-policy": {}, "pubsub topics get-iam-policy workbench-lifecycle": held,
+    }  # fmt: skip
+    plan = world.plan(observing.sinks)
+    moved, former = plan["sink benchkeeper-notebooks"], plan["former-writer benchkeeper-notebooks"]
+    assert {"topic workbench-wake", "function", "delivery"} <= set(moved.needs)
+    assert f"pubsub.googleapis.com/projects/{PROJECT}/topics/workbench-wake" in words_of(moved)
+    assert former.needs == ("sink benchkeeper-notebooks",)
+    assert commands(former) == [
+        f"pubsub topics remove-iam-policy-binding workbench-lifecycle --member={found['writerIdentity']} --role=roles/pubsub.publisher"
+    ]
+    assert observing.sinks_that_move(world.target()) == ["benchkeeper-notebooks"]
 
 
 def test_a_sink_of_the_same_name_in_the_other_scope_is_another(world):
@@ -78,7 +98,7 @@ def test_the_writer_of_a_new_sink_is_asked_for_when_it_is_there(world):
     world.answers = {"logging sinks list": [], "logging sinks describe benchkeeper-notebooks": a_sink(world)}
     step = world.plan(observing.sinks)["writer benchkeeper-notebooks"]
     assert commands(step) == [
-        ("pubsub topics add-iam-policy-binding workbench-lifecycle "
+        ("pubsub topics add-iam-policy-binding workbench-wake "
         "--member=serviceAccount:writer@gcp-sa-logging.iam.gserviceaccount.com --role=roles/pubsub.publisher")
     ]  # fmt: skip
 

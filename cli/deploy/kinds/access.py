@@ -73,7 +73,7 @@ class _Policies:
         self._read: dict[str, Policy] = {}
 
     def of(self, scope: str) -> Policy:
-        """The policy of `project`, `bucket` or `topic/<name>`; empty where the thing is not there yet."""
+        """The policy of `project`, `bucket/<which>` or `topic/<name>`; empty where the thing is not there yet."""
         if scope not in self._read:
             self._read[scope] = self._ask(scope)
         return self._read[scope]
@@ -83,7 +83,7 @@ class _Policies:
         target = self._target
         try:
             if kind == "bucket":
-                bucket = f"gs://{target.deployment.settings.bucket}"
+                bucket = f"gs://{target.deployment.bucket_named(name)}"
                 found: Policy = target.read(
                     "storage.googleapis.com", "storage", "buckets", "get-iam-policy", bucket, otherwise={}
                 )
@@ -117,13 +117,36 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
     if kind == "project":
         work: tuple[str, ...] = ("projects", "add-iam-policy-binding", target.project, *words, "--condition=None")
     elif kind == "bucket":
-        bucket = f"gs://{target.deployment.settings.bucket}"
-        work = ("storage", "buckets", "add-iam-policy-binding", bucket, *words)
-        needs = (*needs, "bucket")
+        bucket = target.deployment.bucket_named(name)
+        work = ("storage", "buckets", "add-iam-policy-binding", f"gs://{bucket}", *words)
+        needs = (*needs, f"bucket {bucket}")
     else:
         work = ("pubsub", "topics", "add-iam-policy-binding", name, *words)
         needs = (*needs, f"topic {name}")
     return granted(key, is_there=there, because=because, work=work, needs=needs, lane=grant.on)
+
+
+def withdrawn(target: Target) -> Iterator[Step]:
+    """A step for each binding that an earlier version made and that is too much by now.
+
+    It goes once the functions run the new code: the old code would stop working in between.
+    """
+    policies = _Policies(target)
+    for grant in target.deployment.withdrawn:
+        member, role = target.member(grant.to), full_role(target, grant.role)
+        if not has(policies.of(grant.on), role, member):
+            continue
+        kind, _, name = grant.on.partition("/")
+        words = (f"--member={member}", f"--role={role}")
+        if kind == "bucket":
+            where = f"gs://{target.deployment.bucket_named(name)}"
+            work: tuple[str, ...] = ("storage", "buckets", "remove-iam-policy-binding", where, *words)
+        else:
+            work = ("pubsub", "topics", "remove-iam-policy-binding", name, *words)
+        yield Step(
+            key=f"withdrawn {grant_key(grant, on=grant.on).removeprefix('access ')}", mark=Mark.DELETE,
+            because="an earlier version needed it", work=[work], needs=("function",), lane=grant.on,
+        )  # fmt: skip
 
 
 def grant_key(grant: GrantModel, *, on: str) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from cli.deploy.failures import NotThereError
 from cli.deploy.gcloud import Command, Do
-from cli.deploy.kinds import delivery, hub
+from cli.deploy.kinds import delivery, hub, observing
 from cli.deploy.kinds.access import has
 from cli.deploy.kinds.messaging import seconds
 from cli.deploy.models import FunctionModel, Heard
 from cli.deploy.retention import LABEL, NOTED_AT, noted, shortened
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
+from shared.domain.times import parse_time, rfc3339
+from shared.settings import ENV_MOVE_LOGS
 
 _FUNCTIONS, _RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"
 SOURCE = "benchkeeper-source"  # label: the digest of what was uploaded
@@ -25,6 +28,7 @@ _INGRESS = {
 }
 _SHORT = 12  # of a digest: enough to tell two apart
 _INVOKER = "roles/run.invoker"
+MOVED_FOR = timedelta(days=7)  # as long as HR's topic keeps messages
 
 
 def functions(target: Target) -> Iterator[Step]:
@@ -53,7 +57,7 @@ def _function(target: Target, name: str, wanted: FunctionModel, heard: Heard, fo
     needs = (*_NEEDS, f"topic {heard.topic}")
     if found is None:
         because = f"{wanted.entry_point} on {heard.topic}"
-        made = [_command(target, name, wanted)]
+        made = [_command(target, name, wanted, None)]
         return Step(key=key, mark=Mark.CREATE, because=because, work=made, needs=needs)
     topic = found.get("eventTrigger", {}).get("pubsubTopic")
     if topic != target.topic(heard.topic):
@@ -65,17 +69,18 @@ def _function(target: Target, name: str, wanted: FunctionModel, heard: Heard, fo
     if not why:
         return same(key)
     # A function that is deployed anew may come with a new trigger, and that with a subscription as Eventarc makes it.
-    work: list[Do] = [_command(target, name, wanted), lambda: delivery.missing(target, name, heard)]
+    work: list[Do] = [_command(target, name, wanted, found), lambda: delivery.missing(target, name, heard)]
     return Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=work, needs=needs)
 
 
 _NEEDS = ("account", "role", "access", "agent", "bucket")
+_TAKES_WISHES = frozenset({"lifecycle", "tick"})  # entry points that verify what the page's proxy signed
 
 
 def _page(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Step:
     key = f"function {name}"
     if found is None:
-        made = [_command(target, name, wanted)]
+        made = [_command(target, name, wanted, None)]
         return Step(key=key, mark=Mark.CREATE, because=f"{wanted.entry_point}, a page", work=made, needs=_NEEDS)
     trigger = found.get("eventTrigger")
     if trigger:
@@ -85,22 +90,50 @@ def _page(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, 
     if not why:
         return same(key)
     # Deployed anew its service may have lost the proxy: it is turned on again in the same step.
-    work: list[Do] = [_command(target, name, wanted), lambda: hub.missing(target, name)]
+    work: list[Do] = [_command(target, name, wanted, found), lambda: hub.missing(target, name)]
     return Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=work, needs=_NEEDS)
 
 
-def environment(target: Target, name: str) -> dict[str, str]:
-    """What a function sees of the outside; a page also for whom the proxy signs (IAP, Signed headers: Cloud Run)."""
+def environment(
+    target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Return what a function sees of the outside.
+
+    The page, and whoever takes up its wishes, must know for whom the proxy signs (IAP, Signed headers: Cloud Run). `found` is
+    the function as it is.
+    """
     seen = {"BENCHKEEPER_ENV": target.deployment.settings.env}
-    if name == target.deployment.page:
-        where = f"/projects/{target.number}/locations/{target.region}/services/{name}"
-        seen["BENCHKEEPER_IAP_AUDIENCE"] = where
+    page = target.deployment.page
+    if page is not None and (name == page or wanted.entry_point in _TAKES_WISHES):
+        seen["BENCHKEEPER_IAP_AUDIENCE"] = f"/projects/{target.number}/locations/{target.region}/services/{page}"
+    if wanted.heard is not None and wanted.heard.topic == target.deployment.settings.topic_lifecycle:
+        until = moves_logs_until(target, found)
+        if until is not None:
+            seen[ENV_MOVE_LOGS] = until
     return seen
 
 
-def _command(target: Target, name: str, wanted: FunctionModel) -> Command:
+def moves_logs_until(target: Target, found: Mapping[str, Any] | None) -> str | None:
+    """Return until when HR's function moves log entries on to the directory's topic; None if it need not.
+
+    An earlier version had the sinks publish to HR's topic. Where a sink does so still, this run changes it, and entries that are
+    on their way are moved for seven days. A later run keeps that time while it is to come.
+    """
+    if observing.sinks_that_move(target):
+        return rfc3339((target.now + MOVED_FOR).replace(microsecond=0))
+    if found is None:
+        return None
+    variables = found.get("serviceConfig", {}).get("environmentVariables", {})
+    kept = str(variables.get(ENV_MOVE_LOGS, ""))
+    try:
+        return kept if parse_time(kept) > target.now else None
+    except ValueError:
+        return None
+
+
+def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Command:
     build = f"projects/{target.project}/serviceAccounts/{target.account(target.deployment.build_account)}"
-    variables = ",".join(f"{key}={value}" for key, value in environment(target, name).items())
+    variables = ",".join(f"{key}={value}" for key, value in environment(target, name, wanted, found).items())
     trigger: tuple[str, ...] = ("--trigger-http",)
     if wanted.heard is not None:
         push = target.account(target.deployment.push_account)
@@ -140,7 +173,7 @@ def _differences(target: Target, name: str, wanted: FunctionModel, found: Mappin
         ("memory", wanted.memory, service.get("availableMemory")),
         ("most instances", wanted.max_instances, service.get("maxInstanceCount")),
         ("timeout", int(wanted.timeout.total_seconds()), service.get("timeoutSeconds")),
-        ("environment", environment(target, name), ours),
+        ("environment", environment(target, name, wanted, found), ours),
     ]  # fmt: skip
     if wanted.heard is not None:
         push = target.account(target.deployment.push_account)

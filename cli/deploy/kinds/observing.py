@@ -26,17 +26,37 @@ _ALERT = "benchkeeper-alert"
 
 
 def sinks(target: Target) -> Iterator[Step]:
-    """For each sink: itself, and that it may publish to its topic."""
+    """For each sink: itself, that it may publish to its topic, and that it may no longer where it went before."""
+    seen = _seen_sinks(target)
+    for name, wanted in target.deployment.sinks.items():
+        where = scope_words(target, wanted.scope)
+        if where is not None:  # an organization's sink without an organization is not wanted
+            found = seen.get(f"{wanted.scope} {name}")
+            yield from _sink(target, name, wanted, found, where)
+            yield from _former_writer(target, name, wanted, found)
+
+
+def sinks_that_move(target: Target) -> list[str]:
+    """Return the sinks that still publish to HR's topic and are given another one by this plan."""
+    old = f"pubsub.googleapis.com/{target.topic(target.deployment.settings.topic_lifecycle)}"
+    seen = _seen_sinks(target)
+    return [
+        name
+        for name, wanted in target.deployment.sinks.items()
+        if wanted.topic != target.deployment.settings.topic_lifecycle
+        and seen.get(f"{wanted.scope} {name}", {}).get("destination") == old
+    ]
+
+
+def _seen_sinks(target: Target) -> dict[str, dict[str, Any]]:
+    """Return the sinks that are there, by scope and name."""
     seen: dict[str, dict[str, Any]] = {}
     for scope in sorted({sink.scope for sink in target.deployment.sinks.values()}):
         where = scope_words(target, scope)
         if where is not None:
             found = target.read(_LOGGING, "logging", "sinks", "list", *where, otherwise=[], project=scope == "project")
             seen |= {f"{scope} {each['name']}": each for each in found}
-    for name, wanted in target.deployment.sinks.items():
-        where = scope_words(target, wanted.scope)
-        if where is not None:  # an organization's sink without an organization is not wanted
-            yield from _sink(target, name, wanted, seen.get(f"{wanted.scope} {name}"), where)
+    return seen
 
 
 def scope_words(target: Target, scope: str) -> tuple[str, ...] | None:
@@ -52,7 +72,8 @@ def _sink(
 ) -> Iterator[Step]:
     key, goes = f"sink {name}", f"pubsub.googleapis.com/{target.topic(wanted.topic)}"
     words = (name, goes, f"--log-filter={wanted.filter}", *where)
-    needs = (f"topic {wanted.topic}",)
+    # Something must hear the topic first: a function's subscription begins when it is made, and what came before is lost to it.
+    needs = (f"topic {wanted.topic}", "function", "delivery")
     if found is None:
         because = f"of the {wanted.scope}, to {wanted.topic}"
         yield Step(
@@ -89,6 +110,25 @@ def _writer(
     because = f"its identity may publish to {wanted.topic}"
     needs, lane = (f"sink {name}", f"topic {wanted.topic}"), f"topic/{wanted.topic}"
     return Step(key=key, mark=Mark.CREATE, because=because, work=[work], needs=needs, lane=lane)
+
+
+def _former_writer(target: Target, name: str, wanted: SinkModel, found: Mapping[str, Any] | None) -> Iterator[Step]:
+    """An earlier version had all sinks publish to HR's topic: their right to speak there ends once they go elsewhere."""
+    old = target.deployment.settings.topic_lifecycle
+    if found is None or wanted.topic == old:
+        return
+    policy: Mapping[str, Any] = {}
+    with suppress(NotThereError):
+        policy = target.read(_PUBSUB, "pubsub", "topics", "get-iam-policy", old, otherwise={})
+    member = str(found.get("writerIdentity", ""))
+    if not has(policy, _PUBLISHER, member):
+        return
+    words = (f"--member={member}", f"--role={_PUBLISHER}")
+    yield Step(
+        key=f"former-writer {name}", mark=Mark.DELETE, because=f"it goes to {wanted.topic} now",
+        work=[("pubsub", "topics", "remove-iam-policy-binding", old, *words)], needs=(f"sink {name}",),
+        lane=f"topic/{old}",
+    )  # fmt: skip
 
 
 # ---- metrics

@@ -1,4 +1,4 @@
-"""The bucket of records, templates and dead letters. Made and kept right; never deleted."""
+"""The buckets: records, the inbox of wishes, dead letters. Made and kept right; never deleted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from cli.deploy.failures import NotThereError
 from cli.deploy.gcloud import FileWord
+from cli.deploy.models import BucketModel
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
@@ -16,16 +17,20 @@ _STORAGE = "storage.googleapis.com"
 _CRYPTO = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
-def bucket(target: Target) -> Iterator[Step]:
-    """The bucket, and before it the key that encrypts it."""
+def buckets(target: Target) -> Iterator[Step]:
+    """The buckets, and before them the key that encrypts them."""
     yield from _key(target)
-    name, wanted = target.deployment.settings.bucket, target.deployment.bucket
+    for name, wanted in target.deployment.buckets.items():
+        yield _bucket(target, name, wanted)
+
+
+def _bucket(target: Target, name: str, wanted: BucketModel) -> Step:
     try:
         found = target.read(_STORAGE, "storage", "buckets", "describe", f"gs://{name}", "--raw", otherwise={})
     except NotThereError:
         found = {}
     key = target.deployment.options.kms_key
-    rules = FileWord("--lifecycle-file", json.dumps(lifecycle(wanted.keep_old_versions)))
+    rules = FileWord("--lifecycle-file", json.dumps(lifecycle(wanted)))
     rest = ("--versioning", rules, f"--update-labels={OURS}={BENCHKEEPER}")
     if not found:
         create = (
@@ -33,28 +38,28 @@ def bucket(target: Target) -> Iterator[Step]:
             "--public-access-prevention", f"--soft-delete-duration={_seconds(wanted.soft_delete)}",
             *((f"--default-encryption-key={key}",) if key else ()),
         )  # fmt: skip
-        because = "records, templates, dead letters: uniform access, never public, versions kept"
+        because = "uniform access, never public, versions kept"
         work = [create, ("storage", "buckets", "update", f"gs://{name}", *rest)]
-        yield Step(key=f"bucket {name}", mark=Mark.CREATE, because=because, work=work, needs=("key",))
-        return
-    why, words = _differences(target, found, rules)
+        return Step(key=f"bucket {name}", mark=Mark.CREATE, because=because, work=work, needs=("key",))
+    why, words = _differences(target, wanted, found, rules)
     if str(found.get("projectNumber", target.number)) != target.number:
         because = "it belongs to another project: choose another `bucket` in the settings file"
-        yield Step(key=f"bucket {name}", mark=Mark.KEEP, because=because)
-    elif found.get("location", "").lower() != target.region:
-        yield Step(
+        return Step(key=f"bucket {name}", mark=Mark.KEEP, because=because)
+    if found.get("location", "").lower() != target.region:
+        return Step(
             key=f"bucket {name}", mark=Mark.KEEP,
             because=f"it is in {found.get('location')}, not in {target.region}: a bucket cannot be moved",
         )  # fmt: skip
-    elif not words:
-        yield same(f"bucket {name}")
-    else:
-        update = [("storage", "buckets", "update", f"gs://{name}", *words)]
-        yield Step(key=f"bucket {name}", mark=Mark.CHANGE, because=", ".join(why), work=update, needs=("key",))
+    if not words:
+        return same(f"bucket {name}")
+    update = [("storage", "buckets", "update", f"gs://{name}", *words)]
+    return Step(key=f"bucket {name}", mark=Mark.CHANGE, because=", ".join(why), work=update, needs=("key",))
 
 
-def _differences(target: Target, found: dict[str, Any], rules: FileWord) -> tuple[list[str], list[str | FileWord]]:
-    wanted, key = target.deployment.bucket, target.deployment.options.kms_key
+def _differences(
+    target: Target, wanted: BucketModel, found: dict[str, Any], rules: FileWord
+) -> tuple[list[str], list[str | FileWord]]:
+    key = target.deployment.options.kms_key
     access = found.get("iamConfiguration", {})
     soft_s = int(found.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
     checks: list[tuple[bool, str, str | FileWord]] = [
@@ -65,7 +70,7 @@ def _differences(target: Target, found: dict[str, Any], rules: FileWord) -> tupl
         (soft_s == int(wanted.soft_delete.total_seconds()),
          f"soft delete {differs(_seconds(wanted.soft_delete), f'{soft_s}s')}",
          f"--soft-delete-duration={_seconds(wanted.soft_delete)}"),
-        (_same_rules(found.get("lifecycle", {}), lifecycle(wanted.keep_old_versions)), "old versions are kept differently",
+        (_same_rules(found.get("lifecycle", {}), lifecycle(wanted)), "old versions are kept differently",
          rules),
         (found.get("labels", {}).get(OURS) == BENCHKEEPER, "it has not our label", f"--update-labels={OURS}={BENCHKEEPER}"),
         (key is None or found.get("encryption", {}).get("defaultKmsKeyName") == key, "its key differs",
@@ -75,11 +80,17 @@ def _differences(target: Target, found: dict[str, Any], rules: FileWord) -> tupl
     return [why for why, _ in wrong], [word for _, word in wrong]
 
 
-def lifecycle(keep: timedelta) -> dict[str, Any]:
-    """Older versions of objects go after `keep`; the newest never."""
-    return {
-        "rule": [{"action": {"type": "Delete"}, "condition": {"daysSinceNoncurrentTime": keep.days, "isLive": False}}]
-    }
+def lifecycle(wanted: BucketModel) -> dict[str, Any]:
+    """Older versions of objects go after a while; the newest only where the bucket's objects have a lifetime."""
+    rules = [
+        {
+            "action": {"type": "Delete"},
+            "condition": {"daysSinceNoncurrentTime": wanted.keep_old_versions.days, "isLive": False},
+        }
+    ]
+    if wanted.delete_after is not None:
+        rules.append({"action": {"type": "Delete"}, "condition": {"age": wanted.delete_after.days, "isLive": True}})
+    return {"rule": rules}
 
 
 def _same_rules(seen: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -95,10 +106,10 @@ def _key(target: Target) -> Iterator[Step]:
     policy = target.read("cloudkms.googleapis.com", "kms", "keys", "get-iam-policy", key, otherwise={}, project=False)
     held = any(b["role"] == _CRYPTO and member in b["members"] for b in policy.get("bindings", []))
     if held:
-        yield same("key of the bucket")
+        yield same("key of the buckets")
         return
     work = [("kms", "keys", "add-iam-policy-binding", key, f"--member={member}", f"--role={_CRYPTO}")]
-    yield Step(key="key of the bucket", mark=Mark.CREATE, because="Cloud Storage may use it", work=work)
+    yield Step(key="key of the buckets", mark=Mark.CREATE, because="Cloud Storage may use it", work=work)
 
 
 def _seconds(value: timedelta) -> str:

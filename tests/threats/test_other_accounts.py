@@ -1,0 +1,129 @@
+"""What each other account could do if its key were stolen: everything is attempted with its grants, and this is all that goes."""
+
+from __future__ import annotations
+
+import pytest
+from kit.as_account import Acting, acting, deploy_access, writer_of
+from kit.attempts import permitted
+from kit.hub import ADMINS, ANA, BEN, MIA, Hub, hub_settings, make_hub
+
+from shared.domain.errors import AccessDeniedError
+from shared.domain.identity import user_key_for
+from shared.domain.wish import Asked, WishKind
+from shared.engine.wishes import ask
+
+KEY = user_key_for(ANA)
+HR = "hr-feed@acme-hr.iam.gserviceaccount.com"
+RECORDS, INBOX, LETTERS = "benchkeeper-local", "benchkeeper-local-inbox", "benchkeeper-local-letters"
+# What storage.objects.create and .delete on a bucket come to.
+WRITES = {f"storage.objects.{method}" for method in ("insert", "delete", "compose", "rewrite", "copy")}
+NOTEBOOKS = {
+    f"notebooks.{method}"
+    for method in ("CreateInstance", "DeleteInstance", "StartInstance", "StopInstance", "UpdateInstance")
+}
+# The API itself asks for notebooks.instances.update where files are restored or a disk grows.
+SAME_PERMISSION = {"notebooks.RestoreInstance", "notebooks.ResizeDisk"}
+SNAPSHOTS = {
+    "compute.disks.createSnapshot",
+    "compute.snapshots.insert",
+    "compute.snapshots.delete",
+    "compute.snapshots.setLabels",
+}
+CLUSTERS = {"dataproc.CreateCluster", "dataproc.DeleteCluster"}
+SESSIONS = {f"dataproc.{verb}SessionTemplate" for verb in ("Create", "Update", "Delete")}
+
+
+@pytest.fixture
+def hub() -> Hub:
+    """Ana and Ben have running notebooks, and a click of Ana waits."""
+    made = make_hub(hub_settings())
+    made.joined(ANA, minutes=0)
+    made.joined(BEN)
+    deploy_access(made.bench, publishers=[f"serviceAccount:{HR}"])
+    made.loses_wake_ups = True
+    made.browser(ANA).post("/notebook/stop")
+    return made
+
+
+def ours(hub: Hub, name: str) -> Acting:
+    return acting(hub.bench, f"benchkeeper-{name}@{hub.bench.settings.project}.iam.gserviceaccount.com")
+
+
+def methods(found: set[tuple[str, str]], *, without: str = "") -> set[str]:
+    return {method for method, where in found if where != without or not without}
+
+
+@pytest.mark.parametrize("name", ["push", "build"])
+def test_push_and_build_may_change_nothing(hub: Hub, name: str) -> None:
+    assert permitted(hub.bench, ours(hub, name)) == set()
+
+
+@pytest.mark.parametrize(
+    ("email", "topic"),
+    [
+        (HR, "workbench-lifecycle"),
+        (writer_of("benchkeeper-people"), "workbench-directory"),
+        (writer_of("benchkeeper-notebooks"), "workbench-wake"),
+    ],
+)
+def test_a_source_may_publish_to_its_own_topic_and_nothing_else(hub: Hub, email: str, topic: str) -> None:
+    assert permitted(hub.bench, acting(hub.bench, email)) == {("pubsub.Publish", topic)}
+
+
+def test_the_dead_letter_function_keeps_letters_and_marks_records(hub: Hub) -> None:
+    """It can overwrite a record that it can name; it can list none, and no environment and no topic of a source is in its reach."""
+    account = ours(hub, "dead-letter")
+    found = permitted(hub.bench, account)
+    assert {where for _, where in found} == {RECORDS, LETTERS, "workbench-dead-letter"}
+    assert methods({pair for pair in found if pair[1] == RECORDS}) <= WRITES | {"storage.objects.move"}
+    assert ("storage.objects.delete", LETTERS) not in found
+    assert {method for method, where in found if where == "workbench-dead-letter"} == {"pubsub.Publish"}
+    for listing in (account.deps.records.rows, account.deps.dead_letters.rows, account.deps.inbox.people):
+        with pytest.raises(AccessDeniedError):
+            list(listing())
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "tick"])
+def test_who_acts_on_environments_speaks_for_nobody(hub: Hub, name: str) -> None:
+    """Both may do to records and environments what the product does; neither may say anything in a source's name."""
+    found = permitted(hub.bench, ours(hub, name))
+    storage = {pair for pair in found if pair[0].startswith("storage.")}
+    assert {where for _, where in storage} == {RECORDS, INBOX}
+    assert {method for method, where in storage if where == INBOX} == {"storage.objects.delete"}
+    assert {method for method, where in storage if where == RECORDS} <= WRITES | {"storage.objects.move"}
+    assert {pair for pair in found if pair[0].startswith("pubsub.")} == {("pubsub.Publish", "workbench-dead-letter")}
+    rest = {method for method, _ in found if not method.startswith(("storage.", "pubsub."))}
+    assert rest >= NOTEBOOKS | SNAPSHOTS | CLUSTERS
+    assert rest <= NOTEBOOKS | SAME_PERMISSION | SNAPSHOTS | CLUSTERS | (SESSIONS if name == "tick" else set())
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "tick"])
+def test_who_takes_wishes_up_can_write_none(hub: Hub, name: str) -> None:
+    account = ours(hub, name)
+    with pytest.raises(AccessDeniedError):
+        ask(KEY, Asked(kind=WishKind.LOOK_AGAIN), account.deps, subject=MIA, assertion="", as_administrator=True)
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "tick", "dead-letter", "push", "build"])
+def test_none_makes_anybody_an_administrator(hub: Hub, name: str) -> None:
+    account = ours(hub, name)
+    hub.make_admin(account.email)
+    with pytest.raises(AccessDeniedError):
+        account.deps.groups.join(ADMINS, BEN)
+    assert not hub.bench.deps.groups.has(ADMINS, BEN)
+
+
+def test_the_functions_work_with_these_grants(hub: Hub) -> None:
+    """Wishes are taken up by the lifecycle function's account and by the tick's; the grants are not so narrow that nothing works."""
+    from shared.engine.sweeps import sweep  # noqa: PLC0415 - only here
+    from shared.engine.wishes import take_up  # noqa: PLC0415
+
+    accounts = {name: ours(hub, name) for name in ("lifecycle", "tick")}
+    for account in accounts.values():
+        hub.make_admin(account.email)  # a member, so that it may look into the group
+    take_up(KEY, accounts["lifecycle"].deps)
+    assert hub.record(ANA).spec.power.value == "STOPPED"
+    hub.browser(MIA).post(f"/manage/people/{KEY}/acts/hold", reason="case 1")
+    assert sweep("due", accounts["tick"].deps).failed == {}
+    assert hub.record(ANA).hold is not None
+    assert list(hub.bench.deps.inbox.people()) == []
