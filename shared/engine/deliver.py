@@ -15,6 +15,7 @@ from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
+from shared.engine.wishes import try_take_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
