@@ -106,8 +106,8 @@ class Functions:
         if not topic and target == "lifecycle" and is_of_directory(body):
             topic = "workbench-directory"
         headers = {"ce-source": f"{TOPICS}{topic}"} if topic else {}
-        published = rfc3339(self.bench.now - timedelta(seconds=1.5))
-        return self.binary(target, json.dumps(envelope(body, published=published, **more)).encode(), **headers)
+        more = {"published": rfc3339(self.bench.now - timedelta(seconds=1.5)), **more}
+        return self.binary(target, json.dumps(envelope(body, **more)).encode(), **headers)
 
 
 def is_of_directory(body: Any) -> bool:
