@@ -54,6 +54,9 @@ class Letters(MemoryDeadLetters):
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         self._stored.mark_replayed(row, at, outcome)
 
+    def forget(self, row: LetterRow) -> None:
+        self._stored.forget(row)
+
     def kept(self) -> list[DeadLetter]:
         """All that are stored, whole, oldest first."""
         return [self.read(row) for row in self.rows()]
