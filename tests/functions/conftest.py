@@ -63,6 +63,9 @@ class Letters(MemoryDeadLetters):
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
         self._stored.note_try(row, reason=reason, detail=detail)
 
+    def forget(self, row: LetterRow) -> None:
+        self._stored.forget(row)
+
     def kept(self) -> list[DeadLetter]:
         """All that are stored, whole, oldest first."""
         return [self.read(row) for row in self.rows()]
