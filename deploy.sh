@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 usage() {
   cat <<'TEXT'
 usage: ./deploy.sh local   [--port PORT] [--hub-port PORT] [--speed N] [--data DIR] [--no-examples]
-                           [--with-jupyter] [--jupyter-port PORT]
+                           [--with-jupyter] [--jupyter-port PORT] [--allow-host NAME]
        ./deploy.sh gcp     --project P --region R [--env NAME] [--organization N] [--dry-run] [--verbose] [--yes]
        ./deploy.sh destroy --project P [--region R] [--env NAME] [--dry-run] [--verbose] [--yes]
 
@@ -19,6 +19,7 @@ local
   --hub-port PORT the sign-in and the hub page (default: the next port)
   --with-jupyter  a real JupyterLab for each environment that runs; installs it once, in .venv-jupyter
   --jupyter-port PORT  the way to the JupyterLabs (default: the port after the hub page's)
+  --allow-host NAME  a further name by which a container calls the port (default: this machine's own names alone)
   --speed N       virtual seconds per real second (default 60: a four-minute create takes four seconds)
   --data DIR      keep the state in DIR, so that it survives a restart (default: a fresh temporary folder)
   --no-examples   do not announce the people of config/examples/

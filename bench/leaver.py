@@ -34,7 +34,7 @@ _SUBSCRIPTION = "eventarc-bench-hello"
 
 
 def control(system: LocalSystem, method: str, path: str, body: Any = None) -> Any:
-    answer = requests.request(method, system.url + path, json=body, timeout=60)
+    answer = requests.request(method, system.url + path, json=body, headers=system.token(), timeout=60)
     answer.raise_for_status()
     return answer.json()
 

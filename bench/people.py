@@ -8,13 +8,14 @@ from typing import Any
 
 from benching import news  # puts the tree on sys.path
 from kit.inprocess import Bench, make_bench
+from kit.reading import read
 
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.record import UserRecord
 from shared.domain.template import wanted_templates
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
-from shared.wire import Message, parse_lifecycle
+from shared.messages.message import Message
 
 MODEL = "person.zero@example.com"
 
@@ -27,7 +28,7 @@ def message(bench: Bench, kind: str, user: str) -> Message:
 
 def tell(bench: Bench, said: Message) -> None:
     """Deliver a message as the lifecycle function does."""
-    for piece in parse_lifecycle(said, max_bytes=bench.settings.max_message_bytes):
+    for piece in read(said.data, published=said.publish_time, message_id=said.message_id).news:
         deliver(piece, bench.deps)
 
 

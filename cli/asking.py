@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import coloured, complain, console, print_json, table
+from cli.output import coloured, complain, console, print_json, say, table
 from shared.domain.identity import UserKey
 from shared.domain.record import ConditionType, Power, UserRecord
 from shared.engine import wishes
@@ -138,9 +138,9 @@ def _ask(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accept
             }
         )
         return
-    click.echo(f"{record.email}: {message}")
+    say(f"{record.email}: {message}")
     if until is not None:
-        click.echo(f"It is not stopped for idleness before {until:%Y-%m-%d %H:%M} UTC.")
+        say(f"It is not stopped for idleness before {until:%Y-%m-%d %H:%M} UTC.")
 
 
 def _ask_spark(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> None:
@@ -160,7 +160,7 @@ def _show_clusters(record: UserRecord, app: App, output: str) -> None:
     if output == "json":
         print_json(rows)
     elif not rows:
-        click.echo("This profile has no Spark environments.")
+        say("This profile has no Spark environments.")
     else:
         columns = [("TEMPLATE", "fold"), ("STATE", ""), ("WHY", "fold"), ("ADDRESS", "fold")]
         console().print(

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
 
-from cli.context import WRONG_USE, App, guarded, output_option, pass_app, stop
+from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_app, stop
 from cli.deploy.data import load_deployment
-from cli.output import console, print_json, table
+from cli.groups import NotSeenError, look_at, warning
+from cli.output import console, print_json, say, table
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, parse_email, user_key_for
 from shared.engine.ports import Stored
-from shared.settings import ConfigError
-from shared.wiring import checked_settings
+from shared.settings import ConfigError, Settings
+from shared.wiring import checked_settings, make_clients
 
 
 @click.command(name="validate-config")
 @click.option("--config-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: config/.")
+@click.option(
+    "--directory/--no-directory", default=None,
+    help="Look the assigned groups up in Cloud Identity, and name those that entitle nobody. Default: only in the embedded cloud.",
+)  # fmt: skip
 @output_option()
 @pass_app
 @guarded
-def validate_config(app: App, config_dir: Path | None, output: str) -> None:
+def validate_config(app: App, config_dir: Path | None, output: str, *, directory: bool | None) -> None:
     """Check all configuration files; say everything that is wrong, with file, line and the nearest valid key."""
     try:
         settings = checked_settings(env=app.env, config_dir=config_dir)
@@ -39,18 +45,36 @@ def validate_config(app: App, config_dir: Path | None, output: str) -> None:
             )
         else:
             for fault in error.faults:
-                click.echo(str(fault), err=True)
-            click.echo(f"{len(error.faults)} fault{'s' if len(error.faults) != 1 else ''}.", err=True)
+                say(str(fault), err=True)
+            say(f"{len(error.faults)} fault{'s' if len(error.faults) != 1 else ''}.", err=True)
         stop(WRONG_USE)
     if output == "json":
         print_json([])
     else:
         catalog = settings.catalog
-        click.echo(
+        say(
             f"The configuration of environment {settings.env} is valid: {len(catalog.profiles)} profiles, "
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
         )
+    if directory is None:
+        directory = settings.api_endpoint is not None and answers(settings.api_endpoint)
+    if directory:
+        _warn_of_groups(settings)
+
+
+def _warn_of_groups(settings: Settings) -> None:
+    """Warnings are no faults: the exit code stays, and they are on stderr."""
+    directory = make_clients(settings).json("cloudidentity")
+
+    def ask(path: str) -> Mapping[str, Any] | None:
+        try:
+            return directory.call_or_none("GET", path)
+        except BenchkeeperError as error:
+            raise NotSeenError(error.detail) from error
+
+    for group, fault in look_at([each.group for each in settings.catalog.assignments], ask):
+        say(f"Warning: {warning(group, fault)}", err=True)
 
 
 @click.command()
@@ -77,7 +101,7 @@ def names(app: App, emails: tuple[str, ...], output: str) -> None:
         for note in book.notes(found):
             console().print(Text(note, style="dim"))
     for text in wrong:
-        click.echo(text, err=True)
+        say(text, err=True)
     if wrong:
         stop(WRONG_USE)
 

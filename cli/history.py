@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import complain, console, print_csv, print_json, table
+from cli.output import Terminal, complain, console, print_csv, print_json, say, table
 from shared.domain.story import MAX_LINES, StoryKind, StoryLine
 from shared.domain.times import rfc3339
 
@@ -45,7 +44,7 @@ def history(app: App, user: str, kinds: tuple[str, ...], output: str) -> None:
     elif output == "csv":
         print_csv([_view(line) for line in lines], _COLUMNS)
     elif not lines:
-        click.echo("Nothing has happened yet." if not story else "No line of that sort.")
+        say("Nothing has happened yet." if not story else "No line of that sort.")
     else:
         _print_story(lines, console(), is_cut=len(story) >= MAX_LINES)
 
@@ -60,7 +59,7 @@ def _view(line: StoryLine) -> dict[str, str]:
     }
 
 
-def _print_story(lines: list[StoryLine], out: Console, *, is_cut: bool) -> None:
+def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None:
     """Why, and what it refers to, stand under what happened, in lines of their own: both are long."""
     rows: list[tuple[str | Text, ...]] = []
     for line in lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import complain, print_json
+from cli.output import complain, print_json, say
 from shared.domain.record import UserRecord
 from shared.engine.intake import is_decided, want_hold
 
@@ -52,7 +52,7 @@ def _change(app: App, user: str, reason: str | None, output: str) -> None:
     if output == "json":
         print_json({"user": record.email, "hold": record.hold.reason if record.hold is not None else None})
     else:
-        click.echo(_said(record))
+        say(_said(record))
     if reason is not None and is_decided(record):
         complain(
             "A deletion had been decided already and may not be called back. Look in a few minutes whether it is there."

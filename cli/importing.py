@@ -12,17 +12,17 @@ import click
 from rich.text import Text
 
 from cli.context import App, guarded, output_option, pass_app
-from cli.output import complain, console, print_json, table
+from cli.output import complain, console, print_json, say, table
 from shared.cloud.publish import publish as publish_message
 from shared.cloud.render import check_masters
 from shared.cloud.seed_bucket import SeedBucket, SeedObject
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserEmail, parse_email, user_key_for
+from shared.messages.hr import SCHEMA
 from shared.seed_templates import collisions, draft_of, is_as_made
 from shared.seed_users import Listed, read_users
 from shared.settings import ConfigError
-from shared.wire import SCHEMA
 
 MASTERS, GENERATED = "dataproc_master_templates", "dataproc_generated_templates"  # the example's defaults
 
@@ -220,7 +220,7 @@ def _publish(report: _Report, app: App, profile: str | None) -> None:
         report.message_ids[joiner.user] = publish_message(
             app.clients,
             project=app.settings.project,
-            topic=app.settings.topic_lifecycle,
+            topic=app.settings.topic_operator,
             body=json.dumps(body, ensure_ascii=False).encode(),
             attributes={},
         )
@@ -257,23 +257,24 @@ def _as_json(report: _Report) -> dict[str, Any]:
 def _print(report: _Report, list_name: str) -> None:
     out = console()
     done = "would be announced" if report.dry_run else "announced"
-    click.echo(f"{len(report.joiners)} {'person' if len(report.joiners) == 1 else 'people'} {done} as joiners.")
+    say(f"{len(report.joiners)} {'person' if len(report.joiners) == 1 else 'people'} {done} as joiners.")
     rows = [(j.user, f"{j.since:%Y-%m-%d %H:%M}", "template" if j.has_template else "list") for j in report.joiners]
     out.print(table([("USER", "fold"), ("SINCE (UTC)", "whole"), ("DATED BY", "whole")], rows))
     for each in report.repeated:
-        click.echo(f"{list_name}:{each.line}: {each.user} stands in the list again; once is enough.")
+        say(f"{list_name}:{each.line}: {each.user} stands in the list again; once is enough.")
     for draft in report.drafts:
         _print_draft(draft, dry_run=report.dry_run)
     edited = [m for m in report.made if m.edited]
     strangers = [m for m in report.made if not m.listed]
     if edited or strangers:
-        click.echo("\nTemplates that the example made for a user, for a person to look at:")
+        say("")
+        say("Templates that the example made for a user, for a person to look at:")
         looks = [(m.name, _what(m)) for m in report.made if m.edited or not m.listed]
         out.print(table([("NAME", "fold"), ("WHAT", "fold")], looks))
     for path in sorted(set(report.saved.values())):
-        click.echo(f"Kept to look at: {path}")
+        say(f"Kept to look at: {path}")
     for same in report.collided:
-        click.echo(f"The example named these alike, so that at most one of them had an environment: {', '.join(same)}")
+        say(f"The example named these alike, so that at most one of them had an environment: {', '.join(same)}")
 
 
 def _what(made: _Made) -> str:
@@ -289,7 +290,8 @@ def _what(made: _Made) -> str:
 
 def _print_draft(draft: dict[str, Any], *, dry_run: bool) -> None:
     outcome = draft["outcome"] or ("would be written" if dry_run and draft["text"] else "not written")
-    click.echo(f"\nTemplate {draft['template']} -> {draft['file']}: {outcome}.")
+    say("")
+    say(f"Template {draft['template']} -> {draft['file']}: {outcome}.")
     for note in draft["notes"]:
         console().print(Text(f"- {note}"))
     for fault in draft["faults"]:

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import complain, console, print_json, table
-from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
+from cli.output import Terminal, complain, console, print_array, print_json, say, table
+from shared.domain.errors import Reason
+from shared.domain.events import News
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import bounded
 from shared.domain.times import parse_time, rfc3339
-from shared.engine.letters import MESSAGE_ID, OURS, News, Replayed, replay
+from shared.engine.letters import OURS, Replayed, replay
 from shared.engine.ports import DeadLetter, LetterRow
-from shared.wire import Message, parse_lifecycle, parse_tick
+from shared.messages.letters import parse_letter
 
 _REASONS = (
     Reason.INVALID_MESSAGE,
     Reason.UNSUPPORTED_MESSAGE,
     Reason.UNKNOWN_PROFILE,
+    Reason.NOT_ALLOWED,
+    Reason.LEAVER_NOT_UNDERSTOOD,
+    Reason.KEY_COLLISION,
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED,
 )
 _ADVICE = {
     Reason.INVALID_MESSAGE: "Its sender must mend it and send it again. Replaying it helps once a version runs that reads it.",
     Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover, leaver or renamed.",
     Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper dead-letter replay {id}",
+    Reason.NOT_ALLOWED: "Its source may not say that. If it should, change config/sources.yaml and deploy, then: "
+    "benchkeeper dead-letter replay {id}",
+    Reason.LEAVER_NOT_UNDERSTOOD: "Somebody may have left and keeps access. Find out who, then: benchkeeper publish leaver USER",
+    Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine. Find in the function's log what failed and mend that, then: "
     "benchkeeper dead-letter replay {id}",
 }
@@ -110,19 +117,19 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
     """Show them, oldest first, each with its reason."""
     rows = _Wanted(**asked).rows(app)
     if output == "json":
-        _print_array(_row_view(row) for row in rows)
+        print_array(_row_view(row) for row in rows)
         return
     out, count = console(), 0
     for count, row in enumerate(rows, start=1):  # noqa: B007 - the last count is the number of letters
         _print_row(row, out)
-    click.echo(
+    say(
         f"{count} dead letter{'' if count == 1 else 's'}. One of them: benchkeeper dead-letter show ID"
         if count
         else "There are no dead letters."
     )
 
 
-def _print_row(row: LetterRow, out: Console) -> None:
+def _print_row(row: LetterRow, out: Terminal) -> None:
     """Its id is never cut: it is for copying. What is wrong has lines of its own."""
     said = f"replayed {row.replayed_at:%m-%d %H:%M}: {row.outcome}" if row.replayed_at is not None else row.detail
     head = Text.assemble(
@@ -159,7 +166,7 @@ def _say_unknown(letter_id: str) -> None:
     complain(f"There is no dead letter {letter_id}. All of them: benchkeeper dead-letter list --all")
 
 
-def _print_letter(letter: DeadLetter, out: Console) -> None:
+def _print_letter(letter: DeadLetter, out: Terminal) -> None:
     row = letter.row
     lines: list[tuple[str, str | Text]] = [
         ("Letter", Text(row.letter_id, style="bold")),
@@ -178,7 +185,8 @@ def _print_letter(letter: DeadLetter, out: Console) -> None:
     grid.show_header = False
     out.print(grid)
     out.print()
-    out.print(Text(_pretty(letter.body)), soft_wrap=True)
+    for line in _pretty(letter.body).split("\n"):
+        out.print(Text(f"  {line}"), soft_wrap=True)  # indented: no line of it passes for one of ours
     if row.replayed_at is None:
         out.print()
         out.print(Text(_advice(row)), soft_wrap=True)  # the command in it is for copying
@@ -211,12 +219,13 @@ def _pretty(body: bytes) -> str:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_filters
 @click.option("--all", "every", is_flag=True, help="All that were not replayed yet.")
+@click.option("--as", "replay_as", metavar="SOURCE", help="As that source's word, for a letter that names no topic.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
 @output_option()
 @pass_app
 @guarded
 def replay_letters(
-    app: App, /, ids: tuple[str, ...], *, every: bool, dry_run: bool, output: str, **filters: Any
+    app: App, /, ids: tuple[str, ...], *, every: bool, replay_as: str | None, dry_run: bool, output: str, **filters: Any
 ) -> None:
     """Handle messages again, as if they came now; each keeps its own id and time, so nothing happens twice.
 
@@ -227,23 +236,35 @@ def replay_letters(
         raise click.UsageError("Say which: IDs, or filters (--since, --until, --reason, --user), or --all.")
     deps, counted = app.deps, _Counted(missing=set(ids))
 
+    def parse(letter: DeadLetter) -> Sequence[News]:
+        settings = app.settings
+        if replay_as is not None and replay_as not in settings.sources:
+            raise click.UsageError(f"There is no source '{replay_as}'. The sources are: {', '.join(settings.sources)}.")
+        return parse_letter(
+            letter,
+            sources=settings.sources,
+            people=settings.people,
+            max_bytes=settings.max_message_bytes,
+            replay_as=replay_as,
+        )
+
     def results() -> Iterator[Replayed]:
         rows = _Wanted(**filters, replayed_too=bool(ids)).rows(app)
         for row in rows:
             if ids and row.letter_id not in ids:
                 continue
             counted.missing.discard(row.letter_id)
-            result = replay(row, lambda letter: _parse(letter, app.settings.max_message_bytes), deps, dry_run=dry_run)
+            result = replay(row, parse, deps, dry_run=dry_run)
             counted.add(result, quiet=output != "json")
             yield result
 
     if output == "json":
-        _print_array(_replayed_view(result) for result in results())
+        print_array(_replayed_view(result) for result in results())
     else:
         out = console()
         for result in results():
             _print_replayed(result, out)
-        click.echo(counted.summary(dry_run=dry_run))
+        say(counted.summary(dry_run=dry_run))
     for letter_id in sorted(counted.missing):
         _say_unknown(letter_id)
     if counted.failed or counted.missing:
@@ -263,7 +284,7 @@ class _Counted:
         self.failed += not result.used
         done = self.used + self.failed
         if not quiet and done % _PROGRESS_EVERY == 0:
-            click.echo(f"{done} letters so far, {self.failed} of them still cannot be used.", err=True)
+            say(f"{done} letters so far, {self.failed} of them still cannot be used.", err=True)
 
     def summary(self, *, dry_run: bool) -> str:
         if not self.used and not self.failed:
@@ -272,31 +293,7 @@ class _Counted:
         return f"{self.used} {verb}, {self.failed} still cannot be used."
 
 
-def _parse(letter: DeadLetter, max_bytes: int) -> Sequence[News]:
-    """The news in it, as the function reads them: with the message's own id and time."""
-    message = Message(
-        data=letter.body,
-        attributes=letter.attributes,
-        message_id=letter.attributes.get(MESSAGE_ID) or letter.row.letter_id,
-        publish_time=letter.row.sent_at,
-    )
-    if _is_tick(message):
-        raise UnsupportedMessageError(
-            user_message="A tick is not replayed: the next one does its work.", detail="a tick among the dead letters"
-        )
-    return parse_lifecycle(message, max_bytes=max_bytes)
-
-
-def _is_tick(message: Message) -> bool:
-    """One that Pub/Sub forwarded does not say whose it was."""
-    try:
-        parse_tick(message)
-    except InvalidMessageError:
-        return False
-    return True
-
-
-def _print_replayed(result: Replayed, out: Console) -> None:
+def _print_replayed(result: Replayed, out: Terminal) -> None:
     style = "green" if result.used else "red"
     word = "ok" if result.used else result.reason
     out.print(Text.assemble((result.row.letter_id, "bold"), "  ", (word, style)), soft_wrap=True)
@@ -305,15 +302,6 @@ def _print_replayed(result: Replayed, out: Console) -> None:
         out.print(Padding(Text(line), (0, 0, 0, 2)))
     for action in (action for change in result.changes for action in change.actions):
         out.print(Padding(Text(f"then: {action}", style="dim"), (0, 0, 0, 4)))
-
-
-def _print_array(items: Iterable[dict[str, Any]]) -> None:
-    """A JSON array, item by item as they come."""
-    opening = "["
-    for item in items:
-        click.echo(f"{opening}\n{json.dumps(item, indent=2, ensure_ascii=False)}", nl=False)
-        opening = ","
-    click.echo("[]" if opening == "[" else "\n]")
 
 
 def _row_view(row: LetterRow) -> dict[str, Any]:

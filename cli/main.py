@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import click
 
-from cli import asking, checks, history, holding, importing, letters, messages, people, sweeping
+from cli import (
+    acknowledging,
+    asking,
+    checks,
+    erasing,
+    history,
+    holding,
+    importing,
+    letters,
+    messages,
+    people,
+    repairing,
+    sweeping,
+)
 from cli.context import App
+from cli.output import PlainGroup
 
 _HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
 
@@ -15,7 +29,9 @@ Exit codes: 0 done, 1 it failed, 2 wrong use or bad configuration.
 """
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=PlainGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--env", metavar="NAME", default=None,
     help="Read config/settings.NAME.yaml. Default: $BENCHKEEPER_ENV, else local.",
@@ -41,6 +57,9 @@ for command in (
     asking.spark_group,
     holding.hold,
     holding.release,
+    repairing.repair,
+    acknowledging.acknowledge,
+    erasing.erase_user,
     sweeping.sweep_group,
     letters.dead_letter,
     importing.import_group,

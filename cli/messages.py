@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from cli.context import App, guarded, output_option, pass_app
-from cli.output import print_json
+from cli.output import print_json, say
 from shared.cloud.publish import publish as publish_message
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import parse_email
 from shared.domain.times import parse_time
-from shared.wire import SCHEMA
+from shared.messages.hr import SCHEMA
 
 
 @click.group(name="publish")
@@ -142,11 +142,11 @@ def publish_file(app: App, paths: tuple[Path, ...]) -> None:
         message_id = publish_message(
             app.clients,
             project=app.settings.project,
-            topic=app.settings.topic_lifecycle,
+            topic=app.settings.topic_operator,
             body=path.read_bytes(),
             attributes={},
         )
-        click.echo(f"Published {path.name} as message {message_id}.")
+        say(f"Published {path.name} as message {message_id}.")
 
 
 def _attributes(profile: str | None, groups: tuple[str, ...], cost_center: str | None) -> dict[str, Any]:
@@ -188,10 +188,10 @@ def _send(
         message["reason"] = reason
     if new_user:
         message["new_user"] = new_user
-    topic = app.settings.topic_lifecycle
+    topic = app.settings.topic_operator
     body = json.dumps(message, ensure_ascii=False).encode()
     message_id = publish_message(app.clients, project=app.settings.project, topic=topic, body=body, attributes={})
     if output == "json":
         print_json({"message_id": message_id, "topic": topic, "message": message})
     else:
-        click.echo(f"Published {kind} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")
+        say(f"Published {kind} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")

@@ -1,17 +1,26 @@
-"""How things look: tables that fit the terminal, colour that means something, JSON and CSV for scripts."""
+"""How things look: tables that fit the terminal, colour that means something, JSON and CSV for scripts.
+
+Nothing in `cli/` prints past this module (a test holds it): what it prints holds names, reasons and errors that others wrote.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
+from rich.segment import Segment
+from rich.status import Status
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
+
+from shared.sheet import csv_lines
+from shared.visible import json_text, one_line, visible
 
 # green: as wanted; yellow: on its way; blue: at rest; red: a person should look; dim: gone.
 _COLOURS = {
@@ -30,9 +39,65 @@ _COLOURS = {
 }  # fmt: skip
 
 
-def console() -> Console:
+class Terminal(Console):
+    """A terminal on which text of others is only ever text: no markup is read in it, and nothing in it acts on the terminal.
+
+    A string or a `Text` is one line: ends of lines in it are written out. Whatever else is printed is cleaned piece by piece.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print on one line each what is a string or a `Text`."""
+        super().print(*map(_on_one_line, objects), **how)
+
+    def status(self, status: RenderableType, **how: Any) -> Status:
+        """A spinner beside a text."""
+        return super().status(_on_one_line(status), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """All output of rich comes through here, also that of live views."""
+        for segment in super().render(renderable, options):
+            yield _clean(segment)
+
+
+def _on_one_line(shown: Any) -> Any:
+    match shown:
+        case str():
+            return Text(one_line(shown))
+        case Text():
+            return _line(shown)
+        case Padding():
+            shown.renderable = _on_one_line(shown.renderable)
+            return shown
+        case _:
+            return shown
+
+
+def _line(shown: Text) -> Text:
+    """The same without anything to be written out, else the text of it in the style of the whole."""
+    plain = one_line(shown.plain)
+    return shown if plain == shown.plain else Text(plain, style=shown.style)
+
+
+def _clean(segment: Segment) -> Segment:
+    if segment.control is not None:
+        return segment
+    style = segment.style
+    if style is not None and style.link is not None and not _is_address(style.link):
+        style = style.update_link(None)
+    return Segment(visible(segment.text), style)
+
+
+def _is_address(link: str) -> bool:
+    """An address ends the control sequence that makes it a link when it has a control character in it."""
+    return link.isascii() and link.isprintable() and " " not in link
+
+
+def console(*, stderr: bool = False) -> Terminal:
     """The terminal; plain text where there is none."""
-    return Console(highlight=False, soft_wrap=False)
+    return Terminal(stderr=stderr)
 
 
 def coloured(word: str) -> Text:
@@ -43,34 +108,79 @@ def coloured(word: str) -> Text:
     return Text(word)
 
 
-def complain(message: str) -> None:
-    """One sentence on stderr."""
-    click.secho(f"benchkeeper: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
+def say(message: str, *, err: bool = False) -> None:
+    """Print one line, on stdout or on stderr, as it is: never wrapped."""
+    click.echo(one_line(message), err=err)
+
+
+def complain(message: str, *more: str) -> None:
+    """One sentence on stderr, and further lines under it."""
+    red = "red" if sys.stderr.isatty() else None
+    click.secho(f"benchkeeper: {one_line(message)}", err=True, fg=red)
+    for line in more:
+        click.secho(f"  {one_line(line)}", err=True, fg=red)
+
+
+def agreed(question: str) -> bool:
+    """True when a person says yes; wrong use where nobody can be asked is the caller's matter."""
+    return click.confirm(one_line(question))
 
 
 def print_json(data: Any) -> None:
     """Indented JSON, addresses readable."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    click.echo(json_text(data, indent=2))
+
+
+def print_array(items: Iterable[Mapping[str, Any]]) -> None:
+    """A JSON array, item by item as they come."""
+    opening = "["
+    for item in items:
+        click.echo(f"{opening}\n{json_text(item, indent=2)}", nl=False)
+        opening = ","
+    click.echo("[]" if opening == "[" else "\n]")
 
 
 def print_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """CSV with a header; a cell that a spreadsheet would run as a formula is made text."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    """CSV with a header, as the page gives it, but that control characters are written out: it may end on a terminal."""
+    click.echo(visible(csv_lines([columns], end="\n")), nl=False)
     for row in rows:
-        writer.writerow([_safe_cell(row.get(column)) for column in columns])
+        click.echo(visible(csv_lines([[row.get(column) for column in columns]], end="\n")), nl=False)
 
 
-def _safe_cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = one_line(
+            error.message
+        )  # which click prints; declared final, and there is no other way in
+        raise
+
+
+class PlainCommand(click.Command):
+    """A command whose errors of use are plain text, whatever was typed or read."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Parse what was typed."""
+        with _plain_errors():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, and its subcommands."""
+        with _plain_errors():
+            return super().invoke(ctx)
+
+
+class PlainGroup(PlainCommand, click.Group):
+    """The same for a group and everything in it."""
 
 
 # A notebook's address has 73 characters: beside anything else it needs a wide terminal.
 _WIDE = 165
 
 
-def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Console) -> None:
+def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Terminal) -> None:
     """People as (user, profile, instance, state, address); in a narrow terminal the address has a line of its own."""
     columns = [("USER", ""), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
     # Only an address may be cut, and `--output json` has it whole: the names beside it are for copying.
@@ -80,7 +190,7 @@ def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | Non
         (_cut(user, room), profile or "-", coloured(state), instance or "-")
         for user, profile, instance, state, _ in rows
     ]
-    addresses = [Text(url or "-", style=f"link {url}" if url else "") for *_, url in rows]
+    addresses = [Text(url or "-", style=Style(link=url) if url else "") for *_, url in rows]
     if out.width >= _WIDE:
         out.print(table([*columns, ("URL", "")], [(*cell, url) for cell, url in zip(cells, addresses, strict=True)]))
         return
@@ -97,10 +207,12 @@ def _cut(text: str, room: int) -> str:
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:
     """A table; columns are (heading, overflow): `fold` into lines, stay `whole`, or else be cut where space is short."""
-    rows = list(rows)
-    result = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    rows = [[_line(cell) if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
+    result = Table(title=one_line(title) or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for heading, overflow in columns:
-        result.add_column(heading, overflow="fold" if overflow == "fold" else "ellipsis", no_wrap=overflow != "fold")
+        result.add_column(
+            one_line(heading), overflow="fold" if overflow == "fold" else "ellipsis", no_wrap=overflow != "fold"
+        )
     for index, (heading, overflow) in enumerate(columns):
         if overflow == "whole":
             cells = [len(str(row[index])) for row in rows]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import click
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import coloured, complain, console, print_csv, print_fleet, print_json, said_size, table
+from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
 from shared.domain.record import ConditionType
 from shared.engine import views
 from shared.engine.idle_sweep import examine
@@ -77,17 +76,17 @@ def _print_fleet(rows: list[dict[str, Any]], output: str) -> None:
     elif output == "csv":
         print_csv(rows, _COLUMNS)
     elif not rows:
-        click.echo("Nobody.")
+        say("Nobody.")
     else:
         print_fleet(
             [(r["email"] or r["user_key"], r["profile"], r["instance_id"], r["state"], r["url"]) for r in rows],
             console(),
         )
         count = len(rows)
-        click.echo(f"{count} {'person' if count == 1 else 'people'}.")
+        say(f"{count} {'person' if count == 1 else 'people'}.")
 
 
-def print_person(seen: dict[str, Any], out: Console) -> None:
+def print_person(seen: dict[str, Any], out: Terminal) -> None:
     """One person, as `show` prints it."""
     out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
     entitled = f"profile {seen['profile']}" if seen["entitled"] else "not entitled"
@@ -174,14 +173,14 @@ def _day(moment: str) -> str:
     return moment[5:16].replace("T", " ")
 
 
-def print_plan(plan: dict[str, Any], out: Console) -> None:
+def print_plan(plan: dict[str, Any], out: Terminal) -> None:
     """The plan with its reasons, and when it is looked at again."""
     _print_plan(plan, out)
     if plan["requeue_at"] is not None:
         out.print(Text(f"Looks again: {_said_moment(plan['requeue_at'])}", style="dim"))
 
 
-def _print_plan(plan: dict[str, Any], out: Console) -> None:
+def _print_plan(plan: dict[str, Any], out: Terminal) -> None:
     if not plan["actions"]:
         out.print("Plan: nothing to do.")
     for action in plan["actions"]:

@@ -7,7 +7,7 @@ import textwrap
 import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
-from cli.output import console, print_json, table
+from cli.output import console, print_json, say, table
 from shared.engine.sweeps import Summary, sweep
 
 
@@ -33,18 +33,19 @@ def sweep_group(app: App, kind: str, *, dry_run: bool, output: str) -> None:
 def _print(summary: Summary, *, dry_run: bool) -> None:
     verb = "would act on" if dry_run else "acted on"
     count = len(summary.decisions) if dry_run else summary.acted
-    click.echo(f"Sweep {summary.kind}: looked at {summary.looked_at}, {verb} {count}.")
+    say(f"Sweep {summary.kind}: looked at {summary.looked_at}, {verb} {count}.")
     for what, number in summary.found.most_common():
-        click.echo(f"  {number:>6}  {what}")
+        say(f"  {number:>6}  {what}")
     if summary.decisions:
         console().print(table([("USER", "fold"), ("WHY", "fold")], summary.decisions))
     for reason, number in summary.failed.items():
-        click.echo(f"Failed: {number} ({reason}). They stay due and are tried again.", err=True)
+        say(f"Failed: {number} ({reason}). They stay due and are tried again.", err=True)
     for zone in summary.unreachable:
-        click.echo(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
+        say(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
     for line in summary.sessions.lines if summary.sessions is not None else ():
-        click.echo(textwrap.fill(f"Session template {line}.", console().width, subsequent_indent="  "))
+        for part in textwrap.wrap(f"Session template {line}.", console().width, subsequent_indent="  "):
+            say(part)
     for stray in summary.strays:
-        click.echo(f"Stray instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
+        say(f"Stray instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
     if summary.left_over:
-        click.echo(f"{summary.left_over} were not reached before the deadline; they come first next time.", err=True)
+        say(f"{summary.left_over} were not reached before the deadline; they come first next time.", err=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from emulator.clock import VirtualClock
 from emulator.iap.front import DEFAULT_REGION
 from emulator.jupyter.labs import Options
 from emulator.keep import BadDataError, Keeper
+from emulator.token import FILE_NAME
 from emulator.wire.listening import PortInUseError
 
 _USAGE_ERROR = 2
@@ -42,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="end when standard input closes: a parent that dies, however, takes the cloud with it",
     )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a further name by which containers or other machines call the port; may be given again"
+        " (default: only 127.0.0.1, localhost and [::1] are served)",
+    )  # fmt: skip
     parser.add_argument("--project", default="benchkeeper-local", help="the project's id (default: benchkeeper-local)")
     front = parser.add_argument_group("the hub page", "Identity-Aware Proxy in front of the function benchkeeper-hub")
     front.add_argument(
@@ -109,11 +117,22 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     logs = asked.data / "logs" if asked.data is not None else None
-    cloud = EmbeddedCloud.build(clock=VirtualClock(speed=asked.speed), project=asked.project, log_folder=logs)
+    cloud = EmbeddedCloud.build(
+        clock=VirtualClock(speed=asked.speed), project=asked.project, log_folder=logs, names=asked.allow_host
+    )
+    private = None if asked.data is not None else Path(tempfile.mkdtemp(prefix="benchkeeper-"))
+    try:
+        return _serve(cloud, asked, ending, token_folder=private or asked.data)
+    finally:
+        if private is not None:
+            shutil.rmtree(private, ignore_errors=True)
+
+
+def _serve(cloud: EmbeddedCloud, asked: argparse.Namespace, ending: threading.Event, *, token_folder: Path) -> int:
     try:
         keeper = Keeper(cloud.world, asked.data) if asked.data is not None else None
         _open_fronts(cloud, asked)
-        cloud.start(asked.port)
+        cloud.start(asked.port, token_folder=token_folder)
     except PortInUseError as error:
         return _refuse(
             f"{error.strerror}\nGive another one with --port, --hub-port or --jupyter-port; 0 takes a free one."
@@ -123,6 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
     if keeper is not None:
         keeper.start()
     print(f"Embedded cloud of project {asked.project} listens on {cloud.url}", flush=True)  # noqa: T201 - what the caller waits for
+    if asked.data is None:  # with --data it is where the manual says
+        print(f"The token of what starts processes is in {token_folder / FILE_NAME}", flush=True)  # noqa: T201 - a command's own output
     if asked.until_stdin_closes:
         threading.Thread(target=_end_with_input, args=(ending,), daemon=True).start()
     ending.wait()

@@ -23,6 +23,7 @@ from emulator.model.notebooks import NotebooksModel
 from emulator.model.pubsub import PubSubModel
 from emulator.model.scheduler import SchedulerModel
 from emulator.model.storage import StorageModel
+from emulator.token import ProcessToken
 from emulator.wire import control
 from emulator.wire.access import routes as access_routes
 from emulator.wire.cloudidentity import routes as cloudidentity_routes
@@ -42,6 +43,7 @@ from emulator.wire.storage import routes as storage_routes
 from emulator.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
     from types import TracebackType
 
@@ -94,10 +96,11 @@ def model_of(world: World, kind: type[M]) -> M:
 class EmbeddedCloud:
     """All services of a world on one port of 127.0.0.1; a context manager that starts and stops.
 
-    Functions write their output to `log_folder/<name>.log`, without it to stderr.
+    Functions write their output to `log_folder/<name>.log`, without it to stderr. `names` are host names, besides those of
+    loopback, by which the port is called. What starts processes demands the `token`.
     """
 
-    def __init__(self, world: World, *, log_folder: Path | None = None) -> None:
+    def __init__(self, world: World, *, log_folder: Path | None = None, names: Collection[str] = ()) -> None:
         self.world = world
         self.storage = model_of(world, StorageModel)
         self.notebooks = model_of(world, NotebooksModel)
@@ -112,8 +115,9 @@ class EmbeddedCloud:
         self.pubsub_runtime = PubSubRuntime(world, self.pubsub)
         issuer = self.pubsub_runtime.issuer
         scheduler_runtime = SchedulerRuntime(world, self.scheduler, self.pubsub.publish, signer=issuer.token)
-        self.functions = FunctionHost(world, self.pubsub_runtime, log_folder=log_folder)
-        self.iap = IapFront(self.functions.listing, project_number=world.project_number, clock=world.clock)
+        self.token = ProcessToken()
+        self.functions = FunctionHost(world, self.pubsub_runtime, self.token, log_folder=log_folder)
+        self.iap = IapFront(self.functions.destination, project_number=world.project_number, clock=world.clock)
         self.gateway = Gateway(self, self.iap)
         self._runtimes: list[Runtime] = [
             self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway,
@@ -137,6 +141,7 @@ class EmbeddedCloud:
                 *pubsub_routes(world, self.pubsub),
                 *scheduler_routes(world, self.scheduler),
             ],
+            names=names,
         )
         self._server: Server | None = None
 
@@ -147,9 +152,10 @@ class EmbeddedCloud:
         clock: VirtualClock | None = None,
         project: str = DEFAULT_PROJECT,
         log_folder: Path | None = None,
+        names: Collection[str] = (),
     ) -> Self:
         """A cloud with an empty world; without a clock, one that runs in real time."""
-        return cls(build_world(clock=clock or VirtualClock(), project=project), log_folder=log_folder)
+        return cls(build_world(clock=clock or VirtualClock(), project=project), log_folder=log_folder, names=names)
 
     @property
     def port(self) -> int:
@@ -163,12 +169,22 @@ class EmbeddedCloud:
         """`http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, port: int = 0) -> None:
-        """Serve on `port` (0 = a free one) and start what runs by itself. Raises `PortInUseError`."""
+    def start(self, port: int = 0, *, token_folder: Path | None = None) -> None:
+        """Serve on `port` (0 = a free one) and start what runs by itself. Raises `PortInUseError`.
+
+        `token_folder` gets the file with the token before the first call is answered, and only once the port is ours: a second run
+        that finds the port taken does not spoil the first one's file.
+        """
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")
         grpc_handlers = [*self.pubsub_runtime.grpc_handlers(), DataprocGrpc(self.world, self.dataproc)]
         server = Server(self.wsgi, port=port, grpc_handlers=grpc_handlers)
+        if token_folder is not None:
+            try:
+                self.token.write(token_folder)
+            except OSError:
+                server.stop()
+                raise
         self._server = server
         server.start()
         for runtime in self._runtimes:

@@ -2,7 +2,7 @@
 
 The push endpoint of a function's subscription is `http://<this cloud>/_emulator/eventarc/<function>`. Pushes of our own
 Pub/Sub are turned in place and go straight to the function's process (`Bridge.rewrite`); the same path, served over HTTP
-(`Bridge.routes`), takes pushes of any other Pub/Sub. Nothing is authenticated; an Authorization header is passed on.
+(`Bridge.routes`), takes pushes of any other Pub/Sub. Nobody is authenticated here; an Authorization header is passed on.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ _PASSED_ON = ("Authorization", "User-Agent")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a function's events go. `url` None = its process does not listen now. Without `retry` no failure is retried."""
+    """Where a function is called. `url` None = its process does not listen now. Without `retry` no failure is retried.
+
+    `headers` are what its port demands of a request.
+    """
 
     url: str | None
     topic: str
     retry: bool
+    headers: dict[str, str]
 
 
 Lookup = Callable[[str], Destination | None]
@@ -69,7 +73,7 @@ class Bridge:
             return 404
         if destination.url is None:
             return _UNAVAILABLE
-        headers = event_headers(json.loads(request.body), destination.topic)
+        headers = event_headers(json.loads(request.body), destination.topic) | destination.headers
         return with_headers(request, url=destination.url, headers=headers, forgive=not destination.retry)
 
     def routes(self) -> list[Route]:
@@ -84,6 +88,7 @@ class Bridge:
             headers = event_headers(call.json(), destination.topic)
         except (KeyError, TypeError) as error:
             raise ApiError("INVALID_ARGUMENT", "The body is no Pub/Sub push envelope.") from error
+        headers |= destination.headers
         headers |= {name: call.request.headers[name] for name in _PASSED_ON if name in call.request.headers}
         if destination.url is None:
             return Response("The function does not listen yet", status=_UNAVAILABLE)

@@ -22,6 +22,7 @@ from emulator.world import CallSpec, World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from emulator.token import ProcessToken
     from emulator.wire.pubsub import PubSubRuntime
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -133,16 +134,20 @@ class _Function:
 class FunctionHost:
     """All functions. `log_folder` gets `<name>.log` with each function's output as it is; without it, it goes to stderr.
 
-    `stop` ends every process. A deployed function's subscription stays when the host stops, and goes with the function.
+    `/_emulator/functions` starts and ends processes for callers with the `token` alone; each process's own port takes calls of this
+    host alone. `stop` ends every process. A deployed function's subscription stays when the host stops, and goes with the function.
     """
 
-    def __init__(self, world: World, pubsub: PubSubRuntime, *, log_folder: Path | None = None) -> None:
+    def __init__(
+        self, world: World, pubsub: PubSubRuntime, token: ProcessToken, *, log_folder: Path | None = None
+    ) -> None:
         self._world = world
+        self._token = token
         self._pubsub = pubsub
         self._log_folder = log_folder
         self._lock = threading.Lock()
         self._functions: dict[str, _Function] = {}
-        self._bridge = Bridge(self._destination)
+        self._bridge = Bridge(self.destination)
         self._stopped = True
 
     def start(self) -> None:
@@ -232,12 +237,14 @@ class FunctionHost:
             **process.describe(),
         }
 
-    def _destination(self, name: str) -> Destination | None:
+    def destination(self, name: str) -> Destination | None:
+        """Where the function is called, and with which headers; None if there is no such function."""
         with self._lock:
             function = self._functions.get(name)
         if function is None:
             return None
-        return Destination(function.process.url, function.deployment.topic, function.deployment.retry)
+        process, wanted = function.process, function.deployment
+        return Destination(process.url, wanted.topic, wanted.retry, process.headers)
 
     # ---- the subscription, as Eventarc makes it
 
@@ -282,6 +289,7 @@ class FunctionHost:
     # ---- control API
 
     def _post(self, call: Call) -> Any:
+        self._token.check(call.request)
         return self.deploy(Deployment.parse(call.json()), base_url=call.request.host_url)
 
     def _list(self, call: Call) -> Any:
@@ -289,6 +297,7 @@ class FunctionHost:
         return {"functions": self.listing()}
 
     def _delete(self, call: Call) -> Any:
+        self._token.check(call.request)
         self.delete(call.params["name"])
         return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import IO, Any, Literal
 
 from emulator.clock import real_now
 from emulator.errors import ApiError
+from emulator.host_launch import HEADER, KEY_LENGTH
 
 State = Literal["starting", "running", "crashed", "stopped"]
 
@@ -27,20 +29,9 @@ _LONGEST_PAUSE_S = 15.0
 _STEADY_AFTER_S = 30.0
 _KEPT_LINES = 20
 
-# Runs functions-framework in this interpreter and ends the whole process group when the pipe in argv[1] breaks, which it
-# does when the host is gone, even by SIGKILL. `-P` keeps the current folder off sys.path: the framework itself appends the
-# source's folder at the end, and that order is what production has.
-_LAUNCHER = """
-import os, signal, sys, threading
-def watch(pipe):
-    try:
-        os.read(pipe, 1)
-    finally:
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-threading.Thread(target=watch, args=(int(sys.argv.pop(1)),), daemon=True).start()
-from functions_framework._cli import _cli
-_cli()
-"""
+# `-P` keeps the current folder off sys.path: the framework itself appends the source's folder at the end, and that order is
+# what production has.
+_LAUNCHER = Path(__file__).with_name("host_launch.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +51,7 @@ class FunctionProcess:
     def __init__(self, launch: Launch, *, log_folder: Path | None) -> None:
         self._launch = launch
         self._log_folder = log_folder
+        self._key = secrets.token_hex(KEY_LENGTH // 2)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,6 +67,11 @@ class FunctionProcess:
     def url(self) -> str | None:
         """Where it listens, None while it does not."""
         return f"http://127.0.0.1:{self._port}/" if self._state == "running" else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What its port demands of a request; never shown by `describe`."""
+        return {HEADER: self._key}
 
     def describe(self) -> dict[str, Any]:
         """url, pid, restarts, state and the last lines of its output."""
@@ -116,11 +113,14 @@ class FunctionProcess:
     def _spawn(self) -> None:
         launch = self._launch
         read_end, write_end = os.pipe()
+        os.write(
+            write_end, self._key.encode()
+        )  # not in the environment, which the function's own children would inherit
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [
-            sys.executable, "-P", "-c", _LAUNCHER, str(read_end),
+            sys.executable, "-P", str(_LAUNCHER), str(read_end),
             "--host", "127.0.0.1", "--port", str(port), "--target", launch.entry_point,
             "--source", str(Path(launch.source) / "main.py"), "--signature-type", launch.signature,
         ]  # fmt: skip

@@ -19,13 +19,21 @@ from typing import Any
 import flask
 from cloudevents.http import CloudEvent
 
-from shared import telemetry, wire
-from shared.domain.errors import BenchkeeperError, InvalidMessageError, PoisonError
-from shared.domain.times import parse_time
+from shared import telemetry
+from shared.domain.errors import BenchkeeperError, InvalidMessageError, PoisonError, Reason, RetryableError
+from shared.domain.sources import Source, source_of_topic
+from shared.domain.times import parse_time, rfc3339
 from shared.engine.letters import attributes_for
 from shared.engine.ports import Deps
+from shared.messages.message import PART_OF, PART_PUBLISHED, Message, Rules
 from shared.settings import Settings
 from shared.wiring import process_deps
+
+
+class UnknownTopicError(RetryableError):
+    """No source has the topic that the message came on."""
+
+    reason = Reason.UNKNOWN_TOPIC
 
 
 @dataclass(slots=True)
@@ -36,7 +44,7 @@ class Delivery:
     """
 
     event: CloudEvent
-    known: wire.Message
+    known: Message
     component: str
     subscription: str
     attempt: int
@@ -46,7 +54,51 @@ class Delivery:
     _is_read: bool = False
 
     @property
-    def message(self) -> wire.Message:
+    def topic(self) -> str:
+        """The full name of the topic that the message came on, as the CloudEvent's source says it; empty if it says none."""
+        name = str(self.event.get("source") or "").removeprefix("//pubsub.googleapis.com/")
+        return name if "/topics/" in name else ""
+
+    @property
+    def rules(self) -> Rules:
+        """By which the message is read. A topic that no source has is nacked: a deployment is missing, and nothing is lost."""
+        source = source_of_topic(self.topic, self.settings.sources.values()) if self.topic else None
+        if source is None:
+            raise UnknownTopicError(
+                user_message="The message came on a topic of which config/sources.yaml knows nothing.",
+                detail=f"unknown topic {self.topic[:200] or str(self.event.get('source'))[:200]!r}",
+            )
+        until = self.settings.move_logs_until
+        return Rules(
+            source=source,
+            people=self.settings.people,
+            max_bytes=self.settings.max_message_bytes,
+            moves_logs=until is not None and self.deps.clock.now() < until,
+        )
+
+    def relay_part(self, source: Source, body: bytes, number: int) -> None:
+        """Publish a part of a batch as a message of its own, on the same topic."""
+        message = self.message
+        attributes = {
+            **message.attributes,
+            PART_OF: f"{message.origin_id}/{number}",
+            PART_PUBLISHED: rfc3339(message.first_published),
+        }
+        self.deps.relay(source.topic, body, attributes)
+
+    def dead_letter(self, error: BenchkeeperError, body: bytes, part: str) -> None:
+        """Publish a part of the message that could not be used as a dead letter of its own."""
+        message = self.message
+        alone = Message(
+            data=body,
+            attributes=message.attributes,
+            message_id=f"{message.message_id}.{part}",
+            publish_time=message.publish_time,
+        )
+        _publish_letter(error, alone, self)
+
+    @property
+    def message(self) -> Message:
         """The Pub/Sub message. Decoded here, inside the function's body: before it, an error could not be handled."""
         if not self._is_read:
             self.known = _decode(self.event, self.deps)
@@ -80,6 +132,10 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
             except BaseException:
                 outcome = "nack"
                 raise
+        except UnknownTopicError as error:
+            outcome, reason = "nack", error.reason.value
+            deps.log.error("Message on an unknown topic", detail=error.detail)
+            raise
         except BenchkeeperError as error:
             outcome, reason = "nack", error.reason.value
             delivery.facts["detail"] = error.detail
@@ -103,7 +159,12 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
 
 def _dead_letter(error: BenchkeeperError, delivery: Delivery) -> None:
     delivery.facts["detail"] = error.detail
-    message = delivery.known
+    _publish_letter(error, delivery.known, delivery)
+
+
+def _publish_letter(error: BenchkeeperError, message: Message, delivery: Delivery) -> None:
+    if error.reason is Reason.LEAVER_NOT_UNDERSTOOD:
+        delivery.deps.log.error("Leaver not understood", message_id=message.message_id, detail=error.detail)
     delivery.deps.dead_letters.publish(
         body=message.data[: delivery.settings.max_message_bytes],
         attributes=attributes_for(
@@ -114,6 +175,7 @@ def _dead_letter(error: BenchkeeperError, delivery: Delivery) -> None:
             function=delivery.component,
             subscription=delivery.subscription,
             others=message.attributes,
+            topic=delivery.topic.rpartition("/")[2],
         ),
     )
 
@@ -133,11 +195,11 @@ def _attempt(event: CloudEvent) -> int:
     return raw if isinstance(raw, int) else 0
 
 
-def _bare_message(event: CloudEvent, deps: Deps) -> wire.Message:
+def _bare_message(event: CloudEvent, deps: Deps) -> Message:
     """What can be said of the message before it is decoded: enough for the log line and a dead letter."""
     data = event.get_data()
     raw = data if isinstance(data, bytes) else json.dumps(data, default=str).encode()
-    return wire.Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=_event_time(event, deps))
+    return Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=_event_time(event, deps))
 
 
 def _event_time(event: CloudEvent, deps: Deps) -> datetime:
@@ -148,7 +210,7 @@ def _event_time(event: CloudEvent, deps: Deps) -> datetime:
         return deps.clock.now()
 
 
-def _decode(event: CloudEvent, deps: Deps) -> wire.Message:
+def _decode(event: CloudEvent, deps: Deps) -> Message:
     message = _envelope(event).get("message")
     if not isinstance(message, Mapping):
         raise InvalidMessageError(
@@ -161,7 +223,7 @@ def _decode(event: CloudEvent, deps: Deps) -> wire.Message:
         raise InvalidMessageError(
             user_message="The Pub/Sub message's data is not base64.", detail=f"data is not base64: {error}"
         ) from error
-    return wire.Message(
+    return Message(
         data=data,
         attributes={str(k): str(v) for k, v in attributes.items()} if isinstance(attributes, Mapping) else {},
         message_id=str(message.get("messageId") or event["id"]),

@@ -5,27 +5,33 @@ from __future__ import annotations
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions._delivery import handling
-from shared.engine.letters import keep, letter_of
-from shared.wire_people import people_named
+from functions._delivery import Delivery, handling
+from shared.domain.sources import HR, Source, source_of_topic
+from shared.engine.letters import TOPIC, keep, letter_of
+from shared.messages.letters import states_a_leave
+from shared.messages.people import people_named
 
 
 @functions_framework.cloud_event
 def dead_letter(event: CloudEvent) -> None:
     """Store one dead letter with its reason, then mark the records of the people whom it names.
 
-    Both are safe to repeat: a letter is stored once and marks once. A mark that cannot be written brings the letter again.
+    Both are safe to repeat: a letter is stored once and marks once. Once it is stored it is acked: a mark that cannot be written
+    now is tried again by the sweep.
     """
     with handling(event, "dead_letter") as delivery:
         message = delivery.message
+        source = _source(message.attributes.get(TOPIC, ""), delivery)
+        named = people_named(message, source, delivery.settings.people)
         letter = letter_of(
             body=message.data,
             attributes=message.attributes,
             message_id=message.message_id,
             published_at=message.publish_time,
-            users=people_named(message),
+            users=tuple(named),
+            cuts=states_a_leave(message, source, delivery.settings.people),
         )
-        marked = keep(letter, delivery.deps)
+        marked = keep(letter, delivery.deps, named=named)
         delivery.facts["users"] = list(letter.row.users)
         delivery.deps.log.error(
             "Stored dead letter",
@@ -35,3 +41,9 @@ def dead_letter(event: CloudEvent) -> None:
             users=list(letter.row.users),
             marked=marked,
         )
+
+
+def _source(topic: str, delivery: Delivery) -> Source:
+    """Whose word the message was. It decides nothing here, only how the message is read for names."""
+    sources = delivery.settings.sources
+    return source_of_topic(topic, sources.values()) or sources[HR]

@@ -1,19 +1,50 @@
-"""`lifecycle`: news about people, from topic workbench-lifecycle."""
+"""`lifecycle`: news about people, from the topic of a source. Deployed once for each source, so that none holds up another."""
 
 from __future__ import annotations
 
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions._delivery import handling
-from shared import wire
-from shared.engine.deliver import deliver
+from functions._delivery import Delivery, handling
+from shared.domain.errors import PoisonError
+from shared.engine.deliver import deliver_all
+from shared.messages.message import Parsed
+from shared.messages.parse import parse_message
 
 
 @functions_framework.cloud_event
 def lifecycle(event: CloudEvent) -> None:
-    """Fold one message into its user's record, then reconcile that user."""
+    """Fold what one message says into the records of those whom it is about, then reconcile them."""
     with handling(event, "lifecycle") as delivery:
-        news = wire.parse_lifecycle(delivery.message, max_bytes=delivery.settings.max_message_bytes)
-        delivery.facts["users"] = [deliver(piece, delivery.deps) for piece in news]
-        delivery.facts["news"] = [type(piece).__name__ for piece in news]
+        rules = delivery.rules
+        delivery.facts["source"] = rules.source.name
+        parsed = parse_message(delivery.message, rules)
+        if parsed.to_directory:
+            delivery.deps.relay(delivery.settings.topic_directory, delivery.message.data, delivery.message.attributes)
+            delivery.facts["moved_on"] = delivery.settings.topic_directory
+            return
+        for part in parsed.parts:
+            delivery.relay_part(rules.source, part.body, part.number)
+        if parsed.parts:
+            delivery.facts["parts"] = len(parsed.parts)
+        for fault in parsed.sender_faults:
+            delivery.deps.log.warning("Sender fault", source=rules.source.name, fault=fault)
+        if parsed.ignored:
+            delivery.facts["ignored"] = sorted(set(parsed.ignored))
+        delivered = deliver_all(parsed.news, delivery.deps)
+        delivery.facts["users"] = list(delivered.users)
+        delivery.facts["news"] = [type(piece).__name__ for piece in parsed.news]
+        refused = [
+            (error, delivery.message.data, f"news-{number}") for number, (_, error) in enumerate(delivered.refused)
+        ]
+        _report(parsed, [*((f.error, f.body, f.part) for f in parsed.faults), *refused], delivery)
+
+
+def _report(parsed: Parsed, faults: list[tuple[PoisonError, bytes, str]], delivery: Delivery) -> None:
+    """Make dead letters of what could not be used: of the whole message if there is nothing else in it, else of each part."""
+    if len(faults) == 1 and len(parsed.news) <= (1 if not parsed.faults else 0):
+        raise faults[0][0]
+    for error, body, part in faults:
+        delivery.dead_letter(error, body, part)
+    if faults:
+        delivery.facts["faults"] = [error.reason.value for error, _, _ in faults]

@@ -2,25 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions._delivery import handling
-from shared import wire
-from shared.domain.errors import BenchkeeperError
+from functions._delivery import Delivery, handling
+from shared.domain.errors import BenchkeeperError, Reason
+from shared.domain.events import News
+from shared.domain.times import rfc3339
+from shared.engine.clock_check import clock_differs
+from shared.engine.letter_sweep import sweep_letters
+from shared.engine.ports import DeadLetter
 from shared.engine.sweeps import sweep
+from shared.messages.letters import parse_letter
+from shared.messages.parse import parse_tick
+
+# The due sweep comes each minute and is to cost one listing when nothing is due.
+_WITH_LETTERS = frozenset({"idle", "drift"})
 
 
 @functions_framework.cloud_event
 def tick(event: CloudEvent) -> None:
-    """Run the sweep that the message asks for.
+    """Run the sweep that the message asks for; after an idle or drift sweep look after the letters, too.
 
-    A sweep that cannot list is logged and acked: the next tick comes by itself, and a redelivered old one would only add to it.
+    A sweep that cannot list is logged and acked: the next tick comes by itself, and a redelivered old one would only add to it. A
+    sweep whose clock is far from the tick's own publish time does nothing at all.
     """
     with handling(event, "tick") as delivery:
-        kind = wire.parse_tick(delivery.message)
+        kind = parse_tick(delivery.message)
         delivery.facts["sweep"] = kind
+        if _has_wrong_clock(kind, delivery):
+            return
         try:
             sweep(kind, delivery.deps)
         except BenchkeeperError as error:
             delivery.deps.log.error("Sweep failed", kind=kind, reason=error.reason.value, detail=error.detail)
+        if kind in _WITH_LETTERS:
+            _letters(delivery)
+
+
+def _has_wrong_clock(kind: str, delivery: Delivery) -> bool:
+    published_at = delivery.message.publish_time
+    ahead = clock_differs(published_at, delivery.deps.clock)
+    if ahead is None:
+        return False
+    delivery.facts["skipped"] = Reason.CLOCK_DIFFERS.value
+    delivery.deps.log.error(
+        "Skipped a sweep",
+        kind=kind,
+        reason=Reason.CLOCK_DIFFERS.value,
+        ahead_s=round(ahead.total_seconds()),
+        published_at=rfc3339(published_at),
+    )
+    return True
+
+
+def _letters(delivery: Delivery) -> None:
+    settings = delivery.settings
+
+    def parse(letter: DeadLetter) -> Sequence[News]:
+        return parse_letter(
+            letter, sources=settings.sources, people=settings.people, max_bytes=settings.max_message_bytes
+        )
+
+    try:
+        sweep_letters(parse, delivery.deps)
+    except BenchkeeperError as error:
+        delivery.deps.log.error("Letters were not swept", reason=error.reason.value, detail=error.detail)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
 from portal.notebook_view import FAST_S, NotebookView, notebook_view
+from portal.reading import read_record
 from portal.spark_view import SparkView, spark_views
 from portal.visit import signed_in, visit
 from portal.waits import Waits, waits_of
@@ -61,7 +62,7 @@ def my_record() -> UserRecord | None:
     not theirs.
     """
     email, user_key = signed_in()
-    stored = current().deps.engine.records.load(user_key)
+    stored = read_record(user_key)
     if stored is None or stored.record.email != email:
         return None
     visit().log_key = stored.record.user_key

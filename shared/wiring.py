@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.cloud.accounts import IamAccounts
@@ -16,7 +17,9 @@ from shared.cloud.fleet_index import StorageFleetIndex
 from shared.cloud.groups import CloudIdentityGroups
 from shared.cloud.iap import IapSignIn
 from shared.cloud.inbox import StorageInbox
+from shared.cloud.live_sessions import DataprocLiveSessions
 from shared.cloud.notebooks import WorkbenchNotebooks
+from shared.cloud.people import StorageGroupBooks, StoragePersons
 from shared.cloud.publish import publish
 from shared.cloud.records import StorageRecords
 from shared.cloud.render import RenderTarget, check_masters
@@ -29,9 +32,9 @@ from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
 from shared.faults import ConfigFault
+from shared.messages.parse import wake_message
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings, read_masters
 from shared.telemetry import JsonLog
-from shared.wire import wake_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +78,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         sessions=DataprocSessions(
             clients, project=settings.project, region=settings.region, catalog=settings.catalog, target=target
         ),
+        live_sessions=DataprocLiveSessions(clients, project=settings.project, region=settings.region),
         costs=BigQueryCosts(
             clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
         ),
@@ -87,8 +91,15 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         admin_group=settings.admin_group,
         clock=clock,
         log=log,
-        policy=settings.policy(),
+        books=StorageGroupBooks(clients, clock=clock),
+        persons=StoragePersons(clients),
+        relay=partial(_relay, clients, settings.project),
+        base_policy=settings.policy(),
     )
+
+
+def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:
+    publish(clients, project=project, topic=topic, body=body, attributes=dict(attributes))
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:

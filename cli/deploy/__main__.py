@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,26 +16,28 @@ from types import FrameType
 from typing import Any
 
 import click
-from rich.console import Console
 
 from cli.deploy.archive import Archive, stage
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.destroy import make_destroy_plan
-from cli.deploy.failures import DeployError
+from cli.deploy.failures import DeployError, NotThereError
 from cli.deploy.first import domains_of_groups, settings_path, settings_text
-from cli.deploy.gcloud import Gcloud
+from cli.deploy.gcloud import Call, Gcloud
 from cli.deploy.kinds import apis
 from cli.deploy.plan import make_plan
 from cli.deploy.run import carry_out
 from cli.deploy.show import Screen, complain
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
+from cli.groups import NotSeenError, look_at, warning
+from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
 from shared.cloud.clock import SystemClock
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings
 from shared.wiring import checked_settings
 
+_DIRECTORY = "cloudidentity.googleapis.com"
 _FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
 
 
@@ -50,7 +52,7 @@ def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | Non
     return check
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=PlainGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """Put Benchkeeper on Google Cloud, or take it down."""
 
@@ -129,7 +131,7 @@ class _Run:
     ) -> None:
         self.project, self.region, self.env, self.organization = project, region, env, organization
         self.dry_run, self.yes = dry_run, yes
-        self.screen = Screen(Console(highlight=False), verbose=verbose)
+        self.screen = Screen(console(), verbose=verbose)
         self.gcloud = Gcloud(project)
         self.stop = threading.Event()
         self.so_far = "Nothing was changed."
@@ -182,6 +184,7 @@ class _Run:
             self.screen.say(
                 f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
             )
+        self._warn_of_groups(deployment)
         if self.dry_run or not any(step.acts for step in steps):
             return 0
         if not self._agreed("Do this?"):
@@ -260,6 +263,30 @@ class _Run:
             )
         return deployment
 
+    def _warn_of_groups(self, deployment: Deployment) -> None:
+        """Name the assigned groups that entitle nobody, as far as whoever deploys may see them."""
+        assigned = [each.group for each in deployment.settings.catalog.assignments]
+        if _DIRECTORY not in deployment.apis:
+            if assigned:
+                text = (
+                    "Whether the assigned groups exist was not looked up, for the project does not use Cloud Identity"
+                )
+                self.screen.say(f"{text}: benchkeeper validate-config --directory does.", style="dim")
+            return
+        with self.screen.working("Looking up the assigned groups"):
+            odd = list(look_at(assigned, self._ask_directory))
+        for group, fault in odd:
+            self.screen.say(warning(group, fault), style="yellow")
+
+    def _ask_directory(self, path: str) -> Mapping[str, Any] | None:
+        try:
+            found: Mapping[str, Any] = self.gcloud.call(Call("cloudidentity", "GET", path.removeprefix("/")))
+        except NotThereError:
+            return None
+        except DeployError as error:
+            raise NotSeenError(error.cause) from error
+        return found
+
     def _checked(self, config_dir: Path) -> Settings:
         """The settings with everything that hangs on them: templates, their sizes."""
         return checked_settings(env=self.env, config_dir=config_dir, environ={})
@@ -290,7 +317,7 @@ class _Run:
             raise DeployError(
                 "Nobody is there to be asked.", "Say --yes to go ahead, or --dry-run to see the plan only."
             )
-        return click.confirm(question)
+        return agreed(question)
 
     def _carry_out(self, steps: list[Step], verb: str) -> bool:
         steps = [step for step in steps if step.kind != "file"]
@@ -305,7 +332,7 @@ class _Run:
 
 
 def _guarded(run: _Run, work: Callable[[], int], *, verbose: bool) -> None:
-    screen = Screen(Console(stderr=True, highlight=False), verbose=verbose)
+    screen = Screen(console(stderr=True), verbose=verbose)
     try:
         code = work()
     except ConfigError as error:
@@ -318,7 +345,7 @@ def _guarded(run: _Run, work: Callable[[], int], *, verbose: bool) -> None:
     except DeployError as error:
         complain(error, screen)
         if verbose and error.said:
-            screen.say(error.said, style="dim")
+            screen.quote(error.said)
         code = _FAILED
     sys.exit(code)
 

@@ -33,6 +33,7 @@ from cli.deploy.models import (
     TopicsFile,
 )
 from shared.faults import ConfigFault, nearest
+from shared.messages.table import render_people_filter
 from shared.settings import ConfigError, Settings
 from shared.settings.file import parse_file, parse_text
 from shared.settings.models import DeploymentModel, ProfilesFile, SettingsFile
@@ -49,7 +50,7 @@ AGENTS = {
 
 
 # The filters of sinks that say `filter: rendered`: by the sink's name, from the number of the organization.
-RENDERED: dict[str, Callable[[str], str]] = {}
+RENDERED: dict[str, Callable[[str], str]] = {"benchkeeper-people": render_people_filter}
 _BY_CODE = "rendered"
 
 

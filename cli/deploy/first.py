@@ -27,6 +27,7 @@ bucket: {project}-benchkeeper
 retention:
   instance: 30d  # how long a leaver's stopped environment is kept
   snapshot: 90d  # how long what was on its data disk is kept, from the same moment
+  personal_data: 365d  # how long dead letters, and records of people of whom nothing exists any more, are kept
 people:
   domains: [{", ".join(domains)}]  # whose people may be given something; taken from the groups in profiles.yaml
   time_zone: UTC  # where a date without a time begins and ends

@@ -26,7 +26,11 @@ OLDEST = 528
 # Seconds between tries, for what is not known everywhere yet: two minutes in all.
 PATIENCE_S = (1, 2, 4, 8, 16, 30, 60)
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_SERVICES = {"monitoring": "https://monitoring.googleapis.com/", "bigquery": "https://bigquery.googleapis.com/"}
+_SERVICES = {
+    "monitoring": "https://monitoring.googleapis.com/",
+    "bigquery": "https://bigquery.googleapis.com/",
+    "cloudidentity": "https://cloudidentity.googleapis.com/",
+}
 _REST_TIMEOUT_S = 60
 
 

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from cli.deploy.failures import DeployError
 from cli.deploy.gcloud import shown
 from cli.deploy.run import Done, Outcome
 from cli.deploy.step import Mark, Step
+from cli.output import Terminal
 
 _STYLE = {Mark.CREATE: "green", Mark.CHANGE: "yellow", Mark.SAME: "dim", Mark.DELETE: "red", Mark.KEEP: "cyan"}
 _WORD = {
@@ -29,7 +29,7 @@ _WORD = {
 class Screen:
     """Prints to a terminal or a log; the same words in both."""
 
-    def __init__(self, out: Console, *, verbose: bool) -> None:
+    def __init__(self, out: Terminal, *, verbose: bool) -> None:
         self._out, self._verbose = out, verbose
         self._status: Status | None = None
         self._busy: dict[str, float] = {}
@@ -39,6 +39,11 @@ class Screen:
     def say(self, text: str, *, style: str = "") -> None:
         """One line, never wrapped or cut where somebody may want to copy it."""
         self._out.print(Text(text, style=style), soft_wrap=True)
+
+    def quote(self, said: str) -> None:
+        """What another program said, line by line, told apart from ours."""
+        for line in said.strip().splitlines():
+            self.say(f"    | {line}", style="dim")
 
     def working(self, text: str) -> Status:
         """A spinner in a terminal; in a log the line is printed once."""
@@ -101,7 +106,7 @@ class Screen:
             self.say(f"✗ {done.step.key}  {done.error.cause}", style="red")
             self.say(f"    {done.error.remedy}", style="red")
             if self._verbose and done.error.said:
-                self.say("\n".join(f"    | {line}" for line in done.error.said.strip().splitlines()), style="dim")
+                self.quote(done.error.said)
         elif done.blocked_by:
             self.say(f"- {done.step.key}  left for the next run: it needs {done.blocked_by}", style="yellow")
         else:

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from rich.console import Console
 
 from cli.deploy.data import load_deployment
 from cli.local.errors import LocalError
@@ -22,7 +21,7 @@ from cli.local.jupyter import ensure_jupyter
 from cli.local.people import offered
 from cli.local.ports import HIGHEST, HOST, Ports
 from cli.local.system import LocalSystem
-from cli.output import complain, print_fleet
+from cli.output import PlainCommand, Terminal, complain, console, print_fleet, say
 from shared.cloud.clients import Clients
 from shared.cloud.publish import publish
 from shared.domain.errors import BenchkeeperError
@@ -35,7 +34,7 @@ _FOLLOW_LIMIT_S = 600.0
 _PORT = click.IntRange(1, HIGHEST)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=PlainCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--port", type=_PORT, default=8900, show_default=True, help="The one port, on 127.0.0.1.")
 @click.option(
     "--speed", type=click.FloatRange(min=0), default=60.0, show_default=True,
@@ -49,6 +48,10 @@ _PORT = click.IntRange(1, HIGHEST)
 @click.option("--hub-port", type=_PORT, help="The sign-in and the hub page. Default: the next port.")
 @click.option("--jupyter-port", type=_PORT, help="The way to the JupyterLabs. Default: the one after that.")
 @click.option(
+    "--allow-host", "allowed_hosts", multiple=True, metavar="NAME",
+    help="A further name by which a container calls the port; may be given again. Default: this machine's own names alone.",
+)  # fmt: skip
+@click.option(
     "--with-jupyter", is_flag=True, help="A real JupyterLab for each environment that runs; it is installed once."
 )
 def main(
@@ -57,6 +60,7 @@ def main(
     data: Path | None,
     hub_port: int | None,
     jupyter_port: int | None,
+    allowed_hosts: tuple[str, ...],
     *,
     no_examples: bool,
     with_jupyter: bool,
@@ -72,17 +76,20 @@ def main(
     settings = dataclasses.replace(settings, api_endpoint=f"http://{HOST}:{port}")
     try:
         ports = Ports.chosen(port, hub_port, jupyter_port)
-        python = ensure_jupyter(click.echo) if with_jupyter else None
+        python = ensure_jupyter(say) if with_jupyter else None
     except LocalError as error:
-        complain(str(error))
+        complain(*str(error).split("\n"))
         sys.exit(1)
     folder = data.resolve() if data is not None else Path(tempfile.mkdtemp(prefix="benchkeeper-"))
     stop = _stop_on_signals()
-    system = LocalSystem(settings, ports, speed=speed, data=folder, jupyter=python)
+    system = LocalSystem(settings, ports, speed=speed, data=folder, jupyter=python, allowed_hosts=allowed_hosts)
     code = 0
     try:
         _run(system, settings, stop, examples=not no_examples)
-    except (LocalError, BenchkeeperError) as error:
+    except LocalError as error:
+        complain(*str(error).split("\n"))
+        code = 1
+    except BenchkeeperError as error:
         complain(str(error))
         code = 1
     finally:
@@ -104,7 +111,7 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _run(system: LocalSystem, settings: Settings, stop: threading.Event, *, examples: bool) -> None:
-    out = Console(highlight=False)
+    out = console()
     with out.status("Starting the embedded cloud …"):
         system.start()
     if stop.is_set():
@@ -137,7 +144,7 @@ def _publish_examples(settings: Settings, clients: Clients) -> list[tuple[UserKe
     return people
 
 
-def _say_what_next(settings: Settings, out: Console) -> None:
+def _say_what_next(settings: Settings, out: Terminal) -> None:
     where = (
         "" if settings.api_endpoint == "http://127.0.0.1:8900" else f"BENCHKEEPER_API_ENDPOINT={settings.api_endpoint} "
     )

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli.output import coloured, table
+from cli.output import Terminal, coloured, table
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.domain.record import ConditionType, UserRecord
@@ -41,7 +40,7 @@ class Line:
 
 
 def follow(
-    people: Sequence[tuple[UserKey, str]], deps: Deps, out: Console, stop: threading.Event, *, limit_s: float
+    people: Sequence[tuple[UserKey, str]], deps: Deps, out: Terminal, stop: threading.Event, *, limit_s: float
 ) -> list[Line]:
     """Show people until all are settled, `stop` is set or `limit_s` real seconds passed; returns how they stand then."""
     ends = deps.clock.monotonic_s() + limit_s
@@ -106,7 +105,7 @@ def picture(lines: list[Line], frame: int) -> Table:
     return table([("", ""), ("USER", ""), ("STATE", ""), ("TIME", ""), ("WHY", "fold")], rows)
 
 
-def _say_changes(lines: list[Line], told: dict[str, str], out: Console) -> None:
+def _say_changes(lines: list[Line], told: dict[str, str], out: Terminal) -> None:
     for line in lines:
         if told.get(line.email) != line.state:
             told[line.email] = line.state

@@ -37,15 +37,18 @@ class LocalSystem:
     """The embedded cloud as a child process, and what runs in it."""
 
     def __init__(
-        self, settings: Settings, ports: Ports, *, speed: float, data: Path, jupyter: Path | None = None
-    ) -> None:
+        self, settings: Settings, ports: Ports, *, speed: float, data: Path, jupyter: Path | None = None,
+        allowed_hosts: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.url = f"http://{HOST}:{ports.cloud}"
         self.hub_url = f"http://localhost:{ports.hub}"
         self.log_file = data / "logs" / "emulator.log"
         self._ports, self._speed, self._data, self._jupyter = ports, speed, data, jupyter
+        self._allowed_hosts = allowed_hosts
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
+        self._token_file = data / "token"  # of what starts processes in the embedded cloud; only the user can read it
         self._http.trust_env = False  # loopback: a proxy that the environment names must not see it
         self._stopping = threading.Event()
 
@@ -78,6 +81,8 @@ class LocalSystem:
             "--data", str(self._data), "--project", self.settings.project, "--until-stdin-closes",
             "--hub-port", str(self._ports.hub), "--hub-region", self.settings.region,
         ]  # fmt: skip
+        for name in self._allowed_hosts:
+            command += ["--allow-host", name]
         if self._jupyter is not None:
             command += ["--jupyter", str(self._jupyter), "--jupyter-port", str(self._ports.jupyter)]
         return command
@@ -88,12 +93,22 @@ class LocalSystem:
         except requests.RequestException:
             return False
 
+    def token(self) -> dict[str, str]:
+        """The header that what starts processes demands. Each run of the embedded cloud has its own."""
+        try:
+            return {"X-Emulator-Token": self._token_file.read_text(encoding="ascii")}
+        except OSError as error:
+            raise LocalError(
+                f"The embedded cloud's token in {self._token_file} cannot be read: {error.strerror}."
+            ) from error
+
     def deploy(self, people: Sequence[Mapping[str, str]] = ()) -> None:
         """Make what is missing of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs. Safe to repeat.
 
         `people` are offered by the sign-in page.
         """
         project, wanted = self.settings.project, load_deployment(self.settings)
+        self._http.headers.update(self.token())
         for name, bucket in wanted.buckets.items():
             self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket(name, bucket))
         self._ensure("POST", "/_emulator/people", {"people": list(people)})

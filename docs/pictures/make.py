@@ -19,6 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
 from frame import save  # noqa: E402 - the path comes first
 from kit.inprocess import START, make_bench  # noqa: E402
+from kit.reading import news_of  # noqa: E402
 
 from cli.local.follow import final_rows, look, picture  # noqa: E402
 from cli.output import print_fleet  # noqa: E402
@@ -27,7 +28,6 @@ from shared.domain.identity import parse_email, user_key_for  # noqa: E402
 from shared.engine.deliver import deliver  # noqa: E402
 from shared.engine.sweeps import sweep  # noqa: E402
 from shared.engine.views import show  # noqa: E402
-from shared.wire import Message, parse_lifecycle  # noqa: E402
 
 
 def main() -> None:
@@ -36,8 +36,7 @@ def main() -> None:
     people = []
     for path in sorted((ROOT / "config" / "examples").glob("*.json")):
         body = path.read_bytes()
-        message = Message(data=body, attributes={}, message_id=path.stem, publish_time=bench.now)
-        for news in parse_lifecycle(message, max_bytes=100_000):
+        for news in news_of(body, published=bench.now, message_id=path.stem):
             deliver(news, bench.deps)
         email = parse_email(json.loads(body)["user"])
         people.append((user_key_for(email), str(email)))

@@ -5,7 +5,6 @@ It is as on Google Cloud, but for who may pass: there a role decides, here every
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,10 +16,12 @@ from emulator.iap.sessions import Sessions
 from emulator.iap.sign_in import PATHS, SignIn
 from emulator.iap.signing import IapSigner, named, subject_of, wrong_assertion
 from emulator.wire.http import Call, Route, route
+from emulator.wire.origin import comes_from_elsewhere
 from emulator.wire.proxy import UpstreamError, forward, target_of, to_port
 from emulator.wire.streaming import StreamingServer, Tunnel
 
 if TYPE_CHECKING:
+    from emulator.bridge import Destination, Lookup
     from emulator.clock import VirtualClock
     from emulator.iap.sessions import Session
 
@@ -30,14 +31,12 @@ _MODE, _TEST = "gcp-iap-mode", "iap-secure-token-test-type"
 
 
 class IapFront:
-    """The signer, the sign-in page and the proxy. `functions` lists what the function host runs.
+    """The signer, the sign-in page and the proxy. `functions` knows how a function is called.
 
     Without `open_at` there is the signer alone: no port is bound.
     """
 
-    def __init__(
-        self, functions: Callable[[], list[dict[str, Any]]], *, project_number: str, clock: VirtualClock
-    ) -> None:
+    def __init__(self, functions: Lookup, *, project_number: str, clock: VirtualClock) -> None:
         self.signer = IapSigner(clock)
         self.sessions = Sessions()
         self.sign_in = SignIn(self.sessions)
@@ -94,6 +93,8 @@ class IapFront:
         if request.host not in {f"localhost:{self.port}", f"127.0.0.1:{self.port}"}:
             # A name that somebody else made point here (DNS rebinding) must not be signed in to.
             return Response(f"This is {self.url}.\n", 421, content_type="text/plain; charset=utf-8")
+        if comes_from_elsewhere(request):
+            return Response("A page of another site may not do this.\n", 403, content_type="text/plain; charset=utf-8")
         if request.path in PATHS:
             return self.sign_in.respond(request)
         session = self.sign_in.session_of(request)
@@ -108,8 +109,9 @@ class IapFront:
 
     def _pass_on(self, request: Request, session: Session) -> Response | Tunnel:
         try:
-            headers = self._headers(request, session)
-            answer = forward(request, to_port(self._function_port()), set_headers=headers, drop=_is_of_the_proxy)
+            hub = self._hub()
+            headers = self._headers(request, session) | hub.headers
+            answer = forward(request, to_port(urlsplit(hub.url).port or 0), set_headers=headers, drop=_is_of_the_proxy)
         except UpstreamError:
             text = "The hub page's function is not running. It may be starting, or starting again."
             links = [("Look again", target_of(request))] if request.method == "GET" else []
@@ -120,11 +122,11 @@ class IapFront:
             self._keep_our_cookies(answer)
         return answer
 
-    def _function_port(self) -> int:
-        url = next((each["url"] for each in self._functions() if each["name"] == SERVICE), None)
-        if url is None:
+    def _hub(self) -> Destination:
+        found = self._functions(SERVICE)
+        if found is None or found.url is None:
             raise UpstreamError(f"{SERVICE} is not up")
-        return urlsplit(url).port or 0
+        return found
 
     def _headers(self, request: Request, session: Session) -> dict[str, str]:
         """What the function sees of who asks, and from where."""

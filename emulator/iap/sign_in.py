@@ -16,7 +16,8 @@ from emulator.errors import ApiError
 from emulator.iap.pages import Person, notice_page, sign_in_page
 from emulator.iap.sessions import SESSION_S, Session, Sessions, same
 from emulator.iap.signing import named, subject_of
-from emulator.wire.http import Call, Route, route
+from emulator.wire.http import Call, Route, json_body, route
+from emulator.wire.origin import is_unasked
 
 PATHS = ("/_sign_in", "/_sign_out", "/_gcp_iap/clear_login_cookie", "/_gcp_iap/identity")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\"<>]{1,64}@[^@\s\x00-\x1f\"<>/]{1,190}\.[^@\s\x00-\x1f\"<>/]{2,63}")
@@ -74,7 +75,12 @@ class SignIn:
                 return Response("This page takes GET and POST.\n", 405, content_type="text/plain; charset=utf-8")
 
     def leave(self, request: Request) -> Response:
-        """Sign out, of the environments' hosts too."""
+        """Sign out, of the environments' hosts too. A page of another site cannot do it alone: a person has to click there."""
+        if is_unasked(request):
+            text = "Another site tried to sign you out. You are still signed in."
+            return notice_page(
+                "Nothing was done", text, status=403, links=[("Sign out", "/_sign_out"), ("To the page", "/")]
+            )
         session = self.session_of(request)
         if session is not None:
             self.sessions.end(session)
@@ -169,16 +175,12 @@ class SignIn:
         return {"people": [{"email": each.email, "name": each.name, "note": each.note} for each in self.people]}
 
     def _offer(self, call: Call) -> Any:
-        self.people = read_people(call.request.get_data())
+        self.people = read_people(json_body(call.request))
         return self._listing(call)
 
 
-def read_people(raw: bytes) -> list[Person]:
+def read_people(body: Any) -> list[Person]:
     """`{"people": [{email, name, note}]}`, or that list alone; 400 names what is wrong."""
-    try:
-        body = json.loads(raw)
-    except ValueError as error:
-        raise _invalid(f"this is no JSON ({error})") from error
     rows = body["people"] if isinstance(body, dict) and set(body) == {"people"} else body
     if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE:
         raise _invalid(f"a list of at most {_MOST_PEOPLE} is needed, alone or as `people` with nothing beside it")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
+_KINDS = ("disks", "snapshots", "clusters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,11 @@ class Folders:
         self.root = root
 
     def path(self, folder: str) -> Path:
-        """Where it is."""
-        return self.root / folder
+        """Where it is. OSError for a name that leads out of `root`: a saved world is a file that somebody may have written."""
+        kind, _, name = folder.partition("/")
+        if kind not in _KINDS or not name or "/" in name or name in {".", ".."}:
+            raise OSError(f"The folder {folder!r} of a disk leads out of {self.root}")
+        return self.root / kind / name
 
     def follow(self, wanted: Held, clusters: Iterable[str], *, in_use: Iterable[str]) -> None:
         """Make what is missing, then remove what is gone but for what is `in_use`: a JupyterLab that ends may still write."""
@@ -62,7 +66,7 @@ class Folders:
         for folder, source in (wanted.snapshots | wanted.disks).items():
             self._make(folder, source)
         keep = {*wanted.snapshots, *wanted.disks, *clusters, *in_use}
-        for each in [found for kind in ("disks", "snapshots", "clusters") for found in (self.root / kind).glob("*")]:
+        for each in [found for kind in _KINDS for found in (self.root / kind).glob("*")]:
             if each.relative_to(self.root).as_posix() not in keep:
                 shutil.rmtree(each, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """Dataproc clusters and their operations: create, get, list, label, delete, and the end by idleness or age.
 
 Nothing runs: states follow from the moments and the time at which a cluster is looked at. No jobs, no scaling, no stop.
-Session templates are in `dataproc_sessions.py`.
+Session templates are in `dataproc_sessions.py`, interactive sessions in `dataproc_interactive.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from emulator.model.dataproc_config import (
     zones_of,
 )
 from emulator.model.dataproc_filter import cluster_filter, operation_filter
+from emulator.model.dataproc_interactive import InteractiveSessions
 from emulator.model.dataproc_sessions import SessionTemplates
 from emulator.model.notebooks_fresh import digest
 from emulator.model.notebooks_pages import page_of
@@ -69,6 +70,7 @@ class DataprocModel:
         self.timings = DataprocTimings()
         self.gateway: Gateway | None = None
         self.sessions = SessionTemplates(world)
+        self.interactive = InteractiveSessions(world)
         self._clusters: dict[str, Cluster] = {}
         self._operations: dict[str, ClusterOperation] = {}
         self._serial = 0
@@ -80,6 +82,7 @@ class DataprocModel:
             "clusters": [row_of(each) for each in self._clusters.values()],
             "operations": [row_of(each) for each in self._operations.values()],
             "session_templates": self.sessions.dump(),
+            "interactive_sessions": self.interactive.dump(),
         }
 
     def load(self, state: Any) -> None:
@@ -88,6 +91,7 @@ class DataprocModel:
         self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
         self.sessions.load(state.get("session_templates", {}))
+        self.interactive.load(state.get("interactive_sessions", {}))
 
     def create(self, project: str, region: str, body: dict[str, Any], *, request_id: str = "") -> dict[str, Any]:
         """CreateCluster: RUNNING when its operation is done, ERROR when that fails; an ERROR cluster stays until it is deleted.
@@ -184,7 +188,10 @@ class DataprocModel:
     # --- operations
 
     def get_operation(self, name: str) -> dict[str, Any]:
-        """GetOperation."""
+        """GetOperation, of clusters and of interactive sessions."""
+        of_a_session = self.interactive.get_operation(name)
+        if of_a_session is not None:
+            return of_a_session
         return self._find_operation(name).view(self._now())
 
     def list_operations(self, name: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:

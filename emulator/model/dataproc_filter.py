@@ -31,6 +31,23 @@ def template_filter(text: str) -> Passes:
     return lambda view: all(_label_holds(view, field, "*" if value is None else value) for field, value in terms)
 
 
+def session_filter(text: str) -> Passes:
+    """What lets sessions through: `session_id`, `session_uuid`, `state`, `labels.KEY`, joined by AND and OR, AND first.
+
+    The client documents comparisons of `create_time` and AIP-160's parentheses too; the embedded cloud refuses these.
+    """
+    known = ("session_id", "session_uuid", "state", _LABEL)
+    either = [_terms(part, known, alone=True) for part in re.split(r"\s+OR\s+", text.strip())]
+    return lambda view: any(all(_session_holds(view, field, value) for field, value in terms) for terms in either)
+
+
+def _session_holds(view: Mapping[str, Any], field: str, value: str | None) -> bool:
+    if field.startswith(_LABEL):
+        return _label_holds(view, field, "*" if value is None else value)
+    held = {"session_id": view["name"].rpartition("/")[2], "session_uuid": view["uuid"], "state": view["state"]}[field]
+    return value in (None, "*", held)
+
+
 def operation_filter(text: str) -> Passes:
     """The same for operations: `clusterName`, `operationType`, `status.state` (github.com/cdapio/cdap/pull/11683 sends the first two)."""
     terms = _terms(text, ("clusterName", "operationType", "status.state"))

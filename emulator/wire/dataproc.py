@@ -1,4 +1,4 @@
-"""Dataproc's clusters, operations and session templates over REST; `dataproc_grpc.py` is the other way in."""
+"""Dataproc's clusters, operations, session templates and sessions over REST; `dataproc_grpc.py` is the other way in."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def _resource(method: Method) -> Callable[[Call], str]:
 
 def _request(method: Method, call: Call) -> Request:
     """The request message as JSON but for the query: the path's fields, and the body where the method has one."""
-    asked: Request = {_camel(method.binding.body): call.json()} if method.binding.body else {}
+    asked: Request = {}
+    if method.binding.body:
+        asked = dict(call.json() or {}) if method.binding.body == "*" else {_camel(method.binding.body): call.json()}
     for group, value in call.params.items():
         *outer, last = (_camel(part) for part in group.split("__"))
         holder = asked

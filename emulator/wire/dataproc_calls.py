@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 CLUSTERS = "google.cloud.dataproc.v1.ClusterController"
 SESSION_TEMPLATES = "google.cloud.dataproc.v1.SessionTemplateController"
+SESSIONS = "google.cloud.dataproc.v1.SessionController"
 OPERATIONS = "google.longrunning.Operations"
 _CLUSTERS = "/v1/projects/{project_id}/regions/{region}/clusters"
 _CLUSTER = f"{_CLUSTERS}/{{cluster_name}}"
 _OPERATION = "/v1/{name=projects/*/regions/*/operations/*}"
 _TEMPLATES = "/v1/{parent=projects/*/locations/*}/sessionTemplates"
 _TEMPLATE = "/v1/{name=projects/*/locations/*/sessionTemplates/*}"
+_SESSIONS = "/v1/{parent=projects/*/locations/*}/sessions"
+_SESSION = "/v1/{name=projects/*/locations/*/sessions/*}"
 _PAGING = ("filter", "pageSize", "pageToken")
 
 
@@ -90,6 +93,21 @@ METHODS: dict[str, Method] = {
     "DeleteSessionTemplate": Method(
         SESSION_TEMPLATES, HttpBinding("DELETE", _TEMPLATE, ""), "Empty", "sessionTemplates.delete", mutates=True
     ),
+    "CreateSession": Method(
+        SESSIONS, HttpBinding("POST", _SESSIONS, "session"), "Operation", "sessions.create", mutates=True,
+        query=("sessionId", "requestId"),
+    ),
+    "GetSession": Method(SESSIONS, HttpBinding("GET", _SESSION, ""), "Session", "sessions.get"),
+    "ListSessions": Method(
+        SESSIONS, HttpBinding("GET", _SESSIONS, ""), "ListSessionsResponse", "sessions.list", query=_PAGING
+    ),
+    "TerminateSession": Method(
+        SESSIONS, HttpBinding("POST", f"{_SESSION}:terminate", "*"), "Operation", "sessions.terminate", mutates=True
+    ),
+    "DeleteSession": Method(
+        SESSIONS, HttpBinding("DELETE", _SESSION, ""), "Operation", "sessions.delete", mutates=True,
+        query=("requestId",),
+    ),
 }  # fmt: skip
 
 Request = dict[str, Any]
@@ -101,6 +119,8 @@ def resource_of(asked: Request) -> str:
     template = asked.get("sessionTemplate")
     if template is not None:
         return str(template.get("name", asked.get("parent", "")))
+    if "session" in asked:
+        return f"{asked.get('parent', '')}/sessions/{asked.get('sessionId', '')}"
     if "projectId" not in asked:
         return str(asked.get("name", asked.get("parent", "")))
     parent = f"projects/{asked['projectId']}/regions/{asked.get('region', '')}"
@@ -125,6 +145,15 @@ def functions(model: DataprocModel) -> dict[str, Function]:
         "GetSessionTemplate": lambda asked, _: model.sessions.get(asked.get("name", "")),
         "ListSessionTemplates": lambda asked, _: model.sessions.listing(asked.get("parent", ""), **_paging(asked)),
         "DeleteSessionTemplate": lambda asked, _: model.sessions.delete(asked.get("name", "")),
+        "CreateSession": calls.create_session,
+        "GetSession": lambda asked, _: model.interactive.get(asked.get("name", "")),
+        "ListSessions": lambda asked, _: model.interactive.listing(asked.get("parent", ""), **_paging(asked)),
+        "TerminateSession": lambda asked, _: model.interactive.terminate(
+            asked.get("name", ""), request_id=asked.get("requestId", "")
+        ),
+        "DeleteSession": lambda asked, _: model.interactive.delete(
+            asked.get("name", ""), request_id=asked.get("requestId", "")
+        ),
     }
 
 
@@ -161,3 +190,12 @@ class _Calls:
     def create_template(self, asked: Request, principal: str) -> dict[str, Any]:
         template = asked.get("sessionTemplate", {})
         return self._model.sessions.create(asked.get("parent", ""), template, creator=principal)
+
+    def create_session(self, asked: Request, principal: str) -> dict[str, Any]:
+        return self._model.interactive.create(
+            asked.get("parent", ""),
+            asked.get("sessionId", ""),
+            asked.get("session", {}),
+            creator=principal,
+            request_id=asked.get("requestId", ""),
+        )

@@ -1,4 +1,4 @@
-"""Dataproc's clusters, operations and session templates over gRPC, the official client's usual way.
+"""Dataproc's clusters, operations, session templates and sessions over gRPC, the official client's usual way.
 
 The message classes are looked up when the first call of a method comes: importing the client costs most of a second.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
 from emulator.errors import ApiError
+from emulator.wire.origin import refuse_page
 from emulator.world import Judged
 
 if TYPE_CHECKING:
@@ -40,13 +41,9 @@ class Call:
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; 400 with the reason otherwise, `{}` when empty."""
-        raw = self.request.get_data()
-        if not raw.strip():
+        if not self.request.get_data().strip():
             return {}
-        try:
-            body = json.loads(raw)
-        except ValueError as error:
-            raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from error
+        body = json_body(self.request)
         if not isinstance(body, dict):
             raise ApiError("INVALID_ARGUMENT", "Invalid JSON payload received. Expected an object.")
         return body
@@ -120,6 +117,22 @@ def principal_of_header(header: str) -> str:
     return token if "@" in token else "bearer"
 
 
+def json_body(request: Request) -> Any:
+    """The body as JSON. 400 if it is none, or does not say that it is: a form of a web page can carry JSON, but not say so."""
+    kind = request.mimetype
+    if kind != "application/json" and not kind.endswith("+json"):
+        said = f"not {kind!r}" if kind else "which is missing"
+        raise ApiError(
+            "INVALID_ARGUMENT",
+            f"Invalid Content-Type: a JSON body needs `Content-Type: application/json`, {said}. With curl: --json, or -H"
+            " 'Content-Type: application/json'.",
+        )
+    try:
+        return json.loads(request.get_data())
+    except ValueError as error:
+        raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from error
+
+
 def json_response(body: Any, status: int = 200) -> Response:
     """JSON with Google's content type."""
     return Response(
@@ -128,10 +141,14 @@ def json_response(body: Any, status: int = 200) -> Response:
 
 
 class HttpFront:
-    """The WSGI application. `routes` are tried in order; give the more specific ones first."""
+    """The WSGI application. `routes` are tried in order; give the more specific ones first.
 
-    def __init__(self, world: World, routes: Iterable[Route]) -> None:
+    `names` are the host names under which it is reached, besides those of loopback.
+    """
+
+    def __init__(self, world: World, routes: Iterable[Route], *, names: Collection[str] = ()) -> None:
         self.world = world
+        self._names = frozenset(name.lower() for name in names)
         self._by_method: dict[str, list[Route]] = {}
         for entry in routes:
             self._by_method.setdefault(entry.method, []).append(entry)
@@ -143,6 +160,7 @@ class HttpFront:
     def respond(self, request: Request) -> Response:
         """The answer to one request, errors included; never raises for what a caller can send."""
         try:
+            refuse_page(request, self._names)
             return self._dispatch(request)
         except ApiError as error:
             return json_response(error.body(), error.http_status)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import flask
 
 from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
-from portal.manage.export import TEXT, Columns, Sheet, Value, offer
+from portal.manage.export import TEXT, Columns, Sheet, offer
 from portal.manage.fleet import NEEDS
 from portal.manage.letters import open_letters
 from portal.routes import Access, Param, Place, Route
 from shared.domain.fleet import FleetSnapshot
-from shared.engine.fleet_views import in_need, overview
+from shared.engine.fleet_views import in_need, nearest_known, overview
+from shared.sheet import Value
 
 _STRAY = "Stray"
 # What somebody can do about it; all of it is in the operations handbook.
@@ -26,6 +27,14 @@ ADVICE = {
     "SnapshotFailed": "The files are still on their disk. Find out in the log why, then look again now.",
     "DataMissing": "A snapshot or a disk is gone. Look in the person's story for the last one that was there.",
     "OnHold": "Release it once nobody needs the data kept.",
+    "NewsNotUnderstood": "A message about this person could not be used. Read the dead letter that the person's page names.",
+    "StillListed": "HR's feed lists this person as active although a leaver was announced. Ask HR; a leave ends by leave_cancelled.",
+    "DeletedButJoined": "HR says joined, but the Google account is deleted. Create or undelete the account.",
+    "SamePerson": "The address was given to a new Google account. Find out whether it is the same person; the old files are kept.",
+    "RenameWaits": "HR announced a new address, and the directory has not. Confirm it: benchkeeper publish renamed OLD NEW.",
+    "AddressWaits": "New under an address that an announced change may give to somebody else. Waits for 24 hours at most.",
+    "UnknownLeaver": "Somebody left of whom nothing is known. If a known address was meant, say so under that address: until then that "
+    "person keeps access. If not, run benchkeeper acknowledge USER; after 30 days it is no longer shown.",
     "Blind": "Nobody can see whether it is used: look at its monitoring agent. It is not stopped meanwhile.",
 }
 
@@ -35,12 +44,14 @@ def attention() -> flask.Response:
     """One call to the cloud for people and strays, one for the number of dead letters."""
     seen, why = fleet(), asked("why")
     view = kept().get("overview", (seen,), lambda: overview(seen))
+    shown = cut(in_need(seen, why if why in view.needs else ""), page_number(flask.request.args))
     return fleet_page(
         "manage/attention.html",
         seen,
         why=why if why in view.needs else "",
         needs=view.needs,
-        shown=cut(in_need(seen, why if why in view.needs else ""), page_number(flask.request.args)),
+        shown=shown,
+        nearest=nearest_known(seen, [each.row for each in shown.rows]),
         strays=seen.strays,
         letters=open_letters(),
         needs_texts=NEEDS,
@@ -57,6 +68,7 @@ COLUMNS: Columns = {
     "zone": TEXT,
     "state": TEXT,
     "summary": TEXT,
+    "nearest": TEXT,
 }
 
 
@@ -66,12 +78,15 @@ def _sheet() -> Sheet:
 
 
 def _values(seen: FleetSnapshot, why: str) -> Iterator[Sequence[Value]]:
-    for each in in_need(seen, why):
+    found = in_need(seen, why)
+    nearest = nearest_known(seen, [each.row for each in found])
+    for each in found:
         row = each.row
-        yield each.why, row.user_key, row.email, row.profile, row.instance_id, row.zone, row.reason, row.summary
+        near = " ".join(other.email for other in nearest.get(row.user_key, ())) or None
+        yield each.why, row.user_key, row.email, row.profile, row.instance_id, row.zone, row.reason, row.summary, near
     if why in {"", _STRAY}:
         for stray in seen.strays:
-            yield _STRAY, None, None, None, stray.name, stray.zone, None, stray.why
+            yield _STRAY, None, None, None, stray.name, stray.zone, None, stray.why, None
 
 
 _WHY = Param(name="why", place=Place.QUERY, text="Only this reason, for example Stuck; in a file, Stray too.")

@@ -8,12 +8,13 @@ import flask
 
 from portal.deps import current
 from portal.manage.base import PAGE, blueprint, cut, fleet, fleet_page, kept, page_number
-from portal.manage.export import NUMBER, TEXT, TIME, Columns, Sheet, Value, offer
+from portal.manage.export import NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import Access, Route
 from portal.visit import visit
 from shared.domain.errors import BenchkeeperError
 from shared.domain.fleet import FleetSnapshot, Notes
 from shared.engine.fleet_costs import Month, Sums, month
+from shared.sheet import Value
 
 
 @blueprint.get("/manage/costs")

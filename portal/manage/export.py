@@ -1,12 +1,10 @@
 """Every table as CSV and as JSON, streamed: the same rows and filters as on the page, raw values, times in UTC.
 
-A cell that a spreadsheet would run as a formula is made text by an apostrophe before it.
+What a spreadsheet would run as a formula is made text by `shared/sheet.py`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +17,9 @@ import flask
 from portal.manage.base import blueprint
 from portal.routes import CSV, JSON, Access, Param, Route
 from shared.domain.times import rfc3339
+from shared.sheet import Value, csv_lines
 
-Value = str | float | bool | datetime | None
 _CHUNK = 200  # rows that are sent at once
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets take the wide ones too
 
 TEXT: Mapping[str, Any] = {"type": ["string", "null"]}
 NUMBER: Mapping[str, Any] = {"type": ["number", "null"]}
@@ -93,35 +90,10 @@ def _as_csv(sheet: Sheet) -> flask.Response:
 
 
 def _csv_chunks(sheet: Sheet) -> Iterator[str]:
-    yield _csv_lines([list(sheet.columns)])
+    yield csv_lines([list(sheet.columns)])
     rows = iter(sheet.rows)
     while chunk := list(islice(rows, _CHUNK)):
-        yield _csv_lines([_cell(value) for value in row] for row in chunk)
-
-
-def _csv_lines(rows: Iterable[Sequence[str]]) -> str:
-    lines = io.StringIO()
-    csv.writer(lines, lineterminator="\r\n").writerows(rows)  # RFC 4180
-    return lines.getvalue()
-
-
-def _cell(value: Value) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case datetime():
-            return rfc3339(value)
-        case str():
-            return safe_cell(value)
-        case _:
-            return str(value)
-
-
-def safe_cell(text: str) -> str:
-    """A text that no spreadsheet runs, whatever somebody wrote into a name or a reason."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+        yield csv_lines(chunk)
 
 
 def _as_json(sheet: Sheet) -> flask.Response:

@@ -10,7 +10,7 @@ import flask
 from portal import pages
 from portal.charts import Chart, Line, line_chart, trend
 from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
-from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, Value, offer
+from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
 from portal.routes import Access, Place, Route
@@ -30,6 +30,7 @@ from shared.engine.fleet_views import (
     ready_days,
     running_clusters,
 )
+from shared.sheet import Value
 
 TITLES = {
     Column.PERSON: "Person",
@@ -52,7 +53,14 @@ NEEDS = {
     "SnapshotFailed": "files could not be saved",
     "DataMissing": "files are not where they should be",
     "OnHold": "on hold",
+    "NewsNotUnderstood": "a message about them was not understood",
+    "StillListed": "HR still lists them as active",
+    "DeletedButJoined": "HR says joined, the account is deleted",
+    "SamePerson": "their address was given to a new account",
+    "RenameWaits": "a new address waits to be confirmed",
+    "AddressWaits": "their address may become somebody else's",
     "Blind": "use cannot be seen",
+    "UnknownLeaver": "a leaver of whom nobody knows",
 }
 
 
@@ -137,7 +145,7 @@ def people() -> flask.Response:
         titles=TITLES,
         needs_texts=NEEDS,
         standing=standing,
-        need=lambda row: needs_person(row, seen.blind),
+        need=lambda row: needs_person(row, seen.blind, seen.taken_at),
         hours=lambda row: ran(row, seen.taken_at).total_seconds() / 3600,
         running_clusters=running_clusters,
         looked_for=user_key_of(query.choice.text),
@@ -197,7 +205,7 @@ def _people_values(seen: FleetSnapshot, rows: Sequence[RecordRow]) -> Iterator[S
             standing(row).value,
             row.reason,
             row.summary,
-            needs_person(row, seen.blind),
+            needs_person(row, seen.blind, seen.taken_at),
             row.ready_since,
             row.ready_took_s,
             round(ran(row, seen.taken_at).total_seconds() / 3600, 2),

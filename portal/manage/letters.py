@@ -12,11 +12,12 @@ import flask
 from portal import pages
 from portal.deps import current
 from portal.manage.base import PAGE, blueprint, cut, page_number
-from portal.manage.export import FLAG, TEXT, TIME, Columns, Sheet, Value, offer
+from portal.manage.export import FLAG, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from shared.domain.errors import BenchkeeperError
 from shared.engine.ports import LetterRow
+from shared.sheet import Value
 
 _MOST = 1_000  # a page of the bucket's listing: one call
 _SPANS = (timedelta(days=90), timedelta(days=7), timedelta(days=1))

@@ -11,6 +11,7 @@ from portal import pages
 from portal.deps import current
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
 from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, told
+from portal.reading import asking_for_repair
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from portal.waits import waits_of
@@ -60,7 +61,10 @@ KINDS = {
 def person(user_key: str) -> flask.Response:
     """Read live: the record, and everything that a pass would look at; the plan is what a pass would do now."""
     key = user_key_of(user_key)
-    found = preview(key, current().deps.engine) if key is not None else None
+    if key is None:
+        raise NotFound
+    with asking_for_repair(key):
+        found = preview(key, current().deps.engine)
     if found is None:
         raise NotFound
     record = found.record

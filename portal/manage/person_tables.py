@@ -10,18 +10,20 @@ from werkzeug.exceptions import NotFound
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
-from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, Value, offer
+from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
+from portal.reading import read_record
 from portal.routes import Param, Place, Route
 from portal.visit import visit
 from shared.domain.errors import BenchkeeperError
 from shared.domain.record import UserRecord
 from shared.domain.story import StoryKind, StoryLine
+from shared.sheet import Value
 
 
 def record_of(user_key: str) -> UserRecord:
     """The record that a user key in an address leads to; 404 when there is none. One read."""
     key = user_key_of(user_key)
-    stored = current().deps.engine.records.load(key) if key is not None else None
+    stored = read_record(key) if key is not None else None
     if stored is None:
         raise NotFound
     return stored.record

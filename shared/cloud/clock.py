@@ -20,6 +20,10 @@ class SystemClock:
         """Real seconds, for the bounds of one process's work."""
         return time.monotonic()
 
+    def speed(self) -> float:
+        """Real time."""
+        return 1.0
+
 
 class EndpointClock:
     """The clock of the cloud that the settings name: the embedded one keeps virtual time, and its people live in it."""
@@ -34,3 +38,7 @@ class EndpointClock:
     def monotonic_s(self) -> float:
         """Real seconds: work is done in real time, whatever the clock says."""
         return time.monotonic()
+
+    def speed(self) -> float:
+        """Asked for each time: somebody may change it. 0 stands still until it is moved."""
+        return float(self._session.call("GET", "/_emulator/clock")["speed"])

@@ -27,6 +27,7 @@ from shared.engine.ports import DeadLetter, LetterRow
 _PREFIX = "dead-letters/"
 _PUBLISH_TIMEOUT_S = 30
 _LIST_FIELDS = "items(name,metadata,timeCreated),nextPageToken"
+_PENDING, _DONE = "pending", "done"  # of the marks on records
 _MAX_OUTCOME = 500  # custom metadata has 8 KiB in all
 
 
@@ -130,11 +131,32 @@ class PubSubDeadLetters:
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """One change of the object's metadata; somebody may have removed the letter meanwhile."""
-        blob = self._blob(row.place)
-        blob.metadata = {"replayed": at.astimezone(UTC).isoformat(), "outcome": _clean(outcome)[:_MAX_OUTCOME]}
+        self._note(row, {"replayed": at.astimezone(UTC).isoformat(), "outcome": _clean(outcome)[:_MAX_OUTCOME]})
+
+    def note_marked(self, row: LetterRow) -> None:
+        """One change of the metadata."""
+        self._note(row, {"marks": _DONE})
+
+    def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
+        """One change of the metadata; the stored letter keeps the reason that it came with."""
+        next_try = row.next_try_at.astimezone(UTC).isoformat() if row.next_try_at is not None else ""
+        self._note(row, {"tries": str(row.tries), "next-try": next_try, "reason": reason, "detail": _clean(detail)})
+
+    def _note(self, row: LetterRow, metadata: dict[str, str]) -> None:
+        """Change these keys and no other."""
+        blob = self._blob(row.place) if row.place else self._clients.storage_bucket(self._bucket).blob(_object(row))
+        blob.metadata = metadata
         with translated("mark dead letter"):
             try:
                 blob.patch()
+            except NotFound:
+                return
+
+    def forget(self, row: LetterRow) -> None:
+        """One delete; a missing letter is not an error."""
+        with translated("delete dead letter"):
+            try:
+                self._blob(row.place).delete()
             except NotFound:
                 return
 
@@ -171,6 +193,7 @@ def _content(letter: DeadLetter) -> bytes:
         "function": row.function,
         "users": list(row.users),
         "source": letter.source,
+        "topic": letter.topic,
         "received_at": letter.received_at.isoformat(),
         "size": letter.size,
         "attributes": dict(letter.attributes),
@@ -200,6 +223,7 @@ def _letter_from(place: str, raw: dict[str, Any]) -> DeadLetter:
         body=body,
         size=raw.get("size", len(body)),
         attributes=raw["attributes"],
+        topic=raw.get("topic", ""),
     )
 
 
@@ -211,6 +235,8 @@ def _row_metadata(row: LetterRow) -> dict[str, str]:
         "detail": _clean(row.detail),
         "function": row.function,
         "users": ",".join(row.users),
+        **({"cuts": "True"} if row.cuts else {}),
+        **({"marks": _PENDING} if row.marks_pending else {}),
     }
 
 
@@ -227,6 +253,10 @@ def _row_from(place: str, raw: Mapping[str, str]) -> LetterRow | None:
             replayed_at=_time(raw.get("replayed", "")),
             outcome=raw.get("outcome", ""),
             place=place,
+            cuts=raw.get("cuts") == "True",
+            marks_pending=raw.get("marks") == _PENDING,
+            tries=int(raw.get("tries") or 0),
+            next_try_at=_time(raw.get("next-try", "")),
         )
     except (KeyError, ValueError):
         return None

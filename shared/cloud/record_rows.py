@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
+from shared.domain.entitlement import Cause
 from shared.domain.identity import AccountId, InstanceId, UserKey
-from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.record import Notice, Power, Presence, RecordRow
 from shared.domain.usage import Usage
 
 
@@ -42,7 +43,13 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "keep-on-until": _iso(row.keep_on_until),
         "usage": _usage_text(row.usage),
         "ready-took": "" if row.ready_took_s is None else str(row.ready_took_s),
+        "unknown-since": _iso(row.unknown_since),
         "clusters": json.dumps(dict(row.clusters), separators=(",", ":")) if row.clusters else "",
+        "notices": ",".join(row.notices),
+        "cause": "" if row.cause is Cause.UNKNOWN else row.cause.value,
+        "entitled-by": row.entitled_by,
+        "marked": "True" if row.marked else "",
+        "absent-since": _iso(row.absent_since),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -79,6 +86,12 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             usage=_usage(raw.get("usage", "")),
             ready_took_s=float(raw["ready-took"]) if raw.get("ready-took") else None,
             clusters=json.loads(raw.get("clusters") or "{}"),
+            notices=tuple(Notice(each) for each in raw.get("notices", "").split(",") if each),
+            cause=Cause(raw.get("cause") or Cause.UNKNOWN.value),
+            entitled_by=raw.get("entitled-by", ""),
+            marked=raw.get("marked") == "True",
+            unknown_since=_time(raw.get("unknown-since", "")),
+            absent_since=_time(raw.get("absent-since", "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

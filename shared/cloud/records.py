@@ -19,10 +19,10 @@ from shared.cloud.clients import Clients
 from shared.cloud.record_rows import from_texts, to_texts
 from shared.cloud.translate import translated
 from shared.domain import codec
-from shared.domain.errors import ConflictError, InvalidMessageError, PermanentError, Reason
-from shared.domain.identity import UserKey, parse_user_key
+from shared.domain.errors import ConflictError, DamagedRecordError, InvalidMessageError, NewerRecordError
+from shared.domain.identity import UserKey, is_user_key, parse_user_key
 from shared.domain.record import RecordRow, UserRecord, row_of
-from shared.engine.ports import DueHint, Stored
+from shared.engine.ports import DueHint, Examined, Intact, NeverWritten, Recoverable, Stored, Unrecoverable
 
 _RECORDS = "records/"
 _DUE = "due/"
@@ -31,6 +31,9 @@ _HINT = re.compile(r"^due/(\d{8}T\d{6}Z)/([a-z0-9-]+)$")
 _POINTER_VERSION = 4  # no record has it: a program that does not know pointers refuses one
 _MAX_HOPS = 8  # one for each record that gave way to another
 _LIST_FIELDS = "items(name,metadata),nextPageToken"
+_VERSION_FIELDS = "items(name,generation,timeCreated,timeDeleted),nextPageToken"
+_MOST_VERSIONS = 100  # that are read for one record: more damaged versions in a row are left to an administrator
+_POINTER = {"pointer": "True"}  # custom metadata: tells a pointer from a damaged object in a listing
 
 
 class StorageRecords:
@@ -46,17 +49,17 @@ class StorageRecords:
             parsed, generation = self._read(key)
             if generation is None:
                 if hop:
-                    raise _leads_nowhere(user_key, f"{key}, which is not there")
+                    raise _leads_nowhere(user_key, f"{key}, which is not there", damaged=key)
                 return None
-            moved_to = _moved_to(parsed, key)
-            if moved_to is None:
-                return Stored(record=codec.from_json(parsed), generation=generation)
-            key = moved_to
-        raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others")
+            read = _content(parsed, key)
+            if isinstance(read, UserRecord):
+                return Stored(record=read, generation=generation)
+            key = read
+        raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others", damaged="")
 
-    def _read(self, user_key: UserKey) -> tuple[Any, int | None]:
-        """What the object says, and its generation; None when there is no object."""
-        blob = self._clients.storage_bucket().blob(_name(user_key))
+    def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
+        """What the object says, and its generation; None when there is no object. By default the live one."""
+        blob = self._clients.storage_bucket().blob(_name(user_key), generation=generation)
         with translated(f"read record {user_key}"):
             try:
                 raw = blob.download_as_bytes(retry=self._clients.storage_retry())
@@ -73,21 +76,80 @@ class StorageRecords:
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
         generation = self._write(
-            record.user_key, codec.to_json(record), metadata=to_texts(row_of(record)), expected=expected
+            record.user_key,
+            codec.to_json(record),
+            metadata=to_texts(row_of(record)),
+            generation=0 if expected is None else expected.generation,
         )
         return Stored(record=record, generation=generation)
 
     def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
         """An object without a row: what lists records passes over it."""
-        self._write(user_key, {"version": _POINTER_VERSION, "moved_to": to}, metadata=None, expected=expected)
+        self._write_pointer(user_key, to, generation=0 if expected is None else expected.generation)
 
-    def _write(
-        self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str] | None, expected: Stored | None
-    ) -> int:
-        """The object, if it is still as expected; its new generation."""
+    def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
+        """The hint first, as for every record."""
+        if record is None:
+            if found.moved_to is None:
+                raise AssertionError("a version that can be put back is a record or a pointer")
+            self._write_pointer(found.user_key, found.moved_to, generation=found.live_generation)
+            return
+        if record.status.next_attempt_at is not None:
+            self._put_hint(record.user_key, record.status.next_attempt_at)
+        self._write(
+            record.user_key,
+            codec.to_json(record),
+            metadata=to_texts(row_of(record)),
+            generation=found.live_generation,
+        )
+
+    def examine(self, user_key: UserKey) -> Examined:
+        """One listing of the versions, and one read for each that is tried."""
+        versions = self._versions(user_key)
+        if not versions:
+            return NeverWritten()
+        live = next((generation for generation, _, is_live in versions if is_live), 0)
+        for generation, written_at, is_live in versions[:_MOST_VERSIONS]:
+            parsed, found = self._read(user_key, generation)
+            if found is None:
+                continue  # its time was over between the two calls
+            try:
+                read = _content(parsed, user_key)
+            except DamagedRecordError:
+                continue
+            if is_live:
+                return Intact()
+            return Recoverable(
+                user_key=user_key,
+                live_generation=live,
+                generation=generation,
+                written_at=written_at,
+                record=read if isinstance(read, UserRecord) else None,
+                moved_to=None if isinstance(read, UserRecord) else read,
+            )
+        return Unrecoverable(live_generation=live, versions=len(versions))
+
+    def _versions(self, user_key: UserKey) -> list[tuple[int, datetime, bool]]:
+        """Generation, when it was written, and whether it is the live one; the newest first."""
+        name = _name(user_key)
+        found = self._list(prefix=name, versions=True, fields=_VERSION_FIELDS)
+        return sorted(
+            (
+                (int(blob.generation), blob.time_created, blob.time_deleted is None)
+                for blob in found
+                if blob.name == name
+            ),
+            reverse=True,
+        )
+
+    def _write_pointer(self, user_key: UserKey, to: UserKey, *, generation: int) -> None:
+        content = {"version": _POINTER_VERSION, "moved_to": to}
+        self._write(user_key, content, metadata=_POINTER, generation=generation)
+
+    def _write(self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str], generation: int) -> int:
+        """The object, if it is still at that generation (0: if there is none); its new generation."""
         blob = self._clients.storage_bucket().blob(_name(user_key))
         blob.metadata = metadata
-        generation = 0 if expected is None else expected.generation
         with translated(f"write record {user_key}"):
             try:
                 blob.upload_from_string(
@@ -105,11 +167,18 @@ class StorageRecords:
 
     def rows(self) -> Iterator[RecordRow]:
         """Pages of a listing; no object is read."""
+        return (found for found in self.listed() if isinstance(found, RecordRow))
+
+    def listed(self) -> Iterator[RecordRow | UserKey]:
+        """The same pages. What has no name of ours is somebody else's and is passed over."""
         for blob in self._list(prefix=_RECORDS):
             name = blob.name.removeprefix(_RECORDS).removesuffix(".json")
-            row = from_texts(UserKey(name), blob.metadata or {})
+            metadata = blob.metadata or {}
+            row = from_texts(UserKey(name), metadata)
             if row is not None:
                 yield row
+            elif metadata != _POINTER and blob.name == _name(UserKey(name)) and is_user_key(name):
+                yield UserKey(name)
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """One listing call when nothing is due."""
@@ -135,31 +204,43 @@ class StorageRecords:
         with translated(f"write hint of {user_key}"):
             blob.upload_from_string(b"", content_type="text/plain")
 
-    def _list(self, **query: Any) -> Iterator[Any]:
+    def _list(self, *, fields: str = _LIST_FIELDS, **query: Any) -> Iterator[Any]:
         with translated("list objects"):
-            yield from self._clients.storage_bucket().list_blobs(fields=_LIST_FIELDS, page_size=1000, **query)
+            yield from self._clients.storage_bucket().list_blobs(fields=fields, page_size=1000, **query)
 
 
 def _name(user_key: UserKey) -> str:
     return f"{_RECORDS}{user_key}.json"
 
 
-def _moved_to(parsed: Any, user_key: UserKey) -> UserKey | None:
-    """Where a pointer leads; None for anything else, which the codec judges."""
-    if not isinstance(parsed, dict) or parsed.get("version") != _POINTER_VERSION:
-        return None
+def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
+    """The record of this key, or where a pointer leads. `DamagedRecordError` and `NewerRecordError` name the key."""
+    if isinstance(parsed, dict) and parsed.get("version") == _POINTER_VERSION:
+        try:
+            return parse_user_key(str(parsed.get("moved_to")))
+        except InvalidMessageError as error:
+            raise _leads_nowhere(user_key, "what is no user key", damaged=user_key) from error
     try:
-        return parse_user_key(str(parsed.get("moved_to")))
-    except InvalidMessageError as error:
-        raise _leads_nowhere(user_key, "what is no user key") from error
+        record = codec.from_json(parsed)
+    except (DamagedRecordError, NewerRecordError) as error:
+        error.user_key = user_key
+        raise
+    if record.user_key != user_key:
+        raise DamagedRecordError(
+            user_message="This person's record is damaged: it is somebody else's. An administrator can put the last good "
+            "version back: benchkeeper repair USER",
+            detail=f"unreadable record: {user_key} holds the record of {record.user_key}",
+            user_key=user_key,
+        )
+    return record
 
 
-def _leads_nowhere(user_key: UserKey, where: str) -> PermanentError:
-    return PermanentError(
+def _leads_nowhere(user_key: UserKey, where: str, *, damaged: str) -> DamagedRecordError:
+    return DamagedRecordError(
         user_message="This person's record is damaged: it leads to no record. An administrator must restore an older version "
         f"of records/{user_key}.json or of what it names.",
         detail=f"record {user_key} leads to {where}",
-        reason=Reason.INVALID_SPEC,
+        user_key=damaged,
     )
 
 

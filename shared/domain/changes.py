@@ -60,8 +60,8 @@ def _is_known(after: UserRecord, event: LifecycleEvent) -> bool:
     if isinstance(event, Renamed):
         return after.email == event.new_user
     return all(
-        any(kept.event_id == event.event_id for kept in after.facts.timelines.get(name, ()))
-        for name, _ in statements_of(event)
+        any(kept.is_same(statement) for kept in after.facts.timelines.get(name, ()))
+        for name, statement in statements_of(event)
     )
 
 

@@ -1,24 +1,31 @@
 """A record as JSON, and back.
 
 The version is the lowest that says all of it: 2 and 3 hold what an older program must not overlook, so that it refuses them.
-Strict when reading: a damaged record is an error, never a guess.
+Strict when reading: a damaged record is an error, never a guess. A record of a newer program is another error, since it must
+not be replaced by an older version: its version is unknown, or it uses a word that this program does not know.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from shared.domain import facts as facts_module
-from shared.domain.errors import PermanentError, Reason
+from shared.domain.entitlement import Cause
+from shared.domain.errors import DamagedRecordError, NewerRecordError, Reason
+from shared.domain.facts import UnknownWordError
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.record import (
+    Claim,
     Condition,
     ConditionStatus,
     ConditionType,
+    Handover,
     Hold,
+    Notice,
     OperationRef,
     Power,
     Presence,
@@ -27,6 +34,7 @@ from shared.domain.record import (
     TakenWish,
     UserRecord,
     Verb,
+    WaitingRename,
 )
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.story import StoryKind, StoryLine
@@ -37,6 +45,12 @@ VERSION = 1
 VERSION_WITH_HOLD = 2
 # A record that names an account, snapshots or a replacement: a program that does not know them would forget what it must keep.
 VERSION_WITH_KEEPING = 3
+# 4 is a pointer's. A record whose facts name sources, or that waits for something: a program that does not know them would give
+# access to somebody whose account is archived, or hand one person's things to another.
+VERSION_WITH_SOURCES = 5
+_VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES})
+
+Word = TypeVar("Word", bound=StrEnum)
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
@@ -52,11 +66,24 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "status": _plain(asdict(record.status)),
         "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
         "email_since": None if record.email_since is None else record.email_since.isoformat(),
+        "former_emails": list(record.former_emails),
+        "rename": None if record.rename is None else _plain(asdict(record.rename)),
+        "claim": None if record.claim is None else _plain(asdict(record.claim)),
+        "handover": None if record.handover is None else _plain(asdict(record.handover)),
+        "predecessor": record.predecessor,
     }
 
 
 def _version(record: UserRecord) -> int:
     status = record.status
+    if (
+        facts_module.is_sourced(record.facts)
+        or record.former_emails
+        or record.rename
+        or record.claim
+        or record.handover
+    ):
+        return VERSION_WITH_SOURCES
     if (
         record.email_since is not None
         or status.account_id is not None
@@ -82,10 +109,13 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(raw: Any) -> UserRecord:
-    """The record that `to_json` gave. Raises `PermanentError` for anything else."""
+    """Return the record that `to_json` gave. Raise `NewerRecordError` or `DamagedRecordError` for anything else."""
     try:
-        if raw["version"] not in {VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING}:
-            raise ValueError(f"version {raw['version']!r}")
+        version = raw["version"]
+        if _is_newer(version):
+            raise UnknownWordError(f"version {version!r}")
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version!r}")
         return UserRecord(
             user_key=UserKey(raw["user_key"]),
             email=UserEmail(raw["email"]),
@@ -96,13 +126,39 @@ def from_json(raw: Any) -> UserRecord:
             status=_status(raw["status"]),
             hold=_hold(raw.get("hold")),
             email_since=_maybe_time(raw.get("email_since")),
+            former_emails=tuple(UserEmail(each) for each in raw.get("former_emails", ())),
+            rename=_rename(raw.get("rename")),
+            claim=_claim(raw.get("claim")),
+            handover=_handover(raw.get("handover")),
+            predecessor=None if raw.get("predecessor") is None else UserKey(raw["predecessor"]),
         )
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise PermanentError(
-            user_message="This person's record is damaged. An administrator must restore an older version of it.",
-            detail=f"unreadable record: {type(error).__name__}: {error}",
-            reason=Reason.INVALID_SPEC,
+    except UnknownWordError as error:
+        raise NewerRecordError(
+            user_message="This person's record was written by a newer version of Benchkeeper. An administrator must deploy "
+            "that version again.",
+            detail=f"unreadable record: of a newer program: {error}",
         ) from error
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedRecordError(
+            user_message="This person's record is damaged. An administrator can put the last good version back: "
+            "benchkeeper repair USER",
+            detail=f"unreadable record: {type(error).__name__}: {error}",
+        ) from error
+
+
+def _is_newer(version: Any) -> bool:
+    """Return True for a version above all that this program and its forerunners wrote; 4 marks a pointer."""
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_SOURCES
+
+
+def _word(kind: type[Word], text: Any) -> Word:
+    """Return the member of a closed list. A text that is none comes from a newer program; anything else is damage."""
+    try:
+        return kind(text)
+    except ValueError:
+        if isinstance(text, str):
+            raise UnknownWordError(f"{kind.__name__} {text[:80]!r}") from None
+        raise
 
 
 def _time(text: str) -> datetime:
@@ -115,6 +171,25 @@ def _maybe_time(text: str | None) -> datetime | None:
 
 def _hold(raw: dict[str, Any] | None) -> Hold | None:
     return None if raw is None else Hold(reason=str(raw["reason"]), since=_time(raw["since"]))
+
+
+def _rename(raw: dict[str, Any] | None) -> WaitingRename | None:
+    if raw is None:
+        return None
+    return WaitingRename(
+        new_email=UserEmail(raw["new_email"]),
+        event_id=raw["event_id"],
+        source=raw["source"],
+        occurred_at=_time(raw["occurred_at"]),
+    )
+
+
+def _claim(raw: dict[str, Any] | None) -> Claim | None:
+    return None if raw is None else Claim(owner=UserKey(raw["owner"]), until=_time(raw["until"]))
+
+
+def _handover(raw: dict[str, Any] | None) -> Handover | None:
+    return None if raw is None else Handover(to=UserKey(raw["to"]), at=_time(raw["at"]))
 
 
 def _former(raw: dict[str, Any] | None) -> Former | None:
@@ -157,7 +232,7 @@ def _cluster(raw: dict[str, Any]) -> ClusterStatus:
         template=raw["template"],
         name=raw["name"],
         uuid=raw["uuid"],
-        state=None if raw["state"] is None else ClusterState(raw["state"]),
+        state=None if raw["state"] is None else _word(ClusterState, raw["state"]),
         zone=raw["zone"],
         operation=raw["operation"],
         asked_at=_maybe_time(raw["asked_at"]),
@@ -167,7 +242,7 @@ def _cluster(raw: dict[str, Any]) -> ClusterStatus:
         seen_running_at=_maybe_time(raw["seen_running_at"]),
         deleting=bool(raw["deleting"]),
         jupyter_url=raw["jupyter_url"],
-        reason=Reason(raw["reason"]),
+        reason=_word(Reason, raw["reason"]),
         message=raw["message"],
         diagnosis=raw["diagnosis"],
     )
@@ -179,20 +254,26 @@ def _usage(raw: dict[str, Any]) -> Usage:
 
 def _line(raw: dict[str, Any]) -> StoryLine:
     return StoryLine(
-        at=_time(raw["at"]), kind=StoryKind(raw["kind"]), text=raw["text"], because=raw["because"], ref=raw["ref"]
+        at=_time(raw["at"]),
+        kind=_word(StoryKind, raw["kind"]),
+        text=raw["text"],
+        because=raw["because"],
+        ref=raw["ref"],
     )
 
 
 def _spec(raw: dict[str, Any]) -> Spec:
     return Spec(
-        presence=Presence(raw["presence"]),
-        power=Power(raw["power"]),
+        presence=_word(Presence, raw["presence"]),
+        power=_word(Power, raw["power"]),
         power_because=raw["power_because"],
         profile=raw["profile"],
         because=raw["because"],
         absent_since=_maybe_time(raw["absent_since"]),
         keep_on_until=_maybe_time(raw.get("keep_on_until")),
         clusters=tuple(ClusterWish(template=w["template"], since=_time(w["since"])) for w in raw.get("clusters", ())),
+        cause=_word(Cause, raw.get("cause", Cause.UNKNOWN.value)),
+        entitled_by=raw.get("entitled_by", ""),
     )
 
 
@@ -209,7 +290,7 @@ def _status(raw: dict[str, Any]) -> Status:
         operation=None
         if operation is None
         else OperationRef(
-            name=operation["name"], verb=Verb(operation["verb"]), started_at=_time(operation["started_at"])
+            name=operation["name"], verb=_word(Verb, operation["verb"]), started_at=_time(operation["started_at"])
         ),
         failed_zones=tuple(raw["failed_zones"]),
         attempts=int(raw["attempts"]),
@@ -236,15 +317,17 @@ def _status(raw: dict[str, Any]) -> Status:
         clusters=tuple(_cluster(each) for each in raw.get("clusters", ())),
         usage={str(name): _usage(each) for name, each in raw.get("usage", {}).items()},
         ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
+        acknowledged_at=_maybe_time(raw.get("acknowledged_at")),
         story=tuple(_line(each) for each in raw.get("story", ())),
+        notices=tuple(_word(Notice, each) for each in raw.get("notices", ())),
         taken_wishes=tuple(
             TakenWish(wish_id=str(each["wish_id"]), at=_time(each["at"])) for each in raw.get("taken_wishes", ())
         ),
         conditions=tuple(
             Condition(
-                type=ConditionType(c["type"]),
-                status=ConditionStatus(c["status"]),
-                reason=Reason(c["reason"]),
+                type=_word(ConditionType, c["type"]),
+                status=_word(ConditionStatus, c["status"]),
+                reason=_word(Reason, c["reason"]),
                 message=c["message"],
                 last_transition_time=_time(c["last_transition_time"]),
             )

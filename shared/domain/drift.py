@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from shared.domain.differences import Change, Differences, compare
 from shared.domain.disruption import may_disrupt
 from shared.domain.errors import Reason
-from shared.domain.identity import UserEmail, UserKey, user_key_of_instance
+from shared.domain.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import (
     LABEL_MANAGED_BY,
@@ -63,7 +63,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
         return "what is wanted was not looked at yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
         return "its wake-up was lost"
-    if row.entitling_digest != (listed.entitling or policy.catalog.entitling_digest()):
+    if row.entitling_digest != (listed.entitling or policy.entitling_digest()):
         return "the assignments changed"
     wanted = wanted_templates(row, policy)
     if wanted is not None and dict(listed.templates) != wanted:
@@ -184,6 +184,19 @@ def strays(rows: Mapping[UserKey, RecordRow], notebooks: tuple[ObservedNotebook,
         if why is not None:
             found.append(Stray(name=notebook.ref.instance_id, zone=notebook.ref.zone, why=why))
     return found
+
+
+def without_record(
+    rows: Mapping[UserKey, RecordRow],
+    notebooks: Iterable[ObservedNotebook],
+    snapshots: Iterable[SnapshotSeen],
+    rowless: Iterable[UserKey],
+) -> list[UserKey]:
+    """Return the keys whose record may be damaged or gone: they carry our labels, or their object has no row. Sorted."""
+    labelled = [notebook.labels for notebook in notebooks] + [snapshot.labels for snapshot in snapshots]
+    ours = {labels.get(LABEL_USER, "") for labels in labelled if labels.get(LABEL_MANAGED_BY) == MANAGED_BY}
+    keys = {UserKey(key) for key in ours if is_user_key(key)} | set(rowless)
+    return sorted(keys - set(rows))
 
 
 def stray_snapshots(rows: Mapping[UserKey, RecordRow], snapshots: Iterable[SnapshotSeen]) -> list[Stray]:

@@ -4,21 +4,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from shared.domain.catalog import Catalog
-from shared.domain.facts import ACCOUNT, EMPLOYMENT, REQUEST, Facts
+from shared.domain.facts import ACCOUNT, ARCHIVED, DEFAULT, DELETED, DISABLED, REQUEST, SUSPENDED, Facts, Statement
+from shared.domain.groups import GroupBook
+
+
+class Cause(StrEnum):
+    """Why somebody is entitled, or is not. Kept in the record; words are made of it when it is shown."""
+
+    UNKNOWN = "Unknown"
+    LEFT = "Left"
+    ACCESS_ENDED = "AccessEnded"
+    ACCOUNT_SUSPENDED = "AccountSuspended"
+    ACCOUNT_ARCHIVED = "AccountArchived"
+    ACCOUNT_DELETED = "AccountDeleted"
+    ACCOUNT_DISABLED = "AccountDisabled"
+    ACCOUNT_UNUSABLE = "AccountUnusable"
+    ADDRESS_WAITS = "AddressWaits"
+    NO_GROUP = "NoGroup"
+    NO_PROFILE = "NoProfile"
+    UNKNOWN_PROFILE = "UnknownProfile"
+    REQUEST = "Request"
+    DEFAULT = "Default"
+    GROUP = "Group"
+
+
+_ACCOUNT_CAUSES = {
+    SUSPENDED: (Cause.ACCOUNT_SUSPENDED, "account suspended"),
+    ARCHIVED: (Cause.ACCOUNT_ARCHIVED, "account archived"),
+    DELETED: (Cause.ACCOUNT_DELETED, "account deleted"),
+    DISABLED: (Cause.ACCOUNT_DISABLED, "account disabled by Google"),
+    ACCOUNT: (Cause.ACCOUNT_UNUSABLE, "account suspended or deleted"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entitlement:
     """`profile` is the profile's name, None when the person is entitled to nothing; `because` says which fact decides.
 
-    `unknown_profile` names a profile that was asked for and that the catalog does not have.
+    `unknown_profile` names a profile that was asked for and that the catalog does not have. `group` is the assigned group that
+    entitles, empty where something else does.
     """
 
     profile: str | None
     because: str
+    cause: Cause
     unknown_profile: str | None = None
+    group: str = ""
 
     @property
     def entitled(self) -> bool:
@@ -26,50 +60,79 @@ class Entitlement:
         return self.profile is not None
 
 
-def judge_entitlement(facts: Facts, catalog: Catalog, now: datetime) -> Entitlement:
+def judge_entitlement(facts: Facts, catalog: Catalog, now: datetime, book: GroupBook | None = None) -> Entitlement:
     """What the facts give at `now`.
 
-    In this order: who left or whose account is not usable gets nothing; a request by hand decides the profile; else the
-    group with the highest priority among those held (ties by name); else nothing.
+    In this order: who left, whose access ended or whose account is not usable gets nothing; a request by hand decides the
+    profile; else the group with the highest priority among those held (ties by name); else nothing.
     """
-    employment = facts.at(EMPLOYMENT, now)
-    if employment is not None and employment.value is not True:
-        return Entitlement(profile=None, because=f"left (event {employment.event_id})")
-    account = facts.at(ACCOUNT, now)
-    if account is not None and account.value is not True:
-        return Entitlement(profile=None, because=f"account suspended or deleted (event {account.event_id})")
-    request = facts.at(REQUEST, now)
+    employment = facts.employment(now)
+    if employment.employed is False and employment.decides is not None:
+        return _nothing(Cause.LEFT, "left", employment.decides)
+    ends = facts.access_until(now)
+    if ends is not None and ends[0] <= now:
+        return _nothing(Cause.ACCESS_ENDED, f"access ended on {ends[0]:%Y-%m-%d}", ends[1])
+    account = facts.account_state(now)
+    if account is not None:
+        cause, words = _ACCOUNT_CAUSES[account[0]]
+        return _nothing(cause, words, account[1])
+    request = _request(facts, now)
     if request is not None and isinstance(request.value, str):
-        return _requested(request.value, request.event_id, catalog, facts, now)
-    return _by_group(facts, catalog, now)
+        return _requested(request.value, request.event_id, catalog, facts, now, book)
+    return _by_group(facts, catalog, now, book)
 
 
-def _requested(name: str, event_id: str, catalog: Catalog, facts: Facts, now: datetime) -> Entitlement:
+def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
+    return Entitlement(profile=None, because=f"{words} (event {decides.event_id})", cause=cause)
+
+
+def _request(facts: Facts, now: datetime) -> Statement | None:
+    """Return the request for a profile that counts; a joiner that names nothing asks for the default if nobody asked otherwise."""
+    request = facts.at(REQUEST, now)
+    left = facts.returned_from(now)
+    if request is not None and left is not None and request.occurred_at < left.occurred_at:
+        request = None  # asked for before the person left and was hired again
+    return request if request is not None else facts.at(DEFAULT, now)
+
+
+def _requested(
+    name: str, event_id: str, catalog: Catalog, facts: Facts, now: datetime, book: GroupBook | None
+) -> Entitlement:
     if name == "":
-        if catalog.default_profile is None:
-            by_group = _by_group(facts, catalog, now)
-            if by_group.entitled:
-                return by_group
-            return Entitlement(profile=None, because=f"asked for no profile and there is no default (event {event_id})")
         # A group says more than the default does.
-        by_group = _by_group(facts, catalog, now)
+        by_group = _by_group(facts, catalog, now, book)
         if by_group.entitled:
             return by_group
-        return Entitlement(profile=catalog.default_profile, because=f"default profile (event {event_id})")
+        if catalog.default_profile is None:
+            because = f"asked for no profile and there is no default (event {event_id})"
+            return Entitlement(profile=None, because=because, cause=Cause.NO_PROFILE)
+        because = f"default profile (event {event_id})"
+        return Entitlement(profile=catalog.default_profile, because=because, cause=Cause.DEFAULT)
     if name not in catalog.profiles:
         return Entitlement(
             profile=None,
             because=f"asked for profile '{name}', which does not exist (event {event_id})",
+            cause=Cause.UNKNOWN_PROFILE,
             unknown_profile=name,
         )
-    return Entitlement(profile=name, because=f"asked for by hand (event {event_id})")
+    return Entitlement(profile=name, because=f"asked for by hand (event {event_id})", cause=Cause.REQUEST)
 
 
-def _by_group(facts: Facts, catalog: Catalog, now: datetime) -> Entitlement:
-    held = facts.groups(now)
-    entitling = [a for a in catalog.assignments if a.group in held]
+def _by_group(facts: Facts, catalog: Catalog, now: datetime, book: GroupBook | None) -> Entitlement:
+    book = book if book is not None else GroupBook()
+    held = {
+        identity: (group, statement)
+        for group, statement in facts.groups(now, book).items()
+        if (identity := book.identity(group, statement.occurred_at)) is not None
+    }
+    entitling = [a for a in catalog.assignments if book.identity(a.group, now) in held]
     if not entitling:
         groups = "no group" if not held else f"{len(held)} group{'s' if len(held) > 1 else ''}, none of which entitles"
-        return Entitlement(profile=None, because=f"member of {groups}")
+        return Entitlement(profile=None, because=f"member of {groups}", cause=Cause.NO_GROUP)
     best = min(entitling, key=lambda a: (-a.priority, a.group))
-    return Entitlement(profile=best.profile, because=f"member of {best.group} (event {held[best.group].event_id})")
+    identity = book.identity(best.group, now)
+    if identity is None:  # `entitling` has those only that are in `held`
+        raise AssertionError("an entitling group is gone")
+    event_id = held[identity][1].event_id
+    because = f"member of {best.group} (event {event_id})"
+    return Entitlement(profile=best.profile, because=because, cause=Cause.GROUP, group=best.group)

@@ -50,16 +50,24 @@ class Reason(StrEnum):
     SNAPSHOT_FAILED = "SnapshotFailed"
     DATA_MISSING = "DataMissing"
     DRIFTED = "Drifted"
+    CLOCK_DIFFERS = "ClockDiffers"
     UNEXPECTED = "Unexpected"
     # failures, permanent
     INVALID_MESSAGE = "InvalidMessage"
     UNSUPPORTED_MESSAGE = "UnsupportedMessage"
+    NOT_ALLOWED = "NotAllowed"
+    KEY_COLLISION = "KeyCollision"
+    LEAVER_NOT_UNDERSTOOD = "LeaverNotUnderstood"
+    UNKNOWN_TOPIC = "UnknownTopic"
     UNKNOWN_PROFILE = "UnknownProfile"
     INVALID_SPEC = "InvalidSpec"
+    DAMAGED = "Damaged"
+    WRITTEN_BY_NEWER = "WrittenByNewer"
     NOT_OURS = "NotOurs"
     ACCESS_DENIED = "AccessDenied"
     NOT_SIGNED_IN = "NotSignedIn"
     REFUSED = "Refused"
+    UNKNOWN_LEAVER = "UnknownLeaver"
     DELIVERY_ATTEMPTS_EXHAUSTED = "DeliveryAttemptsExhausted"
 
 
@@ -168,6 +176,29 @@ class InvalidSpecError(PermanentError):
     """The cloud refuses the request as wrong (400)."""
 
     reason = Reason.INVALID_SPEC
+
+
+class DamagedRecordError(PermanentError):
+    """The object of a user key says nothing that can be read; an older version of it may be put back.
+
+    `user_key` is the key of that object. It differs from the key that was asked for when a pointer led there.
+    """
+
+    reason = Reason.DAMAGED
+
+    def __init__(self, *, user_message: str, detail: str, user_key: str = "") -> None:
+        super().__init__(user_message=user_message, detail=detail)
+        self.user_key = user_key
+
+
+class NewerRecordError(PermanentError):
+    """A record was written by a newer program: this one must not rewrite it. `user_key` is the key of its object."""
+
+    reason = Reason.WRITTEN_BY_NEWER
+
+    def __init__(self, *, user_message: str, detail: str, user_key: str = "") -> None:
+        super().__init__(user_message=user_message, detail=detail)
+        self.user_key = user_key
 
 
 class NotOursError(PermanentError):

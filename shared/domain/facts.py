@@ -4,86 +4,63 @@ A *fact* is one question ("is employed?", "is a member of group G?", "cost centr
 can still decide it. A statement has `occurred_at` (when it was said; orders statements) and `effective_at` (from when it
 holds). The answer at time T is the statement said last among those in effect at T; a tie goes to the one that withdraws.
 What was still to come when something newer was said about the same fact never comes: a postponed leaving date replaces the
-first one.
+first one. Employment has rules of its own: `shared.domain.employment`.
 
-A statement can be forgotten once a newer one has been in effect for a day (the *horizon*: clocks differ, and nothing is asked
-about the time before it). So a record stays small however often somebody moves.
+A statement can be forgotten once a newer one has been in effect for an hour (the *horizon*: clocks differ, and nothing is asked
+about the time before it). Facts are bounded in number and each timeline in length, so a record stays small however often
+somebody moves. When they are full, grants go first; what cuts is always taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-Scalar = str | int | float | bool | None
-Value = Scalar | tuple[str, ...]
+from shared.domain.employment import (
+    Employment,
+    fold_employment,
+    judge_employment,
+    leave_before_return,
+    next_employment_change,
+)
+from shared.domain.groups import GroupBook
+from shared.domain.sources import DIRECTORY
+from shared.domain.statements import (
+    BEFORE_EVERYTHING,
+    Force,
+    Scalar,
+    Statement,
+    Timeline,
+    Value,
+    answer,
+    fold,
+    in_effect,
+    next_change,
+)
+
+__all__ = ["Force", "Scalar", "Statement", "Timeline", "Value", "answer", "fold", "in_effect", "next_change"]
 
 EMPLOYMENT = "employment"  # True employed, False left
-ACCOUNT = "account"  # True usable, False suspended, archived or deleted
+ACCOUNT = "account"  # of earlier versions: True usable, False suspended, archived or deleted
+SUSPENDED, ARCHIVED, DELETED, DISABLED = "account:suspended", "account:archived", "account:deleted", "account:disabled"
+CREATED = "account:created"  # True: the directory said that an account with this address was made
+ACCOUNT_STATES = (SUSPENDED, ARCHIVED, DELETED, DISABLED)  # each True while it holds; a way out ends that one alone
 ROSTER = "roster"  # tuple of groups: a statement about all groups at once
 REQUEST = "request"  # profile name asked for by hand, "" = the default profile, None = withdrawn
+DEFAULT = "default"  # "" = a joiner that only confirms named neither groups nor a profile, None = one that named groups
+ACCESS_UNTIL = "access_until"  # RFC 3339 text: access ends then; None = no end
+PERSON_ID = "person_id"  # the number that HR knows the person by
 GROUP = "group:"  # + address: True member, False not
 ATTRIBUTE = "attribute:"  # + name: any scalar or list, as HR gives it
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """One thing somebody said: `withdraws` marks the side that wins a tie (the leaver's)."""
-
-    event_id: str
-    occurred_at: datetime
-    effective_at: datetime
-    value: Value
-    withdraws: bool
-
-    def rank(self) -> tuple[datetime, bool, str, str]:
-        """Later wins; at the same moment the withdrawing one; then the id and the value, so that a tie is never open."""
-        return (self.occurred_at, self.withdraws, self.event_id, repr(self.value))
-
-    def ends(self, other: Statement, horizon: datetime) -> bool:
-        """True when `other` can decide nothing from `horizon` on, because this one does.
-
-        Two lists said at the same moment are both kept: for each group the one that leaves it out wins the tie.
-        """
-        if isinstance(self.value, tuple) and isinstance(other.value, tuple) and self.occurred_at == other.occurred_at:
-            return False
-        return self.rank() > other.rank() and self.effective_at <= horizon
-
-    def forestalls(self, other: Statement) -> bool:
-        """True when this was said while `other`, older, was still to come: then `other` never comes."""
-        return other.occurred_at < self.occurred_at < other.effective_at
+MAX_GROUPS = 500  # facts about single groups of one person
+MAX_ATTRIBUTES = 100
 
 
-Timeline = tuple[Statement, ...]
-
-
-_BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
-
-
-def fold(timeline: Timeline, statement: Statement, horizon: datetime = _BEFORE_EVERYTHING) -> Timeline:
-    """The timeline with one more statement; the same object when nothing changes (a duplicate, or long overruled)."""
-    if any(kept.event_id == statement.event_id or kept.ends(statement, horizon) for kept in timeline):
-        return timeline
-    together = [*timeline, statement]
-    kept = [s for s in together if not any(other.ends(s, horizon) for other in together)]
-    return tuple(sorted(kept, key=Statement.rank))
-
-
-def in_effect(timeline: Timeline, now: datetime) -> list[Statement]:
-    """The statements that hold at `now`: begun, and not forestalled by a newer one."""
-    return [s for s in timeline if s.effective_at <= now and not any(other.forestalls(s) for other in timeline)]
-
-
-def answer(timeline: Timeline, now: datetime) -> Statement | None:
-    """The statement that decides at `now`; None when none is in effect."""
-    return max(in_effect(timeline, now), key=Statement.rank, default=None)
-
-
-def next_change(timelines: Iterable[Timeline], now: datetime) -> datetime | None:
-    """The next moment at which an answer may differ because something takes effect."""
-    return min((s.effective_at for timeline in timelines for s in timeline if s.effective_at > now), default=None)
+class UnknownWordError(Exception):
+    """A word of a closed list that this program does not know: a newer program wrote the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +74,20 @@ class Facts:
         """Nothing is known."""
         return cls(MappingProxyType({}))
 
-    def with_statement(self, name: str, statement: Statement, horizon: datetime = _BEFORE_EVERYTHING) -> Facts:
+    def with_statement(self, name: str, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
         """With one more statement about fact `name`; the same object when nothing changes."""
         old = self.timelines.get(name, ())
-        new = fold(old, statement, horizon)
+        folding = fold_employment if name == EMPLOYMENT else fold
+        new = folding(old, statement, horizon)
         if new is old:
             return self
-        return Facts(MappingProxyType({**self.timelines, name: new}))
+        timelines = {**self.timelines, name: new}
+        if not old:
+            _bound(timelines, GROUP, MAX_GROUPS)
+            _bound(timelines, ATTRIBUTE, MAX_ATTRIBUTES)
+        return Facts(MappingProxyType(timelines))
 
-    def merged(self, other: Facts, horizon: datetime = _BEFORE_EVERYTHING) -> Facts:
+    def merged(self, other: Facts, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
         """With all that was stated in `other`; the same object when that adds nothing. As if all had been said of one person."""
         facts = self
         for name, timeline in other.timelines.items():
@@ -117,24 +99,94 @@ class Facts:
         """What decides fact `name` at `now`."""
         return answer(self.timelines.get(name, ()), now)
 
-    def groups(self, now: datetime) -> dict[str, Statement]:
+    def employment(self, now: datetime) -> Employment:
+        """Return whether the person is employed at `now`."""
+        return judge_employment(self.timelines.get(EMPLOYMENT, ()), now)
+
+    def returned_from(self, now: datetime) -> Statement | None:
+        """Return the newest leave after which the person was hired again; None if there was none."""
+        return leave_before_return(self.timelines.get(EMPLOYMENT, ()), now)
+
+    def account_state(self, now: datetime) -> tuple[str, Statement] | None:
+        """Return the state for which the account cannot be used, and the statement that says so; None if it can be used."""
+        for name in ACCOUNT_STATES:
+            state = self.at(name, now)
+            if state is not None and state.value is True:
+                return name, state
+        older = self.at(ACCOUNT, now)
+        if older is None or older.value is True:
+            return None
+        # A record of an earlier version does not say which of the states it was: any way out that was said later ends it.
+        ways_out = [s for name in ACCOUNT_STATES for s in self.timelines.get(name, ()) if s.value is False]
+        if any(s.effective_at <= now and s.occurred_at > older.occurred_at for s in ways_out):
+            return None
+        return ACCOUNT, older
+
+    def access_until(self, now: datetime) -> tuple[datetime, Statement] | None:
+        """Return the moment at which access ends, as it was said last; None if there is no end."""
+        said = self.at(ACCESS_UNTIL, now)
+        if said is None or not isinstance(said.value, str):
+            return None
+        return datetime.fromisoformat(said.value).astimezone(UTC), said
+
+    def person_id(self, now: datetime) -> str:
+        """Return the number that HR knows the person by; empty if it was never said."""
+        said = self.at(PERSON_ID, now)
+        return said.value if said is not None and isinstance(said.value, str) else ""
+
+    def groups(self, now: datetime, book: GroupBook | None = None) -> dict[str, Statement]:
         """Every group whose membership is decided at `now` in favour, with the statement that decides.
 
-        A roster (HR's list of all groups) speaks about every group; a message about one group only about that one; the later
-        wins for each group, a tie goes to the one that takes the membership away.
+        A group of which the directory has spoken about this person is decided by the directory alone. For the others a roster
+        (HR's list of all groups) speaks about every group, a message about one group only about that one; the later wins for each
+        group, a tie goes to the one that takes the membership away. Groups are named as they were when it was said.
         """
+        book = book if book is not None else GroupBook()
         roster, listed = self._roster(now)
-        names = {name[len(GROUP) :] for name in self.timelines if name.startswith(GROUP)} | set(listed)
+        # Several addresses may be one group's; what is said of a group is what is said of all of them.
+        said: dict[object, list[tuple[str, Statement]]] = {}
+        for name, timeline in sorted(self.timelines.items()):
+            if not name.startswith(GROUP):
+                continue
+            group = name[len(GROUP) :]
+            for statement in in_effect(timeline, now):
+                identity = book.identity(group, statement.occurred_at)
+                if identity is not None:
+                    said.setdefault(identity, []).append((group, statement))
+        listed_groups: dict[object, str] = {}
+        for group in sorted(listed):
+            listed_as = None if roster is None else book.identity(group, roster.occurred_at)
+            if listed_as is not None:
+                listed_groups[listed_as] = group
         held: dict[str, Statement] = {}
-        for group in sorted(names):
-            own = self.at(f"{GROUP}{group}", now)
-            statements = [own] if own is not None else []
-            if roster is not None:
-                statements.append(_as_membership(roster, member=group in listed))
-            decides = max(statements, key=Statement.rank, default=None)
-            if decides is not None and decides.value is True:
+        for one in dict.fromkeys([*said, *listed_groups]):
+            statements = said.get(one, [])
+            own = [pair for pair in statements if _is_directory(pair[1])]
+            if own:
+                statements = own
+            elif roster is not None:
+                listing = _as_membership(roster, member=one in listed_groups)
+                statements = [*statements, (listed_groups.get(one, ""), listing)]
+            group, decides = max(statements, key=lambda pair: pair[1].rank())
+            if decides.value is True:
                 held[group] = decides
         return held
+
+    def overruled_groups(self, now: datetime) -> tuple[str, ...]:
+        """Return the groups that HR's newest list names otherwise than the directory, which decides."""
+        roster, listed = self._roster(now)
+        if roster is None:
+            return ()
+        return tuple(
+            sorted(
+                group
+                for group in {name[len(GROUP) :] for name in self.timelines if name.startswith(GROUP)}
+                if (own := self.at(f"{GROUP}{group}", now)) is not None
+                and _is_directory(own)
+                and own.value is not (group in listed)
+                and roster.occurred_at > own.occurred_at
+            )
+        )
 
     def _roster(self, now: datetime) -> tuple[Statement | None, frozenset[str]]:
         """The newest list of groups and what it lists; of several said at the same moment, what all of them list."""
@@ -165,8 +217,47 @@ class Facts:
         return None if statement is None else statement.value
 
     def next_change(self, now: datetime) -> datetime | None:
-        """When to look again because a statement takes effect."""
-        return next_change(self.timelines.values(), now)
+        """When to look again because a statement takes effect, or access ends."""
+        others = [timeline for name, timeline in self.timelines.items() if name != EMPLOYMENT]
+        ends = self.access_until(now)
+        moments = [
+            next_change(others, now),
+            next_employment_change(self.timelines.get(EMPLOYMENT, ()), now),
+            ends[0] if ends is not None and ends[0] > now else None,
+        ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def split(self, after: datetime) -> tuple[Facts, Facts]:
+        """Return what was said until a moment, and what was said later: of two people who had one address in turn."""
+        before: dict[str, Timeline] = {}
+        later: dict[str, Timeline] = {}
+        for name, timeline in self.timelines.items():
+            for place, part in (
+                (before, tuple(s for s in timeline if s.occurred_at <= after)),
+                (later, tuple(s for s in timeline if s.occurred_at > after)),
+            ):
+                if part:
+                    place[name] = part
+        return Facts(MappingProxyType(before)), Facts(MappingProxyType(later))
+
+
+def _bound(timelines: dict[str, Timeline], prefix: str, most: int) -> None:
+    """Drop the facts of a kind that are too many: grants first, the oldest first."""
+    names = [name for name in timelines if name.startswith(prefix)]
+    if len(names) <= most:
+        return
+
+    def importance(name: str) -> tuple[bool, datetime]:
+        newest = timelines[name][-1]
+        return (newest.withdraws, newest.occurred_at)
+
+    for name in sorted(names, key=importance)[: len(names) - most]:
+        del timelines[name]
+
+
+def _is_directory(statement: Statement) -> bool:
+    """Records of earlier versions name no source: news about one group came from the directory only."""
+    return statement.source in {DIRECTORY, ""}
 
 
 def _as_membership(roster: Statement, *, member: bool) -> Statement:
@@ -176,45 +267,78 @@ def _as_membership(roster: Statement, *, member: bool) -> Statement:
         effective_at=roster.effective_at,
         value=member,
         withdraws=not member,
+        source=roster.source,
     )
 
 
 def to_json(facts: Facts) -> dict[str, object]:
-    """JSON-able form, for the record."""
-    return {
-        name: [
-            {
-                "event_id": s.event_id,
-                "occurred_at": s.occurred_at.isoformat(),
-                "effective_at": s.effective_at.isoformat(),
-                "value": list(s.value) if isinstance(s.value, tuple) else s.value,
-                "withdraws": s.withdraws,
-            }
-            for s in timeline
-        ]
-        for name, timeline in sorted(facts.timelines.items())
+    """JSON-able form, for the record. What is as in earlier versions is written as they wrote it."""
+    return {name: [_statement_to_json(s) for s in timeline] for name, timeline in sorted(facts.timelines.items())}
+
+
+def _statement_to_json(s: Statement) -> dict[str, object]:
+    raw: dict[str, object] = {
+        "event_id": s.event_id,
+        "occurred_at": s.occurred_at.isoformat(),
+        "effective_at": s.effective_at.isoformat(),
+        "value": list(s.value) if isinstance(s.value, tuple) else s.value,
+        "withdraws": s.withdraws,
     }
+    if s.source:
+        raw["source"] = s.source
+    if s.says:
+        raw["says"] = s.says
+    if s.published_at is not None:
+        raw["published_at"] = s.published_at.isoformat()
+    if s.claimed_at is not None:
+        raw["claimed_at"] = s.claimed_at.isoformat()
+    if s.explicit:
+        raw["explicit"] = True
+    if s.undated:
+        raw["undated"] = True
+    if s.force is not Force.SAYS:
+        raw["force"] = s.force.value
+    return raw
 
 
 def from_json(raw: Mapping[str, list[dict[str, object]]]) -> Facts:
     """The reverse of `to_json`; raises KeyError or ValueError on a damaged record."""
     return Facts(
-        MappingProxyType(
-            {
-                name: tuple(
-                    Statement(
-                        event_id=str(s["event_id"]),
-                        occurred_at=datetime.fromisoformat(str(s["occurred_at"])).astimezone(UTC),
-                        effective_at=datetime.fromisoformat(str(s["effective_at"])).astimezone(UTC),
-                        value=parse_value(s["value"]),
-                        withdraws=bool(s["withdraws"]),
-                    )
-                    for s in statements
-                )
-                for name, statements in raw.items()
-            }
-        )
+        MappingProxyType({name: tuple(map(_statement_from_json, statements)) for name, statements in raw.items()})
     )
+
+
+def _statement_from_json(raw: Mapping[str, object]) -> Statement:
+    return Statement(
+        event_id=str(raw["event_id"]),
+        occurred_at=_moment(raw["occurred_at"]),
+        effective_at=_moment(raw["effective_at"]),
+        value=parse_value(raw["value"]),
+        withdraws=bool(raw["withdraws"]),
+        source=str(raw.get("source", "")),
+        says=str(raw.get("says", "")),
+        published_at=_moment(raw["published_at"]) if "published_at" in raw else None,
+        claimed_at=_moment(raw["claimed_at"]) if "claimed_at" in raw else None,
+        explicit=bool(raw.get("explicit", False)),
+        undated=bool(raw.get("undated", False)),
+        force=_force(str(raw.get("force", Force.SAYS.value))),
+    )
+
+
+def _force(word: str) -> Force:
+    try:
+        return Force(word)
+    except ValueError as error:
+        raise UnknownWordError(f"force {word[:40]!r}") from error
+
+
+def _moment(raw: object) -> datetime:
+    return datetime.fromisoformat(str(raw)).astimezone(UTC)
+
+
+def is_sourced(facts: Facts) -> bool:
+    """Return True if anything in the facts is more than earlier versions can read."""
+    return any(s.source or s.force is not Force.SAYS for timeline in facts.timelines.values() for s in timeline)
 
 
 def parse_value(raw: object) -> Value:

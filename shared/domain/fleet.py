@@ -10,7 +10,8 @@ from enum import StrEnum
 from shared.domain.drift import Stray
 from shared.domain.errors import Reason
 from shared.domain.identity import UserKey
-from shared.domain.record import Presence, RecordRow
+from shared.domain.record import NEEDS_ATTENTION, Presence, RecordRow
+from shared.domain.unknown_leaver import SHOWN_FOR
 
 MAX_POINTS = 24 * 62  # one an hour for two months
 
@@ -88,10 +89,20 @@ def standing(row: RecordRow) -> Standing:
     return Standing.RESTING if row.reason in _RESTING else Standing.MOVING
 
 
-def needs_person(row: RecordRow, blind: frozenset[UserKey]) -> str | None:
-    """Why somebody should look at it: the reason's own word, `Blind`, or `OnHold`; None when nobody need."""
+def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None = None) -> str | None:
+    """Why somebody should look at it: the reason's or notice's own word, `NewsNotUnderstood`, `Blind`, `OnHold` or `UnknownLeaver`; None when nobody need.
+
+    `at` is the moment that counts for what is shown for a time only.
+    """
+    if row.unknown_since is not None and (at is None or at - row.unknown_since < SHOWN_FOR):
+        return Reason.UNKNOWN_LEAVER.value
     if row.reason in _NEEDS:
         return row.reason
+    if row.marked:
+        return "NewsNotUnderstood"
+    for notice in row.notices:
+        if notice in NEEDS_ATTENTION:
+            return notice.value
     if row.on_hold:
         return Reason.ON_HOLD.value
     if row.user_key in blind and row.presence is Presence.PRESENT:
@@ -105,7 +116,7 @@ def point_of(rows: Iterable[RecordRow], blind: frozenset[UserKey], now: datetime
     attention = 0
     for row in rows:
         counts[standing(row)] += 1
-        attention += needs_person(row, blind) is not None
+        attention += needs_person(row, blind, now) is not None
     return FleetPoint(
         at=now,
         running=counts[Standing.RUNNING],

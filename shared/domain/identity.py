@@ -68,11 +68,22 @@ def user_key_for(email: UserEmail) -> UserKey:
     return UserKey(f"{_readable(email)}-{digest}")
 
 
+def next_holder_key(email: UserEmail, before: UserKey) -> UserKey:
+    """Return the key of whoever has the address after the person with the key `before`: as readable, and another one."""
+    digest = hashlib.sha256(f"{email}\n{before}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return UserKey(f"{_readable(email)}-{digest}")
+
+
 def parse_user_key(text: str) -> UserKey:
     """Check that a text is a user key (for names that come back from the outside)."""
     if not _KEY.fullmatch(text):
         raise InvalidMessageError(user_message=f"'{text}' is not a user key.", detail=f"bad user key {text[:80]!r}")
     return UserKey(text)
+
+
+def is_user_key(text: str) -> bool:
+    """Return True for a text that this product could have computed as a user key."""
+    return _KEY.fullmatch(text) is not None
 
 
 def instance_id_for(email: UserEmail) -> InstanceId:

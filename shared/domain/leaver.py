@@ -13,8 +13,10 @@ from shared.domain.errors import Reason
 from shared.domain.notebook import InstanceRef, ObservedNotebook
 from shared.domain.plan import StopInstance
 from shared.domain.record import ConditionStatus, UserRecord
-from shared.domain.saving import Saving, is_kept, retention_end, save_data
+from shared.domain.saving import Saving, is_kept, is_paused, retention_end, save_data
 from shared.domain.step import Scene, Step, delete
+
+_PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
@@ -46,6 +48,14 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     record = record.with_status(attempts=0, not_before=None)
     if record.hold is not None:
         return _on_hold(record)
+    if is_paused(record):
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.RETAINED,
+            message=_PAUSED,
+            requeue_after=ends - scene.now if ends > scene.now else None,
+        )
     if ends <= scene.now:
         since = record.spec.absent_since
         because = (
@@ -79,6 +89,8 @@ def _saving(saving: Saving, ends: datetime, scene: Scene) -> Step:
 
 
 def _kept_until(record: UserRecord, ends: datetime, scene: Scene) -> str:
+    if is_paused(record):
+        return _PAUSED
     last = max(ends, retention_end(record, scene) or ends)
     return f"Access has ended. The notebook is kept until {ends:%Y-%m-%d %H:%M} UTC, its files until {last:%Y-%m-%d %H:%M} UTC."
 
@@ -125,7 +137,7 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         if record.hold is not None
         else f"until {end:%Y-%m-%d %H:%M} UTC"
         if end
-        else ""
+        else ("as long as the account is suspended" if is_paused(record) else "")
     )
     return Step(
         record=removed,

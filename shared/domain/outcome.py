@@ -28,6 +28,7 @@ from shared.domain.plan import (
     DeleteSnapshot,
     DisableAccount,
     EnableAccount,
+    EndSession,
     JoinGroup,
     LeaveGroup,
     Plan,
@@ -227,6 +228,8 @@ def _condition_of(action: Action, record: UserRecord) -> ConditionType:
         case CreateCluster() | DeleteCluster():
             leaves = record.spec.presence is Presence.ABSENT
             return ConditionType.CLUSTERS_REMOVED if leaves else ConditionType.CLUSTERS_READY
+        case EndSession():
+            return ConditionType.SESSIONS_ENDED
         case (
             CreateAccount()
             | ShareAccount()

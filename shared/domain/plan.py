@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError
+from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail
 from shared.domain.keeping import Snapshot, SnapshotSeen
 from shared.domain.notebook import (
@@ -21,7 +23,9 @@ from shared.domain.notebook import (
     Patch,
     Unreadable,
 )
+from shared.domain.people import People
 from shared.domain.record import ConditionType, OperationRef, UserRecord, Verb
+from shared.domain.sources import SHIPPED, Source
 from shared.domain.spark import Cluster, ClusterOperationSeen
 
 _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
@@ -31,8 +35,9 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 class Policy:
     """What the administrator decided, as far as planning needs it. Times are durations.
 
+    `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
     `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
-    from the end of entitlement. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
     """
 
     catalog: Catalog
@@ -40,12 +45,23 @@ class Policy:
     network: Network
     retention: timedelta
     snapshot_retention: timedelta = timedelta(days=90)
+    personal_data: timedelta = timedelta(days=365)
     project: str = ""
     template_context: str = ""
     poll: timedelta = timedelta(seconds=60)
     stuck_after: timedelta = timedelta(minutes=45)
     confirm_absence_after: timedelta = timedelta(minutes=10)
     capacity_retry: timedelta = timedelta(minutes=30)
+    people: People = field(default_factory=People)
+    sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
+    book: GroupBook = field(default_factory=GroupBook)
+
+    def entitling_digest(self) -> str:
+        """Return what changes whenever the same facts could entitle to something else: assignments, default, profiles, groups."""
+        catalog = self.catalog.entitling_digest()
+        if not self.book.events:
+            return catalog
+        return hashlib.sha256(f"{catalog}|{self.book.digest_text()}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +108,13 @@ class ClustersSeen:
     clusters: tuple[Cluster, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SparkSessionsSeen:
+    """The ids of the person's serverless Spark sessions that run or are being made."""
+
+    sessions: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything that one pass looked at.
@@ -108,6 +131,7 @@ class Observed:
     snapshots: Mapping[str, SnapshotSight] = field(default_factory=dict)
     clusters: ClustersSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
     cluster_operations: Mapping[str, ClusterOperationSeen | Absent | Unreadable] = field(default_factory=dict)
+    sessions: SparkSessionsSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +277,13 @@ class DeleteCluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndSession:
+    """Terminate one of a leaver's serverless Spark sessions."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PutTemplate:
     """Render a master for this user and write the object."""
 
@@ -272,7 +303,7 @@ TemplateAction = PutTemplate | RemoveTemplate
 AccountAction = CreateAccount | ShareAccount | EnableAccount | DisableAccount | DeleteAccount | JoinGroup | LeaveGroup
 KeepingAction = CreateSnapshot | DeleteSnapshot | WriteManifest
 ClusterAction = CreateCluster | DeleteCluster
-Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | ClusterAction
+Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | ClusterAction | EndSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """`make_plan`: record + what was seen + policy + now -> what to do, and why. Pure.
 
-The notebook, the person's account, saved files, clusters and templates are planned apart, so that trouble with one never
+The notebook, the person's account, saved files, clusters, sessions and templates are planned apart, so that trouble with one never
 holds up another: a leaver's access ends although the instance cannot be read.
 """
 
@@ -17,6 +17,7 @@ from shared.domain.plan import Observed, Plan, Policy, PutTemplate, RemoveTempla
 from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord, set_condition
 from shared.domain.replacement import former_step
 from shared.domain.saving import keeping_step
+from shared.domain.spark_sessions import sessions_step
 from shared.domain.spark_step import spark_step
 from shared.domain.step import Scene, Step, unreadable
 from shared.domain.template import wanted_templates
@@ -44,6 +45,9 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     leaves = record.spec.presence is Presence.ABSENT
     about, other = (ConditionType.CLUSTERS_REMOVED, ConditionType.CLUSTERS_READY)[:: 1 if leaves else -1]
     record = _with_condition(_with_condition(record, None, other, now), clusters, about, now)
+    sessions = sessions_step(record, scene)
+    if sessions is not None or not leaves:
+        record = _with_condition(record, sessions, ConditionType.SESSIONS_ENDED, now)
     templates = _template_step(record, seen.templates, policy)
     record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     record = _with_usage(record, seen, now)
@@ -55,6 +59,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         ConditionType.NOTEBOOK_READY: notebook,
         ConditionType.IDENTITY_READY: identity,
         about: clusters,
+        ConditionType.SESSIONS_ENDED: sessions,
         ConditionType.TEMPLATES_READY: templates,
         ConditionType.DATA_SAVED: keeping,
     }
@@ -62,7 +67,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
     if former_wait is not None:
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
-    change = record.facts.next_change(now)
+    change = record.next_change(now)
     later = [change] if change is not None else []
     requeue_at = min([*waits.values(), *later], default=None)
     # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.

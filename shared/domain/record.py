@@ -8,12 +8,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from shared.domain.entitlement import Cause
 from shared.domain.errors import Reason
 from shared.domain.facts import Facts
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.spark import ClusterStatus, ClusterWish
 from shared.domain.story import StoryLine
+from shared.domain.unknown_leaver import states_only_a_leave
 from shared.domain.usage import Usage
 
 
@@ -40,6 +42,7 @@ class ConditionType(StrEnum):
     DATA_SAVED = "DataSaved"
     CLUSTERS_READY = "ClustersReady"
     CLUSTERS_REMOVED = "ClustersRemoved"
+    SESSIONS_ENDED = "SessionsEnded"
     RECONCILED = "Reconciled"
     NEWS_UNDERSTOOD = "NewsUnderstood"
 
@@ -61,6 +64,32 @@ class Condition:
     reason: Reason
     message: str
     last_transition_time: datetime
+
+
+class Notice(StrEnum):
+    """Something about a person that a manager should know of, worked out from the facts at each pass."""
+
+    STILL_LISTED = "StillListed"  # HR's feed repeats somebody whose leave stands
+    TIE_WENT_TO_LEAVER = "TieWentToLeaver"  # joiner and leaver were said for the same moment
+    DIRECTORY_OVERRULES = "DirectoryOverrules"  # HR's list of groups says otherwise than the directory
+    DELETED_BUT_JOINED = "DeletedButJoined"  # HR says joined, the Google account is deleted
+    SAME_PERSON = "SamePerson"  # the address was given to a new account; perhaps it is the same person
+    RENAME_WAITS = "RenameWaits"  # an address change that nobody with authority has confirmed
+    SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's things are kept
+    ADDRESS_WAITS = "AddressWaits"  # new under an address that somebody else may be about to take
+
+
+# What a person has to decide; the others are only said.
+NEEDS_ATTENTION = frozenset(
+    {
+        Notice.STILL_LISTED,
+        Notice.DELETED_BUT_JOINED,
+        Notice.SAME_PERSON,
+        Notice.RENAME_WAITS,
+        Notice.SUSPENDED_LONG,
+        Notice.ADDRESS_WAITS,
+    }
+)
 
 
 class Verb(StrEnum):
@@ -96,7 +125,8 @@ class Spec:
     """What is wanted. `power` is a request that is fulfilled once; `power_because` says whose it is.
 
     `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the person asked not to be stopped
-    for idleness before. `clusters` are the Spark clusters that the person wants, one for each template.
+    for idleness before. `clusters` are the Spark clusters that the person wants, one for each template. `cause` is why the
+    person is entitled or is not, `entitled_by` the assigned group that entitles, empty where something else does.
     """
 
     presence: Presence
@@ -107,6 +137,8 @@ class Spec:
     absent_since: datetime | None = None
     keep_on_until: datetime | None = None
     clusters: tuple[ClusterWish, ...] = ()
+    cause: Cause = Cause.UNKNOWN
+    entitled_by: str = ""
 
     def wish(self, template: str) -> ClusterWish | None:
         """The wish for a cluster of that template, if there is one."""
@@ -133,7 +165,9 @@ class Status:
     `refused` says which change the cloud refused: it is not tried again until something else is wanted.
     `clusters` has what is known of the person's Spark clusters, by template. `usage` says how long this month the notebook
     (`shared.domain.usage.NOTEBOOK`) and each template's clusters ran. `ready_took_s` is how long the last joining took, in seconds.
-    `story` is what happened lately, oldest first. `taken_wishes` are the page's wishes that were folded in lately.
+    `acknowledged_at` is when an operator saw that this is a leaver of whom nothing is known (`shared.domain.unknown_leaver`).
+    `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name. `taken_wishes` are the
+    page's wishes that were folded in lately.
     """
 
     generation: int = 1
@@ -169,7 +203,9 @@ class Status:
     clusters: tuple[ClusterStatus, ...] = ()
     usage: Mapping[str, Usage] = field(default_factory=dict)
     ready_took_s: float | None = None
+    acknowledged_at: datetime | None = None
     story: tuple[StoryLine, ...] = ()
+    notices: tuple[Notice, ...] = ()
     taken_wishes: tuple[TakenWish, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
@@ -195,11 +231,41 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRename:
+    """A changed address that nobody with authority has confirmed yet: `new_email` may become the person's."""
+
+    new_email: UserEmail
+    event_id: str
+    source: str
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The address of this record may become that of `owner`, another record's key; nothing is given to it before `until`."""
+
+    owner: UserKey
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """The address was given to a new account, hence to another person: what is said later is about the record `to`.
+
+    `at` is when the old account was deleted.
+    """
+
+    to: UserKey
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
     """Everything that is kept about one person. The object `records/<user_key>.json`.
 
     `user_key` is that of the first address and stays when the address changes; `email_since` is when the present one was
-    announced, None for the first.
+    announced, None for the first. `former_emails` are all others that were the person's. `rename` and `claim` are the two sides
+    of a changed address that waits. `handover` says whose the address is now, `predecessor` is the record that had it before.
     """
 
     user_key: UserKey
@@ -211,6 +277,29 @@ class UserRecord:
     cost_center: str = ""
     hold: Hold | None = None
     email_since: datetime | None = None
+    former_emails: tuple[UserEmail, ...] = ()
+    rename: WaitingRename | None = None
+    claim: Claim | None = None
+    handover: Handover | None = None
+    predecessor: UserKey | None = None
+
+    def is_known_as(self, email: UserEmail) -> bool:
+        """Return True if the address is or was this person's. Two addresses may have one key: then the record is only one's.
+
+        Records of earlier versions whose address changed did not keep the others, and a record that was erased has none left.
+        """
+        if not self.email:
+            return True
+        if self.email_since is not None and not self.former_emails:
+            return True
+        return email == self.email or email in self.former_emails
+
+    def next_change(self, now: datetime) -> datetime | None:
+        """Return the next moment at which what is wanted may change by itself."""
+        moments = [self.facts.next_change(now)]
+        if self.claim is not None and self.claim.until > now:
+            moments.append(self.claim.until)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def with_status(self, **changes: Any) -> UserRecord:
         """The record with some status fields changed."""
@@ -228,7 +317,9 @@ class RecordRow:
     """What a listing tells of a record without reading it (the object's custom metadata).
 
     `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names, without
-    those that are known to be lost. `clusters` are the states of Spark clusters by template, "" before one was seen.
+    those that are known to be lost. `clusters` are the states of Spark clusters by template, "" before one was seen. `marked`: a
+    message about the person could not be used.
+    `unknown_since` is set for a leaver of whom nothing is known, until somebody acknowledges it.
     """
 
     user_key: UserKey
@@ -259,11 +350,30 @@ class RecordRow:
     usage: Mapping[str, Usage] = field(default_factory=dict)
     ready_took_s: float | None = None
     clusters: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    cause: Cause = Cause.UNKNOWN
+    entitled_by: str = ""
+    marked: bool = False
+    unknown_since: datetime | None = None
+    absent_since: datetime | None = None
+
+
+def unknown_leaver_since(record: UserRecord) -> datetime | None:
+    """Return since when a leave is known of somebody of whom nothing else ever was; None for everybody else.
+
+    Once anything is stated that gives something, or the address changes, it is an ordinary record.
+    """
+    status = record.status
+    is_ordinary = record.spec.presence is Presence.PRESENT or status.instance_id is not None
+    if is_ordinary or status.acknowledged_at is not None or record.email_since is not None:
+        return None
+    return record.created_at if states_only_a_leave(record.facts) else None
 
 
 def row_of(record: UserRecord) -> RecordRow:
     """The row of a record."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
     return RecordRow(
         user_key=record.user_key,
         presence=record.spec.presence,
@@ -292,11 +402,17 @@ def row_of(record: UserRecord) -> RecordRow:
         keep_on_until=record.spec.keep_on_until,
         usage=record.status.usage,
         ready_took_s=record.status.ready_took_s,
+        absent_since=record.spec.absent_since,
         clusters={
             c.template: c.state.value if c.state is not None else ""
             for c in record.status.clusters
             if c.is_there or record.spec.wish(c.template) is not None
         },
+        notices=record.status.notices,
+        cause=record.spec.cause,
+        entitled_by=record.spec.entitled_by,
+        marked=news is not None and news.status is ConditionStatus.FALSE,
+        unknown_since=unknown_leaver_since(record),
     )
 
 

@@ -3,19 +3,25 @@
 The record stays where it is, with its key and the names made of it; only its address changes. The other address becomes a key
 that leads there. So a person's news meets in one record, whichever address it comes under and in whatever order renames arrive:
 an older one than the present address still says that both addresses are one person's.
+
+A change that nobody with authority confirms waits where the person owns something: the record keeps its address and remembers the
+new one, and whoever is new under that is given nothing for a day. A cut under either address cuts the owner meanwhile.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.domain.errors import Reason, UnsupportedMessageError
 from shared.domain.events import Renamed
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import with_later_news
-from shared.domain.record import ConditionType, Presence, UserRecord
+from shared.domain.record import Claim, ConditionType, Presence, UserRecord, WaitingRename
 from shared.domain.wanted import HORIZON, new_record
+
+# How long somebody new waits under an address that a change may give to somebody else.
+CLAIM = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,16 +30,55 @@ class Renaming:
 
     `before` is the record that stays, as it was (None: there was none), `record` as it is to be; the same object when it says
     so already. `pointer` is the key that is to lead to it, None when it does; `replaced` is the record that is there now.
+    `claimed` is, for a change that waits, the new address's record as it is to be, which takes the place of `replaced`.
     """
 
     before: UserRecord | None
     record: UserRecord
     pointer: UserKey | None = None
     replaced: UserRecord | None = None
+    claimed: UserRecord | None = None
+
+
+def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> bool:
+    """Return True if the change needs the directory's or an operator's word, or an equal person number, and has none."""
+    if event.confirmed or old is None or not owns_something(old):
+        return False
+    if event.new_user in {old.email, *old.former_emails}:  # back to an address that was this person's
+        return False
+    number = old.facts.person_id(now)
+    said = {event.person_id, new.facts.person_id(now) if new is not None else ""} - {""}
+    return not number or said != {number}
+
+
+def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datetime) -> Renaming:
+    """Return the two records of a change that waits. Raises `UnsupportedMessageError` if the new address owns something."""
+    if new is not None and new.user_key != old.user_key and owns_something(new):
+        raise UnsupportedMessageError(
+            user_message="The new address belongs to somebody who has an environment, and the change is not confirmed by the "
+            "directory. An operator decides: benchkeeper publish renamed OLD NEW.",
+            detail=f"{old.user_key} would take the address of {new.user_key}, unconfirmed",
+        )
+    asked = WaitingRename(
+        new_email=event.new_user, event_id=event.event_id, source=event.source, occurred_at=event.occurred_at
+    )
+    known = old.rename
+    record = (
+        old
+        if known is not None and (known.new_email, known.occurred_at) >= (asked.new_email, asked.occurred_at)
+        else (with_later_news(replace(old, rename=asked), now))
+    )
+    before = new if new is not None else new_record(event.new_user, now)
+    claimed = (
+        before if before.claim is not None else replace(before, claim=Claim(owner=old.user_key, until=now + CLAIM))
+    )
+    return Renaming(before=old, record=record, replaced=new, claimed=claimed)
 
 
 def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
     """What to make of the records that the two addresses lead to. Raises `UnsupportedMessageError` when both own something."""
+    if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
+        return _waiting(event, old, new, now)
     if old is None and new is None:  # so that later news under either address meets in one record
         record = _told(new_record(event.user, now), None, event, now)
         return Renaming(before=None, record=record, pointer=user_key_for(event.new_user))
@@ -51,9 +96,9 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
 
 def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
     """(The record that stays, the one that gives way): whose things there are, stays; else the old address's."""
-    if not _owns(new):
+    if not owns_something(new):
         return old, new
-    if not _owns(old):
+    if not owns_something(old):
         return new, old
     raise UnsupportedMessageError(
         user_message="The old and the new address both have an environment, saved files or a hold, and an address change cannot "
@@ -63,7 +108,7 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
     )
 
 
-def _owns(record: UserRecord) -> bool:
+def owns_something(record: UserRecord) -> bool:
     """True when something of the person's is in the cloud, may come to be there, or is on hold."""
     status = record.status
     if record.hold is not None or status.snapshots or status.former is not None or status.restoring is not None:
@@ -101,7 +146,10 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
     announced = [(event.occurred_at, event.new_user)]
     announced += [(r.email_since, r.email) for r in (record, joins) if r is not None and r.email_since is not None]
     since, email = max(announced)
-    if (email, since) == (record.email, record.email_since) and facts is record.facts:
+    others = [record.email, *record.former_emails, event.user, event.new_user]
+    others += [joins.email, *joins.former_emails] if joins is not None else []
+    former = tuple(sorted({each for each in others if each != email}))
+    if (email, since, former) == (record.email, record.email_since, record.former_emails) and facts is record.facts:
         return record
     # The new owner has to be told to the cloud: a change of what is wanted.
     status = replace(
@@ -109,4 +157,15 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
         last_event_id=event.event_id,
         generation=record.status.generation + (email != record.email),
     )
-    return with_later_news(replace(record, email=email, email_since=since, facts=facts, status=status), now)
+    waits = record.rename if record.rename is not None and record.rename.new_email not in {email, *former} else None
+    renamed = replace(
+        record,
+        email=email,
+        email_since=since,
+        facts=facts,
+        status=status,
+        former_emails=former,
+        rename=waits,
+        claim=None,
+    )
+    return with_later_news(renamed, now)

@@ -17,7 +17,7 @@ from shared.domain.keeping import Former, Restoring, SnapshotSeen, SnapshotState
 from shared.domain.notebook import RESTING, Absent, NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import Action, DeleteInstance, OperationSeen, RestoreData, StopInstance, request_id
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
-from shared.domain.saving import is_kept, newest_ready, save_data
+from shared.domain.saving import is_kept, is_paused, newest_ready, save_data
 from shared.domain.step import VERB_TEXT, Scene, Step, held, patience, wait_for_identity
 
 
@@ -167,6 +167,8 @@ def _is_done_with(record: UserRecord, scene: Scene) -> bool:
     if record.spec.presence is Presence.ABSENT:
         # It may be the last that holds the files; what somebody wrote on it later is in no snapshot at all.
         alone = status.former.touched or (bool(status.saved_in) and not is_kept(record, scene))
+        if is_paused(record):
+            return False
         since = record.spec.absent_since
         retention = scene.policy.snapshot_retention if alone else scene.policy.retention
         return since is not None and since + retention <= scene.now

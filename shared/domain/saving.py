@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.domain.backoff import backoff
+from shared.domain.entitlement import Cause
 from shared.domain.errors import Reason
 from shared.domain.identity import label_value
 from shared.domain.keeping import Snapshot, SnapshotSeen, SnapshotState, snapshot_labels, snapshot_name
@@ -214,10 +215,15 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
     return record
 
 
+def is_paused(record: UserRecord) -> bool:
+    """Return True if the account is suspended and nothing else ends access: a leave of absence, in which nothing is deleted."""
+    return record.spec.presence is Presence.ABSENT and record.spec.cause is Cause.ACCOUNT_SUSPENDED
+
+
 def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
-    """Until when a leaver's snapshot is kept; None for somebody entitled."""
+    """Return until when a leaver's snapshot is kept; None for somebody entitled, and while an account is only suspended."""
     since = record.spec.absent_since
-    return None if since is None else since + scene.policy.snapshot_retention
+    return None if since is None or is_paused(record) else since + scene.policy.snapshot_retention
 
 
 def _without(record: UserRecord, snapshot: Snapshot) -> UserRecord:

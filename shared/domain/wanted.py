@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.domain.entitlement import Entitlement, judge_entitlement
+from shared.domain.entitlement import Cause, Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
-from shared.domain.facts import Facts
+from shared.domain.facts import DELETED, Facts
 from shared.domain.identity import UserEmail, UserKey, account_id_for, first_instance_id, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
-from shared.domain.record import Hold, Power, Presence, Spec, Status, UserRecord
+from shared.domain.record import Hold, Notice, Power, Presence, Spec, Status, UserRecord
 from shared.domain.wishes import with_profile_templates
 
 COST_CENTER = "cost_center"
-# How far back facts can still be asked for: more than clocks differ and deliveries last.
-HORIZON = timedelta(days=1)
+# How far back facts can still be asked for: more than clocks differ.
+HORIZON = timedelta(hours=1)
+# Whoever has waited for longer than this for a change of presence was not waiting: the news was imported or repeated.
+_NEWS_AGE = timedelta(days=1)
 
 
 def new_record(email: UserEmail, now: datetime) -> UserRecord:
@@ -44,7 +46,13 @@ def with_event(record: UserRecord, event: LifecycleEvent, now: datetime) -> User
         facts = facts.with_statement(name, statement, now - HORIZON)
     if facts is record.facts:
         return record
-    told = replace(record, facts=facts, status=replace(record.status, last_event_id=event.event_id))
+    # Of a person whose data was erased the record has no address any more: who speaks of the person says it again.
+    told = replace(
+        record,
+        email=record.email or event.user,
+        facts=facts,
+        status=replace(record.status, last_event_id=event.event_id),
+    )
     return with_later_news(told, now)
 
 
@@ -54,9 +62,10 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
     A profile that was asked for and that the configuration lost is a mistake in the configuration, not news about the
     person: what is wanted stays as it was.
     """
-    entitlement = judge_entitlement(record.facts, policy.catalog, now)
+    entitlement = _entitlement(record, policy, now)
+    record = record.with_status(notices=notices_of(record, entitlement, policy, now))
     if entitlement.unknown_profile is not None and record.spec.presence is Presence.PRESENT:
-        return record.with_status(entitling_digest=policy.catalog.entitling_digest())
+        return record.with_status(entitling_digest=policy.entitling_digest())
     cost_center = str(record.facts.attribute(COST_CENTER, now) or "")
     spec = _spec(record.spec, entitlement, now)
     offered = policy.catalog.profiles.get(spec.profile or "")
@@ -81,8 +90,45 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
         status = _with_account(status, record.user_key, spec.profile, policy)
     if _what_counts(spec, cost_center) != _what_counts(record.spec, record.cost_center) or status.generation == 0:
         status = replace(status, generation=status.generation + 1)
-    status = replace(status, entitling_digest=policy.catalog.entitling_digest())
+    status = replace(status, entitling_digest=policy.entitling_digest())
     return replace(record, spec=spec, status=status, cost_center=cost_center)
+
+
+def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitlement:
+    """Return what the facts give; nothing for somebody new under an address that may be about to become another person's."""
+    entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book)
+    claim = record.claim
+    if entitlement.entitled and claim is not None and now < claim.until and record.spec.presence is Presence.ABSENT:
+        because = f"the address may become somebody else's; waits until {claim.until:%Y-%m-%d %H:%M} UTC at most"
+        return Entitlement(profile=None, because=because, cause=Cause.ADDRESS_WAITS)
+    return entitlement
+
+
+def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime) -> tuple[Notice, ...]:
+    """Return what a manager should know of the person, in the order of the enum."""
+    employment = record.facts.employment(now)
+    found = set()
+    if employment.confirmed_since is not None:
+        found.add(Notice.STILL_LISTED)
+    if employment.tied is not None:
+        found.add(Notice.TIE_WENT_TO_LEAVER)
+    if record.facts.overruled_groups(now):
+        found.add(Notice.DIRECTORY_OVERRULES)
+    if entitlement.cause is Cause.ACCOUNT_DELETED and record.handover is None:
+        deleted = record.facts.at(DELETED, now)
+        hired = employment.decides if employment.employed else None
+        if deleted is not None and hired is not None and hired.said_at > deleted.said_at:
+            found.add(Notice.DELETED_BUT_JOINED)
+    if record.predecessor is not None:
+        found.add(Notice.SAME_PERSON)
+    if record.rename is not None:
+        found.add(Notice.RENAME_WAITS)
+    since = record.spec.absent_since
+    if entitlement.cause is Cause.ACCOUNT_SUSPENDED and since is not None and since + policy.retention <= now:
+        found.add(Notice.SUSPENDED_LONG)
+    if entitlement.cause is Cause.ADDRESS_WAITS:
+        found.add(Notice.ADDRESS_WAITS)
+    return tuple(notice for notice in Notice if notice in found)
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
@@ -101,10 +147,10 @@ def _with_account(status: Status, user_key: UserKey, profile_name: str | None, p
 def _news_time(facts: Facts, now: datetime) -> datetime:
     """The moment from which somebody waits for a change of presence.
 
-    News that is older than the horizon was imported or repeated, or the assignments changed: nobody waited since then.
+    News that is older than a day was imported or repeated, or the assignments changed: nobody waited since then.
     """
     newest = facts.newest(now)
-    return newest if newest is not None and now - HORIZON <= newest <= now else now
+    return newest if newest is not None and now - _NEWS_AGE <= newest <= now else now
 
 
 def with_power(record: UserRecord, power: Power, *, because: str) -> UserRecord:
@@ -132,17 +178,34 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
             power_because="not entitled",
             profile=old.profile,  # kept, so that the tombstone still says what it was
             because=entitlement.because,
-            absent_since=now if old.presence is Presence.PRESENT else (old.absent_since or now),
+            absent_since=_absent_since(old, entitlement, now),
+            cause=entitlement.cause,
         )
     if old.presence is Presence.PRESENT:
-        return replace(old, profile=entitlement.profile, because=entitlement.because)
+        return replace(
+            old,
+            profile=entitlement.profile,
+            because=entitlement.because,
+            cause=entitlement.cause,
+            entitled_by=entitlement.group,
+        )
     return Spec(
         presence=Presence.PRESENT,
         power=Power.RUNNING,
         power_because="joined",
         profile=entitlement.profile,
         because=entitlement.because,
+        cause=entitlement.cause,
+        entitled_by=entitlement.group,
     )
+
+
+def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
+    """Return when entitlement ended. A suspension is a pause: who leaves out of it has the whole retention."""
+    if old.presence is Presence.PRESENT or old.absent_since is None:
+        return now
+    pause = Cause.ACCOUNT_SUSPENDED
+    return now if old.cause is pause and entitlement.cause is not pause else old.absent_since
 
 
 def _what_counts(spec: Spec, cost_center: str) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from shared.domain.notebook import Patch
 from shared.domain.plan import (
     AccountAction,
     Action,
+    ClusterAction,
     CreateAccount,
     CreateCluster,
     CreateInstance,
@@ -18,6 +19,7 @@ from shared.domain.plan import (
     DeleteSnapshot,
     DisableAccount,
     EnableAccount,
+    EndSession,
     JoinGroup,
     KeepingAction,
     LeaveGroup,
@@ -51,15 +53,25 @@ def action_text(action: Action) -> str:
             return f"write template {action.template}"
         case RemoveTemplate():
             return f"remove template {action.template}"
+        case CreateCluster() | DeleteCluster() | EndSession():
+            return _spark_text(action)
+        case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
+            return _keeping_text(action)
+        case _:
+            return _account_text(action)
+
+
+def _spark_text(action: ClusterAction | EndSession) -> str:
+    match action:
         case CreateCluster():
             where = f" in {action.zone}" if action.zone else ""
             return f"create Spark cluster {action.name}{where} from template {action.template}"
         case DeleteCluster():
             return f"delete Spark cluster {action.name}"
-        case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
-            return _keeping_text(action)
+        case EndSession():
+            return f"end Spark session {action.name}"
         case _:
-            return _account_text(action)
+            assert_never(action)
 
 
 def _keeping_text(action: KeepingAction) -> str:

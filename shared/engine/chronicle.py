@@ -7,7 +7,18 @@ from dataclasses import replace
 from datetime import datetime
 
 from shared.domain.errors import Reason
-from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, LifecycleEvent, Moved, Renamed
+from shared.domain.events import (
+    AccountChanged,
+    AccountState,
+    AccountUsable,
+    GroupChanged,
+    Joined,
+    LeaveCancelled,
+    Left,
+    LifecycleEvent,
+    Moved,
+    Renamed,
+)
 from shared.domain.identity import without_addresses
 from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
 from shared.domain.plan import Action, Plan
@@ -24,20 +35,31 @@ _NAMES = {
     ConditionType.DATA_SAVED: "Data",
     ConditionType.CLUSTERS_READY: "Spark",
     ConditionType.CLUSTERS_REMOVED: "Spark",
+    ConditionType.SESSIONS_ENDED: "Spark sessions",
     ConditionType.NEWS_UNDERSTOOD: "News",
 }
 # Sentences that change with every look say nothing new: the same reason is told once.
 _ON_THE_WAY = frozenset({Reason.WAITING, Reason.PENDING})
 _REFUSED = ": refused"
+# (while it holds, once it is over)
+_ACCOUNT_WORDS = {
+    AccountState.SUSPENDED: ("suspended", "unsuspended"),
+    AccountState.ARCHIVED: ("archived", "unarchived"),
+    AccountState.DELETED: ("deleted", "undeleted"),
+    AccountState.DISABLED: ("disabled by Google", "enabled"),
+    AccountState.CREATED: ("created", "not created"),
+}
 
 
 def with_news(record: UserRecord, event: LifecycleEvent, now: datetime) -> UserRecord:
     """The record with a line about the message that changed it."""
-    line = StoryLine(at=now, kind=StoryKind.NEWS, text=_news_text(event), ref=event.event_id)
+    says = f"; says {event.says}" if event.says else ""
+    because = f"source {event.source}{says}" if event.source else ""
+    line = StoryLine(at=now, kind=StoryKind.NEWS, text=_news_text(record, event), because=because, ref=event.event_id)
     return record.with_status(story=told(record.status.story, [line]))
 
 
-def _news_text(event: LifecycleEvent) -> str:
+def _news_text(record: UserRecord, event: LifecycleEvent) -> str:
     match event:
         case Joined():
             return "Joined"
@@ -47,10 +69,16 @@ def _news_text(event: LifecycleEvent) -> str:
             return f"Left: {without_addresses(cause)}" if cause else "Left"
         case GroupChanged(group=group, member=member):
             return f"{'Member of' if member else 'No longer in'} {group}"
-        case AccountChanged(what=what):
-            return f"Account {what}"
+        case LeaveCancelled():
+            return "Leave cancelled"
+        case AccountChanged(state=state, holds=holds):
+            return f"Account {_ACCOUNT_WORDS[state][0 if holds else 1]}"
+        case AccountUsable():
+            return "Account stated to be usable"
         case Renamed():
-            return "The address changed"
+            return (
+                "The address changed" if record.rename is None and record.claim is None else "A change of address waits"
+            )
 
 
 def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime) -> UserRecord:

@@ -1,35 +1,104 @@
-"""One piece of news, start to end: fold it, then reconcile the person. After the fold is saved, nothing is lost any more."""
+"""What one message says, start to end: fold it, then reconcile whom it is about. After the fold is saved, nothing is lost any more."""
 
 from __future__ import annotations
 
-from shared.domain.errors import BenchkeeperError
-from shared.domain.events import LifecycleEvent, Woken
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError, PoisonError
+from shared.domain.events import GroupChanged, LifecycleEvent, News, Woken
+from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserKey
+from shared.engine.fail_closed import fail_closed
+from shared.engine.group_news import accept_group_event
 from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
+from shared.engine.repair import load_mended
 from shared.engine.wishes import try_take_up
 
 
-def deliver(news: LifecycleEvent | Woken, deps: Deps) -> UserKey:
-    """Accept and reconcile; returns whose news it was: the key of the record, which an address that changed leads to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """Whose news it was, by the keys of the records; `refused` could not be used, each with its error."""
 
-    Raises only while the intent is not durable yet. A pass that fails after that is logged and left to the tick, which finds
-    the wake-up that was saved with the intent.
+    users: tuple[UserKey, ...]
+    refused: tuple[tuple[News, PoisonError], ...] = ()
+
+
+def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
+    """Fold all news of a message, then reconcile each person once: two pieces about one person are judged together.
+
+    Each piece stands by itself: one that cannot be used, or that cannot be written now, holds up no other. Raises only while an
+    intent is not durable yet, after everything else was done. A pass that fails after that is logged and left to the tick, which
+    finds the wake-up that was saved with the intent. A record that cannot be used raises too, after the access of a leaver was
+    ended without it.
     """
-    if isinstance(news, Woken):
-        accepted_wishes = try_take_up(news.user_key, deps)
-        _try_pass(news.user_key, deps, stored=accepted_wishes.stored if accepted_wishes is not None else None)
-        return news.user_key
-    accepted = accept(news, deps)
-    record = accepted.stored.record
-    if accepted.changed or record.status.observed_generation != record.status.generation:
-        _try_pass(record.user_key, deps, stored=accepted.stored)
-    return record.user_key
+    passes: dict[UserKey, Stored | None] = {}
+    users: dict[UserKey, None] = {}
+    refused: list[tuple[News, PoisonError]] = []
+    failed: Exception | None = None
+    for piece in news:
+        try:
+            for key, stored, is_due in _accepted(piece, deps):
+                users[key] = None
+                if is_due:
+                    passes[key] = stored
+        except PoisonError as error:
+            refused.append((piece, error))
+        except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
+            failed = failed or error
+    woken = {piece.user_key for piece in news if isinstance(piece, Woken)}
+    for key, stored in passes.items():
+        _try_pass(key, deps, stored=stored, if_missing=key in woken)
+    if failed is not None:
+        raise failed
+    return Delivered(users=tuple(users), refused=tuple(refused))
 
 
-def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> None:
+def deliver(news: News, deps: Deps) -> UserKey | None:
+    """Fold and reconcile one piece; return whose news it was, None if nobody's. Raises `PoisonError` if it cannot be used."""
+    delivered = deliver_all([news], deps)
+    for _, error in delivered.refused:
+        raise error
+    return delivered.users[0] if delivered.users else None
+
+
+def _accepted(piece: News, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
+    """Fold one piece; return the people concerned, each as it was written, and whether a pass is due."""
+    match piece:
+        case Woken():
+            wishes = try_take_up(piece.user_key, deps)
+            return [(piece.user_key, wishes.stored if wishes is not None else None, True)]
+        case GroupEvent():
+            return [(key, None, True) for key in accept_group_event(piece, deps)]
+        case _:
+            return _folded(piece, deps)
+
+
+def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
+    if isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None:
+        deps.books.current(fresh=True)  # it may be the new address of a group that entitles
     try:
+        accepted = accept(piece, deps)
+    except (DamagedRecordError, NewerRecordError) as error:
+        fail_closed(piece, error, deps)
+        raise
+    found: list[tuple[UserKey, Stored | None, bool]] = []
+    for each in accepted:
+        status = each.stored.record.status
+        is_due = each.changed or status.observed_generation != status.generation
+        found.append((each.stored.record.user_key, each.stored, is_due))
+    return found
+
+
+def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
+    """Make a pass. With `if_missing` something of that name moved, so there may have been a record that is gone."""
+    try:
+        if if_missing and stored is None:
+            stored = load_mended(user_key, deps, if_missing=True)
+            if stored is None:
+                return
         reconcile(user_key, deps, stored=stored)
     except BenchkeeperError as error:
         deps.log.warning("Left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)

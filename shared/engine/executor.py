@@ -20,6 +20,7 @@ from shared.domain.plan import (
     DeleteSnapshot,
     DisableAccount,
     EnableAccount,
+    EndSession,
     JoinGroup,
     KeepingAction,
     LeaveGroup,
@@ -69,6 +70,8 @@ def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
             cluster_operation = deps.clusters.create(plan.record, action)
         case DeleteCluster():
             deps.clusters.delete(action.name)
+        case EndSession():
+            deps.live_sessions.end(action.name)
         case _:
             _do_account(action, plan, deps)
     deps.log.info(

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
 from shared.domain.identity import UserKey
+from shared.domain.nearest import nearest_addresses
 from shared.domain.record import Presence, RecordRow
 from shared.domain.spark import ClusterState
 from shared.domain.usage import NOTEBOOK
@@ -72,9 +73,9 @@ def _tests(fleet: FleetSnapshot, choice: Choice) -> list[Callable[[RecordRow], b
     if choice.standing is not None:
         tests.append(lambda row: standing(row) is choice.standing)
     if choice.needs == ANY_NEED:
-        tests.append(lambda row: needs_person(row, fleet.blind) is not None)
+        tests.append(lambda row: needs_person(row, fleet.blind, fleet.taken_at) is not None)
     elif choice.needs:
-        tests.append(lambda row: needs_person(row, fleet.blind) == choice.needs)
+        tests.append(lambda row: needs_person(row, fleet.blind, fleet.taken_at) == choice.needs)
     if choice.text:
         wanted = folded(choice.text)
         tests.append(lambda row: wanted in folded(f"{row.email} {row.user_key} {row.instance_id or ''}"))
@@ -110,7 +111,7 @@ def _values(fleet: FleetSnapshot) -> Mapping[Column, Callable[[RecordRow], str |
         Column.SINCE: lambda row: row.ready_since.timestamp() if row.ready_since is not None else None,
         Column.HOURS: lambda row: ran(row, at).total_seconds() or None,
         Column.SPARK: lambda row: len(row.clusters) or None,
-        Column.NEEDS: lambda row: needs_person(row, fleet.blind),
+        Column.NEEDS: lambda row: needs_person(row, fleet.blind, fleet.taken_at),
     }
 
 
@@ -157,7 +158,7 @@ def overview(fleet: FleetSnapshot) -> Overview:
         matrix[row.profile or ""][where] += 1
         states[where, row.reason] += 1
         clusters += running_clusters(row)
-        why = needs_person(row, fleet.blind)
+        why = needs_person(row, fleet.blind, fleet.taken_at)
         if why is not None:
             needs[why] += 1
     order = list(Standing)
@@ -187,7 +188,7 @@ def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
     found = [
         Need(row=row, why=need)
         for row in fleet.rows
-        if (need := needs_person(row, fleet.blind)) is not None and why in {"", need}
+        if (need := needs_person(row, fleet.blind, fleet.taken_at)) is not None and why in {"", need}
     ]
     return sorted(found, key=lambda each: (each.why, _name(each.row)))
 
@@ -247,9 +248,18 @@ def offered(fleet: FleetSnapshot) -> Offered:
         profiles=tuple(sorted({row.profile or NO_VALUE for row in fleet.rows})),
         cost_centers=tuple(sorted({row.cost_center or NO_VALUE for row in fleet.rows})),
         needs=tuple(
-            sorted({need for row in fleet.rows if (need := needs_person(row, fleet.blind)) is not None}),
+            sorted(
+                {need for row in fleet.rows if (need := needs_person(row, fleet.blind, fleet.taken_at)) is not None}
+            ),
         ),
     )
+
+
+def nearest_known(fleet: FleetSnapshot, rows: Iterable[RecordRow]) -> Mapping[UserKey, tuple[RecordRow, ...]]:
+    """For each leaver of whom nobody knows among `rows`, those with the nearest addresses of whom something is known."""
+    unknown = [row for row in rows if row.unknown_since is not None]
+    known = {row.email: row for row in fleet.rows if row.unknown_since is None and row.email} if unknown else {}
+    return {row.user_key: tuple(known[near] for near in nearest_addresses(row.email, known)) for row in unknown}
 
 
 def key_of_address(fleet: FleetSnapshot, address: str) -> UserKey | None:

@@ -24,6 +24,7 @@ from shared.domain.record import (
 from shared.engine.intake import want_power
 from shared.engine.ports import Deps
 from shared.engine.reconciler import reconcile
+from shared.engine.repair import load_mended
 
 # Metrics become visible minutes late and come in steps of five.
 _FRESHNESS = timedelta(minutes=20)
@@ -153,7 +154,7 @@ def act_on(judged: Judged, deps: Deps) -> bool:
 
 def _note_warning(user_key: UserKey, detail: str, stop_at: datetime, deps: Deps) -> None:
     """Remember that the person was warned, and tell them; the next verdict counts from it."""
-    stored = deps.records.load(user_key)
+    stored = load_mended(user_key, deps)
     if stored is None:
         return
     now = deps.clock.now()

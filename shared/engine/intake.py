@@ -1,4 +1,4 @@
-"""Fold news into the record: one conditional write, and the intent is durable."""
+"""Fold news into records: one conditional write each, and the intent is durable."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from shared.domain.errors import ConflictError, Reason
-from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed
+from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, is_cut, statements_of
+from shared.domain.handover import handed_over, joined_again, split, with_same_person
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
-from shared.domain.renaming import Renaming, renaming
-from shared.domain.wanted import new_record, with_event, with_hold, with_power, with_wanted
+from shared.domain.renaming import Renaming, owns_something, renaming
+from shared.domain.wanted import HORIZON, new_record, with_event, with_hold, with_power, with_wanted
 from shared.engine.chronicle import with_hold_told, with_news
+from shared.engine.lookup import Target, find, is_foreign_cut, number_key, targets
 from shared.engine.ports import Deps, Stored
+from shared.engine.repair import load_mended
 
 _TRIES = 8
 # A pass follows at once; should the process die before, the tick takes over this much later.
@@ -28,30 +31,170 @@ class Accepted:
     changed: bool
 
 
-def accept(event: LifecycleEvent, deps: Deps) -> Accepted:
-    """Fold one event into its user's record. Raises `UnknownProfileError` for a profile that does not exist (poison)."""
+def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
+    """Fold one event into the record of whomever it is about; a cut may be about several. Empty: it concerns nobody here.
+
+    Raises `UnknownProfileError` for a profile that does not exist (poison), `KeyCollisionError` for a key that is another's.
+    """
     if isinstance(event, Renamed):
         return _accept_renaming(event, deps)
     if isinstance(event, Joined | Moved) and event.profile:
         deps.policy.catalog.profile(event.profile)
-    user_key = user_key_for(event.user)
-    for _ in range(_TRIES):
+    meant = targets(event, deps) if not is_foreign_cut(event, deps) else _known_targets(event, deps)
+    accepted = [each for target in meant for each in _fold(event, target, deps)]
+    if event.person_id and [target.user_key for target in meant] == [number_key(event.person_id)]:
+        # Nobody had the number a moment ago; whoever was given it meanwhile may not have seen what was said.
+        accepted += [each for target in targets(event, deps) for each in _fold(event, target, deps)]
+    return tuple(accepted)
+
+
+def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
+    """Return the records of a guest who is known all the same: of a domain that was taken out of the settings, for example."""
+    forms = (event.user, *event.also_known_as)
+    if any(find(form, deps) is not None for form in forms):
+        return targets(event, deps)
+    deps.log.info("Ignored news of a guest", event_id=event.event_id, source=event.source)
+    return []
+
+
+def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
+    """Fold the event into one record, and into others that it thereby concerns."""
+    stored, changed = target.stored, False
+    for attempt in range(_TRIES):
         now = deps.clock.now()
-        stored = deps.records.load(user_key)
-        before = stored.record if stored is not None else new_record(event.user, now)
+        if attempt:
+            stored = load_mended(target.user_key, deps)
+        before = stored.record if stored is not None else _begun(target, deps)
         folded = with_event(before, event, now)
+        if event.person_id and not is_cut(event) and before.facts.person_id(now) != event.person_id:
+            folded = _with_number_news(folded, event.person_id, deps)
+        _report_reused_ids(before, event, deps)
         if folded is before and stored is not None:
             deps.log.info("Ignored news that changes nothing", user=before.user_key, event_id=event.event_id)
-            return Accepted(stored=stored, changed=False)
+            break
+        folded = with_same_person(folded, now)
+        given_away = handed_over(folded, now)
+        if given_away is not None:
+            handed = _hand_over(folded, event, stored, deps)
+            if handed is None:
+                continue
+            return handed
         wanted = with_wanted(with_news(folded, event, now), deps.policy, now)
         saved = _save(_due_soon(wanted, deps), stored, deps)
         if saved is not None:
-            return Accepted(stored=saved, changed=True)
-    raise _lost_the_race(user_key)
+            stored, changed = saved, True
+            break
+    else:
+        raise _lost_the_race(target.user_key)
+    if stored is None:
+        raise AssertionError("a record that was not there is a change")
+    return [Accepted(stored=stored, changed=changed), *_concerned_too(event, stored, deps)]
 
 
-def _accept_renaming(event: Renamed, deps: Deps) -> Accepted:
-    """Give the person's record the new address, and lead the other key to it.
+def _begun(target: Target, deps: Deps) -> UserRecord:
+    made = new_record(target.email, deps.clock.now())
+    return made if made.user_key == target.user_key else replace(made, user_key=target.user_key)
+
+
+def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) -> None:
+    """Say that a sender uses one id for several statements; each of them counts."""
+    for name, statement in statements_of(event):
+        if any(kept.reuses_id_of(statement) for kept in before.facts.timelines.get(name, ())):
+            deps.log.warning(
+                "Sender fault",
+                source=event.source,
+                fault="EventIdReused",
+                users=[before.user_key],
+                event_id=event.event_id,
+            )
+            return
+
+
+def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRecord:
+    """Return the record with what was said of its person number before anybody was known to have it.
+
+    The number is noted first: a leaver by number that comes at the same moment either finds it there, or is found here.
+    """
+    key = number_key(person_id)
+    if record.user_key == key:
+        return record
+    deps.persons.note(person_id, record.user_key)
+    waiting = load_mended(key, deps)
+    if waiting is None:
+        return record
+    facts = record.facts.merged(waiting.record.facts, deps.clock.now() - HORIZON)
+    return record if facts is record.facts else replace(record, facts=facts)
+
+
+def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None, deps: Deps) -> list[Accepted] | None:
+    """Write the record of the address's new holder, then the old one, which leads there. None: somebody wrote first.
+
+    A crash between the two writes is repaired by the redelivery: the same split gives the same records.
+    """
+    now = deps.clock.now()
+    deleted = handed_over(record, now)
+    if deleted is None:
+        raise AssertionError("nothing was handed over")
+    first = split(record, deleted, None, now)
+    existing = load_mended(first.new.user_key, deps)
+    halves = first if existing is None else split(record, deleted, existing.record, now)
+    new = existing
+    if existing is None or halves.new is not existing.record:
+        told = with_wanted(with_news(halves.new, event, now), deps.policy, now)
+        new = _save(_due_soon(told, deps), existing, deps)
+    if new is None:
+        return None
+    old = _save(_due_soon(with_wanted(with_news(halves.old, event, now), deps.policy, now), deps), stored, deps)
+    if old is None:
+        return None
+    deps.log.warning("Address was given to a new account", user=old.record.user_key, new=new.record.user_key)
+    return [Accepted(stored=old, changed=True), Accepted(stored=new, changed=True)]
+
+
+def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accepted]:
+    """Fold the event where it counts besides: the owner of a change of address that waits, one person under two records."""
+    record = stored.record
+    if record.claim is not None:
+        owner = load_mended(record.claim.owner, deps)
+        waits = owner.record.rename if owner is not None else None
+        if owner is not None and waits is not None and record.is_known_as(waits.new_email):
+            if is_cut(event) and not owns_something(record):
+                return _fold(
+                    event, Target(user_key=owner.record.user_key, email=owner.record.email, stored=owner), deps
+                )
+            number = owner.record.facts.person_id(deps.clock.now())
+            if number and record.facts.person_id(deps.clock.now()) == number:
+                confirmed = Renamed(
+                    event_id=waits.event_id, user=owner.record.email, new_user=waits.new_email, confirmed=True,
+                    occurred_at=waits.occurred_at, effective_at=waits.occurred_at, source=waits.source,
+                )  # fmt: skip
+                return list(_accept_renaming(confirmed, deps))
+    if record.predecessor is not None:
+        return _join_again(event, stored, deps)
+    return []
+
+
+def _join_again(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accepted]:
+    """Give the old environment back to a new account that HR's number says is the same person's.
+
+    The old record is written first, then its key is led to; a crash between is repaired by the next message.
+    """
+    record = stored.record
+    old = load_mended(record.predecessor, deps) if record.predecessor is not None else None
+    if old is None or owns_something(record):
+        return []
+    now = deps.clock.now()
+    joined = joined_again(old.record, record, now)
+    if joined is None:
+        return []
+    saved = _save(_due_soon(with_wanted(with_news(joined, event, now), deps.policy, now), deps), old, deps)
+    if saved is None or not _point(record.user_key, saved, stored, deps):
+        raise _lost_the_race(record.user_key)
+    return [Accepted(stored=saved, changed=True)]
+
+
+def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
+    """Give the person's record the new address, and lead the other key to it; or let the change wait.
 
     The record is written first: what was said under the other address is in it before the pointer takes that one's place. It
     is written then even if it says all that already: of two renames at once that would lead to each other, one meets a
@@ -60,10 +203,16 @@ def _accept_renaming(event: Renamed, deps: Deps) -> Accepted:
     changed = False
     for _ in range(_TRIES):
         now = deps.clock.now()
-        old, new = (deps.records.load(user_key_for(email)) for email in (event.user, event.new_user))
+        old = find(event.user, deps, others=event.also_known_as)
+        new = find(event.new_user, deps)
         asked = renaming(event, old.record if old else None, new.record if new else None, now)
         kept = next((s for s in (old, new) if s is not None and s.record is asked.before), None)
         replaced = next((s for s in (old, new) if s is not None and s.record is asked.replaced), None)
+        if asked.claimed is not None:
+            waiting = _wait(event, asked, kept, replaced, deps)
+            if waiting is None:
+                continue
+            return waiting
         if asked.record is not asked.before or replaced is not None:
             news = with_news(asked.record, event, now)
             kept = _save(_due_soon(with_wanted(news, deps.policy, now), deps), kept, deps)
@@ -75,8 +224,30 @@ def _accept_renaming(event: Renamed, deps: Deps) -> Accepted:
         if asked.pointer is not None and not _point(asked.pointer, kept, replaced, deps):
             continue
         _log_renaming(event, asked, deps, changed=changed)
-        return Accepted(stored=kept, changed=changed)
+        return (Accepted(stored=kept, changed=changed),)
     raise _lost_the_race(user_key_for(event.user))
+
+
+def _wait(
+    event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps
+) -> tuple[Accepted, ...] | None:
+    """Write both sides of a change that waits: the new address's first, so that a cut under it reaches the owner. None: again."""
+    now = deps.clock.now()
+    if asked.claimed is None or kept is None:
+        raise AssertionError("a change that waits has two sides")
+    if claimed is None or asked.claimed is not claimed.record:
+        side = with_wanted(with_news(asked.claimed, event, now), deps.policy, now)
+        if _save(_due_soon(side, deps), claimed, deps) is None:
+            return None
+    if asked.record is asked.before:
+        return (Accepted(stored=kept, changed=False),)
+    saved = _save(_due_soon(with_wanted(with_news(asked.record, event, now), deps.policy, now), deps), kept, deps)
+    if saved is None:
+        return None
+    deps.log.warning(
+        "Change of address waits", user=saved.record.user_key, event_id=event.event_id, source=event.source
+    )
+    return (Accepted(stored=saved, changed=True),)
 
 
 def _point(user_key: UserKey, to: Stored, replaced: Stored | None, deps: Deps) -> bool:
@@ -119,14 +290,14 @@ def is_decided(record: UserRecord) -> bool:
 
 
 def change_record(
-    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool
+    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool, mends: bool = True
 ) -> Accepted | None:
     """Write a change of one person's record; None when there is no record.
 
-    `change` gives the same object for no change. With `wakes` a pass follows soon.
+    `change` gives the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is put back.
     """
     for _ in range(_TRIES):
-        stored = deps.records.load(user_key)
+        stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)
         if stored is None:
             return None
         changed = change(stored.record)

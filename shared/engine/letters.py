@@ -7,13 +7,14 @@ id and time, so the rules of the facts make it safe: known news changes nothing,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.domain.changes import what_changed
 from shared.domain.errors import BenchkeeperError, Reason
-from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, Woken
-from shared.domain.identity import UserKey, user_key_for
+from shared.domain.events import Joined, LifecycleEvent, Moved, News, Renamed, Woken
+from shared.domain.groups import GroupEvent
+from shared.domain.identity import UserEmail, UserKey
 from shared.domain.marks import bounded, with_letter, with_letter_used
 from shared.domain.planner import make_plan
 from shared.domain.record import UserRecord
@@ -23,19 +24,19 @@ from shared.domain.wanted import new_record, with_event, with_wanted
 from shared.engine.action_texts import action_text
 from shared.engine.deliver import deliver
 from shared.engine.intake import change_record
+from shared.engine.lookup import find, targets
 from shared.engine.observer import observe
 from shared.engine.ports import DeadLetter, Deps, LetterRow
 
 REASON, DETAIL = "reason", "detail"
 MESSAGE_ID, PUBLISHED, SIZE = "source-message-id", "source-publish-time", "source-bytes"
-FUNCTION, SUBSCRIPTION = "source-function", "source-subscription"
-OURS = (REASON, DETAIL, MESSAGE_ID, PUBLISHED, SIZE, FUNCTION, SUBSCRIPTION)
+FUNCTION, SUBSCRIPTION, TOPIC = "source-function", "source-subscription", "source-topic"
+OURS = (REASON, DETAIL, MESSAGE_ID, PUBLISHED, SIZE, FUNCTION, SUBSCRIPTION, TOPIC)
 # What Pub/Sub itself adds when it forwards a message after its last attempt.
 FORWARDED = "CloudPubSubDeadLetterSource"
 _MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
 _MAX_ATTRIBUTES = 100
 
-News = LifecycleEvent | Woken
 Parse = Callable[[DeadLetter], Sequence[News]]
 
 
@@ -48,6 +49,7 @@ def attributes_for(
     function: str,
     subscription: str,
     others: Mapping[str, str],
+    topic: str = "",
 ) -> dict[str, str]:
     """What is written on a message that goes to the dead letters: why, and what replay needs; then its own attributes.
 
@@ -61,6 +63,7 @@ def attributes_for(
         SIZE: str(size),
         FUNCTION: function,
         SUBSCRIPTION: _cut(subscription),
+        TOPIC: _cut(topic),
     }
     kept = [(name, text) for name, text in others.items() if name not in ours and not name.startswith(FORWARDED)]
     return {**dict(kept[: _MAX_ATTRIBUTES - len(ours)]), **ours}
@@ -77,8 +80,12 @@ def letter_of(
     message_id: str,
     published_at: datetime,
     users: tuple[UserKey, ...],
+    cuts: bool = False,
 ) -> DeadLetter:
-    """The letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was."""
+    """The letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was.
+
+    `cuts` = the message states that somebody leaves, as far as it could be read.
+    """
     forwarded = f"{FORWARDED}Subscription" in attributes
     ours: Mapping[str, str] = {} if forwarded else attributes
     sent = attributes.get(f"{FORWARDED}TopicPublishTime") if forwarded else ours.get(PUBLISHED)
@@ -93,12 +100,14 @@ def letter_of(
             detail=_cut(ours.get(DETAIL) or no_detail),
             function=_cut(ours.get(FUNCTION, "")),
             users=users,
+            cuts=cuts,
         ),
         source=attributes.get(f"{FORWARDED}Subscription", "") if forwarded else ours.get(SUBSCRIPTION, ""),
         received_at=published_at,
         body=body[:size],  # an empty message travels as {}
         size=size,
         attributes=dict(attributes),
+        topic=_cut(ours.get(TOPIC, "")),
     )
 
 
@@ -109,21 +118,52 @@ def _moment(text: str | None, otherwise: datetime) -> datetime:
         return otherwise
 
 
-def keep(letter: DeadLetter, deps: Deps) -> int:
-    """Store a letter and mark the records of those whom it names; how many were marked now. Safe to repeat."""
+def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
+    """Store a letter and mark the records of those whom it names; how many were marked now. Safe to repeat.
+
+    Raise only while the letter is not stored. A mark that failed stays pending on the letter, and the sweep tries it again.
+    `named` has the address for each key: a record is marked only if the address is its own, never for a key alone.
+    """
+    letter = replace(letter, row=replace(letter.row, marks_pending=bool(letter.row.users)))
     deps.dead_letters.store(letter)
-    row = letter.row
+    return mark_people(letter.row, deps, named=named)
+
+
+def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
+    """Mark the records of all whom the letter names and note that it is done; how many were changed now. Safe to repeat."""
 
     def marked(record: UserRecord) -> UserRecord:
+        email = named.get(record.user_key) if named is not None else None
+        if email and not record.is_known_as(email):
+            return record
         now = deps.clock.now()
         return with_letter(record, row.letter_id, row.sent_at, reason=row.reason, detail=row.detail, now=now)
 
-    return sum(_changed(user_key, marked, deps) for user_key in row.users)
+    count, failed = 0, False
+    for user_key in row.users:
+        try:
+            count += _changed(user_key, marked, deps)
+        except BenchkeeperError as error:
+            failed = True
+            _log_pending(row, error.reason.value, error.detail, deps)
+        except Exception as error:  # noqa: BLE001 - the letter is stored: whatever becomes of a mark must not bring it again
+            failed = True
+            _log_pending(row, Reason.UNEXPECTED.value, repr(error), deps)
+    if not failed and row.marks_pending:
+        try:
+            deps.dead_letters.note_marked(row)
+        except BenchkeeperError as error:
+            _log_pending(row, error.reason.value, error.detail, deps)
+    return count
+
+
+def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
+    deps.log.warning("Left a mark to the sweep", letter=row.letter_id, reason=reason, detail=detail)
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
     """True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
-    accepted = change_record(user_key, change, deps, wakes=False)
+    accepted = change_record(user_key, change, deps, wakes=False, mends=False)
     return accepted is not None and accepted.changed
 
 
@@ -167,7 +207,7 @@ def replay(row: LetterRow, parse: Parse, deps: Deps, *, dry_run: bool = False) -
             return Replayed(row=row, used=False, reason=row.reason, why=refused)
         news = parse(letter)
         if dry_run:
-            return Replayed(row=row, used=True, changes=tuple(_foreseen(news, deps)))
+            return Replayed(row=row, used=True, changes=tuple(foreseen(news, deps)))
         done = Replayed(row=row, used=True, changes=tuple(_delivered(piece, deps) for piece in news))
         _end_marks(row, deps)
         deps.dead_letters.mark_replayed(row, deps.clock.now(), done.text)
@@ -191,62 +231,69 @@ def _delivered(news: News, deps: Deps) -> Change:
     if isinstance(news, Woken):
         deliver(news, deps)
         return Change(user=news.user_key, text="looked at again")
-    befores = [stored.record for key in _keys(news) if (stored := deps.records.load(key)) is not None]
-    after = deps.records.load(deliver(news, deps))
+    if isinstance(news, GroupEvent):
+        deliver(news, deps)
+        return Change(user=news.group, text=f"group {news.kind.value}")
+    befores = _known(news, deps)
+    key = deliver(news, deps)
+    after = deps.records.load(key) if key is not None else None
     if after is None:
-        return Change(user=news.user, text="the record was removed meanwhile")
+        return Change(user=news.user, text="concerns nobody here")
     known = next((record for record in befores if record.user_key == after.record.user_key), None)
     return Change(user=news.user, text=what_changed(known, after.record, news, deps.clock.now()))
 
 
-def _keys(news: LifecycleEvent) -> tuple[UserKey, ...]:
-    """The keys that the news names: a change of address names two."""
+def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
+    """The records that the news is about, as they are: a change of address is about two."""
     if isinstance(news, Renamed):
-        return user_key_for(news.user), user_key_for(news.new_user)
-    return (user_key_for(news.user),)
+        found = [find(email, deps) for email in (news.user, news.new_user)]
+        return [stored.record for stored in found if stored is not None]
+    return [target.stored.record for target in targets(news, deps) if target.stored is not None]
 
 
-def _foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """What `_delivered` would say of each, folded one upon the other, and the plan that would follow."""
-    records: dict[UserKey, UserRecord | None] = {}  # what each key leads to
+def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
+    """What `_delivered` would say of each, folded one upon the other, and the plan that would follow. Changes nothing."""
+    folded: dict[UserKey, UserRecord] = {}
     changes: list[Change] = []
     for piece in news:
         now = deps.clock.now()
         if isinstance(piece, Woken):
             changes.append(Change(user=piece.user_key, text="looked at again"))
             continue
-        keys = _keys(piece)
-        for key in keys:
-            if key not in records:
-                stored = deps.records.load(key)
-                records[key] = stored.record if stored is not None else None
-        before, after = _folded([records[key] for key in keys], piece, deps, now)
-        gone = [record for record in (before, *(records[key] for key in keys)) if record is not None]
-        records |= {key: after for key, record in records.items() if key in keys or record in gone}
-        actions: tuple[str, ...] = ()
-        if after is not before:
-            plan = make_plan(after, observe(after, deps), deps.policy, now)
-            actions = tuple(action_text(action) for action in plan.actions)
-        changes.append(Change(user=piece.user, text=what_changed(before, after, piece, now), actions=actions))
+        if isinstance(piece, GroupEvent):
+            changes.append(Change(user=piece.group, text=f"group {piece.kind.value}"))
+            continue
+        for before, after in _folded(piece, folded, deps, now):
+            actions: tuple[str, ...] = ()
+            if after is not before:
+                folded[after.user_key] = after
+                plan = make_plan(after, observe(after, deps), deps.policy, now)
+                actions = tuple(action_text(action) for action in plan.actions)
+            text = what_changed(before, after, piece, now)
+            changes.append(Change(user=piece.user or after.user_key, text=text, actions=actions))
     return changes
 
 
 def _folded(
-    known: Sequence[UserRecord | None], event: LifecycleEvent, deps: Deps, now: datetime
-) -> tuple[UserRecord | None, UserRecord]:
-    """The record that `intake.accept` would write, before and after; the same object when it would change nothing."""
+    event: LifecycleEvent, folded: Mapping[UserKey, UserRecord], deps: Deps, now: datetime
+) -> list[tuple[UserRecord | None, UserRecord]]:
+    """The records that `intake.accept` would write, before and after; the same object where it would change nothing."""
     if isinstance(event, Renamed):
-        old, new = known
+        found = [find(email, deps) for email in (event.user, event.new_user)]
+        old, new = (None if s is None else folded.get(s.record.user_key, s.record) for s in found)
         asked = renaming(event, old, new, now)
-        before, folded = asked.before, asked.record
-    else:
-        if isinstance(event, Joined | Moved) and event.profile:
-            deps.policy.catalog.profile(event.profile)
-        (before,) = known
-        folded = with_event(before if before is not None else new_record(event.user, now), event, now)
-    if folded is before:
-        return before, before
-    return before, with_wanted(folded, deps.policy, now)
+        before, after = asked.before, asked.record
+        return [(before, before if after is before and before is not None else with_wanted(after, deps.policy, now))]
+    if isinstance(event, Joined | Moved) and event.profile:
+        deps.policy.catalog.profile(event.profile)
+    told: list[tuple[UserRecord | None, UserRecord]] = []
+    for target in targets(event, deps):
+        stored = target.stored.record if target.stored is not None else None
+        known = folded.get(target.user_key, stored)
+        base = known if known is not None else new_record(target.email, now)
+        after = with_event(base, event, now)
+        told.append((known, base if after is base else with_wanted(after, deps.policy, now)))
+    return told
 
 
 def _end_marks(row: LetterRow, deps: Deps) -> None:

@@ -19,9 +19,18 @@ from shared.domain.notebook import (
     ObservedNotebook,
     Unreadable,
 )
-from shared.domain.plan import AccountSight, ClustersSeen, Observed, OperationSight, SnapshotSight, TemplatesSeen
+from shared.domain.plan import (
+    AccountSight,
+    ClustersSeen,
+    Observed,
+    OperationSight,
+    SnapshotSight,
+    SparkSessionsSeen,
+    TemplatesSeen,
+)
 from shared.domain.record import Presence, UserRecord, Verb
 from shared.domain.spark import FAILED, ClusterOperationSeen
+from shared.domain.spark_sessions import session_owner, sessions_to_look_for
 from shared.engine.ports import Deps
 
 # How the API words a restore is not documented, so what is surely something else is left out.
@@ -49,6 +58,7 @@ def observe(record: UserRecord, deps: Deps) -> Observed:
         snapshots={snapshot.name: _snapshot(snapshot.name, deps) for snapshot in record.status.snapshots},
         clusters=clusters,
         cluster_operations=_cluster_operations(record, clusters, deps),
+        sessions=_sessions(record, deps),
     )
 
 
@@ -84,6 +94,16 @@ def _clusters(record: UserRecord, deps: Deps) -> ClustersSeen | Unreadable | Not
         return NotLooked()
     try:
         return ClustersSeen(deps.clusters.of(record.user_key))
+    except BenchkeeperError as error:
+        return Unreadable(error)
+
+
+def _sessions(record: UserRecord, deps: Deps) -> SparkSessionsSeen | Unreadable | NotLooked:
+    """One listing for a leaver until none is left; nothing for everybody else."""
+    if not sessions_to_look_for(record):
+        return NotLooked()
+    try:
+        return SparkSessionsSeen(deps.live_sessions.of(session_owner(record, deps.policy.project)))
     except BenchkeeperError as error:
         return Unreadable(error)
 

@@ -6,11 +6,12 @@ Every method may raise `RetryableError` or `PermanentError` of `shared.domain.er
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.domain.fleet import FleetSnapshot, Notes
+from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail, UserKey
 from shared.domain.idle import Activity
 from shared.domain.keeping import SnapshotSeen
@@ -27,6 +28,7 @@ from shared.domain.plan import (
 from shared.domain.record import OperationRef, RecordRow, UserRecord
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
 from shared.domain.spark import Cluster, ClusterOperationSeen
+from shared.domain.spark_sessions import SessionOwner
 from shared.domain.wish import Wish
 
 
@@ -47,6 +49,47 @@ class DueHint:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverWritten:
+    """No object of the user key exists, nor any older version of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intact:
+    """The live object can be read: a record, or a pointer to one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrecoverable:
+    """The live object is damaged or gone, and no kept version of it can be read. `versions` counts those that were tried."""
+
+    live_generation: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recoverable:
+    """The live object is damaged (or gone: `live_generation` is 0), and `generation` is the newest version that can be read.
+
+    That version holds a record or a pointer: one of `record` and `moved_to` is set.
+    """
+
+    user_key: UserKey
+    live_generation: int
+    generation: int
+    written_at: datetime
+    record: UserRecord | None = None
+    moved_to: UserKey | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """True when there is no live object."""
+        return self.live_generation == 0
+
+
+Examined = NeverWritten | Intact | Unrecoverable | Recoverable
+
+
+@dataclass(frozen=True, slots=True)
 class NotebookListing:
     """Instances of all zones; `unreachable` names the zones that could not be asked, where absence means nothing."""
 
@@ -59,7 +102,9 @@ class LetterRow:
     """What a listing tells of a dead letter without reading it. `place` is where the adapter finds it again.
 
     `letter_id` is the message's own id, so the same message delivered again is the same letter; `sent_at` is when it was
-    published. `function` says whose message it was, as far as that is known; `users` whom it names.
+    published. `function` says whose message it was, as far as that is known; `users` whom it names. `cuts` is True if the
+    message states that somebody leaves. `marks_pending`: not all records of `users` are known to be marked yet. `tries` counts
+    the replays that the sweep tried; `next_try_at` is when it tries again.
     """
 
     letter_id: str
@@ -71,6 +116,10 @@ class LetterRow:
     replayed_at: datetime | None = None
     outcome: str = ""
     place: str = ""
+    cuts: bool = False
+    marks_pending: bool = False
+    tries: int = 0
+    next_try_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +127,7 @@ class DeadLetter:
     """A message that cannot succeed, with the reason and all that handling it again needs.
 
     `body` is what arrived, byte for byte; it is less than `size` when the message was too large to be kept whole.
-    `attributes` are all that came with it, ours among them.
+    `attributes` are all that came with it, ours among them. `topic` is the id of the topic it came on, empty if unknown.
     """
 
     row: LetterRow
@@ -87,6 +136,7 @@ class DeadLetter:
     body: bytes
     size: int
     attributes: Mapping[str, str]
+    topic: str = ""
 
     @property
     def is_cut(self) -> bool:
@@ -119,6 +169,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Real seconds, for the bound of one process's work; never for anything that is saved."""
 
+    def speed(self) -> float:
+        """Seconds of `now` in a real second: 1, but for the embedded cloud's clock."""
+
 
 class Records(Protocol):
     """One record per person, written conditionally, and the due index."""
@@ -142,14 +195,60 @@ class Records(Protocol):
         It takes the place of the record `expected` (None: of nothing); `ConflictError` if that is not what is there.
         """
 
+    def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
+        """Write `record` (None: the pointer that was found) over what was examined; `ConflictError` if that changed since."""
+
+    def examine(self, user_key: UserKey) -> Examined:
+        """Judge the object of this very key and, if it is damaged or gone, its older versions, the newest first.
+
+        `NewerRecordError` when a newer program wrote the newest one that is not damaged: nothing may be put over it.
+        """
+
     def rows(self) -> Iterator[RecordRow]:
         """All records, as far as a listing tells."""
+
+    def listed(self) -> Iterator[RecordRow | UserKey]:
+        """The same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """Hints up to `until`, oldest first."""
 
     def drop_hint(self, hint: DueHint) -> None:
         """Remove a hint; not being there is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBook:
+    """The news of groups and the generation of its object, 0 where there is none; the next write must name it."""
+
+    book: GroupBook
+    generation: int
+
+
+class GroupBooks(Protocol):
+    """What became of the assigned groups: one object beside the policy, `policy/groups`."""
+
+    def current(self, *, fresh: bool = False) -> GroupBook:
+        """Return the book as it was read in the last minutes; `fresh` reads it now."""
+
+    def load(self) -> StoredBook:
+        """Read the book."""
+
+    def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
+        """Write the book if it is still as `expected` was read; raise `ConflictError` otherwise."""
+
+
+class Persons(Protocol):
+    """Which records HR's person numbers belong to."""
+
+    def note(self, person_id: str, user_key: UserKey) -> None:
+        """Remember that the record has this number. Idempotent."""
+
+    def known(self, person_id: str) -> tuple[UserKey, ...]:
+        """Return the keys of the records that have, or had, this number."""
+
+    def forget(self, person_id: str, user_key: UserKey) -> None:
+        """Forget that the record had this number; one that is not noted is not an error."""
 
 
 class Notebooks(Protocol):
@@ -239,6 +338,12 @@ class Snapshots(Protocol):
     def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
         """Write the object `manifests/<user_key>/<snapshot>.json`; the same content twice is the same object."""
 
+    def manifests(self, user_key: UserKey) -> Iterator[str]:
+        """The snapshots of which a person has manifests."""
+
+    def forget_manifest(self, user_key: UserKey, name: str) -> None:
+        """Delete the manifest of a snapshot; a missing one is not an error."""
+
 
 class Clusters(Protocol):
     """The people's Spark clusters."""
@@ -276,6 +381,16 @@ class SessionTemplates(Protocol):
 
     def remove(self, session_id: str) -> None:
         """Gone already is done."""
+
+
+class LiveSessions(Protocol):
+    """Serverless Spark sessions that run."""
+
+    def of(self, owner: SessionOwner) -> tuple[str, ...]:
+        """The ids of this owner's sessions that run or are being made."""
+
+    def end(self, name: str) -> None:
+        """Start to terminate one; gone, ending or ended already is done."""
 
 
 class FleetIndex(Protocol):
@@ -384,6 +499,22 @@ class DeadLetters(Protocol):
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """Note that it was used after all, when, and what came of it; the letter itself is kept."""
 
+    def note_marked(self, row: LetterRow) -> None:
+        """Note that the records of all whom it names are marked."""
+
+    def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
+        """Note a replay that failed: `row` has the new `tries` and `next_try_at`, `reason` and `detail` say why from now on."""
+
+    def forget(self, row: LetterRow) -> None:
+        """Delete a letter; a missing one is not an error."""
+
+
+class Relay(Protocol):
+    """Publishes messages to the topics of sources: parts of a batch, and log entries on their way to the directory's topic."""
+
+    def __call__(self, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:
+        """Return when Pub/Sub has the message; `topic` is an id."""
+
 
 class Log(Protocol):
     """Structured log: a constant message and facts."""
@@ -413,6 +544,7 @@ class Deps:
     snapshots: Snapshots
     clusters: Clusters
     sessions: SessionTemplates
+    live_sessions: LiveSessions
     fleet: FleetIndex
     costs: Costs
     activity: ActivitySource
@@ -421,5 +553,14 @@ class Deps:
     sign_in: SignIn
     clock: Clock
     log: Log
-    policy: Policy
+    books: GroupBooks
+    persons: Persons
+    relay: Relay
+    base_policy: Policy
     admin_group: str | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the configuration, with what became of the groups."""
+        book = self.books.current()
+        return replace(self.base_policy, book=book) if book.events else self.base_policy

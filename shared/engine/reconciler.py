@@ -30,6 +30,7 @@ from shared.engine.chronicle import with_chronicle
 from shared.engine.executor import carry_out
 from shared.engine.observer import observe
 from shared.engine.ports import Deps, Stored
+from shared.engine.repair import load_mended
 
 _TRIES = 6
 # A wake-up that is planned already is not moved for less than this: an early look costs little, a new hint costs a call.
@@ -76,7 +77,7 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) ->
     """
     for _ in range(_TRIES):
         if stored is None:
-            stored = deps.records.load(user_key)
+            stored = load_mended(user_key, deps)
         if stored is None:
             return None
         result = _pass(stored, deps)

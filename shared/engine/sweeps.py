@@ -7,7 +7,7 @@ What a stopped sweep did not reach is still due and comes first next time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,20 +24,26 @@ from shared.domain.drift import (
     why_left,
     why_pass,
     why_waits,
+    without_record,
 )
-from shared.domain.errors import BenchkeeperError
+from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.identity import UserKey
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import ObservedNotebook
 from shared.domain.record import RecordRow
+from shared.engine.clock_check import ClockWatch
 from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
+from shared.engine.lifetimes import keep_lifetimes
 from shared.engine.ports import Deps, DueHint
 from shared.engine.reconciler import reconcile
+from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
 from shared.engine.wishes import try_take_up
 
 WORKERS = 8
+_CLOCK_JUMPED = "left out: the clock jumped"
+MOST_LOST = 500  # records that one drift sweep tries to put back; the rest comes with the next one
 DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 
 
@@ -46,7 +52,7 @@ class Summary:
     """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
     `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind. `sessions` is what a
-    drift sweep did about session templates.
+    drift sweep did about session templates. `clock` watches the clock while the sweep acts.
     """
 
     kind: str
@@ -60,6 +66,7 @@ class Summary:
     decisions: list[tuple[UserKey, str]] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
     sessions: SessionsSynced | None = None
+    clock: ClockWatch | None = None
 
     def as_facts(self) -> dict[str, object]:
         """For the one log line."""
@@ -83,8 +90,8 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
     A quiet tick is two listing calls, whatever the number of users.
     """
-    summary = Summary(kind="due")
-    now = deps.clock.now()
+    summary = Summary(kind="due", clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
     hints: dict[UserKey, list[DueHint]] = {}
     for hint in deps.records.due(now):
         hints.setdefault(hint.user_key, []).append(hint)
@@ -103,7 +110,8 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
     def one(key: UserKey) -> bool:
         accepted = try_take_up(key, deps) if key in wishing else None
-        stored = accepted.stored if accepted is not None else deps.records.load(key)
+        # A hint says that there was a record.
+        stored = accepted.stored if accepted is not None else load_mended(key, deps, if_missing=True)
         is_new = accepted is not None and accepted.changed
         if stored is None or not (is_new or stored.record.is_due(now)):
             del due_since[key]  # a stale hint
@@ -133,11 +141,11 @@ def _wishing(deps: Deps) -> frozenset[UserKey]:
 
 def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too."""
-    summary = Summary(kind="drift")
-    now = deps.clock.now()
+    summary = Summary(kind="drift", clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
     # Snapshots before records, for a record names a snapshot before there is one; instances after them.
     snapshots = _snapshots(deps)
-    rows = {row.user_key: row for row in deps.records.rows()}
+    rows, rowless = _records(deps)
     listing = deps.notebooks.listing()
     templates: dict[UserKey, dict[str, str]] = {}
     for user_key, name, digest in deps.templates.rows():
@@ -146,8 +154,9 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary.looked_at = len(rows)
     summary.unreachable = tuple(sorted(listing.unreachable))
     summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, snapshots or ())
-    entitling = deps.policy.catalog.entitling_digest()
+    entitling = deps.policy.entitling_digest()
     saved = None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots)
+    lost = without_record(rows, listing.notebooks, snapshots or (), rowless)
     for row in rows.values():
         named = by_name.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
         listed = Listed(
@@ -165,8 +174,11 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
             summary.found[waits] += 1
         elif (left := why_left(row, listed, deps.policy)) is not None:
             summary.found[left] += 1
+    if lost:
+        summary.found["a record may be damaged or gone"] = len(lost)
     if not dry_run:
         _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
+        _for_each(lost[:MOST_LOST], lambda key: _found_again(key, rows, deps), summary, deps)
         for stray in summary.strays:  # reported one by one, never deleted on their own
             deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
         _log_counts(census(rows.values(), by_name, listing.unreachable, deps.policy), deps)
@@ -174,7 +186,28 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
         keep_costs(deps, now)
     summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(rows.values(), now)
+    summary.measures |= keep_lifetimes(deps, rows, dry_run=dry_run)
     return _finish(summary, deps)
+
+
+def _records(deps: Deps) -> tuple[dict[UserKey, RecordRow], list[UserKey]]:
+    """The rows by user key, and the keys of objects that carry no row."""
+    rows: dict[UserKey, RecordRow] = {}
+    rowless: list[UserKey] = []
+    for found in deps.records.listed():
+        if isinstance(found, RecordRow):
+            rows[found.user_key] = found
+        else:
+            rowless.append(found)
+    return rows, rowless
+
+
+def _found_again(key: UserKey, rows: Mapping[UserKey, RecordRow], deps: Deps) -> bool:
+    """Put back what is damaged or deleted of this key, then look after the person; False for a pointer to a known record."""
+    stored = load_mended(key, deps, if_missing=True)
+    if stored is None or stored.record.user_key in rows:
+        return False
+    return _acted(stored.record.user_key, deps)
 
 
 def _snapshots(deps: Deps) -> list[SnapshotSeen] | None:
@@ -212,7 +245,7 @@ def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary:
     end = deps.clock.monotonic_s() + DEADLINE.total_seconds()
 
     def guarded(key: UserKey) -> tuple[bool, str]:
-        if deps.clock.monotonic_s() >= end:
+        if deps.clock.monotonic_s() >= end or _jumped(summary, deps):
             return False, "left over"
         try:
             return work(key), ""
@@ -234,6 +267,19 @@ def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary:
                     summary.acted += int(acted)
 
 
+def _jumped(summary: Summary, deps: Deps) -> bool:
+    """True when the clock moved during the sweep otherwise than time passed: what it judged by `now` must not be done."""
+    jump = summary.clock.jumped(deps.clock) if summary.clock is not None else None
+    if jump is None:
+        return False
+    if not summary.found[_CLOCK_JUMPED]:
+        deps.log.error(
+            "Skipped a sweep", kind=summary.kind, reason=Reason.CLOCK_DIFFERS.value, ahead_s=round(jump.total_seconds())
+        )
+    summary.found[_CLOCK_JUMPED] += 1
+    return True
+
+
 def _chunks(items: list[UserKey], size: int) -> Iterator[list[UserKey]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
@@ -247,8 +293,8 @@ def _finish(summary: Summary, deps: Deps) -> Summary:
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
-    summary = Summary(kind="idle")
-    now = deps.clock.now()
+    summary = Summary(kind="idle", clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
     rows = list(deps.records.rows())
     judged = {item.row.user_key: item for item in judge_all(rows, deps, now)}
     summary.looked_at = len(judged)

@@ -81,6 +81,7 @@ class Settings:
     currency: str = "USD"
     billing_export: str | None = None
     iap_audience: str = ""
+    personal_data: timedelta = timedelta(days=365)
     sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
     people: People = field(default_factory=People)
     move_logs_until: datetime | None = None
@@ -130,8 +131,11 @@ class Settings:
             network=self.network,
             retention=self.retention,
             snapshot_retention=self.snapshot_retention,
+            personal_data=self.personal_data,
             project=self.project,
             template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
+            people=self.people,
+            sources=self.sources,
         )
 
     @property
@@ -250,6 +254,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         network=Network(network=raw.network.network, subnet=raw.network.subnet),
         retention=raw.retention.instance,
         snapshot_retention=raw.retention.snapshot,
+        personal_data=raw.retention.personal_data,
         api_endpoint=_trimmed(endpoint),
         max_message_bytes=raw.limits.message_bytes,
         catalog=Catalog(

@@ -79,6 +79,7 @@ def read(folder: Path, env: str) -> dict[str, Any] | None:
         "network": Network(**values["network"]),
         "retention": timedelta(seconds=values["retention"]),
         "snapshot_retention": timedelta(seconds=values["snapshot_retention"]),
+        "personal_data": timedelta(seconds=values["personal_data"]),
         "catalog": _catalog(values["catalog"]),
         "sources": {name: _source(each) for name, each in values["sources"].items()},
         "people": People(**{**values["people"], "domains": tuple(values["people"]["domains"])}),

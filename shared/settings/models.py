@@ -16,6 +16,7 @@ from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 from shared.settings.fields import Duration, Email, Strict, duration_text
 from shared.settings.profile import ProfileModel
 
+SHORTEST = timedelta(days=7)  # of a retention: a week, in which somebody notices a slip
 _MAX_BUCKET = 63
 _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 
@@ -35,10 +36,37 @@ class TopicsModel(Strict):
 
 
 class RetentionModel(Strict):
-    """How long things are kept after somebody left; both count from that moment."""
+    """How long things are kept after somebody left; all count from that moment.
 
+    `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept. Less than a week is
+    refused unless `allow_short` says that it is meant: a slip here deletes people's files.
+    """
+
+    allow_short: bool = False
     instance: Duration = Field(default="30d", validate_default=True)
     snapshot: Duration = Field(default="90d", validate_default=True)
+    personal_data: Duration = Field(default="365d", validate_default=True)
+
+    @field_validator("instance", "snapshot", "personal_data")
+    @classmethod
+    def _long_enough(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        if value < SHORTEST and not info.data.get("allow_short"):
+            raise ValueError(
+                f"{duration_text(value)} is shorter than {duration_text(SHORTEST)}: what is deleted then cannot be brought back. "
+                "Valid: 7d or more; if it is meant, write allow_short: true beside it"
+            )
+        return value
+
+    @field_validator("personal_data")
+    @classmethod
+    def _outlives(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        snapshot = info.data.get("snapshot")  # absent when it is a fault itself
+        if snapshot is not None and value < snapshot:
+            raise ValueError(
+                f"personal_data ({duration_text(value)}) must not be shorter than snapshot ({duration_text(snapshot)}): "
+                "a record outlives the files that it names"
+            )
+        return value
 
     @field_validator("snapshot")
     @classmethod

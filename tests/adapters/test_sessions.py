@@ -171,7 +171,7 @@ def test_all_pages_are_seen(bench, monkeypatch):
 
 
 def test_a_list_that_is_refused_changes_nothing_and_the_sweep_goes_on(bench):
-    reconcile(accept(joined(groups=(ANALYSTS,)), bench.deps).stored.record.user_key, bench.deps)
+    reconcile(accept(joined(groups=(ANALYSTS,)), bench.deps)[0].stored.record.user_key, bench.deps)
     sync_sessions(bench.deps)
     before = there(bench)
     given_profiles(bench)

@@ -15,11 +15,13 @@ from kit.inprocess import ROOT, START
 from cli.main import main
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
+from shared.domain.sources import OPERATOR
 from shared.domain.times import parse_time
 from shared.engine.deliver import deliver
+from shared.messages.message import Message, Rules
+from shared.messages.parse import parse_message
 from shared.settings import load_settings
 from shared.telemetry import SilentLog
-from shared.wire import Message, parse_lifecycle
 from shared.wiring import wire
 
 
@@ -52,7 +54,10 @@ class Terminal:
                 message_id=raw["messageId"],
                 publish_time=parse_time(raw["publishTime"]),
             )
-            for news in parse_lifecycle(message, max_bytes=settings.max_message_bytes):
+            rules = Rules(
+                source=settings.sources[OPERATOR], people=settings.people, max_bytes=settings.max_message_bytes
+            )
+            for news in parse_message(message, rules).news:
                 deliver(news, deps)
         if received:
             ids = [item["ackId"] for item in received]
@@ -70,13 +75,13 @@ def terminal(tmp_path):
     with EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0)) as cloud:
         for bucket in ("benchkeeper-local", "benchkeeper-local-inbox", "benchkeeper-local-letters"):
             cloud.storage.buckets.create({"name": bucket}, project="benchkeeper-local")
-        for topic in ("workbench-lifecycle", "workbench-dead-letter"):
+        for topic in ("workbench-lifecycle", "workbench-directory", "workbench-operator", "workbench-dead-letter"):
             requests.put(
                 f"{cloud.url}/v1/projects/benchkeeper-local/topics/{topic}", json={}, timeout=10
             ).raise_for_status()
         requests.put(
             f"{cloud.url}/v1/projects/benchkeeper-local/subscriptions/lifecycle-pull",
-            json={"topic": "projects/benchkeeper-local/topics/workbench-lifecycle"},
+            json={"topic": "projects/benchkeeper-local/topics/workbench-operator"},
             timeout=10,
         ).raise_for_status()
         environ = {

@@ -16,7 +16,7 @@ from shared.seed_templates import BUCKET_MARK, USER_MARK
 
 BUCKET = "personal_dataproc_notebooks"
 NANDU, ANA, ANN, OLD = (
-    "Ñandú O'Neil+test@sub.example.co", "ana.silva@example.com", "ana.silva@example.org", "gone@example.com",
+    "Ñandú.O'Neil@sub.example.co", "ana.silva@example.com", "ana.silva@example.org", "gone@example.com",
 )  # fmt: skip
 LISTED_AT = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 MASTER = f"""\

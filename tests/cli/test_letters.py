@@ -8,13 +8,15 @@ from datetime import timedelta
 import pytest
 import yaml
 from kit.inprocess import START
+from kit.reading import PEOPLE
 
 from shared.domain.errors import InvalidMessageError, UnknownProfileError
+from shared.domain.sources import SHIPPED
 from shared.engine.letters import attributes_for, keep, letter_of
+from shared.messages.message import Message
+from shared.messages.people import people_named
 from shared.settings import load_settings
 from shared.telemetry import SilentLog
-from shared.wire import Message
-from shared.wire_people import people_named
 from shared.wiring import wire
 
 ANA, BEN = "ana.silva@example.com", "ben@example.com"
@@ -42,12 +44,13 @@ def letters(terminal):
         attributes = attributes_for(
             error, message_id=letter_id, sent_at=sent, size=len(data) if size is None else size,
             function=function, subscription="projects/p/subscriptions/eventarc-lifecycle", others={"origin": "hr"},
+            topic="workbench-operator",
         )  # fmt: skip
         message = Message(data=data, attributes=attributes, message_id=f"9{letter_id}", publish_time=sent)
         keep(
             letter_of(
                 body=data, attributes=attributes, message_id=message.message_id, published_at=sent,
-                users=people_named(message),
+                users=tuple(people_named(message, SHIPPED["operator"], PEOPLE)),
             ),
             deps,
         )  # fmt: skip

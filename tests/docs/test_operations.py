@@ -393,7 +393,8 @@ def test_the_numbers_of_the_estimate_are_those_of_the_deployment():
     }  # fmt: skip
     ticks = sum(TICKS.values())
     assert f"{ticks:,} a month" in TEXT.replace("\n", " ")
-    listings = ticks + TICKS["benchkeeper-drift"] + TICKS["benchkeeper-due"]
+    # The letters are one more, and the wishes of the due sweep.
+    listings = ticks + TICKS["benchkeeper-idle"] + 2 * TICKS["benchkeeper-drift"] + TICKS["benchkeeper-due"]
     assert f"{listings:,} {TIMES} $0.005" in TEXT
     assert f"Scheduler, {len(jobs)} jobs | `{len(jobs)} {TIMES}" in TEXT
     conditions = sum(len(alert["conditions"]) for alert in read("alerts.yaml")["alerts"].values())

@@ -11,6 +11,10 @@ from google.cloud.dataproc_v1.services.cluster_controller.transports.grpc import
 from google.cloud.dataproc_v1.services.cluster_controller.transports.rest_base import (
     _BaseClusterControllerRestTransport,
 )
+from google.cloud.dataproc_v1.services.session_controller.transports.grpc import SessionControllerGrpcTransport
+from google.cloud.dataproc_v1.services.session_controller.transports.rest_base import (
+    _BaseSessionControllerRestTransport,
+)
 from google.cloud.dataproc_v1.services.session_template_controller.transports.grpc import (
     SessionTemplateControllerGrpcTransport,
 )
@@ -46,7 +50,8 @@ def names(cloud: DataCloud, **query: str) -> list[str]:
 def test_routes_paths_and_answers_are_those_of_the_client():
     clusters = derive(ClusterControllerGrpcTransport, _BaseClusterControllerRestTransport)
     templates = derive(SessionTemplateControllerGrpcTransport, _BaseSessionTemplateControllerRestTransport)
-    derived = clusters | templates
+    sessions = derive(SessionControllerGrpcTransport, _BaseSessionControllerRestTransport)
+    derived = clusters | templates | sessions
     assert {name: derived[name].bindings[0] for name in METHODS} == {
         name: each.binding for name, each in METHODS.items()
     }

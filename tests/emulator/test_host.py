@@ -62,9 +62,15 @@ def cloud(tmp_path: Path) -> Iterator[PubSubCloud]:
 def deploy(cloud: PubSubCloud, source: Path, *, status: int = 200, **fields: Any) -> dict[str, Any]:
     body: dict[str, Any] = {"name": "lifecycle", "source": str(source), "entry_point": "on_message"}
     body |= fields.pop("change", fields)
-    answer = requests.post(f"{cloud.url}/_emulator/functions", json=body, timeout=60)
+    answer = requests.post(f"{cloud.url}/_emulator/functions", json=body, headers=cloud.cloud.token.headers, timeout=60)
     assert answer.status_code == status, answer.text
     return dict(answer.json())
+
+
+def key(cloud: PubSubCloud, name: str = "lifecycle") -> dict[str, str]:
+    found = cloud.host.destination(name)
+    assert found is not None
+    return found.headers
 
 
 def functions(cloud: PubSubCloud) -> list[dict[str, Any]]:
@@ -105,7 +111,9 @@ def test_a_message_reaches_the_function_as_eventarc_sends_it(cloud: PubSubCloud,
     assert kept.dead_letter_policy.max_delivery_attempts == 7
     lines = (tmp_path / "logs" / "lifecycle.log").read_text().splitlines()
     assert {"severity": "INFO", "message": "Took a message", "text": "hello"} in map(json.loads, lines)
-    requests.delete(f"{cloud.url}/_emulator/functions/lifecycle", timeout=30).raise_for_status()
+    requests.delete(
+        f"{cloud.url}/_emulator/functions/lifecycle", headers=cloud.cloud.token.headers, timeout=30
+    ).raise_for_status()
     assert functions(cloud) == []
     assert group_is_gone(made["pid"])
     assert list(cloud.subscriber.list_subscriptions(project="projects/benchkeeper-local")) == []
@@ -138,7 +146,10 @@ def test_a_function_that_dies_is_started_again_and_gets_its_message_again(cloud:
 
 def test_an_http_function_and_the_bridge_over_http(cloud: PubSubCloud, source: Path) -> None:
     made = deploy(cloud, source, entry_point="on_request", signature="http", environment={"GREETING": "hi"})
-    assert requests.get(f"{made['url']}there", timeout=10).json() == {"path": "/there", "greeting": "hi"}
+    assert requests.get(f"{made['url']}there", headers=key(cloud), timeout=10).json() == {
+        "path": "/there",
+        "greeting": "hi",
+    }
     envelope = {"message": {"messageId": "1", "publishTime": "2026-03-02T08:00:00Z"}, "subscription": "s"}
     bridge = f"{cloud.url}/_emulator/eventarc"
     assert requests.post(f"{bridge}/lifecycle", json=envelope, timeout=10).json()["greeting"] == "hi"
@@ -158,7 +169,7 @@ def test_a_refused_redeploy_leaves_the_old_function(cloud: PubSubCloud, source: 
     made = deploy(cloud, source, entry_point="on_request", signature="http", environment={"GREETING": "hi"})
     deploy(cloud, source, topic="projects/benchkeeper-local/topics/nothing", status=404)
     assert [function["pid"] for function in functions(cloud)] == [made["pid"]]
-    assert requests.get(f"{made['url']}x", timeout=10).json()["greeting"] == "hi"
+    assert requests.get(f"{made['url']}x", headers=key(cloud), timeout=10).json()["greeting"] == "hi"
 
 
 def test_a_redeploy_changes_of_the_subscription_only_what_it_names(cloud: PubSubCloud, source: Path) -> None:

@@ -73,7 +73,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, gate: Path) -> Iterator[Embe
             "name": "benchkeeper-hub", "source": str(source), "entry_point": "hub", "signature": "http",
             "environment": {"BENCHKEEPER_IAP_AUDIENCE": cloud.iap.audience, "GATE": str(gate)},
         }  # fmt: skip
-        requests.post(f"{cloud.url}/_emulator/functions", json=body, timeout=60).raise_for_status()
+        requests.post(
+            f"{cloud.url}/_emulator/functions", json=body, headers=cloud.token.headers, timeout=60
+        ).raise_for_status()
         yield cloud
 
 

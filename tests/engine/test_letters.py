@@ -9,13 +9,13 @@ from datetime import timedelta
 import pytest
 from kit.inprocess import START, make_bench
 from kit.oracle import instances
+from kit.reading import news_of
 
 from shared.domain.errors import RateLimitedError, UnknownProfileError
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import ConditionStatus, ConditionType, Presence
 from shared.engine.deliver import deliver
 from shared.engine.letters import attributes_for, keep, letter_of, replay
-from shared.wire import Message, parse_lifecycle
 
 ANA = "ana.silva@example.com"
 KEY = user_key_for(parse_email(ANA))
@@ -37,15 +37,12 @@ def body(kind="joiner", event_id="e1", *, hours=-1.0, **attributes):
 
 
 def parse(letter):
-    return parse_lifecycle(
-        Message(data=letter.body, attributes={}, message_id=letter.row.letter_id, publish_time=letter.row.sent_at),
-        max_bytes=100_000,
-    )
+    source = "" if b"protoPayload" in letter.body else "operator"
+    return news_of(letter.body, source=source, message_id=letter.row.letter_id, published=letter.row.sent_at)
 
 
 def tell(bench, raw):
-    message = Message(data=json.dumps(raw).encode(), attributes={}, message_id="m", publish_time=bench.now)
-    for news in parse_lifecycle(message, max_bytes=100_000):
+    for news in news_of(json.dumps(raw).encode(), source="operator", published=bench.now):
         deliver(news, bench.deps)
 
 
@@ -171,6 +168,7 @@ def test_several_news_of_one_message_are_folded_one_upon_the_other(bench):
 
     raw = {
         "insertId": "i", "timestamp": "2026-11-23T07:00:00Z",
+        "logName": "organizations/123456789012/logs/cloudaudit.googleapis.com%2Factivity",
         "protoPayload": {"serviceName": "admin.googleapis.com", "metadata": {"event": [group("analyst"), group("engineer")]}},
     }  # fmt: skip
     row = kept(bench, raw)

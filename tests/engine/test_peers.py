@@ -11,9 +11,9 @@ from kit.oracle import instances
 
 from shared.domain.catalog import Disk, Disruption, Identity
 from shared.domain.errors import Reason
-from shared.domain.events import AccountChanged
+from shared.domain.events import AccountChanged, AccountState
 from shared.domain.identity import parse_email
-from shared.domain.record import ConditionType, Power
+from shared.domain.record import ConditionType, Notice, Power
 from shared.engine.intake import want_power
 from shared.engine.sweeps import sweep
 
@@ -29,7 +29,7 @@ def _no_waiting():
 
 def suspend(person: Life) -> None:
     """As the directory's log tells it."""
-    person.tell(AccountChanged, usable=False, what="suspended")
+    person.tell(AccountChanged, state=AccountState.SUSPENDED, holds=True)
 
 
 def own_account():
@@ -48,6 +48,15 @@ def test_10480_what_a_suspended_person_runs_is_stopped_in_the_same_breath_and_go
     assert list(someone.states().values()) == ["STOPPING"]
     assert someone.account() == {"disabled": True, "bindings": []}
     someone.minutes(10)
+    # A suspension may be a leave of absence: while it lasts nothing is deleted, and a manager is told when it lasts long.
+    someone.bench.advance(days=2 * RETENTION.days)
+    someone.minutes(12)
+    assert list(someone.states().values()) == ["STOPPED"]
+    assert Notice.SUSPENDED_LONG in someone.record.status.notices
+    someone.tell(AccountChanged, state=AccountState.DELETED, holds=True)
+    someone.tell(AccountChanged, state=AccountState.SUSPENDED, holds=False)
+    someone.minutes(12)
+    assert list(someone.states().values()) == ["STOPPED"]
     someone.bench.advance(days=RETENTION.days)
     someone.minutes(12)
     assert someone.states() == {}
@@ -127,7 +136,7 @@ def test_7497_how_many_a_change_would_touch_is_said_before_it_touches_any():
             for name, profile in bench.deps.policy.catalog.profiles.items()
         }
         catalog = replace(bench.deps.policy.catalog, profiles=profiles)
-        deps = replace(bench.deps, policy=replace(bench.deps.policy, catalog=catalog))
+        deps = replace(bench.deps, base_policy=replace(bench.deps.policy, catalog=catalog))
         return dict(sweep("drift", deps, dry_run=True).found)
 
     larger = {"machine_type": "e2-standard-16"}

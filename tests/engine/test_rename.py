@@ -9,6 +9,7 @@ from itertools import permutations
 import pytest
 from kit.inprocess import START, impatient, make_bench
 from kit.oracle import instances, object_names
+from kit.reading import news_of
 
 from shared.domain.errors import AccessDeniedError, UnsupportedMessageError
 from shared.domain.events import Joined, Left, Moved, Renamed
@@ -18,7 +19,6 @@ from shared.engine.deliver import deliver
 from shared.engine.intake import want_hold
 from shared.engine.letters import attributes_for, keep, letter_of, replay
 from shared.engine.sweeps import sweep
-from shared.wire import Message, parse_lifecycle
 
 A, B, C, D = (parse_email(f"{name}@example.com") for name in ("ana.silva", "ana.lima", "a.lima", "lima"))
 KEYS = KEY_A, KEY_B, KEY_C, KEY_D = tuple(map(user_key_for, (A, B, C, D)))
@@ -293,8 +293,7 @@ def test_news_in_the_middle_of_a_rename_is_not_lost(bench, number, user):
 
 
 def parse(letter):
-    message = Message(data=letter.body, attributes={}, message_id=letter.row.letter_id, publish_time=letter.row.sent_at)
-    return parse_lifecycle(message, max_bytes=100_000)
+    return news_of(letter.body, source="operator", published=letter.row.sent_at)
 
 
 def kept(bench, *, users, error, hours=-1.0):

@@ -347,9 +347,11 @@ def test_no_address_is_ever_logged(bench):
     assert "@" not in str(bench.log.lines)
 
 
-def test_a_join_is_seven_calls_and_one_for_each_template(bench):
+def test_a_join_is_eight_calls_and_one_for_each_template(bench):
+    bench.deps.books.current()  # a process reads what became of the groups once in five minutes
+    bench.cloud.world.journal.clear()
     deliver(said(bench, Joined, 1, groups=("data-engineers@example.com",)), bench.deps)
-    assert len(bench.calls()) <= 7 + 3
+    assert len(bench.calls()) <= 8 + 3
     bench.cloud.world.journal.clear()
     deliver(said(bench, Joined, 1, groups=("data-engineers@example.com",)), bench.deps)
     assert not any(call["mutates"] for call in bench.calls())

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kit.inprocess import Bench, MemoryDeadLetters, make_bench
 
 from shared import wiring
 from shared.domain.errors import CloudUnavailableError
+from shared.domain.times import rfc3339
 from shared.engine.ports import DeadLetter, LetterRow
 from shared.telemetry import JsonLog
 
@@ -27,6 +28,8 @@ TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 SUBSCRIPTION = "projects/benchkeeper-local/subscriptions/workbench-lifecycle-push"
 TARGETS = ("lifecycle", "tick", "dead_letter")  # of what hears messages
 HUB = "hub"
+TOPICS = "//pubsub.googleapis.com/projects/benchkeeper-local/topics/"
+TOPIC_OF = {"lifecycle": "workbench-lifecycle", "tick": "workbench-tick", "dead_letter": "workbench-dead-letter"}
 
 
 class Letters(MemoryDeadLetters):
@@ -54,6 +57,12 @@ class Letters(MemoryDeadLetters):
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         self._stored.mark_replayed(row, at, outcome)
 
+    def note_marked(self, row: LetterRow) -> None:
+        self._stored.note_marked(row)
+
+    def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
+        self._stored.note_try(row, reason=reason, detail=detail)
+
     def kept(self) -> list[DeadLetter]:
         """All that are stored, whole, oldest first."""
         return [self.read(row) for row in self.rows()]
@@ -80,7 +89,7 @@ class Functions:
             target,
             {
                 "ce-id": "770011",
-                "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+                "ce-source": f"{TOPICS}{TOPIC_OF[target]}",
                 "ce-specversion": "1.0",
                 "ce-type": TYPE,
                 "content-type": "application/json",
@@ -89,21 +98,38 @@ class Functions:
             data,
         )
 
-    def deliver(self, target: str, body: Any, **more: Any) -> int:
-        """A Pub/Sub message as Eventarc brings it: a binary CloudEvent around the whole envelope."""
-        return self.binary(target, json.dumps(envelope(body, **more)).encode())
+    def deliver(self, target: str, body: Any, *, topic: str = "", **more: Any) -> int:
+        """A Pub/Sub message as Eventarc brings it: a binary CloudEvent around the whole envelope.
+
+        A log entry about people comes from the directory, all else from HR, unless said otherwise.
+        """
+        if not topic and target == "lifecycle" and is_of_directory(body):
+            topic = "workbench-directory"
+        headers = {"ce-source": f"{TOPICS}{topic}"} if topic else {}
+        published = rfc3339(self.bench.now - timedelta(seconds=1.5))
+        return self.binary(target, json.dumps(envelope(body, published=published, **more)).encode(), **headers)
+
+
+def is_of_directory(body: Any) -> bool:
+    payload = body.get("protoPayload") if isinstance(body, dict) else None
+    return isinstance(payload, dict) and payload.get("serviceName") != "notebooks.googleapis.com"
 
 
 def envelope(
-    body: Any, *, attributes: dict[str, str] | None = None, message_id: str = "770011", attempt: int = 1
+    body: Any,
+    *,
+    attributes: dict[str, str] | None = None,
+    message_id: str = "770011",
+    attempt: int = 1,
+    published: str = "2026-11-23T07:59:58.5Z",
 ) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     message = {
         "attributes": attributes or {},
         "messageId": message_id,
         "message_id": message_id,
-        "publishTime": "2026-11-23T07:59:58.5Z",
-        "publish_time": "2026-11-23T07:59:58.5Z",
+        "publishTime": published,
+        "publish_time": published,
     }
     if data:
         message["data"] = base64.b64encode(data).decode()

@@ -31,16 +31,17 @@ from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.costs import BigQueryCosts
 from shared.domain.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
-from shared.domain.identity import user_key_for
+from shared.domain.identity import parse_email, user_key_for
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.sessions import offers
 from shared.engine.session_sync import sync_sessions
+from shared.messages.parse import wake_message
 from shared.settings import Settings
 from shared.telemetry import SilentLog
-from shared.wire import wake_message
 from tests.functions.conftest import HUB, TARGETS, envelope
 from tests.functions.watched import BEN, KOFI, Person, Watched
 
+DANA = parse_email("dana.cruz@example.com")
 READERS = "data-readers@example.com"
 PERSONAL, PLAIN, BILLED = "with personal accounts", "without personal accounts", "with a billing export"
 _ACTS = {"manage.confirm", "manage.perform"}  # of the manager's page; each act is a page of its own
@@ -60,6 +61,14 @@ def drive_lifecycle(world: Watched) -> None:
 
     Person(world, KOFI, tell, wake, look=lambda: look(world)).live(at_work=lambda: drive_page(world))
     world.post("lifecycle", {"schema": "workbench.lifecycle/v9"})
+    leave_without_record(world)
+
+
+def leave_without_record(world: Watched) -> None:
+    """Somebody leaves whose record a newer program wrote."""
+    content = json.dumps({"version": 99}).encode()
+    world.cloud.storage.insert(world.settings.bucket, f"records/{user_key_for(DANA)}.json", content)
+    world.post("lifecycle", {**world.news("leaver"), "user": DANA}, status=500)
 
 
 def drive_tick(world: Watched) -> None:
@@ -183,6 +192,9 @@ def drive_dead_letter(world: Watched) -> None:
     world.post("dead_letter", None, raw=same)
     forwarded = {"CloudPubSubDeadLetterSourceSubscription": "eventarc-lifecycle"}
     world.post("dead_letter", {**about, "attributes": {}}, attributes=forwarded)
+    # One that can be used by now, and one that still cannot: the sweep replays the first and notes when it tries the other again.
+    world.post("dead_letter", {**about, "user": DANA, "type": "leaver"}, attributes=forwarded)
+    world.post("tick", {"sweep": "idle"})
     world.post("dead_letter", None, raw={"subscription": "s"})
 
 

@@ -169,17 +169,37 @@ def test_a_letter_that_is_delivered_again_marks_once_also_after_later_news(funct
     assert stored(functions) == ended
 
 
-def test_when_the_mark_cannot_be_written_the_letter_comes_again(functions):
+@pytest.mark.parametrize("call", ["storage.objects.insert", "storage.objects.get"])
+def test_a_letter_that_is_stored_is_acked_whatever_becomes_of_the_mark_and_the_sweep_writes_it(functions, call):
     functions.deliver("lifecycle", hr("e1"))
     functions.deliver("lifecycle", hr("e7", attributes={"profile": "pilot"}), message_id="7")
     ((body, attributes),) = functions.letters.published
-    functions.bench.fault(call="storage.objects.insert", resource="*/records/*", error={"code": "PERMISSION_DENIED"})
-    assert functions.deliver("dead_letter", body, attributes=attributes, message_id="8") == NACK
-    assert len(functions.letters.kept()) == 1
+    error = {"code": "PERMISSION_DENIED", "message": "no"}
+    functions.bench.fault(call=call, resource="*/records/*", error=error)
+    assert functions.deliver("dead_letter", body, attributes=attributes, message_id="8") == ACK
+    assert [letter.row.marks_pending for letter in functions.letters.kept()] == [True]
     assert mark(functions) is None
-    assert functions.deliver("dead_letter", body, attributes=attributes, message_id="8", attempt=2) == ACK
+    (left,) = functions.lines("Left a mark to the sweep")
+    assert (left["letter"], left["reason"]) == ("7", "AccessDenied")
+    functions.bench.advance(minutes=6)
+    functions.deliver("tick", {"sweep": "idle"})
     assert mark(functions).status is ConditionStatus.FALSE
-    assert len(functions.letters.kept()) == 1
+    assert [letter.row.marks_pending for letter in functions.letters.kept()] == [False]
+    assert functions.lines("Swept letters")[-1]["marked"] == 1
+
+
+def test_a_damaged_or_newer_record_does_not_bring_the_letter_again(functions):
+    functions.deliver("lifecycle", hr("e1"))
+    functions.bench.clients.storage_bucket().blob(f"records/{KEY}.json").upload_from_string('{"version": 99}')
+    assert functions.deliver("dead_letter", hr("e7"), attributes=UNKNOWN, message_id="8") == ACK
+    assert [letter.row.marks_pending for letter in functions.letters.kept()] == [True]
+
+
+def test_a_letter_that_cannot_be_stored_comes_again(functions):
+    error = {"code": "PERMISSION_DENIED", "message": "no"}
+    functions.bench.fault(call="storage.objects.insert", resource="*/dead-letters/*", error=error)
+    assert functions.deliver("dead_letter", hr("e7"), attributes=UNKNOWN, message_id="8") == NACK
+    assert functions.letters.kept() == []
 
 
 def test_somebody_who_writes_at_the_same_time_loses_nothing(functions):

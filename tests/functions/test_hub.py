@@ -54,7 +54,12 @@ class Deployed:
             **(environment or {}),
         }
         body = {"name": name, "source": str(ROOT), "entry_point": entry_point, "environment": environment, **more}
-        answer = requests.post(f"{self.bench.cloud.url}/_emulator/functions", json=body, timeout=120)
+        answer = requests.post(
+            f"{self.bench.cloud.url}/_emulator/functions",
+            json=body,
+            headers=self.bench.cloud.token.headers,
+            timeout=120,
+        )
         assert answer.status_code == 200, answer.text
         self.urls[name] = str(answer.json()["url"]).rstrip("/")
         return self.urls[name]
@@ -68,10 +73,13 @@ class Deployed:
     def url(self) -> str:
         return self.urls["benchkeeper-hub"]
 
-    def browser(self, email: UserEmail | None) -> requests.Session:
+    def browser(self, email: UserEmail | None, name: str = "benchkeeper-hub") -> requests.Session:
         """A browser whose requests Identity-Aware Proxy has signed; None: somebody went round it."""
         session = requests.Session()
         session.trust_env = False
+        hub = self.bench.cloud.functions.destination(name)
+        assert hub is not None
+        session.headers.update(hub.headers)  # what the front says to the function's own port
         if email is not None:
             session.headers[HEADER] = self.bench.cloud.iap.signer.assertion(email, AUDIENCE)
         return session
@@ -260,7 +268,7 @@ def test_a_broken_configuration_is_a_kind_page_and_a_line_with_every_fault(world
     with (config / "settings.local.yaml").open("a", encoding="utf-8") as file:
         file.write("\nzone: europe-west1-b\n")
     url = world.deploy("broken-hub", "hub", environment={ENV_CONFIG: str(config)}, signature="http")
-    answer = world.browser(ANA).get(f"{url}/", timeout=30)
+    answer = world.browser(ANA, "broken-hub").get(f"{url}/", timeout=30)
     assert (answer.status_code, answer.headers["Content-Type"]) == (500, "text/html; charset=utf-8")
     assert answer.headers["Content-Security-Policy"] == CSP
     assert "An administrator must mend it".lower() in answer.text.lower()

@@ -18,9 +18,9 @@ from shared import wiring
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.idle import Activity
 from shared.domain.notebook import InstanceRef
+from shared.messages.parse import wake_message
 from shared.settings import ConfigError
 from shared.telemetry import JsonLog
-from shared.wire import wake_message
 
 METRICS = yaml.safe_load((ROOT / "config" / "deploy" / "metrics.yaml").read_text(encoding="utf-8"))["metrics"]
 ANA, BEN, CHI = "ana.silva@example.com", "ben@example.com", "chi@example.com"
@@ -36,6 +36,7 @@ def news(functions, kind: str, user: str, **attributes):
         "type": kind,
         "user": user,
         "occurred_at": functions.bench.now.isoformat(),
+        "effective_time": functions.bench.now.isoformat(),
         "attributes": attributes,
     }
     return functions.deliver("lifecycle", body)
@@ -70,7 +71,7 @@ def with_prices(functions, monkeypatch, **prices: float | None) -> None:
     for target in SERVICES:
         settings, deps = wiring._CACHED[target]
         policy = replace(deps.policy, catalog=replace(catalog, profiles=profiles))
-        monkeypatch.setitem(wiring._CACHED, target, (settings, replace(deps, policy=policy)))
+        monkeypatch.setitem(wiring._CACHED, target, (settings, replace(deps, base_policy=policy)))
 
 
 def test_environments_are_counted_by_profile_and_state_and_their_cost_by_profile(functions, monkeypatch):
@@ -102,6 +103,8 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
         ("storage", "objects.get"),  # the fleet for the pages: as it was, and as it is
         ("storage", "objects.insert"),
         ("dataproc", "ListSessionTemplates"),
+        ("storage", "objects.list"),  # the letters
+        ("storage", "objects.list"),  # dead letters past their lifetime
     ]
     assert {(p["profile"], p["state"], p.value) for p in points(functions, "benchkeeper/environments")} == {
         ("analyst", "ACTIVE", 0),
@@ -387,3 +390,41 @@ def test_what_an_extractor_takes():
     for wrong in ("jsonPayload.n", "EXTRACT(jsonPayload.n) ", 'REGEXP_EXTRACT(jsonPayload.text, "zone")'):
         with pytest.raises(QueryError):
             extract(wrong, line)
+
+
+def spoil(functions, user, content):
+    path = f"records/{user_key_for(parse_email(user))}.json"
+    functions.bench.clients.storage_bucket().blob(path).upload_from_string(content)
+
+
+def test_records_that_come_back_or_cannot_be_used_are_counted_and_so_is_a_leaver_cut_without_one(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 5)
+    spoil(functions, ANA, "{")
+    news(functions, "mover", ANA)
+    assert [p["reason"] for p in points(functions, "benchkeeper/records_put_back")] == ["Damaged"]
+    assert points(functions, "benchkeeper/records_unusable") == []
+    spoil(functions, ANA, '{"version": 99}')
+    news(functions, "leaver", ANA)
+    assert [p["reason"] for p in points(functions, "benchkeeper/records_unusable")] == ["WrittenByNewer"]
+    assert [p["reason"] for p in points(functions, "benchkeeper/leavers_cut_by_label")] == ["WrittenByNewer"]
+
+
+def test_a_sweep_that_is_skipped_for_its_clock_is_counted_by_kind(functions):
+    for kind in ("due", "idle"):
+        functions.deliver("tick", {"sweep": kind}, published=(functions.bench.now - timedelta(hours=1)).isoformat())
+    tick(functions, "drift")
+    assert [p["kind"] for p in points(functions, "benchkeeper/sweeps_skipped")] == ["due", "idle"]
+
+
+def test_the_oldest_leaver_among_the_exhausted_letters_is_measured(functions):
+    tick(functions, "idle")
+    assert values(functions, "benchkeeper/oldest_leaver_letter_seconds") == [0]
+    body = {"schema": "workbench.lifecycle/v1", "event_id": "e", "type": "leaver", "user": ANA}
+    forwarded = {"CloudPubSubDeadLetterSourceSubscription": "workbench-lifecycle-push"}
+    functions.deliver("dead_letter", body, attributes=forwarded, published=functions.bench.now.isoformat())
+    denied = {"code": "PERMISSION_DENIED", "message": "denied"}
+    functions.bench.fault(call="storage.objects.get", resource="*/records/*", error=denied)
+    tick(functions, "idle", after=20)
+    tick(functions, "idle", after=20)
+    assert values(functions, "benchkeeper/oldest_leaver_letter_seconds") == [0, 1200, 0]

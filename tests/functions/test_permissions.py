@@ -99,7 +99,15 @@ def test_each_function_may_do_exactly_what_its_calls_need(derived):
 
 
 BY_CLIENT = {"start", "stop", "delete"}
-BY_REST = {"CreateInstance", "GetInstance", "GetOperation", "ListOperations", "RestoreInstance", "UpdateInstance"}
+BY_REST = {
+    "CreateInstance",
+    "GetInstance",
+    "GetOperation",
+    "ListOperations",
+    "ListInstances",
+    "RestoreInstance",
+    "UpdateInstance",
+}
 
 
 @pytest.mark.parametrize("setting", HOLDS)
@@ -107,22 +115,23 @@ def test_the_repertoire_reaches_every_call_of_the_notebooks_that_the_product_has
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "shared" / "cloud").glob("*.py"))
     assert set(re.findall(r"\.(\w+)_instance\(\s*request=", source)) == BY_CLIENT  # ADR 5
     expected = {f"notebooks.{verb.title()}Instance" for verb in BY_CLIENT} | {f"notebooks.{call}" for call in BY_REST}
-    for target, more in (("lifecycle", set()), ("tick", {"notebooks.ListInstances"})):
+    for target in ("lifecycle", "tick"):
         calls = {call for found in derived[setting][target].values() for call in found}
-        assert {call for call in calls if call.startswith("notebooks.")} == expected | more
+        assert {call for call in calls if call.startswith("notebooks.")} == expected
 
 
 CLUSTERS = {"CreateCluster", "DeleteCluster", "GetCluster", "ListClusters", "GetOperation"}
+LEAVERS = {"ListSessions", "TerminateSession", "GetSession"}
 SESSIONS = {f"{verb}SessionTemplate{'s' * (verb == 'List')}" for verb in ("Create", "Delete", "Get", "List", "Update")}
 
 
 @pytest.mark.parametrize("setting", HOLDS)
 def test_the_repertoire_reaches_every_call_of_dataproc_that_the_product_has(derived, setting):
     expected = {
-        "lifecycle": CLUSTERS,
-        "tick": CLUSTERS | SESSIONS,
+        "lifecycle": CLUSTERS | LEAVERS,
+        "tick": CLUSTERS | LEAVERS | SESSIONS,
         "dead_letter": set(),
-        HUB: {"ListClusters", "GetOperation"},
+        HUB: {"ListClusters", "GetOperation", "ListSessions"},
     }
     for target, calls in expected.items():
         found = {call for calls in derived[setting][target].values() for call in calls}
@@ -183,7 +192,9 @@ def test_a_permission_that_is_taken_away_is_missed_by_name(derived, role, permis
     assert all(f"{permission} on " in fault and " is missing for " in fault for fault in new)
 
 
-@pytest.mark.parametrize("permission", ["storage.objects.update", "compute.instances.get", "notebooks.instances.reset"])
+@pytest.mark.parametrize(
+    "permission", ["storage.objects.setIamPolicy", "compute.instances.get", "notebooks.instances.reset"]
+)
 @pytest.mark.parametrize("role", sorted(roles_file()["roles"]))
 def test_a_permission_too_many_is_found_by_name(derived, role, permission):
     raw = copy.deepcopy(roles_file())

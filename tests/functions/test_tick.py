@@ -114,3 +114,40 @@ def test_one_users_trouble_holds_up_nobody(functions):
     assert row(functions, ben).reason == "Ready"
     assert row(functions, ana).reason == "Unreadable"
     assert row(functions, ana).next_attempt_at > functions.bench.now + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+@pytest.mark.parametrize("kind", ["due", "idle", "drift"])
+def test_a_sweep_whose_clock_is_not_the_publishers_does_nothing(functions, kind, hours):
+    key, ref = join(functions)
+    functions.bench.advance(minutes=5)
+    functions.deliver("tick", {"sweep": "due"})
+    functions.bench.deps.notebooks.delete(ref, "")
+    functions.bench.advance(minutes=5)
+    before = functions.bench.deps.records.load(key)
+    functions.bench.cloud.world.journal.clear()
+    published = functions.bench.now + timedelta(hours=hours)
+    assert functions.deliver("tick", {"sweep": kind}, published=published.isoformat()) == ACK
+    assert functions.bench.calls() == []
+    assert functions.bench.deps.records.load(key) == before
+    (skipped,) = functions.lines("Skipped a sweep")
+    assert (skipped["severity"], skipped["kind"], skipped["reason"]) == ("ERROR", kind, "ClockDiffers")
+    assert skipped["ahead_s"] == -hours * 3600
+    assert functions.deliver("tick", {"sweep": kind}) == ACK
+    assert functions.lines("Swept")[-1]["kind"] == kind
+
+
+def test_an_idle_and_a_drift_tick_replay_what_no_delivery_could_bring_in(functions):
+    leaver = {
+        "schema": "workbench.lifecycle/v1", "event_id": "e9", "type": "leaver", "user": "ana.silva@example.com",
+        "occurred_at": functions.bench.now.isoformat(),
+    }  # fmt: skip
+    for number, kind in enumerate(("idle", "drift")):
+        attributes = {"CloudPubSubDeadLetterSourceSubscription": "workbench-lifecycle-push"}
+        functions.deliver("dead_letter", leaver, attributes=attributes, message_id=str(number))
+        functions.bench.advance(minutes=1)
+        functions.deliver("tick", {"sweep": "due"})
+        assert functions.letters.kept()[-1].row.replayed_at is None
+        functions.deliver("tick", {"sweep": kind})
+        assert functions.letters.kept()[-1].row.replayed_at == functions.bench.now
+        assert functions.lines("Swept letters")[-1]["replayed"] == 1

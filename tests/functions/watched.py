@@ -23,12 +23,13 @@ from shared.domain.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.identity import UserEmail, account_email, parse_email, user_key_for
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.record import UserRecord
+from shared.domain.times import rfc3339
 from shared.engine.intake import accept
 from shared.engine.ports import Deps
 from shared.engine.wishes import drop_cluster, want_cluster
+from shared.messages.parse import wake_message
 from shared.settings import Settings
-from shared.wire import wake_message
-from tests.functions.conftest import HUB, TARGETS, TYPE, envelope
+from tests.functions.conftest import HUB, TARGETS, TOPIC_OF, TOPICS, TYPE, envelope, is_of_directory
 
 KOFI, BEN = parse_email("kofi.mensah@example.org"), parse_email("ben@example.com")
 
@@ -53,20 +54,23 @@ class Watched:
     of_groups: dict[str, set[str]] = field(default_factory=lambda: {target: set() for target in (*TARGETS, HUB)})
     count: int = 0
 
-    def post(self, target: str, body: Any, *, raw: Any = None, **more: Any) -> None:
+    def post(self, target: str, body: Any, *, raw: Any = None, status: int = 200, **more: Any) -> None:
         """A message of Pub/Sub to a function."""
         self.count += 1
-        sent = raw if raw is not None else envelope(body, message_id=f"m{self.count}", **more)
+        published = rfc3339(self.cloud.world.clock.now())
+        sent = (
+            raw if raw is not None else envelope(body, message_id=f"m{self.count}", **{"published": published, **more})
+        )
         headers = {
             "ce-id": f"m{self.count}",
-            "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+            "ce-source": f"{TOPICS}{'workbench-directory' if is_of_directory(body) else TOPIC_OF[target]}",
             "ce-specversion": "1.0",
             "ce-type": TYPE,
             "content-type": "application/json",
         }
         data = json.dumps(sent).encode()
         answer = self.watched(target, lambda: self.apps[target].post("/", headers=headers, data=data))
-        assert answer.status_code == 200
+        assert answer.status_code == status
 
     def watched(self, target: str, ask: Callable[[], TestResponse]) -> TestResponse:
         """Ask the function, and note what its calls need."""
@@ -132,6 +136,7 @@ class Watched:
             "type": kind,
             "user": KOFI,
             "occurred_at": self.cloud.world.clock.now().isoformat(),
+            "effective_time": self.cloud.world.clock.now().isoformat(),
             "attributes": attributes,
         }
 
@@ -174,6 +179,13 @@ class Watched:
         found = requests.get(f"{self.cloud.url}{path}", timeout=10).json().get("sessionTemplates", [])
         ours = [raw for raw in found if raw["labels"].get(LABEL_MANAGED_BY) == MANAGED_BY]
         return {raw["name"].rpartition("/")[2]: raw["labels"][LABEL_PROFILE] for raw in ours}
+
+    def live_sessions(self) -> list[str]:
+        """States of the serverless sessions that are not over."""
+        with self.cloud.world.lock:
+            parent = f"projects/{self.settings.project}/locations/{self.settings.region}"
+            found = self.cloud.dataproc.interactive.listing(parent).get("sessions", [])
+        return [raw["state"] for raw in found if raw["state"] != "TERMINATED"]
 
     def browser(self, email: UserEmail) -> Browser:
         """A browser of somebody whom Identity-Aware Proxy let in, at the page as functions/hub.py builds it."""
@@ -256,10 +268,22 @@ class Person:
         usual, timings.create = timings.create, timedelta(minutes=4)
         self.want()
         timings.create = usual
+        self.start_session()
+        refused = {"code": "FAILED_PRECONDITION", "message": "not now"}
+        self.world.fault(call="dataproc.TerminateSession", error=refused)
         self.tell(Left)
         self.minutes(1)
         assert self.world.clusters_of(self.user) == ["CREATING"]
         self.minutes(8)
+        assert self.world.live_sessions() == []
+
+    def start_session(self) -> None:
+        """A serverless session, as a kernel of the person starts it."""
+        world = self.world
+        with world.cloud.world.lock:
+            parent = f"projects/{world.settings.project}/locations/{world.settings.region}"
+            body = {"jupyterSession": {"kernel": "PYTHON"}}
+            world.cloud.dataproc.interactive.create(parent, f"s-{world.count}", body, creator=self.user)
 
     def spark(self) -> None:
         """A cluster that fails, and is removed; then one that runs, is asked for again and used on, and is deleted."""

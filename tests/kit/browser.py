@@ -48,10 +48,10 @@ _ADDRESS = re.compile(r"[^\s/@?&=]+@[\w-]+(\.[\w-]+)+")
 
 
 @contextmanager
-def started_chromium() -> Iterator[Browser]:
-    """A browser without a window."""
+def started_chromium(*more: str) -> Iterator[Browser]:
+    """A browser without a window, perhaps with more flags."""
     expect.set_options(timeout=PATIENCE_MS)
-    flags = _FLAGS if os.getuid() else (*_FLAGS, "--no-sandbox")  # Chromium has no sandbox for root
+    flags = (*_FLAGS, *more) if os.getuid() else (*_FLAGS, *more, "--no-sandbox")  # Chromium has no sandbox for root
     with sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=CHROMIUM, args=flags)
         try:

@@ -139,6 +139,9 @@ class KitClock:
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def speed(self) -> float:
+        return self._cloud.world.clock.speed
+
 
 class MemoryDeadLetters:
     """Keeps what was published; Pub/Sub itself is not part of this kit."""
@@ -186,7 +189,9 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START) -> 
         CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=adapter
     )
     for bucket in settings.all_buckets:
-        clients.json("control").call("POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket})
+        clients.json("control").call(
+            "POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket, "versioning": {"enabled": True}}
+        )
     cloud.world.journal.clear()
     log = ListLog()
     deps = replace(wire(settings, log=log, clients=clients), clock=KitClock(cloud))

@@ -17,7 +17,7 @@ from shared.domain.catalog import (
     Profile,
     VmImage,
 )
-from shared.domain.events import AccountChanged, GroupChanged, Joined, Left, Moved
+from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved
 from shared.domain.identity import UserEmail, instance_id_for, user_key_for
 from shared.domain.keeping import Snapshot, SnapshotSeen, SnapshotState
 from shared.domain.notebook import (
@@ -112,7 +112,12 @@ def group(event_id: str, name: str, hours: float, *, member: bool) -> GroupChang
 
 def account(event_id: str, hours: float, *, usable: bool) -> AccountChanged:
     return AccountChanged(
-        event_id=event_id, user=ANA, occurred_at=at(hours), effective_at=at(hours), usable=usable, what="suspended"
+        event_id=event_id,
+        user=ANA,
+        occurred_at=at(hours),
+        effective_at=at(hours),
+        state=AccountState.SUSPENDED,
+        holds=not usable,
     )
 
 

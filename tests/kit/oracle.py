@@ -33,6 +33,7 @@ class Sent:
     occurred: datetime
     effective: datetime
     attributes: dict[str, Any]
+    published: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from functions.dead_letter import dead_letter
 from functions.lifecycle import lifecycle
 from kit.inprocess import START, KitClock, WsgiAdapter, impatient, local_settings
 from kit.oracle import instances, object_names
+from kit.reading import read
 from kit.storm_events import MAX_BYTES, Drop
 from kit.storm_judge import Evidence, View
 from shared import wiring
@@ -43,8 +44,8 @@ from shared.domain.errors import PoisonError
 from shared.engine.deliver import deliver
 from shared.engine.ports import Deps
 from shared.engine.sweeps import sweep
+from shared.messages.message import Message
 from shared.settings import Settings
-from shared.wire import Message, parse_lifecycle
 
 COPIES = 3
 END = START + timedelta(days=45)  # every date that was announced has passed, and every retention
@@ -407,7 +408,11 @@ def replay_log(log: list[Published]) -> View:
     with storm_world(pubsub=False) as world:
         for entry in log:
             try:
-                for news in parse_lifecycle(entry.message(), max_bytes=MAX_BYTES):
+                message = entry.message()
+                parsed = read(
+                    message.data, published=message.publish_time, message_id=message.message_id, max_bytes=MAX_BYTES
+                )
+                for news in parsed.news:
                     deliver(news, world.deps)
             except PoisonError:
                 continue

@@ -287,7 +287,7 @@ def test_the_digest_changes_with_the_configuration(tmp_path: Path, name: str) ->
     assert staged(config, tmp_path / "second")[1] != before
 
 
-@pytest.mark.parametrize("name", ["main.py", "requirements.txt", "functions/tick.py", "shared/wire.py"])
+@pytest.mark.parametrize("name", ["main.py", "requirements.txt", "functions/tick.py", "shared/messages/parse.py"])
 def test_the_digest_changes_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     config = config_of(tmp_path)
     root = tmp_path / "root"

@@ -7,13 +7,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from kit.hub import ANA, BEN, NOBODY, Browser, Hub, hub_settings, make_hub, plain
+from kit.hub import ANA, BEN, MIA, NOBODY, Browser, Hub, hub_settings, make_hub, plain
 
 from portal.app import create_app
 from shared.domain.errors import Reason
+from shared.domain.events import Woken
 from shared.domain.fleet import Notes
 from shared.domain.identity import user_key_for
 from shared.domain.record import ConditionStatus, ConditionType, Power, set_condition
+from shared.engine.deliver import deliver
 
 REFRESH = '<noscript><meta http-equiv="refresh"'
 
@@ -229,7 +231,7 @@ class TestNobody:
 
     def test_a_profile_that_the_configuration_lost_is_a_page(self, two: Hub) -> None:
         catalog = replace(two.deps.engine.policy.catalog, profiles={})
-        engine = replace(two.deps.engine, policy=replace(two.deps.engine.policy, catalog=catalog))
+        engine = replace(two.deps.engine, base_policy=replace(two.deps.engine.policy, catalog=catalog))
         two.app = create_app(replace(two.deps, engine=engine))
         ana = two.browser(ANA)
         assert ana.get("/").status_code == 200
@@ -306,3 +308,20 @@ def test_api_me_says_what_the_page_shows(two: Hub) -> None:
     assert me["notebook"]["open_url"] in ana.text("/")
     assert [spark["phase"] for spark in me["spark"]] == ["off"] * len(me["spark"])
     assert all(spark["title"] in ana.text("/") for spark in me["spark"])
+
+
+class TestDamagedRecord:
+    """The page writes no record: it asks for the pass that puts one back."""
+
+    @pytest.mark.parametrize("who", ["owner", "manager"])
+    def test_a_pass_is_asked_for_and_then_the_page_is_there_again(self, two: Hub, who: str) -> None:
+        key = user_key_for(ANA)
+        email, path = (ANA, "/") if who == "owner" else (MIA, f"/manage/people/{key}")
+        place = two.bench.clients.storage_bucket().blob(f"records/{key}.json")
+        place.upload_from_string(b"{")
+        answer = two.browser(email).get(path)
+        assert (answer.status_code, two.woken) == (503, [key])
+        assert "is being put right" in answer.get_data(as_text=True)
+        assert place.download_as_bytes() == b"{"
+        deliver(Woken(event_id="w", user_key=key, occurred_at=two.bench.now), two.bench.deps)
+        assert two.browser(email).get(path).status_code == 200

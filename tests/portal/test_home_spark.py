@@ -108,7 +108,7 @@ def test_a_cluster_of_an_earlier_profile_can_still_be_deleted_and_not_started(tw
     settings = two.bench.settings
     analyst = replace(settings.catalog.profiles["analyst"], templates=())
     catalog = replace(settings.catalog, profiles={**settings.catalog.profiles, "analyst": analyst})
-    engine = replace(two.deps.engine, policy=replace(two.deps.engine.policy, catalog=catalog))
+    engine = replace(two.deps.engine, base_policy=replace(two.deps.engine.policy, catalog=catalog))
     two.app = create_app(replace(two.deps, engine=engine))
     later = two.browser(ANA)
     text = later.text("/parts/spark")

@@ -15,7 +15,6 @@ from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of
 
 from portal.manage import ROUTES
 from portal.manage.base import PAGE_ROWS
-from portal.manage.export import safe_cell
 from shared.domain.drift import Stray
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.identity import InstanceId, instance_id_for, parse_email, user_key_for
@@ -331,10 +330,6 @@ class TestFiles:
         made = json.loads(seen.browser(MIA).text("/manage/people.json"))
         assert [row["cost_center"] for row in made["rows"]] == nasty
 
-    @pytest.mark.parametrize("text", ["plain", "", "a=b", "ana-silva", "é", "2026"])
-    def test_ordinary_cells_are_as_they_are(self, text: str) -> None:
-        assert safe_cell(text) == text
-
     def test_files_are_sent_in_pieces(self, seen: Hub) -> None:
         show(seen, people(seen, *(f"p{number}@example.com" for number in range(900))))
         browser = seen.browser(MIA)
@@ -445,6 +440,25 @@ class TestAttention:
             ("Stuck", "stuck@example.com"),
             ("Stray", "nb-left-behind"),
         ]
+
+    def test_a_leaver_of_whom_nobody_knows_stands_there_with_whom_may_be_meant(self, seen: Hub) -> None:
+        slip = people(seen, "ana.slva@example.com", unknown_since=seen.bench.now)
+        known = people(seen, "ana.silva@example.com")
+        far = people(seen, "who.knows@example.com", unknown_since=seen.bench.now)
+        old = people(seen, "ana.sila@example.com", unknown_since=seen.bench.now - timedelta(days=31))
+        show(seen, [*slip, *known, *far, *old])
+        html = seen.browser(MIA).text("/manage/attention?why=UnknownLeaver")
+        rows = {row[1]: row[3] for row in Cells(html).rows if len(row) == 4}
+        assert set(rows) == {"ana.slva@example.com", "who.knows@example.com"}
+        assert "ana.silva@example.com" in rows["ana.slva@example.com"]
+        assert "No known address is near" in rows["who.knows@example.com"]
+        assert f"/manage/people/{known[0].user_key}" in html
+        assert "benchkeeper acknowledge" in html
+        made = seen.browser(MIA).get("/manage/attention.json").json["rows"]
+        assert {row["address"]: row["nearest"] for row in made} == {
+            "ana.slva@example.com": "ana.silva@example.com",
+            "who.knows@example.com": None,
+        }
 
 
 class TestCosts:

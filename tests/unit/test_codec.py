@@ -122,6 +122,7 @@ _STATUS = st.builds(
         _TEXT, st.builds(Usage, month=_TEXT, ran_s=st.integers(0), since=st.none() | _TIMES), max_size=2
     ),
     ready_took_s=st.none() | st.floats(0, 10**6),
+    acknowledged_at=st.none() | _TIMES,
     story=st.lists(
         st.builds(StoryLine, at=_TIMES, kind=st.sampled_from(StoryKind), text=_TEXT, because=_TEXT, ref=_TEXT),
         max_size=2,
@@ -186,12 +187,15 @@ def damaged(path, change):
 
 # Facts may be any names; what counts is that each of the record's own fields is needed. These came after 0.1.0:
 LATER = [
-    *((name,) for name in ("hold", "email_since")),
+    *((name,) for name in ("hold", "email_since", "former_emails", "rename", "claim", "handover", "predecessor")),
     *(("status", name) for name in ("waiting_since", "last_letter_id", "last_letter_at", "refused")),
     *(("status", name) for name in ("account_id", "data_groups", "naming", "built_from", "former")),
     *(("status", name) for name in ("snapshots", "snapshots_taken", "saved_in", "restoring")),
-    *(("status", name) for name in ("clusters", "usage", "ready_took_s", "story", "taken_wishes")),
-    *(("spec", name) for name in ("keep_on_until", "clusters")),
+    *(
+        ("status", name)
+        for name in ("clusters", "usage", "ready_took_s", "acknowledged_at", "story", "notices", "taken_wishes")
+    ),
+    *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
 ]
 OWN = [p for p in paths(codec.to_json(full())) if (p[0] != "facts" or len(p) == 1) and p not in LATER]
 

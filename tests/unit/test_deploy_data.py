@@ -334,16 +334,16 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         f"no topic 'workbench-lifecicle'. Did you mean 'workbench-lifecycle'? {TOPICS}",
     ),
     "functions: attempts without a dead letter": (
-        "functions", "      dead_letter_topic: ${topic_dead_letter}\n      max_delivery_attempts: 20\n", "      max_delivery_attempts: 20\n",
+        "functions", "      dead_letter_topic: ${topic_dead_letter}\n      max_delivery_attempts: 100\n", "      max_delivery_attempts: 100\n",
         "functions.benchkeeper-lifecycle.delivery", "dead_letter_topic and max_delivery_attempts go together",
     ),
     "functions: a dead letter without attempts": (
-        "functions", "      max_delivery_attempts: 20\n", "", "functions.benchkeeper-lifecycle.delivery",
+        "functions", "      max_delivery_attempts: 100\n", "", "functions.benchkeeper-lifecycle.delivery",
         "dead_letter_topic and max_delivery_attempts go together",
     ),
     **{
         f"functions: {attempts} attempts": (
-            "functions", "attempts: 20\n", f"attempts: {attempts}\n",
+            "functions", "attempts: 100\n", f"attempts: {attempts}\n",
             "functions.benchkeeper-lifecycle.delivery.max_delivery_attempts", f"not {attempts}",
         )
         for attempts in (0, 4, 101)

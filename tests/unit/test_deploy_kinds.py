@@ -422,7 +422,7 @@ def test_every_grant_is_added_to_what_is_there_and_none_is_set(world):
     on_project = [words_of(step) for step in plan.values() if step.lane == "project"]
     conditions = [[word for word in words if word.startswith("--condition=")] for words in on_project]
     assert sorted(itertools.chain(*conditions)) == [
-        *["--condition=None"] * 12,
+        *["--condition=None"] * 13,
         f'--condition=title=gcf-sources-only,expression=resource.name.startsWith("projects/_/buckets/gcf-v2-sources-{NUMBER}-")',
     ]  # fmt: skip
     assert all(len(each) == 1 for each in conditions)

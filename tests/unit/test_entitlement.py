@@ -49,7 +49,7 @@ def oracle(happened: list[tuple[str, int]]) -> str | None:
     for kind, _ in sorted(happened, key=lambda h: h[1]):
         match kind:
             case "join":
-                employed, analysts, engineers = True, False, False  # with an empty list of groups
+                employed = True  # with an empty list of groups, of which the directory alone decides once it has spoken
             case "leave":
                 employed = False
             case "add analysts" | "remove analysts":
@@ -115,7 +115,9 @@ def test_every_arrival_of_every_short_history_gives_what_happened(size):
         ([group("g", ANALYSTS, -3, member=True), left()], None, "left"),
         ([joined(groups=(ANALYSTS,)), group("g", ANALYSTS, -3, member=False)], None, "no group"),
         ([joined(groups=()), group("g", ENGINEERS, -3, member=True)], "engineer", ENGINEERS),
-        ([group("g", ENGINEERS, -3, member=True), joined("j", -2, groups=(ANALYSTS,))], "analyst", ANALYSTS),
+        ([group("g", ENGINEERS, -3, member=True), joined("j", -2, groups=(ANALYSTS,))], "engineer", ENGINEERS),
+        ([group("g", ANALYSTS, -3, member=False), joined("j", -2, groups=(ANALYSTS,))], None, "no group"),
+        ([replace(group("g", ANALYSTS, -3, member=False), source="operator"), joined("j", -2, groups=(ANALYSTS,))], "analyst", ANALYSTS),
         ([joined(groups=(ANALYSTS,)), account("s", -3, usable=False)], None, "suspended"),
         ([joined(profile="engineer"), account("s", -3, usable=False)], None, "suspended"),
         ([joined(), account("s", -3, usable=False), account("u", -2, usable=True)], "analyst", "default"),

@@ -150,20 +150,20 @@ _GROUP_NEWS = st.lists(
 
 
 def held_by_oracle(news: list[tuple[str, int, int, int]], now: int) -> set[str]:
-    """For each group: the roster said last, the own message said last; the later of the two, a tie takes away."""
+    """For each group: what the directory said last, if it said anything; else the later of roster and own message."""
     held = set()
     for bit, name in enumerate(GROUPS):
-        latest: list[tuple[int, bool]] = []
-        for kind, place in ((name, None), ("roster", bit)):
-            said = [
-                (o, not (mask & 1) if place is None else not (mask >> place & 1), i, mask)
-                for i, (k, o, e, mask) in enumerate(news)
-                if k == kind and e <= now and not any(o < o2 < e for k2, o2, _, _ in news if k2 == kind)
-            ]
+        latest: dict[str, tuple[int, bool]] = {}
+        holding = [
+            (o, not (mask & 1) if k == name else not (mask >> bit & 1), "directory" if k == name and mask & 2 else k)
+            for k, o, e, mask in news
+            if k in {name, "roster"} and e <= now and not any(o < o2 < e for k2, o2, _, _ in news if k2 == k)
+        ]
+        for occurred, withdraws, who in holding:
             # At the same moment the one that takes away wins, two rosters included.
-            if said:
-                latest.append(max((o, withdraws) for o, withdraws, _, _ in said))
-        if latest and not max(latest)[1]:
+            latest[who] = max(latest.get(who, (-9, False)), (occurred, withdraws))
+        decides = [latest["directory"]] if "directory" in latest else list(latest.values())
+        if decides and not max(decides)[1]:
             held.add(name)
     return held
 
@@ -182,6 +182,7 @@ def test_groups_held_are_those_said_last_for_each_group(news, dice):
             effective_at=hour(effective),
             value=value,
             withdraws=value is False,
+            source="directory" if kind != "roster" and mask & 2 else "operator",
         )
         facts = facts.with_statement(name, said)
     for number in HOURS:

@@ -161,8 +161,20 @@ def test_settings_say_what_the_files_say(folder):
 
 @pytest.mark.parametrize(("text", "days"), [("90d", 90), ("48h", 2), ("2880m", 2), ("172800s", 2), ("7 d", 7)])
 def test_durations_have_units(folder, text, days):
-    (folder / "settings.dev.yaml").write_text(f"{SETTINGS}retention: {{instance: {text}}}\n")
+    (folder / "settings.dev.yaml").write_text(f"{SETTINGS}retention: {{allow_short: true, instance: {text}}}\n")
     assert load(folder).retention == timedelta(days=days)
+
+
+def test_a_week_is_long_enough_and_less_has_to_be_meant(folder):
+    (folder / "settings.dev.yaml").write_text(
+        f"{SETTINGS}retention: {{instance: 7d, snapshot: 7d, personal_data: 7d}}\n"
+    )
+    assert load(folder).personal_data == timedelta(days=7)
+    short = "{personal_data: 3s, snapshot: 2s, instance: 1s, allow_short: true}"
+    (folder / "settings.dev.yaml").write_text(f"{SETTINGS}retention: {short}\n")
+    settings = load(folder)
+    assert (settings.retention, settings.snapshot_retention) == (timedelta(seconds=1), timedelta(seconds=2))
+    assert settings.policy().personal_data == timedelta(seconds=3)
 
 
 def test_the_environment_names_environment_folder_and_endpoint(folder):
@@ -190,6 +202,13 @@ IN_SETTINGS = [
     ("retention:\n  instance: 30d\n  snapshot: 29d\n", 7, "retention.snapshot", "snapshot (29d) must not be shorter than instance (30d)", ""),
     ("retention: {instance: 91d}\n", 5, "retention.snapshot", "snapshot (90d) must not be shorter than instance (91d)", ""),
     ("retention: {snapshot: 90 days}\n", 5, "retention.snapshot", "'90 days' is no duration", ""),
+    ("retention: {instance: 6d}\n", 5, "retention.instance", "6d is shorter than 7d", ""),
+    ("retention: {instance: 604799s}\n", 5, "retention.instance", "write allow_short: true beside it", ""),
+    ("retention:\n  instance: 7d\n  snapshot: 30s\n", 7, "retention.snapshot", "30s is shorter than 7d", ""),
+    ("retention: {personal_data: 1h}\n", 5, "retention.personal_data", "1h is shorter than 7d", ""),
+    ("retention: {personal_data: 89d}\n", 5, "retention.personal_data", "personal_data (89d) must not be shorter than snapshot (90d)", ""),
+    ("retention: {allow_short: false, instance: 1d}\n", 5, "retention.instance", "1d is shorter than 7d", ""),
+    ("retention: {allow_short: perhaps}\n", 5, "retention.allow_short", "", ""),
     ("retention: []\n", 5, "retention", "valid dictionary", ""),
     ("deployment:\n  organization: acme.com\n", 6, "deployment.organization", "pattern", ""),
     ("deployment:\n  billing_export: billing\n", 6, "deployment.billing_export", "pattern", ""),

@@ -171,7 +171,7 @@ def test_a_group_that_is_assigned_no_more_ends_access():
 
 
 def test_another_power_is_a_new_request():
-    before = person()
+    before = with_wanted(person(), policy(), NOW)
     then = with_power(before, Power.STOPPED, because="stopped by hand")
     assert not then.status.power_settled
     assert then.status.generation == before.status.generation + 1

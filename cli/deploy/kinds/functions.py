@@ -13,6 +13,7 @@ from cli.deploy.kinds import delivery, hub, observing
 from cli.deploy.kinds.access import has
 from cli.deploy.kinds.messaging import seconds
 from cli.deploy.models import FunctionModel, Heard
+from cli.deploy.retention import LABEL, NOTED_AT, noted, shortened
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 from shared.domain.times import parse_time, rfc3339
@@ -44,6 +45,8 @@ def functions(target: Target) -> Iterator[Step]:
             yield _function(target, name, wanted, heard, found)
             yield _called_by_push(target, name, found)
             yield delivery.step(target, name, heard, found)
+    for kind, said in shortened(target, listed):
+        yield Step(key=f"retention {kind}".strip(), mark=Mark.KEEP, because=said)
 
 
 # ---- the function itself
@@ -142,8 +145,13 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
         "--no-allow-unauthenticated", f"--ingress-settings={wanted.ingress}",
         f"--concurrency={wanted.concurrency}", f"--cpu={wanted.cpu}", f"--memory={wanted.memory}",
         f"--max-instances={wanted.max_instances}", f"--timeout={seconds(wanted.timeout)}",
-        f"--set-env-vars={variables}", f"--update-labels={OURS}={BENCHKEEPER},{SOURCE}={target.archive.digest}",
+        f"--set-env-vars={variables}", f"--update-labels={','.join(_labels(target, wanted))}",
     )  # fmt: skip
+
+
+def _labels(target: Target, wanted: FunctionModel) -> list[str]:
+    labels = [f"{OURS}={BENCHKEEPER}", f"{SOURCE}={target.archive.digest}"]
+    return [*labels, f"{LABEL}={noted(target.deployment.settings)}"] if wanted.entry_point == NOTED_AT else labels
 
 
 def _differences(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any]) -> list[str]:

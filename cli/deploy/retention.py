@@ -1,0 +1,61 @@
+"""The retention in force, noted at a deployed function, so that a plan can say that one becomes shorter.
+
+Nothing else remembers it: the settings file has the new value already when a plan is made. What is shortened is deleted soon after the
+deployment and cannot be brought back, so it is said before anybody agrees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from cli.deploy.target import Target
+from shared.settings import Settings
+
+LABEL = "benchkeeper-retention"
+NOTED_AT = "lifecycle"  # the entry point of the function that has the label; one place is enough
+_KINDS = ("instance", "snapshot", "personal_data")
+_NOTED = re.compile(r"\d{1,12}_\d{1,12}_\d{1,12}")
+_GOES = {
+    "instance": "the notebooks of those who left longer ago than that are deleted",
+    "snapshot": "the saved files of those who left longer ago than that are deleted",
+    "personal_data": "dead letters and records of people of whom nothing exists are erased sooner",
+}
+
+
+def noted(settings: Settings) -> str:
+    """Return the label's value: the three retentions in seconds."""
+    values = (settings.retention, settings.snapshot_retention, settings.personal_data)
+    return "_".join(str(int(value.total_seconds())) for value in values)
+
+
+def shortened(target: Target, listed: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield (kind of retention, sentence) for each that becomes shorter, or ("", sentence) if the one in force is not known."""
+    names = {name for name, wanted in target.deployment.functions.items() if wanted.entry_point == NOTED_AT}
+    for found in listed:
+        if found["name"].rsplit("/", 1)[-1] not in names:
+            continue
+        text = str(found.get("labels", {}).get(LABEL, ""))
+        if _NOTED.fullmatch(text) is None:
+            yield (
+                "",
+                "the retention in force is not noted: an older version deployed it; compare it with the settings file",
+            )
+            return
+        for kind, was, becomes in zip(
+            _KINDS, text.split("_"), noted(target.deployment.settings).split("_"), strict=True
+        ):
+            if int(becomes) < int(was):
+                yield (
+                    kind,
+                    f"shortened from {_said(int(was))} to {_said(int(becomes))}: {_GOES[kind]}, and cannot be brought back",
+                )
+
+
+def _said(seconds: int) -> str:
+    length = timedelta(seconds=seconds)
+    if length >= timedelta(days=1) and seconds % 86_400 == 0:
+        return f"{length.days}d"
+    return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"

@@ -1,0 +1,109 @@
+"""`erase`: remove what is left of a person whose retention is over."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.output import agreed, complain, print_json, say
+from shared.domain.lifetimes import Kept
+from shared.engine.lifetimes import Erasure, erase, look
+
+_WHY = {
+    Kept.ENTITLED: "{user} is entitled to an environment. Nothing is erased while somebody works here: publish a leaver first.",
+    Kept.ANNOUNCED: "Something announced about {user} is still to take effect: benchkeeper show {user} says what. Wait for it.",
+    Kept.ON_HOLD: "{user} is on hold. End the hold first, if you may: benchkeeper release {user}",
+    Kept.EXISTS: "Something of {user} still exists in the cloud: benchkeeper show {user} says what, and until when it is kept.",
+    Kept.UNDER_WAY: "Something is under way for {user}. Try again in a few minutes; benchkeeper show {user} says what.",
+    Kept.UNREADABLE: "Not everything of {user} could be looked at, so it is not known that nothing exists. Try again later.",
+}
+
+
+@click.command(name="erase")
+@click.argument("user")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, change nothing.")
+@output_option()
+@pass_app
+@guarded
+def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) -> None:
+    """Erase what is left of USER once nothing of USER exists: address, history, manifests, dead letters about nobody else.
+
+    What stays is the user key with the facts that cut, so that a message that comes late brings nobody back. Older versions of what is
+    erased stay in the bucket as long as its versions are kept (config/deploy/bucket.yaml).
+    """
+    key, deps = user_key_from(user), app.deps
+    found, stored = look(key, deps)
+    if found.kept is not None:
+        if output == "json":
+            print_json(_view(found, done=False))
+        complain(_WHY[found.kept].format(user=user))
+        stop(FAILED)
+    if stored is None and found.is_empty:
+        complain(f"Nothing is known of {user}.")
+        stop(FAILED)
+    if output != "json":
+        for line in _lines(found, user):
+            say(line)
+    if dry_run or found.is_empty:
+        if output == "json":
+            print_json(_view(found, done=False))
+        return
+    if not yes:
+        _ask(user)
+    done = erase(key, deps)
+    if done.kept is not None:  # somebody spoke of the person while we asked
+        complain(_WHY[done.kept].format(user=user))
+        stop(FAILED)
+    if output == "json":
+        print_json(_view(done, done=True))
+    else:
+        say("Erased.")
+
+
+def has_somebody() -> bool:
+    """Return True if there is a terminal, and so perhaps a person who can answer."""
+    return sys.stdin.isatty()
+
+
+def _ask(user: str) -> None:
+    if not has_somebody():
+        complain("There is nobody to be asked. Say --yes to erase, or --dry-run to see only what would be.")
+        stop(WRONG_USE)
+    if not agreed(f"Erase this of {user}? It cannot be brought back."):
+        complain("Nothing was erased.")
+        stop(FAILED)
+
+
+def _lines(found: Erasure, user: str) -> list[str]:
+    if found.is_empty:
+        return [f"Nothing is left of {user} but the user key with the facts that cut."]
+    counts = [
+        (len(found.letters), "dead letter about nobody else", "dead letters about nobody else"),
+        (len(found.manifests), "manifest of a deleted snapshot", "manifests of deleted snapshots"),
+        (len(found.templates), "template", "templates"),
+        (len(found.hints), "due hint", "due hints"),
+    ]
+    lines = [f"Of {user}:"]
+    if found.record:
+        lines.append("  the record's address, history and facts, but for those that cut")
+    lines += [f"  {count} {one if count == 1 else many}" for count, one, many in counts if count]
+    if found.shared_letters:
+        lines.append(f"  kept: {found.shared_letters} dead letters that name others, too")
+    return lines
+
+
+def _view(found: Erasure, *, done: bool) -> dict[str, object]:
+    return {
+        "user_key": found.user_key,
+        "kept": found.kept.value if found.kept is not None else None,
+        "erased": done,
+        "record": found.record,
+        "letters": [row.letter_id for row in found.letters],
+        "letters_kept": found.shared_letters,
+        "manifests": list(found.manifests),
+        "templates": list(found.templates),
+        "hints": len(found.hints),
+    }

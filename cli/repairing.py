@@ -1,0 +1,90 @@
+"""`repair`: put a damaged or deleted record back, by hand. Deliveries and sweeps do the same by themselves when they meet one."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.output import complain, print_json
+from shared.domain.identity import UserKey
+from shared.domain.times import rfc3339
+from shared.engine.ports import Intact, NeverWritten, Recoverable
+from shared.engine.reconciler import reconcile
+from shared.engine.repair import find_damage, load_mended
+
+
+@click.command()
+@click.argument("user")
+@click.option("--dry-run", is_flag=True, help="Show which version would come back, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option()
+@pass_app
+@guarded
+def repair(app: App, user: str, *, dry_run: bool, yes: bool, output: str) -> None:
+    """Put USER's record back if it is damaged or deleted: the newest older version that can be read.
+
+    What was said after that version is lost, so publish it again. A record of a newer program is never touched.
+    """
+    key = user_key_from(user)
+    match find_damage(key, app.deps):
+        case NeverWritten():
+            complain(f"Nothing is known of {user}, and no older version of a record is kept.")
+            stop(FAILED)
+        case Intact():
+            _say(output, {"user": user, "damaged": False}, f"Nothing is damaged: the record of {user} can be read.")
+        case Recoverable() as found:
+            _repair(app, key, user, found, dry_run=dry_run, yes=yes, output=output)
+
+
+def _repair(app: App, key: UserKey, user: str, found: Recoverable, *, dry_run: bool, yes: bool, output: str) -> None:
+    view = {
+        "user": user,
+        "user_key": found.user_key,
+        "damaged": True,
+        "deleted": found.deleted,
+        "written_at": rfc3339(found.written_at),
+        "generation": found.generation,
+        "presence": found.record.spec.presence.value if found.record is not None else None,
+        "leads_to": found.moved_to,
+        "dry_run": dry_run,
+    }
+    what = f"The record of {user} is {'gone' if found.deleted else 'damaged'}. {_which(found)}"
+    if dry_run:
+        _say(output, view, f"{what} would come back. Nothing was done.")
+        return
+    if not yes:
+        _ask(f"{what} comes back; what was said after it is lost. Go on?")
+    stored = load_mended(key, app.deps, if_missing=True)
+    if stored is None:
+        _say_gone(user)
+    reconcile(stored.record.user_key, app.deps)
+    _say(output, view, f"{what} is back. See what follows: benchkeeper show {user}")
+
+
+def _which(found: Recoverable) -> str:
+    at = f"{found.written_at:%Y-%m-%d %H:%M:%S} UTC"
+    if found.record is None:
+        return f"The version of {at} (generation {found.generation}), which leads to {found.moved_to},"
+    return f"The version of {at} (generation {found.generation}), wanted {found.record.spec.presence.value},"
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here: say --yes, or look first with --dry-run")
+    if not click.confirm(question):
+        stop(FAILED)
+
+
+def _say(output: str, view: dict[str, object], text: str) -> None:
+    if output == "json":
+        print_json(view)
+    else:
+        click.echo(text)
+
+
+def _say_gone(user: str) -> NoReturn:
+    complain(f"The versions of {user}'s record went away meanwhile.")
+    stop(FAILED)

@@ -1,0 +1,89 @@
+"""Runs functions-framework in this interpreter, for one function of the function host. Started by path, with a pipe as `argv[1]`.
+
+The pipe first brings the key with which the host calls. Any page of a browser can send an event to a loopback port, so a request
+without the key is refused before the framework sees it. When the pipe breaks, which it does when the host is gone, even by SIGKILL,
+the whole process group ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import importlib
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask import Flask
+
+KEY_LENGTH = 64
+HEADER = "X-Emulator-Caller"
+_LONGEST_SILENCE_S = 600
+_IN_ENVIRON = "HTTP_X_EMULATOR_CALLER"
+_REFUSAL = b"This port takes calls of the embedded cloud alone. Publish to the function's topic, or open the hub page's address.\n"
+
+
+class _Listening(Protocol):
+    sock: socket.socket
+
+
+class _Server(Protocol):
+    """Of gunicorn's arbiter, what its hook `when_ready` gets and is needed here."""
+
+    LISTENERS: list[_Listening]
+
+
+def locked(app: WSGIApplication, key: str) -> WSGIApplication:
+    """Let only requests with the key through; the application does not see it."""
+
+    def only_the_host(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        given = str(environ.pop(_IN_ENVIRON, ""))
+        if hmac.compare_digest(given.encode("latin-1"), key.encode("latin-1")):
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [_REFUSAL]
+
+    return only_the_host
+
+
+def _wait_for_words(server: _Server) -> None:
+    """Accept a connection once something was sent on it: a browser's spare ones would each hold a thread for minutes (Linux)."""
+    for listener in server.LISTENERS if hasattr(socket, "TCP_DEFER_ACCEPT") else ():
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _LONGEST_SILENCE_S)
+
+
+def _watch(pipe: int) -> None:
+    try:
+        os.read(pipe, 1)
+    finally:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Serve until told to end."""
+    pipe = int(sys.argv.pop(1))
+    key = os.read(pipe, KEY_LENGTH).decode()
+    threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+    framework = importlib.import_module("functions_framework._cli")  # not for who imports this module for its constants
+    make = framework.create_app
+
+    def create_locked(*arguments: str | None) -> Flask:
+        app: Flask = make(*arguments)
+        app.wsgi_app = locked(app.wsgi_app, key)  # type: ignore[method-assign,assignment] # Flask's documented place for a middleware
+        return app
+
+    names = vars(framework)
+    names["create_app"] = create_locked
+    names["create_server"] = functools.partial(names["create_server"], when_ready=_wait_for_words)
+    framework._cli()  # noqa: SLF001 - the framework's own command line
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""Dataproc's serverless interactive sessions: create, get, list, terminate, delete. No Spark ever runs here.
+
+States follow from the moments and the time at which a session is looked at. What is inferred from the client's documentation
+alone: a session that is terminating or over cannot be terminated (FAILED_PRECONDITION); a deleted one terminates first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import parse_rfc3339, rfc3339
+from emulator.errors import ApiError
+from emulator.model.dataproc_cluster import TYPE
+from emulator.model.dataproc_config import check_cluster_labels, read_message, read_request_id, uuid_of, zones_of
+from emulator.model.dataproc_filter import session_filter
+from emulator.model.notebooks_fresh import digest
+from emulator.model.notebooks_pages import page_of
+from emulator.model.notebooks_rules import invalid
+
+if TYPE_CHECKING:
+    from emulator.world import World
+
+_NAME = re.compile(r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/sessions/(?P<id>[^/]*)")
+_PARENT = re.compile(r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)")
+_ID = re.compile(r"[a-z0-9-]{4,63}")  # the client's CreateSessionRequest
+_OUTPUT_ONLY = ("uuid", "createTime", "runtimeInfo", "state", "stateMessage", "stateTime", "creator", "stateHistory")
+_CREATE, _END = timedelta(seconds=60), timedelta(seconds=30)
+_TIMES = ("created", "active", "ending", "ended", "gone", "started", "ends")
+RUNNING = ("CREATING", "ACTIVE")
+
+
+@dataclass(slots=True)
+class Session:
+    """CREATING until `active`, then ACTIVE; TERMINATING from `ending` until `ended`; a deleted one is not there from `gone` on."""
+
+    name: str
+    body: dict[str, Any]
+    created: datetime
+    active: datetime
+    ending: datetime | None = None
+    ended: datetime | None = None
+    gone: datetime | None = None
+
+    def history(self, now: datetime) -> list[tuple[str, datetime]]:
+        """The states until now with their beginnings; the last is the present one."""
+        states = [("CREATING", self.created)]
+        if self.ending is None or self.active <= self.ending:
+            states.append(("ACTIVE", self.active))
+        if self.ending is not None and self.ended is not None:
+            states += [("TERMINATING", self.ending), ("TERMINATED", self.ended)]
+        return [state for state in states if state[1] <= now]
+
+    def state(self, now: datetime) -> str:
+        """The present one."""
+        return self.history(now)[-1][0]
+
+    def view(self, now: datetime) -> dict[str, Any]:
+        """The REST JSON."""
+        *before, (state, since) = self.history(now)
+        seen = self.body | {"state": state, "stateTime": rfc3339(since)}
+        rows = [{"state": name, "stateStartTime": rfc3339(at)} for name, at in before]
+        return seen | ({"stateHistory": rows} if rows else {})
+
+
+@dataclass(slots=True)
+class SessionOperation:
+    """One operation on a session; done at `ends`."""
+
+    name: str
+    kind: str
+    session: str
+    uuid: str
+    started: datetime
+    ends: datetime
+    request_id: str
+    response: dict[str, Any]
+
+    def view(self, now: datetime) -> dict[str, Any]:
+        """The REST JSON; `done` is there only when it is true."""
+        metadata: dict[str, Any] = {
+            "@type": f"{TYPE}SessionOperationMetadata",
+            "session": self.session,
+            "sessionUuid": self.uuid,
+            "createTime": rfc3339(self.started),
+            "operationType": self.kind,
+        }
+        if now < self.ends:
+            return {"name": self.name, "metadata": metadata}
+        done = metadata | {"doneTime": rfc3339(self.ends)}
+        return {"name": self.name, "metadata": done, "done": True, "response": self.response}
+
+
+class InteractiveSessions:
+    """All sessions of the project by full name, and their operations."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._sessions: dict[str, Session] = {}
+        self.operations: dict[str, SessionOperation] = {}
+        self._serial = 0
+
+    def dump(self) -> Any:
+        """JSON-able state."""
+        return {
+            "serial": self._serial,
+            "sessions": [_row(each) for each in self._sessions.values()],
+            "operations": [_row(each) for each in self.operations.values()],
+        }
+
+    def load(self, state: Any) -> None:
+        """Become what `dump` gave; nothing gives no sessions."""
+        self._serial = state.get("serial", 0)
+        self._sessions = {row["name"]: Session(**_with_times(row)) for row in state.get("sessions", [])}
+        self.operations = {row["name"]: SessionOperation(**_with_times(row)) for row in state.get("operations", [])}
+
+    def create(
+        self, parent: str, session_id: str, body: dict[str, Any], *, creator: str, request_id: str = ""
+    ) -> dict[str, Any]:
+        """CreateSession: ACTIVE when its operation is done."""
+        self._check_parent(parent)
+        earlier = self._repeated("CREATE", request_id)
+        if earlier is not None:
+            return earlier
+        if not _ID.fullmatch(session_id):
+            raise invalid(f"Invalid session ID: '{session_id}'. It must be 4-63 characters of /[a-z][0-9]-/.")
+        asked = {key: value for key, value in read_message("Session", body).items() if key not in _OUTPUT_ONLY}
+        check_cluster_labels(asked.get("labels", {}))
+        if not {"jupyterSession", "sparkConnectSession"} & set(asked):
+            raise invalid("Session config must be set: jupyter_session or spark_connect_session.")
+        name = f"{parent}/sessions/{session_id}"
+        if name in self._sessions:
+            raise ApiError("ALREADY_EXISTS", f"Already exists: Failed to create session: Session {name}")
+        now = self.world.clock.now()
+        self._serial += 1
+        uuid = uuid_of(digest(name, self._serial))
+        made = asked | {"name": name, "uuid": uuid, "creator": creator, "createTime": rfc3339(now)}
+        session = self._sessions[name] = Session(name, made, now, now + _CREATE)
+        return self._start(session, "CREATE", session.active, request_id, {"@type": f"{TYPE}Session", **made})
+
+    def get(self, name: str) -> dict[str, Any]:
+        """GetSession."""
+        return self._find(name).view(self._now())
+
+    def listing(self, parent: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
+        """ListSessions, in the order of their names."""
+        self._check_parent(parent)
+        now, passes, prefix = self._now(), session_filter(filter_), f"{parent}/sessions/"
+        views = [each.view(now) for name, each in self._sessions.items() if name.startswith(prefix)]
+        page, following = page_of(
+            [view for view in views if passes(view)],
+            size=size,
+            token=token,
+            scope=f"sessions {parent} {filter_}",
+            key=lambda view: str(view["name"]),
+        )
+        found: dict[str, Any] = {"sessions": page} if page else {}
+        return found | ({"nextPageToken": following} if following else {})
+
+    def terminate(self, name: str, *, request_id: str = "") -> dict[str, Any]:
+        """TerminateSession."""
+        earlier = self._repeated("TERMINATE", request_id)
+        if earlier is not None:
+            return earlier
+        session, now = self._find(name), self._now()
+        if session.state(now) not in RUNNING:
+            text = f"Session '{name}' cannot be terminated in state {session.state(now)}."
+            raise ApiError("FAILED_PRECONDITION", text)
+        _end(session, now)
+        return self._start(session, "TERMINATE", session.ended or now, request_id, _over(session))
+
+    def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
+        """DeleteSession: "If the session is not in terminal state, it is terminated, and then deleted" (the client)."""
+        earlier = self._repeated("DELETE", request_id)
+        if earlier is not None:
+            return earlier
+        session, now = self._find(name), self._now()
+        if session.state(now) in RUNNING:
+            _end(session, now)
+        session.gone = max(now, session.ended or now)
+        return self._start(session, "DELETE", session.gone, request_id, _over(session))
+
+    def get_operation(self, name: str) -> dict[str, Any] | None:
+        """The operation of that name, None if it is none of a session's."""
+        found = self.operations.get(name)
+        return None if found is None else found.view(self._now())
+
+    # --- inner
+
+    def _now(self) -> datetime:
+        now = self.world.clock.now()
+        for each in list(self._sessions.values()):
+            if each.gone is not None and each.gone <= now:
+                del self._sessions[each.name]
+        return now
+
+    def _start(
+        self, session: Session, kind: str, ends: datetime, request_id: str, response: dict[str, Any]
+    ) -> dict[str, Any]:
+        now, match = self.world.clock.now(), _NAME.fullmatch(session.name)
+        if match is None:
+            raise invalid(f"Invalid session name: '{session.name}'.")
+        self._serial += 1
+        place = f"projects/{match['project']}/regions/{match['location']}/operations"
+        name = f"{place}/{uuid_of(digest(session.name, kind, self._serial))}"
+        uuid = str(session.body["uuid"])
+        operation = SessionOperation(name, kind, session.name, uuid, now, ends, request_id, response)
+        self.operations[name] = operation
+        return operation.view(now)
+
+    def _repeated(self, kind: str, request_id: str) -> dict[str, Any] | None:
+        read_request_id(request_id)
+        same = (each for each in self.operations.values() if (each.kind, each.request_id) == (kind, request_id))
+        found = next(same, None) if request_id else None
+        return found.view(self._now()) if found is not None else None
+
+    def _check_parent(self, parent: str) -> None:
+        match = _PARENT.fullmatch(parent)
+        if match is None:
+            raise invalid(f"Invalid parent: '{parent}'. It must be projects/PROJECT/locations/REGION.")
+        self._check_place(match["project"], match["location"])
+
+    def _check_place(self, project: str, location: str) -> None:
+        if project != self.world.project:
+            raise ApiError("PERMISSION_DENIED", f"Permission denied on resource project {project}.")
+        if not zones_of(location):
+            raise ApiError("PERMISSION_DENIED", f"Permission denied on 'locations/{location}' (or it may not exist).")
+
+    def _find(self, name: str) -> Session:
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise invalid(f"Invalid session name: '{name}'.")
+        self._check_place(match["project"], match["location"])
+        self._now()
+        if name not in self._sessions:
+            raise ApiError("NOT_FOUND", f"Not found: Session {name}")
+        return self._sessions[name]
+
+
+def _end(session: Session, now: datetime) -> None:
+    session.ending, session.ended = now, now + _END
+
+
+def _over(session: Session) -> dict[str, Any]:
+    state = {"state": "TERMINATED", "stateTime": rfc3339(session.ended or session.created)}
+    return {"@type": f"{TYPE}Session", **session.body, **state}
+
+
+def _row(each: Session | SessionOperation) -> dict[str, Any]:
+    row = {known.name: getattr(each, known.name) for known in fields(each)}
+    return row | {key: rfc3339(row[key]) for key in _TIMES if row.get(key)}
+
+
+def _with_times(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {key: parse_rfc3339(row[key]) for key in _TIMES if row.get(key)}

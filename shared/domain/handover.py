@@ -1,0 +1,74 @@
+"""One address, two people in turn: an account is deleted and the address given to a new one. Pure.
+
+The new account is another person: a new key, an empty environment, none of the groups. What was said after the deletion is about
+the new person, in whatever order the log delivers. Two things join them: the same person number from HR, at once; an approval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from shared.domain.facts import CREATED, DELETED, Facts, Statement
+from shared.domain.identity import next_holder_key
+from shared.domain.record import Handover, UserRecord
+from shared.domain.wanted import HORIZON, new_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A record whose address was given away, and the record of the address's new holder."""
+
+    old: UserRecord
+    new: UserRecord
+
+
+def handed_over(record: UserRecord, now: datetime) -> Statement | None:
+    """Return the deletion of the account that was followed by a new one under the address; None if there was none."""
+    if record.handover is not None:
+        return None
+    deleted, created = record.facts.at(DELETED, now), record.facts.at(CREATED, now)
+    if deleted is None or deleted.value is not True or created is None:
+        return None
+    return deleted if created.occurred_at > deleted.occurred_at else None
+
+
+def with_same_person(record: UserRecord, now: datetime) -> UserRecord:
+    """Return the record with its account usable again if HR's number says that the new account is the same person's.
+
+    The number must have been said before the deletion and after it. The same object where nothing says so.
+    """
+    deleted, created = handed_over(record, now), record.facts.at(CREATED, now)
+    if deleted is None or created is None:
+        return record
+    before, after = record.facts.split(deleted.occurred_at)
+    number = before.person_id(now)
+    if not number or after.person_id(now) != number:
+        return record
+    returned = replace(created, value=False, withdraws=False)
+    return replace(record, facts=record.facts.with_statement(DELETED, returned, now - HORIZON))
+
+
+def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, now: datetime) -> Split:
+    """Return the two records of an address that was given to a new account; `existing` is the new holder's, if it is there."""
+    before, later = record.facts.split(deleted.occurred_at)
+    new = existing if existing is not None else _first(record, now)
+    merged = new.facts.merged(later, now - HORIZON)
+    return Split(
+        old=replace(record, facts=before, handover=Handover(to=new.user_key, at=deleted.occurred_at)),
+        new=new if merged is new.facts else replace(new, facts=merged),
+    )
+
+
+def _first(record: UserRecord, now: datetime) -> UserRecord:
+    made = new_record(record.email, now)
+    return replace(made, user_key=next_holder_key(record.email, record.user_key), predecessor=record.user_key)
+
+
+def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord | None:
+    """Return the old record with all that was said of the new holder, if HR's number says that both are one person."""
+    number = old.facts.person_id(now)
+    if not number or new.facts.person_id(now) != number or new.predecessor != old.user_key:
+        return None
+    facts: Facts = old.facts.merged(new.facts, now - HORIZON)
+    return with_same_person(replace(old, facts=facts, handover=None), now)

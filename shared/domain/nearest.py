@@ -1,0 +1,63 @@
+"""Which known addresses are one or two letters away from an address: for "did you mean", and for leavers of whom nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+MOST_EDITS = 2
+
+
+def nearest_addresses(address: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
+    """Return at most `limit` known addresses at a distance of 1 or 2, the nearest first, then by alphabet.
+
+    The distance is the number of letters to insert, delete or replace, in the name before the last @ and in the domain together.
+    The address itself is never among them. Cheap for ten thousand addresses: most are ruled out by their length or letters.
+    """
+    local, domain, local_letters, domain_letters = _parts(address)
+    found: list[tuple[int, str]] = []
+    for other in known:
+        other_local, other_domain, others, domains_others = _parts(other)
+        differ = (others ^ local_letters).bit_count() + (domains_others ^ domain_letters).bit_count()
+        if differ > 2 * MOST_EDITS or abs(len(other_local) - len(local)) > MOST_EDITS:
+            continue  # an edit changes two letters at most
+        edits = edit_distance(domain, other_domain, MOST_EDITS)
+        if edits <= MOST_EDITS:
+            edits += edit_distance(local, other_local, MOST_EDITS - edits)
+        if 0 < edits <= MOST_EDITS:
+            found.append((edits, other))
+    return tuple(other for _, other in sorted(set(found))[:limit])
+
+
+def edit_distance(one: str, other: str, most: int) -> int:
+    """Return the Levenshtein distance, or `most + 1` if it is larger than `most`."""
+    if one == other:
+        return 0
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(one, start=1):
+        before, row[0] = row[0], number
+        for column, other_letter in enumerate(other, start=1):
+            before, row[column] = (
+                row[column],
+                min(row[column] + 1, row[column - 1] + 1, before + (letter != other_letter)),
+            )
+        if min(row) > most:  # a row never gets smaller
+            return most + 1
+    return min(row[-1], most + 1)
+
+
+@lru_cache(maxsize=200_000)
+def _parts(address: str) -> tuple[str, str, int, int]:
+    """The name, the domain, and the letters of each."""
+    local, _, domain = address.rpartition("@")
+    return local, domain, _letters(local), _letters(domain)
+
+
+def _letters(text: str) -> int:
+    """The set of letters as bits; several letters share one."""
+    mask = 0
+    for letter in set(text):
+        mask |= 1 << (ord(letter) & 63)
+    return mask

@@ -1,0 +1,1 @@
+"""Untrusted bytes -> news about people: sources, addresses, the neutral schema, Google's log entries, dead letters' people."""

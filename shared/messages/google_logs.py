@@ -1,0 +1,342 @@
+"""Google's log entries -> news: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
+
+Each event of an entry stands by itself: one that cannot be read holds up no other. Entries and events that were refused or failed
+state nothing, and only the configured organization is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.events import AccountChanged, AccountState, GroupChanged, LifecycleEvent, News, Renamed, Woken
+from shared.domain.groups import GroupEvent, GroupEventKind
+from shared.domain.identity import UserEmail, user_key_of_instance
+from shared.domain.sources import May, Source
+from shared.domain.times import parse_time
+from shared.messages.addresses import (
+    forms_of_cut,
+    is_service_account,
+    other_forms,
+    parse_address,
+    parse_person,
+)
+from shared.messages.allowed import allowed
+from shared.messages.message import Fault, Message, Parsed, Rules
+from shared.messages.table import ADMIN, ANY_DISABLED, BY_NAME, CLOUD_IDENTITY, LOGIN, NOTEBOOKS, LogEvent, States
+
+NOT_A_PERSON = "NotAPerson"
+KNOWN_SERVICES = (ADMIN, CLOUD_IDENTITY, LOGIN, NOTEBOOKS)
+_ACCOUNT = {
+    States.SUSPENDED: (AccountState.SUSPENDED, True),
+    States.NOT_SUSPENDED: (AccountState.SUSPENDED, False),
+    States.ARCHIVED: (AccountState.ARCHIVED, True),
+    States.NOT_ARCHIVED: (AccountState.ARCHIVED, False),
+    States.DELETED: (AccountState.DELETED, True),
+    States.NOT_DELETED: (AccountState.DELETED, False),
+    States.DISABLED: (AccountState.DISABLED, True),
+    States.CREATED: (AccountState.CREATED, True),
+}
+_GROUP = {
+    States.GROUP_DELETED: GroupEventKind.DELETED,
+    States.GROUP_RENAMED: GroupEventKind.ADDRESS_CHANGED,
+    States.GROUP_CREATED: GroupEventKind.CREATED,
+}
+
+
+def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed:
+    """Return what a log entry says about people. Raises `PoisonError` if all of it is unusable."""
+    payload = entry["protoPayload"]
+    service = str(payload.get("serviceName"))
+    if service == NOTEBOOKS:
+        return Parsed(news=tuple(_notebooks(entry, payload, message)))
+    if service not in KNOWN_SERVICES:
+        raise UnsupportedMessageError(
+            user_message=f"A log entry of service '{service[:80]}' says nothing about people.",
+            detail=f"log entry of service {service[:80]!r}; known: {sorted(KNOWN_SERVICES)}",
+        )
+    _check_organization(entry, rules)
+    if is_refused(entry):
+        return Parsed()
+    reading = _Reading(entry, message, rules)
+    return reading.cloud_identity(payload) if service == CLOUD_IDENTITY else reading.events(payload)
+
+
+def _check_organization(entry: dict[str, Any], rules: Rules) -> None:
+    """Raise if the entry is not of the configured organization's own log."""
+    known = rules.people.organization
+    parts = str(entry.get("logName")).split("/")
+    if known is not None and parts[:2] == ["organizations", known]:
+        return
+    raise UnsupportedMessageError(
+        user_message="The log entry is not of the organization that is configured (deployment.organization), so nothing in it "
+        "is believed.",
+        detail=f"log entry of {'/'.join(parts[:2])[:60]!r}",
+        reason=Reason.NOT_ALLOWED,
+    )
+
+
+def is_refused(entry: dict[str, Any]) -> bool:
+    """Return True if what the entry reports did not happen: its status is not OK, or a permission was not granted."""
+    payload = entry["protoPayload"]
+    status = payload.get("status")
+    if isinstance(status, dict) and status.get("code") not in {None, 0, "0", "OK"}:
+        return True
+    asked = payload.get("authorizationInfo")
+    # Fields that are false are left out of Google's JSON: what does not say granted was not.
+    return isinstance(asked, list) and any(
+        not (isinstance(each, dict) and each.get("granted") is True) for each in asked
+    )
+
+
+def has_failed(event: dict[str, Any]) -> bool:
+    """Return True if the event itself says that it failed."""
+    status = event.get("status")
+    if not isinstance(status, dict):
+        return False
+    word = str(status.get("eventStatus", "")).upper()
+    return status.get("success") is False or bool(word and "SUCCE" not in word) or bool(status.get("errorCode"))
+
+
+class _Reading:
+    """The reading of one entry."""
+
+    def __init__(self, entry: dict[str, Any], message: Message, rules: Rules) -> None:
+        self.entry = entry
+        self.message = message
+        self.rules = rules
+        self.ignored: list[str] = []
+        self.bad_time: InvalidMessageError | None = None
+        try:
+            self.occurred_at = _entry_time(entry, message)
+        except InvalidMessageError as error:  # a cut counts from its publication; a grant is refused
+            self.bad_time = error
+            self.occurred_at = message.publish_time.astimezone(UTC)
+        principal = entry["protoPayload"].get("authenticationInfo")
+        says = principal.get("principalEmail") if isinstance(principal, dict) else None
+        self.says = says[:254] if isinstance(says, str) and says.isprintable() else ""
+
+    def events(self, payload: dict[str, Any]) -> Parsed:
+        """Return what the events of an admin or login entry say, each by itself."""
+        metadata = payload.get("metadata")
+        events = metadata.get("event") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(events, list) or not events:
+            raise InvalidMessageError(
+                user_message="The Workspace log entry carries no protoPayload.metadata.event list.",
+                detail="Workspace entry without metadata.event",
+            )
+        news: list[News] = []
+        faults: list[Fault] = []
+        for event in events:
+            try:
+                news += self._event(event)
+            except PoisonError as error:
+                alone = {**self.entry, "protoPayload": {**payload, "metadata": {**metadata, "event": [event]}}}
+                body = self.message.data if len(events) == 1 else json.dumps(alone, ensure_ascii=False).encode()
+                faults.append(Fault(error=error, body=body, part=_digest(event)))
+        if self.bad_time is not None and not faults:
+            faults.append(Fault(error=self.bad_time, body=self.message.data, part="timestamp"))
+        return Parsed(news=tuple(news), faults=tuple(faults), ignored=tuple(self.ignored))
+
+    def _event(self, event: Any) -> Iterator[News]:
+        name = str(event.get("eventName")) if isinstance(event, dict) else ""
+        known = BY_NAME.get(name) or (ANY_DISABLED if name.startswith("account_disabled") else None)
+        if known is None or known.states is States.UNSUPPORTED:
+            why = known.why if known is not None else f"The event '{name[:60]}' is not one that Benchkeeper acts on."
+            raise UnsupportedMessageError(user_message=why, detail=f"Workspace event {name[:60]!r}")
+        if known.states is States.NOTHING or has_failed(event):
+            return
+        event_id = f"{_entry_id(self.entry, self.message)}/{_digest(event)}"
+        if known.states in _GROUP:
+            yield self._group_event(known, event, event_id)
+        elif known.states in {States.MEMBER, States.NO_MEMBER}:
+            group = parse_group(_parameter(event, known.group), self.rules)
+            member = known.states is States.MEMBER
+            yield from self.membership(_parameter(event, known.user), group, event_id, member=member)
+        elif known.states is States.RENAMED:
+            yield from self._renamed(_parameter(event, known.user), _parameter(event, known.new), event_id)
+        else:
+            state, holds = _ACCOUNT[known.states]
+            is_cut = holds and state is not AccountState.CREATED
+            yield from self._account(_parameter(event, known.user), state, event_id, holds=holds, is_cut=is_cut)
+
+    def _account(
+        self, raw: object, state: AccountState, event_id: str, *, holds: bool, is_cut: bool
+    ) -> Iterator[LifecycleEvent]:
+        allowed(self.rules, May.ACCOUNT)
+        for user, others in self._people(raw, is_cut=is_cut):
+            yield AccountChanged(
+                event_id=event_id, user=user, also_known_as=others, state=state, holds=holds,
+                occurred_at=self.occurred_at, effective_at=self.occurred_at, source=self.source.name, says=self.says,
+                published_at=self.message.publish_time,
+            )  # fmt: skip
+
+    def membership(self, raw: object, group: str, event_id: str, *, member: bool) -> Iterator[LifecycleEvent]:
+        """Yield the change of one membership; nothing for members that are no people."""
+        allowed(self.rules, May.GROUPS)
+        for user, others in self._people(raw, is_cut=not member):
+            yield GroupChanged(
+                event_id=event_id, user=user, also_known_as=others, group=group, member=member,
+                occurred_at=self.occurred_at, effective_at=self.occurred_at, source=self.source.name, says=self.says,
+                published_at=self.message.publish_time,
+            )  # fmt: skip
+
+    def _people(self, raw: object, *, is_cut: bool) -> Iterator[tuple[UserEmail, tuple[UserEmail, ...]]]:
+        """Yield whom an address names: nobody for a service account. A cut is read leniently, a grant strictly."""
+        if isinstance(raw, str) and is_service_account(raw.strip().lower()):
+            self.ignored.append(NOT_A_PERSON)
+            return
+        if is_cut:
+            first, *others = forms_of_cut(raw, self.rules.people)
+            yield first, tuple(others)
+            return
+        self._timely()
+        user = parse_person(raw, self.rules.people)
+        _check_domain(user, self.source)
+        yield user, other_forms(raw, user)
+
+    def _renamed(self, raw: object, raw_new: object, event_id: str) -> Iterator[LifecycleEvent]:
+        """Nothing when the two differ in case only: that is one address."""
+        allowed(self.rules, May.ADDRESS)
+        self._timely()
+        user, new_user = parse_address(raw, self.rules.people), parse_person(raw_new, self.rules.people)
+        if user != new_user:
+            yield Renamed(
+                event_id=event_id, user=user, also_known_as=other_forms(raw, user), new_user=new_user, confirmed=True,
+                occurred_at=self.occurred_at, effective_at=self.occurred_at, source=self.source.name, says=self.says,
+                published_at=self.message.publish_time,
+            )  # fmt: skip
+
+    def _group_event(self, known: LogEvent, event: dict[str, Any], event_id: str) -> GroupEvent:
+        allowed(self.rules, May.GROUPS)
+        self._timely()
+        return GroupEvent(
+            kind=_GROUP[known.states],
+            group=parse_group(_parameter(event, known.group), self.rules),
+            new_group=parse_group(_parameter(event, known.new), self.rules) if known.new else "",
+            occurred_at=self.occurred_at,
+            event_id=event_id,
+            source=self.source.name,
+            says=self.says,
+        )
+
+    def _timely(self) -> None:
+        if self.bad_time is not None:
+            raise self.bad_time
+
+    @property
+    def source(self) -> Source:
+        """The source that the entry came from."""
+        return self.rules.source
+
+    def cloud_identity(self, payload: dict[str, Any]) -> Parsed:
+        """Return what an entry of the group log says: members only, OWNER and MANAGER come and go without the membership."""
+        metadata = payload.get("metadata")
+        delta = metadata.get("membershipDelta") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(delta, dict):
+            raise InvalidMessageError(
+                user_message="The Cloud Identity log entry carries no protoPayload.metadata.membershipDelta.",
+                detail="Cloud Identity entry without membershipDelta",
+            )
+        deltas = delta.get("roleDeltas")
+        actions = [
+            str(d.get("action"))
+            for d in (deltas if isinstance(deltas, list) else [])
+            if isinstance(d, dict) and d.get("role") == "MEMBER"
+        ]
+        if not actions:
+            return Parsed()
+        kind, _, member = str(delta.get("member")).partition(":")
+        if kind in {"serviceAccount", "allMembers", "customer"}:
+            return Parsed(ignored=(NOT_A_PERSON,))
+        if kind != "user":
+            raise UnsupportedMessageError(
+                user_message=f"A {kind[:20]} became or left a member of a group; this version does not expand nested groups.",
+                detail=f"membership of kind {kind[:20]!r}",
+            )
+        unknown = sorted(set(actions) - {"ADD", "REMOVE"})
+        if unknown:
+            raise InvalidMessageError(
+                user_message=f"The role action '{unknown[0][:20]}' is not ADD or REMOVE.",
+                detail=f"role action {unknown[0][:20]!r}",
+            )
+        group = parse_group(str(metadata.get("group")).removeprefix("group:"), self.rules)
+        event_id = _entry_id(self.entry, self.message)
+        news = tuple(self.membership(member, group, event_id, member=actions[-1] == "ADD"))
+        if self.bad_time is None:
+            return Parsed(news=news, ignored=tuple(self.ignored))
+        return Parsed(news=news, faults=(Fault(error=self.bad_time, body=self.message.data, part="timestamp"),))
+
+
+def parse_group(raw: object, rules: Rules) -> str:
+    """Return a group's address in canonical form."""
+    try:
+        return parse_address(raw, rules.people)
+    except InvalidMessageError as error:
+        raise InvalidMessageError(
+            user_message=error.user_message.replace("The address", "The group's address", 1),
+            detail=error.detail.replace("user address", "group address", 1),
+        ) from error
+
+
+def _check_domain(user: UserEmail, source: Source) -> None:
+    domain = user.rpartition("@")[2]
+    if source.domains is not None and domain not in source.domains:
+        raise UnsupportedMessageError(
+            user_message=f"The source '{source.name}' may give nothing to people of {domain}.",
+            detail=f"source {source.name} about a person of {domain}",
+            reason=Reason.NOT_ALLOWED,
+        )
+
+
+def _parameter(event: dict[str, Any], name: str) -> object:
+    """A parameter by its name: the order differs between samples."""
+    parameters = event.get("parameter")
+    for parameter in parameters if isinstance(parameters, list) else []:
+        if isinstance(parameter, dict) and parameter.get("name") == name:
+            return parameter.get("value")
+    raise InvalidMessageError(
+        user_message=f"The event {event.get('eventName')} has no parameter {name}.",
+        detail=f"{event.get('eventName')} without {name}",
+    )
+
+
+def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message) -> Iterator[Woken]:
+    """The end of an operation on one of our instances: a wake-up, which any source may send."""
+    operation = entry.get("operation")
+    if not (isinstance(operation, dict) and operation.get("last")):
+        return
+    user_key = user_key_of_instance(str(payload.get("resourceName")).rpartition("/")[2])
+    if user_key is not None:
+        yield Woken(event_id=_entry_id(entry, message), user_key=user_key, occurred_at=_entry_time(entry, message))
+
+
+def _entry_time(entry: dict[str, Any], message: Message) -> datetime:
+    """When it happened: the log entry's timestamp, never later than it was published; else when it was published."""
+    published = message.publish_time.astimezone(UTC)
+    raw = entry.get("timestamp")
+    if raw is None:
+        return published
+    try:
+        return min(parse_time(str(raw)), published)
+    except ValueError as error:
+        raise InvalidMessageError(
+            user_message=f"The log entry's timestamp '{str(raw)[:40]}' is no RFC 3339 time.", detail="bad timestamp"
+        ) from error
+
+
+def _entry_id(entry: dict[str, Any], message: Message) -> str:
+    """InsertId is unique only together with the timestamp."""
+    insert_id = entry.get("insertId")
+    return f"{insert_id}@{entry.get('timestamp')}" if insert_id else message.origin_id
+
+
+def _digest(event: object) -> str:
+    """Tells the events of an entry apart, wherever they stand in it and whatever the order of their parameters."""
+    if isinstance(event, dict) and isinstance(event.get("parameter"), list):
+        event = {**event, "parameter": sorted(event["parameter"], key=lambda each: json.dumps(each, sort_keys=True))}
+    return hashlib.sha256(json.dumps(event, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:12]

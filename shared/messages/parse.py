@@ -1,0 +1,198 @@
+"""Untrusted bytes -> news. The one door to the shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
+
+Shapes are told apart by their content; whose word it is, by the topic (`Rules.source`). What cannot be understood raises
+`InvalidMessageError`, what is understood and not acted on `UnsupportedMessageError`: both become dead letters with their text.
+A shape of which nobody is configured to send it, and that looks like a leaver, raises with reason `LEAVER_NOT_UNDERSTOOD`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.events import Woken
+from shared.domain.identity import UserKey, parse_user_key
+from shared.domain.sources import Shape
+from shared.messages.google_logs import KNOWN_SERVICES, parse_entry
+from shared.messages.hr import SCHEMA, parse_neutral
+from shared.messages.message import (
+    HARD_LIMIT,
+    Fault,
+    Message,
+    Parsed,
+    Part,
+    Rules,
+    check_data,
+    json_object,
+    no_object,
+    read_json,
+    too_large,
+)
+from shared.messages.table import NOTEBOOKS
+from shared.messages.unknown import looks_like_a_leaver
+
+WAKE_SCHEMA = "workbench.wake/v1"  # what the page sends after it asked for something
+SWEEPS = ("due", "idle", "drift")
+_MAX_PARTS = 10_000
+
+
+def parse_message(message: Message, rules: Rules) -> Parsed:
+    """Return what a message says; nothing when it is understood and concerns nobody. Raises `PoisonError` for all that is unusable."""
+    check_data(message, HARD_LIMIT)
+    try:
+        found = read_json(message.data)
+    except InvalidMessageError:
+        lines = _lines(message.data)
+        if lines is None:
+            raise
+        return _batch(lines, message, rules)
+    if isinstance(found.value, list):
+        return _batch(found.value, message, rules)
+    if not isinstance(found.value, dict):
+        raise no_object(found.value)
+    return _parse_object(found.value, found.twice, message, rules)
+
+
+def _parse_object(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
+    if body.get("schema") == WAKE_SCHEMA:
+        return Parsed(news=(_wake(body, message),))
+    payload = body.get("protoPayload")
+    if isinstance(payload, dict):
+        if twice:  # Google writes no key twice: somebody else wrote this
+            return Parsed(news=(), faults=(_twice_in_log(message),))
+        if payload.get("serviceName") != NOTEBOOKS and Shape.GOOGLE_LOGS not in rules.source.shapes:
+            if rules.moves_logs and payload.get("serviceName") in KNOWN_SERVICES:
+                return Parsed(to_directory=True)
+            raise _not_its_shape("log entries", rules)
+        if len(message.data) > rules.max_bytes:
+            raise too_large(message, rules.max_bytes)
+        return parse_entry(body, message, rules)
+    if "schema" in body:
+        if Shape.NEUTRAL not in rules.source.shapes:
+            raise _not_its_shape(f"messages of the schema {SCHEMA}", rules)
+        return parse_neutral(body, twice, message, rules)
+    if len(message.data) > rules.max_bytes:
+        raise too_large(message, rules.max_bytes)
+    keys = ", ".join(sorted(map(str, body))[:8]) or "nothing"
+    leaver = looks_like_a_leaver(body)
+    raise InvalidMessageError(
+        user_message=f"The message is of no known shape (its fields: {keys[:200]}). "
+        f'Send {{"schema": "{SCHEMA}", ...}} or a Workspace or Cloud Identity log entry.'
+        + (
+            " It looks like the news of a leaver, who keeps access until it is sent in a known shape." if leaver else ""
+        ),
+        detail=f"unknown shape with fields {keys[:200]}",
+        reason=Reason.LEAVER_NOT_UNDERSTOOD if leaver else None,
+    )
+
+
+def _twice_in_log(message: Message) -> Fault:
+    error = InvalidMessageError(
+        user_message="The log entry has a key that stands twice, which Google does not write. It states nothing.",
+        detail="duplicate JSON key in a log entry",
+    )
+    return Fault(error=error, body=message.data, part="keys")
+
+
+def _not_its_shape(what: str, rules: Rules) -> PoisonError:
+    source = rules.source
+    return UnsupportedMessageError(
+        user_message=f"The source '{source.name}' (topic {source.topic}) may not bring {what}. config/sources.yaml says what each "
+        "source may bring; publish it on the topic of a source that may.",
+        detail=f"source {source.name} brought {what}",
+        reason=Reason.NOT_ALLOWED,
+    )
+
+
+def _lines(data: bytes) -> list[Any] | None:
+    """Return the values of JSON lines; None if the data is not two or more of them."""
+    try:
+        texts = [line for line in data.decode(json.detect_encoding(data)).splitlines() if line.strip()]
+        values = [json.loads(line) for line in texts]
+    except (ValueError, RecursionError):
+        return None
+    return values if len(values) > 1 and all(isinstance(value, dict) for value in values) else None
+
+
+def _batch(elements: list[Any], message: Message, rules: Rules) -> Parsed:
+    """Each element by itself: those about one person together in a message of their own, so that nobody is cut between two."""
+    if len(elements) > _MAX_PARTS:
+        raise InvalidMessageError(
+            user_message=f"The message is a list of {len(elements):,}; at most {_MAX_PARTS:,} are taken apart.",
+            detail=f"a batch of {len(elements)}",
+        )
+    if not elements:
+        raise no_object(elements)
+    by_person: dict[object, list[Any]] = {}
+    for number, element in enumerate(elements):
+        by_person.setdefault(_person_of(element) or number, []).append(element)
+    if len(by_person) == 1:
+        return _together(elements, message, rules)
+    return Parsed(
+        parts=tuple(
+            Part(body=json.dumps(group[0] if len(group) == 1 else group, ensure_ascii=False).encode(), number=number)
+            for number, group in enumerate(by_person.values())
+        )
+    )
+
+
+def _person_of(element: Any) -> object:
+    if not isinstance(element, dict):
+        return None
+    user, number = element.get("user"), element.get("person_id")
+    return user.strip().lower() if isinstance(user, str) else number if isinstance(number, str | int) else None
+
+
+def _together(elements: list[Any], message: Message, rules: Rules) -> Parsed:
+    """Return what the elements about one person say; one that cannot be used holds up no other."""
+    whole = Parsed()
+    for number, element in enumerate(elements):
+        body = json.dumps(element, ensure_ascii=False).encode()
+        alone = Message(
+            data=body, attributes=message.attributes, message_id=message.message_id,
+            publish_time=message.publish_time, topic=message.topic,
+        )  # fmt: skip
+        try:
+            said = parse_message(alone, rules) if isinstance(element, dict) else _no_element(element)
+        except PoisonError as error:
+            said = Parsed(faults=(Fault(error=error, body=body, part=str(number)),))
+        whole = Parsed(
+            news=whole.news + said.news,
+            faults=whole.faults + said.faults,
+            to_directory=whole.to_directory or said.to_directory,
+            sender_faults=whole.sender_faults + said.sender_faults,
+            ignored=whole.ignored + said.ignored,
+        )
+    return whole
+
+
+def _no_element(element: Any) -> Parsed:
+    raise no_object(element)
+
+
+def wake_message(user_key: UserKey) -> bytes:
+    """Return what `parse_message` reads as: look at this person now. It carries no address."""
+    return json.dumps({"schema": WAKE_SCHEMA, "user_key": user_key}).encode()
+
+
+def _wake(body: dict[str, Any], message: Message) -> Woken:
+    user_key = body.get("user_key")
+    if set(body) != {"schema", "user_key"} or not isinstance(user_key, str):
+        raise InvalidMessageError(
+            user_message=f'A wake-up is {{"schema": "{WAKE_SCHEMA}", "user_key": "..."}} and nothing else.',
+            detail=f"wake-up with fields {sorted(map(str, body))[:8]}",
+        )
+    return Woken(event_id=message.message_id, user_key=parse_user_key(user_key), occurred_at=message.publish_time)
+
+
+def parse_tick(message: Message) -> str:
+    """Return which sweep a tick asks for: `due`, `idle` or `drift`."""
+    body = json_object(message, 4096)
+    kind = body.get("sweep")
+    if kind not in SWEEPS:
+        raise InvalidMessageError(
+            user_message='A tick is {"sweep": "due"}, {"sweep": "idle"} or {"sweep": "drift"}.',
+            detail=f"tick asks for sweep {str(kind)[:40]!r}",
+        )
+    return str(kind)

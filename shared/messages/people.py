@@ -1,0 +1,107 @@
+"""Whom a message names that could not be used: `functions.dead_letter` marks the records of people who are known.
+
+The body is not trusted and nothing is guessed: where the message parses, its news say it; where it does not, only the places
+where known shapes carry a person's address are looked at, and what looks like an address in unknown ones. Only a valid address
+counts, and a record is marked only if it is that address's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from shared.domain.errors import InvalidMessageError, PoisonError
+from shared.domain.events import News, Renamed, Woken
+from shared.domain.groups import GroupEvent
+from shared.domain.identity import UserEmail, UserKey, user_key_for
+from shared.domain.people import People
+from shared.domain.sources import Source
+from shared.messages.addresses import forms_of_cut
+from shared.messages.hr import SCHEMA
+from shared.messages.message import HARD_LIMIT, Message, Rules, read_json
+from shared.messages.parse import parse_message
+from shared.messages.table import ADMIN, BY_NAME, CLOUD_IDENTITY, LOGIN
+from shared.messages.unknown import texts_about_people
+
+_FAMILY = SCHEMA.rpartition("/")[0] + "/"  # another version of the schema names its user in the same place
+_MOST = 50  # of one message; a log entry may carry hundreds of events
+
+
+def people_named(message: Message, source: Source, people: People) -> dict[UserKey, UserEmail]:
+    """Return the people whom a message names, by user key, in the order of the message. A wake-up has a key and no address."""
+    found: dict[UserKey, UserEmail] = {}
+    for key, email in _named(message, Rules(source=source, people=people, max_bytes=HARD_LIMIT)):
+        found.setdefault(key, email)
+        if len(found) >= _MOST:
+            break
+    return found
+
+
+def _named(message: Message, rules: Rules) -> Iterator[tuple[UserKey, UserEmail]]:
+    try:
+        news: tuple[News, ...] = parse_message(message, rules).news
+    except PoisonError:
+        news = ()
+    for piece in news:
+        yield from _keys(piece)
+    try:
+        body = read_json(message.data).value
+    except InvalidMessageError:
+        return
+    for raw in _places(body):
+        try:
+            for email in forms_of_cut(raw, rules.people):
+                yield user_key_for(email), email
+        except InvalidMessageError:
+            continue
+
+
+def _keys(piece: News) -> Iterator[tuple[UserKey, UserEmail]]:
+    match piece:
+        case Woken():
+            yield piece.user_key, UserEmail("")
+        case GroupEvent():
+            return
+        case Renamed():
+            yield user_key_for(piece.user), piece.user
+            yield user_key_for(piece.new_user), piece.new_user
+        case _:
+            for email in (piece.user, *piece.also_known_as) if piece.user else ():
+                yield user_key_for(email), email
+
+
+def _places(body: Any) -> Iterator[object]:
+    if isinstance(body, list):
+        for element in body[:_MOST]:
+            yield from _places(element)
+        return
+    if not isinstance(body, dict):
+        return
+    if str(body.get("schema")).startswith(_FAMILY):
+        yield body.get("user")
+        return
+    payload = body.get("protoPayload")
+    metadata = payload.get("metadata") if isinstance(payload, dict) else None
+    if not isinstance(payload, dict) or not isinstance(metadata, dict):
+        yield from texts_about_people(body)
+        return
+    if payload.get("serviceName") in {ADMIN, LOGIN}:
+        events = metadata.get("event")
+        for event in events if isinstance(events, list) else ():
+            if isinstance(event, dict):
+                yield from _of_event(event)
+    elif payload.get("serviceName") == CLOUD_IDENTITY:
+        delta = metadata.get("membershipDelta")
+        kind, _, member = str(delta.get("member") if isinstance(delta, dict) else "").partition(":")
+        if kind == "user":
+            yield member
+
+
+def _of_event(event: dict[str, Any]) -> Iterator[object]:
+    """The person of a known event; of another, what its parameter for a person is called in both logs."""
+    known = BY_NAME.get(str(event.get("eventName")))
+    names = {known.user} if known is not None and known.user else {"USER_EMAIL", "affected_email_address"}
+    parameters = event.get("parameter")
+    for parameter in parameters if isinstance(parameters, list) else ():
+        if isinstance(parameter, dict) and parameter.get("name") in names:
+            yield parameter.get("value")

@@ -1,0 +1,152 @@
+"""One table of log events: what each states, whom it names, in which log it comes, and whether the sink brings it.
+
+The parser of log entries, the names in dead letters and the filters of the sinks all come from it.
+Sources: Google's Admin SDK reference of admin and login events, and published samples of the entries (docs/platform-facts.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+ACTIVITY, DATA_ACCESS = "activity", "data_access"
+ADMIN, LOGIN, CLOUD_IDENTITY, NOTEBOOKS = (
+    "admin.googleapis.com",
+    "login.googleapis.com",
+    "cloudidentity.googleapis.com",
+    "notebooks.googleapis.com",
+)
+MEMBERSHIP_METHOD = "google.apps.cloudidentity.groups.v1.MembershipsService.UpdateMembership"
+
+
+class States(StrEnum):
+    """What an event states."""
+
+    MEMBER = "member"
+    NO_MEMBER = "no-member"
+    SUSPENDED = "suspended"
+    NOT_SUSPENDED = "not-suspended"
+    ARCHIVED = "archived"
+    NOT_ARCHIVED = "not-archived"
+    DELETED = "deleted"
+    NOT_DELETED = "not-deleted"
+    DISABLED = "disabled"
+    CREATED = "created"
+    RENAMED = "renamed"
+    GROUP_DELETED = "group-deleted"
+    GROUP_RENAMED = "group-renamed"
+    GROUP_CREATED = "group-created"
+    NOTHING = "nothing"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEvent:
+    """An event of a log. `user`, `group` and `new` name the parameters that carry an address; `exported`: the sink brings it."""
+
+    name: str
+    service: str
+    method: str
+    states: States
+    log: str = ACTIVITY
+    user: str = ""
+    group: str = ""
+    new: str = ""
+    exported: bool = True
+    why: str = ""
+
+
+def _admin(name: str, states: States, **more: object) -> LogEvent:
+    """An event of the Workspace admin log: its method is the event's name in another spelling."""
+    first, *rest = name.lower().split("_")
+    method = f"google.admin.AdminService.{first}{''.join(word.capitalize() for word in rest)}"
+    return LogEvent(**{"name": name, "service": ADMIN, "method": method, "states": states, **more})  # type: ignore[arg-type]  # one dict of all fields
+
+
+def _of_user(name: str, states: States, **more: object) -> LogEvent:
+    return _admin(name, states, user="USER_EMAIL", **more)
+
+
+def _login(name: str) -> LogEvent:
+    first, *rest = name.split("_")
+    method = f"google.login.LoginService.{first}{''.join(word.capitalize() for word in rest)}"
+    return LogEvent(
+        name=name,
+        service=LOGIN,
+        method=method,
+        states=States.DISABLED,
+        log=DATA_ACCESS,
+        user="affected_email_address",
+    )
+
+
+_BULK = "A bulk upload of group members names nobody; publish the members' own messages instead."
+EVENTS: tuple[LogEvent, ...] = (
+    _of_user("ADD_GROUP_MEMBER", States.MEMBER, group="GROUP_EMAIL"),
+    _of_user("REMOVE_GROUP_MEMBER", States.NO_MEMBER, group="GROUP_EMAIL"),
+    _of_user("UPDATE_GROUP_MEMBER", States.NOTHING, group="GROUP_EMAIL", exported=False),
+    _admin("GROUP_MEMBER_BULK_UPLOAD", States.UNSUPPORTED, group="GROUP_EMAIL", why=_BULK),
+    _admin("CREATE_GROUP", States.GROUP_CREATED, group="GROUP_EMAIL"),
+    _admin("DELETE_GROUP", States.GROUP_DELETED, group="GROUP_EMAIL"),
+    _admin("CHANGE_GROUP_EMAIL", States.GROUP_RENAMED, group="GROUP_EMAIL", new="NEW_VALUE"),
+    _of_user("SUSPEND_USER", States.SUSPENDED),
+    _of_user("UNSUSPEND_USER", States.NOT_SUSPENDED),
+    _of_user("ARCHIVE_USER", States.ARCHIVED),
+    _of_user("UNARCHIVE_USER", States.NOT_ARCHIVED),
+    _of_user("DELETE_USER", States.DELETED),
+    _of_user("UNDELETE_USER", States.NOT_DELETED),
+    _of_user("CREATE_USER", States.CREATED),
+    _of_user("RENAME_USER", States.RENAMED, new="NEW_VALUE"),
+    # An account in another application, made by Google for the same person: says nothing about the Google account.
+    _of_user("SUSPEND_AUTO_PROVISIONED_USER", States.NOTHING, exported=False),
+    _of_user("UNSUSPEND_AUTO_PROVISIONED_USER", States.NOTHING, exported=False),
+    _of_user("MOVE_USER_TO_ORG_UNIT", States.NOTHING, exported=False),
+    _of_user("CHANGE_USER_ORGANIZATION", States.NOTHING, exported=False),
+    # Google itself locks an account out. These come in the log of data access and name no principal.
+    _login("account_disabled_hijacked"),
+    _login("account_disabled_password_leak"),
+    _login("account_disabled_spamming"),
+    _login("account_disabled_spamming_through_relay"),
+    _login("account_disabled_generic"),
+)
+# The sink brings those that are named; another kind of the same says the same.
+ANY_DISABLED = EVENTS[-1]
+BY_NAME = {event.name: event for event in EVENTS}
+
+
+def render_people_filter(organization: str) -> str:
+    """Return the filter of the organization's sink: exactly the events that state something, in the log they come in."""
+    parts = [_in_log(organization, log, _methods(log)) for log in (ACTIVITY, DATA_ACCESS)]
+    return "(" + ")\nOR (".join(parts) + ")"
+
+
+def _methods(log: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for event in EVENTS:
+        if event.exported and event.log == log:
+            found.setdefault(event.service, []).append(event.method)
+    if log == ACTIVITY:
+        found[CLOUD_IDENTITY] = [MEMBERSHIP_METHOD]
+    return found
+
+
+def _in_log(organization: str, log: str, methods: dict[str, list[str]]) -> str:
+    services = "\n  OR ".join(
+        f'(protoPayload.serviceName="{service}" AND protoPayload.methodName=({_either(names)}))'
+        for service, names in methods.items()
+    )
+    name = f"organizations/{organization}/logs/cloudaudit.googleapis.com%2F{log}"
+    return f'logName="{name}"\n  AND ({services})'
+
+
+def _either(names: Iterable[str]) -> str:
+    return " OR ".join(f'"{name}"' for name in names)
+
+
+def render_notebooks_filter(project: str) -> str:
+    """Return the filter of the project's sink: the ends of operations on Workbench instances."""
+    return (
+        f'logName="projects/{project}/logs/cloudaudit.googleapis.com%2F{ACTIVITY}"\n'
+        f'AND protoPayload.serviceName="{NOTEBOOKS}"\nAND operation.last=true'
+    )

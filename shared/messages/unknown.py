@@ -1,0 +1,59 @@
+"""Shapes that nobody is configured to send: whom they name, and whether they look like the news of a leaver. Nothing is decided by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+# Subtrees about whoever did it, not about whom it was done to.
+_DOERS = frozenset(
+    {
+        "actor", "authenticationinfo", "client", "requestmetadata", "debugcontext", "initiatedby", "performedby", "principal",
+        "principalemail", "operator", "by", "author", "sender", "request", "manager", "source",
+    }
+)  # fmt: skip
+_LEAVES = re.compile(
+    r"deactivat|suspend|terminat|leaver|offboard|disabl|deprovision|archive|"
+    r"(delete|remove)_?(user|account|member)|(user|account|member\w*)\.?_?(delete|remove)",
+    re.IGNORECASE,
+)
+_WORDS = frozenset(
+    {"eventtype", "event_type", "type", "eventname", "event", "action", "name", "op", "reason", "status", "kind"}
+)
+_MOST = 400  # values that are looked at
+
+
+def looks_like_a_leaver(body: Any) -> bool:
+    """Return True if a field that names a kind of event has a leaver's word, or `active` is false (SCIM)."""
+    for key, value in _pairs(body):
+        if key in _WORDS and isinstance(value, str) and _LEAVES.search(value):
+            return True
+        if key == "active" and str(value).lower() == "false":
+            return True
+        if key == "path" and value == "active":
+            return True
+    return False
+
+
+def texts_about_people(body: Any) -> Iterator[str]:
+    """Yield the texts that may be addresses of those whom the message is about, not of whoever did it."""
+    for _, value in _pairs(body):
+        if isinstance(value, str) and "@" in value and len(value) <= 320:  # noqa: PLR2004 - the longest address, with a name
+            yield value
+
+
+def _pairs(body: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (key in lower case, value) in the order of the message, at most so many."""
+    left = _MOST
+    open_: list[tuple[str, Any]] = [("", body)]
+    while open_ and left > 0:
+        key, value = open_.pop(0)
+        left -= 1
+        match value:
+            case dict():
+                open_[:0] = [(str(k).lower(), v) for k, v in value.items() if str(k).lower() not in _DOERS]
+            case list():
+                open_[:0] = [(key, v) for v in value]
+            case _:
+                yield key, value
