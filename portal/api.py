@@ -43,7 +43,7 @@ def me_view(found: Mine) -> dict[str, Any]:
         "notebook": plain(notebook),
         "spark": [plain(asdict(spark)) for spark in found.sparks],
         "sessions": [session.title for session in found.sessions],
-        "waiting": [plain(asdict(click)) for click in found.waits.all],
+        "waiting": [{"at": plain(click.at), "text": click.text} for click in found.waits.all],
         "cost": {
             "month": f"{cost.month:%Y-%m}",
             "currency": cost.currency,

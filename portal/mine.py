@@ -82,20 +82,21 @@ def mine(record: UserRecord) -> Mine:
     profile = catalog.profiles.get(record.spec.profile or "")
     notes, is_bill_unreadable = _notes()
     stops_at = notes.idle_stops.get(record.user_key) if notes is not None else None
+    waits = waits_of(record)
     own = profile is not None and profile.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
     account = record.status.account_id if own else None
     return Mine(
         record=record,
         profile=profile,
-        notebook=notebook_view(record, profile, stops_at, now=now, zone=present.zone),
-        sparks=spark_views(record, profile, catalog, deps.sizes, now) if profile is not None else (),
+        notebook=notebook_view(waits.record, profile, stops_at, now=now, zone=present.zone),
+        sparks=spark_views(waits.record, profile, catalog, deps.sizes, now) if profile is not None else (),
         cost=cost_view(record, profile, catalog, notes, currency=deps.currency, now=now),
         sessions=tuple(catalog.environment(name) for name in profile.session_templates) if profile is not None else (),
         account=account_email(account, policy.project) if account is not None else "",
         region=policy.zones[0].rpartition("-")[0],
         project=policy.project,
         is_bill_unreadable=is_bill_unreadable,
-        waits=waits_of(record),
+        waits=waits,
     )
 
 

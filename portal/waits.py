@@ -1,4 +1,7 @@
-"""Clicks that were written down and not taken up yet, and the last one that was refused: for the analyst's and the manager's page."""
+"""Clicks that were written down and not taken up yet, and the last one that was refused: for the analyst's and the manager's page.
+
+A page shows an environment as it would be with what waits, and says that it waits: so nothing jumps when it is taken up.
+"""
 
 from __future__ import annotations
 
@@ -11,46 +14,63 @@ from shared.domain.asking import asked_text, was_taken
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.record import UserRecord
 from shared.domain.story import StoryKind, StoryLine
-from shared.domain.wish import Asked
+from shared.engine.ports import WaitingWish
+from shared.engine.wishes import with_waiting
 
 _REFUSAL_SHOWN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingClick:
-    """A wish that waits: when the person clicked, and on what."""
+    """A wish that waits: when the person clicked, and on what. `template` is "" for what is about the notebook."""
 
     at: datetime
     text: str
+    template: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waits:
-    """What waits, by the part of the page that it is about. `refused` is the newest wish, if it was refused lately."""
+    """What waits, in the order of the clicks. `record` is the person's as it would be with all of it.
 
-    notebook: tuple[WaitingClick, ...]
-    spark: tuple[WaitingClick, ...]
+    `refused` is the newest wish, if it was refused lately.
+    """
+
+    all: tuple[WaitingClick, ...]
+    record: UserRecord
     refused: StoryLine | None
 
     @property
-    def all(self) -> tuple[WaitingClick, ...]:
-        """Everything that waits."""
-        return tuple(sorted([*self.notebook, *self.spark], key=lambda click: click.at))
+    def notebook(self) -> tuple[WaitingClick, ...]:
+        """What is about the notebook."""
+        return self.about("")
+
+    @property
+    def spark(self) -> tuple[WaitingClick, ...]:
+        """What is about Spark environments."""
+        return tuple(click for click in self.all if click.template)
+
+    def about(self, template: str) -> tuple[WaitingClick, ...]:
+        """What is about the Spark environment of a template."""
+        return tuple(click for click in self.all if click.template == template)
 
 
 def waits_of(record: UserRecord) -> Waits:
     """Return what waits for a person: one listing. A page without it is still worth having, so a failure is only logged."""
-    clicks: list[tuple[Asked, WaitingClick]] = []
+    engine = current().deps.engine
+    waiting: tuple[WaitingWish, ...] = ()
     try:
-        for each in current().deps.engine.inbox.waiting(record.user_key):
-            wish = each.shown
-            if wish is not None and not was_taken(record, wish.wish_id):
-                clicks.append((wish.asked, WaitingClick(at=each.created_at, text=asked_text(wish.asked))))
+        waiting = engine.inbox.waiting(record.user_key)
     except BenchkeeperError as error:
         visit().reason, visit().detail = error.reason.value, f"wishes: {error.detail}"
+    clicks = [
+        WaitingClick(at=each.created_at, text=asked_text(wish.asked), template=wish.asked.template)
+        for each in waiting
+        if (wish := each.shown) is not None and not was_taken(record, wish.wish_id)
+    ]
     return Waits(
-        notebook=tuple(click for asked, click in clicks if not asked.template),
-        spark=tuple(click for asked, click in clicks if asked.template),
+        all=tuple(clicks),
+        record=with_waiting(record, waiting, engine),
         refused=_refused(record, visit().now()),
     )
 

@@ -103,7 +103,7 @@ class DataprocModel:
         if earlier is not None:
             return earlier.view(now)
         asked = check_cluster(body, project=project, region=region, now=now)
-        named = asked["config"].get("gceClusterConfig", {}).get("serviceAccount")
+        named = asked.get("config", {}).get("gceClusterConfig", {}).get("serviceAccount")
         account = named or f"{self.world.project_number}-compute@developer.gserviceaccount.com"
         self.world.need("iam.serviceAccounts.actAs", on=f"projects/{project}/serviceAccounts/{account}")
         name = f"{parent}/clusters/{asked['clusterName']}"

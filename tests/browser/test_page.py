@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -78,6 +78,13 @@ def test_a_stop_and_a_start_move_nothing_and_keep_the_focus(house: House, chromi
         assert jumped(page) < MOST_JUMP
 
 
+CHI = "chi.lee@example.com"
+
+
+def spec(house: House, email: str) -> dict[str, Any]:
+    return dict(house.record(email)["spec"])
+
+
 def test_kept_on_until_a_moment_on_the_readers_clock_and_not(house: House, chromium: Browser) -> None:
     house.at_work("chi.lee@example.com")
     with window(chromium, house, timezone_id=SAO_PAULO) as mine:
@@ -87,13 +94,14 @@ def test_kept_on_until_a_moment_on_the_readers_clock_and_not(house: House, chrom
         page.get_by_role("button", name="Keep on", exact=True).click()
         kept = page.locator("#notebook dd", has=page.get_by_role("button", name="Do not keep it on"))
         expect(kept).to_be_visible()
+        until(lambda: spec(house, CHI).get("keep_on_until"), seconds=PATIENCE_S, what="the wish was taken up")
         until_utc = datetime.fromisoformat(house.record("chi.lee@example.com")["spec"]["keep_on_until"])
         there = until_utc.astimezone(ZoneInfo(SAO_PAULO))
         expect(kept.locator("time")).to_contain_text(f"{there:%H:%M}")
         expect(kept).to_contain_text("(in 2 h")
         page.get_by_role("button", name="Do not keep it on").click()
         expect(kept).to_have_count(0)
-        assert house.record("chi.lee@example.com")["spec"].get("keep_on_until") is None
+        until(lambda: spec(house, CHI).get("keep_on_until") is None, seconds=PATIENCE_S, what="the wish was taken up")
 
 
 def test_one_more_than_allowed_is_refused_in_words(house: House, chromium: Browser) -> None:

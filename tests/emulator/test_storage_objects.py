@@ -372,7 +372,7 @@ def test_the_journal_names_the_object_of_every_kind_of_write(storage_cloud, buck
         ("objects.insert", where, "storage.objects.create"),
         ("objects.insert", where, "storage.objects.create,storage.objects.delete"),
         ("objects.patch", where, "storage.objects.get,storage.objects.update"),
-        ("objects.copy", f"{bucket.name}/dir/p", "storage.objects.get,storage.objects.create"),
+        ("objects.copy", f"{bucket.name}/dir/p", "storage.objects.create,storage.objects.get"),
         ("objects.delete", where, "storage.objects.delete"),
     ]
 
