@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from flask.testing import FlaskClient
 from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
 from kit.hub import ADMINS, MIA, SAMPLES, Browser, form_of, hub_settings, path_of
-from kit.inprocess import START
+from kit.inprocess import ROOT, START
 from kit.spark import SMALL
 
 from emulator.app import EmbeddedCloud
@@ -61,6 +62,7 @@ def drive_lifecycle(world: Watched) -> None:
 
     Person(world, KOFI, tell, wake, look=lambda: look(world)).live(at_work=lambda: drive_page(world))
     world.post("lifecycle", {"schema": "workbench.lifecycle/v9"})
+    pass_on(world)
     leave_without_record(world)
 
 
@@ -69,6 +71,15 @@ def leave_without_record(world: Watched) -> None:
     content = json.dumps({"version": 99}).encode()
     world.cloud.storage.insert(world.settings.bucket, f"records/{user_key_for(DANA)}.json", content)
     world.post("lifecycle", {**world.news("leaver"), "user": DANA}, status=500)
+
+
+def pass_on(world: Watched) -> None:
+    """Batches are taken apart on their own topics, and a log entry on HR's topic is moved on."""
+    batch = [world.news("leaver") | {"event_id": f"b{n}", "user": f"nobody.{n}@example.com"} for n in range(2)]
+    for topic in (world.settings.topic_lifecycle, world.settings.topic_operator):
+        world.post("lifecycle", batch, topic=topic)
+    entry = json.loads((ROOT / "tests" / "events" / "workspace-suspend-user.json").read_text(encoding="utf-8"))
+    world.post("lifecycle", entry, topic=world.settings.topic_lifecycle)
 
 
 def drive_tick(world: Watched) -> None:
@@ -234,7 +245,7 @@ def watched(setting: str, clients: dict[str, FlaskClient]) -> Iterator[Watched]:
     """A new world with nobody in it."""
     cloud = EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0))
     with cloud, pytest.MonkeyPatch.context() as patch:
-        settings = replace(settings_of(setting), api_endpoint=cloud.url)
+        settings = replace(settings_of(setting), api_endpoint=cloud.url, move_logs_until=START + timedelta(days=3650))
         prepare(cloud, settings)
         deps = wiring.wire(settings, log=SilentLog())
         deps.groups.join(ADMINS, MIA)

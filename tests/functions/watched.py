@@ -54,8 +54,8 @@ class Watched:
     of_groups: dict[str, set[str]] = field(default_factory=lambda: {target: set() for target in (*TARGETS, HUB)})
     count: int = 0
 
-    def post(self, target: str, body: Any, *, raw: Any = None, status: int = 200, **more: Any) -> None:
-        """A message of Pub/Sub to a function."""
+    def post(self, target: str, body: Any, *, raw: Any = None, status: int = 200, topic: str = "", **more: Any) -> None:
+        """A message of Pub/Sub to a function; without a topic on that which its kind comes on."""
         self.count += 1
         published = rfc3339(self.cloud.world.clock.now())
         sent = (
@@ -63,7 +63,7 @@ class Watched:
         )
         headers = {
             "ce-id": f"m{self.count}",
-            "ce-source": f"{TOPICS}{'workbench-directory' if is_of_directory(body) else TOPIC_OF[target]}",
+            "ce-source": f"{TOPICS}{topic or ('workbench-directory' if is_of_directory(body) else TOPIC_OF[target])}",
             "ce-specversion": "1.0",
             "ce-type": TYPE,
             "content-type": "application/json",
