@@ -40,8 +40,8 @@ _ADVICE = {
     "benchkeeper dead-letter replay {id}",
     Reason.LEAVER_NOT_UNDERSTOOD: "Somebody may have left and keeps access. Find out who, then: benchkeeper publish leaver USER",
     Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",
-    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine. Find in the function's log what failed and mend that, then: "
-    "benchkeeper dead-letter replay {id}",
+    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine, and is tried again by itself. Find in the function's log what failed "
+    "and mend that; not to wait: benchkeeper dead-letter replay {id}",
 }
 _PROGRESS_EVERY = 100
 
@@ -178,6 +178,9 @@ def _print_letter(letter: DeadLetter, out: Terminal) -> None:
         ("Names", ", ".join(row.users) or "nobody who could be told from it"),
         ("Size", _size(letter)),
     ]
+    if row.tries:
+        again = f"; again at {rfc3339(row.next_try_at)}" if row.next_try_at is not None else ""
+        lines.append(("Tried", f"{row.tries} times by itself{again}"))
     if row.replayed_at is not None:
         lines.append(("Replayed", f"{rfc3339(row.replayed_at)}: {row.outcome}"))
     lines += [(f"  {name}", value) for name, value in sorted(letter.attributes.items()) if name not in OURS]

@@ -45,8 +45,8 @@ class Terminal(Console):
     A string or a `Text` is one line: ends of lines in it are written out. Whatever else is printed is cleaned piece by piece.
     """
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=False)
+    def __init__(self, **how: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=False, **how)
 
     def print(self, *objects: Any, **how: Any) -> None:
         """Print on one line each what is a string or a `Text`."""

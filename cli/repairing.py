@@ -10,8 +10,8 @@ import click
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
 from cli.output import complain, print_json
 from shared.domain.identity import UserKey
+from shared.domain.recovery import Intact, NeverWritten, Recoverable
 from shared.domain.times import rfc3339
-from shared.engine.ports import Intact, NeverWritten, Recoverable
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import find_damage, load_mended
 

@@ -11,7 +11,6 @@ from datetime import time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 from frame import save  # noqa: E402 - the path comes first
 from kit.life import Life, life, settings_with  # noqa: E402
 
+from cli.output import Terminal  # noqa: E402
 from cli.people import print_person, print_plan  # noqa: E402
 from shared.domain.catalog import Disruption, Identity, Window  # noqa: E402
 from shared.domain.identity import parse_email  # noqa: E402
@@ -39,7 +39,7 @@ def main() -> None:
     someone.join(minutes=10)
     someone.write(b"a year of work" * 1_000)
     someone.move(profile="engineer", profile_said=True, minutes=3)
-    out = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, highlight=False)
+    out = Terminal(record=True, width=100, file=io.StringIO(), force_terminal=True)
     out.print(Text(f"$ benchkeeper plan {someone.email}", style="bold"))
     print_plan(_shown(someone)["plan"], out)
     someone.leave(minutes=12)

@@ -11,7 +11,6 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +21,7 @@ from kit.inprocess import START, make_bench  # noqa: E402
 from kit.reading import news_of  # noqa: E402
 
 from cli.local.follow import final_rows, look, picture  # noqa: E402
-from cli.output import print_fleet  # noqa: E402
+from cli.output import Terminal, print_fleet  # noqa: E402
 from cli.people import print_person  # noqa: E402
 from shared.domain.identity import parse_email, user_key_for  # noqa: E402
 from shared.engine.deliver import deliver  # noqa: E402
@@ -40,7 +39,7 @@ def main() -> None:
             deliver(news, bench.deps)
         email = parse_email(json.loads(body)["user"])
         people.append((user_key_for(email), str(email)))
-    out = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, highlight=False)
+    out = Terminal(record=True, width=100, file=io.StringIO(), force_terminal=True)
     since: dict[str, datetime] = {}
     bench.advance(minutes=2)
     sweep("due", bench.deps)

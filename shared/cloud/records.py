@@ -22,7 +22,8 @@ from shared.domain import codec
 from shared.domain.errors import ConflictError, DamagedRecordError, InvalidMessageError, NewerRecordError
 from shared.domain.identity import UserKey, is_user_key, parse_user_key
 from shared.domain.record import RecordRow, UserRecord, row_of
-from shared.engine.ports import DueHint, Examined, Intact, NeverWritten, Recoverable, Stored, Unrecoverable
+from shared.domain.recovery import Examined, Intact, NeverWritten, Recoverable, Unrecoverable
+from shared.engine.ports import DueHint, Stored
 
 _RECORDS = "records/"
 _DUE = "due/"

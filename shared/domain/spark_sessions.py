@@ -27,8 +27,8 @@ class SessionOwner:
 
 
 def session_owner(record: UserRecord, project: str) -> SessionOwner:
-    """Return the addresses under which the person starts sessions: their own, and that of their own service account."""
-    addresses = {str(record.email)}
+    """Return the addresses under which the person starts sessions: their own, former ones too, and the own service account's."""
+    addresses = {str(email) for email in (record.email, *record.former_emails) if email}
     if record.status.account_id is not None:
         addresses.add(account_email(record.status.account_id, project))
     return SessionOwner(record.user_key, frozenset(addresses))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.domain.errors import BenchkeeperError, ConflictError
-from shared.domain.identity import UserKey
+from shared.domain.identity import UserKey, user_key_for
 from shared.domain.lifetimes import ERASED, Kept, is_erased, is_over, may_be_over, reduced, why_kept
 from shared.domain.record import RecordRow, UserRecord
 from shared.engine.observer import observe
@@ -51,12 +51,15 @@ def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
         kept = why_kept(stored.record, observe(stored.record, deps), deps.clock.now())
         if kept is not None:
             return Erasure(user_key=own, kept=kept), stored
-    naming = [row for row in deps.dead_letters.rows() if own in row.users]
+    keys = {user_key, own}  # a letter names the key of the address that stood in it
+    if stored is not None and not is_erased(stored.record):
+        keys.add(user_key_for(stored.record.email))
+    naming = [row for row in deps.dead_letters.rows() if keys & set(row.users)]
     found = Erasure(
         user_key=own,
         record=stored is not None and not is_erased(stored.record),
-        letters=tuple(row for row in naming if set(row.users) == {own}),
-        shared_letters=sum(set(row.users) != {own} for row in naming),
+        letters=tuple(row for row in naming if keys.issuperset(row.users)),
+        shared_letters=sum(not keys.issuperset(row.users) for row in naming),
         manifests=tuple(deps.snapshots.manifests(own)),
         templates=tuple(deps.templates.seen(own).digests),
         hints=tuple(hint for hint in deps.records.due(deps.clock.now() + _FAR) if hint.user_key == own),

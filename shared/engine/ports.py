@@ -26,6 +26,7 @@ from shared.domain.plan import (
     WriteManifest,
 )
 from shared.domain.record import OperationRef, RecordRow, UserRecord
+from shared.domain.recovery import Examined, Recoverable
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
 from shared.domain.spark import Cluster, ClusterOperationSeen
 from shared.domain.spark_sessions import SessionOwner
@@ -46,47 +47,6 @@ class DueHint:
 
     at: datetime
     user_key: UserKey
-
-
-@dataclass(frozen=True, slots=True)
-class NeverWritten:
-    """No object of the user key exists, nor any older version of one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intact:
-    """The live object can be read: a record, or a pointer to one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unrecoverable:
-    """The live object is damaged or gone, and no kept version of it can be read. `versions` counts those that were tried."""
-
-    live_generation: int
-    versions: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recoverable:
-    """The live object is damaged (or gone: `live_generation` is 0), and `generation` is the newest version that can be read.
-
-    That version holds a record or a pointer: one of `record` and `moved_to` is set.
-    """
-
-    user_key: UserKey
-    live_generation: int
-    generation: int
-    written_at: datetime
-    record: UserRecord | None = None
-    moved_to: UserKey | None = None
-
-    @property
-    def deleted(self) -> bool:
-        """True when there is no live object."""
-        return self.live_generation == 0
-
-
-Examined = NeverWritten | Intact | Unrecoverable | Recoverable
 
 
 @dataclass(frozen=True, slots=True)

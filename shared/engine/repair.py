@@ -13,8 +13,9 @@ from datetime import timedelta
 from shared.domain.errors import ConflictError, DamagedRecordError, NewerRecordError, Reason
 from shared.domain.identity import UserKey
 from shared.domain.record import UserRecord
+from shared.domain.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
 from shared.domain.story import StoryKind, StoryLine, told
-from shared.engine.ports import Deps, Intact, NeverWritten, Recoverable, Stored, Unrecoverable
+from shared.engine.ports import Deps, Stored
 
 _TRIES = 12  # one for each pointer on the way, and a few for neighbours
 _SOON = timedelta(seconds=60)  # until a pass looks at what came back, should this process die

@@ -14,7 +14,7 @@ from shared.domain.entitlement import judge_entitlement
 from shared.domain.identity import UserKey
 from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
-from shared.domain.record import RecordRow
+from shared.domain.record import RecordRow, unknown_leaver_since
 from shared.engine.action_texts import action_text
 from shared.engine.ports import Deps
 from shared.engine.reconciler import Preview, preview
@@ -37,6 +37,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "power": record.spec.power.value,
         "power_because": record.spec.power_because,
         "cost_center": record.cost_center,
+        "unknown_leaver_since": _iso(unknown_leaver_since(record)),
         "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,
         "instance": record.status.instance_id,
         "zone": record.status.zone,

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -42,12 +43,8 @@ _OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\|\x1b\[\?25[lh]|\x1b\[[
 class Screen(Terminal):
     """A terminal that keeps what is sent to it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._force_terminal = True
-        self._width, self.legacy_windows = 200, False
-        self._color_system = None
-        self.file = io.StringIO()
+    def __init__(self, **how: Any) -> None:
+        super().__init__(file=io.StringIO(), width=200, force_terminal=True, **{"color_system": None, **how})
 
     @property
     def sent(self) -> str:
@@ -100,8 +97,7 @@ def test_a_live_view_and_a_spinner_are_harmless_too() -> None:
 
 
 def test_a_link_leads_only_to_an_address() -> None:
-    screen = Screen()
-    screen._color_system = 3  # type: ignore[assignment] # as a terminal that can show links
+    screen = Screen(color_system="truecolor")
     print_fleet([("ana", "p", "nb-ana", "Ready", "http://x\x1b\\\x1b[2J")], screen)
     assert is_harmless(screen.sent), screen.sent
     assert r"\x1b[2J" in screen.sent

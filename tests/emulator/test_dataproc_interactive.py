@@ -96,3 +96,11 @@ def test_sessions_survive_a_save(cloud: DataCloud):
     cloud.wait(60)
     assert cloud.call("GET", f"{SESSIONS}/ana-1")["state"] == "ACTIVE"
     assert cloud.call("GET", f"/v1/{operation['name']}")["done"]
+
+
+@pytest.mark.parametrize("address", ["ana@example.com", "ana.silva@example.com", "a.b.c@sub.example.co"])
+def test_the_creator_is_whose_token_it_is_however_many_dots_the_address_has(cloud: DataCloud, address: str):
+    headers = {"Authorization": f"Bearer {address}"}
+    answer = cloud.http.post(SESSIONS, json=BODY, query_string={"sessionId": "ana-1"}, headers=headers)
+    assert answer.status_code == 200
+    assert cloud.call("GET", f"{SESSIONS}/ana-1")["creator"] == address

@@ -23,6 +23,7 @@ from shared.domain.events import (
     Left,
     LifecycleEvent,
     Moved,
+    Renamed,
     statements_of,
 )
 from shared.domain.facts import Facts
@@ -107,6 +108,20 @@ def test_what_is_left_of_a_person_is_erased_and_the_cut_stays() -> None:
     accept(late, person.bench.deps)
     person.minutes(5)
     assert person.states() == {}
+
+
+def test_letters_under_either_address_of_a_person_go() -> None:
+    person = gone(life(email=BEN))
+    new = parse_email("ben.cole@example.com")
+    now = person.bench.now
+    accept(Renamed(event_id="r", user=BEN, new_user=new, occurred_at=now, effective_at=now), person.bench.deps)
+    person.minutes(2)
+    letter(person, "first", BEN, sent=now)
+    letter(person, "both", BEN, new, sent=now)
+    letter(person, "second", new, sent=now)
+    assert {row.letter_id for row in erase(user_key_for(new), person.bench.deps).letters} == {"first", "second", "both"}
+    assert letters(person) == set()
+    assert person.record.email == ERASED
 
 
 def test_erasing_again_finds_nothing() -> None:

@@ -16,10 +16,10 @@ from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joi
 from shared.domain.identity import account_id_for, parse_email, user_key_for
 from shared.domain.notebook import LABEL_USER
 from shared.domain.record import Presence
+from shared.domain.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
 from shared.engine.deliver import deliver
 from shared.engine.fail_closed import cut_by_label, is_cut_in_effect
 from shared.engine.intake import want_hold
-from shared.engine.ports import Intact, NeverWritten, Recoverable, Unrecoverable
 from shared.engine.repair import load_mended
 from shared.engine.sweeps import sweep
 
@@ -370,3 +370,50 @@ def test_a_pointer_is_no_damage_to_a_drift_sweep(bench):
     found = sweep("drift", bench.deps)
     assert (found.found["a record may be damaged or gone"], found.failed) == (1, {})
     assert not lines(bench, "Put back a record")
+
+
+class Died(BaseException):
+    """The process ends at this moment."""
+
+
+@pytest.mark.parametrize(("how", "first"), [("damaged", 0), ("deleted", 1)], ids=["damaged", "deleted"])
+def test_a_process_that_dies_at_any_call_of_a_repair_leaves_nothing_that_the_redelivery_does_not_mend(how, first):
+    """Before each call of the one, after each call of the other."""
+    reached = 0
+    for number in range(first, 60, 2):
+        with impatient():
+            bench = make_bench()
+            said(bench, Joined, 1)
+            minutes(bench, 5)
+            want_hold(KEY, "case 17", bench.deps)
+            if how == "damaged":
+                blob(bench).upload_from_string(b"{")
+            else:
+                blob(bench).delete()
+            bench.advance(minutes=1)
+            event = Left(event_id="e2", user=ANA, occurred_at=bench.now, effective_at=bench.now)
+            calls = iter(range(number))
+
+            def around(left=calls):
+                if next(left, None) is None:
+                    raise Died
+
+            bench.adapter.around = around
+            try:
+                deliver(event, bench.deps)
+            except Died:
+                reached = number
+            else:
+                break  # all of its calls were gone through
+            finally:
+                bench.adapter.around = lambda: None
+            deliver(event, bench.deps)
+            minutes(bench, 3)
+            record = bench.deps.records.load(KEY).record
+            assert (record.spec.presence, states(bench)) == (Presence.ABSENT, ["STOPPED"]), number
+            assert record.hold is not None
+            told = [line.text for line in record.status.story]
+            assert (told.count("Record put back"), told.count("Left")) == (1, 1), number
+    else:
+        raise AssertionError("the delivery never got through")
+    assert reached >= 14

@@ -63,6 +63,9 @@ class Letters(MemoryDeadLetters):
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
         self._stored.note_try(row, reason=reason, detail=detail)
 
+    def forget(self, row: LetterRow) -> None:
+        self._stored.forget(row)
+
     def kept(self) -> list[DeadLetter]:
         """All that are stored, whole, oldest first."""
         return [self.read(row) for row in self.rows()]
@@ -106,8 +109,8 @@ class Functions:
         if not topic and target == "lifecycle" and is_of_directory(body):
             topic = "workbench-directory"
         headers = {"ce-source": f"{TOPICS}{topic}"} if topic else {}
-        published = rfc3339(self.bench.now - timedelta(seconds=1.5))
-        return self.binary(target, json.dumps(envelope(body, published=published, **more)).encode(), **headers)
+        more = {"published": rfc3339(self.bench.now - timedelta(seconds=1.5)), **more}
+        return self.binary(target, json.dumps(envelope(body, **more)).encode(), **headers)
 
 
 def is_of_directory(body: Any) -> bool:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
 from kit.hub import ADMINS, MIA, SAMPLES, Browser, form_of, hub_settings, path_of
-from kit.inprocess import ROOT, START
+from kit.inprocess import START
 from kit.spark import SMALL
 
 from emulator.app import EmbeddedCloud
@@ -31,10 +31,13 @@ from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.costs import BigQueryCosts
 from shared.domain.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
+from shared.domain.errors import Reason
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.sessions import offers
+from shared.domain.sources import HR, OPERATOR
+from shared.engine.ports import DeadLetter, LetterRow
 from shared.engine.session_sync import sync_sessions
 from shared.messages.parse import wake_message
 from shared.settings import Settings
@@ -62,8 +65,17 @@ def drive_lifecycle(world: Watched) -> None:
 
     Person(world, KOFI, tell, wake, look=lambda: look(world)).live(at_work=lambda: drive_page(world))
     world.post("lifecycle", {"schema": "workbench.lifecycle/v9"})
-    pass_on(world)
+    relay(world)
     leave_without_record(world)
+
+
+def relay(world: Watched) -> None:
+    """Batches about two people on the topics that may bring them, and a log entry that still comes on the old topic."""
+    batch = [{**world.news("mover"), "user": user} for user in ("a@example.com", "b@example.com")]
+    for source in (HR, OPERATOR):
+        world.post("lifecycle", batch, topic=world.settings.sources[source].topic)
+    entry = {"protoPayload": {"serviceName": "admin.googleapis.com"}}
+    world.post("lifecycle", entry, topic=world.settings.topic_lifecycle)
 
 
 def leave_without_record(world: Watched) -> None:
@@ -71,15 +83,6 @@ def leave_without_record(world: Watched) -> None:
     content = json.dumps({"version": 99}).encode()
     world.cloud.storage.insert(world.settings.bucket, f"records/{user_key_for(DANA)}.json", content)
     world.post("lifecycle", {**world.news("leaver"), "user": DANA}, status=500)
-
-
-def pass_on(world: Watched) -> None:
-    """Batches are taken apart on their own topics, and a log entry on HR's topic is moved on."""
-    batch = [world.news("leaver") | {"event_id": f"b{n}", "user": f"nobody.{n}@example.com"} for n in range(2)]
-    for topic in (world.settings.topic_lifecycle, world.settings.topic_operator):
-        world.post("lifecycle", batch, topic=topic)
-    entry = json.loads((ROOT / "tests" / "events" / "workspace-suspend-user.json").read_text(encoding="utf-8"))
-    world.post("lifecycle", entry, topic=world.settings.topic_lifecycle)
 
 
 def drive_tick(world: Watched) -> None:
@@ -92,6 +95,7 @@ def drive_tick(world: Watched) -> None:
 
     def sweeps() -> None:
         world.post("tick", {"sweep": "idle"})
+        old_letter(world)
         drift(world)
         lose_wake_ups(world)
 
@@ -111,6 +115,16 @@ def lose_wake_ups(world: Watched) -> None:
     assert world.record(BEN).spec.keep_on_until is not None
     assert world.record(BEN).hold is None
     assert world.waiting(BEN) == 0
+
+
+def old_letter(world: Watched) -> None:
+    """A letter that was used long ago: the next drift sweep removes it."""
+    sent = world.cloud.world.clock.now() - timedelta(days=400)
+    row = LetterRow(letter_id="old", sent_at=sent, reason=Reason.INVALID_MESSAGE.value, detail="old")
+    letter = DeadLetter(row=row, source="", received_at=sent, body=b"{}", size=2, attributes={})
+    world.deps.dead_letters.store(letter)
+    (kept,) = [each for each in world.deps.dead_letters.rows() if each.letter_id == "old"]
+    world.deps.dead_letters.mark_replayed(kept, sent, "used")
 
 
 def drift(world: Watched) -> None:
@@ -245,7 +259,8 @@ def watched(setting: str, clients: dict[str, FlaskClient]) -> Iterator[Watched]:
     """A new world with nobody in it."""
     cloud = EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0))
     with cloud, pytest.MonkeyPatch.context() as patch:
-        settings = replace(settings_of(setting), api_endpoint=cloud.url, move_logs_until=START + timedelta(days=3650))
+        moved = datetime(2100, 1, 1, tzinfo=UTC)  # the first week after an upgrade
+        settings = replace(settings_of(setting), api_endpoint=cloud.url, move_logs_until=moved)
         prepare(cloud, settings)
         deps = wiring.wire(settings, log=SilentLog())
         deps.groups.join(ADMINS, MIA)

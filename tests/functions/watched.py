@@ -55,7 +55,7 @@ class Watched:
     count: int = 0
 
     def post(self, target: str, body: Any, *, raw: Any = None, status: int = 200, topic: str = "", **more: Any) -> None:
-        """A message of Pub/Sub to a function; without a topic on that which its kind comes on."""
+        """A message of Pub/Sub to a function."""
         self.count += 1
         published = rfc3339(self.cloud.world.clock.now())
         sent = (

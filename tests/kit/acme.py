@@ -235,7 +235,7 @@ def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
     ours = {
         "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_wishes", "benchkeeper_inbox", "benchkeeper_letters",
-        "benchkeeper_letters_look", "benchkeeper_letter_notes", "benchkeeper_marks", "benchkeeper_find", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
+        "benchkeeper_letters_look", "benchkeeper_letter_notes", "benchkeeper_letters_care", "benchkeeper_marks", "benchkeeper_find", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
         "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
     }  # fmt: skip
     if costs:
@@ -302,7 +302,7 @@ _ACCESS = {  # what our accounts hold on each bucket
     f"{BUCKET}-letters": {
         ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_letter_notes", _member("dead-letter")),
         ("benchkeeper_letters_look", _member("hub")),
-        ("benchkeeper_records_look", _member("tick")), ("benchkeeper_letter_notes", _member("tick")),
+        ("benchkeeper_letters_care", _member("tick")),
     },
 }  # fmt: skip
 _KEEPS = {  # soft delete, lifecycle

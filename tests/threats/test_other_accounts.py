@@ -32,10 +32,10 @@ SNAPSHOTS = {
 CLUSTERS = {"dataproc.CreateCluster", "dataproc.DeleteCluster"}
 SESSIONS = {f"dataproc.{verb}SessionTemplate" for verb in ("Create", "Update", "Delete")}
 
-# Where it notes on a letter what became of it, and on which topics it may publish.
+# What it does to letters (notes on them, and removes those whose lifetime is over), and on which topics it may publish.
 NOTES: dict[str, dict[str, set[str]]] = {
     "lifecycle": {},
-    "tick": {LETTERS: {"storage.objects.patch", "storage.objects.update"}},
+    "tick": {LETTERS: {f"storage.objects.{method}" for method in ("delete", "patch", "update")}},
 }
 SPEAKS = {"lifecycle": ("dead-letter", "lifecycle", "operator", "directory"), "tick": ("dead-letter",)}
 
