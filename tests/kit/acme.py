@@ -202,8 +202,8 @@ _DELIVERY = {  # retention, dead letter topic, attempts
     "benchkeeper-lifecycle": ("604800s", "workbench-dead-letter", 100),
     "benchkeeper-directory": ("604800s", "workbench-dead-letter", 100),
     "benchkeeper-operator": ("604800s", "workbench-dead-letter", 100),
-    "benchkeeper-wake": ("3600s", "workbench-dead-letter", 100),
-    "benchkeeper-tick": ("600s", "workbench-dead-letter", 100),
+    "benchkeeper-wake": ("3600s", "workbench-dead-letter", 20),
+    "benchkeeper-tick": ("600s", "workbench-dead-letter", 20),
     "benchkeeper-dead-letter": ("2678400s", None, None),
 }
 
