@@ -159,7 +159,7 @@ def test_two_runs_are_one(seed, tmp_path):
 
 
 def test_newer_news_that_somebody_left_stands(seed):
-    seed.run("publish", "leaver", ANN)
+    seed.run("publish", "leaver", ANN, "--yes", "--new")
     deliver_all(seed)
     run(seed)
     deliver_all(seed)
