@@ -80,7 +80,8 @@ class Looked:
             yield "Ends", f"account {', account '.join(self.ends)}" if self.ends else "nothing keeps the account out"
         for change in self.changes:
             about = "" if change.user == self.event.user else f"{change.user}: "
-            yield "Change", f"{about}{change.text}"
+            nothing_new = change.kind is ChangeKind.NOTHING_NEW
+            yield "Change", f"{about}{'none: that is known already' if nothing_new else change.text}"
             for action in change.actions or ("nothing to do",):
                 yield "Plan", action
             yield from (("", f"  {why}") for why in change.because)
