@@ -77,7 +77,7 @@ def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
     plans: dict[str, PersonPlan] = {}
     for row, news in rows:
         for piece in news or ():
-            name = first(_about(piece))
+            name = first(about(piece))
             plan = plans.setdefault(name, PersonPlan(user=name))
             if row not in plan.rows[-1:]:
                 plan.rows.append(row)
@@ -85,7 +85,8 @@ def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
     return list(plans.values())
 
 
-def _about(piece: News) -> str:
+def about(piece: News) -> str:
+    """Return whom a piece of news is about, by name."""
     match piece:
         case Woken():
             return piece.user_key
@@ -125,7 +126,8 @@ def _foreseen(plan: PersonPlan, deps: Deps) -> list[Change]:
 def unknown_people(news: Sequence[News], deps: Deps) -> list[tuple[str, tuple[str, ...]]]:
     """Return those who are said to leave or to change and of whom nothing is known, each with the nearest known addresses."""
     known = known_addresses(deps)
-    present = {*known, *(piece.user for piece in news if isinstance(piece, Joined))}
+    known += [piece.user for piece in news if isinstance(piece, Joined)]
+    present = set(known)
     asked: dict[str, LifecycleEvent] = {
         piece.user: piece
         for piece in news

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
-from cli.foreseeing import PersonPlan, foresee, unknown_people
+from cli.foreseeing import PersonPlan, about, foresee, unknown_people
 from cli.output import agreed, complain, console, print_csv, print_json, say, table
 from cli.progress import Progress
 from cli.publishing import somebody_there
@@ -89,7 +90,7 @@ def _source(app: App, name: str) -> Source:
 def _read(app: App, paths: Sequence[Path], source: Source) -> _Content:
     settings, deps = app.settings, app.deps
     rules = Rules(source=source, people=settings.people, max_bytes=settings.max_message_bytes)
-    content, now = _Content(), deps.clock.now()
+    content, said_at = _Content(), deps.clock.now() - timedelta(microseconds=MOST_ROWS * len(paths))
     with Progress(deps.clock, "Messages read") as progress:
         for path in paths:
             found = read_rows(path.name, path.read_bytes())
@@ -97,11 +98,12 @@ def _read(app: App, paths: Sequence[Path], source: Source) -> _Content:
             content.faults += found.faults
             for row in found.rows[:MOST_ROWS]:
                 progress.advance()
+                said_at += timedelta(microseconds=1)  # a later row about a person is said later, as when it is sent
                 message = Message(
                     data=row.data,
                     attributes={},
                     message_id=f"{row.file}-{row.line}",
-                    publish_time=now,
+                    publish_time=said_at,
                     topic=source.topic,
                 )
                 _judge(app, row, message, rules, content)
@@ -116,7 +118,7 @@ def _judge(app: App, row: Row, message: Message, rules: Rules, content: _Content
     try:
         parsed = parse_message(message, rules)
         news = parsed.news
-        problems += [fault.error.user_message for fault in parsed.faults]
+        problems += [f"{fault.error.detail.rstrip('.')}." for fault in parsed.faults]
         for piece in news:
             if isinstance(piece, Joined | Moved) and piece.profile:
                 app.settings.catalog.profile(piece.profile)
@@ -241,18 +243,31 @@ def _what_is_known(app: App, content: _Content) -> Iterator[str]:
         yield f"Nor of {len(unknown) - _MOST_NAMED:,} more; --dry-run shows all."
 
 
+def _waves(content: _Content) -> list[list[Row]]:
+    """The messages in waves, each sent when the one before was taken: a later row about a person has a later publish time."""
+    waves: dict[int, list[Row]] = {0: []}
+    told: Counter[str] = Counter()
+    for row, news in content.rows:
+        people = {about(piece) for piece in news}
+        number = max((told[person] for person in people), default=0)
+        waves.setdefault(number, []).append(row)
+        for person in people:
+            told[person] = number + 1
+    return [waves[number] for number in sorted(waves)]
+
+
 def _send(app: App, content: _Content, source: Source, output: str) -> None:
-    total, sent = len(content.rows), []
+    rows = [row for wave in _waves(content) for row in wave]
+    total, sent = len(rows), []
     try:
         with Progress(app.deps.clock, "Messages sent", total=total) as progress:
-            for message_id in publish_all(
-                app.clients,
-                project=app.settings.project,
-                topic=source.topic,
-                bodies=(row.data for row, _ in content.rows),
-            ):
-                sent.append(message_id)
-                progress.advance()
+            for wave in _waves(content):
+                bodies = (row.data for row in wave)
+                for message_id in publish_all(
+                    app.clients, project=app.settings.project, topic=source.topic, bodies=bodies
+                ):
+                    sent.append(message_id)
+                    progress.advance()
     except BenchkeeperError as error:
         complain(
             f"{len(sent):,} of {total:,} messages were sent, then: {error.user_message}",
@@ -262,7 +277,7 @@ def _send(app: App, content: _Content, source: Source, output: str) -> None:
     if output == "json":
         messages = [
             {"file": row.file, "line": row.line, "message_id": message_id}
-            for (row, _), message_id in zip(content.rows, sent, strict=True)
+            for row, message_id in zip(rows, sent, strict=True)
         ]
         print_json({"published": total, "topic": source.topic, "messages": messages})
     else:

@@ -47,6 +47,7 @@ _LISTS = frozenset({"groups", "add_groups", "remove_groups"})
 _NAMES = _FIELDS | _LISTS | {"profile", "cost_center"}
 _SEPARATORS = re.compile(r"[|;,\s]+")
 _WHITE = re.compile(r"\s*")
+_NEXT_OBJECT = re.compile(r"\n\{")  # one within another is indented
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +137,11 @@ def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             at = error.pos if isinstance(error, json.JSONDecodeError) else place
-            yield RowFault(file=file, line=lines.at(min(at, len(text))), problem=f"is not JSON: {reason}.")
-            following = re.compile(r"\n\s*\{").search(text, max(at, place + 1))
-            if in_list or following is None:
+            following = None if in_list else _NEXT_OBJECT.search(text, place + 1)
+            # A message that is not closed takes the next one for its own.
+            at = min(at, len(text) if following is None else following.start())
+            yield RowFault(file=file, line=lines.at(at), problem=f"is not JSON: {reason}.")
+            if following is None:
                 return
             place = following.end() - 1
             continue
