@@ -19,9 +19,9 @@ from cli.publishing import somebody_there
 from cli.users import did_you_mean
 from shared.cloud.publish import publish_all
 from shared.domain.changes import ChangeKind
-from shared.domain.errors import BenchkeeperError, PoisonError
+from shared.domain.errors import BenchkeeperError, PoisonError, Reason, UnsupportedMessageError
 from shared.domain.events import Joined, Moved, News
-from shared.domain.sources import OPERATOR, Source
+from shared.domain.sources import OPERATOR, Shape, Source
 from shared.messages.files import MOST_ROWS, Row, RowFault, read_rows
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message
@@ -40,11 +40,15 @@ _COUNTED = {
 
 @dataclass(slots=True, kw_only=True)
 class _Content:
-    """What the files hold: messages with their news, and every fault."""
+    """What the files hold: messages with their news, and every fault.
+
+    `not_acted_on` counts log entries of kinds that this version knows and does not act on; they are sent, and become dead letters.
+    """
 
     rows: list[tuple[Row, tuple[News, ...]]] = field(default_factory=list)
     faults: list[RowFault] = field(default_factory=list)
     seen: int = 0
+    not_acted_on: int = 0
 
 
 @click.command(name="file")
@@ -70,6 +74,11 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
     if content.faults:
         _say_faults(content, output)
         stop(WRONG_USE)
+    if content.not_acted_on:
+        say(
+            f"{content.not_acted_on:,} log entries are of kinds that are not acted on; each becomes a dead letter.",
+            err=True,
+        )
     if dry_run:
         _dry_run(app, content, output)
         return
@@ -122,6 +131,11 @@ def _judge(app: App, row: Row, message: Message, rules: Rules, content: _Content
         for piece in news:
             if isinstance(piece, Joined | Moved) and piece.profile:
                 app.settings.catalog.profile(piece.profile)
+    except UnsupportedMessageError as error:
+        if error.reason is Reason.NOT_ALLOWED or Shape.GOOGLE_LOGS not in rules.source.shapes:
+            problems.append(error.user_message)
+        else:  # as when it first came: it must not hold up the leavers in the same log
+            content.not_acted_on += 1
     except PoisonError as error:
         problems.append(error.user_message)
     content.faults += [RowFault(file=row.file, line=row.line, problem=problem) for problem in problems]
