@@ -113,7 +113,7 @@ def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, 
     if looked.says_nothing_new and not consent.yes:
         _say_known(message, looked, output)
         return
-    if (asks or looked.near) and not consent.yes:
+    if (asks or (looked.near and not consent.new)) and not consent.yes:
         _ask(message, event, looked, output)
     _send(app, message, output, _view(looked))
 

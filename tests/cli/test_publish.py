@@ -72,7 +72,8 @@ def test_a_joiner_goes_at_once_unless_a_known_address_is_near(joined):
     assert "Did you mean ana.silva@example.com?" in joined.run("publish", "joiner", SLIP, code=2).stderr
     assert joined.deliver() == 0
     joined.run("publish", "joiner", SLIP, "--yes")
-    assert joined.deliver() == 1
+    joined.run("publish", "joiner", "ben.ngo@example.com", "--new")
+    assert joined.deliver() == 2
 
 
 @pytest.mark.parametrize("option", ["--add-group", "--remove-group", "--groups"])
