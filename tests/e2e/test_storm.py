@@ -29,7 +29,7 @@ def test_nothing_is_lost_nothing_is_doubled_and_every_poison_is_listed(storm):
     assert faults_of(evidence) == []
     poisoned = [drop for drop in evidence.published.values() if drop.reason]
     assert len(evidence.letters) == len(poisoned) == COPIES * EVENTS // 20
-    assert {drop.reason for drop in poisoned} == {"InvalidMessage", "UnsupportedMessage", "UnknownProfile"}
+    assert {drop.reason for drop in poisoned} == {"InvalidMessage", "UnsupportedMessage", "UnknownProfile", "NotAllowed"}
 
 
 def test_it_was_a_storm(storm):

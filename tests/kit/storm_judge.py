@@ -64,19 +64,28 @@ def _lost(by_user: Mapping[str, list[Sent]], view: View) -> Iterator[str]:
         if record is None:
             yield f"lost: {len(sent)} messages about {user}, of whom there is no record"
             continue
-        known = {statement["event_id"] for timeline in record["facts"].values() for statement in timeline}
+        known = {_entry_of(statement) for timeline in record["facts"].values() for statement in timeline}
         for stranger in sorted(known - {s.event_id for s in sent}):
             yield f"{user} has a fact of event {stranger}, which nobody sent about them"
         for message in sent:
             for question, takes_away in questions(message):
-                if not _is_kept(message, takes_away, record["facts"].get(question, [])):
+                if not _is_kept(message, question, takes_away, record["facts"].get(question, [])):
                     yield f"lost: event {message.event_id} ({message.kind}) about {user}, fact {question}"
 
 
-def _is_kept(message: Sent, takes_away: bool, timeline: list[dict[str, Any]]) -> bool:
+def _entry_of(statement: dict[str, Any]) -> str:
+    """The id of what was published: an entry of a log may hold several events, each of which has a part of its own in its id."""
+    return str(statement["event_id"]).partition("/")[0]
+
+
+def _is_kept(message: Sent, question: str, takes_away: bool, timeline: list[dict[str, Any]]) -> bool:
+    """A leaver is overruled for good by a leaver only, for what ends a leave may be forgotten with it; a joiner by a joiner."""
     return any(
-        kept["event_id"] == message.event_id
-        or (datetime.fromisoformat(kept["occurred_at"]), kept["withdraws"]) >= (message.occurred, takes_away)
+        _entry_of(kept) == message.event_id
+        or (
+            (question != "employment" or kept["withdraws"] is takes_away)
+            and (datetime.fromisoformat(kept["occurred_at"]), kept["withdraws"]) >= (message.occurred, takes_away)
+        )
         for kept in timeline
     )
 
@@ -160,8 +169,29 @@ def _person(record: dict[str, Any], horizon: datetime) -> dict[str, Any]:
         "profile": spec["profile"] if present else None,
         "because": spec["because"],
         "cost_center": record["cost_center"],
-        "facts": {name: _deciding(timeline, horizon) for name, timeline in record["facts"].items()},
+        "facts": {
+            name: _leaves(timeline) if name == "employment" else _deciding(timeline, horizon)
+            for name, timeline in record["facts"].items()
+        },
     }
+
+
+def _leaves(timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Joiners and leavers without those beside which a newer one of the same kind does at least as much. All are in effect."""
+
+    def order(s: dict[str, Any]) -> tuple[str, str]:
+        return s["occurred_at"], s["event_id"]
+
+    def is_over(s: dict[str, Any]) -> bool:
+        return any(
+            other["withdraws"] is s["withdraws"]
+            and order(other) > order(s)
+            and (other["effective_at"] >= s["effective_at"] or not (s["withdraws"] or s.get("explicit")))
+            and (s["withdraws"] or other.get("explicit", False) >= s.get("explicit", False))
+            for other in timeline
+        )
+
+    return [s for s in timeline if not is_over(s)]
 
 
 def _deciding(timeline: list[dict[str, Any]], horizon: datetime) -> list[dict[str, Any]]:
