@@ -9,25 +9,26 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from emulator.faults import Faults
+from kit.hostile_machine import HostileRules
 from kit.inprocess import Bench, impatient, make_bench
 from kit.ledger import Ledger
 from kit.life import RETENTION, SNAPSHOT_RETENTION, settings_with
 from kit.oracle import TEMPLATES, Sent, instances, template_names, wanted_profile
-from kit.reading import news_of
+from kit.reading import news_of, read
 from kit.spark_machine import SPARK_PROFILES, USERS, SparkRules
 from shared.domain.catalog import Disruption, Identity
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import account_email, account_id_for, instance_id_for, parse_email, user_key_for
 from shared.domain.record import Presence
 from shared.engine.action_texts import action_text
-from shared.engine.deliver import deliver
+from shared.engine.deliver import deliver, deliver_all
 from shared.engine.intake import is_decided, want_hold
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
@@ -92,7 +93,7 @@ class CrashError(BaseException):
     """The process died here."""
 
 
-class WorldMachine(SparkRules, RuleBasedStateMachine):
+class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
     """See the module."""
 
     bench: Bench
@@ -120,6 +121,7 @@ class WorldMachine(SparkRules, RuleBasedStateMachine):
             self.quiesce()
             self.world_matches()
             users = {s.user for s in self.sent}
+            self.facts_are_allowed()
             self.spark_matches({user: wanted_profile(self.sent, user, self.bench.now) for user in sorted(users)})
         finally:
             self._patience.__exit__(None, None, None)
@@ -145,6 +147,10 @@ class WorldMachine(SparkRules, RuleBasedStateMachine):
             attributes["profile"] = profile
         self.serial += 1
         occurred = self.bench.now - timedelta(seconds=said_ago)
+        if (
+            occurred.astimezone(UTC).time() == time()
+        ):  # a day, no moment: of a leaver the product takes the publish time
+            occurred -= timedelta(seconds=1)
         message = Sent(
             event_id=f"e{self.serial:04}",
             kind=kind,
@@ -166,6 +172,15 @@ class WorldMachine(SparkRules, RuleBasedStateMachine):
 
     def _deliver(self, sent: Sent) -> bool:
         """As the function does: True when it would ack."""
+        log = self.body_of_log(sent)
+        if log is not None:
+            try:
+                deliver_all(read(log, published=sent.published).news, self.bench.deps)
+            except (BenchkeeperError, CrashError):
+                return False
+            with contextlib.suppress(ValueError):
+                self.pending.remove(sent)
+            return True
         known = self.known_as.get(sent.user, [sent.user])
         body: dict[str, Any] = {
             "schema": "workbench.lifecycle/v1",

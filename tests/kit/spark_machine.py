@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kit.oracle import Sent
 
 # Two of them share what stands before the @.
-USERS = ("ann@a.example.com", "ann@b.example.com", "Ñandú.O'Neil+test@sub.example.co")
+USERS = ("ann@example.com", "ann@example.org", "Ñandú.O'Neil@sub.example.co")
 SPARK = ("large-cluster", "personal-auth-cluster", "single-node")  # the first only for engineers
 MOST = 2
 SPARK_PROFILES: dict[str, dict[str, Any]] = {
