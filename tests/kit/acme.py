@@ -199,9 +199,9 @@ def _last(name: str) -> str:
 
 
 _DELIVERY = {  # retention, dead letter topic, attempts
-    "benchkeeper-lifecycle": ("604800s", "workbench-dead-letter", 20),
-    "benchkeeper-directory": ("604800s", "workbench-dead-letter", 20),
-    "benchkeeper-operator": ("604800s", "workbench-dead-letter", 20),
+    "benchkeeper-lifecycle": ("604800s", "workbench-dead-letter", 100),
+    "benchkeeper-directory": ("604800s", "workbench-dead-letter", 100),
+    "benchkeeper-operator": ("604800s", "workbench-dead-letter", 100),
     "benchkeeper-wake": ("3600s", "workbench-dead-letter", 20),
     "benchkeeper-tick": ("600s", "workbench-dead-letter", 20),
     "benchkeeper-dead-letter": ("2678400s", None, None),
@@ -235,7 +235,7 @@ def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
     ours = {
         "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_wishes", "benchkeeper_inbox", "benchkeeper_letters",
-        "benchkeeper_letters_look", "benchkeeper_marks", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
+        "benchkeeper_letters_look", "benchkeeper_letters_care", "benchkeeper_letter_notes", "benchkeeper_find", "benchkeeper_marks", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
         "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
     }  # fmt: skip
     if costs:
@@ -258,6 +258,7 @@ def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
         ("benchkeeper_data", _member("tick"), ""),
         ("benchkeeper_clusters", _member("lifecycle"), ""),
         ("benchkeeper_clusters", _member("tick"), ""),
+        ("benchkeeper_find", _member("lifecycle"), ""),
         ("benchkeeper_sweeps", _member("tick"), ""),
         ("benchkeeper_sessions", _member("tick"), ""),
         ("benchkeeper_hub_look", _member("hub"), ""),
@@ -299,7 +300,8 @@ _ACCESS = {  # what our accounts hold on each bucket
         ("benchkeeper_wishes", _member("hub")),
     },
     f"{BUCKET}-letters": {
-        ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_letters_look", _member("hub")),
+        ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_letter_notes", _member("dead-letter")),
+        ("benchkeeper_letters_care", _member("tick")), ("benchkeeper_letters_look", _member("hub")),
     },
 }  # fmt: skip
 _KEEPS = {  # soft delete, lifecycle
@@ -350,7 +352,9 @@ def _topics(state: dict[str, Any]) -> Iterator[str]:
     yield from _unlike("wake", waking, {("roles/pubsub.publisher", _member("hub"))})
     for name in ("lifecycle", "directory", "operator"):
         speaking = {m for b in topics.get(f"workbench-{name}", {}).get("iam", []) for m in b["members"]}
-        yield from _unlike(f"of ours speak as {name}", [m for m in speaking if "benchkeeper" in m], [])
+        # It publishes the parts of a batch, each on the topic that the batch came on.
+        of_ours = [m for m in speaking if "benchkeeper" in m]
+        yield from _unlike(f"of ours speak as {name}", of_ours, [_member("lifecycle")])
     kept = _short(state["subscriptions"]).get("workbench-dead-letter-kept", {})
     has = (kept.get("topic", "").rsplit("/", 1)[-1], kept.get("messageRetentionDuration"), kept.get("expirationPolicy"))
     yield from _unlike("the kept dead letters", has, ("workbench-dead-letter", "2678400s", {}))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from kit.oracle import GROUP_PROFILE, TEMPLATES, Sent, wanted_cost_center, wanted_profile
+from kit.oracle import GROUP_PROFILE, TEMPLATES, Sent, must_lose_access, wanted_cost_center, wanted_profile
 from kit.storm_events import Drop, questions
 
 _HORIZON = timedelta(days=1)
@@ -90,10 +90,16 @@ def _is_kept(message: Sent, question: str, takes_away: bool, timeline: list[dict
     )
 
 
+def _is_merely_suspended(sent: list[Sent], user: str, now: datetime) -> bool:
+    by_hr = [message for message in sent if message.kind != "account"]
+    return must_lose_access(sent, user, now) and not must_lose_access(by_hr, user, now)
+
+
 def _wrong(by_user: Mapping[str, list[Sent]], view: View, *, over: bool) -> Iterator[str]:
     """Who is to have an instance has one that runs, with the templates of the profile; nobody else has one that runs.
 
-    With `over` the retention is over, and nobody else has anything.
+    With `over` the retention is over, and nobody else has anything, but for those who are merely suspended: nothing is deleted of
+    theirs.
     """
     owned: dict[str, list[str]] = defaultdict(list)
     for owner, state, _ in view.instances.values():
@@ -109,7 +115,8 @@ def _wrong(by_user: Mapping[str, list[Sent]], view: View, *, over: bool) -> Iter
         templates = {name.split("/")[2].removesuffix(".yaml") for name in view.templates if record["user_key"] in name}
         if profile is not None and (states != ["ACTIVE"] or record["spec"]["profile"] != profile):
             yield f"{user} is to have one {profile}, has {states} with {record['spec']['profile']}"
-        if profile is None and (states if over else set(states) - {"STOPPED"}):
+        may_have = {"STOPPED"} if not over or _is_merely_suspended(sent, user, view.at) else set()
+        if profile is None and set(states) - may_have:
             yield f"{user} is to have nothing, has {states}"
         if templates != (TEMPLATES[profile] if profile is not None else set()):
             yield f"{user} ({profile}) has the templates {sorted(templates)}"
@@ -149,13 +156,14 @@ def canonical(view: View) -> dict[str, Any]:
     """The world as two orders of the same messages must leave it, after the retention.
 
     Out are: times of writing and operations, ids of operations, attempts, conditions and counters (they tell how it came to
-    be); the profile of whoever has none any more (it says what they had last) and since when; statements that no question about
-    the last day can ask for (when they are forgotten depends on when they came); and an instance's machine, image and metadata
+    be); instances that are stopped (a suspended person keeps the one that was made, if any was, with the labels of that time);
+    the profile of whoever has none any more (it says what they had last) and since when; statements that no question about the
+    last day can ask for (when they are forgotten depends on when they came); and an instance's machine, image and metadata
     (what an instance was made with stays until it is stopped: docs/limits.md).
     """
     return {
         "people": {user: _person(record, view.at - _HORIZON) for user, record in view.records.items()},
-        "instances": view.instances,
+        "instances": {name: found for name, found in view.instances.items() if found[1] != "STOPPED"},
         "templates": view.templates,
     }
 
