@@ -235,7 +235,7 @@ def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
     ours = {
         "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_wishes", "benchkeeper_inbox", "benchkeeper_letters",
-        "benchkeeper_letters_look", "benchkeeper_letters_care", "benchkeeper_letter_notes", "benchkeeper_find", "benchkeeper_marks", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
+        "benchkeeper_letters_look", "benchkeeper_letter_notes", "benchkeeper_letters_care", "benchkeeper_marks", "benchkeeper_find", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
         "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
     }  # fmt: skip
     if costs:
@@ -258,8 +258,8 @@ def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
         ("benchkeeper_data", _member("tick"), ""),
         ("benchkeeper_clusters", _member("lifecycle"), ""),
         ("benchkeeper_clusters", _member("tick"), ""),
-        ("benchkeeper_find", _member("lifecycle"), ""),
         ("benchkeeper_sweeps", _member("tick"), ""),
+        ("benchkeeper_find", _member("lifecycle"), ""),
         ("benchkeeper_sessions", _member("tick"), ""),
         ("benchkeeper_hub_look", _member("hub"), ""),
         ("roles/logging.logWriter", _member("build"), ""),
@@ -301,7 +301,8 @@ _ACCESS = {  # what our accounts hold on each bucket
     },
     f"{BUCKET}-letters": {
         ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_letter_notes", _member("dead-letter")),
-        ("benchkeeper_letters_care", _member("tick")), ("benchkeeper_letters_look", _member("hub")),
+        ("benchkeeper_letters_look", _member("hub")),
+        ("benchkeeper_letters_care", _member("tick")),
     },
 }  # fmt: skip
 _KEEPS = {  # soft delete, lifecycle
@@ -352,9 +353,10 @@ def _topics(state: dict[str, Any]) -> Iterator[str]:
     yield from _unlike("wake", waking, {("roles/pubsub.publisher", _member("hub"))})
     for name in ("lifecycle", "directory", "operator"):
         speaking = {m for b in topics.get(f"workbench-{name}", {}).get("iam", []) for m in b["members"]}
-        # It publishes the parts of a batch, each on the topic that the batch came on.
-        of_ours = [m for m in speaking if "benchkeeper" in m]
-        yield from _unlike(f"of ours speak as {name}", of_ours, [_member("lifecycle")])
+        ours = [m for m in speaking if m.startswith("serviceAccount:benchkeeper-")]
+        yield from _unlike(
+            f"of ours speak as {name}", [m for m in ours if "gcp-sa-logging" not in m], [_member("lifecycle")]
+        )
     kept = _short(state["subscriptions"]).get("workbench-dead-letter-kept", {})
     has = (kept.get("topic", "").rsplit("/", 1)[-1], kept.get("messageRetentionDuration"), kept.get("expirationPolicy"))
     yield from _unlike("the kept dead letters", has, ("workbench-dead-letter", "2678400s", {}))

@@ -32,6 +32,13 @@ SNAPSHOTS = {
 CLUSTERS = {"dataproc.CreateCluster", "dataproc.DeleteCluster"}
 SESSIONS = {f"dataproc.{verb}SessionTemplate" for verb in ("Create", "Update", "Delete")}
 
+# What it does to letters (notes on them, and removes those whose lifetime is over), and on which topics it may publish.
+NOTES: dict[str, dict[str, set[str]]] = {
+    "lifecycle": {},
+    "tick": {LETTERS: {f"storage.objects.{method}" for method in ("delete", "patch", "update")}},
+}
+SPEAKS = {"lifecycle": ("dead-letter", "lifecycle", "operator", "directory"), "tick": ("dead-letter",)}
+
 
 @pytest.fixture
 def hub() -> Hub:
@@ -84,14 +91,16 @@ def test_the_dead_letter_function_keeps_letters_and_marks_records(hub: Hub) -> N
 
 
 @pytest.mark.parametrize("name", ["lifecycle", "tick"])
-def test_who_acts_on_environments_speaks_for_nobody(hub: Hub, name: str) -> None:
-    """Both may do to records and environments what the product does; neither may say anything in a source's name."""
+def test_who_acts_on_environments_does_what_the_product_does_and_no_more(hub: Hub, name: str) -> None:
+    """Whoever may write records may write facts anyway: that the lifecycle function may pass messages on adds no power to it."""
     found = permitted(hub.bench, ours(hub, name))
     storage = {pair for pair in found if pair[0].startswith("storage.")}
-    assert {where for _, where in storage} == {RECORDS, INBOX}
+    assert {where for _, where in storage} == {RECORDS, INBOX, *NOTES[name]}
+    assert {method for method, where in storage if where == LETTERS} == NOTES[name].get(LETTERS, set())
     assert {method for method, where in storage if where == INBOX} == {"storage.objects.delete"}
     assert {method for method, where in storage if where == RECORDS} <= WRITES | {"storage.objects.move"}
-    assert {pair for pair in found if pair[0].startswith("pubsub.")} == {("pubsub.Publish", "workbench-dead-letter")}
+    topics = {f"workbench-{topic}" for topic in SPEAKS[name]}
+    assert {pair for pair in found if pair[0].startswith("pubsub.")} == {("pubsub.Publish", topic) for topic in topics}
     rest = {method for method, _ in found if not method.startswith(("storage.", "pubsub."))}
     assert rest >= NOTEBOOKS | SNAPSHOTS | CLUSTERS
     assert rest <= NOTEBOOKS | SAME_PERMISSION | SNAPSHOTS | CLUSTERS | (SESSIONS if name == "tick" else set())
