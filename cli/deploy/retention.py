@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from cli.deploy.models import FunctionModel
 from cli.deploy.target import Target
 from shared.settings import Settings
 
 LABEL = "benchkeeper-retention"
-NOTED_AT = "lifecycle"  # the entry point of the function that has the label; one place is enough
 _KINDS = ("instance", "snapshot", "personal_data")
 _NOTED = re.compile(r"\d{1,12}_\d{1,12}_\d{1,12}")
 _GOES = {
@@ -23,6 +23,11 @@ _GOES = {
     "snapshot": "the saved files of those who left longer ago than that are deleted",
     "personal_data": "dead letters and records of people of whom nothing exists are erased sooner",
 }
+
+
+def is_noted_at(function: FunctionModel, target: Target) -> bool:
+    """Return True for the function that has the label: HR's. One place is enough."""
+    return function.topic == target.deployment.settings.topic_lifecycle
 
 
 def noted(settings: Settings) -> str:
@@ -33,7 +38,7 @@ def noted(settings: Settings) -> str:
 
 def shortened(target: Target, listed: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield (kind of retention, sentence) for each that becomes shorter, or ("", sentence) if the one in force is not known."""
-    names = {name for name, wanted in target.deployment.functions.items() if wanted.entry_point == NOTED_AT}
+    names = {name for name, wanted in target.deployment.functions.items() if is_noted_at(wanted, target)}
     for found in listed:
         if found["name"].rsplit("/", 1)[-1] not in names:
             continue

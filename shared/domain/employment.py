@@ -53,7 +53,7 @@ def ends_leave(statement: Statement, leave: Statement) -> bool:
     """Return True if `statement` ends `leave`, from its own effective time on."""
     if is_leave(statement):
         return False
-    is_later = statement.occurred_at > leave.occurred_at and statement.said_at >= leave.said_at
+    is_later = statement.occurred_at > leave.happened_at and statement.said_at >= leave.said_at
     if statement.force is Force.CANCELS:
         return is_later
     if is_conversion(statement, leave):

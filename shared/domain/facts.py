@@ -13,7 +13,7 @@ somebody moves. When they are full, grants go first; what cuts is always taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from shared.domain.statements import (
     Timeline,
     Value,
     answer,
+    bounded,
     fold,
     in_effect,
     next_change,
@@ -77,8 +78,7 @@ class Facts:
     def with_statement(self, name: str, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
         """With one more statement about fact `name`; the same object when nothing changes."""
         old = self.timelines.get(name, ())
-        folding = fold_employment if name == EMPLOYMENT else fold
-        new = folding(old, statement, horizon)
+        new = _FOLDS.get(name, fold)(old, statement, horizon)
         if new is old:
             return self
         timelines = {**self.timelines, name: new}
@@ -239,6 +239,24 @@ class Facts:
                 if part:
                     place[name] = part
         return Facts(MappingProxyType(before)), Facts(MappingProxyType(later))
+
+
+def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -> Timeline:
+    """Keep the first and the last time that each number was said: whether it is the same before and after tells who it is."""
+    if any(kept.is_same(statement) for kept in timeline):
+        return timeline
+    by_value: dict[Value, list[Statement]] = {}
+    for each in sorted([*timeline, statement], key=Statement.rank):
+        by_value.setdefault(each.value, []).append(each)
+    kept = {id(each): each for same in by_value.values() for each in (same[0], same[-1])}
+    new = tuple(bounded(sorted(kept.values(), key=Statement.rank)))
+    return timeline if new == timeline else new
+
+
+_FOLDS: Mapping[str, Callable[[Timeline, Statement, datetime], Timeline]] = {
+    EMPLOYMENT: fold_employment,
+    PERSON_ID: _fold_number,
+}
 
 
 def _bound(timelines: dict[str, Timeline], prefix: str, most: int) -> None:

@@ -32,8 +32,8 @@ class Statement:
 
     `source` is who said it ("" in records of earlier versions), `says` the author that the message merely claims. `published_at`
     is when its message was first published. `claimed_at` is the `occurred_at` that the message gave, where that lay in the future
-    and was not believed. `explicit`: the message named the moment from which it holds. `undated`: it named no moment at which it
-    was said, so that `occurred_at` is the publish time.
+    and was not believed, or was a mere day. `explicit`: the message named the moment from which it holds. `undated`: it named no
+    moment at which it was said, so that `occurred_at` is the publish time.
     """
 
     event_id: str
@@ -57,6 +57,11 @@ class Statement:
     def said_at(self) -> datetime:
         """When it was said aloud: the publish time where it is known, since `occurred_at` may be dated back."""
         return self.occurred_at if self.published_at is None else max(self.occurred_at, self.published_at)
+
+    @property
+    def happened_at(self) -> datetime:
+        """When it happened by the sender's own word, of a mere day its beginning: what was said of it later is later than this."""
+        return self.claimed_at if self.undated and self.claimed_at is not None else self.occurred_at
 
     def is_same(self, other: Statement) -> bool:
         """Return True for a duplicate: the same source, id and statement, whenever it was published."""

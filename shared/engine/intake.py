@@ -72,6 +72,10 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
         if folded is before and stored is not None:
             deps.log.info("Ignored news that changes nothing", user=before.user_key, event_id=event.event_id)
             break
+        if before.predecessor is not None and stored is not None and not owns_something(before):
+            joined = _join_again(event, folded, stored, deps)
+            if joined:
+                return joined
         folded = with_same_person(folded, now)
         given_away = handed_over(folded, now)
         if given_away is not None:
@@ -169,19 +173,18 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
                     occurred_at=waits.occurred_at, effective_at=waits.occurred_at, source=waits.source,
                 )  # fmt: skip
                 return list(_accept_renaming(confirmed, deps))
-    if record.predecessor is not None:
-        return _join_again(event, stored, deps)
     return []
 
 
-def _join_again(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Give the old environment back to a new account that HR's number says is the same person's.
+def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
+    """Give the old environment back to a new account that HR's number says is the same person's; empty if it does not.
+
+    `record` is what the new account's record, which owns nothing yet, would be with the event.
 
     The old record is written first, then its key is led to; a crash between is repaired by the next message.
     """
-    record = stored.record
     old = load_mended(record.predecessor, deps) if record.predecessor is not None else None
-    if old is None or owns_something(record):
+    if old is None:
         return []
     now = deps.clock.now()
     joined = joined_again(old.record, record, now)

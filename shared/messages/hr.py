@@ -368,7 +368,8 @@ class _Leaver(_Reader):
                 raise
             if raw_user is not None:
                 self.faults.append(error.user_message.rstrip("."))
-        occurred_at, claimed = self.bounded(self._occurred())
+        said_at, day = self._occurred()
+        occurred_at, claimed = self.bounded(said_at)
         effective = self._effective()
         left = Left(
             event_id=self._tried(self._event_id, self.message.origin_id),
@@ -379,7 +380,7 @@ class _Leaver(_Reader):
             source=self.rules.source.name,
             says=self.says(),
             published_at=self.published(),
-            claimed_at=claimed,
+            claimed_at=claimed or day,
             explicit=effective is not None,
             undated=occurred_at == self.published(),
             person_id=person_id,
@@ -404,24 +405,27 @@ class _Leaver(_Reader):
             self.faults.append(error.detail)
             return otherwise
 
-    def _occurred(self) -> datetime:
-        """A bare date and midnight say a day, not a moment: then, and where it cannot be read, it is the publish time."""
+    def _occurred(self) -> tuple[datetime, datetime | None]:
+        """A bare date and midnight say a day, not a moment: then, and where it cannot be read, it is the publish time.
+
+        The second is the beginning of that day.
+        """
         raw = self.body.get("occurred_at")
         if raw is None:
-            return self.published()
+            return self.published(), None
         try:
             said = self.moment("occurred_at", raw, day_ends=False)
         except InvalidMessageError as error:
             self.faults.append(error.detail)
-            return self.published()
+            return self.published(), None
         if said > self.published() + CLOCKS_DIFFER:
-            return said
+            return said, None
         text = str(raw).strip()
         is_day = len(text) <= len("2026-12-01+00:00") or re.search(
             r"[T ]00:00(:00(\.0+)?)?(Z|z|[+-]\d\d:?\d\d)?$", text
         )
         is_midnight = said.astimezone(ZoneInfo(self.rules.people.time_zone)).time() == time()
-        return self.published() if is_day or is_midnight else said
+        return (self.published(), said) if is_day or is_midnight else (said, None)
 
     def _effective(self) -> datetime | None:
         """None, so that it holds at once, where none is said and where it cannot be read."""

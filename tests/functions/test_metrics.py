@@ -24,6 +24,7 @@ from shared.telemetry import JsonLog
 
 METRICS = yaml.safe_load((ROOT / "config" / "deploy" / "metrics.yaml").read_text(encoding="utf-8"))["metrics"]
 ANA, BEN, CHI = "ana.silva@example.com", "ben@example.com", "chi@example.com"
+ANALYSTS = "data-analysts@example.com"
 STOCKOUT = {"code": "UNAVAILABLE", "message": "ZONE_RESOURCE_POOL_EXHAUSTED: try a different zone, or try again later."}
 DENIED = {"code": "PERMISSION_DENIED", "message": "no"}
 
@@ -335,6 +336,41 @@ def test_a_broken_configuration(monkeypatch, tmp_path):
         wiring.process_deps("tick")
     lines = said.getvalue().splitlines()
     assert [p.value for p in measure(METRICS["benchkeeper/configuration_faults"], lines)] == [1]
+
+
+def test_what_alarms_the_intake_is_counted_by_what_it_is(functions):
+    functions.deliver("lifecycle", {"schema": "x"}, topic="workbench-nobody")
+    functions.deliver("lifecycle", {"eventType": "user.lifecycle.deactivate", "target": [{"alternateId": ANA}]})
+    for user in (ANA, BEN):
+        functions.deliver("lifecycle", log(functions, "ADD_GROUP_MEMBER", USER_EMAIL=user, GROUP_EMAIL=ANALYSTS))
+    minutes(functions, 6)
+    functions.deliver("lifecycle", log(functions, "DELETE_GROUP", GROUP_EMAIL=ANALYSTS))
+    assert [p["what"] for p in points(functions, "benchkeeper/intake_alarms")] == [
+        "Message on an unknown topic", "Leaver not understood", "Group change waits",
+    ]  # fmt: skip
+
+
+def log(functions, name: str, **parameters: str):
+    return {
+        "insertId": f"i{name}{parameters.get('USER_EMAIL', '')}",
+        "timestamp": (functions.bench.now - timedelta(seconds=2)).isoformat(),
+        "logName": "organizations/123456789012/logs/cloudaudit.googleapis.com%2Factivity",
+        "protoPayload": {
+            "serviceName": "admin.googleapis.com",
+            "metadata": {
+                "event": [{"eventName": name, "parameter": [{"name": k, "value": v} for k, v in parameters.items()]}]
+            },
+        },
+    }
+
+
+def test_what_a_sender_should_mend_is_counted_by_source_and_fault(functions):
+    news(functions, "joiner", ANA)
+    functions.count -= 1  # the same id once more
+    news(functions, "leaver", ANA)
+    assert [(p["source"], p["fault"]) for p in points(functions, "benchkeeper/sender_faults")] == [
+        ("hr", "EventIdReused")
+    ]
 
 
 def test_every_metric_is_proven_here():

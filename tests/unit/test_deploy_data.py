@@ -13,6 +13,7 @@ import pytest
 from cli.deploy import data
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.first import settings_text
+from shared.messages.table import render_people_filter
 from shared.settings import ConfigError, load_settings
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -193,15 +194,10 @@ def test_placeholders_are_filled_in(company):
 
 
 def test_a_filter_may_be_rendered_by_the_code_that_reads_what_it_lets_through(company, monkeypatch):
-    path = company.config / "deploy" / "sinks.yaml"
-    text = path.read_text(encoding="utf-8")
-    head, _, rest = text.partition("    topic: ${topic_directory}\n")
-    assert rest.lstrip().startswith("filter:")
-    path.write_text(f"{head}    topic: ${{topic_directory}}\n    filter: rendered\n", encoding="utf-8")
+    assert company.load().sinks["benchkeeper-people"].filter == render_people_filter("123456789012")
+    monkeypatch.delitem(data.RENDERED, "benchkeeper-people")
     (said,) = company.faults()
     assert "sinks.benchkeeper-people.filter: no rendered filter of the sink 'benchkeeper-people'" in said
-    monkeypatch.setitem(data.RENDERED, "benchkeeper-people", lambda organization: f"of {organization}")
-    assert company.load().sinks["benchkeeper-people"].filter == "of 123456789012"
 
 
 def test_names_of_topics_are_those_of_the_settings(company):
@@ -277,7 +273,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "string should match",
     ),
     **{
-        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[29].role", "is wider than anything here needs")
+        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[32].role", "is wider than anything here needs")
         for role in (
             "roles/editor", "roles/owner", "roles/viewer", "roles/storage.admin", "roles/iam.securityAdmin",
             "roles/storage.objectAdmin", "roles/pubsub.editor",
@@ -289,11 +285,11 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "roles: a bare on": (
         "roles", '{to: account/dead-letter, role: custom/benchkeeper_letters, "on": bucket/letters}',
-        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket/letters}", "grants[20].on", "is missing",
+        "{to: account/dead-letter, role: custom/benchkeeper_letters, on: bucket/letters}", "grants[23].on", "is missing",
     ),
     "roles: a condition that nobody knows": (
         "roles", '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: personal_accounts}',
-        '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[14].when",
+        '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[17].when",
         "'always' is not one of the values: 'personal_accounts' or 'billing_export'",
     ),
     "buckets: unknown key": ("buckets", "soft_delete", "softdelete", "buckets.records.softdelete", "Did you mean 'soft_delete'?"),

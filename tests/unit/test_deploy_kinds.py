@@ -417,7 +417,7 @@ def test_every_grant_is_added_to_what_is_there_and_none_is_set(world):
     assert not any("set-iam-policy" in line or "allUsers" in line for line in lines)
     assert {step.lane for step in plan.values()} == {
         "project", "bucket/records", "bucket/inbox", "bucket/letters", "topic/workbench-dead-letter", "topic/workbench-lifecycle",
-        "topic/workbench-wake",
+        "topic/workbench-wake", "topic/workbench-directory", "topic/workbench-operator",
     }  # fmt: skip
     on_project = [words_of(step) for step in plan.values() if step.lane == "project"]
     conditions = [[word for word in words if word.startswith("--condition=")] for words in on_project]
@@ -438,6 +438,8 @@ def test_a_grant_that_is_there_is_not_added_again(world):
         "pubsub topics get-iam-policy workbench-dead-letter": policy(("roles/pubsub.publisher", PUBSUB)),
         "pubsub topics get-iam-policy workbench-lifecycle": policy(("roles/pubsub.publisher", PUBLISHER)),
         "pubsub topics get-iam-policy workbench-wake": policy(("roles/pubsub.publisher", member("tick"))),
+        "pubsub topics get-iam-policy workbench-operator": {},
+        "pubsub topics get-iam-policy workbench-directory": {},
     }
     there = {key for key, step in world.plan(access.grants).items() if step.mark is Mark.SAME}
     assert there == {

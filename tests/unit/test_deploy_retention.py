@@ -17,7 +17,7 @@ DAY = 86_400
 
 
 def listed(world: World, label: str | None) -> list[dict[str, Any]]:
-    (name,) = [name for name, wanted in world.deployment.functions.items() if wanted.entry_point == "lifecycle"]
+    (name,) = [name for name, wanted in world.deployment.functions.items() if wanted.topic == "workbench-lifecycle"]
     labels = {} if label is None else {LABEL: label}
     return [{"name": f"projects/p/locations/r/functions/{name}", "labels": labels}, {"name": "p/other"}]
 

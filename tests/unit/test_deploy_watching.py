@@ -179,7 +179,11 @@ def test_the_values_that_alerts_ask_for_are_ones_that_are_logged():
         "outcome": {"ack", "nack", "dead-letter"},
         "response_code": {"401"},
         "response_code_class": {"5xx"},
-        "what": set(dict(comparisons(METRICS["benchkeeper/failures"]["filter"]))["jsonPayload.message"]),
+        "what": {
+            text
+            for name in ("benchkeeper/failures", "benchkeeper/intake_alarms")
+            for text in dict(comparisons(METRICS[name]["filter"]))["jsonPayload.message"]
+        },
     }
     asked = [pair for _, _, condition in CONDITIONS for pair in LABEL.findall(condition["filter"])]
     assert asked

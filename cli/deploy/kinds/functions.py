@@ -13,7 +13,7 @@ from cli.deploy.kinds import delivery, hub, observing
 from cli.deploy.kinds.access import has
 from cli.deploy.kinds.messaging import seconds
 from cli.deploy.models import FunctionModel, Heard
-from cli.deploy.retention import LABEL, NOTED_AT, noted, shortened
+from cli.deploy.retention import LABEL, is_noted_at, noted, shortened
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 from shared.domain.times import parse_time, rfc3339
@@ -151,7 +151,7 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
 
 def _labels(target: Target, wanted: FunctionModel) -> list[str]:
     labels = [f"{OURS}={BENCHKEEPER}", f"{SOURCE}={target.archive.digest}"]
-    return [*labels, f"{LABEL}={noted(target.deployment.settings)}"] if wanted.entry_point == NOTED_AT else labels
+    return [*labels, f"{LABEL}={noted(target.deployment.settings)}"] if is_noted_at(wanted, target) else labels
 
 
 def _differences(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any]) -> list[str]:
