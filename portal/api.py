@@ -8,7 +8,7 @@ from typing import Any
 import flask
 
 from portal import pages
-from portal.mine import Mine, is_entitled, mine, my_record
+from portal.mine import Mine, is_entitled, mine, my_page
 from portal.openapi import describe
 from portal.problems import NotEntitledError
 from portal.routes import JSON, Route
@@ -20,10 +20,10 @@ blueprint = flask.Blueprint("api", __name__)
 @blueprint.get("/api/me")
 def me() -> flask.Response:
     """What the page shows, as JSON."""
-    record = my_record()
+    record, waiting = my_page()
     if record is None or not is_entitled(record):
         raise NotEntitledError
-    return pages.json_answer(me_view(mine(record)))
+    return pages.json_answer(me_view(mine(record, waiting)))
 
 
 @blueprint.get("/openapi.json")

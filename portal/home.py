@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotFound
 
 from portal import pages
 from portal.deps import current
-from portal.mine import Mine, is_entitled, mine, my_record
+from portal.mine import Mine, is_entitled, mine, my_page, my_record
 from portal.notebook_view import keep_choices
 from portal.routes import Param, Place, Route
 from portal.visit import signed_in, visit
@@ -51,11 +51,11 @@ TEXTS = {
 @blueprint.get("/")
 def index() -> flask.Response:
     """The whole page; 403 with whom to ask for somebody who has no environment."""
-    record = my_record()
+    record, waiting = my_page()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
     said = flask.request.args.get("said", "")
-    return _whole(mine(record), TEXTS[Said(said)] if said in set(Said) else "")
+    return _whole(mine(record, waiting), TEXTS[Said(said)] if said in set(Said) else "")
 
 
 @blueprint.get("/parts/notebook")
@@ -157,16 +157,17 @@ def _after(record: UserRecord, template: str | None, said: Said) -> flask.Respon
     """
     if pages.is_htmx():
         name = "home/notebook.html" if template is None else "home/spark.html"
-        return pages.page(name, mine=mine(my_record() or record), said=TEXTS[said])
+        newer, waiting = my_page()
+        return pages.page(name, mine=mine(newer or record, waiting), said=TEXTS[said])
     place = _NOTEBOOK if template is None else "spark"
     return pages.go(f"{flask.url_for('home.index', said=said.value)}#{place}")
 
 
 def _part(template: str) -> flask.Response:
-    record = my_record()
+    record, waiting = my_page()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
-    return pages.fragment(template, mine=mine(record), said="")
+    return pages.fragment(template, mine=mine(record, waiting), said="")
 
 
 def _whole(found: Mine, said: str) -> flask.Response:

@@ -10,12 +10,13 @@ from portal.notebook_view import FAST_S, NotebookView, notebook_view
 from portal.reading import holder_of
 from portal.spark_view import SparkView, spark_views
 from portal.visit import signed_in, visit
-from portal.waits import Waits, waits_of
+from portal.waits import Waits, waiting_for, waits_of
 from shared.domain.catalog import ClusterIdentity, Environment, Profile
 from shared.domain.errors import BenchkeeperError
 from shared.domain.fleet import Notes
 from shared.domain.identity import account_email
 from shared.domain.record import Presence, UserRecord
+from shared.engine.ports import WaitingWish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +70,31 @@ def my_record() -> UserRecord | None:
     return record
 
 
+def my_page() -> tuple[UserRecord | None, tuple[WaitingWish, ...]]:
+    """Return the record of who asks, and what waited for them before it was read."""
+    _, user_key = signed_in()
+    waiting = waiting_for(user_key)
+    record = my_record()
+    if record is not None and record.user_key != user_key:  # the key of an address that the person took on later
+        waiting = waiting_for(record.user_key)
+        record = my_record()
+    return record, waiting
+
+
 def is_entitled(record: UserRecord | None) -> bool:
     """True for who is to have an environment."""
     return record is not None and record.spec.presence is Presence.PRESENT
 
 
-def mine(record: UserRecord) -> Mine:
-    """The page of who is entitled."""
+def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
+    """The page of who is entitled. `waiting` was listed before the record was read (`my_page`)."""
     deps, present = current().deps, visit()
     policy, now = deps.engine.policy, present.now()
     catalog = policy.catalog
     profile = catalog.profiles.get(record.spec.profile or "")
     notes, is_bill_unreadable = _notes()
     stops_at = notes.idle_stops.get(record.user_key) if notes is not None else None
-    waits = waits_of(record)
+    waits = waits_of(record, waiting)
     own = profile is not None and profile.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
     account = record.status.account_id if own else None
     return Mine(

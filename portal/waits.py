@@ -12,6 +12,7 @@ from portal.deps import current
 from portal.visit import visit
 from shared.domain.asking import asked_text, was_taken
 from shared.domain.errors import BenchkeeperError, Reason
+from shared.domain.identity import UserKey
 from shared.domain.record import UserRecord
 from shared.domain.story import StoryKind, StoryLine
 from shared.engine.ports import WaitingWish
@@ -55,14 +56,21 @@ class Waits:
         return tuple(click for click in self.all if click.template == template)
 
 
-def waits_of(record: UserRecord) -> Waits:
-    """Return what waits for a person: one listing. A page without it is still worth having, so a failure is only logged."""
-    engine = current().deps.engine
-    waiting: tuple[WaitingWish, ...] = ()
+def waiting_for(user_key: UserKey) -> tuple[WaitingWish, ...]:
+    """Return what waits for a person: one listing. A page without it is still worth having, so a failure is only logged.
+
+    Call it before the record is read. A wish that is taken up between the two is in the record then. The other way round it would
+    be in neither, and the page would show the environment as it was before the click and look for no news.
+    """
     try:
-        waiting = engine.inbox.waiting(record.user_key)
+        return current().deps.engine.inbox.waiting(user_key)
     except BenchkeeperError as error:
         visit().reason, visit().detail = error.reason.value, f"wishes: {error.detail}"
+        return ()
+
+
+def waits_of(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Waits:
+    """Return what of the wishes that waited is not in the record yet, and the record with all of it."""
     clicks = [
         WaitingClick(at=each.created_at, text=asked_text(wish.asked), template=wish.asked.template)
         for each in waiting
@@ -70,7 +78,7 @@ def waits_of(record: UserRecord) -> Waits:
     ]
     return Waits(
         all=tuple(clicks),
-        record=with_waiting(record, waiting, engine),
+        record=with_waiting(record, waiting, current().deps.engine),
         refused=_refused(record, visit().now()),
     )
 

@@ -14,7 +14,7 @@ from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, 
 from portal.reading import asking_for_repair
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
-from portal.waits import waits_of
+from portal.waits import waiting_for, waits_of
 from shared.domain.entitlement import judge_entitlement
 from shared.domain.fleet import standing
 from shared.domain.record import row_of
@@ -63,6 +63,7 @@ def person(user_key: str) -> flask.Response:
     key = user_key_of(user_key)
     if key is None:
         raise NotFound
+    waiting = waiting_for(key)
     with asking_for_repair(key):
         found = preview(key, current().deps.engine)
     if found is None:
@@ -90,7 +91,7 @@ def person(user_key: str) -> flask.Response:
         kinds=KINDS,
         kind=kind,
         said=TEXTS[Said(said)] if said in set(Said) else "",
-        waits=waits_of(record),
+        waits=waits_of(record, waiting),
     )
 
 

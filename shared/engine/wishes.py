@@ -71,13 +71,15 @@ def ask(
     """Write down a wish of `subject` about a person. None: no record. `RefusedError` says what is allowed.
 
     The record is read, not written. What waits already counts: a second click on Stop is one too many before the first was
-    taken up. The wish is judged once more, and by what is true then, when it is taken up.
+    taken up. What waits is listed first: a wish that is taken up in between is in the record then, and never in neither. The wish
+    is judged once more, and by what is true then, when it is taken up.
     """
+    waiting = deps.inbox.waiting(user_key)
     stored = deps.records.load(user_key)
     if stored is None:
         return None
     now = deps.clock.now()
-    current = with_waiting(with_wanted(stored.record, deps.policy, now), deps.inbox.waiting(user_key), deps)
+    current = with_waiting(with_wanted(stored.record, deps.policy, now), waiting, deps)
     by_person = subject == stored.record.email
     changed = with_asked(current, asked, deps.policy.catalog, now, by_person=by_person)
     if changed is current and asked.kind is not WishKind.LOOK_AGAIN:

@@ -94,7 +94,7 @@ def archives_are_the_allow_list(project: Acme) -> None:
 
 def a_notebook_comes_to_be(project: Acme) -> None:
     """A message that the real gcloud published, through the embedded Pub/Sub, to the functions that gcloud deployed."""
-    person = "Ñandú O'Neil+test@sub.example.co".replace(" ", ".")
+    person = "Ñandú.O'Neil@Example.com"
     message = {"schema": "workbench.lifecycle/v1", "event_id": "e-1", "type": "joiner", "user": person}
     words = (f"--message={json.dumps(message)}", f"--project={PROJECT}")
     project.gcloud("pubsub", "topics", "publish", "workbench-lifecycle", *words)
@@ -218,7 +218,7 @@ def what_stays(state: dict[str, Any]) -> None:
 
 
 def test_an_installation_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Its sink went to HR's topic, and its page wrote records and spoke on that topic."""
+    """Its sink went to HR's topic, its page wrote records and spoke on that topic, and its letters were kept beside the records."""
     with acme(tmp_path) as project:
         project.gcp()
         as_an_earlier_version_left_it(project)
@@ -226,6 +226,7 @@ def test_an_installation_of_an_earlier_version_is_brought_up_to_date(tmp_path: P
         done = project.gcp()
         assert done.lines("-") == [
             "former-writer benchkeeper-notebooks",
+            "withdrawn dead-letter: benchkeeper_letters on bucket/records",
             "withdrawn hub: benchkeeper_objects on bucket/records",
             "withdrawn hub: pubsub.publisher on topic/workbench-lifecycle",
         ]
@@ -245,22 +246,17 @@ def moves_logs_until(state: dict[str, Any]) -> str | None:
 
 
 def as_an_earlier_version_left_it(project: Acme) -> None:
-    p, news = f"--project={PROJECT}", "workbench-lifecycle"
-    described = project.gcloud.json("logging", "sinks", "describe", "benchkeeper-notebooks", p)
-    page = f"--member=serviceAccount:{account('hub')}"
-    role = f"--role=projects/{PROJECT}/roles/benchkeeper_objects"
+    p, news, bucket = f"--project={PROJECT}", "workbench-lifecycle", f"gs://{BUCKET}"
+    writer = project.gcloud.json("logging", "sinks", "describe", "benchkeeper-notebooks", p)["writerIdentity"]
+    old_topic = f"pubsub.googleapis.com/projects/{PROJECT}/topics/{news}"
+    page, letters = (f"--member=serviceAccount:{account(name)}" for name in ("hub", "dead-letter"))
+    role = f"--role=projects/{PROJECT}/roles/benchkeeper"
     for words in (
-        (
-            "logging",
-            "sinks",
-            "update",
-            "benchkeeper-notebooks",
-            f"pubsub.googleapis.com/projects/{PROJECT}/topics/{news}",
-            p,
-        ),
-        ("pubsub", "topics", "add-iam-policy-binding", news, f"--member={described['writerIdentity']}", PUBLISHES, p),
+        ("logging", "sinks", "update", "benchkeeper-notebooks", old_topic, p),
+        ("pubsub", "topics", "add-iam-policy-binding", news, f"--member={writer}", PUBLISHES, p),
         ("pubsub", "topics", "add-iam-policy-binding", news, page, PUBLISHES, p),
-        ("storage", "buckets", "add-iam-policy-binding", f"gs://{BUCKET}", page, role, p),
+        ("storage", "buckets", "add-iam-policy-binding", bucket, page, f"{role}_objects", p),
+        ("storage", "buckets", "add-iam-policy-binding", bucket, letters, f"{role}_letters", p),
     ):
         project.gcloud(*words)
 

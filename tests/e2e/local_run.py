@@ -27,8 +27,13 @@ from google.pubsub_v1.services.publisher.transports.grpc import PublisherGrpcTra
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "benchkeeper-local"
 LIFECYCLE = f"projects/{PROJECT}/topics/workbench-lifecycle"
+LETTERS = f"{PROJECT}-letters"
 _FIRST_PORT, _LAST_PORT = 20_000, 30_000  # below what the kernel hands out by itself, so that no other test takes it
 _START_S = 60.0
+# Ctrl-C is heard even where the tests were started with it ignored (nohup, some CI): a child would inherit that.
+HEARS_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -97,6 +102,7 @@ class World:
 
     notebooks: notebooks_v2.NotebookServiceClient
     bucket: storage.Bucket
+    letters_bucket: storage.Bucket
 
     def instances(self) -> list[notebooks_v2.Instance]:
         return list(self.notebooks.list_instances(parent=f"projects/{PROJECT}/locations/-"))
@@ -114,6 +120,10 @@ class World:
 
     def objects(self, prefix: str) -> list[str]:
         return sorted(blob.name for blob in self.bucket.list_blobs(prefix=prefix))
+
+    def letters(self) -> list[str]:
+        """The names of the dead letters that are kept, those that were replayed too."""
+        return sorted(blob.name for blob in self.letters_bucket.list_blobs(prefix="dead-letters/"))
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(blob.download_as_bytes()) for blob in self.bucket.list_blobs(prefix="records/")]
@@ -148,21 +158,23 @@ class Local:
 
     @contextmanager
     def world(self) -> Iterator[World]:
+        stored = storage.Client(
+            project=PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": self.url}
+        )
         clients = World(
             notebooks=notebooks_v2.NotebookServiceClient(
                 transport="rest",
                 credentials=AnonymousCredentials(),
                 client_options=ClientOptions(api_endpoint=self.url),
             ),
-            bucket=storage.Client(
-                project=PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": self.url}
-            ).bucket(PROJECT),
+            bucket=stored.bucket(PROJECT),
+            letters_bucket=stored.bucket(LETTERS),
         )
         try:
             yield clients
         finally:
             clients.notebooks.transport.close()
-            clients.bucket.client.close()
+            stored.close()
 
     def publish(self, *bodies: Mapping[str, Any], endpoint: str | None = None) -> None:
         """Publish lifecycle messages with the official client; returns when Pub/Sub has them all."""
@@ -208,7 +220,10 @@ def running_local(
     """`python -m cli.local` (or `command`) with these options; ended by SIGINT if the test has not ended it itself."""
     chosen = port if port is not None else free_port()
     process = subprocess.Popen(
-        [*(command or (sys.executable, "-m", "cli.local")), "--port", str(chosen), *words],
+        [
+            sys.executable, "-c", HEARS_CTRL_C,
+            *(command or (sys.executable, "-m", "cli.local")), "--port", str(chosen), *words,
+        ],
         cwd=ROOT, env=clean_environment(**(environment or {})), text=True, encoding="utf-8", start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

@@ -101,8 +101,8 @@ def test_a_join_and_a_leave_over_googles_own_pubsub(google: GooglePubSub) -> Non
         google.tick_until(lambda: why(world) == "Ready", what="Ana is told")
 
         google.publish("workbench-lifecycle", b"not JSON at all")
-        until(lambda: len(world.objects("dead-letters/")) == 1, seconds=30, what="the dead letter is kept")
-        letter = json.loads(world.bucket.blob(world.objects("dead-letters/")[0]).download_as_bytes())
+        until(lambda: len(world.letters()) == 1, seconds=30, what="the dead letter is kept")
+        letter = json.loads(world.letters_bucket.blob(world.letters()[0]).download_as_bytes())
         assert letter["body"] == "not JSON at all"
 
         local.publish(news("leaver", PERSON), endpoint=google.where)

@@ -39,7 +39,7 @@ def test_a_letter_marks_its_person_and_is_used_after_its_cause_is_gone(tmp_path:
         local.publish(news("joiner", ANA))
         until(lambda: world.owners("ACTIVE") == [ANA], seconds=60, what="Ana's is ACTIVE")
         local.publish(news("mover", ANA, attributes={"profile": "pilot"}))
-        until(lambda: len(world.objects("dead-letters/")) == 1, seconds=30, what="the letter is kept")
+        until(lambda: len(world.letters()) == 1, seconds=30, what="the letter is kept")
         until(lambda: mark(local) == [("False", "UnknownProfile")], seconds=30, what=lambda: f"a mark: {mark(local)}")
         (letter,) = asked(local, "dead-letter", "list", "--user", ANA)
         assert "pilot" in letter["detail"]
@@ -54,4 +54,4 @@ def test_a_letter_marks_its_person_and_is_used_after_its_cause_is_gone(tmp_path:
         assert "moved: profile analyst to pilot" in done.stdout
         assert mark(local) == [("True", "Settled")]
         assert asked(local, "dead-letter", "list") == []
-        assert len(world.objects("dead-letters/")) == 1  # kept as replayed
+        assert len(world.letters()) == 1  # kept as replayed

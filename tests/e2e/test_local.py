@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.local_run import (
+    HEARS_CTRL_C,
     ROOT,
     Local,
     alive,
@@ -159,9 +160,7 @@ def test_a_terminal_gets_a_live_view_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     control, terminal = os.openpty()
     termios.tcsetwinsize(terminal, (40, 160))
     # The terminal becomes the controlling one, so that the Ctrl-C below is the kernel's, as for a person.
-    take_it = (
-        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-    )
+    take_it = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {HEARS_CTRL_C}"
     environment = clean_environment(TERM="xterm-256color", TMPDIR=str(tmp_path))
     environment.pop("COLUMNS")
     process = subprocess.Popen(

@@ -96,6 +96,17 @@ class TestAsking:
         take_up(KEY, hub.bench.deps)
         assert [text for text, _ in story(hub)] == ["Stop the notebook", "Start the notebook", "Stop the notebook"]
 
+    @pytest.mark.parametrize("moment", range(5))
+    def test_a_click_counts_although_the_one_before_is_taken_up_meanwhile(self, hub: Hub, moment: int) -> None:
+        put(hub, wish(hub, STOP))
+        hub.bench.advance(seconds=1)
+        hub.taken_up_at(moment, KEY)
+        answer = ask(KEY, START, hub.bench.deps, subject=ANA, assertion=hub.token(ANA))
+        assert answer is not None
+        assert answer.changed
+        take_up(KEY, hub.bench.deps)
+        assert hub.record().spec.power is Power.RUNNING
+
     def test_what_is_not_allowed_is_refused_at_once(self, hub: Hub) -> None:
         asked = Asked(kind=WishKind.START_CLUSTER, template="no-such")
         with pytest.raises(RefusedError):

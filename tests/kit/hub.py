@@ -113,6 +113,19 @@ class Hub:
         woken = Woken(event_id=f"wake-{len(self.woken)}", user_key=user_key, occurred_at=self.bench.now)
         deliver(woken, self.bench.deps)
 
+    def taken_up_at(self, moment: int, user_key: UserKey) -> None:
+        """Let the lifecycle function take up what waits for a person, so many steps of calls from now."""
+        left = moment
+
+        def step() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                self.bench.adapter.around = lambda: None
+                self.take_up(user_key)
+
+        self.bench.adapter.around = step
+
     def token(self, email: str, *, kid: str | None = None, key: Any = None, **claims: Any) -> str:
         """A signed header's value; claims may be changed, key and key id too."""
         made = {**claims_of(email, AUDIENCE, issued=int(self.bench.now.timestamp())), **claims}

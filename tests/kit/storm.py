@@ -36,7 +36,7 @@ from functions.lifecycle import lifecycle
 from kit.inprocess import START, KitClock, WsgiAdapter, impatient, local_settings
 from kit.oracle import instances, object_names
 from kit.reading import read
-from kit.storm_events import MAX_BYTES, Drop
+from kit.storm_events import DIRECTORY, HR, MAX_BYTES, Drop
 from kit.storm_judge import Evidence, View
 from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
@@ -52,6 +52,7 @@ END = START + timedelta(days=45)  # every date that was announced has passed, an
 _THREADS = 4
 _BATCH = 50
 _PATIENCE_S = 30.0  # without a single delivery
+_BY_SOURCE = {HR: "lifecycle", DIRECTORY: "directory"}  # the function that hears it
 _LOST_ACKS, _DEAD_ON_ARRIVAL = 0.01, 0.005
 _FAULTS: tuple[tuple[float, dict[str, Any]], ...] = (  # with the share of the messages by which it comes at the latest
     (0.5, {"call": "storage.objects.insert", "error": {"code": "UNAVAILABLE"}}),
@@ -203,6 +204,7 @@ class Storm:
         project = world.settings.project
         self._topics = {
             "lifecycle": f"projects/{project}/topics/{world.settings.topic_lifecycle}",
+            "directory": f"projects/{project}/topics/{world.settings.topic_directory}",
             "dead_letter": f"projects/{project}/topics/{world.settings.topic_dead_letter}",
         }
         self._subscriptions = {name: f"projects/{project}/subscriptions/{name}" for name in self._topics}
@@ -246,13 +248,13 @@ class Storm:
         for start in range(0, len(order), 5000):
             part = order[start : start + 5000]
             futures: list[Future[str]] = [
-                publisher.publish(self._topics["lifecycle"], drop.data, **drop.attributes) for drop in part
+                publisher.publish(self._topics[_BY_SOURCE[drop.source]], drop.data, **drop.attributes) for drop in part
             ]
             self.published += [Published(f.result(60), now, d) for f, d in zip(futures, part, strict=True)]
         publisher.stop()
 
     def _deliver(self) -> None:
-        functions = {"lifecycle": lifecycle, "dead_letter": dead_letter}
+        functions = {"lifecycle": lifecycle, "directory": lifecycle, "dead_letter": dead_letter}
         quiet = threading.Event()
         with ThreadPoolExecutor(_THREADS) as threads:
             work = [threads.submit(self._pull, functions, quiet) for _ in range(_THREADS)]
@@ -320,7 +322,7 @@ class Storm:
             fate = self._chance.random()
         if fate < _DEAD_ON_ARRIVAL:
             return self._ended(name, "died before it began", heard=False)
-        if name == "lifecycle" and self._spoil(message.data):
+        if name in _BY_SOURCE.values() and self._spoil(message.data):
             return self._ended(name, "spoilt", heard=True)
         try:
             function(self._event(name, message))
@@ -410,7 +412,11 @@ def replay_log(log: list[Published]) -> View:
             try:
                 message = entry.message()
                 parsed = read(
-                    message.data, published=message.publish_time, message_id=message.message_id, max_bytes=MAX_BYTES
+                    message.data,
+                    source=entry.drop.source,
+                    published=message.publish_time,
+                    message_id=message.message_id,
+                    max_bytes=MAX_BYTES,
                 )
                 for news in parsed.news:
                     deliver(news, world.deps)

@@ -14,8 +14,10 @@ from typing import Any
 
 from kit.oracle import GROUP_PROFILE, Sent
 
+DIRECTORY, HR = "directory", "hr"  # who says it: each has a topic of its own
 MAX_BYTES = 4096  # of a message, so that "too large" does not cost half a gigabyte
 POISON = 0.05
+ORGANIZATION = "123456789012"  # whose logs config/settings.local.yaml believes
 _ENTITLING = tuple(GROUP_PROFILE)
 _GROUPS = (*_ENTITLING, "choir@example.com", "everybody@example.com")
 _COST_CENTERS = ("CC-1", "CC-2", "CC-4410", "CC-99")
@@ -23,9 +25,10 @@ _COST_CENTERS = ("CC-1", "CC-2", "CC-4410", "CC-99")
 
 @dataclass(frozen=True)
 class Drop:
-    """One message of the storm: its bytes and attributes; `sent` = what it says, `reason` = why it can never succeed.
+    """One message of the storm: its bytes and attributes, and the source on whose topic it comes.
 
-    With neither it is understood and concerns nobody. `says` is part of the text that explains the reason.
+    `sent` is what it says, `reason` why it can never succeed; with neither it is understood and concerns nobody. `says` is part of
+    the text that explains the reason.
     """
 
     data: bytes
@@ -33,6 +36,7 @@ class Drop:
     sent: Sent | None = None
     reason: str = ""
     says: str = ""
+    source: str = HR
 
 
 def make_storm(events: int, people: int, seed: int, now: datetime) -> list[Drop]:
@@ -46,7 +50,7 @@ def make_storm(events: int, people: int, seed: int, now: datetime) -> list[Drop]
 
 
 def _address(number: int) -> str:
-    kinds = ("person.{}@example.com", "Pat+{}@Example.com", "o'brien.{}@sub.example.com", "Ñandú {}@example.org")
+    kinds = ("person.{}@example.com", "Pat-{}@Example.net", "o'brien.{}@sub.example.co", "Ñandú.{}@München.Example")
     return kinds[number % len(kinds)].format(number)
 
 
@@ -64,7 +68,8 @@ class _Maker:
         ]  # fmt: skip
         self._poisons: list[Callable[[str], Drop]] = [
             self._broken, self._schema, self._no_address, self._profile, self._too_large, self._no_data, self._no_text,
-            self._bulk, self._nested, self._no_shape, self._renamed, self._service,
+            self._bulk, self._nested, self._no_shape, self._renamed, self._service, self._another_organization,
+            self._not_its_shape, self._no_person,
         ]  # fmt: skip
 
     def good(self) -> Drop:
@@ -103,7 +108,11 @@ class _Maker:
         holds = occurred if effective is None else self._now + effective
         if effective is not None:
             body["effective_time"] = holds.isoformat()
-        return Drop(_json(body), sent=Sent(event_id, kind, _normal(user), occurred, holds, attributes))
+        sent = Sent(
+            event_id, kind, _normal(user), occurred, holds, attributes,
+            published=self._now, explicit=effective is not None, source=HR,
+        )  # fmt: skip
+        return Drop(_json(body), sent=sent)
 
     def _attributes(self, user: str) -> dict[str, Any]:
         attributes: dict[str, Any] = {}
@@ -136,10 +145,14 @@ class _Maker:
 
     # --- log entries
 
-    def _entry(self, service: str, metadata: dict[str, Any], user: str) -> tuple[bytes, str, datetime]:
+    def _entry(
+        self, service: str, metadata: dict[str, Any], user: str, organization: str = ORGANIZATION
+    ) -> tuple[bytes, str, datetime]:
+        """The entry, its id (to which the product adds a part for each event of it) and when it happened."""
         insert_id, occurred = self._id(), self._moment(user)
         timestamp = occurred.isoformat().replace("+00:00", "Z")
         entry = {
+            "logName": f"organizations/{organization}/logs/cloudaudit.googleapis.com%2Factivity",
             "insertId": insert_id, "timestamp": timestamp, "severity": "NOTICE",
             "protoPayload": {"serviceName": service, "metadata": metadata},
         }  # fmt: skip
@@ -150,15 +163,23 @@ class _Maker:
         event = {"eventName": name, "parameter": [{"name": key, "value": value} for key, value in named.items()]}
         return self._entry("admin.googleapis.com", {"event": [event]}, user)
 
+    def _logged(self, entry: tuple[bytes, str, datetime], kind: str, user: str, said: dict[str, Any]) -> Drop:
+        """What the directory says is in effect from when it happened."""
+        data, event_id, occurred = entry
+        sent = Sent(
+            event_id, kind, _normal(user), occurred, occurred, said,
+            published=self._now, explicit=False, source=DIRECTORY,
+        )  # fmt: skip
+        return Drop(data, sent=sent, source=DIRECTORY)
+
     def _group_of(self, user: str) -> str:
         return self._chance.choice(_GROUPS[2:] if user in self._strangers else _GROUPS)
 
     def _workspace_member(self, user: str) -> Drop:
         group, member = self._group_of(user), self._chance.random() < 0.6
         name = "ADD_GROUP_MEMBER" if member else "REMOVE_GROUP_MEMBER"
-        data, event_id, occurred = self._admin(name, user, GROUP_EMAIL=group)
-        said = {"group": group, "member": member}
-        return Drop(data, sent=Sent(f"{event_id}/0", "member", _normal(user), occurred, occurred, said))
+        entry = self._admin(name, user, GROUP_EMAIL=group)
+        return self._logged(entry, "member", user, {"group": group, "member": member})
 
     def _membership(self, user: str, member: str, role: str, action: str, group: str) -> tuple[bytes, str, datetime]:
         delta = {"member": member, "roleDeltas": [{"action": action, "role": role}]}
@@ -168,19 +189,17 @@ class _Maker:
     def _identity_member(self, user: str) -> Drop:
         group, member = self._group_of(user), self._chance.random() < 0.6
         action = "ADD" if member else "REMOVE"
-        data, event_id, occurred = self._membership(user, f"user:{user}", "MEMBER", action, group)
-        said = {"group": group, "member": member}
-        return Drop(data, sent=Sent(event_id, "member", _normal(user), occurred, occurred, said))
+        entry = self._membership(user, f"user:{user}", "MEMBER", action, group)
+        return self._logged(entry, "member", user, {"group": group, "member": member})
 
     def _account(self, user: str) -> Drop:
         usable = self._chance.random() < 0.6
-        data, event_id, occurred = self._admin("UNSUSPEND_USER" if usable else "SUSPEND_USER", user)
-        said = {"usable": usable}
-        return Drop(data, sent=Sent(f"{event_id}/0", "account", _normal(user), occurred, occurred, said))
+        entry = self._admin("UNSUSPEND_USER" if usable else "SUSPEND_USER", user)
+        return self._logged(entry, "account", user, {"usable": usable})
 
     def _nobody(self, user: str) -> Drop:
         """A role that is not membership: understood, and of no concern."""
-        return Drop(self._membership(user, f"user:{user}", "OWNER", "ADD", _GROUPS[0])[0])
+        return Drop(self._membership(user, f"user:{user}", "OWNER", "ADD", _GROUPS[0])[0], source=DIRECTORY)
 
     # --- poison
 
@@ -210,22 +229,45 @@ class _Maker:
 
     def _bulk(self, user: str) -> Drop:
         data = self._admin("GROUP_MEMBER_BULK_UPLOAD", user)[0]
-        return Drop(data, reason="UnsupportedMessage", says="bulk upload")
+        return Drop(data, reason="UnsupportedMessage", says="bulk upload", source=DIRECTORY)
 
     def _nested(self, user: str) -> Drop:
         data = self._membership(user, "group:interns@example.com", "MEMBER", "ADD", _GROUPS[0])[0]
-        return Drop(data, reason="UnsupportedMessage", says="nested")
+        return Drop(data, reason="UnsupportedMessage", says="nested", source=DIRECTORY)
 
     def _no_shape(self, _user: str) -> Drop:
         return Drop(_json({"hello": self._id()}), reason="InvalidMessage", says="no known shape")
 
     def _renamed(self, user: str) -> Drop:
         data = self._admin("RENAME_USER", user)[0]
-        return Drop(data, reason="InvalidMessage", says="no parameter NEW_VALUE")
+        return Drop(data, reason="InvalidMessage", says="no parameter NEW_VALUE", source=DIRECTORY)
 
     def _service(self, user: str) -> Drop:
         data = self._entry("compute.googleapis.com", {}, user)[0]
-        return Drop(data, reason="UnsupportedMessage", says="compute.googleapis.com")
+        return Drop(data, reason="UnsupportedMessage", says="compute.googleapis.com", source=DIRECTORY)
+
+    def _another_organization(self, user: str) -> Drop:
+        event = {"eventName": "DELETE_USER", "parameter": [{"name": "USER_EMAIL", "value": user}]}
+        data = self._entry("admin.googleapis.com", {"event": [event]}, user, organization="999999999999")[0]
+        return Drop(data, reason="NotAllowed", says="not of the organization", source=DIRECTORY)
+
+    def _not_its_shape(self, user: str) -> Drop:
+        """Whoever may write to HR's topic is not the directory thereby, nor the other way round."""
+        if self._chance.random() < 0.5:
+            data = self._admin("DELETE_USER", user)[0]
+            return Drop(data, reason="NotAllowed", says="may not bring log entries")
+        data = self._hr("leaver", user, {}).data
+        return Drop(data, reason="NotAllowed", says="may not bring messages of the schema", source=DIRECTORY)
+
+    def _no_person(self, user: str) -> Drop:
+        """A changed address that leads out of the organization, and a guest."""
+        name = user.partition("@")[0]
+        body: dict[str, Any] = {"schema": "workbench.lifecycle/v1", "event_id": self._id(), "user": user}
+        if self._chance.random() < 0.5:
+            body |= {"type": "renamed", "new_user": f"{name}@elsewhere.example"}
+        else:
+            body |= {"type": "joiner", "user": f"{name}@elsewhere.example"}
+        return Drop(_json(body), reason="InvalidMessage", says="not one of the organization's")
 
 
 def _json(body: Any) -> bytes:
@@ -242,13 +284,16 @@ def questions(sent: Sent) -> Iterator[tuple[str, bool]]:
     if sent.kind == "member":
         yield f"group:{said['group']}", not said["member"]
     elif sent.kind == "account":
-        yield "account", not said["usable"]
+        yield "account:suspended", not said["usable"]
     elif sent.kind == "leaver":
         yield "employment", True
     else:
         if sent.kind == "joiner":
             yield "employment", False
-            yield "request", "profile" not in said and "groups" in said
+            if "profile" in said:
+                yield "request", False
+            else:  # it repeats what holds, and asks for the default if nobody asks for anything else
+                yield "default", "groups" in said
         elif "profile" in said:
             yield "request", said["profile"] is None
         if "groups" in said:

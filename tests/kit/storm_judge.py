@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from kit.oracle import GROUP_PROFILE, TEMPLATES, Sent, wanted_cost_center, wanted_profile
+from kit.oracle import GROUP_PROFILE, TEMPLATES, Sent, must_lose_access, wanted_cost_center, wanted_profile
 from kit.storm_events import Drop, questions
 
 _HORIZON = timedelta(days=1)
@@ -64,27 +64,42 @@ def _lost(by_user: Mapping[str, list[Sent]], view: View) -> Iterator[str]:
         if record is None:
             yield f"lost: {len(sent)} messages about {user}, of whom there is no record"
             continue
-        known = {statement["event_id"] for timeline in record["facts"].values() for statement in timeline}
+        known = {_entry_of(statement) for timeline in record["facts"].values() for statement in timeline}
         for stranger in sorted(known - {s.event_id for s in sent}):
             yield f"{user} has a fact of event {stranger}, which nobody sent about them"
         for message in sent:
             for question, takes_away in questions(message):
-                if not _is_kept(message, takes_away, record["facts"].get(question, [])):
+                if not _is_kept(message, question, takes_away, record["facts"].get(question, [])):
                     yield f"lost: event {message.event_id} ({message.kind}) about {user}, fact {question}"
 
 
-def _is_kept(message: Sent, takes_away: bool, timeline: list[dict[str, Any]]) -> bool:
+def _entry_of(statement: dict[str, Any]) -> str:
+    """The id of what was published: an entry of a log may hold several events, each of which has a part of its own in its id."""
+    return str(statement["event_id"]).partition("/")[0]
+
+
+def _is_kept(message: Sent, question: str, takes_away: bool, timeline: list[dict[str, Any]]) -> bool:
+    """A leaver is overruled for good by a leaver only, for what ends a leave may be forgotten with it; a joiner by a joiner."""
     return any(
-        kept["event_id"] == message.event_id
-        or (datetime.fromisoformat(kept["occurred_at"]), kept["withdraws"]) >= (message.occurred, takes_away)
+        _entry_of(kept) == message.event_id
+        or (
+            (question != "employment" or kept["withdraws"] is takes_away)
+            and (datetime.fromisoformat(kept["occurred_at"]), kept["withdraws"]) >= (message.occurred, takes_away)
+        )
         for kept in timeline
     )
+
+
+def _is_merely_suspended(sent: list[Sent], user: str, now: datetime) -> bool:
+    by_hr = [message for message in sent if message.kind != "account"]
+    return must_lose_access(sent, user, now) and not must_lose_access(by_hr, user, now)
 
 
 def _wrong(by_user: Mapping[str, list[Sent]], view: View, *, over: bool) -> Iterator[str]:
     """Who is to have an instance has one that runs, with the templates of the profile; nobody else has one that runs.
 
-    With `over` the retention is over, and nobody else has anything.
+    With `over` the retention is over, and nobody else has anything, but for those who are merely suspended: nothing is deleted of
+    theirs.
     """
     owned: dict[str, list[str]] = defaultdict(list)
     for owner, state, _ in view.instances.values():
@@ -100,7 +115,8 @@ def _wrong(by_user: Mapping[str, list[Sent]], view: View, *, over: bool) -> Iter
         templates = {name.split("/")[2].removesuffix(".yaml") for name in view.templates if record["user_key"] in name}
         if profile is not None and (states != ["ACTIVE"] or record["spec"]["profile"] != profile):
             yield f"{user} is to have one {profile}, has {states} with {record['spec']['profile']}"
-        if profile is None and (states if over else set(states) - {"STOPPED"}):
+        may_have = {"STOPPED"} if not over or _is_merely_suspended(sent, user, view.at) else set()
+        if profile is None and set(states) - may_have:
             yield f"{user} is to have nothing, has {states}"
         if templates != (TEMPLATES[profile] if profile is not None else set()):
             yield f"{user} ({profile}) has the templates {sorted(templates)}"
@@ -140,13 +156,14 @@ def canonical(view: View) -> dict[str, Any]:
     """The world as two orders of the same messages must leave it, after the retention.
 
     Out are: times of writing and operations, ids of operations, attempts, conditions and counters (they tell how it came to
-    be); the profile of whoever has none any more (it says what they had last) and since when; statements that no question about
-    the last day can ask for (when they are forgotten depends on when they came); and an instance's machine, image and metadata
+    be); instances that are stopped (a suspended person keeps the one that was made, if any was, with the labels of that time);
+    the profile of whoever has none any more (it says what they had last) and since when; statements that no question about the
+    last day can ask for (when they are forgotten depends on when they came); and an instance's machine, image and metadata
     (what an instance was made with stays until it is stopped: docs/limits.md).
     """
     return {
         "people": {user: _person(record, view.at - _HORIZON) for user, record in view.records.items()},
-        "instances": view.instances,
+        "instances": {name: found for name, found in view.instances.items() if found[1] != "STOPPED"},
         "templates": view.templates,
     }
 
@@ -160,8 +177,29 @@ def _person(record: dict[str, Any], horizon: datetime) -> dict[str, Any]:
         "profile": spec["profile"] if present else None,
         "because": spec["because"],
         "cost_center": record["cost_center"],
-        "facts": {name: _deciding(timeline, horizon) for name, timeline in record["facts"].items()},
+        "facts": {
+            name: _leaves(timeline) if name == "employment" else _deciding(timeline, horizon)
+            for name, timeline in record["facts"].items()
+        },
     }
+
+
+def _leaves(timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Joiners and leavers without those beside which a newer one of the same kind does at least as much. All are in effect."""
+
+    def order(s: dict[str, Any]) -> tuple[str, str]:
+        return s["occurred_at"], s["event_id"]
+
+    def is_over(s: dict[str, Any]) -> bool:
+        return any(
+            other["withdraws"] is s["withdraws"]
+            and order(other) > order(s)
+            and (other["effective_at"] >= s["effective_at"] or not (s["withdraws"] or s.get("explicit")))
+            and (s["withdraws"] or other.get("explicit", False) >= s.get("explicit", False))
+            for other in timeline
+        )
+
+    return [s for s in timeline if not is_over(s)]
 
 
 def _deciding(timeline: list[dict[str, Any]], horizon: datetime) -> list[dict[str, Any]]:

@@ -58,6 +58,24 @@ def test_a_second_click_before_the_first_was_taken_up_is_one_too_many(ana: Hub) 
     assert ana.woken == [user_key_for(ANA)]
 
 
+@pytest.mark.parametrize("moment", range(8))
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("/parts/notebook", "Your notebook is stopping"), (f"/manage/people/{user_key_for(ANA)}", "Stop the notebook")],
+)
+def test_a_click_that_is_taken_up_while_the_page_is_made_is_in_the_record_or_waits(
+    ana: Hub, moment: int, path: str, says: str
+) -> None:
+    """Else the page would show a notebook that runs, and look for no news."""
+    reader = ana.browser(ANA if path.startswith("/parts") else MIA)
+    reader.get(path)
+    ana.browser(ANA).post("/notebook/stop")
+    ana.taken_up_at(moment, user_key_for(ANA))
+    text = reader.text(path)
+    ana.bench.adapter.around = lambda: None
+    assert says in text
+
+
 def test_nobody_sees_what_another_asked_for(ana: Hub) -> None:
     ana.browser(ANA).post("/notebook/stop")
     assert "not yet taken up" not in ana.browser(BEN).text("/")
