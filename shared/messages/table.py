@@ -1,7 +1,7 @@
 """One table of log events: what each states, whom it names, in which log it comes, and whether the sink brings it.
 
 The parser of log entries, the names in dead letters and the filters of the sinks all come from it.
-Sources: Google's Admin SDK reference of admin and login events, and published samples of the entries (docs/platform-facts.md).
+Sources: Google's Admin SDK reference of admin and login events, and published samples of the entries.
 """
 
 from __future__ import annotations
