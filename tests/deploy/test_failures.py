@@ -161,7 +161,9 @@ def test_a_settings_file_of_another_project_is_not_used(bare: Acme) -> None:
 def test_an_organization_goes_into_the_first_settings_file_and_is_not_contradicted_later(bare: Acme) -> None:
     plan = bare.gcp("--dry-run", "--organization", "987654321098")
     assert {"sink benchkeeper-people", "writer benchkeeper-people"} <= set(plan.lines("+"))
-    (bare.config / "settings.prod.yaml").write_text(f"project: {PROJECT}\nzones: [{REGION}-b]\nbucket: some-bucket\n")
+    (bare.config / "settings.prod.yaml").write_text(
+        f"project: {PROJECT}\nzones: [{REGION}-b]\nbucket: some-bucket\npeople: {{domains: [acme.example]}}\n"
+    )
     ran = bare.gcp("--organization", "987654321098", expect=2)
     assert 'Write it there: deployment: {organization: "987654321098"}' in ran.err
     assert ran.writes == []
