@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import complain, print_json
+from cli.context import App, guarded, output_option, pass_app
+from cli.output import print_json, say
+from cli.users import say_unknown, user_key
 from shared.engine.acknowledging import acknowledge as acknowledged
 
 
@@ -16,13 +17,12 @@ from shared.engine.acknowledging import acknowledge as acknowledged
 @guarded
 def acknowledge(app: App, user: str, output: str) -> None:
     """Take USER, a leaver of whom nobody knows, off the list of what needs a person. The record stays."""
-    accepted = acknowledged(user_key_from(user), app.deps, by="the command line")
+    accepted = acknowledged(user_key(app, user), app.deps, by="the command line")
     if accepted is None:
-        complain(f"Nothing is known of {user}.")
-        stop(FAILED)
+        say_unknown(app, user, announce=False)
     if output == "json":
         print_json({"user": accepted.stored.record.email, "changed": accepted.changed})
     elif accepted.changed:
-        click.echo(f"{user} is not shown any more. If they come, they are a joiner like any other.")
+        say(f"{user} is not shown any more. If they come, they are a joiner like any other.")
     else:
-        click.echo(f"Nothing to acknowledge: {user} is no leaver of whom nobody knows, or was acknowledged before.")
+        say(f"Nothing to acknowledge: {user} is no leaver of whom nobody knows, or was acknowledged before.")

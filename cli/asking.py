@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import coloured, complain, console, print_json, say, table
+from cli.context import App, guarded, output_option, pass_app
+from cli.output import coloured, console, print_json, say, table
+from cli.users import say_unknown, user_key
 from shared.domain.identity import UserKey
 from shared.domain.record import ConditionType, Power, UserRecord
 from shared.engine import wishes
@@ -81,9 +82,9 @@ def spark_group() -> None:
 @guarded
 def list_clusters(app: App, user: str, output: str) -> None:
     """The Spark environments of USER's profile, and how each stands."""
-    stored = app.deps.records.load(user_key_from(user))
+    stored = app.deps.records.load(user_key(app, user))
     if stored is None:
-        _say_unknown(user)
+        say_unknown(app, user)
     else:
         _show_clusters(stored.record, app, output)
 
@@ -113,7 +114,7 @@ def delete_cluster(app: App, user: str, template: str, output: str) -> None:
 def _asked(app: App, user: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> UserRecord | None:
     """Ask, then make it so: the record after the pass. None when nothing is known of the person."""
     deps = app.deps
-    accepted = ask(user_key_from(user), deps)
+    accepted = ask(user_key(app, user), deps)
     if accepted is None:
         return None
     result = reconcile(accepted.stored.record.user_key, deps)
@@ -123,8 +124,7 @@ def _asked(app: App, user: str, ask: Callable[[UserKey, Deps], Accepted | None])
 def _ask(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> None:
     record = _asked(app, user, ask)
     if record is None:
-        _say_unknown(user)
-        return
+        say_unknown(app, user)
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     message = ready.message if ready is not None else "Nothing was looked at yet."
     until = record.spec.keep_on_until
@@ -146,7 +146,7 @@ def _ask(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accept
 def _ask_spark(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> None:
     record = _asked(app, user, ask)
     if record is None:
-        _say_unknown(user)
+        say_unknown(app, user)
     else:
         _show_clusters(record, app, output)
 
@@ -181,8 +181,3 @@ def _row(record: UserRecord, template: str) -> dict[str, Any]:
         "message": known.message if known is not None and (known.message or wanted) else "Not started.",
         "url": known.jupyter_url if known is not None else "",
     }
-
-
-def _say_unknown(user: str) -> None:
-    complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
-    stop(FAILED)

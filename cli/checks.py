@@ -14,8 +14,10 @@ from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_ap
 from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
 from cli.output import console, print_json, say, table
+from cli.users import address_forms
 from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, parse_email, user_key_for
+from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
+from shared.domain.people import People
 from shared.engine.ports import Stored
 from shared.settings import ConfigError, Settings
 from shared.wiring import checked_settings, make_clients
@@ -90,7 +92,7 @@ def names(app: App, emails: tuple[str, ...], output: str) -> None:
     found, wrong, book = [], [], _Book(app)
     for raw in emails:
         try:
-            found.append(book.names_of(parse_email(raw)))
+            found.append(book.names_of(address_forms(raw, book.people)))
         except BenchkeeperError as error:
             wrong.append(f"'{raw}': {error.user_message}")
     if output == "json":
@@ -128,10 +130,19 @@ class _Book:
     app: App
     why_not: str = ""
 
-    def names_of(self, email: UserEmail) -> _Names:
-        key = user_key_for(email)
-        stored = self._load(key)
+    @property
+    def people(self) -> People:
+        """Whose alias domains count; nobody's while the configuration has faults."""
+        try:
+            return self.app.settings.people
+        except ConfigError:
+            return People()
+
+    def names_of(self, forms: Sequence[UserEmail]) -> _Names:
+        email = forms[0]
+        stored = next((found for form in forms if (found := self._load(user_key_for(form))) is not None), None)
         if stored is None:
+            key = user_key_for(email)
             return _Names(email=email, user_key=key, instance_id=instance_id_for(email), recorded=False)
         record = stored.record
         instance_id = record.status.instance_id or InstanceId(f"nb-{record.user_key}")

@@ -14,7 +14,6 @@ import click
 from cli.output import complain
 from shared.cloud.clients import Clients
 from shared.domain.errors import BenchkeeperError, CloudUnavailableError, PermanentError
-from shared.domain.identity import UserKey, parse_email, parse_user_key, user_key_for
 from shared.engine.ports import Deps
 from shared.settings import ConfigError, Settings, load_settings
 from shared.telemetry import SilentLog
@@ -103,14 +102,6 @@ def guarded(command: F) -> F:
 def stop(code: int) -> NoReturn:
     """End with this exit code."""
     raise click.exceptions.Exit(code)
-
-
-def user_key_from(text: str) -> UserKey:
-    """The user key for an address or a user key typed by a person; wrong use otherwise."""
-    try:
-        return user_key_for(parse_email(text)) if "@" in text else parse_user_key(text)
-    except BenchkeeperError as error:
-        raise click.UsageError(error.user_message) from error
 
 
 def output_option(*formats: str) -> Callable[[F], F]:

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.output import agreed, complain, print_json, say
+from cli.users import say_unknown, user_key
 from shared.domain.lifetimes import Kept
 from shared.engine.lifetimes import Erasure, erase, look
 
@@ -34,7 +35,7 @@ def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) ->
     What stays is the user key with the facts that cut, so that a message that comes late brings nobody back. Older versions of what is
     erased stay in the bucket as long as its versions are kept (config/deploy/bucket.yaml).
     """
-    key, deps = user_key_from(user), app.deps
+    key, deps = user_key(app, user), app.deps
     found, stored = look(key, deps)
     if found.kept is not None:
         if output == "json":
@@ -42,8 +43,7 @@ def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) ->
         complain(_WHY[found.kept].format(user=user))
         stop(FAILED)
     if stored is None and found.is_empty:
-        complain(f"Nothing is known of {user}.")
-        stop(FAILED)
+        say_unknown(app, user, announce=False)
     if output != "json":
         for line in _lines(found, user):
             say(line)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 from rich.text import Text
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import Terminal, complain, console, print_csv, print_json, say, table
+from cli.context import App, guarded, output_option, pass_app
+from cli.output import Terminal, console, print_csv, print_json, say, table
+from cli.users import say_unknown, user_key
 from shared.domain.story import MAX_LINES, StoryKind, StoryLine
 from shared.domain.times import rfc3339
 
@@ -33,10 +34,9 @@ def history(app: App, user: str, kinds: tuple[str, ...], output: str) -> None:
 
     Reads the record alone. It keeps the latest lines; what is older is in the functions' log.
     """
-    stored = app.deps.records.load(user_key_from(user))
+    stored = app.deps.records.load(user_key(app, user))
     if stored is None:
-        complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
-        stop(FAILED)
+        say_unknown(app, user)
     story = stored.record.status.story
     lines = [line for line in story if not kinds or line.kind.value in kinds]
     if output == "json":

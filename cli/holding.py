@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import complain, print_json, say
+from cli.users import say_unknown, user_key
 from shared.domain.record import UserRecord
 from shared.engine.intake import is_decided, want_hold
 
@@ -44,10 +45,9 @@ def release(app: App, user: str, output: str) -> None:
 
 
 def _change(app: App, user: str, reason: str | None, output: str) -> None:
-    stored = want_hold(user_key_from(user), reason, app.deps)
+    stored = want_hold(user_key(app, user), reason, app.deps)
     if stored is None:
-        complain(f"Nothing is known of {user}, so there is nothing to hold or release.")
-        stop(FAILED)
+        say_unknown(app, user, announce=False)
     record = stored.record
     if output == "json":
         print_json({"user": record.email, "hold": record.hold.reason if record.hold is not None else None})

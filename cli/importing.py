@@ -11,14 +11,16 @@ from typing import Any
 import click
 from rich.text import Text
 
-from cli.context import App, guarded, output_option, pass_app
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import complain, console, print_json, say, table
 from shared.cloud.publish import publish as publish_message
 from shared.cloud.render import check_masters
 from shared.cloud.seed_bucket import SeedBucket, SeedObject
 from shared.domain.catalog import MasterTemplate
-from shared.domain.errors import BenchkeeperError
+from shared.domain.errors import BenchkeeperError, PoisonError
 from shared.domain.identity import UserEmail, parse_email, user_key_for
+from shared.domain.people import People
+from shared.messages.addresses import parse_person
 from shared.messages.hr import SCHEMA
 from shared.seed_templates import collisions, draft_of, is_as_made
 from shared.seed_users import Listed, read_users
@@ -42,6 +44,15 @@ class _Joiner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    """Somebody on the list to whom the intake would give nothing, and why: not announced."""
+
+    user: UserEmail
+    line: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
     """A template that the example made for one user, to be looked at by a person."""
 
@@ -59,6 +70,7 @@ class _Report:
     dry_run: bool
     joiners: list[_Joiner]
     repeated: tuple[Listed, ...]
+    refused: list[_Refused] = field(default_factory=list)
     drafts: list[dict[str, Any]] = field(default_factory=list)
     made: list[_Made] = field(default_factory=list)
     collided: list[tuple[UserEmail, ...]] = field(default_factory=list)
@@ -120,7 +132,8 @@ def seed(
     written = {
         made.user: copy.written_at for made, copy in zip(report.made, copies, strict=True) if made.user is not None
     }
-    report.joiners = _joiners(listed.people, written, list_file, app.deps.clock.now())
+    accepted = _accepted(listed.people, app.settings.people, report)
+    report.joiners = _joiners(accepted, written, list_file, app.deps.clock.now())
     report.collided = collisions([p.user for p in listed.people] + [m.user for m in report.made if m.user is not None])
     if not dry_run:
         _write(report, folder)
@@ -129,15 +142,28 @@ def seed(
         print_json(_as_json(report))
     else:
         _print(report, list_file.name)
+    if report.refused:
+        stop(FAILED)
+
+
+def _accepted(listed: tuple[Listed, ...], people: People, report: _Report) -> list[tuple[Listed, UserEmail]]:
+    """Return those whom the intake would take, with the canonical address; the others are reported instead of announced."""
+    accepted: dict[UserEmail, Listed] = {}
+    for each in listed:
+        try:
+            accepted.setdefault(parse_person(each.user, people), each)
+        except PoisonError as error:
+            report.refused.append(_Refused(user=each.user, line=each.line, why=error.user_message))
+    return [(each, user) for user, each in accepted.items()]
 
 
 def _joiners(
-    people: tuple[Listed, ...], written: dict[UserEmail, datetime], list_file: Path, now: datetime
+    people: list[tuple[Listed, UserEmail]], written: dict[UserEmail, datetime], list_file: Path, now: datetime
 ) -> list[_Joiner]:
     listed_at = datetime.fromtimestamp(int(list_file.stat().st_mtime), UTC)
     return [
-        _Joiner(user=p.user, since=min(written.get(p.user, listed_at), now), has_template=p.user in written)
-        for p in people
+        _Joiner(user=user, since=min(written.get(p.user, listed_at), now), has_template=p.user in written)
+        for p, user in people
     ]
 
 
@@ -238,6 +264,7 @@ def _as_json(report: _Report) -> dict[str, Any]:
             }
             for j in report.joiners
         ],
+        "refused": [{"user": each.user, "line": each.line, "why": each.why} for each in report.refused],
         "repeated": [{"user": each.user, "line": each.line} for each in report.repeated],
         "templates": report.drafts,
         "generated": [
@@ -260,6 +287,8 @@ def _print(report: _Report, list_name: str) -> None:
     say(f"{len(report.joiners)} {'person' if len(report.joiners) == 1 else 'people'} {done} as joiners.")
     rows = [(j.user, f"{j.since:%Y-%m-%d %H:%M}", "template" if j.has_template else "list") for j in report.joiners]
     out.print(table([("USER", "fold"), ("SINCE (UTC)", "whole"), ("DATED BY", "whole")], rows))
+    for refused in report.refused:
+        complain(f"{list_name}:{refused.line}: {refused.user} is not announced. {refused.why}")
     for each in report.repeated:
         say(f"{list_name}:{each.line}: {each.user} stands in the list again; once is enough.")
     for draft in report.drafts:

@@ -12,8 +12,9 @@ import click
 from rich.padding import Padding
 from rich.text import Text
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import Terminal, complain, console, print_array, print_json, say, table
+from cli.users import address_forms, user_key
 from shared.domain.errors import Reason
 from shared.domain.events import News
 from shared.domain.identity import UserKey, user_key_for
@@ -58,7 +59,7 @@ class _Wanted:
     since: datetime | None = None
     until: datetime | None = None
     reason: str | None = None
-    user: UserKey | None = None
+    user: str | None = None
     replayed_too: bool = False
 
     def rows(self, app: App) -> Iterator[LetterRow]:
@@ -72,12 +73,14 @@ class _Wanted:
                 yield row
 
 
-def _keys_of(user: UserKey, app: App) -> frozenset[UserKey]:
+def _keys_of(user: str, app: App) -> frozenset[UserKey]:
     """All that a letter may call the person: as asked, as the record is called, and by the present address."""
-    stored = app.deps.records.load(user)
+    meant = user_key(app, user)
+    asked = {user_key_for(form) for form in address_forms(user, app.settings.people)} if "@" in user else {meant}
+    stored = app.deps.records.load(meant)
     if stored is None:
-        return frozenset({user})
-    return frozenset({user, stored.record.user_key, user_key_for(stored.record.email)})
+        return frozenset(asked)
+    return frozenset({*asked, meant, stored.record.user_key, user_key_for(stored.record.email)})
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
@@ -89,15 +92,11 @@ def _moment(_context: click.Context, _parameter: click.Parameter, value: str | N
         raise click.BadParameter("write a time with its zone, for example 2026-12-01T08:00:00Z") from error
 
 
-def _user(_context: click.Context, _parameter: click.Parameter, value: str | None) -> UserKey | None:
-    return None if value is None else user_key_from(value)
-
-
 _FILTERS: list[Callable[[Any], Any]] = [
     click.option("--since", callback=_moment, metavar="TIME", help="Only what was sent at TIME or later (RFC 3339)."),
     click.option("--until", callback=_moment, metavar="TIME", help="Only what was sent before TIME."),
     click.option("--reason", type=click.Choice([reason.value for reason in _REASONS]), help="Only this reason."),
-    click.option("--user", callback=_user, metavar="USER", help="Only what names USER, whichever address it says."),
+    click.option("--user", metavar="USER", help="Only what names USER, whichever address it says."),
 ]
 
 

@@ -45,6 +45,7 @@ def main(context: click.Context, env: str | None) -> None:
 
 for command in (
     messages.publish,
+    messages.state,
     people.show,
     people.list_people,
     people.plan,

@@ -1,197 +1,230 @@
-"""`publish`: messages going in."""
+"""`publish` and `state`: messages going in, one person at a time. Files: `cli.publishing_files`."""
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Callable
-from pathlib import Path
+from datetime import date
 from typing import Any
 
 import click
 
 from cli.context import App, guarded, output_option, pass_app
-from cli.output import print_json, say
-from shared.cloud.publish import publish as publish_message
+from cli.publishing import Consent, Details, draft, publish_by_hand
+from cli.publishing_files import publish_file
 from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import parse_email
+from shared.domain.identity import is_user_key, parse_email
 from shared.domain.times import parse_time
-from shared.messages.hr import SCHEMA
+
+NEVER = "never"
 
 
 @click.group(name="publish")
 def publish() -> None:
-    """Announce a joiner, a mover, a leaver or a changed address."""
+    """Announce a joiner, a mover, a leaver, a cancelled leave, a changed address, or a file of them.
+
+    What is known is looked up first, what would change is shown, and where a slip would cost something you are asked; --yes answers.
+    """
+
+
+publish.add_command(publish_file)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is None:
-        return None
+    """A bare date stays one: what day it is, is judged where the people are (people.time_zone)."""
+    if value is None or value == NEVER:
+        return value
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        pass
     try:
         return parse_time(value).isoformat()
     except ValueError as error:
-        raise click.BadParameter("write a time with its zone, for example 2026-12-01T08:00:00Z") from error
+        raise click.BadParameter(
+            "write a date, for example 2026-12-01, or a time with its zone, for example 2026-12-01T08:00:00Z"
+        ) from error
 
 
 def _address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     try:
-        return parse_email(value)
+        return parse_email(value) if "@" in value or not is_user_key(value) else value
     except BenchkeeperError as error:
         raise click.BadParameter(error.user_message) from error
 
 
-_COMMON: list[Callable[[Any], Any]] = [
-    click.argument("user", callback=_address),
-    click.option(
-        "--effective-time", callback=_moment, metavar="TIME", help="From when it holds (RFC 3339); default now."
-    ),
-    click.option("--event-id", metavar="ID", help="Default: a new one. The same id twice is one event."),
-    output_option(),
-    pass_app,
-    guarded,
-]
+def _decorated(options: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def _common(command: Any) -> Any:
-    for decorate in reversed(_COMMON):
-        command = decorate(command)
-    return command
+_user = click.argument("user", callback=_address)
+_effective = click.option(
+    "--effective-time", callback=_moment, metavar="TIME",
+    help="From when it holds: a time (RFC 3339), or a date (of a leaver: its last day). Default: now.",
+)  # fmt: skip
+_sending = _decorated(
+    [
+        click.option("--event-id", metavar="ID", help="Default: a new one. The same id twice is one event."),
+        click.option("--yes", is_flag=True, help="Do not ask; also say again what is known already."),
+        click.option("--new", is_flag=True, help="The person, or the group, is unknown, and it is meant so."),
+        click.option("--blind", is_flag=True, help="Send it although the records cannot be read."),
+        output_option(),
+        pass_app,
+        guarded,
+    ]
+)
+_number = click.option(
+    "--person-id", metavar="ID", default="", help="The number by which HR knows the person, whatever the address."
+)
+_details = _decorated(
+    [
+        click.option("--profile", metavar="NAME", help="Ask for this profile by hand."),
+        click.option("--cost-center", metavar="CODE", help="Shown on the bill."),
+        click.option(
+            "--access-until", callback=_moment, metavar="DATE",
+            help=f"Access ends at the end of this day, or at this time; '{NEVER}' takes an end back.",
+        ),
+        _number,
+    ]
+)  # fmt: skip
 
 
-_DETAILS: list[Callable[[Any], Any]] = [
-    click.option("--profile", metavar="NAME", help="Ask for this profile by hand."),
-    click.option("--group", "groups", multiple=True, metavar="ADDRESS", help="All groups of the person; repeat it."),
-    click.option("--cost-center", metavar="CODE", help="Shown on the bill."),
-]
+def _consent(options: dict[str, Any]) -> Consent:
+    return Consent(yes=options["yes"], new=options["new"], blind=options["blind"])
 
 
-def _details(command: Any) -> Any:
-    for decorate in reversed(_DETAILS):
-        command = decorate(command)
-    return command
+def _told(options: dict[str, Any], attributes: dict[str, Any] | None = None) -> Details:
+    until = options.get("access_until")
+    return Details(
+        event_id=options["event_id"],
+        effective_time=options.get("effective_time"),
+        person_id=options.get("person_id", ""),
+        reason=options.get("reason", ""),
+        new_user=options.get("new_user", ""),
+        access_until=None if until == NEVER else until,
+        no_end=until == NEVER,
+        attributes=attributes or {},
+    )
+
+
+def _attributes(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("profile", "cost_center") if options[name]}
 
 
 @publish.command()
+@click.option("--group", "groups", multiple=True, metavar="ADDRESS", help="All groups of the person; repeat it.")
 @_details
-@_common
-def joiner(
-    app: App, user: str, profile: str | None, groups: tuple[str, ...], cost_center: str | None, **rest: Any
-) -> None:
-    """USER works here now. Without --profile and --group the default profile is asked for."""
-    attributes = _attributes(profile, groups, cost_center)
-    _send(app, "joiner", user, attributes, **rest)
+@_effective
+@_user
+@_sending
+def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options: Any) -> None:
+    """USER works here now. Without --profile and --group the default profile is asked for.
+
+    Asks only when a known address is one or two letters away.
+    """
+    attributes = _attributes(options)
+    if groups:
+        attributes["groups"] = _split(groups)
+    publish_by_hand(app, draft("joiner", user, _told(options, attributes)), _consent(options), output, asks=False)
 
 
 @publish.command()
 @click.option("--no-profile", is_flag=True, help="Withdraw what was asked for by hand.")
+@click.option("--add-group", "added", multiple=True, metavar="ADDRESS", help="Is now a member too; repeat it.")
+@click.option("--remove-group", "removed", multiple=True, metavar="ADDRESS", help="Is no member any more; repeat it.")
+@click.option(
+    "--groups", multiple=True, metavar="ADDRESSES",
+    help="Replaces all groups of the person; with commas between, or repeated.",
+)  # fmt: skip
+@click.option("--group", "group", multiple=True, hidden=True)
 @_details
-@_common
-def mover(
-    app: App,
-    user: str,
-    profile: str | None,
-    groups: tuple[str, ...],
-    cost_center: str | None,
-    *,
-    no_profile: bool,
-    **rest: Any,
-) -> None:
+@_effective
+@_user
+@_sending
+def mover(app: App, user: str, output: str, **options: Any) -> None:
     """Something about USER changed; only what is said is changed."""
-    if no_profile and profile:
+    if options["group"]:
+        raise click.UsageError(
+            "--group would replace all groups. Say --add-group or --remove-group for one, or --groups for all of them."
+        )
+    if options["no_profile"] and options["profile"]:
         raise click.UsageError("--profile and --no-profile exclude each other.")
-    attributes = _attributes(profile, groups, cost_center)
-    if no_profile:
+    if options["groups"] and (options["added"] or options["removed"]):
+        raise click.UsageError("--groups replaces all groups: leave --add-group and --remove-group away.")
+    added, removed = _split(options["added"]), _split(options["removed"])
+    attributes = _attributes(options)
+    if options["no_profile"]:
         attributes["profile"] = None
-    if not attributes:
-        raise click.UsageError("Say what changed: --profile, --no-profile, --group or --cost-center.")
-    _send(app, "mover", user, attributes, **rest)
+    if options["groups"]:
+        attributes["groups"] = _split(options["groups"])
+    attributes |= {"add_groups": added} if added else {}
+    attributes |= {"remove_groups": removed} if removed else {}
+    both = sorted(set(added) & set(removed))
+    if both:
+        raise click.UsageError(f"{', '.join(both)} is both added and removed.")
+    if not attributes and not options["access_until"] and not options["person_id"]:
+        raise click.UsageError(
+            "Say what changed: --profile, --no-profile, --add-group, --remove-group, --groups, --cost-center, --access-until or "
+            "--person-id."
+        )
+    publish_by_hand(app, draft("mover", user, _told(options, attributes)), _consent(options), output)
+
+
+def _split(groups: tuple[str, ...]) -> list[str]:
+    """The addresses; `--groups ""` names none, which leaves the person without any."""
+    return [group.strip() for each in groups for group in each.split(",") if group.strip()]
 
 
 @publish.command()
 @click.option("--reason", default="", help="Kept with the event.")
-@_common
-def leaver(app: App, user: str, reason: str, **rest: Any) -> None:
+@_number
+@_effective
+@_user
+@_sending
+def leaver(app: App, user: str, output: str, **options: Any) -> None:
     """USER works here no longer: stopped at once, deleted after the retention."""
-    _send(app, "leaver", user, {}, reason=reason, **rest)
+    publish_by_hand(app, draft("leaver", user, _told(options)), _consent(options), output)
+
+
+@publish.command(name="leave-cancelled")
+@click.option("--reason", default="", help="Kept with the event.")
+@_user
+@_sending
+def leave_cancelled(app: App, user: str, output: str, **options: Any) -> None:
+    """USER does not leave after all: what was so before the leave is so again."""
+    publish_by_hand(app, draft("leave-cancelled", user, _told(options)), _consent(options), output)
 
 
 @publish.command()
-@click.argument("user", callback=_address)
+@_number
+@_user
 @click.argument("new_user", callback=_address)
-@click.option("--event-id", metavar="ID", help="Default: a new one. The same id twice is one event.")
-@output_option()
-@pass_app
-@guarded
-def renamed(app: App, user: str, new_user: str, event_id: str | None, output: str) -> None:
+@_sending
+def renamed(app: App, user: str, output: str, **options: Any) -> None:
     """USER's address is NEW_USER from now on: the same person, environment and files.
 
-    Either address means the person afterwards.
+    Either address means the person afterwards. Said by hand, it confirms a change that waits.
     """
-    if user == new_user:
-        raise click.UsageError("USER and NEW_USER are the same address.")
-    _send(app, "renamed", user, {}, effective_time=None, event_id=event_id, output=output, new_user=new_user)
+    publish_by_hand(app, draft("renamed", user, _told(options)), _consent(options), output)
 
 
-@publish.command(name="file")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@pass_app
-@guarded
-def publish_file(app: App, paths: tuple[Path, ...]) -> None:
-    """Publish the content of files as it is (any of the shapes that are understood)."""
-    for path in paths:
-        message_id = publish_message(
-            app.clients,
-            project=app.settings.project,
-            topic=app.settings.topic_operator,
-            body=path.read_bytes(),
-            attributes={},
-        )
-        say(f"Published {path.name} as message {message_id}.")
+@click.command(name="state")
+@_user
+@click.argument("what", metavar="account", type=click.Choice(["account"]))
+@click.argument("value", metavar="usable", type=click.Choice(["usable"]))
+@click.option("--because", required=True, metavar="TEXT", help="Why, for whoever looks; kept with the message.")
+@_sending
+def state(app: App, user: str, output: str, **options: Any) -> None:
+    """State that USER's Google account can be used, against what was said of it before.
 
-
-def _attributes(profile: str | None, groups: tuple[str, ...], cost_center: str | None) -> dict[str, Any]:
-    attributes: dict[str, Any] = {}
-    if profile:
-        attributes["profile"] = profile
-    if groups:
-        attributes["groups"] = list(groups)
-    if cost_center:
-        attributes["cost_center"] = cost_center
-    return attributes
-
-
-def _send(
-    app: App,
-    kind: str,
-    user: str,
-    attributes: dict[str, Any],
-    *,
-    effective_time: str | None,
-    event_id: str | None,
-    output: str,
-    reason: str = "",
-    new_user: str = "",
-) -> None:
-    profile = attributes.get("profile")
-    if profile:
-        app.settings.catalog.profile(profile)  # refuse here what would only come back as a dead letter
-    message: dict[str, Any] = {
-        "schema": SCHEMA,
-        "event_id": event_id or f"manual-{uuid.uuid4()}",
-        "type": kind,
-        "user": user,
-        "attributes": attributes,
-    }
-    if effective_time:
-        message["effective_time"] = effective_time
-    if reason:
-        message["reason"] = reason
-    if new_user:
-        message["new_user"] = new_user
-    topic = app.settings.topic_operator
-    body = json.dumps(message, ensure_ascii=False).encode()
-    message_id = publish_message(app.clients, project=app.settings.project, topic=topic, body=body, attributes={})
-    if output == "json":
-        print_json({"message_id": message_id, "topic": topic, "message": message})
-    else:
-        say(f"Published {kind} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")
+    Ends each state that keeps the person out: suspended, archived, deleted, disabled by Google. What the directory says later counts.
+    """
+    if not options["because"].strip():
+        raise click.UsageError("--because needs a reason.")
+    details = _told({**options, "reason": options["because"]})
+    details.account = options["value"]
+    publish_by_hand(app, draft("account", user, details), _consent(options), output)

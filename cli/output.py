@@ -121,9 +121,9 @@ def complain(message: str, *more: str) -> None:
         click.secho(f"  {one_line(line)}", err=True, fg=red)
 
 
-def agreed(question: str) -> bool:
-    """True when a person says yes; wrong use where nobody can be asked is the caller's matter."""
-    return click.confirm(one_line(question))
+def agreed(question: str, *, err: bool = False) -> bool:
+    """True when a person says yes; wrong use where nobody can be asked is the caller's matter. `err`: ask on stderr."""
+    return click.confirm(one_line(question), err=err)
 
 
 def print_json(data: Any) -> None:

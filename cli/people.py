@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Iterable
+from typing import Any
 
 import click
 from rich.padding import Padding
 from rich.text import Text
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.notices import to_know
 from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
+from cli.users import say_unknown, user_key
+from shared.domain.errors import Reason
 from shared.domain.record import ConditionType
 from shared.engine import views
 from shared.engine.idle_sweep import examine
 from shared.engine.reconciler import preview, reconcile
-
-
-def _say_unknown(user: str) -> NoReturn:
-    complain(f"Nothing is known of {user}. Announce them: benchkeeper publish joiner {user}")
-    stop(FAILED)
-
+from shared.faults import nearest
 
 _COLUMNS = (
     "email", "user_key", "profile", "presence", "power", "state", "instance_id", "zone", "url", "cost_center",
@@ -37,9 +36,9 @@ def show(app: App, user: str | None, output: str) -> None:
     if user is None:
         _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table")
         return
-    seen = views.show(user_key_from(user), app.deps)
+    seen = views.show(user_key(app, user), app.deps)
     if seen is None:
-        _say_unknown(user)
+        say_unknown(app, user)
     if output == "json":
         print_json(seen)
     else:
@@ -67,7 +66,36 @@ def list_people(
             and (match is None or match.lower() in f"{row['email']} {row['instance_id']}".lower())
         )
 
-    _print_fleet([row for row in views.fleet(app.deps) if wanted(row)], output)
+    rows = list(views.fleet(app.deps))
+    if profile is not None:
+        _check("profile", profile, {*app.settings.catalog.profiles, *(row["profile"] or "" for row in rows)})
+    if state is not None:
+        found = {str(row["state"]) for row in rows}
+        if state.lower() not in {each.value.lower() for each in Reason} | {each.lower() for each in found}:
+            _check("state", state, found | _STATES)
+    _print_fleet([row for row in rows if wanted(row)], output)
+
+
+# What a notebook's state usually is; any reason of a condition may stand there.
+_STATES = {
+    "Ready",
+    "Creating",
+    "Starting",
+    "Stopping",
+    "Stopped",
+    "Idle",
+    "Retained",
+    "Removed",
+    "NotEntitled",
+    "Pending",
+}
+
+
+def _check(what: str, word: str, valid: Iterable[str]) -> None:
+    """Wrong use if a filter can match nothing because of a slip of the pen."""
+    names = {name for name in valid if name}
+    if word not in names:
+        raise click.UsageError(f"there is no {what} '{word}'. {nearest(word, names)}")
 
 
 def _print_fleet(rows: list[dict[str, Any]], output: str) -> None:
@@ -103,6 +131,7 @@ def print_person(seen: dict[str, Any], out: Terminal) -> None:
         if isinstance(seen["observed"]["templates"], list)
         else ("Templates", "could not be read"),
         ("Cost centre", seen["cost_center"] or "-"),
+        *([("Person id", seen["person_id"])] if seen["person_id"] else []),
         *([("On hold", f"{seen['hold']['reason']} (since {seen['hold']['since'][:10]})")] if seen["hold"] else []),
         ("Looks again", _said_moment(seen["next_attempt_at"]) or "when something happens"),
     ]
@@ -110,18 +139,34 @@ def print_person(seen: dict[str, Any], out: Terminal) -> None:
     grid.show_header = False
     out.print(grid)
     out.print()
+    _print_to_know(to_know(seen), out)
     rows = [(c["type"], coloured(c["status"]), coloured(c["reason"]), c["message"]) for c in seen["conditions"]]
     out.print(table([("CONDITION", ""), ("", ""), ("REASON", ""), ("MESSAGE", "fold")], rows))
     out.print()
     _print_plan(seen["plan"], out)
     facts = [
-        (name, _say_value(s["value"]), _day(s["occurred_at"]), _day(s["effective_at"]), s["event_id"])
+        (name, _say_value(s["value"]), _day(s["occurred_at"]), _day(s["effective_at"]), _said_by(s), s["event_id"])
         for name, statements in seen["facts"].items()
         for s in statements
     ]
     out.print()
-    columns = [("FACT", "fold"), ("SAYS", "fold"), ("SAID", ""), ("FROM", ""), ("EVENT", "fold")]
+    columns = [("FACT", "fold"), ("SAYS", "fold"), ("SAID", ""), ("FROM", ""), ("BY", "fold"), ("EVENT", "fold")]
     out.print(table(columns, facts))
+
+
+def _print_to_know(sentences: list[str], out: Terminal) -> None:
+    if not sentences:
+        return
+    out.print(Text("To know", style="bold"))
+    for sentence in sentences:
+        out.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    out.print()
+
+
+def _said_by(statement: dict[str, Any]) -> str:
+    """The source, and the author that the message merely claims; records of earlier versions name neither."""
+    says = f", says {statement['says']}" if statement.get("says") else ""
+    return f"{statement.get('source', '-')}{says}"
 
 
 def _said_sight(notebook: dict[str, Any]) -> Text:
@@ -196,9 +241,9 @@ def _print_plan(plan: dict[str, Any], out: Terminal) -> None:
 @guarded
 def plan(app: App, user: str, output: str) -> None:
     """What `reconcile USER` would do now, and why. Changes nothing."""
-    found = preview(user_key_from(user), app.deps)
+    found = preview(user_key(app, user), app.deps)
     if found is None:
-        _say_unknown(user)
+        say_unknown(app, user)
     view = views.plan_view(found.plan)
     if output == "json":
         print_json(view)
@@ -213,9 +258,9 @@ def plan(app: App, user: str, output: str) -> None:
 @guarded
 def reconcile_user(app: App, user: str, output: str) -> None:
     """Make it so for USER, now."""
-    result = reconcile(user_key_from(user), app.deps)
+    result = reconcile(user_key(app, user), app.deps)
     if result is None:
-        _say_unknown(user)
+        say_unknown(app, user)
     view = views.plan_view(result.plan)
     failed = [
         c
@@ -245,8 +290,11 @@ _FAILURES = {
 @guarded
 def activity(app: App, user: str, output: str) -> None:
     """The evidence of use of USER's notebook, and the verdict of the idle rule."""
-    seen = examine(user_key_from(user), app.deps)
+    key = user_key(app, user)
+    seen = examine(key, app.deps)
     if seen is None:
+        if app.deps.records.load(key) is None:
+            say_unknown(app, user)
         complain(f"{user} has no running notebook to look at.")
         stop(FAILED)
     if output == "json":

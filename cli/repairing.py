@@ -7,8 +7,9 @@ from typing import NoReturn
 
 import click
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop, user_key_from
-from cli.output import complain, print_json
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.output import agreed, complain, print_json, say
+from cli.users import user_key
 from shared.domain.identity import UserKey
 from shared.domain.recovery import Intact, NeverWritten, Recoverable
 from shared.domain.times import rfc3339
@@ -28,7 +29,7 @@ def repair(app: App, user: str, *, dry_run: bool, yes: bool, output: str) -> Non
 
     What was said after that version is lost, so publish it again. A record of a newer program is never touched.
     """
-    key = user_key_from(user)
+    key = user_key(app, user)
     match find_damage(key, app.deps):
         case NeverWritten():
             complain(f"Nothing is known of {user}, and no older version of a record is kept.")
@@ -74,7 +75,7 @@ def _which(found: Recoverable) -> str:
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked here: say --yes, or look first with --dry-run")
-    if not click.confirm(question):
+    if not agreed(question):
         stop(FAILED)
 
 
@@ -82,7 +83,7 @@ def _say(output: str, view: dict[str, object], text: str) -> None:
     if output == "json":
         print_json(view)
     else:
-        click.echo(text)
+        say(text)
 
 
 def _say_gone(user: str) -> NoReturn:

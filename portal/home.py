@@ -15,7 +15,7 @@ from portal.notebook_view import keep_choices
 from portal.routes import Param, Place, Route
 from portal.visit import signed_in, visit
 from shared.domain.errors import RefusedError
-from shared.domain.record import UserRecord
+from shared.domain.record import Notice, UserRecord
 from shared.domain.wish import Asked, WishKind
 from shared.engine.wishes import ask
 
@@ -185,7 +185,11 @@ def _nothing_here(record: UserRecord | None) -> flask.Response:
         kept_until = None
     if record is not None and record.hold is not None:
         kept_until = None
-    response = pages.page("home/nothing.html", status=403, record=record, kept_until=kept_until)
+    waits = record is not None and Notice.ADDRESS_WAITS in record.status.notices
+    waits_until = record.claim.until if record is not None and record.claim is not None and waits else None
+    response = pages.page(
+        "home/nothing.html", status=403, record=record, kept_until=kept_until, waits_until=waits_until
+    )
     if pages.is_htmx():  # a page is no part of a page: the script opens it anew
         response.headers["HX-Refresh"] = "true"
     return response

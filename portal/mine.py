@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
 from portal.notebook_view import FAST_S, NotebookView, notebook_view
-from portal.reading import read_record
+from portal.reading import holder_of
 from portal.spark_view import SparkView, spark_views
 from portal.visit import signed_in, visit
 from portal.waits import Waits, waiting_for, waits_of
@@ -62,12 +62,12 @@ def my_record() -> UserRecord | None:
     An address that somebody gave up leads to that person's record still, and may be another person's by now: then it is
     not theirs.
     """
-    email, user_key = signed_in()
-    stored = read_record(user_key)
-    if stored is None or stored.record.email != email:
+    email, _ = signed_in()
+    record = holder_of(email)
+    if record is None or record.email != email:
         return None
-    visit().log_key = stored.record.user_key
-    return stored.record
+    visit().log_key = record.user_key
+    return record
 
 
 def my_page() -> tuple[UserRecord | None, tuple[WaitingWish, ...]]:

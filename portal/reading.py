@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from portal.deps import current
 from shared.domain.errors import DamagedRecordError, Reason, RetryableError
-from shared.domain.identity import UserKey
+from shared.domain.identity import UserEmail, UserKey, user_key_for
+from shared.domain.record import UserRecord
 from shared.engine.ports import Stored
 
 
@@ -23,6 +24,20 @@ def read_record(user_key: UserKey) -> Stored | None:
     """Load a record as the engine does. For a damaged one ask for a pass and raise `BeingRepairedError`."""
     with asking_for_repair(user_key):
         return current().deps.engine.records.load(user_key)
+
+
+def holder_of(email: UserEmail) -> UserRecord | None:
+    """Load the record of whoever has the address now: not a record of before, from which it was handed over to a new account."""
+    stored = read_record(user_key_for(email))
+    if stored is None or not stored.record.is_known_as(email):
+        return None
+    seen = {stored.record.user_key}
+    while (handover := stored.record.handover) is not None and handover.to not in seen:
+        seen.add(handover.to)
+        stored = read_record(handover.to)
+        if stored is None:
+            return None
+    return stored.record
 
 
 @contextmanager

@@ -28,10 +28,11 @@ from shared.cloud.size_checks import check_sizes
 from shared.cloud.snapshots import ComputeSnapshots
 from shared.cloud.templates import StorageTemplates
 from shared.domain.catalog import ClusterIdentity
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import UserKey
+from shared.domain.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.identity import UserEmail, UserKey, parse_email
 from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
 from shared.faults import ConfigFault
+from shared.messages.addresses import parse_address
 from shared.messages.parse import wake_message
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings, read_masters
 from shared.telemetry import JsonLog
@@ -123,7 +124,15 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
 
 def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> SignIn:
     """Tells who asks for a page. With the embedded cloud it is the same check, against that cloud's own keys."""
-    return IapSignIn(clients, audience=settings.iap_audience, clock=clock, log=log)
+    people = settings.policy().people
+
+    def canonical(raw: object) -> UserEmail:
+        try:
+            return parse_address(raw, people)
+        except InvalidMessageError:  # an address that earlier versions took and that is given nothing new today
+            return parse_email(raw)
+
+    return IapSignIn(clients, audience=settings.iap_audience, clock=clock, log=log, canonical=canonical)
 
 
 def render_target(settings: Settings) -> RenderTarget:

@@ -80,7 +80,7 @@ def person(user_key: str) -> flask.Response:
         record=record,
         row=row,
         standing=standing(row),
-        entitlement=judge_entitlement(record.facts, engine.policy.catalog, now),
+        entitlement=judge_entitlement(record.facts, engine.policy.catalog, now, engine.policy.book),
         groups=sorted(record.facts.groups(now)),
         observed=observed_view(found),
         plan=plan_view(found.plan),

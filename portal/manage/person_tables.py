@@ -102,7 +102,6 @@ def value_text(value: object) -> str:
 
 
 blueprint.add_app_template_filter(value_text, "stated")
-blueprint.add_app_template_filter(value_text, "stated")
 KIND = Param(
     name="kind",
     place=Place.QUERY,
@@ -110,7 +109,15 @@ KIND = Param(
     schema={"type": "string", "enum": [kind.value for kind in StoryKind]},
 )
 STORY: Columns = {"at": TIME, "kind": TEXT, "text": TEXT, "because": TEXT, "ref": TEXT}
-FACTS: Columns = {"fact": TEXT, "says": TEXT, "said_at": TIME, "from": TIME, "event_id": TEXT}
+FACTS: Columns = {
+    "fact": TEXT,
+    "says": TEXT,
+    "said_at": TIME,
+    "from": TIME,
+    "source": TEXT,
+    "claims_to_be_by": TEXT,
+    "event_id": TEXT,
+}
 CLUSTERS: Columns = {"template": TEXT, "name": TEXT, "state": TEXT, "wanted": FLAG, "says": TEXT}
 HOURS: Columns = {"environment": TEXT, "hours": NUMBER, "hourly_cost": NUMBER, "estimate": NUMBER}
 CONDITIONS: Columns = {"condition": TEXT, "holds": TEXT, "reason": TEXT, "says": TEXT, "since": TIME}
@@ -133,7 +140,8 @@ def _story(record: UserRecord) -> Rows:
 def _facts(record: UserRecord) -> Rows:
     for name, timeline in sorted(record.facts.timelines.items()):
         for said in timeline:
-            yield name, value_text(said.value), said.occurred_at, said.effective_at, said.event_id
+            stated = name, value_text(said.value), said.occurred_at, said.effective_at
+            yield *stated, said.source, said.says, said.event_id
 
 
 def _clusters(record: UserRecord) -> Rows:

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from portal.deps import current
 from portal.manage.base import one_line, page_number
 from portal.routes import Param, Place
 from shared.domain.errors import InvalidMessageError
 from shared.domain.fleet import FleetSnapshot, Standing
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.identity import user_key_for
 from shared.domain.record import Presence
 from shared.engine.fleet_views import Choice, Column, key_of_address
+from shared.messages.addresses import parse_address
 
 E = TypeVar("E", bound=StrEnum)
 SEARCH, STANDING, STATE, PROFILE, COST_CENTER, NEEDS, PRESENCE = (
@@ -109,7 +111,7 @@ def without_address(typed: str, fleet: FleetSnapshot) -> str:
     if "@" not in text:
         return text
     try:
-        address = parse_email(text)
+        address = parse_address(text, current().deps.engine.policy.people)
     except InvalidMessageError:
         before, _, behind = text.partition("@")
         return before.strip() or behind.replace("@", " ").strip()

@@ -11,7 +11,7 @@ import base64
 import math
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -46,11 +46,21 @@ class _Keys:
 class IapSignIn:
     """The port `SignIn`. Keys are fetched when first needed and kept as long as their answer says, a day at most.
 
-    `audience` names this one service; "" refuses everybody. Safe for several threads.
+    `audience` names this one service; "" refuses everybody. `canonical` turns a signed address into the form that records have, and
+    raises `InvalidMessageError`. Safe for several threads.
     """
 
-    def __init__(self, clients: Clients, *, audience: str, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        audience: str,
+        clock: Clock,
+        log: Log,
+        canonical: Callable[[object], UserEmail] = parse_email,
+    ) -> None:
         self._audience = audience
+        self._canonical = canonical
         self._clock = clock
         self._log = log
         self._source = _KeySource(clients, clock, log)
@@ -87,7 +97,7 @@ class IapSignIn:
         if "gcip" in claims:
             _refuse("an identity of Identity Platform, which is not supported")
         try:
-            return parse_email(claims.get("email"))
+            return self._canonical(claims.get("email"))
         except InvalidMessageError as error:
             raise _not_signed_in(f"email claim: {error.detail}") from error
 

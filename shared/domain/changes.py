@@ -3,9 +3,67 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from shared.domain.events import LifecycleEvent, Renamed, statements_of
+from shared.domain.facts import EMPLOYMENT
 from shared.domain.record import Presence, UserRecord
+from shared.domain.statements import Statement
+
+
+class ChangeKind(StrEnum):
+    """What sort of change a piece of news is for a person's record."""
+
+    JOINS = "joins"
+    MOVES = "moves"
+    LEAVES = "leaves"
+    LATER = "later"  # it takes effect at a moment to come
+    NOTED = "noted"  # a fact is new, and nothing else is wanted for it
+    NOTHING_NEW = "nothing-new"
+
+
+def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent, now: datetime) -> ChangeKind:
+    """Return what sort of change `event` makes of `before`; `after` is the record with the event and what is then wanted."""
+    was_present = before is not None and before.spec.presence is Presence.PRESENT
+    is_present = after.spec.presence is Presence.PRESENT
+    if is_present != was_present:
+        return ChangeKind.JOINS if is_present else ChangeKind.LEAVES
+    if before is None:
+        return ChangeKind.LATER if event.effective_at > now else ChangeKind.NOTED
+    if after is before:
+        return ChangeKind.NOTHING_NEW
+    if (before.email, before.cost_center) != (after.email, after.cost_center):
+        return ChangeKind.MOVES
+    if is_present and before.spec.profile != after.spec.profile:
+        return ChangeKind.MOVES
+    if not says_something_new(before, after, event, now):
+        return ChangeKind.NOTHING_NEW
+    return ChangeKind.LATER if event.effective_at > now else ChangeKind.NOTED
+
+
+def says_something_new(before: UserRecord, after: UserRecord, event: LifecycleEvent, now: datetime) -> bool:
+    """Return True if the event answers a question otherwise than the record does, now or later.
+
+    A statement with a new id that only repeats what holds says nothing new. One that is said while another is still to come does:
+    that one never comes then.
+    """
+    if isinstance(event, Renamed):
+        return (before.email, before.rename, before.claim) != (after.email, after.rename, after.claim)
+    return any(_is_new(before, name, statement, now) for name, statement in statements_of(event))
+
+
+def _is_new(before: UserRecord, name: str, statement: Statement, now: datetime) -> bool:
+    timeline = before.facts.timelines.get(name, ())
+    if any(kept.is_same(statement) for kept in timeline):
+        return False
+    if statement.effective_at > now or any(kept.effective_at > now for kept in timeline):
+        return not any((k.value, k.effective_at) == (statement.value, statement.effective_at) for k in timeline)
+    if name == EMPLOYMENT:
+        return before.facts.employment(now).employed is not statement.value
+    held = before.facts.at(name, now)
+    if held is None:  # an account that nobody called unusable, a request that nobody made
+        return statement.value not in {None, False} if not isinstance(statement.value, tuple) else True
+    return held.value != statement.value
 
 
 def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleEvent, now: datetime) -> str:

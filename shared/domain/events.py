@@ -186,7 +186,7 @@ def statements_of(event: LifecycleEvent) -> Iterator[tuple[str, Statement]]:
         for name, value in sorted(event.attributes.items()):
             yield f"{ATTRIBUTE}{name}", _said(event, value=value, withdraws=False)
     if event.person_id and not isinstance(event, Left):
-        yield PERSON_ID, _said(event, value=event.person_id, withdraws=False)
+        yield PERSON_ID, numbered(event)
 
 
 def _stated(event: LifecycleEvent) -> Iterator[tuple[str, Statement]]:
@@ -239,6 +239,11 @@ def _joined(event: Joined) -> Iterator[tuple[str, Statement]]:
         # hand, so that somebody who returns does not come back with what they once asked for.
         asked = None if event.groups is not None else ""
         yield REQUEST, said(value=asked, withdraws=asked is None)
+
+
+def numbered(event: LifecycleEvent) -> Statement:
+    """Return the statement that the person has the number that the event names."""
+    return _said(event, value=event.person_id, withdraws=False)
 
 
 def _said(event: LifecycleEvent, value: Value, *, withdraws: bool, force: Force = Force.SAYS) -> Statement:

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.domain.entitlement import Cause
 from shared.domain.errors import Reason
-from shared.domain.facts import Facts
+from shared.domain.facts import PERSON_ID, Facts
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.spark import ClusterStatus, ClusterWish
@@ -283,13 +283,18 @@ class UserRecord:
     handover: Handover | None = None
     predecessor: UserKey | None = None
 
+    @property
+    def waits_for_number(self) -> bool:
+        """True for the record that keeps what was said of a person number before anybody was known to have it."""
+        return not self.email and PERSON_ID in self.facts.timelines
+
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this person's. Two addresses may have one key: then the record is only one's.
 
         Records of earlier versions whose address changed did not keep the others, and a record that was erased has none left.
         """
         if not self.email:
-            return True
+            return not self.waits_for_number
         if self.email_since is not None and not self.former_emails:
             return True
         return email == self.email or email in self.former_emails

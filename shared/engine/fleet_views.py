@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
-from shared.domain.identity import UserKey
+from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.nearest import nearest_addresses
 from shared.domain.record import Presence, RecordRow
 from shared.domain.spark import ClusterState
@@ -263,5 +263,11 @@ def nearest_known(fleet: FleetSnapshot, rows: Iterable[RecordRow]) -> Mapping[Us
 
 
 def key_of_address(fleet: FleetSnapshot, address: str) -> UserKey | None:
-    """The user key of who has this address now, which may have been made from an earlier one; None: nobody has it."""
-    return next((row.user_key for row in fleet.rows if row.email == address), None)
+    """The user key of who has this address now, which may have been made from an earlier one; None: nobody has it.
+
+    The record of an account that was deleted keeps its address and comes after the account that was made anew.
+    """
+    own = user_key_for(UserEmail(address))
+    holders = [row for row in fleet.rows if row.email == address]
+    holders.sort(key=lambda row: (row.presence is not Presence.PRESENT, row.user_key == own))
+    return holders[0].user_key if holders else None

@@ -7,14 +7,24 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from shared.domain.errors import ConflictError, Reason
-from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, is_cut, statements_of
+from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, is_cut, numbered, statements_of
+from shared.domain.facts import PERSON_ID
 from shared.domain.handover import handed_over, joined_again, split, with_same_person
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
 from shared.domain.renaming import Renaming, owns_something, renaming
 from shared.domain.wanted import HORIZON, new_record, with_event, with_hold, with_power, with_wanted
 from shared.engine.chronicle import with_hold_told, with_news
-from shared.engine.lookup import Target, find, is_foreign_cut, number_key, targets
+from shared.engine.lookup import (
+    Target,
+    collision,
+    find,
+    find_or_free,
+    is_foreign_cut,
+    number_key,
+    targets,
+    waiting_for_number,
+)
 from shared.engine.ports import Deps, Stored
 from shared.engine.repair import load_mended
 
@@ -64,7 +74,7 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
         now = deps.clock.now()
         if attempt:
             stored = load_mended(target.user_key, deps)
-        before = stored.record if stored is not None else _begun(target, deps)
+        before = stored.record if stored is not None else _begun(target, event, deps)
         folded = with_event(before, event, now)
         if event.person_id and not is_cut(event) and before.facts.person_id(now) != event.person_id:
             folded = _with_number_news(folded, event.person_id, deps)
@@ -95,9 +105,12 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
     return [Accepted(stored=stored, changed=changed), *_concerned_too(event, stored, deps)]
 
 
-def _begun(target: Target, deps: Deps) -> UserRecord:
+def _begun(target: Target, event: LifecycleEvent, deps: Deps) -> UserRecord:
     made = new_record(target.email, deps.clock.now())
-    return made if made.user_key == target.user_key else replace(made, user_key=target.user_key)
+    if target.email:
+        return made if made.user_key == target.user_key else replace(made, user_key=target.user_key)
+    number = numbered(event)  # so that it is known whose number the record waits for
+    return replace(made, user_key=target.user_key, facts=made.facts.with_statement(PERSON_ID, number))
 
 
 def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) -> None:
@@ -123,7 +136,7 @@ def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRec
     if record.user_key == key:
         return record
     deps.persons.note(person_id, record.user_key)
-    waiting = load_mended(key, deps)
+    waiting = waiting_for_number(person_id, deps)
     if waiting is None:
         return record
     facts = record.facts.merged(waiting.record.facts, deps.clock.now() - HORIZON)
@@ -141,6 +154,8 @@ def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None,
         raise AssertionError("nothing was handed over")
     first = split(record, deleted, None, now)
     existing = load_mended(first.new.user_key, deps)
+    if existing is not None and existing.record.predecessor != record.user_key:
+        raise collision(first.new.user_key)
     halves = first if existing is None else split(record, deleted, existing.record, now)
     new = existing
     if existing is None or halves.new is not existing.record:
@@ -206,8 +221,8 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
     changed = False
     for _ in range(_TRIES):
         now = deps.clock.now()
-        old = find(event.user, deps, others=event.also_known_as)
-        new = find(event.new_user, deps)
+        old = find_or_free(event.user, deps, others=event.also_known_as)
+        new = find_or_free(event.new_user, deps)
         asked = renaming(event, old.record if old else None, new.record if new else None, now)
         kept = next((s for s in (old, new) if s is not None and s.record is asked.before), None)
         replaced = next((s for s in (old, new) if s is not None and s.record is asked.replaced), None)

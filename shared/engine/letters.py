@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from shared.domain.changes import what_changed
+from shared.domain.changes import ChangeKind, kind_of, what_changed
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.events import Joined, LifecycleEvent, Moved, News, Renamed, Woken
 from shared.domain.groups import GroupEvent
@@ -169,11 +169,17 @@ def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What one piece of news did, or would do: to whom, in words, and the actions that would follow (dry runs only)."""
+    """What one piece of news did, or would do: to whom, in words, and the actions that would follow (dry runs only).
+
+    `kind`, and the reasons of the plan, are given by dry runs only. `user_key` is empty where no person is meant.
+    """
 
     user: str
     text: str
     actions: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
+    kind: ChangeKind | None = None
+    user_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,12 +271,21 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
             continue
         for before, after in _folded(piece, folded, deps, now):
             actions: tuple[str, ...] = ()
+            because: tuple[str, ...] = ()
             if after is not before:
                 folded[after.user_key] = after
                 plan = make_plan(after, observe(after, deps), deps.policy, now)
-                actions = tuple(action_text(action) for action in plan.actions)
-            text = what_changed(before, after, piece, now)
-            changes.append(Change(user=piece.user or after.user_key, text=text, actions=actions))
+                actions, because = tuple(action_text(action) for action in plan.actions), plan.because
+            changes.append(
+                Change(
+                    user=piece.user or after.user_key,
+                    text=what_changed(before, after, piece, now),
+                    actions=actions,
+                    because=because,
+                    kind=kind_of(before, after, piece, now),
+                    user_key=after.user_key,
+                )
+            )
     return changes
 
 

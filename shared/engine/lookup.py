@@ -40,6 +40,23 @@ def find(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> S
     return None
 
 
+def find_or_free(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> Stored | None:
+    """Do the same for an address whose key is to be written if it is free. Raises `KeyCollisionError` if it is another person's."""
+    found = find(email, deps, others=others)
+    if found is None and load_mended(user_key_for(email), deps, if_missing=True) is not None:
+        raise collision(user_key_for(email))
+    return found
+
+
+def collision(user_key: UserKey) -> KeyCollisionError:
+    """Return the error for a key whose record is another person's."""
+    return KeyCollisionError(
+        user_message="The address has the same user key as somebody else's. Nothing was done for either; an administrator must "
+        "look: benchkeeper names ADDRESS.",
+        detail=f"key {user_key} is another person's",
+    )
+
+
 def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
     """Return the records that news is about: one for a grant, each that the person may be known by for a cut.
 
@@ -75,11 +92,7 @@ def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
         if by_number:
             return by_number
     if collided or not free:
-        raise KeyCollisionError(
-            user_message="The address has the same user key as somebody else's. Nothing was done for either; an administrator must "
-            "look: benchkeeper names ADDRESS.",
-            detail=f"key {user_key_for(collided[0] if collided else event.user)} is another address's",
-        )
+        raise collision(user_key_for(collided[0] if collided else event.user))
     return [_first(event, free, deps)]
 
 
@@ -157,7 +170,15 @@ def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
     if found:
         return found
     key = number_key(event.person_id)
-    return [Target(user_key=key, email=UserEmail(""), stored=load_mended(key, deps))]
+    return [Target(user_key=key, email=UserEmail(""), stored=waiting_for_number(event.person_id, deps))]
+
+
+def waiting_for_number(person_id: str, deps: Deps) -> Stored | None:
+    """Return the record that keeps what was said of a number. Raises `KeyCollisionError` if a person's record is there."""
+    stored = load_mended(number_key(person_id), deps)
+    if stored is not None and (stored.record.email or not _has_number(stored.record, person_id)):
+        raise collision(stored.record.user_key)
+    return stored
 
 
 def _has_number(record: UserRecord, person_id: str) -> bool:

@@ -26,7 +26,8 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
     if found is None:
         return None
     record, now = found.record, deps.clock.now()
-    entitlement = judge_entitlement(record.facts, deps.policy.catalog, now)
+    entitlement = judge_entitlement(record.facts, deps.policy.catalog, now, deps.policy.book)
+    ends = record.facts.access_until(now)
     return {
         "user": record.email,
         "user_key": record.user_key,
@@ -38,6 +39,14 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "power_because": record.spec.power_because,
         "cost_center": record.cost_center,
         "unknown_leaver_since": _iso(unknown_leaver_since(record)),
+        "person_id": record.facts.person_id(now),
+        "access_until": _iso(ends[0]) if ends is not None else None,
+        "former_addresses": list(record.former_emails),
+        "notices": [notice.value for notice in record.status.notices],
+        "rename": plain(asdict(record.rename)) if record.rename is not None else None,
+        "predecessor": record.predecessor,
+        "handed_over_to": record.handover.to if record.handover is not None else None,
+        "handed_over_at": _iso(record.handover.at) if record.handover is not None else None,
         "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,
         "instance": record.status.instance_id,
         "zone": record.status.zone,

@@ -237,10 +237,11 @@ class _Fold:
 
 
 def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
-    """Return why this record takes no such wish. An address that was given up may be another person's by now."""
+    """Return why this record takes no such wish. An address that was given up or handed over may be another person's by now."""
     if each.fault not in {None, Fault.LAPSED}:
         return each.fault
-    return each.fault if each.as_administrator or each.subject == record.email else Fault.NOT_THEIRS
+    is_theirs = each.subject == record.email and record.handover is None
+    return each.fault if each.as_administrator or is_theirs else Fault.NOT_THEIRS
 
 
 def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], deps: Deps) -> Accepted | None:

@@ -31,16 +31,14 @@ _SCRIPTS = {
     "THAANA": "Thaana", "DEVANAGARI": "Devanagari", "BENGALI": "Bengali", "GURMUKHI": "Gurmukhi", "GUJARATI": "Gujarati",
     "ORIYA": "Oriya", "TAMIL": "Tamil", "TELUGU": "Telugu", "KANNADA": "Kannada", "MALAYALAM": "Malayalam", "SINHALA": "Sinhala",
     "THAI": "Thai", "LAO": "Lao", "TIBETAN": "Tibetan", "MYANMAR": "Myanmar", "GEORGIAN": "Georgian", "ETHIOPIC": "Ethiopic",
-    "KHMER": "Khmer", "HANGUL": "Hangul", "HIRAGANA": "Hiragana", "KATAKANA": "Katakana", "BOPOMOFO": "Bopomofo", "CJK": "Han",
+    "KHMER": "Khmer", "HANGUL": "Hangul", "HIRAGANA": "Hiragana", "KATAKANA": "Katakana", "BOPOMOFO": "Bopomofo", "CJK": "Han", "IDEOGRAPHIC": "Han",
 }  # fmt: skip
 _TOGETHER = (
     frozenset({"Latin", "Han", "Hiragana", "Katakana"}),
     frozenset({"Latin", "Han", "Bopomofo"}),
     frozenset({"Latin", "Han", "Hangul"}),
 )
-_BOTH_KANA = frozenset(
-    "\u30fc\u3005\u3006\u3007"
-)  # prolonged sound mark, iteration and closing marks, ideographic zero
+_ACCENTS = range(0x300, 0x370)  # they go with the letters of any script
 SERVICE_ACCOUNTS = ".gserviceaccount.com"
 
 
@@ -203,13 +201,13 @@ def script_of(c: str) -> str:
     category = unicodedata.category(c)
     if c.isascii():
         return "Latin" if c.isalpha() else ""
-    if c in _BOTH_KANA or (category[0] not in "LM" and category != "Nd"):
+    if category[0] not in "LM" and category != "Nd":
         return ""
     first, _, rest = unicodedata.name(c, "").partition(" ")
-    if category[0] == "M" and first == "COMBINING":
-        return ""
-    if first == "EXTENDED":  # of digits and letters of other languages
+    if first in {"COMBINING", "EXTENDED"}:  # accents and letters above others; digits of other languages
         first = rest.partition(" ")[0]
+        if ord(c) in _ACCENTS and first not in _SCRIPTS:
+            return ""
     return _SCRIPTS.get(first.partition("-")[0], "?")
 
 

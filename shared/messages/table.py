@@ -117,27 +117,27 @@ BY_NAME = {event.name: event for event in EVENTS}
 
 def render_people_filter(organization: str) -> str:
     """Return the filter of the organization's sink: exactly the events that state something, in the log they come in."""
-    parts = [_in_log(organization, log, _methods(log)) for log in (ACTIVITY, DATA_ACCESS)]
+    parts = [_in_log(organization, log) for log in (ACTIVITY, DATA_ACCESS)]
     return "(" + ")\nOR (".join(parts) + ")"
 
 
-def _methods(log: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _in_log(organization: str, log: str) -> str:
+    by_service: dict[str, list[LogEvent]] = {}
     for event in EVENTS:
         if event.exported and event.log == log:
-            found.setdefault(event.service, []).append(event.method)
+            by_service.setdefault(event.service, []).append(event)
+    parts = [f'(protoPayload.serviceName="{service}" AND {_any_of(events)})' for service, events in by_service.items()]
     if log == ACTIVITY:
-        found[CLOUD_IDENTITY] = [MEMBERSHIP_METHOD]
-    return found
-
-
-def _in_log(organization: str, log: str, methods: dict[str, list[str]]) -> str:
-    services = "\n  OR ".join(
-        f'(protoPayload.serviceName="{service}" AND protoPayload.methodName=({_either(names)}))'
-        for service, names in methods.items()
-    )
+        parts.append(f'(protoPayload.serviceName="{CLOUD_IDENTITY}" AND protoPayload.methodName="{MEMBERSHIP_METHOD}")')
     name = f"organizations/{organization}/logs/cloudaudit.googleapis.com%2F{log}"
+    services = "\n  OR ".join(parts)
     return f'logName="{name}"\n  AND ({services})'
+
+
+def _any_of(events: list[LogEvent]) -> str:
+    """An entry may hold several events, and its method is that of one of them: so each is looked for by its own name too."""
+    methods, names = _either(event.method for event in events), _either(event.name for event in events)
+    return f"(protoPayload.methodName=({methods}) OR protoPayload.metadata.event.eventName=({names}))"
 
 
 def _either(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import base64
 import shutil
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import requests
@@ -15,7 +16,7 @@ from kit.inprocess import ROOT, START
 from cli.main import main
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
-from shared.domain.sources import OPERATOR
+from shared.domain.sources import HR, OPERATOR
 from shared.domain.times import parse_time
 from shared.engine.deliver import deliver
 from shared.messages.message import Message, Rules
@@ -38,6 +39,17 @@ class Terminal:
         assert result.exit_code == code, f"exit {result.exit_code}: {said}"
         assert not (result.exception and not isinstance(result.exception, SystemExit)), said
         return result
+
+    def deliver_file_as_hr(self, path: Path) -> None:
+        """Hand a file's content to the product as the word of HR."""
+        settings = load_settings(environ=self.environ)
+        deps = wire(settings, log=SilentLog())
+        message = Message(
+            data=path.read_bytes(), attributes={}, message_id=path.name, publish_time=self.cloud.world.clock.now()
+        )
+        rules = Rules(source=settings.sources[HR], people=settings.people, max_bytes=settings.max_message_bytes)
+        for news in parse_message(message, rules).news:
+            deliver(news, deps)
 
     def deliver(self) -> int:
         """Take what was published and hand it to the product, as the function does; how many messages there were."""

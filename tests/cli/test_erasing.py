@@ -34,7 +34,7 @@ def left(terminal: Terminal) -> Terminal:
     terminal.run("publish", "joiner", ANA)
     terminal.deliver()
     minutes(terminal)
-    terminal.run("publish", "leaver", ANA)
+    terminal.run("publish", "leaver", ANA, "--yes")
     terminal.deliver()
     minutes(terminal)
     for days in (31, 60):

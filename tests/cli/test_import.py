@@ -159,7 +159,7 @@ def test_two_runs_are_one(seed, tmp_path):
 
 
 def test_newer_news_that_somebody_left_stands(seed):
-    seed.run("publish", "leaver", ANN)
+    seed.run("publish", "leaver", ANN, "--yes", "--new")
     deliver_all(seed)
     run(seed)
     deliver_all(seed)
@@ -219,3 +219,16 @@ def test_other_folders_of_the_example_can_be_named(seed):
     assert [t["template"] for t in raw["templates"]] == ["a"]
     assert raw["generated"] == []
     assert {p["dated_by"] for p in raw["people"]} == {"list"}
+
+
+def test_whom_the_intake_would_refuse_is_listed_and_not_announced(seed, tmp_path):
+    robot, guest, tagged = "robot@p.iam.gserviceaccount.com", "guest@elsewhere.example", "ana+test@example.com"
+    (tmp_path / "prod.tfvars").write_text(f'notebook_users_list = ["{robot}",\n "{ANN}", "{guest}", "{tagged}"]\n')
+    result = run(seed, code=1)
+    for user, line in ((robot, 1), (guest, 2), (tagged, 2)):
+        assert f"prod.tfvars:{line}: {user} is not announced." in result.stderr
+    assert seed.deliver() == 1
+    assert [row["email"] for row in json.loads(seed.run("list", "-o", "json").stdout)] == [ANN]
+    report = json.loads(run(seed, "--dry-run", "-o", "json", code=1).stdout)
+    assert [each["user"] for each in report["refused"]] == [robot, guest, tagged]
+    assert [each["user"] for each in report["people"]] == [ANN]

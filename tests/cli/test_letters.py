@@ -208,7 +208,7 @@ def test_letters_are_found_under_either_address_and_the_records_own_key(terminal
     assert ids(terminal, "--user", ANA) == ["1"]  # nobody has said yet that they are one
     assert ids(terminal, "--user", new) == ["3"]
     terminal.run("publish", "joiner", ANA)
-    terminal.run("publish", "renamed", ANA, new)
+    terminal.run("publish", "renamed", ANA, new, "--yes", "--new")  # the first has not arrived yet
     assert terminal.deliver() == 2
     key = json.loads(terminal.run("show", new, "-o", "json").stdout)["user_key"]
     for user in (ANA, new, key):

@@ -68,7 +68,7 @@ def test_what_cannot_be_repaired_is_said_and_left_as_it_is(joined):
 
 
 def test_an_unknown_leaver_is_acknowledged_once(joined):
-    joined.run("publish", "leaver", "ana.slva@example.com")
+    joined.run("publish", "leaver", "ana.slva@example.com", "--yes", "--new")
     joined.deliver()
     assert "not shown any more" in joined.run("acknowledge", "ana.slva@example.com").stdout
     assert json.loads(joined.run("acknowledge", "ana.slva@example.com", "-o", "json").stdout)["changed"] is False

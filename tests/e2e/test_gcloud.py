@@ -108,5 +108,5 @@ def test_the_command_announces_a_joiner_and_a_leaver_and_shows_them(local: Local
         until(lambda: reason(world, ANA) == "Ready", seconds=30, what="Ana is told")
         (row,) = json.loads(local.benchkeeper("list", "--output", "json").stdout)
         assert ANA in row.values()
-        assert local.benchkeeper("publish", "leaver", ANA).returncode == 0
+        assert local.benchkeeper("publish", "leaver", ANA, "--yes").returncode == 0
         until(lambda: world.owners("STOPPED") == [ANA], seconds=60, what="Ana's is STOPPED")

@@ -1,8 +1,8 @@
 """Cloud Logging as far as log-based metrics use it: entries made of the product's lines, filters, extractors. Strict: what it does
 not know is an error, never "no match".
 
-Filters (docs: Logging query language): comparisons joined by AND, each `path="text"` or `path=("a" OR "b")`; `=` compares whole
-texts and takes no notice of case. Extractors (docs: LogMetric): `EXTRACT(path)` and `REGEXP_EXTRACT(path, "one (group)")`.
+Filters (docs: Logging query language): comparisons joined by AND and OR with parentheses, each `path="text"`, `path=("a" OR "b")` or
+`path=true`; `=` compares whole texts and takes no notice of case. Extractors (docs: LogMetric): `EXTRACT(path)` and `REGEXP_EXTRACT(path, "one (group)")`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,46 @@ def entry_of(line: str) -> dict[str, Any]:
 
 
 def matches(query: str, entry: dict[str, Any]) -> bool:
-    """True when the entry is in the filter."""
-    return all(
-        any(str(value).casefold() in {text.casefold() for text in texts} for value in _found(path, entry))
-        for path, texts in comparisons(query)
-    )
+    """True when the entry is in the filter. AND binds closer than OR."""
+    tokens = _tokens(query)
+    if not tokens:
+        raise QueryError("an empty filter")
+    found = _either(tokens, entry)
+    if tokens:
+        raise QueryError(f"more than a filter: {tokens[:3]}")
+    return found
+
+
+def _either(tokens: list[tuple[str, str]], entry: dict[str, Any]) -> bool:
+    found = _all(tokens, entry)
+    while tokens[:1] == [("word", "OR")]:
+        tokens.pop(0)
+        found = _all(tokens, entry) or found
+    return found
+
+
+def _all(tokens: list[tuple[str, str]], entry: dict[str, Any]) -> bool:
+    found = _one(tokens, entry)
+    while tokens[:1] == [("word", "AND")]:
+        tokens.pop(0)
+        found = _one(tokens, entry) and found
+    return found
+
+
+def _one(tokens: list[tuple[str, str]], entry: dict[str, Any]) -> bool:
+    if tokens[:1] == [("mark", "(")]:
+        tokens.pop(0)
+        found = _either(tokens, entry)
+        if _take(tokens, "mark") != ")":
+            raise QueryError(f"no ) before {tokens[:3]}")
+        return found
+    path, texts = _comparison(tokens)
+    wanted = {text.casefold() for text in texts}
+    return any(_as_text(value).casefold() in wanted for value in _found(path, entry))
+
+
+def _as_text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def comparisons(query: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -57,25 +92,30 @@ def comparisons(query: str) -> list[tuple[str, tuple[str, ...]]]:
     tokens = _tokens(query)
     found = []
     while tokens:
-        path, mark = _take(tokens, "word"), _take(tokens, "mark")
-        if mark != "=":
-            raise QueryError(f"{mark} in {query!r}")
-        if tokens[:1] == [("mark", "(")]:
-            tokens.pop(0)
-            texts = [_take(tokens, "text")]
-            while tokens[:1] == [("word", "OR")]:
-                tokens.pop(0)
-                texts.append(_take(tokens, "text"))
-            if _take(tokens, "mark") != ")":
-                raise QueryError(f"no ) in {query!r}")
-        else:
-            texts = [_take(tokens, "text")]
-        found.append((path, tuple(json.loads(text) for text in texts)))
+        found.append(_comparison(tokens))
         if tokens and (_take(tokens, "word") != "AND" or not tokens):
             raise QueryError(f"comparisons are joined by AND: {query!r}")
     if not found:
         raise QueryError("an empty filter")
     return found
+
+
+def _comparison(tokens: list[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
+    path, mark = _take(tokens, "word"), _take(tokens, "mark")
+    if mark != "=":
+        raise QueryError(f"{mark} after {path}")
+    if tokens[:1] in ([("word", "true")], [("word", "false")]):
+        return path, (tokens.pop(0)[1],)
+    if tokens[:1] != [("mark", "(")]:
+        return path, (json.loads(_take(tokens, "text")),)
+    tokens.pop(0)
+    texts = [_take(tokens, "text")]
+    while tokens[:1] == [("word", "OR")]:
+        tokens.pop(0)
+        texts.append(_take(tokens, "text"))
+    if _take(tokens, "mark") != ")":
+        raise QueryError(f"no ) after the texts of {path}")
+    return path, tuple(json.loads(text) for text in texts)
 
 
 def _tokens(query: str) -> list[tuple[str, str]]:
@@ -96,13 +136,12 @@ def _take(tokens: list[tuple[str, str]], kind: str) -> str:
 
 
 def _found(path: str, entry: dict[str, Any]) -> list[Any]:
-    """The value at a path, in a list; empty when there is none."""
-    value: Any = entry
+    """The values at a path; a comparison with a list holds if one of its elements does (docs: Logging query language)."""
+    values: list[Any] = [entry]
     for part in path.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return []
-        value = value[part]
-    return [value]
+        inside = [each for value in values for each in (value if isinstance(value, list) else [value])]
+        values = [each[part] for each in inside if isinstance(each, dict) and part in each]
+    return values
 
 
 def extract(expression: str, entry: dict[str, Any]) -> str | None:

@@ -11,11 +11,15 @@ from kit.hub import ANA, BEN, MIA, NOBODY, Browser, Hub, hub_settings, make_hub,
 
 from portal.app import create_app
 from shared.domain.errors import Reason
-from shared.domain.events import Woken
+from shared.domain.events import AccountChanged, AccountState, Joined, Renamed, Woken
 from shared.domain.fleet import Notes
-from shared.domain.identity import user_key_for
+from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import ConditionStatus, ConditionType, Power, set_condition
+from shared.domain.sources import DIRECTORY
+from shared.domain.wish import Asked, Wish, WishKind
 from shared.engine.deliver import deliver
+from shared.engine.sweeps import sweep
+from shared.engine.wishes import take_up
 
 REFRESH = '<noscript><meta http-equiv="refresh"'
 
@@ -325,3 +329,74 @@ class TestDamagedRecord:
         assert place.download_as_bytes() == b"{"
         deliver(Woken(event_id="w", user_key=key, occurred_at=two.bench.now), two.bench.deps)
         assert two.browser(email).get(path).status_code == 200
+
+
+class TestAnAddressOfTwoPeople:
+    @pytest.fixture
+    def handed_over(self, two: Hub) -> Hub:
+        """Ana's account is deleted, another Ana Silva gets the address and joins."""
+        life = two.life(ANA)
+        for serial, state, minutes in ((200, AccountState.DELETED, 5), (210, AccountState.CREATED, 1)):
+            life.serial = serial
+            life.tell(AccountChanged, state=state, holds=True, source=DIRECTORY)
+            life.minutes(minutes)
+        return two
+
+    def test_the_new_holder_sees_their_own_page_and_never_the_other_ones(self, handed_over: Hub) -> None:
+        old = handed_over.record(ANA)
+        assert old.handover is not None
+        before = handed_over.browser(ANA).get("/")
+        assert before.status_code == 403
+        life = handed_over.life(ANA)
+        life.serial = 300
+        life.tell(Joined)
+        new = handed_over.bench.deps.records.load(old.handover.to)
+        assert new is not None
+        for _ in range(8):
+            handed_over.bench.advance(minutes=1)
+            sweep("due", handed_over.bench.deps)
+        assert handed_over.browser(ANA).get("/").status_code == 200
+        mine = handed_over.browser(ANA).get("/api/me").get_json()
+        assert mine["user_key"] == new.record.user_key != old.user_key
+
+    def test_a_wish_for_the_former_holders_record_is_not_theirs(self, handed_over: Hub) -> None:
+        old = handed_over.record(ANA)
+        wish = Wish(
+            wish_id="0123456789abcdef",
+            user_key=old.user_key,
+            asked=Asked(kind=WishKind.START),
+            as_administrator=False,
+            asked_at=handed_over.bench.now,
+            assertion=handed_over.token(ANA),
+        )
+        handed_over.bench.deps.inbox.put(wish)
+        take_up(old.user_key, handed_over.bench.deps)
+        [dropped] = handed_over.lines("Dropped wish")
+        assert dropped["reason"] == "NotTheirs"
+
+    def test_the_manager_is_led_to_the_present_holder(self, handed_over: Hub) -> None:
+        old = handed_over.record(ANA)
+        assert old.handover is not None
+        handed_over.swept()
+        found = handed_over.browser(MIA).post("/manage/people", q=ANA)
+        assert str(old.handover.to) in found.headers["Location"]
+
+
+def test_an_address_that_waits_for_a_change_is_told_so(two: Hub) -> None:
+    hired = parse_email("ana.costa@example.com")
+    renamed = Renamed(
+        event_id="hr-1",
+        user=ANA,
+        new_user=hired,
+        occurred_at=two.bench.now,
+        effective_at=two.bench.now,
+        source="hr",
+        confirmed=False,
+    )
+    deliver(renamed, two.bench.deps)
+    two.life(hired).tell(Joined)
+    answer = two.browser(hired).get("/")
+    text = plain(answer.get_data(as_text=True))
+    assert answer.status_code == 403
+    assert "Your environment waits" in text
+    assert "access has ended" not in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kit.making import ANA, ANALYSTS, ENGINEERS, NOW, STRANGERS, at, group, joined, left, moved, policy, with_event
 
-from shared.domain.changes import what_changed
+from shared.domain.changes import ChangeKind, kind_of, what_changed
 from shared.domain.events import Renamed
 from shared.domain.identity import parse_email
 from shared.domain.renaming import renaming
@@ -63,3 +63,37 @@ def test_it_says_what_changed_or_why_nothing_did(before, event, says):
     old = after(*before) if before else None
     new = after(event, start=old)
     assert what_changed(old, new, event, NOW).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "kind"),
+    [
+        ([], joined(), ChangeKind.JOINS),
+        ([], left(), ChangeKind.NOTED),
+        ([], left(hours=-1, effective=48), ChangeKind.LATER),
+        ([left(hours=-20)], joined(hours=-2), ChangeKind.JOINS),
+        ([joined()], left(), ChangeKind.LEAVES),
+        ([joined()], left(hours=-1, effective=48), ChangeKind.LATER),
+        ([joined()], group("g", ENGINEERS, -1, member=True), ChangeKind.MOVES),
+        ([joined()], group("g", STRANGERS, -1, member=True), ChangeKind.NOTED),
+        ([joined()], group("g", STRANGERS, -1, member=False), ChangeKind.NOTHING_NEW),
+        ([joined()], moved(attributes=CC), ChangeKind.MOVES),
+        ([joined(), moved(attributes=CC)], moved("again", hours=-1, attributes=CC), ChangeKind.NOTHING_NEW),
+        ([joined()], joined(), ChangeKind.NOTHING_NEW),
+        ([joined(hours=-5)], joined("again", hours=-1), ChangeKind.NOTHING_NEW),
+        ([joined(hours=-9), left(hours=-5)], left("again", hours=-1), ChangeKind.NOTHING_NEW),
+        # It says that the person stays: the leave that was to come never comes.
+        ([joined(hours=-9), left(hours=-5, effective=48)], joined("again", hours=-1), ChangeKind.NOTED),
+        ([joined(hours=-9), left(hours=-5, effective=48)], left("again", hours=-1, effective=48), ChangeKind.NOTHING_NEW),
+        ([joined(hours=-9), left(hours=-5, effective=48)], left("again", hours=-1, effective=72), ChangeKind.LATER),
+        ([joined()], renamed("b"), ChangeKind.MOVES),
+        ([joined(), renamed("b")], renamed("b"), ChangeKind.NOTHING_NEW),
+    ],
+)  # fmt: skip
+def test_each_change_is_of_a_kind(before, event, kind):
+    was = after(*before) if before else None
+    told = renaming(event, was, None, NOW).record if isinstance(event, Renamed) and was else None
+    base = was if was is not None else new_record(ANA, NOW)
+    now = told if told is not None else with_event(base, event)
+    then = now if now is was else with_wanted(now, policy(), NOW)
+    assert kind_of(was, then, event, NOW) is kind

@@ -1,0 +1,142 @@
+"""What the messages of a file would do, person by person. Reads only; for the dry run of `publish file`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+from cli.users import known_addresses
+from shared.domain.changes import ChangeKind
+from shared.domain.errors import DamagedRecordError, NewerRecordError, PoisonError
+from shared.domain.events import (
+    AccountUsable,
+    Joined,
+    LeaveCancelled,
+    Left,
+    LifecycleEvent,
+    Moved,
+    News,
+    Renamed,
+    Woken,
+)
+from shared.domain.groups import GroupEvent
+from shared.domain.nearest import nearest_addresses
+from shared.engine.letters import Change, foreseen
+from shared.engine.lookup import find
+from shared.engine.ports import Deps
+from shared.messages.files import Row
+
+_READERS = 16
+
+
+@dataclass(slots=True, kw_only=True)
+class PersonPlan:
+    """What the messages about one person come to. `refused` says why the intake would not take some of them."""
+
+    user: str
+    rows: list[Row] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
+    kinds: list[ChangeKind] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    actions: tuple[str, ...] = ()
+    refused: list[str] = field(default_factory=list)
+
+
+def foresee(
+    rows: Sequence[tuple[Row, Sequence[News]]], deps: Deps, *, advance: Callable[[], None] = lambda: None
+) -> list[PersonPlan]:
+    """Return what each person's messages would do, folded in the order of the file; people in the order in which they are named."""
+    plans = _by_person(rows)
+    with ThreadPoolExecutor(_READERS) as readers:
+        work = {readers.submit(_fill, plan, deps): plan for plan in plans}
+        try:
+            for done in as_completed(work):
+                done.result()
+                for _ in work[done].rows:
+                    advance()
+        except BaseException:
+            readers.shutdown(cancel_futures=True)  # ten thousand others need not be looked up for nothing
+            raise
+    return plans
+
+
+def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
+    """Two addresses of one change are one person, wherever in the file the change stands."""
+    same: dict[str, str] = {}
+
+    def first(name: str) -> str:
+        while name in same:
+            name = same[name]
+        return name
+
+    for _, news in rows:
+        for piece in news:
+            if isinstance(piece, Renamed) and first(piece.user) != first(piece.new_user):
+                same[first(piece.new_user)] = first(piece.user)
+    plans: dict[str, PersonPlan] = {}
+    for row, news in rows:
+        for piece in news or ():
+            name = first(about(piece))
+            plan = plans.setdefault(name, PersonPlan(user=name))
+            if row not in plan.rows[-1:]:
+                plan.rows.append(row)
+            plan.news.append(piece)
+    return list(plans.values())
+
+
+def about(piece: News) -> str:
+    """Return whom a piece of news is about, by name."""
+    match piece:
+        case Woken():
+            return piece.user_key
+        case GroupEvent():
+            return piece.group
+        case _:
+            return piece.user or f"person {piece.person_id}"
+
+
+def _fill(plan: PersonPlan, deps: Deps) -> None:
+    for change in _foreseen(plan, deps):
+        plan.kinds.append(change.kind or ChangeKind.NOTED)
+        plan.texts.append(change.text)
+        if change.kind is not ChangeKind.NOTHING_NEW:
+            plan.actions = change.actions  # each is of the record with all before it
+
+
+def _foreseen(plan: PersonPlan, deps: Deps) -> list[Change]:
+    try:
+        return foreseen(plan.news, deps)
+    except (DamagedRecordError, NewerRecordError) as error:
+        plan.refused.append(error.user_message)
+        return []
+    except PoisonError:
+        pass
+    taken: list[News] = []
+    changes: list[Change] = []
+    for piece in plan.news:
+        try:
+            changes = foreseen([*taken, piece], deps)
+            taken.append(piece)
+        except PoisonError as error:
+            plan.refused.append(error.user_message)
+    return changes
+
+
+def unknown_people(news: Sequence[News], deps: Deps) -> list[tuple[str, tuple[str, ...]]]:
+    """Return those who are said to leave or to change and of whom nothing is known, each with the nearest known addresses."""
+    known = known_addresses(deps)
+    known += [piece.user for piece in news if isinstance(piece, Joined)]
+    present = set(known)
+    asked: dict[str, LifecycleEvent] = {
+        piece.user: piece
+        for piece in news
+        if isinstance(piece, Left | Moved | LeaveCancelled | Renamed | AccountUsable)
+        and piece.user
+        and piece.user not in present
+    }
+    return [
+        (user, nearest_addresses(user, known))
+        for user, piece in asked.items()
+        if find(piece.user, deps, others=piece.also_known_as) is None
+    ]

@@ -1,0 +1,183 @@
+"""What is known of whom a message by hand is about, and what the message would change. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from cli.users import did_you_mean, known_addresses, known_rows
+from shared.domain.changes import ChangeKind
+from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError, NotSignedInError, PoisonError
+from shared.domain.events import AccountUsable, Joined, LifecycleEvent, Moved
+from shared.domain.facts import ACCOUNT, ACCOUNT_STATES, ARCHIVED, DELETED, DISABLED, SUSPENDED, Facts
+from shared.domain.identity import UserEmail, UserKey
+from shared.domain.nearest import nearest_addresses
+from shared.domain.record import ConditionType, Presence, UserRecord, unknown_leaver_since
+from shared.engine.letters import Change, foreseen
+from shared.engine.lookup import find
+from shared.engine.ports import Deps
+
+_READERS = 16
+_STATES: Mapping[str, str] = {
+    SUSPENDED: "suspended", ARCHIVED: "archived", DELETED: "deleted", DISABLED: "disabled by Google",
+    ACCOUNT: "suspended, archived or deleted",
+}  # fmt: skip
+
+
+class NotLookedUp(Exception):  # noqa: N818 - an answer, not a fault: unknown is not absent
+    """The records could not be read, so nothing is known either way. Its text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What is known before a message is sent.
+
+    `record` is the person's, None if nothing is known but perhaps that they left. `near` are the nearest known addresses of somebody
+    unknown. `unknown_groups` are neither assigned nor held by anybody, each with the nearest known ones. `ends` are the states of
+    the account that the message ends. `changes` are foreseen, for somebody unknown too; `error` is set instead if the intake would
+    refuse the message.
+    """
+
+    event: LifecycleEvent
+    record: UserRecord | None
+    near: tuple[str, ...] = ()
+    unknown_groups: Mapping[str, tuple[str, ...]]
+    ends: tuple[str, ...] = ()
+    changes: Sequence[Change] = ()
+    error: PoisonError | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """True when more is known of the person than that they left."""
+        return self.record is not None
+
+    @property
+    def says_nothing_new(self) -> bool:
+        """True when the message would only repeat what holds."""
+        return bool(self.changes) and all(change.kind is ChangeKind.NOTHING_NEW for change in self.changes)
+
+    def refused(self, *, is_joiner: bool) -> list[str]:
+        """Return why it is not sent without `--new`; empty if nothing speaks against it."""
+        lines = []
+        if self.record is None and not is_joiner:
+            hint = f" {did_you_mean(self.near)}" if self.near else ""
+            lines.append(f"Nothing is known of {self.event.user}.{hint}")
+        for group, near in self.unknown_groups.items():
+            hint = f" {did_you_mean(near)}" if near else ""
+            lines.append(f"The group {group} is assigned no profile, and nobody who is known is in it.{hint}")
+        return lines
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield who it is, what they have, and what would change: a heading, which may be empty, and a text."""
+        if self.record is not None:
+            yield "Who", f"{self.record.email} ({self.record.user_key})"
+            yield from zip(["Has", *[""] * 9], _has(self.record), strict=False)
+        else:
+            yield "Who", f"{self.event.user}, of whom nothing is known"
+        if isinstance(self.event, AccountUsable):
+            yield "Ends", f"account {', account '.join(self.ends)}" if self.ends else "nothing keeps the account out"
+        for change in self.changes:
+            about = "" if change.user == self.event.user else f"{change.user}: "
+            nothing_new = change.kind is ChangeKind.NOTHING_NEW
+            yield "Change", f"{about}{'none: that is known already' if nothing_new else change.text}"
+            for action in change.actions or ("nothing to do",):
+                yield "Plan", action
+            yield from (("", f"  {why}") for why in change.because)
+
+
+def _has(record: UserRecord) -> Iterator[str]:
+    spec, status = record.spec, record.status
+    yield f"profile {spec.profile}" if spec.presence is Presence.PRESENT else f"no entitlement: {spec.because}"
+    ready = status.condition(ConditionType.NOTEBOOK_READY)
+    if status.instance_id is not None:
+        yield f"{status.instance_id}: {ready.reason.value if ready is not None else 'not looked at yet'}"
+    clusters = [
+        f"{each.name} ({each.state.value})" for each in status.clusters if each.is_there and each.state is not None
+    ]
+    if clusters:
+        yield f"Spark clusters: {', '.join(clusters)}"
+    if status.snapshots:
+        yield f"{len(status.snapshots)} snapshot{'' if len(status.snapshots) == 1 else 's'}"
+    if record.hold is not None:
+        yield f"on hold: {record.hold.reason}"
+
+
+def look_up(event: LifecycleEvent, deps: Deps, *, advance: Callable[[], None] = lambda: None) -> Looked:
+    """Look person and groups up, and foresee what the event would change. Raises `NotLookedUp` if records cannot be read."""
+    try:
+        return _look_up(event, deps, advance)
+    except NotSignedInError:
+        raise
+    except BenchkeeperError as error:
+        raise NotLookedUp(f"{error.user_message} ({error.reason.value})") from error
+
+
+def _look_up(event: LifecycleEvent, deps: Deps, advance: Callable[[], None]) -> Looked:
+    stored = find(event.user, deps, others=event.also_known_as)
+    record = stored.record if stored is not None else None
+    if record is not None and unknown_leaver_since(record) is not None:
+        record = None
+    near = nearest_addresses(event.user, known_addresses(deps)) if record is None else ()
+    now = deps.clock.now()
+    changes: list[Change] = []
+    error: PoisonError | None = None
+    try:
+        changes = foreseen([event], deps)
+    except PoisonError as poison:
+        error = poison
+    return Looked(
+        event=event,
+        record=record,
+        near=near,
+        unknown_groups=_unknown_groups(_groups_named(event), record, deps, advance),
+        ends=_states_that_hold(record.facts, now) if isinstance(event, AccountUsable) and record is not None else (),
+        changes=changes,
+        error=error,
+    )
+
+
+def _states_that_hold(facts: Facts, now: datetime) -> tuple[str, ...]:
+    holding = [
+        _STATES[name] for name in ACCOUNT_STATES if (held := facts.at(name, now)) is not None and held.value is True
+    ]
+    state = facts.account_state(now)
+    if state is not None and state[0] == ACCOUNT:
+        holding.append(_STATES[ACCOUNT])
+    return tuple(holding)
+
+
+def _unknown_groups(
+    groups: Sequence[str], record: UserRecord | None, deps: Deps, advance: Callable[[], None]
+) -> dict[str, tuple[str, ...]]:
+    """Return the groups that nobody knows. Only then is everybody's record read: listings do not tell groups."""
+    known: set[str] = {each.group for each in deps.policy.catalog.assignments}
+    now = deps.clock.now()
+    if record is not None:
+        known |= record.facts.groups(now).keys()
+    asked = [UserEmail(group) for group in dict.fromkeys(groups) if group not in known]
+    if not asked:
+        return {}
+    missing = set(asked)
+    with ThreadPoolExecutor(_READERS) as readers:
+        for found in readers.map(lambda key: _groups_under(key, deps, now), [row.user_key for row in known_rows(deps)]):
+            advance()
+            known |= found
+            missing -= found
+    return {group: nearest_addresses(group, known) for group in asked if group in missing}
+
+
+def _groups_under(key: UserKey, deps: Deps, now: datetime) -> set[str]:
+    try:
+        stored = deps.records.load(key)
+    except (DamagedRecordError, NewerRecordError):
+        return set()  # this person's own matter; the group may be found with another
+    return set() if stored is None else set(stored.record.facts.groups(now))
+
+
+def _groups_named(event: LifecycleEvent) -> list[str]:
+    if not isinstance(event, Joined | Moved):
+        return []
+    changed = event.group_changes if isinstance(event, Moved) else {}
+    return [*(event.groups or ()), *changed]

@@ -1,0 +1,53 @@
+"""The block "To know" of `show`: what a person who looks at somebody should know, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from shared.domain.record import Notice
+
+_WORDS = {
+    Notice.STILL_LISTED: "HR's feed lists this person as active although a leaver was announced; the leave stands. Ask HR. "
+    "If it was a mistake: benchkeeper publish leave-cancelled {user}",
+    Notice.TIE_WENT_TO_LEAVER: "A joiner and a leaver were said for the same moment; the leaver counts. "
+    "If that is wrong: benchkeeper publish joiner {user}",
+    Notice.DIRECTORY_OVERRULES: "HR's list of groups says otherwise than the directory, which decides for each group that it has "
+    "spoken about.",
+    Notice.DELETED_BUT_JOINED: "HR says joined, but the Google account is deleted. Create or undelete the account; if the directory "
+    "is wrong: benchkeeper state {user} account usable --because TEXT",
+    Notice.SAME_PERSON: "The address was given to a new Google account. Whether it is the same person is not known; what the former "
+    "holder had is kept: benchkeeper show {predecessor}",
+    Notice.RENAME_WAITS: "The source {rename_source} announced a new address, {rename_to}, and the directory has not. A leave under "
+    "either address counts. If it is true: benchkeeper publish renamed {user} {rename_to}",
+    Notice.SUSPENDED_LONG: "The account has been suspended for longer than a leaver's things are kept. Nothing is deleted while it "
+    "is only suspended; if the person left: benchkeeper publish leaver {user}",
+    Notice.ADDRESS_WAITS: "This address may become somebody else's by a change that waits. Nothing is given to it before that is "
+    "decided, or for 24 hours at most.",
+}
+
+
+def to_know(seen: dict[str, Any]) -> list[str]:
+    """Return the sentences for what `shared.engine.views.show` tells of a person; empty if there is nothing special."""
+    return list(_sentences(seen))
+
+
+def _sentences(seen: dict[str, Any]) -> Iterator[str]:
+    rename = seen["rename"] or {"new_email": "", "source": ""}
+    for notice in seen["notices"]:
+        yield _WORDS[Notice(notice)].format(
+            user=seen["user"] or seen["user_key"],
+            predecessor=seen["predecessor"],
+            rename_to=rename["new_email"],
+            rename_source=rename["source"] or "of an earlier version",
+        )
+    if seen["access_until"] is not None:
+        moment = f"{seen['access_until'][:16].replace('T', ' ')} UTC"
+        over = seen["access_until"] <= seen["now"]
+        yield f"Access ended on {moment}." if over else f"Access ends on {moment}."
+    if seen["handed_over_to"] is not None:
+        yield (
+            f"The address was given to a new account on {seen['handed_over_at'][:10]}: benchkeeper show {seen['handed_over_to']}"
+        )
+    if seen["former_addresses"]:
+        yield f"Earlier addresses: {', '.join(seen['former_addresses'])}."

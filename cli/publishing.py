@@ -1,0 +1,231 @@
+"""Messages by hand: look up whom one is about, show what would change, ask, send. For `publish` and `state`.
+
+What is published is read first by the very rules that the intake has for an operator, so that nothing is sent that would only come
+back as a dead letter. Nothing is decided here by the words that are shown: kinds of change and lists of addresses decide.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import click
+
+from cli.context import FAILED, WRONG_USE, App, stop
+from cli.looking import Looked, NotLookedUp, look_up
+from cli.output import agreed, complain, console, print_json, say, table
+from cli.progress import Progress
+from cli.users import did_you_mean
+from shared.cloud.publish import publish as publish_message
+from shared.domain.changes import ChangeKind
+from shared.domain.errors import InvalidMessageError
+from shared.domain.events import Joined, LifecycleEvent, Moved
+from shared.domain.identity import parse_user_key
+from shared.domain.sources import OPERATOR
+from shared.messages.hr import SCHEMA
+from shared.messages.message import Message, Rules
+from shared.messages.parse import parse_message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """What whoever types the command allows: no question, somebody of whom nothing is known, no look at the records."""
+
+    yes: bool = False
+    new: bool = False
+    blind: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A message to be sent. `said` is its kind as it is typed."""
+
+    said: str
+    body: dict[str, Any]
+
+    @property
+    def data(self) -> bytes:
+        """The message's bytes."""
+        return json.dumps(self.body, ensure_ascii=False).encode()
+
+
+@dataclass(slots=True, kw_only=True)
+class Details:
+    """What a message says besides kind and person; what is None, or an empty text, is not said."""
+
+    event_id: str | None = None
+    effective_time: str | None = None
+    person_id: str = ""
+    reason: str = ""
+    new_user: str = ""
+    account: str = ""
+    access_until: str | None = None
+    no_end: bool = False
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+def draft(said: str, user: str, details: Details) -> Draft:
+    """Return the message of the neutral schema."""
+    body: dict[str, Any] = {
+        "schema": SCHEMA,
+        "event_id": details.event_id or f"manual-{uuid.uuid4()}",
+        "type": said.replace("-", "_"),
+        "user": user,
+        "attributes": details.attributes,
+    }
+    named = {
+        "effective_time": details.effective_time,
+        "access_until": details.access_until,
+        "person_id": details.person_id,
+        "reason": details.reason,
+        "new_user": details.new_user,
+        "account": details.account,
+    }
+    body |= {name: value for name, value in named.items() if value}
+    if details.no_end:
+        body["access_until"] = None
+    return Draft(said=said, body=body)
+
+
+def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, asks: bool = True) -> None:
+    """Look up, show, ask and send. Without `asks` only a known address that is one or two letters away is a reason to ask."""
+    message = _with_address(app, message)
+    event = _read(app, message)
+    _check_profile(app, event)
+    if app.settings.api_endpoint is not None:
+        _ = app.clients  # whoever forgot to start the embedded cloud is told so at once
+    try:
+        with Progress(app.deps.clock, "Looking at who has which groups") as progress:
+            looked = look_up(event, app.deps, advance=progress.advance)
+    except NotLookedUp as error:
+        _without_a_look(app, message, consent, output, error)
+        return
+    refused = looked.refused(is_joiner=isinstance(event, Joined))
+    if refused and not consent.new:
+        complain(*refused, "Nothing was sent. If it is meant so, say --new.")
+        stop(FAILED)
+    if looked.error is not None:
+        raise looked.error
+    _show(looked, err=output == "json")
+    if looked.says_nothing_new and not consent.yes:
+        _say_known(message, looked, output)
+        return
+    if (asks or (looked.near and not consent.new)) and not consent.yes:
+        _ask(message, event, looked, output)
+    _send(app, message, output, _view(looked))
+
+
+def _with_address(app: App, message: Draft) -> Draft:
+    """Messages name people by their addresses: put the present one where a user key was typed."""
+    key = message.body["user"]
+    if "@" in key:
+        return message
+    stored = app.deps.records.load(parse_user_key(key))
+    if stored is None or not stored.record.email:
+        complain(f"No address is known of {key}. Everybody: benchkeeper list")
+        stop(FAILED)
+    return replace(message, body={**message.body, "user": stored.record.email})
+
+
+def _read(app: App, message: Draft) -> LifecycleEvent:
+    """Return what the intake would read. What it would refuse, or use in part only, is wrong use here."""
+    settings = app.settings
+    topic = settings.topic_operator
+    raw = Message(
+        data=message.data, attributes={}, message_id="by-hand", publish_time=app.deps.clock.now(), topic=topic
+    )
+    rules = Rules(source=settings.sources[OPERATOR], people=settings.people, max_bytes=settings.max_message_bytes)
+    try:
+        parsed = parse_message(raw, rules)
+    except InvalidMessageError as error:
+        raise click.UsageError(error.user_message) from error
+    for fault in parsed.faults:
+        raise click.UsageError(fault.error.user_message)
+    for piece in parsed.news:
+        if isinstance(piece, LifecycleEvent):
+            return piece
+    raise click.UsageError("USER and NEW_USER are the same address.")
+
+
+def _check_profile(app: App, event: LifecycleEvent) -> None:
+    """Refuse here what would only come back as a dead letter."""
+    if isinstance(event, Joined | Moved) and event.profile:
+        app.settings.catalog.profile(event.profile)
+
+
+def _without_a_look(app: App, message: Draft, consent: Consent, output: str, why: NotLookedUp) -> None:
+    """Whoever may publish and not read the records says that they know; and so does who cannot wait for an outage to end."""
+    said = f"Not looked up: {why}"
+    if not consent.blind:
+        complain(said, "Nothing was sent. If you are sure of the address, say --blind.")
+        stop(FAILED)
+    say(said, err=True)
+    _send(app, message, output, None)
+
+
+def _show(looked: Looked, *, err: bool) -> None:
+    grid = table([("", ""), ("", "fold")], list(looked.lines()))
+    grid.show_header = False
+    console(stderr=err).print(grid)
+
+
+def _say_known(message: Draft, looked: Looked, output: str) -> None:
+    said = "That is known already: nothing was sent. To say it again all the same: --yes"
+    if output == "json":
+        print_json({"message_id": None, "topic": None, "message": message.body, "looked_up": _view(looked)})
+        say(said, err=True)
+    else:
+        say(said)
+
+
+def _ask(message: Draft, event: LifecycleEvent, looked: Looked, output: str) -> None:
+    if not somebody_there():
+        if looked.near:
+            complain(f"A known address is one or two letters away. {did_you_mean(looked.near)}")
+        complain("There is nobody to be asked, so nothing was sent. Say --yes to send it.")
+        stop(WRONG_USE)
+    hint = f"A known address is near: {', '.join(looked.near)}. " if looked.near else ""
+    if not agreed(f"{hint}Publish {message.said} {event.user}?", err=output == "json"):
+        complain("Nothing was sent.")
+        stop(FAILED)
+
+
+def somebody_there() -> bool:
+    """Return True if there is a terminal, and so perhaps a person who can answer."""
+    return sys.stdin.isatty()
+
+
+def _send(app: App, message: Draft, output: str, looked_up: dict[str, Any] | None) -> None:
+    topic = app.settings.topic_operator
+    message_id = publish_message(
+        app.clients, project=app.settings.project, topic=topic, body=message.data, attributes={}
+    )
+    if output == "json":
+        print_json({"message_id": message_id, "topic": topic, "message": message.body, "looked_up": looked_up})
+        return
+    user = message.body["user"]
+    say(f"Published {message.said} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")
+
+
+def _view(looked: Looked) -> dict[str, Any]:
+    return {
+        "known": looked.is_known,
+        "user_key": looked.record.user_key if looked.record is not None else None,
+        "near": list(looked.near),
+        "unknown_groups": list(looked.unknown_groups),
+        "nothing_new": looked.says_nothing_new,
+        "changes": [
+            {
+                "user": change.user,
+                "user_key": change.user_key,
+                "kind": (change.kind or ChangeKind.NOTED).value,
+                "text": change.text,
+                "actions": list(change.actions),
+                "because": list(change.because),
+            }
+            for change in looked.changes
+        ],
+    }

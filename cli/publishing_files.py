@@ -1,0 +1,298 @@
+"""`publish file`: many messages at once. All faults are said before the first message is sent; a dry run says what each would do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
+from cli.foreseeing import PersonPlan, about, foresee, unknown_people
+from cli.output import agreed, complain, console, print_csv, print_json, say, table
+from cli.progress import Progress
+from cli.publishing import somebody_there
+from cli.users import did_you_mean
+from shared.cloud.publish import publish_all
+from shared.domain.changes import ChangeKind
+from shared.domain.errors import BenchkeeperError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.events import Joined, Moved, News
+from shared.domain.sources import OPERATOR, Shape, Source
+from shared.messages.files import MOST_ROWS, Row, RowFault, read_rows
+from shared.messages.message import Message, Rules
+from shared.messages.parse import parse_message
+
+_COLUMNS = ("user", "lines", "kinds", "change", "plan")
+_MOST_NAMED = 10
+_COUNTED = {
+    ChangeKind.JOINS: "joins",
+    ChangeKind.MOVES: "moves",
+    ChangeKind.LEAVES: "leaves",
+    ChangeKind.LATER: "takes effect later",
+    ChangeKind.NOTED: "noted, nothing else is wanted",
+    ChangeKind.NOTHING_NEW: "nothing new",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Content:
+    """What the files hold: messages with their news, and every fault.
+
+    `not_acted_on` counts log entries of kinds that this version knows and does not act on; they are sent, and become dead letters.
+    """
+
+    rows: list[tuple[Row, tuple[News, ...]]] = field(default_factory=list)
+    faults: list[RowFault] = field(default_factory=list)
+    seen: int = 0
+    not_acted_on: int = 0
+
+
+@click.command(name="file")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--as", "source_name", default=OPERATOR, show_default=True, metavar="SOURCE", help="As that source's word."
+)
+@click.option("--dry-run", is_flag=True, help="Say what each message would change, and send nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option("text", "json", "csv")
+@pass_app
+@guarded
+def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: str, *, dry_run: bool, yes: bool) -> None:
+    """Publish the messages in files: CSV, a JSON list, JSON lines or single messages, of the neutral schema.
+
+    The first line of a CSV names the columns: type, user, person_id, event_id, occurred_at, effective_time, access_until, groups,
+    profile, cost_center, reason, new_user; any other column is an attribute. Groups in one cell have a space, | or ; between them. A
+    message without an event_id gets one made of its content, so that the same file twice is one event. With --as directory the files
+    hold log entries. One fault, and nothing is sent.
+    """
+    source = _source(app, source_name)
+    content = _read(app, paths, source)
+    if content.faults:
+        _say_faults(content, output)
+        stop(WRONG_USE)
+    if content.not_acted_on:
+        say(
+            f"{content.not_acted_on:,} log entries are of kinds that are not acted on; each becomes a dead letter.",
+            err=True,
+        )
+    if dry_run:
+        _dry_run(app, content, output)
+        return
+    if output == "csv":
+        raise click.UsageError("CSV is for --dry-run.")
+    if not yes:
+        _ask(app, content, source, output)
+    _send(app, content, source, output)
+
+
+def _source(app: App, name: str) -> Source:
+    sources = app.settings.sources
+    if name not in sources:
+        raise click.UsageError(f"there is no source '{name}'. The sources are: {', '.join(sources)}.")
+    return sources[name]
+
+
+def _read(app: App, paths: Sequence[Path], source: Source) -> _Content:
+    settings, deps = app.settings, app.deps
+    rules = Rules(source=source, people=settings.people, max_bytes=settings.max_message_bytes)
+    content, said_at = _Content(), deps.clock.now() - timedelta(microseconds=MOST_ROWS * len(paths))
+    with Progress(deps.clock, "Messages read") as progress:
+        for path in paths:
+            found = read_rows(path.name, path.read_bytes())
+            content.seen += len(found.rows)
+            content.faults += found.faults
+            for row in found.rows[:MOST_ROWS]:
+                progress.advance()
+                said_at += timedelta(microseconds=1)  # a later row about a person is said later, as when it is sent
+                message = Message(
+                    data=row.data,
+                    attributes={},
+                    message_id=f"{row.file}-{row.line}",
+                    publish_time=said_at,
+                    topic=source.topic,
+                )
+                _judge(app, row, message, rules, content)
+    content.faults.sort(key=lambda fault: (fault.file, fault.line))
+    return content
+
+
+def _judge(app: App, row: Row, message: Message, rules: Rules, content: _Content) -> None:
+    """Read a message as the intake will; what it would refuse, or use in part only, is a fault of the file."""
+    problems: list[str] = []
+    news: tuple[News, ...] = ()
+    try:
+        parsed = parse_message(message, rules)
+        news = parsed.news
+        problems += [f"{fault.error.detail.rstrip('.')}." for fault in parsed.faults]
+        for piece in news:
+            if isinstance(piece, Joined | Moved) and piece.profile:
+                app.settings.catalog.profile(piece.profile)
+    except UnsupportedMessageError as error:
+        if error.reason is Reason.NOT_ALLOWED or Shape.GOOGLE_LOGS not in rules.source.shapes:
+            problems.append(error.user_message)
+        else:  # as when it first came: it must not hold up the leavers in the same log
+            content.not_acted_on += 1
+    except PoisonError as error:
+        problems.append(error.user_message)
+    content.faults += [RowFault(file=row.file, line=row.line, problem=problem) for problem in problems]
+    if not problems:
+        content.rows.append((row, news))
+
+
+def _say_faults(content: _Content, output: str) -> None:
+    if output == "json":
+        print_json([{"file": f.file, "line": f.line, "problem": f.problem} for f in content.faults])
+    else:
+        for fault in content.faults:
+            say(str(fault), err=True)
+    count = len(content.faults)
+    complain(
+        f"{count:,} fault{'' if count == 1 else 's'}; {len(content.rows):,} of {content.seen:,} messages could be used. Nothing was "
+        "sent. Mend these lines and publish again, or take them out."
+    )
+
+
+# --- a dry run
+
+
+def _dry_run(app: App, content: _Content, output: str) -> None:
+    deps = app.deps
+    with Progress(deps.clock, "Messages looked up", total=len(content.rows)) as progress:
+        plans = foresee(content.rows, deps, advance=progress.advance)
+    counts = Counter(kind for plan in plans for kind in plan.kinds)
+    refused = sum(len(plan.refused) for plan in plans)
+    if output == "json":
+        print_json(
+            {
+                "messages": len(content.rows),
+                "people": len(plans),
+                "counts": {**{kind.value: counts[kind] for kind in ChangeKind}, "refused": refused},
+                "plans": [_view(plan) for plan in plans],
+            }
+        )
+    elif output == "csv":
+        print_csv((_cells(plan) for plan in plans), _COLUMNS)
+    else:
+        _print_plans(plans)
+        say(_summary(len(content.rows), len(plans), counts, refused))
+    if refused:
+        stop(FAILED)
+
+
+def _summary(messages: int, people: int, counts: Counter[ChangeKind], refused: int) -> str:
+    parts = [f"{words}: {counts[kind]:,}" for kind, words in _COUNTED.items() if counts[kind]]
+    parts += [f"refused: {refused:,}"] if refused else []
+    said = ", ".join(parts) or "nothing"
+    return (
+        f"{messages:,} message{'' if messages == 1 else 's'} about {people:,} {'person' if people == 1 else 'people'}. "
+        f"{said[0].upper()}{said[1:]}. Nothing was sent."
+    )
+
+
+def _print_plans(plans: Iterable[PersonPlan]) -> None:
+    rows: list[tuple[str, str]] = []
+    for plan in plans:
+        rows.append(
+            (plan.user, "; ".join([*plan.texts, *(f"refused: {why}" for why in plan.refused)]) or "nothing new")
+        )
+        rows += [("", f"then: {action}") for action in plan.actions]
+    console().print(table([("USER", "fold"), ("CHANGE", "fold")], rows))
+
+
+def _view(plan: PersonPlan) -> dict[str, Any]:
+    return {
+        "user": plan.user,
+        "lines": [f"{row.file}:{row.line}" for row in plan.rows],
+        "kinds": [kind.value for kind in plan.kinds],
+        "changes": list(plan.texts),
+        "actions": list(plan.actions),
+        "refused": list(plan.refused),
+    }
+
+
+def _cells(plan: PersonPlan) -> dict[str, str]:
+    refused = ["refused"] if plan.refused else []
+    return {
+        "user": plan.user,
+        "lines": " ".join(f"{row.file}:{row.line}" for row in plan.rows),
+        "kinds": " ".join([*(kind.value for kind in plan.kinds), *refused]),
+        "change": "; ".join([*plan.texts, *plan.refused]),
+        "plan": "; ".join(plan.actions),
+    }
+
+
+# --- sending
+
+
+def _ask(app: App, content: _Content, source: Source, output: str) -> None:
+    if not somebody_there():
+        complain("There is nobody to be asked, so nothing was sent. Say --yes to send, or look first with --dry-run.")
+        stop(WRONG_USE)
+    err = output == "json"
+    kinds = Counter(type(piece).__name__.lower() for _, news in content.rows for piece in news)
+    for line in _what_is_known(app, content):
+        say(line, err=err)
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "no news of anybody"
+    count = len(content.rows)
+    question = f"Publish {count:,} message{'' if count == 1 else 's'} ({counted}) as {source.name}?"
+    if not agreed(question, err=err):
+        complain("Nothing was sent. What each would change: --dry-run")
+        stop(FAILED)
+
+
+def _what_is_known(app: App, content: _Content) -> Iterator[str]:
+    """Name those of whom nothing is known and who are said to leave or to move: slips of the pen, perhaps."""
+    try:
+        unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
+    except BenchkeeperError as error:
+        yield f"Not looked up: {error.user_message}"
+        return
+    for user, near in unknown[:_MOST_NAMED]:
+        yield f"Nothing is known of {user}. {did_you_mean(near) if near else ''}".rstrip()
+    if len(unknown) > _MOST_NAMED:
+        yield f"Nor of {len(unknown) - _MOST_NAMED:,} more; --dry-run shows all."
+
+
+def _waves(content: _Content) -> list[list[Row]]:
+    """The messages in waves, each sent when the one before was taken: a later row about a person has a later publish time."""
+    waves: dict[int, list[Row]] = {0: []}
+    told: Counter[str] = Counter()
+    for row, news in content.rows:
+        people = {about(piece) for piece in news}
+        number = max((told[person] for person in people), default=0)
+        waves.setdefault(number, []).append(row)
+        for person in people:
+            told[person] = number + 1
+    return [waves[number] for number in sorted(waves)]
+
+
+def _send(app: App, content: _Content, source: Source, output: str) -> None:
+    rows = [row for wave in _waves(content) for row in wave]
+    total, sent = len(rows), []
+    try:
+        with Progress(app.deps.clock, "Messages sent", total=total) as progress:
+            for wave in _waves(content):
+                bodies = (row.data for row in wave)
+                for message_id in publish_all(
+                    app.clients, project=app.settings.project, topic=source.topic, bodies=bodies
+                ):
+                    sent.append(message_id)
+                    progress.advance()
+    except BenchkeeperError as error:
+        complain(
+            f"{len(sent):,} of {total:,} messages were sent, then: {error.user_message}",
+            "Publish the same files again: what was sent before is known by its event id, and changes nothing.",
+        )
+        stop(FAILED)
+    if output == "json":
+        messages = [
+            {"file": row.file, "line": row.line, "message_id": message_id}
+            for row, message_id in zip(rows, sent, strict=True)
+        ]
+        print_json({"published": total, "topic": source.topic, "messages": messages})
+    else:
+        say(f"Published {total:,} message{'' if total == 1 else 's'} to {source.topic}.")

@@ -1,0 +1,120 @@
+"""Whom USER means: an address in any accepted form, or a user key; and what is said of an address that nobody has.
+
+Every command that takes USER comes through here. Reads only: a damaged record is left to the command, which says or mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
+
+import click
+
+from cli.context import FAILED, App, stop
+from cli.output import complain, say
+from shared.domain.errors import BenchkeeperError, DamagedRecordError, InvalidMessageError, NewerRecordError
+from shared.domain.identity import UserEmail, UserKey, parse_email, parse_user_key, user_key_for
+from shared.domain.nearest import nearest_addresses
+from shared.domain.people import People
+from shared.domain.record import RecordRow
+from shared.domain.times import rfc3339
+from shared.engine.ports import Deps, Stored
+from shared.messages.addresses import other_forms, parse_address, parse_person
+
+_MOST_HOLDERS = 20
+
+
+def user_key(app: App, text: str) -> UserKey:
+    """Return the key of the record that a person means by `text`; wrong use if it is neither an address nor a user key.
+
+    An address that was given to a new account means its present holder, and a line on stderr names the former one. For an address
+    that nobody has, it is the key that its record would have.
+    """
+    try:
+        if "@" not in text:
+            return parse_user_key(text.strip())
+        forms = address_forms(text, app.settings.people)
+    except InvalidMessageError as error:
+        raise click.UsageError(error.user_message) from error
+    deps = app.deps
+    for form in forms:
+        try:
+            stored = deps.records.load(user_key_for(form))
+            if stored is not None and stored.record.is_known_as(form):
+                return _present_holder(form, stored, deps).record.user_key
+        except (DamagedRecordError, NewerRecordError):
+            return user_key_for(form)  # the command itself meets the error
+    return user_key_for(forms[0])
+
+
+def address_forms(text: str, people: People) -> tuple[UserEmail, ...]:
+    """Return the canonical form first, then the forms under which earlier versions kept people. Raises `InvalidMessageError`."""
+    try:
+        email = parse_address(text, people)
+    except InvalidMessageError:
+        return (parse_email(text),)  # an earlier version took addresses that would be refused today
+    return (email, *other_forms(text, email))
+
+
+def _present_holder(form: UserEmail, stored: Stored, deps: Deps) -> Stored:
+    former = stored
+    for _ in range(_MOST_HOLDERS):
+        handover = stored.record.handover
+        if handover is None:
+            break
+        following = deps.records.load(handover.to)
+        if following is None:
+            break
+        former, stored = stored, following
+    if stored is not former and former.record.handover is not None:
+        say(
+            f"{form} was given to a new account ({rfc3339(former.record.handover.at)[:10]}); this is its present holder. "
+            f"The former one: benchkeeper show {former.record.user_key}",
+            err=True,
+        )
+    return stored
+
+
+def say_unknown(app: App, text: str, *, announce: bool = True) -> NoReturn:
+    """Say that nothing is known, with the nearest known addresses, and end with exit code 1.
+
+    Announcing a joiner is advised only if no known address is near and the address would be accepted: a slip must not make a ghost.
+    Without `announce` it is never advised.
+    """
+    complain(unknown(app, text, announce=announce))
+    stop(FAILED)
+
+
+def unknown(app: App, text: str, *, announce: bool = True) -> str:
+    """Return the sentences for somebody of whom nothing is known."""
+    said = f"Nothing is known of {text}."
+    if "@" not in text:
+        return f"{said} Everybody: benchkeeper list"
+    people = app.settings.people
+    near = nearest_addresses(address_forms(text, people)[0], known_addresses(app.deps))
+    if near:
+        return f"{said} {did_you_mean(near)}"
+    if not announce:
+        return said
+    try:
+        email = parse_person(text, people)
+    except BenchkeeperError as error:
+        return f"{said} {error.user_message}"
+    return f"{said} Announce them: benchkeeper publish joiner {email}"
+
+
+def did_you_mean(near: Iterable[str]) -> str:
+    """Return the question."""
+    return f"Did you mean {' or '.join(near)}?"
+
+
+def known_addresses(deps: Deps) -> list[str]:
+    """Return the addresses of all people of whom more is known than that they left."""
+    return [row.email for row in known_rows(deps)]
+
+
+def known_rows(deps: Deps) -> Iterator[RecordRow]:
+    """Yield the rows of all people of whom more is known than that they left."""
+    for row in deps.records.rows():
+        if row.email and row.unknown_since is None:
+            yield row
