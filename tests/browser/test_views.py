@@ -68,6 +68,7 @@ def _named_profiles(content: dict) -> None:
 
 
 def _named_settings(content: dict) -> None:
+    content["people"]["domains"].append(GERMAN.rpartition("@")[2])
     content["hub"]["contact"] = (
         "فريق منصة البيانات, Datenplattformbetriebsverantwortungsgemeinschaft (data-platform@example.com)"
     )

@@ -28,10 +28,11 @@ REFUSED: dict[str, list[tuple[str, str, str]]] = {
     "topics and policies": [
         ("pubsub", r"PUT v1/projects/[^/]+/topics/workbench-tick$", "topic workbench-tick"),
         ("cloudresourcemanager", r"POST v1/projects/[^/]+:setIamPolicy", "access "),
-        ("iam", r"POST v1/projects/[^/]+/serviceAccounts/.*:setIamPolicy", "identity "),
-        ("logging", r"POST v2/projects/[^/]+/sinks$", "sink benchkeeper-notebooks"),
+        ("iam", r"POST v1/projects/[^/]+/serviceAccounts/service-.*:setIamPolicy", "identity "),
         ("monitoring", r"POST v1/projects/[^/]+/dashboards$", "dashboard "),
     ],
+    # A sink is led to its topic once the functions hear there, so it stands on all of them.
+    "sinks": [("logging", r"POST v2/projects/[^/]+/sinks$", "sink benchkeeper-notebooks")],
     "functions": [
         ("cloudfunctions", r"POST v2/projects/[^/]+/locations/[^/]+/functions$", "function "),
         ("run", r"POST .*:setIamPolicy", "caller "),
@@ -151,7 +152,9 @@ def test_a_service_that_is_off_is_named(bare: Acme) -> None:
 
 
 def test_a_settings_file_of_another_project_is_not_used(bare: Acme) -> None:
-    (bare.config / "settings.prod.yaml").write_text("project: other-project\nzones: [us-east1-b]\nbucket: other\n")
+    (bare.config / "settings.prod.yaml").write_text(
+        "project: other-project\nzones: [us-east1-b]\nbucket: other\npeople: {domains: [acme.example]}\n"
+    )
     ran = bare.gcp(expect=2)
     assert "config/settings.prod.yaml: project: it is about project other-project." in ran.err
     assert f"You said --region {REGION}" in ran.err
@@ -161,7 +164,9 @@ def test_a_settings_file_of_another_project_is_not_used(bare: Acme) -> None:
 def test_an_organization_goes_into_the_first_settings_file_and_is_not_contradicted_later(bare: Acme) -> None:
     plan = bare.gcp("--dry-run", "--organization", "987654321098")
     assert {"sink benchkeeper-people", "writer benchkeeper-people"} <= set(plan.lines("+"))
-    (bare.config / "settings.prod.yaml").write_text(f"project: {PROJECT}\nzones: [{REGION}-b]\nbucket: some-bucket\n")
+    (bare.config / "settings.prod.yaml").write_text(
+        f"project: {PROJECT}\nzones: [{REGION}-b]\nbucket: some-bucket\npeople: {{domains: [acme.example]}}\n"
+    )
     ran = bare.gcp("--organization", "987654321098", expect=2)
     assert 'Write it there: deployment: {organization: "987654321098"}' in ran.err
     assert ran.writes == []
