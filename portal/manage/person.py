@@ -19,8 +19,9 @@ from shared.domain.entitlement import judge_entitlement
 from shared.domain.fleet import standing
 from shared.domain.record import row_of
 from shared.domain.story import StoryKind
+from shared.engine.notices import to_know
 from shared.engine.reconciler import preview
-from shared.engine.views import observed_view, plan_view, url_of
+from shared.engine.views import address_view, observed_view, plan_view, url_of
 
 
 class Said(StrEnum):
@@ -82,6 +83,7 @@ def person(user_key: str) -> flask.Response:
         standing=standing(row),
         entitlement=judge_entitlement(record.facts, engine.policy.catalog, now, engine.policy.book),
         groups=sorted(record.facts.groups(now)),
+        notices=to_know(address_view(record, now)),
         observed=observed_view(found),
         plan=plan_view(found.plan),
         address=url_of(record.status.proxy_uri),

@@ -14,7 +14,7 @@ from shared.domain.entitlement import judge_entitlement
 from shared.domain.identity import UserKey
 from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
-from shared.domain.record import RecordRow, unknown_leaver_since
+from shared.domain.record import RecordRow, UserRecord, unknown_leaver_since
 from shared.engine.action_texts import action_text
 from shared.engine.ports import Deps
 from shared.engine.reconciler import Preview, preview
@@ -27,10 +27,8 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         return None
     record, now = found.record, deps.clock.now()
     entitlement = judge_entitlement(record.facts, deps.policy.catalog, now, deps.policy.book)
-    ends = record.facts.access_until(now)
     return {
-        "user": record.email,
-        "user_key": record.user_key,
+        **address_view(record, now),
         "entitled": entitlement.entitled,
         "profile": entitlement.profile,
         "because": entitlement.because,
@@ -39,14 +37,6 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "power_because": record.spec.power_because,
         "cost_center": record.cost_center,
         "unknown_leaver_since": _iso(unknown_leaver_since(record)),
-        "person_id": record.facts.person_id(now),
-        "access_until": _iso(ends[0]) if ends is not None else None,
-        "former_addresses": list(record.former_emails),
-        "notices": [notice.value for notice in record.status.notices],
-        "rename": plain(asdict(record.rename)) if record.rename is not None else None,
-        "predecessor": record.predecessor,
-        "handed_over_to": record.handover.to if record.handover is not None else None,
-        "handed_over_at": _iso(record.handover.at) if record.handover is not None else None,
         "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,
         "instance": record.status.instance_id,
         "zone": record.status.zone,
@@ -80,6 +70,23 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "facts": facts_module.to_json(record.facts),
         "groups": sorted(record.facts.groups(now)),
         "plan": plan_view(found.plan),
+    }
+
+
+def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
+    """Who it is, under which addresses, and what there is to know about that; `shared.engine.notices` has the words."""
+    ends = record.facts.access_until(now)
+    return {
+        "user": record.email,
+        "user_key": record.user_key,
+        "person_id": record.facts.person_id(now),
+        "access_until": _iso(ends[0]) if ends is not None else None,
+        "former_addresses": list(record.former_emails),
+        "notices": [notice.value for notice in record.status.notices],
+        "rename": plain(asdict(record.rename)) if record.rename is not None else None,
+        "predecessor": record.predecessor,
+        "handed_over_to": record.handover.to if record.handover is not None else None,
+        "handed_over_at": _iso(record.handover.at) if record.handover is not None else None,
         "now": _iso(now),
     }
 

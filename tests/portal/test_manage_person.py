@@ -19,6 +19,7 @@ from shared.domain.keeping import Snapshot
 from shared.domain.record import ConditionType, Power
 from shared.domain.story import StoryKind, StoryLine
 from shared.domain.times import rfc3339
+from shared.engine.deliver import deliver
 from shared.engine.foresight import preview_after
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.views import plan_view
@@ -385,3 +386,16 @@ def test_somebody_who_was_never_seen_by_a_pass_has_a_page() -> None:
     html = hub.browser(MIA).text(PAGE)
     assert "not entitled" in html or "left (event" in html
     assert section(html, "spark-heading") == "Spark clusters None."
+
+
+def test_what_there_is_to_know_of_an_address_stands_on_the_page(ana: Hub) -> None:
+    hired = parse_email("ana.costa@example.com")
+    now = ana.bench.now
+    deliver(
+        Renamed(
+            event_id="hr-1", user=ANA, new_user=hired, occurred_at=now, effective_at=now, source="hr", confirmed=False
+        ),
+        ana.bench.deps,
+    )
+    text = section(ana.browser(MIA).text(PAGE), "stands")
+    assert "The source hr announced a new address, ana.costa@example.com, and the directory has not." in text

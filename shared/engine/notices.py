@@ -1,4 +1,4 @@
-"""The block "To know" of `show`: what a person who looks at somebody should know, in plain words."""
+"""What a person who looks at somebody should know, in plain words: for `show` and for the manager's page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORDS = {
 
 
 def to_know(seen: dict[str, Any]) -> list[str]:
-    """Return the sentences for what `shared.engine.views.show` tells of a person; empty if there is nothing special."""
+    """Return the sentences for what `shared.engine.views.address_view` tells of a person; empty if there is nothing special."""
     return list(_sentences(seen))
 
 
