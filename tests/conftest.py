@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: "test_fleet" not in item.nodeid
     )  # so that two workers end together; the rest stays in random order
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT, so that the programs that tests start hear it too: `nohup` and `&` leave it ignored, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)

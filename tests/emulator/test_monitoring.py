@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -238,12 +237,13 @@ def test_a_thousand_instances_in_one_query(cloud: NotebooksCloud):
     cloud.wait(3600 + 600)
     names = set()
     token = ""
-    begun = time.perf_counter()
+    pages = 0
     while True:
         page = ask(cloud, pageToken=token, pageSize="20000").json()
+        pages += 1
         names |= {one["metric"]["labels"]["instance_name"] for one in page["timeSeries"]}
         token = page.get("nextPageToken", "")
         if not token:
             break
     assert len(names) == 1000
-    assert time.perf_counter() - begun < 5
+    assert pages < 20  # full pages, not one for each instance
