@@ -84,7 +84,7 @@ def is_refused(entry: dict[str, Any]) -> bool:
     """Return True if what the entry reports did not happen: its status is not OK, or a permission was not granted."""
     payload = entry["protoPayload"]
     status = payload.get("status")
-    if isinstance(status, dict) and status.get("code") not in {None, 0, "0", "OK"}:
+    if isinstance(status, dict) and str(status.get("code")) not in {"None", "0", "OK"}:
         return True
     asked = payload.get("authorizationInfo")
     # Fields that are false are left out of Google's JSON: what does not say granted was not.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from shared.domain.errors import InvalidMessageError, PoisonError
+from shared.domain.errors import InvalidMessageError
 from shared.domain.events import News, Renamed, Woken
 from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserEmail, UserKey, user_key_for
@@ -30,17 +30,20 @@ _MOST = 50  # of one message; a log entry may carry hundreds of events
 def people_named(message: Message, source: Source, people: People) -> dict[UserKey, UserEmail]:
     """Return the people whom a message names, by user key, in the order of the message. A wake-up has a key and no address."""
     found: dict[UserKey, UserEmail] = {}
-    for key, email in _named(message, Rules(source=source, people=people, max_bytes=HARD_LIMIT)):
-        found.setdefault(key, email)
-        if len(found) >= _MOST:
-            break
+    try:
+        for key, email in _named(message, Rules(source=source, people=people, max_bytes=HARD_LIMIT)):
+            found.setdefault(key, email)
+            if len(found) >= _MOST:
+                break
+    except Exception:  # noqa: BLE001 - whatever the message holds: those found so far are better than none
+        return found
     return found
 
 
 def _named(message: Message, rules: Rules) -> Iterator[tuple[UserKey, UserEmail]]:
     try:
         news: tuple[News, ...] = parse_message(message, rules).news
-    except PoisonError:
+    except Exception:  # noqa: BLE001 - whatever the message holds: its letter must be kept, so this may not fail
         news = ()
     for piece in news:
         yield from _keys(piece)
@@ -85,12 +88,13 @@ def _places(body: Any) -> Iterator[object]:
     if not isinstance(payload, dict) or not isinstance(metadata, dict):
         yield from texts_about_people(body)
         return
-    if payload.get("serviceName") in {ADMIN, LOGIN}:
+    service = str(payload.get("serviceName"))
+    if service in {ADMIN, LOGIN}:
         events = metadata.get("event")
         for event in events if isinstance(events, list) else ():
             if isinstance(event, dict):
                 yield from _of_event(event)
-    elif payload.get("serviceName") == CLOUD_IDENTITY:
+    elif service == CLOUD_IDENTITY:
         delta = metadata.get("membershipDelta")
         kind, _, member = str(delta.get("member") if isinstance(delta, dict) else "").partition(":")
         if kind == "user":
@@ -103,5 +107,5 @@ def _of_event(event: dict[str, Any]) -> Iterator[object]:
     names = {known.user} if known is not None and known.user else {"USER_EMAIL", "affected_email_address"}
     parameters = event.get("parameter")
     for parameter in parameters if isinstance(parameters, list) else ():
-        if isinstance(parameter, dict) and parameter.get("name") in names:
+        if isinstance(parameter, dict) and str(parameter.get("name")) in names:
             yield parameter.get("value")

@@ -93,6 +93,19 @@ def test_an_address_anywhere_else_is_not_guessed_at(body):
     assert named(body) == ()
 
 
+@pytest.mark.parametrize("odd", [["x"], {"x": 1}, [], {}, 7, 1.5, None, True, [["x"]]])
+@pytest.mark.parametrize("place", ["service", "events", "name", "parameters", "called", "value"])
+def test_no_shape_in_any_place_hides_the_people_beside_it(place, odd):
+    bad = {"name": odd if place == "called" else "USER_EMAIL", "value": odd if place == "value" else "x"}
+    broken = {"eventName": odd if place == "name" else "X", "parameter": odd if place == "parameters" else [bad]}
+    good = {"eventName": "X", "parameter": [{"name": "USER_EMAIL", "value": "kofi.mensah@example.org"}]}
+    body = entry("admin.googleapis.com", {"event": [odd if place == "events" else broken, good]})
+    if place == "service":
+        body["protoPayload"]["status"] = {"code": odd}
+    assert named(body) == (KOFI,)
+    assert isinstance(named({"protoPayload": {"serviceName": odd, "metadata": {"event": [good]}}}), tuple)
+
+
 def test_each_person_is_named_once_and_not_without_end():
     many = [{"name": "USER_EMAIL", "value": f"p{number}@example.com"} for number in range(200)]
     found = named(admin(*many, *many))
