@@ -32,6 +32,7 @@ from shared.domain.times import parse_time, to_utc
 from shared.messages.addresses import forms_of_cut, other_forms, parse_address, parse_person
 from shared.messages.allowed import allowed
 from shared.messages.message import Fault, Message, Parsed, Rules, keys_twice, too_large
+from shared.messages.unknown import looks_like_a_leaver
 
 SCHEMA = "workbench.lifecycle/v1"
 TYPES = ("joiner", "mover", "leaver", "leave_cancelled", "renamed", "account")
@@ -41,18 +42,42 @@ MAX_LIST, MAX_ITEM, MAX_GROUPS = 100, 256, 200
 CLOCKS_DIFFER = timedelta(minutes=5)
 # What must be plain in a leaver: a key of these that stands twice leaves open who leaves.
 _PLAIN = frozenset({"schema", "type", "user", "person_id"})
+_UNREADABLE = "\ufffd"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DATE_WITH_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def parse_neutral(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
     """Return what a message of the neutral schema says. Raises `PoisonError` if it cannot be used at all."""
+    try:
+        return _read(body, twice, message, rules)
+    except InvalidMessageError as error:
+        if not is_leaver(body):
+            raise
+        raise InvalidMessageError(
+            user_message=f"{error.user_message} It is the news of a leaver, who keeps access until it is sent as it should be.",
+            detail=error.detail,
+            reason=Reason.LEAVER_NOT_UNDERSTOOD,
+        ) from error
+
+
+def is_leaver(body: dict[str, Any]) -> bool:
+    """Return True if the type says so, or if it says nothing that is known and something else looks like a leaver."""
+    kind = _kind(body)
+    return kind == "leaver" or (kind not in TYPES and looks_like_a_leaver(body))
+
+
+def _kind(body: dict[str, Any]) -> str:
+    return str(body.get("type")).strip().lower()
+
+
+def _read(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
     if body.get("schema") != SCHEMA:
         raise InvalidMessageError(
             user_message=f"The schema '{str(body.get('schema'))[:60]}' is not known; this version reads '{SCHEMA}'.",
             detail=f"unknown schema {str(body.get('schema'))[:60]!r}",
         )
-    kind = str(body.get("type")).strip().lower()
+    kind = _kind(body)
     if kind == "leaver" and not twice & _PLAIN:
         return _Leaver(body, message, rules, twice).parsed()
     if twice:
@@ -97,7 +122,10 @@ class _Reader:
         raw = self.field("person_id")
         if isinstance(raw, int) and not isinstance(raw, bool):
             return str(raw)
-        return self.text("person_id", MAX_PERSON_ID, where={"person_id": raw})
+        number = self.text("person_id", MAX_PERSON_ID, where={"person_id": raw})
+        if _UNREADABLE in number:
+            raise _breaks("person_id: holds characters that could not be read")
+        return number
 
     def field(self, name: str) -> Any:
         """Return a field, also under the name that the source's configuration has for it among the attributes."""
@@ -362,6 +390,8 @@ class _Leaver(_Reader):
         forms: tuple[UserEmail, ...] = ()
         raw_user = self.body.get("user")
         try:
+            if _UNREADABLE in str(raw_user):
+                raise _breaks("user: holds characters that could not be read")
             forms = forms_of_cut(self.user(), self.rules.people)
         except InvalidMessageError as error:
             if not person_id:

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kit.reading import rules
 
-from shared.domain.errors import InvalidMessageError, UnsupportedMessageError
+from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
 from shared.domain.events import (
     AccountChanged,
     AccountState,
@@ -534,6 +534,98 @@ def test_a_message_of_the_largest_size_is_read_and_one_byte_more_is_refused():
     parse_message(message(body), rules(HR, max_bytes=len(body)))
     with pytest.raises(InvalidMessageError, match=str(len(body))):
         parse_message(message(body), rules(HR, max_bytes=len(body) - 1))
+
+
+# --- what is nearly JSON: cuts count, grants do not ---
+
+ODD = [
+    b'"reason": "left \\ud83d"', b'"x": 1e999', b'"x": ' + b"1" * 5_000, b'"x": NaN', b'"x": -Infinity', b'"reason": "d\xe9part"',
+    b'"reason": "one\ntwo"', b'"attributes": {"\\udc00": [NaN, {"a": "\xff"}]}',
+]  # fmt: skip
+
+
+def nearly(kind: str, odd: bytes, user: bytes = KOFI.encode()) -> bytes:
+    fields = f'{{"schema": "{SCHEMA}", "event_id": "e-{kind}", "type": "{kind}", '.encode()
+    return fields + b'"user": "' + user + b'", ' + odd + b"}"
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_one_odd_value_beside_a_leaver_does_not_save_access(odd):
+    parsed = whole(nearly("leaver", odd))
+    (left,) = parsed.news
+    assert (type(left), left.user, left.effective_at) == (Left, KOFI, PUBLISHED)
+    (fault,) = parsed.faults
+    assert "not JSON" in fault.error.user_message
+    fault.error.user_message.encode()
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("kind", ["joiner", "mover", "leave_cancelled"])
+def test_one_odd_value_beside_a_grant_refuses_it(kind, odd):
+    for body in (nearly(kind, odd), b"[" + nearly(kind, odd) + b"]"):
+        with pytest.raises(InvalidMessageError, match="not JSON"):
+            parse(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        nearly("leaver", b'"x": 1', user=b"kofi.m\xe9nsah@example.org"),
+        nearly("leaver", b'"x": 1', user=b"kofi.mensah\\ud83d@example.org"),
+        nearly("leaver", b'"reason": "cut sh')[:-1],
+        nearly("leaver", b'"x": 1,'),
+        b'{"eventType": "user.lifecycle.deactivate", "x": NaN}',
+    ],
+)
+def test_a_leaver_in_what_is_no_json_is_said_to_be_one(body):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(body)
+    assert caught.value.reason is Reason.LEAVER_NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_of_a_list_and_of_lines_each_counts_by_itself(odd):
+    ana = nearly("joiner", b'"x": 1', user=b"ana@example.org")
+    broken = nearly("joiner", odd, user=b"bo@example.org")
+    leaver = nearly("leaver", odd)
+    listed = whole(b" [ " + ana + b" ,\n" + broken + b"," + leaver + b" ] ")
+    assert [part.body for part in listed.parts] == [ana, broken, leaver]
+    if b"\n" not in odd:
+        lines = whole(ana + b"\r\n" + broken + b"\n\n" + leaver + b"\n" + b'{"cut sh')
+        assert [part.body for part in lines.parts] == [ana, broken, leaver, b'{"cut sh']
+
+
+def test_a_broken_line_of_one_person_is_a_fault_beside_the_good_one():
+    broken = nearly("joiner", b'"x": NaN')
+    parsed = whole(nearly("leaver", b'"x": 1') + b"\n" + broken)
+    assert [type(piece) for piece in parsed.news] == [Left]
+    assert [fault.body for fault in parsed.faults] == [broken]
+
+
+def test_a_key_that_stands_twice_in_an_element_of_a_list_is_seen():
+    twice = nearly("leaver", b'"user": "ana@example.org"')
+    with pytest.raises(InvalidMessageError, match="duplicate JSON key"):
+        parse(b"[" + twice + b"]")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user": ..., "email": KOFI}, {"user": [KOFI]}, {"user": {"email": KOFI}}, {"user": f"{KOFI}, ana@example.org"},
+        {"user": f"Mensah, Kofi ({KOFI})"}, {"user": ..., "type": ..., "events": [{"type": "leaver", "user": KOFI}]},
+        {"schema": "workbench.lifecycle/v2"}, {"user": f"ana@example.org <{KOFI}>"},
+    ],
+)  # fmt: skip
+def test_a_leaver_of_nobody_plain_is_said_to_be_one(change):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(hr(**{"type": "leaver", **change}))
+    assert caught.value.reason is Reason.LEAVER_NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize("user", [f"SMTP:{KOFI}", f"smtp:{KOFI}", f"mailto:{KOFI}?subject=x"])
+def test_a_leaver_under_a_mail_program_s_spelling_is_cut(user):
+    (left,) = parse(hr(type="leaver", user=user))
+    assert left.user == KOFI
 
 
 # --- fuzz: news or one of the two refusals, whatever comes ---
