@@ -31,7 +31,7 @@ from shared.domain.sources import DIRECTORY, OPERATOR, Joiners, May
 from shared.domain.times import parse_time, to_utc
 from shared.messages.addresses import forms_of_cut, other_forms, parse_address, parse_person
 from shared.messages.allowed import allowed
-from shared.messages.message import Fault, Message, Parsed, Rules, keys_twice, too_large
+from shared.messages.message import Fault, Message, Parsed, Rules, Several, keys_twice, read_leniently, too_large
 from shared.messages.unknown import looks_like_a_leaver
 
 SCHEMA = "workbench.lifecycle/v1"
@@ -43,6 +43,10 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 # What must be plain in a leaver: a key of these that stands twice leaves open who leaves.
 _PLAIN = frozenset({"schema", "type", "user", "person_id"})
 _UNREADABLE = "\ufffd"
+_BASIC_DATE = re.compile(r"\d{8}", re.ASCII)
+_OTHER_DATE = re.compile(r"(\d\d?)[./](\d\d?)[./](\d{4})", re.ASCII)
+_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
+_MONTHS = 12
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DATE_WITH_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -406,19 +410,19 @@ class _Leaver(_Reader):
             user=forms[0] if forms else UserEmail(""),
             also_known_as=forms[1:],
             occurred_at=occurred_at,
-            effective_at=effective or claimed or occurred_at,
+            effective_at=effective or occurred_at,
             source=self.rules.source.name,
             says=self.says(),
             published_at=self.published(),
             claimed_at=claimed or day,
             explicit=effective is not None,
-            undated=occurred_at == self.published(),
+            undated=claimed is None and occurred_at == self.published(),
             person_id=person_id,
             cause=self._tried(lambda: self.text("reason", MAX_REASON), ""),
         )
         self._look_at_the_rest()
         if claimed is not None and effective is None:
-            self.faults.append("occurred_at lies in the future; the leave is taken to begin then")
+            self.faults.append("occurred_at lies in the future; the leave begins at once")
         senders = () if claimed is None else ("OccurredInFuture",)
         return Parsed(news=(left,), faults=self._reported(), sender_faults=senders)
 
@@ -459,14 +463,43 @@ class _Leaver(_Reader):
 
     def _effective(self) -> datetime | None:
         """None, so that it holds at once, where none is said and where it cannot be read."""
-        raw = self.field("effective_time")
-        if raw is None:
-            return None
-        try:
-            return self.moment("effective_time", raw, day_ends=True)
-        except InvalidMessageError as error:
-            self.faults.append(f"{error.detail}; the leave begins at once")
-            return None
+        said = [self.field("effective_time")]
+        if "effective_time" in self.twice:  # the earliest of them
+            every = read_leniently(self.message.data, all_values=True).value.get("effective_time")
+            said = every if isinstance(every, Several) else said
+        moments: list[datetime] = []
+        for raw in said:
+            if raw is None:
+                return None
+            try:
+                moments.append(self.moment("effective_time", self._local(raw), day_ends=True))
+            except InvalidMessageError as error:
+                self.faults.append(f"{error.detail}; the leave begins at once")
+                return None
+        return min(moments)
+
+    def _local(self, raw: object) -> object:
+        """A date of other spellings as one of ours, and a time without its zone in that of the people; anything else as it is."""
+        text = raw.strip() if isinstance(raw, str) else ""
+        if _BASIC_DATE.fullmatch(text):
+            return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+        written = _OTHER_DATE.fullmatch(text)
+        if written is not None:
+            first, second, year = int(written[1]), int(written[2]), written[3]
+            day, month = max(first, second), min(first, second)
+            if month > _MONTHS or (day <= _MONTHS and day != month):  # none, or two readings
+                return raw
+            self.faults.append(f"effective_time: '{text}' is read as {year}-{month:02}-{day:02}")
+            return f"{year}-{month:02}-{day:02}"
+        if _LOCAL_TIME.fullmatch(text):
+            zone = self.rules.people.time_zone
+            try:
+                moment = to_utc(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)))
+            except (ValueError, OverflowError):
+                return raw
+            self.faults.append(f"effective_time: '{text}' has no zone; it is read as of {zone}")
+            return moment.isoformat()
+        return raw
 
     def _look_at_the_rest(self) -> None:
         """What else stands there and would be refused in a grant; a leaver needs none of it."""

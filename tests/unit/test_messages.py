@@ -7,6 +7,7 @@ import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
@@ -626,6 +627,50 @@ def test_a_leaver_of_nobody_plain_is_said_to_be_one(change):
 def test_a_leaver_under_a_mail_program_s_spelling_is_cut(user):
     (left,) = parse(hr(type="leaver", user=user))
     assert left.user == KOFI
+
+
+@pytest.mark.parametrize("said", ["9999-12-31T00:00:00Z", "2027-04-01T10:00:00Z", "2027-04-01"])
+def test_a_leaver_said_to_have_happened_in_the_future_has_left(said):
+    (left,) = parse(hr(type="leaver", occurred_at=said, effective_time=...))
+    assert left.effective_at == left.occurred_at == PUBLISHED
+    ((_, statement),) = statements_of(left)
+    assert statement.happened_at == PUBLISHED
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_effective_times_of_a_leaver_the_earlier_counts(order):
+    first, second = ["2027-05-01T00:00:00Z", "2027-04-01T00:00:00Z"][::order]
+    body = nearly("leaver", f'"effective_time": "{first}", "effective_time": "{second}"'.encode())
+    (left,) = parse(body)
+    assert left.effective_at == when(2027, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "like"),
+    [
+        ("20270401", "2027-04-01"),
+        ("30.04.2027", "2027-04-30"),
+        ("4/30/2027", "2027-04-30"),
+        ("04.04.2027", "2027-04-04"),
+    ],
+)
+def test_a_leaver_s_last_day_in_another_spelling_is_that_day(said, like):
+    (left,), (same,) = (parse(hr(type="leaver", effective_time=each)) for each in (said, like))
+    assert left.effective_at == same.effective_at > PUBLISHED
+
+
+def test_a_leaver_s_time_without_a_zone_is_read_where_the_people_are_and_said():
+    parsed = whole(hr(type="leaver", effective_time="2027-04-01T00:00:00"))
+    zone = ZoneInfo(rules(HR, max_bytes=1).people.time_zone)
+    assert parsed.news[0].effective_at == datetime(2027, 4, 1, tzinfo=zone)
+    assert "has no zone" in parsed.faults[0].error.user_message
+
+
+@pytest.mark.parametrize("said", ["01.04.2027", "31.31.2027", "30.02.2027", "20271340", "2027-13-01T00:00", "soon", 7])
+def test_a_leaver_s_time_that_may_be_two_or_none_holds_at_once(said):
+    parsed = whole(hr(type="leaver", effective_time=said, occurred_at=...))
+    assert parsed.news[0].effective_at == PUBLISHED
+    assert parsed.faults
 
 
 # --- fuzz: news or one of the two refusals, whatever comes ---
