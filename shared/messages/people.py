@@ -17,6 +17,7 @@ from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.people import People
 from shared.domain.sources import Source
 from shared.messages.addresses import addresses_in, forms_of_cut
+from shared.messages.google_logs import member_of_removal
 from shared.messages.hr import SCHEMA, is_leaver
 from shared.messages.message import HARD_LIMIT, Message, Rules, Several, read_leniently
 from shared.messages.parse import parse_message
@@ -112,14 +113,12 @@ def _places(body: Any) -> Iterator[object]:
     service = str(payload.get("serviceName"))
     if service in {ADMIN, LOGIN}:
         events = metadata.get("event")
-        for event in events if isinstance(events, list) else ():
+        for event in events if isinstance(events, list) else [events]:
             if isinstance(event, dict):
                 yield from _of_event(event)
     elif service == CLOUD_IDENTITY:
         delta = metadata.get("membershipDelta")
-        kind, _, member = str(delta.get("member") if isinstance(delta, dict) else "").partition(":")
-        if kind == "user":
-            yield member
+        yield member_of_removal(delta.get("member") if isinstance(delta, dict) else None)
 
 
 def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
@@ -141,3 +140,5 @@ def _of_event(event: dict[str, Any]) -> Iterator[object]:
     for parameter in parameters if isinstance(parameters, list) else ():
         if isinstance(parameter, dict) and str(parameter.get("name")) in names:
             yield parameter.get("value")
+            several = parameter.get("multiStrValue")
+            yield from several[:_MOST] if isinstance(several, list) else ()

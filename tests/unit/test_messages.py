@@ -455,6 +455,68 @@ def test_a_broken_log_entry_is_refused(name, change):
         parse(entry(name, change))
 
 
+def _delta(body):
+    return body["protoPayload"]["metadata"]["membershipDelta"]
+
+
+def removal(**changes):
+    return entry(
+        "cloudidentity-membership-add",
+        lambda b: _delta(b).update(**{"roleDeltas": [{"action": "REMOVE", "role": "MEMBER"}], **changes}),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"member": f"deleted:user:{KOFI}?uid=1"}, {"member": KOFI}, {"member": f"USER:{KOFI}"},
+        {"roleDeltas": [{"action": "REMOVE", "role": "member"}]}, {"roleDeltas": {"action": "remove", "role": "MEMBER"}},
+    ],
+)  # fmt: skip
+def test_a_removal_from_a_group_is_read_in_any_spelling_and_an_addition_is_not(changes):
+    (gone,) = parse(removal(**changes))
+    assert (type(gone), gone.user, gone.member) == (GroupChanged, KOFI, False)
+    grant = json.loads(json.dumps(removal(**changes)).replace("REMOVE", "ADD").replace("remove", "ADD"))
+    with pytest.raises((InvalidMessageError, UnsupportedMessageError)):
+        parse(grant)
+
+
+@pytest.mark.parametrize("deltas", [None, 7, "x", ["x"]])
+def test_a_change_of_roles_that_cannot_be_read_is_said(deltas):
+    with pytest.raises(InvalidMessageError, match="roleDeltas"):
+        parse(removal(roleDeltas=deltas))
+
+
+def test_a_group_that_is_removed_from_a_group_is_no_person():
+    with pytest.raises(UnsupportedMessageError, match="kind"):
+        parse(removal(member=f"deleted:group:{KOFI}?uid=1"))
+
+
+def test_a_cut_is_read_in_an_event_that_stands_alone_and_in_a_list_of_one_value_and_a_grant_is_not():
+    def alone(body):
+        body["protoPayload"]["metadata"]["event"] = _event(body)
+
+    def listed(body):
+        for parameter in _event(body)["parameter"]:
+            if parameter["name"] == "USER_EMAIL":
+                parameter["multiStrValue"] = [parameter.pop("value")]
+
+    for change in (alone, listed):
+        assert parse(entry("workspace-suspend-user", change)) == [
+            replaced(own_news, news)
+            for own_news, news in zip(
+                parse(own("workspace-suspend-user")), parse(entry("workspace-suspend-user", change)), strict=True
+            )
+        ]
+        with pytest.raises(InvalidMessageError):
+            parse(entry("workspace-add-group-member", change))
+
+
+def replaced(news, other):
+    """The news with the id of the other: ids hold a digest of how the event was written."""
+    return dataclasses.replace(news, event_id=other.event_id)
+
+
 @pytest.mark.parametrize("value", ["TOUCH_USER", "", None, 7])
 def test_a_workspace_event_that_is_not_known_is_named(value):
     with pytest.raises(UnsupportedMessageError, match=repr(str(value))):

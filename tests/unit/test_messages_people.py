@@ -94,6 +94,20 @@ def test_an_address_anywhere_else_is_not_guessed_at(body):
 
 
 @pytest.mark.parametrize(
+    "member",
+    ["deleted:user:kofi.mensah@example.org?uid=1", "kofi.mensah@example.org", "USER:kofi.mensah@example.org"],
+)
+def test_the_member_of_a_group_is_named_in_any_spelling(member):
+    assert named(entry("cloudidentity.googleapis.com", {"membershipDelta": {"member": member}})) == (KOFI,)
+
+
+def test_a_person_in_a_list_of_values_and_in_an_event_alone_is_named():
+    assert named(admin({"name": "USER_EMAIL", "multiStrValue": ["x", "kofi.mensah@example.org"]})) == (KOFI,)
+    event = {"eventName": "X", "parameter": [{"name": "USER_EMAIL", "value": "kofi.mensah@example.org"}]}
+    assert named(entry("admin.googleapis.com", {"event": event})) == (KOFI,)
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"email": "kofi.mensah@example.org"}, {"user": ["kofi.mensah@example.org"]}, {"user": {"email": "kofi.mensah@example.org"}},
