@@ -8,6 +8,7 @@ access_until, attributes (groups, add_groups, remove_groups, profile, cost_cente
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -126,10 +127,15 @@ class _Reader:
         raw = self.field("person_id")
         if isinstance(raw, int) and not isinstance(raw, bool):
             return str(raw)
+        raw = self.plain_number(raw) if isinstance(raw, str) else raw
         number = self.text("person_id", MAX_PERSON_ID, where={"person_id": raw})
         if _UNREADABLE in number:
             raise _breaks("person_id: holds characters that could not be read")
         return number
+
+    def plain_number(self, raw: str) -> str:
+        """Return a person's number with full-width and other compatibility characters as the ones that they stand for."""
+        return unicodedata.normalize("NFKC", raw)
 
     def field(self, name: str) -> Any:
         """Return a field, also under the name that the source's configuration has for it among the attributes."""
@@ -425,6 +431,11 @@ class _Leaver(_Reader):
             self.faults.append("occurred_at lies in the future; the leave begins at once")
         senders = () if claimed is None else ("OccurredInFuture",)
         return Parsed(news=(left,), faults=self._reported(), sender_faults=senders)
+
+    def plain_number(self, raw: str) -> str:
+        """Return the number without what does not show, too."""
+        plain = unicodedata.normalize("NFKC", raw)
+        return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
 
     def _event_id(self) -> str:
         raw = self.body.get("event_id")

@@ -735,6 +735,19 @@ def test_a_leaver_s_time_that_may_be_two_or_none_holds_at_once(said):
     assert parsed.faults
 
 
+@pytest.mark.parametrize("number", [" P-10034", "P-10034\u200b", "P-\uff11\uff10\uff10\uff13\uff14", "\ufeffP-10034\n"])
+def test_a_leaver_s_number_is_read_in_any_spelling_that_looks_the_same(number):
+    (left,) = parse(hr(type="leaver", user=..., person_id=number))
+    assert left.person_id == "P-10034"
+
+
+def test_a_joiner_s_number_in_full_width_digits_is_the_same_and_with_hidden_characters_refused():
+    (joined,) = parse(hr(person_id="P-\uff11\uff10\uff10\uff13\uff14"))
+    assert joined.person_id == "P-10034"
+    with pytest.raises(InvalidMessageError, match="person_id"):
+        parse(hr(person_id="P-10034\u200b"))
+
+
 # --- fuzz: news or one of the two refusals, whatever comes ---
 
 _JSON = st.recursive(
