@@ -6,9 +6,11 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions._delivery import Delivery, handling
+from shared.domain.identity import UserEmail, UserKey
 from shared.domain.sources import HR, Source, source_of_topic
 from shared.engine.letters import TOPIC, keep, letter_of
 from shared.messages.letters import states_a_leave
+from shared.messages.message import Message
 from shared.messages.people import people_named
 
 
@@ -22,14 +24,14 @@ def dead_letter(event: CloudEvent) -> None:
     with handling(event, "dead_letter") as delivery:
         message = delivery.message
         source = _source(message.attributes.get(TOPIC, ""), delivery)
-        named = people_named(message, source, delivery.settings.people)
+        named, cuts = _read(message, source, delivery)
         letter = letter_of(
             body=message.data,
             attributes=message.attributes,
             message_id=message.message_id,
             published_at=message.publish_time,
             users=tuple(named),
-            cuts=states_a_leave(message, source, delivery.settings.people),
+            cuts=cuts,
         )
         marked = keep(letter, delivery.deps, named=named)
         delivery.facts["users"] = list(letter.row.users)
@@ -41,6 +43,18 @@ def dead_letter(event: CloudEvent) -> None:
             users=list(letter.row.users),
             marked=marked,
         )
+
+
+def _read(message: Message, source: Source, delivery: Delivery) -> tuple[dict[UserKey, UserEmail], bool]:
+    """Whom the message names and whether it states a leave. A fault in finding it out keeps no letter from being stored."""
+    people = delivery.settings.people
+    try:
+        return people_named(message, source, people), states_a_leave(message, source, people)
+    except Exception as error:  # noqa: BLE001 - without names is better than lost
+        delivery.deps.log.error(
+            "Names in a dead letter not found", message_id=message.message_id, detail=repr(error)[:300]
+        )
+        return {}, False
 
 
 def _source(topic: str, delivery: Delivery) -> Source:

@@ -19,6 +19,7 @@ MAX_LOCAL_BYTES = 64  # RFC 5321 4.5.3.1.1
 MAX_DOMAIN = 253
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NAMED = re.compile(r"(?P<name>[^<>]*)<\s*(?P<address>[^<>]+?)\s*>", re.DOTALL)
+_ADDRESS = re.compile(r"[^\s<>()\[\]{},;:\"?|/\\=@]+@[^\s<>()\[\]{},;:\"?|/\\=@]+")
 _IN_LOCAL = frozenset("._-'&+\u2019")
 # Letters and marks that show nothing (Default_Ignorable_Code_Point beside the format characters).
 _IGNORABLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u180b\u180c\u180d\u180f") | {
@@ -91,6 +92,12 @@ def forms_of_cut(raw: object, people: People) -> tuple[UserEmail, ...]:
     return tuple(found | tagless)
 
 
+def addresses_in(text: str) -> list[str]:
+    """Return what looks like addresses in a text, as they were written. They only say whom a message may be about."""
+    plain = unicodedata.normalize("NFKC", text)
+    return [found.strip("'.") for found in _ADDRESS.findall(plain)]
+
+
 def is_service_account(email: str) -> bool:
     """Return True for an address of a service account or of Google's agents."""
     return email.endswith((SERVICE_ACCOUNTS, "@gserviceaccount.com"))
@@ -141,7 +148,10 @@ def _bare(text: str) -> str:
             raise bad_address("stands behind a name that is itself an address; write the address alone")
         text = named["address"]
     text = text.strip().strip("\"'<>").strip()
-    return text[7:] if text[:7].lower() == "mailto:" else text
+    prefix, _, rest = text.partition(":")
+    if prefix.lower() not in {"mailto", "smtp"}:
+        return text
+    return rest.partition("?")[0] if prefix.lower() == "mailto" else rest
 
 
 def _cleaned(text: str) -> str:

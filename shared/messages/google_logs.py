@@ -13,7 +13,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
-from shared.domain.events import AccountChanged, AccountState, GroupChanged, LifecycleEvent, News, Renamed, Woken
+from shared.domain.events import (
+    AccountChanged,
+    AccountState,
+    GroupChanged,
+    LifecycleEvent,
+    News,
+    Renamed,
+    Woken,
+)
+from shared.domain.events import is_cut as takes_away
 from shared.domain.groups import GroupEvent, GroupEventKind
 from shared.domain.identity import UserEmail, user_key_of_instance
 from shared.domain.sources import May, Source
@@ -84,7 +93,7 @@ def is_refused(entry: dict[str, Any]) -> bool:
     """Return True if what the entry reports did not happen: its status is not OK, or a permission was not granted."""
     payload = entry["protoPayload"]
     status = payload.get("status")
-    if isinstance(status, dict) and status.get("code") not in {None, 0, "0", "OK"}:
+    if isinstance(status, dict) and str(status.get("code")) not in {"None", "0", "OK"}:
         return True
     asked = payload.get("authorizationInfo")
     # Fields that are false are left out of Google's JSON: what does not say granted was not.
@@ -124,6 +133,9 @@ class _Reading:
         """Return what the events of an admin or login entry say, each by itself."""
         metadata = payload.get("metadata")
         events = metadata.get("event") if isinstance(metadata, dict) else None
+        alone_written = isinstance(events, dict) and bool(events)  # Google writes a list: only a cut is read in it
+        if alone_written:
+            events = [events]
         if not isinstance(metadata, dict) or not isinstance(events, list) or not events:
             raise InvalidMessageError(
                 user_message="The Workspace log entry carries no protoPayload.metadata.event list.",
@@ -133,7 +145,13 @@ class _Reading:
         faults: list[Fault] = []
         for event in events:
             try:
-                news += self._event(event)
+                said = list(self._event(event))
+                if alone_written and not all(is_taking(piece) for piece in said):
+                    raise InvalidMessageError(
+                        user_message="The Workspace log entry's protoPayload.metadata.event is no list.",
+                        detail="Workspace entry whose metadata.event is no list",
+                    )
+                news += said
             except PoisonError as error:
                 alone = {**self.entry, "protoPayload": {**payload, "metadata": {**metadata, "event": [event]}}}
                 body = self.message.data if len(events) == 1 else json.dumps(alone, ensure_ascii=False).encode()
@@ -156,13 +174,15 @@ class _Reading:
         elif known.states in {States.MEMBER, States.NO_MEMBER}:
             group = parse_group(_parameter(event, known.group), self.rules)
             member = known.states is States.MEMBER
-            yield from self.membership(_parameter(event, known.user), group, event_id, member=member)
+            raw = _parameter(event, known.user, is_cut=not member)
+            yield from self.membership(raw, group, event_id, member=member)
         elif known.states is States.RENAMED:
             yield from self._renamed(_parameter(event, known.user), _parameter(event, known.new), event_id)
         else:
             state, holds = _ACCOUNT[known.states]
             is_cut = holds and state is not AccountState.CREATED
-            yield from self._account(_parameter(event, known.user), state, event_id, holds=holds, is_cut=is_cut)
+            raw = _parameter(event, known.user, is_cut=is_cut)
+            yield from self._account(raw, state, event_id, holds=holds, is_cut=is_cut)
 
     def _account(
         self, raw: object, state: AccountState, event_id: str, *, holds: bool, is_cut: bool
@@ -242,17 +262,17 @@ class _Reading:
                 user_message="The Cloud Identity log entry carries no protoPayload.metadata.membershipDelta.",
                 detail="Cloud Identity entry without membershipDelta",
             )
-        deltas = delta.get("roleDeltas")
-        actions = [
-            str(d.get("action"))
-            for d in (deltas if isinstance(deltas, list) else [])
-            if isinstance(d, dict) and d.get("role") == "MEMBER"
-        ]
+        actions, is_plain = _actions(delta.get("roleDeltas"))
         if not actions:
             return Parsed()
         kind, _, member = str(delta.get("member")).partition(":")
         if kind in {"serviceAccount", "allMembers", "customer"}:
             return Parsed(ignored=(NOT_A_PERSON,))
+        removed = member_of_removal(delta.get("member")) if actions[-1] == "REMOVE" else None
+        if removed is not None:
+            kind, member = "user", removed
+        if not is_plain and actions[-1] != "REMOVE":
+            raise _bad_deltas()
         if kind != "user":
             raise UnsupportedMessageError(
                 user_message=f"A {kind[:20]} became or left a member of a group; this version does not expand nested groups.",
@@ -270,6 +290,40 @@ class _Reading:
         if self.bad_time is None:
             return Parsed(news=news, ignored=tuple(self.ignored))
         return Parsed(news=news, faults=(Fault(error=self.bad_time, body=self.message.data, part="timestamp"),))
+
+
+def _actions(deltas: object) -> tuple[list[str], bool]:
+    """What became of the role of a member, in order, and whether it is written as Google writes it."""
+    several = [deltas] if isinstance(deltas, dict) else deltas
+    if not isinstance(several, list) or not all(isinstance(each, dict) for each in several):
+        raise _bad_deltas()
+    members = [each for each in several if str(each.get("role")).strip().upper() == "MEMBER"]
+    actions = [str(each.get("action")) for each in members]
+    plain = isinstance(deltas, list) and all(each.get("role") == "MEMBER" for each in members)
+    return [action if plain else action.strip().upper() for action in actions], plain
+
+
+def _bad_deltas() -> InvalidMessageError:
+    return InvalidMessageError(
+        user_message="The Cloud Identity log entry's membershipDelta.roleDeltas is no list of roles and actions.",
+        detail="Cloud Identity entry with unreadable roleDeltas",
+    )
+
+
+def member_of_removal(raw: object) -> str | None:
+    """Return the person's address in the member of a group, read leniently; None for what is no person's.
+
+    `deleted:user:ADDRESS?uid=…` is a person whose account is deleted.
+    """
+    kinds, _, member = str(raw).strip().rpartition(":")
+    if kinds.lower() not in {"user", "deleted:user", ""} or "@" not in member:
+        return None
+    return member.partition("?")[0] if kinds.lower().startswith("deleted") else member
+
+
+def is_taking(piece: News) -> bool:
+    """Return True for news that takes something from somebody."""
+    return not isinstance(piece, Woken | GroupEvent) and takes_away(piece)
 
 
 def parse_group(raw: object, rules: Rules) -> str:
@@ -293,11 +347,14 @@ def _check_domain(user: UserEmail, source: Source) -> None:
         )
 
 
-def _parameter(event: dict[str, Any], name: str) -> object:
-    """A parameter by its name: the order differs between samples."""
+def _parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
+    """A parameter by its name: the order differs between samples. In a cut it may be a list of one."""
     parameters = event.get("parameter")
     for parameter in parameters if isinstance(parameters, list) else []:
         if isinstance(parameter, dict) and parameter.get("name") == name:
+            several = parameter.get("multiStrValue")
+            if is_cut and parameter.get("value") is None and isinstance(several, list) and len(several) == 1:
+                return several[0]
             return parameter.get("value")
     raise InvalidMessageError(
         user_message=f"The event {event.get('eventName')} has no parameter {name}.",

@@ -8,6 +8,7 @@ access_until, attributes (groups, add_groups, remove_groups, profile, cost_cente
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -31,7 +32,8 @@ from shared.domain.sources import DIRECTORY, OPERATOR, Joiners, May
 from shared.domain.times import parse_time, to_utc
 from shared.messages.addresses import forms_of_cut, other_forms, parse_address, parse_person
 from shared.messages.allowed import allowed
-from shared.messages.message import Fault, Message, Parsed, Rules, keys_twice, too_large
+from shared.messages.message import Fault, Message, Parsed, Rules, Several, keys_twice, read_leniently, too_large
+from shared.messages.unknown import looks_like_a_leaver
 
 SCHEMA = "workbench.lifecycle/v1"
 TYPES = ("joiner", "mover", "leaver", "leave_cancelled", "renamed", "account")
@@ -41,18 +43,46 @@ MAX_LIST, MAX_ITEM, MAX_GROUPS = 100, 256, 200
 CLOCKS_DIFFER = timedelta(minutes=5)
 # What must be plain in a leaver: a key of these that stands twice leaves open who leaves.
 _PLAIN = frozenset({"schema", "type", "user", "person_id"})
+_UNREADABLE = "\ufffd"
+_BASIC_DATE = re.compile(r"\d{8}", re.ASCII)
+_OTHER_DATE = re.compile(r"(\d\d?)[./](\d\d?)[./](\d{4})", re.ASCII)
+_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
+_MONTHS = 12
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DATE_WITH_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def parse_neutral(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
     """Return what a message of the neutral schema says. Raises `PoisonError` if it cannot be used at all."""
+    try:
+        return _read(body, twice, message, rules)
+    except InvalidMessageError as error:
+        if not is_leaver(body):
+            raise
+        raise InvalidMessageError(
+            user_message=f"{error.user_message} It is the news of a leaver, who keeps access until it is sent as it should be.",
+            detail=error.detail,
+            reason=Reason.LEAVER_NOT_UNDERSTOOD,
+        ) from error
+
+
+def is_leaver(body: dict[str, Any]) -> bool:
+    """Return True if the type says so, or if it says nothing that is known and something else looks like a leaver."""
+    kind = _kind(body)
+    return kind == "leaver" or (kind not in TYPES and looks_like_a_leaver(body))
+
+
+def _kind(body: dict[str, Any]) -> str:
+    return str(body.get("type")).strip().lower()
+
+
+def _read(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
     if body.get("schema") != SCHEMA:
         raise InvalidMessageError(
             user_message=f"The schema '{str(body.get('schema'))[:60]}' is not known; this version reads '{SCHEMA}'.",
             detail=f"unknown schema {str(body.get('schema'))[:60]!r}",
         )
-    kind = str(body.get("type")).strip().lower()
+    kind = _kind(body)
     if kind == "leaver" and not twice & _PLAIN:
         return _Leaver(body, message, rules, twice).parsed()
     if twice:
@@ -97,7 +127,15 @@ class _Reader:
         raw = self.field("person_id")
         if isinstance(raw, int) and not isinstance(raw, bool):
             return str(raw)
-        return self.text("person_id", MAX_PERSON_ID, where={"person_id": raw})
+        raw = self.plain_number(raw) if isinstance(raw, str) else raw
+        number = self.text("person_id", MAX_PERSON_ID, where={"person_id": raw})
+        if _UNREADABLE in number:
+            raise _breaks("person_id: holds characters that could not be read")
+        return number
+
+    def plain_number(self, raw: str) -> str:
+        """Return a person's number with full-width and other compatibility characters as the ones that they stand for."""
+        return unicodedata.normalize("NFKC", raw)
 
     def field(self, name: str) -> Any:
         """Return a field, also under the name that the source's configuration has for it among the attributes."""
@@ -362,6 +400,8 @@ class _Leaver(_Reader):
         forms: tuple[UserEmail, ...] = ()
         raw_user = self.body.get("user")
         try:
+            if _UNREADABLE in str(raw_user):
+                raise _breaks("user: holds characters that could not be read")
             forms = forms_of_cut(self.user(), self.rules.people)
         except InvalidMessageError as error:
             if not person_id:
@@ -376,21 +416,26 @@ class _Leaver(_Reader):
             user=forms[0] if forms else UserEmail(""),
             also_known_as=forms[1:],
             occurred_at=occurred_at,
-            effective_at=effective or claimed or occurred_at,
+            effective_at=effective or occurred_at,
             source=self.rules.source.name,
             says=self.says(),
             published_at=self.published(),
             claimed_at=claimed or day,
             explicit=effective is not None,
-            undated=occurred_at == self.published(),
+            undated=claimed is None and occurred_at == self.published(),
             person_id=person_id,
             cause=self._tried(lambda: self.text("reason", MAX_REASON), ""),
         )
         self._look_at_the_rest()
         if claimed is not None and effective is None:
-            self.faults.append("occurred_at lies in the future; the leave is taken to begin then")
+            self.faults.append("occurred_at lies in the future; the leave begins at once")
         senders = () if claimed is None else ("OccurredInFuture",)
         return Parsed(news=(left,), faults=self._reported(), sender_faults=senders)
+
+    def plain_number(self, raw: str) -> str:
+        """Return the number without what does not show, too."""
+        plain = unicodedata.normalize("NFKC", raw)
+        return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
 
     def _event_id(self) -> str:
         raw = self.body.get("event_id")
@@ -429,14 +474,43 @@ class _Leaver(_Reader):
 
     def _effective(self) -> datetime | None:
         """None, so that it holds at once, where none is said and where it cannot be read."""
-        raw = self.field("effective_time")
-        if raw is None:
-            return None
-        try:
-            return self.moment("effective_time", raw, day_ends=True)
-        except InvalidMessageError as error:
-            self.faults.append(f"{error.detail}; the leave begins at once")
-            return None
+        said = [self.field("effective_time")]
+        if "effective_time" in self.twice:  # the earliest of them
+            every = read_leniently(self.message.data, all_values=True).value.get("effective_time")
+            said = every if isinstance(every, Several) else said
+        moments: list[datetime] = []
+        for raw in said:
+            if raw is None:
+                return None
+            try:
+                moments.append(self.moment("effective_time", self._local(raw), day_ends=True))
+            except InvalidMessageError as error:
+                self.faults.append(f"{error.detail}; the leave begins at once")
+                return None
+        return min(moments)
+
+    def _local(self, raw: object) -> object:
+        """A date of other spellings as one of ours, and a time without its zone in that of the people; anything else as it is."""
+        text = raw.strip() if isinstance(raw, str) else ""
+        if _BASIC_DATE.fullmatch(text):
+            return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+        written = _OTHER_DATE.fullmatch(text)
+        if written is not None:
+            first, second, year = int(written[1]), int(written[2]), written[3]
+            day, month = max(first, second), min(first, second)
+            if month > _MONTHS or (day <= _MONTHS and day != month):  # none, or two readings
+                return raw
+            self.faults.append(f"effective_time: '{text}' is read as {year}-{month:02}-{day:02}")
+            return f"{year}-{month:02}-{day:02}"
+        if _LOCAL_TIME.fullmatch(text):
+            zone = self.rules.people.time_zone
+            try:
+                moment = to_utc(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)))
+            except (ValueError, OverflowError):
+                return raw
+            self.faults.append(f"effective_time: '{text}' has no zone; it is read as of {zone}")
+            return moment.isoformat()
+        return raw
 
     def _look_at_the_rest(self) -> None:
         """What else stands there and would be refused in a grant; a leaver needs none of it."""

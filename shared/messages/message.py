@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -122,6 +122,74 @@ def read_json(data: bytes) -> Json:
             user_message=f"The message is not JSON: {error}.", detail=f"not JSON: {error}"
         ) from error
     return Json(value, frozenset(twice))
+
+
+class Several(list[Any]):
+    """The values of a key that stands several times in one object."""
+
+
+def read_leniently(data: bytes, *, all_values: bool = False) -> Json:
+    """Return the value of what is nearly JSON, for cuts and names only. Raises `InvalidMessageError` if there is none.
+
+    Bytes that are no text and halves of surrogate pairs become U+FFFD, numbers that are none become null, and control characters
+    may stand in texts. With `all_values` a key that stands several times has `Several` values, else the last.
+    """
+    twice: set[str] = set()
+
+    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key not in found:
+                found[key] = value
+                continue
+            twice.add(key)
+            before = found[key]
+            values = before if isinstance(before, Several) else [before]
+            found[key] = Several([*values, value]) if all_values else value
+        return found
+
+    try:
+        value = json.loads(
+            data.decode(json.detect_encoding(data), "replace"),
+            strict=False,
+            parse_constant=_nothing,
+            parse_float=_or_none(_finite),
+            parse_int=_or_none(int),
+            object_pairs_hook=whole,
+        )
+        if b"\\u" in data:
+            value = _whole_texts(value)
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessageError(
+            user_message=f"The message is not JSON: {error}.", detail=f"not JSON: {error}"
+        ) from error
+    return Json(value, frozenset(twice))
+
+
+def _whole_texts(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        case list():
+            return type(value)(map(_whole_texts, value))
+        case dict():
+            return {_whole_texts(key): _whole_texts(each) for key, each in value.items()}
+        case _:
+            return value
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _or_none(read: Callable[[str], float]) -> Callable[[str], float | None]:
+    def number(text: str) -> float | None:
+        try:
+            return read(text)
+        except ValueError:
+            return None
+
+    return number
 
 
 def json_object(message: Message, max_bytes: int) -> dict[str, Any]:

@@ -8,10 +8,12 @@ A shape of which nobody is configured to send it, and that looks like a leaver, 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
-from shared.domain.events import Woken
+from shared.domain.events import Woken, is_cut
+from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserKey, parse_user_key
 from shared.domain.sources import Shape
 from shared.messages.google_logs import KNOWN_SERVICES, parse_entry
@@ -27,14 +29,17 @@ from shared.messages.message import (
     json_object,
     no_object,
     read_json,
+    read_leniently,
     too_large,
 )
 from shared.messages.table import NOTEBOOKS
-from shared.messages.unknown import looks_like_a_leaver
+from shared.messages.unknown import looks_like_a_leaver, states_a_leaver
 
 WAKE_SCHEMA = "workbench.wake/v1"  # what the page sends after it asked for something
 SWEEPS = ("due", "idle", "drift")
 _MAX_PARTS = 10_000
+_MESSAGE = frozenset({"schema", "protoPayload"})
+_FIRST, _NEXT = re.compile(r"\s*\[\s*"), re.compile(r"\s*,?\s*")  # before the elements of a list, and between them
 
 
 def parse_message(message: Message, rules: Rules) -> Parsed:
@@ -42,16 +47,54 @@ def parse_message(message: Message, rules: Rules) -> Parsed:
     check_data(message, HARD_LIMIT)
     try:
         found = read_json(message.data)
-    except InvalidMessageError:
-        lines = _lines(message.data)
-        if lines is None:
-            raise
-        return _batch(lines, message, rules)
+    except InvalidMessageError as error:
+        return _not_json(error, message, rules)
     if isinstance(found.value, list):
-        return _batch(found.value, message, rules)
+        bodies = _elements(message.data) if found.twice else None
+        if bodies is None:
+            bodies = [json.dumps(element, ensure_ascii=False).encode() for element in found.value]
+        return _batch(bodies, message, rules)
     if not isinstance(found.value, dict):
         raise no_object(found.value)
     return _parse_object(found.value, found.twice, message, rules)
+
+
+def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Parsed:
+    """Return the cuts in what is nearly JSON, with the fault; and each line of JSON lines by itself. Raises for all else."""
+    try:
+        found = read_leniently(message.data)
+    except InvalidMessageError:
+        lines = _lines(message.data)
+        if lines is not None:
+            return _batch(lines, message, rules)
+        raise _leaver_in(error) if states_a_leaver(message.data) else error from None
+    if isinstance(found.value, list):
+        bodies = _elements(message.data)
+        if bodies is not None:
+            return _batch(bodies, message, rules)
+    if not isinstance(found.value, dict):
+        raise error
+    try:
+        said = _parse_object(found.value, found.twice, message, rules)
+    except PoisonError as other:
+        raise _leaver_in(error) if other.reason is Reason.LEAVER_NOT_UNDERSTOOD else error from None
+    if said.to_directory:
+        return said
+    cuts = tuple(piece for piece in said.news if not isinstance(piece, Woken | GroupEvent) and is_cut(piece))
+    if not cuts:
+        raise error
+    fault = InvalidMessageError(
+        user_message=f"What it takes away was used. Nothing else: {error.user_message}", detail=error.detail
+    )
+    return Parsed(news=cuts, faults=(Fault(error=fault, body=message.data, part="json"),), ignored=said.ignored)
+
+
+def _leaver_in(error: InvalidMessageError) -> InvalidMessageError:
+    return InvalidMessageError(
+        user_message=f"{error.user_message} It looks like the news of a leaver, who keeps access until it is sent as JSON.",
+        detail=error.detail,
+        reason=Reason.LEAVER_NOT_UNDERSTOOD,
+    )
 
 
 def _parse_object(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
@@ -105,33 +148,81 @@ def _not_its_shape(what: str, rules: Rules) -> PoisonError:
     )
 
 
-def _lines(data: bytes) -> list[Any] | None:
-    """Return the values of JSON lines; None if the data is not two or more of them."""
+def _lines(data: bytes) -> list[bytes] | None:
+    """Return JSON lines as they were written, broken ones too; None if the data is not two or more of them.
+
+    They are if each can be read as an object, or if one is a message: no line of a broken object that is written over several is.
+    """
+    text = _text(data)
+    if text is None:
+        return None
+    lines = [_bytes(line) for line in re.split(r"[\r\n]+", text) if line.strip()]
+    values = [_value(line) for line in lines]
+    if len(lines) > 1 and (
+        all(isinstance(value, dict) for value in values)
+        or any(isinstance(value, dict) and not _MESSAGE.isdisjoint(value) for value in values)
+    ):
+        return lines
+    return None
+
+
+def _elements(data: bytes) -> list[bytes] | None:
+    """Return the elements of a list as they were written; None if it cannot be taken apart."""
+    text = _text(data)
+    begins = _FIRST.match(text or "")
+    if text is None or begins is None:
+        return None
+    decoder = json.JSONDecoder(strict=False, parse_int=str)
+    found: list[bytes] = []
+    at = begins.end()
     try:
-        texts = [line for line in data.decode(json.detect_encoding(data)).splitlines() if line.strip()]
-        values = [json.loads(line) for line in texts]
+        while not text.startswith("]", at):
+            _, end = decoder.raw_decode(text, at)
+            found.append(_bytes(text[at:end]))
+            between = _NEXT.match(text, end)
+            at = end if between is None else between.end()
     except (ValueError, RecursionError):
         return None
-    return values if len(values) > 1 and all(isinstance(value, dict) for value in values) else None
+    return found or None
 
 
-def _batch(elements: list[Any], message: Message, rules: Rules) -> Parsed:
+def _text(data: bytes) -> str | None:
+    """The text of the bytes, from which `_bytes` gives those that were no text back as they were."""
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")
+    except ValueError:
+        return None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _value(body: bytes) -> Any:
+    try:
+        return read_leniently(body).value
+    except InvalidMessageError:
+        return None
+
+
+def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
     """Each element by itself: those about one person together in a message of their own, so that nobody is cut between two."""
-    if len(elements) > _MAX_PARTS:
+    if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(
-            user_message=f"The message is a list of {len(elements):,}; at most {_MAX_PARTS:,} are taken apart.",
-            detail=f"a batch of {len(elements)}",
+            user_message=f"The message is a list of {len(bodies):,}; at most {_MAX_PARTS:,} are taken apart.",
+            detail=f"a batch of {len(bodies)}",
         )
-    if not elements:
-        raise no_object(elements)
-    by_person: dict[object, list[Any]] = {}
-    for number, element in enumerate(elements):
-        by_person.setdefault(_person_of(element) or number, []).append(element)
+    if not bodies:
+        raise no_object(bodies)
+    by_person: dict[object, list[bytes]] = {}
+    for number, body in enumerate(bodies):
+        by_person.setdefault(_person_of(_value(body)) or number, []).append(body)
     if len(by_person) == 1:
-        return _together(elements, message, rules)
+        return _together(bodies, message, rules)
     return Parsed(
         parts=tuple(
-            Part(body=json.dumps(group[0] if len(group) == 1 else group, ensure_ascii=False).encode(), number=number)
+            Part(body=group[0] if len(group) == 1 else b"[" + b", ".join(group) + b"]", number=number)
             for number, group in enumerate(by_person.values())
         )
     )
@@ -144,17 +235,17 @@ def _person_of(element: Any) -> object:
     return user.strip().lower() if isinstance(user, str) else number if isinstance(number, str | int) else None
 
 
-def _together(elements: list[Any], message: Message, rules: Rules) -> Parsed:
+def _together(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
     """Return what the elements about one person say; one that cannot be used holds up no other."""
     whole = Parsed()
-    for number, element in enumerate(elements):
-        body = json.dumps(element, ensure_ascii=False).encode()
+    for number, body in enumerate(bodies):
+        element = _value(body)
         alone = Message(
             data=body, attributes=message.attributes, message_id=message.message_id,
             publish_time=message.publish_time, topic=message.topic,
         )  # fmt: skip
         try:
-            said = parse_message(alone, rules) if isinstance(element, dict) else _no_element(element)
+            said = parse_message(alone, rules) if isinstance(element, dict | None) else _no_element(element)
         except PoisonError as error:
             said = Parsed(faults=(Fault(error=error, body=body, part=str(number)),))
         whole = Parsed(

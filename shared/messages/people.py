@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from shared.domain.errors import InvalidMessageError, PoisonError
+from shared.domain.errors import InvalidMessageError
 from shared.domain.events import News, Renamed, Woken
 from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.people import People
 from shared.domain.sources import Source
-from shared.messages.addresses import forms_of_cut
-from shared.messages.hr import SCHEMA
-from shared.messages.message import HARD_LIMIT, Message, Rules, read_json
+from shared.messages.addresses import addresses_in, forms_of_cut
+from shared.messages.google_logs import member_of_removal
+from shared.messages.hr import SCHEMA, is_leaver
+from shared.messages.message import HARD_LIMIT, Message, Rules, Several, read_leniently
 from shared.messages.parse import parse_message
 from shared.messages.table import ADMIN, BY_NAME, CLOUD_IDENTITY, LOGIN
-from shared.messages.unknown import texts_about_people
+from shared.messages.unknown import texts_about_people, users_in
 
 _FAMILY = SCHEMA.rpartition("/")[0] + "/"  # another version of the schema names its user in the same place
 _MOST = 50  # of one message; a log entry may carry hundreds of events
@@ -30,30 +31,54 @@ _MOST = 50  # of one message; a log entry may carry hundreds of events
 def people_named(message: Message, source: Source, people: People) -> dict[UserKey, UserEmail]:
     """Return the people whom a message names, by user key, in the order of the message. A wake-up has a key and no address."""
     found: dict[UserKey, UserEmail] = {}
-    for key, email in _named(message, Rules(source=source, people=people, max_bytes=HARD_LIMIT)):
-        found.setdefault(key, email)
-        if len(found) >= _MOST:
-            break
+    try:
+        for key, email in _named(message, Rules(source=source, people=people, max_bytes=HARD_LIMIT)):
+            found.setdefault(key, email)
+            if len(found) >= _MOST:
+                break
+    except Exception:  # noqa: BLE001 - whatever the message holds: those found so far are better than none
+        return found
     return found
 
 
 def _named(message: Message, rules: Rules) -> Iterator[tuple[UserKey, UserEmail]]:
     try:
         news: tuple[News, ...] = parse_message(message, rules).news
-    except PoisonError:
+    except Exception:  # noqa: BLE001 - whatever the message holds: its letter must be kept, so this may not fail
         news = ()
     for piece in news:
         yield from _keys(piece)
+    for raw in _texts(message.data):
+        for email in _emails(raw, rules.people):
+            yield user_key_for(email), email
+
+
+def _texts(data: bytes) -> Iterator[object]:
+    """What may be addresses: all of a key that stands twice, and of what is no JSON what stands beside the person's key."""
     try:
-        body = read_json(message.data).value
+        found = read_leniently(data)
+        every = read_leniently(data, all_values=True) if found.twice else found
     except InvalidMessageError:
+        yield from users_in(data)
         return
-    for raw in _places(body):
+    yield from _places(found.value)
+    if found.twice:
+        yield from _places(every.value)
+
+
+def _emails(raw: object, people: People) -> tuple[UserEmail, ...]:
+    """The forms of an address; of a text that is none, those of each address in it."""
+    try:
+        return forms_of_cut(raw, people)
+    except InvalidMessageError:
+        pass
+    found: dict[UserEmail, None] = {}
+    for each in addresses_in(raw) if isinstance(raw, str) else ():
         try:
-            for email in forms_of_cut(raw, rules.people):
-                yield user_key_for(email), email
+            found |= dict.fromkeys(forms_of_cut(each, people))
         except InvalidMessageError:
             continue
+    return tuple(found)
 
 
 def _keys(piece: News) -> Iterator[tuple[UserKey, UserEmail]]:
@@ -78,23 +103,33 @@ def _places(body: Any) -> Iterator[object]:
     if not isinstance(body, dict):
         return
     if str(body.get("schema")).startswith(_FAMILY):
-        yield body.get("user")
+        yield from _of_neutral(body)
         return
     payload = body.get("protoPayload")
     metadata = payload.get("metadata") if isinstance(payload, dict) else None
     if not isinstance(payload, dict) or not isinstance(metadata, dict):
         yield from texts_about_people(body)
         return
-    if payload.get("serviceName") in {ADMIN, LOGIN}:
+    service = str(payload.get("serviceName"))
+    if service in {ADMIN, LOGIN}:
         events = metadata.get("event")
-        for event in events if isinstance(events, list) else ():
+        for event in events if isinstance(events, list) else [events]:
             if isinstance(event, dict):
                 yield from _of_event(event)
-    elif payload.get("serviceName") == CLOUD_IDENTITY:
+    elif service == CLOUD_IDENTITY:
         delta = metadata.get("membershipDelta")
-        kind, _, member = str(delta.get("member") if isinstance(delta, dict) else "").partition(":")
-        if kind == "user":
-            yield member
+        yield member_of_removal(delta.get("member") if isinstance(delta, dict) else None)
+
+
+def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
+    """The user; of a leaver without a plain one, whatever looks like an address, as in a shape that nobody knows."""
+    user = body.get("user")
+    if isinstance(user, str) and "@" in user:
+        yield user
+    elif isinstance(user, Several):
+        yield from texts_about_people(user)
+    elif is_leaver(body):
+        yield from texts_about_people(body)
 
 
 def _of_event(event: dict[str, Any]) -> Iterator[object]:
@@ -103,5 +138,7 @@ def _of_event(event: dict[str, Any]) -> Iterator[object]:
     names = {known.user} if known is not None and known.user else {"USER_EMAIL", "affected_email_address"}
     parameters = event.get("parameter")
     for parameter in parameters if isinstance(parameters, list) else ():
-        if isinstance(parameter, dict) and parameter.get("name") in names:
+        if isinstance(parameter, dict) and str(parameter.get("name")) in names:
             yield parameter.get("value")
+            several = parameter.get("multiStrValue")
+            yield from several[:_MOST] if isinstance(several, list) else ()

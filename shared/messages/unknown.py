@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,8 @@ _LEAVES = re.compile(
 _WORDS = frozenset(
     {"eventtype", "event_type", "type", "eventname", "event", "action", "name", "op", "reason", "status", "kind"}
 )
+_KEY = re.compile(r"""["']?(\w+)["']?\s*[:=]\s*["']([^"']{1,80})""")
+_USER = re.compile(r"""["']?\b(?:user|email)["']?\s*[:=]\s*["']([^"']{3,320})""", re.IGNORECASE)
 _MOST = 400  # values that are looked at
 
 
@@ -34,6 +37,20 @@ def looks_like_a_leaver(body: Any) -> bool:
         if key == "path" and value == "active":
             return True
     return False
+
+
+def states_a_leaver(data: bytes) -> bool:
+    """Return True if bytes that are no JSON at all hold a key for a kind of event beside a leaver's word."""
+    return any(key.lower() in _WORDS and _LEAVES.search(value) for key, value in _KEY.findall(_text(data)))
+
+
+def users_in(data: bytes) -> Iterator[str]:
+    """Yield what stands beside the key for the person in bytes that are no JSON at all."""
+    yield from _USER.findall(_text(data))[:_MOST]
+
+
+def _text(data: bytes) -> str:
+    return data.decode(json.detect_encoding(data), "replace")
 
 
 def texts_about_people(body: Any) -> Iterator[str]:

@@ -241,3 +241,15 @@ def test_a_delivery_that_is_no_message_is_one_letter_however_often_it_comes(func
     (letter,) = functions.letters.kept()
     assert (letter.row.letter_id, letter.row.function) == ("770011", "lifecycle")
     assert json.loads(letter.body) == {"message": None}
+
+
+def test_a_letter_is_kept_even_if_its_names_cannot_be_found(functions, monkeypatch):
+    def broken(*_):
+        raise TypeError("unhashable type: 'list'")
+
+    monkeypatch.setattr("functions.dead_letter.people_named", broken)
+    assert functions.deliver("dead_letter", hr("e7"), attributes=UNKNOWN, message_id="8") == ACK
+    (letter,) = functions.letters.kept()
+    assert (letter.row.letter_id, letter.row.users) == ("5", ())
+    (line,) = functions.lines("Names in a dead letter not found")
+    assert line["severity"] == "ERROR"

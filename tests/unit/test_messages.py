@@ -7,13 +7,14 @@ import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kit.reading import rules
 
-from shared.domain.errors import InvalidMessageError, UnsupportedMessageError
+from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
 from shared.domain.events import (
     AccountChanged,
     AccountState,
@@ -454,6 +455,68 @@ def test_a_broken_log_entry_is_refused(name, change):
         parse(entry(name, change))
 
 
+def _delta(body):
+    return body["protoPayload"]["metadata"]["membershipDelta"]
+
+
+def removal(**changes):
+    return entry(
+        "cloudidentity-membership-add",
+        lambda b: _delta(b).update(**{"roleDeltas": [{"action": "REMOVE", "role": "MEMBER"}], **changes}),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"member": f"deleted:user:{KOFI}?uid=1"}, {"member": KOFI}, {"member": f"USER:{KOFI}"},
+        {"roleDeltas": [{"action": "REMOVE", "role": "member"}]}, {"roleDeltas": {"action": "remove", "role": "MEMBER"}},
+    ],
+)  # fmt: skip
+def test_a_removal_from_a_group_is_read_in_any_spelling_and_an_addition_is_not(changes):
+    (gone,) = parse(removal(**changes))
+    assert (type(gone), gone.user, gone.member) == (GroupChanged, KOFI, False)
+    grant = json.loads(json.dumps(removal(**changes)).replace("REMOVE", "ADD").replace("remove", "ADD"))
+    with pytest.raises((InvalidMessageError, UnsupportedMessageError)):
+        parse(grant)
+
+
+@pytest.mark.parametrize("deltas", [None, 7, "x", ["x"]])
+def test_a_change_of_roles_that_cannot_be_read_is_said(deltas):
+    with pytest.raises(InvalidMessageError, match="roleDeltas"):
+        parse(removal(roleDeltas=deltas))
+
+
+def test_a_group_that_is_removed_from_a_group_is_no_person():
+    with pytest.raises(UnsupportedMessageError, match="kind"):
+        parse(removal(member=f"deleted:group:{KOFI}?uid=1"))
+
+
+def test_a_cut_is_read_in_an_event_that_stands_alone_and_in_a_list_of_one_value_and_a_grant_is_not():
+    def alone(body):
+        body["protoPayload"]["metadata"]["event"] = _event(body)
+
+    def listed(body):
+        for parameter in _event(body)["parameter"]:
+            if parameter["name"] == "USER_EMAIL":
+                parameter["multiStrValue"] = [parameter.pop("value")]
+
+    for change in (alone, listed):
+        assert parse(entry("workspace-suspend-user", change)) == [
+            replaced(own_news, news)
+            for own_news, news in zip(
+                parse(own("workspace-suspend-user")), parse(entry("workspace-suspend-user", change)), strict=True
+            )
+        ]
+        with pytest.raises(InvalidMessageError):
+            parse(entry("workspace-add-group-member", change))
+
+
+def replaced(news, other):
+    """The news with the id of the other: ids hold a digest of how the event was written."""
+    return dataclasses.replace(news, event_id=other.event_id)
+
+
 @pytest.mark.parametrize("value", ["TOUCH_USER", "", None, 7])
 def test_a_workspace_event_that_is_not_known_is_named(value):
     with pytest.raises(UnsupportedMessageError, match=repr(str(value))):
@@ -534,6 +597,155 @@ def test_a_message_of_the_largest_size_is_read_and_one_byte_more_is_refused():
     parse_message(message(body), rules(HR, max_bytes=len(body)))
     with pytest.raises(InvalidMessageError, match=str(len(body))):
         parse_message(message(body), rules(HR, max_bytes=len(body) - 1))
+
+
+# --- what is nearly JSON: cuts count, grants do not ---
+
+ODD = [
+    b'"reason": "left \\ud83d"', b'"x": 1e999', b'"x": ' + b"1" * 5_000, b'"x": NaN', b'"x": -Infinity', b'"reason": "d\xe9part"',
+    b'"reason": "one\ntwo"', b'"attributes": {"\\udc00": [NaN, {"a": "\xff"}]}',
+]  # fmt: skip
+
+
+def nearly(kind: str, odd: bytes, user: bytes = KOFI.encode()) -> bytes:
+    fields = f'{{"schema": "{SCHEMA}", "event_id": "e-{kind}", "type": "{kind}", '.encode()
+    return fields + b'"user": "' + user + b'", ' + odd + b"}"
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_one_odd_value_beside_a_leaver_does_not_save_access(odd):
+    parsed = whole(nearly("leaver", odd))
+    (left,) = parsed.news
+    assert (type(left), left.user, left.effective_at) == (Left, KOFI, PUBLISHED)
+    (fault,) = parsed.faults
+    assert "not JSON" in fault.error.user_message
+    fault.error.user_message.encode()
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("kind", ["joiner", "mover", "leave_cancelled"])
+def test_one_odd_value_beside_a_grant_refuses_it(kind, odd):
+    for body in (nearly(kind, odd), b"[" + nearly(kind, odd) + b"]"):
+        with pytest.raises(InvalidMessageError, match="not JSON"):
+            parse(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        nearly("leaver", b'"x": 1', user=b"kofi.m\xe9nsah@example.org"),
+        nearly("leaver", b'"x": 1', user=b"kofi.mensah\\ud83d@example.org"),
+        nearly("leaver", b'"reason": "cut sh')[:-1],
+        nearly("leaver", b'"x": 1,'),
+        b'{"eventType": "user.lifecycle.deactivate", "x": NaN}',
+    ],
+)
+def test_a_leaver_in_what_is_no_json_is_said_to_be_one(body):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(body)
+    assert caught.value.reason is Reason.LEAVER_NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_of_a_list_and_of_lines_each_counts_by_itself(odd):
+    ana = nearly("joiner", b'"x": 1', user=b"ana@example.org")
+    broken = nearly("joiner", odd, user=b"bo@example.org")
+    leaver = nearly("leaver", odd)
+    listed = whole(b" [ " + ana + b" ,\n" + broken + b"," + leaver + b" ] ")
+    assert [part.body for part in listed.parts] == [ana, broken, leaver]
+    if b"\n" not in odd:
+        lines = whole(ana + b"\r\n" + broken + b"\n\n" + leaver + b"\n" + b'{"cut sh')
+        assert [part.body for part in lines.parts] == [ana, broken, leaver, b'{"cut sh']
+
+
+def test_a_broken_line_of_one_person_is_a_fault_beside_the_good_one():
+    broken = nearly("joiner", b'"x": NaN')
+    parsed = whole(nearly("leaver", b'"x": 1') + b"\n" + broken)
+    assert [type(piece) for piece in parsed.news] == [Left]
+    assert [fault.body for fault in parsed.faults] == [broken]
+
+
+def test_a_key_that_stands_twice_in_an_element_of_a_list_is_seen():
+    twice = nearly("leaver", b'"user": "ana@example.org"')
+    with pytest.raises(InvalidMessageError, match="duplicate JSON key"):
+        parse(b"[" + twice + b"]")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user": ..., "email": KOFI}, {"user": [KOFI]}, {"user": {"email": KOFI}}, {"user": f"{KOFI}, ana@example.org"},
+        {"user": f"Mensah, Kofi ({KOFI})"}, {"user": ..., "type": ..., "events": [{"type": "leaver", "user": KOFI}]},
+        {"schema": "workbench.lifecycle/v2"}, {"user": f"ana@example.org <{KOFI}>"},
+    ],
+)  # fmt: skip
+def test_a_leaver_of_nobody_plain_is_said_to_be_one(change):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(hr(**{"type": "leaver", **change}))
+    assert caught.value.reason is Reason.LEAVER_NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize("user", [f"SMTP:{KOFI}", f"smtp:{KOFI}", f"mailto:{KOFI}?subject=x"])
+def test_a_leaver_under_a_mail_program_s_spelling_is_cut(user):
+    (left,) = parse(hr(type="leaver", user=user))
+    assert left.user == KOFI
+
+
+@pytest.mark.parametrize("said", ["9999-12-31T00:00:00Z", "2027-04-01T10:00:00Z", "2027-04-01"])
+def test_a_leaver_said_to_have_happened_in_the_future_has_left(said):
+    (left,) = parse(hr(type="leaver", occurred_at=said, effective_time=...))
+    assert left.effective_at == left.occurred_at == PUBLISHED
+    ((_, statement),) = statements_of(left)
+    assert statement.happened_at == PUBLISHED
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_effective_times_of_a_leaver_the_earlier_counts(order):
+    first, second = ["2027-05-01T00:00:00Z", "2027-04-01T00:00:00Z"][::order]
+    body = nearly("leaver", f'"effective_time": "{first}", "effective_time": "{second}"'.encode())
+    (left,) = parse(body)
+    assert left.effective_at == when(2027, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "like"),
+    [
+        ("20270401", "2027-04-01"),
+        ("30.04.2027", "2027-04-30"),
+        ("4/30/2027", "2027-04-30"),
+        ("04.04.2027", "2027-04-04"),
+    ],
+)
+def test_a_leaver_s_last_day_in_another_spelling_is_that_day(said, like):
+    (left,), (same,) = (parse(hr(type="leaver", effective_time=each)) for each in (said, like))
+    assert left.effective_at == same.effective_at > PUBLISHED
+
+
+def test_a_leaver_s_time_without_a_zone_is_read_where_the_people_are_and_said():
+    parsed = whole(hr(type="leaver", effective_time="2027-04-01T00:00:00"))
+    zone = ZoneInfo(rules(HR, max_bytes=1).people.time_zone)
+    assert parsed.news[0].effective_at == datetime(2027, 4, 1, tzinfo=zone)
+    assert "has no zone" in parsed.faults[0].error.user_message
+
+
+@pytest.mark.parametrize("said", ["01.04.2027", "31.31.2027", "30.02.2027", "20271340", "2027-13-01T00:00", "soon", 7])
+def test_a_leaver_s_time_that_may_be_two_or_none_holds_at_once(said):
+    parsed = whole(hr(type="leaver", effective_time=said, occurred_at=...))
+    assert parsed.news[0].effective_at == PUBLISHED
+    assert parsed.faults
+
+
+@pytest.mark.parametrize("number", [" P-10034", "P-10034\u200b", "P-\uff11\uff10\uff10\uff13\uff14", "\ufeffP-10034\n"])
+def test_a_leaver_s_number_is_read_in_any_spelling_that_looks_the_same(number):
+    (left,) = parse(hr(type="leaver", user=..., person_id=number))
+    assert left.person_id == "P-10034"
+
+
+def test_a_joiner_s_number_in_full_width_digits_is_the_same_and_with_hidden_characters_refused():
+    (joined,) = parse(hr(person_id="P-\uff11\uff10\uff10\uff13\uff14"))
+    assert joined.person_id == "P-10034"
+    with pytest.raises(InvalidMessageError, match="person_id"):
+        parse(hr(person_id="P-10034\u200b"))
 
 
 # --- fuzz: news or one of the two refusals, whatever comes ---

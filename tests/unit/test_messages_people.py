@@ -93,6 +93,68 @@ def test_an_address_anywhere_else_is_not_guessed_at(body):
     assert named(body) == ()
 
 
+@pytest.mark.parametrize(
+    "member",
+    ["deleted:user:kofi.mensah@example.org?uid=1", "kofi.mensah@example.org", "USER:kofi.mensah@example.org"],
+)
+def test_the_member_of_a_group_is_named_in_any_spelling(member):
+    assert named(entry("cloudidentity.googleapis.com", {"membershipDelta": {"member": member}})) == (KOFI,)
+
+
+def test_a_person_in_a_list_of_values_and_in_an_event_alone_is_named():
+    assert named(admin({"name": "USER_EMAIL", "multiStrValue": ["x", "kofi.mensah@example.org"]})) == (KOFI,)
+    event = {"eventName": "X", "parameter": [{"name": "USER_EMAIL", "value": "kofi.mensah@example.org"}]}
+    assert named(entry("admin.googleapis.com", {"event": event})) == (KOFI,)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"email": "kofi.mensah@example.org"}, {"user": ["kofi.mensah@example.org"]}, {"user": {"email": "kofi.mensah@example.org"}},
+        {"user": "Mensah, Kofi (kofi.mensah@example.org)"}, {"user": "kofi.mensah@example.org (left)"},
+        {"user": "SMTP:kofi.mensah@example.org"}, {"user": "kofi.mensah@example.org?subject=x"},
+        {"type": None, "events": [{"type": "leaver", "user": "kofi.mensah@example.org"}]},
+    ],
+)  # fmt: skip
+def test_a_leaver_without_a_plain_user_names_every_address_in_it(changed):
+    assert KOFI in named({"schema": "workbench.lifecycle/v1", "type": "leaver", **changed})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b'"user": "kofi.mensah@example.org", "user": "ana@example.org"',
+        b'"user": "ana@example.org, kofi.mensah@example.org"',
+        b'"user": "Ana ana@example.org <kofi.mensah@example.org>"',
+    ],
+)
+def test_two_people_in_one_leaver_are_both_named(fields):
+    ana = user_key_for(parse_email("ana@example.org"))
+    assert {KOFI, ana} <= set(named(b'{"schema": "workbench.lifecycle/v1", "type": "leaver", ' + fields + b"}"))
+
+
+@pytest.mark.parametrize(
+    "rest", [b'"reason": "\\ud83d"}', b'"x": NaN}', b'"x": "\xe9"}', b'"x": "a\nb"}', b'"x": "cut sh']
+)
+@pytest.mark.parametrize("kind", [b"joiner", b"leaver"])
+def test_what_is_nearly_json_names_people(kind, rest):
+    body = b'{"schema": "workbench.lifecycle/v1", "user": "kofi.mensah@example.org", "type": "' + kind + b'", '
+    assert named(body + rest) == (KOFI,)
+
+
+@pytest.mark.parametrize("odd", [["x"], {"x": 1}, [], {}, 7, 1.5, None, True, [["x"]]])
+@pytest.mark.parametrize("place", ["service", "events", "name", "parameters", "called", "value"])
+def test_no_shape_in_any_place_hides_the_people_beside_it(place, odd):
+    bad = {"name": odd if place == "called" else "USER_EMAIL", "value": odd if place == "value" else "x"}
+    broken = {"eventName": odd if place == "name" else "X", "parameter": odd if place == "parameters" else [bad]}
+    good = {"eventName": "X", "parameter": [{"name": "USER_EMAIL", "value": "kofi.mensah@example.org"}]}
+    body = entry("admin.googleapis.com", {"event": [odd if place == "events" else broken, good]})
+    if place == "service":
+        body["protoPayload"]["status"] = {"code": odd}
+    assert named(body) == (KOFI,)
+    assert isinstance(named({"protoPayload": {"serviceName": odd, "metadata": {"event": [good]}}}), tuple)
+
+
 def test_each_person_is_named_once_and_not_without_end():
     many = [{"name": "USER_EMAIL", "value": f"p{number}@example.com"} for number in range(200)]
     found = named(admin(*many, *many))
