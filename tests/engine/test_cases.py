@@ -353,6 +353,50 @@ def test_a_group_with_many_members_is_not_deleted_without_a_second_pair_of_eyes(
     assert [line for line in bench.log.lines if line[1] == "Group change waits"]
 
 
+def renamed_group(at, old=ANALYSTS, new="an2@example.com"):
+    return log(at, event("CHANGE_GROUP_EMAIL", GROUP_EMAIL=old, NEW_VALUE=new))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_group_deleted_under_its_new_address_is_deleted_in_every_order(order):
+    bench = make_bench()
+    clock = at(bench)
+    messages = [
+        log(clock(-3), member(USER)),
+        renamed_group(clock(-2)),
+        log(clock(-1), event("DELETE_GROUP", GROUP_EMAIL="an2@example.com")),
+    ]
+    play(bench, [messages[place] for place in order])
+    assert verdict(bench)[0] is False
+
+
+def test_news_of_other_groups_pushes_no_deletion_out():
+    bench = make_bench()
+    clock = at(bench)
+    play(bench, [log(clock(-3), member(USER)), log(clock(-2), event("DELETE_GROUP", GROUP_EMAIL=ANALYSTS))])
+    for kind in ("CHANGE_GROUP_EMAIL", "DELETE_GROUP", "CREATE_GROUP"):
+        others = [
+            event(
+                kind, GROUP_EMAIL=f"g{n}@example.com", **({"NEW_VALUE": f"h{n}@example.com"} if "EMAIL" in kind else {})
+            )
+            for n in range(700)
+        ]
+        play(bench, [log(clock(-1), *others), log(clock(-1), *others[:1])])
+    play(bench, [hr("mover", USER, clock(0), cost_center="R2")])
+    assert verdict(bench)[0] is False
+    book = bench.deps.books.load().book
+    assert [each.group for each in book.events] == [ANALYSTS]
+    assert len(book.others) == 1000 + 701
+
+
+def test_news_of_other_groups_is_written_once_for_a_message(monkeypatch):
+    bench, written = make_bench(), []
+    save = bench.deps.books.save
+    monkeypatch.setattr(bench.deps.books, "save", lambda *a, **k: (written.append(1), save(*a, **k))[1])
+    play(bench, [log(bench.now, *(event("CREATE_GROUP", GROUP_EMAIL=f"g{n}@example.com") for n in range(50)))])
+    assert len(written) == 1
+
+
 def test_an_old_address_of_a_group_given_to_another_group_is_that_groups():
     bench = make_bench()
     clock = at(bench)
