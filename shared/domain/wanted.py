@@ -128,6 +128,10 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
         found.add(Notice.SUSPENDED_LONG)
     if entitlement.cause is Cause.ADDRESS_WAITS:
         found.add(Notice.ADDRESS_WAITS)
+    if entitlement.entitled and policy.book.waits:
+        agreed = judge_entitlement(record.facts, policy.catalog, now, policy.book.agreed())
+        if not agreed.entitled:
+            found.add(Notice.GROUP_WAITS)
     return tuple(notice for notice in Notice if notice in found)
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from kit.cases import ANALYSTS, CASES, Said, event, hr, log, member, of
 from kit.inprocess import Bench, impatient, make_bench
+from kit.making import ENGINEERS
 from kit.oracle import instances
 from kit.reading import PEOPLE, rules
 
 from shared.domain.entitlement import Cause
 from shared.domain.errors import PoisonError
+from shared.domain.fleet import needs_person
 from shared.domain.identity import UserEmail, parse_email, user_key_for
 from shared.domain.record import ConditionStatus, ConditionType, Notice, Presence
 from shared.domain.sources import SHIPPED
@@ -351,6 +353,26 @@ def test_a_group_with_many_members_is_not_deleted_without_a_second_pair_of_eyes(
     play(bench, [log(bench.now, event("DELETE_GROUP", GROUP_EMAIL=ANALYSTS))])
     assert [verdict(bench, user)[0] for user in people] == [True] * 3
     assert [line for line in bench.log.lines if line[1] == "Group change waits"]
+    rows = {row.email: row for row in bench.deps.records.rows()}
+    assert [needs_person(rows[user], frozenset()) for user in people] == ["GroupWaits"] * 3
+
+
+def test_whoever_is_in_otherwise_does_not_wait_for_a_deleted_group_and_a_later_member_does():
+    bench = make_bench()
+    clock = at(bench)
+    people = [f"p{number}@example.com" for number in range(3)]
+    play(bench, [log(clock(-3), member(user)) for user in people])
+    play(bench, [log(clock(-3), member(people[0], ENGINEERS))])
+    play(bench, [log(clock(-1), event("DELETE_GROUP", GROUP_EMAIL=ANALYSTS)), log(clock(-2), member(USER))])
+    noticed = {user: record_of(bench, user).status.notices for user in (*people, USER)}
+    assert noticed == {
+        people[0]: (),
+        people[1]: (Notice.GROUP_WAITS,),
+        people[2]: (Notice.GROUP_WAITS,),
+        USER: (Notice.GROUP_WAITS,),
+    }
+    play(bench, [log(clock(0), member(people[1], enters=False))])
+    assert (verdict(bench, people[1])[0], record_of(bench, people[1]).status.notices) == (False, ())
 
 
 def renamed_group(at, old=ANALYSTS, new="an2@example.com"):
