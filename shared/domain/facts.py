@@ -8,7 +8,7 @@ first one. Employment has rules of its own: `shared.domain.employment`.
 
 A statement can be forgotten once a newer one has been in effect for an hour (the *horizon*: clocks differ, and nothing is asked
 about the time before it). Facts are bounded in number and each timeline in length, so a record stays small however often
-somebody moves. When they are full, grants go first; what cuts is always taken.
+somebody moves. When they are full, grants go first; what cuts is always taken. What is said of groups that entitle stays longest.
 """
 
 from __future__ import annotations
@@ -75,16 +75,30 @@ class Facts:
         """Nothing is known."""
         return cls(MappingProxyType({}))
 
-    def with_statement(self, name: str, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
-        """With one more statement about fact `name`; the same object when nothing changes."""
+    def with_statement(
+        self,
+        name: str,
+        statement: Statement,
+        horizon: datetime = BEFORE_EVERYTHING,
+        *,
+        kept: frozenset[str] = frozenset(),
+    ) -> Facts:
+        """With one more statement about fact `name`; the same object when nothing changes.
+
+        `kept` names the groups that entitle: what is said of them never goes for what is said of others.
+        """
+        return self._with(name, statement, horizon, kept, 1)
+
+    def _with(self, name: str, statement: Statement, horizon: datetime, kept: frozenset[str], people: int) -> Facts:
         old = self.timelines.get(name, ())
         new = _FOLDS.get(name, fold)(old, statement, horizon)
         if new is old:
             return self
         timelines = {**self.timelines, name: new}
-        if not old:
-            _bound(timelines, GROUP, MAX_GROUPS)
-            _bound(timelines, ATTRIBUTE, MAX_ATTRIBUTES)
+        if not old and name.startswith(GROUP):
+            _bound(timelines, GROUP, people * MAX_GROUPS, kept)
+        if not old and name.startswith(ATTRIBUTE):
+            _bound(timelines, ATTRIBUTE, people * MAX_ATTRIBUTES, frozenset())
         return Facts(MappingProxyType(timelines))
 
     def merged(self, other: Facts, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
@@ -92,7 +106,8 @@ class Facts:
         facts = self
         for name, timeline in other.timelines.items():
             for statement in timeline:
-                facts = facts.with_statement(name, statement, horizon)
+                # Which groups entitle is not known here: there is room for both until the next fact comes.
+                facts = facts._with(name, statement, horizon, frozenset(), 2)
         return facts
 
     def at(self, name: str, now: datetime) -> Statement | None:
@@ -259,15 +274,15 @@ _FOLDS: Mapping[str, Callable[[Timeline, Statement, datetime], Timeline]] = {
 }
 
 
-def _bound(timelines: dict[str, Timeline], prefix: str, most: int) -> None:
-    """Drop the facts of a kind that are too many: grants first, the oldest first."""
+def _bound(timelines: dict[str, Timeline], prefix: str, most: int, kept: frozenset[str]) -> None:
+    """Drop the facts of a kind that are too many: grants first, the oldest first; those in `kept` last of all."""
     names = [name for name in timelines if name.startswith(prefix)]
     if len(names) <= most:
         return
 
-    def importance(name: str) -> tuple[bool, datetime]:
+    def importance(name: str) -> tuple[bool, bool, datetime]:
         newest = timelines[name][-1]
-        return (newest.withdraws, newest.occurred_at)
+        return (name[len(prefix) :] in kept, newest.withdraws, newest.occurred_at)
 
     for name in sorted(names, key=importance)[: len(names) - most]:
         del timelines[name]

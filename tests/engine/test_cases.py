@@ -375,6 +375,22 @@ def test_whoever_is_in_otherwise_does_not_wait_for_a_deleted_group_and_a_later_m
     assert (verdict(bench, people[1])[0], record_of(bench, people[1]).status.notices) == (False, ())
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("enters", [True, False])
+def test_other_groups_push_nothing_out_that_is_said_of_one_that_entitles(monkeypatch, enters, renamed):
+    monkeypatch.setattr("shared.domain.facts.MAX_GROUPS", 5)
+    bench = make_bench()
+    clock = at(bench)
+    group = "an2@example.com" if renamed else ANALYSTS
+    said = [log(clock(-9), member(USER, group))]
+    said += [] if enters else [log(clock(-8), member(USER, group, enters=False))]
+    others = [member(USER, f"g{n}@example.com", enters=False) for n in range(9)]
+    listed = hr("mover", USER, clock(-1), attributes={"groups": [ANALYSTS]})
+    play(bench, [*([renamed_group(clock(-10))] if renamed else []), *said, log(clock(-7), *others), listed])
+    assert verdict(bench)[0] is enters
+    assert len([name for name in record_of(bench).facts.timelines if name.startswith("group:")]) == 5
+
+
 def renamed_group(at, old=ANALYSTS, new="an2@example.com"):
     return log(at, event("CHANGE_GROUP_EMAIL", GROUP_EMAIL=old, NEW_VALUE=new))
 
