@@ -16,6 +16,7 @@ from kit.making import ENGINEERS
 from kit.oracle import instances
 from kit.reading import PEOPLE, rules
 
+from shared.domain.codec import from_json, to_json
 from shared.domain.entitlement import Cause
 from shared.domain.errors import PoisonError
 from shared.domain.fleet import needs_person
@@ -389,6 +390,49 @@ def test_other_groups_push_nothing_out_that_is_said_of_one_that_entitles(monkeyp
     play(bench, [*([renamed_group(clock(-10))] if renamed else []), *said, log(clock(-7), *others), listed])
     assert verdict(bench)[0] is enters
     assert len([name for name in record_of(bench).facts.timelines if name.startswith("group:")]) == 5
+
+
+def _undated(kind, event_id, **more):
+    return hr(kind, USER, None, event_id=event_id, **more)
+
+
+RESENT = {
+    "joiner": lambda: [
+        _undated("joiner", "J1", source="operator"),
+        _undated("joiner", "J2", source="operator"),
+        _undated("leaver", "L", source="operator"),
+        _undated("joiner", "J1", source="operator"),
+    ],
+    "leave cancelled": lambda: [
+        _undated("joiner", "J1"),
+        _undated("leaver", "L1"),
+        _undated("leave_cancelled", "C1"),
+        _undated("leave_cancelled", "C2"),
+        _undated("leaver", "L2"),
+        _undated("leave_cancelled", "C1"),
+    ],
+    "list": lambda: [
+        _undated("joiner", "J1", attributes={"groups": [ANALYSTS]}),
+        _undated("mover", "M1", attributes={"groups": [ANALYSTS]}),
+        _undated("mover", "M2", attributes={"groups": [ENGINEERS]}),
+        _undated("mover", "M3", attributes={"groups": []}),
+        _undated("mover", "M1", attributes={"groups": [ANALYSTS]}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RESENT)
+def test_a_duplicate_without_a_date_is_known_when_its_statement_is_long_forgotten(name):
+    bench = make_bench()
+    messages = [replace(said, after=timedelta(hours=2)) for said in RESENT[name]()]
+    seen = []
+    for said in messages:
+        play(bench, [said])
+        seen.append(verdict(bench)[0])
+    assert (any(seen[:-2]), seen[-2:]) == (True, [False, False])
+    forgotten = record_of(bench).facts.forgotten
+    assert forgotten
+    assert record_of(bench).facts.forgotten == from_json(to_json(record_of(bench))).facts.forgotten
 
 
 def renamed_group(at, old=ANALYSTS, new="an2@example.com"):
