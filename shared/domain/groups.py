@@ -79,6 +79,13 @@ class GroupBook:
         others = [each for each in ordered if not each.addresses & reached]
         return GroupBook(_bounded(counting), _bounded_others(others))
 
+    def sorted_for(self, assigned: frozenset[str]) -> GroupBook:
+        """Return the book sorted for the groups that are assigned now: the configuration may name others than when it was written."""
+        reached = self.reached(assigned)
+        if not any(each.addresses & reached for each in self.others):
+            return self
+        return self.with_events((), assigned)
+
     def without(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
         """Return the book as it were without some events."""
         gone = {each.key for each in events}

@@ -464,11 +464,27 @@ def test_news_of_other_groups_pushes_no_deletion_out():
             for n in range(700)
         ]
         play(bench, [log(clock(-1), *others), log(clock(-1), *others[:1])])
-    play(bench, [hr("mover", USER, clock(0), cost_center="R2")])
+    play(bench, [hr("mover", USER, clock(0), attributes={"cost_center": "R2"})])
     assert verdict(bench)[0] is False
     book = bench.deps.books.load().book
     assert [each.group for each in book.events] == [ANALYSTS]
     assert len(book.others) == 1000 + 701
+
+
+def test_a_group_that_is_assigned_later_keeps_the_members_of_its_old_address():
+    bench = make_bench()
+    clock = at(bench)
+    play(
+        bench,
+        [log(clock(-3), member(USER, "x1@example.com")), renamed_group(clock(-2), "x1@example.com", "x2@example.com")],
+    )
+    assert verdict(bench)[0] is False
+    catalog = bench.deps.base_policy.catalog
+    more = (*catalog.assignments, replace(catalog.assignments[0], group="x2@example.com"))
+    catalog = replace(catalog, assignments=more)
+    bench.deps = replace(bench.deps, base_policy=replace(bench.deps.base_policy, catalog=catalog))
+    play(bench, [hr("mover", USER, clock(0), attributes={"cost_center": "R2"})])
+    assert verdict(bench)[0] is True
 
 
 def test_news_of_other_groups_is_written_once_for_a_message(monkeypatch):
