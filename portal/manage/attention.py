@@ -33,6 +33,8 @@ ADVICE = {
     "SamePerson": "The address was given to a new Google account. Find out whether it is the same person; the old files are kept.",
     "RenameWaits": "HR announced a new address, and the directory has not. Confirm it: benchkeeper publish renamed OLD NEW.",
     "AddressWaits": "New under an address that an announced change may give to somebody else. Waits for 24 hours at most.",
+    "GroupWaits": "The group that gives access is gone, and several people would lose theirs. If it is no mistake, take the group out "
+    "of the configuration, and deploy.",
     "UnknownLeaver": "Somebody left of whom nothing is known. If a known address was meant, say so under that address: until then that "
     "person keeps access. If not, run benchkeeper acknowledge USER; after 30 days it is no longer shown.",
     "Blind": "Nobody can see whether it is used: look at its monitoring agent. It is not stopped meanwhile.",

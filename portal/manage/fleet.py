@@ -59,6 +59,7 @@ NEEDS = {
     "SamePerson": "their address was given to a new account",
     "RenameWaits": "a new address waits to be confirmed",
     "AddressWaits": "their address may become somebody else's",
+    "GroupWaits": "the group that gives access is gone",
     "Blind": "use cannot be seen",
     "UnknownLeaver": "a leaver of whom nobody knows",
 }

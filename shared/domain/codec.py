@@ -55,6 +55,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 def to_json(record: UserRecord) -> dict[str, Any]:
     """JSON-able form of a record."""
+    forgotten = {"forgotten": list(record.facts.forgotten)} if record.facts.forgotten else {}
     return {
         "version": _version(record),
         "user_key": record.user_key,
@@ -62,6 +63,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "created_at": record.created_at.isoformat(),
         "cost_center": record.cost_center,
         "facts": facts_module.to_json(record.facts),
+        **forgotten,
         "spec": _plain(asdict(record.spec)),
         "status": _plain(asdict(record.status)),
         "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
@@ -121,7 +123,7 @@ def from_json(raw: Any) -> UserRecord:
             email=UserEmail(raw["email"]),
             created_at=_time(raw["created_at"]),
             cost_center=raw["cost_center"],
-            facts=facts_module.from_json(raw["facts"]),
+            facts=facts_module.from_json(raw["facts"], raw.get("forgotten", ())),
             spec=_spec(raw["spec"]),
             status=_status(raw["status"]),
             hold=_hold(raw.get("hold")),

@@ -8,13 +8,13 @@ first one. Employment has rules of its own: `shared.domain.employment`.
 
 A statement can be forgotten once a newer one has been in effect for an hour (the *horizon*: clocks differ, and nothing is asked
 about the time before it). Facts are bounded in number and each timeline in length, so a record stays small however often
-somebody moves. When they are full, grants go first; what cuts is always taken.
+somebody moves. When they are full, grants go first; what cuts is always taken. What is said of groups that entitle stays longest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -58,6 +58,8 @@ ATTRIBUTE = "attribute:"  # + name: any scalar or list, as HR gives it
 
 MAX_GROUPS = 500  # facts about single groups of one person
 MAX_ATTRIBUTES = 100
+MAX_FORGOTTEN = 64
+_GIVING = frozenset({EMPLOYMENT, ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL, *ACCOUNT_STATES})
 
 
 class UnknownWordError(Exception):
@@ -66,33 +68,57 @@ class UnknownWordError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All timelines of one person, by fact name. Immutable."""
+    """All timelines of one person, by fact name. Immutable.
+
+    `forgotten` tells duplicates of undated statements that were dropped and might give access: such a one looks newer each time
+    that it is sent, and what was said since would be overruled by it.
+    """
 
     timelines: Mapping[str, Timeline]
+    forgotten: tuple[str, ...] = ()
 
     @classmethod
     def none(cls) -> Facts:
         """Nothing is known."""
         return cls(MappingProxyType({}))
 
-    def with_statement(self, name: str, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
-        """With one more statement about fact `name`; the same object when nothing changes."""
+    def with_statement(
+        self,
+        name: str,
+        statement: Statement,
+        horizon: datetime = BEFORE_EVERYTHING,
+        *,
+        kept: frozenset[str] = frozenset(),
+        people: int = 1,
+    ) -> Facts:
+        """With one more statement about fact `name`; the same object when nothing changes.
+
+        `kept` names the groups that entitle: what is said of them never goes for what is said of others.
+        `people` says for how many people's facts there is room.
+        """
         old = self.timelines.get(name, ())
-        new = _FOLDS.get(name, fold)(old, statement, horizon)
-        if new is old:
+        if self.forgotten and _may_look_newer(name, statement) and statement.guard(name) in self.forgotten:
             return self
+        new = _FOLDS.get(name, fold)(old, statement, horizon)
+        dropped = [s for s in (*old, statement) if not any(k is s or k.is_same(s) for k in new)]
+        forgotten = with_guards(self.forgotten, name, dropped)
+        if new is old:
+            return self if forgotten == self.forgotten else replace(self, forgotten=forgotten)
         timelines = {**self.timelines, name: new}
-        if not old:
-            _bound(timelines, GROUP, MAX_GROUPS)
-            _bound(timelines, ATTRIBUTE, MAX_ATTRIBUTES)
-        return Facts(MappingProxyType(timelines))
+        if not old and name.startswith(GROUP):
+            _bound(timelines, GROUP, people * MAX_GROUPS, kept)
+        if not old and name.startswith(ATTRIBUTE):
+            _bound(timelines, ATTRIBUTE, people * MAX_ATTRIBUTES, frozenset())
+        return Facts(MappingProxyType(timelines), forgotten)
 
     def merged(self, other: Facts, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
         """With all that was stated in `other`; the same object when that adds nothing. As if all had been said of one person."""
-        facts = self
+        forgotten = _newest_guards(self.forgotten, other.forgotten)
+        facts = self if forgotten == self.forgotten else replace(self, forgotten=forgotten)
         for name, timeline in other.timelines.items():
             for statement in timeline:
-                facts = facts.with_statement(name, statement, horizon)
+                # Which groups entitle is not known here: there is room for both until the next fact comes.
+                facts = facts.with_statement(name, statement, horizon, people=2)
         return facts
 
     def at(self, name: str, now: datetime) -> Statement | None:
@@ -238,7 +264,7 @@ class Facts:
             ):
                 if part:
                     place[name] = part
-        return Facts(MappingProxyType(before)), Facts(MappingProxyType(later))
+        return Facts(MappingProxyType(before), self.forgotten), Facts(MappingProxyType(later), self.forgotten)
 
 
 def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -> Timeline:
@@ -259,18 +285,34 @@ _FOLDS: Mapping[str, Callable[[Timeline, Statement, datetime], Timeline]] = {
 }
 
 
-def _bound(timelines: dict[str, Timeline], prefix: str, most: int) -> None:
-    """Drop the facts of a kind that are too many: grants first, the oldest first."""
+def _bound(timelines: dict[str, Timeline], prefix: str, most: int, kept: frozenset[str]) -> None:
+    """Drop the facts of a kind that are too many: grants first, the oldest first; those in `kept` last of all."""
     names = [name for name in timelines if name.startswith(prefix)]
     if len(names) <= most:
         return
 
-    def importance(name: str) -> tuple[bool, datetime]:
+    def importance(name: str) -> tuple[bool, bool, datetime]:
         newest = timelines[name][-1]
-        return (newest.withdraws, newest.occurred_at)
+        return (name[len(prefix) :] in kept, newest.withdraws, newest.occurred_at)
 
     for name in sorted(names, key=importance)[: len(names) - most]:
         del timelines[name]
+
+
+def _may_look_newer(name: str, statement: Statement) -> bool:
+    """Return True for what gives or may give access and is dated by its message alone, so that it looks newer when sent again."""
+    gives = name in _GIVING or name.startswith(GROUP)
+    return gives and statement.undated and not statement.withdraws and statement.force is not Force.CONFIRMS
+
+
+def with_guards(forgotten: tuple[str, ...], name: str, dropped: Iterable[Statement]) -> tuple[str, ...]:
+    """Return the guards with those of statements about a fact that were dropped."""
+    return _newest_guards(forgotten, [s.guard(name) for s in dropped if _may_look_newer(name, s)])
+
+
+def _newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    new = [guard for guard in dict.fromkeys(more) if guard not in forgotten]
+    return (*forgotten, *new)[-MAX_FORGOTTEN:] if new else forgotten
 
 
 def _is_directory(statement: Statement) -> bool:
@@ -319,10 +361,11 @@ def _statement_to_json(s: Statement) -> dict[str, object]:
     return raw
 
 
-def from_json(raw: Mapping[str, list[dict[str, object]]]) -> Facts:
-    """The reverse of `to_json`; raises KeyError or ValueError on a damaged record."""
+def from_json(raw: Mapping[str, list[dict[str, object]]], forgotten: Iterable[object] = ()) -> Facts:
+    """The reverse of `to_json`, with the guards that are written beside it; raises KeyError or ValueError on a damaged record."""
     return Facts(
-        MappingProxyType({name: tuple(map(_statement_from_json, statements)) for name, statements in raw.items()})
+        MappingProxyType({name: tuple(map(_statement_from_json, statements)) for name, statements in raw.items()}),
+        tuple(map(str, forgotten)),
     )
 
 
@@ -356,7 +399,9 @@ def _moment(raw: object) -> datetime:
 
 def is_sourced(facts: Facts) -> bool:
     """Return True if anything in the facts is more than earlier versions can read."""
-    return any(s.source or s.force is not Force.SAYS for timeline in facts.timelines.values() for s in timeline)
+    return bool(facts.forgotten) or any(
+        s.source or s.force is not Force.SAYS for timeline in facts.timelines.values() for s in timeline
+    )
 
 
 def parse_value(raw: object) -> Value:

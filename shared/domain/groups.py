@@ -6,13 +6,15 @@ renamed, created and deleted. It is kept with the policy, not with each person: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-MAX_EVENTS = 1000
+MAX_EVENTS = 1000  # of groups that entitle; what deleted or made one of them is kept beyond that
+MAX_LASTING = 4 * MAX_EVENTS
+MAX_OTHERS = 1000  # deletions of other groups, and as many of their changes of address and creations
 
 
 class GroupEventKind(StrEnum):
@@ -43,14 +45,15 @@ class GroupEvent:
         """When it happened; the same for every order of arrival."""
         return (self.occurred_at, self.kind.value, self.event_id)
 
-    def is_same(self, other: GroupEvent) -> bool:
-        """Return True for a duplicate."""
-        return (self.source, self.event_id, self.kind, self.group) == (
-            other.source,
-            other.event_id,
-            other.kind,
-            other.group,
-        )
+    @property
+    def key(self) -> tuple[str, str, GroupEventKind, str]:
+        """The same for a duplicate."""
+        return (self.source, self.event_id, self.kind, self.group)
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The address or the two addresses that the event is about."""
+        return frozenset({self.group, self.new_group} - {""})
 
 
 _GroupId = tuple[str, str]  # the first address, and the event that made it ("" for the group that was always there)
@@ -58,15 +61,52 @@ _GroupId = tuple[str, str]  # the first address, and the event that made it ("" 
 
 @dataclass(frozen=True, slots=True)
 class GroupBook:
-    """What happened to the groups that count, oldest first."""
+    """What happened to the groups that count, oldest first.
+
+    `others` is what happened to groups that entitle nobody as far as is known. Nothing is judged by it; it is remembered because
+    the log may deliver the change of address that links such a group to one that entitles later.
+    """
 
     events: tuple[GroupEvent, ...] = ()
+    others: tuple[GroupEvent, ...] = ()
 
-    def with_event(self, event: GroupEvent) -> GroupBook:
-        """Return the book with one more event; the same object when it is known."""
-        if any(known.is_same(event) for known in self.events):
+    def with_events(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
+        """Return the book with more events, sorted into those of groups that entitle and others. One that is known stays."""
+        together = {each.key: each for each in (*events, *self.events, *self.others)}
+        ordered = sorted(together.values(), key=GroupEvent.order)
+        reached = _reached(ordered, assigned)
+        counting = [each for each in ordered if each.addresses & reached]
+        others = [each for each in ordered if not each.addresses & reached]
+        return GroupBook(_bounded(counting), _bounded_others(others))
+
+    def sorted_for(self, assigned: frozenset[str]) -> GroupBook:
+        """Return the book sorted for the groups that are assigned now: the configuration may name others than when it was written."""
+        reached = self.reached(assigned)
+        if not any(each.addresses & reached for each in self.others):
             return self
-        return GroupBook(tuple(sorted([*self.events, event], key=GroupEvent.order))[-MAX_EVENTS:])
+        return self.with_events((), assigned)
+
+    def without(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
+        """Return the book as it were without some events."""
+        gone = {each.key for each in events}
+        return GroupBook().with_events((e for e in (*self.events, *self.others) if e.key not in gone), assigned)
+
+    def knows(self, event: GroupEvent) -> bool:
+        """Return True for a duplicate."""
+        return any(each.key == event.key for each in (*self.events, *self.others))
+
+    def reached(self, assigned: frozenset[str]) -> frozenset[str]:
+        """Return the addresses of assigned groups and all that lead to or from one by a change of address."""
+        return _reached((*self.events, *self.others), assigned)
+
+    def agreed(self) -> GroupBook:
+        """Return the book as it will be when all that waits is agreed to."""
+        return replace(self, events=tuple(replace(each, waits=False) for each in self.events))
+
+    @property
+    def waits(self) -> bool:
+        """True when something of it waits to be agreed to."""
+        return any(each.waits for each in self.events)
 
     def identity(self, group: str, at: datetime) -> _GroupId | None:
         """Return which group that address meant at a moment; None if that group is deleted by now or was given up."""
@@ -95,41 +135,62 @@ class GroupBook:
             found = holder(group)
         return None if found in deleted else found
 
-    def concerns(self, group: str, assigned: frozenset[str]) -> bool:
-        """Return True if an address is that of an assigned group, or was or became one by a change of address."""
-        reached = set(assigned)
-        changes = [e for e in self.events if e.kind is GroupEventKind.ADDRESS_CHANGED]
-        for _ in changes:
-            before = len(reached)
-            for change in changes:
-                if {change.group, change.new_group} & reached:
-                    reached |= {change.group, change.new_group}
-            if len(reached) == before:
-                break
-        return group in reached
-
     def digest_text(self) -> str:
         """Return what changes whenever the same memberships could mean something else."""
         return "|".join(f"{e.kind}:{e.group}:{e.new_group}:{e.occurred_at.isoformat()}:{e.waits}" for e in self.events)
+
+
+def _reached(events: Iterable[GroupEvent], assigned: frozenset[str]) -> frozenset[str]:
+    linked: dict[str, set[str]] = {}
+    for event in events:
+        if event.kind is GroupEventKind.ADDRESS_CHANGED:
+            linked.setdefault(event.group, set()).add(event.new_group)
+            linked.setdefault(event.new_group, set()).add(event.group)
+    reached, ahead = set(assigned), list(assigned)
+    while ahead:
+        new = linked.get(ahead.pop(), set()) - reached
+        reached |= new
+        ahead += new
+    return frozenset(reached)
+
+
+def _bounded(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
+    """Drop the oldest changes of address if there are too many, but none to an address that was deleted: it says which group."""
+    surplus = len(ordered) - MAX_EVENTS
+    if surplus <= 0:
+        return tuple(ordered)
+    deleted = {each.group for each in ordered if each.kind is GroupEventKind.DELETED}
+    changes = [e for e in ordered if e.kind is GroupEventKind.ADDRESS_CHANGED and e.new_group not in deleted]
+    gone = {each.key for each in changes[:surplus]}
+    return tuple(each for each in ordered if each.key not in gone)[-MAX_LASTING:]
+
+
+def _bounded_others(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
+    """Drop the oldest; deletions and the rest do not push each other out."""
+    deletions = [each for each in ordered if each.kind is GroupEventKind.DELETED]
+    rest = [each for each in ordered if each.kind is not GroupEventKind.DELETED]
+    return tuple(sorted([*deletions[-MAX_OTHERS:], *rest[-MAX_OTHERS:]], key=GroupEvent.order))
 
 
 def to_json(book: GroupBook) -> dict[str, Any]:
     """Return the JSON-able form, for the object `policy/groups`."""
     return {
         "version": 1,
-        "events": [
-            {
-                "kind": e.kind.value,
-                "group": e.group,
-                "occurred_at": e.occurred_at.isoformat(),
-                "event_id": e.event_id,
-                "source": e.source,
-                "new_group": e.new_group,
-                "says": e.says,
-                "waits": e.waits,
-            }
-            for e in book.events
-        ],
+        "events": [_event_to_json(each) for each in book.events],
+        "others": [_event_to_json(each) for each in book.others],
+    }
+
+
+def _event_to_json(e: GroupEvent) -> dict[str, Any]:
+    return {
+        "kind": e.kind.value,
+        "group": e.group,
+        "occurred_at": e.occurred_at.isoformat(),
+        "event_id": e.event_id,
+        "source": e.source,
+        "new_group": e.new_group,
+        "says": e.says,
+        "waits": e.waits,
     }
 
 
@@ -138,17 +199,19 @@ def from_json(raw: Mapping[str, Any]) -> GroupBook:
     if raw["version"] != 1:
         raise ValueError(f"version {raw['version']!r}")
     return GroupBook(
-        tuple(
-            GroupEvent(
-                kind=GroupEventKind(e["kind"]),
-                group=str(e["group"]),
-                occurred_at=datetime.fromisoformat(e["occurred_at"]).astimezone(UTC),
-                event_id=str(e["event_id"]),
-                source=str(e["source"]),
-                new_group=str(e["new_group"]),
-                says=str(e["says"]),
-                waits=bool(e["waits"]),
-            )
-            for e in raw["events"]
-        )
+        tuple(_event_from_json(each) for each in raw["events"]),
+        tuple(_event_from_json(each) for each in raw.get("others", ())),
+    )
+
+
+def _event_from_json(e: Mapping[str, Any]) -> GroupEvent:
+    return GroupEvent(
+        kind=GroupEventKind(e["kind"]),
+        group=str(e["group"]),
+        occurred_at=datetime.fromisoformat(e["occurred_at"]).astimezone(UTC),
+        event_id=str(e["event_id"]),
+        source=str(e["source"]),
+        new_group=str(e["new_group"]),
+        says=str(e["says"]),
+        waits=bool(e["waits"]),
     )

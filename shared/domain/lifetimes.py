@@ -27,6 +27,7 @@ from shared.domain.facts import (
     Facts,
     Statement,
     Timeline,
+    with_guards,
 )
 from shared.domain.identity import UserEmail
 from shared.domain.notebook import Absent, NotLooked, Unreadable
@@ -56,6 +57,9 @@ class Kept(StrEnum):
     EXISTS = "Exists"
     UNDER_WAY = "UnderWay"
     UNREADABLE = "Unreadable"
+
+
+_NAMELESS = "erased-"
 
 
 def is_over(since: datetime, lifetime: timedelta, now: datetime) -> bool:
@@ -141,7 +145,9 @@ def cutting(facts: Facts, now: datetime) -> Facts:
     comes late gives nothing either. Any newer statement decides as ever.
     """
     kept: dict[str, Timeline] = {}
+    forgotten = facts.forgotten
     for name, timeline in facts.timelines.items():
+        forgotten = with_guards(forgotten, name, (s for s in timeline if not s.event_id.startswith(_NAMELESS)))
         newest = max(timeline, key=Statement.rank, default=None)
         if newest is None:
             continue
@@ -157,7 +163,7 @@ def cutting(facts: Facts, now: datetime) -> Facts:
         elif not newest.withdraws or not (name in _CUTTING or name.startswith(GROUP)):
             continue
         kept[name] = (_bare(newest),)
-    return Facts(MappingProxyType(kept))
+    return Facts(MappingProxyType(kept), forgotten)
 
 
 def _bare(statement: Statement) -> Statement:
@@ -167,6 +173,6 @@ def _bare(statement: Statement) -> Statement:
 
 def _nameless(event_id: str) -> str:
     """Something that tells ids apart and says nothing: some feeds put the address into the id."""
-    if event_id.startswith("erased-"):
+    if event_id.startswith(_NAMELESS):
         return event_id
-    return f"erased-{hashlib.sha256(event_id.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return f"{_NAMELESS}{hashlib.sha256(event_id.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -56,6 +56,10 @@ class Policy:
     sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
     book: GroupBook = field(default_factory=GroupBook)
 
+    def entitling_groups(self) -> frozenset[str]:
+        """Return the addresses of all groups that entitle: those that are assigned, and what else these are or were called."""
+        return self.book.reached(frozenset(each.group for each in self.catalog.assignments))
+
     def entitling_digest(self) -> str:
         """Return what changes whenever the same facts could entitle to something else: assignments, default, profiles, groups."""
         catalog = self.catalog.entitling_digest()

@@ -77,6 +77,9 @@ class Notice(StrEnum):
     RENAME_WAITS = "RenameWaits"  # an address change that nobody with authority has confirmed
     SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's things are kept
     ADDRESS_WAITS = "AddressWaits"  # new under an address that somebody else may be about to take
+    GROUP_WAITS = (
+        "GroupWaits"  # in by a group that is gone; others lose access too, so nobody does before it is agreed to
+    )
 
 
 # What a person has to decide; the others are only said.
@@ -88,6 +91,7 @@ NEEDS_ATTENTION = frozenset(
         Notice.RENAME_WAITS,
         Notice.SUSPENDED_LONG,
         Notice.ADDRESS_WAITS,
+        Notice.GROUP_WAITS,
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +67,11 @@ class Statement:
     def is_same(self, other: Statement) -> bool:
         """Return True for a duplicate: the same source, id and statement, whenever it was published."""
         return self.source == other.source and self.event_id == other.event_id and self._content() == other._content()
+
+    def guard(self, fact: str) -> str:
+        """Return what tells a duplicate of this statement about a fact once it is forgotten: a digest that says nothing else."""
+        text = repr((fact, self.source, self.event_id, self._content()))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def reuses_id_of(self, other: Statement) -> bool:
         """Return True if the sender used one id for two statements that differ in what they say."""

@@ -39,11 +39,16 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
     )
 
 
-def with_event(record: UserRecord, event: LifecycleEvent, now: datetime) -> UserRecord:
-    """The record with what the event states; the same object when it states nothing new. News that is used ends a mark."""
+def with_event(
+    record: UserRecord, event: LifecycleEvent, now: datetime, *, entitling: frozenset[str] = frozenset()
+) -> UserRecord:
+    """The record with what the event states; the same object when it states nothing new. News that is used ends a mark.
+
+    `entitling` are the addresses of groups that entitle: when there are too many facts, those of other groups go.
+    """
     facts = record.facts
     for name, statement in statements_of(event):
-        facts = facts.with_statement(name, statement, now - HORIZON)
+        facts = facts.with_statement(name, statement, now - HORIZON, kept=entitling)
     if facts is record.facts:
         return record
     # Of a person whose data was erased the record has no address any more: who speaks of the person says it again.
@@ -128,6 +133,10 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
         found.add(Notice.SUSPENDED_LONG)
     if entitlement.cause is Cause.ADDRESS_WAITS:
         found.add(Notice.ADDRESS_WAITS)
+    if entitlement.entitled and policy.book.waits:
+        agreed = judge_entitlement(record.facts, policy.catalog, now, policy.book.agreed())
+        if not agreed.entitled:
+            found.add(Notice.GROUP_WAITS)
     return tuple(notice for notice in Notice if notice in found)
 
 

@@ -10,7 +10,7 @@ from shared.domain.events import GroupChanged, LifecycleEvent, News, Woken
 from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserKey
 from shared.engine.fail_closed import fail_closed
-from shared.engine.group_news import accept_group_event
+from shared.engine.group_news import accept_group_events
 from shared.engine.intake import accept
 from shared.engine.ports import Deps, Stored
 from shared.engine.reconciler import reconcile
@@ -38,7 +38,18 @@ def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
     users: dict[UserKey, None] = {}
     refused: list[tuple[News, PoisonError]] = []
     failed: Exception | None = None
+    of_groups = [piece for piece in news if isinstance(piece, GroupEvent)]
+    try:
+        if of_groups:
+            passes.update(dict.fromkeys(accept_group_events(of_groups, deps)))
+        elif any(_may_be_renamed(piece, deps) for piece in news):
+            deps.books.current(fresh=True)
+    except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
+        failed = error
+    users |= dict.fromkeys(passes)
     for piece in news:
+        if isinstance(piece, GroupEvent):
+            continue
         try:
             for key, stored, is_due in _accepted(piece, deps):
                 users[key] = None
@@ -64,21 +75,22 @@ def deliver(news: News, deps: Deps) -> UserKey | None:
     return delivered.users[0] if delivered.users else None
 
 
-def _accepted(piece: News, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
+def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
     """Fold one piece; return the people concerned, each as it was written, and whether a pass is due."""
     match piece:
         case Woken():
             wishes = try_take_up(piece.user_key, deps)
             return [(piece.user_key, wishes.stored if wishes is not None else None, True)]
-        case GroupEvent():
-            return [(key, None, True) for key in accept_group_event(piece, deps)]
         case _:
             return _folded(piece, deps)
 
 
+def _may_be_renamed(piece: News, deps: Deps) -> bool:
+    """Return True for news of a group that may have the new address of one that entitles: the book says so."""
+    return isinstance(piece, GroupChanged) and deps.base_policy.catalog.assignment_for(piece.group) is None
+
+
 def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
-    if isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None:
-        deps.books.current(fresh=True)  # it may be the new address of a group that entitles
     try:
         accepted = accept(piece, deps)
     except (DamagedRecordError, NewerRecordError) as error:

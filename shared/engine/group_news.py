@@ -6,11 +6,12 @@ than one person waits, and says whom it concerns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from shared.domain.entitlement import Cause, judge_entitlement
 from shared.domain.errors import ConflictError
-from shared.domain.groups import GroupBook, GroupEvent, GroupEventKind
+from shared.domain.groups import GroupBook, GroupEvent
 from shared.domain.identity import UserKey
 from shared.domain.record import Presence
 from shared.engine.ports import Deps
@@ -20,49 +21,55 @@ _TRIES = 8
 MOST_LOOKED_AT = 200
 
 
-def accept_group_event(event: GroupEvent, deps: Deps) -> tuple[UserKey, ...]:
-    """Keep what happened to a group if it counts; return whose entitlement is to be looked at now. Safe to repeat."""
+def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserKey, ...]:
+    """Keep what a message says of groups, in one write; return whose entitlement is to be looked at now. Safe to repeat."""
     assigned = frozenset(each.group for each in deps.policy.catalog.assignments)
     for _ in range(_TRIES):
         stored = deps.books.load()
-        known = next((each for each in stored.book.events if each.is_same(event)), None)
-        book = stored.book.with_event(event)
-        if known is None and not _counts(event, book, assigned):
-            deps.log.info(
-                "Ignored news of a group that entitles nobody", event_id=event.event_id, kind=event.kind.value
-            )
-            return ()
-        concerned = _concerned(stored.book if known is None else _without(stored.book, known), book, deps)
-        if known is None and len(concerned) > 1:
-            book = stored.book.with_event(replace(event, waits=True))
-            deps.log.error(
-                "Group change waits",
-                event_id=event.event_id,
-                kind=event.kind.value,
-                people=len(concerned),
-                source=event.source,
-            )
-        if known is None:
+        book, concerned = _with_all(stored.book, events, assigned, deps)
+        if book != stored.book:
             try:
                 deps.books.save(book, expected=stored)
             except ConflictError:
                 continue
-        return tuple(concerned[:MOST_LOOKED_AT])
+        return tuple(concerned)
     raise ConflictError(
         user_message="The book of groups is being changed by somebody else just now; it is tried again.",
         detail=f"the book of groups changed under {_TRIES} attempts to write it",
     )
 
 
-def _counts(event: GroupEvent, book: GroupBook, assigned: frozenset[str]) -> bool:
-    """Return True if the event may change who is entitled. Changed addresses are all kept: the log may deliver out of order."""
-    if event.kind is GroupEventKind.ADDRESS_CHANGED:
-        return True
-    return book.concerns(event.group, assigned)
-
-
-def _without(book: GroupBook, event: GroupEvent) -> GroupBook:
-    return GroupBook(tuple(each for each in book.events if each is not event))
+def _with_all(
+    stored: GroupBook, events: Sequence[GroupEvent], assigned: frozenset[str], deps: Deps
+) -> tuple[GroupBook, list[UserKey]]:
+    """Return the book with all events, and who loses something by them. Only what concerns a group that entitles is judged."""
+    keys = {each.key for each in (*stored.events, *stored.others)}
+    known = [each for each in events if each.key in keys]
+    new = sorted((each for each in events if each.key not in keys), key=GroupEvent.order)
+    reached = GroupBook().with_events((*stored.events, *stored.others, *new), assigned).reached(assigned)
+    unrelated = [each for each in new if not each.addresses & reached]
+    if unrelated:
+        deps.log.info("Only remembered news of groups that entitle nobody", events=len(unrelated))
+    book = stored.with_events(unrelated, assigned)
+    # Judged again: whoever was to be looked at may not have been.
+    concerned = dict.fromkeys(_concerned(book.without(known, assigned), book, deps)[:MOST_LOOKED_AT] if known else [])
+    for event in new:
+        if not event.addresses & reached:
+            continue
+        after = book.with_events([event], assigned)
+        lost = _concerned(book, after, deps)
+        if len(lost) > 1:
+            after = book.with_events([replace(event, waits=True)], assigned)
+            deps.log.error(
+                "Group change waits",
+                event_id=event.event_id,
+                kind=event.kind.value,
+                people=len(lost),
+                source=event.source,
+            )
+        book = after
+        concerned |= dict.fromkeys(lost[:MOST_LOOKED_AT])
+    return book, list(concerned)
 
 
 def _concerned(before: GroupBook, after: GroupBook, deps: Deps) -> list[UserKey]:

@@ -75,7 +75,7 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
         if attempt:
             stored = load_mended(target.user_key, deps)
         before = stored.record if stored is not None else _begun(target, event, deps)
-        folded = with_event(before, event, now)
+        folded = with_event(before, event, now, entitling=deps.policy.entitling_groups())
         if event.person_id and not is_cut(event) and before.facts.person_id(now) != event.person_id:
             folded = _with_number_news(folded, event.person_id, deps)
         _report_reused_ids(before, event, deps)

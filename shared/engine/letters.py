@@ -306,7 +306,7 @@ def _folded(
         stored = target.stored.record if target.stored is not None else None
         known = folded.get(target.user_key, stored)
         base = known if known is not None else new_record(target.email, now)
-        after = with_event(base, event, now)
+        after = with_event(base, event, now, entitling=deps.policy.entitling_groups())
         told.append((known, base if after is base else with_wanted(after, deps.policy, now)))
     return told
 

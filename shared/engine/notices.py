@@ -24,6 +24,8 @@ _WORDS = {
     "is only suspended; if the person left: benchkeeper publish leaver {user}",
     Notice.ADDRESS_WAITS: "This address may become somebody else's by a change that waits. Nothing is given to it before that is "
     "decided, or for 24 hours at most.",
+    Notice.GROUP_WAITS: "The group that gives this person access is gone. Others would lose access too, so nobody has: if it is no "
+    "mistake, take the group out of the configuration, or for one person: benchkeeper publish leaver {user}",
 }
 
 

@@ -6,7 +6,7 @@ Every method may raise `RetryableError` or `PermanentError` of `shared.domain.er
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -518,9 +518,18 @@ class Deps:
     relay: Relay
     base_policy: Policy
     admin_group: str | None = None
+    # The book that was read last, and the policy with it: it is asked for many times in a pass.
+    _sorted: dict[str, tuple[GroupBook, Policy]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def policy(self) -> Policy:
         """The policy of the configuration, with what became of the groups."""
         book = self.books.current()
-        return replace(self.base_policy, book=book) if book.events else self.base_policy
+        if not book.events and not book.others:
+            return self.base_policy
+        known = self._sorted.get("book")
+        if known is None or known[0] is not book:
+            assigned = frozenset(each.group for each in self.base_policy.catalog.assignments)
+            known = (book, replace(self.base_policy, book=book.sorted_for(assigned)))
+            self._sorted["book"] = known
+        return known[1]

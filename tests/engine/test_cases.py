@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from kit.cases import ANALYSTS, CASES, Said, event, hr, log, member, of
 from kit.inprocess import Bench, impatient, make_bench
+from kit.making import ENGINEERS
 from kit.oracle import instances
 from kit.reading import PEOPLE, rules
 
+from shared.domain.codec import from_json, to_json
 from shared.domain.entitlement import Cause
 from shared.domain.errors import PoisonError
+from shared.domain.fleet import needs_person
 from shared.domain.identity import UserEmail, parse_email, user_key_for
 from shared.domain.record import ConditionStatus, ConditionType, Notice, Presence
 from shared.domain.sources import SHIPPED
@@ -351,6 +354,145 @@ def test_a_group_with_many_members_is_not_deleted_without_a_second_pair_of_eyes(
     play(bench, [log(bench.now, event("DELETE_GROUP", GROUP_EMAIL=ANALYSTS))])
     assert [verdict(bench, user)[0] for user in people] == [True] * 3
     assert [line for line in bench.log.lines if line[1] == "Group change waits"]
+    rows = {row.email: row for row in bench.deps.records.rows()}
+    assert [needs_person(rows[user], frozenset()) for user in people] == ["GroupWaits"] * 3
+
+
+def test_whoever_is_in_otherwise_does_not_wait_for_a_deleted_group_and_a_later_member_does():
+    bench = make_bench()
+    clock = at(bench)
+    people = [f"p{number}@example.com" for number in range(3)]
+    play(bench, [log(clock(-3), member(user)) for user in people])
+    play(bench, [log(clock(-3), member(people[0], ENGINEERS))])
+    play(bench, [log(clock(-1), event("DELETE_GROUP", GROUP_EMAIL=ANALYSTS)), log(clock(-2), member(USER))])
+    noticed = {user: record_of(bench, user).status.notices for user in (*people, USER)}
+    assert noticed == {
+        people[0]: (),
+        people[1]: (Notice.GROUP_WAITS,),
+        people[2]: (Notice.GROUP_WAITS,),
+        USER: (Notice.GROUP_WAITS,),
+    }
+    play(bench, [log(clock(0), member(people[1], enters=False))])
+    assert (verdict(bench, people[1])[0], record_of(bench, people[1]).status.notices) == (False, ())
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("enters", [True, False])
+def test_other_groups_push_nothing_out_that_is_said_of_one_that_entitles(monkeypatch, enters, renamed):
+    monkeypatch.setattr("shared.domain.facts.MAX_GROUPS", 5)
+    bench = make_bench()
+    clock = at(bench)
+    group = "an2@example.com" if renamed else ANALYSTS
+    said = [log(clock(-9), member(USER, group))]
+    said += [] if enters else [log(clock(-8), member(USER, group, enters=False))]
+    others = [member(USER, f"g{n}@example.com", enters=False) for n in range(9)]
+    listed = hr("mover", USER, clock(-1), attributes={"groups": [ANALYSTS]})
+    play(bench, [*([renamed_group(clock(-10))] if renamed else []), *said, log(clock(-7), *others), listed])
+    assert verdict(bench)[0] is enters
+    assert len([name for name in record_of(bench).facts.timelines if name.startswith("group:")]) == 5
+
+
+def _undated(kind, event_id, **more):
+    return hr(kind, USER, None, event_id=event_id, **more)
+
+
+RESENT = {
+    "joiner": lambda: [
+        _undated("joiner", "J1", source="operator"),
+        _undated("joiner", "J2", source="operator"),
+        _undated("leaver", "L", source="operator"),
+        _undated("joiner", "J1", source="operator"),
+    ],
+    "leave cancelled": lambda: [
+        _undated("joiner", "J1"),
+        _undated("leaver", "L1"),
+        _undated("leave_cancelled", "C1"),
+        _undated("leave_cancelled", "C2"),
+        _undated("leaver", "L2"),
+        _undated("leave_cancelled", "C1"),
+    ],
+    "list": lambda: [
+        _undated("joiner", "J1", attributes={"groups": [ANALYSTS]}),
+        _undated("mover", "M1", attributes={"groups": [ANALYSTS]}),
+        _undated("mover", "M2", attributes={"groups": [ENGINEERS]}),
+        _undated("mover", "M3", attributes={"groups": []}),
+        _undated("mover", "M1", attributes={"groups": [ANALYSTS]}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RESENT)
+def test_a_duplicate_without_a_date_is_known_when_its_statement_is_long_forgotten(name):
+    bench = make_bench()
+    messages = [replace(said, after=timedelta(hours=2)) for said in RESENT[name]()]
+    seen = []
+    for said in messages:
+        play(bench, [said])
+        seen.append(verdict(bench)[0])
+    assert (any(seen[:-2]), seen[-2:]) == (True, [False, False])
+    forgotten = record_of(bench).facts.forgotten
+    assert forgotten
+    assert record_of(bench).facts.forgotten == from_json(to_json(record_of(bench))).facts.forgotten
+
+
+def renamed_group(at, old=ANALYSTS, new="an2@example.com"):
+    return log(at, event("CHANGE_GROUP_EMAIL", GROUP_EMAIL=old, NEW_VALUE=new))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_group_deleted_under_its_new_address_is_deleted_in_every_order(order):
+    bench = make_bench()
+    clock = at(bench)
+    messages = [
+        log(clock(-3), member(USER)),
+        renamed_group(clock(-2)),
+        log(clock(-1), event("DELETE_GROUP", GROUP_EMAIL="an2@example.com")),
+    ]
+    play(bench, [messages[place] for place in order])
+    assert verdict(bench)[0] is False
+
+
+def test_news_of_other_groups_pushes_no_deletion_out():
+    bench = make_bench()
+    clock = at(bench)
+    play(bench, [log(clock(-3), member(USER)), log(clock(-2), event("DELETE_GROUP", GROUP_EMAIL=ANALYSTS))])
+    for kind in ("CHANGE_GROUP_EMAIL", "DELETE_GROUP", "CREATE_GROUP"):
+        others = [
+            event(
+                kind, GROUP_EMAIL=f"g{n}@example.com", **({"NEW_VALUE": f"h{n}@example.com"} if "EMAIL" in kind else {})
+            )
+            for n in range(700)
+        ]
+        play(bench, [log(clock(-1), *others), log(clock(-1), *others[:1])])
+    play(bench, [hr("mover", USER, clock(0), attributes={"cost_center": "R2"})])
+    assert verdict(bench)[0] is False
+    book = bench.deps.books.load().book
+    assert [each.group for each in book.events] == [ANALYSTS]
+    assert len(book.others) == 1000 + 701
+
+
+def test_a_group_that_is_assigned_later_keeps_the_members_of_its_old_address():
+    bench = make_bench()
+    clock = at(bench)
+    play(
+        bench,
+        [log(clock(-3), member(USER, "x1@example.com")), renamed_group(clock(-2), "x1@example.com", "x2@example.com")],
+    )
+    assert verdict(bench)[0] is False
+    catalog = bench.deps.base_policy.catalog
+    more = (*catalog.assignments, replace(catalog.assignments[0], group="x2@example.com"))
+    catalog = replace(catalog, assignments=more)
+    bench.deps = replace(bench.deps, base_policy=replace(bench.deps.base_policy, catalog=catalog))
+    play(bench, [hr("mover", USER, clock(0), attributes={"cost_center": "R2"})])
+    assert verdict(bench)[0] is True
+
+
+def test_news_of_other_groups_is_written_once_for_a_message(monkeypatch):
+    bench, written = make_bench(), []
+    save = bench.deps.books.save
+    monkeypatch.setattr(bench.deps.books, "save", lambda *a, **k: (written.append(1), save(*a, **k))[1])
+    play(bench, [log(bench.now, *(event("CREATE_GROUP", GROUP_EMAIL=f"g{n}@example.com") for n in range(50)))])
+    assert len(written) == 1
 
 
 def test_an_old_address_of_a_group_given_to_another_group_is_that_groups():

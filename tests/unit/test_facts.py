@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.facts import (
+    EMPLOYMENT,
     GROUP,
+    MAX_FORGOTTEN,
     ROSTER,
     Facts,
     Statement,
@@ -21,6 +24,7 @@ from shared.domain.facts import (
     parse_value,
     to_json,
 )
+from shared.domain.lifetimes import cutting
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 HOURS = range(-1, 8)
@@ -252,3 +256,22 @@ def test_every_order_of_four_statements_gives_one_timeline():
     (timeline,) = timelines
     assert [answer(timeline, hour(h)).event_id for h in (0, 2, 5, 6)] == ["join", "stay", "stay", "leave-late"]
     assert [s.event_id for s in fold(timeline, statement("back", 200, 200, member=True), hour(205))] == ["back"]
+
+
+def test_an_erased_record_knows_duplicates_without_a_date():
+    joiner = replace(statement("j", 0, 0, member=True), undated=True, source="operator")
+    facts = Facts.none().with_statement(EMPLOYMENT, joiner)
+    facts = facts.with_statement(EMPLOYMENT, replace(statement("l", 2, 2, member=False), source="operator"))
+    kept = cutting(facts, hour(5))
+    again = replace(joiner, occurred_at=hour(6), effective_at=hour(6))
+    assert kept.with_statement(EMPLOYMENT, again) is kept
+    assert kept.with_statement(EMPLOYMENT, replace(again, event_id="j2")) is not kept
+    assert cutting(kept, hour(5)) == kept
+
+
+def test_what_is_remembered_of_dropped_statements_is_bounded():
+    facts = Facts.none()
+    for number in range(MAX_FORGOTTEN + 40):
+        said = replace(statement(f"m{number}", number, number, member=True), undated=True)
+        facts = facts.with_statement(f"{GROUP}a", said, hour(1000))
+    assert len(facts.forgotten) == MAX_FORGOTTEN
