@@ -177,7 +177,8 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
         owner = load_mended(record.claim.owner, deps)
         waits = owner.record.rename if owner is not None else None
         if owner is not None and waits is not None and record.is_known_as(waits.new_email):
-            if is_cut(event) and not owns_something(record):
+            # Also when the new address has an environment of its own by now: until somebody decides, one person may have both.
+            if is_cut(event):
                 return _fold(
                     event, Target(user_key=owner.record.user_key, email=owner.record.email, stored=owner), deps
                 )
@@ -230,7 +231,11 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
             waiting = _wait(event, asked, kept, replaced, deps)
             if waiting is None:
                 continue
-            return waiting
+            if waiting.changed:
+                # A cut under the new address that came between the two writes found nobody who waits: look again.
+                changed = True
+                continue
+            return (replace(waiting, changed=changed),)
         if asked.record is not asked.before or replaced is not None:
             news = with_news(asked.record, event, now)
             kept = _save(_due_soon(with_wanted(news, deps.policy, now), deps), kept, deps)
@@ -246,9 +251,7 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
     raise _lost_the_race(user_key_for(event.user))
 
 
-def _wait(
-    event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps
-) -> tuple[Accepted, ...] | None:
+def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps) -> Accepted | None:
     """Write both sides of a change that waits: the new address's first, so that a cut under it reaches the owner. None: again."""
     now = deps.clock.now()
     if asked.claimed is None or kept is None:
@@ -258,14 +261,14 @@ def _wait(
         if _save(_due_soon(side, deps), claimed, deps) is None:
             return None
     if asked.record is asked.before:
-        return (Accepted(stored=kept, changed=False),)
+        return Accepted(stored=kept, changed=False)
     saved = _save(_due_soon(with_wanted(with_news(asked.record, event, now), deps.policy, now), deps), kept, deps)
     if saved is None:
         return None
     deps.log.warning(
         "Change of address waits", user=saved.record.user_key, event_id=event.event_id, source=event.source
     )
-    return (Accepted(stored=saved, changed=True),)
+    return Accepted(stored=saved, changed=True)
 
 
 def _point(user_key: UserKey, to: Stored, replaced: Stored | None, deps: Deps) -> bool:

@@ -161,14 +161,17 @@ def number_key(person_id: str) -> UserKey:
 
 
 def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records of everybody who has the number, or the one that keeps what is said of it until somebody has."""
+    """Return the records of everybody who has the number, or the one that keeps what is said of it until somebody has.
+
+    Somebody who has another number by now is meant only if nobody else has this one: it may have been given to another person.
+    """
     found: list[Target] = []
     for key in deps.persons.known(event.person_id):
         stored = load_mended(key, deps)
         if stored is not None and _has_number(stored.record, event.person_id):
             found.append(Target(user_key=stored.record.user_key, email=stored.record.email, stored=stored))
     if found:
-        return found
+        return [target for target in found if not _has_another(target, event.person_id, deps)] or found
     key = number_key(event.person_id)
     return [Target(user_key=key, email=UserEmail(""), stored=waiting_for_number(event.person_id, deps))]
 
@@ -183,6 +186,10 @@ def waiting_for_number(person_id: str, deps: Deps) -> Stored | None:
 
 def _has_number(record: UserRecord, person_id: str) -> bool:
     return any(s.value == person_id for s in record.facts.timelines.get("person_id", ()))
+
+
+def _has_another(target: Target, person_id: str, deps: Deps) -> bool:
+    return target.stored is not None and _number(target.stored.record, deps) not in {"", person_id}
 
 
 def _check_number(event: LifecycleEvent, found: list[Target], deps: Deps) -> None:

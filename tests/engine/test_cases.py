@@ -293,6 +293,82 @@ def test_while_a_change_waits_a_cut_under_either_address_is_the_owners(under):
     assert verdict(bench)[0] is False
 
 
+MARRIED = "io.married@example.com"
+
+
+@pytest.mark.parametrize("kind", ["leaver", "SUSPEND_USER", "REMOVE"])
+def test_a_cut_under_the_address_of_a_change_that_waits_reaches_the_owner_in_every_order(kind):
+    for order in itertools.permutations(range(3)):
+        bench = make_bench()
+        clock = at(bench)
+        cuts = {
+            "leaver": hr("leaver", MARRIED, clock(-1)),
+            "SUSPEND_USER": log(clock(-1), of("SUSPEND_USER", MARRIED)),
+            "REMOVE": log(clock(-1), member(MARRIED, enters=False)),
+        }
+        first = log(clock(-9), member(USER)) if kind == "REMOVE" else hr("joiner", USER, clock(-9))
+        messages = [first, hr("renamed", USER, clock(-5), new_user=MARRIED), cuts[kind]]
+        play(bench, [messages[place] for place in order])
+        assert verdict(bench)[0] is False, order
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_joiner_under_the_address_of_a_change_that_waits_saves_nobody(order):
+    bench = make_bench()
+    clock = at(bench)
+    messages = [
+        hr("joiner", USER, clock(-9)),
+        hr("renamed", USER, clock(-5), new_user=MARRIED),
+        hr("joiner", MARRIED, clock(-4)),
+        hr("leaver", MARRIED, clock(-1)),
+    ]
+    play(bench, [messages[place] for place in order])
+    assert (verdict(bench)[0], verdict(bench, MARRIED)[0]) == (False, False)
+
+
+@pytest.mark.parametrize("kind", ["leaver", "SUSPEND_USER"])
+def test_a_change_that_still_waits_when_the_new_address_has_an_environment_cuts_both(kind):
+    bench = make_bench()
+    clock = at(bench)
+    renamed = hr("renamed", USER, clock(-5), new_user=MARRIED)
+    play(bench, [hr("joiner", USER, clock(-9)), renamed, hr("joiner", MARRIED, clock(-1))])
+    bench.advance(hours=25)
+    play(bench, [])
+    assert (verdict(bench)[0], verdict(bench, MARRIED)[0]) == (True, True)
+    play(bench, [hr(kind, MARRIED, bench.now) if kind == "leaver" else log(bench.now, of(kind, MARRIED))])
+    assert (verdict(bench)[0], verdict(bench, MARRIED)[0]) == (False, False)
+
+
+def test_what_was_taken_back_under_the_new_address_cuts_no_owner():
+    bench = make_bench()
+    clock = at(bench)
+    suspended = [log(clock(-3), of("SUSPEND_USER", MARRIED)), log(clock(-2), of("UNSUSPEND_USER", MARRIED))]
+    renamed = hr("renamed", USER, clock(-1), new_user=MARRIED)
+    play(bench, [hr("joiner", USER, clock(-9)), *suspended, renamed])
+    assert verdict(bench)[0] is True
+
+
+def test_a_leaver_by_number_cuts_whoever_has_that_number_now():
+    bench = make_bench()
+    clock = at(bench)
+    second = "io.second@example.com"
+    numbers = [
+        hr("joiner", USER, clock(-9), person_id="P-1"),
+        hr("mover", USER, clock(-8), person_id="P-2"),
+        hr("joiner", second, clock(-7), person_id="P-1"),
+    ]
+    play(bench, [*numbers, hr("leaver", None, clock(-1), person_id="P-1")])
+    assert (verdict(bench)[0], verdict(bench, second)[0]) == (True, False)
+
+
+def test_a_leaver_by_a_number_that_nobody_has_any_more_cuts_who_had_it():
+    bench = make_bench()
+    clock = at(bench)
+    numbers = [hr("joiner", USER, clock(-9), person_id="P-1"), hr("mover", USER, clock(-8), person_id="P-2")]
+    play(bench, [*numbers, hr("leaver", None, clock(-1), person_id="P-1")])
+    assert verdict(bench)[0] is False
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_an_address_given_to_a_new_account_is_another_persons(order):
     bench = make_bench()
