@@ -21,6 +21,7 @@ from types import MappingProxyType
 from shared.domain.employment import (
     Employment,
     fold_employment,
+    is_leave,
     judge_employment,
     lasting_leaves,
     leave_before_return,
@@ -249,14 +250,19 @@ class Facts:
                 found[name] = kept
         return Facts(MappingProxyType(found))
 
-    def split(self, after: datetime) -> tuple[Facts, Facts]:
-        """Return what was said until a moment, and what was said later: of two people who had one address in turn."""
+    def split(self, after: datetime, *, leaves_since: datetime | None = None) -> tuple[Facts, Facts]:
+        """Return what was said until a moment, and what was said later: of two people who had one address in turn.
+
+        A leave that is dated back behind that moment, but was published after `leaves_since`, may be either's: both have it.
+        """
         before: dict[str, Timeline] = {}
         later: dict[str, Timeline] = {}
         for name, timeline in self.timelines.items():
+            since = leaves_since if name == EMPLOYMENT else None
+            eithers = [s for s in timeline if since is not None and is_leave(s) and s.said_at > since]
             for place, part in (
                 (before, tuple(s for s in timeline if s.occurred_at <= after)),
-                (later, tuple(s for s in timeline if s.occurred_at > after)),
+                (later, tuple(s for s in timeline if s.occurred_at > after or s in eithers)),
             ):
                 if part:
                     place[name] = part

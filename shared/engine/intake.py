@@ -9,7 +9,7 @@ from datetime import timedelta
 from shared.domain.errors import ConflictError, Reason
 from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, is_cut, numbered, statements_of
 from shared.domain.facts import PERSON_ID
-from shared.domain.handover import handed_over, joined_again, split, with_same_person
+from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
 from shared.domain.renaming import Renaming, owns_something, renaming
@@ -82,10 +82,9 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
         if folded is before and stored is not None:
             deps.log.info("Ignored news that changes nothing", user=before.user_key, event_id=event.event_id)
             break
-        if before.predecessor is not None and stored is not None and not owns_something(before):
-            joined = _join_again(event, folded, stored, deps)
-            if joined:
-                return joined
+        joined = _joined(event, before, folded, stored, deps)
+        if joined:
+            return joined
         folded = with_same_person(folded, now)
         given_away = handed_over(folded, now)
         if given_away is not None:
@@ -192,6 +191,19 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
     return []
 
 
+def _joined(
+    event: LifecycleEvent, before: UserRecord, folded: UserRecord, stored: Stored | None, deps: Deps
+) -> list[Accepted]:
+    """Make one of two holders of an address if the news shows that they are one person; empty if it does not."""
+    if stored is None:
+        return []
+    if before.predecessor is not None and not owns_something(before):
+        joined = _join_again(event, folded, stored, deps)
+        if joined:
+            return joined
+    return _join_later(event, folded, stored, deps) if before.handover is not None else []
+
+
 def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
     """Give the old environment back to a new account that HR's number says is the same person's; empty if it does not.
 
@@ -208,6 +220,29 @@ def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
         return []
     saved = _save(_due_soon(with_wanted(with_news(joined, event, now), deps.policy, now), deps), old, deps)
     if saved is None or not _point(record.user_key, saved, stored, deps):
+        raise _lost_the_race(record.user_key)
+    return [Accepted(stored=saved, changed=True)]
+
+
+def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
+    """Make one of two holders when late news of the earlier one says HR's number of the later one; empty if it does not.
+
+    `record` is what the earlier holder's record would be with the event. Whose things are there, stays, and the other key leads
+    there; where both have something, nothing is joined, and the notice asks. The record that stays is written first, so that the
+    redelivery repairs a crash.
+    """
+    new = load_mended(record.handover.to, deps) if record.handover is not None else None
+    if new is None or new.record.handover is not None or new.record.predecessor not in {None, record.user_key}:
+        return []
+    now = deps.clock.now()
+    joined = joined_again(record, replace(new.record, predecessor=record.user_key), now)
+    if joined is None or (owns_something(new.record) and owns_something(record)):
+        return []
+    kept, gone, whole = (stored, new, joined)
+    if owns_something(new.record):
+        kept, gone, whole = (new, stored, with_earlier_holder(new.record, joined))
+    saved = _save(_due_soon(with_wanted(with_news(whole, event, now), deps.policy, now), deps), kept, deps)
+    if saved is None or not _point(gone.record.user_key, saved, gone, deps):
         raise _lost_the_race(record.user_key)
     return [Accepted(stored=saved, changed=True)]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shared.domain.errors import PermanentError, PoisonError, Reason, UnsupportedMessageError
 from shared.domain.events import Left, LifecycleEvent, is_cut
+from shared.domain.handover import holder_since
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.record import UserRecord
 from shared.domain.sources import DIRECTORY
@@ -120,18 +122,26 @@ def is_foreign_cut(event: LifecycleEvent, deps: Deps) -> bool:
 def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
     """Return which of an address's holders the news is about, by when it was said.
 
-    A leaver that was said after the address was given away is about the new holder; it may be dated back to the old one, who has no
-    access any more, so it is folded into both.
+    A leaver that was published after the address was given away is about the new holder; it may be dated back to the old one, who
+    has no access any more, so it is folded into both.
     """
     holders = _holders(stored, deps)
     for index, holder in enumerate(holders):
         handover = holder.record.handover
         if handover is None or event.occurred_at <= handover.at:
-            published = event.published_at
-            if isinstance(event, Left) and handover is not None and published is not None and published > handover.at:
-                return holders[index:]
-            return [holder]
+            return [holder, *_later_holders(event, holders[index:])]
     return [holders[-1]]
+
+
+def _later_holders(event: LifecycleEvent, holders: list[Stored]) -> Iterator[Stored]:
+    """Yield the holders after the first that a leaver may be about: whose account was there when it was published."""
+    for earlier, holder in pairwise(holders):
+        handover, published = earlier.record.handover, event.published_at
+        if not isinstance(event, Left) or handover is None or published is None:
+            return
+        if published <= holder_since(holder.record.facts, handover.at):
+            return
+        yield holder
 
 
 def _holders(stored: Stored, deps: Deps) -> list[Stored]:

@@ -407,6 +407,66 @@ def test_the_same_person_with_a_new_account_has_the_old_files(number_comes):
     assert found.handover is None
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_the_same_number_before_and_after_a_new_account_is_one_person_in_every_order(order):
+    bench = make_bench()
+    clock = at(bench)
+    groups = {"groups": [ANALYSTS]}
+    messages = [
+        hr("joiner", USER, clock(-9), person_id="P-7", attributes=groups),
+        log(clock(-3), of("DELETE_USER", USER)),
+        log(clock(-2), of("CREATE_USER", USER)),
+        hr("joiner", USER, clock(-1), person_id="P-7", attributes=groups),
+    ]
+    play(bench, [messages[place] for place in order])
+    found = record_of(bench)
+    if order[-1] == 0 and order.index(3) < order.index(1):
+        # The second joiner got an environment before anybody said that the account is new: there are two, and the notice asks.
+        assert (verdict(bench)[0], found.status.notices) == (True, (Notice.SAME_PERSON,))
+        return
+    assert (verdict(bench)[0], found.handover, found.predecessor, found.status.notices) == (True, None, None, ())
+    assert len(instances(bench.cloud)) == 1
+    assert len(list(bench.deps.records.rows())) == 1
+    play(bench, [messages[0], log(bench.now, of("SUSPEND_USER", USER))])
+    assert verdict(bench)[0] is False
+
+
+def test_late_news_of_the_number_makes_no_one_of_two_environments():
+    bench = make_bench()
+    clock = at(bench)
+    accounts = [log(clock(-3), of("DELETE_USER", USER)), log(clock(-2), of("CREATE_USER", USER))]
+    number = hr("joiner", USER, clock(-1), person_id="P-7", attributes={"groups": [ANALYSTS]})
+    old = hr("joiner", USER, clock(-9), person_id="P-7", attributes={"groups": [ANALYSTS]})
+    play(bench, [log(clock(-10), member(USER)), *accounts, number])
+    play(bench, [old])
+    assert verdict(bench)[0] is True
+    assert record_of(bench).status.notices == (Notice.SAME_PERSON,)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_leaver_dated_back_behind_a_new_account_cuts_its_holder_in_every_order(order):
+    bench = make_bench()
+    clock = at(bench)
+    messages = [
+        log(clock(-8), of("DELETE_USER", USER)),
+        log(clock(-7), of("CREATE_USER", USER)),
+        log(clock(-6), member(USER)),
+        hr("leaver", USER, clock(-8.5)),
+    ]
+    play(bench, [log(clock(-9), member(USER)), *(messages[place] for place in order)])
+    assert verdict(bench)[0] is False
+
+
+def test_a_leaver_published_before_there_was_a_new_account_is_the_earlier_holders():
+    bench = make_bench()
+    clock = at(bench)
+    left = [log(clock(-9), member(USER)), log(clock(-8), of("DELETE_USER", USER)), hr("leaver", USER, clock(-8.5))]
+    play(bench, left)
+    bench.advance(days=30)
+    play(bench, [log(bench.now, of("CREATE_USER", USER)), log(bench.now + timedelta(seconds=1), member(USER))])
+    assert verdict(bench)[0] is True
+
+
 def test_hired_again_before_there_is_an_account_is_said():
     bench = make_bench()
     clock = at(bench)
