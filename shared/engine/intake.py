@@ -6,8 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from shared.domain.errors import ConflictError, Reason
-from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, is_cut, numbered, statements_of
+from shared.domain.errors import ConflictError, Reason, UnsupportedMessageError
+from shared.domain.events import (
+    AccountChanged,
+    AccountState,
+    Joined,
+    LifecycleEvent,
+    Moved,
+    Renamed,
+    is_cut,
+    numbered,
+    statements_of,
+)
 from shared.domain.facts import PERSON_ID
 from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
@@ -51,11 +61,28 @@ def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     if isinstance(event, Joined | Moved) and event.profile:
         deps.policy.catalog.profile(event.profile)
     meant = targets(event, deps) if not is_foreign_cut(event, deps) else _known_targets(event, deps)
+    if isinstance(event, AccountChanged) and event.state is AccountState.CREATED:
+        _check_former_address(event, meant)
     accepted = [each for target in meant for each in _fold(event, target, deps)]
     if event.person_id and [target.user_key for target in meant] == [number_key(event.person_id)]:
         # Nobody had the number a moment ago; whoever was given it meanwhile may not have seen what was said.
         accepted += [each for target in targets(event, deps) for each in _fold(event, target, deps)]
     return tuple(accepted)
+
+
+def _check_former_address(event: AccountChanged, meant: list[Target]) -> None:
+    """Refuse a new account under an address that its owner had before a change: it is another person's, and must be said aloud.
+
+    Two people under one key in this way are not told apart: what comes under the address still counts for the former owner.
+    """
+    for record in (target.stored.record for target in meant if target.stored is not None):
+        has_changed = record.email_since is not None and event.occurred_at > record.email_since
+        if event.holds and has_changed and event.user != record.email and event.user in record.former_emails:
+            raise UnsupportedMessageError(
+                user_message="A new account was made under an address that this person had before. What is said under it still "
+                "counts for this person, and whoever has it now is given nothing of their own. An administrator must look.",
+                detail=f"an account was made under a former address of {record.user_key}",
+            )
 
 
 def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
@@ -67,8 +94,8 @@ def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
     return []
 
 
-def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
-    """Fold the event into one record, and into others that it thereby concerns."""
+def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = False) -> list[Accepted]:
+    """Fold the event into one record, and unless `alone` into others that it thereby concerns."""
     stored, changed = target.stored, False
     for attempt in range(_TRIES):
         now = deps.clock.now()
@@ -101,7 +128,7 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
         raise _lost_the_race(target.user_key)
     if stored is None:
         raise AssertionError("a record that was not there is a change")
-    return [Accepted(stored=stored, changed=changed), *_concerned_too(event, stored, deps)]
+    return [Accepted(stored=stored, changed=changed), *([] if alone else _concerned_too(event, stored, deps))]
 
 
 def _begun(target: Target, event: LifecycleEvent, deps: Deps) -> UserRecord:
@@ -178,9 +205,12 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
         if owner is not None and waits is not None and record.is_known_as(waits.new_email):
             # Also when the new address has an environment of its own by now: until somebody decides, one person may have both.
             if is_cut(event):
+                waiting = Target(user_key=owner.record.user_key, email=owner.record.email, stored=owner)
                 return _fold(
-                    event, Target(user_key=owner.record.user_key, email=owner.record.email, stored=owner), deps
-                )
+                    event, waiting, deps, alone=True
+                )  # of two that would change places, each is the other's owner
+            if owns_something(record) and owns_something(owner.record):
+                return []  # no number makes one of two environments; the notice asks
             number = owner.record.facts.person_id(deps.clock.now())
             if number and record.facts.person_id(deps.clock.now()) == number:
                 confirmed = Renamed(

@@ -339,6 +339,17 @@ def test_a_change_that_still_waits_when_the_new_address_has_an_environment_cuts_
     assert (verdict(bench)[0], verdict(bench, MARRIED)[0]) == (False, False)
 
 
+def test_of_two_who_would_change_places_a_cut_under_either_address_cuts_both():
+    bench = make_bench()
+    clock = at(bench)
+    people = [hr("joiner", USER, clock(-9)), hr("joiner", MARRIED, clock(-9))]
+    places = [hr("renamed", USER, clock(-5), new_user=MARRIED), hr("renamed", MARRIED, clock(-5), new_user=USER)]
+    play(bench, [*people, *places])
+    assert (verdict(bench)[0], verdict(bench, MARRIED)[0]) == (True, True)
+    play(bench, [hr("leaver", USER, clock(-1))] * 2)
+    assert (verdict(bench)[0], verdict(bench, MARRIED)[0]) == (False, False)
+
+
 def test_what_was_taken_back_under_the_new_address_cuts_no_owner():
     bench = make_bench()
     clock = at(bench)
@@ -441,6 +452,16 @@ def test_late_news_of_the_number_makes_no_one_of_two_environments():
     play(bench, [old])
     assert verdict(bench)[0] is True
     assert record_of(bench).status.notices == (Notice.SAME_PERSON,)
+
+
+def test_a_new_account_under_a_former_address_is_said_aloud():
+    bench = make_bench()
+    clock = at(bench)
+    first, changed = log(clock(-9), member(USER)), event("RENAME_USER", USER_EMAIL=USER, NEW_VALUE=MARRIED)
+    play(bench, [first, log(clock(-8), of("CREATE_USER", USER)), log(clock(-5), changed)])
+    assert verdict(bench, MARRIED) == (True, False)
+    play(bench, [log(clock(-3), of("CREATE_USER", USER))])
+    assert verdict(bench, MARRIED) == (True, True)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
