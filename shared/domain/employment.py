@@ -83,6 +83,17 @@ def standing_leaves(timeline: Timeline, now: datetime) -> list[Statement]:
     ]
 
 
+def lasting_leaves(timeline: Timeline) -> Timeline:
+    """Return the leaves, begun or to come, that nothing replaces or ends."""
+    return tuple(
+        leave
+        for leave in timeline
+        if is_leave(leave)
+        and not _is_replaced(leave, timeline)
+        and not any(ends_leave(other, leave) for other in timeline)
+    )
+
+
 def judge_employment(timeline: Timeline, now: datetime) -> Employment:
     """Return whether the person is employed at `now`, and which statement decides."""
     standing = standing_leaves(timeline, now)

@@ -21,7 +21,9 @@ from types import MappingProxyType
 from shared.domain.employment import (
     Employment,
     fold_employment,
+    is_leave,
     judge_employment,
+    lasting_leaves,
     leave_before_return,
     next_employment_change,
 )
@@ -253,18 +255,49 @@ class Facts:
         ]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def split(self, after: datetime) -> tuple[Facts, Facts]:
-        """Return what was said until a moment, and what was said later: of two people who had one address in turn."""
+    def cuts(self, *, groups_since: datetime | None = None) -> Facts:
+        """Return what ends access, now or later, and was not taken back: leaves, states of the account, the directory's removals.
+
+        Of the removals only those that were said since a moment, if one is given.
+        """
+        since = groups_since if groups_since is not None else BEFORE_EVERYTHING
+        found: dict[str, Timeline] = {}
+        for name, timeline in self.timelines.items():
+            if name == EMPLOYMENT:
+                kept = lasting_leaves(timeline)
+            elif name in {ACCOUNT, *ACCOUNT_STATES}:
+                kept = tuple(s for s in timeline if s.withdraws and _stands(s, timeline))
+            elif name.startswith(GROUP):
+                own = tuple(s for s in timeline if _is_directory(s) and s.occurred_at >= since)
+                kept = tuple(s for s in own if s.withdraws and _stands(s, timeline))
+            else:
+                continue
+            if kept:
+                found[name] = kept
+        return Facts(MappingProxyType(found))
+
+    def split(self, after: datetime, *, leaves_since: datetime | None = None) -> tuple[Facts, Facts]:
+        """Return what was said until a moment, and what was said later: of two people who had one address in turn.
+
+        A leave that is dated back behind that moment, but was published after `leaves_since`, may be either's: both have it.
+        """
         before: dict[str, Timeline] = {}
         later: dict[str, Timeline] = {}
         for name, timeline in self.timelines.items():
+            since = leaves_since if name == EMPLOYMENT else None
+            eithers = [s for s in timeline if since is not None and is_leave(s) and s.said_at > since]
             for place, part in (
                 (before, tuple(s for s in timeline if s.occurred_at <= after)),
-                (later, tuple(s for s in timeline if s.occurred_at > after)),
+                (later, tuple(s for s in timeline if s.occurred_at > after or s in eithers)),
             ):
                 if part:
                     place[name] = part
         return Facts(MappingProxyType(before), self.forgotten), Facts(MappingProxyType(later), self.forgotten)
+
+
+def _stands(statement: Statement, timeline: Timeline) -> bool:
+    """Return True if nothing that was said later takes the statement back."""
+    return not any(other.rank() > statement.rank() and not other.withdraws for other in timeline)
 
 
 def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -> Timeline:

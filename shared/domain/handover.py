@@ -51,18 +51,33 @@ def with_same_person(record: UserRecord, now: datetime) -> UserRecord:
 
 def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, now: datetime) -> Split:
     """Return the two records of an address that was given to a new account; `existing` is the new holder's, if it is there."""
-    before, later = record.facts.split(deleted.occurred_at)
+    at = deleted.occurred_at
+    before, later = record.facts.split(at, leaves_since=holder_since(record.facts, at))
     new = existing if existing is not None else _first(record, now)
     merged = new.facts.merged(later, now - HORIZON)
     return Split(
-        old=replace(record, facts=before, handover=Handover(to=new.user_key, at=deleted.occurred_at)),
+        old=replace(record, facts=before, handover=Handover(to=new.user_key, at=at)),
         new=new if merged is new.facts else replace(new, facts=merged),
     )
+
+
+def holder_since(facts: Facts, deleted: datetime) -> datetime:
+    """Return when the account was made that came after a deletion; the deletion's moment where nothing says so.
+
+    A leaver that was published later may be about either holder, whatever its date.
+    """
+    made = [s.occurred_at for s in facts.timelines.get(CREATED, ()) if s.value is True and s.occurred_at > deleted]
+    return min(made, default=deleted)
 
 
 def _first(record: UserRecord, now: datetime) -> UserRecord:
     made = new_record(record.email, now)
     return replace(made, user_key=next_holder_key(record.email, record.user_key), predecessor=record.user_key)
+
+
+def with_earlier_holder(new: UserRecord, joined: UserRecord) -> UserRecord:
+    """Return the new holder's record, whose things stay, as that of one person: with all that is said in `joined`, by no other."""
+    return replace(new, facts=joined.facts, predecessor=None)
 
 
 def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord | None:

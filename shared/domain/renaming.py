@@ -5,7 +5,7 @@ that leads there. So a person's news meets in one record, whichever address it c
 an older one than the present address still says that both addresses are one person's.
 
 A change that nobody with authority confirms waits where the person owns something: the record keeps its address and remembers the
-new one, and whoever is new under that is given nothing for a day. A cut under either address cuts the owner meanwhile.
+new one, and whoever is new under that is given nothing for a day. A cut under either address cuts the owner meanwhile, whenever it comes.
 """
 
 from __future__ import annotations
@@ -52,22 +52,24 @@ def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, no
 
 
 def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datetime) -> Renaming:
-    """Return the two records of a change that waits. Raises `UnsupportedMessageError` if the new address owns something."""
-    if new is not None and new.user_key != old.user_key and owns_something(new):
-        raise UnsupportedMessageError(
-            user_message="The new address belongs to somebody who has an environment, and the change is not confirmed by the "
-            "directory. An operator decides: benchkeeper publish renamed OLD NEW.",
-            detail=f"{old.user_key} would take the address of {new.user_key}, unconfirmed",
-        )
+    """Return the two records of a change that waits.
+
+    What cuts whoever has the new address cuts the owner too, also where it was said before the change was known. It may have been
+    said of an earlier holder; the owner is stopped all the same until somebody confirms the change or the owner is let back in.
+    """
     asked = WaitingRename(
         new_email=event.new_user, event_id=event.event_id, source=event.source, occurred_at=event.occurred_at
     )
     known = old.rename
-    record = (
-        old
-        if known is not None and (known.new_email, known.occurred_at) >= (asked.new_email, asked.occurred_at)
-        else (with_later_news(replace(old, rename=asked), now))
-    )
+    is_newer = known is None or (asked.new_email, asked.occurred_at) > (known.new_email, known.occurred_at)
+    facts = old.facts
+    if new is not None:
+        # Of somebody with an environment, old changes of groups are their own story.
+        since = event.occurred_at if owns_something(new) else None
+        facts = facts.merged(new.facts.cuts(groups_since=since), now - HORIZON)
+    record = old if facts is old.facts else replace(old, facts=facts)
+    if is_newer:
+        record = with_later_news(replace(record, rename=asked), now)
     before = new if new is not None else new_record(event.new_user, now)
     claimed = (
         before if before.claim is not None else replace(before, claim=Claim(owner=old.user_key, until=now + CLAIM))

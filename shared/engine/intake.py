@@ -6,10 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from shared.domain.errors import ConflictError, Reason
-from shared.domain.events import Joined, LifecycleEvent, Moved, Renamed, is_cut, numbered, statements_of
+from shared.domain.errors import ConflictError, Reason, UnsupportedMessageError
+from shared.domain.events import (
+    AccountChanged,
+    AccountState,
+    Joined,
+    LifecycleEvent,
+    Moved,
+    Renamed,
+    is_cut,
+    numbered,
+    statements_of,
+)
 from shared.domain.facts import PERSON_ID
-from shared.domain.handover import handed_over, joined_again, split, with_same_person
+from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
 from shared.domain.renaming import Renaming, owns_something, renaming
@@ -51,11 +61,28 @@ def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     if isinstance(event, Joined | Moved) and event.profile:
         deps.policy.catalog.profile(event.profile)
     meant = targets(event, deps) if not is_foreign_cut(event, deps) else _known_targets(event, deps)
+    if isinstance(event, AccountChanged) and event.state is AccountState.CREATED:
+        _check_former_address(event, meant)
     accepted = [each for target in meant for each in _fold(event, target, deps)]
     if event.person_id and [target.user_key for target in meant] == [number_key(event.person_id)]:
         # Nobody had the number a moment ago; whoever was given it meanwhile may not have seen what was said.
         accepted += [each for target in targets(event, deps) for each in _fold(event, target, deps)]
     return tuple(accepted)
+
+
+def _check_former_address(event: AccountChanged, meant: list[Target]) -> None:
+    """Refuse a new account under an address that its owner had before a change: it is another person's, and must be said aloud.
+
+    Two people under one key in this way are not told apart: what comes under the address still counts for the former owner.
+    """
+    for record in (target.stored.record for target in meant if target.stored is not None):
+        has_changed = record.email_since is not None and event.occurred_at > record.email_since
+        if event.holds and has_changed and event.user != record.email and event.user in record.former_emails:
+            raise UnsupportedMessageError(
+                user_message="A new account was made under an address that this person had before. What is said under it still "
+                "counts for this person, and whoever has it now is given nothing of their own. An administrator must look.",
+                detail=f"an account was made under a former address of {record.user_key}",
+            )
 
 
 def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
@@ -67,8 +94,8 @@ def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
     return []
 
 
-def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
-    """Fold the event into one record, and into others that it thereby concerns."""
+def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = False) -> list[Accepted]:
+    """Fold the event into one record, and unless `alone` into others that it thereby concerns."""
     stored, changed = target.stored, False
     for attempt in range(_TRIES):
         now = deps.clock.now()
@@ -82,10 +109,9 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
         if folded is before and stored is not None:
             deps.log.info("Ignored news that changes nothing", user=before.user_key, event_id=event.event_id)
             break
-        if before.predecessor is not None and stored is not None and not owns_something(before):
-            joined = _join_again(event, folded, stored, deps)
-            if joined:
-                return joined
+        joined = _joined(event, before, folded, stored, deps)
+        if joined:
+            return joined
         folded = with_same_person(folded, now)
         given_away = handed_over(folded, now)
         if given_away is not None:
@@ -102,7 +128,7 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps) -> list[Accepted]:
         raise _lost_the_race(target.user_key)
     if stored is None:
         raise AssertionError("a record that was not there is a change")
-    return [Accepted(stored=stored, changed=changed), *_concerned_too(event, stored, deps)]
+    return [Accepted(stored=stored, changed=changed), *([] if alone else _concerned_too(event, stored, deps))]
 
 
 def _begun(target: Target, event: LifecycleEvent, deps: Deps) -> UserRecord:
@@ -177,10 +203,14 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
         owner = load_mended(record.claim.owner, deps)
         waits = owner.record.rename if owner is not None else None
         if owner is not None and waits is not None and record.is_known_as(waits.new_email):
-            if is_cut(event) and not owns_something(record):
+            # Also when the new address has an environment of its own by now: until somebody decides, one person may have both.
+            if is_cut(event):
+                waiting = Target(user_key=owner.record.user_key, email=owner.record.email, stored=owner)
                 return _fold(
-                    event, Target(user_key=owner.record.user_key, email=owner.record.email, stored=owner), deps
-                )
+                    event, waiting, deps, alone=True
+                )  # of two that would change places, each is the other's owner
+            if owns_something(record) and owns_something(owner.record):
+                return []  # no number makes one of two environments; the notice asks
             number = owner.record.facts.person_id(deps.clock.now())
             if number and record.facts.person_id(deps.clock.now()) == number:
                 confirmed = Renamed(
@@ -189,6 +219,19 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
                 )  # fmt: skip
                 return list(_accept_renaming(confirmed, deps))
     return []
+
+
+def _joined(
+    event: LifecycleEvent, before: UserRecord, folded: UserRecord, stored: Stored | None, deps: Deps
+) -> list[Accepted]:
+    """Make one of two holders of an address if the news shows that they are one person; empty if it does not."""
+    if stored is None:
+        return []
+    if before.predecessor is not None and not owns_something(before):
+        joined = _join_again(event, folded, stored, deps)
+        if joined:
+            return joined
+    return _join_later(event, folded, stored, deps) if before.handover is not None else []
 
 
 def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
@@ -207,6 +250,29 @@ def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
         return []
     saved = _save(_due_soon(with_wanted(with_news(joined, event, now), deps.policy, now), deps), old, deps)
     if saved is None or not _point(record.user_key, saved, stored, deps):
+        raise _lost_the_race(record.user_key)
+    return [Accepted(stored=saved, changed=True)]
+
+
+def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
+    """Make one of two holders when late news of the earlier one says HR's number of the later one; empty if it does not.
+
+    `record` is what the earlier holder's record would be with the event. Whose things are there, stays, and the other key leads
+    there; where both have something, nothing is joined, and the notice asks. The record that stays is written first, so that the
+    redelivery repairs a crash.
+    """
+    new = load_mended(record.handover.to, deps) if record.handover is not None else None
+    if new is None or new.record.handover is not None or new.record.predecessor not in {None, record.user_key}:
+        return []
+    now = deps.clock.now()
+    joined = joined_again(record, replace(new.record, predecessor=record.user_key), now)
+    if joined is None or (owns_something(new.record) and owns_something(record)):
+        return []
+    kept, gone, whole = (stored, new, joined)
+    if owns_something(new.record):
+        kept, gone, whole = (new, stored, with_earlier_holder(new.record, joined))
+    saved = _save(_due_soon(with_wanted(with_news(whole, event, now), deps.policy, now), deps), kept, deps)
+    if saved is None or not _point(gone.record.user_key, saved, gone, deps):
         raise _lost_the_race(record.user_key)
     return [Accepted(stored=saved, changed=True)]
 
@@ -230,7 +296,11 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
             waiting = _wait(event, asked, kept, replaced, deps)
             if waiting is None:
                 continue
-            return waiting
+            if waiting.changed:
+                # A cut under the new address that came between the two writes found nobody who waits: look again.
+                changed = True
+                continue
+            return (replace(waiting, changed=changed),)
         if asked.record is not asked.before or replaced is not None:
             news = with_news(asked.record, event, now)
             kept = _save(_due_soon(with_wanted(news, deps.policy, now), deps), kept, deps)
@@ -246,9 +316,7 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
     raise _lost_the_race(user_key_for(event.user))
 
 
-def _wait(
-    event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps
-) -> tuple[Accepted, ...] | None:
+def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps) -> Accepted | None:
     """Write both sides of a change that waits: the new address's first, so that a cut under it reaches the owner. None: again."""
     now = deps.clock.now()
     if asked.claimed is None or kept is None:
@@ -258,14 +326,14 @@ def _wait(
         if _save(_due_soon(side, deps), claimed, deps) is None:
             return None
     if asked.record is asked.before:
-        return (Accepted(stored=kept, changed=False),)
+        return Accepted(stored=kept, changed=False)
     saved = _save(_due_soon(with_wanted(with_news(asked.record, event, now), deps.policy, now), deps), kept, deps)
     if saved is None:
         return None
     deps.log.warning(
         "Change of address waits", user=saved.record.user_key, event_id=event.event_id, source=event.source
     )
-    return (Accepted(stored=saved, changed=True),)
+    return Accepted(stored=saved, changed=True)
 
 
 def _point(user_key: UserKey, to: Stored, replaced: Stored | None, deps: Deps) -> bool:

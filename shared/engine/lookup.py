@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shared.domain.errors import PermanentError, PoisonError, Reason, UnsupportedMessageError
 from shared.domain.events import Left, LifecycleEvent, is_cut
+from shared.domain.handover import holder_since
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.record import UserRecord
 from shared.domain.sources import DIRECTORY
@@ -120,18 +122,26 @@ def is_foreign_cut(event: LifecycleEvent, deps: Deps) -> bool:
 def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
     """Return which of an address's holders the news is about, by when it was said.
 
-    A leaver that was said after the address was given away is about the new holder; it may be dated back to the old one, who has no
-    access any more, so it is folded into both.
+    A leaver that was published after the address was given away is about the new holder; it may be dated back to the old one, who
+    has no access any more, so it is folded into both.
     """
     holders = _holders(stored, deps)
     for index, holder in enumerate(holders):
         handover = holder.record.handover
         if handover is None or event.occurred_at <= handover.at:
-            published = event.published_at
-            if isinstance(event, Left) and handover is not None and published is not None and published > handover.at:
-                return holders[index:]
-            return [holder]
+            return [holder, *_later_holders(event, holders[index:])]
     return [holders[-1]]
+
+
+def _later_holders(event: LifecycleEvent, holders: list[Stored]) -> Iterator[Stored]:
+    """Yield the holders after the first that a leaver may be about: whose account was there when it was published."""
+    for earlier, holder in pairwise(holders):
+        handover, published = earlier.record.handover, event.published_at
+        if not isinstance(event, Left) or handover is None or published is None:
+            return
+        if published <= holder_since(holder.record.facts, handover.at):
+            return
+        yield holder
 
 
 def _holders(stored: Stored, deps: Deps) -> list[Stored]:
@@ -161,14 +171,17 @@ def number_key(person_id: str) -> UserKey:
 
 
 def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records of everybody who has the number, or the one that keeps what is said of it until somebody has."""
+    """Return the records of everybody who has the number, or the one that keeps what is said of it until somebody has.
+
+    Somebody who has another number by now is meant only if nobody else has this one: it may have been given to another person.
+    """
     found: list[Target] = []
     for key in deps.persons.known(event.person_id):
         stored = load_mended(key, deps)
         if stored is not None and _has_number(stored.record, event.person_id):
             found.append(Target(user_key=stored.record.user_key, email=stored.record.email, stored=stored))
     if found:
-        return found
+        return [target for target in found if not _has_another(target, event.person_id, deps)] or found
     key = number_key(event.person_id)
     return [Target(user_key=key, email=UserEmail(""), stored=waiting_for_number(event.person_id, deps))]
 
@@ -183,6 +196,10 @@ def waiting_for_number(person_id: str, deps: Deps) -> Stored | None:
 
 def _has_number(record: UserRecord, person_id: str) -> bool:
     return any(s.value == person_id for s in record.facts.timelines.get("person_id", ()))
+
+
+def _has_another(target: Target, person_id: str, deps: Deps) -> bool:
+    return target.stored is not None and _number(target.stored.record, deps) not in {"", person_id}
 
 
 def _check_number(event: LifecycleEvent, found: list[Target], deps: Deps) -> None:

@@ -92,3 +92,23 @@ def test_somebody_unknown_is_entitled_to_nothing():
     assert made.record.spec.presence is Presence.ABSENT
     joins = renaming(RENAMED, None, under_new(after(joined())), NOW)
     assert (joins.record.user_key, joins.pointer) == (NEW_KEY, KEY)
+
+
+WAITS = replace(RENAMED, confirmed=False)
+
+
+def test_a_change_that_waits_takes_the_cuts_over_and_nothing_else_and_once():
+    told = after(left("l", -2), moved(attributes={"desk": "7"}))
+    once = renaming(WAITS, person(), under_new(told), NOW)
+    assert once.record.rename.new_email == NEW
+    assert once.record.facts.employment(NOW).employed is False
+    assert once.record.facts.attribute("desk", NOW) is None
+    again = renaming(WAITS, once.record, once.claimed, NOW)
+    assert (again.record, again.claimed) == (once.record, once.claimed)
+    assert again.record is once.record
+
+
+def test_a_change_to_an_address_that_owns_something_waits():
+    asked = renaming(WAITS, person(), under_new(person()), NOW)
+    assert (asked.record.rename.new_email, asked.claimed.claim.owner) == (NEW, KEY)
+    assert asked.record.facts == person().facts
