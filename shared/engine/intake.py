@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from shared.domain.errors import ConflictError, Reason, UnsupportedMessageError
+from shared.domain.errors import ConflictError, Reason
 from shared.domain.events import (
-    AccountChanged,
-    AccountState,
     Joined,
     LifecycleEvent,
     Moved,
@@ -61,28 +59,11 @@ def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     if isinstance(event, Joined | Moved) and event.profile:
         deps.policy.catalog.profile(event.profile)
     meant = targets(event, deps) if not is_foreign_cut(event, deps) else _known_targets(event, deps)
-    if isinstance(event, AccountChanged) and event.state is AccountState.CREATED:
-        _check_former_address(event, meant)
     accepted = [each for target in meant for each in _fold(event, target, deps)]
     if event.person_id and [target.user_key for target in meant] == [number_key(event.person_id)]:
         # Nobody had the number a moment ago; whoever was given it meanwhile may not have seen what was said.
         accepted += [each for target in targets(event, deps) for each in _fold(event, target, deps)]
     return tuple(accepted)
-
-
-def _check_former_address(event: AccountChanged, meant: list[Target]) -> None:
-    """Refuse a new account under an address that its owner had before a change: it is another person's, and must be said aloud.
-
-    Two people under one key in this way are not told apart: what comes under the address still counts for the former owner.
-    """
-    for record in (target.stored.record for target in meant if target.stored is not None):
-        has_changed = record.email_since is not None and event.occurred_at > record.email_since
-        if event.holds and has_changed and event.user != record.email and event.user in record.former_emails:
-            raise UnsupportedMessageError(
-                user_message="A new account was made under an address that this person had before. What is said under it still "
-                "counts for this person, and whoever has it now is given nothing of their own. An administrator must look.",
-                detail=f"an account was made under a former address of {record.user_key}",
-            )
 
 
 def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:

@@ -457,16 +457,6 @@ def test_late_news_of_the_number_makes_no_one_of_two_environments():
     assert record_of(bench).status.notices == (Notice.SAME_PERSON,)
 
 
-def test_a_new_account_under_a_former_address_is_said_aloud():
-    bench = make_bench()
-    clock = at(bench)
-    first, changed = log(clock(-9), member(USER)), event("RENAME_USER", USER_EMAIL=USER, NEW_VALUE=MARRIED)
-    play(bench, [first, log(clock(-8), of("CREATE_USER", USER)), log(clock(-5), changed)])
-    assert verdict(bench, MARRIED) == (True, False)
-    play(bench, [log(clock(-3), of("CREATE_USER", USER))])
-    assert verdict(bench, MARRIED) == (True, True)
-
-
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_a_leaver_dated_back_behind_a_new_account_cuts_its_holder_in_every_order(order):
     bench = make_bench()
