@@ -289,7 +289,7 @@ deployment:
         publisher = {"role": "roles/pubsub.publisher", "members": [PUBLISHER]}
         topic = state["topics"][f"projects/{PROJECT}/topics/workbench-lifecycle"]
         assert any(PUBLISHER in binding["members"] for binding in topic["iam"]), publisher
-        assert [n.split("/")[-1] for n in state["sinks"]] == ["benchkeeper-notebooks", "benchkeeper-people"]
+        assert sorted(n.split("/")[-1] for n in state["sinks"]) == ["benchkeeper-notebooks", "benchkeeper-people"]
         assert state["buckets"][BUCKET]["encryption"] == {"defaultKmsKeyName": key}
         assert len(state["channels"]) == 1
         assert all(len(alert["notificationChannels"]) == 1 for alert in state["alerts"].values())
