@@ -18,7 +18,7 @@ from shared.domain.people import People
 MAX_LOCAL_BYTES = 64  # RFC 5321 4.5.3.1.1
 MAX_DOMAIN = 253
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_NAMED = re.compile(r"(?P<name>[^<>]*)<\s*(?P<address>[^<>]+?)\s*>", re.DOTALL)
+_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]+)>")
 # Bounded, so that a long text without an @ is read once, not once for each letter.
 _ADDRESS = re.compile(r"[^\s<>()\[\]{},;:\"?|/\\=@]{1,64}@[^\s<>()\[\]{},;:\"?|/\\=@]{1,253}")
 _IN_LOCAL = frozenset("._-'&+\u2019")
