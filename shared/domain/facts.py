@@ -49,7 +49,9 @@ EMPLOYMENT = "employment"  # True employed, False left
 ACCOUNT = "account"  # of earlier versions: True usable, False suspended, archived or deleted
 SUSPENDED, ARCHIVED, DELETED, DISABLED = "account:suspended", "account:archived", "account:deleted", "account:disabled"
 CREATED = "account:created"  # True: the directory said that an account with this address was made
-ACCOUNT_STATES = (SUSPENDED, ARCHIVED, DELETED, DISABLED)  # each True while it holds; a way out ends that one alone
+# Each True while it holds; a way out ends that one alone. Of several that hold the first is why: a suspension is only a pause,
+# and an account that was suspended before it was deleted must not look paused for good.
+ACCOUNT_STATES = (DELETED, ARCHIVED, DISABLED, SUSPENDED)
 ROSTER = "roster"  # tuple of groups: a statement about all groups at once
 REQUEST = "request"  # profile name asked for by hand, "" = the default profile, None = withdrawn
 DEFAULT = "default"  # "" = a joiner that only confirms named neither groups nor a profile, None = one that named groups

@@ -20,6 +20,7 @@ from kit.reading import read
 from kit.spark_machine import USERS
 from shared.domain.errors import BenchkeeperError, PoisonError
 from shared.domain.identity import parse_email, user_key_for
+from shared.domain.renaming import owns_something
 from shared.domain.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, May
 from shared.engine.deliver import deliver_all
 
@@ -195,9 +196,15 @@ class HostileRules:
     @precondition(lambda self: self.ledger.newest)
     @rule(user=st.sampled_from(USERS))
     def steal(self, user: str) -> None:
-        """HR announces, in error or in malice, that somebody's address is now another one, and that one joins."""
+        """HR announces, in error or in malice, that somebody's address is now another one, and that one joins.
+
+        Of somebody who owns nothing HR's word is enough: the person and the environment are the new address's then.
+        """
         self.serial += 1
         user, now = str(parse_email(user)), self.bench.now
+        stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
+        if stored is None or not owns_something(stored.record):
+            return
         thief = f"thief{self.serial}@example.net"
         said = {"schema": "workbench.lifecycle/v1", "occurred_at": now.isoformat(), "user": user}
         self._send(

@@ -20,7 +20,7 @@ from kit.hostile_machine import HostileRules
 from kit.inprocess import Bench, impatient, make_bench
 from kit.ledger import Ledger
 from kit.life import RETENTION, SNAPSHOT_RETENTION, settings_with
-from kit.oracle import TEMPLATES, Sent, instances, template_names, wanted_profile
+from kit.oracle import TEMPLATES, Sent, instances, is_paused, template_names, wanted_profile
 from kit.reading import news_of, read
 from kit.spark_machine import SPARK_PROFILES, USERS, SparkRules
 from shared.domain.catalog import Disruption, Identity
@@ -492,7 +492,9 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         """What somebody wrote is gone only by outside hands, or after the snapshot's retention of somebody not entitled."""
         now = self.bench.now
         for user in {s.user for s in self.sent}:
-            if wanted_profile(self.sent, user, now) is None:
+            if is_paused(self.sent, user, now):
+                self.unwanted_since[user] = now  # the retention begins when the pause ends
+            elif wanted_profile(self.sent, user, now) is None:
                 self.unwanted_since.setdefault(user, now)
             elif all(p.user != user for p in self.pending):
                 self.unwanted_since.pop(user, None)
@@ -582,7 +584,8 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
                 assert not names, f"{user} left and still has templates {names}"
                 assert all(i.state == "STOPPED" for i in mine), f"{user} is not entitled: {[i.state for i in mine]}"
                 since = self.unwanted_since.get(user, now)
-                assert not mine or user in self.on_hold or now - since < RETENTION + timedelta(days=1), (
+                paused = is_paused(self.sent, user, now)
+                assert not mine or user in self.on_hold or paused or now - since < RETENTION + timedelta(days=1), (
                     f"{user}'s instance outlives its retention"
                 )
                 self.access_is_cut(user)

@@ -119,6 +119,13 @@ def must_lose_access(sent: list[Sent], user: str, now: datetime) -> bool:
     )
 
 
+def is_paused(sent: list[Sent], user: str, now: datetime) -> bool:
+    """True for whoever is suspended and neither left nor came into another state: nothing of theirs is deleted."""
+    mine = _about(sent, user)
+    holding = [s for s in STATES if _last(_answers(mine, lambda m, state=s: _state(m, state)), now) is True]
+    return holding == ["suspended"] and _has_left(mine, now) is None
+
+
 def _about(sent: list[Sent], user: str) -> list[Sent]:
     return list({s.event_id: s for s in reversed(sent) if s.user == user}.values())
 

@@ -24,8 +24,8 @@ from kit.making import (
     with_event,
 )
 
-from shared.domain.entitlement import judge_entitlement
-from shared.domain.events import statements_of
+from shared.domain.entitlement import Cause, judge_entitlement
+from shared.domain.events import AccountState, statements_of
 from shared.domain.facts import Facts
 from shared.domain.record import Power, Presence
 from shared.domain.wanted import with_wanted
@@ -138,6 +138,25 @@ def test_the_rules_one_by_one(events, profile, because):
         assert entitlement.profile == profile
         assert because in entitlement.because
         assert entitlement.entitled is (profile is not None)
+
+
+@pytest.mark.parametrize(
+    ("states", "cause"),
+    [
+        ([AccountState.SUSPENDED], Cause.ACCOUNT_SUSPENDED),
+        ([AccountState.SUSPENDED, AccountState.DELETED], Cause.ACCOUNT_DELETED),
+        ([AccountState.SUSPENDED, AccountState.ARCHIVED], Cause.ACCOUNT_ARCHIVED),
+        ([AccountState.SUSPENDED, AccountState.DISABLED], Cause.ACCOUNT_DISABLED),
+        ([AccountState.SUSPENDED, AccountState.ARCHIVED, AccountState.DELETED], Cause.ACCOUNT_DELETED),
+    ],
+)
+def test_a_suspended_account_that_is_also_deleted_is_no_pause(states, cause):
+    said = [
+        replace(account(state.value, -3 + 0.1 * number, usable=False), state=state)
+        for number, state in enumerate(states)
+    ]
+    for telling in itertools.permutations([joined(groups=(ANALYSTS,)), *said]):
+        assert judge_entitlement(after(*telling).facts, catalog(), NOW).cause is cause
 
 
 def test_the_reason_names_the_event_that_decides():
