@@ -15,6 +15,7 @@ from shared.cloud.costs import BigQueryCosts
 from shared.cloud.dead_letters import PubSubDeadLetters
 from shared.cloud.fleet_index import StorageFleetIndex
 from shared.cloud.groups import CloudIdentityGroups
+from shared.cloud.guard import StorageGuard
 from shared.cloud.iap import IapSignIn
 from shared.cloud.inbox import StorageInbox
 from shared.cloud.live_sessions import DataprocLiveSessions
@@ -93,6 +94,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         clock=clock,
         log=log,
         books=StorageGroupBooks(clients, clock=clock),
+        guard=StorageGuard(clients, clock=clock),
         persons=StoragePersons(clients),
         relay=partial(_relay, clients, settings.project),
         base_policy=settings.policy(),

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from shared.domain import facts as facts_module
+from shared.domain.cuts import Clearance, CutClass, KeptIn, WaitingCut
 from shared.domain.entitlement import Cause
 from shared.domain.errors import DamagedRecordError, NewerRecordError, Reason
 from shared.domain.facts import UnknownWordError
@@ -48,7 +49,9 @@ VERSION_WITH_KEEPING = 3
 # 4 is a pointer's. A record whose facts name sources, or that waits for something: a program that does not know them would give
 # access to somebody whose account is archived, or hand one person's things to another.
 VERSION_WITH_SOURCES = 5
-_VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES})
+# A record whose cut waits, or was said to be a mistake: a program that does not know that would end access, or delete.
+VERSION_WITH_GUARD = 6
+_VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES, VERSION_WITH_GUARD})
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -78,6 +81,8 @@ def to_json(record: UserRecord) -> dict[str, Any]:
 
 def _version(record: UserRecord) -> int:
     status = record.status
+    if status.waiting_cut is not None or status.kept_in is not None:
+        return VERSION_WITH_GUARD
     if (
         facts_module.is_sourced(record.facts)
         or record.former_emails
@@ -150,7 +155,7 @@ def from_json(raw: Any) -> UserRecord:
 
 def _is_newer(version: Any) -> bool:
     """Return True for a version above all that this program and its forerunners wrote; 4 marks a pointer."""
-    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_SOURCES
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_GUARD
 
 
 def _word(kind: type[Word], text: Any) -> Word:
@@ -192,6 +197,29 @@ def _claim(raw: dict[str, Any] | None) -> Claim | None:
 
 def _handover(raw: dict[str, Any] | None) -> Handover | None:
     return None if raw is None else Handover(to=UserKey(raw["to"]), at=_time(raw["at"]))
+
+
+def _waiting_cut(raw: dict[str, Any] | None) -> WaitingCut | None:
+    if raw is None:
+        return None
+    return WaitingCut(
+        ref=raw["ref"],
+        cause=_word(CutClass, raw["cause"]),
+        source=raw["source"],
+        since=_time(raw["since"]),
+        undoable_at=_maybe_time(raw["undoable_at"]),
+        listed=bool(raw["listed"]),
+    )
+
+
+def _clearance(raw: dict[str, Any] | None) -> Clearance | None:
+    return None if raw is None else Clearance(ref=raw["ref"], by=raw["by"], until=_time(raw["until"]))
+
+
+def _kept_in(raw: dict[str, Any] | None) -> KeptIn | None:
+    if raw is None:
+        return None
+    return KeptIn(ref=raw["ref"], by=raw["by"], digest=raw["digest"], at=_time(raw["at"]))
 
 
 def _former(raw: dict[str, Any] | None) -> Former | None:
@@ -325,6 +353,9 @@ def _status(raw: dict[str, Any]) -> Status:
         taken_wishes=tuple(
             TakenWish(wish_id=str(each["wish_id"]), at=_time(each["at"])) for each in raw.get("taken_wishes", ())
         ),
+        waiting_cut=_waiting_cut(raw.get("waiting_cut")),
+        clearance=_clearance(raw.get("clearance")),
+        kept_in=_kept_in(raw.get("kept_in")),
         conditions=tuple(
             Condition(
                 type=_word(ConditionType, c["type"]),

@@ -29,6 +29,7 @@ class Cause(StrEnum):
     REQUEST = "Request"
     DEFAULT = "Default"
     GROUP = "Group"
+    KEPT_IN = "KeptIn"
 
 
 _ACCOUNT_CAUSES = {
@@ -45,7 +46,7 @@ class Entitlement:
     """`profile` is the profile's name, None when the person is entitled to nothing; `because` says which fact decides.
 
     `unknown_profile` names a profile that was asked for and that the catalog does not have. `group` is the assigned group that
-    entitles, empty where something else does.
+    entitles, empty where something else does. `decides` is the statement that ends access, where it is a single one.
     """
 
     profile: str | None
@@ -53,6 +54,7 @@ class Entitlement:
     cause: Cause
     unknown_profile: str | None = None
     group: str = ""
+    decides: Statement | None = None
 
     @property
     def entitled(self) -> bool:
@@ -83,7 +85,7 @@ def judge_entitlement(facts: Facts, catalog: Catalog, now: datetime, book: Group
 
 
 def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
-    return Entitlement(profile=None, because=f"{words} (event {decides.event_id})", cause=cause)
+    return Entitlement(profile=None, because=f"{words} (event {decides.event_id})", cause=cause, decides=decides)
 
 
 def _request(facts: Facts, now: datetime) -> Statement | None:

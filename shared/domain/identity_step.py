@@ -204,7 +204,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
 
 def _may_go(record: UserRecord, scene: Scene) -> bool:
     """Deleted last: after the instance, what it replaced, and every snapshot."""
-    if record.hold is not None or record.status.snapshots or record.status.former is not None:
+    if record.hold is not None or record.is_undecided or record.status.snapshots or record.status.former is not None:
         return False
     if record.spec.presence is Presence.PRESENT:
         return True  # nothing runs as it any more, or this would not be asked

@@ -17,6 +17,9 @@ from shared.domain.saving import Saving, is_kept, is_paused, retention_end, save
 from shared.domain.step import Scene, Step, delete
 
 _PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
+_UNDECIDED = (
+    "Access is to end, as for many others. The notebook is stopped and kept with its files until that is approved."
+)
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
@@ -53,7 +56,7 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.RETAINED,
-            message=_PAUSED,
+            message=_paused(record),
             requeue_after=ends - scene.now if ends > scene.now else None,
         )
     if ends <= scene.now:
@@ -90,9 +93,13 @@ def _saving(saving: Saving, ends: datetime, scene: Scene) -> Step:
 
 def _kept_until(record: UserRecord, ends: datetime, scene: Scene) -> str:
     if is_paused(record):
-        return _PAUSED
+        return _paused(record)
     last = max(ends, retention_end(record, scene) or ends)
     return f"Access has ended. The notebook is kept until {ends:%Y-%m-%d %H:%M} UTC, its files until {last:%Y-%m-%d %H:%M} UTC."
+
+
+def _paused(record: UserRecord) -> str:
+    return _UNDECIDED if record.is_undecided else _PAUSED
 
 
 def _on_hold(record: UserRecord) -> Step:
@@ -137,7 +144,11 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         if record.hold is not None
         else f"until {end:%Y-%m-%d %H:%M} UTC"
         if end
-        else ("as long as the account is suspended" if is_paused(record) else "")
+        else (
+            "until somebody approves that access ends" if record.is_undecided else "as long as the account is suspended"
+        )
+        if is_paused(record)
+        else ""
     )
     return Step(
         record=removed,

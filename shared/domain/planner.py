@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from shared.domain.errors import Reason
+from shared.domain.guard import next_look
 from shared.domain.identity_step import identity_step
 from shared.domain.notebook import NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.notebook_step import notebook_step
@@ -67,8 +68,8 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
     if former_wait is not None:
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
-    change = record.next_change(now)
-    later = [change] if change is not None else []
+    moments = (record.next_change(now), next_look(record, policy, now))
+    later = [moment for moment in moments if moment is not None]
     requeue_at = min([*waits.values(), *later], default=None)
     # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
     actions = tuple(action for step in steps for action in step.actions) + former
@@ -134,7 +135,8 @@ def _template_step(record: UserRecord, seen: TemplatesSeen | Unreadable, policy:
             because=("The profile is gone from the configuration, so no template is touched.",),
         )
     puts = [PutTemplate(template=n, digest=d) for n, d in sorted(wanted.items()) if seen.digests.get(n) != d]
-    removals = [RemoveTemplate(template=n) for n in sorted(set(seen.digests) - set(wanted))]
+    unwanted = () if record.is_undecided else sorted(set(seen.digests) - set(wanted))
+    removals = [RemoveTemplate(template=n) for n in unwanted]
     because = [f"Template {p.template} is missing or out of date." for p in puts]
     because += [f"Template {r.template} is not wanted any more." for r in removals]
     return Step(

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from shared.domain.cuts import Clearance, KeptIn, WaitingCut
 from shared.domain.entitlement import Cause
 from shared.domain.errors import Reason
 from shared.domain.facts import PERSON_ID, Facts
@@ -80,6 +81,8 @@ class Notice(StrEnum):
     GROUP_WAITS = (
         "GroupWaits"  # in by a group that is gone; others lose access too, so nobody does before it is agreed to
     )
+    CUT_WAITS = "CutWaits"  # access is to end, and so it is for many others: it waits for room, or for an approval
+    KEPT_IN = "KeptIn"  # access was to end, and somebody said that this is a mistake
 
 
 # What a person has to decide; the others are only said.
@@ -92,6 +95,7 @@ NEEDS_ATTENTION = frozenset(
         Notice.SUSPENDED_LONG,
         Notice.ADDRESS_WAITS,
         Notice.GROUP_WAITS,
+        Notice.CUT_WAITS,
     }
 )
 
@@ -172,6 +176,7 @@ class Status:
     `acknowledged_at` is when an operator saw that this is a leaver of whom nothing is known (`shared.domain.unknown_leaver`).
     `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name. `taken_wishes` are the
     page's wishes that were folded in lately.
+    `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says that one was a mistake.
     """
 
     generation: int = 1
@@ -211,6 +216,9 @@ class Status:
     story: tuple[StoryLine, ...] = ()
     notices: tuple[Notice, ...] = ()
     taken_wishes: tuple[TakenWish, ...] = ()
+    waiting_cut: WaitingCut | None = None
+    clearance: Clearance | None = None
+    kept_in: KeptIn | None = None
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
@@ -291,6 +299,11 @@ class UserRecord:
     def waits_for_number(self) -> bool:
         """True for the record that keeps what was said of a person number before anybody was known to have it."""
         return not self.email and PERSON_ID in self.facts.timelines
+
+    @property
+    def is_undecided(self) -> bool:
+        """True for whoever was stopped because nobody decided for long: nothing is deleted before somebody does."""
+        return self.spec.presence is Presence.ABSENT and self.status.waiting_cut is not None
 
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this person's. Two addresses may have one key: then the record is only one's.

@@ -216,12 +216,17 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
 
 
 def is_paused(record: UserRecord) -> bool:
-    """Return True if the account is suspended and nothing else ends access: a leave of absence, in which nothing is deleted."""
+    """Return True if the account is suspended and nothing else ends access: a leave of absence, in which nothing is deleted.
+
+    Nothing is deleted either of whoever was stopped although nobody has agreed to it yet.
+    """
+    if record.is_undecided:
+        return True
     return record.spec.presence is Presence.ABSENT and record.spec.cause is Cause.ACCOUNT_SUSPENDED
 
 
 def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
-    """Return until when a leaver's snapshot is kept; None for somebody entitled, and while an account is only suspended."""
+    """Return until when a leaver's snapshot is kept; None for somebody entitled, and while that is paused."""
     since = record.spec.absent_since
     return None if since is None or is_paused(record) else since + scene.policy.snapshot_retention
 

@@ -32,7 +32,7 @@ def may_come(known: ClusterStatus, scene: Scene) -> bool:
 
 
 def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
-    """All go, unless a hold keeps everything. What is on its way is known until it is gone, should the person come back."""
+    """All go, unless a hold keeps everything, or nobody has agreed yet that access ends. What is on its way is known until it is gone, should the person come back."""
     record, coming = _remembered(record, seen, scene)
     count = len(seen.clusters) + coming
     if not count:
@@ -43,6 +43,14 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
             message="There are no Spark clusters of this person.",
         )
     number = f"{count} Spark cluster{'s' if count > 1 else ''}"
+    if record.is_undecided:
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.WAITING,
+            message=f"{number} kept until somebody approves that access ends; their own idle time may end them all the same.",
+            requeue_after=timedelta(hours=6),
+        )
     if record.hold is not None:
         return Step(
             record=record,
@@ -80,7 +88,7 @@ def _remembered(record: UserRecord, seen: ClustersSeen, scene: Scene) -> tuple[U
 
 
 def _as_seen(known: ClusterStatus, cluster: Cluster, record: UserRecord, scene: Scene) -> ClusterStatus:
-    held = record.hold is not None
+    held = record.hold is not None or record.is_undecided
     return replace(
         known,
         state=cluster.state,
@@ -89,5 +97,5 @@ def _as_seen(known: ClusterStatus, cluster: Cluster, record: UserRecord, scene: 
         deleting=known.deleting or not held,
         jupyter_url="",
         reason=Reason.ON_HOLD if held else Reason.DELETING,
-        message="Kept on hold." if held else "Being deleted.",
+        message="Kept." if held else "Being deleted.",
     )

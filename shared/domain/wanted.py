@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from shared.domain.entitlement import Cause, Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
 from shared.domain.facts import DELETED, Facts
+from shared.domain.guard import guarded
 from shared.domain.identity import UserEmail, UserKey, account_id_for, first_instance_id, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
@@ -65,11 +66,13 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
     """The record with its spec derived from its facts at `now`. The same content when nothing changed.
 
     A profile that was asked for and that the configuration lost is a mistake in the configuration, not news about the
-    person: what is wanted stays as it was.
+    person: what is wanted stays as it was. So it does while a cut waits (`shared.domain.guard`).
     """
-    entitlement = _entitlement(record, policy, now)
-    record = record.with_status(notices=notices_of(record, entitlement, policy, now))
-    if entitlement.unknown_profile is not None and record.spec.presence is Presence.PRESENT:
+    judged = _entitlement(record, policy, now)
+    is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT
+    record, entitlement = guarded(record, judged, policy, now) if not is_lost else (record, None)
+    record = record.with_status(notices=notices_of(record, judged, policy, now))
+    if entitlement is None:
         return record.with_status(entitling_digest=policy.entitling_digest())
     cost_center = str(record.facts.attribute(COST_CENTER, now) or "")
     spec = _spec(record.spec, entitlement, now)
@@ -112,7 +115,7 @@ def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitleme
 def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime) -> tuple[Notice, ...]:
     """Return what a manager should know of the person, in the order of the enum."""
     employment = record.facts.employment(now)
-    found = set()
+    found = _guard_notices(record.status)
     if employment.confirmed_since is not None:
         found.add(Notice.STILL_LISTED)
     if employment.tied is not None:
@@ -138,6 +141,11 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
         if not agreed.entitled:
             found.add(Notice.GROUP_WAITS)
     return tuple(notice for notice in Notice if notice in found)
+
+
+def _guard_notices(status: Status) -> set[Notice]:
+    found = {Notice.CUT_WAITS} if status.waiting_cut is not None else set()
+    return found | ({Notice.KEPT_IN} if status.kept_in is not None else set())
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:

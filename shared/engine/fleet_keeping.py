@@ -13,6 +13,7 @@ from shared.domain.fleet import FleetSnapshot, Notes, point_of, with_point
 from shared.domain.identity import UserKey
 from shared.domain.record import RecordRow
 from shared.domain.usage import month_of
+from shared.engine.guard import sizes_of
 from shared.engine.ports import Deps
 
 T = TypeVar("T")
@@ -27,11 +28,13 @@ def keep_fleet(
     blind: frozenset[UserKey] | None = None,
     counts: bool = False,
 ) -> None:
-    """Keep the rows as they were listed. What this sweep did not look at (None) stays as another one saw it."""
+    """Keep the rows as they were listed, and with `counts` how many there are. What was not looked at (None) stays as it was."""
+    kept = tuple(rows)
 
     def keep() -> None:
+        if counts:
+            deps.guard.write_sizes(sizes_of(kept))
         before = _readable(deps.fleet.fleet) or FleetSnapshot(taken_at=now, rows=())
-        kept = tuple(rows)
         unseen = before.blind if blind is None else blind
         deps.fleet.write_fleet(
             FleetSnapshot(

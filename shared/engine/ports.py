@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from shared.domain.batches import WaitingPerson
 from shared.domain.fleet import FleetSnapshot, Notes
 from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail, UserKey
@@ -196,6 +197,54 @@ class GroupBooks(Protocol):
 
     def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
         """Write the book if it is still as `expected` was read; raise `ConflictError` otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A place that was claimed: `window` and `number` make its name, `holder` is who took it, `at` is Cloud Storage's own time.
+
+    `generation` is that of the object, which whoever takes the place next must name.
+    """
+
+    window: str
+    number: int
+    holder: UserKey
+    at: datetime
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSizes:
+    """How many people are to have an environment: all, by profile, and by the group that entitles them."""
+
+    everybody: int = 0
+    profiles: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
+
+
+class Guard(Protocol):
+    """What the guard keeps: slots, of which so many may be taken in a window; who waits; how large the fleet is."""
+
+    def slots(self, source: str) -> tuple[Slot, ...]:
+        """Return all slots that were ever taken by what this source said, those that are over too, by one listing."""
+
+    def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
+        """Take a slot: a free one (None), or in the place of one that is over. False: somebody else was quicker."""
+
+    def sizes(self) -> FleetSizes:
+        """Return the sizes as a sweep counted them last; nobody before the first one. Kept in the process for minutes."""
+
+    def write_sizes(self, sizes: FleetSizes) -> None:
+        """Keep the sizes."""
+
+    def note_waiting(self, waiting: WaitingPerson) -> None:
+        """Keep that somebody waits, where `waiting` finds it."""
+
+    def forget_waiting(self, user_key: UserKey) -> None:
+        """Forget it; a missing one is not an error."""
+
+    def waiting(self) -> Iterator[WaitingPerson]:
+        """Return who waits, by one listing."""
 
 
 class Persons(Protocol):
@@ -514,6 +563,7 @@ class Deps:
     clock: Clock
     log: Log
     books: GroupBooks
+    guard: Guard
     persons: Persons
     relay: Relay
     base_policy: Policy

@@ -28,6 +28,7 @@ from shared.domain.record import ConditionStatus, ConditionType, Presence, UserR
 from shared.domain.wanted import with_wanted
 from shared.engine.chronicle import with_chronicle
 from shared.engine.executor import carry_out
+from shared.engine.guard import forget_waiting, relist, with_foreseen_room, with_listing, with_room
 from shared.engine.observer import observe
 from shared.engine.ports import Deps, Stored
 from shared.engine.repair import load_mended
@@ -64,7 +65,8 @@ def preview(user_key: UserKey, deps: Deps) -> Preview | None:
     if stored is None:
         return None
     now = deps.clock.now()
-    record = with_wanted(stored.record, deps.policy, now)
+    record = with_foreseen_room(with_wanted(stored.record, deps.policy, now), deps, now)
+    record = with_wanted(record, deps.policy, now)
     seen = observe(record, deps)
     return Preview(record=stored.record, observed=seen, plan=make_plan(record, seen, deps.policy, now))
 
@@ -92,7 +94,8 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) ->
 
 def _pass(stored: Stored, deps: Deps) -> Result | None:
     now = deps.clock.now()
-    record = with_wanted(stored.record, deps.policy, now)
+    record = with_room(with_wanted(stored.record, deps.policy, now), deps, now)
+    record = with_listing(with_wanted(record, deps.policy, now), deps)
     seen = observe(record, deps)
     plan = make_plan(record, seen, deps.policy, now)
     if _is_written_first(plan, stored):
@@ -108,6 +111,8 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             deps.records.save(after, expected=stored)
         except ConflictError:
             return None
+    relist(stored.record, after, deps)
+    forget_waiting(stored.record, after, deps)
     _log_progress(record, seen, after, deps, now)
     _log_revoked(record, outcomes, deps, now)
     _log_failed_clusters(record, after, deps)

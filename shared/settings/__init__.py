@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shared.domain.catalog import Catalog, Environment, MasterTemplate
+from shared.domain.guard_settings import GuardSettings
 from shared.domain.notebook import Network
 from shared.domain.people import People
 from shared.domain.plan import Policy
@@ -84,6 +85,7 @@ class Settings:
     personal_data: timedelta = timedelta(days=365)
     sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
     people: People = field(default_factory=People)
+    guard: GuardSettings = field(default_factory=GuardSettings)
     move_logs_until: datetime | None = None
     named_inbox: str | None = None
     named_letters: str | None = None
@@ -136,6 +138,7 @@ class Settings:
             template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
             people=self.people,
             sources=self.sources,
+            guard=self.guard,
         )
 
     @property

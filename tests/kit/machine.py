@@ -253,6 +253,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
     @rule()
     def calm(self) -> None:
         """A few minutes as they mostly are: what was begun comes to its end, and whoever can works."""
+        self._note_unwanted()
         for _ in range(6):
             self.bench.advance(minutes=1)
             self.tick("due")
@@ -490,6 +491,18 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
     @invariant()
     def data_is_kept(self) -> None:
         """What somebody wrote is gone only by outside hands, or after the snapshot's retention of somebody not entitled."""
+        self._note_unwanted()
+        now = self.bench.now
+        for user in self.ledger.missing_held():
+            raise AssertionError(f"the data of {user} is gone although it is on hold")
+        for user in self.ledger.missing():
+            since = self.unwanted_since.get(user)
+            late = since is not None and now - since >= SNAPSHOT_RETENTION - timedelta(days=1)
+            assert late, f"the data of {user} is gone too early"
+            self.ledger.forget(user)
+
+    def _note_unwanted(self) -> None:
+        """Note since when somebody has been entitled to nothing, as seen from here: before any pass can see it later."""
         now = self.bench.now
         for user in {s.user for s in self.sent}:
             if is_paused(self.sent, user, now):
@@ -498,13 +511,6 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
                 self.unwanted_since.setdefault(user, now)
             elif all(p.user != user for p in self.pending):
                 self.unwanted_since.pop(user, None)
-        for user in self.ledger.missing_held():
-            raise AssertionError(f"the data of {user} is gone although it is on hold")
-        for user in self.ledger.missing():
-            since = self.unwanted_since.get(user)
-            late = since is not None and now - since >= SNAPSHOT_RETENTION - timedelta(days=1)
-            assert late, f"the data of {user} is gone too early"
-            self.ledger.forget(user)
 
     @invariant()
     def never_two(self) -> None:

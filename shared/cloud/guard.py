@@ -1,0 +1,174 @@
+"""What the guard keeps in the records' bucket.
+
+`guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time says since when
+`guard/waiting/<user_key>`                 empty; metadata says what waits, so that one listing tells of everybody
+`guard/sizes`                              JSON; how large the fleet is, by the sweep that counted last
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from google.api_core.exceptions import NotFound, PreconditionFailed
+
+from shared.cloud.clients import Clients
+from shared.cloud.translate import translated
+from shared.domain.batches import WaitingPerson
+from shared.domain.cuts import CutClass, StepKind
+from shared.domain.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.identity import UserKey, parse_user_key
+from shared.engine.ports import FleetSizes, Slot
+
+if TYPE_CHECKING:
+    from shared.engine.ports import Clock
+
+_SLOTS = "guard/slots/"
+_WAITING = "guard/waiting/"
+_SIZES = "guard/sizes"
+_NOBODY = "_"  # a folder needs a name: of what earlier versions kept without a source
+_FIELDS = "items(name,generation,timeCreated,metadata),nextPageToken"
+_KEEP_S = 300.0
+
+
+class StorageGuard:
+    """The port `Guard` over google-cloud-storage."""
+
+    def __init__(self, clients: Clients, *, clock: Clock) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: tuple[float, FleetSizes] | None = None
+
+    def slots(self, source: str) -> tuple[Slot, ...]:
+        """One listing; what carries no holder that can be read counts as taken by nobody known."""
+        prefix = f"{_SLOTS}{source or _NOBODY}/"
+        with translated(f"list slots of {source}"):
+            blobs = list(self._clients.storage_bucket().list_blobs(prefix=prefix, fields=_FIELDS))
+        found = []
+        for blob in blobs:
+            window, _, number = blob.name.removeprefix(prefix).partition("/")
+            if number.isdecimal():
+                found.append(
+                    Slot(
+                        window=window,
+                        number=int(number),
+                        holder=UserKey((blob.metadata or {}).get("holder", "")),
+                        at=blob.time_created,
+                        generation=int(blob.generation),
+                    )
+                )
+        return tuple(found)
+
+    def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
+        """One conditional write."""
+        blob = self._clients.storage_bucket().blob(f"{_SLOTS}{source or _NOBODY}/{window}/{number:04}")
+        blob.metadata = {"holder": holder}
+        with translated(f"claim a slot for {holder}"):
+            try:
+                blob.upload_from_string(
+                    b"",
+                    content_type="application/octet-stream",
+                    if_generation_match=expected.generation if expected is not None else 0,
+                    retry=self._clients.storage_retry(),
+                )
+            except PreconditionFailed:
+                return False
+        return True
+
+    def sizes(self) -> FleetSizes:
+        """Return what was read in the last five minutes. Not readable now is not nobody: what was read last goes on, if any."""
+        now = self._clock.monotonic_s()
+        with self._lock:
+            kept = self._kept
+        if kept is not None and now - kept[0] < _KEEP_S:
+            return kept[1]
+        try:
+            return self._keep(self._read_sizes())
+        except BenchkeeperError:
+            if kept is None:
+                raise
+            return kept[1]
+
+    def _read_sizes(self) -> FleetSizes:
+        with translated("read the sizes of the fleet"):
+            try:
+                raw = self._clients.storage_bucket().blob(_SIZES).download_as_bytes(retry=self._clients.storage_retry())
+            except NotFound:
+                return FleetSizes()
+        try:
+            found = json.loads(raw)
+            return FleetSizes(
+                everybody=int(found["everybody"]),
+                profiles={str(name): int(count) for name, count in found["profiles"].items()},
+                groups={str(name): int(count) for name, count in found["groups"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return FleetSizes()  # the next sweep writes it anew; until then the smallest limits hold
+
+    def _keep(self, sizes: FleetSizes) -> FleetSizes:
+        with self._lock:
+            self._kept = (self._clock.monotonic_s(), sizes)
+        return sizes
+
+    def write_sizes(self, sizes: FleetSizes) -> None:
+        """One write; the last one wins, as each counts everybody."""
+        content = {"everybody": sizes.everybody, "profiles": dict(sizes.profiles), "groups": dict(sizes.groups)}
+        with translated("write the sizes of the fleet"):
+            self._clients.storage_bucket().blob(_SIZES).upload_from_string(
+                json.dumps(content, ensure_ascii=False).encode(),
+                content_type="application/json",
+                retry=self._clients.storage_retry(),
+            )
+        self._keep(sizes)
+
+    def note_waiting(self, waiting: WaitingPerson) -> None:
+        """One write; the same content again is the same object."""
+        blob = self._clients.storage_bucket().blob(f"{_WAITING}{waiting.user_key}")
+        blob.metadata = {
+            "ref": waiting.ref,
+            "steps": " ".join(step.value for step in waiting.steps),
+            "cause": waiting.cause.value,
+            "source": waiting.source,
+            "since": waiting.since.isoformat(),
+            "profile": waiting.profile,
+            "undoable_done": str(waiting.undoable_done),
+        }
+        with translated(f"note that {waiting.user_key} waits"):
+            blob.upload_from_string(b"", content_type="application/octet-stream", retry=self._clients.storage_retry())
+
+    def forget_waiting(self, user_key: UserKey) -> None:
+        """One delete."""
+        with translated(f"forget that {user_key} waits"):
+            try:
+                self._clients.storage_bucket().blob(f"{_WAITING}{user_key}").delete()
+            except NotFound:
+                return
+
+    def waiting(self) -> Iterator[WaitingPerson]:
+        """One listing; what cannot be read is left out, and written anew by the person's next pass."""
+        with translated("list who waits"):
+            blobs = list(self._clients.storage_bucket().list_blobs(prefix=_WAITING, fields=_FIELDS))
+        for blob in blobs:
+            found = _waiting(blob.name.removeprefix(_WAITING), blob.metadata or {})
+            if found is not None:
+                yield found
+
+
+def _waiting(name: str, metadata: dict[str, Any]) -> WaitingPerson | None:
+    try:
+        return WaitingPerson(
+            user_key=parse_user_key(name),
+            ref=metadata["ref"],
+            steps=tuple(StepKind(word) for word in metadata["steps"].split()),
+            cause=CutClass(metadata["cause"]),
+            source=metadata["source"],
+            since=datetime.fromisoformat(metadata["since"]),
+            profile=metadata["profile"],
+            undoable_done=metadata["undoable_done"] == str(True),
+        )
+    except (KeyError, ValueError, AttributeError, InvalidMessageError):
+        return None

@@ -1,0 +1,63 @@
+"""A cut: somebody who is to have an environment comes to be entitled to none. What the record remembers of one that is guarded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class CutClass(StrEnum):
+    """What sort of reason ends access. It decides what waiting means."""
+
+    EMPLOYMENT = "Employment"
+    ACCOUNT = "Account"
+    GROUP = "Group"
+    POLICY = "Policy"
+
+
+# A leaver is not kept waiting for good: what can be undone is done once the guard's patience is over.
+IMPATIENT = frozenset({CutClass.EMPLOYMENT, CutClass.ACCOUNT})
+
+
+class StepKind(StrEnum):
+    """What a cut does to somebody. Part of what is approved, so its words never change."""
+
+    STOP = "Stop"  # the notebook is stopped, and deleted once its retention is over
+    REVOKE = "Revoke"  # the person's own service account is disabled
+    END_CLUSTERS = "EndClusters"  # the Spark clusters are deleted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingCut:
+    """A cut for which there was no room: it waits for room, for an approval, or for the end of the guard's patience.
+
+    `ref` names what ends access (`shared.domain.guard.cut_of`), `source` who said it. `since` is when it began to wait. From
+    `undoable_at` on, what can be undone is done: the rest still waits. `listed`: the index of those who wait has it.
+    """
+
+    ref: str
+    cause: CutClass
+    source: str
+    since: datetime
+    undoable_at: datetime | None = None
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clearance:
+    """A cut that may happen: `ref` is the one that was cleared, "" for any; `by` is "slot", or the digest that was approved."""
+
+    ref: str
+    by: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptIn:
+    """An operator's counter-statement: this cut (`ref`) was a mistake. `by` is the operator's key, `digest` the list."""
+
+    ref: str
+    by: str
+    digest: str
+    at: datetime

@@ -1,0 +1,182 @@
+"""The guard against mass changes, as far as it is about one person: does this cut wait, may it happen, was it a mistake? Pure.
+
+A cut is guarded where what is wanted is derived (`with_wanted`), so that no path leads around it: while it waits the record says
+what it said before. `shared.engine.guard` finds out whether there is room, and writes that into the record as a clearance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared.domain.cuts import IMPATIENT, Clearance, CutClass, KeptIn, StepKind, WaitingCut
+from shared.domain.entitlement import Cause, Entitlement
+from shared.domain.facts import GROUP, ROSTER, Facts, in_effect
+from shared.domain.identity import UserKey
+from shared.domain.plan import Policy
+from shared.domain.record import Presence, UserRecord
+
+_EMPLOYMENT = frozenset({Cause.LEFT, Cause.ACCESS_ENDED})
+_ACCOUNT = frozenset(
+    {
+        Cause.ACCOUNT_SUSPENDED,
+        Cause.ACCOUNT_ARCHIVED,
+        Cause.ACCOUNT_DELETED,
+        Cause.ACCOUNT_DISABLED,
+        Cause.ACCOUNT_UNUSABLE,
+    }
+)
+_GROUP = frozenset({Cause.NO_GROUP})
+# How often somebody who waits is looked at again: room comes back all the time. Spread, so that a thousand do not come at once.
+_LOOK_EVERY = timedelta(minutes=10)
+_SPREAD_MINUTES = 20
+_FOR_ONE_PASS = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Why access ends: `ref` changes when it is another reason, and not when the same is only said again."""
+
+    ref: str
+    cause: CutClass
+    source: str
+
+
+def cut_of(record: UserRecord, entitlement: Entitlement, now: datetime) -> Cut:
+    """Return the cut that the entitlement (to nothing) means for this person."""
+    cause, decides = entitlement.cause, entitlement.decides
+    if decides is not None:
+        kind = (
+            CutClass.EMPLOYMENT if cause in _EMPLOYMENT else CutClass.ACCOUNT if cause in _ACCOUNT else CutClass.POLICY
+        )
+        # A feed repeats a leave with its date under new ids; one without a date is another statement each time.
+        which = decides.effective_at.isoformat() if decides.explicit else decides.event_id
+        return Cut(ref=_ref(cause.value, decides.source, which), cause=kind, source=decides.source)
+    source = _last_about_groups(record.facts, now)
+    kind = CutClass.GROUP if cause in _GROUP else CutClass.POLICY
+    return Cut(ref=_ref(cause.value, source), cause=kind, source=source)
+
+
+def _ref(*parts: str) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _last_about_groups(facts: Facts, now: datetime) -> str:
+    """Return who spoke last of the person's groups; empty if nobody ever did."""
+    said = [
+        statement
+        for name, timeline in facts.timelines.items()
+        if name == ROSTER or name.startswith(GROUP)
+        for statement in in_effect(timeline, now)
+    ]
+    return max(said, key=lambda statement: statement.rank()).source if said else ""
+
+
+def guarded(
+    record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime
+) -> tuple[UserRecord, Entitlement | None]:
+    """Return the record with what the guard remembers, and what counts as the person's entitlement; None: all stays as it was."""
+    status = record.status
+    clearance = status.clearance if status.clearance is not None and now < status.clearance.until else None
+    if policy.guard is None:
+        return record, entitlement
+    if entitlement.entitled:
+        announced = clearance if clearance is not None and not clearance.ref else None
+        return _remembering(record, waiting=None, clearance=announced, kept_in=None), entitlement
+    waiting = status.waiting_cut
+    if record.spec.presence is Presence.ABSENT and waiting is None:
+        return _remembering(record, waiting=None, clearance=clearance, kept_in=None), entitlement
+    cut = cut_of(record, entitlement, now)
+    if clearance is not None and clearance.ref in {"", cut.ref}:
+        left = clearance if not clearance.ref else None
+        return _remembering(record, waiting=None, clearance=left, kept_in=None), entitlement
+    kept = status.kept_in if status.kept_in is not None and status.kept_in.ref == cut.ref else None
+    if kept is not None:
+        because = f"kept by an operator's word: the cut was a mistake (list {kept.digest})"
+        stays = Entitlement(profile=record.spec.profile, because=because, cause=Cause.KEPT_IN)
+        return _remembering(record, waiting=None, clearance=clearance, kept_in=kept), stays
+    waiting = _waiting(waiting, cut, now)
+    record = _remembering(record, waiting=waiting, clearance=clearance, kept_in=None)
+    is_soft = record.spec.presence is Presence.ABSENT or waiting.undoable_at is not None
+    return record, entitlement if is_soft else None
+
+
+def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
+    """Return the cut as it waits. Another reason does not begin the waiting anew: the person is no less to be cut."""
+    if known is None:
+        return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)
+    same = known.ref == cut.ref
+    return known if same else replace(known, ref=cut.ref, cause=cut.cause, source=cut.source, listed=False)
+
+
+def _remembering(
+    record: UserRecord, *, waiting: WaitingCut | None, clearance: Clearance | None, kept_in: KeptIn | None
+) -> UserRecord:
+    status = record.status
+    if (status.waiting_cut, status.clearance, status.kept_in) == (waiting, clearance, kept_in):
+        return record
+    return record.with_status(waiting_cut=waiting, clearance=clearance, kept_in=kept_in)
+
+
+def asks_for_room(record: UserRecord) -> bool:
+    """Return True if a cut waits and nothing of it is done yet."""
+    waiting = record.status.waiting_cut
+    return waiting is not None and waiting.undoable_at is None and record.spec.presence is Presence.PRESENT
+
+
+def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
+    """Return what a cut would do to the person; empty: there is nothing to lose, so nobody needs to be asked."""
+    status = record.status
+    has_notebook = bool(
+        status.instance_uid or status.was_active or status.operation or status.former or status.restoring
+    )
+    has_clusters = bool(record.spec.clusters) or any(known.is_there for known in status.clusters)
+    found = {
+        StepKind.STOP: has_notebook,
+        StepKind.REVOKE: status.account_id is not None,
+        StepKind.END_CLUSTERS: has_clusters,
+    }
+    return tuple(kind for kind in StepKind if found[kind])
+
+
+def cleared(record: UserRecord, *, by: str, now: datetime) -> UserRecord:
+    """Return the record whose waiting cut may happen in this pass."""
+    waiting = record.status.waiting_cut
+    if waiting is None:
+        return record
+    return record.with_status(clearance=Clearance(ref=waiting.ref, by=by, until=now + _FOR_ONE_PASS))
+
+
+def is_out_of_patience(waiting: WaitingCut, policy: Policy, now: datetime) -> bool:
+    """Return True if what can be undone is to be done without an approval."""
+    ends = _patience_ends(waiting, policy)
+    return ends is not None and ends <= now
+
+
+def without_patience(record: UserRecord, now: datetime) -> UserRecord:
+    """Return the record whose waiting cut is done as far as it can be undone."""
+    waiting = record.status.waiting_cut
+    if waiting is None:
+        return record
+    return record.with_status(waiting_cut=replace(waiting, undoable_at=now, listed=False))
+
+
+def _patience_ends(waiting: WaitingCut, policy: Policy) -> datetime | None:
+    if policy.guard is None or policy.guard.patience is None or waiting.cause not in IMPATIENT:
+        return None
+    return waiting.since + policy.guard.patience
+
+
+def next_look(record: UserRecord, policy: Policy, now: datetime) -> datetime | None:
+    """Return when to look again whether there is room for a cut that waits; None if none does."""
+    waiting = record.status.waiting_cut
+    if waiting is None or not asks_for_room(record):
+        return None
+    ends = _patience_ends(waiting, policy)
+    look = now + _LOOK_EVERY + timedelta(minutes=_spread(record.user_key))
+    return look if ends is None or ends <= now else min(look, ends)
+
+
+def _spread(user_key: UserKey) -> int:
+    return int(hashlib.sha256(user_key.encode()).hexdigest()[:8], 16) % _SPREAD_MINUTES

@@ -1,0 +1,43 @@
+"""How much may happen in an hour before somebody has to agree: what `guard:` in the settings says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSettings:
+    """The limits of the guard against mass changes, counted in people.
+
+    In any hour at most `per_hour` people lose access, or `share` of the fleet if that is more, and never more than `most`; of
+    people who share a group or a profile `group_share` of them once they are `group_from`; `day_factor` times as many in a day.
+    `urgent` is the window of its own for what a source calls urgent, `creations` how many environments may be made in an hour.
+    Whoever waits for an approval longer than `patience` is stopped without one as far as it can be undone; None: never. `approvers`
+    is how many must agree where no author is verified; one who approves alone waits `wait_alone`. An approval that is not used
+    ends after `approval_lapses`.
+    """
+
+    per_hour: int = 20
+    share: float = 0.05
+    most: int = 200
+    group_share: float = 0.5
+    group_from: int = 6
+    day_factor: int = 3
+    patience: timedelta | None = timedelta(hours=4)
+    approvers: int = 2
+    creations: int = 300
+    urgent: int = 5
+    approval_lapses: timedelta = timedelta(hours=24)
+    wait_alone: timedelta = timedelta(minutes=15)
+
+    def per_hour_of(self, fleet_size: int) -> int:
+        """Return how many of a fleet of this size may lose access in an hour."""
+        return min(max(self.per_hour, int(fleet_size * self.share)), self.most)
+
+    def per_hour_of_group(self, group_size: int) -> int | None:
+        """Return how many of a group of this size may lose access in an hour; None if the group has no limit of its own."""
+        return int(group_size * self.group_share) if group_size >= self.group_from else None

@@ -1,0 +1,190 @@
+"""Is there room for this cut? Each cut takes a slot; whoever finds none waits, visibly.
+
+A slot is an object with a fixed name: there are as many names as people may be cut in a window, and a name can be taken again
+only once its window is over, with the generation that was read. So at most so many stand in any hour, by construction, however
+many processes claim at the same time and wherever one dies. A slot names its holder: a repeat finds its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared.domain.batches import WaitingPerson
+from shared.domain.errors import ConflictError
+from shared.domain.guard import asks_for_room, cleared, is_out_of_patience, steps_of, without_patience
+from shared.domain.guard_settings import DAY, HOUR, GuardSettings
+from shared.domain.identity import UserKey
+from shared.domain.record import Presence, RecordRow, UserRecord
+from shared.engine.ports import Deps, FleetSizes, Slot
+
+BY_SLOT = "slot"
+NOTHING_TO_LOSE = "nothing to lose"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """So many slots that each stand for so long."""
+
+    name: str
+    room: int
+    length: timedelta
+
+
+def windows_of(record: UserRecord, guard: GuardSettings, sizes: FleetSizes) -> tuple[Window, ...]:
+    """Return the windows in which a cut of this person takes a slot: the fleet's first, then those of group and profile."""
+    hour = guard.per_hour_of(sizes.everybody)
+    found = [
+        Window(name="fleet-hour", room=hour, length=HOUR),
+        Window(name="fleet-day", room=hour * guard.day_factor, length=DAY),
+    ]
+    shared_by = [
+        ("profile", record.spec.profile or "", sizes.profiles.get(record.spec.profile or "", 0)),
+        ("group", record.spec.entitled_by, sizes.groups.get(record.spec.entitled_by, 0)),
+    ]
+    for kind, name, size in shared_by:
+        room = guard.per_hour_of_group(size)
+        if name and room is not None and room < hour:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+            found.append(Window(name=f"{kind}-{digest}-hour", room=room, length=HOUR))
+    return tuple(found)
+
+
+def with_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
+    """Return the record with a clearance if its waiting cut may happen now; the same object if it waits on, or none waits.
+
+    Claims slots. Safe to repeat after a crash: whoever holds a slot finds it again.
+    """
+    return _judged(record, deps, now, claims=True)
+
+
+def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
+    """Do the same for a plan that is only looked at: nothing is claimed."""
+    return _judged(record, deps, now, claims=False)
+
+
+def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> UserRecord:
+    waiting, guard = record.status.waiting_cut, deps.policy.guard
+    if waiting is None or guard is None or not asks_for_room(record):
+        return record
+    if not steps_of(record):
+        return cleared(record, by=NOTHING_TO_LOSE, now=now)
+    windows = windows_of(record, guard, deps.guard.sizes())
+    if _has_room(record.user_key, waiting.source, windows, deps, now, claims=claims):
+        return cleared(record, by=BY_SLOT, now=now)
+    if is_out_of_patience(waiting, deps.policy, now):
+        return without_patience(record, now)
+    return record
+
+
+def _has_room(
+    holder: UserKey, source: str, windows: tuple[Window, ...], deps: Deps, now: datetime, *, claims: bool
+) -> bool:
+    """Return True if the person has a slot in every window, taken now or before.
+
+    Nothing is claimed while any window is full. What was claimed before another window turned out to be full stays taken.
+    """
+    slots = deps.guard.slots(source)
+    if any(not _places(holder, window, slots, now) for window in windows):
+        return False
+    return all(_claimed(holder, source, window, slots, deps) for window in windows) if claims else True
+
+
+def _places(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime) -> list[Slot | int]:
+    """Return what the person could take in a window: the slot that is theirs already, or those that are free or over."""
+    mine = [slot for slot in slots if slot.window == window.name]
+    standing = [slot for slot in mine if now - slot.at < window.length]
+    own = [slot for slot in standing if slot.holder == holder]
+    if own:
+        return [own[0]]
+    if len(standing) >= window.room:
+        return []
+    taken = {slot.number for slot in standing}
+    over = {slot.number: slot for slot in mine if slot.number not in taken}
+    return [over.get(number, number) for number in range(window.room) if number not in taken]
+
+
+def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ...], deps: Deps) -> bool:
+    """Take a place of the window; whoever loses one to somebody else looks again until none is left."""
+    for _ in range(2 * window.room + 10):  # each time somebody else took a place, and there are so many
+        places = _places(holder, window, slots, deps.clock.now())
+        if not places:
+            return False
+        # Spread, so that many who claim at once seldom meet; the same for one person, so that two deliveries take one slot.
+        place = places[int(hashlib.sha256(f"{holder}|{window.name}".encode()).hexdigest()[:8], 16) % len(places)]
+        if isinstance(place, Slot) and place.holder == holder and _stands(place, window, deps):
+            return True
+        number, expected = (place.number, place) if isinstance(place, Slot) else (place, None)
+        if deps.guard.claim(source, window.name, number, holder, expected=expected):
+            return True
+        slots = deps.guard.slots(source)
+    raise ConflictError(
+        user_message="Many changes are under way just now; it is tried again.",
+        detail=f"window {window.name} of {source} changed under every claim of {holder}",
+    )
+
+
+def _stands(slot: Slot, window: Window, deps: Deps) -> bool:
+    return deps.clock.now() - slot.at < window.length
+
+
+def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
+    """Return the record once the index of those who wait has it: the index is written first, so nobody waits unseen."""
+    waiting = record.status.waiting_cut
+    if waiting is None or waiting.listed:
+        return record
+    deps.guard.note_waiting(_entry(record))
+    if waiting.undoable_at is None:
+        message = "Cut waits"
+    else:
+        message = "Stopped without approval"
+    deps.log.warning(
+        message,
+        user=record.user_key,
+        cause=waiting.cause.value,
+        source=waiting.source,
+        profile=record.spec.profile or "",
+    )
+    return record.with_status(waiting_cut=replace(waiting, listed=True))
+
+
+def relist(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Write the index anew if the cut would do something else to the person than before."""
+    waits = before.status.waiting_cut is not None and after.status.waiting_cut is not None
+    if waits and steps_of(before) != steps_of(after):
+        deps.guard.note_waiting(_entry(after))
+
+
+def forget_waiting(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Take somebody who waits no more out of the index, after the record was written."""
+    if before.status.waiting_cut is not None and after.status.waiting_cut is None:
+        deps.guard.forget_waiting(after.user_key)
+
+
+def _entry(record: UserRecord) -> WaitingPerson:
+    waiting = record.status.waiting_cut
+    if waiting is None:
+        raise AssertionError("the caller has looked")
+    return WaitingPerson(
+        user_key=record.user_key,
+        ref=waiting.ref,
+        steps=steps_of(record),
+        cause=waiting.cause,
+        source=waiting.source,
+        since=waiting.since,
+        profile=record.spec.profile or "",
+        undoable_done=waiting.undoable_at is not None,
+    )
+
+
+def sizes_of(rows: Iterable[RecordRow]) -> FleetSizes:
+    """Count who is to have an environment."""
+    present = [row for row in rows if row.presence is Presence.PRESENT]
+    return FleetSizes(
+        everybody=len(present),
+        profiles=dict(Counter(row.profile for row in present if row.profile)),
+        groups=dict(Counter(row.entitled_by for row in present if row.entitled_by)),
+    )
