@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError
 from shared.domain.groups import GroupBook
+from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import AccountId, UserEmail
 from shared.domain.keeping import Snapshot, SnapshotSeen
 from shared.domain.notebook import (
@@ -37,7 +38,8 @@ class Policy:
 
     `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
     `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
-    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `guard` limits
+    changes that touch many. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
     """
 
     catalog: Catalog
@@ -55,6 +57,7 @@ class Policy:
     people: People = field(default_factory=People)
     sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
     book: GroupBook = field(default_factory=GroupBook)
+    guard: GuardSettings = field(default_factory=GuardSettings)
 
     def entitling_groups(self) -> frozenset[str]:
         """Return the addresses of all groups that entitle: those that are assigned, and what else these are or were called."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shared.domain.catalog import Catalog, Environment, MasterTemplate
+from shared.domain.guard_settings import GuardSettings
 from shared.domain.notebook import Network
 from shared.domain.people import People
 from shared.domain.plan import Policy
@@ -87,6 +88,7 @@ class Settings:
     move_logs_until: datetime | None = None
     named_inbox: str | None = None
     named_letters: str | None = None
+    guard: GuardSettings = field(default_factory=GuardSettings)
 
     @property
     def inbox_bucket(self) -> str:
@@ -136,6 +138,7 @@ class Settings:
             template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
             people=self.people,
             sources=self.sources,
+            guard=self.guard,
         )
 
     @property
@@ -282,6 +285,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         move_logs_until=_move_until(environ),
         named_inbox=raw.buckets.inbox,
         named_letters=raw.buckets.letters,
+        guard=raw.guard.to_domain(),
     )
 
 
