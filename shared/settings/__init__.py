@@ -89,6 +89,7 @@ class Settings:
     move_logs_until: datetime | None = None
     named_inbox: str | None = None
     named_letters: str | None = None
+    guard: GuardSettings = field(default_factory=GuardSettings)
 
     @property
     def inbox_bucket(self) -> str:
@@ -285,6 +286,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         move_logs_until=_move_until(environ),
         named_inbox=raw.buckets.inbox,
         named_letters=raw.buckets.letters,
+        guard=raw.guard.to_domain(),
     )
 
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from datetime import time, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-from shared.domain import catalog as domain
 from shared.domain.notebook import Network
-from shared.domain.people import People
-from shared.domain.sources import Joiners, May, Shape, Source
+from shared.domain.policy_codec import catalog_from, guard_from, people_from, plain, source_from
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -33,6 +30,8 @@ _CODE = (
     "domain/identity.py",
     "domain/sources.py",
     "domain/people.py",
+    "domain/guard_settings.py",
+    "domain/policy_codec.py",
 )
 
 
@@ -60,7 +59,7 @@ def write(settings: Settings) -> Path:
     del values["config_dir"], values["env"], values["iap_audience"], values["move_logs_until"]
     path = file_of(settings.config_dir, settings.env)
     made = {"digest": digest_of(settings.config_dir, settings.env), "settings": values}
-    path.write_text(json.dumps(made, default=_plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(made, default=plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
 
 
@@ -80,85 +79,8 @@ def read(folder: Path, env: str) -> dict[str, Any] | None:
         "retention": timedelta(seconds=values["retention"]),
         "snapshot_retention": timedelta(seconds=values["snapshot_retention"]),
         "personal_data": timedelta(seconds=values["personal_data"]),
-        "catalog": _catalog(values["catalog"]),
-        "sources": {name: _source(each) for name, each in values["sources"].items()},
-        "people": People(**{**values["people"], "domains": tuple(values["people"]["domains"])}),
+        "catalog": catalog_from(values["catalog"]),
+        "sources": {name: source_from(each) for name, each in values["sources"].items()},
+        "people": people_from(values["people"]),
+        "guard": guard_from(values["guard"]),
     }
-
-
-def _plain(value: object) -> float | str | list[int]:
-    match value:
-        case timedelta():
-            return value.total_seconds()
-        case time():
-            return value.isoformat()
-        case ZoneInfo():
-            return value.key
-        case frozenset():
-            return sorted(value)
-        case _:
-            raise TypeError(f"{type(value).__name__} cannot be kept")
-
-
-def _catalog(raw: dict[str, Any]) -> domain.Catalog:
-    return domain.Catalog(
-        profiles={name: _profile(profile) for name, profile in raw["profiles"].items()},
-        assignments=tuple(domain.Assignment(**each) for each in raw["assignments"]),
-        default_profile=raw["default_profile"],
-        masters={name: domain.MasterTemplate(**master) for name, master in raw["masters"].items()},
-        environments={name: domain.Environment(**each) for name, each in raw["environments"].items()},
-    )
-
-
-def _source(raw: dict[str, Any]) -> Source:
-    def names(field: str) -> frozenset[str] | None:
-        return None if raw[field] is None else frozenset(raw[field])
-
-    return Source(
-        name=raw["name"],
-        topic=raw["topic"],
-        shapes=frozenset(Shape(each) for each in raw["shapes"]),
-        may_state=frozenset(May(each) for each in raw["may_state"]),
-        profiles=names("profiles"),
-        domains=names("domains"),
-        joiners=Joiners(raw["joiners"]),
-        aliases=raw["aliases"],
-    )
-
-
-def _profile(raw: dict[str, Any]) -> domain.Profile:
-    idle = raw["idle"]
-    return domain.Profile(
-        **{
-            **raw,
-            "image": domain.VmImage(**raw["image"]),
-            "boot_disk": domain.Disk(**raw["boot_disk"]),
-            "data_disk": domain.Disk(**raw["data_disk"]),
-            "accelerator": domain.Accelerator(**raw["accelerator"]) if raw["accelerator"] else None,
-            "shielded": domain.ShieldedVm(**raw["shielded"]),
-            "idle": domain.IdleSettings(
-                timeout=timedelta(seconds=idle["timeout"]),
-                max_blind=timedelta(seconds=idle["max_blind"]),
-                cpu_busy_at=idle["cpu_busy_at"],
-                max_keep_on=timedelta(seconds=idle["max_keep_on"]),
-            ),
-            "identity": domain.Identity(raw["identity"]),
-            "tags": tuple(raw["tags"]),
-            "templates": tuple(raw["templates"]),
-            "session_templates": tuple(raw["session_templates"]),
-            "spark": domain.SparkSettings(
-                **{**raw["spark"], "identity": domain.ClusterIdentity(raw["spark"]["identity"])}
-            ),
-            "disruption": domain.Disruption(raw["disruption"]),
-            "window": _window(raw["window"]) if raw["window"] else None,
-        }
-    )
-
-
-def _window(raw: dict[str, Any]) -> domain.Window:
-    return domain.Window(
-        days=frozenset(raw["days"]),
-        start=time.fromisoformat(raw["start"]),
-        length=timedelta(seconds=raw["length"]),
-        zone=ZoneInfo(raw["zone"]),
-    )

@@ -6,17 +6,19 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from shared.domain.catalog import Assignment
+from shared.domain.guard_settings import GuardSettings
 from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 from shared.settings.fields import Duration, Email, Strict, duration_text
 from shared.settings.profile import ProfileModel
 
 SHORTEST = timedelta(days=7)  # of a retention: a week, in which somebody notices a slip
+_LEAST_PATIENCE = timedelta(minutes=15)
 _MAX_BUCKET = 63
 _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 
@@ -178,6 +180,54 @@ class BucketsModel(Strict):
     )
 
 
+class GuardModel(Strict):
+    """How much may change for how many people before somebody has to agree to it on the page."""
+
+    per_hour: int = Field(
+        default=20, ge=1, le=10_000, description="People who may lose something in an hour, at least."
+    )
+    share: float = Field(default=0.05, gt=0, le=1, description="Of the fleet: the same, for large ones.")
+    most: int = Field(default=200, ge=1, le=10_000, description="People who may lose something in an hour, at most.")
+    group_share: float = Field(default=0.5, gt=0, le=1, description="Of those who share a group or a profile.")
+    group_from: int = Field(default=6, ge=2, le=10_000, description="From how many on group_share holds.")
+    day_factor: int = Field(default=3, ge=1, le=24, description="A day's limit is that many times an hour's.")
+    patience: Literal["never"] | Duration = Field(
+        default="4h",
+        validate_default=True,
+        description="After that a change is made without approval; never: not at all.",
+    )
+    approvers: int = Field(
+        default=2, ge=1, le=2, description="How many people a change takes, who asked for it included."
+    )
+    creations: int = Field(default=300, ge=1, le=100_000, description="People who may be given an environment at once.")
+    urgent: int = Field(default=5, ge=0, le=10_000, description="People whom an urgent cut may name without waiting.")
+    approval_lapses: Duration = Field(default="24h", validate_default=True, description="How long an approval holds.")
+    wait_alone: Duration = Field(
+        default="15m", validate_default=True, description="How long one change waits for others."
+    )
+
+    @field_validator("patience")
+    @classmethod
+    def _patient(cls, value: timedelta | str) -> timedelta | str:
+        if isinstance(value, timedelta) and value < _LEAST_PATIENCE:
+            raise ValueError(
+                f"{duration_text(value)} is too short for somebody to look at a change. "
+                f"Valid: {duration_text(_LEAST_PATIENCE)} or more, or never"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GuardModel:
+        if self.most < self.per_hour:
+            raise ValueError(f"most ({self.most}) must not be smaller than per_hour ({self.per_hour})")
+        return self
+
+    def to_domain(self) -> GuardSettings:
+        """In the domain's words."""
+        patience = None if isinstance(self.patience, str) else self.patience
+        return GuardSettings(**{**dict(self), "patience": patience})
+
+
 class SettingsFile(Strict):
     """config/settings.<env>.yaml: where and how Benchkeeper runs."""
 
@@ -192,6 +242,7 @@ class SettingsFile(Strict):
     people: PeopleModel = PeopleModel()
     deployment: DeploymentModel = DeploymentModel()
     hub: HubModel = HubModel()
+    guard: GuardModel = GuardModel()
     api_endpoint: str | None = None
 
     @model_validator(mode="after")

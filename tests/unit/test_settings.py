@@ -15,6 +15,7 @@ import yaml
 
 from shared.cloud.template_schema import template_schema
 from shared.domain.catalog import Disruption, Identity, Window
+from shared.domain.guard_settings import GuardSettings
 from shared.settings import (
     ConfigError,
     config_dir_from,
@@ -23,6 +24,7 @@ from shared.settings import (
     project_override_variables,
     schema_of,
 )
+from shared.settings.file import parse_text
 from shared.settings.models import ProfilesFile, SettingsFile
 from shared.settings.sources import SourcesFile
 from shared.wiring import checked_settings
@@ -525,3 +527,28 @@ def test_an_anchor_that_is_used_twice_is_fine():
 def test_nesting_without_end_is_refused():
     with pytest.raises(YamlFaultError):
         load_yaml("a: " + "[" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("guard: {approvers: 3}", "guard.approvers"),
+        ("guard: {patience: 1s}", "is too short for somebody to look at a change"),
+        ("guard: {most: 5}", "most (5) must not be smaller than per_hour (20)"),
+        ("guard: {per_hours: 5}", "per_hour"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_a_fault(text, said):
+    faults = []
+    base = "project: some-project\nzones: [europe-west1-b]\nbucket: some-bucket\n"
+    assert parse_text(Path("settings.x.yaml"), f"{base}{text}\n", SettingsFile, faults) is None
+    assert said in str(faults[0])
+
+
+def test_limits_are_read_from_the_settings():
+    base = "project: some-project\nzones: [europe-west1-b]\nbucket: some-bucket\n"
+    text = f"{base}guard: {{approvers: 1, patience: never}}\n"
+    found = parse_text(Path("settings.x.yaml"), text, SettingsFile, [])
+    assert found is not None
+    assert (found.guard.to_domain().approvers, found.guard.to_domain().patience) == (1, None)
+    assert parse_text(Path("settings.x.yaml"), base, SettingsFile, []).guard.to_domain() == GuardSettings()

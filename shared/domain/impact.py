@@ -1,0 +1,440 @@
+"""The effect of a change on each person, before anything is done: what-if is the apply.
+
+A person is judged twice with the product's own rules (`with_wanted`, `compare`, `wanted_templates`): by the policy in force and by
+the proposed one, or with and without news. What differs is the `Effect`. The frozen list of all effects is the `Impact`; its digest
+is what an approval binds. Called by the command line, the drift sweep and the approval (`shared.engine.policy_change`).
+
+Cost is hours a month times `hourly_cost` of the profile. `Basis` says where the hours come from: as measured this month, scaled to a
+whole one once a week of it is over; as measured in the month that was measured last; else assumed (`ASSUMED_HOURS`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared.domain.catalog import Profile
+from shared.domain.creation import spec_of
+from shared.domain.differences import Change, Difference, compare, immutables
+from shared.domain.entitlement import Cause
+from shared.domain.identity import UserKey
+from shared.domain.notebook import InstanceRef, NotebookSpec, NotebookState, ObservedNotebook
+from shared.domain.plan import Policy
+from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, UserRecord
+from shared.domain.saving import is_paused
+from shared.domain.template import wanted_templates
+from shared.domain.usage import NOTEBOOK, month_of, month_start
+from shared.domain.wanted import with_wanted
+
+ASSUMED_HOURS = 160.0  # twenty days of eight hours: of somebody whose use was not measured yet
+MONTH = timedelta(days=30)
+_ENOUGH = timedelta(days=7)  # of a month, before it says something about the whole
+_DISKS = frozenset({"boot disk", "data disk"})
+
+
+class StepKind(StrEnum):
+    """What a change does to one person."""
+
+    LOSES_ACCESS = "LosesAccess"
+    GAINS_ACCESS = "GainsAccess"
+    CHANGES_PROFILE = "ChangesProfile"
+    REPLACED = "Replaced"  # a new instance takes the place; the files come along
+    UPDATED = "Updated"  # stopped, changed, started
+    PATCHED = "Patched"  # changed while it runs
+    DISK = "Disk"
+    TEMPLATES = "Templates"
+    CLUSTERS_END = "ClustersEnd"
+    DATA_ROLES = "DataRoles"  # the group that may read the data is another one
+    IDLE_SOONER = "IdleSooner"
+    DELETED_SOONER = "DeletedSooner"
+    DATA_DELETED_SOONER = "DataDeletedSooner"
+
+
+# Each of these takes something from a person; what is idle sooner does so to who works now.
+TAKES = frozenset(
+    {
+        StepKind.LOSES_ACCESS,
+        StepKind.REPLACED,
+        StepKind.UPDATED,
+        StepKind.CLUSTERS_END,
+        StepKind.DATA_ROLES,
+        StepKind.DELETED_SOONER,
+        StepKind.DATA_DELETED_SOONER,
+    }
+)
+_STOPS = frozenset({StepKind.LOSES_ACCESS, StepKind.REPLACED, StepKind.UPDATED, StepKind.IDLE_SOONER})
+
+
+class Part(StrEnum):
+    """The part of the policy, or of the news, that a change comes from."""
+
+    ASSIGNMENTS = "Assignments"
+    DEFAULT_PROFILE = "DefaultProfile"
+    PROFILES = "Profiles"
+    TEMPLATES = "Templates"
+    NETWORK = "Network"
+    ZONES = "Zones"
+    RETENTION = "Retention"
+    PEOPLE = "People"
+    SOURCES = "Sources"
+    GROUPS = "Groups"
+    GUARD = "Guard"
+    NEWS = "News"
+
+
+_ENTITLING = frozenset({Part.ASSIGNMENTS, Part.DEFAULT_PROFILE, Part.PROFILES, Part.GROUPS})
+_SHAPING = frozenset({Part.PROFILES, Part.NETWORK, Part.ASSIGNMENTS, Part.DEFAULT_PROFILE, Part.GROUPS})
+_FROM: Mapping[StepKind, frozenset[Part]] = {
+    StepKind.LOSES_ACCESS: _ENTITLING,
+    StepKind.GAINS_ACCESS: _ENTITLING,
+    StepKind.CHANGES_PROFILE: _ENTITLING,
+    StepKind.REPLACED: _SHAPING,
+    StepKind.UPDATED: _SHAPING,
+    StepKind.PATCHED: _SHAPING,
+    StepKind.DISK: _SHAPING,
+    StepKind.TEMPLATES: _SHAPING | {Part.TEMPLATES},
+    StepKind.CLUSTERS_END: _ENTITLING,
+    StepKind.DATA_ROLES: _ENTITLING,
+    StepKind.IDLE_SOONER: _ENTITLING,
+    StepKind.DELETED_SOONER: frozenset({Part.RETENTION}),
+    StepKind.DATA_DELETED_SOONER: frozenset({Part.RETENTION}),
+}
+
+
+class Basis(StrEnum):
+    """Where the hours of an estimate come from."""
+
+    MEASURED = "Measured"
+    LAST_MONTH = "LastMonth"
+    ASSUMED = "Assumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What a change does to one person.
+
+    `cause` is why the person is entitled, or is not, once the change is in force. `interrupts`: the person works now and is
+    stopped for it. Costs are for a month, None without a price; nobody's cost is theirs once access has ended.
+    """
+
+    user_key: UserKey
+    cause: Cause
+    parts: tuple[Part, ...]
+    steps: tuple[StepKind, ...]
+    interrupts: bool = False
+    had_access: bool = True
+    group_before: str = ""
+    group_after: str = ""
+    profile_before: str = ""
+    profile_after: str = ""
+    cost_before: float | None = None
+    cost_after: float | None = None
+    basis: Basis = Basis.ASSUMED
+
+    @property
+    def takes(self) -> bool:
+        """True if the person loses something, is replaced or is stopped: this is what limits count."""
+        return bool(TAKES & set(self.steps)) or (StepKind.IDLE_SOONER in self.steps and self.interrupts)
+
+    @property
+    def bound(self) -> tuple[object, ...]:
+        """What an approval binds: person, cause and kind of step."""
+        return (self.user_key, self.cause, self.parts, self.steps)
+
+
+def effect_of(
+    record: UserRecord,
+    before: Policy,
+    after: Policy,
+    now: datetime,
+    *,
+    told: UserRecord | None = None,
+    seen: ObservedNotebook | None = None,
+) -> Effect | None:
+    """Return what another policy, or news (`told` is the record with it), does to a person; None for nothing.
+
+    Without `seen` the instance counts as what the record says that it was built from.
+    """
+    old = with_wanted(record, before, now)
+    new = with_wanted(told if told is not None else record, after, now)
+    had, has = (each.spec.presence is Presence.PRESENT for each in (old, new))
+    if had and has:
+        steps = _steps_of_present(old, new, before, after, seen)
+    elif has:
+        steps = {StepKind.GAINS_ACCESS}
+    else:
+        steps = {StepKind.LOSES_ACCESS} if had else _steps_of_absent(old, before, after, seen)
+        if had and any(cluster.is_there for cluster in old.status.clusters):
+            steps.add(StepKind.CLUSTERS_END)
+    if not steps:
+        return None
+    changed = changed_parts(before, after)
+    parts = {Part.NEWS} if told is not None else {part for step in steps for part in _FROM[step] & changed}
+    hours, basis = hours_a_month(old, now)
+    return Effect(
+        user_key=record.user_key,
+        cause=new.spec.cause,
+        parts=tuple(sorted(parts)),
+        steps=tuple(sorted(steps)),
+        interrupts=had and bool(_STOPS & steps) and _runs(old, seen),
+        had_access=had,
+        group_before=old.spec.entitled_by if had else "",
+        group_after=new.spec.entitled_by if has else "",
+        profile_before=old.spec.profile or "",
+        profile_after=(new.spec.profile or "") if has else "",
+        cost_before=_cost(old, before, hours),
+        cost_after=_cost(new, after, hours),
+        basis=basis,
+    )
+
+
+def changed_parts(before: Policy, after: Policy) -> frozenset[Part]:
+    """Return the parts in which two policies differ."""
+    pairs: Mapping[Part, tuple[object, object]] = {
+        Part.ASSIGNMENTS: (before.catalog.assignments, after.catalog.assignments),
+        Part.DEFAULT_PROFILE: (before.catalog.default_profile, after.catalog.default_profile),
+        Part.PROFILES: (before.catalog.profiles, after.catalog.profiles),
+        Part.TEMPLATES: (
+            (before.catalog.masters, before.catalog.environments),
+            (after.catalog.masters, after.catalog.environments),
+        ),
+        Part.NETWORK: (before.network, after.network),
+        Part.ZONES: (before.zones, after.zones),
+        Part.RETENTION: (
+            (before.retention, before.snapshot_retention, before.personal_data),
+            (after.retention, after.snapshot_retention, after.personal_data),
+        ),
+        Part.PEOPLE: (before.people, after.people),
+        Part.SOURCES: (before.sources, after.sources),
+        Part.GROUPS: (before.book, after.book),
+        Part.GUARD: (before.guard, after.guard),
+    }
+    return frozenset(part for part, (old, new) in pairs.items() if old != new)
+
+
+def _steps_of_present(
+    old: UserRecord, new: UserRecord, before: Policy, after: Policy, seen: ObservedNotebook | None
+) -> set[StepKind]:
+    steps: set[StepKind] = set()
+    if old.spec.profile != new.spec.profile:
+        steps.add(StepKind.CHANGES_PROFILE)
+    wanted = wanted_templates(new, after)
+    if wanted is not None and wanted != wanted_templates(old, before):
+        steps.add(StepKind.TEMPLATES)
+    wished = {wish.template for wish in new.spec.clusters}
+    if any(wish.template not in wished for wish in old.spec.clusters):
+        steps.add(StepKind.CLUSTERS_END)
+    was = before.catalog.profiles.get(old.spec.profile or "")
+    becomes = after.catalog.profiles.get(new.spec.profile or "")
+    if was is not None and becomes is not None:
+        steps |= _steps_of_profile(was, becomes)
+    return steps | _steps_of_instance(old, new, before, after, seen)
+
+
+def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
+    """What two profiles say that no reading of an instance shows."""
+    steps: set[StepKind] = set()
+    group = was.data_group if was.needs_account else None
+    if group is not None and (not becomes.needs_account or becomes.data_group != group):
+        steps.add(StepKind.DATA_ROLES)
+    if becomes.idle.timeout < was.idle.timeout or becomes.idle.max_blind < was.idle.max_blind:
+        steps.add(StepKind.IDLE_SOONER)
+    return steps
+
+
+def _steps_of_instance(
+    old: UserRecord, new: UserRecord, before: Policy, after: Policy, seen: ObservedNotebook | None
+) -> set[StepKind]:
+    """What it takes to make the instance as it should be, beyond what the policy in force takes anyway."""
+    have, want = spec_of(old, before), spec_of(new, after)
+    if have is None or want is None or (seen is None and not has_instance(old)):
+        return set()
+    built = old.status.built_from or immutables(have)
+    seen = seen or _as_built(have, old)
+    found = set(compare(seen, want, built).items) - set(compare(seen, have, built).items)
+    return {step for each in found for step in _steps_for(each)}
+
+
+def _steps_for(difference: Difference) -> set[StepKind]:
+    match difference.change:
+        case Change.REPLACE:
+            return {StepKind.REPLACED} | ({StepKind.DISK} if difference.what in _DISKS else set())
+        case Change.RESTART:
+            return {StepKind.UPDATED}
+        case Change.PATCH:
+            return {StepKind.PATCHED}
+        case Change.LEFT:
+            return set()
+
+
+def _as_built(spec: NotebookSpec, record: UserRecord) -> ObservedNotebook:
+    """The instance as the policy in force has it; what never changes is told by what it was built from."""
+    return ObservedNotebook(
+        ref=InstanceRef(zone=record.status.zone or "", instance_id=spec.instance_id),
+        state=NotebookState.ACTIVE,
+        machine_type=spec.machine_type,
+        labels=spec.labels,
+        metadata=spec.metadata,
+        accelerators=(spec.accelerator,) if spec.accelerator is not None else (),
+        shielded=spec.shielded,
+        tags=spec.tags,
+    )
+
+
+def _steps_of_absent(record: UserRecord, before: Policy, after: Policy, seen: ObservedNotebook | None) -> set[StepKind]:
+    if record.hold is not None or is_paused(record):
+        return set()
+    steps: set[StepKind] = set()
+    if after.retention < before.retention and (seen is not None or has_instance(record)):
+        steps.add(StepKind.DELETED_SOONER)
+    if after.snapshot_retention < before.snapshot_retention and any(not s.lost for s in record.status.snapshots):
+        steps.add(StepKind.DATA_DELETED_SOONER)
+    return steps
+
+
+def has_instance(record: UserRecord) -> bool:
+    """Return True if the record says that there was an instance at least once."""
+    return record.status.was_active or bool(record.status.instance_uid)
+
+
+def _runs(record: UserRecord, seen: ObservedNotebook | None) -> bool:
+    if seen is not None:
+        return seen.state is NotebookState.ACTIVE
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    return record.spec.power is Power.RUNNING and ready is not None and ready.status is ConditionStatus.TRUE
+
+
+def hours_a_month(record: UserRecord, now: datetime) -> tuple[float, Basis]:
+    """Return how long the notebook runs in a month, and where that comes from."""
+    usage = record.status.usage.get(NOTEBOOK)
+    over = now - month_start(now)
+    if usage is not None and usage.month == month_of(now) and over >= _ENOUGH:
+        return usage.in_month_of(now) / over * (MONTH / timedelta(hours=1)), Basis.MEASURED
+    if usage is not None and usage.month != month_of(now) and usage.ran_s:
+        return usage.ran_s / 3600, Basis.LAST_MONTH
+    return ASSUMED_HOURS, Basis.ASSUMED
+
+
+def _cost(record: UserRecord, policy: Policy, hours: float) -> float | None:
+    if record.spec.presence is Presence.ABSENT:
+        return 0.0
+    profile = policy.catalog.profiles.get(record.spec.profile or "")
+    return None if profile is None or profile.hourly_cost is None else round(hours * profile.hourly_cost, 2)
+
+
+# --- all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """The frozen list of effects, by user key. Built by `impact_of`."""
+
+    entries: tuple[Effect, ...]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over (person, cause, kinds of step); the same whatever the order."""
+        bound = [
+            [each.user_key, each.cause.value, [p.value for p in each.parts], [s.value for s in each.steps]]
+            for each in self.entries
+        ]
+        return hashlib.sha256(json.dumps(bound, separators=(",", ":")).encode()).hexdigest()[:16]
+
+    @property
+    def counts(self) -> Mapping[StepKind, int]:
+        """How many people each kind of step is for; kinds of which there are none are left out."""
+        found = Counter(step for each in self.entries for step in each.steps)
+        return {kind: found[kind] for kind in StepKind if found[kind]}
+
+    @property
+    def takes(self) -> int:
+        """How many people lose something, are replaced or are stopped."""
+        return sum(each.takes for each in self.entries)
+
+    @property
+    def interrupts(self) -> int:
+        """How many people work now and are stopped for it."""
+        return sum(each.interrupts for each in self.entries)
+
+    def by_profile(self) -> Mapping[str, int]:
+        """How many people of each profile, the one that they have now, or get."""
+        return _counted(each.profile_before or each.profile_after for each in self.entries)
+
+    def by_group(self) -> Mapping[str, int]:
+        """How many people of each group that entitles them now, or will."""
+        return _counted(each.group_before or each.group_after for each in self.entries)
+
+    def cost(self) -> tuple[float, float, int]:
+        """Return the cost of a month before and after, and of how many people it is not known."""
+        known = [
+            (each.cost_before, each.cost_after)
+            for each in self.entries
+            if each.cost_before is not None and each.cost_after is not None
+        ]
+        before, after = (round(sum(pair[side] for pair in known), 2) for side in (0, 1))
+        return before, after, len(self.entries) - len(known)
+
+
+def impact_of(effects: Iterable[Effect | None]) -> Impact:
+    """Return the impact of what `effect_of` gave, in whatever order."""
+    return Impact(tuple(sorted((each for each in effects if each is not None), key=lambda each: each.user_key)))
+
+
+def differing(approved: Impact, now: Impact) -> tuple[Effect, ...]:
+    """Return the entries of `now` that are not in the approved list as they are: nobody agreed to them."""
+    agreed = {each.bound for each in approved.entries}
+    return tuple(each for each in now.entries if each.bound not in agreed)
+
+
+def _counted(names: Iterable[str]) -> Mapping[str, int]:
+    return dict(sorted(Counter(name for name in names if name).items()))
+
+
+# --- as JSON
+
+
+def to_json(impact: Impact) -> list[dict[str, Any]]:
+    """Return the JSON-able list; user keys, never addresses."""
+    return [
+        {
+            "user": each.user_key,
+            "cause": each.cause.value,
+            "parts": [part.value for part in each.parts],
+            "steps": [step.value for step in each.steps],
+            "interrupts": each.interrupts,
+            "had_access": each.had_access,
+            "group": [each.group_before, each.group_after],
+            "profile": [each.profile_before, each.profile_after],
+            "cost": [each.cost_before, each.cost_after],
+            "basis": each.basis.value,
+        }
+        for each in impact.entries
+    ]
+
+
+def from_json(raw: Iterable[Mapping[str, Any]]) -> Impact:
+    """Return the impact that `to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    return impact_of(
+        Effect(
+            user_key=UserKey(each["user"]),
+            cause=Cause(each["cause"]),
+            parts=tuple(Part(part) for part in each["parts"]),
+            steps=tuple(StepKind(step) for step in each["steps"]),
+            interrupts=bool(each["interrupts"]),
+            had_access=bool(each["had_access"]),
+            group_before=each["group"][0],
+            group_after=each["group"][1],
+            profile_before=each["profile"][0],
+            profile_after=each["profile"][1],
+            cost_before=each["cost"][0],
+            cost_after=each["cost"][1],
+            basis=Basis(each["basis"]),
+        )
+        for each in raw
+    )
