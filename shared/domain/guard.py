@@ -79,7 +79,7 @@ def guarded(
     """Return the record with what the guard remembers, and what counts as the person's entitlement; None: all stays as it was."""
     status = record.status
     clearance = status.clearance if status.clearance is not None and now < status.clearance.until else None
-    if policy.guard is None:
+    if not policy.cuts_wait:
         return record, entitlement
     if entitlement.entitled:
         announced = clearance if clearance is not None and not clearance.ref else None
@@ -163,7 +163,7 @@ def without_patience(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def _patience_ends(waiting: WaitingCut, policy: Policy) -> datetime | None:
-    if policy.guard is None or policy.guard.patience is None or waiting.cause not in IMPATIENT:
+    if policy.guard.patience is None or waiting.cause not in IMPATIENT:
         return None
     return waiting.since + policy.guard.patience
 

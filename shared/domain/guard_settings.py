@@ -40,4 +40,15 @@ class GuardSettings:
 
     def per_hour_of_group(self, group_size: int) -> int | None:
         """Return how many of a group of this size may lose access in an hour; None if the group has no limit of its own."""
-        return int(group_size * self.group_share) if group_size >= self.group_from else None
+        return max(1, int(group_size * self.group_share)) if group_size >= self.group_from else None
+
+    def is_looser_than(self, other: GuardSettings) -> bool:
+        """Return True if anything that `other` would hold back goes through here."""
+        rising = ("per_hour", "share", "most", "group_share", "group_from", "day_factor", "creations", "urgent")
+        return (
+            any(getattr(self, name) > getattr(other, name) for name in rising)
+            or self.approvers < other.approvers
+            or self.approval_lapses > other.approval_lapses
+            or self.wait_alone < other.wait_alone
+            or (self.patience is not None and (other.patience is None or self.patience < other.patience))
+        )

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -161,8 +161,9 @@ def effect_of(
 
     Without `seen` the instance counts as what the record says that it was built from.
     """
-    old = with_wanted(record, before, now)
-    new = with_wanted(told if told is not None else record, after, now)
+    # Whose cut waits counts as cut: what is asked here is what the policy gives, not whether there is room for it now.
+    old = with_wanted(record, replace(before, cuts_wait=False), now)
+    new = with_wanted(told if told is not None else record, replace(after, cuts_wait=False), now)
     had, has = (each.spec.presence is Presence.PRESENT for each in (old, new))
     if had and has:
         steps = _steps_of_present(old, new, before, after, seen)

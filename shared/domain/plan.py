@@ -38,7 +38,8 @@ class Policy:
 
     `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
     `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
-    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `guard` None: no cut waits. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `guard` has the
+    limits of changes that touch many; without `cuts_wait` a cut is what the facts say, as in a what-if. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
     """
 
     catalog: Catalog
@@ -56,7 +57,8 @@ class Policy:
     people: People = field(default_factory=People)
     sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
     book: GroupBook = field(default_factory=GroupBook)
-    guard: GuardSettings | None = None
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    cuts_wait: bool = False
 
     def entitling_groups(self) -> frozenset[str]:
         """Return the addresses of all groups that entitle: those that are assigned, and what else these are or were called."""

@@ -19,6 +19,7 @@ from shared.domain.guard import asks_for_room, cleared, is_out_of_patience, step
 from shared.domain.guard_settings import DAY, HOUR, GuardSettings
 from shared.domain.identity import UserKey
 from shared.domain.record import Presence, RecordRow, UserRecord
+from shared.domain.wanted import with_wanted
 from shared.engine.ports import Deps, FleetSizes, Slot
 
 BY_SLOT = "slot"
@@ -61,6 +62,12 @@ def with_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
     return _judged(record, deps, now, claims=True)
 
 
+def wanted_in_a_pass(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
+    """Return the record with what is wanted of it, as a pass that began now would find it. Claims nothing."""
+    wanted = with_wanted(record, deps.policy, now)
+    return with_wanted(with_foreseen_room(wanted, deps, now), deps.policy, now)
+
+
 def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
     """Do the same for a plan that is only looked at: nothing is claimed."""
     return _judged(record, deps, now, claims=False)
@@ -68,7 +75,7 @@ def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRec
 
 def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> UserRecord:
     waiting, guard = record.status.waiting_cut, deps.policy.guard
-    if waiting is None or guard is None or not asks_for_room(record):
+    if waiting is None or not asks_for_room(record):
         return record
     if not steps_of(record):
         return cleared(record, by=NOTHING_TO_LOSE, now=now)
@@ -137,12 +144,8 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
     if waiting is None or waiting.listed:
         return record
     deps.guard.note_waiting(_entry(record))
-    if waiting.undoable_at is None:
-        message = "Cut waits"
-    else:
-        message = "Stopped without approval"
     deps.log.warning(
-        message,
+        "Cut waits" if waiting.undoable_at is None else "Stopped without approval",
         user=record.user_key,
         cause=waiting.cause.value,
         source=waiting.source,

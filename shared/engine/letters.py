@@ -20,9 +20,10 @@ from shared.domain.planner import make_plan
 from shared.domain.record import UserRecord
 from shared.domain.renaming import renaming
 from shared.domain.times import parse_time, rfc3339
-from shared.domain.wanted import new_record, with_event, with_wanted
+from shared.domain.wanted import new_record, with_event
 from shared.engine.action_texts import action_text
 from shared.engine.deliver import deliver
+from shared.engine.guard import wanted_in_a_pass
 from shared.engine.intake import change_record
 from shared.engine.lookup import find, targets
 from shared.engine.observer import observe
@@ -298,7 +299,7 @@ def _folded(
         old, new = (None if s is None else folded.get(s.record.user_key, s.record) for s in found)
         asked = renaming(event, old, new, now)
         before, after = asked.before, asked.record
-        return [(before, before if after is before and before is not None else with_wanted(after, deps.policy, now))]
+        return [(before, before if after is before and before is not None else wanted_in_a_pass(after, deps, now))]
     if isinstance(event, Joined | Moved) and event.profile:
         deps.policy.catalog.profile(event.profile)
     told: list[tuple[UserRecord | None, UserRecord]] = []
@@ -307,7 +308,7 @@ def _folded(
         known = folded.get(target.user_key, stored)
         base = known if known is not None else new_record(target.email, now)
         after = with_event(base, event, now, entitling=deps.policy.entitling_groups())
-        told.append((known, base if after is base else with_wanted(after, deps.policy, now)))
+        told.append((known, base if after is base else wanted_in_a_pass(after, deps, now)))
     return told
 
 

@@ -28,7 +28,7 @@ from shared.domain.record import ConditionStatus, ConditionType, Presence, UserR
 from shared.domain.wanted import with_wanted
 from shared.engine.chronicle import with_chronicle
 from shared.engine.executor import carry_out
-from shared.engine.guard import forget_waiting, relist, with_foreseen_room, with_listing, with_room
+from shared.engine.guard import forget_waiting, relist, wanted_in_a_pass, with_listing, with_room
 from shared.engine.observer import observe
 from shared.engine.ports import Deps, Stored
 from shared.engine.repair import load_mended
@@ -65,8 +65,7 @@ def preview(user_key: UserKey, deps: Deps) -> Preview | None:
     if stored is None:
         return None
     now = deps.clock.now()
-    record = with_foreseen_room(with_wanted(stored.record, deps.policy, now), deps, now)
-    record = with_wanted(record, deps.policy, now)
+    record = wanted_in_a_pass(stored.record, deps, now)
     seen = observe(record, deps)
     return Preview(record=stored.record, observed=seen, plan=make_plan(record, seen, deps.policy, now))
 

@@ -85,7 +85,6 @@ class Settings:
     personal_data: timedelta = timedelta(days=365)
     sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
     people: People = field(default_factory=People)
-    guard: GuardSettings = field(default_factory=GuardSettings)
     move_logs_until: datetime | None = None
     named_inbox: str | None = None
     named_letters: str | None = None
@@ -140,6 +139,7 @@ class Settings:
             people=self.people,
             sources=self.sources,
             guard=self.guard,
+            cuts_wait=True,
         )
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from kit.inprocess import impatient
-from kit.life import Life, disruptive, life
+from kit.life import NO_LIMIT, Life, disruptive, life
 from kit.oracle import instances
 
 from emulator.model.disks import disk_path
@@ -64,7 +65,7 @@ def by_key(written: dict[str, bytes]) -> dict[str, bytes]:
 @pytest.mark.timeout(240)
 def test_a_hundred_who_return_after_the_retention_have_every_byte():
     with impatient():
-        first = life(disruptive(Disruption.WHEN_IDLE))
+        first = life(replace(disruptive(Disruption.WHEN_IDLE), guard=NO_LIMIT))
         people = crowd(first)
         for person in people.values():
             person.tell(Joined)

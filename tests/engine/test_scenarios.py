@@ -293,8 +293,8 @@ def test_an_unreachable_zone_is_not_an_empty_one(bench):
     assert summary.decisions == []
     assert summary.unreachable == ("europe-west1-b",)
     mutating = [call for call in bench.calls()[calls:] if call["mutates"]]
-    # what the pages read and the profiles' session templates are kept all the same
-    kept = ("/index/", "/sessionTemplates/")
+    # what the pages read, how large the fleet is and the profiles' session templates are kept all the same
+    kept = ("/index/", "/guard/sizes", "/sessionTemplates/")
     assert [call for call in mutating if not any(part in call["resource"] for part in kept)] == []
 
 

@@ -12,6 +12,7 @@ from kit.inprocess import Bench, local_settings, make_bench
 from kit.oracle import instances, object_names
 from shared.domain.catalog import Disruption, Identity, Profile
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
+from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserEmail, parse_email, user_key_for
 from shared.domain.record import Condition, ConditionType, UserRecord
 from shared.engine.deliver import deliver
@@ -37,6 +38,10 @@ def personal(**more: Any) -> Settings:
     """Settings in which both profiles run as the person's own service account."""
     own = {"identity": Identity.PERSONAL_SERVICE_ACCOUNT, **more}
     return settings_with({"analyst": own, "engineer": own})
+
+
+# Of a whole crowd that leaves at once: the guard lets them.
+NO_LIMIT = GuardSettings(per_hour=1000, most=1000, group_share=1.0)
 
 
 def disruptive(mode: Disruption, **more: Any) -> Settings:

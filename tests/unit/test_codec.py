@@ -193,7 +193,18 @@ LATER = [
     *(("status", name) for name in ("snapshots", "snapshots_taken", "saved_in", "restoring")),
     *(
         ("status", name)
-        for name in ("clusters", "usage", "ready_took_s", "acknowledged_at", "story", "notices", "taken_wishes")
+        for name in (
+            "clusters",
+            "usage",
+            "ready_took_s",
+            "acknowledged_at",
+            "story",
+            "notices",
+            "taken_wishes",
+            "waiting_cut",
+            "clearance",
+            "kept_in",
+        )
     ),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
 ]
