@@ -142,7 +142,7 @@ def _states_that_hold(facts: Facts, now: datetime) -> tuple[str, ...]:
     holding = [
         _STATES[name] for name in ACCOUNT_STATES if (held := facts.at(name, now)) is not None and held.value is True
     ]
-    state = facts.account_state(now)
+    state = next(facts.account_states(now), None)
     if state is not None and state[0] == ACCOUNT:
         holding.append(_STATES[ACCOUNT])
     return tuple(holding)

@@ -13,6 +13,7 @@ from shared.cloud.clock import EndpointClock, SystemClock
 from shared.cloud.clusters import DataprocClusters
 from shared.cloud.costs import BigQueryCosts
 from shared.cloud.dead_letters import PubSubDeadLetters
+from shared.cloud.decisions import StorageDecisions
 from shared.cloud.fleet_index import StorageFleetIndex
 from shared.cloud.groups import CloudIdentityGroups
 from shared.cloud.guard import StorageGuard
@@ -89,6 +90,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
             clients, project=settings.project, topic=settings.topic_dead_letter, bucket=settings.letters_bucket
         ),
         inbox=StorageInbox(clients, bucket=settings.inbox_bucket),
+        decisions=StorageDecisions(clients, bucket=settings.inbox_bucket),
         sign_in=sign_in(settings, clients, clock=clock, log=log),
         admin_group=settings.admin_group,
         clock=clock,

@@ -7,7 +7,6 @@ Metadata carries the wish without its assertion, so that one listing tells the p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
@@ -17,9 +16,10 @@ from shared.cloud.translate import translated
 from shared.domain.errors import InvalidMessageError
 from shared.domain.identity import UserKey, parse_user_key
 from shared.domain.wish import Wish, from_json, to_json, to_text
-from shared.engine.ports import WaitingWish
+from shared.engine.ports import InboxFolders, WaitingWish
 
 _PREFIX = "wishes/"
+DECISIONS = f"{_PREFIX}_decisions/"  # no person's key begins so
 _LIST_FIELDS = "items(name,metadata,timeCreated,size),nextPageToken"
 _PEOPLE_FIELDS = "prefixes,nextPageToken"
 _MOST = 50  # a person clicks a few times; whoever floods the inbox costs one pass no more than this
@@ -92,21 +92,23 @@ class StorageInbox:
             except NotFound:
                 return
 
-    def people(self) -> Iterator[UserKey]:
+    def folders(self) -> InboxFolders:
         """One listing that names the folders only, so that many wishes of one person cost no more than one."""
         with translated("list wishes"):
             listing = self._bucket().list_blobs(prefix=_PREFIX, delimiter="/", fields=_PEOPLE_FIELDS, page_size=1000)
             for _ in listing:
                 pass  # the client collects prefixes page by page
             folders = sorted(listing.prefixes)
+        people = []
         for folder in folders:
             match = _PERSON.match(folder)
             if match is None:
                 continue
             try:
-                yield parse_user_key(match[1])
+                people.append(parse_user_key(match[1]))
             except InvalidMessageError:
                 continue  # nobody's: no person has such a key
+        return InboxFolders(people=tuple(people), has_decisions=DECISIONS in folders)
 
     def _bucket(self) -> Any:
         return self._clients.storage_bucket(self._bucket_name)

@@ -81,7 +81,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
 
 def _version(record: UserRecord) -> int:
     status = record.status
-    if status.waiting_cut is not None or status.kept_in is not None:
+    if status.waiting_cut is not None or status.kept_in:
         return VERSION_WITH_GUARD
     if (
         facts_module.is_sourced(record.facts)
@@ -208,7 +208,6 @@ def _waiting_cut(raw: dict[str, Any] | None) -> WaitingCut | None:
         source=raw["source"],
         since=_time(raw["since"]),
         undoable_at=_maybe_time(raw["undoable_at"]),
-        listed=bool(raw["listed"]),
     )
 
 
@@ -216,9 +215,7 @@ def _clearance(raw: dict[str, Any] | None) -> Clearance | None:
     return None if raw is None else Clearance(ref=raw["ref"], by=raw["by"], until=_time(raw["until"]))
 
 
-def _kept_in(raw: dict[str, Any] | None) -> KeptIn | None:
-    if raw is None:
-        return None
+def _kept_in(raw: dict[str, Any]) -> KeptIn:
     return KeptIn(ref=raw["ref"], by=raw["by"], digest=raw["digest"], at=_time(raw["at"]))
 
 
@@ -355,7 +352,8 @@ def _status(raw: dict[str, Any]) -> Status:
         ),
         waiting_cut=_waiting_cut(raw.get("waiting_cut")),
         clearance=_clearance(raw.get("clearance")),
-        kept_in=_kept_in(raw.get("kept_in")),
+        kept_in=tuple(_kept_in(each) for each in raw.get("kept_in", ())),
+        waiting_listed=raw.get("waiting_listed", ""),
         conditions=tuple(
             Condition(
                 type=_word(ConditionType, c["type"]),

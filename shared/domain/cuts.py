@@ -33,7 +33,7 @@ class WaitingCut:
     """A cut for which there was no room: it waits for room, for an approval, or for the end of the guard's patience.
 
     `ref` names what ends access (`shared.domain.guard.cut_of`), `source` who said it. `since` is when it began to wait. From
-    `undoable_at` on, what can be undone is done: the rest still waits. `listed`: the index of those who wait has it.
+    `undoable_at` on, what can be undone is done: the rest still waits.
     """
 
     ref: str
@@ -41,7 +41,6 @@ class WaitingCut:
     source: str
     since: datetime
     undoable_at: datetime | None = None
-    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,7 @@ class Clearance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptIn:
-    """An operator's counter-statement: this cut (`ref`) was a mistake. `by` is the operator's key, `digest` the list."""
+    """An operator's counter-statement: this cut (`ref`) was a mistake. `by` are the operators' keys, `digest` the list."""
 
     ref: str
     by: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -46,7 +48,8 @@ class Entitlement:
     """`profile` is the profile's name, None when the person is entitled to nothing; `because` says which fact decides.
 
     `unknown_profile` names a profile that was asked for and that the catalog does not have. `group` is the assigned group that
-    entitles, empty where something else does. `decides` is the statement that ends access, where it is a single one.
+    entitles, empty where something else does. Where a single statement ends access, `source` said it,
+    and `ref` changes when it is another statement, but not when the same is only said again.
     """
 
     profile: str | None
@@ -54,7 +57,8 @@ class Entitlement:
     cause: Cause
     unknown_profile: str | None = None
     group: str = ""
-    decides: Statement | None = None
+    source: str = ""
+    ref: str = ""
 
     @property
     def entitled(self) -> bool:
@@ -62,30 +66,60 @@ class Entitlement:
         return self.profile is not None
 
 
-def judge_entitlement(facts: Facts, catalog: Catalog, now: datetime, book: GroupBook | None = None) -> Entitlement:
+def judge_entitlement(
+    facts: Facts,
+    catalog: Catalog,
+    now: datetime,
+    book: GroupBook | None = None,
+    *,
+    mistakes: frozenset[str] = frozenset(),
+) -> Entitlement:
     """What the facts give at `now`.
 
     In this order: who left, whose access ended or whose account is not usable gets nothing; a request by hand decides the
-    profile; else the group with the highest priority among those held (ties by name); else nothing.
+    profile; else the group with the highest priority among those held (ties by name); else nothing. `mistakes` are the `ref`s of
+    ends of access that an operator said to be mistakes: they do not count, the others do.
     """
-    employment = facts.employment(now)
-    if employment.employed is False and employment.decides is not None:
-        return _nothing(Cause.LEFT, "left", employment.decides)
-    ends = facts.access_until(now)
-    if ends is not None and ends[0] <= now:
-        return _nothing(Cause.ACCESS_ENDED, f"access ended on {ends[0]:%Y-%m-%d}", ends[1])
-    account = facts.account_state(now)
-    if account is not None:
-        cause, words = _ACCOUNT_CAUSES[account[0]]
-        return _nothing(cause, words, account[1])
+    for ended in _ends_of_access(facts, now):
+        if ended.ref not in mistakes:
+            return ended
     request = _request(facts, now)
     if request is not None and isinstance(request.value, str):
         return _requested(request.value, request.event_id, catalog, facts, now, book)
     return _by_group(facts, catalog, now, book)
 
 
+def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:
+    """Return whatever single statement ends access, the weightiest first."""
+    employment = facts.employment(now)
+    if employment.employed is False and employment.decides is not None:
+        yield _nothing(Cause.LEFT, "left", employment.decides)
+    ends = facts.access_until(now)
+    if ends is not None and ends[0] <= now:
+        yield _nothing(Cause.ACCESS_ENDED, f"access ended on {ends[0]:%Y-%m-%d}", ends[1])
+    for state, statement in facts.account_states(now):
+        cause, words = _ACCOUNT_CAUSES[state]
+        yield _nothing(cause, words, statement)
+
+
+def ref_of(*parts: str) -> str:
+    """Return 16 hex digits that name a reason for which access ends."""
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
 def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
-    return Entitlement(profile=None, because=f"{words} (event {decides.event_id})", cause=cause, decides=decides)
+    return Entitlement(
+        profile=None,
+        because=f"{words} (event {decides.event_id})",
+        cause=cause,
+        source=decides.source,
+        ref=ref_of(cause.value, decides.source, _which(decides)),
+    )
+
+
+def _which(statement: Statement) -> str:
+    """A feed repeats a leave with its date under new ids; one without a date is another statement each time."""
+    return statement.effective_at.isoformat() if statement.explicit else statement.event_id
 
 
 def _request(facts: Facts, now: datetime) -> Statement | None:

@@ -13,7 +13,7 @@ somebody moves. When they are full, grants go first; what cuts is always taken. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -137,20 +137,19 @@ class Facts:
         """Return the newest leave after which the person was hired again; None if there was none."""
         return leave_before_return(self.timelines.get(EMPLOYMENT, ()), now)
 
-    def account_state(self, now: datetime) -> tuple[str, Statement] | None:
-        """Return the state for which the account cannot be used, and the statement that says so; None if it can be used."""
+    def account_states(self, now: datetime) -> Iterator[tuple[str, Statement]]:
+        """Return the states for which the account cannot be used, each with the statement that says so; none if it can be used."""
         for name in ACCOUNT_STATES:
             state = self.at(name, now)
             if state is not None and state.value is True:
-                return name, state
+                yield name, state
         older = self.at(ACCOUNT, now)
         if older is None or older.value is True:
-            return None
+            return
         # A record of an earlier version does not say which of the states it was: any way out that was said later ends it.
         ways_out = [s for name in ACCOUNT_STATES for s in self.timelines.get(name, ()) if s.value is False]
-        if any(s.effective_at <= now and s.occurred_at > older.occurred_at for s in ways_out):
-            return None
-        return ACCOUNT, older
+        if not any(s.effective_at <= now and s.occurred_at > older.occurred_at for s in ways_out):
+            yield ACCOUNT, older
 
     def access_until(self, now: datetime) -> tuple[datetime, Statement] | None:
         """Return the moment at which access ends, as it was said last; None if there is no end."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.domain.cuts import IMPATIENT, Clearance, CutClass, KeptIn, StepKind, WaitingCut
-from shared.domain.entitlement import Cause, Entitlement
+from shared.domain.entitlement import Cause, Entitlement, judge_entitlement, ref_of
 from shared.domain.facts import GROUP, ROSTER, Facts, in_effect
 from shared.domain.identity import UserKey
 from shared.domain.plan import Policy
@@ -32,6 +32,7 @@ _GROUP = frozenset({Cause.NO_GROUP})
 _LOOK_EVERY = timedelta(minutes=10)
 _SPREAD_MINUTES = 20
 _FOR_ONE_PASS = timedelta(hours=1)
+_MOST_KEPT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,21 +46,15 @@ class Cut:
 
 def cut_of(record: UserRecord, entitlement: Entitlement, now: datetime) -> Cut:
     """Return the cut that the entitlement (to nothing) means for this person."""
-    cause, decides = entitlement.cause, entitlement.decides
-    if decides is not None:
+    cause = entitlement.cause
+    if entitlement.ref:
         kind = (
             CutClass.EMPLOYMENT if cause in _EMPLOYMENT else CutClass.ACCOUNT if cause in _ACCOUNT else CutClass.POLICY
         )
-        # A feed repeats a leave with its date under new ids; one without a date is another statement each time.
-        which = decides.effective_at.isoformat() if decides.explicit else decides.event_id
-        return Cut(ref=_ref(cause.value, decides.source, which), cause=kind, source=decides.source)
+        return Cut(ref=entitlement.ref, cause=kind, source=entitlement.source)
     source = _last_about_groups(record.facts, now)
     kind = CutClass.GROUP if cause in _GROUP else CutClass.POLICY
-    return Cut(ref=_ref(cause.value, source), cause=kind, source=source)
-
-
-def _ref(*parts: str) -> str:
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+    return Cut(ref=ref_of(cause.value, source), cause=kind, source=source)
 
 
 def _last_about_groups(facts: Facts, now: datetime) -> str:
@@ -83,35 +78,49 @@ def guarded(
         return record, entitlement
     if entitlement.entitled:
         announced = clearance if clearance is not None and not clearance.ref else None
-        return _remembering(record, waiting=None, clearance=announced, kept_in=None), entitlement
+        kept_in = status.kept_in if status.kept_in and _is_kept(record, policy, now) else ()
+        return _remembering(record, waiting=None, clearance=announced, kept_in=kept_in), entitlement
     waiting = status.waiting_cut
     if record.spec.presence is Presence.ABSENT and waiting is None:
-        return _remembering(record, waiting=None, clearance=clearance, kept_in=None), entitlement
+        return _remembering(record, waiting=None, clearance=clearance, kept_in=()), entitlement
     cut = cut_of(record, entitlement, now)
     if clearance is not None and clearance.ref in {"", cut.ref}:
         left = clearance if not clearance.ref else None
-        return _remembering(record, waiting=None, clearance=left, kept_in=None), entitlement
-    kept = status.kept_in if status.kept_in is not None and status.kept_in.ref == cut.ref else None
+        return _remembering(record, waiting=None, clearance=left, kept_in=()), entitlement
+    kept = next((each for each in status.kept_in if each.ref == cut.ref), None)
     if kept is not None:
-        because = f"kept by an operator's word: the cut was a mistake (list {kept.digest})"
+        because = f"kept by an operator's word: the cut was a mistake (list {kept.digest[:12]})"
         stays = Entitlement(profile=record.spec.profile, because=because, cause=Cause.KEPT_IN)
-        return _remembering(record, waiting=None, clearance=clearance, kept_in=kept), stays
+        return _remembering(record, waiting=None, clearance=clearance, kept_in=status.kept_in), stays
     waiting = _waiting(waiting, cut, now)
-    record = _remembering(record, waiting=waiting, clearance=clearance, kept_in=None)
+    record = _remembering(record, waiting=waiting, clearance=clearance, kept_in=status.kept_in)
     is_soft = record.spec.presence is Presence.ABSENT or waiting.undoable_at is not None
     return record, entitlement if is_soft else None
+
+
+def _is_kept(record: UserRecord, policy: Policy, now: datetime) -> bool:
+    """Return True if the person is in only because somebody said that a cut was a mistake."""
+    return not judge_entitlement(record.facts, policy.catalog, now, policy.book).entitled
+
+
+def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
+    """Return the record with one more cut that was a mistake; the same object if it knows that."""
+    known = record.status.kept_in
+    if any((each.ref, each.digest) == (kept.ref, kept.digest) for each in known):
+        return record
+    others = [each for each in known if each.ref != kept.ref]
+    return record.with_status(kept_in=(*others, kept)[-_MOST_KEPT:])
 
 
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
     """Return the cut as it waits. Another reason does not begin the waiting anew: the person is no less to be cut."""
     if known is None:
         return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)
-    same = known.ref == cut.ref
-    return known if same else replace(known, ref=cut.ref, cause=cut.cause, source=cut.source, listed=False)
+    return replace(known, ref=cut.ref, cause=cut.cause, source=cut.source)
 
 
 def _remembering(
-    record: UserRecord, *, waiting: WaitingCut | None, clearance: Clearance | None, kept_in: KeptIn | None
+    record: UserRecord, *, waiting: WaitingCut | None, clearance: Clearance | None, kept_in: tuple[KeptIn, ...]
 ) -> UserRecord:
     status = record.status
     if (status.waiting_cut, status.clearance, status.kept_in) == (waiting, clearance, kept_in):
@@ -157,9 +166,7 @@ def is_out_of_patience(waiting: WaitingCut, policy: Policy, now: datetime) -> bo
 def without_patience(record: UserRecord, now: datetime) -> UserRecord:
     """Return the record whose waiting cut is done as far as it can be undone."""
     waiting = record.status.waiting_cut
-    if waiting is None:
-        return record
-    return record.with_status(waiting_cut=replace(waiting, undoable_at=now, listed=False))
+    return record if waiting is None else record.with_status(waiting_cut=replace(waiting, undoable_at=now))
 
 
 def _patience_ends(waiting: WaitingCut, policy: Policy) -> datetime | None:

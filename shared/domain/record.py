@@ -176,7 +176,8 @@ class Status:
     `acknowledged_at` is when an operator saw that this is a leaver of whom nothing is known (`shared.domain.unknown_leaver`).
     `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name. `taken_wishes` are the
     page's wishes that were folded in lately.
-    `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says that one was a mistake.
+    `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says which were mistakes.
+    `waiting_listed` tells what the index of those who wait has of this person, "" for nothing.
     """
 
     generation: int = 1
@@ -218,7 +219,8 @@ class Status:
     taken_wishes: tuple[TakenWish, ...] = ()
     waiting_cut: WaitingCut | None = None
     clearance: Clearance | None = None
-    kept_in: KeptIn | None = None
+    kept_in: tuple[KeptIn, ...] = ()
+    waiting_listed: str = ""
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:

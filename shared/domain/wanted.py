@@ -104,7 +104,8 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
 
 def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitlement:
     """Return what the facts give; nothing for somebody new under an address that may be about to become another person's."""
-    entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book)
+    mistakes = frozenset(kept.ref for kept in record.status.kept_in)
+    entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book, mistakes=mistakes)
     claim = record.claim
     if entitlement.entitled and claim is not None and now < claim.until and record.spec.presence is Presence.ABSENT:
         because = f"the address may become somebody else's; waits until {claim.until:%Y-%m-%d %H:%M} UTC at most"
@@ -145,7 +146,7 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
 
 def _guard_notices(status: Status) -> set[Notice]:
     found = {Notice.CUT_WAITS} if status.waiting_cut is not None else set()
-    return found | ({Notice.KEPT_IN} if status.kept_in is not None else set())
+    return found | ({Notice.KEPT_IN} if status.kept_in else set())
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:

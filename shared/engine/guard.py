@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.domain.batches import WaitingPerson
+from shared.domain.cuts import WaitingCut
 from shared.domain.errors import ConflictError
 from shared.domain.guard import asks_for_room, cleared, is_out_of_patience, steps_of, without_patience
 from shared.domain.guard_settings import DAY, HOUR, GuardSettings
@@ -139,38 +140,31 @@ def _stands(slot: Slot, window: Window, deps: Deps) -> bool:
 
 
 def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
-    """Return the record once the index of those who wait has it: the index is written first, so nobody waits unseen."""
+    """Return the record once the index of those who wait says of it what is true: nobody waits unseen.
+
+    The index is written first. The record remembers what it was told, so that a crash between the two only tells it again.
+    """
     waiting = record.status.waiting_cut
-    if waiting is None or waiting.listed:
+    entry = None if waiting is None else _entry(record, waiting)
+    told = "" if entry is None else hashlib.sha256(repr(entry).encode()).hexdigest()[:16]
+    if told == record.status.waiting_listed:
         return record
-    deps.guard.note_waiting(_entry(record))
-    deps.log.warning(
-        "Cut waits" if waiting.undoable_at is None else "Stopped without approval",
-        user=record.user_key,
-        cause=waiting.cause.value,
-        source=waiting.source,
-        profile=record.spec.profile or "",
-    )
-    return record.with_status(waiting_cut=replace(waiting, listed=True))
+    if entry is None:
+        deps.guard.forget_waiting(record.user_key)
+        return record.with_status(waiting_listed="")
+    deps.guard.note_waiting(entry)
+    if not record.status.waiting_listed or entry.undoable_done:
+        deps.log.warning(
+            "Stopped without approval" if entry.undoable_done else "Cut waits",
+            user=record.user_key,
+            cause=entry.cause.value,
+            source=entry.source,
+            profile=entry.profile,
+        )
+    return record.with_status(waiting_listed=told)
 
 
-def relist(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Write the index anew if the cut would do something else to the person than before."""
-    waits = before.status.waiting_cut is not None and after.status.waiting_cut is not None
-    if waits and steps_of(before) != steps_of(after):
-        deps.guard.note_waiting(_entry(after))
-
-
-def forget_waiting(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Take somebody who waits no more out of the index, after the record was written."""
-    if before.status.waiting_cut is not None and after.status.waiting_cut is None:
-        deps.guard.forget_waiting(after.user_key)
-
-
-def _entry(record: UserRecord) -> WaitingPerson:
-    waiting = record.status.waiting_cut
-    if waiting is None:
-        raise AssertionError("the caller has looked")
+def _entry(record: UserRecord, waiting: WaitingCut) -> WaitingPerson:
     return WaitingPerson(
         user_key=record.user_key,
         ref=waiting.ref,

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.domain.batches import WaitingPerson
+from shared.domain.decision import Decision
 from shared.domain.fleet import FleetSnapshot, Notes
 from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail, UserKey
@@ -118,6 +119,23 @@ class WaitingWish:
     created_at: datetime
     size: int
     shown: Wish | None
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxFolders:
+    """For whom wishes wait, and whether a decision about many people does."""
+
+    people: tuple[UserKey, ...]
+    has_decisions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingDecision:
+    """A decision's object. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it."""
+
+    created_at: datetime
+    size: int
     place: str
 
 
@@ -456,8 +474,30 @@ class Inbox(Protocol):
     def remove(self, waiting: WaitingWish) -> None:
         """Remove the object; a missing one is not an error."""
 
-    def people(self) -> Iterator[UserKey]:
+    def folders(self) -> InboxFolders:
         """Return for whom something waits, by one listing."""
+
+
+class Decisions(Protocol):
+    """Decisions of the page about many people. The page may create and read them; only who takes them up may remove them."""
+
+    def put(self, decision: Decision) -> None:
+        """Create the decision's object. Idempotent; nothing is ever overwritten."""
+
+    def put_list(self, content: bytes) -> str:
+        """Keep a frozen list, and return its digest. Idempotent."""
+
+    def waiting(self) -> tuple[WaitingDecision, ...]:
+        """Return what waits, in the order of creation; the oldest ones where there are very many."""
+
+    def read(self, waiting: WaitingDecision) -> bytes | None:
+        """Return the object's content, which anybody who may create objects wrote; None if the object is gone."""
+
+    def read_list(self, digest: str) -> bytes | None:
+        """Return the list with this digest; None if there is none."""
+
+    def remove(self, waiting: WaitingDecision) -> None:
+        """Remove the object; a missing one is not an error."""
 
 
 class Wake(Protocol):
@@ -559,6 +599,7 @@ class Deps:
     activity: ActivitySource
     dead_letters: DeadLetters
     inbox: Inbox
+    decisions: Decisions
     sign_in: SignIn
     clock: Clock
     log: Log

@@ -28,7 +28,7 @@ from shared.domain.record import ConditionStatus, ConditionType, Presence, UserR
 from shared.domain.wanted import with_wanted
 from shared.engine.chronicle import with_chronicle
 from shared.engine.executor import carry_out
-from shared.engine.guard import forget_waiting, relist, wanted_in_a_pass, with_listing, with_room
+from shared.engine.guard import wanted_in_a_pass, with_listing, with_room
 from shared.engine.observer import observe
 from shared.engine.ports import Deps, Stored
 from shared.engine.repair import load_mended
@@ -110,8 +110,6 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             deps.records.save(after, expected=stored)
         except ConflictError:
             return None
-    relist(stored.record, after, deps)
-    forget_waiting(stored.record, after, deps)
     _log_progress(record, seen, after, deps, now)
     _log_revoked(record, outcomes, deps, now)
     _log_failed_clusters(record, after, deps)

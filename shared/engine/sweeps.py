@@ -32,10 +32,11 @@ from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import ObservedNotebook
 from shared.domain.record import RecordRow
 from shared.engine.clock_check import ClockWatch
+from shared.engine.decisions import try_take_up_decisions
 from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.lifetimes import keep_lifetimes
-from shared.engine.ports import Deps, DueHint
+from shared.engine.ports import Deps, DueHint, InboxFolders
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
@@ -95,7 +96,8 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
     hints: dict[UserKey, list[DueHint]] = {}
     for hint in deps.records.due(now):
         hints.setdefault(hint.user_key, []).append(hint)
-    wishing = _wishing(deps)
+    folders = _folders(deps)
+    wishing = frozenset(folders.people)
     keys = list(dict.fromkeys([*hints, *sorted(wishing)]))
     summary.looked_at = len(keys)
     if dry_run:
@@ -125,18 +127,20 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
         return acted
 
     _for_each(keys, one, summary, deps)
+    if folders.has_decisions:
+        try_take_up_decisions(deps)
     oldest = min(due_since.values(), default=now)
     summary.measures["oldest_due_s"] = round((now - oldest).total_seconds(), 1)
     return _finish(summary, deps)
 
 
-def _wishing(deps: Deps) -> frozenset[UserKey]:
-    """For whom wishes wait; nobody while the inbox cannot be listed, which holds up nobody whose time has come."""
+def _folders(deps: Deps) -> InboxFolders:
+    """What waits; nothing while the inbox cannot be listed, which holds up nobody whose time has come."""
     try:
-        return frozenset(deps.inbox.people())
+        return deps.inbox.folders()
     except BenchkeeperError as error:
         deps.log.warning("Wishes could not be listed", reason=error.reason.value, detail=error.detail)
-        return frozenset()
+        return InboxFolders(people=())
 
 
 def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:

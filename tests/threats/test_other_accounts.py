@@ -85,7 +85,7 @@ def test_the_dead_letter_function_keeps_letters_and_marks_records(hub: Hub) -> N
     assert methods({pair for pair in found if pair[1] == RECORDS}) <= WRITES | {"storage.objects.move"}
     assert ("storage.objects.delete", LETTERS) not in found
     assert {method for method, where in found if where == "workbench-dead-letter"} == {"pubsub.Publish"}
-    for listing in (account.deps.records.rows, account.deps.dead_letters.rows, account.deps.inbox.people):
+    for listing in (account.deps.records.rows, account.deps.dead_letters.rows, account.deps.inbox.folders):
         with pytest.raises(AccessDeniedError):
             list(listing())
 
@@ -135,4 +135,4 @@ def test_the_functions_work_with_these_grants(hub: Hub) -> None:
     hub.browser(MIA).post(f"/manage/people/{KEY}/acts/hold", reason="case 1")
     assert sweep("due", accounts["tick"].deps).failed == {}
     assert hub.record(ANA).hold is not None
-    assert list(hub.bench.deps.inbox.people()) == []
+    assert hub.bench.deps.inbox.folders().people == ()

@@ -1,0 +1,254 @@
+"""Takes up what administrators decided about many people: who decided, may they, about which list, and then what it says.
+
+It believes nothing that the page wrote but the assertion that Identity-Aware Proxy signed. A decision is an object that stays
+until it has taken effect, so a crash in the middle only means that the next tick goes on: each person's own record says whether
+it was told already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.domain.batches import Batch, Entry
+from shared.domain.batches import from_json as batch_from_json
+from shared.domain.cuts import Clearance, KeptIn
+from shared.domain.decision import MAX_BYTES, About, Decision, Verdict, from_json
+from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError
+from shared.domain.guard import steps_of, with_kept_in
+from shared.domain.guard_settings import GuardSettings
+from shared.domain.identity import UserKey, user_key_for
+from shared.domain.record import UserRecord
+from shared.domain.story import StoryKind, StoryLine, told
+from shared.domain.wanted import with_wanted
+from shared.engine.intake import change_record
+from shared.engine.ports import Deps, WaitingDecision
+
+_WORKERS = 8
+
+
+class Fault(StrEnum):
+    """Why a decision does not count. Bounded: it is a metric label."""
+
+    NO_DECISION = "NoDecision"
+    NOT_SIGNED = "NotSigned"
+    NOT_ADMINISTRATOR = "NotAdministrator"
+    NO_LIST = "NoList"
+    CONCERNED = "Concerned"  # on the list, or whoever asked for it: nobody decides about themselves
+    LAPSED = "Lapsed"
+
+
+class Outcome(StrEnum):
+    """What became of one person of a list."""
+
+    DONE = "done"
+    DIFFERENT = "different"  # not waiting any more, or for something else: not covered by what was decided
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A decision that counts: `subject` is the key of whoever gave it, `concerned` True for one that only a team of one may give."""
+
+    waiting: WaitingDecision
+    decision: Decision
+    subject: UserKey
+    concerned: bool = False
+
+
+class Standing(StrEnum):
+    """Where a list stands by the votes that were given."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+def standing_of(
+    votes: Sequence[Vote], guard: GuardSettings, now: datetime, *, author_is_known: bool = False
+) -> Standing:
+    """Return where a list stands. One rejection is enough; of approvals two, or one that nobody objected to for long enough.
+
+    With a verified author one approval of somebody else is enough; `approvers: 1` is a team of one, who approves at once.
+    """
+    if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
+        return Standing.REJECTED
+    approvals = [vote for vote in votes if vote.decision.verdict is Verdict.APPROVE]
+    if not approvals:
+        return Standing.OPEN
+    needed = 1 if author_is_known else guard.approvers
+    if len({vote.subject for vote in approvals}) >= needed:
+        return Standing.APPROVED
+    oldest = min(vote.waiting.created_at for vote in approvals)
+    return Standing.APPROVED if now - oldest >= guard.wait_alone else Standing.OPEN
+
+
+def try_take_up_decisions(deps: Deps) -> None:
+    """Take up what waits, and leave to the next tick what cannot be done now."""
+    try:
+        take_up_decisions(deps)
+    except BenchkeeperError as error:
+        deps.log.warning("Decisions left to the tick", reason=error.reason.value, detail=error.detail)
+
+
+def take_up_decisions(deps: Deps) -> None:
+    """Judge all decisions that wait, list by list, and carry out those lists that are approved or rejected."""
+    found: dict[tuple[About, str], list[tuple[WaitingDecision, Decision]]] = {}
+    for waiting in deps.decisions.waiting():
+        decision = _read(waiting, deps)
+        if decision is not None:
+            found.setdefault((decision.about, decision.digest), []).append((waiting, decision))
+    for (about, digest), given in found.items():
+        try:
+            _one_list(about, digest, given, deps)
+        except BenchkeeperError as error:  # the other lists are not held up
+            deps.log.warning("Decision left to the tick", digest=digest, reason=error.reason.value, detail=error.detail)
+
+
+def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
+    raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
+    if raw is None:
+        return None
+    try:
+        return from_json(raw)
+    except InvalidMessageError:
+        _drop(waiting, Fault.NO_DECISION, deps)
+        return None
+
+
+def _drop(waiting: WaitingDecision, fault: Fault, deps: Deps, *, by: str = "") -> None:
+    deps.log.warning("Dropped decision", reason=fault.value, by=by)
+    deps.decisions.remove(waiting)
+
+
+def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    if about is not About.CUTS:
+        return
+    content = deps.decisions.read_list(digest)
+    batch = None
+    if content is not None:
+        try:
+            batch = batch_from_json(content)
+        except InvalidMessageError:
+            batch = None
+    if batch is None:
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    votes = [vote for waiting, decision in given if (vote := _vote(waiting, decision, batch.people, deps)) is not None]
+    standing = standing_of(votes, deps.policy.guard, deps.clock.now())
+    if standing is Standing.OPEN:
+        return
+    if _carried_out(batch, digest, standing, votes, deps):
+        for vote in votes:
+            deps.decisions.remove(vote.waiting)
+
+
+def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[UserKey], deps: Deps) -> Vote | None:
+    """Return the decision as a vote; None for one that does not count, which is dropped and reported."""
+    try:
+        subject = deps.sign_in.subject_of(decision.assertion, waiting.created_at)
+    except NotSignedInError as error:
+        deps.log.warning("Decision was not signed", detail=error.detail)
+        _drop(waiting, Fault.NOT_SIGNED, deps)
+        return None
+    key = user_key_for(subject)
+    if deps.clock.now() - waiting.created_at > deps.policy.guard.approval_lapses:
+        _drop(waiting, Fault.LAPSED, deps, by=key)
+        return None
+    if deps.admin_group is None or not deps.groups.has(deps.admin_group, subject):
+        _drop(waiting, Fault.NOT_ADMINISTRATOR, deps, by=key)
+        return None
+    stored = deps.records.load(key)  # an address may lead to a record under another key
+    keys = {key} if stored is None else {key, stored.record.user_key}
+    is_concerned = bool(keys & concerned)
+    if is_concerned and deps.policy.guard.approvers > 1:
+        _drop(waiting, Fault.CONCERNED, deps, by=key)
+        return None
+    return Vote(waiting=waiting, decision=decision, subject=key, concerned=is_concerned)
+
+
+def _carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
+    """Tell every record of the list what was decided; False if some could not be told yet."""
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    change = _approving(digest, by, deps) if verdict is Verdict.APPROVE else _rejecting(digest, by, deps)
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        outcomes = Counter(pool.map(lambda entry: _told(entry, change(entry), deps), batch.entries))
+    deps.log.warning(
+        "Approved cuts" if verdict is Verdict.APPROVE else "Rejected cuts",
+        digest=digest,
+        cause=batch.cause.value,
+        source=batch.source,
+        by=by,
+        own=len(by) == 1 and deps.policy.guard.approvers == 1,
+        people=len(batch.entries),
+        **{outcome.value: outcomes[outcome] for outcome in Outcome},
+    )
+    return not outcomes[Outcome.FAILED]
+
+
+def _told(entry: Entry, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:
+    try:
+        accepted = change_record(entry.user_key, change, deps, wakes=True)
+    except BenchkeeperError as error:
+        deps.log.warning(
+            "Decision left to the tick", user=entry.user_key, reason=error.reason.value, detail=error.detail
+        )
+        return Outcome.FAILED
+    return Outcome.DONE if accepted is not None and accepted.changed else Outcome.DIFFERENT
+
+
+def _approving(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+    def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
+        def change(record: UserRecord) -> UserRecord:
+            now = deps.clock.now()
+            current = _covered(record, entry, deps, now)
+            if current is None:
+                return record
+            known = current.status.clearance
+            if known is not None and known.by == digest:
+                return record  # told before the crash
+            clearance = Clearance(ref=entry.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
+            line = _line(now, "The end of access was approved", f"list {digest[:12]}, approved by {' and '.join(by)}")
+            return current.with_status(clearance=clearance, story=told(current.status.story, [line]))
+
+        return change
+
+    return for_one
+
+
+def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+    def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
+        def change(record: UserRecord) -> UserRecord:
+            now = deps.clock.now()
+            current = _covered(record, entry, deps, now)
+            if current is None:
+                return record
+            kept = KeptIn(ref=entry.ref, by=" ".join(by), digest=digest, at=now)
+            stays = with_kept_in(current, kept)
+            if stays is current:
+                return record  # told before the crash
+            line = _line(now, "The end of access was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}")
+            return stays.with_status(story=told(stays.status.story, [line]))
+
+        return change
+
+    return for_one
+
+
+def _covered(record: UserRecord, entry: Entry, deps: Deps, now: datetime) -> UserRecord | None:
+    """Return the record as it is now if the list speaks of just what waits there; None if something else is true by now."""
+    current = with_wanted(record, deps.policy, now)
+    waiting = current.status.waiting_cut
+    if waiting is None or waiting.ref != entry.ref or steps_of(current) != entry.steps:
+        return None
+    return current
+
+
+def _line(now: datetime, text: str, because: str) -> StoryLine:
+    return StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because)

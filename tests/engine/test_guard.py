@@ -1,0 +1,528 @@
+"""No flood of false leavers stops everybody: each cut takes a slot, whoever finds none waits, and two people decide."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import secrets
+import threading
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from kit.hub import ADMINS, BEN, MIA, Hub, hub_settings, make_hub
+from kit.inprocess import Bench, make_bench
+from kit.life import Life, settings_with
+from kit.oracle import instances, template_names
+
+from shared.domain.batches import Batch, batches_of, to_json
+from shared.domain.cuts import CutClass, StepKind
+from shared.domain.decision import About, Decision, Verdict
+from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved
+from shared.domain.guard import guarded, steps_of
+from shared.domain.guard_settings import DAY, HOUR, GuardSettings
+from shared.domain.identity import UserKey, parse_email, user_key_for
+from shared.domain.record import Notice, Presence
+from shared.engine import guard
+from shared.engine.decisions import Standing, take_up_decisions
+from shared.engine.guard import Window
+from shared.engine.ports import FleetSizes
+from shared.engine.reconciler import preview, reconcile
+from shared.engine.sweeps import sweep
+
+MANY = 40
+SMALL = GuardSettings(per_hour=5, share=0.0)  # so that few people are many
+OTHER_ADMIN = parse_email("otto.admin@example.com")
+
+
+def crowd(bench: Bench, count: int = MANY, *, minutes: int = 7, **more) -> list[Life]:
+    """Engineers and analysts at work, whom the sweeps have counted."""
+    people = [Life(bench, parse_email(f"user{number}@example.com")) for number in range(count)]
+    for person in people:
+        person.tell(Joined, profile="analyst", **more)
+    ticks(bench, minutes)
+    sweep("drift", bench.deps)
+    return people
+
+
+def ticks(bench: Bench, minutes: int) -> None:
+    for _ in range(minutes):
+        bench.advance(minutes=1)
+        sweep("due", bench.deps)
+
+
+def running(bench: Bench) -> int:
+    return sum(i.state == "ACTIVE" for i in instances(bench.cloud).values())
+
+
+def absent(bench: Bench) -> set[UserKey]:
+    return {row.user_key for row in bench.deps.records.rows() if row.presence is Presence.ABSENT}
+
+
+def waiting(bench: Bench) -> set[UserKey]:
+    return {person.user_key for person in bench.deps.guard.waiting()}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return make_bench(settings=settings_with(guard=SMALL))
+
+
+@pytest.fixture
+def hub() -> Hub:
+    made = make_hub(settings=hub_settings(guard=SMALL))
+    for admin in (OTHER_ADMIN, BEN):
+        made.bench.deps.groups.join(ADMINS, admin)
+    return made
+
+
+# --- slots
+
+
+def test_a_flood_stops_as_many_as_there_is_room_for_and_the_rest_goes_on_working(bench):
+    people = crowd(bench)
+    assert running(bench) == MANY
+    for person in people:
+        person.tell(Left)
+    assert len(absent(bench)) == SMALL.per_hour
+    ticks(bench, 5)
+    assert running(bench) == MANY - SMALL.per_hour
+    assert waiting(bench) == {person.key for person in people} - absent(bench)
+    for person in people:
+        is_cut = person.key in absent(bench)
+        assert (Notice.CUT_WAITS in person.record.status.notices) is not is_cut
+        names = template_names(bench.cloud, bench.settings.bucket, person.key)
+        assert bool(names) is not is_cut, "a template is gone although the cut waits"
+    waits = [facts for severity, said, facts in bench.log.lines if said == "Cut waits" and severity == "WARNING"]
+    assert len(waits) == MANY - SMALL.per_hour
+    assert {(each["cause"], each["source"], each["profile"]) for each in waits} == {("Employment", "", "analyst")}
+
+
+def test_a_single_leaver_is_cut_at_once_and_waits_for_nobody(bench):
+    people = crowd(bench, 3)
+    people[0].tell(Left)
+    assert people[0].record.spec.presence is Presence.ABSENT
+    assert waiting(bench) == set()
+    assert people[0].record.status.waiting_listed == ""
+
+
+def test_the_flood_of_one_source_holds_up_no_leaver_of_another(bench):
+    people = crowd(bench)
+    for person in people[:-1]:
+        person.tell(Left, source="hr")
+    last = people[-1]
+    last.tell(AccountChanged, state=AccountState.DELETED, holds=True, source="directory")
+    assert last.record.spec.presence is Presence.ABSENT
+
+
+def test_of_people_who_share_a_profile_half_go_in_an_hour(bench):
+    people = crowd(bench, 8)
+    for person in people:
+        person.tell(Left)
+    assert len(absent(bench)) == 4
+    five = make_bench(settings=settings_with(guard=SMALL))
+    few = crowd(five, 5)
+    for person in few:
+        person.tell(Left)
+    assert len(absent(five)) == 5, "five people are no crowd"
+
+
+def test_in_a_day_three_times_as_many_go_as_in_an_hour(bench):
+    people = crowd(bench, MANY)
+    no_patience = replace(bench.deps.base_policy, guard=replace(SMALL, patience=None))
+    deps = replace(bench.deps, base_policy=no_patience)
+    for person in people:
+        person.tell(Left)
+    gone = []
+    for _ in range(20 * 6):
+        bench.advance(minutes=10)
+        sweep("due", deps)
+        gone.append(len(absent(bench)))
+    assert gone[-1] == SMALL.per_hour * SMALL.day_factor
+    bench.advance(hours=5)
+    ticks(bench, 30)
+    assert len(absent(bench)) > SMALL.per_hour * SMALL.day_factor
+
+
+def test_one_person_who_comes_and_goes_takes_one_slot(bench):
+    people = crowd(bench)
+    for _ in range(10):
+        people[0].tell(Left)
+        assert people[0].record.spec.presence is Presence.ABSENT
+        bench.advance(minutes=1)
+        people[0].tell(LeaveCancelled)
+        bench.advance(minutes=1)
+        assert people[0].record.spec.presence is Presence.PRESENT
+    hourly = [slot for slot in bench.deps.guard.slots("") if slot.window == "fleet-hour"]
+    assert [slot.holder for slot in hourly] == [people[0].key]
+
+
+def test_who_has_nothing_to_lose_takes_no_slot(bench):
+    crowd(bench)
+    bench.fault(call="notebooks.CreateInstance", error={"code": "PERMISSION_DENIED"}, times=0)
+    new = [Life(bench, parse_email(f"new{number}@example.com")) for number in range(10)]
+    for person in new:
+        person.tell(Joined, profile="engineer")
+        person.tell(Left)
+        assert person.record.spec.presence is Presence.ABSENT
+    assert bench.deps.guard.slots("") == ()
+
+
+def test_a_plan_that_is_only_looked_at_says_what_the_pass_then_does_and_takes_no_slot(bench):
+    people = crowd(bench, 12)
+    for person in people[:-1]:
+        person.tell(Left)
+    before = bench.deps.guard.slots("")
+    for person in people:
+        foreseen = preview(person.key, bench.deps)
+        assert foreseen is not None
+        assert bench.deps.guard.slots("") == before
+        result = reconcile(person.key, bench.deps)
+        assert result is not None
+        assert foreseen.plan.actions == result.plan.actions
+
+
+def test_a_crash_between_the_slot_and_the_cut_costs_no_second_slot(bench):
+    people = crowd(bench)
+
+    class CrashError(BaseException):
+        pass
+
+    for after in range(30):
+        left = [after]
+
+        def around(left=left):
+            left[0] -= 1
+            if left[0] == -1:
+                raise CrashError
+
+        bench.adapter.around = around
+        try:
+            people[0].tell(Left)
+        except CrashError:
+            bench.adapter.around = lambda: None
+            sweep("due", bench.deps)
+            bench.advance(minutes=2)
+            sweep("due", bench.deps)
+        bench.adapter.around = lambda: None
+    assert people[0].record.spec.presence is Presence.ABSENT
+    assert Counter(slot.window for slot in bench.deps.guard.slots("") if slot.holder == people[0].key) == Counter(
+        {"fleet-hour": 1, "fleet-day": 1}
+    )
+
+
+def test_exactly_as_many_pass_as_there_is_room_for_however_many_ask_at_once():
+    """Sixty-four who ask at the same moment, room for twenty, fifty times."""
+    bench = make_bench()
+    window = (Window(name="fleet-hour", room=20, length=HOUR), Window(name="fleet-day", room=60, length=DAY))
+    for round_number in range(50):
+        passed: list[bool] = []
+        start = threading.Barrier(64)
+        source = f"r{round_number}"
+
+        def ask(number: int, passed=passed, start=start, source=source) -> None:
+            start.wait()
+            holder = user_key_for(parse_email(f"user{number}@example.com"))
+            passed.append(guard._has_room(holder, source, window, bench.deps, bench.now, claims=True))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(passed) == 64
+        assert sum(passed) == 20, f"round {round_number}"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_in_no_hour_more_pass_than_there_is_room_for(seed):
+    """People ask at odd times around the full hours, for two days: any sixty minutes are looked at, not only those of the clock."""
+    chance, bench = random.Random(seed), make_bench()  # noqa: S311 - no secret
+    windows = (Window(name="fleet-hour", room=4, length=HOUR), Window(name="fleet-day", room=12, length=DAY))
+    passed: list = []
+    for number in range(160):
+        bench.advance(minutes=chance.choice([0, 0, 0, 1, 7, 20, 59, 61]))
+        holder = user_key_for(parse_email(f"user{number}@example.com"))
+        if guard._has_room(holder, "hr", windows, bench.deps, bench.now, claims=True):
+            passed.append(bench.now)
+    assert len(passed) > 12
+    for moment in passed:
+        assert sum(moment - HOUR < other <= moment for other in passed) <= 4
+        assert sum(moment - DAY < other <= moment for other in passed) <= 12
+
+
+def test_a_claim_that_cannot_be_written_leaves_the_person_as_they_are_and_is_tried_again(bench):
+    people = crowd(bench, 3)
+    bench.fault(call="storage.objects.insert", resource="*/guard/slots/*", error={"code": "UNAVAILABLE"}, times=0)
+    people[0].tell(Left)
+    assert people[0].record.spec.presence is Presence.PRESENT
+    bench.cloud.world.faults.clear()
+    ticks(bench, 2)
+    assert people[0].record.spec.presence is Presence.ABSENT
+
+
+# --- waiting
+
+
+def test_after_the_guards_patience_leavers_are_stopped_as_far_as_it_can_be_undone(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Left)
+    for _ in range(26):
+        bench.advance(minutes=10)
+        sweep("due", bench.deps)
+    ticks(bench, 10)
+    assert running(bench) == 0
+    stopped = [person for person in people if person.record.is_undecided]
+    assert len(stopped) >= MANY - SMALL.per_hour * SMALL.day_factor
+    for person in stopped:
+        assert template_names(bench.cloud, bench.settings.bucket, person.key), "a template is gone without an approval"
+        assert person.key in waiting(bench)
+    for _ in range(14):
+        bench.advance(days=10)
+        ticks(bench, 4)
+    for person in stopped:
+        if person.record.is_undecided:
+            assert set(person.states().values()) == {"STOPPED"}, "something is deleted without an approval"
+
+
+def test_patience_may_be_without_end():
+    bench = make_bench(settings=settings_with(guard=replace(SMALL, patience=None)))
+    people = crowd(bench)
+    for person in people:
+        person.tell(Left)
+    for _ in range(60):
+        bench.advance(minutes=7)
+        sweep("due", bench.deps)
+    assert running(bench) == MANY - len(absent(bench)) > MANY / 2
+
+
+def test_who_lost_a_group_waits_without_end(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Moved, groups=(), profile=None, profile_said=True)
+    for _ in range(40):
+        bench.advance(minutes=20)
+        sweep("due", bench.deps)
+    soft = [person for person in people if person.record.is_undecided]
+    assert soft == []
+    assert {person.cause for person in bench.deps.guard.waiting()} == {CutClass.GROUP}
+
+
+def test_who_is_let_back_in_while_waiting_waits_no_more_and_was_never_stopped(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Left)
+    waits = [person for person in people if person.key in waiting(bench)]
+    bench.advance(minutes=3)
+    for person in waits:
+        person.tell(LeaveCancelled)
+    ticks(bench, 3)
+    assert waiting(bench) == set()
+    assert all(set(person.states().values()) == {"ACTIVE"} for person in waits)
+
+
+# --- decisions
+
+
+def flood(hub: Hub, count: int = MANY) -> tuple[list[Life], Batch]:
+    people = crowd(hub.bench, count)
+    for person in people:
+        person.tell(Left, source="hr")
+    (batch,) = batches_of(hub.bench.deps.guard.waiting())
+    hub.bench.deps.decisions.put_list(to_json(batch))
+    return people, batch
+
+
+def decide(hub: Hub, batch: Batch, verdict: Verdict, *, by, digest: str = "", assertion: str | None = None) -> None:
+    hub.bench.deps.decisions.put(
+        Decision(
+            decision_id=secrets.token_hex(8),
+            about=About.CUTS,
+            verdict=verdict,
+            digest=digest or batch.digest,
+            asked_at=hub.bench.now,
+            assertion=hub.token(by) if assertion is None else assertion,
+        )
+    )
+
+
+def left_waiting(hub: Hub, batch: Batch) -> set[UserKey]:
+    return {key for key in batch.people if key not in absent(hub.bench)}
+
+
+def test_two_who_agree_let_a_true_change_of_any_size_pass(hub):
+    people, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    ticks(hub.bench, 2)
+    assert left_waiting(hub, batch) == set(batch.people)
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    ticks(hub.bench, 8)
+    assert absent(hub.bench) == {person.key for person in people}
+    assert running(hub.bench) == 0
+    assert waiting(hub.bench) == set()
+    assert hub.bench.deps.decisions.waiting() == ()
+    (line,) = hub.lines("Approved cuts")
+    assert (line["people"], line["done"], line["different"]) == (len(batch.entries),) * 2 + (0,)
+    assert line["by"] == sorted([user_key_for(MIA), user_key_for(OTHER_ADMIN)])
+
+
+def test_one_who_approves_twice_is_one_and_waits_until_nobody_objected(hub):
+    _, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    ticks(hub.bench, 14)
+    assert left_waiting(hub, batch) == set(batch.people)
+    ticks(hub.bench, 5)
+    assert left_waiting(hub, batch) == set()
+
+
+def test_a_rejected_person_stays_whatever_is_said_again_and_a_new_cut_counts(hub):
+    people, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    decide(hub, batch, Verdict.REJECT, by=OTHER_ADMIN)
+    ticks(hub.bench, 3)
+    stay = [person for person in people if person.key in batch.people]
+    for _ in range(30):
+        hub.bench.advance(hours=1)
+        sweep("due", hub.bench.deps)
+    sweep("drift", hub.bench.deps)
+    assert left_waiting(hub, batch) == set(batch.people)
+    assert all(set(person.states().values()) == {"ACTIVE"} for person in stay)
+    assert all(Notice.KEPT_IN in person.record.status.notices for person in stay)
+    assert waiting(hub.bench) == set()
+    truly = stay[0]
+    truly.tell(AccountChanged, state=AccountState.DELETED, holds=True, source="directory")
+    assert truly.record.spec.presence is Presence.ABSENT
+
+
+def test_who_was_stopped_without_approval_runs_again_once_it_is_rejected(hub):
+    people, _ = flood(hub)
+    for _ in range(26):
+        hub.bench.advance(minutes=10)
+        sweep("due", hub.bench.deps)
+    (later,) = batches_of(hub.bench.deps.guard.waiting())
+    hub.bench.deps.decisions.put_list(to_json(later))
+    undone = [person for person in people if person.record.is_undecided]
+    assert undone
+    decide(hub, later, Verdict.REJECT, by=MIA)
+    ticks(hub.bench, 10)
+    for person in undone:
+        assert person.record.spec.presence is Presence.PRESENT
+        assert set(person.states().values()) == {"ACTIVE"}
+
+
+@pytest.mark.parametrize("who", ["on the list", "no administrator", "forged", "of another list", "yesterday"])
+def test_an_approval_that_does_not_count_changes_nothing(hub, who):
+    people, batch = flood(hub)
+    hub.bench.deps.groups.join(ADMINS, people[-1].email)
+    assert people[-1].key in batch.people
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    match who:
+        case "on the list":
+            decide(hub, batch, Verdict.APPROVE, by=people[-1].email)
+        case "no administrator":
+            decide(hub, batch, Verdict.APPROVE, by=parse_email("norah.stranger@example.com"))
+        case "forged":
+            decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN, assertion=hub.token(OTHER_ADMIN)[:-4] + "AAAA")
+        case "of another list":
+            decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN, digest="0" * 32)
+        case "yesterday":
+            decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN, assertion=hub.token(OTHER_ADMIN, exp=1, iat=0))
+    ticks(hub.bench, 5)
+    assert left_waiting(hub, batch) == set(batch.people)
+    assert [line["reason"] for line in hub.lines("Dropped decision")] == [
+        {
+            "on the list": "Concerned",
+            "no administrator": "NotAdministrator",
+            "forged": "NotSigned",
+            "of another list": "NoList",
+            "yesterday": "NotSigned",
+        }[who]
+    ]
+
+
+def test_whoever_is_different_by_then_is_left_out_and_what_runs_is_a_subset(hub):
+    people, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    waits = [person for person in people if person.key in batch.people]
+    hub.bench.advance(minutes=1)
+    back, other = waits[0], waits[1]
+    back.tell(LeaveCancelled)
+    other.tell(LeaveCancelled)
+    hub.bench.advance(minutes=1)
+    other.tell(
+        AccountChanged, state=AccountState.ARCHIVED, holds=True, source="hr2"
+    )  # another reason: not what was approved
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    ticks(hub.bench, 8)
+    assert back.record.spec.presence is Presence.PRESENT
+    (line,) = hub.lines("Approved cuts")
+    assert line["different"] == 2
+    assert line["done"] == len(batch.entries) - 2
+
+
+def test_a_team_of_one_decides_alone_and_it_is_marked(hub):
+    hub = make_hub(settings=hub_settings(guard=replace(SMALL, approvers=1)))
+    people = crowd(hub.bench, 14)
+    mine = Life(hub.bench, MIA)
+    mine.tell(Joined, profile="analyst")
+    ticks(hub.bench, 7)
+    for person in (*people, mine):
+        person.tell(Left, source="hr")
+    (batch,) = batches_of(hub.bench.deps.guard.waiting())
+    hub.bench.deps.decisions.put_list(to_json(batch))
+    assert mine.key in batch.people
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    ticks(hub.bench, 6)
+    assert running(hub.bench) == 0
+    (line,) = hub.lines("Approved cuts")
+    assert line["own"] is True
+
+
+def test_an_approval_is_taken_up_to_its_end_after_a_crash_in_its_middle(hub):
+    _, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    hub.bench.advance(minutes=1)
+    hub.bench.fault(call="storage.objects.insert", resource="*/records/user2*", error={"code": "UNAVAILABLE"}, times=0)
+    take_up_decisions(hub.bench.deps)
+    assert len(hub.bench.deps.decisions.waiting()) == 2, "who could not be told yet is told by the next tick"
+    hub.bench.cloud.world.faults.clear()
+    ticks(hub.bench, 8)
+    assert left_waiting(hub, batch) == set()
+    assert hub.bench.deps.decisions.waiting() == ()
+
+
+def test_an_approval_that_is_never_enough_lapses():
+    hub = make_hub(settings=hub_settings(guard=replace(SMALL, wait_alone=timedelta(days=9), patience=None)))
+    _, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    hub.bench.advance(hours=25)
+    ticks(hub.bench, 1)
+    assert hub.bench.deps.decisions.waiting() == ()
+    assert [line["reason"] for line in hub.lines("Dropped decision")] == ["Lapsed"]
+
+
+def test_the_digest_is_of_people_causes_and_steps_and_of_nothing_else(hub):
+    _, batch = flood(hub, 12)
+    entries = batch.entries
+    for order in itertools.islice(itertools.permutations(hub.bench.deps.guard.waiting()), 5):
+        assert batches_of(order)[0].digest == batch.digest
+    assert replace(batch, since=batch.since + DAY).digest == batch.digest
+    changed = [
+        replace(batch, entries=entries[1:]),
+        replace(batch, source="directory"),
+        replace(batch, cause=CutClass.ACCOUNT),
+        replace(batch, entries=(replace(entries[0], ref="0" * 16), *entries[1:])),
+        replace(batch, entries=(replace(entries[0], steps=(StepKind.STOP, StepKind.REVOKE)), *entries[1:])),
+    ]
+    assert len({each.digest for each in (batch, *changed)}) == 6
+
+
+def test_guards_words_are_those_of_the_code():
+    assert set(Standing) == {Standing.OPEN, Standing.APPROVED, Standing.REJECTED}
+    assert guarded.__doc__
+    assert steps_of.__doc__
+    assert FleetSizes().everybody == 0
