@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 from kit.hub import ADMINS, BEN, MIA, Hub, hub_settings, make_hub
-from kit.inprocess import Bench, impatient, make_bench
+from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
 from kit.oracle import instances, template_names
 
@@ -254,9 +254,8 @@ def test_in_no_hour_more_pass_than_there_is_room_for(seed):
 
 def test_a_claim_that_cannot_be_written_leaves_the_person_as_they_are_and_is_tried_again(bench):
     people = crowd(bench, 3)
-    bench.fault(call="storage.objects.insert", resource="*/guard/slots/*", error={"code": "UNAVAILABLE"}, times=0)
-    with impatient():
-        people[0].tell(Left)
+    bench.fault(call="storage.objects.insert", resource="*/guard/slots/*", error={"code": "PERMISSION_DENIED"}, times=0)
+    people[0].tell(Left)
     assert people[0].record.spec.presence is Presence.PRESENT
     bench.cloud.world.faults.clear()
     ticks(bench, 2)
@@ -487,9 +486,8 @@ def test_an_approval_is_taken_up_to_its_end_after_a_crash_in_its_middle(hub):
     decide(hub, batch, Verdict.APPROVE, by=MIA)
     decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
     hub.bench.advance(minutes=1)
-    hub.bench.fault(call="storage.objects.insert", resource="*/records/user2*", error={"code": "UNAVAILABLE"}, times=0)
-    with impatient():
-        take_up_decisions(hub.bench.deps)
+    hub.bench.fault(call="storage.objects.insert", resource="*/records/user2*", error={"code": "PERMISSION_DENIED"}, times=0)
+    take_up_decisions(hub.bench.deps)
     assert len(hub.bench.deps.decisions.waiting()) == 2, "who could not be told yet is told by the next tick"
     hub.bench.cloud.world.faults.clear()
     ticks(hub.bench, 8)
