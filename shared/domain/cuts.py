@@ -14,8 +14,11 @@ class CutClass(StrEnum):
     ACCOUNT = "Account"
     GROUP = "Group"
     POLICY = "Policy"
+    CREATION = "Creation"  # no cut: many environments are to be made
 
 
+# The `ref` of a creation that waits.
+CREATE = "create"
 # A leaver is not kept waiting for good: what can be undone is done once the guard's patience is over.
 IMPATIENT = frozenset({CutClass.EMPLOYMENT, CutClass.ACCOUNT})
 
@@ -26,6 +29,7 @@ class StepKind(StrEnum):
     STOP = "Stop"  # the notebook is stopped, and deleted once its retention is over
     REVOKE = "Revoke"  # the person's own service account is disabled
     END_CLUSTERS = "EndClusters"  # the Spark clusters are deleted
+    CREATE = "Create"  # an environment is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     DATA_MISSING = "DataMissing"
     DRIFTED = "Drifted"
     CLOCK_DIFFERS = "ClockDiffers"
+    GUARD_WAITS = "GuardWaits"
     UNEXPECTED = "Unexpected"
     # failures, permanent
     INVALID_MESSAGE = "InvalidMessage"
@@ -142,6 +143,13 @@ class OperationFailedError(RetryableError):
 
     reason = Reason.OPERATION_FAILED
     default_retry_after = timedelta(minutes=2)
+
+
+class GuardWaitsError(RetryableError):
+    """The guard lets only so many people have this in an hour, and there is no room just now."""
+
+    reason = Reason.GUARD_WAITS
+    default_retry_after = timedelta(minutes=15)
 
 
 class PermanentError(BenchkeeperError):

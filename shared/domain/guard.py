@@ -10,12 +10,13 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.domain.cuts import IMPATIENT, Clearance, CutClass, KeptIn, StepKind, WaitingCut
+from shared.domain.cuts import CREATE, IMPATIENT, Clearance, CutClass, KeptIn, StepKind, WaitingCut
 from shared.domain.entitlement import Cause, Entitlement, judge_entitlement, ref_of
+from shared.domain.errors import Reason
 from shared.domain.facts import GROUP, ROSTER, Facts, in_effect
 from shared.domain.identity import UserKey
 from shared.domain.plan import Policy
-from shared.domain.record import Presence, UserRecord
+from shared.domain.record import ConditionType, Presence, UserRecord
 
 _EMPLOYMENT = frozenset({Cause.LEFT, Cause.ACCESS_ENDED})
 _ACCOUNT = frozenset(
@@ -77,8 +78,10 @@ def guarded(
     if not policy.cuts_wait:
         return record, entitlement
     if entitlement.entitled:
-        announced = clearance if clearance is not None and not clearance.ref else None
-        kept_in = status.kept_in if status.kept_in and _is_kept(record, policy, now) else ()
+        announced = clearance if clearance is not None and clearance.ref in {"", CREATE} else None
+        kept_in = status.kept_in
+        if any(kept.ref != CREATE for kept in kept_in) and not _is_kept(record, policy, now):
+            kept_in = tuple(kept for kept in kept_in if kept.ref == CREATE)
         return _remembering(record, waiting=None, clearance=announced, kept_in=kept_in), entitlement
     waiting = status.waiting_cut
     if record.spec.presence is Presence.ABSENT and waiting is None:
@@ -134,6 +137,22 @@ def asks_for_room(record: UserRecord) -> bool:
     return waiting is not None and waiting.undoable_at is None and record.spec.presence is Presence.PRESENT
 
 
+def waits_for_creation(record: UserRecord) -> datetime | None:
+    """Return since when an environment waits for room to be made; None if it does not."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    if record.spec.presence is not Presence.PRESENT or ready is None or ready.reason is not Reason.GUARD_WAITS:
+        return None
+    return ready.last_transition_time
+
+
+def may_be_created(record: UserRecord, now: datetime) -> bool | None:
+    """Return what was decided about making this person's environment; None if nobody decided anything."""
+    clearance = record.status.clearance
+    if clearance is not None and clearance.ref == CREATE and now < clearance.until:
+        return True
+    return False if any(kept.ref == CREATE for kept in record.status.kept_in) else None
+
+
 def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
     """Return what a cut would do to the person; empty: there is nothing to lose, so nobody needs to be asked."""
     status = record.status
@@ -146,7 +165,7 @@ def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
         StepKind.REVOKE: status.account_id is not None,
         StepKind.END_CLUSTERS: has_clusters,
     }
-    return tuple(kind for kind in StepKind if found[kind])
+    return tuple(kind for kind, does in found.items() if does)
 
 
 def cleared(record: UserRecord, *, by: str, now: datetime) -> UserRecord:

@@ -16,10 +16,10 @@ from enum import StrEnum
 
 from shared.domain.batches import Batch, Entry
 from shared.domain.batches import from_json as batch_from_json
-from shared.domain.cuts import Clearance, KeptIn
+from shared.domain.cuts import CREATE, Clearance, KeptIn, StepKind
 from shared.domain.decision import MAX_BYTES, About, Decision, Verdict, from_json
 from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError
-from shared.domain.guard import steps_of, with_kept_in
+from shared.domain.guard import steps_of, waits_for_creation, with_kept_in
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import UserRecord
@@ -29,6 +29,7 @@ from shared.engine.intake import change_record
 from shared.engine.ports import Deps, WaitingDecision
 
 _WORKERS = 8
+_WHAT = {True: "Making the environment", False: "The end of access"}
 
 
 class Fault(StrEnum):
@@ -180,7 +181,7 @@ def _carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         outcomes = Counter(pool.map(lambda entry: _told(entry, change(entry), deps), batch.entries))
     deps.log.warning(
-        "Approved cuts" if verdict is Verdict.APPROVE else "Rejected cuts",
+        "Approved list" if verdict is Verdict.APPROVE else "Rejected list",
         digest=digest,
         cause=batch.cause.value,
         source=batch.source,
@@ -214,8 +215,14 @@ def _approving(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
             if known is not None and known.by == digest:
                 return record  # told before the crash
             clearance = Clearance(ref=entry.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
-            line = _line(now, "The end of access was approved", f"list {digest[:12]}, approved by {' and '.join(by)}")
-            return current.with_status(clearance=clearance, story=told(current.status.story, [line]))
+            line = _line(
+                now, f"{_WHAT[entry.ref == CREATE]} was approved", f"list {digest[:12]}, approved by {' and '.join(by)}"
+            )
+            return current.with_status(
+                clearance=clearance,
+                not_before=None if entry.ref == CREATE else current.status.not_before,
+                story=told(current.status.story, [line]),
+            )
 
         return change
 
@@ -233,7 +240,9 @@ def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
             stays = with_kept_in(current, kept)
             if stays is current:
                 return record  # told before the crash
-            line = _line(now, "The end of access was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}")
+            line = _line(
+                now, f"{_WHAT[entry.ref == CREATE]} was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}"
+            )
             return stays.with_status(story=told(stays.status.story, [line]))
 
         return change
@@ -244,6 +253,8 @@ def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
 def _covered(record: UserRecord, entry: Entry, deps: Deps, now: datetime) -> UserRecord | None:
     """Return the record as it is now if the list speaks of just what waits there; None if something else is true by now."""
     current = with_wanted(record, deps.policy, now)
+    if entry.ref == CREATE:
+        return current if waits_for_creation(current) is not None and entry.steps == (StepKind.CREATE,) else None
     waiting = current.status.waiting_cut
     if waiting is None or waiting.ref != entry.ref or steps_of(current) != entry.steps:
         return None

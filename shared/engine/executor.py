@@ -36,6 +36,7 @@ from shared.domain.plan import (
     WriteManifest,
 )
 from shared.domain.record import OperationRef
+from shared.engine.guard import check_room
 from shared.engine.ports import Deps
 
 
@@ -55,6 +56,7 @@ def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
 def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
     operation: OperationRef | None = None
     cluster_operation: str | None = None
+    check_room(action, plan.record, deps)
     match action:
         case PutTemplate():
             deps.templates.put(plan.record, action)

@@ -14,17 +14,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.domain.batches import WaitingPerson
-from shared.domain.cuts import WaitingCut
-from shared.domain.errors import ConflictError
-from shared.domain.guard import asks_for_room, cleared, is_out_of_patience, steps_of, without_patience
+from shared.domain.cuts import CREATE, CutClass, StepKind, WaitingCut
+from shared.domain.errors import ConflictError, GuardWaitsError
+from shared.domain.guard import (
+    asks_for_room,
+    cleared,
+    is_out_of_patience,
+    may_be_created,
+    steps_of,
+    waits_for_creation,
+    without_patience,
+)
 from shared.domain.guard_settings import DAY, HOUR, GuardSettings
 from shared.domain.identity import UserKey
+from shared.domain.plan import Action, CreateInstance, DeleteInstance, DeleteSnapshot
 from shared.domain.record import Presence, RecordRow, UserRecord
 from shared.domain.wanted import with_wanted
 from shared.engine.ports import Deps, FleetSizes, Slot
 
 BY_SLOT = "slot"
 NOTHING_TO_LOSE = "nothing to lose"
+# Folders of slots that no source has: a source's name is a word.
+_CREATIONS, _DELETIONS = "_creations", "_deletions"
+_SAID = {
+    (False, False): "Cut waits",
+    (True, False): "Stopped without approval",
+    (False, True): "Creation waits",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +55,7 @@ class Window:
 def windows_of(record: UserRecord, guard: GuardSettings, sizes: FleetSizes) -> tuple[Window, ...]:
     """Return the windows in which a cut of this person takes a slot: the fleet's first, then those of group and profile."""
     hour = guard.per_hour_of(sizes.everybody)
-    found = [
-        Window(name="fleet-hour", room=hour, length=HOUR),
-        Window(name="fleet-day", room=hour * guard.day_factor, length=DAY),
-    ]
+    found = list(_windows("fleet", hour, guard))
     shared_by = [
         ("profile", record.spec.profile or "", sizes.profiles.get(record.spec.profile or "", 0)),
         ("group", record.spec.entitled_by, sizes.groups.get(record.spec.entitled_by, 0)),
@@ -139,13 +152,54 @@ def _stands(slot: Slot, window: Window, deps: Deps) -> bool:
     return deps.clock.now() - slot.at < window.length
 
 
+def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
+    """Raise `GuardWaitsError` while too many environments are being made, or too much of leavers is being deleted.
+
+    What replaces an environment, and what is deleted after it was replaced, is not counted here.
+    """
+    guard, now = deps.policy.guard, deps.clock.now()
+    if not deps.policy.cuts_wait:
+        return
+    match action:
+        case CreateInstance() if record.status.former is None:
+            decided = may_be_created(record, now)
+            windows = _windows("create", guard.creations, guard)
+            if decided is None and not _has_room(record.user_key, _CREATIONS, windows, deps, now, claims=True):
+                raise GuardWaitsError(
+                    user_message="Many notebooks are being made just now. This one is made when there is room; nothing is to be done.",
+                    detail=f"more than {guard.creations} environments in an hour, or three times as many in a day",
+                )
+            if decided is False:
+                raise GuardWaitsError(
+                    user_message="An administrator decided that this notebook is not made.",
+                    detail="the creation was rejected",
+                    retry_after=DAY,
+                )
+        case DeleteInstance() | DeleteSnapshot() if record.spec.presence is Presence.ABSENT:
+            windows = _windows("delete", guard.per_hour_of(deps.guard.sizes().everybody), guard)
+            if not _has_room(record.user_key, _DELETIONS, windows, deps, now, claims=True):
+                raise GuardWaitsError(
+                    user_message="Much is being deleted just now. This is deleted when there is room; until then it is kept.",
+                    detail="more deletions than the guard lets through in an hour, or in a day",
+                )
+        case _:
+            pass
+
+
+def _windows(name: str, room: int, guard: GuardSettings) -> tuple[Window, ...]:
+    return (
+        Window(name=f"{name}-hour", room=room, length=HOUR),
+        Window(name=f"{name}-day", room=room * guard.day_factor, length=DAY),
+    )
+
+
 def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
     """Return the record once the index of those who wait says of it what is true: nobody waits unseen.
 
     The index is written first. The record remembers what it was told, so that a crash between the two only tells it again.
     """
     waiting = record.status.waiting_cut
-    entry = None if waiting is None else _entry(record, waiting)
+    entry = _entry(record, waiting) if waiting is not None else _creation_entry(record)
     told = "" if entry is None else hashlib.sha256(repr(entry).encode()).hexdigest()[:16]
     if told == record.status.waiting_listed:
         return record
@@ -155,7 +209,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
     deps.guard.note_waiting(entry)
     if not record.status.waiting_listed or entry.undoable_done:
         deps.log.warning(
-            "Stopped without approval" if entry.undoable_done else "Cut waits",
+            _SAID[entry.undoable_done, entry.cause is CutClass.CREATION],
             user=record.user_key,
             cause=entry.cause.value,
             source=entry.source,
@@ -174,6 +228,21 @@ def _entry(record: UserRecord, waiting: WaitingCut) -> WaitingPerson:
         since=waiting.since,
         profile=record.spec.profile or "",
         undoable_done=waiting.undoable_at is not None,
+    )
+
+
+def _creation_entry(record: UserRecord) -> WaitingPerson | None:
+    since = waits_for_creation(record)
+    if since is None:
+        return None
+    return WaitingPerson(
+        user_key=record.user_key,
+        ref=CREATE,
+        steps=(StepKind.CREATE,),
+        cause=CutClass.CREATION,
+        source="",
+        since=since,
+        profile=record.spec.profile or "",
     )
 
 

@@ -94,7 +94,7 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) ->
 def _pass(stored: Stored, deps: Deps) -> Result | None:
     now = deps.clock.now()
     record = with_room(with_wanted(stored.record, deps.policy, now), deps, now)
-    record = with_listing(with_wanted(record, deps.policy, now), deps)
+    record = with_wanted(record, deps.policy, now)
     seen = observe(record, deps)
     plan = make_plan(record, seen, deps.policy, now)
     if _is_written_first(plan, stored):
@@ -104,7 +104,7 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             return None
     outcomes = carry_out(plan, deps)
     after = _keep_wake_up(with_outcomes(plan, outcomes, deps.policy, now), stored.record, now)
-    after = with_chronicle(record, after, plan, outcomes, now)
+    after = with_listing(with_chronicle(record, after, plan, outcomes, now), deps)
     if after != stored.record:
         try:
             deps.records.save(after, expected=stored)

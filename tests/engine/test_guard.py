@@ -20,14 +20,12 @@ from shared.domain.batches import Batch, batches_of, to_json
 from shared.domain.cuts import CutClass, StepKind
 from shared.domain.decision import About, Decision, Verdict
 from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved
-from shared.domain.guard import guarded, steps_of
 from shared.domain.guard_settings import DAY, HOUR, GuardSettings
 from shared.domain.identity import UserKey, parse_email, user_key_for
 from shared.domain.record import Notice, Presence
 from shared.engine import guard
-from shared.engine.decisions import Standing, take_up_decisions
+from shared.engine.decisions import take_up_decisions
 from shared.engine.guard import Window
-from shared.engine.ports import FleetSizes
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 
@@ -363,7 +361,7 @@ def test_two_who_agree_let_a_true_change_of_any_size_pass(hub):
     assert running(hub.bench) == 0
     assert waiting(hub.bench) == set()
     assert hub.bench.deps.decisions.waiting() == ()
-    (line,) = hub.lines("Approved cuts")
+    (line,) = hub.lines("Approved list")
     assert (line["people"], line["done"], line["different"]) == (len(batch.entries),) * 2 + (0,)
     assert line["by"] == sorted([user_key_for(MIA), user_key_for(OTHER_ADMIN)])
 
@@ -458,7 +456,7 @@ def test_whoever_is_different_by_then_is_left_out_and_what_runs_is_a_subset(hub)
     decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
     ticks(hub.bench, 8)
     assert back.record.spec.presence is Presence.PRESENT
-    (line,) = hub.lines("Approved cuts")
+    (line,) = hub.lines("Approved list")
     assert line["different"] == 2
     assert line["done"] == len(batch.entries) - 2
 
@@ -477,7 +475,7 @@ def test_a_team_of_one_decides_alone_and_it_is_marked(hub):
     decide(hub, batch, Verdict.APPROVE, by=MIA)
     ticks(hub.bench, 6)
     assert running(hub.bench) == 0
-    (line,) = hub.lines("Approved cuts")
+    (line,) = hub.lines("Approved list")
     assert line["own"] is True
 
 
@@ -486,7 +484,9 @@ def test_an_approval_is_taken_up_to_its_end_after_a_crash_in_its_middle(hub):
     decide(hub, batch, Verdict.APPROVE, by=MIA)
     decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
     hub.bench.advance(minutes=1)
-    hub.bench.fault(call="storage.objects.insert", resource="*/records/user2*", error={"code": "PERMISSION_DENIED"}, times=0)
+    hub.bench.fault(
+        call="storage.objects.insert", resource="*/records/user2*", error={"code": "PERMISSION_DENIED"}, times=0
+    )
     take_up_decisions(hub.bench.deps)
     assert len(hub.bench.deps.decisions.waiting()) == 2, "who could not be told yet is told by the next tick"
     hub.bench.cloud.world.faults.clear()
@@ -505,6 +505,63 @@ def test_an_approval_that_is_never_enough_lapses():
     assert [line["reason"] for line in hub.lines("Dropped decision")] == ["Lapsed"]
 
 
+# --- many at once of other kinds
+
+
+def test_all_employees_in_a_group_do_not_start_a_machine_each(hub):
+    hub = make_hub(settings=hub_settings(guard=replace(SMALL, creations=6)))
+    hub.bench.deps.groups.join(ADMINS, OTHER_ADMIN)
+    people = crowd(hub.bench, 30, minutes=9)
+    assert len(instances(hub.bench.cloud)) == 6
+    waits = [person for person in people if person.key in waiting(hub.bench)]
+    assert len(waits) == 24
+    assert {person.cause for person in hub.bench.deps.guard.waiting()} == {CutClass.CREATION}
+    (batch,) = batches_of(hub.bench.deps.guard.waiting())
+    hub.bench.deps.decisions.put_list(to_json(batch))
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    ticks(hub.bench, 12)
+    assert running(hub.bench) == 30
+    assert waiting(hub.bench) == set()
+
+
+def test_a_creation_that_is_rejected_does_not_happen_and_one_that_waits_comes_in_turn(hub):
+    hub = make_hub(settings=hub_settings(guard=replace(SMALL, creations=6)))
+    people = crowd(hub.bench, 14, minutes=9)
+    (batch,) = batches_of(hub.bench.deps.guard.waiting())
+    few = replace(batch, entries=batch.entries[:3])
+    hub.bench.deps.decisions.put_list(to_json(few))
+    decide(hub, few, Verdict.REJECT, by=MIA)
+    for _ in range(30):
+        hub.bench.advance(minutes=10)
+        sweep("due", hub.bench.deps)
+    rejected = [person for person in people if person.key in few.people]
+    assert len(instances(hub.bench.cloud)) == 11
+    assert all(person.mine() == {} for person in rejected)
+
+
+def test_of_what_leavers_left_so_much_is_deleted_in_an_hour():
+    bench = make_bench(settings=settings_with(guard=replace(SMALL, group_from=1000)))
+    people = crowd(bench, 15)
+    for person in people:
+        person.tell(Left)
+    deps = replace(bench.deps, base_policy=replace(bench.deps.base_policy, guard=replace(SMALL, per_hour=100)))
+    for _ in range(4):
+        bench.advance(minutes=40)
+        sweep("due", deps)
+    assert len(absent(bench)) == 15
+    ticks(bench, 8)
+    bench.advance(days=31)
+    gone = []
+    for _ in range(14):
+        bench.advance(minutes=10)
+        sweep("due", bench.deps)
+        gone.append(15 - len(instances(bench.cloud)))
+    assert gone[4] == SMALL.per_hour
+    assert gone[-1] > SMALL.per_hour
+    assert all(later - earlier <= SMALL.per_hour for earlier, later in itertools.pairwise(gone[::6]))
+
+
 def test_the_digest_is_of_people_causes_and_steps_and_of_nothing_else(hub):
     _, batch = flood(hub, 12)
     entries = batch.entries
@@ -519,10 +576,3 @@ def test_the_digest_is_of_people_causes_and_steps_and_of_nothing_else(hub):
         replace(batch, entries=(replace(entries[0], steps=(StepKind.STOP, StepKind.REVOKE)), *entries[1:])),
     ]
     assert len({each.digest for each in (batch, *changed)}) == 6
-
-
-def test_guards_words_are_those_of_the_code():
-    assert set(Standing) == {Standing.OPEN, Standing.APPROVED, Standing.REJECTED}
-    assert guarded.__doc__
-    assert steps_of.__doc__
-    assert FleetSizes().everybody == 0
