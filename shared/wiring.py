@@ -20,6 +20,7 @@ from shared.cloud.inbox import StorageInbox
 from shared.cloud.live_sessions import DataprocLiveSessions
 from shared.cloud.notebooks import WorkbenchNotebooks
 from shared.cloud.people import StorageGroupBooks, StoragePersons
+from shared.cloud.policies import StoragePolicies
 from shared.cloud.publish import publish
 from shared.cloud.records import StorageRecords
 from shared.cloud.render import RenderTarget, check_masters
@@ -27,9 +28,10 @@ from shared.cloud.sessions import DataprocSessions
 from shared.cloud.size_checks import check_sizes
 from shared.cloud.snapshots import ComputeSnapshots
 from shared.cloud.templates import StorageTemplates
-from shared.domain.catalog import ClusterIdentity
+from shared.domain.catalog import Catalog, ClusterIdentity
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.identity import UserEmail, UserKey, parse_email
+from shared.domain.plan import Policy
 from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
 from shared.faults import ConfigFault
 from shared.messages.addresses import parse_address
@@ -62,22 +64,28 @@ def make_clients(settings: Settings, *, patience_s: float = 120.0) -> Clients:
 def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Deps:
     """The engine's dependencies for these settings."""
     clients = clients or make_clients(settings)
-    masters = settings.catalog.masters
-    target = render_target(settings)
     clock: Clock = EndpointClock(clients.json("clock")) if settings.api_endpoint else SystemClock()
+    own, policies = settings.policy(), StoragePolicies(clients, clock=clock, log=log)
+
+    def catalog() -> Catalog:
+        return policies.in_force(own).catalog
+
+    def target() -> RenderTarget:
+        return _render_target(policies.in_force(own), settings.bucket)
+
     return Deps(
         records=StorageRecords(clients),
         notebooks=WorkbenchNotebooks(clients, project=settings.project, clock=clock),
-        templates=StorageTemplates(clients, masters=masters, target=target),
+        templates=StorageTemplates(clients, catalog=catalog, target=target),
         accounts=IamAccounts(clients, project=settings.project),
         groups=CloudIdentityGroups(clients),
         snapshots=ComputeSnapshots(clients, project=settings.project),
         clusters=DataprocClusters(
-            clients, project=settings.project, region=settings.region, masters=masters, target=target
+            clients, project=settings.project, region=settings.region, catalog=catalog, target=target
         ),
         fleet=StorageFleetIndex(clients),
         sessions=DataprocSessions(
-            clients, project=settings.project, region=settings.region, catalog=settings.catalog, target=target
+            clients, project=settings.project, region=settings.region, catalog=catalog, target=target
         ),
         live_sessions=DataprocLiveSessions(clients, project=settings.project, region=settings.region),
         costs=BigQueryCosts(
@@ -95,7 +103,8 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         books=StorageGroupBooks(clients, clock=clock),
         persons=StoragePersons(clients),
         relay=partial(_relay, clients, settings.project),
-        base_policy=settings.policy(),
+        policies=policies,
+        base_policy=own,
     )
 
 
@@ -137,12 +146,16 @@ def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> 
 
 def render_target(settings: Settings) -> RenderTarget:
     """What rendering a person's cluster needs of the settings."""
+    return _render_target(settings.policy(), settings.bucket)
+
+
+def _render_target(policy: Policy, bucket: str) -> RenderTarget:
     own = ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
-    profiles = settings.catalog.profiles
+    profiles = policy.catalog.profiles
     return RenderTarget(
-        project=settings.project,
-        bucket=settings.bucket,
-        subnet=settings.network.subnet,
+        project=policy.project,
+        bucket=bucket,
+        subnet=policy.network.subnet,
         own_accounts=frozenset(name for name, profile in profiles.items() if profile.spark.identity is own),
     )
 
