@@ -21,9 +21,12 @@ from shared.domain.errors import (
     DamagedRecordError,
     NewerRecordError,
     PermanentError,
+    PoisonError,
     Reason,
     RefusedError,
 )
+from shared.domain.events import News, Woken
+from shared.domain.groups import GroupEvent
 from shared.domain.identity import UserKey
 from shared.domain.impact import Effect, Impact, Part, changed_parts, differing, effect_of, impact_of
 from shared.domain.impact_limits import Excess, Fleet, excesses, policy_excesses
@@ -32,7 +35,8 @@ from shared.domain.plan import Policy
 from shared.domain.policy_change import Approved, Noted, Outcome, PolicyInForce, Proposal
 from shared.domain.policy_codec import UnknownContentError, content_of, digest_of, with_content
 from shared.domain.record import RecordRow, UserRecord
-from shared.domain.wanted import with_wanted
+from shared.domain.wanted import new_record, with_wanted
+from shared.engine.letters import fold_one
 from shared.engine.ports import Deps
 
 _TRIES = 6
@@ -91,6 +95,32 @@ def impact_of_policy(
     return _judged(impact_of(effects), fleet, before, after)
 
 
+def impact_of_news(news: Sequence[News], deps: Deps) -> tuple[Judged, int]:
+    """Return what news would do to the people whom it is about, folded in its order, and how many pieces cannot be used.
+
+    Everybody is judged by the policy in force, without and with the news. Changes nothing.
+    """
+    policy, now = deps.policy, deps.clock.now()
+    before: dict[UserKey, UserRecord] = {}
+    folded: dict[UserKey, UserRecord] = {}
+    refused = 0
+    for piece in news:
+        if isinstance(piece, Woken | GroupEvent):
+            continue
+        try:
+            for old, new in fold_one(piece, folded, deps, now):
+                if new is not old:
+                    before.setdefault(new.user_key, old if old is not None else new_record(new.email, now))
+                    folded[new.user_key] = new
+        except (PoisonError, DamagedRecordError, NewerRecordError):
+            refused += 1
+    fleet = Fleet()
+    for row in deps.records.rows():
+        fleet.add_row(row)
+    impact = impact_of(effect_of(before[key], policy, policy, now, told=told) for key, told in folded.items())
+    return Judged(impact=impact, fleet=fleet, excesses=excesses(impact, fleet, policy.guard)), refused
+
+
 def _judged(impact: Impact, fleet: Fleet, before: Policy, after: Policy) -> Judged:
     return Judged(impact=impact, fleet=fleet, excesses=policy_excesses(impact, fleet, before, after))
 
@@ -127,7 +157,11 @@ def keep_policy(deps: Deps) -> Proposed:
     An earlier revision that still runs does not propose its files back, unless a deployment went back to them since.
     """
     digest = digest_of(content_of(deps.base_policy))
-    current, deployed = deps.policies.load(), deps.policies.deployed(digest)
+    current = deps.policies.load()
+    if current is not None and current.digest == digest:
+        _withdraw_others(current, deps)
+        return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
+    deployed = deps.policies.deployed(digest)
     is_wished = deployed is not None and (current is None or deployed.at > current.since)
     proposed = propose(deps.base_policy, deps, author=deployed.by if deployed is not None else "", wished=is_wished)
     proposal = proposed.proposal
@@ -138,22 +172,22 @@ def keep_policy(deps: Deps) -> Proposed:
             deps.log.warning("Deployed files are not in force", digest=digest, because=proposed.outcome.value)
         case Outcome.FOREIGN:
             deps.log.error("Policy in force is of another program", digest=digest)
-        case Outcome.IN_FORCE if deployed is not None:
-            _supersede_older(deployed, deps)
         case _:
             pass
     return proposed
 
 
-def _supersede_older(deployed: Noted, deps: Deps) -> None:
-    """Withdraw what waits from before the deployment of the files in force: somebody went back to them."""
-    older = [each.digest for each in deps.policies.proposals() if each.at < deployed.at]
-    current = deps.policies.load() if older else None
-    if current is None or current.digest != deployed.digest:
+def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
+    """Withdraw what is in force already, and what waits from before a deployment went back to the files in force."""
+    proposals = deps.policies.proposals()
+    if not proposals:
         return
-    if _put(replace(current, superseded=current.followed_by(current.digest, *older)), current, deps) is None:
+    deployed = deps.policies.deployed(current.digest)
+    older = [each.digest for each in proposals if deployed is not None and each.at < deployed.at]
+    superseded = current.followed_by(current.digest, *older)
+    if superseded != current.superseded and _put(replace(current, superseded=superseded), current, deps) is None:
         return  # the next sweep does it
-    for digest in older:
+    for digest in {current.digest, *older}:
         deps.policies.withdraw(digest)
 
 
@@ -206,7 +240,6 @@ def propose(own: Policy, deps: Deps, *, author: str, wished: bool = False) -> Pr
 def _settled(digest: str, current: PolicyInForce | None, deps: Deps, *, wished: bool) -> Proposed | None:
     """What came of it before; None if it is to be judged."""
     if current is not None and current.digest == digest:
-        deps.policies.withdraw(digest)
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
     if deps.policies.rejected(digest) is not None:
         return Proposed(outcome=Outcome.REJECTED, digest=digest)

@@ -97,6 +97,8 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
     tick(functions, "drift")
     calls = [(c["service"], c["method"]) for c in functions.bench.calls()]
     assert calls == [
+        ("storage", "objects.get"),  # the policy in force, and whether another waits
+        ("storage", "objects.list"),
         ("compute", "snapshots.list"),
         ("storage", "objects.list"),
         ("notebooks", "ListInstances"),
