@@ -32,6 +32,8 @@ from shared.domain.catalog import Catalog, ClusterIdentity
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.identity import UserEmail, UserKey, parse_email
 from shared.domain.plan import Policy
+from shared.domain.policy_change import Noted
+from shared.domain.policy_codec import policy_digest
 from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
 from shared.faults import ConfigFault
 from shared.messages.addresses import parse_address
@@ -105,7 +107,14 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         relay=partial(_relay, clients, settings.project),
         policies=policies,
         base_policy=own,
+        deployed=_deployed(settings, own),
     )
+
+
+def _deployed(settings: Settings, own: Policy) -> Noted | None:
+    if settings.deployed_at is None:
+        return None
+    return Noted(digest=policy_digest(own), by=settings.deployed_by, at=settings.deployed_at)
 
 
 def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:

@@ -175,6 +175,7 @@ class _Run:
             now=SystemClock().now(),
             off=off,
             patient=patient,
+            deployer=self.gcloud.account(),
             stop=self.stop,
         )
         with self.screen.working("Comparing with what is there"):
@@ -185,6 +186,11 @@ class _Run:
                 f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
             )
         self._warn_of_groups(deployment)
+        self.screen.say(
+            f"Whom the files change something for: benchkeeper --env {self.env} impact. Above the limits nothing of it is done before "
+            "somebody else has agreed on the page.",
+            style="dim",
+        )
         if self.dry_run or not any(step.acts for step in steps):
             return 0
         if not self._agreed("Do this?"):

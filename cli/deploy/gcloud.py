@@ -7,6 +7,7 @@ plain REST API with gcloud's own token.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -32,6 +33,7 @@ _SERVICES = {
     "cloudidentity": "https://cloudidentity.googleapis.com/",
 }
 _REST_TIMEOUT_S = 60
+_ACCOUNT = re.compile(r"[^@\s,=]{1,200}@[^@\s,=]{1,200}")  # it becomes part of a command
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ class Gcloud:
             ]
             where = () if any(word.startswith("--organization=") for word in words) else (f"--project={self.project}",)
             return self._run((*words, *where, "--format=none"), what)
+
+    def account(self) -> str:
+        """Return the address of the account that gcloud works as; empty if it does not say."""
+        said = self._run(("config", "get", "account"), "gcloud config get account").strip()
+        return said if _ACCOUNT.fullmatch(said) else ""
 
     def _run(self, words: Sequence[str], what: str) -> str:
         try:

@@ -161,7 +161,7 @@ def keep_policy(deps: Deps) -> Proposed:
     if current is not None and current.digest == digest:
         _withdraw_others(current, deps)
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
-    deployed = deps.policies.deployed(digest)
+    deployed = _last_deployed(digest, deps)
     is_wished = deployed is not None and (current is None or deployed.at > current.since)
     proposed = propose(deps.base_policy, deps, author=deployed.by if deployed is not None else "", wished=is_wished)
     proposal = proposed.proposal
@@ -177,12 +177,18 @@ def keep_policy(deps: Deps) -> Proposed:
     return proposed
 
 
+def _last_deployed(digest: str, deps: Deps) -> Noted | None:
+    """Return the later of what this revision says of its deployment, and what was noted of files with that digest."""
+    noted = [deps.policies.deployed(digest), deps.deployed]
+    return max((each for each in noted if each is not None and each.digest == digest), key=lambda e: e.at, default=None)
+
+
 def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
     """Withdraw what is in force already, and what waits from before a deployment went back to the files in force."""
     proposals = deps.policies.proposals()
     if not proposals:
         return
-    deployed = deps.policies.deployed(current.digest)
+    deployed = _last_deployed(current.digest, deps)
     older = [each.digest for each in proposals if deployed is not None and each.at < deployed.at]
     superseded = current.followed_by(current.digest, *older)
     if superseded != current.superseded and _put(replace(current, superseded=superseded), current, deps) is None:

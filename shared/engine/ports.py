@@ -540,7 +540,8 @@ class Log(Protocol):
 class Deps:
     """Everything that the engine works with; put together by `shared.wiring`, or by a test.
 
-    `base_policy` is that of the process's own files; judged is by `policy`. The members of `admin_group` may ask for things about others; None: nobody may.
+    `base_policy` is that of the process's own files; judged is by `policy`.
+    `deployed` is who deployed these files, and when, if that is known. The members of `admin_group` may ask for things about others; None: nobody may.
     """
 
     records: Records
@@ -565,6 +566,7 @@ class Deps:
     relay: Relay
     policies: Policies
     base_policy: Policy
+    deployed: Noted | None = None
     admin_group: str | None = None
     # The book that was read last, and the policy with it: it is asked for many times in a pass.
     _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(

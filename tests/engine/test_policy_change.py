@@ -236,6 +236,16 @@ def test_a_deployment_goes_back_to_earlier_files(bench):
     assert keep_policy(wrong).outcome is Outcome.SUPERSEDED
 
 
+def test_a_revision_that_says_when_it_was_deployed_goes_back_to_its_files(bench):
+    wrong = revision(bench, settings(GROUP))
+    sweep("drift", wrong)
+    bench.advance(minutes=1)
+    again = revision(bench, replace(RIGHT, deployed_at=bench.now, deployed_by=DEPLOYER))
+    assert keep_policy(bench.deps).outcome is Outcome.SUPERSEDED
+    assert keep_policy(again).outcome is Outcome.PUT
+    assert again.policies.load().by == DEPLOYER
+
+
 def test_going_back_withdraws_what_waits(bench):
     wrong = revision(bench, WRONG)
     sweep("drift", wrong)
