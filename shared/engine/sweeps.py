@@ -140,11 +140,14 @@ def _wishing(deps: Deps) -> frozenset[UserKey]:
         return frozenset()
 
 
-def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too."""
+def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
+    """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too.
+
+    With `proposes` the process's own files are proposed first, if they are not in force: what a deployed function does.
+    """
     summary = Summary(kind="drift", clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
-    if not dry_run:
+    if proposes and not dry_run:
         _try_keep_policy(deps)
     # Snapshots before records, for a record names a snapshot before there is one; instances after them.
     snapshots = _snapshots(deps)
@@ -323,6 +326,8 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     return _finish(summary, deps)
 
 
-def sweep(kind: str, deps: Deps, *, dry_run: bool = False) -> Summary:
-    """The sweep of this name: `due`, `idle` or `drift`."""
-    return {"due": sweep_due, "idle": sweep_idle, "drift": sweep_drift}[kind](deps, dry_run=dry_run)
+def sweep(kind: str, deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
+    """The sweep of this name: `due`, `idle` or `drift`; `proposes` as for `sweep_drift`."""
+    if kind == "drift":
+        return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
+    return {"due": sweep_due, "idle": sweep_idle}[kind](deps, dry_run=dry_run)

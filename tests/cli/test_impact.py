@@ -38,7 +38,7 @@ def twelve(terminal: Terminal, tmp_path: Path) -> Terminal:
     for _ in range(6):
         terminal.advance(minutes=1)
         terminal.run("sweep", "due")
-    terminal.run("sweep", "drift")
+    terminal.run("sweep", "drift", "--propose")
     return terminal
 
 
@@ -99,8 +99,11 @@ def test_a_typo_stops_nobody_and_is_shown_as_waiting(twelve: Terminal) -> None:
     assert "12  lose access" in said
     assert "It waits until somebody else agrees" in said
     assert "lose access" not in twelve.run("validate-config", "--no-impact").stdout
-    for kind in ("drift", "due"):
-        twelve.run("sweep", kind)
+    twelve.run("sweep", "drift")
+    assert "Nothing waits" in twelve.run("policy").stdout  # files of a workstation are not proposed by the way
+    twelve.run("sweep", "drift", "--propose")
+    twelve.run("sweep", "due", "--propose", code=2)
+    twelve.run("sweep", "due")
     assert "wanted PRESENT" not in twelve.run("sweep", "drift", "--dry-run").stdout
     rows = json.loads(twelve.run("list", "--presence", "PRESENT", "-o", "json").stdout)
     assert len(rows) == 12
