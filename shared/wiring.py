@@ -51,14 +51,15 @@ _WAKE_S = 5.0  # somebody waits for the page; the tick comes to it anyway
 _CACHED: dict[str, tuple[Settings, Deps]] = {}
 
 
-def make_clients(settings: Settings, *, patience_s: float = 120.0) -> Clients:
-    """The Google clients for these settings; nothing is imported or connected yet."""
+def make_clients(settings: Settings, *, patience_s: float = 120.0, token: str = "") -> Clients:
+    """The Google clients for these settings; nothing is imported or connected yet. `token` is an access token to work with."""
     return Clients(
         CloudConfig(
             project=settings.project,
             bucket=settings.bucket,
             api_endpoint=settings.api_endpoint,
             patience_s=patience_s,
+            token=token,
         )
     )
 

@@ -163,6 +163,14 @@ class Gcloud:
         headers = {"Authorization": f"Bearer {self._bearer()}"}
         return self._http.request(call.verb, url, json=call.body, timeout=_REST_TIMEOUT_S, headers=headers)
 
+    def goes_to_google(self, service: str) -> bool:
+        """Return True unless gcloud is told to find that service elsewhere."""
+        return not self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
+
+    def token(self) -> str:
+        """Return the access token of the account that gcloud works as."""
+        return self._bearer()
+
     def _bearer(self) -> str:
         with self._lock:
             if not self._token:
