@@ -28,7 +28,8 @@ class PolicyInForce:
     """The policy that all judge by. `content` is what `policy_codec.content_of` gave.
 
     `superseded` are digests that were in force or proposed before: an older revision's own files are not proposed back by its
-    sweep. `generation` is that of the object, 0 for one that is not written yet.
+    sweep. `deployed_at` is when its files were deployed, if that is known. `generation` is that of the object, 0 for one that is
+    not written yet.
     """
 
     digest: str
@@ -38,7 +39,12 @@ class PolicyInForce:
     impact_digest: str = ""
     approved_by: tuple[str, ...] = ()
     superseded: tuple[str, ...] = ()
+    deployed_at: datetime | None = None
     generation: int = 0
+
+    def is_older_than(self, deployed: Noted) -> bool:
+        """Return True if files were deployed after the ones that are in force."""
+        return deployed.at > (self.deployed_at or self.since)
 
     def followed_by(self, digest: str, *more: str) -> tuple[str, ...]:
         """Return what the policy of that digest supersedes, when it takes this one's place."""
@@ -61,6 +67,7 @@ class Proposal:
     impact: Impact
     excesses: tuple[Excess, ...] = ()
     fleet: int = 0
+    deployed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +111,7 @@ def in_force_to_json(policy: PolicyInForce) -> dict[str, Any]:
         "impact_digest": policy.impact_digest,
         "approved_by": list(policy.approved_by),
         "superseded": list(policy.superseded),
+        "deployed_at": _text(policy.deployed_at),
     }
 
 
@@ -117,6 +125,7 @@ def in_force_from_json(raw: Mapping[str, Any], generation: int) -> PolicyInForce
         impact_digest=str(raw["impact_digest"]),
         approved_by=tuple(str(each) for each in raw["approved_by"]),
         superseded=tuple(str(each) for each in raw["superseded"]),
+        deployed_at=_time(raw["deployed_at"]) if raw["deployed_at"] else None,
         generation=generation,
     )
 
@@ -134,6 +143,7 @@ def proposal_to_json(proposal: Proposal) -> dict[str, Any]:
         "impact": impacts.to_json(proposal.impact),
         "excesses": [[e.limit.value, e.count, e.most, e.name] for e in proposal.excesses],
         "fleet": proposal.fleet,
+        "deployed_at": _text(proposal.deployed_at),
     }
 
 
@@ -150,6 +160,7 @@ def proposal_from_json(raw: Mapping[str, Any]) -> Proposal:
             Excess(Limit(limit), int(count), int(most), name) for limit, count, most, name in raw["excesses"]
         ),
         fleet=int(raw["fleet"]),
+        deployed_at=_time(raw["deployed_at"]) if raw["deployed_at"] else None,
     )
 
 
@@ -198,6 +209,10 @@ def _impact(raw: Mapping[str, Any]) -> Impact:
     if found.digest != raw["impact_digest"]:
         raise ValueError("the list of people is not that of its digest")
     return found
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None
 
 
 def _time(text: str) -> datetime:

@@ -162,8 +162,7 @@ def keep_policy(deps: Deps) -> Proposed:
         _withdraw_others(current, deps)
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
     deployed = _last_deployed(digest, deps)
-    is_wished = deployed is not None and (current is None or deployed.at > current.since)
-    proposed = propose(deps.base_policy, deps, author=deployed.by if deployed is not None else "", wished=is_wished)
+    proposed = propose(deps.base_policy, deps, deployed=deployed)
     proposal = proposed.proposal
     match proposed.outcome:
         case Outcome.WAITS if proposal is not None:
@@ -197,24 +196,27 @@ def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
         deps.policies.withdraw(digest)
 
 
-def propose(own: Policy, deps: Deps, *, author: str, wished: bool = False) -> Proposed:
+def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Proposed:
     """Put a policy in force if that is harmless, else let it wait. Idempotent.
 
-    `wished`: a deployment asks for it, although it was in force before. A proposal that waits is judged again once another policy
-    is in force than when it was judged.
+    `deployed` is who deployed its files, and when: one that was in force before is proposed again only if that was after the
+    deployment of the one in force. A proposal that waits is judged again once another policy is in force than when it was judged.
     """
+    author, deployed_at = (deployed.by, deployed.at) if deployed is not None else ("", None)
     content = content_of(own)
     digest = digest_of(content)
     for _ in range(_TRIES):
         current = deps.policies.load()
-        settled = _settled(digest, current, deps, wished=wished)
+        settled = _settled(digest, current, deployed, deps)
         if settled is not None:
             return settled
         known = deps.policies.proposal(digest)
         if current is None:
             if known is not None:
                 raise _gone()
-            first = PolicyInForce(digest=digest, content=content, since=deps.clock.now(), by=author)
+            first = PolicyInForce(
+                digest=digest, content=content, since=deps.clock.now(), by=author, deployed_at=deployed_at
+            )
             if _put(first, None, deps):
                 return Proposed(outcome=Outcome.PUT, digest=digest)
             continue
@@ -234,6 +236,7 @@ def propose(own: Policy, deps: Deps, *, author: str, wished: bool = False) -> Pr
             impact=judged.impact,
             excesses=judged.excesses,
             fleet=judged.fleet.size,
+            deployed_at=deployed_at,
         )
         deps.policies.propose(proposal)
         if proposal.excesses:
@@ -243,13 +246,14 @@ def propose(own: Policy, deps: Deps, *, author: str, wished: bool = False) -> Pr
     raise _lost_the_race()
 
 
-def _settled(digest: str, current: PolicyInForce | None, deps: Deps, *, wished: bool) -> Proposed | None:
+def _settled(digest: str, current: PolicyInForce | None, deployed: Noted | None, deps: Deps) -> Proposed | None:
     """What came of it before; None if it is to be judged."""
     if current is not None and current.digest == digest:
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
     if deps.policies.rejected(digest) is not None:
         return Proposed(outcome=Outcome.REJECTED, digest=digest)
-    if current is not None and digest in current.superseded and not wished:
+    is_wished = deployed is not None and (current is None or current.is_older_than(deployed))
+    if current is not None and digest in current.superseded and not is_wished:
         return Proposed(outcome=Outcome.SUPERSEDED, digest=digest)
     return None
 
@@ -267,6 +271,7 @@ def _follow(
         impact_digest=proposal.impact.digest,
         approved_by=approved_by,
         superseded=current.followed_by(proposal.digest, *older),
+        deployed_at=proposal.deployed_at,
     )
     put = _put(policy, current, deps)
     if put is None:

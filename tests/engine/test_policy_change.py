@@ -16,7 +16,7 @@ from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.impact import StepKind
 from shared.domain.impact_limits import Limit
-from shared.domain.policy_change import Outcome
+from shared.domain.policy_change import Noted, Outcome
 from shared.domain.policy_codec import digest_of, policy_digest
 from shared.domain.record import Presence
 from shared.engine.deliver import deliver
@@ -224,7 +224,8 @@ def test_a_rejected_policy_is_not_proposed_again(bench):
     assert waiting(wrong) == ()
     with pytest.raises(RefusedError):
         put_in_force(proposal.digest, wrong, impact_digest=proposal.impact.digest, approved_by=[ADMIN])
-    assert propose(WRONG.policy(), wrong, author="", wished=True).outcome is Outcome.REJECTED
+    deployed = Noted(digest=proposal.digest, by=DEPLOYER, at=bench.now + timedelta(hours=1))
+    assert propose(WRONG.policy(), wrong, deployed=deployed).outcome is Outcome.REJECTED
 
 
 def test_a_deployment_goes_back_to_earlier_files(bench):
@@ -244,6 +245,16 @@ def test_a_revision_that_says_when_it_was_deployed_goes_back_to_its_files(bench)
     assert keep_policy(bench.deps).outcome is Outcome.SUPERSEDED
     assert keep_policy(again).outcome is Outcome.PUT
     assert again.policies.load().by == DEPLOYER
+
+
+def test_going_back_wins_over_a_sweep_of_the_other_revision_in_the_meantime(bench):
+    wrong = revision(bench, replace(settings(GROUP), deployed_at=bench.now, deployed_by=DEPLOYER))
+    bench.advance(minutes=1)
+    again = revision(bench, replace(RIGHT, deployed_at=bench.now, deployed_by=DEPLOYER))  # its plan was made
+    bench.advance(minutes=1)
+    assert keep_policy(wrong).outcome is Outcome.PUT
+    assert keep_policy(again).outcome is Outcome.PUT
+    assert keep_policy(wrong).outcome is Outcome.SUPERSEDED
 
 
 def test_going_back_withdraws_what_waits(bench):
