@@ -352,6 +352,15 @@ def test_what_alarms_the_intake_is_counted_by_what_it_is(functions):
     ]  # fmt: skip
 
 
+def test_a_policy_that_waits_is_said(functions, monkeypatch):
+    tick(functions, "drift")
+    settings, deps = wiring._CACHED["tick"]
+    looser = replace(deps.base_policy, guard=replace(deps.base_policy.guard, approvers=1))
+    monkeypatch.setitem(wiring._CACHED, "tick", (settings, replace(deps, base_policy=looser)))
+    tick(functions, "drift")
+    assert [p["what"] for p in points(functions, "benchkeeper/policy_alarms")] == ["Policy change waits"]
+
+
 def log(functions, name: str, **parameters: str):
     return {
         "insertId": f"i{name}{parameters.get('USER_EMAIL', '')}",
