@@ -64,11 +64,11 @@ def make_clients(settings: Settings, *, patience_s: float = 120.0, token: str = 
     )
 
 
-def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Deps:
-    """The engine's dependencies for these settings."""
+def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict: bool = False) -> Deps:
+    """The engine's dependencies for these settings. `strict`: refuse to judge if a newer program wrote the policy in force."""
     clients = clients or make_clients(settings)
     clock: Clock = EndpointClock(clients.json("clock")) if settings.api_endpoint else SystemClock()
-    own, policies = settings.policy(), StoragePolicies(clients, clock=clock, log=log)
+    own, policies = settings.policy(), StoragePolicies(clients, clock=clock, log=log, strict=strict)
 
     def catalog() -> Catalog:
         return policies.in_force(own).catalog

@@ -26,7 +26,7 @@ def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
         if not gcloud.goes_to_google("storage"):
             return
         clients = make_clients(settings, patience_s=_PATIENCE_S, token=gcloud.token())
-        deps = wire(settings, log=SilentLog(), clients=clients)
+        deps = wire(settings, log=SilentLog(), clients=clients, strict=True)
         if deps.policies.load() is None or deps.policy == deps.with_book(settings.policy()):
             return
         judged = impact_of_policy(settings.policy(), deps)

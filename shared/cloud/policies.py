@@ -49,10 +49,11 @@ _AFTER_FAILURE_S = 5.0
 
 
 class StoragePolicies:
-    """The port `Policies`."""
+    """The port `Policies`. With `strict` a content that this program does not understand is an error: nobody reads the log."""
 
-    def __init__(self, clients: Clients, *, clock: Clock, log: Log) -> None:
+    def __init__(self, clients: Clients, *, clock: Clock, log: Log, strict: bool = False) -> None:
         self._clients = clients
+        self._strict = strict
         self._clock, self._log = clock, log
         self._lock = threading.RLock()
         self._kept: PolicyInForce | None = None
@@ -94,6 +95,13 @@ class StoragePolicies:
         try:
             return with_content(own, current.content)
         except UnknownContentError as error:
+            if self._strict:
+                raise PermanentError(
+                    user_message="Another version of Benchkeeper wrote the policy in force, and this one does not understand it. Use "
+                    "the version that is deployed.",
+                    detail=f"content of policy {current.digest}: {error}"[:300],
+                    reason=Reason.WRITTEN_BY_NEWER,
+                ) from error
             last = self._judged[2] if self._judged is not None and self._judged[0] is own else own
             self._log.error("Policy in force is of another program", digest=current.digest, detail=str(error)[:300])
             return last

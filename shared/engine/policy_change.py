@@ -10,10 +10,11 @@ is written again by the same approval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
 from shared.domain.errors import (
     BenchkeeperError,
@@ -41,6 +42,7 @@ from shared.engine.ports import Deps
 
 _TRIES = 6
 _READERS = 16
+_AT_ONCE = 500
 _MOST_NAMED = 20
 # Changes of these alone are about what comes later: nobody of whom a record tells is judged otherwise by them.
 _ABOUT_LATER = frozenset({Part.PEOPLE, Part.SOURCES, Part.ZONES, Part.GUARD})
@@ -134,8 +136,8 @@ def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
         return {}
 
 
-def _records(deps: Deps) -> list[tuple[RecordRow, UserRecord]]:
-    """All records that can be used; nothing is done with the others. Raises what keeps one from being read now."""
+def _records(deps: Deps) -> Iterator[tuple[RecordRow, UserRecord]]:
+    """Yield all records that can be used; nothing is done with the others. Raises what keeps one from being read now."""
 
     def read(row: RecordRow) -> tuple[RecordRow, UserRecord] | None:
         try:
@@ -144,8 +146,10 @@ def _records(deps: Deps) -> list[tuple[RecordRow, UserRecord]]:
             return None
         return None if stored is None or stored.record.user_key != row.user_key else (row, stored.record)
 
+    rows = iter(deps.records.rows())
     with ThreadPoolExecutor(_READERS) as readers:
-        return [found for found in readers.map(read, deps.records.rows()) if found is not None]
+        while chunk := list(islice(rows, _AT_ONCE)):  # so that not all of them are in memory
+            yield from (found for found in readers.map(read, chunk) if found is not None)
 
 
 # --- proposing

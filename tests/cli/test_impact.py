@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.domain.identity import parse_email
+from shared.domain.policy_codec import digest_of
 from tests.cli.conftest import Terminal
 
 ANALYSTS, TYPO = "data-analysts@example.com", "data-analyst@example.com"
@@ -112,3 +113,15 @@ def test_a_typo_stops_nobody_and_is_shown_as_waiting(twelve: Terminal) -> None:
     assert "12  lose access" in shown
     (waits,) = json.loads(twelve.run("policy", "-o", "json").stdout)["waiting"]
     assert waits["counts"] == {"LosesAccess": 12}
+
+
+def test_a_policy_of_a_newer_program_is_not_acted_on_by_hand(twelve: Terminal) -> None:
+    bucket = twelve.cloud.storage
+    content = {"version": 99}
+    newer = {
+        "version": 1, "digest": digest_of(content), "content": content, "since": "2026-11-23T08:00:00+00:00", "by": "",
+        "impact_digest": "", "approved_by": [], "superseded": [], "deployed_at": None,
+    }  # fmt: skip
+    bucket.insert("benchkeeper-local", "policy/current", json.dumps(newer).encode())
+    for words in (("sweep", "drift"), ("reconcile", "person.00@example.com"), ("impact",)):
+        assert "Use the version that is deployed" in twelve.run(*words, code=1).stderr

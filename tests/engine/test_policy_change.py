@@ -8,18 +8,21 @@ from datetime import timedelta
 import pytest
 from kit.inprocess import KitClock, local_settings, make_bench
 from kit.oracle import instances
+from kit.policies import in_force
 
-from shared.domain.catalog import Assignment
+from shared.domain.catalog import Assignment, Disk, Disruption
 from shared.domain.errors import PermanentError, RefusedError
 from shared.domain.events import Joined, Left
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.impact import StepKind
 from shared.domain.impact_limits import Limit
+from shared.domain.plan import CreateSnapshot, RemoveTemplate, UpdateInstance
 from shared.domain.policy_change import Noted, Outcome
 from shared.domain.policy_codec import digest_of, policy_digest
-from shared.domain.record import Presence
+from shared.domain.record import Power, Presence
 from shared.engine.deliver import deliver
+from shared.engine.intake import want_power
 from shared.engine.policy_change import (
     impact_of_policy,
     keep_policy,
@@ -29,7 +32,7 @@ from shared.engine.policy_change import (
     reject,
     waiting,
 )
-from shared.engine.reconciler import reconcile
+from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 from shared.wiring import wire
 
@@ -399,3 +402,42 @@ def test_a_shorter_retention_waits(bench):
     assert len(instances(bench.cloud)) == 14
     (proposal,) = waiting(short)
     assert proposal.impact.counts == {StepKind.DELETED_SOONER: 10}
+
+
+CHANGES = {
+    "machine": ({"machine_type": "n2-standard-16"}, StepKind.UPDATED, UpdateInstance),
+    "disk": ({"data_disk": Disk(size_gb=1000, type="PD_SSD")}, StepKind.REPLACED, CreateSnapshot),
+    "label": ({"labels": {"team": "x"}}, StepKind.PATCHED, UpdateInstance),
+    "templates": ({"templates": ()}, StepKind.TEMPLATES, RemoveTemplate),
+    "nothing": ({"title": "Another"}, None, None),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("rests", [False, True])
+def test_what_is_foreseen_is_what_is_then_done(name, rests):
+    """The oracle is the plan that a pass makes once the policy is in force."""
+    fields, kind, action = CHANGES[name]
+    base = settings(GROUP)
+    analyst = replace(base.catalog.profiles["analyst"], disruption=Disruption.NOW)
+    before = replace(base, catalog=replace(base.catalog, profiles={**base.catalog.profiles, "analyst": analyst}))
+    changed = {**before.catalog.profiles, "analyst": replace(analyst, **fields)}
+    after = replace(before, catalog=replace(before.catalog, profiles=changed))
+    made = make_bench(settings=before)
+    told(made, Joined, person(0), "j", groups=frozenset({GROUP}))
+    minutes(made, 8)
+    key = user_key_for(person(0))
+    if rests:
+        want_power(key, Power.STOPPED, because="asked for", deps=made.deps)
+        minutes(made, 5)
+    in_force(made.deps)
+    found = impact_of_policy(after.policy(), made.deps).impact
+    assert {step for each in found.entries for step in each.steps} - {StepKind.DISK} == ({kind} if kind else set())
+    assert found.interrupts == (kind in {StepKind.UPDATED, StepKind.REPLACED} and not rests)
+    new = in_force(revision(made, after))
+    done = []
+    for _ in range(6):  # a running one is stopped first
+        done += preview(key, new).plan.actions
+        reconcile(key, new)
+        made.advance(minutes=1)
+    assert any(isinstance(each, action) for each in done) if action else done == []
