@@ -13,11 +13,13 @@ from rich.text import Text
 from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_app, stop
 from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
+from cli.impact import count_lines, verdict_lines
 from cli.output import console, print_json, say, table
 from cli.users import address_forms
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
 from shared.domain.people import People
+from shared.engine.policy_change import impact_of_policy
 from shared.engine.ports import Stored
 from shared.settings import ConfigError, Settings
 from shared.wiring import checked_settings, make_clients
@@ -29,10 +31,16 @@ from shared.wiring import checked_settings, make_clients
     "--directory/--no-directory", default=None,
     help="Look the assigned groups up in Cloud Identity, and name those that entitle nobody. Default: only in the embedded cloud.",
 )  # fmt: skip
+@click.option(
+    "--impact/--no-impact", default=None,
+    help="Count whom the files would change something for. Default: only in the embedded cloud.",
+)  # fmt: skip
 @output_option()
 @pass_app
 @guarded
-def validate_config(app: App, config_dir: Path | None, output: str, *, directory: bool | None) -> None:
+def validate_config(
+    app: App, config_dir: Path | None, output: str, *, directory: bool | None, impact: bool | None
+) -> None:
     """Check all configuration files; say everything that is wrong, with file, line and the nearest valid key."""
     try:
         settings = checked_settings(env=app.env, config_dir=config_dir)
@@ -59,10 +67,29 @@ def validate_config(app: App, config_dir: Path | None, output: str, *, directory
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
         )
-    if directory is None:
-        directory = settings.api_endpoint is not None and answers(settings.api_endpoint)
-    if directory:
+    is_embedded = settings.api_endpoint is not None and answers(settings.api_endpoint)
+    if output != "json" and (is_embedded if impact is None else impact):
+        _say_impact(settings, app)
+    if is_embedded if directory is None else directory:
         _warn_of_groups(settings)
+
+
+def _say_impact(settings: Settings, app: App) -> None:
+    """Say what putting the files in force would change, in counts; nothing if they are in force."""
+    try:
+        deps = App(env=app.env, _settings=settings).deps
+        if deps.policy == deps.with_book(settings.policy()):
+            return
+        judged = impact_of_policy(settings.policy(), deps)
+    except BenchkeeperError as error:
+        say(f"Warning: what the files would change was not looked at: {error.user_message}", err=True)
+        return
+    found = judged.impact
+    say("They are not in force yet. They would change:" if found.entries else "They are not in force yet.")
+    for line in (*count_lines(found), *verdict_lines(judged.excesses, empty=not found.entries)):
+        say(line)
+    if found.entries:
+        say("Who they are: benchkeeper impact")
 
 
 def _warn_of_groups(settings: Settings) -> None:

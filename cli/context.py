@@ -50,7 +50,7 @@ class App:
     @property
     def deps(self) -> Deps:
         """The engine's dependencies."""
-        return wire(self.settings, log=SilentLog(), clients=self.clients)
+        return wire(self.settings, log=SilentLog(), clients=self.clients, strict=True)
 
 
 def _refuse_silence(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from cli import (
     erasing,
     history,
     holding,
+    impact,
     importing,
     letters,
     messages,
@@ -66,5 +67,7 @@ for command in (
     importing.import_group,
     checks.validate_config,
     checks.names,
+    impact.impact,
+    impact.show_policy,
 ):
     main.add_command(command)

@@ -39,7 +39,7 @@ _COUNTED = {
 
 
 @dataclass(slots=True, kw_only=True)
-class _Content:
+class Content:
     """What the files hold: messages with their news, and every fault.
 
     `not_acted_on` counts log entries of kinds that this version knows and does not act on; they are sent, and become dead letters.
@@ -69,10 +69,10 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
     message without an event_id gets one made of its content, so that the same file twice is one event. With --as directory the files
     hold log entries. One fault, and nothing is sent.
     """
-    source = _source(app, source_name)
-    content = _read(app, paths, source)
+    source = source_named(app, source_name)
+    content = read_content(app, paths, source)
     if content.faults:
-        _say_faults(content, output)
+        say_faults(content, output)
         stop(WRONG_USE)
     if content.not_acted_on:
         say(
@@ -89,17 +89,19 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
     _send(app, content, source, output)
 
 
-def _source(app: App, name: str) -> Source:
+def source_named(app: App, name: str) -> Source:
+    """Return the source of that name; wrong use if there is none."""
     sources = app.settings.sources
     if name not in sources:
         raise click.UsageError(f"there is no source '{name}'. The sources are: {', '.join(sources)}.")
     return sources[name]
 
 
-def _read(app: App, paths: Sequence[Path], source: Source) -> _Content:
+def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
+    """Read the files as the word of a source; what the intake would refuse is a fault."""
     settings, deps = app.settings, app.deps
     rules = Rules(source=source, people=settings.people, max_bytes=settings.max_message_bytes)
-    content, said_at = _Content(), deps.clock.now() - timedelta(microseconds=MOST_ROWS * len(paths))
+    content, said_at = Content(), deps.clock.now() - timedelta(microseconds=MOST_ROWS * len(paths))
     with Progress(deps.clock, "Messages read") as progress:
         for path in paths:
             found = read_rows(path.name, path.read_bytes())
@@ -120,7 +122,7 @@ def _read(app: App, paths: Sequence[Path], source: Source) -> _Content:
     return content
 
 
-def _judge(app: App, row: Row, message: Message, rules: Rules, content: _Content) -> None:
+def _judge(app: App, row: Row, message: Message, rules: Rules, content: Content) -> None:
     """Read a message as the intake will; what it would refuse, or use in part only, is a fault of the file."""
     problems: list[str] = []
     news: tuple[News, ...] = ()
@@ -143,7 +145,8 @@ def _judge(app: App, row: Row, message: Message, rules: Rules, content: _Content
         content.rows.append((row, news))
 
 
-def _say_faults(content: _Content, output: str) -> None:
+def say_faults(content: Content, output: str) -> None:
+    """Print all faults, and that nothing was sent."""
     if output == "json":
         print_json([{"file": f.file, "line": f.line, "problem": f.problem} for f in content.faults])
     else:
@@ -159,7 +162,7 @@ def _say_faults(content: _Content, output: str) -> None:
 # --- a dry run
 
 
-def _dry_run(app: App, content: _Content, output: str) -> None:
+def _dry_run(app: App, content: Content, output: str) -> None:
     deps = app.deps
     with Progress(deps.clock, "Messages looked up", total=len(content.rows)) as progress:
         plans = foresee(content.rows, deps, advance=progress.advance)
@@ -228,7 +231,7 @@ def _cells(plan: PersonPlan) -> dict[str, str]:
 # --- sending
 
 
-def _ask(app: App, content: _Content, source: Source, output: str) -> None:
+def _ask(app: App, content: Content, source: Source, output: str) -> None:
     if not somebody_there():
         complain("There is nobody to be asked, so nothing was sent. Say --yes to send, or look first with --dry-run.")
         stop(WRONG_USE)
@@ -244,7 +247,7 @@ def _ask(app: App, content: _Content, source: Source, output: str) -> None:
         stop(FAILED)
 
 
-def _what_is_known(app: App, content: _Content) -> Iterator[str]:
+def _what_is_known(app: App, content: Content) -> Iterator[str]:
     """Name those of whom nothing is known and who are said to leave or to move: slips of the pen, perhaps."""
     try:
         unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
@@ -257,7 +260,7 @@ def _what_is_known(app: App, content: _Content) -> Iterator[str]:
         yield f"Nor of {len(unknown) - _MOST_NAMED:,} more; --dry-run shows all."
 
 
-def _waves(content: _Content) -> list[list[Row]]:
+def _waves(content: Content) -> list[list[Row]]:
     """The messages in waves, each sent when the one before was taken: a later row about a person has a later publish time."""
     waves: dict[int, list[Row]] = {0: []}
     told: Counter[str] = Counter()
@@ -270,7 +273,7 @@ def _waves(content: _Content) -> list[list[Row]]:
     return [waves[number] for number in sorted(waves)]
 
 
-def _send(app: App, content: _Content, source: Source, output: str) -> None:
+def _send(app: App, content: Content, source: Source, output: str) -> None:
     rows = [row for wave in _waves(content) for row in wave]
     total, sent = len(rows), []
     try:

@@ -14,12 +14,20 @@ from shared.engine.sweeps import Summary, sweep
 @click.command(name="sweep")
 @click.argument("kind", type=click.Choice(["due", "idle", "drift"]))
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@click.option(
+    "--propose", is_flag=True, help="drift: propose these configuration files first, as the deployed function does."
+)
 @output_option()
 @pass_app
 @guarded
-def sweep_group(app: App, kind: str, *, dry_run: bool, output: str) -> None:
-    """Run one sweep now: `due` (whose time has come), `idle` (stop what nobody uses), `drift` (repair what differs)."""
-    summary = sweep(kind, app.deps, dry_run=dry_run)
+def sweep_group(app: App, kind: str, *, dry_run: bool, propose: bool, output: str) -> None:
+    """Run one sweep now: `due` (whose time has come), `idle` (stop what nobody uses), `drift` (repair what differs).
+
+    It judges by the policy in force, not by the files of this machine.
+    """
+    if propose and (kind != "drift" or dry_run):
+        raise click.UsageError("--propose is for a drift sweep that is no dry run.")
+    summary = sweep(kind, app.deps, dry_run=dry_run, proposes=propose)
     if output == "json":
         facts = summary.as_facts()
         facts["decisions"] = [{"user": user, "why": why} for user, why in summary.decisions]

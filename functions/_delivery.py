@@ -61,8 +61,9 @@ class Delivery:
 
     @property
     def rules(self) -> Rules:
-        """By which the message is read. A topic that no source has is nacked: a deployment is missing, and nothing is lost."""
-        source = source_of_topic(self.topic, self.settings.sources.values()) if self.topic else None
+        """By which the message is read: what the policy in force says of its source. A topic that no source has is nacked: a deployment is missing, and nothing is lost."""
+        policy = self.deps.policy
+        source = source_of_topic(self.topic, policy.sources.values()) if self.topic else None
         if source is None:
             raise UnknownTopicError(
                 user_message="The message came on a topic of which config/sources.yaml knows nothing.",
@@ -71,7 +72,7 @@ class Delivery:
         until = self.settings.move_logs_until
         return Rules(
             source=source,
-            people=self.settings.people,
+            people=policy.people,
             max_bytes=self.settings.max_message_bytes,
             moves_logs=until is not None and self.deps.clock.now() < until,
         )

@@ -59,12 +59,11 @@ def _has_wrong_clock(kind: str, delivery: Delivery) -> bool:
 
 
 def _letters(delivery: Delivery) -> None:
-    settings = delivery.settings
+    max_bytes = delivery.settings.max_message_bytes
 
     def parse(letter: DeadLetter) -> Sequence[News]:
-        return parse_letter(
-            letter, sources=settings.sources, people=settings.people, max_bytes=settings.max_message_bytes
-        )
+        policy = delivery.deps.policy
+        return parse_letter(letter, sources=policy.sources, people=policy.people, max_bytes=max_bytes)
 
     try:
         sweep_letters(parse, delivery.deps)

@@ -22,6 +22,7 @@ from shared.cloud.inbox import StorageInbox
 from shared.cloud.live_sessions import DataprocLiveSessions
 from shared.cloud.notebooks import WorkbenchNotebooks
 from shared.cloud.people import StorageGroupBooks, StoragePersons
+from shared.cloud.policies import StoragePolicies
 from shared.cloud.publish import publish
 from shared.cloud.records import StorageRecords
 from shared.cloud.render import RenderTarget, check_masters
@@ -29,9 +30,12 @@ from shared.cloud.sessions import DataprocSessions
 from shared.cloud.size_checks import check_sizes
 from shared.cloud.snapshots import ComputeSnapshots
 from shared.cloud.templates import StorageTemplates
-from shared.domain.catalog import ClusterIdentity
+from shared.domain.catalog import Catalog, ClusterIdentity
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.identity import UserEmail, UserKey, parse_email
+from shared.domain.plan import Policy
+from shared.domain.policy_change import Noted
+from shared.domain.policy_codec import policy_digest
 from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
 from shared.faults import ConfigFault
 from shared.messages.addresses import parse_address
@@ -49,37 +53,44 @@ _WAKE_S = 5.0  # somebody waits for the page; the tick comes to it anyway
 _CACHED: dict[str, tuple[Settings, Deps]] = {}
 
 
-def make_clients(settings: Settings, *, patience_s: float = 120.0) -> Clients:
-    """The Google clients for these settings; nothing is imported or connected yet."""
+def make_clients(settings: Settings, *, patience_s: float = 120.0, token: str = "") -> Clients:
+    """The Google clients for these settings; nothing is imported or connected yet. `token` is an access token to work with."""
     return Clients(
         CloudConfig(
             project=settings.project,
             bucket=settings.bucket,
             api_endpoint=settings.api_endpoint,
             patience_s=patience_s,
+            token=token,
         )
     )
 
 
-def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Deps:
-    """The engine's dependencies for these settings."""
+def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict: bool = False) -> Deps:
+    """The engine's dependencies for these settings. `strict`: refuse to judge if a newer program wrote the policy in force."""
     clients = clients or make_clients(settings)
-    masters = settings.catalog.masters
-    target = render_target(settings)
     clock: Clock = EndpointClock(clients.json("clock")) if settings.api_endpoint else SystemClock()
+    own, policies = settings.policy(), StoragePolicies(clients, clock=clock, log=log, strict=strict)
+
+    def catalog() -> Catalog:
+        return policies.in_force(own).catalog
+
+    def target() -> RenderTarget:
+        return _render_target(policies.in_force(own), settings.bucket)
+
     return Deps(
         records=StorageRecords(clients),
         notebooks=WorkbenchNotebooks(clients, project=settings.project, clock=clock),
-        templates=StorageTemplates(clients, masters=masters, target=target),
+        templates=StorageTemplates(clients, catalog=catalog, target=target),
         accounts=IamAccounts(clients, project=settings.project),
         groups=CloudIdentityGroups(clients),
         snapshots=ComputeSnapshots(clients, project=settings.project),
         clusters=DataprocClusters(
-            clients, project=settings.project, region=settings.region, masters=masters, target=target
+            clients, project=settings.project, region=settings.region, catalog=catalog, target=target
         ),
         fleet=StorageFleetIndex(clients),
         sessions=DataprocSessions(
-            clients, project=settings.project, region=settings.region, catalog=settings.catalog, target=target
+            clients, project=settings.project, region=settings.region, catalog=catalog, target=target
         ),
         live_sessions=DataprocLiveSessions(clients, project=settings.project, region=settings.region),
         costs=BigQueryCosts(
@@ -99,8 +110,16 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None) -> Dep
         guard=StorageGuard(clients, clock=clock),
         persons=StoragePersons(clients),
         relay=partial(_relay, clients, settings.project),
-        base_policy=settings.policy(),
+        policies=policies,
+        base_policy=own,
+        deployed=_deployed(settings, own),
     )
+
+
+def _deployed(settings: Settings, own: Policy) -> Noted | None:
+    if settings.deployed_at is None:
+        return None
+    return Noted(digest=policy_digest(own), by=settings.deployed_by, at=settings.deployed_at)
 
 
 def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:
@@ -141,12 +160,16 @@ def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> 
 
 def render_target(settings: Settings) -> RenderTarget:
     """What rendering a person's cluster needs of the settings."""
+    return _render_target(settings.policy(), settings.bucket)
+
+
+def _render_target(policy: Policy, bucket: str) -> RenderTarget:
     own = ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
-    profiles = settings.catalog.profiles
+    profiles = policy.catalog.profiles
     return RenderTarget(
-        project=settings.project,
-        bucket=settings.bucket,
-        subnet=settings.network.subnet,
+        project=policy.project,
+        bucket=bucket,
+        subnet=policy.network.subnet,
         own_accounts=frozenset(name for name, profile in profiles.items() if profile.spark.identity is own),
     )
 

@@ -25,6 +25,7 @@ from cli.deploy.first import domains_of_groups, settings_path, settings_text
 from cli.deploy.gcloud import Call, Gcloud
 from cli.deploy.kinds import apis
 from cli.deploy.plan import make_plan
+from cli.deploy.policy import impact_lines
 from cli.deploy.run import carry_out
 from cli.deploy.show import Screen, complain
 from cli.deploy.step import Mark, Step
@@ -175,6 +176,7 @@ class _Run:
             now=SystemClock().now(),
             off=off,
             patient=patient,
+            deployer=self.gcloud.account(),
             stop=self.stop,
         )
         with self.screen.working("Comparing with what is there"):
@@ -185,6 +187,10 @@ class _Run:
                 f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
             )
         self._warn_of_groups(deployment)
+        with self.screen.working("Looking at whom the files change something for"):
+            told = list(impact_lines(deployment.settings, self.gcloud))
+        for line in told:
+            self.screen.say(line, style="yellow")
         if self.dry_run or not any(step.acts for step in steps):
             return 0
         if not self._agreed("Do this?"):

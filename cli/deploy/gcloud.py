@@ -7,6 +7,7 @@ plain REST API with gcloud's own token.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -32,6 +33,7 @@ _SERVICES = {
     "cloudidentity": "https://cloudidentity.googleapis.com/",
 }
 _REST_TIMEOUT_S = 60
+_ACCOUNT = re.compile(r"[^@\s,=]{1,200}@[^@\s,=]{1,200}")  # it becomes part of a command
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,11 @@ class Gcloud:
             where = () if any(word.startswith("--organization=") for word in words) else (f"--project={self.project}",)
             return self._run((*words, *where, "--format=none"), what)
 
+    def account(self) -> str:
+        """Return the address of the account that gcloud works as; empty if it does not say."""
+        said = self._run(("config", "get", "account"), "gcloud config get account").strip()
+        return said if _ACCOUNT.fullmatch(said) else ""
+
     def _run(self, words: Sequence[str], what: str) -> str:
         try:
             done = subprocess.run(  # noqa: S603 - gcloud with words of our own; nothing goes through a shell
@@ -155,6 +162,14 @@ class Gcloud:
     def _answer(self, call: Call, url: str) -> requests.Response:
         headers = {"Authorization": f"Bearer {self._bearer()}"}
         return self._http.request(call.verb, url, json=call.body, timeout=_REST_TIMEOUT_S, headers=headers)
+
+    def goes_to_google(self, service: str) -> bool:
+        """Return True unless gcloud is told to find that service elsewhere."""
+        return not self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
+
+    def token(self) -> str:
+        """Return the access token of the account that gcloud works as."""
+        return self._bearer()
 
     def _bearer(self) -> str:
         with self._lock:

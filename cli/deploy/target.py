@@ -44,7 +44,7 @@ class Target:
     """One project and what is to be there.
 
     `off` are the services that are still to be turned on: nothing of theirs is asked about, since nothing can answer. With
-    `patient` (this run turned services on) an answer that will be right in a minute is waited for.
+    `patient` (this run turned services on) an answer that will be right in a minute is waited for. `deployer` is the account that deploys.
     """
 
     deployment: Deployment
@@ -54,6 +54,7 @@ class Target:
     now: datetime
     off: frozenset[str] = frozenset()
     patient: bool = False
+    deployer: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     _kept: _Kept = field(default_factory=_Kept)
 

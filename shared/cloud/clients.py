@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,13 +30,14 @@ _POOL = 32
 class CloudConfig:
     """Where Google Cloud is for this product: `api_endpoint` None = Google's own addresses.
 
-    `patience_s` is how long a call to Cloud Storage is tried again while it fails for a passing reason.
+    `token` is an access token to work with instead of Application Default Credentials. `patience_s` is how long a call to Cloud Storage is tried again while it fails for a passing reason.
     """
 
     project: str
     bucket: str
     api_endpoint: str | None
     patience_s: float = 120.0
+    token: str = field(default="", repr=False)
 
 
 class Clients:
@@ -104,6 +105,10 @@ class Clients:
             from google.auth.credentials import AnonymousCredentials
 
             return AnonymousCredentials()
+        if self._config.token:
+            from google.oauth2.credentials import Credentials as TokenCredentials
+
+            return TokenCredentials(token=self._config.token)
         import google.auth
 
         credentials, _ = google.auth.default(scopes=[_SCOPE])

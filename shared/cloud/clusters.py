@@ -6,7 +6,7 @@ nothing has to be imported (ADR 5).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import google.api_core.exceptions as google_errors
@@ -14,7 +14,7 @@ import google.api_core.exceptions as google_errors
 from shared.cloud.clients import Clients
 from shared.cloud.render import RenderTarget, personal_cluster
 from shared.cloud.translate import from_operation, scrub, translated
-from shared.domain.catalog import MasterTemplate
+from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError, BusyError, InvalidSpecError, NotOursError, OperationFailedError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Absent
@@ -37,7 +37,7 @@ _UNSETTLED = frozenset(
 
 
 class DataprocClusters:
-    """The port `Clusters`: those of one region, in which the templates make them."""
+    """The port `Clusters`: those of one region, in which the templates make them. `catalog` and `target` are asked for each time."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class DataprocClusters:
         *,
         project: str,
         region: str,
-        masters: Mapping[str, MasterTemplate],
-        target: RenderTarget,
+        catalog: Callable[[], Catalog],
+        target: Callable[[], RenderTarget],
     ) -> None:
         self._clients = clients
         self._project, self._region = project, region
-        self._masters, self._target = masters, target
+        self._catalog, self._target = catalog, target
         self._clusters = f"/v1/projects/{project}/regions/{region}/clusters"
 
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
@@ -72,7 +72,7 @@ class DataprocClusters:
         from google.cloud.dataproc_v1 import Cluster as ClusterMessage
         from google.protobuf import json_format
 
-        body = personal_cluster(self._masters[action.template], record, self._target, zone=action.zone)
+        body = personal_cluster(self._catalog().masters[action.template], record, self._target(), zone=action.zone)
         message = json_format.ParseDict(body, ClusterMessage.pb(ClusterMessage()))
         with translated(f"create cluster {action.name}"):
             try:

@@ -5,7 +5,7 @@ They are no operations: every call is done when it answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shared.cloud.clients import Clients
@@ -21,23 +21,35 @@ _PAGE = 200
 
 
 class DataprocSessions:
-    """The port `SessionTemplates`: those of one region, in which the notebooks are; the launcher shows no others."""
+    """The port `SessionTemplates`: those of one region, in which the notebooks are; the launcher shows no others.
 
-    def __init__(self, clients: Clients, *, project: str, region: str, catalog: Catalog, target: RenderTarget) -> None:
+    `catalog` and `target` are asked for each time: the policy in force may change while the process lives.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        project: str,
+        region: str,
+        catalog: Callable[[], Catalog],
+        target: Callable[[], RenderTarget],
+    ) -> None:
         self._clients = clients
         self._catalog, self._target = catalog, target
         self._parent = f"projects/{project}/locations/{region}"
 
     def render(self, offer: SessionOffer) -> WantedSession:
         """From the master and the profile; no call."""
-        profile = self._catalog.profiles[offer.profile]
+        catalog = self._catalog()
+        profile = catalog.profiles[offer.profile]
         return render_session(
-            self._catalog.masters[offer.template],
+            catalog.masters[offer.template],
             offer,
             title=profile.title,
             labels=labels_of(offer, profile),
             name=self._name(offer.session_id),
-            target=self._target,
+            target=self._target(),
         )
 
     def rows(self) -> Iterator[SessionSeen]:

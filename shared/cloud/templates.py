@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from google.api_core.exceptions import NotFound
 
 from shared.cloud.clients import Clients
 from shared.cloud.render import RenderTarget, render
 from shared.cloud.translate import translated
-from shared.domain.catalog import MasterTemplate
+from shared.domain.catalog import Catalog
 from shared.domain.identity import UserKey
 from shared.domain.plan import PutTemplate, TemplatesSeen
 from shared.domain.record import UserRecord
@@ -28,12 +28,14 @@ _LIST_FIELDS = "items(name,metadata,md5Hash),nextPageToken"
 
 
 class StorageTemplates:
-    """The port `Templates`. A prefix ends in `/`, so that no user's listing can show another's (the seed's did)."""
+    """The port `Templates`. A prefix ends in `/`, so that no user's listing can show another's (the seed's did).
 
-    def __init__(self, clients: Clients, *, masters: Mapping[str, MasterTemplate], target: RenderTarget) -> None:
+    `catalog` and `target` are asked for each time: the policy in force may change while the process lives.
+    """
+
+    def __init__(self, clients: Clients, *, catalog: Callable[[], Catalog], target: Callable[[], RenderTarget]) -> None:
         self._clients = clients
-        self._masters = masters
-        self._target = target
+        self._catalog, self._target = catalog, target
 
     def seen(self, user_key: UserKey) -> TemplatesSeen:
         """One listing call."""
@@ -41,8 +43,8 @@ class StorageTemplates:
 
     def put(self, record: UserRecord, action: PutTemplate) -> None:
         """Render and write; the same content twice is the same object."""
-        master = self._masters[action.template]
-        content = render(master, record, self._target)
+        master = self._catalog().masters[action.template]
+        content = render(master, record, self._target())
         blob = self._clients.storage_bucket().blob(_object(record.user_key, action.template))
         blob.metadata = {_DIGEST: action.digest, _CONTENT: _md5(content), "user": record.user_key}
         with translated(f"write template {action.template}"):

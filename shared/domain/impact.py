@@ -314,7 +314,7 @@ def _runs(record: UserRecord, seen: ObservedNotebook | None) -> bool:
 def hours_a_month(record: UserRecord, now: datetime) -> tuple[float, Basis]:
     """Return how long the notebook runs in a month, and where that comes from."""
     usage = record.status.usage.get(NOTEBOOK)
-    over = now - month_start(now)
+    over = now - max(month_start(now), record.created_at)
     if usage is not None and usage.month == month_of(now) and over >= _ENOUGH:
         return usage.in_month_of(now) / over * (MONTH / timedelta(hours=1)), Basis.MEASURED
     if usage is not None and usage.month != month_of(now) and usage.ran_s:

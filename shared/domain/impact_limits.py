@@ -9,7 +9,7 @@ from enum import StrEnum
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.impact import Impact, StepKind, has_instance
 from shared.domain.plan import Policy
-from shared.domain.record import Presence, UserRecord
+from shared.domain.record import Presence, RecordRow, UserRecord
 
 
 class Limit(StrEnum):
@@ -41,6 +41,14 @@ class Fleet:
     groups: Counter[str] = field(default_factory=Counter)
     profiles: Counter[str] = field(default_factory=Counter)
     leavers: Counter[str] = field(default_factory=Counter)
+
+    def add_row(self, row: RecordRow) -> None:
+        """Count one person who has access, as a listing tells."""
+        if row.presence is Presence.PRESENT:
+            self.size += 1
+            self.profiles[row.profile or ""] += 1
+            if row.entitled_by:
+                self.groups[row.entitled_by] += 1
 
     def add(self, record: UserRecord) -> None:
         """Count one person, judged by the policy in force."""

@@ -87,7 +87,7 @@ def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, 
 
 def _may_be_renamed(piece: News, deps: Deps) -> bool:
     """Return True for news of a group that may have the new address of one that entitles: the book says so."""
-    return isinstance(piece, GroupChanged) and deps.base_policy.catalog.assignment_for(piece.group) is None
+    return isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None
 
 
 def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:

@@ -270,7 +270,7 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
         if isinstance(piece, GroupEvent):
             changes.append(Change(user=piece.group, text=f"group {piece.kind.value}"))
             continue
-        for before, after in _folded(piece, folded, deps, now):
+        for before, after in fold_one(piece, folded, deps, now):
             actions: tuple[str, ...] = ()
             because: tuple[str, ...] = ()
             if after is not before:
@@ -290,10 +290,13 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
     return changes
 
 
-def _folded(
+def fold_one(
     event: LifecycleEvent, folded: Mapping[UserKey, UserRecord], deps: Deps, now: datetime
 ) -> list[tuple[UserRecord | None, UserRecord]]:
-    """The records that `intake.accept` would write, before and after; the same object where it would change nothing."""
+    """Return the records that `intake.accept` would write, before and after; the same object where it would change nothing.
+
+    `folded` has those that news before this piece changed.
+    """
     if isinstance(event, Renamed):
         found = [find(email, deps) for email in (event.user, event.new_user)]
         old, new = (None if s is None else folded.get(s.record.user_key, s.record) for s in found)

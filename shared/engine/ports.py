@@ -27,6 +27,7 @@ from shared.domain.plan import (
     TemplatesSeen,
     WriteManifest,
 )
+from shared.domain.policy_change import Approved, Noted, PolicyInForce, Proposal
 from shared.domain.record import OperationRef, RecordRow, UserRecord
 from shared.domain.recovery import Examined, Recoverable
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
@@ -263,6 +264,52 @@ class Guard(Protocol):
 
     def waiting(self) -> Iterator[WaitingPerson]:
         """Return who waits, by one listing."""
+
+
+class Policies(Protocol):
+    """The policy in force, and what became of proposed ones: objects below `policy/` (`shared.domain.policy_change`)."""
+
+    def in_force(self, own: Policy) -> Policy:
+        """Return what to judge by: the content in force in the process's own policy; the own one where none is in force yet.
+
+        Asked for many times in a pass; it reads at most once a minute.
+        """
+
+    def load(self) -> PolicyInForce | None:
+        """Read the policy in force now; None if there never was one."""
+
+    def put(self, policy: PolicyInForce, *, expected: PolicyInForce | None) -> PolicyInForce:
+        """Put it in force if what is in force is still `expected` (None: nothing); raise `ConflictError` otherwise."""
+
+    def proposals(self) -> tuple[Proposal, ...]:
+        """Return what was proposed and is not in force, oldest first."""
+
+    def proposal(self, digest: str) -> Proposal | None:
+        """Return the proposal of that digest."""
+
+    def propose(self, proposal: Proposal) -> None:
+        """Keep a proposal, in place of an earlier one of the same digest."""
+
+    def withdraw(self, digest: str) -> None:
+        """Remove a proposal; a missing one is not an error."""
+
+    def approved(self, digest: str) -> Approved | None:
+        """Return the list that was agreed to for the policy of that digest."""
+
+    def approve(self, approved: Approved) -> None:
+        """Keep the list, in place of an earlier one."""
+
+    def rejected(self, digest: str) -> Noted | None:
+        """Return who rejected the policy of that digest; None if nobody did."""
+
+    def reject(self, noted: Noted) -> None:
+        """Keep that it was rejected."""
+
+    def deployed(self, digest: str) -> Noted | None:
+        """Return who deployed files with that digest last; None if no deployment noted it."""
+
+    def note_deployed(self, noted: Noted) -> None:
+        """Keep who deployed it."""
 
 
 class Persons(Protocol):
@@ -582,7 +629,8 @@ class Log(Protocol):
 class Deps:
     """Everything that the engine works with; put together by `shared.wiring`, or by a test.
 
-    The members of `admin_group` may ask for things about others; None: nobody may.
+    `base_policy` is that of the process's own files; judged is by `policy`.
+    `deployed` is who deployed these files, and when, if that is known. The members of `admin_group` may ask for things about others; None: nobody may.
     """
 
     records: Records
@@ -607,20 +655,28 @@ class Deps:
     guard: Guard
     persons: Persons
     relay: Relay
+    policies: Policies
     base_policy: Policy
+    deployed: Noted | None = None
     admin_group: str | None = None
     # The book that was read last, and the policy with it: it is asked for many times in a pass.
-    _sorted: dict[str, tuple[GroupBook, Policy]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def policy(self) -> Policy:
-        """The policy of the configuration, with what became of the groups."""
-        book = self.books.current()
+        """The policy in force, whatever files this process was deployed with, with what became of the groups."""
+        base, book = self.policies.in_force(self.base_policy), self.books.current()
         if not book.events and not book.others:
-            return self.base_policy
+            return base
         known = self._sorted.get("book")
-        if known is None or known[0] is not book:
-            assigned = frozenset(each.group for each in self.base_policy.catalog.assignments)
-            known = (book, replace(self.base_policy, book=book.sorted_for(assigned)))
+        if known is None or known[0] is not book or known[1] is not base:
+            known = (book, base, self.with_book(base))
             self._sorted["book"] = known
-        return known[1]
+        return known[2]
+
+    def with_book(self, policy: Policy) -> Policy:
+        """Return a policy, in force or not, with what became of the groups that it assigns."""
+        assigned = frozenset(each.group for each in policy.catalog.assignments)
+        return replace(policy, book=self.books.current().sorted_for(assigned))

@@ -36,6 +36,7 @@ from shared.engine.decisions import try_take_up_decisions
 from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.lifetimes import keep_lifetimes
+from shared.engine.policy_change import keep_policy
 from shared.engine.ports import Deps, DueHint, InboxFolders
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
@@ -143,10 +144,15 @@ def _folders(deps: Deps) -> InboxFolders:
         return InboxFolders(people=())
 
 
-def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too."""
+def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
+    """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too.
+
+    With `proposes` the process's own files are proposed first, if they are not in force: what a deployed function does.
+    """
     summary = Summary(kind="drift", clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
+    if proposes and not dry_run:
+        _try_keep_policy(deps)
     # Snapshots before records, for a record names a snapshot before there is one; instances after them.
     snapshots = _snapshots(deps)
     rows, rowless = _records(deps)
@@ -192,6 +198,14 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary.measures |= _waits(rows.values(), now)
     summary.measures |= keep_lifetimes(deps, rows, dry_run=dry_run)
     return _finish(summary, deps)
+
+
+def _try_keep_policy(deps: Deps) -> None:
+    """Propose the deployed files. If that fails, the sweep goes on with the policy in force, and the next one tries again."""
+    try:
+        keep_policy(deps)
+    except BenchkeeperError as error:
+        deps.log.error("Policy could not be proposed", reason=error.reason.value, detail=error.detail)
 
 
 def _records(deps: Deps) -> tuple[dict[UserKey, RecordRow], list[UserKey]]:
@@ -316,6 +330,8 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     return _finish(summary, deps)
 
 
-def sweep(kind: str, deps: Deps, *, dry_run: bool = False) -> Summary:
-    """The sweep of this name: `due`, `idle` or `drift`."""
-    return {"due": sweep_due, "idle": sweep_idle, "drift": sweep_drift}[kind](deps, dry_run=dry_run)
+def sweep(kind: str, deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
+    """The sweep of this name: `due`, `idle` or `drift`; `proposes` as for `sweep_drift`."""
+    if kind == "drift":
+        return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
+    return {"due": sweep_due, "idle": sweep_idle}[kind](deps, dry_run=dry_run)

@@ -39,6 +39,7 @@ ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
 ENV_ENDPOINT = "BENCHKEEPER_API_ENDPOINT"
 ENV_AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"
 ENV_MOVE_LOGS = "BENCHKEEPER_MOVE_LOGS_UNTIL"
+ENV_DEPLOYED_AT, ENV_DEPLOYED_BY = "BENCHKEEPER_DEPLOYED_AT", "BENCHKEEPER_DEPLOYED_BY"
 DEFAULT_ENV = "local"
 SOURCES_FILE = "sources.yaml"
 COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"
@@ -61,7 +62,8 @@ class Settings:
     `sources` are by name. `move_logs_until`: until then log entries on HR's topic are moved to the directory's; a deployment sets it
     when it gives an older installation's sink its new destination.
     `iap_audience` is what a signed header must be made for, on the page and in a wish; the deployment sets it.
-    `named_inbox` and `named_letters` are buckets that the administrator named himself.
+    `named_inbox` and `named_letters` are buckets that the administrator named himself. `deployed_at` and `deployed_by` are when and with
+    which account these files were deployed, if the deployment said so.
     """
 
     env: str
@@ -89,6 +91,8 @@ class Settings:
     named_inbox: str | None = None
     named_letters: str | None = None
     guard: GuardSettings = field(default_factory=GuardSettings)
+    deployed_at: datetime | None = None
+    deployed_by: str = ""
 
     @property
     def inbox_bucket(self) -> str:
@@ -202,15 +206,17 @@ def load_settings(
             "config_dir": folder,
             "api_endpoint": _trimmed(endpoint),
             "iap_audience": environ.get(ENV_AUDIENCE, ""),
-            "move_logs_until": _move_until(environ),
+            "move_logs_until": _time_in(environ, ENV_MOVE_LOGS),
+            "deployed_at": _time_in(environ, ENV_DEPLOYED_AT),
+            "deployed_by": environ.get(ENV_DEPLOYED_BY, ""),
         }
     )
 
 
-def _move_until(environ: Mapping[str, str]) -> datetime | None:
-    """Return the end of the time in which log entries are moved on; None if it is not set or no time."""
+def _time_in(environ: Mapping[str, str], name: str) -> datetime | None:
+    """Return the moment in a variable of the environment; None if it is not set or no time."""
     try:
-        return parse_time(environ.get(ENV_MOVE_LOGS, ""))
+        return parse_time(environ.get(name, ""))
     except ValueError:
         return None
 
@@ -283,7 +289,9 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
             time_zone=raw.people.time_zone,
             organization=raw.deployment.organization,
         ),
-        move_logs_until=_move_until(environ),
+        move_logs_until=_time_in(environ, ENV_MOVE_LOGS),
+        deployed_at=_time_in(environ, ENV_DEPLOYED_AT),
+        deployed_by=environ.get(ENV_DEPLOYED_BY, ""),
         named_inbox=raw.buckets.inbox,
         named_letters=raw.buckets.letters,
         guard=raw.guard.to_domain(),

@@ -57,6 +57,7 @@ def write(settings: Settings) -> Path:
     """Keep these settings, which were just checked."""
     values = asdict(settings)
     del values["config_dir"], values["env"], values["iap_audience"], values["move_logs_until"]
+    del values["deployed_at"], values["deployed_by"]
     path = file_of(settings.config_dir, settings.env)
     made = {"digest": digest_of(settings.config_dir, settings.env), "settings": values}
     path.write_text(json.dumps(made, default=plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -28,6 +28,7 @@ OTHER = "ben-0123456789ab"
 
 @pytest.fixture
 def clusters(bench):
+    _ = bench.deps.policy  # a process reads the policy in force once a minute
     return bench.deps.clusters
 
 

@@ -56,8 +56,8 @@ def records(clients: Clients) -> StorageRecords:
 def templates(clients: Clients) -> StorageTemplates:
     return StorageTemplates(
         clients,
-        masters=local_settings().catalog.masters,
-        target=RenderTarget(project="benchkeeper-local", bucket="b", subnet=""),
+        catalog=lambda: local_settings().catalog,
+        target=lambda: RenderTarget(project="benchkeeper-local", bucket="b", subnet=""),
     )
 
 

@@ -13,8 +13,10 @@ from shared.domain.catalog import Disk, Disruption, Identity
 from shared.domain.errors import Reason
 from shared.domain.events import AccountChanged, AccountState
 from shared.domain.identity import parse_email
+from shared.domain.impact import StepKind
 from shared.domain.record import ConditionType, Notice, Power
 from shared.engine.intake import want_power
+from shared.engine.policy_change import impact_of_policy
 from shared.engine.sweeps import sweep
 
 WORK = b"written before leaving"
@@ -130,29 +132,23 @@ def test_7497_how_many_a_change_would_touch_is_said_before_it_touches_any():
     calls, records = len(bench.calls()), {name: person.record for name, person in crowd.items()}
 
     def blast(**fields):
-        """What the sweep would do under another configuration, which nobody has deployed yet."""
+        """The impact of another configuration, which nobody has put in force yet."""
         profiles = {
             name: replace(profile, **fields.get(name, {}))
             for name, profile in bench.deps.policy.catalog.profiles.items()
         }
         catalog = replace(bench.deps.policy.catalog, profiles=profiles)
-        deps = replace(bench.deps, base_policy=replace(bench.deps.policy, catalog=catalog))
-        return dict(sweep("drift", deps, dry_run=True).found)
+        found = impact_of_policy(replace(bench.deps.policy, catalog=catalog), bench.deps).impact
+        return dict(found.counts), found.interrupts
 
     larger = {"machine_type": "e2-standard-16"}
-    assert blast(analyst=larger, engineer=larger) == {
-        "waits to be stopped: stop, patch, start": 2,
-        "out of line: stop, patch, start": 4,
-    }
+    assert blast(analyst=larger, engineer=larger) == ({StepKind.UPDATED: 6}, 5)
     more = {"data_disk": Disk(size_gb=1000, type="PD_SSD")}
-    assert blast(analyst=more, engineer=more) == {
-        "waits to be stopped: replace, files kept": 2,
-        "out of line: replace, files kept": 4,
-    }
-    assert blast(analyst={"labels": {"team": "renamed"}}) == {"out of line: patch in place": 3}
-    # Of two changes the one that hurts more is said.
-    assert blast(engineer=more | {"labels": {"team": "renamed"}}) == {"out of line: replace, files kept": 3}
-    assert blast(analyst={"templates": ()}) == {"template objects differ": 3}
+    assert blast(analyst=more, engineer=more) == ({StepKind.REPLACED: 6, StepKind.DISK: 6}, 5)
+    assert blast(analyst={"labels": {"team": "renamed"}}) == ({StepKind.PATCHED: 3}, 0)
+    both = {StepKind.REPLACED: 3, StepKind.PATCHED: 3, StepKind.DISK: 3}
+    assert blast(engineer=more | {"labels": {"team": "renamed"}}) == (both, 3)
+    assert blast(analyst={"templates": ()}) == ({StepKind.TEMPLATES: 3}, 0)
     # And nothing came of it: no call that changes anything, no record is another, nobody is told otherwise.
     assert [call for call in bench.calls()[calls:] if call["mutates"]] == []
     assert {name: person.record for name, person in crowd.items()} == records

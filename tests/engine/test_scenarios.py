@@ -293,8 +293,8 @@ def test_an_unreachable_zone_is_not_an_empty_one(bench):
     assert summary.decisions == []
     assert summary.unreachable == ("europe-west1-b",)
     mutating = [call for call in bench.calls()[calls:] if call["mutates"]]
-    # what the pages read, how large the fleet is and the profiles' session templates are kept all the same
-    kept = ("/index/", "/guard/sizes", "/sessionTemplates/")
+    # what the pages read, how large the fleet is, the policy and the profiles' session templates are kept all the same
+    kept = ("/index/", "/guard/sizes", "/sessionTemplates/", "/policy/current")
     assert [call for call in mutating if not any(part in call["resource"] for part in kept)] == []
 
 
@@ -348,7 +348,7 @@ def test_no_address_is_ever_logged(bench):
 
 
 def test_a_join_is_eight_calls_and_one_for_each_template(bench):
-    bench.deps.books.current()  # a process reads what became of the groups once in five minutes
+    _ = bench.deps.policy  # a process reads the policy in force once a minute, what became of the groups once in five
     bench.cloud.world.journal.clear()
     deliver(said(bench, Joined, 1, groups=("data-engineers@example.com",)), bench.deps)
     assert len(bench.calls()) <= 8 + 3

@@ -19,6 +19,7 @@ from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
 from kit.hub import ADMINS, MIA, SAMPLES, Browser, form_of, hub_settings, path_of
 from kit.inprocess import START
+from kit.policies import in_force
 from kit.spark import SMALL
 
 from emulator.app import EmbeddedCloud
@@ -136,7 +137,7 @@ def drift(world: Watched) -> None:
         "intern": replace(catalog.profiles["analyst"], name="intern"),
     }
     before = replace(world.settings, catalog=replace(catalog, profiles=profiles))
-    sync_sessions(wiring.wire(before, log=SilentLog()))
+    sync_sessions(in_force(wiring.wire(before, log=SilentLog())))
     assert sorted(world.sessions().values()) == ["analyst", "intern"]
     world.fault(call="dataproc.CreateSessionTemplate", phase="after", error={"code": "ALREADY_EXISTS"})
     world.post("tick", {"sweep": "drift"})

@@ -97,6 +97,8 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
     tick(functions, "drift")
     calls = [(c["service"], c["method"]) for c in functions.bench.calls()]
     assert calls == [
+        ("storage", "objects.get"),  # the policy in force, and whether another waits
+        ("storage", "objects.list"),
         ("compute", "snapshots.list"),
         ("storage", "objects.list"),
         ("notebooks", "ListInstances"),
@@ -349,6 +351,15 @@ def test_what_alarms_the_intake_is_counted_by_what_it_is(functions):
     assert [p["what"] for p in points(functions, "benchkeeper/intake_alarms")] == [
         "Message on an unknown topic", "Leaver not understood", "Group change waits",
     ]  # fmt: skip
+
+
+def test_a_policy_that_waits_is_said(functions, monkeypatch):
+    tick(functions, "drift")
+    settings, deps = wiring._CACHED["tick"]
+    looser = replace(deps.base_policy, guard=replace(deps.base_policy.guard, approvers=1))
+    monkeypatch.setitem(wiring._CACHED, "tick", (settings, replace(deps, base_policy=looser)))
+    tick(functions, "drift")
+    assert [p["what"] for p in points(functions, "benchkeeper/policy_alarms")] == ["Policy change waits"]
 
 
 def log(functions, name: str, **parameters: str):

@@ -93,3 +93,11 @@ def test_a_function_with_checked_settings_starts_without_the_checker(folder):
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_who_deployed_is_told_by_the_environment_and_never_kept(folder):
+    said = {"BENCHKEEPER_DEPLOYED_AT": "2026-11-28T12:00:00Z", "BENCHKEEPER_DEPLOYED_BY": "dev@acme.com"}
+    checked.write(load(folder, trust_checked=False, **said))
+    assert load(folder).deployed_by == ""
+    assert load(folder, **said) == load(folder, trust_checked=False, **said)
+    assert load(folder, **said).deployed_by == "dev@acme.com"

@@ -385,3 +385,18 @@ def test_a_subscription_of_a_topic_that_was_deleted_is_left_until_it_is_empty(wo
     step = of_tick(world)["delivery benchkeeper-tick"]
     assert step.mark is Mark.KEEP
     assert step.because.endswith("once it is empty delete function benchkeeper-tick, run this again")
+
+
+def test_the_function_that_proposes_the_files_knows_who_deployed_them_and_that_is_no_difference(
+    world,
+):
+    target = replace(world.target(), deployer="dev@acme.com")
+    for name, wanted in target.deployment.functions.items():
+        words = " ".join(str(word) for word in functions._command(target, name, wanted, None))
+        told = (
+            "BENCHKEEPER_DEPLOYED_BY=dev@acme.com" in words and "BENCHKEEPER_DEPLOYED_AT=2026-11-28T12:00:00Z" in words
+        )
+        assert told is (wanted.entry_point == "tick")
+    found = changed(a_function(), "serviceConfig", "environmentVariables", "BENCHKEEPER_DEPLOYED_BY", to="eve@acme.com")
+    world.answers = serving(found)
+    assert {step.mark for step in of_tick(world).values()} == {Mark.SAME}

@@ -131,6 +131,8 @@ def test_hours_are_measured_where_they_were():
     used = person().with_status(usage={NOTEBOOK: Usage(month="2026-11", ran_s=195 * 360)})
     effect = effect_of(used, POLICY, TYPO, NOW)  # 19.5 hours in 19.5 days
     assert (effect.cost_before, effect.basis) == (30.0, Basis.MEASURED)
+    new = replace(used, created_at=NOW - timedelta(days=2))
+    assert effect_of(new, POLICY, TYPO, NOW).basis is Basis.ASSUMED
     before = person().with_status(usage={NOTEBOOK: Usage(month="2026-10", ran_s=3600)})
     assert effect_of(before, POLICY, TYPO, NOW).basis is Basis.LAST_MONTH
 

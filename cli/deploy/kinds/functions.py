@@ -17,7 +17,7 @@ from cli.deploy.retention import LABEL, is_noted_at, noted, shortened
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 from shared.domain.times import parse_time, rfc3339
-from shared.settings import ENV_MOVE_LOGS
+from shared.settings import ENV_DEPLOYED_AT, ENV_DEPLOYED_BY, ENV_MOVE_LOGS
 
 _FUNCTIONS, _RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"
 SOURCE = "benchkeeper-source"  # label: the digest of what was uploaded
@@ -74,6 +74,7 @@ def _function(target: Target, name: str, wanted: FunctionModel, heard: Heard, fo
 
 
 _NEEDS = ("account", "role", "access", "agent", "bucket")
+_PROPOSES = "tick"  # its drift sweep does
 _TAKES_WISHES = frozenset({"lifecycle", "tick"})  # entry points that verify what the page's proxy signed
 
 
@@ -133,7 +134,8 @@ def moves_logs_until(target: Target, found: Mapping[str, Any] | None) -> str | N
 
 def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Command:
     build = f"projects/{target.project}/serviceAccounts/{target.account(target.deployment.build_account)}"
-    variables = ",".join(f"{key}={value}" for key, value in environment(target, name, wanted, found).items())
+    seen = environment(target, name, wanted, found) | _deployed(target, wanted)
+    variables = ",".join(f"{key}={value}" for key, value in seen.items())
     trigger: tuple[str, ...] = ("--trigger-http",)
     if wanted.heard is not None:
         push = target.account(target.deployment.push_account)
@@ -149,6 +151,13 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
     )  # fmt: skip
 
 
+def _deployed(target: Target, wanted: FunctionModel) -> dict[str, str]:
+    """Who deploys, and when, for the function that proposes the files (ADR 19). No difference by itself: it is said anew each time."""
+    if wanted.entry_point != _PROPOSES or not target.deployer:
+        return {}
+    return {ENV_DEPLOYED_AT: rfc3339(target.now.replace(microsecond=0)), ENV_DEPLOYED_BY: target.deployer}
+
+
 def _labels(target: Target, wanted: FunctionModel) -> list[str]:
     labels = [f"{OURS}={BENCHKEEPER}", f"{SOURCE}={target.archive.digest}"]
     return [*labels, f"{LABEL}={noted(target.deployment.settings)}"] if is_noted_at(wanted, target) else labels
@@ -158,7 +167,8 @@ def _differences(target: Target, name: str, wanted: FunctionModel, found: Mappin
     build, service, trigger = (found.get(key, {}) for key in ("buildConfig", "serviceConfig", "eventTrigger"))
     variables = service.get("environmentVariables", {})
     # Others are the platform's (LOG_EXECUTION_ID); one of ours too many would send the functions elsewhere.
-    ours = {key: value for key, value in variables.items() if key.startswith("BENCHKEEPER_")}
+    told = {ENV_DEPLOYED_AT, ENV_DEPLOYED_BY}
+    ours = {key: value for key, value in variables.items() if key.startswith("BENCHKEEPER_") and key not in told}
     pairs: list[tuple[str, object, object]] = [
         ("state", "ACTIVE", found.get("state")),
         ("source", target.archive.digest[:_SHORT], found.get("labels", {}).get(SOURCE, "")[:_SHORT]),

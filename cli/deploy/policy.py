@@ -1,0 +1,45 @@
+"""What a deployment's files change for people, in counts, before anybody agrees to it. Reads the records with gcloud's own token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cli.deploy.failures import DeployError
+from cli.deploy.gcloud import Gcloud
+from cli.impact import count_lines, verdict_lines
+from shared.domain.errors import BenchkeeperError
+from shared.engine.policy_change import impact_of_policy
+from shared.settings import Settings
+from shared.telemetry import SilentLog
+from shared.wiring import make_clients, wire
+
+_PATIENCE_S = 10.0  # somebody waits for the plan
+
+
+def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
+    """Yield what putting the files in force would do; nothing if they are in force, or if there is nobody yet.
+
+    Whoever may deploy need not see people's records: then the lines say how to find out.
+    """
+    look = f"benchkeeper --env {settings.env} impact names them."
+    try:
+        if not gcloud.goes_to_google("storage"):
+            return
+        clients = make_clients(settings, patience_s=_PATIENCE_S, token=gcloud.token())
+        deps = wire(settings, log=SilentLog(), clients=clients, strict=True)
+        if deps.policies.load() is None or deps.policy == deps.with_book(settings.policy()):
+            return
+        judged = impact_of_policy(settings.policy(), deps)
+    except (BenchkeeperError, DeployError) as error:
+        why = error.user_message if isinstance(error, BenchkeeperError) else error.cause
+        yield f"Whom the files change something for was not looked at: {why} {look}"
+        return
+    found = judged.impact
+    if not found.entries and not judged.excesses:
+        yield "The files change the policy in force, and nothing for anybody."
+        return
+    yield "The files change the policy in force. For people:"
+    yield from count_lines(found)
+    yield from verdict_lines(judged.excesses, empty=not found.entries)
+    if found.entries:
+        yield look
