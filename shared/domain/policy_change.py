@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,11 @@ from shared.domain.impact_limits import Excess, Limit
 from shared.domain.policy_codec import digest_of
 
 MOST_SUPERSEDED = 50
+
+
+def bound_digest(digest: str, impact_digest: str) -> str:
+    """Return the digest of a policy together with its list: what a decision names."""
+    return hashlib.sha256(f"{digest}|{impact_digest}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,11 @@ class Proposal:
     excesses: tuple[Excess, ...] = ()
     fleet: int = 0
     deployed_at: datetime | None = None
+
+    @property
+    def decided_by(self) -> str:
+        """Return the digest that a decision about this proposal names: of the policy and of the list, as both were shown."""
+        return bound_digest(self.digest, self.impact.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

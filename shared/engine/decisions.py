@@ -7,6 +7,7 @@ it was told already.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,19 +17,26 @@ from enum import StrEnum
 
 from shared.domain.batches import Batch, Entry
 from shared.domain.batches import from_json as batch_from_json
-from shared.domain.cuts import CREATE, Clearance, KeptIn, StepKind
+from shared.domain.cuts import CREATE, Clearance, CutClass, KeptIn
+from shared.domain.cuts import StepKind as CutStep
 from shared.domain.decision import MAX_BYTES, About, Decision, Verdict, from_json
-from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError
+from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, RefusedError
 from shared.domain.guard import steps_of, waits_for_creation, with_kept_in
 from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import UserKey, user_key_for
+from shared.domain.identity import UserKey, parse_email, user_key_for
+from shared.domain.impact import Impact, StepKind
+from shared.domain.policy_change import PolicyInForce, Proposal, bound_digest
 from shared.domain.record import UserRecord
 from shared.domain.story import StoryKind, StoryLine, told
 from shared.domain.wanted import with_wanted
+from shared.engine import policy_change
 from shared.engine.intake import change_record
 from shared.engine.ports import Deps, WaitingDecision
 
 _WORKERS = 8
+# A policy changes what groups and profiles give; that somebody left is another matter.
+_BY_POLICY = frozenset({CutClass.GROUP, CutClass.POLICY})
+_ACCESS = frozenset({StepKind.LOSES_ACCESS, StepKind.GAINS_ACCESS, StepKind.CHANGES_PROFILE})
 _WHAT = {True: "Making the environment", False: "The end of access"}
 
 
@@ -127,7 +135,8 @@ def _drop(waiting: WaitingDecision, fault: Fault, deps: Deps, *, by: str = "") -
 
 
 def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    if about is not About.CUTS:
+    if about is About.POLICY:
+        _one_policy(digest, given, deps)
         return
     content = deps.decisions.read_list(digest)
     batch = None
@@ -140,13 +149,108 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
         for waiting, _ in given:
             _drop(waiting, Fault.NO_LIST, deps)
         return
-    votes = [vote for waiting, decision in given if (vote := _vote(waiting, decision, batch.people, deps)) is not None]
+    votes = _votes(given, batch.people, deps)
     standing = standing_of(votes, deps.policy.guard, deps.clock.now())
     if standing is Standing.OPEN:
         return
     if _carried_out(batch, digest, standing, votes, deps):
         for vote in votes:
             deps.decisions.remove(vote.waiting)
+
+
+def _votes(given: Sequence[tuple[WaitingDecision, Decision]], concerned: frozenset[UserKey], deps: Deps) -> list[Vote]:
+    found = (_vote(waiting, decision, concerned, deps) for waiting, decision in given)
+    return [vote for vote in found if vote is not None]
+
+
+def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    """Carry out what was decided about a configuration that waits; a crash in between is made up for by the next tick."""
+    current = deps.policies.load()
+    proposal = next((each for each in deps.policies.proposals() if each.decided_by == digest), None)
+    if proposal is None and (current is None or _decided_by(current) != digest):
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    if proposal is None:  # put in force already: those who lose by it may not have been told yet
+        approved = deps.policies.approved(current.digest) if current is not None else None
+        done = approved is None or _cleared(approved.impact, approved.digest, approved.by, deps)
+        for waiting, _ in given if done else ():
+            deps.decisions.remove(waiting)
+        return
+    votes = _votes(given, concerned_by(proposal), deps)
+    standing = standing_of(votes, deps.policy.guard, deps.clock.now(), author_is_known=bool(proposal.author))
+    if standing is Standing.OPEN:
+        return
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    done = True
+    if verdict is Verdict.REJECT:
+        policy_change.reject(proposal.digest, deps, by=" ".join(by))
+    else:
+        done = _put_in_force(proposal, by, deps)
+    deps.log.warning(
+        "Approved policy" if verdict is Verdict.APPROVE else "Rejected policy",
+        digest=proposal.digest,
+        by=by,
+        own=len(by) == 1 and deps.policy.guard.approvers == 1,
+        people=len(proposal.impact.entries),
+    )
+    for vote in votes if done else ():
+        deps.decisions.remove(vote.waiting)
+
+
+def _decided_by(current: PolicyInForce) -> str:
+    return bound_digest(current.digest, current.impact_digest)
+
+
+def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
+    """Put it in force for the people of the list. True: nothing is left to do, also where the change is another one by now."""
+    try:
+        put = policy_change.put_in_force(
+            proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
+        )
+    except RefusedError as error:
+        deps.log.warning("Approved policy is another one by now", digest=proposal.digest, detail=error.detail)
+        return True
+    return _cleared(put.approved, proposal.digest, tuple(by), deps)
+
+
+def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
+    """Return who may not decide about a configuration: who deployed it, and whose access it changes.
+
+    Whose notebook is only changed or replaced may: else nobody could decide about a new image for everybody.
+    """
+    keys = {each.user_key for each in proposal.impact.entries if _ACCESS & set(each.steps)}
+    with contextlib.suppress(InvalidMessageError):
+        keys.add(user_key_for(parse_email(proposal.author)))
+    return frozenset(keys)
+
+
+def clear_losers(impact: Impact, digest: str, deps: Deps) -> None:
+    """Let those who lose access by a harmless change lose it now; who could not be told yet takes a slot, or waits."""
+    _cleared(impact, digest, (), deps)
+
+
+def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool:
+    """Tell everybody who loses access by the policy in force that this was agreed to; False if some could not be told yet."""
+    losers = [each.user_key for each in impact.entries if StepKind.LOSES_ACCESS in each.steps]
+
+    def tell(user_key: UserKey) -> Outcome:
+        def change(record: UserRecord) -> UserRecord:
+            now = deps.clock.now()
+            current = with_wanted(record, deps.policy, now)
+            waiting = current.status.waiting_cut
+            if waiting is None or waiting.cause not in _BY_POLICY:
+                return record
+            clearance = Clearance(ref=waiting.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
+            names = f", approved by {' and '.join(by)}" if by else ""
+            line = _line(now, "The end of access comes with the configuration", f"policy {digest[:12]}{names}")
+            return current.with_status(clearance=clearance, story=told(current.status.story, [line]))
+
+        return _changed(user_key, change, deps)
+
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        return Outcome.FAILED not in set(pool.map(tell, losers))
 
 
 def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[UserKey], deps: Deps) -> Vote | None:
@@ -179,7 +283,7 @@ def _carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[
     by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
     change = _approving(digest, by, deps) if verdict is Verdict.APPROVE else _rejecting(digest, by, deps)
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        outcomes = Counter(pool.map(lambda entry: _told(entry, change(entry), deps), batch.entries))
+        outcomes = Counter(pool.map(lambda entry: _changed(entry.user_key, change(entry), deps), batch.entries))
     deps.log.warning(
         "Approved list" if verdict is Verdict.APPROVE else "Rejected list",
         digest=digest,
@@ -193,13 +297,11 @@ def _carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[
     return not outcomes[Outcome.FAILED]
 
 
-def _told(entry: Entry, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:
+def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:
     try:
-        accepted = change_record(entry.user_key, change, deps, wakes=True)
+        accepted = change_record(user_key, change, deps, wakes=True)
     except BenchkeeperError as error:
-        deps.log.warning(
-            "Decision left to the tick", user=entry.user_key, reason=error.reason.value, detail=error.detail
-        )
+        deps.log.warning("Decision left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
         return Outcome.FAILED
     return Outcome.DONE if accepted is not None and accepted.changed else Outcome.DIFFERENT
 
@@ -254,7 +356,7 @@ def _covered(record: UserRecord, entry: Entry, deps: Deps, now: datetime) -> Use
     """Return the record as it is now if the list speaks of just what waits there; None if something else is true by now."""
     current = with_wanted(record, deps.policy, now)
     if entry.ref == CREATE:
-        return current if waits_for_creation(current) is not None and entry.steps == (StepKind.CREATE,) else None
+        return current if waits_for_creation(current) is not None and entry.steps == (CutStep.CREATE,) else None
     waiting = current.status.waiting_cut
     if waiting is None or waiting.ref != entry.ref or steps_of(current) != entry.steps:
         return None

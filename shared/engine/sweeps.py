@@ -30,9 +30,10 @@ from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.identity import UserKey
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import ObservedNotebook
+from shared.domain.policy_change import Outcome
 from shared.domain.record import RecordRow
 from shared.engine.clock_check import ClockWatch
-from shared.engine.decisions import try_take_up_decisions
+from shared.engine.decisions import clear_losers, try_take_up_decisions
 from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.lifetimes import keep_lifetimes
@@ -203,7 +204,9 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
 def _try_keep_policy(deps: Deps) -> None:
     """Propose the deployed files. If that fails, the sweep goes on with the policy in force, and the next one tries again."""
     try:
-        keep_policy(deps)
+        proposed = keep_policy(deps)
+        if proposed.outcome is Outcome.PUT and proposed.proposal is not None:
+            clear_losers(proposed.proposal.impact, proposed.digest, deps)
     except BenchkeeperError as error:
         deps.log.error("Policy could not be proposed", reason=error.reason.value, detail=error.detail)
 

@@ -26,8 +26,12 @@ from shared.domain.record import Notice, Presence
 from shared.engine import guard
 from shared.engine.decisions import take_up_decisions
 from shared.engine.guard import Window
+from shared.engine.policy_change import note_deployed
+from shared.engine.policy_change import waiting as policy_waiting
+from shared.engine.ports import Deps
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
+from shared.wiring import wire
 
 MANY = 40
 SMALL = GuardSettings(per_hour=5, share=0.0)  # so that few people are many
@@ -126,16 +130,15 @@ def test_of_people_who_share_a_profile_half_go_in_an_hour(bench):
     assert len(absent(five)) == 5, "five people are no crowd"
 
 
-def test_in_a_day_three_times_as_many_go_as_in_an_hour(bench):
+def test_in_a_day_three_times_as_many_go_as_in_an_hour():
+    bench = make_bench(settings=settings_with(guard=replace(SMALL, patience=None)))
     people = crowd(bench, MANY)
-    no_patience = replace(bench.deps.base_policy, guard=replace(SMALL, patience=None))
-    deps = replace(bench.deps, base_policy=no_patience)
     for person in people:
         person.tell(Left)
     gone = []
     for _ in range(20 * 6):
         bench.advance(minutes=10)
-        sweep("due", deps)
+        sweep("due", bench.deps)
         gone.append(len(absent(bench)))
     assert gone[-1] == SMALL.per_hour * SMALL.day_factor
     bench.advance(hours=5)
@@ -545,10 +548,9 @@ def test_of_what_leavers_left_so_much_is_deleted_in_an_hour():
     people = crowd(bench, 15)
     for person in people:
         person.tell(Left)
-    deps = replace(bench.deps, base_policy=replace(bench.deps.base_policy, guard=replace(SMALL, per_hour=100)))
-    for _ in range(4):
-        bench.advance(minutes=40)
-        sweep("due", deps)
+    for _ in range(10):
+        bench.advance(minutes=20)
+        sweep("due", bench.deps)
     assert len(absent(bench)) == 15
     ticks(bench, 8)
     bench.advance(days=31)
@@ -576,3 +578,126 @@ def test_the_digest_is_of_people_causes_and_steps_and_of_nothing_else(hub):
         replace(batch, entries=(replace(entries[0], steps=(StepKind.STOP, StepKind.REVOKE)), *entries[1:])),
     ]
     assert len({each.digest for each in (batch, *changed)}) == 6
+
+
+# --- a configuration that waits
+
+
+def typo(hub: Hub) -> Deps:
+    """A revision whose configuration has a letter wrong in a group, over the same world."""
+    right = hub.bench.settings
+    wrong = tuple(replace(each, group=f"x{each.group}") for each in right.catalog.assignments)
+    files = replace(right, catalog=replace(right.catalog, assignments=wrong, default_profile=None))
+    made = wire(files, log=hub.bench.log, clients=hub.bench.clients)
+    return replace(made, clock=hub.bench.deps.clock)
+
+
+def members(hub: Hub, count: int = 14) -> list[Life]:
+    people = [Life(hub.bench, parse_email(f"user{number}@example.com")) for number in range(count)]
+    for person in people:
+        person.tell(Joined, groups=frozenset({"data-analysts@example.com"}))
+    ticks(hub.bench, 7)
+    sweep("drift", hub.bench.deps)
+    return people
+
+
+def decide_policy(hub: Hub, digest: str, verdict: Verdict, *, by: str) -> None:
+    made = Decision(
+        decision_id=secrets.token_hex(8),
+        about=About.POLICY,
+        verdict=verdict,
+        digest=digest,
+        asked_at=hub.bench.now,
+        assertion=hub.token(by),
+    )
+    hub.bench.deps.decisions.put(made)
+
+
+def policy_ticks(hub: Hub, deps: Deps, minutes: int) -> None:
+    for _ in range(minutes):
+        hub.bench.advance(minutes=1)
+        sweep("due", deps)
+
+
+def test_a_typo_acts_on_nobody_until_two_agree_and_then_on_exactly_those(hub):
+    people = members(hub)
+    wrong = typo(hub)
+    sweep("drift", wrong)
+    policy_ticks(hub, wrong, 5)
+    assert running(hub.bench) == len(people)
+    (proposal,) = policy_waiting(wrong)
+    decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=MIA)
+    policy_ticks(hub, wrong, 3)
+    assert running(hub.bench) == len(people)
+    decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=OTHER_ADMIN)
+    policy_ticks(hub, wrong, 8)
+    assert absent(hub.bench) == {person.key for person in people}
+    assert running(hub.bench) == 0
+    assert hub.bench.deps.decisions.waiting() == ()
+    assert waiting(hub.bench) == set()
+
+
+def test_a_typo_that_is_rejected_never_acts_and_is_not_proposed_again(hub):
+    people = members(hub)
+    wrong = typo(hub)
+    sweep("drift", wrong)
+    (proposal,) = policy_waiting(wrong)
+    decide_policy(hub, proposal.decided_by, Verdict.REJECT, by=MIA)
+    policy_ticks(hub, wrong, 3)
+    sweep("drift", wrong)
+    assert policy_waiting(wrong) == ()
+    assert running(hub.bench) == len(people)
+
+
+def test_whoever_deployed_it_or_loses_by_it_decides_nothing(hub):
+    people = members(hub)
+    hub.bench.deps.groups.join(ADMINS, people[0].email)
+    wrong = typo(hub)
+    note_deployed(wrong.base_policy, wrong, by=str(MIA))
+    sweep("drift", wrong)
+    (proposal,) = policy_waiting(wrong)
+    for by in (MIA, people[0].email):
+        decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=by)
+    policy_ticks(hub, wrong, 20)
+    assert running(hub.bench) == len(people)
+    assert [line["reason"] for line in hub.lines("Dropped decision")] == ["Concerned", "Concerned"]
+    decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=OTHER_ADMIN)  # with a known author one other is enough
+    policy_ticks(hub, wrong, 8)
+    assert running(hub.bench) == 0
+
+
+def test_a_decision_about_a_list_that_is_another_one_by_now_changes_nothing(hub):
+    people = members(hub)
+    wrong = typo(hub)
+    sweep("drift", wrong)
+    (proposal,) = policy_waiting(wrong)
+    for number in range(100, 114):
+        person = Life(hub.bench, parse_email(f"late{number}@example.com"))
+        person.tell(Joined, groups=frozenset({"data-analysts@example.com"}))
+    policy_ticks(hub, wrong, 7)
+    for by in (MIA, OTHER_ADMIN):
+        decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=by)
+    policy_ticks(hub, wrong, 3)
+    assert running(hub.bench) == len(people) + 14
+    (fresh,) = policy_waiting(wrong)
+    assert len(fresh.impact.entries) == len(people) + 14
+    assert fresh.decided_by != proposal.decided_by
+
+
+def test_an_approved_configuration_reaches_everybody_after_a_crash_in_its_middle(hub):
+    people = members(hub)
+    wrong = typo(hub)
+    sweep("drift", wrong)
+    (proposal,) = policy_waiting(wrong)
+    for by in (MIA, OTHER_ADMIN):
+        decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=by)
+    hub.bench.advance(minutes=1)
+    hub.bench.fault(
+        call="storage.objects.insert", resource="*/records/user1*", error={"code": "PERMISSION_DENIED"}, times=0
+    )
+    take_up_decisions(wrong)
+    assert len(hub.bench.deps.decisions.waiting()) == 2
+    hub.bench.cloud.world.faults.clear()
+    policy_ticks(hub, wrong, 8)
+    assert absent(hub.bench) == {person.key for person in people}
+    assert hub.bench.deps.decisions.waiting() == ()

@@ -21,6 +21,7 @@ from shared.domain.plan import CreateSnapshot, RemoveTemplate, UpdateInstance
 from shared.domain.policy_change import Noted, Outcome
 from shared.domain.policy_codec import digest_of, policy_digest
 from shared.domain.record import Power, Presence
+from shared.engine.decisions import clear_losers
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_power
 from shared.engine.policy_change import (
@@ -158,6 +159,7 @@ def test_an_approved_change_is_for_exactly_the_people_of_the_list(bench):
     assert [e.limit for e in proposal.excesses] == [Limit.GROUP, Limit.PROFILE]
     done = approve(wrong)
     assert {e.user_key for e in done.approved.entries} == {user_key_for(person(n)) for n in range(12)}
+    clear_losers(done.approved, done.policy.digest, wrong)
     sweep("drift", wrong)
     minutes(bench, 5, wrong)
     assert (running(bench), present(bench)) == (2, 2)
@@ -401,7 +403,7 @@ def test_a_shorter_retention_waits(bench):
     minutes(bench, 5, short)
     assert len(instances(bench.cloud)) == 14
     (proposal,) = waiting(short)
-    assert proposal.impact.counts == {StepKind.DELETED_SOONER: 10}
+    assert proposal.impact.counts == {StepKind.DELETED_SOONER: 14 - present(bench)}
 
 
 CHANGES = {

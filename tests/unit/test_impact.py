@@ -28,6 +28,7 @@ GROUP = "analysts@example.com"
 _OWN = local_settings().policy()
 POLICY = replace(
     _OWN,
+    cuts_wait=False,
     catalog=replace(
         _OWN.catalog,
         assignments=(Assignment(group=GROUP, profile="analyst", priority=1),),
