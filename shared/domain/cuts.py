@@ -15,10 +15,12 @@ class CutClass(StrEnum):
     GROUP = "Group"
     POLICY = "Policy"
     CREATION = "Creation"  # no cut: many environments are to be made
+    IDLE = "Idle"  # no cut: most of what runs looks idle
 
 
-# The `ref` of a creation that waits.
-CREATE = "create"
+# The `ref` of a creation that waits, and of a stop for idleness.
+CREATE, IDLE_STOP = "create", "idle"
+OF_NO_CUT = frozenset({CREATE, IDLE_STOP})
 # A leaver is not kept waiting for good: what can be undone is done once the guard's patience is over.
 IMPATIENT = frozenset({CutClass.EMPLOYMENT, CutClass.ACCOUNT})
 

@@ -10,7 +10,17 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.domain.cuts import CREATE, IMPATIENT, Clearance, CutClass, KeptIn, StepKind, WaitingCut
+from shared.domain.cuts import (
+    CREATE,
+    IDLE_STOP,
+    IMPATIENT,
+    OF_NO_CUT,
+    Clearance,
+    CutClass,
+    KeptIn,
+    StepKind,
+    WaitingCut,
+)
 from shared.domain.entitlement import Cause, Entitlement, judge_entitlement, ref_of
 from shared.domain.errors import Reason
 from shared.domain.facts import GROUP, ROSTER, Facts, in_effect
@@ -34,6 +44,7 @@ _LOOK_EVERY = timedelta(minutes=10)
 _SPREAD_MINUTES = 20
 _FOR_ONE_PASS = timedelta(hours=1)
 _MOST_KEPT = 10
+_IDLE_REJECTED = timedelta(hours=12)  # long enough to mend what made everybody look idle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +89,10 @@ def guarded(
     if not policy.cuts_wait:
         return record, entitlement
     if entitlement.entitled:
-        announced = clearance if clearance is not None and clearance.ref in {"", CREATE} else None
+        announced = clearance if clearance is not None and clearance.ref in {"", *OF_NO_CUT} else None
         kept_in = status.kept_in
-        if any(kept.ref != CREATE for kept in kept_in) and not _is_kept(record, policy, now):
-            kept_in = tuple(kept for kept in kept_in if kept.ref == CREATE)
+        if any(kept.ref not in OF_NO_CUT for kept in kept_in) and not _is_kept(record, policy, now):
+            kept_in = tuple(kept for kept in kept_in if kept.ref in OF_NO_CUT)
         return _remembering(record, waiting=None, clearance=announced, kept_in=kept_in), entitlement
     waiting = status.waiting_cut
     if record.spec.presence is Presence.ABSENT and waiting is None:
@@ -151,6 +162,15 @@ def may_be_created(record: UserRecord, now: datetime) -> bool | None:
     if clearance is not None and clearance.ref == CREATE and now < clearance.until:
         return True
     return False if any(kept.ref == CREATE for kept in record.status.kept_in) else None
+
+
+def may_be_stopped_idle(record: UserRecord, now: datetime) -> bool | None:
+    """Return what was decided lately about stopping this person's notebook with most others; None if nobody decided anything."""
+    clearance = record.status.clearance
+    if clearance is not None and clearance.ref == IDLE_STOP and now < clearance.until:
+        return True
+    rejected = any(kept.ref == IDLE_STOP and now - kept.at < _IDLE_REJECTED for kept in record.status.kept_in)
+    return False if rejected else None
 
 
 def steps_of(record: UserRecord) -> tuple[StepKind, ...]:

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from shared.domain.batches import Batch, Entry
 from shared.domain.batches import from_json as batch_from_json
-from shared.domain.cuts import CREATE, Clearance, CutClass, KeptIn
+from shared.domain.cuts import CREATE, IDLE_STOP, Clearance, CutClass, KeptIn
 from shared.domain.cuts import StepKind as CutStep
 from shared.domain.decision import MAX_BYTES, About, Decision, Verdict, from_json
 from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, RefusedError
@@ -26,7 +26,7 @@ from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, parse_email, user_key_for
 from shared.domain.impact import Impact, StepKind
 from shared.domain.policy_change import PolicyInForce, Proposal, bound_digest
-from shared.domain.record import UserRecord
+from shared.domain.record import Presence, UserRecord
 from shared.domain.story import StoryKind, StoryLine, told
 from shared.domain.wanted import with_wanted
 from shared.engine import policy_change
@@ -37,7 +37,8 @@ _WORKERS = 8
 # A policy changes what groups and profiles give; that somebody left is another matter.
 _BY_POLICY = frozenset({CutClass.GROUP, CutClass.POLICY})
 _ACCESS = frozenset({StepKind.LOSES_ACCESS, StepKind.GAINS_ACCESS, StepKind.CHANGES_PROFILE})
-_WHAT = {True: "Making the environment", False: "The end of access"}
+_END = "The end of access"
+_WHAT = {CREATE: "Making the environment", IDLE_STOP: "The stop for idleness"}
 
 
 class Fault(StrEnum):
@@ -318,7 +319,7 @@ def _approving(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
                 return record  # told before the crash
             clearance = Clearance(ref=entry.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
             line = _line(
-                now, f"{_WHAT[entry.ref == CREATE]} was approved", f"list {digest[:12]}, approved by {' and '.join(by)}"
+                now, f"{_WHAT.get(entry.ref, _END)} was approved", f"list {digest[:12]}, approved by {' and '.join(by)}"
             )
             return current.with_status(
                 clearance=clearance,
@@ -343,7 +344,7 @@ def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
             if stays is current:
                 return record  # told before the crash
             line = _line(
-                now, f"{_WHAT[entry.ref == CREATE]} was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}"
+                now, f"{_WHAT.get(entry.ref, _END)} was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}"
             )
             return stays.with_status(story=told(stays.status.story, [line]))
 
@@ -355,6 +356,8 @@ def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
 def _covered(record: UserRecord, entry: Entry, deps: Deps, now: datetime) -> UserRecord | None:
     """Return the record as it is now if the list speaks of just what waits there; None if something else is true by now."""
     current = with_wanted(record, deps.policy, now)
+    if entry.ref == IDLE_STOP:
+        return current if current.spec.presence is Presence.PRESENT else None
     if entry.ref == CREATE:
         return current if waits_for_creation(current) is not None and entry.steps == (CutStep.CREATE,) else None
     waiting = current.status.waiting_cut

@@ -35,6 +35,7 @@ from shared.domain.record import RecordRow
 from shared.engine.clock_check import ClockWatch
 from shared.engine.decisions import clear_losers, try_take_up_decisions
 from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
+from shared.engine.idle_guard import held_back
 from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.lifetimes import keep_lifetimes
 from shared.engine.policy_change import keep_policy
@@ -325,7 +326,11 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
         if word != "KEEP":
             summary.decisions.append((key, f"{word} {verdict_text(item.verdict)}"))
     if not dry_run:
-        _for_each([key for key, _ in summary.decisions], lambda key: act_on(judged[key], deps), summary, deps)
+        held = held_back(judged, deps, now)
+        acted_on = [key for key, _ in summary.decisions if key not in held]
+        _for_each(acted_on, lambda key: act_on(judged[key], deps), summary, deps)
+        if held:
+            summary.found["held back by the guard"] = len(held)
         blind = frozenset(key for key, item in judged.items() if for_blindness(item.verdict))
         keep_fleet(deps, rows, now, blind=blind)
         keep_idle_stops(deps, now, {key: item.stops_at for key, item in judged.items() if item.stops_at is not None})

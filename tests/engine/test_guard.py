@@ -701,3 +701,47 @@ def test_an_approved_configuration_reaches_everybody_after_a_crash_in_its_middle
     policy_ticks(hub, wrong, 8)
     assert absent(hub.bench) == {person.key for person in people}
     assert hub.bench.deps.decisions.waiting() == ()
+
+
+# --- most of what runs looks idle
+
+
+def idle_for(bench: Bench, hours: float) -> None:
+    for _ in range(int(hours * 6)):
+        bench.advance(minutes=10)
+        sweep("idle", bench.deps)
+    ticks(bench, 3)
+
+
+def test_when_most_of_what_runs_looks_idle_nobody_is_stopped_before_hours_have_passed(bench):
+    people = crowd(bench, 8)
+    idle_for(bench, 4)
+    assert running(bench) == 8
+    assert {person.cause for person in bench.deps.guard.waiting()} == {CutClass.IDLE}
+    assert {facts["people"] for severity, said, facts in bench.log.lines if said == "Idle stops wait"} == {8}
+    idle_for(bench, 4)
+    assert running(bench) == 0, "what is truly idle bills on"
+    assert waiting(bench) == set()
+    assert all(person.record.spec.presence is Presence.PRESENT for person in people)
+
+
+def test_a_few_who_are_idle_are_stopped_as_ever(bench):
+    crowd(bench, 5)
+    idle_for(bench, 4)
+    assert running(bench) == 0
+
+
+@pytest.mark.parametrize(("verdict", "left"), [(Verdict.APPROVE, 0), (Verdict.REJECT, 8)])
+def test_a_mass_idle_stop_is_decided_about_like_any_other_list(hub, verdict, left):
+    crowd(hub.bench, 8)
+    idle_for(hub.bench, 3.5)
+    (batch,) = batches_of(hub.bench.deps.guard.waiting())
+    assert {entry.steps for entry in batch.entries} == {(StepKind.STOP,)}
+    hub.bench.deps.decisions.put_list(to_json(batch))
+    decide(hub, batch, verdict, by=MIA)
+    decide(hub, batch, verdict, by=OTHER_ADMIN)
+    ticks(hub.bench, 2)
+    idle_for(hub.bench, 1)
+    assert running(hub.bench) == left
+    idle_for(hub.bench, 5)
+    assert running(hub.bench) == left
