@@ -107,6 +107,7 @@ def _told(options: dict[str, Any], attributes: dict[str, Any] | None = None) -> 
         new_user=options.get("new_user", ""),
         access_until=None if until == NEVER else until,
         no_end=until == NEVER,
+        urgent=options.get("urgent", False),
         attributes=attributes or {},
     )
 
@@ -181,6 +182,9 @@ def _split(groups: tuple[str, ...]) -> list[str]:
 
 @publish.command()
 @click.option("--reason", default="", help="Kept with the event.")
+@click.option(
+    "--urgent", is_flag=True, help="Does not wait although many others leave; five an hour have room for that."
+)
 @_number
 @_effective
 @_user

@@ -64,6 +64,7 @@ class Details:
     account: str = ""
     access_until: str | None = None
     no_end: bool = False
+    urgent: bool = False
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,6 +86,8 @@ def draft(said: str, user: str, details: Details) -> Draft:
         "account": details.account,
     }
     body |= {name: value for name, value in named.items() if value}
+    if details.urgent:
+        body["urgent"] = True
     if details.no_end:
         body["access_until"] = None
     return Draft(said=said, body=body)

@@ -208,6 +208,7 @@ def _waiting_cut(raw: dict[str, Any] | None) -> WaitingCut | None:
         source=raw["source"],
         since=_time(raw["since"]),
         undoable_at=_maybe_time(raw["undoable_at"]),
+        urgent=bool(raw["urgent"]),
     )
 
 

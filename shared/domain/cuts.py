@@ -39,7 +39,7 @@ class WaitingCut:
     """A cut for which there was no room: it waits for room, for an approval, or for the end of the guard's patience.
 
     `ref` names what ends access (`shared.domain.guard.cut_of`), `source` who said it. `since` is when it began to wait. From
-    `undoable_at` on, what can be undone is done: the rest still waits.
+    `undoable_at` on, what can be undone is done: the rest still waits. `urgent`: it may use the small window that is kept for that.
     """
 
     ref: str
@@ -47,6 +47,7 @@ class WaitingCut:
     source: str
     since: datetime
     undoable_at: datetime | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

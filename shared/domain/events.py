@@ -106,9 +106,13 @@ class Moved(_News):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left(_News):
-    """HR or a person says: works here no longer. Without an address (`user` empty) it is about whoever has the `person_id`."""
+    """HR or a person says: works here no longer. Without an address (`user` empty) it is about whoever has the `person_id`.
+
+    `urgent`: the source may say that it must not wait while many others leave, and does.
+    """
 
     cause: str = ""
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from shared.domain.cuts import (
 )
 from shared.domain.entitlement import Cause, Entitlement, judge_entitlement, ref_of
 from shared.domain.errors import Reason
+from shared.domain.events import Left, LifecycleEvent
 from shared.domain.facts import GROUP, ROSTER, Facts, in_effect
 from shared.domain.identity import UserKey
 from shared.domain.plan import Policy
@@ -140,6 +141,14 @@ def _remembering(
     if (status.waiting_cut, status.clearance, status.kept_in) == (waiting, clearance, kept_in):
         return record
     return record.with_status(waiting_cut=waiting, clearance=clearance, kept_in=kept_in)
+
+
+def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
+    """Return the record whose cut waits as urgent, if the news that made it wait says so."""
+    waiting = record.status.waiting_cut
+    if waiting is None or waiting.urgent or not isinstance(event, Left) or not event.urgent:
+        return record
+    return record.with_status(waiting_cut=replace(waiting, urgent=True))
 
 
 def asks_for_room(record: UserRecord) -> bool:

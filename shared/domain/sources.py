@@ -22,6 +22,7 @@ class May(StrEnum):
     PERSON_ID = "person-id"
     ACCOUNT = "account"
     ADDRESS = "address"
+    URGENT = "urgent"  # that a leave is not to wait for anybody's approval
 
 
 class Shape(StrEnum):

@@ -93,6 +93,9 @@ def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> U
         return record
     if not steps_of(record):
         return cleared(record, by=NOTHING_TO_LOSE, now=now)
+    urgent = (Window(name="urgent-hour", room=guard.urgent, length=HOUR),)
+    if waiting.urgent and _has_room(record.user_key, waiting.source, urgent, deps, now, claims=claims):
+        return cleared(record, by=BY_SLOT, now=now)
     windows = windows_of(record, guard, deps.guard.sizes())
     if _has_room(record.user_key, waiting.source, windows, deps, now, claims=claims):
         return cleared(record, by=BY_SLOT, now=now)

@@ -17,6 +17,7 @@ from shared.domain.events import (
     statements_of,
 )
 from shared.domain.facts import PERSON_ID
+from shared.domain.guard import with_urgency
 from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
@@ -100,7 +101,7 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = Fa
             if handed is None:
                 continue
             return handed
-        wanted = with_wanted(with_news(folded, event, now), deps.policy, now)
+        wanted = with_urgency(with_wanted(with_news(folded, event, now), deps.policy, now), event)
         saved = _save(_due_soon(wanted, deps), stored, deps)
         if saved is not None:
             stored, changed = saved, True

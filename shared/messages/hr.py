@@ -425,12 +425,24 @@ class _Leaver(_Reader):
             undated=claimed is None and occurred_at == self.published(),
             person_id=person_id,
             cause=self._tried(lambda: self.text("reason", MAX_REASON), ""),
+            urgent=self._urgent(),
         )
         self._look_at_the_rest()
         if claimed is not None and effective is None:
             self.faults.append("occurred_at lies in the future; the leave begins at once")
         senders = () if claimed is None else ("OccurredInFuture",)
         return Parsed(news=(left,), faults=self._reported(), sender_faults=senders)
+
+    def _urgent(self) -> bool:
+        """Return True if the message says that the leave is urgent, and the source may say so. The leave counts either way."""
+        raw, source = self.body.get("urgent"), self.rules.source
+        if raw is None or isinstance(raw, bool):
+            if raw is not True or source.may(May.URGENT):
+                return raw is True
+            self.faults.append(f"urgent: the source '{source.name}' may not say so; config/sources.yaml says who may")
+        else:
+            self.faults.append("urgent: is true or false")
+        return False
 
     def plain_number(self, raw: str) -> str:
         """Return the number without what does not show, too."""

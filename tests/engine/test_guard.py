@@ -146,6 +146,19 @@ def test_in_a_day_three_times_as_many_go_as_in_an_hour():
     assert len(absent(bench)) > SMALL.per_hour * SMALL.day_factor
 
 
+def test_who_is_urgent_is_cut_in_the_middle_of_a_flood_and_only_so_many_are(bench):
+    people = crowd(bench)
+    for person in people[:20]:
+        person.tell(Left, source="operator")
+    before = absent(bench)
+    assert len(before) == SMALL.per_hour
+    for person in people[20:]:
+        person.tell(Left, source="operator", urgent=True)
+    assert {person.key for person in people[20:25]} == absent(bench) - before
+    ticks(bench, 3)
+    assert len(absent(bench)) == SMALL.per_hour + SMALL.urgent
+
+
 def test_one_person_who_comes_and_goes_takes_one_slot(bench):
     people = crowd(bench)
     for _ in range(10):

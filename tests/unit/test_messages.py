@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kit.reading import rules
+from kit.reading import read, rules
 
 from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
 from shared.domain.events import (
@@ -892,3 +892,25 @@ def test_a_wake_up_wakes_or_is_refused(fields):
         return
     assert isinstance(woken, Woken)
     assert set(fields) == {"user_key"}
+
+
+@pytest.mark.parametrize(
+    ("source", "said", "urgent", "fault"),
+    [
+        ("operator", True, True, ""),
+        ("operator", False, False, ""),
+        ("hr", True, False, "may not say so"),
+        ("operator", "yes", False, "is true or false"),
+        ("operator", 1, False, "is true or false"),
+    ],
+)
+def test_a_leave_is_urgent_only_where_the_source_may_say_so_and_counts_in_any_case(source, said, urgent, fault):
+    body = {
+        "schema": "workbench.lifecycle/v1", "event_id": "e1", "type": "leaver", "user": "ana.silva@example.com",
+        "occurred_at": "2026-11-23T08:00:00Z", "urgent": said,
+    }  # fmt: skip
+    taken = read(json.dumps(body).encode(), source=source, published=datetime(2026, 11, 23, 8, 0, tzinfo=UTC))
+    (left,) = taken.news
+    assert isinstance(left, Left)
+    assert left.urgent is urgent
+    assert [fault in each.error.user_message for each in taken.faults] == ([True] if fault else [])
