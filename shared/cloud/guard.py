@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SLOTS = "guard/slots/"
 _WAITING = "guard/waiting/"
 _SIZES = "guard/sizes"
+_SLOT = re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)")
 _NOBODY = "_"  # a folder needs a name: of what earlier versions kept without a source
 _FIELDS = "items(name,generation,timeCreated,metadata),nextPageToken"
 _KEEP_S = 300.0
@@ -45,23 +47,37 @@ class StorageGuard:
 
     def slots(self, source: str) -> tuple[Slot, ...]:
         """One listing; what carries no holder that can be read counts as taken by nobody known."""
-        prefix = f"{_SLOTS}{source or _NOBODY}/"
-        with translated(f"list slots of {source}"):
+        return tuple(slot for _, slot in self._listed(f"{_SLOTS}{source or _NOBODY}/"))
+
+    def all_slots(self) -> Iterator[tuple[str, Slot]]:
+        """One listing."""
+        yield from self._listed(_SLOTS)
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, Slot]]:
+        with translated("list slots"):
             blobs = list(self._clients.storage_bucket().list_blobs(prefix=prefix, fields=_FIELDS))
-        found = []
         for blob in blobs:
-            window, _, number = blob.name.removeprefix(prefix).partition("/")
-            if number.isdecimal():
-                found.append(
+            match = _SLOT.fullmatch(blob.name)
+            if match is not None:
+                yield (
+                    match["source"],
                     Slot(
-                        window=window,
-                        number=int(number),
+                        window=match["window"],
+                        number=int(match["number"]),
                         holder=UserKey((blob.metadata or {}).get("holder", "")),
                         at=blob.time_created,
                         generation=int(blob.generation),
-                    )
+                    ),
                 )
-        return tuple(found)
+
+    def free(self, source: str, slot: Slot) -> None:
+        """One conditional delete."""
+        blob = self._clients.storage_bucket().blob(f"{_SLOTS}{source}/{slot.window}/{slot.number:04}")
+        with translated("free a slot"):
+            try:
+                blob.delete(if_generation_match=slot.generation)
+            except (NotFound, PreconditionFailed):
+                return
 
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
         """One conditional write."""

@@ -13,7 +13,7 @@ from shared.domain.fleet import FleetSnapshot, Notes, point_of, with_point
 from shared.domain.identity import UserKey
 from shared.domain.record import RecordRow
 from shared.domain.usage import month_of
-from shared.engine.guard import sizes_of
+from shared.engine.guard import sizes_of, tidy_slots
 from shared.engine.ports import Deps
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ def keep_fleet(
     def keep() -> None:
         if counts:
             deps.guard.write_sizes(sizes_of(kept))
+            tidy_slots(deps, now)
         before = _readable(deps.fleet.fleet) or FleetSnapshot(taken_at=now, rows=())
         unseen = before.blind if blind is None else blind
         deps.fleet.write_fleet(

@@ -36,6 +36,7 @@ BY_SLOT = "slot"
 NOTHING_TO_LOSE = "nothing to lose"
 # Folders of slots that no source has: a source's name is a word.
 _CREATIONS, _DELETIONS = "_creations", "_deletions"
+_DAY = "-day"
 _SAID = {
     (False, False): "Cut waits",
     (True, False): "Stopped without approval",
@@ -109,37 +110,52 @@ def _has_room(
 ) -> bool:
     """Return True if the person has a slot in every window, taken now or before.
 
-    Nothing is claimed while any window is full. What was claimed before another window turned out to be full stays taken.
+    The smallest window comes first, so that a flood in one group takes no slots of the fleet's. A person's first place is tried
+    unseen: mostly it is free, and nothing has to be listed. Once it is not, nothing more is claimed while any window is full; what was
+    claimed until then stays taken.
     """
-    slots = deps.guard.slots(source)
-    if any(not _places(holder, window, slots, now) for window in windows):
-        return False
-    return all(_claimed(holder, source, window, slots, deps) for window in windows) if claims else True
+    ordered = sorted(windows, key=lambda window: (window.room, window.name))
+    slots: tuple[Slot, ...] | None = None if claims else deps.guard.slots(source)
+    for index, window in enumerate(ordered):
+        if slots is None:
+            if window.room > 0 and deps.guard.claim(source, window.name, _first(holder, window), holder, expected=None):
+                continue
+            slots = deps.guard.slots(source)
+        if any(not _places(holder, each, slots, now) for each in ordered[index:]):
+            return False
+        if claims and not _claimed(holder, source, window, slots, deps):
+            return False
+    return True
+
+
+def _first(holder: UserKey, window: Window) -> int:
+    """Return the number that this person tries first: spread over the window, and the same for each delivery about the person."""
+    return int(hashlib.sha256(f"{holder}|{window.name}".encode()).hexdigest()[:8], 16) % window.room
 
 
 def _places(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime) -> list[Slot | int]:
     """Return what the person could take in a window: the slot that is theirs already, or those that are free or over."""
-    mine = [slot for slot in slots if slot.window == window.name]
-    standing = [slot for slot in mine if now - slot.at < window.length]
+    there = {slot.number: slot for slot in slots if slot.window == window.name}
+    standing = [slot for slot in there.values() if now - slot.at < window.length]
     own = [slot for slot in standing if slot.holder == holder]
     if own:
         return [own[0]]
     if len(standing) >= window.room:
         return []
     taken = {slot.number for slot in standing}
-    over = {slot.number: slot for slot in mine if slot.number not in taken}
-    return [over.get(number, number) for number in range(window.room) if number not in taken]
+    start = _first(holder, window)
+    numbers = [number % window.room for number in range(start, start + window.room)]
+    return [there.get(number, number) for number in numbers if number not in taken]
 
 
 def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ...], deps: Deps) -> bool:
     """Take a place of the window; whoever loses one to somebody else looks again until none is left."""
     for _ in range(2 * window.room + 10):  # each time somebody else took a place, and there are so many
-        places = _places(holder, window, slots, deps.clock.now())
+        places = _places(holder, window, slots, now := deps.clock.now())
         if not places:
             return False
-        # Spread, so that many who claim at once seldom meet; the same for one person, so that two deliveries take one slot.
-        place = places[int(hashlib.sha256(f"{holder}|{window.name}".encode()).hexdigest()[:8], 16) % len(places)]
-        if isinstance(place, Slot) and place.holder == holder and _stands(place, window, deps):
+        place = places[0]
+        if isinstance(place, Slot) and place.holder == holder and now - place.at < window.length:
             return True
         number, expected = (place.number, place) if isinstance(place, Slot) else (place, None)
         if deps.guard.claim(source, window.name, number, holder, expected=expected):
@@ -151,8 +167,18 @@ def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ..
     )
 
 
-def _stands(slot: Slot, window: Window, deps: Deps) -> bool:
-    return deps.clock.now() - slot.at < window.length
+def tidy_slots(deps: Deps, now: datetime) -> int:
+    """Remove slots that have been over for as long as they stood: so a first try seldom finds its place taken. Return how many.
+
+    Not sooner: whoever had to take another place because the first was taken must find that first place taken, not free, for as
+    long as the own slot stands.
+    """
+    removed = 0
+    for source, slot in deps.guard.all_slots():
+        if now - slot.at >= 2 * (DAY if slot.window.endswith(_DAY) else HOUR):
+            deps.guard.free(source, slot)
+            removed += 1
+    return removed
 
 
 def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
@@ -192,7 +218,7 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
 def _windows(name: str, room: int, guard: GuardSettings) -> tuple[Window, ...]:
     return (
         Window(name=f"{name}-hour", room=room, length=HOUR),
-        Window(name=f"{name}-day", room=room * guard.day_factor, length=DAY),
+        Window(name=f"{name}{_DAY}", room=room * guard.day_factor, length=DAY),
     )
 
 

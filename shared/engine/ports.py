@@ -250,6 +250,12 @@ class Guard(Protocol):
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
         """Take a slot: a free one (None), or in the place of one that is over. False: somebody else was quicker."""
 
+    def all_slots(self) -> Iterator[tuple[str, Slot]]:
+        """Return the slots of all sources, each with the source's folder, by one listing."""
+
+    def free(self, source: str, slot: Slot) -> None:
+        """Remove a slot that is over; one that somebody took meanwhile stays."""
+
     def sizes(self) -> FleetSizes:
         """Return the sizes as a sweep counted them last; nobody before the first one. Kept in the process for minutes."""
 

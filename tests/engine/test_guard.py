@@ -276,6 +276,43 @@ def test_a_claim_that_cannot_be_written_leaves_the_person_as_they_are_and_is_tri
     assert people[0].record.spec.presence is Presence.ABSENT
 
 
+def test_slots_that_are_long_over_are_removed_and_those_that_stand_are_not(bench):
+    people = crowd(bench)
+    for person in people[:3]:
+        person.tell(Left)
+    bench.advance(minutes=90)
+    sweep("drift", bench.deps)
+    people[3].tell(Left)
+    assert len([s for s in bench.deps.guard.slots("") if s.window == "fleet-hour"]) >= 3
+    bench.advance(minutes=45)
+    sweep("drift", bench.deps)
+    slots = bench.deps.guard.slots("")
+    assert [slot.holder for slot in slots if slot.window == "fleet-hour"] == [people[3].key]
+    assert len([slot for slot in slots if slot.window == "fleet-day"]) == 4
+
+
+def test_a_leaver_who_is_alone_costs_a_slot_for_each_window_and_no_listing(bench):
+    people = crowd(bench, 3)
+    bench.cloud.world.journal.clear()
+    people[0].tell(Left)
+    guards = [call["method"] for call in bench.calls() if "/guard/" in call["resource"]]
+    assert guards == ["objects.insert"] * 2
+
+
+def test_a_flood_in_one_profile_takes_no_slot_from_another():
+    bench = make_bench(settings=settings_with(guard=replace(SMALL, per_hour=10)))
+    people = crowd(bench, 12)
+    others = [Life(bench, parse_email(f"eng{number}@example.com")) for number in range(12)]
+    for person in others:
+        person.tell(Joined, profile="engineer")
+    ticks(bench, 7)
+    sweep("drift", bench.deps)
+    for person in (*people, *others):
+        person.tell(Left)
+    assert len(absent(bench) & {person.key for person in people}) == 6
+    assert len(absent(bench) & {person.key for person in others}) == 4
+
+
 # --- waiting
 
 

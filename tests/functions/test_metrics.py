@@ -104,6 +104,7 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
         ("notebooks", "ListInstances"),
         ("storage", "objects.list"),
         ("storage", "objects.insert"),  # how large the fleet is, for the guard
+        ("storage", "objects.list"),  # slots that are over
         ("storage", "objects.get"),  # the fleet for the pages: as it was, and as it is
         ("storage", "objects.insert"),
         ("dataproc", "ListSessionTemplates"),
