@@ -10,6 +10,7 @@ import flask
 from portal import pages
 from portal.charts import Chart, Line, line_chart, trend
 from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
+from portal.manage.changes import changes_now
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
@@ -67,15 +68,18 @@ NEEDS = {
 
 @blueprint.get("/manage")
 def index() -> flask.Response:
-    """Everybody in figures: two calls to the cloud, however many there are."""
+    """Everybody in figures: four calls to the cloud, however many there are."""
     seen = fleet()
     days = kept().get("ready", (seen,), lambda: ready_days(seen))
+    changes, looked = changes_now()
     return fleet_page(
         "manage/index.html",
         seen,
         view=_overview(seen),
         strays=len(seen.strays),
         letters=open_letters(),
+        changes=changes,
+        changes_unread=looked.unread,
         needs_texts=NEEDS,
         points=_points_chart(seen.points),
         point_days=point_days(seen.points),
