@@ -71,13 +71,14 @@ def index() -> flask.Response:
     """Everybody in figures: four calls to the cloud, however many there are."""
     seen = fleet()
     days = kept().get("ready", (seen,), lambda: ready_days(seen))
+    waiting_letters = open_letters()
     changes, looked = changes_now()
     return fleet_page(
         "manage/index.html",
         seen,
         view=_overview(seen),
         strays=len(seen.strays),
-        letters=open_letters(),
+        letters=waiting_letters,
         changes=changes,
         changes_unread=looked.unread,
         needs_texts=NEEDS,

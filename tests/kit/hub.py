@@ -35,7 +35,7 @@ BEN = parse_email("ben.okafor@example.com")
 MIA = parse_email("mia.chen@example.com")  # the administrator
 NOBODY = parse_email("norah.stranger@example.com")  # signed in, and known to nobody
 # A list of people that somebody was shown once; nobody on it waits.
-_SHOWN = Batch(
+SHOWN = Batch(
     cause=CutClass.EMPLOYMENT,
     source="hr",
     entries=(Entry(user_key=user_key_for(BEN), ref="0" * 16, steps=(StepKind.STOP,)),),
@@ -50,7 +50,7 @@ SAMPLES = {
     "back": "/",
     "user_key": user_key_for(ANA),
     "act": "reconcile",
-    "digest": _SHOWN.digest,
+    "digest": SHOWN.digest,
     "verdict": "approve",
     "reason": "case 4711",
     "q": "ana",
@@ -206,7 +206,7 @@ def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
 
     deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=wake), **changes)
     make_group(bench, ADMINS)
-    bench.deps.decisions.put_list(to_json(_SHOWN))
+    bench.deps.decisions.put_list(to_json(SHOWN))
     hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps))
     hub.make_admin()
     return hub
@@ -251,6 +251,6 @@ def ask(browser: Browser, route: Route) -> TestResponse:
 
 
 __all__ = [
-    "ADMINS", "ANA", "AUDIENCE", "BEN", "MIA", "NEEDS_ENVIRONMENT", "NOBODY", "SAMPLES",
+    "ADMINS", "ANA", "AUDIENCE", "BEN", "MIA", "NEEDS_ENVIRONMENT", "NOBODY", "SAMPLES", "SHOWN",
     "Browser", "Hub", "ask", "form_of", "hub_settings", "make_hub", "path_of", "plain",
 ]  # fmt: skip

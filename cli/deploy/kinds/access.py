@@ -157,7 +157,14 @@ def withdrawn(target: Target) -> Iterator[Step]:
         words = (f"--member={member}", f"--role={role}")
         if kind == "bucket":
             where = f"gs://{target.deployment.bucket_named(name)}"
-            work: tuple[str, ...] = ("storage", "buckets", "remove-iam-policy-binding", where, *words)
+            work: tuple[str, ...] = (
+                "storage",
+                "buckets",
+                "remove-iam-policy-binding",
+                where,
+                *words,
+                *_condition(target, grant),
+            )
         else:
             work = ("pubsub", "topics", "remove-iam-policy-binding", name, *words)
         yield Step(
