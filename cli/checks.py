@@ -13,6 +13,7 @@ from rich.text import Text
 from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_app, stop
 from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
+from cli.notes import notes
 from cli.output import console, print_json, say, table
 from cli.users import address_forms
 from shared.domain.errors import BenchkeeperError
@@ -59,6 +60,8 @@ def validate_config(app: App, config_dir: Path | None, output: str, *, directory
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
         )
+        for note in notes(settings):
+            say(note)
     if directory is None:
         directory = settings.api_endpoint is not None and answers(settings.api_endpoint)
     if directory:

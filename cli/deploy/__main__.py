@@ -30,6 +30,7 @@ from cli.deploy.show import Screen, complain
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
 from cli.groups import NotSeenError, look_at, warning
+from cli.notes import notes
 from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
 from shared.cloud.clock import SystemClock
@@ -185,6 +186,8 @@ class _Run:
                 f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
             )
         self._warn_of_groups(deployment)
+        for note in notes(deployment.settings):
+            self.screen.say(note, style="yellow")
         if self.dry_run or not any(step.acts for step in steps):
             return 0
         if not self._agreed("Do this?"):
