@@ -17,7 +17,7 @@ from portal.manage.query import Query, filter_params, has_address, query_of
 from portal.routes import Access, Place, Route
 from portal.visit import visit
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
-from shared.domain.record import RecordRow
+from shared.domain.record import Notice, RecordRow
 from shared.engine.fleet_views import (
     Column,
     Overview,
@@ -61,9 +61,12 @@ NEEDS = {
     "RenameWaits": "a new address waits to be confirmed",
     "AddressWaits": "their address may become somebody else's",
     "GroupWaits": "the group that gives access is gone",
+    "CutWaits": "wait to lose access, with many others",
     "Blind": "use cannot be seen",
     "UnknownLeaver": "a leaver of whom nobody knows",
 }
+
+_IN_A_BATCH = Notice.CUT_WAITS.value  # the overview has a line for each batch instead
 
 
 @blueprint.get("/manage")
@@ -77,6 +80,7 @@ def index() -> flask.Response:
         "manage/index.html",
         seen,
         view=_overview(seen),
+        needs={why: count for why, count in _overview(seen).needs.items() if not (why == _IN_A_BATCH and changes)},
         strays=len(seen.strays),
         letters=waiting_letters,
         changes=changes,

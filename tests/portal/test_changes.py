@@ -99,6 +99,22 @@ def test_a_batch_is_on_the_overview_in_the_navigation_and_on_its_own_page(hub: H
     assert "whoever has waited for 4 h is stopped" in plain(one)
 
 
+def test_the_overview_has_a_line_for_the_batch_and_none_for_its_people(hub: Hub) -> None:
+    line = plain(hub.browser(MIA).text("/manage"))
+    assert "wait to lose access, with many others" not in line
+    assert "Nothing at present" not in line
+    assert "wait to lose access, with many others 6" in plain(hub.browser(MIA).text("/manage/attention"))
+
+
+def test_the_page_of_somebody_who_waits_says_so_and_later_that_they_were_kept_in(hub: Hub) -> None:
+    batch, mia = batch_of(hub), hub.browser(MIA)
+    path = f"/manage/people/{batch.entries[0].user_key}"
+    assert "it waits for room, or until administrators decide" in plain(mia.text(path))
+    mia.post(f"/manage/changes/{batch.digest}/reject")
+    ticks(hub, 2)
+    assert "an administrator said that this was a mistake" in plain(mia.text(path))
+
+
 def test_the_whole_list_is_a_file(hub: Hub) -> None:
     batch = batch_of(hub)
     mia = hub.browser(MIA)
