@@ -14,6 +14,7 @@ from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_ap
 from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
 from cli.impact import count_lines, verdict_lines
+from cli.notes import notes
 from cli.output import console, print_json, say, table
 from cli.users import address_forms
 from shared.domain.errors import BenchkeeperError
@@ -67,6 +68,8 @@ def validate_config(
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
         )
+        for note in notes(settings):
+            say(note)
     is_embedded = settings.api_endpoint is not None and answers(settings.api_endpoint)
     if output != "json" and (is_embedded if impact is None else impact):
         _say_impact(settings, app)

@@ -4,6 +4,9 @@ The token stands in a cookie that no other site can set or read (`__Host-`, Same
 Behind that, `Sec-Fetch-Site` and `Origin` are checked where the browser sends them. SameSite=Strict means that a first request
 from elsewhere (the way back from signing in) comes without the cookie and gets a new one: forms of other open tabs are then out
 of date, and say so.
+
+A script has no form and no cookie. Its change goes to `/api/…`, is JSON and carries a header of our own: a browser sends neither
+to another site without asking that site first (CORS), and this page never allows it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from portal.visit import Visit
 
 FIELD = "csrf"
 HEADER = "X-CSRF-Token"
+SCRIPT_HEADER, SCRIPT = "X-Benchkeeper", "script"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _OWN_SITES = frozenset({"same-origin", "none"})  # none: the person did it, by a reload or the address bar
 
@@ -55,16 +59,30 @@ def set_cookie(response: flask.Response, visit: Visit) -> None:
 
 def check() -> None:
     """Raises `ForgedError` unless this change came from a form of this page."""
+    _check_origin()
+    token = known_token()
+    sent = flask.request.headers.get(HEADER) or flask.request.form.get(FIELD, "")
+    if not token or not hmac.compare_digest(token.encode(), sent.encode("utf-8", "replace")):
+        raise ForgedError("no token" if not sent or not token else "the token is another one")
+
+
+def check_script() -> None:
+    """Raises `ForgedError` unless this change came from a script, or from a page of ours."""
+    _check_origin()
+    if flask.request.headers.get(SCRIPT_HEADER) != SCRIPT or flask.request.mimetype != "application/json":
+        raise ForgedError(
+            "not sent as a script sends it",
+            user_message=f"Nothing was changed. Send JSON with Content-Type: application/json, and the header {SCRIPT_HEADER}: {SCRIPT}.",
+        )
+
+
+def _check_origin() -> None:
     site = flask.request.headers.get("Sec-Fetch-Site")
     if site is not None and site not in _OWN_SITES:
         raise ForgedError(f"Sec-Fetch-Site is {site[:20]!r}")
     origin = flask.request.headers.get("Origin")
     if origin is not None and not _is_own(origin):
         raise ForgedError("Origin is another site")
-    token = known_token()
-    sent = flask.request.headers.get(HEADER) or flask.request.form.get(FIELD, "")
-    if not token or not hmac.compare_digest(token.encode(), sent.encode("utf-8", "replace")):
-        raise ForgedError("no token" if not sent or not token else "the token is another one")
 
 
 def _is_own(origin: str) -> bool:

@@ -42,7 +42,7 @@ def _before() -> None:
     if wait_s:
         raise TooManyError(wait_s)
     if not reads and flask.request.routing_exception is None:  # what does not exist is 404, whoever sends it there
-        csrf.check()
+        (csrf.check_script if flask.request.path.startswith("/api/") else csrf.check)()
 
 
 def _failed(error: Exception) -> flask.Response:

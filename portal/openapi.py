@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of the page, made from the tables of its routes. Pure."""
+"""OpenAPI 3.1 of the page, made from the tables of its routes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from portal.routes import HTML, Access, Param, Place, Route
+from portal.csrf import SCRIPT, SCRIPT_HEADER
+from portal.routes import FORM, HTML, JSON, Access, Param, Place, Route
 
 _PROBLEM = {
     "type": "object",
@@ -22,6 +23,15 @@ _PROBLEM = {
 _SIGNED_IN = {401: "Identity-Aware Proxy has not signed for anybody.", 429: "Too much at once; see Retry-After."}
 _READ = {503: "The cloud did not answer; see Retry-After."}
 _CHANGE = {400: "Not a form.", 403: "The form is out of date.", 413: "Too large."}
+_SCRIPT = {400: "Not JSON.", 413: "Too large."}
+_FROM_SCRIPT = {
+    "name": SCRIPT_HEADER,
+    "in": "header",
+    "description": "Says that a script asks. A browser sends such a header to no other site.",
+    "required": True,
+    "schema": {"type": "string", "enum": [SCRIPT]},
+}
+_EMPTY = {"required": True, "content": {JSON: {"schema": {"type": "object"}}}}
 _ADMIN = {403: "Not an administrator."}
 _CONVERTER = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
 
@@ -37,7 +47,8 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
             "title": "Benchkeeper hub",
             "version": "1",
             "description": "Everything that the hub page does. Identity-Aware Proxy stands before it and signs for who asks; "
-            "a POST is a form of the page and carries the token of that form.",
+            "a POST is a form of the page and carries the token of that form; below /api/ it is JSON of a script and carries the "
+            f"header {SCRIPT_HEADER}: {SCRIPT}.",
         },
         "security": [{"iap": []}],
         "paths": paths,
@@ -64,9 +75,13 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.access is Access.ANYONE:
         operation["security"] = []
     parameters = [_parameter(param) for param in route.params if param.place is not Place.FORM]
+    if route.takes == JSON:
+        parameters.append(_FROM_SCRIPT)
     if parameters:
         operation["parameters"] = parameters
-    if route.method == "POST":
+    if route.takes == JSON:
+        operation["requestBody"] = _EMPTY
+    elif route.method == "POST":
         operation["requestBody"] = _form([param for param in route.params if param.place is Place.FORM])
     return operation
 
@@ -77,7 +92,7 @@ def _answers(route: Route) -> dict[int, str]:
     if route.access is not Access.ANYONE:
         common |= {**_SIGNED_IN, **_READ}
     if route.method == "POST":
-        common |= _CHANGE
+        common |= _SCRIPT if route.takes == JSON else _CHANGE
     if route.access is Access.ADMIN:
         common |= _ADMIN
     if any(param.place is Place.PATH for param in route.params):
@@ -115,4 +130,4 @@ def _form(fields: list[Param]) -> dict[str, Any]:
         "properties": properties,
         "required": ["csrf", *(field.name for field in fields if field.required)],
     }
-    return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}
+    return {"required": True, "content": {FORM: {"schema": schema}}}

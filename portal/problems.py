@@ -59,11 +59,13 @@ class ForgedError(PermanentError):
 
     reason = Reason.REFUSED
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            user_message="This form is out of date, so nothing was changed. Open your page again and repeat it there.",
-            detail=detail,
-        )
+    def __init__(
+        self,
+        detail: str,
+        *,
+        user_message: str = "This form is out of date, so nothing was changed. Open your page again and repeat it there.",
+    ) -> None:
+        super().__init__(user_message=user_message, detail=detail)
 
 
 class TooManyError(RetryableError):

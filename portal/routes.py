@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 HTML, JSON, CSV, SVG = "text/html", "application/json", "text/csv", "image/svg+xml"
+FORM = "application/x-www-form-urlencoded"
 
 
 class Access(StrEnum):
@@ -45,7 +46,7 @@ class Route:
     """One method of one rule (as Flask writes it: `/spark/<template>/start`).
 
     `name` is the operation's id and the Flask endpoint's. `media` is what it answers with when all is well, `schema` the JSON
-    Schema of that for JSON. `answers` are its statuses with their meaning, beyond those that every route has.
+    Schema of that for JSON. `takes` is the type of a POST's body: a form's, or JSON from scripts. `answers` are its statuses with their meaning, beyond those that every route has.
     """
 
     method: str
@@ -55,5 +56,6 @@ class Route:
     access: Access = Access.SIGNED_IN
     params: tuple[Param, ...] = ()
     media: str = HTML
+    takes: str = FORM
     schema: Mapping[str, Any] | None = None
     answers: Mapping[int, str] = field(default_factory=lambda: {200: "The page."})

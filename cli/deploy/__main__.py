@@ -31,6 +31,7 @@ from cli.deploy.show import Screen, complain
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
 from cli.groups import NotSeenError, look_at, warning
+from cli.notes import notes
 from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
 from shared.cloud.clock import SystemClock
@@ -191,6 +192,8 @@ class _Run:
             told = list(impact_lines(deployment.settings, self.gcloud))
         for line in told:
             self.screen.say(line, style="yellow")
+        for note in notes(deployment.settings):
+            self.screen.say(note, style="yellow")
         if self.dry_run or not any(step.acts for step in steps):
             return 0
         if not self._agreed("Do this?"):

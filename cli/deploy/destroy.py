@@ -209,7 +209,7 @@ def _bindings(target: Target) -> Iterator[Step]:
     scopes: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], str], ...] = (
         ("project", "project", ("projects",), (target.project,), "--all"),
         *(
-            (f"bucket {name}", "storage.googleapis.com", ("storage", "buckets"), (f"gs://{name}",), "")
+            (f"bucket {name}", "storage.googleapis.com", ("storage", "buckets"), (f"gs://{name}",), "--all")
             for name in target.deployment.buckets
         ),
         ("agent", "iam.googleapis.com", account, (agent,), ""),

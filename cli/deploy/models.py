@@ -57,7 +57,10 @@ def _not_too_wide(role: str) -> str:
 
 
 class GrantModel(_Strict):
-    """One binding, added to what is there: `role` for `to` on `on`; with `when` only where that is configured."""
+    """One binding, added to what is there: `role` for `to` on `on`; with `when` only where that is configured.
+
+    With `prefix` it holds for the objects of a bucket whose names begin so.
+    """
 
     to: str = Field(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")
     role: Annotated[
@@ -66,6 +69,7 @@ class GrantModel(_Strict):
     on: str = Field(
         pattern=r"^(project|bucket/(records|inbox|letters)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"
     )
+    prefix: str = Field(default="", pattern=r"^([a-z_]+/)*$")
     when: Literal["personal_accounts", "billing_export"] | None = None
 
 

@@ -11,6 +11,8 @@ from shared.domain.identity import parse_email
 from shared.settings import Settings
 
 ADMINISTRATOR = "mia.chen@example.com"
+# Two, to switch between: what ends many people's access takes the word of both.
+ADMINISTRATORS = (ADMINISTRATOR, "tom.berger@example.com")
 NOBODY = "noah.weber@example.com"
 
 
@@ -24,10 +26,13 @@ class Person:
 
 
 def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
-    """The people of config/examples/ (with `examples`), the administrator if there is a group for such, and somebody without anything."""
+    """The people of config/examples/ (with `examples`), the administrators if there is a group for such, and somebody without anything."""
     people = _announced(settings) if examples else []
     if settings.admin_group is not None:
-        people.append(Person(ADMINISTRATOR, name_of(ADMINISTRATOR), "Administrator: sees everybody"))
+        people += [
+            Person(ADMINISTRATORS[0], name_of(ADMINISTRATORS[0]), "Administrator: sees everybody"),
+            Person(ADMINISTRATORS[1], name_of(ADMINISTRATORS[1]), "Administrator: the second pair of eyes"),
+        ]
     people.append(Person(NOBODY, name_of(NOBODY), "Somebody without an environment"))
     return [asdict(person) for person in people]
 

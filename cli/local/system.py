@@ -20,7 +20,7 @@ from cli.deploy.kinds.messaging import seconds
 from cli.deploy.models import BucketModel, FunctionModel, JobModel, SubscriptionModel
 from cli.deploy.target import BENCHKEEPER, OURS
 from cli.local.errors import LocalError
-from cli.local.people import ADMINISTRATOR
+from cli.local.people import ADMINISTRATORS
 from cli.local.ports import HOST, Ports
 from shared.settings import Settings, project_override_variables
 
@@ -115,7 +115,7 @@ class LocalSystem:
         for group in wanted.data_roles:  # an administrator's work elsewhere
             self._ensure_group(group)
         if self.settings.admin_group is not None:
-            self._ensure_group(self.settings.admin_group, member=ADMINISTRATOR)
+            self._ensure_group(self.settings.admin_group, members=ADMINISTRATORS)
         for name, topic in wanted.topics.items():
             keeps = {"messageRetentionDuration": seconds(topic.retention), "labels": _LABELS}
             self._ensure("PUT", f"/v1/{self._topic(name)}", keeps)
@@ -191,11 +191,13 @@ class LocalSystem:
             },
         }
 
-    def _ensure_group(self, email: str, *, member: str | None = None) -> None:
+    def _ensure_group(self, email: str, *, members: Sequence[str] = ()) -> None:
         group = {"parent": _CUSTOMER, "groupKey": {"id": email}, "labels": _GOOGLE_GROUP}
         self._ensure("POST", "/v1/groups", group)
-        if member is not None:
-            name = self._get(f"/v1/groups:lookup?{urlencode({'groupKey.id': email})}")["name"]
+        if not members:
+            return
+        name = self._get(f"/v1/groups:lookup?{urlencode({'groupKey.id': email})}")["name"]
+        for member in members:
             membership = {"preferredMemberKey": {"id": member}, "roles": [{"name": "MEMBER"}]}
             self._ensure("POST", f"/v1/{name}/memberships", membership)
 

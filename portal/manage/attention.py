@@ -35,6 +35,7 @@ ADVICE = {
     "AddressWaits": "New under an address that an announced change may give to somebody else. Waits for 24 hours at most.",
     "GroupWaits": "The group that gives access is gone, and several people would lose theirs. If it is no mistake, take the group out "
     "of the configuration, and deploy.",
+    "CutWaits": "More people are to lose access at once than the guard lets through. Approve or reject their list under Changes.",
     "UnknownLeaver": "Somebody left of whom nothing is known. If a known address was meant, say so under that address: until then that "
     "person keeps access. If not, run benchkeeper acknowledge USER; after 30 days it is no longer shown.",
     "Blind": "Nobody can see whether it is used: look at its monitoring agent. It is not stopped meanwhile.",

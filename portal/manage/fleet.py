@@ -10,13 +10,14 @@ import flask
 from portal import pages
 from portal.charts import Chart, Line, line_chart, trend
 from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
+from portal.manage.changes import changes_now
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
 from portal.routes import Access, Place, Route
 from portal.visit import visit
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
-from shared.domain.record import RecordRow
+from shared.domain.record import Notice, RecordRow
 from shared.engine.fleet_views import (
     Column,
     Overview,
@@ -60,22 +61,30 @@ NEEDS = {
     "RenameWaits": "a new address waits to be confirmed",
     "AddressWaits": "their address may become somebody else's",
     "GroupWaits": "the group that gives access is gone",
+    "CutWaits": "wait to lose access, with many others",
     "Blind": "use cannot be seen",
     "UnknownLeaver": "a leaver of whom nobody knows",
 }
 
+_IN_A_BATCH = Notice.CUT_WAITS.value  # the overview has a line for each batch instead
+
 
 @blueprint.get("/manage")
 def index() -> flask.Response:
-    """Everybody in figures: two calls to the cloud, however many there are."""
+    """Everybody in figures: four calls to the cloud, however many there are."""
     seen = fleet()
     days = kept().get("ready", (seen,), lambda: ready_days(seen))
+    waiting_letters = open_letters()
+    changes, looked = changes_now()
     return fleet_page(
         "manage/index.html",
         seen,
         view=_overview(seen),
+        needs={why: count for why, count in _overview(seen).needs.items() if not (why == _IN_A_BATCH and changes)},
         strays=len(seen.strays),
-        letters=open_letters(),
+        letters=waiting_letters,
+        changes=changes,
+        changes_unread=looked.unread,
         needs_texts=NEEDS,
         points=_points_chart(seen.points),
         point_days=point_days(seen.points),

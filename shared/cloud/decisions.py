@@ -14,11 +14,11 @@ from shared.cloud.clients import Clients
 from shared.cloud.inbox import DECISIONS
 from shared.cloud.translate import translated
 from shared.domain.batches import digest_of
-from shared.domain.decision import Decision, to_json
+from shared.domain.decision import Decision, from_note, to_json, to_note
 from shared.engine.ports import WaitingDecision
 
 _LISTS = "lists/"
-_FIELDS = "items(name,timeCreated,size),nextPageToken"
+_FIELDS = "items(name,metadata,timeCreated,size),nextPageToken"
 _MOST = 500  # administrators click a few times a day; whoever floods the inbox costs one tick no more than this
 
 
@@ -29,9 +29,9 @@ class StorageDecisions:
         self._clients = clients
         self._bucket_name = bucket
 
-    def put(self, decision: Decision) -> None:
+    def put(self, decision: Decision, *, by: str = "") -> None:
         """One create-only write."""
-        self._create(f"{DECISIONS}{decision.name}.json", to_json(decision))
+        self._create(f"{DECISIONS}{decision.name}.json", to_json(decision), note=to_note(decision, by=by))
 
     def put_list(self, content: bytes) -> str:
         """One create-only write; the same list again is the same object."""
@@ -39,11 +39,13 @@ class StorageDecisions:
         self._create(f"{_LISTS}{digest}.json", content)
         return digest
 
-    def _create(self, name: str, content: bytes) -> None:
+    def _create(self, name: str, content: bytes, *, note: dict[str, str] | None = None) -> None:
         """The account may not delete, so Cloud Storage may answer 403 for an object that is there: a listing tells."""
+        blob = self._bucket().blob(name)
+        blob.metadata = note
         with translated(f"write {name}"):
             try:
-                self._bucket().blob(name).upload_from_string(
+                blob.upload_from_string(
                     content,
                     content_type="application/json",
                     if_generation_match=0,
@@ -60,7 +62,10 @@ class StorageDecisions:
         with translated("list decisions"):
             blobs = list(self._bucket().list_blobs(prefix=DECISIONS, fields=_FIELDS, max_results=_MOST))
         found = [
-            WaitingDecision(created_at=blob.time_created, size=int(blob.size or 0), place=blob.name) for blob in blobs
+            WaitingDecision(
+                created_at=blob.time_created, size=int(blob.size or 0), place=blob.name, shown=from_note(blob.metadata)
+            )
+            for blob in blobs
         ]
         return tuple(sorted(found, key=lambda each: (each.created_at, each.place)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -53,6 +54,38 @@ class Decision:
     def name(self) -> str:
         """Return the object's name; names sort by time."""
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.decision_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownDecision:
+    """A decision as a listing tells of it: without its assertion, so that nobody who lists can use it. `by` is a user key."""
+
+    about: About
+    verdict: Verdict
+    digest: str
+    by: str
+
+
+def to_note(decision: Decision, *, by: str) -> dict[str, str]:
+    """Return the decision as custom metadata."""
+    return {
+        "about": decision.about.value,
+        "verdict": decision.verdict.value,
+        "digest": decision.digest,
+        "by": by,
+    }
+
+
+def from_note(note: Mapping[str, str] | None) -> ShownDecision | None:
+    """Return what `to_note` wrote; None for anything else."""
+    try:
+        found = note or {}
+        shown = ShownDecision(
+            about=About(found["about"]), verdict=Verdict(found["verdict"]), digest=found["digest"], by=found["by"]
+        )
+    except (KeyError, ValueError):
+        return None
+    return shown if DIGEST.fullmatch(shown.digest) else None
 
 
 def to_json(decision: Decision) -> bytes:

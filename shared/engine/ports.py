@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.domain.batches import WaitingPerson
-from shared.domain.decision import Decision
+from shared.domain.decision import Decision, ShownDecision
 from shared.domain.fleet import FleetSnapshot, Notes
 from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail, UserKey
@@ -133,11 +133,15 @@ class InboxFolders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingDecision:
-    """A decision's object. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it."""
+    """A decision's object. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it.
+
+    `shown` is what the page noted beside it, for pages alone: nobody verified it, so nothing is decided by it.
+    """
 
     created_at: datetime
     size: int
     place: str
+    shown: ShownDecision | None = None
 
 
 class Clock(Protocol):
@@ -534,8 +538,8 @@ class Inbox(Protocol):
 class Decisions(Protocol):
     """Decisions of the page about many people. The page may create and read them; only who takes them up may remove them."""
 
-    def put(self, decision: Decision) -> None:
-        """Create the decision's object. Idempotent; nothing is ever overwritten."""
+    def put(self, decision: Decision, *, by: str = "") -> None:
+        """Create the decision's object. Idempotent; nothing is ever overwritten. `by` is noted beside it, for pages alone."""
 
     def put_list(self, content: bytes) -> str:
         """Keep a frozen list, and return its digest. Idempotent."""

@@ -43,6 +43,7 @@ from shared.engine.ports import Deps, DueHint, InboxFolders
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
+from shared.engine.waiting import keep_waiting
 from shared.engine.wishes import try_take_up
 
 WORKERS = 8
@@ -198,6 +199,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         keep_costs(deps, now)
     summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(rows.values(), now)
+    summary.measures |= keep_waiting(deps, now, dry_run=dry_run)
     summary.measures |= keep_lifetimes(deps, rows, dry_run=dry_run)
     return _finish(summary, deps)
 

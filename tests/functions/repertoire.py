@@ -17,7 +17,7 @@ import requests
 from flask.testing import FlaskClient
 from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
-from kit.hub import ADMINS, MIA, SAMPLES, Browser, form_of, hub_settings, path_of
+from kit.hub import ADMINS, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
 from kit.inprocess import START
 from kit.policies import in_force
 from kit.spark import SMALL
@@ -27,10 +27,11 @@ from emulator.clock import VirtualClock
 from functions import hub as hub_function
 from portal.app import ROUTES
 from portal.manage.acts import Act
-from portal.routes import Access, Route
+from portal.routes import JSON, Access, Route
 from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.costs import BigQueryCosts
+from shared.domain.batches import to_json
 from shared.domain.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
 from shared.domain.errors import Reason
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
@@ -170,6 +171,7 @@ def drive_page(world: Watched) -> None:
     """Kofi works with his page, then an administrator with all of the manager's, every act included."""
     for kind in ("idle", "drift"):
         world.post("tick", {"sweep": kind})
+    world.deps.decisions.put_list(to_json(SHOWN))
     kofi, mia = world.browser(KOFI), world.browser(MIA)
     for route in ROUTES:
         if route.access is not Access.ADMIN:
@@ -196,8 +198,12 @@ def drive_page(world: Watched) -> None:
 def visit(world: Watched, browser: Browser, route: Route) -> None:
     """Ask for a route as its link or form would."""
     path = path_of(route).replace(SAMPLES["user_key"], user_key_for(KOFI))
-    asked = (lambda: browser.post(path, **form_of(route))) if route.method == "POST" else (lambda: browser.get(path))
-    answer = world.watched(HUB, asked)
+    if route.takes == JSON:
+        answer = world.watched(HUB, lambda: browser.send(path))
+    elif route.method == "POST":
+        answer = world.watched(HUB, lambda: browser.post(path, **form_of(route)))
+    else:
+        answer = world.watched(HUB, lambda: browser.get(path))
     assert answer.status_code in {status for status in route.answers if status < 400}, route.name
     world.take_up(KOFI)
 

@@ -15,6 +15,7 @@ from kit.inprocess import ROOT
 from kit.log_query import SERVICES, QueryError, comparisons, entry_of, extract, matches, measure
 
 from shared import wiring
+from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.idle import Activity
 from shared.domain.notebook import InstanceRef
@@ -108,6 +109,7 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
         ("storage", "objects.get"),  # the fleet for the pages: as it was, and as it is
         ("storage", "objects.insert"),
         ("dataproc", "ListSessionTemplates"),
+        ("storage", "objects.list"),  # who waits to be cut
         *[("storage", "objects.list")] * 2,  # dead letters past their lifetime, in both buckets that may have some
         *[("storage", "objects.list")] * 2,  # the letters that are due
     ]
@@ -244,6 +246,30 @@ def test_blind_environments(functions, monkeypatch):
     monkeypatch.setitem(wiring._CACHED, "tick", (settings, replace(deps, activity=Blindfold())))
     tick(functions, "idle", after=180)
     assert values(functions, "benchkeeper/blind_instances") == [0, 2]
+
+
+def test_people_who_wait_to_be_cut_by_cause_and_source(functions, monkeypatch):
+    for target in SERVICES:
+        settings, deps = wiring._CACHED[target]
+        policy = replace(deps.base_policy, guard=GuardSettings(per_hour=1, share=0.0, patience=timedelta(hours=1)))
+        monkeypatch.setitem(wiring._CACHED, target, (settings, replace(deps, base_policy=policy)))
+    for user in (ANA, BEN, CHI):
+        news(functions, "joiner", user)
+    minutes(functions, 6)
+    functions.bench.advance(minutes=1)
+    for user in (ANA, BEN, CHI):
+        news(functions, "leaver", user)
+    metric = "benchkeeper/cuts_that_wait"
+    found = [(p["what"], p["cause"], p.value) for p in points(functions, metric)]
+    assert found == [("Cut waits", "Employment", 1)] * 2
+    (source,) = {p["source"] for p in points(functions, metric)}
+    tick(functions, "drift", after=10)
+    (batch,) = points(functions, "benchkeeper/waiting_people")
+    assert (batch["cause"], batch["source"], batch.value) == ("Employment", source, 2)
+    assert values(functions, "benchkeeper/oldest_cut_wait_seconds") == [600]
+    for _ in range(6):
+        tick(functions, after=20)
+    assert "Stopped without approval" in {p["what"] for p in points(functions, metric)}
 
 
 def test_stray_instances(functions):

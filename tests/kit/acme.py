@@ -234,7 +234,7 @@ def _deliveries(state: dict[str, Any]) -> Iterator[str]:
 def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
     ours = {
-        "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_wishes", "benchkeeper_inbox", "benchkeeper_letters",
+        "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_wishes", "benchkeeper_lists", "benchkeeper_inbox", "benchkeeper_letters",
         "benchkeeper_letters_look", "benchkeeper_letter_notes", "benchkeeper_letters_care", "benchkeeper_marks", "benchkeeper_find", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
         "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
     }  # fmt: skip
@@ -298,6 +298,7 @@ _ACCESS = {  # what our accounts hold on each bucket
     f"{BUCKET}-inbox": {
         ("benchkeeper_inbox", _member("lifecycle")), ("benchkeeper_inbox", _member("tick")),
         ("benchkeeper_wishes", _member("hub")),
+        ("benchkeeper_lists", _member("hub")),
     },
     f"{BUCKET}-letters": {
         ("benchkeeper_letters", _member("dead-letter")), ("benchkeeper_letter_notes", _member("dead-letter")),
@@ -328,6 +329,13 @@ def _bucket(state: dict[str, Any]) -> Iterator[str]:
         yield from _unlike(f"bucket {name} lifecycle", actions, lifecycle)
         held = {(b["role"].rsplit("/", 1)[-1], m) for b in found.get("iam", []) for m in b["members"]}
         custom = {(role, member) for role, member in held if not member.startswith("project")}
+        starts = {
+            b["role"].rsplit("/", 1)[-1]: b.get("condition", {}).get("expression", "")
+            for b in found.get("iam", [])
+            if b["role"].endswith("benchkeeper_lists")
+        }
+        only = f'resource.name.startsWith("projects/_/buckets/{name}/objects/lists/")'
+        yield from _unlike(f"read in the bucket {name}", set(starts.values()) - {only}, set())
         yield from _unlike(f"held on the bucket {name}", sorted(custom), sorted(_ACCESS[name]))
 
 

@@ -179,6 +179,14 @@ def make_topics(bench: Bench, deployment: Deployment) -> None:
             assert answer.ok, answer.text
 
 
+def _make_uniform(bench: Bench, buckets: Sequence[str]) -> None:
+    """Give buckets uniform access as a deployment makes them: without it no binding may have a condition."""
+    for name in buckets:
+        body = {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}}
+        answer = bench.clients.session().patch(f"{ENDPOINT}/storage/v1/b/{name}", json=body, timeout=TIMEOUT_S)
+        assert answer.ok, answer.text
+
+
 def deploy_access(bench: Bench, *, publishers: Sequence[str] = ()) -> Target:
     """Make topics, accounts, roles and grants as a deployment does; returns where they are.
 
@@ -188,6 +196,7 @@ def deploy_access(bench: Bench, *, publishers: Sequence[str] = ()) -> Target:
     options = deployment.options.model_copy(update={"publishers": list(publishers)})
     deployment = replace(deployment, options=options)
     make_topics(bench, deployment)
+    _make_uniform(bench, [deployment.bucket_named(name) for name in ("records", "inbox", "letters")])
     target = Target(
         deployment=deployment,
         gcloud=CloudGcloud(bench),

@@ -11,12 +11,15 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from emulator.iap.signing import IapSigner, claims_of
-from kit.inprocess import Bench, make_bench
+from kit.inprocess import START, Bench, make_bench
 from kit.life import Life, settings_with
 from portal.app import create_app
+from portal.csrf import SCRIPT, SCRIPT_HEADER
 from portal.deps import PortalDeps, portal_deps
-from portal.routes import Place, Route
+from portal.routes import JSON, Place, Route
 from shared.cloud.iap import HEADER
+from shared.domain.batches import Batch, Entry, to_json
+from shared.domain.cuts import CutClass, StepKind
 from shared.domain.events import Joined, Left, Woken
 from shared.domain.identity import UserEmail, UserKey, parse_email, user_key_for
 from shared.domain.record import UserRecord
@@ -31,6 +34,13 @@ ANA = parse_email("ana.silva@example.com")
 BEN = parse_email("ben.okafor@example.com")
 MIA = parse_email("mia.chen@example.com")  # the administrator
 NOBODY = parse_email("norah.stranger@example.com")  # signed in, and known to nobody
+# A list of people that somebody was shown once; nobody on it waits.
+SHOWN = Batch(
+    cause=CutClass.EMPLOYMENT,
+    source="hr",
+    entries=(Entry(user_key=user_key_for(BEN), ref="0" * 16, steps=(StepKind.STOP,)),),
+    since=START,
+)
 # Values with which every route can be asked, by parameter name. A module that brings routes adds its own.
 SAMPLES = {
     "template": "single-node",
@@ -40,6 +50,8 @@ SAMPLES = {
     "back": "/",
     "user_key": user_key_for(ANA),
     "act": "reconcile",
+    "digest": SHOWN.digest,
+    "verdict": "approve",
     "reason": "case 4711",
     "q": "ana",
     **dict.fromkeys(("standing", "state", "profile", "cost_center", "needs", "presence", "sort", "order"), ""),
@@ -84,6 +96,11 @@ class Browser:
             self.get("/")
         token = self.token if csrf is None else csrf
         return self.client.post(path, data={"csrf": token, **fields}, headers={**self.headers, **(headers or {})})
+
+    def send(self, path: str, *, headers: dict[str, str] | None = None, body: Any = None) -> Any:
+        """Change something as a script does: JSON, with the header of our own and without a token."""
+        own = {SCRIPT_HEADER: SCRIPT} if headers is None else headers
+        return self.client.post(path, json={} if body is None else body, headers={**self.headers, **own})
 
     def text(self, path: str) -> str:
         return self.get(path).get_data(as_text=True)
@@ -189,6 +206,7 @@ def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
 
     deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=wake), **changes)
     make_group(bench, ADMINS)
+    bench.deps.decisions.put_list(to_json(SHOWN))
     hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps))
     hub.make_admin()
     return hub
@@ -223,6 +241,9 @@ def form_of(route: Route) -> dict[str, str]:
 
 def ask(browser: Browser, route: Route) -> TestResponse:
     """Ask for a route as its form or link would."""
+    if route.takes == JSON:
+        sent: TestResponse = browser.send(path_of(route))
+        return sent
     if route.method == "POST":
         answer: TestResponse = browser.post(path_of(route), **form_of(route))
         return answer
@@ -230,6 +251,6 @@ def ask(browser: Browser, route: Route) -> TestResponse:
 
 
 __all__ = [
-    "ADMINS", "ANA", "AUDIENCE", "BEN", "MIA", "NEEDS_ENVIRONMENT", "NOBODY", "SAMPLES",
+    "ADMINS", "ANA", "AUDIENCE", "BEN", "MIA", "NEEDS_ENVIRONMENT", "NOBODY", "SAMPLES", "SHOWN",
     "Browser", "Hub", "ask", "form_of", "hub_settings", "make_hub", "path_of", "plain",
 ]  # fmt: skip

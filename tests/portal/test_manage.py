@@ -25,7 +25,9 @@ from shared.domain.usage import NOTEBOOK, Usage
 from shared.engine.ports import DeadLetter, LetterRow
 
 GETS = [route for route in ROUTES if route.method == "GET"]
-OF_THE_FLEET = [r for r in GETS if "<" not in r.rule and "dead-letters" not in r.rule]
+OF_THE_FLEET = [
+    r for r in GETS if "<" not in r.rule and "dead-letters" not in r.rule and not r.rule.endswith("/changes")
+]
 
 
 @pytest.fixture
@@ -340,7 +342,7 @@ class TestFiles:
             assert len(pieces) > 4
         assert len(json.loads(b"".join(pieces))["rows"]) == 900
 
-    @pytest.mark.parametrize("route", [r for r in GETS if r.schema is not None], ids=lambda route: route.name)
+    @pytest.mark.parametrize("route", [r for r in GETS if r.rule.endswith(".json")], ids=lambda route: route.name)
     def test_json_is_as_described_also_when_empty(self, seen: Hub, route) -> None:
         jsonschema = pytest.importorskip("jsonschema")
         now = seen.bench.now

@@ -7,6 +7,9 @@ from kit.as_account import Acting, acting, deploy_access, writer_of
 from kit.attempts import permitted
 from kit.hub import ADMINS, ANA, BEN, MIA, Hub, hub_settings, make_hub
 
+from shared.domain.batches import WaitingPerson
+from shared.domain.cuts import CutClass, StepKind
+from shared.domain.decision import About, Decision, Verdict
 from shared.domain.errors import AccessDeniedError
 from shared.domain.identity import user_key_for
 from shared.domain.wish import Asked, WishKind
@@ -136,3 +139,27 @@ def test_the_functions_work_with_these_grants(hub: Hub) -> None:
     assert sweep("due", accounts["tick"].deps).failed == {}
     assert hub.record(ANA).hold is not None
     assert hub.bench.deps.inbox.folders().people == ()
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "tick"])
+def test_who_takes_decisions_up_keeps_the_guards_objects_and_can_decide_nothing(hub: Hub, name: str) -> None:
+    account = ours(hub, name)
+    deps = account.deps
+    waiting = WaitingPerson(
+        user_key=KEY, ref="0" * 16, steps=(StepKind.STOP,), cause=CutClass.GROUP, source="hr", since=hub.bench.now
+    )
+    deps.guard.note_waiting(waiting)
+    assert [each.user_key for each in deps.guard.waiting()] == [KEY]
+    assert deps.guard.claim("hr", "fleet-hour", 0, KEY, expected=None)
+    deps.guard.forget_waiting(KEY)
+    decision = Decision(
+        decision_id="0" * 16, about=About.CUTS, verdict=Verdict.APPROVE, digest="0" * 32, asked_at=hub.bench.now,
+        assertion=hub.token(MIA),
+    )  # fmt: skip
+    with pytest.raises(AccessDeniedError):
+        deps.decisions.put(decision)
+    hub.bench.deps.decisions.put(decision)
+    (found,) = deps.decisions.waiting()
+    assert deps.decisions.read(found) is not None
+    deps.decisions.remove(found)
+    assert deps.decisions.waiting() == ()

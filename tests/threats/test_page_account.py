@@ -12,9 +12,15 @@ from kit.hub import ADMINS, ANA, BEN, MIA, Hub, hub_settings, make_hub
 from kit.inprocess import START
 
 from emulator.iap.signing import new_key
+from shared.domain.batches import Batch, Entry
+from shared.domain.batches import to_json as list_json
+from shared.domain.cuts import CutClass, StepKind
+from shared.domain.decision import About, Decision, Verdict
+from shared.domain.errors import AccessDeniedError
 from shared.domain.identity import user_key_for
 from shared.domain.record import Power
 from shared.domain.wish import Asked, Wish, WishKind
+from shared.engine.decisions import take_up_decisions
 from shared.engine.ports import DeadLetter, LetterRow
 from shared.engine.wishes import ask, take_up
 
@@ -119,6 +125,35 @@ def test_it_can_use_an_assertion_that_it_saw_for_what_its_owner_may_ask(hub: Hub
     ask(KEY, Asked(kind=WishKind.START), page.deps, subject=ANA, assertion=seen)
     take_up(KEY, hub.bench.deps)
     assert hub.record(ANA).spec.power is Power.STOPPED
+
+
+def test_it_approves_nothing(hub: Hub, page: Acting) -> None:
+    """It can write down decisions as it likes; without an assertion of an administrator none counts, and it can read nobody's."""
+    hub.bench.deps.groups.join(ADMINS, BEN)
+    batch = Batch(
+        cause=CutClass.EMPLOYMENT, source="hr", since=START,
+        entries=(Entry(user_key=KEY, ref="0" * 16, steps=(StepKind.STOP,)),),
+    )  # fmt: skip
+    digest = page.deps.decisions.put_list(list_json(batch))
+    assert page.deps.decisions.read_list(digest) == list_json(batch)
+    before = hub.record(ANA), hub.record(BEN)
+    forged = hub.token(MIA, key=new_key())
+    for number, assertion in enumerate(("", "x", forged, hub.token(ANA), hub.token(MIA, aud="/another/service"))):
+        decision = Decision(
+            decision_id=f"{number:016}", about=About.CUTS, verdict=Verdict.APPROVE, digest=digest,
+            asked_at=hub.bench.now, assertion=assertion,
+        )  # fmt: skip
+        page.deps.decisions.put(decision, by=user_key_for(MIA))
+    for waiting in page.deps.decisions.waiting():
+        with pytest.raises(AccessDeniedError):
+            page.deps.decisions.read(waiting)
+        with pytest.raises(AccessDeniedError):
+            page.deps.decisions.remove(waiting)
+    take_up_decisions(hub.bench.deps)
+    assert (hub.record(ANA), hub.record(BEN)) == before
+    assert hub.bench.deps.decisions.waiting() == ()
+    assert {facts["reason"] for facts in hub.lines("Dropped decision")} == {"NotSigned", "NotAdministrator"}
+    assert hub.lines("Approved cuts") == []
 
 
 def test_it_makes_nobody_an_administrator(hub: Hub, page: Acting) -> None:

@@ -273,7 +273,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "string should match",
     ),
     **{
-        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[32].role", "is wider than anything here needs")
+        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[33].role", "is wider than anything here needs")
         for role in (
             "roles/editor", "roles/owner", "roles/viewer", "roles/storage.admin", "roles/iam.securityAdmin",
             "roles/storage.objectAdmin", "roles/pubsub.editor",

@@ -113,17 +113,34 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
             key, is_there=has(policies.of("project"), role, member, condition=title), because="the uploaded sources only",
             work=("projects", "add-iam-policy-binding", target.project, *words, condition), needs=needs, lane="project",
         )  # fmt: skip
-    there = has(policies.of(grant.on), role, member)
+    title = _only(grant)
+    there = has(policies.of(grant.on), role, member, condition=title)
     if kind == "project":
         work: tuple[str, ...] = ("projects", "add-iam-policy-binding", target.project, *words, "--condition=None")
     elif kind == "bucket":
         bucket = target.deployment.bucket_named(name)
-        work = ("storage", "buckets", "add-iam-policy-binding", f"gs://{bucket}", *words)
+        work = ("storage", "buckets", "add-iam-policy-binding", f"gs://{bucket}", *words, *_condition(target, grant))
         needs = (*needs, f"bucket {bucket}")
     else:
         work = ("pubsub", "topics", "add-iam-policy-binding", name, *words)
         needs = (*needs, f"topic {name}")
     return granted(key, is_there=there, because=because, work=work, needs=needs, lane=grant.on)
+
+
+def _only(grant: GrantModel) -> str:
+    """The title of a grant's condition; empty where it has none."""
+    return f"{grant.prefix.strip('/').replace('/', '-')}-only" if grant.prefix else ""
+
+
+def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
+    """The words for a grant's condition. Where a policy may hold one, gcloud wants to be told that a binding has none."""
+    if grant.prefix:
+        start = (
+            f"projects/_/buckets/{target.deployment.bucket_named(grant.on.partition('/')[2])}/objects/{grant.prefix}"
+        )
+        return (f'--condition=title={_only(grant)},expression=resource.name.startsWith("{start}")',)
+    mixed = any(each.prefix and each.on == grant.on for each in target.deployment.grants)
+    return ("--condition=None",) if mixed else ()
 
 
 def withdrawn(target: Target) -> Iterator[Step]:
@@ -140,7 +157,14 @@ def withdrawn(target: Target) -> Iterator[Step]:
         words = (f"--member={member}", f"--role={role}")
         if kind == "bucket":
             where = f"gs://{target.deployment.bucket_named(name)}"
-            work: tuple[str, ...] = ("storage", "buckets", "remove-iam-policy-binding", where, *words)
+            work: tuple[str, ...] = (
+                "storage",
+                "buckets",
+                "remove-iam-policy-binding",
+                where,
+                *words,
+                *_condition(target, grant),
+            )
         else:
             work = ("pubsub", "topics", "remove-iam-policy-binding", name, *words)
         yield Step(
@@ -151,7 +175,8 @@ def withdrawn(target: Target) -> Iterator[Step]:
 
 def grant_key(grant: GrantModel, *, on: str) -> str:
     """The key of the step that makes a grant."""
-    return f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {on}"
+    where = f"{on}/{grant.prefix}" if grant.prefix else on
+    return f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {where}"
 
 
 def _sources(target: Target) -> str:

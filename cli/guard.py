@@ -1,0 +1,185 @@
+"""`guard`, `approve` and `reject`: what waits because many people are to lose access at once. It asks the hub page, as a browser does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
+from cli.erasing import has_somebody
+from cli.hub_door import Door, HubError, open_door
+from cli.output import PlainGroup, agreed, complain, console, print_json, say, table
+from portal.reader import duration_text
+from shared.domain.times import parse_time
+
+_SHORT = 12  # digits of a digest, enough to tell lists apart
+_WHOLE = 32
+
+
+def _options(command: Any) -> Any:
+    """`--hub`, `--as` and `--output`, as all of these have them."""
+    for option in (
+        guarded,
+        pass_app,
+        output_option(),
+        click.option(
+            "--as", "who", metavar="ADDRESS", help="In the embedded cloud: who asks. Default: its administrator."
+        ),
+        click.option("--hub", metavar="URL", help="The hub page. Default: deployment.hub_domain."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(name="guard", cls=PlainGroup, invoke_without_command=True)
+@click.pass_context
+@_options
+def guard(app: App, context: click.Context, hub: str | None, who: str | None, output: str) -> None:
+    """What waits because many people are to lose access at once. Alone: all of it, in a table.
+
+    benchkeeper approve DIGEST and benchkeeper reject DIGEST decide; two administrators must agree, or one for 15 minutes.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    found = open_door(app, hub, who).get("/api/changes")
+    if output == "json":
+        print_json(found)
+        return
+    for what in found["unread"]:
+        complain(f"What follows is not complete: {what} could not be read or stored just now. Try again in a minute.")
+    if not found["changes"]:
+        say("Nothing waits." if not found["unread"] else "Nothing could be shown.")
+        return
+    now = parse_time(found["taken_at"])
+    rows = [
+        (
+            each["digest"][:_SHORT], each["cause"], each["source"] or "-", str(each["people"]), str(each["undone"]),
+            _age(each["since"], now), _votes(each),
+        )
+        for each in found["changes"]
+    ]  # fmt: skip
+    columns = [
+        ("DIGEST", "whole"), ("CAUSE", "whole"), ("SOURCE", ""), ("PEOPLE", "whole"), ("STOPPED", "whole"), ("OLDEST", "whole"),
+        ("DECIDED", ""),
+    ]  # fmt: skip
+    console().print(table(columns, rows))
+    say("Look at one: benchkeeper guard show DIGEST")
+
+
+@guard.command(name="show")
+@click.argument("digest")
+@_options
+def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -> None:
+    """One list: why, who, who decided, and what approving and rejecting will do. The first digits of DIGEST are enough."""
+    door = open_door(app, hub, who)
+    found = door.get(f"/api/changes/{_whole(door, digest)}")
+    if output == "json":
+        print_json(found)
+        return
+    for line in _lines(found):
+        say(line)
+    rows = [
+        (row["user_key"], row["address"] or "-", " ".join(row["steps"]), "" if row["waits"] else "waits no more")
+        for row in found["rows"]
+    ]
+    console().print(table([("USER", "fold"), ("ADDRESS", "fold"), ("STEPS", "fold"), ("NOW", "")], rows))
+    if found["people"] > len(rows):
+        say(
+            f"The first {len(rows):,} of {found['people']:,}; all of them: {door.url}/manage/changes/{found['digest']}/people.csv"
+        )
+
+
+def _decide(verdict: str, text: str) -> Callable[..., None]:
+    def decide(app: App, digest: str, hub: str | None, who: str | None, output: str, *, yes: bool) -> None:
+        door = open_door(app, hub, who)
+        found = door.get(f"/api/changes/{_whole(door, digest)}")
+        if found["why_not"]:
+            raise HubError(f"{found['why_not']} Nothing was changed.")
+        if not yes:
+            _ask(found, verdict)
+        done = door.post(f"/api/changes/{found['digest']}/{verdict}")
+        if output == "json":
+            print_json(done)
+        else:
+            say(done["says"])
+            say(f"How it stands: benchkeeper guard show {found['digest'][:_SHORT]}")
+
+    decide.__doc__ = text
+    return decide
+
+
+def _command(verdict: str, text: str) -> click.Command:
+    command = click.option("--yes", is_flag=True, help="Do not ask.")(_options(_decide(verdict, text)))
+    made: click.Command = click.command(name=verdict)(click.argument("digest")(command))
+    return made
+
+
+approve = _command(
+    "approve",
+    """Approve the list DIGEST: the people on it lose access, once enough administrators agree. Whoever is on it cannot decide.""",
+)
+reject = _command(
+    "reject",
+    """Reject the list DIGEST: the people on it keep access, whatever was said of them so far. One rejection is enough.""",
+)
+
+
+def _ask(found: dict[str, Any], verdict: str) -> None:
+    if not has_somebody():
+        complain("There is nobody to be asked. Look with benchkeeper guard show, then say --yes.")
+        stop(WRONG_USE)
+    for line in _lines(found):
+        say(line, err=True)
+    if not agreed(f"{verdict.capitalize()} this list?", err=True):
+        complain("Nothing was changed.")
+        stop(FAILED)
+
+
+def _whole(door: Door, digest: str) -> str:
+    """The digest that begins so; itself if it is whole."""
+    if len(digest) >= _WHOLE or not digest:
+        return digest or "-"
+    found = [each["digest"] for each in door.get("/api/changes")["changes"] if each["digest"].startswith(digest)]
+    if len(found) != 1:
+        which = "No list that waits begins" if not found else f"{len(found)} lists begin"
+        raise HubError(f"{which} with {digest}. See those that wait: benchkeeper guard")
+    return str(found[0])
+
+
+def _age(since: str | None, now: datetime) -> str:
+    return duration_text(now - parse_time(since)) if since is not None else "-"
+
+
+def _votes(change: dict[str, Any]) -> str:
+    counted = [
+        f"{sum(vote['verdict'] == verdict for vote in change['votes'])} {word}"
+        for verdict, word in (("APPROVE", "approved"), ("REJECT", "rejected"))
+        if any(vote["verdict"] == verdict for vote in change["votes"])
+    ]
+    return ", ".join(counted) or "-"
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    said = f", said by {found['source']}" if found["source"] else ""
+    lines = [f"{found['title']} ({found['cause']}{said}): {found['people']:,} people, list {found['digest']}"]
+    if found["still"] is not None and found["still"] != found["people"]:
+        lines.append(f"  {found['still']:,} of them still wait for just this")
+    if found["undone"]:
+        lines.append(f"  {found['undone']:,} are stopped already")
+    if found["since"]:
+        lines.append(f"  the first waits since {found['since']}")
+    if found["patience_ends"]:
+        lines.append(
+            f"  from {found['patience_ends']} on whoever waits long enough is stopped as far as it can be undone"
+        )
+    lines += [f"  {vote['verdict'].lower()}: {vote['by']} at {vote['at']}" for vote in found["votes"]]
+    if found["takes_effect_at"]:
+        lines.append(
+            f"  takes effect at {found['takes_effect_at']} if nobody objects, or as soon as somebody else approves it too"
+        )
+    lines += ["  if approved:", *(f"    {line}" for line in found["approving"])]
+    lines += ["  if rejected:", *(f"    {line}" for line in found["rejecting"])]
+    return lines

@@ -1,0 +1,167 @@
+"""The way to the hub page for the command line: its address, and who asks, as Identity-Aware Proxy wants to know it.
+
+On Google Cloud the caller's identity token goes with each call. The embedded cloud has a sign-in page of its own, which takes the
+word of whoever asks.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+
+from cli.context import App
+from cli.deploy.data import load_deployment
+from cli.local.people import ADMINISTRATOR
+from portal.csrf import SCRIPT, SCRIPT_HEADER
+from shared.domain.errors import PermanentError
+from shared.settings import Settings
+
+_TIMEOUT_S = 30
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_MARK = re.compile(r'name="mark" value="([^"]+)"')
+_RUNBOOK = "docs/operations.md, Many people are to lose access at once"
+_PROBLEM = "application/problem+json"
+# A person's own account cannot choose an audience; the token is then made for gcloud itself (gcloud's own message, 2026-11).
+_NO_AUDIENCE = "account type for `--audiences`"
+
+
+class HubError(PermanentError):
+    """The page could not be asked, or it refused. The message says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(user_message=message, detail=message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """The page as somebody who is signed in: JSON in, JSON out."""
+
+    url: str
+    session: requests.Session
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Read something."""
+        return self._answer("GET", path)
+
+    def post(self, path: str) -> dict[str, Any]:
+        """Change something, as a script does."""
+        return self._answer("POST", path)
+
+    def _answer(self, method: str, path: str) -> dict[str, Any]:
+        body: dict[str, str] | None = {} if method == "POST" else None
+        headers = {"Accept": "application/json", **({SCRIPT_HEADER: SCRIPT} if method == "POST" else {})}
+        answer = _sent(self.session, method, self.url + path, json=body, headers=headers)
+        kind = answer.headers.get("Content-Type", "").partition(";")[0]
+        if answer.ok and kind == "application/json":
+            found: dict[str, Any] = answer.json()
+            return found
+        if kind == _PROBLEM:
+            problem = answer.json()
+            raise HubError(
+                _refused(answer.status_code, str(problem.get("detail", "")), str(problem.get("request", "")))
+            )
+        if answer.status_code in {301, 302, 303, 307, 401, 403}:
+            raise HubError(
+                f"Identity-Aware Proxy did not let you in at {self.url} ({answer.status_code}). Decide in a browser at "
+                f"{self.url}/manage/changes, or see {_RUNBOOK}, for how scripts get in."
+            )
+        raise HubError(
+            f"{self.url} answered {answer.status_code}, which no hub page does. Name its address with --hub."
+        )
+
+
+def _refused(status: int, said: str, request: str) -> str:
+    more = f" (number {request} in the log)" if request and status >= 500 else ""  # noqa: PLR2004 - server errors
+    if status == 404:  # noqa: PLR2004 - nothing there
+        return "Nobody was ever shown a list of that digest. See those that wait: benchkeeper guard"
+    return f"{said}{more}"
+
+
+def open_door(app: App, hub: str | None, who: str | None) -> Door:
+    """The page of this environment, as whoever is signed in with gcloud; in the embedded cloud as `who`."""
+    settings = app.settings
+    session = requests.Session()
+    if settings.api_endpoint is not None:
+        return _local(settings.api_endpoint, hub, who or ADMINISTRATOR, session)
+    if who is not None:
+        raise HubError(
+            "--as is for the embedded cloud alone. On Google Cloud you are who gcloud is signed in as: gcloud auth login"
+        )
+    url = _address(settings, hub)
+    session.headers["Authorization"] = f"Bearer {_identity_token(url)}"
+    return Door(url=url, session=session)
+
+
+def _address(settings: Settings, hub: str | None) -> str:
+    domain = load_deployment(settings).options.hub_domain
+    if hub is None and domain is None:
+        raise HubError(
+            "The hub page's address is not known: set deployment.hub_domain in the settings, or say --hub https://… "
+            "(gcloud run services describe benchkeeper-hub --format='value(status.url)' prints it)."
+        )
+    url = (hub or f"https://{domain}").rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise HubError(f"{url} is no address of a hub page: your identity goes over https alone. Say --hub https://…")
+    return url
+
+
+def _identity_token(audience: str) -> str:
+    """What gcloud prints for this page; for a person's own account, whose tokens have no audience of choice, without one."""
+    code, token, said = _gcloud(f"--audiences={audience}")
+    if code != 0 and _NO_AUDIENCE in said:
+        code, token, said = _gcloud()
+    if code != 0 or not token:
+        line = next((line for line in said.splitlines() if line.strip()), "it said nothing")
+        raise HubError(f"gcloud gave no identity token: {line.strip()} Sign in with: gcloud auth login")
+    return token
+
+
+def _gcloud(*more: str) -> tuple[int, str, str]:
+    try:
+        done = subprocess.run(  # noqa: S603 - gcloud with words of our own; nothing goes through a shell
+            ["gcloud", "auth", "print-identity-token", *more, "--quiet"],  # noqa: S607 - found on the caller's own PATH
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    except FileNotFoundError as error:
+        raise HubError(
+            "gcloud is not installed. Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise HubError("gcloud gave no identity token within two minutes. Sign in with: gcloud auth login") from error
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) -> Door:
+    """Sign in on the embedded cloud's own page, which takes everybody at their word."""
+    session.trust_env = False  # loopback: a proxy that the environment names must not see it
+    app_url = hub or _sent(session, "GET", f"{endpoint}/_emulator/iap").json().get("url")
+    if not app_url:
+        raise HubError("This embedded cloud has no hub page. Start one with ./deploy.sh local, or name it with --hub.")
+    url = str(app_url).rstrip("/")
+    if urlsplit(url).hostname not in _LOOPBACK:
+        raise HubError(f"{url} is not on this machine. Choose the environment of that page with --env.")
+    mark = _MARK.search(_sent(session, "GET", f"{url}/_sign_in").text)
+    form = {"email": who, "mark": mark[1] if mark is not None else "", "continue": "/"}
+    answer = _sent(session, "POST", f"{url}/_sign_in", data=form)
+    if answer.status_code != 303:  # noqa: PLR2004 - back to the page
+        raise HubError(f"{who} could not sign in at {url}. Say --as with an address, for example --as {ADMINISTRATOR}.")
+    return Door(url=url, session=session)
+
+
+def _sent(session: requests.Session, method: str, url: str, **more: Any) -> requests.Response:
+    try:
+        return session.request(method, url, timeout=_TIMEOUT_S, allow_redirects=False, **more)
+    except requests.RequestException as error:
+        raise HubError(
+            f"{urlunsplit((*urlsplit(url)[:2], '', '', ''))} does not answer ({type(error).__name__}). Name the hub page's address with --hub, and look "
+            "whether it is up."
+        ) from error

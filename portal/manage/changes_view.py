@@ -1,0 +1,359 @@
+"""What waits for administrators to decide, as pages and scripts show it: who waits, who decided, what either verdict will do.
+
+Each kind of change (people whose cuts wait; later also a configuration) is one function in `changes.KINDS` that returns `Change`s.
+Nothing here decides: the tick does, on the assertions that it verifies itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import flask
+
+from portal.deps import current
+from portal.visit import signed_in, visit
+from shared.domain.batches import Batch, Entry, WaitingPerson, batches_of
+from shared.domain.batches import from_json as batch_from_json
+from shared.domain.batches import to_json as batch_to_json
+from shared.domain.cuts import IMPATIENT, CutClass, StepKind
+from shared.domain.decision import About, Verdict
+from shared.domain.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.guard_settings import GuardSettings
+from shared.domain.identity import UserKey, user_key_for
+from shared.engine.ports import Deps
+
+_MOST_OLDER = 20  # lists that somebody decided about and that are no batch any more: read one by one
+_KEPT_LISTS = 20
+_EXTENSION = "benchkeeper.changes"
+NAV_S = 60.0  # how long the number beside "Changes" is shown without looking again
+
+# What ends access, for people. The second line of `WHY` says what waiting means.
+TITLES = {
+    CutClass.EMPLOYMENT: "People are said to have left",
+    CutClass.ACCOUNT: "Google accounts cannot be used any more",
+    CutClass.GROUP: "People are in no group that gives access",
+    CutClass.POLICY: "The configuration gives people no access any more",
+}
+STEPS = {
+    StepKind.STOP: ("{} notebook is stopped, and deleted after its retention", "{} notebooks are stopped, and deleted after their retention"),
+    StepKind.REVOKE: ("{} person's own service account is disabled", "{} people's own service accounts are disabled"),
+    StepKind.END_CLUSTERS: ("the Spark clusters of {} person are deleted", "the Spark clusters of {} people are deleted"),
+}  # fmt: skip
+
+
+class Unread(StrEnum):
+    """What could not be read. The rest is shown without it."""
+
+    INDEX = "who waits"
+    DECISIONS = "what was decided"
+    LISTS = "some of the lists"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A decision that waits to take effect, as the page noted it; nobody verified it yet."""
+
+    by: str
+    verdict: Verdict
+    at: datetime
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something that waits for a decision. `entries` are the frozen list that the digest names.
+
+    `still` is how many of them wait for just that now, None where it could not be read; `undone` how many of those are stopped
+    already. `since` is None for a list that is no batch any more. `is_kept`: the list is stored, so it can be decided about.
+    """
+
+    about: About
+    digest: str
+    title: str
+    cause: str
+    source: str
+    entries: tuple[Entry, ...]
+    still: int | None
+    undone: int
+    since: datetime | None
+    patience_ends: datetime | None
+    votes: tuple[Vote, ...]
+    approving: tuple[str, ...]
+    rejecting: tuple[str, ...]
+    is_kept: bool
+    takes_effect_at: datetime | None
+
+    @property
+    def people(self) -> int:
+        """Return how many are on the list."""
+        return len(self.entries)
+
+    @property
+    def is_current(self) -> bool:
+        """Return True if the list is what waits now."""
+        return self.since is not None
+
+    @property
+    def is_rejected(self) -> bool:
+        """Return True if somebody rejected the list: one rejection is enough."""
+        return any(vote.verdict is Verdict.REJECT for vote in self.votes)
+
+    def own(self) -> Verdict | None:
+        """Return what the reader decided last about the list."""
+        return next((vote.verdict for vote in reversed(self.votes) if vote.is_own), None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What one request found. `waiting` is None where the index could not be read."""
+
+    waiting: tuple[WaitingPerson, ...] | None = None
+    votes: dict[str, list[Vote]] = field(default_factory=dict)
+    unread: list[Unread] = field(default_factory=list)
+
+    def by_key(self) -> Mapping[UserKey, WaitingPerson]:
+        """Return those who wait, by key."""
+        return {person.user_key: person for person in self.waiting or ()}
+
+
+class Lists:
+    """The lists that this process stored or read lately, and how many changes were seen last. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lists: OrderedDict[str, Batch] = OrderedDict()
+        self._count: tuple[float, int] = (float("-inf"), 0)
+
+    def get(self, digest: str) -> Batch | None:
+        """Return the list if it is known."""
+        with self._lock:
+            return self._lists.get(digest)
+
+    def keep(self, digest: str, batch: Batch) -> None:
+        """Remember a list that is stored."""
+        with self._lock:
+            self._lists[digest] = batch
+            self._lists.move_to_end(digest)
+            while len(self._lists) > _KEPT_LISTS:
+                self._lists.popitem(last=False)
+
+    def counted(self, count: int, at_s: float) -> None:
+        """Remember how many changes wait."""
+        with self._lock:
+            self._count = at_s, count
+
+    def count(self, at_s: float) -> int:
+        """Return how many changes waited when somebody looked in the last minute; 0 if nobody did."""
+        with self._lock:
+            looked_at, count = self._count
+        return count if at_s - looked_at <= NAV_S else 0
+
+
+def attach(extensions: dict[str, Any]) -> None:
+    """Give an application its own lists: two of them share nothing."""
+    extensions[_EXTENSION] = Lists()
+
+
+def lists() -> Lists:
+    """The present application's."""
+    found: Lists = flask.current_app.extensions[_EXTENSION]
+    return found
+
+
+# ---- reading
+
+
+def seen() -> Seen:
+    """Look who waits and what was decided: two listings. What cannot be read is named, and takes nothing else from the page."""
+    found, deps = Seen(), _engine()
+    try:
+        found.waiting = tuple(deps.guard.waiting())
+    except BenchkeeperError as error:
+        _missing(found, Unread.INDEX, error)
+    _, own = signed_in()
+    try:
+        for each in deps.decisions.waiting():
+            if each.shown is not None:
+                vote = Vote(
+                    by=each.shown.by, verdict=each.shown.verdict, at=each.created_at, is_own=each.shown.by == own
+                )
+                found.votes.setdefault(each.shown.digest, []).append(vote)
+    except BenchkeeperError as error:
+        _missing(found, Unread.DECISIONS, error)
+    return found
+
+
+def cuts(found: Seen) -> list[Change]:
+    """People whose cuts wait: the batches of now, then the lists of before that somebody decided about.
+
+    Each batch is stored as it is shown, so that a click is about just what was on the page.
+    """
+    changes = [_of_batch(batch, found, is_kept=_is_stored(batch, found)) for batch in batches_of(found.waiting or ())]
+    current_ones = {change.digest for change in changes}
+    older = [digest for digest in found.votes if digest not in current_ones]
+    for digest in older[:_MOST_OLDER]:
+        try:
+            batch = stored_list(digest)
+        except BenchkeeperError as error:
+            _missing(found, Unread.LISTS, error)
+            continue
+        if batch is not None:
+            changes.append(_of_batch(batch, found, is_kept=True, digest=digest))
+    return changes
+
+
+def cuts_of(digest: str, found: Seen) -> Change | None:
+    """One list: the batch of now that has this digest, else the stored one; None for a digest that nobody ever saw."""
+    for batch in batches_of(found.waiting or ()):
+        if batch.digest == digest:
+            return _of_batch(batch, found, is_kept=_is_stored(batch, found))
+    stored = stored_list(digest)
+    return None if stored is None else _of_batch(stored, found, is_kept=True, digest=digest)
+
+
+def stored_list(digest: str) -> Batch | None:
+    """The list of this digest, whose content is what its name says; None: there is none."""
+    known = lists().get(digest)
+    if known is not None:
+        return known
+    content = _engine().decisions.read_list(digest)
+    if content is None:
+        return None
+    try:
+        batch = batch_from_json(content)
+    except InvalidMessageError:
+        return None
+    lists().keep(digest, batch)
+    return batch
+
+
+def _is_stored(batch: Batch, found: Seen) -> bool:
+    """Store a batch's list; False if that did not work, so nobody can decide about it now."""
+    digest = batch.digest
+    if lists().get(digest) is not None:
+        return True
+    try:
+        _engine().decisions.put_list(batch_to_json(batch))
+    except BenchkeeperError as error:
+        _missing(found, Unread.LISTS, error)
+        return False
+    lists().keep(digest, batch)
+    return True
+
+
+def _missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
+    if what not in found.unread:
+        found.unread.append(what)
+    visit().reason, visit().detail = error.reason.value, f"{what.value}: {error.detail}"
+
+
+def _engine() -> Deps:
+    return current().deps.engine
+
+
+# ---- what it means
+
+
+def _of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> Change:
+    digest, guard, waiting = digest or batch.digest, _engine().policy.guard, found.by_key()
+    still = [waiting[e.user_key] for e in batch.entries if waits_for(e, waiting.get(e.user_key))]
+    is_current = found.waiting is not None and any(each.digest == digest for each in batches_of(found.waiting))
+    since = batch.since if is_current else None
+    undone = sum(person.undoable_done for person in still)
+    votes = tuple(found.votes.get(digest, ()))
+    counted = Counter(step for entry in batch.entries for step in entry.steps)
+    return Change(
+        about=About.CUTS,
+        digest=digest,
+        title=TITLES[batch.cause],
+        cause=batch.cause.value,
+        source=batch.source,
+        entries=batch.entries,
+        still=None if found.waiting is None else len(still),
+        undone=undone,
+        since=since,
+        patience_ends=_patience_ends(batch.cause, since, guard),
+        votes=votes,
+        approving=_approving(counted, batch),
+        rejecting=_rejecting(batch, undone),
+        is_kept=is_kept,
+        takes_effect_at=takes_effect_at(votes, guard),
+    )
+
+
+def waits_for(entry: Entry, person: WaitingPerson | None) -> bool:
+    """Return True if the person waits now for just what the list says."""
+    return person is not None and (person.ref, person.steps) == (entry.ref, entry.steps)
+
+
+def _patience_ends(cause: CutClass, since: datetime | None, guard: GuardSettings) -> datetime | None:
+    if since is None or guard.patience is None or cause not in IMPATIENT:
+        return None
+    return since + guard.patience
+
+
+def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings) -> datetime | None:
+    """Return when a list that was approved and not rejected takes effect by itself; None: nobody approved it, or no need to wait."""
+    approvals = [vote for vote in votes if vote.verdict is Verdict.APPROVE]
+    if not approvals or len(approvals) != len(votes) or len({vote.by for vote in approvals}) >= guard.approvers:
+        return None
+    return min(vote.at for vote in approvals) + guard.wait_alone
+
+
+def _approving(counted: Mapping[StepKind, int], batch: Batch) -> tuple[str, ...]:
+    lines = [STEPS[kind][counted[kind] != 1].format(f"{counted[kind]:,}") for kind in StepKind if counted[kind]]
+    count = len(batch.entries)
+    return (
+        f"{count:,} {'person loses' if count == 1 else 'people lose'} access.",
+        *(f"{line[0].upper()}{line[1:]}." for line in lines),
+    )
+
+
+def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
+    count = len(batch.entries)
+    lines = [
+        f"{count:,} {'person keeps' if count == 1 else 'people keep'} access. What was said of them so far no longer ends it."
+    ]
+    if undone:
+        lines.append(f"{undone:,} that {'was' if undone == 1 else 'were'} stopped already may work again.")
+    lines.append("If anything else is said of one of them later, that counts.")
+    return tuple(lines)
+
+
+# ---- who may
+
+
+def own_keys() -> frozenset[UserKey]:
+    """The keys under which the reader may be on a list: their address's, and that of the record to which it leads."""
+    email, key = signed_in()
+    try:
+        stored = _engine().records.load(key)
+    except (
+        BenchkeeperError
+    ) as error:  # the tick looks again, and does not count the vote of somebody who is on the list
+        visit().reason, visit().detail = error.reason.value, f"own record: {error.detail}"
+        stored = None
+    known = {key, user_key_for(email)}
+    return frozenset(known if stored is None else {*known, stored.record.user_key})
+
+
+def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
+    """Return True if the reader is on the list: nobody decides about themselves."""
+    own = frozenset(keys)
+    return any(entry.user_key in own for entry in change.entries)
+
+
+def addresses() -> Mapping[str, str]:
+    """Addresses by key, as a sweep saw them last; none where that cannot be read."""
+    try:
+        fleet = _engine().fleet.fleet()
+    except BenchkeeperError as error:
+        visit().reason, visit().detail = error.reason.value, f"addresses: {error.detail}"
+        return {}
+    return {} if fleet is None else {row.user_key: row.email for row in fleet.rows if row.email}

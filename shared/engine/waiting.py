@@ -1,0 +1,73 @@
+"""Those who wait to be cut, as the hourly sweep sees them: one line for each batch, two measures, and entries that are none any more."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from shared.domain.batches import WaitingPerson, batches_of
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import UserKey
+from shared.engine.ports import Deps
+
+_MOST = 400  # entries that one sweep holds against their records; over the hours all have their turn
+_WORKERS = 8
+_YOUNG = timedelta(hours=1)  # the index is written before the record: a younger entry may be of a pass that still runs
+
+
+def keep_waiting(deps: Deps, now: datetime, *, dry_run: bool = False) -> dict[str, float]:
+    """Log one line for each batch, and forget entries of people who wait no more. Return the sweep's measures.
+
+    One listing, and one read for each of at most 400 entries that are older than an hour, other ones each hour. An index that cannot be read is reported, and has no measures:
+    "nobody waits" is never said of what was not seen.
+    """
+    try:
+        waiting = list(deps.guard.waiting())
+    except BenchkeeperError as error:
+        deps.log.warning("Who waits could not be listed", reason=error.reason.value, detail=error.detail)
+        return {}
+    if not dry_run:
+        over = _over(waiting, deps, now)
+        waiting = [person for person in waiting if person.user_key not in over]
+    undone = {person.user_key for person in waiting if person.undoable_done}
+    for batch in batches_of(waiting):
+        deps.log.warning(
+            "Batch waits",
+            digest=batch.digest,
+            cause=batch.cause.value,
+            source=batch.source,
+            people=len(batch.entries),
+            oldest_s=round((now - batch.since).total_seconds(), 1),
+            undone=len(batch.people & undone),
+        )
+    oldest = min((person.since for person in waiting), default=now)
+    return {"cuts_waiting": len(waiting), "oldest_cut_wait_s": round((now - oldest).total_seconds(), 1)}
+
+
+def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[UserKey]:
+    """Return who waits no more, of those whose turn it is in this hour."""
+
+    def turn(person: WaitingPerson) -> str:
+        return hashlib.sha256(f"{now:%Y%m%d%H}|{person.user_key}".encode()).hexdigest()
+
+    old = sorted((person for person in waiting if now - person.since >= _YOUNG), key=turn)[:_MOST]
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        found = list(pool.map(lambda person: _is_over(person, deps), old))
+    return frozenset(person.user_key for person, is_over in zip(old, found, strict=True) if is_over)
+
+
+def _is_over(person: WaitingPerson, deps: Deps) -> bool:
+    """Return True if the record says that nothing waits, and forget the entry. What cannot be read waits on."""
+    try:
+        stored = deps.records.load(person.user_key)
+        if stored is not None and stored.record.status.waiting_cut is not None:
+            return False
+        deps.guard.forget_waiting(person.user_key)
+    except BenchkeeperError as error:
+        deps.log.warning(
+            "Left an entry of the index", user=person.user_key, reason=error.reason.value, detail=error.detail
+        )
+        return False
+    deps.log.info("Forgot an entry of the index", user=person.user_key)
+    return True

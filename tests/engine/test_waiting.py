@@ -1,0 +1,100 @@
+"""What the hourly sweep says of those who wait, and which entries of their index it forgets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from kit.inprocess import Bench, make_bench
+from kit.life import Life, settings_with
+
+from shared.domain.batches import WaitingPerson, batches_of
+from shared.domain.cuts import CutClass, StepKind
+from shared.domain.events import Joined, Left
+from shared.domain.guard_settings import GuardSettings
+from shared.domain.identity import parse_email, user_key_for
+from shared.engine.sweeps import sweep
+from shared.engine.waiting import keep_waiting
+
+GONE = user_key_for(parse_email("gone@example.com"))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Six people left at once, two may go in an hour."""
+    made = make_bench(settings=settings_with(guard=GuardSettings(per_hour=2, share=0.0)))
+    people = [Life(made, parse_email(f"user{number}@example.com")) for number in range(6)]
+    for person in people:
+        person.tell(Joined, profile="analyst")
+    for _ in range(7):
+        made.advance(minutes=1)
+        sweep("due", made.deps)
+    for person in people:
+        person.tell(Left, source="hr")
+    return made
+
+
+def lines(bench: Bench, message: str) -> list[dict]:
+    return [facts for _, said, facts in bench.log.lines if said == message]
+
+
+def ghost(bench: Bench, *, age: timedelta) -> None:
+    bench.deps.guard.note_waiting(
+        WaitingPerson(
+            user_key=GONE, ref="0" * 16, steps=(StepKind.STOP,), cause=CutClass.GROUP, source="x", since=bench.now - age
+        )
+    )
+
+
+def test_one_line_for_each_batch_and_two_measures(bench: Bench) -> None:
+    (batch,) = batches_of(bench.deps.guard.waiting())
+    bench.advance(minutes=10)
+    summary = sweep("drift", bench.deps)
+    (line,) = lines(bench, "Batch waits")
+    people = len(batch.entries)
+    assert people >= 3
+    assert line == {
+        "digest": batch.digest, "cause": "Employment", "source": "hr", "people": people, "oldest_s": 600, "undone": 0,
+    }  # fmt: skip
+    assert (summary.measures["cuts_waiting"], summary.measures["oldest_cut_wait_s"]) == (people, 600)
+
+
+def test_nobody_waits_says_nothing() -> None:
+    made = make_bench()
+    assert keep_waiting(made.deps, made.now) == {"cuts_waiting": 0, "oldest_cut_wait_s": 0}
+    assert lines(made, "Batch waits") == []
+
+
+def test_an_entry_of_somebody_who_does_not_wait_is_forgotten_once_it_is_old(bench: Bench) -> None:
+    ghost(bench, age=timedelta(minutes=59))
+    keep_waiting(bench.deps, bench.now)
+    assert GONE in {person.user_key for person in bench.deps.guard.waiting()}
+    ghost(bench, age=timedelta(hours=2))
+    keep_waiting(bench.deps, bench.now, dry_run=True)
+    assert GONE in {person.user_key for person in bench.deps.guard.waiting()}
+    before = {person.user_key for person in bench.deps.guard.waiting()}
+    keep_waiting(bench.deps, bench.now)
+    assert {person.user_key for person in bench.deps.guard.waiting()} == before - {GONE}
+    assert [line["user"] for line in lines(bench, "Forgot an entry of the index")] == [GONE]
+
+
+def test_who_still_waits_is_not_forgotten_however_old_the_entry_is(bench: Bench) -> None:
+    before = {person.user_key for person in bench.deps.guard.waiting()}
+    bench.advance(hours=3)
+    keep_waiting(bench.deps, bench.now)
+    assert {person.user_key for person in bench.deps.guard.waiting()} == before
+
+
+def test_a_record_that_cannot_be_read_keeps_its_entry(bench: Bench) -> None:
+    ghost(bench, age=timedelta(hours=2))
+    bench.fault(call="storage.objects.get", error={"code": "PERMISSION_DENIED"}, times=0)
+    keep_waiting(bench.deps, bench.now)
+    bench.cloud.world.faults.clear()
+    assert GONE in {person.user_key for person in bench.deps.guard.waiting()}
+    assert lines(bench, "Left an entry of the index")
+
+
+def test_an_index_that_cannot_be_listed_is_no_empty_one(bench: Bench) -> None:
+    bench.fault(call="storage.objects.list", resource="*", error={"code": "PERMISSION_DENIED"}, times=0)
+    assert keep_waiting(bench.deps, bench.now) == {}
+    assert len(lines(bench, "Who waits could not be listed")) == 1

@@ -1,0 +1,417 @@
+"""`/manage/changes`: who waits, who may decide, and that a click is about just the list that was on the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from kit.hub import ADMINS, ANA, MIA, SAMPLES, Hub, ask, hub_settings, make_hub, plain
+from kit.life import Life
+
+from portal.manage.changes import ROUTES
+from portal.routes import JSON
+from shared.domain.batches import Batch, batches_of
+from shared.domain.decision import Verdict
+from shared.domain.events import Joined, LeaveCancelled, Left, Moved
+from shared.domain.guard_settings import GuardSettings
+from shared.domain.identity import UserKey, parse_email, user_key_for
+from shared.domain.record import Presence
+from shared.engine.sweeps import sweep
+
+FEW = GuardSettings(per_hour=3, share=0.0)
+OTTO = parse_email("otto.admin@example.com")
+PEOPLE = [parse_email(f"user{number}@example.com") for number in range(9)]
+ODD = parse_email("Ñandú.O'Neil+test@sub.example.co")
+DENIED = {"code": "PERMISSION_DENIED", "message": "no"}
+AWAY = {"code": "UNAVAILABLE", "message": "away"}
+
+
+def flooded(guard: GuardSettings = FEW, *, emails=PEOPLE, source: str = "hr") -> Hub:
+    """Everybody joined and left at once; more than the guard allows."""
+    hub = make_hub(settings=hub_settings(guard=guard))
+    hub.bench.deps.groups.join(ADMINS, OTTO)
+    lives = [Life(hub.bench, email) for email in emails]
+    for life in lives:
+        life.tell(Joined, profile="analyst")
+    ticks(hub, 7)
+    hub.swept()
+    for life in lives:
+        life.tell(Left, source=source)
+    hub.swept()
+    return hub
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return flooded()
+
+
+def ticks(hub: Hub, minutes: int) -> None:
+    for _ in range(minutes):
+        hub.bench.advance(minutes=1)
+        sweep("due", hub.bench.deps)
+
+
+def batch_of(hub: Hub) -> Batch:
+    (batch,) = batches_of(hub.bench.deps.guard.waiting())
+    return batch
+
+
+def is_cut(hub: Hub, key: UserKey) -> bool:
+    stored = hub.bench.deps.records.load(key)
+    assert stored is not None
+    return stored.record.spec.presence is Presence.ABSENT
+
+
+def given(hub: Hub) -> list[tuple[str, Verdict, str]]:
+    """The decisions that wait: by whom, what, about which list."""
+    return [(d.shown.by, d.shown.verdict, d.shown.digest) for d in hub.bench.deps.decisions.waiting() if d.shown]
+
+
+def test_nothing_of_it_is_in_anybodys_way_while_nothing_waits() -> None:
+    hub = make_hub()
+    hub.joined(ANA)
+    hub.swept()
+    assert "Nothing waits." in hub.browser(MIA).text("/manage/changes")
+    html = hub.browser(MIA).text("/manage")
+    assert "decide" not in html
+    assert "waiting</span></strong>" not in html
+    assert hub.browser(MIA).get("/api/changes").json["changes"] == []
+
+
+def test_a_batch_is_on_the_overview_in_the_navigation_and_on_its_own_page(hub: Hub) -> None:
+    batch, mia = batch_of(hub), hub.browser(MIA)
+    line = plain(mia.text("/manage"))
+    assert "6 people wait to lose access until administrators decide: Employment, said by hr" in line
+    assert "Changes 1 waiting" in plain(mia.text("/manage/people"))
+    html = mia.text("/manage/changes")
+    text = plain(html)
+    assert "People are said to have left: 6 people wait" in text
+    assert "6 notebooks are stopped, and deleted after their retention." in text
+    assert "6 people keep access." in text
+    assert "nothing" in text
+    assert f"/manage/changes/{batch.digest}" in html
+    one = mia.text(f"/manage/changes/{batch.digest}")
+    for entry in batch.entries:
+        assert f"/manage/people/{entry.user_key}" in one
+    assert "whoever has waited for 4 h is stopped" in plain(one)
+
+
+def test_the_overview_has_a_line_for_the_batch_and_none_for_its_people(hub: Hub) -> None:
+    line = plain(hub.browser(MIA).text("/manage"))
+    assert "wait to lose access, with many others" not in line
+    assert "Nothing at present" not in line
+    assert "wait to lose access, with many others 6" in plain(hub.browser(MIA).text("/manage/attention"))
+
+
+def test_the_page_of_somebody_who_waits_says_so_and_later_that_they_were_kept_in(hub: Hub) -> None:
+    batch, mia = batch_of(hub), hub.browser(MIA)
+    path = f"/manage/people/{batch.entries[0].user_key}"
+    assert "it waits for room, or until administrators decide" in plain(mia.text(path))
+    mia.post(f"/manage/changes/{batch.digest}/reject")
+    ticks(hub, 2)
+    assert "an administrator said that this was a mistake" in plain(mia.text(path))
+
+
+def test_the_whole_list_is_a_file(hub: Hub) -> None:
+    batch = batch_of(hub)
+    mia = hub.browser(MIA)
+    rows = mia.get(f"/manage/changes/{batch.digest}/people.json").json["rows"]
+    assert [row["user_key"] for row in rows] == [entry.user_key for entry in batch.entries]
+    assert {(row["cause"], row["source"], row["steps"], row["waits"]) for row in rows} == {
+        ("Employment", "hr", "Stop", True)
+    }
+    assert mia.text(f"/manage/changes/{batch.digest}/people.csv").count("\n") == 7
+
+
+def test_two_who_approve_on_the_page_let_the_list_pass(hub: Hub) -> None:
+    batch = batch_of(hub)
+    for admin in (MIA, OTTO):
+        browser = hub.browser(admin)
+        confirm = browser.text(f"/manage/changes/{batch.digest}/approve")
+        assert "Approve this list" in confirm
+        assert "6 people lose access." in confirm
+        answer = browser.post(f"/manage/changes/{batch.digest}/approve")
+        assert answer.status_code == 303
+        assert answer.headers["Location"] == f"/manage/changes/{batch.digest}?said=approved"
+        assert "taken up within a minute" in browser.text(answer.headers["Location"])
+    ticks(hub, 3)
+    assert all(is_cut(hub, key) for key in batch.people)
+    assert given(hub) == []
+    (line,) = hub.lines("Approved cuts")
+    assert line["by"] == sorted([user_key_for(MIA), user_key_for(OTTO)])
+    assert "Nothing waits." in hub.browser(MIA).text("/manage/changes")
+
+
+def test_one_approval_is_shown_with_when_it_takes_effect(hub: Hub) -> None:
+    batch, mia, otto = batch_of(hub), hub.browser(MIA), hub.browser(OTTO)
+    mia.post(f"/manage/changes/{batch.digest}/approve")
+    ticks(hub, 2)
+    mine, other = plain(mia.text("/manage/changes")), plain(otto.text("/manage/changes"))
+    assert "approved by you" in mine
+    assert f"approved by {user_key_for(MIA)}" in other
+    assert "if nobody objects, or as soon as somebody else approves it too" in other
+    found = otto.get("/api/changes").json["changes"][0]
+    assert found["takes_effect_at"] is not None
+    assert [vote["is_own"] for vote in found["votes"]] == [False]
+    ticks(hub, 16)
+    assert all(is_cut(hub, key) for key in batch.people)
+
+
+def test_a_rejection_keeps_everybody_in(hub: Hub) -> None:
+    batch = batch_of(hub)
+    answer = hub.browser(OTTO).post(f"/manage/changes/{batch.digest}/reject")
+    assert "said=rejected" in answer.headers["Location"]
+    assert "the rejection is taken up within a minute" in plain(
+        hub.browser(MIA).text(f"/manage/changes/{batch.digest}")
+    )
+    ticks(hub, 3)
+    assert not any(is_cut(hub, key) for key in batch.people)
+    assert "Nothing waits." in hub.browser(MIA).text("/manage/changes")
+
+
+def test_a_second_click_changes_nothing(hub: Hub) -> None:
+    batch, mia = batch_of(hub), hub.browser(MIA)
+    mia.post(f"/manage/changes/{batch.digest}/approve")
+    again = mia.post(f"/manage/changes/{batch.digest}/approve")
+    assert again.headers["Location"].endswith("?said=already")
+    assert given(hub) == [(user_key_for(MIA), Verdict.APPROVE, batch.digest)]
+    mia.post(f"/manage/changes/{batch.digest}/reject")  # a change of mind counts
+    ticks(hub, 2)
+    assert not any(is_cut(hub, key) for key in batch.people)
+
+
+def test_a_click_is_about_the_list_that_was_shown_whatever_waits_by_then(hub: Hub) -> None:
+    """Between the look and the click one person is let back in, and another one comes to wait."""
+    shown, mia = batch_of(hub), hub.browser(MIA)
+    mia.text("/manage/changes")
+    back = next(life for life in (Life(hub.bench, email) for email in PEOPLE) if life.key in shown.people)
+    back.serial = 500
+    hub.bench.advance(minutes=1)
+    back.tell(LeaveCancelled, source="hr")
+    late = Life(hub.bench, parse_email("late@example.com"))
+    late.tell(Joined, profile="analyst")
+    ticks(hub, 7)
+    late.tell(Left, source="hr")
+    now = batch_of(hub)
+    assert (back.key in now.people, late.key in now.people) == (False, True)
+    for admin in (MIA, OTTO):
+        answer = hub.browser(admin).post(f"/manage/changes/{shown.digest}/approve")
+        assert answer.status_code == 303
+    assert {digest for _, _, digest in given(hub)} == {shown.digest}
+    text = plain(hub.browser(MIA).text(f"/manage/changes/{shown.digest}"))
+    assert "This list was shown earlier." in text
+    assert "of whom 5 still wait for just this" in text
+    assert sorted(each["digest"] for each in mia.get("/api/changes").json["changes"]) == sorted(
+        [shown.digest, now.digest]
+    )
+    ticks(hub, 3)
+    assert all(is_cut(hub, key) for key in shown.people - {back.key})
+    assert not is_cut(hub, back.key)
+    assert not is_cut(hub, late.key)
+
+
+def test_the_list_that_was_shown_is_found_by_another_process(hub: Hub) -> None:
+    """The page runs in several; a list is kept in the inbox, under its own digest."""
+    from portal.app import create_app  # noqa: PLC0415 - only here
+
+    shown = batch_of(hub)
+    hub.browser(MIA).text("/manage")
+    hub.app = create_app(hub.deps)
+    life = next(Life(hub.bench, e) for e in PEOPLE if user_key_for(e) in shown.people)
+    life.serial = 500
+    hub.bench.advance(minutes=1)
+    life.tell(LeaveCancelled, source="hr")
+    text = plain(hub.browser(OTTO).text(f"/manage/changes/{shown.digest}"))
+    assert "of whom 5 still wait for just this" in text
+
+
+def test_whoever_is_on_the_list_cannot_decide_about_it(hub: Hub) -> None:
+    batch = batch_of(hub)
+    email = next(email for email in PEOPLE if user_key_for(email) in batch.people)
+    hub.bench.deps.groups.join(ADMINS, email)
+    own = hub.browser(email)
+    page = own.text(f"/manage/changes/{batch.digest}")
+    assert "You are on this list yourself, so others must decide about it." in page
+    assert "Approve …" not in page
+    assert "Approve this list" not in own.text(f"/manage/changes/{batch.digest}/approve")
+    for path in (f"/manage/changes/{batch.digest}/approve", f"/manage/changes/{batch.digest}/reject"):
+        assert own.post(path).status_code == 409
+    answer = own.send(f"/api/changes/{batch.digest}/approve")
+    assert (answer.status_code, answer.json["detail"]) == (
+        409,
+        "You are on this list yourself, so others must decide about it. Nothing was changed.",
+    )
+    assert given(hub) == []
+
+
+def test_a_team_of_one_decides_at_once_even_about_itself() -> None:
+    hub = flooded(GuardSettings(per_hour=3, share=0.0, approvers=1))
+    batch = batch_of(hub)
+    email = next(email for email in PEOPLE if user_key_for(email) in batch.people)
+    hub.bench.deps.groups.join(ADMINS, email)
+    own = hub.browser(email)
+    assert "one approval is enough here" in plain(own.text(f"/manage/changes/{batch.digest}"))
+    assert own.post(f"/manage/changes/{batch.digest}/approve").status_code == 303
+    ticks(hub, 2)
+    assert all(is_cut(hub, key) for key in batch.people)
+    (line,) = hub.lines("Approved cuts")
+    assert line["own"] is True
+
+
+def test_nobody_decides_about_a_list_on_which_nobody_waits_any_more(hub: Hub) -> None:
+    answer = hub.browser(MIA).post(f"/manage/changes/{SAMPLES['digest']}/approve")
+    assert answer.headers["Location"].endswith("?said=over")
+    assert "Nobody on this list waits any more" in hub.browser(MIA).text(answer.headers["Location"])
+    assert given(hub) == []
+
+
+@pytest.mark.parametrize("digest", ["f" * 32, "nothing", "..%2f..", "F" * 32, "0" * 65])
+def test_a_digest_that_nobody_was_shown_is_nothing(hub: Hub, digest: str) -> None:
+    mia = hub.browser(MIA)
+    assert mia.get(f"/manage/changes/{digest}").status_code == 404
+    assert mia.post(f"/manage/changes/{digest}/approve").status_code == 404
+    assert mia.send(f"/api/changes/{digest}/approve").status_code == 404
+    assert mia.get(f"/manage/changes/{batch_of(hub).digest}/delete").status_code == 404
+
+
+class TestWhatCannotBeRead:
+    def test_an_unreadable_index_is_said_and_the_rest_works(self, hub: Hub) -> None:
+        batch, mia = batch_of(hub), hub.browser(MIA)
+        mia.text("/manage/changes")
+        hub.bench.fault(call="storage.objects.list", resource="*", error=DENIED, times=1)
+        html = mia.text("/manage/changes")
+        assert "Who waits could not be read or stored just now" in html
+        assert "Nothing waits." not in html
+        hub.bench.fault(call="storage.objects.list", resource="*", error=DENIED, times=1)
+        one = plain(mia.text(f"/manage/changes/{batch.digest}"))
+        assert "Who waits could not be read" in one
+        hub.bench.fault(call="storage.objects.list", resource="*", error=DENIED, times=1)
+        assert mia.post(f"/manage/changes/{batch.digest}/reject").headers["Location"].endswith("?said=rejected")
+        ticks(hub, 2)
+        assert not any(is_cut(hub, key) for key in batch.people)
+
+    def test_a_list_that_cannot_be_stored_cannot_be_decided_about(self, hub: Hub) -> None:
+        batch, mia = batch_of(hub), hub.browser(MIA)
+        hub.bench.fault(call="storage.objects.insert", resource="*lists/*", error=DENIED, times=0)
+        assert mia.get("/manage/changes").status_code == 200
+        assert "could not be stored just now" in mia.text(f"/manage/changes/{batch.digest}")
+        assert mia.post(f"/manage/changes/{batch.digest}/approve").status_code == 409
+        hub.bench.cloud.world.faults.clear()
+        assert mia.post(f"/manage/changes/{batch.digest}/approve").status_code == 303
+
+    def test_the_pages_do_without_the_fleet(self, hub: Hub) -> None:
+        hub.bench.clients.storage_bucket().blob("index/fleet.json.gz").upload_from_string(b"damaged")
+        batch, mia = batch_of(hub), hub.browser(MIA)
+        for path in ("/manage/changes", f"/manage/changes/{batch.digest}", "/api/changes"):
+            assert mia.get(path).status_code == 200
+
+
+def test_names_are_text_wherever_they_stand() -> None:
+    hub = flooded(emails=[*PEOPLE, ODD])
+    mia = hub.browser(MIA)
+    assert user_key_for(ODD) in batch_of(hub).people
+    html = mia.text("/manage/changes") + mia.text(f"/manage/changes/{batch_of(hub).digest}")
+    assert "o&#39;neil+test@sub.example.co" in html
+    assert "o'neil+test" not in html
+
+
+def test_people_who_lost_a_group_wait_without_end() -> None:
+    hub = flooded(emails=())
+    lives = [Life(hub.bench, email) for email in PEOPLE]
+    for life in lives:
+        life.tell(Joined, profile="analyst")
+    ticks(hub, 7)
+    hub.swept()
+    for life in lives:
+        life.tell(Moved, groups=(), profile=None, profile_said=True)
+    text = plain(hub.browser(MIA).text("/manage/changes"))
+    assert "they wait on, and keep their environments" in text
+    assert hub.browser(MIA).get("/api/changes").json["changes"][0]["patience_ends"] is None
+
+
+def test_who_was_stopped_after_the_guards_patience_is_counted() -> None:
+    hub = flooded(emails=[parse_email(f"user{number}@example.com") for number in range(16)])
+    for _ in range(26):
+        hub.bench.advance(minutes=10)
+        sweep("due", hub.bench.deps)
+    found = [each for each in hub.browser(MIA).get("/api/changes").json["changes"] if each["undone"]]
+    assert found
+    assert "stopped already may work again." in " ".join(found[0]["rejecting"])
+
+
+class TestScripts:
+    def test_what_the_page_shows_as_json(self, hub: Hub) -> None:
+        jsonschema = pytest.importorskip("jsonschema")
+        batch, mia = batch_of(hub), hub.browser(MIA)
+        schemas = {route.name: dict(route.schema or {}) for route in ROUTES if route.media == JSON}
+        found = mia.get("/api/changes").json
+        jsonschema.validate(found, schemas["manage.api_changes"])
+        assert [each["digest"] for each in found["changes"]] == [batch.digest]
+        one = mia.get(f"/api/changes/{batch.digest}").json
+        jsonschema.validate(one, schemas["manage.api_change"])
+        assert [row["user_key"] for row in one["rows"]] == [entry.user_key for entry in batch.entries]
+
+    def test_a_script_decides(self, hub: Hub) -> None:
+        batch = batch_of(hub)
+        answer = hub.browser(MIA).send(f"/api/changes/{batch.digest}/reject")
+        assert (answer.status_code, answer.json["outcome"]) == (200, "rejected")
+        assert hub.browser(MIA).send(f"/api/changes/{batch.digest}/reject").json["outcome"] == "already"
+        ticks(hub, 2)
+        assert not any(is_cut(hub, key) for key in batch.people)
+
+    @pytest.mark.parametrize(
+        ("headers", "kind"),
+        [
+            ({}, "application/json"),
+            ({"X-Benchkeeper": "page"}, "application/json"),
+            ({"X-Benchkeeper": "script"}, "text/plain"),
+            ({"X-Benchkeeper": "script"}, "application/x-www-form-urlencoded"),
+            ({"X-Benchkeeper": "script", "Origin": "https://evil.example.com"}, "application/json"),
+            ({"X-Benchkeeper": "script", "Sec-Fetch-Site": "cross-site"}, "application/json"),
+            ({"X-Benchkeeper": "script", "Sec-Fetch-Site": "same-site"}, "application/json"),
+        ],
+    )
+    def test_what_a_page_of_another_site_could_send_is_refused(self, hub: Hub, headers, kind) -> None:
+        mia = hub.browser(MIA)
+        path = f"/api/changes/{batch_of(hub).digest}/approve"
+        answer = mia.client.post(path, data="{}", content_type=kind, headers={**mia.headers, **headers})
+        assert answer.status_code == 403
+        assert given(hub) == []
+
+    def test_no_other_site_is_ever_allowed_to_ask(self, hub: Hub) -> None:
+        mia = hub.browser(MIA)
+        asked = {"Origin": "https://evil.example.com", "Access-Control-Request-Headers": "x-benchkeeper"}
+        answer = mia.client.options("/api/changes", headers={**mia.headers, **asked})
+        assert answer.status_code == 405
+        assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
+
+    def test_a_form_of_the_page_is_not_let_in_as_a_script_nor_a_script_as_a_form(self, hub: Hub) -> None:
+        mia, batch = hub.browser(MIA), batch_of(hub)
+        assert mia.post(f"/api/changes/{batch.digest}/approve").status_code == 403
+        assert mia.send(f"/manage/changes/{batch.digest}/approve").status_code == 403
+
+
+def test_only_administrators_see_or_decide_anything(hub: Hub) -> None:
+    for route in ROUTES:
+        assert ask(hub.browser(ANA), route).status_code == 403, route.name
+        assert ask(hub.browser(None), route).status_code == 401, route.name
+
+
+def test_nothing_in_the_log_is_an_address(hub: Hub) -> None:
+    hub.browser(MIA).post(f"/manage/changes/{batch_of(hub).digest}/approve")
+    (line,) = hub.lines("Decided on the page")
+    assert (line["by"], line["verdict"]) == (user_key_for(MIA), "APPROVE")
+    assert not re.search(r"@example\.com", json.dumps([facts for _, _, facts in hub.bench.log.lines], default=str))
+
+
+def test_an_approval_that_came_too_late_to_be_signed_for_does_not_count(hub: Hub) -> None:
+    """The page wrote it and cannot be asked again; the tick judges by the time at which the object was made."""
+    batch = batch_of(hub)
+    hub.browser(MIA, iat=int((hub.bench.now - timedelta(minutes=5)).timestamp())).post(
+        f"/manage/changes/{batch.digest}/reject"
+    )
+    ticks(hub, 20)
+    assert not any(is_cut(hub, key) for key in batch.people)
