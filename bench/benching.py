@@ -6,6 +6,7 @@ import argparse
 import base64
 import json
 import os
+import shutil
 import socket
 import statistics
 import sys
@@ -24,6 +25,7 @@ import requests  # noqa: E402 - the tree comes first on sys.path
 
 from cli.local.ports import Ports  # noqa: E402
 from cli.local.system import LocalSystem  # noqa: E402
+from shared.domain.guard_settings import GuardSettings  # noqa: E402
 from shared.settings import Settings, load_settings  # noqa: E402
 
 HELLO = '''import os
@@ -110,10 +112,10 @@ def hello_folder() -> Iterator[Path]:
 def embedded_cloud(*, speed: float, functions: bool) -> Iterator[LocalSystem]:
     """The embedded cloud as `./deploy.sh local --no-examples` starts it; without `functions` only bucket and topics."""
     port = free_port()
-    settings = local_settings(port)
     with tempfile.TemporaryDirectory(prefix="benchkeeper-bench-") as data:
+        settings = local_settings(port, Path(data) / "config")
         ports = Ports(cloud=port, hub=free_port(), jupyter=free_port())
-        system = LocalSystem(settings, ports, speed=speed, data=Path(data))
+        system = LocalSystem(settings, ports, speed=speed, data=Path(data) / "data")
         system.start()
         try:
             if functions:
@@ -125,10 +127,19 @@ def embedded_cloud(*, speed: float, functions: bool) -> Iterator[LocalSystem]:
             system.stop()
 
 
-def local_settings(port: int) -> Settings:
-    """The shipped local settings, at this port."""
+# The guard is on in benchmarks, with room for crowds: what it costs is measured, that it stops a flood is not.
+MANY = 5_000
+ROOM = GuardSettings(per_hour=MANY, most=MANY, group_share=1.0, creations=MANY)
+_ROOM_YAML = f"\nguard: {{per_hour: {MANY}, most: {MANY}, group_share: 1.0, creations: {MANY}}}\n"
+
+
+def local_settings(port: int, folder: Path) -> Settings:
+    """The shipped local settings with room for crowds, at this port; `folder` gets the files, for the functions' processes."""
+    shutil.copytree(ROOT / "config", folder)
+    with (folder / "settings.local.yaml").open("a") as file:
+        file.write(_ROOM_YAML)
     endpoint = {"BENCHKEEPER_API_ENDPOINT": f"http://127.0.0.1:{port}"}
-    return load_settings(env="local", config_dir=ROOT / "config", environ=endpoint)
+    return load_settings(env="local", config_dir=folder, environ=endpoint)
 
 
 def _bucket_and_topics(system: LocalSystem, settings: Settings) -> None:

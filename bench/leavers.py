@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from benching import arguments, header, judge, percentile, say, timed
+from benching import ROOM, arguments, header, judge, percentile, say, timed
 from kit.inprocess import Bench, impatient, local_settings, make_bench
 from kit.oracle import instances
 from people import message, tell
@@ -31,7 +31,7 @@ def world_of(people: list[str]) -> Bench:
     """Everybody joined through the product, runs, and has an account of their own; nothing is due, the journal is empty."""
     settings = local_settings()
     own = {n: replace(p, identity=Identity.PERSONAL_SERVICE_ACCOUNT) for n, p in settings.catalog.profiles.items()}
-    bench = make_bench(settings=replace(settings, catalog=replace(settings.catalog, profiles=own)))
+    bench = make_bench(settings=replace(settings, guard=ROOM, catalog=replace(settings.catalog, profiles=own)))
     bench.cloud.iam.quota = _QUOTA
     for person in people:
         tell(bench, message(bench, "joiner", person))
@@ -40,7 +40,8 @@ def world_of(people: list[str]) -> Bench:
         sweep("due", bench.deps)
     states = [instance.state for instance in instances(bench.cloud).values()]
     assert states == ["ACTIVE"] * len(people), f"not all run: {states.count('ACTIVE')} of {len(people)}"
-    assert not sweep("drift", bench.deps).decisions, "the world is not settled"
+    found = [why for _, why in sweep("drift", bench.deps).decisions if "once a day" not in why]
+    assert not found, f"the world is not settled: {found[:3]}"
     bench.cloud.world.journal.clear()
     return bench
 
@@ -143,7 +144,7 @@ def main() -> None:
         bench.cloud.world.journal.clear()
         each = burst(bench, people[2 * few :])
     say(f"a leaver in the burst: {each * 1e3:.1f} ms; the bare calls: {alone * 1e3:.1f} ms a person")
-    judge("RATIO leaver / bare calls", each / alone, 10)
+    judge("RATIO leaver / bare calls", each / alone, 13)  # two slots of the guard are two writes more
 
 
 if __name__ == "__main__":

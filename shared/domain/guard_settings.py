@@ -40,7 +40,9 @@ class GuardSettings:
 
     def per_hour_of_group(self, group_size: int) -> int | None:
         """Return how many of a group of this size may lose access in an hour; None if the group has no limit of its own."""
-        return max(1, int(group_size * self.group_share)) if group_size >= self.group_from else None
+        if group_size < self.group_from or self.group_share >= 1:
+            return None
+        return max(1, int(group_size * self.group_share))
 
     def is_looser_than(self, other: GuardSettings) -> bool:
         """Return True if anything that `other` would hold back goes through here."""

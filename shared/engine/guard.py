@@ -121,7 +121,7 @@ def _has_room(
             if window.room > 0 and deps.guard.claim(source, window.name, _first(holder, window), holder, expected=None):
                 continue
             slots = deps.guard.slots(source)
-        if any(not _places(holder, each, slots, now) for each in ordered[index:]):
+        if any(_place(holder, each, slots, now) is None for each in ordered[index:]):
             return False
         if claims and not _claimed(holder, source, window, slots, deps):
             return False
@@ -133,28 +133,28 @@ def _first(holder: UserKey, window: Window) -> int:
     return int(hashlib.sha256(f"{holder}|{window.name}".encode()).hexdigest()[:8], 16) % window.room
 
 
-def _places(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime) -> list[Slot | int]:
-    """Return what the person could take in a window: the slot that is theirs already, or those that are free or over."""
+def _place(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime) -> Slot | int | None:
+    """Return what the person could take in a window: the slot that is theirs already, or one that is free or over; None: none is."""
     there = {slot.number: slot for slot in slots if slot.window == window.name}
     standing = [slot for slot in there.values() if now - slot.at < window.length]
     own = [slot for slot in standing if slot.holder == holder]
     if own:
-        return [own[0]]
+        return own[0]
     if len(standing) >= window.room:
-        return []
+        return None
     taken = {slot.number for slot in standing}
     start = _first(holder, window)
-    numbers = [number % window.room for number in range(start, start + window.room)]
-    return [there.get(number, number) for number in numbers if number not in taken]
+    numbers = (number % window.room for number in range(start, start + window.room))
+    free = next((number for number in numbers if number not in taken), None)
+    return None if free is None else there.get(free, free)
 
 
 def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ...], deps: Deps) -> bool:
     """Take a place of the window; whoever loses one to somebody else looks again until none is left."""
     for _ in range(2 * window.room + 10):  # each time somebody else took a place, and there are so many
-        places = _places(holder, window, slots, now := deps.clock.now())
-        if not places:
+        place = _place(holder, window, slots, now := deps.clock.now())
+        if place is None:
             return False
-        place = places[0]
         if isinstance(place, Slot) and place.holder == holder and now - place.at < window.length:
             return True
         number, expected = (place.number, place) if isinstance(place, Slot) else (place, None)

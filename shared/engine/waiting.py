@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from shared.domain.batches import WaitingPerson, batches_of
+from shared.domain.cuts import CutClass
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.engine.ports import Deps
@@ -51,7 +52,9 @@ def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[
     def turn(person: WaitingPerson) -> str:
         return hashlib.sha256(f"{now:%Y%m%d%H}|{person.user_key}".encode()).hexdigest()
 
-    old = sorted((person for person in waiting if now - person.since >= _YOUNG), key=turn)[:_MOST]
+    # Stops for idleness are no record's: the idle sweep keeps those.
+    known = (person for person in waiting if person.cause is not CutClass.IDLE and now - person.since >= _YOUNG)
+    old = sorted(known, key=turn)[:_MOST]
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         found = list(pool.map(lambda person: _is_over(person, deps), old))
     return frozenset(person.user_key for person, is_over in zip(old, found, strict=True) if is_over)
@@ -61,7 +64,8 @@ def _is_over(person: WaitingPerson, deps: Deps) -> bool:
     """Return True if the record says that nothing waits, and forget the entry. What cannot be read waits on."""
     try:
         stored = deps.records.load(person.user_key)
-        if stored is not None and stored.record.status.waiting_cut is not None:
+        status = stored.record.status if stored is not None else None
+        if status is not None and (status.waiting_cut is not None or status.waiting_listed):
             return False
         deps.guard.forget_waiting(person.user_key)
     except BenchkeeperError as error:

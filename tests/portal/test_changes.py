@@ -140,7 +140,7 @@ def test_two_who_approve_on_the_page_let_the_list_pass(hub: Hub) -> None:
     ticks(hub, 3)
     assert all(is_cut(hub, key) for key in batch.people)
     assert given(hub) == []
-    (line,) = hub.lines("Approved cuts")
+    (line,) = hub.lines("Approved list")
     assert line["by"] == sorted([user_key_for(MIA), user_key_for(OTTO)])
     assert "Nothing waits." in hub.browser(MIA).text("/manage/changes")
 
@@ -257,7 +257,7 @@ def test_a_team_of_one_decides_at_once_even_about_itself() -> None:
     assert own.post(f"/manage/changes/{batch.digest}/approve").status_code == 303
     ticks(hub, 2)
     assert all(is_cut(hub, key) for key in batch.people)
-    (line,) = hub.lines("Approved cuts")
+    (line,) = hub.lines("Approved list")
     assert line["own"] is True
 
 

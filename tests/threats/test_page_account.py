@@ -153,7 +153,7 @@ def test_it_approves_nothing(hub: Hub, page: Acting) -> None:
     assert (hub.record(ANA), hub.record(BEN)) == before
     assert hub.bench.deps.decisions.waiting() == ()
     assert {facts["reason"] for facts in hub.lines("Dropped decision")} == {"NotSigned", "NotAdministrator"}
-    assert hub.lines("Approved cuts") == []
+    assert hub.lines("Approved list") == []
 
 
 def test_it_makes_nobody_an_administrator(hub: Hub, page: Acting) -> None:

@@ -1,0 +1,102 @@
+"""A configuration that waits, as one kind of change on the page: what it does to whom, and what either verdict will do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portal.deps import current
+from portal.manage.changes_view import Change, Seen, Unread, missing, takes_effect_at
+from shared.domain.decision import About
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import UserKey
+from shared.domain.impact import StepKind
+from shared.domain.policy_change import Proposal
+from shared.engine import policy_change
+from shared.engine.decisions import concerned_by
+
+TITLE = "The configuration that was deployed changes things for many"
+STEPS: Mapping[StepKind, tuple[str, str]] = {
+    StepKind.LOSES_ACCESS: ("{} person loses access", "{} people lose access"),
+    StepKind.GAINS_ACCESS: ("{} person is given an environment", "{} people are given an environment"),
+    StepKind.CHANGES_PROFILE: ("{} person gets another profile", "{} people get another profile"),
+    StepKind.REPLACED: ("{} notebook is replaced, with its files", "{} notebooks are replaced, with their files"),
+    StepKind.UPDATED: ("{} notebook is stopped and changed", "{} notebooks are stopped and changed"),
+    StepKind.PATCHED: ("{} notebook is changed while it runs", "{} notebooks are changed while they run"),
+    StepKind.DISK: ("{} person gets another disk", "{} people get another disk"),
+    StepKind.TEMPLATES: ("the Spark templates of {} person change", "the Spark templates of {} people change"),
+    StepKind.CLUSTERS_END: ("the Spark clusters of {} person are deleted", "the Spark clusters of {} people are deleted"),
+    StepKind.DATA_ROLES: ("{} person reads data by another group", "{} people read data by another group"),
+    StepKind.IDLE_SOONER: ("{} notebook counts as idle sooner", "{} notebooks count as idle sooner"),
+    StepKind.DELETED_SOONER: ("{} leaver's notebook is deleted sooner", "{} leavers' notebooks are deleted sooner"),
+    StepKind.DATA_DELETED_SOONER: ("{} leaver's files are deleted sooner", "{} leavers' files are deleted sooner"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One person of the list, with what the configuration does to them."""
+
+    user_key: UserKey
+    steps: tuple[StepKind, ...]
+    ref: str = ""
+
+
+def policies(found: Seen) -> list[Change]:
+    """Every configuration that waits, the oldest first."""
+    try:
+        waiting = policy_change.waiting(current().deps.engine)
+    except BenchkeeperError as error:
+        missing(found, Unread.POLICIES, error)
+        return []
+    return [_of(proposal, found) for proposal in waiting]
+
+
+def policy_of(digest: str, found: Seen) -> Change | None:
+    """The configuration that waits under this digest; None if there is none."""
+    return next((change for change in policies(found) if change.digest == digest), None)
+
+
+def _of(proposal: Proposal, found: Seen) -> Change:
+    votes = tuple(found.votes.get(proposal.decided_by, ()))
+    guard = current().deps.engine.policy.guard
+    rows = tuple(Row(user_key=each.user_key, steps=each.steps) for each in proposal.impact.entries)
+    return Change(
+        about=About.POLICY,
+        digest=proposal.decided_by,
+        title=TITLE,
+        cause="Configuration",
+        source="",
+        author=proposal.author,
+        entries=rows,
+        still=len(rows),
+        undone=0,
+        since=proposal.at,
+        patience_ends=None,
+        votes=votes,
+        approving=_approving(proposal),
+        rejecting=(
+            "The configuration in force stays, for everybody.",
+            "What was deployed is not proposed again until its files change.",
+        ),
+        is_kept=True,
+        takes_effect_at=takes_effect_at(votes, guard, author_is_known=bool(proposal.author)),
+        concerned=concerned_by(proposal),
+    )
+
+
+def _approving(proposal: Proposal) -> tuple[str, ...]:
+    impact = proposal.impact
+    lines = [
+        words[count != 1].format(f"{count:,}") for kind, words in STEPS.items() if (count := impact.counts.get(kind, 0))
+    ]
+    if impact.interrupts:
+        lines.append(f"{impact.interrupts:,} of these notebooks {'runs' if impact.interrupts == 1 else 'run'} now")
+    before, after, unknown = impact.cost()
+    if before != after:
+        currency = current().deps.currency
+        lines.append(
+            f"a month of these people costs about {after:,.0f} {currency} instead of {before:,.0f} {currency}, by hourly prices"
+            + (f"; of {unknown:,} it is not known" if unknown else "")
+        )
+    return tuple(f"{line[0].upper()}{line[1:]}." for line in lines)
