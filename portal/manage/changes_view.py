@@ -256,7 +256,7 @@ def _missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
 
 
 def _now_s() -> float:
-    return _engine().clock.monotonic_s()
+    return visit().now().timestamp()
 
 
 def _engine() -> Deps:
