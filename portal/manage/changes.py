@@ -49,7 +49,7 @@ class Said(StrEnum):
 
 
 TEXTS = {
-    Said.APPROVED: "You approved this list. It is taken up within a minute; whether others must agree is said below.",
+    Said.APPROVED: "You approved this list. It is taken up within a minute, and takes effect once enough administrators agree.",
     Said.REJECTED: "You rejected this list. It is taken up within a minute.",
     Said.ALREADY: "You decided so before; nothing was changed.",
     Said.OVER: "Nobody on this list waits any more, so there is nothing to decide.",

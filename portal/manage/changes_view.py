@@ -30,10 +30,11 @@ from shared.engine.ports import Deps
 
 _MOST_OLDER = 20  # lists that somebody decided about and that are no batch any more: read one by one
 _KEPT_LISTS = 20
+_STORED_S = 3600.0  # the inbox forgets old objects: after that a list is stored again as it is shown
 _EXTENSION = "benchkeeper.changes"
 NAV_S = 60.0  # how long the number beside "Changes" is shown without looking again
 
-# What ends access, for people. The second line of `WHY` says what waiting means.
+# What ends access, for people.
 TITLES = {
     CutClass.EMPLOYMENT: "People are said to have left",
     CutClass.ACCOUNT: "Google accounts cannot be used any more",
@@ -127,18 +128,19 @@ class Lists:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lists: OrderedDict[str, Batch] = OrderedDict()
+        self._lists: OrderedDict[str, tuple[float, Batch]] = OrderedDict()
         self._count: tuple[float, int] = (float("-inf"), 0)
 
-    def get(self, digest: str) -> Batch | None:
-        """Return the list if it is known."""
+    def get(self, digest: str, at_s: float) -> Batch | None:
+        """Return the list if it was stored or read lately."""
         with self._lock:
-            return self._lists.get(digest)
+            known_at, batch = self._lists.get(digest, (float("-inf"), None))
+        return batch if at_s - known_at <= _STORED_S else None
 
-    def keep(self, digest: str, batch: Batch) -> None:
+    def keep(self, digest: str, batch: Batch, at_s: float) -> None:
         """Remember a list that is stored."""
         with self._lock:
-            self._lists[digest] = batch
+            self._lists[digest] = at_s, batch
             self._lists.move_to_end(digest)
             while len(self._lists) > _KEPT_LISTS:
                 self._lists.popitem(last=False)
@@ -219,7 +221,7 @@ def cuts_of(digest: str, found: Seen) -> Change | None:
 
 def stored_list(digest: str) -> Batch | None:
     """The list of this digest, whose content is what its name says; None: there is none."""
-    known = lists().get(digest)
+    known = lists().get(digest, _now_s())
     if known is not None:
         return known
     content = _engine().decisions.read_list(digest)
@@ -229,21 +231,21 @@ def stored_list(digest: str) -> Batch | None:
         batch = batch_from_json(content)
     except InvalidMessageError:
         return None
-    lists().keep(digest, batch)
+    lists().keep(digest, batch, _now_s())
     return batch
 
 
 def _is_stored(batch: Batch, found: Seen) -> bool:
     """Store a batch's list; False if that did not work, so nobody can decide about it now."""
     digest = batch.digest
-    if lists().get(digest) is not None:
+    if lists().get(digest, _now_s()) is not None:
         return True
     try:
         _engine().decisions.put_list(batch_to_json(batch))
     except BenchkeeperError as error:
         _missing(found, Unread.LISTS, error)
         return False
-    lists().keep(digest, batch)
+    lists().keep(digest, batch, _now_s())
     return True
 
 
@@ -251,6 +253,10 @@ def _missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
     if what not in found.unread:
         found.unread.append(what)
     visit().reason, visit().detail = error.reason.value, f"{what.value}: {error.detail}"
+
+
+def _now_s() -> float:
+    return visit().now().timestamp()
 
 
 def _engine() -> Deps:

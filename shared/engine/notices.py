@@ -26,8 +26,8 @@ _WORDS = {
     "decided, or for 24 hours at most.",
     Notice.GROUP_WAITS: "The group that gives this person access is gone. Others would lose access too, so nobody has: if it is no "
     "mistake, take the group out of the configuration, or for one person: benchkeeper publish leaver {user}",
-    Notice.CUT_WAITS: "Access is to end, and so it is for many others at once: it waits for room, or until administrators decide: "
-    "benchkeeper guard",
+    Notice.CUT_WAITS: "Access is to end, and so it is for many others at once: it waits for room, or until administrators decide. "
+    "All who wait: benchkeeper guard. To decide: the page Changes.",
     Notice.KEPT_IN: "Access was to end, and an administrator said that this was a mistake. Whatever is said of this person anew counts.",
 }
 

@@ -228,6 +228,17 @@ def test_the_list_that_was_shown_is_found_by_another_process(hub: Hub) -> None:
     assert "of whom 5 still wait for just this" in text
 
 
+def test_a_list_that_the_inbox_forgot_is_stored_again_as_it_is_shown(hub: Hub) -> None:
+    """Whoever lost a group may wait for longer than the inbox keeps things."""
+    batch, mia = batch_of(hub), hub.browser(MIA)
+    mia.text("/manage/changes")
+    bucket = hub.bench.clients.storage_bucket(hub.bench.settings.inbox_bucket)
+    bucket.blob(f"lists/{batch.digest}.json").delete()
+    hub.bench.advance(hours=2)
+    mia.text("/manage/changes")
+    assert bucket.blob(f"lists/{batch.digest}.json").exists()
+
+
 def test_whoever_is_on_the_list_cannot_decide_about_it(hub: Hub) -> None:
     batch = batch_of(hub)
     email = next(email for email in PEOPLE if user_key_for(email) in batch.people)

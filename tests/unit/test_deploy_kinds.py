@@ -495,6 +495,25 @@ def test_a_grant_with_a_condition_is_not_the_one_without(world):
     assert world.plan(access.grants)["access build: logging.logWriter on project"].mark is Mark.CREATE
 
 
+def test_a_grant_on_objects_that_begin_so_has_a_condition_and_the_buckets_others_say_that_they_have_none(world):
+    world.answers = empty_policies()
+    plan = world.plan(access.grants)
+    key = "access hub: benchkeeper_lists on bucket/inbox/lists/"
+    start = f"projects/_/buckets/{BUCKET}-inbox/objects/lists/"
+    assert words_of(plan[key])[-1] == f'--condition=title=lists-only,expression=resource.name.startsWith("{start}")'
+    others = [words_of(step) for k, step in plan.items() if step.lane == "bucket/inbox" and k != key]
+    assert len(others) >= 3
+    assert {words[-1] for words in others} == {"--condition=None"}
+    assert not any(
+        "--condition" in word for step in plan.values() if step.lane == "bucket/records" for word in words_of(step)
+    )
+    lists = {"role": f"projects/{PROJECT}/roles/benchkeeper_lists", "members": [member("hub")]}
+    world.answers["storage buckets get-iam-policy"] = {"bindings": [lists]}
+    assert world.plan(access.grants)[key].mark is Mark.CREATE, "without its condition it is another grant"
+    world.answers["storage buckets get-iam-policy"] = {"bindings": [lists | {"condition": {"title": "lists-only"}}]}
+    assert world.plan(access.grants)[key].mark is Mark.SAME
+
+
 ACCOUNTS_KEY = "access tick: benchkeeper_accounts on project"
 
 

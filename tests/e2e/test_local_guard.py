@@ -1,0 +1,56 @@
+"""A flood of leavers on a local run: some stop, the others wait, and two administrators let the list pass from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from cli.local.people import ADMINISTRATORS
+from tests.e2e.local_run import ROOT, Local, clean_environment, news, running_local, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
+PEOPLE = [f"p{number}@example.com" for number in range(12)]
+ANALYSTS = "data-analysts@example.com"
+
+
+def benchkeeper(local: Local, *words: str) -> str:
+    environment = clean_environment(BENCHKEEPER_API_ENDPOINT=f"http://127.0.0.1:{local.port}", COLUMNS="80")
+    done = subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", *words],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def running(local: Local) -> int:
+    with local.world() as world:
+        return len(world.owners("ACTIVE"))
+
+
+def waiting(local: Local) -> list[str]:
+    with local.world() as world:
+        return world.objects("guard/waiting/")
+
+
+def test_two_administrators_let_a_list_pass() -> None:
+    with running_local("--no-examples", "--speed", "120") as local:
+        local.publish(*[news("joiner", email, groups=(ANALYSTS,)) for email in PEOPLE])
+        until(lambda: running(local) == len(PEOPLE), seconds=120, what="everybody has a notebook")
+        benchkeeper(local, "sweep", "drift")  # counts the people: half of a profile go in an hour
+        local.publish(*[news("leaver", email) for email in PEOPLE])
+        until(lambda: len(waiting(local)) == len(PEOPLE) // 2, seconds=60, what="half of them wait")
+        (change,) = json.loads(benchkeeper(local, "guard", "--output", "json"))["changes"]
+        seen: dict[str, Any] = {name: change[name] for name in ("cause", "source", "people", "undone")}
+        assert seen == {"cause": "Employment", "source": "hr", "people": 6, "undone": 0}
+        assert re.search(r"Employment +hr +6 ", benchkeeper(local, "guard"))
+        for admin in ADMINISTRATORS:
+            assert "taken up within a minute" in benchkeeper(local, "approve", change["digest"], "--yes", "--as", admin)
+        until(lambda: running(local) == 0, seconds=120, what="everybody is stopped")
+        until(lambda: waiting(local) == [], seconds=60, what="nobody waits")
+        assert benchkeeper(local, "guard") == "Nothing waits.\n"
