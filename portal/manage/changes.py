@@ -18,13 +18,13 @@ from werkzeug.exceptions import NotFound
 
 from portal import pages
 from portal.deps import current
-from portal.manage import changes_view
+from portal.manage import changes_view, policy_changes
 from portal.manage.base import PAGE, asked, blueprint, cut, page_number
 from portal.manage.changes_view import Change, Seen, Unread, is_concerned, lists, own_keys
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import JSON, Access, Param, Place, Route
 from portal.visit import signed_in, visit
-from shared.domain.decision import DIGEST, Decision, Verdict
+from shared.domain.decision import DIGEST, About, Decision, Verdict
 from shared.domain.errors import CloudUnavailableError, RefusedError
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.times import rfc3339
@@ -35,7 +35,10 @@ _MOST_ROWS = 1_000  # of one list in an answer of the API; the whole list is a f
 
 # Each kind of change: all that waits, and the one of a digest. A further kind is a further pair.
 Kind = tuple[Callable[[Seen], list[Change]], Callable[[str, Seen], Change | None]]
-KINDS: tuple[Kind, ...] = ((changes_view.cuts, changes_view.cuts_of),)
+KINDS: tuple[Kind, ...] = (
+    (policy_changes.policies, policy_changes.policy_of),
+    (changes_view.cuts, changes_view.cuts_of),
+)
 
 
 class Said(StrEnum):
@@ -64,6 +67,26 @@ class Act(StrEnum):
     REJECT = "reject"
 
 
+# What happens to one person, in a table.
+WORDS = {
+    "Stop": "notebook stopped",
+    "Revoke": "own account disabled",
+    "EndClusters": "Spark clusters deleted",
+    "Create": "notebook made",
+    "LosesAccess": "loses access",
+    "GainsAccess": "is given access",
+    "ChangesProfile": "another profile",
+    "Replaced": "notebook replaced",
+    "Updated": "notebook stopped and changed",
+    "Patched": "notebook changed while it runs",
+    "Disk": "another disk",
+    "Templates": "Spark templates change",
+    "ClustersEnd": "Spark clusters deleted",
+    "DataRoles": "another group for data",
+    "IdleSooner": "idle sooner",
+    "DeletedSooner": "notebook deleted sooner",
+    "DataDeletedSooner": "files deleted sooner",
+}
 _VERDICTS = {Act.APPROVE: Verdict.APPROVE, Act.REJECT: Verdict.REJECT}
 _SAID = {Verdict.APPROVE: Said.APPROVED, Verdict.REJECT: Said.REJECTED}
 
@@ -113,6 +136,8 @@ def _why_not(change: Change) -> str:
     if not change.is_kept:
         return "The list could not be stored just now, so nobody can decide about it. Open this page again in a minute."
     if _guard().approvers > 1 and is_concerned(change, own_keys()):
+        if change.about is About.POLICY:
+            return "You deployed this, or it changes your own access, so others must decide about it."
         return "You are on this list yourself, so others must decide about it."
     return ""
 
@@ -149,6 +174,7 @@ def change(digest: str) -> flask.Response:
         still=lambda entry: changes_view.waits_for(entry, waiting.get(entry.user_key)),
         addresses=changes_view.addresses(),
         why_not=_why_not(found),
+        words=WORDS,
         said=TEXTS[Said(said)] if said in set(Said) else "",
     )
 

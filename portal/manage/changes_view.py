@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import flask
 
 from portal.deps import current
 from portal.visit import signed_in, visit
-from shared.domain.batches import Batch, Entry, WaitingPerson, batches_of
+from shared.domain.batches import Batch, WaitingPerson, batches_of
 from shared.domain.batches import from_json as batch_from_json
 from shared.domain.batches import to_json as batch_to_json
 from shared.domain.cuts import IMPATIENT, CutClass, StepKind
@@ -40,10 +40,13 @@ TITLES = {
     CutClass.ACCOUNT: "Google accounts cannot be used any more",
     CutClass.GROUP: "People are in no group that gives access",
     CutClass.POLICY: "The configuration gives people no access any more",
+    CutClass.CREATION: "Many environments are to be made",
+    CutClass.IDLE: "Most of what runs looks idle",
 }
 STEPS = {
     StepKind.STOP: ("{} notebook is stopped, and deleted after its retention", "{} notebooks are stopped, and deleted after their retention"),
     StepKind.REVOKE: ("{} person's own service account is disabled", "{} people's own service accounts are disabled"),
+    StepKind.CREATE: ("{} notebook is made", "{} notebooks are made"),
     StepKind.END_CLUSTERS: ("the Spark clusters of {} person are deleted", "the Spark clusters of {} people are deleted"),
 }  # fmt: skip
 
@@ -54,6 +57,7 @@ class Unread(StrEnum):
     INDEX = "who waits"
     DECISIONS = "what was decided"
     LISTS = "some of the lists"
+    POLICIES = "whether a configuration waits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +70,29 @@ class Vote:
     is_own: bool
 
 
+class Listed(Protocol):
+    """One person of a list, of whatever kind the change is."""
+
+    @property
+    def user_key(self) -> UserKey:
+        """Who it is."""
+
+    @property
+    def ref(self) -> str:
+        """Which cut it is; empty for a configuration."""
+
+    @property
+    def steps(self) -> tuple[StrEnum, ...]:
+        """What happens to the person."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Something that waits for a decision. `entries` are the frozen list that the digest names.
 
     `still` is how many of them wait for just that now, None where it could not be read; `undone` how many of those are stopped
     already. `since` is None for a list that is no batch any more. `is_kept`: the list is stored, so it can be decided about.
+    `author` is who deployed a configuration. `concerned` may not decide; None: everybody on the list.
     """
 
     about: About
@@ -79,7 +100,7 @@ class Change:
     title: str
     cause: str
     source: str
-    entries: tuple[Entry, ...]
+    entries: tuple[Listed, ...]
     still: int | None
     undone: int
     since: datetime | None
@@ -89,6 +110,8 @@ class Change:
     rejecting: tuple[str, ...]
     is_kept: bool
     takes_effect_at: datetime | None
+    author: str = ""
+    concerned: frozenset[UserKey] | None = None
 
     @property
     def people(self) -> int:
@@ -177,7 +200,7 @@ def seen() -> Seen:
     try:
         found.waiting = tuple(deps.guard.waiting())
     except BenchkeeperError as error:
-        _missing(found, Unread.INDEX, error)
+        missing(found, Unread.INDEX, error)
     _, own = signed_in()
     try:
         for each in deps.decisions.waiting():
@@ -187,7 +210,7 @@ def seen() -> Seen:
                 )
                 found.votes.setdefault(each.shown.digest, []).append(vote)
     except BenchkeeperError as error:
-        _missing(found, Unread.DECISIONS, error)
+        missing(found, Unread.DECISIONS, error)
     return found
 
 
@@ -203,7 +226,7 @@ def cuts(found: Seen) -> list[Change]:
         try:
             batch = stored_list(digest)
         except BenchkeeperError as error:
-            _missing(found, Unread.LISTS, error)
+            missing(found, Unread.LISTS, error)
             continue
         if batch is not None:
             changes.append(_of_batch(batch, found, is_kept=True, digest=digest))
@@ -243,13 +266,14 @@ def _is_stored(batch: Batch, found: Seen) -> bool:
     try:
         _engine().decisions.put_list(batch_to_json(batch))
     except BenchkeeperError as error:
-        _missing(found, Unread.LISTS, error)
+        missing(found, Unread.LISTS, error)
         return False
     lists().keep(digest, batch, _now_s())
     return True
 
 
-def _missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
+def missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
+    """Note what could not be read: the page says so, and shows the rest."""
     if what not in found.unread:
         found.unread.append(what)
     visit().reason, visit().detail = error.reason.value, f"{what.value}: {error.detail}"
@@ -286,15 +310,17 @@ def _of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> 
         since=since,
         patience_ends=_patience_ends(batch.cause, since, guard),
         votes=votes,
-        approving=_approving(counted, batch),
+        approving=_approving(counted, batch, _prices(still)),
         rejecting=_rejecting(batch, undone),
         is_kept=is_kept,
         takes_effect_at=takes_effect_at(votes, guard),
     )
 
 
-def waits_for(entry: Entry, person: WaitingPerson | None) -> bool:
-    """Return True if the person waits now for just what the list says."""
+def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:
+    """Return True if the person waits now for just what the list says. Of a configuration that waits everybody does."""
+    if not entry.ref:
+        return True
     return person is not None and (person.ref, person.steps) == (entry.ref, entry.steps)
 
 
@@ -304,32 +330,54 @@ def _patience_ends(cause: CutClass, since: datetime | None, guard: GuardSettings
     return since + guard.patience
 
 
-def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings) -> datetime | None:
+def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_known: bool = False) -> datetime | None:
     """Return when a list that was approved and not rejected takes effect by itself; None: nobody approved it, or no need to wait."""
     approvals = [vote for vote in votes if vote.verdict is Verdict.APPROVE]
-    if not approvals or len(approvals) != len(votes) or len({vote.by for vote in approvals}) >= guard.approvers:
+    needed = 1 if author_is_known else guard.approvers
+    if not approvals or len(approvals) != len(votes) or len({vote.by for vote in approvals}) >= needed:
         return None
     return min(vote.at for vote in approvals) + guard.wait_alone
 
 
-def _approving(counted: Mapping[StepKind, int], batch: Batch) -> tuple[str, ...]:
+def _approving(counted: Mapping[StepKind, int], batch: Batch, prices: Mapping[str, float]) -> tuple[str, ...]:
     lines = [STEPS[kind][counted[kind] != 1].format(f"{counted[kind]:,}") for kind in StepKind if counted[kind]]
     count = len(batch.entries)
-    return (
-        f"{count:,} {'person loses' if count == 1 else 'people lose'} access.",
-        *(f"{line[0].upper()}{line[1:]}." for line in lines),
-    )
+    match batch.cause:
+        case CutClass.CREATION:
+            if prices:
+                hourly = sum(prices.values())
+                lines.append(f"an hour in which all of them run costs about {hourly:,.2f} {current().deps.currency}")
+        case CutClass.IDLE:
+            lines = [f"{count:,} {'notebook is' if count == 1 else 'notebooks are'} stopped now; files are kept"]
+        case _:
+            lines.insert(0, f"{count:,} {'person loses' if count == 1 else 'people lose'} access")
+    return tuple(f"{line[0].upper()}{line[1:]}." for line in lines)
 
 
 def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
     count = len(batch.entries)
-    lines = [
-        f"{count:,} {'person keeps' if count == 1 else 'people keep'} access. What was said of them so far no longer ends it."
-    ]
+    people = f"{count:,} {'person' if count == 1 else 'people'}"
+    match batch.cause:
+        case CutClass.CREATION:
+            return (
+                f"{people} get no environment, although they are entitled to one, until access ends and begins anew.",
+            )
+        case CutClass.IDLE:
+            return (f"The notebooks of {people} are not stopped for idleness in the next twelve hours.",)
+        case _:
+            pass
+    lines = [f"{people} {'keeps' if count == 1 else 'keep'} access. What was said of them so far no longer ends it."]
     if undone:
         lines.append(f"{undone:,} that {'was' if undone == 1 else 'were'} stopped already may work again.")
     lines.append("If anything else is said of one of them later, that counts.")
     return tuple(lines)
+
+
+def _prices(people: Iterable[WaitingPerson]) -> Mapping[str, float]:
+    """What an hour of each person's notebook costs, as far as the profiles say."""
+    profiles = _engine().policy.catalog.profiles
+    found = {person.user_key: profiles[person.profile].hourly_cost for person in people if person.profile in profiles}
+    return {key: cost for key, cost in found.items() if cost is not None}
 
 
 # ---- who may
@@ -350,8 +398,10 @@ def own_keys() -> frozenset[UserKey]:
 
 
 def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
-    """Return True if the reader is on the list: nobody decides about themselves."""
+    """Return True if the reader is on the list, or deployed it: nobody decides about themselves."""
     own = frozenset(keys)
+    if change.concerned is not None:
+        return bool(own & change.concerned)
     return any(entry.user_key in own for entry in change.entries)
 
 

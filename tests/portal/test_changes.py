@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.hub import ADMINS, ANA, MIA, SAMPLES, Hub, ask, hub_settings, make_hub, plain
 from kit.life import Life
+from kit.oracle import instances
 
 from portal.manage.changes import ROUTES
 from portal.routes import JSON
@@ -18,7 +20,10 @@ from shared.domain.events import Joined, LeaveCancelled, Left, Moved
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, parse_email, user_key_for
 from shared.domain.record import Presence
+from shared.engine.policy_change import note_deployed
+from shared.engine.policy_change import waiting as policy_waiting
 from shared.engine.sweeps import sweep
+from shared.wiring import wire
 
 FEW = GuardSettings(per_hour=3, share=0.0)
 OTTO = parse_email("otto.admin@example.com")
@@ -426,3 +431,55 @@ def test_an_approval_that_came_too_late_to_be_signed_for_does_not_count(hub: Hub
     )
     ticks(hub, 20)
     assert not any(is_cut(hub, key) for key in batch.people)
+
+
+# --- a configuration that waits
+
+
+def _typo(hub, people):
+    """A revision with a letter wrong in a group; the people who would lose access by it."""
+    wrong = tuple(replace(each, group=f"x{each.group}") for each in hub.bench.settings.catalog.assignments)
+    catalog = replace(hub.bench.settings.catalog, assignments=wrong, default_profile=None)
+    made = wire(replace(hub.bench.settings, catalog=catalog), log=hub.bench.log, clients=hub.bench.clients)
+    deps = replace(made, clock=hub.bench.deps.clock)
+    for person in people:
+        person.tell(Joined, groups=frozenset({"data-analysts@example.com"}))
+    ticks(hub, 7)
+    sweep("drift", hub.bench.deps)
+    note_deployed(deps.base_policy, deps, by="deployer@example.com")
+    sweep("drift", deps)
+    return deps
+
+
+def test_a_configuration_that_waits_is_shown_with_what_it_does_and_decided_about():
+    hub = make_hub()
+    people = [hub.life(parse_email(f"user{number}@example.com")) for number in range(8)]
+    deps = _typo(hub, people)
+    browser = hub.browser(MIA)
+    listing = plain(browser.text("/manage/changes"))
+    assert "The configuration that was deployed changes things for many: 8 people wait" in listing
+    assert "deployed by deployer@example.com" in listing
+    assert "8 people lose access." in listing
+    assert "the configuration in force stays" in listing
+    (proposal,) = policy_waiting(deps)
+    page = plain(browser.text(f"/manage/changes/{proposal.decided_by}"))
+    assert "loses access" in page
+    answer = browser.post(f"/manage/changes/{proposal.decided_by}/approve")
+    assert answer.status_code == 303
+    for _ in range(8):
+        hub.bench.advance(minutes=1)
+        sweep("due", deps)
+    assert {i.state for i in instances(hub.bench.cloud).values()} == {"STOPPED"}
+    assert "Nothing waits." in plain(browser.text("/manage/changes"))
+
+
+def test_who_deployed_it_or_loses_by_it_cannot_click():
+    hub = make_hub()
+    people = [hub.life(parse_email(f"user{number}@example.com")) for number in range(7)]
+    people.append(hub.life(MIA))
+    deps = _typo(hub, people)
+    (proposal,) = policy_waiting(deps)
+    browser = hub.browser(MIA)
+    assert "others must decide about it" in plain(browser.text(f"/manage/changes/{proposal.decided_by}"))
+    assert browser.post(f"/manage/changes/{proposal.decided_by}/approve").status_code == 409
+    assert hub.bench.deps.decisions.waiting() == ()
