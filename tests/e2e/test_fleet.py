@@ -7,12 +7,13 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.domain.identity import parse_email, user_key_for
-from tests.e2e.local_run import PROJECT, Local, World, alive, news, running_local, until
+from tests.e2e.local_run import PROJECT, Local, World, alive, news, running_local, until, with_room_for_crowds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
 
@@ -122,9 +123,10 @@ def unfired(local: Local) -> list[dict[str, Any]]:
     return list(local.control("GET", "faults/unfired")["faults"])
 
 
-def test_a_hundred_join_and_leave_while_calls_fail_and_processes_die() -> None:
+def test_a_hundred_join_and_leave_while_calls_fail_and_processes_die(tmp_path: Path) -> None:
     chance = random.Random(SEED)  # noqa: S311 - a seed, so that a failure comes again
-    with running_local("--no-examples", "--speed", "240") as local, local.world() as world:
+    crowded = with_room_for_crowds(tmp_path / "config")
+    with running_local("--no-examples", "--speed", "240", environment=crowded) as local, local.world() as world:
         killer = Killer(local, chance)
         # Evidence that cannot be read keeps everybody: on a slow machine nobody is stopped for idleness before the last has joined.
         local.control("POST", "faults", {"call": "monitoring.*", "times": 0, **DENIED})
@@ -162,7 +164,14 @@ def everybody_joins(local: Local, world: World, killer: Killer, chance: random.R
     assert Counter(name.split("/")[1] for name in templates) == {
         user_key_for(parse_email(person)): EACH for person in PEOPLE
     }
-    assert {name.split("/")[0] for name in world.objects("")} <= {"records", "due", "templates", "index"}
+    assert {name.split("/")[0] for name in world.objects("")} <= {
+        "records",
+        "due",
+        "templates",
+        "index",
+        "guard",
+        "policy",
+    }
 
 
 def everybody_leaves(local: Local, world: World, killer: Killer, chance: random.Random) -> None:
@@ -192,5 +201,12 @@ def retention_passes(local: Local, world: World, killer: Killer, chance: random.
     tombstones = world.records()
     assert sorted(record["email"] for record in tombstones) == PEOPLE
     assert {record["spec"]["presence"] for record in tombstones} == {"ABSENT"}
-    assert {name.split("/")[0] for name in world.objects("")} <= {"records", "due", "manifests", "index"}
+    assert {name.split("/")[0] for name in world.objects("")} <= {
+        "records",
+        "due",
+        "manifests",
+        "index",
+        "guard",
+        "policy",
+    }
     assert len(world.objects("manifests/")) == len(PEOPLE)  # what they made is in snapshots

@@ -47,9 +47,12 @@ def test_a_letter_marks_its_person_and_is_used_after_its_cause_is_gone(tmp_path:
         assert still.returncode == 1, still.stderr
         assert "analyst, engineer" in still.stdout
 
-        done = local.benchkeeper(
-            "dead-letter", "replay", "--reason", "UnknownProfile", environment=knowing_pilot(tmp_path / "config")
-        )
+        mended = knowing_pilot(tmp_path / "config")
+        proposed = local.benchkeeper(
+            "sweep", "drift", "--propose", environment=mended
+        )  # harmless, so it is in force at once
+        assert proposed.returncode == 0, proposed.stderr
+        done = local.benchkeeper("dead-letter", "replay", "--reason", "UnknownProfile", environment=mended)
         assert done.returncode == 0, done.stderr
         assert "moved: profile analyst to pilot" in done.stdout
         assert mark(local) == [("True", "Settled")]
