@@ -82,7 +82,7 @@ def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -
     for line in _lines(found):
         say(line)
     rows = [
-        (row["user_key"], row["address"] or "-", " ".join(row["steps"]), "" if row["waits"] else "waits no more")
+        (row["user_key"], row["address"] or "-", " ".join(row["steps"]), "waits" if row["waits"] else "waits no more")
         for row in found["rows"]
     ]
     console().print(table([("USER", "fold"), ("ADDRESS", "fold"), ("STEPS", "fold"), ("NOW", "")], rows))
@@ -149,6 +149,10 @@ def _whole(door: Door, digest: str) -> str:
     return str(found[0])
 
 
+def _moment(text: str) -> str:
+    return f"{parse_time(text):%Y-%m-%d %H:%M} UTC"
+
+
 def _age(since: str | None, now: datetime) -> str:
     return duration_text(now - parse_time(since)) if since is not None else "-"
 
@@ -170,15 +174,15 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if found["undone"]:
         lines.append(f"  {found['undone']:,} are stopped already")
     if found["since"]:
-        lines.append(f"  the first waits since {found['since']}")
+        lines.append(f"  the first waits since {_moment(found['since'])}")
     if found["patience_ends"]:
         lines.append(
-            f"  from {found['patience_ends']} on whoever waits long enough is stopped as far as it can be undone"
+            f"  from {_moment(found['patience_ends'])} on whoever waits long enough is stopped as far as it can be undone"
         )
-    lines += [f"  {vote['verdict'].lower()}: {vote['by']} at {vote['at']}" for vote in found["votes"]]
+    lines += [f"  {vote['verdict'].lower()}: {vote['by']} at {_moment(vote['at'])}" for vote in found["votes"]]
     if found["takes_effect_at"]:
         lines.append(
-            f"  takes effect at {found['takes_effect_at']} if nobody objects, or as soon as somebody else approves it too"
+            f"  takes effect at {_moment(found['takes_effect_at'])} if nobody objects, or as soon as somebody else approves it too"
         )
     lines += ["  if approved:", *(f"    {line}" for line in found["approving"])]
     lines += ["  if rejected:", *(f"    {line}" for line in found["rejecting"])]

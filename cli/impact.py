@@ -85,7 +85,7 @@ def impact(
     elif output == "csv":
         print_csv((_cells(each, names) for each in judged.impact.entries), _COLUMNS)
     else:
-        _print(judged, settings, names, what=what, limit=limit)
+        _print(judged, settings, names, what=what, limit=limit, is_news=bool(paths))
     if refused:
         say(f"{refused:,} pieces of news cannot be used; see publish file --dry-run.", err=True)
         stop(FAILED)
@@ -95,7 +95,9 @@ def _names(deps: Deps) -> Mapping[UserKey, str]:
     return {row.user_key: row.email for row in deps.records.rows()}
 
 
-def _print(judged: Judged, settings: Settings, names: Mapping[UserKey, str], *, what: str, limit: int) -> None:
+def _print(
+    judged: Judged, settings: Settings, names: Mapping[UserKey, str], *, what: str, limit: int, is_news: bool
+) -> None:
     found = judged.impact
     say(f"What {what} would change:" if found.entries else f"{what} changes nothing for anybody.")
     for line in count_lines(found):
@@ -111,7 +113,7 @@ def _print(judged: Judged, settings: Settings, names: Mapping[UserKey, str], *, 
         console().print(table([("USER", "fold"), ("WHAT", "fold"), ("CAUSE", "whole")], rows))
         if len(found.entries) > limit:
             say(f"{len(found.entries) - limit:,} more: --limit, or --output csv.")
-    for line in verdict_lines(judged.excesses, empty=not found.entries):
+    for line in verdict_lines(judged.excesses, empty=not found.entries, is_news=is_news):
         say(line)
     say(f"Digest: {found.digest}")
 
@@ -125,11 +127,13 @@ def count_lines(found: Impact) -> Iterable[str]:
         yield f"{people:,} {'person' if people == 1 else 'people'}; {found.interrupts:,} work now and are stopped for it."
 
 
-def verdict_lines(above: tuple[Excess, ...], *, empty: bool) -> Iterable[str]:
-    """Yield whether the change is above a limit, and what that means."""
+def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:
+    """Yield whether the change is above a limit, and what that means. News counts person by person, a configuration as a whole."""
     for each in above:
         yield f"Above the limit: {_limit_text(each)}."
-    if above:
+    if above and is_news:
+        yield "As many as there is room for are taken at once; the others wait, and `benchkeeper guard` shows them."
+    elif above:
         yield "It waits until somebody else agrees on the page; until then nothing changes."
     elif not empty:
         yield "Below the limits: it is done without being agreed to."
