@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,11 @@ from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app
 from cli.erasing import has_somebody
 from cli.hub_door import Door, HubError, open_door
 from cli.output import PlainGroup, agreed, complain, console, print_json, say, table
+from cli.publishing_files import read_content, say_faults, source_named
 from portal.reader import duration_text
+from shared.domain.events import Left
+from shared.domain.identity import UserEmail, UserKey, user_key_for
+from shared.domain.sources import OPERATOR
 from shared.domain.times import parse_time
 
 _SHORT = 12  # digits of a digest, enough to tell lists apart
@@ -90,6 +95,34 @@ def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -
         say(
             f"The first {len(rows):,} of {found['people']:,}; all of them: {door.url}/manage/changes/{found['digest']}/people.csv"
         )
+
+
+@guard.command(name="expect")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--until", required=True, metavar="TIME", help="RFC 3339, at most 31 days from now: 2026-12-01T18:00:00Z")
+@_options
+def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: str | None, output: str) -> None:
+    """Announce the leavers of a file, as publish file takes it: once another administrator approves, they take no slots."""
+    content = read_content(app, paths, source_named(app, OPERATOR))
+    if content.faults:
+        say_faults(content, output)
+        stop(WRONG_USE)
+    leaving = [event for _, news in content.rows for event in news if isinstance(event, Left) and event.user]
+    if not leaving:
+        raise click.UsageError("no row of the file says that somebody leaves.")
+    keys = [_key_of(app, event.user) for event in leaving]
+    done = open_door(app, hub, who).post("/api/announcements", {"people": keys, "until": until})
+    if output == "json":
+        print_json(done)
+        return
+    say(f"Announced: {done['people']:,} people until {_moment(done['until'])}, list {done['digest']}.")
+    say(f"Another administrator has to agree: benchkeeper approve {done['digest']}")
+
+
+def _key_of(app: App, email: UserEmail) -> UserKey:
+    """The key of the record to which the address leads."""
+    stored = app.deps.records.load(user_key_for(email))
+    return stored.record.user_key if stored is not None else user_key_for(email)
 
 
 def _decide(verdict: str, text: str) -> Callable[..., None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -48,12 +49,11 @@ class Door:
         """Read something."""
         return self._answer("GET", path)
 
-    def post(self, path: str) -> dict[str, Any]:
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Change something, as a script does."""
-        return self._answer("POST", path)
+        return self._answer("POST", path, body or {})
 
-    def _answer(self, method: str, path: str) -> dict[str, Any]:
-        body: dict[str, str] | None = {} if method == "POST" else None
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Accept": "application/json", **({SCRIPT_HEADER: SCRIPT} if method == "POST" else {})}
         answer = _sent(self.session, method, self.url + path, json=body, headers=headers)
         kind = answer.headers.get("Content-Type", "").partition(";")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -24,13 +25,18 @@ from portal.manage.changes_view import Change, Seen, Unread, is_concerned, lists
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import JSON, Access, Param, Place, Route
 from portal.visit import signed_in, visit
+from shared.domain.batches import announced
+from shared.domain.batches import to_json as batch_to_json
 from shared.domain.decision import DIGEST, About, Decision, Verdict
-from shared.domain.errors import CloudUnavailableError, RefusedError
+from shared.domain.errors import CloudUnavailableError, InvalidMessageError, RefusedError
 from shared.domain.guard_settings import GuardSettings
-from shared.domain.times import rfc3339
+from shared.domain.identity import UserKey, parse_user_key
+from shared.domain.times import parse_time, rfc3339
 from shared.sheet import Value
 
 _FIRST = 10  # of the people of a batch, shown before its own page
+_LONGEST = timedelta(days=31)  # an announcement is for a moment, not for good
+_MOST_ANNOUNCED = 4_000_000  # bytes: about 100,000 people
 _MOST_ROWS = 1_000  # of one list in an answer of the API; the whole list is a file
 
 # Each kind of change: all that waits, and the one of a digest. A further kind is a further pair.
@@ -292,6 +298,50 @@ def api_decide(digest: str, verdict: str) -> flask.Response:
     return pages.json_answer({"digest": digest, "verdict": decided.value, "outcome": said.value, "says": TEXTS[said]})
 
 
+@blueprint.post("/api/announcements")
+def api_announce() -> flask.Response:
+    """Announce who is going to lose access, and until when: a list that another administrator has to approve."""
+    portal, (_, key) = current(), signed_in()
+    flask.request.max_content_length = _MOST_ANNOUNCED
+    keys, until = _announced(flask.request.get_json(silent=True))
+    deps, present = portal.deps.engine, visit()
+    digest = deps.decisions.put_list(batch_to_json(announced(keys, until)))
+    deps.decisions.put(
+        Decision(
+            decision_id=secrets.token_hex(8),
+            about=About.CUTS,
+            verdict=Verdict.APPROVE,
+            digest=digest,
+            asked_at=present.now(),
+            assertion=present.assertion,
+        ),
+        by=key,
+    )
+    deps.log.info("Announced on the page", digest=digest, people=len(keys), by=key)
+    return pages.json_answer({"digest": digest, "people": len(keys), "until": rfc3339(until)})
+
+
+def _announced(sent: object) -> tuple[list[UserKey], datetime]:
+    """The people and the moment of an announcement. `RefusedError` says what is valid."""
+    try:
+        if not isinstance(sent, dict) or not isinstance(sent["people"], list) or not sent["people"]:
+            raise ValueError("no list of people")
+        keys = [parse_user_key(str(each)) for each in sent["people"]]
+        until = parse_time(str(sent["until"]))
+    except (KeyError, ValueError, InvalidMessageError) as error:
+        raise RefusedError(
+            user_message='Send {"people": [user keys], "until": a time such as 2026-12-01T18:00:00Z}. Nothing was announced.',
+            detail=f"no announcement: {type(error).__name__}",
+        ) from error
+    now = visit().now()
+    if not now < until <= now + _LONGEST:
+        raise RefusedError(
+            user_message=f"until must lie within the next {_LONGEST.days} days. Nothing was announced.",
+            detail="an announcement for too long, or for the past",
+        )
+    return sorted(set(keys)), until
+
+
 def _view(change: Change) -> dict[str, Any]:
     return {
         "about": change.about.value,
@@ -378,6 +428,7 @@ _PROPERTIES: Mapping[str, Any] = {
 _ROW = _object({"user_key": TEXT, "address": TEXT, "steps": _array(TEXT), "waits": FLAG})
 _ALL = _object({"taken_at": TIME, "approvers": NUMBER, "unread": _array(TEXT), "changes": _array(_object(_PROPERTIES))})
 _ONE = _object({**_PROPERTIES, "why_not": TEXT, "rows": _array(_ROW)})
+_ANNOUNCED = _object({"digest": TEXT, "people": NUMBER, "until": TIME})
 _DECIDED = _object({"digest": TEXT, "verdict": TEXT, "outcome": TEXT, "says": TEXT})
 _RULE, _API = "/manage/changes/<digest>", "/api/changes/<digest>"
 _DECIDE = "/<verdict>"
@@ -442,6 +493,21 @@ ROUTES: tuple[Route, ...] = (
         media=JSON,
         schema=_ONE,
         answers={200: "The list.", **_NONE},
+    ),
+    Route(
+        method="POST",
+        rule="/api/announcements",
+        name="manage.api_announce",
+        summary="Announce who is going to lose access, by a script.",
+        access=Access.ADMIN,
+        media=JSON,
+        takes=JSON,
+        schema=_ANNOUNCED,
+        answers={
+            200: "Written down; another administrator has to approve the list.",
+            403: "Not an administrator, or not sent as a script sends it.",
+            409: "No such people or moment; the answer says what is valid.",
+        },
     ),
     Route(
         method="POST",

@@ -18,7 +18,7 @@ import flask
 
 from portal.deps import current
 from portal.visit import signed_in, visit
-from shared.domain.batches import Batch, WaitingPerson, batches_of
+from shared.domain.batches import Batch, WaitingPerson, announced_until, batches_of
 from shared.domain.batches import from_json as batch_from_json
 from shared.domain.batches import to_json as batch_to_json
 from shared.domain.cuts import IMPATIENT, CutClass, StepKind
@@ -42,6 +42,7 @@ TITLES = {
     CutClass.POLICY: "The configuration gives people no access any more",
     CutClass.CREATION: "Many environments are to be made",
     CutClass.IDLE: "Most of what runs looks idle",
+    CutClass.ANNOUNCED: "People are announced to lose access",
 }
 STEPS = {
     StepKind.STOP: ("{} notebook is stopped, and deleted after its retention", "{} notebooks are stopped, and deleted after their retention"),
@@ -292,7 +293,8 @@ def _engine() -> Deps:
 
 def _of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> Change:
     digest, guard, waiting = digest or batch.digest, _engine().policy.guard, found.by_key()
-    still = [waiting[e.user_key] for e in batch.entries if waits_for(e, waiting.get(e.user_key))]
+    wait = [e for e in batch.entries if waits_for(e, waiting.get(e.user_key))]
+    still = [waiting[e.user_key] for e in wait if e.user_key in waiting]
     is_current = found.waiting is not None and any(each.digest == digest for each in batches_of(found.waiting))
     since = batch.since if is_current else None
     undone = sum(person.undoable_done for person in still)
@@ -305,7 +307,7 @@ def _of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> 
         cause=batch.cause.value,
         source=batch.source,
         entries=batch.entries,
-        still=None if found.waiting is None else len(still),
+        still=None if found.waiting is None else len(wait),
         undone=undone,
         since=since,
         patience_ends=_patience_ends(batch.cause, since, guard),
@@ -313,7 +315,7 @@ def _of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> 
         approving=_approving(counted, batch, _prices(still)),
         rejecting=_rejecting(batch, undone),
         is_kept=is_kept,
-        takes_effect_at=takes_effect_at(votes, guard),
+        takes_effect_at=takes_effect_at(votes, guard) if batch.cause is not CutClass.ANNOUNCED else None,
     )
 
 
@@ -321,6 +323,9 @@ def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:
     """Return True if the person waits now for just what the list says. Of a configuration that waits everybody does."""
     if not entry.ref:
         return True
+    until = announced_until(entry.ref)
+    if until is not None:
+        return visit().now() < until
     return person is not None and (person.ref, person.steps) == (entry.ref, entry.steps)
 
 
@@ -347,6 +352,12 @@ def _approving(counted: Mapping[StepKind, int], batch: Batch, prices: Mapping[st
             if prices:
                 hourly = sum(prices.values())
                 lines.append(f"an hour in which all of them run costs about {hourly:,.2f} {current().deps.currency}")
+        case CutClass.ANNOUNCED:
+            until = announced_until(batch.entries[0].ref) if batch.entries else None
+            if until is not None:
+                lines = [
+                    f"whoever of them loses access until {until:%Y-%m-%d %H:%M} UTC does so at once, and takes no slot"
+                ]
         case CutClass.IDLE:
             lines = [f"{count:,} {'notebook is' if count == 1 else 'notebooks are'} stopped now; files are kept"]
         case _:
@@ -362,6 +373,8 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
             return (
                 f"{people} get no environment, although they are entitled to one, until access ends and begins anew.",
             )
+        case CutClass.ANNOUNCED:
+            return (f"{people} take slots like everybody, if they lose access.",)
         case CutClass.IDLE:
             return (f"The notebooks of {people} are not stopped for idleness in the next twelve hours.",)
         case _:

@@ -19,6 +19,7 @@ from shared.domain.identity import UserKey, parse_user_key
 
 VERSION = 1
 MAX_ENTRIES = 200_000
+_UNTIL = "until:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,24 @@ class Batch:
     def people(self) -> frozenset[UserKey]:
         """Return who is on the list."""
         return frozenset(entry.user_key for entry in self.entries)
+
+
+def announced(people: Iterable[UserKey], until: datetime) -> Batch:
+    """Return the list of people who may lose access until a moment, for whatever reason, without taking slots."""
+    ref = f"{_UNTIL}{until.astimezone(UTC).isoformat()}"
+    entries = tuple(Entry(user_key=key, ref=ref, steps=()) for key in sorted(set(people)))
+    return Batch(cause=CutClass.ANNOUNCED, source="", entries=entries, since=datetime.fromtimestamp(0, UTC))
+
+
+def announced_until(ref: str) -> datetime | None:
+    """Return until when an announced person may lose access, by the entry's `ref`; None for an entry of any other list."""
+    if not ref.startswith(_UNTIL):
+        return None
+    try:
+        until = datetime.fromisoformat(ref.removeprefix(_UNTIL))
+    except ValueError:
+        return None
+    return until if until.tzinfo is not None else None
 
 
 def batches_of(waiting: Iterable[WaitingPerson]) -> tuple[Batch, ...]:

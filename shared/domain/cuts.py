@@ -16,6 +16,7 @@ class CutClass(StrEnum):
     POLICY = "Policy"
     CREATION = "Creation"  # no cut: many environments are to be made
     IDLE = "Idle"  # no cut: most of what runs looks idle
+    ANNOUNCED = "Announced"  # no cut yet: somebody says beforehand who is going to lose access
 
 
 # The `ref` of a creation that waits, and of a stop for idleness.

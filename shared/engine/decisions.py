@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from shared.domain.batches import Batch, Entry
+from shared.domain.batches import Batch, Entry, announced_until
 from shared.domain.batches import from_json as batch_from_json
 from shared.domain.cuts import CREATE, IDLE_STOP, Clearance, CutClass, KeptIn
 from shared.domain.cuts import StepKind as CutStep
@@ -79,11 +79,11 @@ class Standing(StrEnum):
 
 
 def standing_of(
-    votes: Sequence[Vote], guard: GuardSettings, now: datetime, *, author_is_known: bool = False
+    votes: Sequence[Vote], guard: GuardSettings, now: datetime, *, author_is_known: bool = False, alone: bool = True
 ) -> Standing:
     """Return where a list stands. One rejection is enough; of approvals two, or one that nobody objected to for long enough.
 
-    With a verified author one approval of somebody else is enough; `approvers: 1` is a team of one, who approves at once.
+    Without `alone` one approval is never enough, however long nobody objects. With a verified author one approval of somebody else is enough; `approvers: 1` is a team of one, who approves at once.
     """
     if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
         return Standing.REJECTED
@@ -93,6 +93,8 @@ def standing_of(
     needed = 1 if author_is_known else guard.approvers
     if len({vote.subject for vote in approvals}) >= needed:
         return Standing.APPROVED
+    if not alone:
+        return Standing.OPEN
     oldest = min(vote.waiting.created_at for vote in approvals)
     return Standing.APPROVED if now - oldest >= guard.wait_alone else Standing.OPEN
 
@@ -151,7 +153,8 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
             _drop(waiting, Fault.NO_LIST, deps)
         return
     votes = _votes(given, batch.people, deps)
-    standing = standing_of(votes, deps.policy.guard, deps.clock.now())
+    alone = batch.cause is not CutClass.ANNOUNCED  # who announces is the first to approve: another one must agree
+    standing = standing_of(votes, deps.policy.guard, deps.clock.now(), alone=alone)
     if standing is Standing.OPEN:
         return
     if _carried_out(batch, digest, standing, votes, deps):
@@ -317,7 +320,10 @@ def _approving(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
             known = current.status.clearance
             if known is not None and known.by == digest:
                 return record  # told before the crash
+            until = announced_until(entry.ref)
             clearance = Clearance(ref=entry.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
+            if until is not None:
+                clearance = Clearance(ref="", by=digest, until=until)
             line = _line(
                 now, f"{_WHAT.get(entry.ref, _END)} was approved", f"list {digest[:12]}, approved by {' and '.join(by)}"
             )
@@ -339,6 +345,8 @@ def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
             current = _covered(record, entry, deps, now)
             if current is None:
                 return record
+            if announced_until(entry.ref) is not None:
+                return record  # nothing has ended that could be taken back
             kept = KeptIn(ref=entry.ref, by=" ".join(by), digest=digest, at=now)
             stays = with_kept_in(current, kept)
             if stays is current:
@@ -356,6 +364,9 @@ def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
 def _covered(record: UserRecord, entry: Entry, deps: Deps, now: datetime) -> UserRecord | None:
     """Return the record as it is now if the list speaks of just what waits there; None if something else is true by now."""
     current = with_wanted(record, deps.policy, now)
+    until = announced_until(entry.ref)
+    if until is not None:
+        return current if current.spec.presence is Presence.PRESENT and now < until else None
     if entry.ref == IDLE_STOP:
         return current if current.spec.presence is Presence.PRESENT else None
     if entry.ref == CREATE:

@@ -16,7 +16,7 @@ from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
 from kit.oracle import instances, template_names
 
-from shared.domain.batches import Batch, batches_of, to_json
+from shared.domain.batches import Batch, announced, batches_of, to_json
 from shared.domain.cuts import CutClass, StepKind
 from shared.domain.decision import About, Decision, Verdict
 from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved
@@ -795,3 +795,47 @@ def test_a_mass_idle_stop_is_decided_about_like_any_other_list(hub, verdict, lef
     assert running(hub.bench) == left
     idle_for(hub.bench, 5)
     assert running(hub.bench) == left
+
+
+# --- announced beforehand
+
+
+def announce(hub: Hub, people: list[Life], *, by: str, hours: float = 24) -> Batch:
+    batch = announced([person.key for person in people], hub.bench.now + timedelta(hours=hours))
+    hub.bench.deps.decisions.put_list(to_json(batch))
+    decide(hub, batch, Verdict.APPROVE, by=by)
+    return batch
+
+
+def test_who_was_announced_and_approved_beforehand_takes_no_slot(hub):
+    people = crowd(hub.bench)
+    batch = announce(hub, people[:20], by=MIA)
+    ticks(hub.bench, 2)
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    ticks(hub.bench, 2)
+    for person in people:
+        person.tell(Left, source="hr")
+    assert absent(hub.bench) >= {person.key for person in people[:20]}
+    assert len(absent(hub.bench)) == 20 + SMALL.per_hour, "the others are guarded as ever"
+    holders = {slot.holder for slot in hub.bench.deps.guard.slots("hr")}
+    assert not holders & {person.key for person in people[:20]}
+
+
+def test_who_announces_cannot_agree_alone_however_long_nobody_objects(hub):
+    people = crowd(hub.bench)
+    batch = announce(hub, people[:20], by=MIA)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    ticks(hub.bench, 30)
+    for person in people:
+        person.tell(Left, source="hr")
+    assert len(absent(hub.bench)) == SMALL.per_hour
+
+
+def test_an_announcement_ends_at_its_moment(hub):
+    people = crowd(hub.bench)
+    batch = announce(hub, people[:20], by=MIA, hours=1)
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    ticks(hub.bench, 62)
+    for person in people:
+        person.tell(Left, source="hr")
+    assert len(absent(hub.bench)) == SMALL.per_hour

@@ -483,3 +483,48 @@ def test_who_deployed_it_or_loses_by_it_cannot_click():
     assert "others must decide about it" in plain(browser.text(f"/manage/changes/{proposal.decided_by}"))
     assert browser.post(f"/manage/changes/{proposal.decided_by}/approve").status_code == 409
     assert hub.bench.deps.decisions.waiting() == ()
+
+
+# --- announced beforehand
+
+
+def test_an_announcement_is_a_list_that_another_administrator_approves(hub: Hub) -> None:
+    mia, otto = hub.browser(MIA), hub.browser(OTTO)
+    script = {**mia.headers, "X-Benchkeeper": "script"}
+    until = (hub.bench.now + timedelta(hours=5)).isoformat()
+    body = {"people": [user_key_for(PEOPLE[0]), user_key_for(PEOPLE[1])], "until": until}
+    answer = mia.client.post("/api/announcements", json=body, headers=script)
+    assert answer.status_code == 200, answer.text
+    assert answer.json["people"] == 2
+    page = plain(otto.text(f"/manage/changes/{answer.json['digest']}"))
+    assert "People are announced to lose access" in page
+    assert "takes no slot" in page
+    assert otto.post(f"/manage/changes/{answer.json['digest']}/approve").status_code == 303
+    ticks(hub, 2)
+    approved = [line for line in hub.lines("Approved list") if line["cause"] == "Announced"]
+    assert [line["people"] for line in approved] == [2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, [], {"people": [], "until": "2026-11-23T12:00:00Z"}, {"people": ["x y"], "until": "2026-11-23T12:00:00Z"},
+        {"people": ["ana-0123456789ab"], "until": "tomorrow"}, {"people": ["ana-0123456789ab"], "until": "2020-01-01T00:00:00Z"},
+        {"people": ["ana-0123456789ab"], "until": "2099-01-01T00:00:00Z"}, {"people": "ana", "until": "2026-11-23T12:00:00Z"},
+    ],
+)  # fmt: skip
+def test_an_announcement_that_says_nothing_usable_is_refused(hub: Hub, body) -> None:
+    mia = hub.browser(MIA)
+    answer = mia.client.post("/api/announcements", json=body, headers={**mia.headers, "X-Benchkeeper": "script"})
+    assert answer.status_code == 409, answer.text
+    assert "Nothing was announced." in answer.json["detail"]
+    assert hub.bench.deps.decisions.waiting() == ()
+
+
+def test_only_administrators_announce_and_only_as_scripts_do(hub: Hub) -> None:
+    body = {"people": [user_key_for(PEOPLE[0])], "until": (hub.bench.now + timedelta(hours=5)).isoformat()}
+    for email, headers in ((ANA, {"X-Benchkeeper": "script"}), (MIA, {})):
+        browser = hub.browser(email)
+        answer = browser.client.post("/api/announcements", json=body, headers={**browser.headers, **headers})
+        assert answer.status_code == 403
+    assert hub.bench.deps.decisions.waiting() == ()
