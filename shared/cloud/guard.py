@@ -1,7 +1,7 @@
 """What the guard keeps in the records' bucket.
 
 `guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time says since when
-`guard/waiting/<user_key>`                 empty; metadata says what waits, so that one listing tells of everybody
+`guard/waiting/<user_key>[.idle]`          empty; metadata says what waits, so that one listing tells of everybody
 `guard/sizes`                              JSON; how large the fleet is, by the sweep that counted last
 """
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SLOTS = "guard/slots/"
 _WAITING = "guard/waiting/"
+_IDLE = ".idle"
 _SIZES = "guard/sizes"
 _SLOT = re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)")
 _NOBODY = "_"  # a folder needs a name: of what earlier versions kept without a source
@@ -43,7 +44,7 @@ class StorageGuard:
         self._clients = clients
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: tuple[float, FleetSizes] | None = None
+        self._kept: tuple[float, FleetSizes | None] | None = None
 
     def slots(self, source: str) -> tuple[Slot, ...]:
         """One listing; what carries no holder that can be read counts as taken by nobody known."""
@@ -95,7 +96,7 @@ class StorageGuard:
                 return False
         return True
 
-    def sizes(self) -> FleetSizes:
+    def sizes(self) -> FleetSizes | None:
         """Return what was read in the last five minutes. Not readable now is not nobody: what was read last goes on, if any."""
         now = self._clock.monotonic_s()
         with self._lock:
@@ -109,12 +110,12 @@ class StorageGuard:
                 raise
             return kept[1]
 
-    def _read_sizes(self) -> FleetSizes:
+    def _read_sizes(self) -> FleetSizes | None:
         with translated("read the sizes of the fleet"):
             try:
                 raw = self._clients.storage_bucket().blob(_SIZES).download_as_bytes(retry=self._clients.storage_retry())
             except NotFound:
-                return FleetSizes()
+                return None
         try:
             found = json.loads(raw)
             return FleetSizes(
@@ -123,9 +124,9 @@ class StorageGuard:
                 groups={str(name): int(count) for name, count in found["groups"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError):
-            return FleetSizes()  # the next sweep writes it anew; until then the smallest limits hold
+            return None  # the next sweep writes it anew
 
-    def _keep(self, sizes: FleetSizes) -> FleetSizes:
+    def _keep(self, sizes: FleetSizes | None) -> FleetSizes | None:
         with self._lock:
             self._kept = (self._clock.monotonic_s(), sizes)
         return sizes
@@ -143,7 +144,7 @@ class StorageGuard:
 
     def note_waiting(self, waiting: WaitingPerson) -> None:
         """One write; the same content again is the same object."""
-        blob = self._clients.storage_bucket().blob(f"{_WAITING}{waiting.user_key}")
+        blob = self._clients.storage_bucket().blob(_waiting_name(waiting.user_key, idle=waiting.cause is CutClass.IDLE))
         blob.metadata = {
             "ref": waiting.ref,
             "steps": " ".join(step.value for step in waiting.steps),
@@ -156,11 +157,11 @@ class StorageGuard:
         with translated(f"note that {waiting.user_key} waits"):
             blob.upload_from_string(b"", content_type="application/octet-stream", retry=self._clients.storage_retry())
 
-    def forget_waiting(self, user_key: UserKey) -> None:
+    def forget_waiting(self, user_key: UserKey, *, idle: bool = False) -> None:
         """One delete."""
         with translated(f"forget that {user_key} waits"):
             try:
-                self._clients.storage_bucket().blob(f"{_WAITING}{user_key}").delete()
+                self._clients.storage_bucket().blob(_waiting_name(user_key, idle=idle)).delete()
             except NotFound:
                 return
 
@@ -169,9 +170,14 @@ class StorageGuard:
         with translated("list who waits"):
             blobs = list(self._clients.storage_bucket().list_blobs(prefix=_WAITING, fields=_FIELDS))
         for blob in blobs:
-            found = _waiting(blob.name.removeprefix(_WAITING), blob.metadata or {})
+            found = _waiting(blob.name.removeprefix(_WAITING).removesuffix(_IDLE), blob.metadata or {})
             if found is not None:
                 yield found
+
+
+def _waiting_name(user_key: UserKey, *, idle: bool) -> str:
+    """A stop for idleness is kept beside a cut of the same person: neither takes the other's place."""
+    return f"{_WAITING}{user_key}{_IDLE if idle else ''}"
 
 
 def _waiting(name: str, metadata: dict[str, Any]) -> WaitingPerson | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from shared.domain.identity import UserKey, parse_user_key
 VERSION = 1
 MAX_ENTRIES = 200_000
 _UNTIL = "until:"
+_NAME = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_REF = re.compile(r"[A-Za-z0-9.:+-]{1,60}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +135,8 @@ def from_json(raw: bytes) -> Batch:
             Entry(user_key=parse_user_key(str(key)), ref=str(ref), steps=tuple(StepKind(step) for step in steps))
             for key, ref, steps in found["entries"]
         )
+        if not _NAME.fullmatch(str(found["source"])) or not all(_REF.fullmatch(entry.ref) for entry in entries):
+            raise ValueError("a source or a reference of another form")
         return Batch(
             cause=CutClass(found["cause"]),
             source=str(found["source"]),

@@ -32,6 +32,7 @@ class Cause(StrEnum):
     DEFAULT = "Default"
     GROUP = "Group"
     KEPT_IN = "KeptIn"
+    CUT_WAITS = "CutWaits"
 
 
 _ACCOUNT_CAUSES = {

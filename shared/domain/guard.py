@@ -97,11 +97,12 @@ def guarded(
         return _remembering(record, waiting=None, clearance=announced, kept_in=kept_in), entitlement
     waiting = status.waiting_cut
     if record.spec.presence is Presence.ABSENT and waiting is None:
-        return _remembering(record, waiting=None, clearance=clearance, kept_in=()), entitlement
+        return _remembering(record, waiting=None, clearance=clearance, kept_in=status.kept_in), entitlement
     cut = cut_of(record, entitlement, now)
     if clearance is not None and clearance.ref in {"", cut.ref}:
         left = clearance if not clearance.ref else None
-        return _remembering(record, waiting=None, clearance=left, kept_in=()), entitlement
+        others = tuple(kept for kept in status.kept_in if kept.ref != cut.ref)
+        return _remembering(record, waiting=None, clearance=left, kept_in=others), entitlement
     kept = next((each for each in status.kept_in if each.ref == cut.ref), None)
     if kept is not None:
         because = f"kept by an operator's word: the cut was a mistake (list {kept.digest[:12]})"
@@ -109,8 +110,13 @@ def guarded(
         return _remembering(record, waiting=None, clearance=clearance, kept_in=status.kept_in), stays
     waiting = _waiting(waiting, cut, now)
     record = _remembering(record, waiting=waiting, clearance=clearance, kept_in=status.kept_in)
-    is_soft = record.spec.presence is Presence.ABSENT or waiting.undoable_at is not None
-    return record, entitlement if is_soft else None
+    if waiting.undoable_at is not None:
+        return record, entitlement
+    if record.spec.presence is Presence.PRESENT:
+        return record, None
+    # Stopped for a reason that is over; what is left waits, and whoever waits works.
+    because = "the end of access waits for room, or for an approval"
+    return record, Entitlement(profile=record.spec.profile, because=because, cause=Cause.CUT_WAITS)
 
 
 def _is_kept(record: UserRecord, policy: Policy, now: datetime) -> bool:
@@ -128,8 +134,11 @@ def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
 
 
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
-    """Return the cut as it waits. Another reason does not begin the waiting anew: the person is no less to be cut."""
-    if known is None:
+    """Return the cut as it waits. Another reason of the same sort does not begin the waiting anew: the person is no less to be cut.
+
+    One that waits without end, and one that does not, are two: the patience with one says nothing of the other.
+    """
+    if known is None or (known.cause in IMPATIENT) is not (cut.cause in IMPATIENT):
         return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)
     return replace(known, ref=cut.ref, cause=cut.cause, source=cut.source)
 
@@ -149,6 +158,11 @@ def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
     if waiting is None or waiting.urgent or not isinstance(event, Left) or not event.urgent:
         return record
     return record.with_status(waiting_cut=replace(waiting, urgent=True))
+
+
+def without_waiting(record: UserRecord) -> UserRecord:
+    """Return the record with no cut that waits: nothing ends access now."""
+    return record if record.status.waiting_cut is None else record.with_status(waiting_cut=None)
 
 
 def asks_for_room(record: UserRecord) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from shared.domain.cuts import OF_NO_CUT
 from shared.domain.entitlement import Cause, Entitlement, judge_entitlement
 from shared.domain.events import LifecycleEvent, statements_of
 from shared.domain.facts import DELETED, Facts
-from shared.domain.guard import guarded
+from shared.domain.guard import guarded, without_waiting
 from shared.domain.identity import UserEmail, UserKey, account_id_for, first_instance_id, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
@@ -70,12 +71,18 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
     """
     judged = _entitlement(record, policy, now)
     is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT
-    record, entitlement = guarded(record, judged, policy, now) if not is_lost else (record, None)
+    was_undecided = record.is_undecided
+    if is_lost:
+        record, entitlement = without_waiting(record), None
+    else:
+        record, entitlement = guarded(record, judged, policy, now)
     record = record.with_status(notices=notices_of(record, judged, policy, now))
     if entitlement is None:
         return record.with_status(entitling_digest=policy.entitling_digest())
     cost_center = str(record.facts.attribute(COST_CENTER, now) or "")
     spec = _spec(record.spec, entitlement, now)
+    if was_undecided and not record.is_undecided and spec.presence is Presence.ABSENT:
+        spec = replace(spec, absent_since=now)  # only now somebody agreed: the retention begins
     offered = policy.catalog.profiles.get(spec.profile or "")
     spec = with_profile_templates(replace(record, spec=spec), offered).spec
     status = record.status
@@ -146,7 +153,7 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
 
 def _guard_notices(status: Status) -> set[Notice]:
     found = {Notice.CUT_WAITS} if status.waiting_cut is not None else set()
-    return found | ({Notice.KEPT_IN} if status.kept_in else set())
+    return found | ({Notice.KEPT_IN} if any(kept.ref not in OF_NO_CUT for kept in status.kept_in) else set())
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:

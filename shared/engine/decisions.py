@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from shared.domain.batches import Batch, Entry, announced_until
 from shared.domain.batches import from_json as batch_from_json
-from shared.domain.cuts import CREATE, IDLE_STOP, Clearance, CutClass, KeptIn
+from shared.domain.cuts import CREATE, IDLE_STOP, OF_NO_CUT, Clearance, CutClass, KeptIn
 from shared.domain.cuts import StepKind as CutStep
 from shared.domain.decision import MAX_BYTES, About, Decision, Verdict, from_json
 from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, RefusedError
@@ -122,7 +122,11 @@ def take_up_decisions(deps: Deps) -> None:
 
 
 def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
-    raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
+    try:
+        raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
+    except BenchkeeperError as error:  # the others are not held up
+        deps.log.warning("Decision left to the tick", reason=error.reason.value, detail=error.detail)
+        return None
     if raw is None:
         return None
     try:
@@ -278,14 +282,17 @@ def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[Use
     if is_concerned and deps.policy.guard.approvers > 1:
         _drop(waiting, Fault.CONCERNED, deps, by=key)
         return None
-    return Vote(waiting=waiting, decision=decision, subject=key, concerned=is_concerned)
+    person = key if stored is None else stored.record.user_key  # whoever changed address is still one
+    return Vote(waiting=waiting, decision=decision, subject=person, concerned=is_concerned)
 
 
 def _carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
     """Tell every record of the list what was decided; False if some could not be told yet."""
     verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
     by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
-    change = _approving(digest, by, deps) if verdict is Verdict.APPROVE else _rejecting(digest, by, deps)
+    voted_at = min(vote.waiting.created_at for vote in votes if vote.decision.verdict is verdict)
+    decided = _Decided(batch=batch, digest=digest, by=by, at=voted_at)
+    change = _approving(decided, deps) if verdict is Verdict.APPROVE else _rejecting(decided, deps)
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         outcomes = Counter(pool.map(lambda entry: _changed(entry.user_key, change(entry), deps), batch.entries))
     deps.log.warning(
@@ -310,18 +317,32 @@ def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps
     return Outcome.DONE if accepted is not None and accepted.changed else Outcome.DIFFERENT
 
 
-def _approving(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """A list on which was decided: by whom, and since when the oldest vote stands."""
+
+    batch: Batch
+    digest: str
+    by: Sequence[str]
+    at: datetime
+
+
+def _approving(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+    digest, by = decided.digest, decided.by
+
     def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
         def change(record: UserRecord) -> UserRecord:
             now = deps.clock.now()
-            current = _covered(record, entry, deps, now)
-            if current is None:
+            current = _covered(record, entry, decided, deps)
+            if current is None or (entry.ref not in OF_NO_CUT and entry.steps and steps_of(current) != entry.steps):
                 return record
+            waiting = current.status.waiting_cut
             known = current.status.clearance
             if known is not None and known.by == digest:
                 return record  # told before the crash
             until = announced_until(entry.ref)
-            clearance = Clearance(ref=entry.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
+            ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
+            clearance = Clearance(ref=ref, by=digest, until=now + deps.policy.guard.approval_lapses)
             if until is not None:
                 clearance = Clearance(ref="", by=digest, until=until)
             line = _line(
@@ -338,16 +359,20 @@ def _approving(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
     return for_one
 
 
-def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+    digest, by = decided.digest, decided.by
+
     def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
         def change(record: UserRecord) -> UserRecord:
             now = deps.clock.now()
-            current = _covered(record, entry, deps, now)
+            current = _covered(record, entry, decided, deps)
             if current is None:
                 return record
+            waiting = current.status.waiting_cut
             if announced_until(entry.ref) is not None:
                 return record  # nothing has ended that could be taken back
-            kept = KeptIn(ref=entry.ref, by=" ".join(by), digest=digest, at=now)
+            ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
+            kept = KeptIn(ref=ref, by=" ".join(by), digest=digest, at=now)
             stays = with_kept_in(current, kept)
             if stays is current:
                 return record  # told before the crash
@@ -361,8 +386,13 @@ def _rejecting(digest: str, by: Sequence[str], deps: Deps) -> Callable[[Entry], 
     return for_one
 
 
-def _covered(record: UserRecord, entry: Entry, deps: Deps, now: datetime) -> UserRecord | None:
-    """Return the record as it is now if the list speaks of just what waits there; None if something else is true by now."""
+def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) -> UserRecord | None:
+    """Return the record as it is now if the list speaks of what waits there; None if something else is true by now.
+
+    It must have waited without a break since before the decision, for the same sort of reason from the same source: a feed that
+    repeats it under new ids makes it no other, and whoever was let back in meanwhile is not covered by what was decided before.
+    """
+    now = deps.clock.now()
     current = with_wanted(record, deps.policy, now)
     until = announced_until(entry.ref)
     if until is not None:
@@ -372,9 +402,9 @@ def _covered(record: UserRecord, entry: Entry, deps: Deps, now: datetime) -> Use
     if entry.ref == CREATE:
         return current if waits_for_creation(current) is not None and entry.steps == (CutStep.CREATE,) else None
     waiting = current.status.waiting_cut
-    if waiting is None or waiting.ref != entry.ref or steps_of(current) != entry.steps:
+    if waiting is None or waiting.since > decided.at:
         return None
-    return current
+    return current if (waiting.cause, waiting.source) == (decided.batch.cause, decided.batch.source) else None
 
 
 def _line(now: datetime, text: str, because: str) -> StoryLine:

@@ -32,8 +32,8 @@ def keep_fleet(
     kept = tuple(rows)
 
     def keep() -> None:
+        deps.guard.write_sizes(sizes_of(kept))
         if counts:
-            deps.guard.write_sizes(sizes_of(kept))
             tidy_slots(deps, now)
         before = _readable(deps.fleet.fleet) or FleetSnapshot(taken_at=now, rows=())
         unseen = before.blind if blind is None else blind

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.batches import WaitingPerson
 from shared.domain.cuts import CREATE, CutClass, StepKind, WaitingCut
-from shared.domain.errors import ConflictError, GuardWaitsError
+from shared.domain.errors import BenchkeeperError, ConflictError, GuardWaitsError
 from shared.domain.guard import (
     asks_for_room,
     cleared,
@@ -37,6 +37,7 @@ NOTHING_TO_LOSE = "nothing to lose"
 # Folders of slots that no source has: a source's name is a word.
 _CREATIONS, _DELETIONS = "_creations", "_deletions"
 _DAY = "-day"
+_TRIED_FOR = timedelta(minutes=10)
 _SAID = {
     (False, False): "Cut waits",
     (True, False): "Stopped without approval",
@@ -89,20 +90,40 @@ def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRec
 
 
 def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> UserRecord:
-    waiting, guard = record.status.waiting_cut, deps.policy.guard
+    waiting = record.status.waiting_cut
     if waiting is None or not asks_for_room(record):
         return record
     if not steps_of(record):
         return cleared(record, by=NOTHING_TO_LOSE, now=now)
-    urgent = (Window(name="urgent-hour", room=guard.urgent, length=HOUR),)
-    if waiting.urgent and _has_room(record.user_key, waiting.source, urgent, deps, now, claims=claims):
-        return cleared(record, by=BY_SLOT, now=now)
-    windows = windows_of(record, guard, deps.guard.sizes())
-    if _has_room(record.user_key, waiting.source, windows, deps, now, claims=claims):
-        return cleared(record, by=BY_SLOT, now=now)
+    try:
+        if _finds_room(record, waiting, deps, now, claims=claims):
+            return cleared(record, by=BY_SLOT, now=now)
+    except BenchkeeperError as error:
+        if now - waiting.since < _TRIED_FOR:
+            raise  # the tick tries again at once
+        # Nobody can say whether there is room: the cut waits, is seen, and its patience ends like any other's.
+        deps.log.error("Slots could not be used", user=record.user_key, reason=error.reason.value, detail=error.detail)
     if is_out_of_patience(waiting, deps.policy, now):
         return without_patience(record, now)
     return record
+
+
+def _finds_room(record: UserRecord, waiting: WaitingCut, deps: Deps, now: datetime, *, claims: bool) -> bool:
+    guard = deps.policy.guard
+    urgent = (Window(name="urgent-hour", room=guard.urgent, length=HOUR),)
+    if waiting.urgent and _has_room(record.user_key, waiting.source, urgent, deps, now, claims=claims):
+        return True
+    windows = windows_of(record, guard, sizes_now(deps))
+    return _has_room(record.user_key, waiting.source, windows, deps, now, claims=claims)
+
+
+def sizes_now(deps: Deps) -> FleetSizes:
+    """Return how large the fleet is: by the last sweep's count, else by the index for the pages; nobody before the first sweep."""
+    sizes = deps.guard.sizes()
+    if sizes is not None:
+        return sizes
+    fleet = deps.fleet.fleet()
+    return sizes_of(fleet.rows) if fleet is not None else FleetSizes()
 
 
 def _has_room(
@@ -205,7 +226,7 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
                     retry_after=DAY,
                 )
         case DeleteInstance() | DeleteSnapshot() if record.spec.presence is Presence.ABSENT:
-            windows = _windows("delete", guard.per_hour_of(deps.guard.sizes().everybody), guard)
+            windows = _windows("delete", guard.per_hour_of(sizes_now(deps).everybody), guard)
             if not _has_room(record.user_key, _DELETIONS, windows, deps, now, claims=True):
                 raise GuardWaitsError(
                     user_message="Much is being deleted just now. This is deleted when there is room; until then it is kept.",
@@ -227,15 +248,20 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
 
     The index is written first. The record remembers what it was told, so that a crash between the two only tells it again.
     """
-    waiting = record.status.waiting_cut
-    entry = _entry(record, waiting) if waiting is not None else _creation_entry(record)
+    entry = entry_of(record)
     told = "" if entry is None else hashlib.sha256(repr(entry).encode()).hexdigest()[:16]
     if told == record.status.waiting_listed:
         return record
     if entry is None:
         deps.guard.forget_waiting(record.user_key)
         return record.with_status(waiting_listed="")
-    deps.guard.note_waiting(entry)
+    try:
+        deps.guard.note_waiting(entry)
+    except BenchkeeperError as error:  # the next pass tells it again
+        deps.log.error(
+            "Who waits could not be noted", user=record.user_key, reason=error.reason.value, detail=error.detail
+        )
+        return record.with_status(waiting_listed="")
     if not record.status.waiting_listed or entry.undoable_done:
         deps.log.warning(
             _SAID[entry.undoable_done, entry.cause is CutClass.CREATION],
@@ -245,6 +271,12 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
             profile=entry.profile,
         )
     return record.with_status(waiting_listed=told)
+
+
+def entry_of(record: UserRecord) -> WaitingPerson | None:
+    """Return what the index of those who wait has to say of a person; None for whoever does not wait."""
+    waiting = record.status.waiting_cut
+    return _entry(record, waiting) if waiting is not None else _creation_entry(record)
 
 
 def _entry(record: UserRecord, waiting: WaitingCut) -> WaitingPerson:

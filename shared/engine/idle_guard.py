@@ -25,7 +25,7 @@ def held_back(judged: Mapping[UserKey, Judged], deps: Deps, now: datetime) -> fr
     is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > len(judged)
     held = {key for key in stops if _waits(key, known.get(key), deps, now)} if is_mass else set()
     for key in known.keys() - held:
-        deps.guard.forget_waiting(key)
+        deps.guard.forget_waiting(key, idle=True)
     for key in sorted(held - known.keys()):
         deps.guard.note_waiting(
             WaitingPerson(

@@ -260,8 +260,8 @@ class Guard(Protocol):
     def free(self, source: str, slot: Slot) -> None:
         """Remove a slot that is over; one that somebody took meanwhile stays."""
 
-    def sizes(self) -> FleetSizes:
-        """Return the sizes as a sweep counted them last; nobody before the first one. Kept in the process for minutes."""
+    def sizes(self) -> FleetSizes | None:
+        """Return the sizes as a sweep counted them last; None before the first one, or if they are damaged. Kept for minutes."""
 
     def write_sizes(self, sizes: FleetSizes) -> None:
         """Keep the sizes."""
@@ -269,8 +269,8 @@ class Guard(Protocol):
     def note_waiting(self, waiting: WaitingPerson) -> None:
         """Keep that somebody waits, where `waiting` finds it."""
 
-    def forget_waiting(self, user_key: UserKey) -> None:
-        """Forget it; a missing one is not an error."""
+    def forget_waiting(self, user_key: UserKey, *, idle: bool = False) -> None:
+        """Forget that a cut waits, or with `idle` a stop for idleness; a missing one is not an error."""
 
     def waiting(self) -> Iterator[WaitingPerson]:
         """Return who waits, by one listing."""

@@ -199,7 +199,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         keep_costs(deps, now)
     summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(rows.values(), now)
-    summary.measures |= keep_waiting(deps, now, dry_run=dry_run)
+    summary.measures |= keep_waiting(deps, now, rows=rows.values(), dry_run=dry_run)
     summary.measures |= keep_lifetimes(deps, rows, dry_run=dry_run)
     return _finish(summary, deps)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -10,6 +11,8 @@ from shared.domain.batches import WaitingPerson, batches_of
 from shared.domain.cuts import CutClass
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
+from shared.domain.record import Notice, RecordRow
+from shared.engine.guard import entry_of
 from shared.engine.ports import Deps
 
 _MOST = 400  # entries that one sweep holds against their records; over the hours all have their turn
@@ -17,8 +20,12 @@ _WORKERS = 8
 _YOUNG = timedelta(hours=1)  # the index is written before the record: a younger entry may be of a pass that still runs
 
 
-def keep_waiting(deps: Deps, now: datetime, *, dry_run: bool = False) -> dict[str, float]:
-    """Log one line for each batch, and forget entries of people who wait no more. Return the sweep's measures.
+def keep_waiting(
+    deps: Deps, now: datetime, *, rows: Iterable[RecordRow] = (), dry_run: bool = False
+) -> dict[str, float]:
+    """Log one line for each batch, write entries that are missing, and forget those of people who wait no more.
+
+    Return the sweep's measures. `rows` say who waits by the records.
 
     One listing, and one read for each of at most 400 entries that are older than an hour, other ones each hour. An index that cannot be read is reported, and has no measures:
     "nobody waits" is never said of what was not seen.
@@ -29,6 +36,7 @@ def keep_waiting(deps: Deps, now: datetime, *, dry_run: bool = False) -> dict[st
         deps.log.warning("Who waits could not be listed", reason=error.reason.value, detail=error.detail)
         return {}
     if not dry_run:
+        waiting += _missing(waiting, rows, deps)
         over = _over(waiting, deps, now)
         waiting = [person for person in waiting if person.user_key not in over]
     undone = {person.user_key for person in waiting if person.undoable_done}
@@ -44,6 +52,24 @@ def keep_waiting(deps: Deps, now: datetime, *, dry_run: bool = False) -> dict[st
         )
     oldest = min((person.since for person in waiting), default=now)
     return {"cuts_waiting": len(waiting), "oldest_cut_wait_s": round((now - oldest).total_seconds(), 1)}
+
+
+def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: Deps) -> list[WaitingPerson]:
+    """Write the entries that the index lost, or that cannot be read: nobody waits unseen. Return them."""
+    listed = {person.user_key for person in waiting if person.cause is not CutClass.IDLE}
+    found = []
+    for row in rows:
+        if Notice.CUT_WAITS not in row.notices or row.user_key in listed:
+            continue
+        try:
+            stored = deps.records.load(row.user_key)
+            entry = entry_of(stored.record) if stored is not None else None
+            if entry is not None:
+                deps.guard.note_waiting(entry)
+                found.append(entry)
+        except BenchkeeperError as error:
+            deps.log.warning("Left out of the index", user=row.user_key, reason=error.reason.value, detail=error.detail)
+    return found
 
 
 def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[UserKey]:

@@ -203,6 +203,7 @@ LATER = [
             "taken_wishes",
             "waiting_cut",
             "clearance",
+            "waiting_listed",
             "kept_in",
         )
     ),
