@@ -19,12 +19,14 @@ from kit.oracle import instances, template_names
 from shared.domain.batches import Batch, announced, batches_of, to_json
 from shared.domain.cuts import CutClass, StepKind
 from shared.domain.decision import About, Decision, Verdict
-from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved
+from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved, Renamed
 from shared.domain.guard_settings import DAY, HOUR, GuardSettings
-from shared.domain.identity import UserKey, parse_email, user_key_for
+from shared.domain.identity import UserKey, account_id_for, parse_email, user_key_for
 from shared.domain.record import Notice, Presence
+from shared.domain.wanted import with_event, with_wanted
 from shared.engine import guard
 from shared.engine.decisions import take_up_decisions
+from shared.engine.deliver import deliver
 from shared.engine.guard import Window
 from shared.engine.policy_change import note_deployed
 from shared.engine.policy_change import waiting as policy_waiting
@@ -839,3 +841,199 @@ def test_an_announcement_ends_at_its_moment(hub):
     for person in people:
         person.tell(Left, source="hr")
     assert len(absent(hub.bench)) == SMALL.per_hour
+
+
+# --- what holds in odd turns of events
+
+
+def suspended(person: Life, *, holds: bool, source: str = "directory") -> None:
+    person.tell(AccountChanged, state=AccountState.SUSPENDED, holds=holds, source=source)
+
+
+def test_a_rejected_person_stays_after_another_cut_that_was_over_soon(hub):
+    people, batch = flood(hub)
+    decide(hub, batch, Verdict.REJECT, by=MIA)
+    ticks(hub.bench, 3)
+    one = next(person for person in people if person.key in batch.people)
+    hub.bench.advance(hours=30)
+    suspended(one, holds=True)
+    assert one.record.spec.presence is Presence.ABSENT
+    hub.bench.advance(hours=2)
+    suspended(one, holds=False)
+    ticks(hub.bench, 8)
+    assert one.record.spec.presence is Presence.PRESENT
+    assert set(one.states().values()) == {"ACTIVE"}
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_who_has_something_more_to_lose_by_then_is_kept_by_a_rejection_and_not_cut_by_an_approval(hub, verdict):
+    people, batch = flood(hub)
+    one = next(person for person in people if person.key in batch.people)
+    hub.edit(one.email, account_id=account_id_for(one.key))
+    decide(hub, batch, verdict, by=MIA)
+    decide(hub, batch, verdict, by=OTHER_ADMIN)
+    ticks(hub.bench, 6)
+    assert one.record.spec.presence is Presence.PRESENT
+    assert bool(one.record.status.kept_in) is (verdict is Verdict.REJECT)
+
+
+def test_the_age_of_one_sort_of_wait_is_not_the_patience_with_another(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Moved, groups=(), profile=None, profile_said=True)
+    for _ in range(18):
+        bench.advance(minutes=20)
+        sweep("due", bench.deps)
+    before = running(bench)
+    waits = [person for person in people if person.key in waiting(bench)]
+    for person in waits:
+        person.tell(Left, source="hr")
+    ticks(bench, 20)
+    assert running(bench) >= before - SMALL.per_hour
+    assert not [person for person in waits if person.record.is_undecided]
+
+
+def test_who_was_stopped_for_a_leave_that_is_taken_back_runs_again_while_the_group_waits(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Left, source="hr")
+    for _ in range(26):
+        bench.advance(minutes=10)
+        sweep("due", bench.deps)
+    undone = [person for person in people if person.record.is_undecided]
+    assert len(undone) > 10
+    for person in undone:
+        person.tell(Moved, groups=(), profile=None, profile_said=True, source="hr")
+        person.tell(LeaveCancelled, source="hr")
+    ticks(bench, 12)
+    left = [person for person in undone if person.record.status.waiting_cut is not None]
+    assert left
+    assert all(set(person.states().values()) == {"ACTIVE"} for person in left)
+    assert {person.record.status.waiting_cut.cause for person in left} == {CutClass.GROUP}
+
+
+def test_entries_of_the_index_that_are_lost_or_damaged_are_written_again(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Left)
+    known = waiting(bench)
+    bucket = bench.clients.storage_bucket()
+    for number, blob in enumerate(bucket.list_blobs(prefix="guard/waiting/")):
+        if number % 2:
+            blob.delete()
+        else:
+            blob.metadata = {"since": "long ago"}
+            blob.patch()
+    assert waiting(bench) == set()
+    sweep("drift", bench.deps)
+    assert waiting(bench) == known
+
+
+def test_a_cut_and_a_stop_for_idleness_wait_beside_each_other(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Moved, groups=(), profile=None, profile_said=True)
+    cuts = waiting(bench)
+    idle_for(bench, 3.5)
+    causes = Counter(person.cause for person in bench.deps.guard.waiting())
+    assert causes[CutClass.IDLE] > 6
+    idle_for(bench, 5)
+    still = {person.user_key for person in bench.deps.guard.waiting() if person.cause is CutClass.GROUP}
+    assert still == {key for key in cuts if key not in absent(bench)}
+    assert still
+
+
+def test_slots_that_cannot_be_used_delay_a_leaver_and_lose_nobody(bench):
+    people = crowd(bench, 3)
+    bench.fault(call="storage.objects.insert", resource="*/guard/slots/*", error={"code": "PERMISSION_DENIED"}, times=0)
+    people[0].tell(Left)
+    ticks(bench, 15)
+    assert waiting(bench) == {people[0].key}
+    for _ in range(28):
+        bench.advance(minutes=10)
+        sweep("due", bench.deps)
+    ticks(bench, 3)
+    assert set(people[0].states().values()) == {"STOPPED"}
+    assert people[0].record.is_undecided
+    bench.cloud.world.faults.clear()
+
+
+def test_a_vote_says_nothing_of_who_was_let_back_in_after_it(hub):
+    people, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    waits = [person for person in people if person.key in batch.people]
+    hub.bench.advance(minutes=1)
+    for person in waits:
+        person.tell(LeaveCancelled, source="hr")
+    hub.bench.advance(minutes=1)
+    for person in waits:
+        person.tell(Left, source="hr")
+    hub.bench.advance(minutes=1)
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    ticks(hub.bench, 6)
+    assert left_waiting(hub, batch) == set(batch.people)
+
+
+def test_a_feed_that_repeats_a_leave_under_new_ids_makes_no_approval_void(hub):
+    people, batch = flood(hub)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN)
+    hub.bench.advance(seconds=20)
+    for person in people:
+        person.tell(Left, source="hr")
+    ticks(hub.bench, 6)
+    assert left_waiting(hub, batch) == set()
+
+
+def test_an_administrator_with_two_addresses_is_one(hub):
+    _, batch = flood(hub)
+    mia, new = Life(hub.bench, MIA), parse_email("mia.new@example.com")
+    mia.tell(Joined, profile="engineer")
+    ticks(hub.bench, 7)
+    decide(hub, batch, Verdict.APPROVE, by=MIA)
+    mia.tell(Renamed, new_user=new, source="operator", confirmed=True)
+    hub.bench.deps.groups.join(ADMINS, new)
+    decide(hub, batch, Verdict.APPROVE, by=new)
+    ticks(hub.bench, 3)
+    assert left_waiting(hub, batch) == set(batch.people)
+
+
+def test_the_retention_of_who_was_stopped_without_approval_begins_with_the_approval(hub):
+    people, _ = flood(hub)
+    for _ in range(26):
+        hub.bench.advance(minutes=10)
+        sweep("due", hub.bench.deps)
+    hub.bench.advance(days=100)
+    ticks(hub.bench, 2)
+    (batch,) = batches_of(hub.bench.deps.guard.waiting())
+    hub.bench.deps.decisions.put_list(to_json(batch))
+    for by in (MIA, OTHER_ADMIN):
+        decide(hub, batch, Verdict.APPROVE, by=by)
+    ticks(hub.bench, 20)
+    mine = [person for person in people if person.key in batch.people]
+    assert all(set(person.states().values()) == {"STOPPED"} for person in mine)
+    assert not [person for person in mine if person.record.is_undecided]
+
+
+def test_damaged_sizes_are_those_of_the_index_for_the_pages(bench):
+    people = crowd(bench, 8)
+    bench.clients.storage_bucket().blob("guard/sizes").upload_from_string(b"{")
+    fresh = replace(wire(bench.settings, log=bench.log, clients=bench.clients), clock=bench.deps.clock)
+    for person in people:
+        event = Left(event_id=f"l{person.key}", user=person.email, occurred_at=bench.now, effective_at=bench.now)
+        deliver(event, fresh)
+    assert len(absent(bench)) == 4
+
+
+def test_a_leave_that_is_taken_back_while_the_profile_is_gone_waits_no_more(bench):
+    people = crowd(bench)
+    for person in people:
+        person.tell(Left)
+    (one, *_) = [person for person in people if person.key in waiting(bench)]
+    gone = replace(bench.deps.base_policy.catalog, profiles={})
+    stored = bench.deps.records.load(one.key)
+    assert stored is not None
+    bench.advance(minutes=1)
+    cancelled = LeaveCancelled(event_id="b", user=one.email, occurred_at=bench.now, effective_at=bench.now)
+    back = with_event(stored.record, cancelled, bench.now)
+    assert with_wanted(back, replace(bench.deps.policy, catalog=gone), bench.now).status.waiting_cut is None
