@@ -140,7 +140,7 @@ def parse(command: click.Command, name: str, words: list[str], parent: click.Con
 @pytest.mark.parametrize("words", of("benchkeeper"), ids=spelled)
 def test_benchkeeper_takes_every_command(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("prod.tfvars", "news.json"):
+    for name in ("prod.tfvars", "news.json", "leavers.csv"):
         (tmp_path / name).write_text("", encoding="utf-8")
     parse(benchkeeper, "benchkeeper", [FILLED.get(word, word) for word in words])
 
