@@ -199,7 +199,10 @@ def visit(world: Watched, browser: Browser, route: Route) -> None:
     """Ask for a route as its link or form would."""
     path = path_of(route).replace(SAMPLES["user_key"], user_key_for(KOFI))
     if route.takes == JSON:
-        answer = world.watched(HUB, lambda: browser.send(path))
+        until = (
+            world.cloud.world.clock.now() + timedelta(days=1)
+        ).isoformat()  # what an announcement needs; the others take no notice
+        answer = world.watched(HUB, lambda: browser.send(path, body={"people": [user_key_for(KOFI)], "until": until}))
     elif route.method == "POST":
         answer = world.watched(HUB, lambda: browser.post(path, **form_of(route)))
     else:

@@ -174,7 +174,7 @@ def test_a_template_that_could_not_be_written_is_written_later_and_nothing_is_le
         minutes(bench, 1)
     assert template_names(bench.cloud, bench.settings.bucket, key) == {"personal-auth-cluster", "single-node"}
     folders = {name.partition("/")[0] for name in object_names(bench.cloud, bench.settings.bucket, "")}
-    assert folders <= {"records", "due", "templates", "index"}
+    assert folders <= {"records", "due", "templates", "index", "guard"}
 
 
 def test_a_master_keeps_its_whole_name_however_long(bench):
