@@ -213,8 +213,7 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
     match action:
         case CreateInstance() if record.status.former is None:
             decided = may_be_created(record, now)
-            windows = _windows("create", guard.creations, guard)
-            if decided is None and not _has_room(record.user_key, _CREATIONS, windows, deps, now, claims=True):
+            if decided is None and not _may_create(record.user_key, guard, deps, now):
                 raise GuardWaitsError(
                     user_message="Many notebooks are being made just now. This one is made when there is room; nothing is to be done.",
                     detail=f"more than {guard.creations} environments in an hour, or three times as many in a day",
@@ -234,6 +233,18 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
                 )
         case _:
             pass
+
+
+def _may_create(holder: UserKey, guard: GuardSettings, deps: Deps, now: datetime) -> bool:
+    """Take a slot of the hour; one of the day only once the hour is so busy that the person's first place is taken.
+
+    So whoever joins alone costs one write. In a flood the day's slots are taken by the part that met others: it ends after a few
+    times `day_factor`, not after exactly as many.
+    """
+    hour, day = _windows("create", guard.creations, guard)
+    if hour.room > 0 and deps.guard.claim(_CREATIONS, hour.name, _first(holder, hour), holder, expected=None):
+        return True
+    return _has_room(holder, _CREATIONS, (hour, day), deps, now, claims=True)
 
 
 def _windows(name: str, room: int, guard: GuardSettings) -> tuple[Window, ...]:

@@ -177,6 +177,10 @@ def _is_over(verb: Verb, notebook: NotebookSight) -> bool:
 
 
 def _templates(record: UserRecord, deps: Deps) -> TemplatesSeen | Unreadable:
+    status = record.status
+    if record.spec.presence is Presence.PRESENT and not status.observed_generation and not status.tries:
+        # Of somebody new nothing is listed: all is written, also over what may be there, and the next pass lists.
+        return TemplatesSeen({})
     try:
         return deps.templates.seen(record.user_key)
     except BenchkeeperError as error:

@@ -138,7 +138,7 @@ def test_a_brand_new_person_pays_one_listing(bench):
     said(bench, Joined, 1)
     listings = [c for c in bench.calls() if c["method"] == "objects.list" and "records" not in c["resource"]]
     reads = [c["method"] for c in bench.calls() if c["service"] == "storage"]
-    assert reads.count("objects.list") == 2, listings  # versions of the record, templates
+    assert reads.count("objects.list") == 1, listings  # versions of the record
     bench.cloud.world.journal.clear()
     said(bench, Joined, 1)  # a duplicate
     assert [c["method"] for c in bench.calls()] == ["objects.get"]
