@@ -83,7 +83,8 @@ def standing_of(
 ) -> Standing:
     """Return where a list stands. One rejection is enough; of approvals two, or one that nobody objected to for long enough.
 
-    Without `alone` one approval is never enough, however long nobody objects. With a verified author one approval of somebody else is enough; `approvers: 1` is a team of one, who approves at once.
+    Without `alone` one approval is never enough, however long nobody objects. With a verified author one approval of somebody
+    else is enough; `approvers: 1` is a team of one, who approves at once.
     """
     if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
         return Standing.REJECTED

@@ -55,7 +55,7 @@ class Window:
 
 
 def windows_of(record: UserRecord, guard: GuardSettings, sizes: FleetSizes) -> tuple[Window, ...]:
-    """Return the windows in which a cut of this person takes a slot: the fleet's first, then those of group and profile."""
+    """Return the windows in which a cut of this person takes a slot: the fleet's, and those of profile and group."""
     hour = guard.per_hour_of(sizes.everybody)
     found = list(_windows("fleet", hour, guard))
     shared_by = [

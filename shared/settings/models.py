@@ -194,16 +194,27 @@ class GuardModel(Strict):
     patience: Literal["never"] | Duration = Field(
         default="4h",
         validate_default=True,
-        description="After that a change is made without approval; never: not at all.",
+        description="After that a leaver who waits is stopped as far as it can be undone; never: not at all.",
     )
     approvers: int = Field(
-        default=2, ge=1, le=2, description="How many people a change takes, who asked for it included."
+        default=2,
+        ge=1,
+        le=2,
+        description="How many must approve where nobody knows who asked; where it is known, one other. 1: a team of one.",
     )
-    creations: int = Field(default=300, ge=1, le=100_000, description="People who may be given an environment at once.")
-    urgent: int = Field(default=5, ge=0, le=10_000, description="People whom an urgent cut may name without waiting.")
-    approval_lapses: Duration = Field(default="24h", validate_default=True, description="How long an approval holds.")
+    creations: int = Field(default=300, ge=1, le=100_000, description="Environments that may be made in an hour.")
+    urgent: int = Field(
+        default=5, ge=0, le=10_000, description="Urgent leavers who may lose access in an hour, beside the others."
+    )
+    approval_lapses: Duration = Field(
+        default="24h",
+        validate_default=True,
+        description="How long an approval holds that is not enough, or is not used.",
+    )
     wait_alone: Duration = Field(
-        default="15m", validate_default=True, description="How long one change waits for others."
+        default="15m",
+        validate_default=True,
+        description="How long the approval of one alone waits for somebody to object.",
     )
 
     @field_validator("patience")
