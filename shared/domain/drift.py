@@ -120,11 +120,11 @@ def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
 
 
 def is_to_verify(row: RecordRow, policy: Policy) -> bool:
-    """Return True if somebody's change has begun in the rollout that is under way, and was not seen to have worked."""
+    """Return True if somebody's change has begun in a rollout, and was not seen to have worked; once more when that is over."""
     rollout, turn = policy.rollout, row.turn
-    if rollout is None or rollout.state is RolloutState.DONE or turn is None:
+    if turn is None or turn.ended_at is not None:
         return False
-    return turn.rollout == rollout.rollout_id and turn.ended_at is None
+    return rollout is None or rollout.state is not RolloutState.DONE or turn.rollout != rollout.rollout_id
 
 
 def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:

@@ -15,7 +15,7 @@ from shared.domain.plan import OperationSeen, Policy, StartInstance, UpdateInsta
 from shared.domain.record import ConditionStatus, Power, Presence, UserRecord, Verb
 from shared.domain.replacement import is_to_restore, replace_step, restore_step
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
-from shared.domain.turns import in_turn, with_turn, with_turn_ended
+from shared.domain.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 
 _GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
@@ -39,6 +39,7 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         if step is not None:
             return step
         record = _restored(record, scene)
+    record = without_old_turn(record, scene.policy)
     record = with_turn_ended(record, notebook, scene.now, lambda: differences_of(record, notebook, scene.policy))
     if state is NotebookState.ACTIVE:
         return _active(record, notebook, scene)

@@ -41,6 +41,14 @@ def builds_by(policy: Policy, profile: str | None) -> Policy:
     return next(known, policy)
 
 
+def without_old_turn(record: UserRecord, policy: Policy) -> UserRecord:
+    """Return the record without the turn of a rollout that is not the last one any more."""
+    turn = record.status.turn
+    if turn is None or (policy.rollout is not None and turn.rollout == policy.rollout.rollout_id):
+        return record
+    return record.with_status(turn=None)
+
+
 def with_turn(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with the beginning of the person's change noted, if a rollout is under way."""
     rollout, turn = policy.rollout, record.status.turn

@@ -18,7 +18,8 @@ from typing import Any
 
 from shared.domain.identity import UserKey
 
-# One person, then these parts of all whom the change is for.
+# From so many notebooks on that are stopped for it, a change goes in waves: one person, then these parts of all.
+FROM = 6
 SHARES = (0.05, 0.25, 1.0)
 PATIENCE = timedelta(minutes=60)  # from the begin of a person's change to a notebook that is ready and verified
 _MOST_FAILED = 0.02
@@ -124,6 +125,11 @@ def rank(rollout_id: str, user_key: UserKey) -> int:
     return int(hashlib.sha256(f"{rollout_id}|{user_key}".encode()).hexdigest()[:12], 16)
 
 
+def sizes_for(people: int) -> tuple[int, ...]:
+    """Return how many people each wave of a change for so many brings it up to."""
+    return tuple(sorted({1, *(math.ceil(share * people) for share in SHARES)}))
+
+
 def begin(
     rollout_id: str,
     people: Iterable[UserKey],
@@ -134,7 +140,7 @@ def begin(
 ) -> Rollout:
     """Return a rollout for these people (at least one), its first wave open. The first of `rather` goes first, if there is one."""
     ordered = sorted(set(people), key=lambda key: (rank(rollout_id, key), key))
-    sizes = tuple(sorted({1, *(math.ceil(share * len(ordered)) for share in SHARES)}))
+    sizes = sizes_for(len(ordered))
     bounds = tuple(rank(rollout_id, ordered[size - 1]) for size in sizes[:-1])
     return Rollout(
         rollout_id=rollout_id,

@@ -269,7 +269,6 @@ def _follow(
 ) -> PolicyInForce | None:
     """Put a proposal in the place of the policy that it was judged by, with what it supersedes; None: somebody was faster."""
     older = [each.digest for each in deps.policies.proposals() if each.at < proposal.at]
-    guard = deps.policy.guard
     policy = PolicyInForce(
         digest=proposal.digest,
         content=proposal.content,
@@ -279,7 +278,7 @@ def _follow(
         approved_by=approved_by,
         superseded=current.followed_by(proposal.digest, *older),
         deployed_at=proposal.deployed_at,
-        rollout=next_rollout(current, proposal, guard, deps.clock.now()),
+        rollout=next_rollout(current, proposal, deps.clock.now()),
     )
     put = _put(policy, current, deps)
     if put is None:

@@ -13,15 +13,14 @@ from datetime import datetime
 
 from shared.domain.drift import notebook_differences
 from shared.domain.errors import ConflictError
-from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey
-from shared.domain.impact import StepKind
 from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook
 from shared.domain.plan import Policy
 from shared.domain.policy_change import PolicyInForce, Proposal
 from shared.domain.policy_codec import digest_of
 from shared.domain.record import Power, Presence, RecordRow
 from shared.domain.waves import (
+    FROM,
     Counts,
     Rollout,
     RolloutState,
@@ -35,23 +34,21 @@ from shared.domain.waves import (
 )
 from shared.engine.ports import Deps
 
-# What takes a stop of the notebook.
-_SHAPING = frozenset({StepKind.REPLACED, StepKind.UPDATED})
 Seen = Mapping[tuple[str, str], ObservedNotebook]
 
 
-def next_rollout(current: PolicyInForce, proposal: Proposal, guard: GuardSettings, now: datetime) -> Rollout | None:
+def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> Rollout | None:
     """Return the rollout of a policy that takes the place of `current`; None for one that needs none.
 
-    From `guard.group_from` notebooks on, which are stopped for it, it goes in waves. A rollout that is under way goes on under a policy
+    A rollout that is under way goes on under a policy
     that changes few notebooks; one that goes back to where it came from is over.
     """
-    shaped = [each for each in proposal.impact.entries if _SHAPING & set(each.steps)]
+    shaped = [each for each in proposal.impact.entries if each.stops_notebook]
     under_way = (
         current.rollout if current.rollout is not None and current.rollout.state is not RolloutState.DONE else None
     )
     before = under_way.earlier if under_way is not None else ()
-    if len(shaped) < guard.group_from:
+    if len(shaped) < FROM:
         goes_back = any(digest_of(content) == proposal.digest for content in before)
         return None if under_way is None or goes_back else under_way
     earlier = [each for each in (*before, current.content) if digest_of(each) != proposal.digest]
@@ -132,6 +129,13 @@ def count(
         if row.presence is Presence.PRESENT and rollout.reaches(row.user_key)
         if (standing := _standing(rollout, row, seen, unreachable, policy, now)) is not None
     )
+
+
+def counts_now(rollout: Rollout, deps: Deps) -> Counts:
+    """Return the same as it is now, by a listing of records and one of instances."""
+    listing = deps.notebooks.listing()
+    seen: Seen = {(n.ref.zone, n.ref.instance_id): n for n in listing.notebooks}
+    return count(rollout, deps.records.rows(), seen, listing.unreachable, deps.policy, deps.clock.now())
 
 
 def _standing(

@@ -17,7 +17,7 @@ from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.policy_change import Outcome
 from shared.domain.policy_codec import policy_digest
-from shared.domain.record import Power
+from shared.domain.record import ConditionType, Power
 from shared.domain.waves import RolloutState
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_power
@@ -393,3 +393,23 @@ def test_a_neighbour_who_writes_the_policy_leaves_the_wave_to_the_next_sweep(mon
     assert world.rollout.wave == 0
     sweep("drift", world.deps)
     assert world.rollout.wave == 1
+
+
+def said_to(world, user_key):
+    return world.deps.records.load(user_key).record.status.condition(ConditionType.NOTEBOOK_READY).message
+
+
+def test_what_is_said_of_a_refusal_ends_with_the_rollout():
+    world = World()
+    world.deploy(files(NEW))
+    broken(world)
+    for _ in range(2):
+        world.hour()
+    world.bench.cloud.world.faults.clear()
+    (refused,) = (row.user_key for row in world.deps.records.rows() if row.turn is not None)
+    assert "refused by Google Cloud" in said_to(world, refused)
+    take_back(*halted(world.deps), world.deps, by=("boss",))
+    world.hour()
+    record = world.deps.records.load(refused).record
+    assert record.status.turn is None
+    assert "refused by Google Cloud" not in said_to(world, refused)
