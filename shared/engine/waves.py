@@ -77,15 +77,14 @@ def keep_waves(
     judged = judge(rollout, counts, now)
     if rollout.wave == 0 and not counts.begun and judged.state is RolloutState.OPEN:
         judged = _with_another_first(replace(rollout, counts=counts), judged, rows, seen, policy)
-    if judged == rollout:
-        return
-    try:
-        deps.policies.put(replace(current, rollout=judged), expected=current)
-    except ConflictError:
-        deps.log.info("Rollout is left to the next sweep", rollout=rollout.rollout_id)
-        return
+    if judged != rollout:
+        try:
+            deps.policies.put(replace(current, rollout=judged), expected=current)
+        except ConflictError:
+            deps.log.info("Rollout is left to the next sweep", rollout=rollout.rollout_id)
+            return
     match judged.state:
-        case RolloutState.HALTED:
+        case RolloutState.HALTED:  # said at each sweep, until somebody decides
             deps.log.error("Rollout halted", **facts_of(judged))
         case RolloutState.DONE:
             deps.log.info("Rollout done", **facts_of(judged))

@@ -177,7 +177,7 @@ def test_a_broken_image_stops_at_the_first_one():
     assert (world.rollout.wave, world.rollout.counts.failed) == (0, 1)
     assert world.images() == {"old": PEOPLE}
     assert world.running() == PEOPLE  # the first one has the former notebook back
-    assert len(world.said("Rollout halted")) == 1
+    assert len(world.said("Rollout halted")) == 3  # at each sweep, until somebody decides
 
 
 def test_whoever_joins_while_it_is_halted_is_given_what_worked():
