@@ -11,6 +11,7 @@ from typing import Any
 
 from benching import arguments, header, judge, median, say, timed
 from kit.inprocess import Bench
+from kit.official import storage_bucket
 from people import message, settled_world, tell
 
 from shared.domain.identity import parse_email, user_key_for
@@ -84,7 +85,7 @@ def main() -> None:
 
 def bare_listing(bench: Bench) -> None:
     """The same pages by the same client, each row looked at and forgotten."""
-    bucket = bench.clients.storage_bucket()
+    bucket = storage_bucket(bench.clients)
     for prefix in ("records/", "templates/"):
         for _ in bucket.list_blobs(prefix=prefix, fields="items(name,metadata),nextPageToken", page_size=1000):
             pass

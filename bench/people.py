@@ -8,6 +8,7 @@ from typing import Any
 
 from benching import news  # puts the tree on sys.path
 from kit.inprocess import Bench, make_bench
+from kit.official import storage_bucket
 from kit.reading import read
 
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
@@ -47,7 +48,7 @@ def settled_world(count: int) -> Bench:
     stored = bench.deps.records.load(key)
     assert stored is not None
     assert stored.record.status.next_attempt_at is None, "the first person did not settle"
-    bucket = bench.clients.storage_bucket()
+    bucket = storage_bucket(bench.clients)
     rendered = {
         name: bucket.blob(f"templates/{key}/{name}.yaml").download_as_bytes()
         for name in bench.deps.templates.seen(key).digests
@@ -70,7 +71,7 @@ def _like(record: UserRecord, address: str) -> UserRecord:
 
 def _copy_templates(bench: Bench, rendered: dict[str, bytes], record: UserRecord) -> None:
     """Copies, for rendering ten thousand takes minutes; name and digest are the product's own, which is what a sweep looks at."""
-    bucket = bench.clients.storage_bucket()
+    bucket = storage_bucket(bench.clients)
     for template, digest in (wanted_templates(record, bench.deps.policy) or {}).items():
         blob = bucket.blob(f"templates/{record.user_key}/{template}.yaml")
         blob.metadata = {"benchkeeper-digest": digest, "user": record.user_key}

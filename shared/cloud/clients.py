@@ -1,4 +1,6 @@
-"""The official clients, each built once per process on first use: an import costs a third of a second and may not be needed.
+"""The ways to Google, each made once per process on first use: buckets and plain REST over one transport, and official clients.
+
+An official client is for what the product does not send itself (Dataproc's creates, Pub/Sub): its import costs a third of a second.
 
 With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` sees to that) they are anonymous and go there; without
 it they use Application Default Credentials and Google's own addresses. There is no other difference.
@@ -15,12 +17,15 @@ from urllib.parse import urlsplit
 import requests
 
 from shared.cloud.http import JsonSession
+from shared.cloud.objects import Bucket
 from shared.cloud.translate import translated
+from shared.cloud.transport import Door, Transport
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
 T = TypeVar("T")
+_STORAGE = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # More than the threads of a process; else connections are made and thrown away.
 _POOL = 32
@@ -41,28 +46,26 @@ class CloudConfig:
 
 
 class Clients:
-    """One per process. `mount` (a requests adapter) lets tests answer calls without a socket."""
+    """One per process. `mount` (a requests adapter) and `door` let tests answer calls without a socket."""
 
-    def __init__(self, config: CloudConfig, *, mount: requests.adapters.BaseAdapter | None = None) -> None:
+    def __init__(
+        self, config: CloudConfig, *, mount: requests.adapters.BaseAdapter | None = None, door: Door | None = None
+    ) -> None:
         self._config = config
         self._mount = mount
+        self._door = door
         self._lock = threading.RLock()
         self._built: dict[str, Any] = {}
 
-    def storage_bucket(self, name: str = "") -> Any:
-        """The bucket object of google-cloud-storage; without a name the bucket of records."""
-        bucket = name or self._config.bucket
-        return self._once(f"bucket:{bucket}", lambda: self._once("storage", self._build_storage).bucket(bucket))
+    def bucket(self, name: str = "") -> Bucket:
+        """A bucket; without a name that of records."""
+        named = name or self._config.bucket
+        base = self._config.api_endpoint or _STORAGE
+        return self._once(f"bucket:{named}", lambda: Bucket(self.transport(), base, named))
 
-    def storage_retry(self) -> Any:
-        """Google's own rule of what is tried again, for as long as this process has patience."""
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        return DEFAULT_RETRY.with_timeout(self._config.patience_s)
-
-    def notebooks(self) -> Any:
-        """The Notebooks v2 client over REST."""
-        return self._once("notebooks", self._build_notebooks)
+    def transport(self) -> Transport:
+        """What sends requests with the credentials."""
+        return self._once("transport", self._build_transport)
 
     def clusters(self, region: str) -> Any:
         """The Dataproc cluster client over REST, at the region's own address: others do not know its clusters."""
@@ -75,7 +78,7 @@ class Clients:
     def json(self, service: str) -> JsonSession:
         """Plain authorised REST to a Google service (`notebooks`, `monitoring`), or to the embedded cloud's own door."""
         base = self._config.api_endpoint or f"https://{service}.googleapis.com"
-        return self._once(f"json:{service}", lambda: JsonSession(base, self.session))
+        return self._once(f"json:{service}", lambda: JsonSession(base, self.transport()))
 
     @property
     def api_endpoint(self) -> str | None:
@@ -87,10 +90,14 @@ class Clients:
         built: requests.Session = self._once("plain", lambda: self._mounted(requests.Session()))
         return built
 
-    def session(self) -> requests.Session:
-        """A session that carries the credentials."""
-        built: requests.Session = self._once("session", self._build_session)
-        return built
+    @property
+    def mount(self) -> requests.adapters.BaseAdapter | None:
+        """What answers calls without a socket, in tests."""
+        return self._mount
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self.transport().close()
 
     def _once(self, name: str, build: Callable[[], T]) -> T:
         with self._lock:  # functions run several threads; two clients would be one too many
@@ -114,10 +121,23 @@ class Clients:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
         return credentials
 
-    def _build_session(self) -> requests.Session:
-        from google.auth.transport.requests import AuthorizedSession
+    def _build_transport(self) -> Transport:
+        return Transport(
+            sign=self._sign,
+            patience_s=self._config.patience_s,
+            door=self._door,
+            # A proxy that the environment names has no business with this machine's own port.
+            trust_env=not self._config.api_endpoint,
+        )
 
-        return self._mounted(AuthorizedSession(self._once("credentials", self._credentials)))
+    def _sign(self, method: str, url: str, headers: dict[str, str]) -> None:
+        if self._config.api_endpoint:
+            return
+        from google.auth.transport.requests import Request
+
+        refreshing = self._once("refreshing", Request)
+        with self._lock:  # a token that is over is asked for by one thread
+            self._once("credentials", self._credentials).before_request(refreshing, method, url, headers)
 
     def _mounted(self, session: requests.Session) -> requests.Session:
         adapter = self._mount or requests.adapters.HTTPAdapter(pool_connections=_POOL, pool_maxsize=_POOL)
@@ -126,33 +146,6 @@ class Clients:
         if self._config.api_endpoint:
             session.trust_env = False  # a proxy that the environment names has no business with this machine's own port
         return session
-
-    def _build_storage(self) -> Any:
-        from google.cloud import storage
-
-        endpoint = self._config.api_endpoint
-        client = storage.Client(
-            project=self._config.project,
-            credentials=self._once("credentials", self._credentials),
-            client_options={"api_endpoint": endpoint} if endpoint else None,
-            _http=self.session(),
-        )
-        # Since 3.17 the client asks for the bucket's metadata in the background, to decorate traces: a call nobody wants and a
-        # permission (storage.buckets.get) that a function should not have. There is no public switch but an environment variable.
-        client._bucket_metadata_cache = None  # noqa: SLF001
-        return client
-
-    def _build_notebooks(self) -> Any:
-        from google.cloud.notebooks_v2 import NotebookServiceClient
-
-        endpoint = self._config.api_endpoint
-        client = NotebookServiceClient(
-            transport="rest",
-            credentials=self._once("credentials", self._credentials),
-            client_options={"api_endpoint": endpoint} if endpoint else None,
-        )
-        self._mounted(client.transport._session)  # noqa: SLF001 - the pool of the client is one connection per host by default
-        return client
 
     def _build_clusters(self, region: str) -> Any:
         from google.cloud.dataproc_v1 import ClusterControllerClient

@@ -16,17 +16,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
-
 from shared.cloud.clients import Clients
-from shared.cloud.translate import translated
+from shared.cloud.objects import Bucket, Listed
+from shared.cloud.translate import from_status, translated
 from shared.domain.errors import PermanentError
 from shared.domain.identity import UserKey
 from shared.engine.ports import DeadLetter, LetterRow
 
 _PREFIX = "dead-letters/"
 _PUBLISH_TIMEOUT_S = 30
-_LIST_FIELDS = "items(name,metadata,timeCreated),nextPageToken"
+_LIST_FIELDS = "name,metadata,timeCreated"
 _PENDING, _DONE = "pending", "done"  # of the marks on records
 _MAX_OUTCOME = 500  # custom metadata has 8 KiB in all
 
@@ -56,56 +55,49 @@ class PubSubDeadLetters:
         The look is needed where the account may not delete: Cloud Storage then answers 403 for an object that is there, before it
         judges the precondition.
         """
-        blob = self._clients.storage_bucket(self._bucket).blob(_object(letter.row))
-        with translated("store dead letter"):
-            if blob.exists():
-                return
-            blob.metadata = _row_metadata(letter.row)
-            try:
-                blob.upload_from_string(_content(letter), content_type="application/json", if_generation_match=0)
-            except PreconditionFailed:
-                return
+        bucket, name, what = self._clients.bucket(self._bucket), _object(letter.row), "store dead letter"
+        if bucket.look(name, what=what) is None:
+            bucket.write(name, _content(letter), metadata=_row_metadata(letter.row), expected=0, what=what)
 
     def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
         """Pages of a listing, cut by the names' times; only a letter of an earlier version is read."""
-        query: dict[str, str] = {}
-        if since is not None:
-            query["start_offset"] = _PREFIX + _second(since)
-        if until is not None:
-            query["end_offset"] = f"{_PREFIX}{_second(until)}~"  # after all names of that second
-        with translated("list dead letters"):
-            listings = [self._listed(bucket, query) for bucket in ("", self._bucket)]
-            last = ""
-            for name, blob in heapq.merge(*listings, key=lambda found: found[0]):
-                if name == last:  # stored by an earlier version, and delivered once more since
-                    continue
-                last = name
-                row = _row_from(blob.name, blob.metadata or {}) or self._read_row(blob)
-                if (since is None or since <= row.sent_at) and (until is None or row.sent_at < until):
-                    yield replace(row, place=_place(blob))
+        start = "" if since is None else _PREFIX + _second(since)
+        end = "" if until is None else f"{_PREFIX}{_second(until)}~"  # after all names of that second
+        listings = [self._listed(bucket, start, end) for bucket in ("", self._bucket)]
+        last = ""
+        for listed in heapq.merge(*listings, key=lambda found: found.name):
+            if listed.name == last:  # stored by an earlier version, and delivered once more since
+                continue
+            last = listed.name
+            row = _row_from(listed.name, listed.metadata) or self._read_row(listed)
+            if (since is None or since <= row.sent_at) and (until is None or row.sent_at < until):
+                yield replace(row, place=_place(listed))
 
-    def _listed(self, bucket: str, query: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-        """The objects of one bucket by name; "" is that of the records, where an earlier version kept letters."""
-        blobs = self._clients.storage_bucket(bucket).list_blobs(
-            prefix=_PREFIX, fields=_LIST_FIELDS, page_size=1000, **query
+    def _listed(self, bucket: str, start: str, end: str) -> Iterator[Listed]:
+        """The objects of one bucket by name; "" is that of the records, where an earlier version kept letters.
+
+        None where the bucket is missing: an installation that was not deployed anew has no bucket of letters yet.
+        """
+        return self._clients.bucket(bucket).objects(
+            prefix=_PREFIX,
+            fields=_LIST_FIELDS,
+            start_offset=start,
+            end_offset=end,
+            if_missing=True,
+            what="list dead letters",
         )
-        try:
-            for blob in blobs:
-                yield blob.name, blob
-        except NotFound:
-            return  # an installation that was not deployed anew has no bucket of letters yet
 
-    def _read_row(self, blob: Any) -> LetterRow:
-        metadata = blob.metadata or {}
+    def _read_row(self, listed: Listed) -> LetterRow:
+        metadata = listed.metadata
         try:
-            row = self._read(_place(blob)).row
+            row = self._read(_place(listed)).row
         except _UnreadableError as error:
             return LetterRow(
-                letter_id=blob.name.removeprefix(_PREFIX).removesuffix(".json"),
-                sent_at=blob.time_created,
+                letter_id=listed.name.removeprefix(_PREFIX).removesuffix(".json"),
+                sent_at=listed.created_at or datetime.fromtimestamp(0, UTC),
                 reason=error.reason.value,
                 detail=error.user_message,
-                place=blob.name,
+                place=listed.name,
             )
         return replace(row, replayed_at=_time(metadata.get("replayed", "")), outcome=metadata.get("outcome", ""))
 
@@ -114,10 +106,12 @@ class PubSubDeadLetters:
         return replace(self._read(row.place), row=row)
 
     def _read(self, place: str) -> DeadLetter:
-        with translated("read dead letter"):
-            content = self._blob(place).download_as_bytes()
+        bucket, name = self._where(place)
+        found = bucket.get(name, what="read dead letter")
+        if found is None:
+            raise from_status(404, f"no object {place}", "read dead letter")
         try:
-            return _letter_from(place, json.loads(content))
+            return _letter_from(place, json.loads(found.content))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise _UnreadableError(
                 user_message=f"The object {place} is no dead letter that this version can read. Remove it, or restore an "
@@ -125,9 +119,9 @@ class PubSubDeadLetters:
                 detail=f"unreadable dead letter: {type(error).__name__}: {error}",
             ) from error
 
-    def _blob(self, place: str) -> Any:
+    def _where(self, place: str) -> tuple[Bucket, str]:
         bucket, _, name = place.removeprefix("gs://").partition("/")
-        return self._clients.storage_bucket(bucket).blob(name)
+        return self._clients.bucket(bucket), name
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """One change of the object's metadata; somebody may have removed the letter meanwhile."""
@@ -144,26 +138,18 @@ class PubSubDeadLetters:
 
     def _note(self, row: LetterRow, metadata: dict[str, str]) -> None:
         """Change these keys and no other."""
-        blob = self._blob(row.place) if row.place else self._clients.storage_bucket(self._bucket).blob(_object(row))
-        blob.metadata = metadata
-        with translated("mark dead letter"):
-            try:
-                blob.patch()
-            except NotFound:
-                return
+        bucket, name = self._where(row.place) if row.place else (self._clients.bucket(self._bucket), _object(row))
+        bucket.note(name, metadata, what="mark dead letter")
 
     def forget(self, row: LetterRow) -> None:
         """One delete; a missing letter is not an error."""
-        with translated("delete dead letter"):
-            try:
-                self._blob(row.place).delete()
-            except NotFound:
-                return
+        bucket, name = self._where(row.place)
+        bucket.delete(name, what="delete dead letter")
 
 
-def _place(blob: Any) -> str:
+def _place(listed: Listed) -> str:
     """Where the letter is found again: bucket and name."""
-    return f"gs://{blob.bucket.name}/{blob.name}"
+    return f"gs://{listed.bucket}/{listed.name}"
 
 
 def _object(row: LetterRow) -> str:

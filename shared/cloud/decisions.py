@@ -6,24 +6,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
-
 from shared.cloud.clients import Clients
 from shared.cloud.inbox import DECISIONS
-from shared.cloud.translate import translated
+from shared.cloud.objects import Bucket
 from shared.domain.batches import digest_of
 from shared.domain.decision import Decision, from_note, to_json, to_note
 from shared.engine.ports import WaitingDecision
 
 _LISTS = "lists/"
-_FIELDS = "items(name,metadata,timeCreated,size),nextPageToken"
+_FIELDS = "name,metadata,timeCreated,size"
 _MOST = 500  # administrators click a few times a day; whoever floods the inbox costs one tick no more than this
 
 
 class StorageDecisions:
-    """The port `Decisions` over google-cloud-storage."""
+    """The port `Decisions` over Cloud Storage."""
 
     def __init__(self, clients: Clients, *, bucket: str) -> None:
         self._clients = clients
@@ -40,32 +36,16 @@ class StorageDecisions:
         return digest
 
     def _create(self, name: str, content: bytes, *, note: dict[str, str] | None = None) -> None:
-        """The account may not delete, so Cloud Storage may answer 403 for an object that is there: a listing tells."""
-        blob = self._bucket().blob(name)
-        blob.metadata = note
-        with translated(f"write {name}"):
-            try:
-                blob.upload_from_string(
-                    content,
-                    content_type="application/json",
-                    if_generation_match=0,
-                    retry=self._clients.storage_retry(),
-                )
-            except PreconditionFailed:
-                return
-            except Forbidden:
-                if not any(found.name == name for found in self._bucket().list_blobs(prefix=name, max_results=1)):
-                    raise
+        """For an account that may not delete."""
+        self._bucket().create(name, content, metadata=note, what=f"write {name}")
 
     def waiting(self) -> tuple[WaitingDecision, ...]:
         """One listing, the oldest first."""
-        with translated("list decisions"):
-            blobs = list(self._bucket().list_blobs(prefix=DECISIONS, fields=_FIELDS, max_results=_MOST))
+        listed = self._bucket().objects(prefix=DECISIONS, fields=_FIELDS, most=_MOST, what="list decisions")
         found = [
-            WaitingDecision(
-                created_at=blob.time_created, size=int(blob.size or 0), place=blob.name, shown=from_note(blob.metadata)
-            )
-            for blob in blobs
+            WaitingDecision(created_at=each.created_at, size=each.size, place=each.name, shown=from_note(each.metadata))
+            for each in listed
+            if each.created_at is not None
         ]
         return tuple(sorted(found, key=lambda each: (each.created_at, each.place)))
 
@@ -79,19 +59,12 @@ class StorageDecisions:
         return content if content is not None and digest_of(content) == digest else None
 
     def _read(self, name: str) -> bytes | None:
-        with translated(f"read {name}"):
-            try:
-                return bytes(self._bucket().blob(name).download_as_bytes(retry=self._clients.storage_retry()))
-            except NotFound:
-                return None
+        found = self._bucket().get(name, what=f"read {name}")
+        return None if found is None else found.content
 
     def remove(self, waiting: WaitingDecision) -> None:
         """One delete."""
-        with translated("remove a decision"):
-            try:
-                self._bucket().blob(waiting.place).delete()
-            except NotFound:
-                return
+        self._bucket().delete(waiting.place, what="remove a decision")
 
-    def _bucket(self) -> Any:
-        return self._clients.storage_bucket(self._bucket_name)
+    def _bucket(self) -> Bucket:
+        return self._clients.bucket(self._bucket_name)

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from google.api_core.exceptions import NotFound, NotModified, PreconditionFailed
-
 from shared.cloud.clients import Clients
+from shared.cloud.objects import Unchanged
 from shared.cloud.record_rows import from_texts, to_texts
-from shared.cloud.translate import translated
 from shared.domain.drift import Stray
 from shared.domain.errors import PermanentError, Reason
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
@@ -41,18 +39,14 @@ class _Kept(Generic[T]):
     def read(self) -> T | None:
         """What it says now: one call, whose answer is empty when nothing changed."""
         with self._lock:  # several requests at once wait for one download
-            blob = self._clients.storage_bucket().blob(self._name)
-            known = {"if_generation_not_match": self._generation} if self._generation else {}
-            with translated(f"read {self._name}"):
-                try:
-                    raw = blob.download_as_bytes(raw_download=True, retry=self._clients.storage_retry(), **known)
-                except NotModified:
-                    return self._value
-                except NotFound:
-                    self._generation, self._value = 0, None
-                    return None
-            self._value = self._read(raw)
-            self._generation = int(blob.generation)
+            found = self._clients.bucket().read(self._name, known=self._generation or None, what=f"read {self._name}")
+            if isinstance(found, Unchanged):
+                return self._value
+            if found is None:
+                self._generation, self._value = 0, None
+                return None
+            self._value = self._read(found.content)
+            self._generation = found.generation
             return self._value
 
     def _read(self, raw: bytes) -> T:
@@ -86,20 +80,22 @@ class _Kept(Generic[T]):
     def _written(self, value: T) -> bool:
         """False when the object is not at the generation that was read."""
         raw = gzip.compress(json.dumps(self._dump(value), separators=(",", ":"), ensure_ascii=False).encode(), 6)
-        blob = self._clients.storage_bucket().blob(self._name)
-        with self._lock, translated(f"write {self._name}"):
-            try:
-                blob.upload_from_string(raw, content_type="application/gzip", if_generation_match=self._generation)
-            except PreconditionFailed:
+        with self._lock:
+            written = self._clients.bucket().write(
+                self._name,
+                raw,
+                content_type="application/gzip",
+                expected=self._generation,
+                what=f"write {self._name}",
+            )
+            if written is None:
                 return False
-            self._generation, self._value = int(blob.generation), value
+            self._generation, self._value = written, value
         return True
 
     def _generation_now(self) -> int:
-        blob = self._clients.storage_bucket().blob(self._name)
-        with translated(f"look at {self._name}"):
-            blob.reload()
-        return int(blob.generation)
+        found = self._clients.bucket().look(self._name, what=f"look at {self._name}")
+        return 0 if found is None else found.generation
 
 
 class StorageFleetIndex:

@@ -10,14 +10,11 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-from google.api_core.exceptions import NotFound, PreconditionFailed
+from typing import TYPE_CHECKING
 
 from shared.cloud.clients import Clients
-from shared.cloud.translate import translated
 from shared.domain.batches import WaitingPerson
 from shared.domain.cuts import CutClass, StepKind
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
@@ -33,12 +30,13 @@ _IDLE = ".idle"
 _SIZES = "guard/sizes"
 _SLOT = re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)")
 _NOBODY = "_"  # a folder needs a name: of what earlier versions kept without a source
-_FIELDS = "items(name,generation,timeCreated,metadata),nextPageToken"
+_FIELDS = "name,generation,timeCreated,metadata"
+_EMPTY = "application/octet-stream"
 _KEEP_S = 300.0
 
 
 class StorageGuard:
-    """The port `Guard` over google-cloud-storage."""
+    """The port `Guard` over Cloud Storage."""
 
     def __init__(self, clients: Clients, *, clock: Clock) -> None:
         self._clients = clients
@@ -55,46 +53,36 @@ class StorageGuard:
         yield from self._listed(_SLOTS)
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, Slot]]:
-        with translated("list slots"):
-            blobs = list(self._clients.storage_bucket().list_blobs(prefix=prefix, fields=_FIELDS))
-        for blob in blobs:
-            match = _SLOT.fullmatch(blob.name)
-            if match is not None:
+        for listed in self._clients.bucket().objects(prefix=prefix, fields=_FIELDS, what="list slots"):
+            match = _SLOT.fullmatch(listed.name)
+            if match is not None and listed.created_at is not None:
                 yield (
                     match["source"],
                     Slot(
                         window=match["window"],
                         number=int(match["number"]),
-                        holder=UserKey((blob.metadata or {}).get("holder", "")),
-                        at=blob.time_created,
-                        generation=int(blob.generation),
+                        holder=UserKey(listed.metadata.get("holder", "")),
+                        at=listed.created_at,
+                        generation=listed.generation,
                     ),
                 )
 
     def free(self, source: str, slot: Slot) -> None:
         """One conditional delete."""
-        blob = self._clients.storage_bucket().blob(f"{_SLOTS}{source}/{slot.window}/{slot.number:04}")
-        with translated("free a slot"):
-            try:
-                blob.delete(if_generation_match=slot.generation)
-            except (NotFound, PreconditionFailed):
-                return
+        name = f"{_SLOTS}{source}/{slot.window}/{slot.number:04}"
+        self._clients.bucket().delete(name, expected=slot.generation, what="free a slot")
 
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
         """One conditional write."""
-        blob = self._clients.storage_bucket().blob(f"{_SLOTS}{source or _NOBODY}/{window}/{number:04}")
-        blob.metadata = {"holder": holder}
-        with translated(f"claim a slot for {holder}"):
-            try:
-                blob.upload_from_string(
-                    b"",
-                    content_type="application/octet-stream",
-                    if_generation_match=expected.generation if expected is not None else 0,
-                    retry=self._clients.storage_retry(),
-                )
-            except PreconditionFailed:
-                return False
-        return True
+        written = self._clients.bucket().write(
+            f"{_SLOTS}{source or _NOBODY}/{window}/{number:04}",
+            b"",
+            content_type=_EMPTY,
+            metadata={"holder": holder},
+            expected=expected.generation if expected is not None else 0,
+            what=f"claim a slot for {holder}",
+        )
+        return written is not None
 
     def sizes(self) -> FleetSizes | None:
         """Return what was read in the last five minutes. Not readable now is not nobody: what was read last goes on, if any."""
@@ -111,13 +99,11 @@ class StorageGuard:
             return kept[1]
 
     def _read_sizes(self) -> FleetSizes | None:
-        with translated("read the sizes of the fleet"):
-            try:
-                raw = self._clients.storage_bucket().blob(_SIZES).download_as_bytes(retry=self._clients.storage_retry())
-            except NotFound:
-                return None
+        stored = self._clients.bucket().get(_SIZES, what="read the sizes of the fleet")
+        if stored is None:
+            return None
         try:
-            found = json.loads(raw)
+            found = json.loads(stored.content)
             return FleetSizes(
                 everybody=int(found["everybody"]),
                 profiles={str(name): int(count) for name, count in found["profiles"].items()},
@@ -134,43 +120,37 @@ class StorageGuard:
     def write_sizes(self, sizes: FleetSizes) -> None:
         """One write; the last one wins, as each counts everybody."""
         content = {"everybody": sizes.everybody, "profiles": dict(sizes.profiles), "groups": dict(sizes.groups)}
-        with translated("write the sizes of the fleet"):
-            self._clients.storage_bucket().blob(_SIZES).upload_from_string(
-                json.dumps(content, ensure_ascii=False).encode(),
-                content_type="application/json",
-                retry=self._clients.storage_retry(),
-            )
+        self._clients.bucket().write(
+            _SIZES, json.dumps(content, ensure_ascii=False).encode(), what="write the sizes of the fleet"
+        )
         self._keep(sizes)
 
     def note_waiting(self, waiting: WaitingPerson) -> None:
         """One write; the same content again is the same object."""
-        blob = self._clients.storage_bucket().blob(_waiting_name(waiting.user_key, idle=waiting.cause is CutClass.IDLE))
-        blob.metadata = {
-            "ref": waiting.ref,
-            "steps": " ".join(step.value for step in waiting.steps),
-            "cause": waiting.cause.value,
-            "source": waiting.source,
-            "since": waiting.since.isoformat(),
-            "profile": waiting.profile,
-            "undoable_done": str(waiting.undoable_done),
-        }
-        with translated(f"note that {waiting.user_key} waits"):
-            blob.upload_from_string(b"", content_type="application/octet-stream", retry=self._clients.storage_retry())
+        self._clients.bucket().write(
+            _waiting_name(waiting.user_key, idle=waiting.cause is CutClass.IDLE),
+            b"",
+            content_type=_EMPTY,
+            metadata={
+                "ref": waiting.ref,
+                "steps": " ".join(step.value for step in waiting.steps),
+                "cause": waiting.cause.value,
+                "source": waiting.source,
+                "since": waiting.since.isoformat(),
+                "profile": waiting.profile,
+                "undoable_done": str(waiting.undoable_done),
+            },
+            what=f"note that {waiting.user_key} waits",
+        )
 
     def forget_waiting(self, user_key: UserKey, *, idle: bool = False) -> None:
         """One delete."""
-        with translated(f"forget that {user_key} waits"):
-            try:
-                self._clients.storage_bucket().blob(_waiting_name(user_key, idle=idle)).delete()
-            except NotFound:
-                return
+        self._clients.bucket().delete(_waiting_name(user_key, idle=idle), what=f"forget that {user_key} waits")
 
     def waiting(self) -> Iterator[WaitingPerson]:
         """One listing; what cannot be read is left out, and written anew by the person's next pass."""
-        with translated("list who waits"):
-            blobs = list(self._clients.storage_bucket().list_blobs(prefix=_WAITING, fields=_FIELDS))
-        for blob in blobs:
-            found = _waiting(blob.name.removeprefix(_WAITING).removesuffix(_IDLE), blob.metadata or {})
+        for listed in self._clients.bucket().objects(prefix=_WAITING, fields=_FIELDS, what="list who waits"):
+            found = _waiting(listed.name.removeprefix(_WAITING).removesuffix(_IDLE), listed.metadata)
             if found is not None:
                 yield found
 
@@ -180,7 +160,7 @@ def _waiting_name(user_key: UserKey, *, idle: bool) -> str:
     return f"{_WAITING}{user_key}{_IDLE if idle else ''}"
 
 
-def _waiting(name: str, metadata: dict[str, Any]) -> WaitingPerson | None:
+def _waiting(name: str, metadata: Mapping[str, str]) -> WaitingPerson | None:
     try:
         return WaitingPerson(
             user_key=parse_user_key(name),

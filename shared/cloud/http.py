@@ -1,34 +1,24 @@
-"""JSON over HTTP for what the official clients do not offer: authorised, translated, without retries of its own."""
+"""JSON over HTTP for what has no adapter of its own below it: authorised and translated, each call sent once."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
-import requests
+from shared.cloud.translate import error_of, from_status, translated
+from shared.cloud.transport import Transport
 
-from shared.cloud.translate import from_status, translated
-
-_TIMEOUT_S = 60
+_NOT_FOUND = 404
 
 
 class JsonSession:
-    """Calls against one base URL. `make_session` is called once, on first use, from whichever thread comes first."""
+    """Calls against one base URL."""
 
-    def __init__(self, base_url: str, make_session: Callable[[], requests.Session]) -> None:
+    def __init__(self, base_url: str, transport: Transport) -> None:
         self._base_url = base_url.rstrip("/")
-        self._make = make_session
-        self._lock = threading.Lock()
-        self._session: requests.Session | None = None
-
-    @property
-    def session(self) -> requests.Session:
-        """The underlying session."""
-        with self._lock:
-            if self._session is None:
-                self._session = self._make()
-            return self._session
+        self._transport = transport
 
     def call(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
@@ -40,7 +30,7 @@ class JsonSession:
         what = what or f"{method} {path}"
         answer = self.call_or_none(method, path, params=params, body=body, what=what)
         if answer is None:
-            raise from_status(404, "not found", what)
+            raise from_status(_NOT_FOUND, "not found", what)
         return answer
 
     def call_or_none(
@@ -48,33 +38,20 @@ class JsonSession:
     ) -> dict[str, Any] | None:
         """Like `call`, with None for 404."""
         what = what or f"{method} {path}"
+        asked = {name: value for name, value in (params or {}).items() if value is not None}
+        query = f"?{urlencode(asked, doseq=True)}" if asked else ""
+        sent = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"content-type": "application/json"}
         with translated(what):
-            answer = self.session.request(method, self._base_url + path, params=params, json=body, timeout=_TIMEOUT_S)
-        if answer.status_code == requests.codes.not_found:
+            answer = self._transport.send(method, f"{self._base_url}{path}{query}", headers=headers, body=sent)
+        if answer.status == _NOT_FOUND:
             return None
         if not answer.ok:
-            raise from_status(answer.status_code, _message(answer), what, reason=_reason(answer))
+            raise error_of(answer, what)
         try:
-            parsed = answer.json()
+            parsed = json.loads(answer.content)
         except ValueError:
             parsed = None
         if not isinstance(parsed, dict):
-            raise from_status(502, f"no JSON object: {answer.text[:100]}", what)
+            raise from_status(502, f"no JSON object: {answer.content[:100].decode(errors='replace')}", what)
         return parsed
-
-
-def _message(answer: requests.Response) -> str:
-    try:
-        error = answer.json()["error"]
-        details = error.get("details", "")
-        return f"{error['message']} {details}".strip()
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:300]
-
-
-def _reason(answer: requests.Response) -> str:
-    """The first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for the APIs that have none."""
-    try:
-        return str(answer.json()["error"]["errors"][0]["reason"])
-    except (ValueError, KeyError, TypeError, IndexError):
-        return ""

@@ -11,10 +11,7 @@ import json
 import threading
 from typing import TYPE_CHECKING
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
-
 from shared.cloud.clients import Clients
-from shared.cloud.translate import translated
 from shared.domain import groups
 from shared.domain.errors import BenchkeeperError, ConflictError, InvalidMessageError, PermanentError, Reason
 from shared.domain.groups import GroupBook
@@ -54,39 +51,33 @@ class StorageGroupBooks:
 
     def load(self) -> StoredBook:
         """One read; an empty book where nothing was written yet."""
-        blob = self._clients.storage_bucket().blob(_BOOK)
-        with translated("read the book of groups"):
-            try:
-                raw = blob.download_as_bytes(retry=self._clients.storage_retry())
-            except NotFound:
-                return self._keep(StoredBook(GroupBook(), 0))
+        found = self._clients.bucket().get(_BOOK, what="read the book of groups")
+        if found is None:
+            return self._keep(StoredBook(GroupBook(), 0))
         try:
-            book = groups.from_json(json.loads(raw))
+            book = groups.from_json(json.loads(found.content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PermanentError(
                 user_message=f"The object {_BOOK} is damaged. An administrator must restore an older version of it.",
                 detail=f"unreadable book of groups: {type(error).__name__}: {error}",
                 reason=Reason.UNREADABLE,
             ) from error
-        return self._keep(StoredBook(book, int(blob.generation)))
+        return self._keep(StoredBook(book, found.generation))
 
     def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
         """One conditional write."""
-        blob = self._clients.storage_bucket().blob(_BOOK)
-        with translated("write the book of groups"):
-            try:
-                blob.upload_from_string(
-                    json.dumps(groups.to_json(book), separators=(",", ":"), ensure_ascii=False).encode(),
-                    content_type="application/json",
-                    if_generation_match=expected.generation,
-                    retry=self._clients.storage_retry(),
-                )
-            except PreconditionFailed as error:
-                raise ConflictError(
-                    user_message="Somebody changed the book of groups at the same time; it is tried again.",
-                    detail=f"{_BOOK} is not at generation {expected.generation}",
-                ) from error
-        return self._keep(StoredBook(book, int(blob.generation)))
+        written = self._clients.bucket().write(
+            _BOOK,
+            json.dumps(groups.to_json(book), separators=(",", ":"), ensure_ascii=False).encode(),
+            expected=expected.generation,
+            what="write the book of groups",
+        )
+        if written is None:
+            raise ConflictError(
+                user_message="Somebody changed the book of groups at the same time; it is tried again.",
+                detail=f"{_BOOK} is not at generation {expected.generation}",
+            )
+        return self._keep(StoredBook(book, written))
 
     def _keep(self, stored: StoredBook) -> StoredBook:
         with self._lock:
@@ -102,33 +93,23 @@ class StoragePersons:
 
     def note(self, person_id: str, user_key: UserKey) -> None:
         """One create-only write."""
-        blob = self._clients.storage_bucket().blob(f"{_prefix(person_id)}{user_key}")
-        with translated("note a person number"):
-            try:
-                blob.upload_from_string(b"", content_type="text/plain", if_generation_match=0)
-            except PreconditionFailed:
-                return
+        name = f"{_prefix(person_id)}{user_key}"
+        self._clients.bucket().write(name, b"", content_type="text/plain", expected=0, what="note a person number")
 
     def known(self, person_id: str) -> tuple[UserKey, ...]:
         """One listing."""
         prefix = _prefix(person_id)
         found = []
-        with translated("look a person number up"):
-            for blob in self._clients.storage_bucket().list_blobs(prefix=prefix, fields="items(name),nextPageToken"):
-                try:
-                    found.append(parse_user_key(blob.name.removeprefix(prefix)))
-                except InvalidMessageError:
-                    continue  # somebody else's object
+        for listed in self._clients.bucket().objects(prefix=prefix, what="look a person number up"):
+            try:
+                found.append(parse_user_key(listed.name.removeprefix(prefix)))
+            except InvalidMessageError:
+                continue  # somebody else's object
         return tuple(found)
 
     def forget(self, person_id: str, user_key: UserKey) -> None:
         """One delete."""
-        blob = self._clients.storage_bucket().blob(f"{_prefix(person_id)}{user_key}")
-        with translated("forget a person number"):
-            try:
-                blob.delete()
-            except NotFound:
-                return
+        self._clients.bucket().delete(f"{_prefix(person_id)}{user_key}", what="forget a person number")
 
 
 def _prefix(person_id: str) -> str:

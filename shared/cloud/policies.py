@@ -14,10 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
-
 from shared.cloud.clients import Clients
-from shared.cloud.translate import translated
 from shared.domain.errors import BenchkeeperError, ConflictError, PermanentError, Reason
 from shared.domain.plan import Policy
 from shared.domain.policy_change import (
@@ -157,9 +154,8 @@ class StoragePolicies:
 
     def proposals(self) -> tuple[Proposal, ...]:
         """One listing, and one read for each."""
-        with translated("list proposed policies"):
-            blobs = self._clients.storage_bucket().list_blobs(prefix=_PROPOSED, fields="items(name),nextPageToken")
-            digests = [blob.name.removeprefix(_PROPOSED) for blob in blobs]
+        listed = self._clients.bucket().objects(prefix=_PROPOSED, what="list proposed policies")
+        digests = [each.name.removeprefix(_PROPOSED) for each in listed]
         found = (self.proposal(digest) for digest in digests)
         return tuple(sorted((each for each in found if each is not None), key=lambda each: (each.at, each.digest)))
 
@@ -173,11 +169,7 @@ class StoragePolicies:
 
     def withdraw(self, digest: str) -> None:
         """One delete."""
-        with translated("withdraw a proposed policy"):
-            try:
-                self._clients.storage_bucket().blob(f"{_PROPOSED}{digest}").delete()
-            except NotFound:
-                return
+        self._clients.bucket().delete(f"{_PROPOSED}{digest}", what="withdraw a proposed policy")
 
     def approved(self, digest: str) -> Approved | None:
         """One read."""
@@ -208,30 +200,24 @@ class StoragePolicies:
         return None if found is None else _parsed(name, lambda: parse(found[0]))
 
     def _read(self, name: str) -> tuple[dict[str, Any], int] | None:
-        blob = self._clients.storage_bucket().blob(name)
-        with translated(f"read {name}"):
-            try:
-                raw = blob.download_as_bytes(retry=self._clients.storage_retry())
-            except NotFound:
-                return None
-        return _parsed(name, lambda: dict(json.loads(raw))), int(blob.generation)
+        found = self._clients.bucket().get(name, what=f"read {name}")
+        if found is None:
+            return None
+        return _parsed(name, lambda: dict(json.loads(found.content))), found.generation
 
     def _write(self, name: str, content: Mapping[str, Any], *, expected: int | None = None) -> int:
-        blob = self._clients.storage_bucket().blob(name)
-        with translated(f"write {name}"):
-            try:
-                blob.upload_from_string(
-                    json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
-                    content_type="application/json",
-                    if_generation_match=expected,
-                    retry=self._clients.storage_retry(),
-                )
-            except PreconditionFailed as error:
-                raise ConflictError(
-                    user_message="Somebody changed the policy in force at the same time; it is tried again.",
-                    detail=f"{name} is not at generation {expected}",
-                ) from error
-        return int(blob.generation)
+        written = self._clients.bucket().write(
+            name,
+            json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
+            expected=expected,
+            what=f"write {name}",
+        )
+        if written is None:
+            raise ConflictError(
+                user_message="Somebody changed the policy in force at the same time; it is tried again.",
+                detail=f"{name} is not at generation {expected}",
+            )
+        return written
 
 
 def _parsed(name: str, parse: Callable[[], T]) -> T:

@@ -13,11 +13,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
-
 from shared.cloud.clients import Clients
 from shared.cloud.record_rows import from_texts, to_texts
-from shared.cloud.translate import translated
 from shared.domain import codec
 from shared.domain.errors import ConflictError, DamagedRecordError, InvalidMessageError, NewerRecordError
 from shared.domain.identity import UserKey, is_user_key, parse_user_key
@@ -31,14 +28,12 @@ _TIME = "%Y%m%dT%H%M%SZ"
 _HINT = re.compile(r"^due/(\d{8}T\d{6}Z)/([a-z0-9-]+)$")
 _POINTER_VERSION = 4  # no record has it: a program that does not know pointers refuses one
 _MAX_HOPS = 8  # one for each record that gave way to another
-_LIST_FIELDS = "items(name,metadata),nextPageToken"
-_VERSION_FIELDS = "items(name,generation,timeCreated,timeDeleted),nextPageToken"
 _MOST_VERSIONS = 100  # that are read for one record: more damaged versions in a row are left to an administrator
 _POINTER = {"pointer": "True"}  # custom metadata: tells a pointer from a damaged object in a listing
 
 
 class StorageRecords:
-    """The port `Records` over google-cloud-storage."""
+    """The port `Records` over Cloud Storage."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -60,16 +55,13 @@ class StorageRecords:
 
     def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
         """What the object says, and its generation; None when there is no object. By default the live one."""
-        blob = self._clients.storage_bucket().blob(_name(user_key), generation=generation)
-        with translated(f"read record {user_key}"):
-            try:
-                raw = blob.download_as_bytes(retry=self._clients.storage_retry())
-            except NotFound:
-                return None, None
+        found = self._clients.bucket().get(_name(user_key), what=f"read record {user_key}", generation=generation)
+        if found is None:
+            return None, None
         try:
-            return json.loads(raw), int(blob.generation)
+            return json.loads(found.content), found.generation
         except ValueError:
-            return None, int(blob.generation)  # the codec says what a damaged record is
+            return None, found.generation  # the codec says what a damaged record is
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
         """The hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""
@@ -133,12 +125,14 @@ class StorageRecords:
     def _versions(self, user_key: UserKey) -> list[tuple[int, datetime, bool]]:
         """Generation, when it was written, and whether it is the live one; the newest first."""
         name = _name(user_key)
-        found = self._list(prefix=name, versions=True, fields=_VERSION_FIELDS)
+        found = self._clients.bucket().objects(
+            prefix=name, versions=True, fields="name,generation,timeCreated,timeDeleted", what="list objects"
+        )
         return sorted(
             (
-                (int(blob.generation), blob.time_created, blob.time_deleted is None)
-                for blob in found
-                if blob.name == name
+                (listed.generation, listed.created_at, listed.deleted_at is None)
+                for listed in found
+                if listed.name == name and listed.created_at is not None
             ),
             reverse=True,
         )
@@ -149,22 +143,19 @@ class StorageRecords:
 
     def _write(self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str], generation: int) -> int:
         """The object, if it is still at that generation (0: if there is none); its new generation."""
-        blob = self._clients.storage_bucket().blob(_name(user_key))
-        blob.metadata = metadata
-        with translated(f"write record {user_key}"):
-            try:
-                blob.upload_from_string(
-                    json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
-                    content_type="application/json",
-                    if_generation_match=generation,
-                    retry=self._clients.storage_retry(),
-                )
-            except PreconditionFailed as error:
-                raise ConflictError(
-                    user_message="Somebody changed this person's record at the same time; it is tried again.",
-                    detail=f"record {user_key} is not at generation {generation}",
-                ) from error
-        return int(blob.generation)
+        written = self._clients.bucket().write(
+            _name(user_key),
+            json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
+            what=f"write record {user_key}",
+            metadata=metadata,
+            expected=generation,
+        )
+        if written is None:
+            raise ConflictError(
+                user_message="Somebody changed this person's record at the same time; it is tried again.",
+                detail=f"record {user_key} is not at generation {generation}",
+            )
+        return written
 
     def rows(self) -> Iterator[RecordRow]:
         """Pages of a listing; no object is read."""
@@ -172,42 +163,32 @@ class StorageRecords:
 
     def listed(self) -> Iterator[RecordRow | UserKey]:
         """The same pages. What has no name of ours is somebody else's and is passed over."""
-        for blob in self._list(prefix=_RECORDS):
-            name = blob.name.removeprefix(_RECORDS).removesuffix(".json")
-            metadata = blob.metadata or {}
-            row = from_texts(UserKey(name), metadata)
+        for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
+            name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
+            row = from_texts(UserKey(name), listed.metadata)
             if row is not None:
                 yield row
-            elif metadata != _POINTER and blob.name == _name(UserKey(name)) and is_user_key(name):
+            elif listed.metadata != _POINTER and listed.name == _name(UserKey(name)) and is_user_key(name):
                 yield UserKey(name)
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """One listing call when nothing is due."""
         # endOffset is exclusive: the character after the second's own entries.
         end = f"{_DUE}{until.astimezone(UTC).strftime(_TIME)}0"
-        for blob in self._list(prefix=_DUE, end_offset=end):
-            match = _HINT.match(blob.name)
+        for listed in self._clients.bucket().objects(prefix=_DUE, end_offset=end, what="list objects"):
+            match = _HINT.match(listed.name)
             if match is not None:
                 at = datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
                 yield DueHint(at=at, user_key=UserKey(match[2]))
 
     def drop_hint(self, hint: DueHint) -> None:
         """Not being there is fine."""
-        blob = self._clients.storage_bucket().blob(_hint_name(hint.user_key, hint.at))
-        with translated(f"drop hint of {hint.user_key}"):
-            try:
-                blob.delete()
-            except NotFound:
-                return
+        self._clients.bucket().delete(_hint_name(hint.user_key, hint.at), what=f"drop hint of {hint.user_key}")
 
     def _put_hint(self, user_key: UserKey, at: datetime) -> None:
-        blob = self._clients.storage_bucket().blob(_hint_name(user_key, at))
-        with translated(f"write hint of {user_key}"):
-            blob.upload_from_string(b"", content_type="text/plain")
-
-    def _list(self, *, fields: str = _LIST_FIELDS, **query: Any) -> Iterator[Any]:
-        with translated("list objects"):
-            yield from self._clients.storage_bucket().list_blobs(fields=fields, page_size=1000, **query)
+        self._clients.bucket().write(
+            _hint_name(user_key, at), b"", content_type="text/plain", what=f"write hint of {user_key}"
+        )
 
 
 def _name(user_key: UserKey) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.cloud.clients import Clients
-from shared.cloud.translate import translated
 from shared.domain.errors import AccessDeniedError, InvalidSpecError
 
 _ENDINGS = (".yaml", ".yml")
@@ -33,13 +32,13 @@ class SeedBucket:
         """The YAML objects of a folder by name; one read each. Raises with what to do when the bucket cannot be read."""
         prefix = f"{folder.strip('/')}/"
         try:
-            with translated(f"read gs://{self._bucket}/{prefix}"):
-                for blob in self._clients.storage_bucket().client.bucket(self._bucket).list_blobs(prefix=prefix):
-                    stem = blob.name.removeprefix(prefix)
-                    ending = next((e for e in _ENDINGS if stem.endswith(e)), None)
-                    if ending is not None:
-                        written_at: datetime = blob.time_created
-                        yield SeedObject(stem.removesuffix(ending), blob.download_as_bytes(), written_at)
+            bucket, what = self._clients.bucket(self._bucket), f"read gs://{self._bucket}/{prefix}"
+            for listed in bucket.objects(prefix=prefix, fields="name,timeCreated", what=what):
+                stem = listed.name.removeprefix(prefix)
+                ending = next((e for e in _ENDINGS if stem.endswith(e)), None)
+                found = bucket.get(listed.name, what=what) if ending is not None else None
+                if ending is not None and found is not None and listed.created_at is not None:
+                    yield SeedObject(stem.removesuffix(ending), found.content, listed.created_at)
         except AccessDeniedError as error:
             raise AccessDeniedError(
                 user_message=f"gs://{self._bucket} cannot be read. Whoever runs this needs storage.objects.list and "

@@ -9,10 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from google.api_core.exceptions import NotFound
-
 from shared.cloud.clients import Clients
-from shared.cloud.translate import translated
 from shared.domain.errors import BusyError, ConflictError, NotOursError, PermanentError, QuotaExhaustedError, Reason
 from shared.domain.identity import UserKey
 from shared.domain.keeping import LABEL_SOURCE, SnapshotSeen, SnapshotState, data_disk_of
@@ -95,24 +92,20 @@ class ComputeSnapshots:
 
     def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
         """Without a condition: the content follows from the action alone."""
-        blob = self._clients.storage_bucket().blob(f"manifests/{user_key}/{manifest.snapshot.name}.json")
-        with translated(f"write manifest of {manifest.snapshot.name}"):
-            blob.upload_from_string(_manifest(user_key, manifest), content_type="application/json")
+        name = manifest.snapshot.name
+        self._clients.bucket().write(
+            f"manifests/{user_key}/{name}.json", _manifest(user_key, manifest), what=f"write manifest of {name}"
+        )
 
     def manifests(self, user_key: UserKey) -> Iterator[str]:
         """By pages of a listing; the prefix ends in `/`, so that no listing shows another person's."""
         prefix = f"manifests/{user_key}/"
-        with translated("list manifests"):
-            for blob in self._clients.storage_bucket().list_blobs(prefix=prefix, fields="items(name),nextPageToken"):
-                yield blob.name.removeprefix(prefix).removesuffix(".json")
+        for listed in self._clients.bucket().objects(prefix=prefix, what="list manifests"):
+            yield listed.name.removeprefix(prefix).removesuffix(".json")
 
     def forget_manifest(self, user_key: UserKey, name: str) -> None:
         """One delete; a missing manifest is not an error."""
-        with translated(f"delete manifest of {name}"):
-            try:
-                self._clients.storage_bucket().blob(f"manifests/{user_key}/{name}.json").delete()
-            except NotFound:
-                return
+        self._clients.bucket().delete(f"manifests/{user_key}/{name}.json", what=f"delete manifest of {name}")
 
     def _check_ours(self, name: str, labels: Mapping[str, str], conflict: ConflictError) -> None:
         seen = self.get(name)

@@ -10,11 +10,8 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from google.api_core.exceptions import NotFound
-
 from shared.cloud.clients import Clients
 from shared.cloud.render import RenderTarget, render
-from shared.cloud.translate import translated
 from shared.domain.catalog import Catalog
 from shared.domain.identity import UserKey
 from shared.domain.plan import PutTemplate, TemplatesSeen
@@ -24,7 +21,7 @@ _PREFIX = "templates/"
 _NAME = re.compile(r"^templates/([a-z0-9-]+)/([A-Za-z0-9._-]+)\.yaml$")
 _DIGEST = "benchkeeper-digest"
 _CONTENT = "benchkeeper-md5"  # of the content as it was written, as Cloud Storage lists it; objects of 0.1 have none
-_LIST_FIELDS = "items(name,metadata,md5Hash),nextPageToken"
+_LIST_FIELDS = "name,metadata,md5Hash"
 
 
 class StorageTemplates:
@@ -45,46 +42,39 @@ class StorageTemplates:
         """Render and write; the same content twice is the same object."""
         master = self._catalog().masters[action.template]
         content = render(master, record, self._target())
-        blob = self._clients.storage_bucket().blob(_object(record.user_key, action.template))
-        blob.metadata = {_DIGEST: action.digest, _CONTENT: _md5(content), "user": record.user_key}
-        with translated(f"write template {action.template}"):
-            blob.upload_from_string(content, content_type="application/yaml")
+        self._clients.bucket().write(
+            _object(record.user_key, action.template),
+            content,
+            content_type="application/yaml",
+            metadata={_DIGEST: action.digest, _CONTENT: _md5(content), "user": record.user_key},
+            what=f"write template {action.template}",
+        )
 
     def remove(self, user_key: UserKey, template: str) -> None:
         """Not being there is fine."""
-        with translated(f"remove template {template}"):
-            try:
-                self._clients.storage_bucket().blob(_object(user_key, template)).delete()
-            except NotFound:
-                return
+        self._clients.bucket().delete(_object(user_key, template), what=f"remove template {template}")
 
     def read(self, user_key: UserKey, template: str) -> str | None:
         """The rendered text, None when it is not there."""
-        with translated(f"read template {template}"):
-            try:
-                return str(
-                    self._clients.storage_bucket().blob(_object(user_key, template)).download_as_bytes().decode()
-                )
-            except NotFound:
-                return None
+        found = self._clients.bucket().get(_object(user_key, template), what=f"read template {template}")
+        return None if found is None else found.content.decode()
 
     def rows(self) -> Iterator[tuple[UserKey, str, str]]:
         """(user, template, digest) by pages of a listing; the digest is empty where somebody changed the content."""
         yield from self._list(_PREFIX)
 
     def _list(self, prefix: str) -> Iterator[tuple[UserKey, str, str]]:
-        with translated("list templates"):
-            for blob in self._clients.storage_bucket().list_blobs(prefix=prefix, fields=_LIST_FIELDS, page_size=1000):
-                match = _NAME.match(blob.name)
-                if match is not None:
-                    yield UserKey(match[1]), match[2], _digest(blob.metadata or {}, blob.md5_hash)
+        for listed in self._clients.bucket().objects(prefix=prefix, fields=_LIST_FIELDS, what="list templates"):
+            match = _NAME.match(listed.name)
+            if match is not None:
+                yield UserKey(match[1]), match[2], _digest(listed.metadata, listed.md5)
 
 
 def _object(user_key: UserKey, template: str) -> str:
     return f"{_PREFIX}{user_key}/{template}.yaml"
 
 
-def _digest(metadata: Mapping[str, str], md5: str | None) -> str:
+def _digest(metadata: Mapping[str, str], md5: str) -> str:
     """What the object was rendered from; empty when it is not what was written then: metadata survives an edit by hand."""
     edited = _CONTENT in metadata and metadata[_CONTENT] != md5
     return "" if edited else metadata.get(_DIGEST, "")

@@ -6,15 +6,18 @@ Compute Engine's; how the Workbench operation wraps them is not documented, so t
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import google.api_core.exceptions as google_errors
 import google.auth.exceptions
 import requests
+import urllib3
 
+from shared.cloud.transport import Answer
 from shared.domain.errors import (
     AccessDeniedError,
     BenchkeeperError,
@@ -67,7 +70,7 @@ def translated(what: str) -> Iterator[None]:
             user_message="Benchkeeper could not log in to Google Cloud. Run: gcloud auth application-default login",
             detail=f"{what}: {scrub(str(error))}",
         ) from error
-    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+    except (urllib3.exceptions.HTTPError, requests.RequestException, ConnectionError, TimeoutError) as error:
         raise _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}") from error
 
 
@@ -100,6 +103,24 @@ def from_status(status: int, message: str, what: str, *, reason: str = "") -> Be
             return _unavailable(detail)
         case _:
             return InvalidSpecError(user_message=f"Google Cloud refused the request: {scrub(message)}", detail=detail)
+
+
+def error_of(answer: Answer, what: str) -> BenchkeeperError:
+    """Our error for an answer that is none of success."""
+    try:
+        error = json.loads(answer.content)["error"]
+        message = f"{error['message']} {error.get('details', '')}".strip()
+    except (ValueError, KeyError, TypeError):
+        return from_status(answer.status, answer.content[:300].decode(errors="replace"), what)
+    return from_status(answer.status, message, what, reason=_reason(error))
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """The first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for the APIs that have none."""
+    try:
+        return str(error["errors"][0]["reason"])
+    except (KeyError, TypeError, IndexError):
+        return ""
 
 
 def from_operation(error: dict[str, Any], what: str) -> BenchkeeperError:

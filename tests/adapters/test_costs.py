@@ -67,7 +67,7 @@ def costs_from(service: BigQuery, log: ListLog, currency: str = "EUR"):
         try:
             yield BigQueryCosts(clients, project=PROJECT, view=VIEW, currency=currency, log=log)
         finally:
-            clients.session().close()
+            clients.close()
 
 
 def test_everybodys_month_is_one_query_net_of_credits(log):

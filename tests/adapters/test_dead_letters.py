@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.inprocess import make_bench
 from kit.making import ANA, NOW
+from kit.official import storage_bucket
 
 from shared.domain.errors import AccessDeniedError, PermanentError
 from shared.domain.identity import user_key_for
@@ -39,7 +40,7 @@ def as_row(**changes):
 
 
 def letters_bucket(bench):
-    return bench.clients.storage_bucket(bench.settings.letters_bucket)
+    return storage_bucket(bench.clients, bench.settings.letters_bucket)
 
 
 def kept(bench, **between):
@@ -99,7 +100,7 @@ def test_a_letter_of_the_first_version_is_still_listed_read_and_marked(bench):
         "letter_id": "770011", "reason": "UnknownProfile", "detail": "There is no profile 'x'.", "source": "s",
         "received_at": NOW.isoformat(), "body": '{"a": 1}', "attributes": {"source-message-id": "5"},
     }  # fmt: skip
-    blob = bench.clients.storage_bucket().blob("dead-letters/20261123T080000Z-770011.json")
+    blob = storage_bucket(bench.clients).blob("dead-letters/20261123T080000Z-770011.json")
     blob.upload_from_string(json.dumps(raw))
     (letter,) = kept(bench)
     assert (letter.row.letter_id, letter.row.reason, letter.row.sent_at) == ("770011", "UnknownProfile", NOW)
@@ -137,7 +138,7 @@ def test_an_id_cannot_reach_another_folder_nor_hide_another(bench):
     for letter_id in ids:
         bench.deps.dead_letters.store(as_row(letter_id=letter_id))
     blobs = list(letters_bucket(bench).list_blobs())
-    assert list(bench.clients.storage_bucket().list_blobs()) == []
+    assert list(storage_bucket(bench.clients).list_blobs()) == []
     assert len(blobs) == len(ids)
     assert all(blob.name.startswith("dead-letters/") and blob.name.count("/") == 1 for blob in blobs)
     assert sorted(letter.row.letter_id for letter in kept(bench)) == sorted(ids)
@@ -146,7 +147,7 @@ def test_an_id_cannot_reach_another_folder_nor_hide_another(bench):
 def test_what_an_earlier_version_kept_in_the_bucket_of_records_is_read_marked_and_shown_once(bench):
     for number, sent_at in (("1", NOW), ("3", NOW + timedelta(seconds=2))):
         bench.deps.dead_letters.store(as_row(letter_id=number, sent_at=sent_at))
-    old = bench.clients.storage_bucket()
+    old = storage_bucket(bench.clients)
     for blob in letters_bucket(bench).list_blobs():
         letters_bucket(bench).copy_blob(blob, old)
     letters_bucket(bench).delete_blobs(list(letters_bucket(bench).list_blobs()))
@@ -159,7 +160,7 @@ def test_what_an_earlier_version_kept_in_the_bucket_of_records_is_read_marked_an
 
 
 def test_an_installation_that_has_no_bucket_of_letters_yet_shows_those_that_it_has(bench):
-    bench.clients.storage_bucket().blob("dead-letters/notes.txt").upload_from_string("buy milk")
+    storage_bucket(bench.clients).blob("dead-letters/notes.txt").upload_from_string("buy milk")
     letters_bucket(bench).delete()
     assert [row.letter_id for row in bench.deps.dead_letters.rows()] == ["notes.txt"]
 
@@ -180,7 +181,7 @@ def test_the_end_of_time_is_a_time(bench):
 
 @pytest.mark.parametrize("content", ["buy milk", "[]", '{"letter_id": 7}', '{"letter_id": "7", "received_at": "noon"}'])
 def test_something_else_in_the_folder_is_shown_in_its_place_and_hides_no_letter(bench, content):
-    bench.clients.storage_bucket().blob("dead-letters/notes.txt").upload_from_string(content)
+    storage_bucket(bench.clients).blob("dead-letters/notes.txt").upload_from_string(content)
     bench.deps.dead_letters.store(LETTER)
     good, bad = bench.deps.dead_letters.rows()
     assert (good.letter_id, bad.letter_id, bad.sent_at) == ("770011", "notes.txt", NOW)
@@ -191,7 +192,7 @@ def test_something_else_in_the_folder_is_shown_in_its_place_and_hides_no_letter(
 
 
 def test_a_listing_that_may_not_read_an_old_letter_says_so(bench):
-    bench.clients.storage_bucket().blob("dead-letters/notes.txt").upload_from_string("buy milk")
+    storage_bucket(bench.clients).blob("dead-letters/notes.txt").upload_from_string("buy milk")
     bench.fault(call="storage.objects.get", error={"code": "PERMISSION_DENIED", "message": "no"})
     with pytest.raises(AccessDeniedError):
         list(bench.deps.dead_letters.rows())

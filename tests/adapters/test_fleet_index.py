@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from kit.inprocess import impatient
 from kit.making import NOW, person
+from kit.official import storage_bucket
 
 from shared.cloud.fleet_index import StorageFleetIndex
 from shared.domain.drift import Stray
@@ -35,7 +36,7 @@ def index(bench):
 
 
 def bucket(bench):
-    return bench.clients.storage_bucket()
+    return storage_bucket(bench.clients)
 
 
 def rows_of(count):

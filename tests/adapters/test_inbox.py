@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from kit.inprocess import Bench, make_bench
+from kit.official import storage_bucket
 
 from shared.domain.errors import AccessDeniedError
 from shared.domain.identity import parse_email, user_key_for
@@ -34,7 +35,7 @@ def wish(bench: Bench, serial: int = 1, **changes: Any) -> Wish:
 
 
 def bucket(bench: Bench) -> Any:
-    return bench.clients.storage_bucket(bench.settings.inbox_bucket)
+    return storage_bucket(bench.clients, bench.settings.inbox_bucket)
 
 
 def test_one_listing_tells_what_waits_without_reading_it(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from kit.inprocess import ENDPOINT
 from kit.making import ANALYSTS, NOW, after, joined, operation, person
+from kit.official import storage_bucket
 
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.records import StorageRecords
@@ -38,7 +39,7 @@ def records(bench) -> StorageRecords:
 
 
 def bucket(bench):
-    return bench.clients.storage_bucket()
+    return storage_bucket(bench.clients)
 
 
 def names(bench, prefix: str = "") -> list[str]:
@@ -409,7 +410,7 @@ def test_a_write_whose_answer_is_lost_is_a_conflict_at_worst_and_never_two_recor
 def test_a_process_without_patience_is_told_at_once(bench):
     """Whoever waits for a page is better told to come back than left for two minutes."""
     config = CloudConfig(project="p", bucket=bench.settings.bucket, api_endpoint=ENDPOINT, patience_s=0.0)
-    hasty = StorageRecords(Clients(config, mount=bench.adapter))
+    hasty = StorageRecords(Clients(config, mount=bench.adapter, door=bench.adapter.answer))
     bench.fault(call="storage.objects.get", times=0, error={"code": "UNAVAILABLE", "message": "down"})
     before = len(bench.calls())
     with pytest.raises(CloudUnavailableError):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit.making import ANA, ZONES, profile
+from kit.official import storage_bucket
 
 from shared.domain.errors import (
     AccessDeniedError,
@@ -78,7 +79,7 @@ def by_hand(bench, name=NAME, **more):
 
 
 def kept(bench):
-    return bench.clients.storage_bucket().blob(f"manifests/{KEY}/{NAME}.json").download_as_bytes()
+    return storage_bucket(bench.clients).blob(f"manifests/{KEY}/{NAME}.json").download_as_bytes()
 
 
 # --- create ---
@@ -300,7 +301,7 @@ MANIFEST = WriteManifest(
 
 def test_a_manifest_says_what_a_snapshot_holds(bench, snapshots):
     snapshots.write_manifest(KEY, MANIFEST)
-    (blob,) = bench.clients.storage_bucket().list_blobs()
+    (blob,) = storage_bucket(bench.clients).list_blobs()
     assert blob.name == f"manifests/{KEY}/{NAME}.json"
     assert blob.content_type == "application/json"
     text = blob.download_as_bytes().decode()

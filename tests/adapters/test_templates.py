@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from kit.making import ANALYSTS, NOW, joined, with_event
+from kit.official import storage_bucket
 
 from shared.cloud.render import PERSONAL_AUTH_USER
 from shared.domain.errors import AccessDeniedError
@@ -27,7 +28,7 @@ def templates(bench):
 def test_a_rendered_template_is_an_object_of_its_user(bench, templates):
     record = record_of("ana.silva@example.com")
     templates.put(record, PutTemplate(template=NAME, digest="d1"))
-    (blob,) = bench.clients.storage_bucket().list_blobs()
+    (blob,) = storage_bucket(bench.clients).list_blobs()
     assert blob.name == f"templates/{record.user_key}/{NAME}.yaml"
     assert blob.content_type == "application/yaml"
     assert blob.metadata == {"benchkeeper-digest": "d1", "benchkeeper-md5": blob.md5_hash, "user": record.user_key}
@@ -47,7 +48,7 @@ def test_nothing_is_seen_where_nothing_is(templates):
 def test_a_user_sees_only_what_is_under_the_own_prefix(bench, templates):
     record = record_of("ana.silva@example.com")
     templates.put(record, PutTemplate(template=NAME, digest="d1"))
-    bucket = bench.clients.storage_bucket()
+    bucket = storage_bucket(bench.clients)
     bucket.blob(f"templates/{record.user_key}x/spark.yaml").upload_from_string("x")
     bucket.blob(f"templates/{record.user_key}/readme.txt").upload_from_string("x")
     bucket.blob(f"templates/{record.user_key}/sub/deep.yaml").upload_from_string("x")
@@ -56,7 +57,7 @@ def test_a_user_sees_only_what_is_under_the_own_prefix(bench, templates):
 
 def test_an_object_that_somebody_else_wrote_has_no_digest_so_it_is_written_again(bench, templates):
     record = record_of("ana.silva@example.com")
-    bench.clients.storage_bucket().blob(f"templates/{record.user_key}/{NAME}.yaml").upload_from_string("mine")
+    storage_bucket(bench.clients).blob(f"templates/{record.user_key}/{NAME}.yaml").upload_from_string("mine")
     assert templates.seen(record.user_key).digests == {NAME: ""}
 
 
@@ -64,10 +65,10 @@ def test_a_content_that_somebody_edited_has_no_digest_whatever_its_metadata_says
     record = record_of("ana.silva@example.com")
     templates.put(record, PutTemplate(template=NAME, digest="d1"))
     text = templates.read(record.user_key, NAME)
-    (blob,) = bench.clients.storage_bucket().list_blobs()
+    (blob,) = storage_bucket(bench.clients).list_blobs()
     kept = dict(blob.metadata)
     blob.upload_from_string(text.replace("n2-", "a3-") + "# mine", content_type="application/yaml")
-    (blob,) = bench.clients.storage_bucket().list_blobs()
+    (blob,) = storage_bucket(bench.clients).list_blobs()
     assert blob.metadata == kept
     assert templates.seen(record.user_key).digests == {NAME: ""}
     assert list(templates.rows()) == [(record.user_key, NAME, "")]
@@ -78,7 +79,7 @@ def test_a_content_that_somebody_edited_has_no_digest_whatever_its_metadata_says
 
 def test_an_object_of_before_the_checksum_keeps_its_digest(bench, templates):
     record = record_of("ana.silva@example.com")
-    blob = bench.clients.storage_bucket().blob(f"templates/{record.user_key}/{NAME}.yaml")
+    blob = storage_bucket(bench.clients).blob(f"templates/{record.user_key}/{NAME}.yaml")
     blob.metadata = {"benchkeeper-digest": "d1", "user": record.user_key}
     blob.upload_from_string("as it was")
     assert templates.seen(record.user_key).digests == {NAME: "d1"}

@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from kit.official import storage_bucket
 
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.records import StorageRecords
@@ -44,7 +45,7 @@ def clients(backend: str) -> Iterator[Clients]:
         client.create_bucket(name)
     made = Clients(CloudConfig(project="benchkeeper-local", bucket=name, api_endpoint=backend))
     yield made
-    made.session().close()
+    made.close()
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_listing_gives_the_rows_without_the_records(records: StorageRecords, c
     people = [due_at(person(), hours=1), somebody("ben@example.com"), somebody("ñandú@example.com")]
     for record in people:
         records.save(record, expected=None)
-    clients.storage_bucket().blob("records/planted-by-hand.json").upload_from_string("{}")
+    storage_bucket(clients).blob("records/planted-by-hand.json").upload_from_string("{}")
     assert sorted(records.rows(), key=str) == sorted(map(row_of, people), key=str)
 
 
@@ -156,7 +157,7 @@ def test_a_users_templates_are_theirs_alone(templates: StorageTemplates) -> None
 def test_a_template_that_was_edited_by_hand_shows_in_a_listing(templates: StorageTemplates, clients: Clients) -> None:
     ana = person()
     templates.put(ana, put("single-node"))
-    (blob,) = clients.storage_bucket().list_blobs(prefix=f"templates/{ana.user_key}/")
+    (blob,) = storage_bucket(clients).list_blobs(prefix=f"templates/{ana.user_key}/")
     blob.upload_from_string("edited: by hand")
     assert dict(templates.seen(ana.user_key).digests) == {"single-node": ""}
     templates.put(ana, put("single-node"))

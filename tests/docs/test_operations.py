@@ -18,6 +18,7 @@ import click
 import pytest
 import yaml
 from kit.inprocess import impatient, make_bench
+from kit.official import storage_bucket
 from kit.oracle import instances
 
 from cli.deploy.__main__ import main as deploy
@@ -428,7 +429,7 @@ def test_who_lost_the_record_and_is_announced_again_gets_the_same_instance():
         announce("e1")
         before = {instance.body["id"]: instance.state for instance in instances(bench.cloud).values()}
         assert list(before.values()) == ["ACTIVE"]
-        bucket = bench.clients.storage_bucket()
+        bucket = storage_bucket(bench.clients)
         for blob in list(bucket.list_blobs()):
             blob.delete()
         announce("e2")

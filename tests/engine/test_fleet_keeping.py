@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from kit.inprocess import impatient
+from kit.official import storage_bucket
 from kit.spark import SMALL, spark_life
 
 from shared.domain.errors import CloudUnavailableError
@@ -103,7 +104,7 @@ def test_a_sweep_does_its_work_although_nothing_can_be_kept(someone, kind):
 @pytest.mark.parametrize("content", [b"", b"nonsense"])
 def test_a_damaged_index_is_mended_by_the_next_sweeps(someone, content):
     """The first sweep that finds it cannot say what others saw, so it begins anew."""
-    bucket = someone.bench.clients.storage_bucket()
+    bucket = storage_bucket(someone.bench.clients)
     for name in ("fleet", "notes"):
         bucket.blob(f"index/{name}.json.gz").upload_from_string(content)
     for kind in ("drift", "idle", "drift"):

@@ -14,6 +14,7 @@ import pytest
 from kit.hub import ADMINS, BEN, MIA, Hub, hub_settings, make_hub
 from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
+from kit.official import storage_bucket
 from kit.oracle import instances, template_names
 
 from shared.domain.batches import Batch, announced, batches_of, to_json
@@ -933,7 +934,7 @@ def test_entries_of_the_index_that_are_lost_or_damaged_are_written_again(bench):
     for person in people:
         person.tell(Left)
     known = waiting(bench)
-    bucket = bench.clients.storage_bucket()
+    bucket = storage_bucket(bench.clients)
     for number, blob in enumerate(bucket.list_blobs(prefix="guard/waiting/")):
         if number % 2:
             blob.delete()
@@ -1033,7 +1034,7 @@ def test_the_retention_of_who_was_stopped_without_approval_begins_with_the_appro
 
 def test_damaged_sizes_are_those_of_the_index_for_the_pages(bench):
     people = crowd(bench, 8)
-    bench.clients.storage_bucket().blob("guard/sizes").upload_from_string(b"{")
+    storage_bucket(bench.clients).blob("guard/sizes").upload_from_string(b"{")
     fresh = replace(wire(bench.settings, log=bench.log, clients=bench.clients), clock=bench.deps.clock)
     for person in people:
         event = Left(event_id=f"l{person.key}", user=person.email, occurred_at=bench.now, effective_at=bench.now)

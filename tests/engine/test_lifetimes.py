@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.inprocess import local_settings
 from kit.life import Life, life, personal
+from kit.official import storage_bucket
 from kit.oracle import object_names
 
 from shared.domain.entitlement import judge_entitlement
@@ -70,7 +71,7 @@ def letters(person: Life) -> set[str]:
 
 def everything_kept(person: Life) -> str:
     """All names and contents in the bucket, as one text."""
-    bucket = person.bench.clients.storage_bucket()
+    bucket = storage_bucket(person.bench.clients)
     names = object_names(person.bench.cloud, person.bench.settings.bucket, "")
     return "\n".join(
         f"{name} {bucket.blob(name).download_as_bytes().decode()} {bucket.get_blob(name).metadata}" for name in names

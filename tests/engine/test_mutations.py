@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from kit.drifting import ENTITLED, LEFT, OWNS, RESTS, RUNS, SETTINGS, WORK, Drifting, another, settled
 from kit.inprocess import impatient
+from kit.official import storage_bucket
 
 from shared.domain.differences import STOPPED_ONLY_METADATA, immutables
 from shared.domain.errors import Reason
@@ -203,17 +204,17 @@ def _template_deleted(world: Drifting, user: str, draw: Draw) -> None:
 
 def _template_replaced(world: Drifting, user: str, draw: Draw) -> None:
     name = _some_template(world, user, draw).name
-    fresh = world.bench.clients.storage_bucket().blob(name)
+    fresh = storage_bucket(world.bench.clients).blob(name)
     fresh.upload_from_string(draw(st.binary(max_size=50)), content_type="application/yaml")
 
 
 def _template_added(world: Drifting, user: str, draw: Draw) -> None:
     name = f"templates/{world.life(user).key}/{draw(another('single-node'))}.yaml"
-    world.bench.clients.storage_bucket().blob(name).upload_from_string(b"clusterName: mine")
+    storage_bucket(world.bench.clients).blob(name).upload_from_string(b"clusterName: mine")
 
 
 def _some_template(world: Drifting, user: str, draw: Draw) -> Any:
-    return world.bench.clients.storage_bucket().blob(draw(st.sampled_from(sorted(world.templates(user)))))
+    return storage_bucket(world.bench.clients).blob(draw(st.sampled_from(sorted(world.templates(user)))))
 
 
 def _account_shared(world: Drifting, user: str, draw: Draw) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from kit.inprocess import KitClock, local_settings, make_bench
+from kit.official import storage_bucket
 from kit.oracle import instances
 from kit.policies import in_force
 
@@ -359,7 +360,7 @@ def test_not_readable_now_is_not_absent(bench):
 
 
 def test_a_damaged_policy_is_said_and_nobody_judges_by_the_own_files(bench):
-    bench.clients.storage_bucket().blob("policy/current").upload_from_string(b"{}")
+    storage_bucket(bench.clients).blob("policy/current").upload_from_string(b"{}")
     with pytest.raises(PermanentError, match="unreadable policy/current"):
         _ = revision(bench, WRONG).policy
 
@@ -367,7 +368,7 @@ def test_a_damaged_policy_is_said_and_nobody_judges_by_the_own_files(bench):
 def test_a_policy_that_is_gone_is_not_replaced_by_files_that_wait(bench):
     wrong = revision(bench, WRONG)
     sweep("drift", wrong)
-    bench.clients.storage_bucket().blob("policy/current").delete()
+    storage_bucket(bench.clients).blob("policy/current").delete()
     with pytest.raises(PermanentError, match="a policy waits, and none is in force"):
         keep_policy(revision(bench, WRONG))
     with pytest.raises(PermanentError, match="was deleted"):

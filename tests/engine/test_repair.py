@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from kit.inprocess import impatient, local_settings, make_bench
+from kit.official import storage_bucket
 from kit.oracle import instances
 
 from shared.domain.catalog import Identity
@@ -50,7 +51,7 @@ def minutes(bench, count):
 
 
 def blob(bench, key=KEY):
-    return bench.clients.storage_bucket().blob(f"records/{key}.json")
+    return storage_bucket(bench.clients).blob(f"records/{key}.json")
 
 
 def spoil(bench, content, key=KEY):
@@ -231,7 +232,7 @@ def test_what_a_newer_program_wrote_is_never_rewritten_and_a_leaver_is_stopped_b
 
 def test_a_leaver_of_whom_no_version_can_be_read_is_stopped_by_label(bench):
     joined(bench)
-    for stored in list(bench.clients.storage_bucket().list_blobs(prefix=f"records/{KEY}.json", versions=True)):
+    for stored in list(storage_bucket(bench.clients).list_blobs(prefix=f"records/{KEY}.json", versions=True)):
         stored.delete()
     spoil(bench, b"{")
     with pytest.raises(DamagedRecordError, match="no version"):

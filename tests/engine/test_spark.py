@@ -11,6 +11,7 @@ from kit.inprocess import impatient
 from kit.life import personal
 from kit.machine import CrashError
 from kit.making import ANA
+from kit.official import storage_bucket
 from kit.spark import LARGE, SMALL, DeafClusters, lag_by, spark_life, spark_settings
 
 from shared.domain.catalog import ClusterIdentity, Identity
@@ -692,7 +693,7 @@ def rewired(someone, settings):
 
 
 def template_text(someone):
-    blob = someone.bench.clients.storage_bucket().blob(f"templates/{someone.key}/{SMALL}.yaml")
+    blob = storage_bucket(someone.bench.clients).blob(f"templates/{someone.key}/{SMALL}.yaml")
     return blob.download_as_bytes().decode()
 
 

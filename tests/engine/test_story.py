@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from kit.inprocess import impatient
 from kit.machine import CrashError
+from kit.official import storage_bucket
 from kit.spark import SMALL, spark_life
 
 from shared.domain.events import Joined, Left
@@ -137,7 +138,7 @@ def test_years_of_it_are_bounded_and_the_record_stays_small(someone):
         someone.want(minutes=4)
         someone.drop(minutes=4)
     assert len(someone.record.status.story) == MAX_LINES
-    blob = someone.bench.clients.storage_bucket().get_blob(f"records/{someone.key}.json")
+    blob = storage_bucket(someone.bench.clients).get_blob(f"records/{someone.key}.json")
     assert blob.size < 32_000
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kit.hub import ADMINS, ANA, AUDIENCE, BEN, MIA, Hub, make_hub
 from kit.inprocess import ListLog
+from kit.official import storage_bucket
 
 from emulator.iap.signing import claims_of, new_key
 from shared.domain.asking import MAX_TAKEN, REMEMBERED
@@ -286,7 +287,7 @@ class TestForged:
     @pytest.mark.parametrize("content", [b"", b"{}", b"x" * 30_000, b'{"version": 1}'])
     def test_bytes_that_are_no_wish_go(self, hub: Hub, content: bytes) -> None:
         before = hub.record()
-        bucket = hub.bench.clients.storage_bucket(hub.bench.settings.inbox_bucket)
+        bucket = storage_bucket(hub.bench.clients, hub.bench.settings.inbox_bucket)
         for name in (f"20261123T080000.000000Z-{7:016x}", "anything"):
             bucket.blob(f"wishes/{KEY}/{name}.json").upload_from_string(content)
         take_up(KEY, hub.bench.deps)
@@ -298,7 +299,7 @@ class TestForged:
         before = hub.record(BEN)
         made = wish(hub, by=BEN, user_key=KEY)
         put(hub, made)
-        raw = hub.bench.clients.storage_bucket(hub.bench.settings.inbox_bucket)
+        raw = storage_bucket(hub.bench.clients, hub.bench.settings.inbox_bucket)
         raw.copy_blob(raw.blob(f"wishes/{KEY}/{made.name}.json"), raw, f"wishes/{BENS}/{made.name}.json")
         take_up(BENS, hub.bench.deps)
         assert hub.record(BEN) == before

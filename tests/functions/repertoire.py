@@ -155,7 +155,7 @@ def drive_costs(world: Watched) -> None:
         costs = BigQueryCosts(clients, project=BILLED_PROJECT, view=VIEW, currency="EUR", log=SilentLog())
         patch.setitem(wiring._CACHED, "tick", (world.settings, replace(world.deps, costs=costs)))
         world.post("tick", {"sweep": "drift"})
-        clients.session().close()
+        clients.close()
     notes = world.deps.fleet.notes()
     assert notes is not None
     assert notes.costs == {key: 12.5}

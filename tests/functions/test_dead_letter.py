@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kit.official import storage_bucket
 
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import ConditionStatus, ConditionType
@@ -190,7 +191,7 @@ def test_a_letter_that_is_stored_is_acked_whatever_becomes_of_the_mark_and_the_s
 
 def test_a_damaged_or_newer_record_does_not_bring_the_letter_again(functions):
     functions.deliver("lifecycle", hr("e1"))
-    functions.bench.clients.storage_bucket().blob(f"records/{KEY}.json").upload_from_string('{"version": 99}')
+    storage_bucket(functions.bench.clients).blob(f"records/{KEY}.json").upload_from_string('{"version": 99}')
     assert functions.deliver("dead_letter", hr("e7"), attributes=UNKNOWN, message_id="8") == ACK
     assert [letter.row.marks_pending for letter in functions.letters.kept()] == [True]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kit.official import storage_bucket
 
 from shared import wiring
 from shared.domain.entitlement import Cause
@@ -313,7 +314,7 @@ def test_a_permission_that_is_missing_is_no_fault_of_the_message_so_it_comes_aga
 
 
 def test_a_damaged_record_of_which_no_version_can_be_read_loses_no_news(functions):
-    bucket = functions.bench.clients.storage_bucket()
+    bucket = storage_bucket(functions.bench.clients)
     bucket.blob(f"records/{KEY}.json").upload_from_string("{")
     assert functions.deliver("lifecycle", JOINER) == NACK
     assert functions.letters.published == []

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from kit.inprocess import ROOT
 from kit.log_query import SERVICES, QueryError, comparisons, entry_of, extract, matches, measure
+from kit.official import storage_bucket
 
 from shared import wiring
 from shared.domain.guard_settings import GuardSettings
@@ -276,7 +277,7 @@ def test_stray_instances(functions):
     news(functions, "joiner", ANA)
     minutes(functions, 6)
     tick(functions, "drift")
-    bucket = functions.bench.clients.storage_bucket()
+    bucket = storage_bucket(functions.bench.clients)
     bucket.blob(f"records/{user_key_for(parse_email(ANA))}.json").delete()
     tick(functions, "drift")
     assert values(functions, "benchkeeper/stray_instances") == [0, 1]
@@ -298,7 +299,7 @@ def test_forged_wishes(functions):
     """What is no wish counts; a wish that is only of no use does not."""
     user_key = user_key_for(parse_email(ANA))
     news(functions, "joiner", ANA)
-    inbox = functions.bench.clients.storage_bucket(functions.bench.settings.inbox_bucket)
+    inbox = storage_bucket(functions.bench.clients, functions.bench.settings.inbox_bucket)
     inbox.blob(f"wishes/{user_key}/x.json").upload_from_string("{}")
     functions.deliver("lifecycle", json.loads(wake_message(user_key)))
     assert values(functions, "benchkeeper/forged_wishes") == [1]
@@ -469,7 +470,7 @@ def test_what_an_extractor_takes():
 
 def spoil(functions, user, content):
     path = f"records/{user_key_for(parse_email(user))}.json"
-    functions.bench.clients.storage_bucket().blob(path).upload_from_string(content)
+    storage_bucket(functions.bench.clients).blob(path).upload_from_string(content)
 
 
 def test_records_that_come_back_or_cannot_be_used_are_counted_and_so_is_a_leaver_cut_without_one(functions):

@@ -25,6 +25,7 @@ from cli.deploy.run import carry_out
 from cli.deploy.target import Target
 from emulator.wire.http import JUDGED_TOKEN
 from kit.inprocess import ENDPOINT, Bench, KitClock, WsgiAdapter
+from kit.official import session
 from shared.cloud.clients import Clients, CloudConfig
 from shared.engine.ports import Deps
 from shared.settings import Settings
@@ -78,7 +79,7 @@ class CloudGcloud(Gcloud):
                 raise AssertionError(f"nobody knows: {words}")
 
     def _ask(self, verb: str, path: str, body: Any = None) -> Any:
-        answer = self._bench.clients.session().request(verb, f"{ENDPOINT}{path}", json=body, timeout=TIMEOUT_S)
+        answer = session(self._bench.clients).request(verb, f"{ENDPOINT}{path}", json=body, timeout=TIMEOUT_S)
         if answer.status_code == requests.codes.not_found:
             raise NotThereError(answer.text, "")
         assert answer.ok, f"{verb} {path}: {answer.status_code} {answer.text}"
@@ -138,9 +139,8 @@ class _Acting(WsgiAdapter):
         super().__init__(bench.cloud)
         self._email = email
 
-    def send(self, request, **options):
-        request.headers["Authorization"] = f"Bearer {JUDGED_TOKEN}{self._email}"
-        return super().send(request, **options)
+    def answer(self, method, url, headers, body):
+        return super().answer(method, url, {**headers, "Authorization": f"Bearer {JUDGED_TOKEN}{self._email}"}, body)
 
 
 @dataclass
@@ -154,8 +154,7 @@ class Acting:
 
     def ask(self, verb: str, path: str, *, body: Any = None, **more: Any) -> requests.Response:
         """One call; `body` goes as JSON."""
-        session = self.clients.session()
-        return session.request(verb, f"{ENDPOINT}{path}", json=body, timeout=TIMEOUT_S, **more)
+        return session(self.clients).request(verb, f"{ENDPOINT}{path}", json=body, timeout=TIMEOUT_S, **more)
 
     def publish(self, topic: str, data: str = "eA==") -> int:
         """The status of a publish of base64 data."""
@@ -173,7 +172,7 @@ def make_topics(bench: Bench, deployment: Deployment) -> None:
             (f"topics/{topic}", {}),
             (f"subscriptions/{topic}-read", {"topic": f"projects/{project}/topics/{topic}"}),
         ):
-            answer = bench.clients.session().put(
+            answer = session(bench.clients).put(
                 f"{ENDPOINT}/v1/projects/{project}/{path}", json=body, timeout=TIMEOUT_S
             )
             assert answer.ok, answer.text
@@ -183,7 +182,7 @@ def _make_uniform(bench: Bench, buckets: Sequence[str]) -> None:
     """Give buckets uniform access as a deployment makes them: without it no binding may have a condition."""
     for name in buckets:
         body = {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}}
-        answer = bench.clients.session().patch(f"{ENDPOINT}/storage/v1/b/{name}", json=body, timeout=TIMEOUT_S)
+        answer = session(bench.clients).patch(f"{ENDPOINT}/storage/v1/b/{name}", json=body, timeout=TIMEOUT_S)
         assert answer.ok, answer.text
 
 
@@ -227,6 +226,7 @@ def acting(bench: Bench, email: str, *, settings: Settings | None = None) -> Act
     """Whoever has the account's key, and the product's own code run by it."""
     settings = settings or bench.settings
     config = CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT)
-    clients = Clients(config, mount=_Acting(bench, email))
+    adapter = _Acting(bench, email)
+    clients = Clients(config, mount=adapter, door=adapter.answer)
     deps = replace(wire(settings, log=bench.log, clients=clients), clock=KitClock(bench.cloud))
     return Acting(bench, email, clients, deps)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from emulator.model.notebooks_fresh import full_view
 from kit.inprocess import Bench, make_bench
 from kit.life import DATA_GROUP, Life, settings_with
+from kit.official import storage_bucket
 from shared.domain.catalog import Accelerator, Disruption, Identity
 from shared.domain.creation import spec_of
 from shared.domain.identity import parse_email
@@ -176,7 +177,7 @@ class Drifting:
         }
 
     def templates(self, user: str) -> dict[str, bytes]:
-        bucket = self.bench.clients.storage_bucket()
+        bucket = storage_bucket(self.bench.clients)
         prefix = f"templates/{self.life(user).key}/"
         return {blob.name: blob.download_as_bytes() for blob in bucket.list_blobs(prefix=prefix)}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import http
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,9 @@ from werkzeug.wrappers import Request
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from emulator.faults import Fault
+from shared.cloud import transport
 from shared.cloud.clients import Clients, CloudConfig
+from shared.cloud.transport import Answer
 from shared.engine.ports import Deps
 from shared.settings import Settings, load_settings
 from shared.wiring import wire
@@ -46,42 +49,49 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
             body = body.read()
         if isinstance(body, str):
             body = body.encode()
-        parts = urlsplit(request.url)
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        headers = {
+            name: value.decode() if isinstance(value, bytes) else str(value) for name, value in request.headers.items()
+        }
+        answer = self.answer(request.method, request.url, headers, body)
+        made = requests.Response()
+        made.status_code = answer.status
+        made.headers = requests.structures.CaseInsensitiveDict(answer.headers)
+        made.reason = http.HTTPStatus(answer.status).phrase
+        made.url = request.url
+        made.request = request
+        made.raw = HTTPResponse(
+            body=io.BytesIO(answer.content), headers=answer.headers, status=answer.status, preload_content=False
+        )
+        return made
+
+    def answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """The product's own door: one request, one answer."""
+        parts = urlsplit(url)
         environ: dict[str, Any] = {
-            "REQUEST_METHOD": request.method,
+            "REQUEST_METHOD": method,
             "PATH_INFO": parts.path,
-            "RAW_URI": target,
+            "RAW_URI": parts.path + (f"?{parts.query}" if parts.query else ""),
             "QUERY_STRING": parts.query,
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": "1",
             "SERVER_PROTOCOL": "HTTP/1.1",
             "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(body),
+            "wsgi.input": io.BytesIO(body or b""),
             "wsgi.errors": io.StringIO(),
-            "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_LENGTH": str(len(body or b"")),
         }
-        for name, value in request.headers.items():
-            text = value.decode() if isinstance(value, bytes) else str(value)
+        for name, value in headers.items():
             key = name.upper().replace("-", "_")
-            environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = text
-        watched = "/_emulator/" not in target
+            environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value
+        watched = "/_emulator/" not in url
         if watched:
             self.around()
-        answer = self._cloud.wsgi.respond(Request(environ))
+        found = self._cloud.wsgi.respond(Request(environ))
         if watched:
             self.around()
-        content = b"" if request.method == "HEAD" or answer.status_code in {204, 304} else answer.get_data()
-        made = requests.Response()
-        made.status_code = answer.status_code
-        made.headers = requests.structures.CaseInsensitiveDict(answer.headers.items())
-        made.reason = answer.status.partition(" ")[2]
-        made.url = request.url
-        made.request = request
-        made.raw = HTTPResponse(
-            body=io.BytesIO(content), headers=dict(answer.headers), status=answer.status_code, preload_content=False
-        )
-        return made
+        content = b"" if method == "HEAD" or found.status_code in {204, 304} else found.get_data()
+        said = {name.lower(): value for name, value in found.headers.items()}
+        return Answer(status=found.status_code, headers=said, content=content)
 
     def close(self) -> None:
         pass
@@ -89,7 +99,7 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """The Google clients' own retries without their waiting: a scripted fault costs no real second."""
+    """The transport's and the Google clients' own retries without their waiting: a scripted fault costs no real second."""
 
     class NoWait:
         monotonic = staticmethod(time.monotonic)
@@ -98,12 +108,12 @@ def impatient() -> Iterator[None]:
         def sleep(_seconds: float) -> None:
             return None
 
-    kept = retry_unary.time
-    retry_unary.time = NoWait
+    kept = retry_unary.time, transport.time
+    retry_unary.time = transport.time = NoWait
     try:
         yield
     finally:
-        retry_unary.time = kept
+        retry_unary.time, transport.time = kept
 
 
 class ListLog:
@@ -186,7 +196,9 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START) -> 
     settings = settings or local_settings()
     adapter = WsgiAdapter(cloud)
     clients = Clients(
-        CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=adapter
+        CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT),
+        mount=adapter,
+        door=adapter.answer,
     )
     for bucket in settings.all_buckets:
         clients.json("control").call(

@@ -9,6 +9,7 @@ from typing import Any
 
 from emulator.model.disks import disk_path
 from kit.inprocess import Bench, local_settings, make_bench
+from kit.official import storage_bucket
 from kit.oracle import instances, object_names
 from shared.domain.catalog import Disruption, Identity, Profile
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
@@ -138,7 +139,7 @@ class Life:
 
     def manifest(self) -> dict[str, Any]:
         """The only manifest about the person."""
-        bucket = self.bench.clients.storage_bucket()
+        bucket = storage_bucket(self.bench.clients)
         (name,) = object_names(self.bench.cloud, self.bench.settings.bucket, f"manifests/{self.key}/")
         found: dict[str, Any] = json.loads(bucket.blob(name).download_as_bytes())
         return found

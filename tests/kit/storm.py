@@ -160,7 +160,8 @@ def storm_world(*, pubsub: bool) -> Iterator[StormWorld]:
             stack.enter_context(cloud)
             settings = replace(settings, api_endpoint=cloud.url)
         config = CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=settings.api_endpoint)
-        clients = Clients(config, mount=WsgiAdapter(cloud))
+        adapter = WsgiAdapter(cloud)
+        clients = Clients(config, mount=adapter, door=adapter.answer)
         for bucket in settings.all_buckets:
             cloud.storage.buckets.create({"name": bucket}, project=settings.project)
         log = CountingLog()

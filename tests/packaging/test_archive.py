@@ -196,13 +196,16 @@ def test_the_uploaded_configuration_is_read_and_every_client_can_be_built(unpack
         from shared.wiring import checked_settings, make_clients
         settings = checked_settings()
         clients = make_clients(settings)
-        print(settings.config_dir, type(clients.storage_bucket()).__name__)
+        print(settings.config_dir, type(storage_bucket(clients)).__name__)
         print(type(clients.notebooks()).__name__, type(clients.publisher()).__name__, len(settings.catalog.masters))
         clients.publisher().stop()
     """
     said = python(code, unpacked).split()
     assert said[:2] == [str(unpacked / "config"), "Bucket"]
-    assert said[2:4] == ["NotebookServiceClient", "Client"] or said[2:4] == ["NotebookServiceClient", "PublisherClient"]
+    assert said[2:4] == ["ClusterControllerClient", "Client"] or said[2:4] == [
+        "ClusterControllerClient",
+        "PublisherClient",
+    ]
     assert int(said[4]) == len(list((ROOT / "config/templates").glob("*.yaml")))
 
 

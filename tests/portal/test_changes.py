@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from kit.hub import ADMINS, ANA, MIA, SAMPLES, Hub, ask, hub_settings, make_hub, plain
 from kit.life import Life
+from kit.official import storage_bucket
 from kit.oracle import instances
 
 from portal.manage.changes import ROUTES
@@ -237,7 +238,7 @@ def test_a_list_that_the_inbox_forgot_is_stored_again_as_it_is_shown(hub: Hub) -
     """Whoever lost a group may wait for longer than the inbox keeps things."""
     batch, mia = batch_of(hub), hub.browser(MIA)
     mia.text("/manage/changes")
-    bucket = hub.bench.clients.storage_bucket(hub.bench.settings.inbox_bucket)
+    bucket = storage_bucket(hub.bench.clients, hub.bench.settings.inbox_bucket)
     bucket.blob(f"lists/{batch.digest}.json").delete()
     hub.bench.advance(hours=2)
     mia.text("/manage/changes")
@@ -319,7 +320,7 @@ class TestWhatCannotBeRead:
         assert mia.post(f"/manage/changes/{batch.digest}/approve").status_code == 303
 
     def test_the_pages_do_without_the_fleet(self, hub: Hub) -> None:
-        hub.bench.clients.storage_bucket().blob("index/fleet.json.gz").upload_from_string(b"damaged")
+        storage_bucket(hub.bench.clients).blob("index/fleet.json.gz").upload_from_string(b"damaged")
         batch, mia = batch_of(hub), hub.browser(MIA)
         for path in ("/manage/changes", f"/manage/changes/{batch.digest}", "/api/changes"):
             assert mia.get(path).status_code == 200

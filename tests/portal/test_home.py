@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from kit.hub import ANA, BEN, MIA, NOBODY, Browser, Hub, hub_settings, make_hub, plain
+from kit.official import storage_bucket
 
 from portal.app import create_app
 from shared.domain.errors import Reason
@@ -321,7 +322,7 @@ class TestDamagedRecord:
     def test_a_pass_is_asked_for_and_then_the_page_is_there_again(self, two: Hub, who: str) -> None:
         key = user_key_for(ANA)
         email, path = (ANA, "/") if who == "owner" else (MIA, f"/manage/people/{key}")
-        place = two.bench.clients.storage_bucket().blob(f"records/{key}.json")
+        place = storage_bucket(two.bench.clients).blob(f"records/{key}.json")
         place.upload_from_string(b"{")
         answer = two.browser(email).get(path)
         assert (answer.status_code, two.woken) == (503, [key])

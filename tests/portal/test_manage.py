@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of
+from kit.official import storage_bucket
 
 from portal.manage import ROUTES
 from portal.manage.base import PAGE_ROWS
@@ -112,7 +113,7 @@ def test_before_the_first_sweep_every_page_says_when_there_is_something(hub: Hub
 
 @pytest.mark.parametrize("route", OF_THE_FLEET, ids=lambda route: route.name)
 def test_a_list_that_cannot_be_read_is_no_empty_list(seen: Hub, route) -> None:
-    seen.bench.clients.storage_bucket().blob("index/fleet.json.gz").upload_from_string(b"damaged")
+    storage_bucket(seen.bench.clients).blob("index/fleet.json.gz").upload_from_string(b"damaged")
     answer = ask(seen.browser(MIA), route)
     assert answer.status_code == 503
     assert "damaged" in answer.get_data(as_text=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from kit.hub import ANA, BEN, MIA, Hub, make_hub, plain
+from kit.official import storage_bucket
 
 from portal.manage.acts import Act
 from shared.domain.errors import Reason
@@ -306,7 +307,7 @@ class TestActs:
         assert "may not be called back" in ana.browser(MIA).text(f"{PAGE}?said=hold-late")
 
     def test_looking_again_mends_what_somebody_removed(self, ana: Hub) -> None:
-        stored = ana.bench.clients.storage_bucket().blob(f"templates/{KEY}/{SMALL}.yaml")
+        stored = storage_bucket(ana.bench.clients).blob(f"templates/{KEY}/{SMALL}.yaml")
         stored.delete()
         assert act(ana, "reconcile").headers["Location"].endswith("said=reconcile")
         assert ana.woken == [KEY]
@@ -316,7 +317,7 @@ class TestActs:
         assert stored.exists()
 
     def test_a_wake_up_that_is_lost_is_made_good_by_the_tick(self, ana: Hub) -> None:
-        stored = ana.bench.clients.storage_bucket().blob(f"templates/{KEY}/{SMALL}.yaml")
+        stored = storage_bucket(ana.bench.clients).blob(f"templates/{KEY}/{SMALL}.yaml")
         stored.delete()
         ana.loses_wake_ups = True
         act(ana, "reconcile")

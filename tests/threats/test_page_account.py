@@ -10,6 +10,7 @@ from kit.as_account import Acting, acting, deploy_access
 from kit.attempts import attempts
 from kit.hub import ADMINS, ANA, BEN, MIA, Hub, hub_settings, make_hub
 from kit.inprocess import START
+from kit.official import storage_bucket
 
 from emulator.iap.signing import new_key
 from shared.domain.batches import Batch, Entry
@@ -70,7 +71,7 @@ def without_wake_ups(pubsub: dict[str, Any], topic: str) -> dict[str, Any]:
 
 
 def inbox(hub: Hub) -> dict[str, bytes]:
-    bucket = hub.bench.clients.storage_bucket(hub.bench.settings.inbox_bucket)
+    bucket = storage_bucket(hub.bench.clients, hub.bench.settings.inbox_bucket)
     return {blob.name: blob.download_as_bytes() for blob in bucket.list_blobs()}
 
 
