@@ -124,6 +124,7 @@ class Clients:
     def _build_transport(self) -> Transport:
         return Transport(
             sign=self._sign,
+            renew=None if self._config.api_endpoint or self._config.token else self._renew,
             patience_s=self._config.patience_s,
             door=self._door,
             # A proxy that the environment names has no business with this machine's own port.
@@ -133,11 +134,17 @@ class Clients:
     def _sign(self, method: str, url: str, headers: dict[str, str]) -> None:
         if self._config.api_endpoint:
             return
+        with self._lock:  # a token that is over is asked for by one thread
+            self._once("credentials", self._credentials).before_request(self._refreshing(), method, url, headers)
+
+    def _renew(self) -> None:
+        with self._lock:
+            self._once("credentials", self._credentials).refresh(self._refreshing())
+
+    def _refreshing(self) -> Any:
         from google.auth.transport.requests import Request
 
-        refreshing = self._once("refreshing", Request)
-        with self._lock:  # a token that is over is asked for by one thread
-            self._once("credentials", self._credentials).before_request(refreshing, method, url, headers)
+        return self._once("refreshing", Request)
 
     def _mounted(self, session: requests.Session) -> requests.Session:
         adapter = self._mount or requests.adapters.HTTPAdapter(pool_connections=_POOL, pool_maxsize=_POOL)

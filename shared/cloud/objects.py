@@ -99,7 +99,7 @@ class Bucket:
         query = {"uploadType": "multipart"}
         if expected is not None:
             query["ifGenerationMatch"] = str(expected)
-        about: dict[str, Any] = {"name": name, "contentType": content_type, "crc32c": _crc32c(content)}
+        about: dict[str, Any] = {"name": name, "crc32c": _crc32c(content)}
         if metadata is not None:
             about["metadata"] = dict(metadata)
         boundary = f"=={secrets.token_hex(16)}=="

@@ -20,6 +20,7 @@ Headers = Mapping[str, str]
 MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand people
 _POOL = 32  # more than the threads of a process; else connections are made and thrown away
 _TIMEOUT = urllib3.Timeout(connect=20, read=60)
+_UNAUTHORIZED = 401
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
@@ -45,7 +46,8 @@ Door = Callable[[str, str, dict[str, str], bytes | None], Answer]
 class Transport:
     """Sends requests with credentials, again where that is harmless.
 
-    `sign(method, url, headers)` adds the credentials. `patience_s` is how long a call is tried again, in real seconds. `door` lets tests
+    `sign(method, url, headers)` adds the credentials; after a 401 `renew` gets new ones, and the call is sent once more: it did nothing.
+    `patience_s` is how long a call is tried again, in real seconds. `door` lets tests
     answer without a socket.
     """
 
@@ -54,10 +56,12 @@ class Transport:
         *,
         sign: Callable[[str, str, dict[str, str]], None],
         patience_s: float,
+        renew: Callable[[], None] | None = None,
         door: Door | None = None,
         trust_env: bool = True,
     ) -> None:
         self._sign = sign
+        self._renew = renew
         self._patience_s = patience_s
         self._door = door or _Pools(trust_env=trust_env)
 
@@ -95,6 +99,15 @@ class Transport:
             self._door.close()
 
     def _once(
+        self, method: str, url: str, headers: Headers, body: bytes | None
+    ) -> Answer | urllib3.exceptions.HTTPError:
+        answer = self._signed(method, url, headers, body)
+        if isinstance(answer, Answer) and answer.status == _UNAUTHORIZED and self._renew is not None:
+            self._renew()
+            answer = self._signed(method, url, headers, body)
+        return answer
+
+    def _signed(
         self, method: str, url: str, headers: Headers, body: bytes | None
     ) -> Answer | urllib3.exceptions.HTTPError:
         signed = {"accept-encoding": "gzip", **headers}
