@@ -8,26 +8,28 @@ it they use Application Default Credentials and Google's own addresses. There is
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-import requests
-
 from shared.cloud.http import JsonSession
 from shared.cloud.objects import Bucket
+from shared.cloud.token import MetadataToken, is_on_google_cloud
 from shared.cloud.translate import translated
 from shared.cloud.transport import Door, Transport
 
 if TYPE_CHECKING:
+    import requests
     from google.auth.credentials import Credentials
 
 T = TypeVar("T")
 _STORAGE = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # More than the threads of a process; else connections are made and thrown away.
+_PUBLIC_S = 10.0  # to wait for what Google publishes: somebody waits for a page meanwhile
 _POOL = 32
 
 
@@ -85,10 +87,9 @@ class Clients:
         """Where the embedded cloud is; None with Google's own addresses."""
         return self._config.api_endpoint
 
-    def plain_session(self) -> requests.Session:
-        """A session without credentials, for what Google publishes for everybody."""
-        built: requests.Session = self._once("plain", lambda: self._mounted(requests.Session()))
-        return built
+    def without_credentials(self) -> Transport:
+        """What sends requests for what Google publishes for everybody."""
+        return self._once("without credentials", lambda: self._transport(lambda *_: None, timeout_s=_PUBLIC_S))
 
     @property
     def mount(self) -> requests.adapters.BaseAdapter | None:
@@ -122,9 +123,27 @@ class Clients:
         return credentials
 
     def _build_transport(self) -> Transport:
+        if self._config.api_endpoint:
+            return self._transport(lambda *_: None)
+        if not self._config.token and is_on_google_cloud(os.environ):  # noqa: TID251 - the platform's own word, no setting
+            # The metadata server is no place behind a proxy.
+            token = MetadataToken(
+                Transport(sign=lambda *_: None, patience_s=_PUBLIC_S, trust_env=False, door=self._door)
+            )
+            return self._transport(token.sign, renew=token.renew)
+        return self._transport(self._sign, renew=None if self._config.token else self._renew)
+
+    def _transport(
+        self,
+        sign: Callable[[str, str, dict[str, str]], None],
+        *,
+        renew: Callable[[], None] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Transport:
         return Transport(
-            sign=self._sign,
-            renew=None if self._config.api_endpoint or self._config.token else self._renew,
+            sign=sign,
+            renew=renew,
+            timeout_s=timeout_s,
             patience_s=self._config.patience_s,
             door=self._door,
             # A proxy that the environment names has no business with this machine's own port.
@@ -132,8 +151,6 @@ class Clients:
         )
 
     def _sign(self, method: str, url: str, headers: dict[str, str]) -> None:
-        if self._config.api_endpoint:
-            return
         with self._lock:  # a token that is over is asked for by one thread
             self._once("credentials", self._credentials).before_request(self._refreshing(), method, url, headers)
 
@@ -147,6 +164,8 @@ class Clients:
         return self._once("refreshing", Request)
 
     def _mounted(self, session: requests.Session) -> requests.Session:
+        import requests
+
         adapter = self._mount or requests.adapters.HTTPAdapter(pool_connections=_POOL, pool_maxsize=_POOL)
         session.mount("https://", adapter)
         session.mount("http://", adapter)

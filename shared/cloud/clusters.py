@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import google.api_core.exceptions as google_errors
-
 from shared.cloud.clients import Clients
 from shared.cloud.render import RenderTarget, personal_cluster
 from shared.cloud.translate import from_operation, scrub, translated
@@ -69,6 +67,7 @@ class DataprocClusters:
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
         """Rendered anew, which gives what the person's template object says; an address that changed since is in it."""
+        from google.api_core.exceptions import Conflict
         from google.cloud.dataproc_v1 import Cluster as ClusterMessage
         from google.protobuf import json_format
 
@@ -86,7 +85,7 @@ class DataprocClusters:
                     retry=None,  # its own goes on for five minutes on a 503; the next pass tries again
                     timeout=_TIMEOUT_S,
                 )
-            except google_errors.Conflict:  # 409, AlreadyExists among them
+            except Conflict:  # 409, AlreadyExists among them
                 return self._there_already(record.user_key, action.name)
         return str(started.operation.name)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from shared.cloud.message_check import TYPES
+
 FILE = Path(__file__).with_name("dataproc_cluster.binpb")
-CLUSTER, SESSION_TEMPLATE = TYPES = ("Cluster", "SessionTemplate")
 _PACKAGE = "google.cloud.dataproc.v1"
 
 

@@ -8,6 +8,7 @@ own, so this is the only door: there is none that is open on a developer's machi
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 import threading
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
-import requests
+import urllib3
 
 from shared.cloud.clients import Clients
+from shared.cloud.transport import Answer
 from shared.domain.errors import CloudUnavailableError, InvalidMessageError, InvalidSpecError, NotSignedInError
 from shared.domain.identity import UserEmail, parse_email
 from shared.engine.ports import Clock, Log
@@ -29,7 +31,6 @@ KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
 LOCAL_KEYS_PATH = "/_emulator/iap/public_key"
 SKEW_S = 30
 _ALGORITHM = "ES256"
-_TIMEOUT_S = 10
 _MAX_TOKEN = 8_192  # what a proxy lets through in one header; a signed one has about 700 characters
 _DAY_S, _HOUR_S, _AGAIN_S = 86_400.0, 3_600.0, 60.0
 _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
@@ -180,19 +181,20 @@ class _KeySource:
         endpoint = self._clients.api_endpoint
         url = f"{endpoint}{LOCAL_KEYS_PATH}" if endpoint else KEYS_URL
         try:
-            answer = self._clients.plain_session().get(url, timeout=_TIMEOUT_S)
-            answer.raise_for_status()
-            raw = answer.json()
-        except (requests.RequestException, ValueError) as error:
+            answer = self._clients.without_credentials().send("GET", url)
+            if not answer.ok:
+                raise ValueError(f"status {answer.status}")
+            raw = json.loads(answer.content)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise _unavailable(f"{type(error).__name__}: {error}"[:300]) from error
         if not isinstance(raw, dict) or not raw:
             raise _unavailable("no keys in the answer")
         return _Keys({str(name): str(pem) for name, pem in raw.items()}, now + _age_s(answer))
 
 
-def _age_s(answer: requests.Response) -> float:
+def _age_s(answer: Answer) -> float:
     """How long the answer says that it holds: an hour when it says nothing, a minute at least, a day at most."""
-    said = answer.headers.get("Cache-Control", "")
+    said = answer.headers.get("cache-control", "")
     match = _MAX_AGE.search(said)
     if match is None:
         return _AGAIN_S if "no-" in said else _HOUR_S

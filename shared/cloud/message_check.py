@@ -11,6 +11,9 @@ from typing import Any
 
 from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 
+# The message types, by name: protobuf and `shared.cloud.dataproc_types` are imported by whoever meets a template first.
+CLUSTER, SESSION_TEMPLATE = TYPES = ("Cluster", "SessionTemplate")
+
 
 def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> Any:
     """The message of that name which the data is. Raises `ParseError`, `TypeError`, `ValueError` or `AttributeError`."""

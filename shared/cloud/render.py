@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.cloud.dataproc_types import CLUSTER
-from shared.cloud.message_check import problem_of, section_of, set_here, unknown_fields, within
+from shared.cloud.message_check import CLUSTER, problem_of, section_of, set_here, unknown_fields, within
 from shared.cloud.session_render import KINDS, check_session
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import InvalidSpecError

@@ -10,8 +10,16 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.cloud.dataproc_types import SESSION_TEMPLATE
-from shared.cloud.message_check import canonical, parsed, problem_of, section_of, set_here, unknown_fields, within
+from shared.cloud.message_check import (
+    SESSION_TEMPLATE,
+    canonical,
+    parsed,
+    problem_of,
+    section_of,
+    set_here,
+    unknown_fields,
+    within,
+)
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import InvalidSpecError
 from shared.domain.sessions import LABEL_DIGEST, SessionOffer, WantedSession, digest_label

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shared.cloud.clients import Clients
-from shared.cloud.dataproc_types import SESSION_TEMPLATE
-from shared.cloud.message_check import canonical
+from shared.cloud.message_check import SESSION_TEMPLATE, canonical
 from shared.cloud.render import RenderTarget
 from shared.cloud.session_render import render_session
 from shared.domain.catalog import Catalog

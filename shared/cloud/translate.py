@@ -12,9 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import google.api_core.exceptions as google_errors
-import google.auth.exceptions
-import requests
 import urllib3
 
 from shared.cloud.transport import Answer
@@ -61,17 +58,38 @@ def translated(what: str) -> Iterator[None]:
     """Run a call to Google; its errors come out as ours. `what` names the call in the detail."""
     try:
         yield
-    except google_errors.GoogleAPICallError as error:
-        raise from_status(int(error.code or 500), str(error.message), what) from error
-    except google_errors.RetryError as error:
-        raise _unavailable(f"{what}: {scrub(str(error))}") from error
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise AccessDeniedError(
+    except Exception as error:
+        ours = _ours(error, what)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _ours(error: Exception, what: str) -> BenchkeeperError | None:
+    """Our error for one of the transport's or of Google's clients; None for any other.
+
+    Google's are looked for by the module of their class: who never met one has not imported it.
+    """
+    if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError | TimeoutError):
+        return _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}")
+    whose = {each.__module__.partition(".")[0] for each in type(error).__mro__}
+    if "requests" in whose:
+        return _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}")
+    if "google" not in whose:
+        return None
+    import google.api_core.exceptions as google_errors
+    from google.auth.exceptions import GoogleAuthError
+
+    if isinstance(error, google_errors.GoogleAPICallError):
+        return from_status(int(error.code or 500), str(error.message), what)
+    if isinstance(error, google_errors.RetryError):
+        return _unavailable(f"{what}: {scrub(str(error))}")
+    if isinstance(error, GoogleAuthError):
+        return AccessDeniedError(
             user_message="Benchkeeper could not log in to Google Cloud. Run: gcloud auth application-default login",
             detail=f"{what}: {scrub(str(error))}",
-        ) from error
-    except (urllib3.exceptions.HTTPError, requests.RequestException, ConnectionError, TimeoutError) as error:
-        raise _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}") from error
+        )
+    return None
 
 
 def from_status(status: int, message: str, what: str, *, reason: str = "") -> BenchkeeperError:

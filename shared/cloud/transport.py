@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,7 +20,7 @@ import urllib3
 Headers = Mapping[str, str]
 MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand people
 _POOL = 32  # more than the threads of a process; else connections are made and thrown away
-_TIMEOUT = urllib3.Timeout(connect=20, read=60)
+_TIMEOUT_S, _CONNECT_S = 60.0, 20.0
 _UNAUTHORIZED = 401
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
@@ -47,7 +48,7 @@ class Transport:
     """Sends requests with credentials, again where that is harmless.
 
     `sign(method, url, headers)` adds the credentials; after a 401 `renew` gets new ones, and the call is sent once more: it did nothing.
-    `patience_s` is how long a call is tried again, in real seconds. `door` lets tests
+    `patience_s` is how long a call is tried again, in real seconds. `timeout_s` bounds each wait for the server. `door` lets tests
     answer without a socket.
     """
 
@@ -59,11 +60,12 @@ class Transport:
         renew: Callable[[], None] | None = None,
         door: Door | None = None,
         trust_env: bool = True,
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
         self._sign = sign
         self._renew = renew
         self._patience_s = patience_s
-        self._door = door or _Pools(trust_env=trust_env)
+        self._door = door or _Pools(trust_env=trust_env, timeout_s=timeout_s)
 
     def send(
         self,
@@ -121,9 +123,11 @@ class Transport:
 class _Pools:
     """The connections of a process, by host; through the proxy that the environment names, if it is to be trusted."""
 
-    def __init__(self, *, trust_env: bool) -> None:
+    def __init__(self, *, trust_env: bool, timeout_s: float) -> None:
         self._trust_env = trust_env
-        self._direct = urllib3.PoolManager(num_pools=16, maxsize=_POOL, timeout=_TIMEOUT, retries=False)
+        timeout = urllib3.Timeout(connect=min(timeout_s, _CONNECT_S), read=timeout_s)
+        self._options: dict[str, Any] = {"maxsize": _POOL, "timeout": timeout, "retries": False}
+        self._direct = urllib3.PoolManager(num_pools=16, **self._options)
         self._by_proxy: dict[str, urllib3.ProxyManager] = {}
 
     def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
@@ -152,6 +156,6 @@ class _Pools:
             return self._direct
         if proxy not in self._by_proxy:
             self._by_proxy[proxy] = urllib3.ProxyManager(
-                proxy if "://" in proxy else f"http://{proxy}", maxsize=_POOL, timeout=_TIMEOUT, retries=False
+                proxy if "://" in proxy else f"http://{proxy}", **self._options
             )
         return self._by_proxy[proxy]

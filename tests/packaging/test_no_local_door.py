@@ -69,7 +69,7 @@ def test_what_the_embedded_cloud_signs_is_refused_where_googles_keys_count(monke
     server = KeyServer()
     server.keys = {"google": pem(google)}
     clients = make_clients(settings)
-    monkeypatch.setattr(clients, "_mount", server)
+    monkeypatch.setattr(clients, "_door", server.answer)
     door = sign_in(settings, clients, clock=HandClock(), log=ListLog())
     claims = claims_of(ANA, AUDIENCE, issued=wall_now())
     assert door.identify({HEADER: sign_es256(claims, key=google, kid="google")}) == ANA

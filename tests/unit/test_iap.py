@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import requests
+import urllib3
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from kit.inprocess import ListLog
@@ -20,17 +20,17 @@ from emulator.clock import wall_now
 from emulator.iap.signing import claims_of, new_key, sign_es256
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.iap import HEADER, KEYS_URL, IapSignIn
+from shared.cloud.transport import Answer
 from shared.domain.errors import CloudUnavailableError, NotSignedInError
 
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"
 ANA = "ana.silva@example.com"
 
 
-class KeyServer(requests.adapters.BaseAdapter):
+class KeyServer:
     """Answers for the address of the public keys, counts, and can be down or talk nonsense."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.keys: dict[str, str] = {}
         self.cache_control = "public, max-age=3600"
         self.down = False
@@ -38,20 +38,13 @@ class KeyServer(requests.adapters.BaseAdapter):
         self.asked: list[str] = []
         self.sent_authorization = False
 
-    def send(self, request, **_options):
-        self.asked.append(request.url)
-        self.sent_authorization |= "Authorization" in request.headers
+    def answer(self, _method, url, headers, _body):
+        self.asked.append(url)
+        self.sent_authorization |= "authorization" in {name.lower() for name in headers}
         if self.down:
-            raise requests.ConnectionError("no route")
-        made = requests.Response()
-        made.status_code = 200
-        made._content = self.body if self.body is not None else json.dumps(self.keys).encode()
-        made.headers["Cache-Control"] = self.cache_control
-        made.url = request.url
-        return made
-
-    def close(self) -> None:
-        pass
+            raise urllib3.exceptions.ProtocolError("no route")
+        content = self.body if self.body is not None else json.dumps(self.keys).encode()
+        return Answer(status=200, headers={"cache-control": self.cache_control}, content=content)
 
 
 class HandClock:
@@ -74,7 +67,7 @@ class Door:
         self.server, self.clock, self.log = KeyServer(), HandClock(), ListLog()
         self.key = new_key()
         self.server.keys = {"k1": pem(self.key)}
-        clients = Clients(CloudConfig(project="p", bucket="b", api_endpoint=None), mount=self.server)
+        clients = Clients(CloudConfig(project="p", bucket="b", api_endpoint=None), door=self.server.answer)
         self.sign_in = IapSignIn(clients, audience=audience, clock=self.clock, log=self.log)
 
     def claims(self, **changes: Any) -> dict[str, Any]:
@@ -314,7 +307,7 @@ def test_many_threads_fetch_the_keys_once(door: Door) -> None:
 
 def test_with_the_embedded_cloud_the_keys_are_its_own() -> None:
     door = Door()
-    clients = Clients(CloudConfig(project="p", bucket="b", api_endpoint="http://127.0.0.1:1"), mount=door.server)
+    clients = Clients(CloudConfig(project="p", bucket="b", api_endpoint="http://127.0.0.1:1"), door=door.server.answer)
     local = IapSignIn(clients, audience=AUDIENCE, clock=door.clock, log=door.log)
     assert local.identify({HEADER: door.token()}) == ANA
     assert door.server.asked == ["http://127.0.0.1:1/_emulator/iap/public_key"]
