@@ -22,15 +22,17 @@ from shared.domain.errors import (
 from shared.domain.leaver import gone
 from shared.domain.notebook import (
     MAY_HAVE_RUN,
+    RESTING,
     Absent,
+    NotebookState,
     NotLooked,
     ObservedNotebook,
     Unreadable,
     is_ours,
 )
 from shared.domain.notebook_states import observed_step, refusable
-from shared.domain.plan import OperationSeen, Policy
-from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
+from shared.domain.plan import OperationSeen, OperationSight, Policy
+from shared.domain.record import ConditionStatus, OperationRef, Presence, UserRecord, Verb
 from shared.domain.replacement import go_back
 from shared.domain.saving import newest_ready
 from shared.domain.step import Scene, Step, delete, unreadable, wait_for
@@ -62,7 +64,7 @@ def notebook_step(record: UserRecord, scene: Scene) -> Step:
     elif isinstance(operation, Unreadable) and record.status.operation is not None:
         # What it does is unknown, so nothing is sent into it; the state below may still tell that it is over.
         return _under_way(record, record.status.operation.verb, notebook, scene)
-    record = record.with_status(operation=None)
+    record = record.with_status(operation=_kept(operation, notebook))
     match notebook:
         case Absent():
             return _absent(record, scene)
@@ -70,6 +72,12 @@ def notebook_step(record: UserRecord, scene: Scene) -> Step:
             return observed_step(record, notebook, scene)
         case _:
             assert_never(notebook)
+
+
+def _kept(operation: OperationSight, notebook: Absent | ObservedNotebook) -> OperationRef | None:
+    """Return the operation that is over while the instance is still on its way: without its name, all of the zone would be listed for it."""
+    on_its_way = isinstance(notebook, ObservedNotebook) and notebook.state not in {NotebookState.ACTIVE, *RESTING}
+    return operation.ref if on_its_way and isinstance(operation, OperationSeen) else None
 
 
 def _unreadable(record: UserRecord, error: BenchkeeperError) -> Step:
