@@ -338,3 +338,43 @@ def test_any_master_is_a_fault_or_renders_to_what_dataproc_takes(data):
 def test_any_text_is_a_fault_or_a_master(text):
     for fault in faults(text):
         assert str(fault).startswith("templates/spark.yaml")
+
+
+# --- written by libyaml
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=12), _VALUES, max_size=4))
+@example(
+    {"a": "no", "b": "0x1F", "c": "1e3", "d": "~", "e": "- x", "f": "\u2028", "g": "'\"\\", "h": "é\ud7ff", "i": " "}
+)
+@example({"%TAG": "---", "...": "#", "?": "\x85", "<<": "=", "!": "&a", "2001-01-01": "12:30:45"})
+def test_libyaml_writes_what_is_read_as_the_same(data):
+    """And what Python's writer wrote before is the same data, where that writer lost nothing: it does, of U+0085."""
+    options = {"sort_keys": True, "allow_unicode": True, "default_flow_style": False, "width": 10_000}
+    quick, slow = (yaml.dump(data, Dumper=writer, **options) for writer in (yaml.CSafeDumper, yaml.SafeDumper))
+    assert yaml.safe_load(quick) == data
+    assert yaml.safe_load(slow) == data or "\\" in repr(data)  # of what is not printable
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_master_is_read_once_and_no_user_changes_it(name, monkeypatch):
+    first = render(CLUSTERS[name], record_of("ana.silva@example.com", "cc-1"), TARGET)
+    read = []
+    monkeypatch.setattr("shared.yaml_lines.load_yaml", read.append)
+    render(CLUSTERS[name], record_of("Ñandú.O'Neil+test@sub.example.co", "cc-2"), TARGET)
+    assert render(CLUSTERS[name], record_of("ana.silva@example.com", "cc-1"), TARGET) == first
+    assert read == []
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_both_writers_write_the_same_of_each_shipped_master(name):
+    cluster = yaml.safe_load(CLUSTERS[name].text)
+    quick, slow = (yaml.dump(cluster, Dumper=writer, sort_keys=True) for writer in (yaml.CSafeDumper, yaml.SafeDumper))
+    assert yaml.safe_load(quick) == yaml.safe_load(slow) == cluster
