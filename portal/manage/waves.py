@@ -115,7 +115,7 @@ def _approving(rollout: Rollout) -> tuple[str, ...]:
     left = rollout.sizes[-1] - rollout.counts.verified
     return (
         f"The change goes on, in the same waves: {left:,} of {rollout.sizes[-1]:,} people are still to get it.",
-        "Who failed until now no longer counts; it halts again if others fail.",
+        "Who failed until now is tried again, and counts anew; it halts again if too many fail.",
     )
 
 

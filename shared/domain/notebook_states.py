@@ -98,7 +98,7 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
         record = _adopt(record, Power.RUNNING, "started from outside")
     record = record.with_status(power_settled=True, attempts=0, not_before=None)
     differences = differences_of(record, notebook, scene.policy)
-    record = _without_old_refusal(record, differences)
+    record = _without_old_refusal(record, differences, scene.policy)
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     message = f"Your notebook is ready.{_consent(profile)}{_notes(record, differences, profile, scene)}"
     if differences.patch != Patch():
@@ -172,7 +172,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         record = _adopt(record, Power.STOPPED, "stopped from outside or by its own idle timer")
     record = record.with_status(proxy_uri=notebook.proxy_uri)
     differences = differences_of(record, notebook, scene.policy)
-    record = _without_old_refusal(record, differences)
+    record = _without_old_refusal(record, differences, scene.policy)
     pending = _pending(record, differences)
     replaced = tuple(item for item in pending if item.change is Change.REPLACE)
     if pending:
@@ -261,8 +261,11 @@ def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) ->
     return say(differences_of(record, notebook, policy).disruptive)
 
 
-def _without_old_refusal(record: UserRecord, differences: Differences) -> UserRecord:
-    return record if differences.disruptive else record.with_status(refused="")
+def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
+    """Forget what was refused once it is not wanted any more, or an administrator lets the rollout go on: then it is tried again."""
+    turn, rollout = record.status.turn, policy.rollout
+    is_tried_again = turn is not None and turn.refused and rollout is not None and rollout.excuses(turn)
+    return record if differences.disruptive and not is_tried_again else record.with_status(refused="")
 
 
 def _update(record: UserRecord, notebook: ObservedNotebook, patch: Patch, disruptive: str) -> UpdateInstance:

@@ -109,6 +109,10 @@ class Rollout:
             return True
         return self.wave > 0 and rank(self.rollout_id, user_key) <= self.bounds[self.wave]
 
+    def excuses(self, turn: Turn) -> bool:
+        """Return True if the person began before an administrator said to go on: what failed then is tried again."""
+        return turn.rollout == self.rollout_id and self.excused_at is not None and turn.began_at < self.excused_at
+
     def admits(self, user_key: UserKey, turn: Turn | None) -> bool:
         """Return True if the person's change may begin, or go on."""
         match self.state:
@@ -180,9 +184,9 @@ def standing_of(rollout: Rollout, turn: Turn | None, sight: Sight, now: datetime
     begun = turn if turn is not None and turn.rollout == rollout.rollout_id else None
     if begun is None:
         return Standing.WAITS if sight.in_line is False else None
-    is_excused = rollout.excused_at is not None and begun.began_at < rollout.excused_at
+    is_excused = rollout.excuses(begun)
     if begun.refused:
-        return None if is_excused else Standing.FAILED
+        return Standing.WAITS if is_excused else Standing.FAILED
     if begun.ended_at is not None or (sight.in_line and sight.works):
         return Standing.VERIFIED
     if sight.in_line is None and sight.works is None:

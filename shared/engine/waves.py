@@ -95,7 +95,7 @@ def keep_waves(
 
 
 def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
-    """Let a halted rollout go on; who failed until now does not count any more. Idempotent."""
+    """Let a halted rollout go on; whoever failed until now is tried again. Idempotent."""
     current = deps.policies.load()
     rollout = current.rollout if current is not None else None
     if (

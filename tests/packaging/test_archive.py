@@ -196,8 +196,8 @@ def test_the_uploaded_configuration_is_read_and_every_client_can_be_built(unpack
         from shared.wiring import checked_settings, make_clients
         settings = checked_settings()
         clients = make_clients(settings)
-        print(settings.config_dir, type(storage_bucket(clients)).__name__)
-        print(type(clients.notebooks()).__name__, type(clients.publisher()).__name__, len(settings.catalog.masters))
+        print(settings.config_dir, type(clients.bucket()).__name__)
+        print(type(clients.clusters("europe-west1")).__name__, type(clients.publisher()).__name__, len(settings.catalog.masters))
         clients.publisher().stop()
     """
     said = python(code, unpacked).split()

@@ -63,13 +63,13 @@ def read(path: Path) -> dict[str, Any]:
 def test_every_call_of_an_environments_life_is_of_the_api_that_is_open(bench, monkeypatch):
     """Notebooks API v1 takes no creates any more; the embedded cloud does not even serve it."""
     paths: list[str] = []
-    send = WsgiAdapter.send
+    answer = WsgiAdapter.answer
 
-    def watched(adapter, request, **options):
-        paths.append(urlsplit(request.url).path)
-        return send(adapter, request, **options)
+    def watched(adapter, method, url, headers, body):
+        paths.append(urlsplit(url).path)
+        return answer(adapter, method, url, headers, body)
 
-    monkeypatch.setattr(WsgiAdapter, "send", watched)
+    monkeypatch.setattr(WsgiAdapter, "answer", watched)
     join(bench, ANA)
     minutes(bench, 6)
     deliver(Left(event_id="leave", user=ANA, occurred_at=bench.now, effective_at=bench.now), bench.deps)
@@ -195,14 +195,14 @@ def test_a_script_ends_at_its_first_failure(path):
 
 def test_no_script_of_ours_is_given_to_a_machine(bench, monkeypatch):
     bodies: list[dict[str, Any]] = []
-    send = WsgiAdapter.send
+    answer = WsgiAdapter.answer
 
-    def watched(adapter, request, **options):
-        if request.method == "POST" and urlsplit(request.url).path.endswith("/instances"):
-            bodies.append(json.loads(request.body))
-        return send(adapter, request, **options)
+    def watched(adapter, method, url, headers, body):
+        if method == "POST" and urlsplit(url).path.endswith("/instances"):
+            bodies.append(json.loads(body))
+        return answer(adapter, method, url, headers, body)
 
-    monkeypatch.setattr(WsgiAdapter, "send", watched)
+    monkeypatch.setattr(WsgiAdapter, "answer", watched)
     join(bench, ANA)
     (body,) = bodies
     asked = body["gceSetup"]["metadata"]
