@@ -33,6 +33,7 @@ from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.costs import BigQueryCosts
 from shared.domain.batches import to_json
 from shared.domain.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
+from shared.domain.decision import About
 from shared.domain.errors import Reason
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.identity import parse_email, user_key_for
@@ -205,7 +206,8 @@ def drive_page(world: Watched) -> None:
 def agree(world: Watched) -> None:
     """Another administrator looks at what waits, and approves the release of Kofi's hold."""
     otto = world.browser(OTTO)
-    (found,) = world.watched(HUB, lambda: otto.get("/api/changes")).json["changes"]
+    changes = world.watched(HUB, lambda: otto.get("/api/changes")).json["changes"]
+    (found,) = (change for change in changes if change["about"] == About.RELEASE.value)
     done = world.watched(HUB, lambda: otto.post(f"/manage/changes/{found['digest']}/approve"))
     assert done.headers["Location"].endswith("?said=approved")
     world.post("tick", {"sweep": "due"})
