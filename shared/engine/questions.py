@@ -23,7 +23,6 @@ from shared.domain.question import (
     Question,
     group_ref,
     handover_ref,
-    hold_ref,
     is_other_person,
     release_of,
     rename_ref,
@@ -147,7 +146,7 @@ def _rename(answer: Answer, deps: Deps) -> Effect:
     if stored is None:
         return Effect.DIFFERENT
     record = stored.record
-    if record.rename is None or rename_ref(record.rename) != question.ref:
+    if rename_question(record) != question:
         _lead_again(question, deps)  # written before a crash, perhaps without the pointer
         return Effect.DIFFERENT
     if both_own(record, deps):
@@ -177,6 +176,8 @@ def _no_rename(answer: Answer, deps: Deps) -> Effect:
     by = " ".join(answer.by)
 
     def forget(record: UserRecord) -> UserRecord:
+        if rename_question(record) != question:
+            return record
         changed = without_rename(record, ref=question.ref, by=by, digest=answer.digest, now=now)
         if changed is record:
             return record
@@ -264,7 +265,7 @@ def _release(answer: Answer, deps: Deps) -> Effect:
     """End the hold that was shown; another one, or one that was set anew since, stays."""
 
     def released(record: UserRecord) -> UserRecord:
-        if record.hold is None or hold_ref(record.hold) != answer.question.ref:
+        if release_of(record) != answer.question:
             return record
         return with_hold_told(record, with_hold(record, None), answer.names, deps.clock.now())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -468,6 +469,24 @@ def test_nobody_releases_their_own_hold(hub):
     ticks(hub, 1)
     assert record(hub, user_key_for(PLAIN)).hold is not None
     assert [line["reason"] for line in hub.lines("Dropped decision")] == ["Concerned"]
+
+
+def test_a_question_that_names_others_than_the_fact_is_about_answers_nothing(hub):
+    """Only a page that was taken over could store one: to keep somebody off the list of those concerned."""
+    other = user_key_for(BEN)
+    rename = waiting_rename(hub)
+    release = held(hub)
+    decide(hub, replace(rename, people=(OLD_KEY, other)), Verdict.APPROVE, by=VOTERS)
+    decide(hub, replace(rename, people=(OLD_KEY, other)), Verdict.REJECT, by=VOTERS)
+    ticks(hub, 1)
+    assert record(hub, OLD_KEY).rename is not None
+    decide(hub, rename, Verdict.APPROVE, by=VOTERS)
+    ticks(hub, 1)
+    assert record(hub, NEW_KEY).user_key == OLD_KEY
+    decide(hub, replace(release, people=(NEW_KEY,)), Verdict.APPROVE, by=VOTERS)  # leads to the same record
+    ticks(hub, 1)
+    assert record(hub, OLD_KEY).hold is not None
+    assert given(hub) == 0
 
 
 # --- groups
