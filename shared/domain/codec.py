@@ -376,6 +376,7 @@ def _status(raw: dict[str, Any]) -> Status:
         kept_in=tuple(_kept_in(each) for each in raw.get("kept_in", ())),
         waiting_listed=raw.get("waiting_listed", ""),
         turn=_turn(raw.get("turn")),
+        urgent=raw.get("urgent", ""),
         conditions=tuple(
             Condition(
                 type=_word(ConditionType, c["type"]),

@@ -179,7 +179,7 @@ class Status:
     page's wishes that were folded in lately.
     `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says which were mistakes.
     `waiting_listed` tells what the index of those who wait has of this person, "" for nothing.
-    `turn` is when the person's change began in the last rollout that reached them.
+    `urgent` names the leave that must not wait while many others leave (`ref` of a cut), "" for none. `turn` is when the person's change began in the last rollout that reached them.
     """
 
     generation: int = 1
@@ -224,6 +224,7 @@ class Status:
     kept_in: tuple[KeptIn, ...] = ()
     waiting_listed: str = ""
     turn: Turn | None = None
+    urgent: str = ""
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:

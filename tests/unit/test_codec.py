@@ -152,6 +152,7 @@ _STATUS = st.builds(
     kept_in=st.lists(st.builds(KeptIn, ref=_TEXT, by=_TEXT, digest=_TEXT, at=_TIMES), max_size=2).map(tuple),
     waiting_listed=_TEXT,
     turn=_TURNS,
+    urgent=_TEXT,
     conditions=st.lists(
         st.builds(
             Condition,
@@ -238,6 +239,7 @@ LATER = [
             "waiting_listed",
             "kept_in",
             "turn",
+            "urgent",
         )
     ),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
