@@ -1,4 +1,4 @@
-"""`guard`, `approve` and `reject`: what waits because many people are to lose access at once. It asks the hub page, as a browser does."""
+"""`guard`, `approve` and `reject`: what waits for administrators to decide. It asks the hub page, as a browser does."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
+from cli.context import FAILED, WRONG_USE, App, stop
 from cli.erasing import has_somebody
-from cli.hub_door import Door, HubError, open_door
+from cli.hub_door import Door, HubError, hub_options, open_door
 from cli.output import PlainGroup, agreed, complain, console, print_json, say, table
 from cli.publishing_files import read_content, say_faults, source_named
 from portal.reader import duration_text
@@ -24,26 +24,11 @@ _SHORT = 12  # digits of a digest, enough to tell lists apart
 _WHOLE = 32
 
 
-def _options(command: Any) -> Any:
-    """`--hub`, `--as` and `--output`, as all of these have them."""
-    for option in (
-        guarded,
-        pass_app,
-        output_option(),
-        click.option(
-            "--as", "who", metavar="ADDRESS", help="In the embedded cloud: who asks. Default: its administrator."
-        ),
-        click.option("--hub", metavar="URL", help="The hub page. Default: deployment.hub_domain."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(name="guard", cls=PlainGroup, invoke_without_command=True)
 @click.pass_context
-@_options
+@hub_options
 def guard(app: App, context: click.Context, hub: str | None, who: str | None, output: str) -> None:
-    """What waits because many people are to lose access at once. Alone: all of it, in a table.
+    """What waits for administrators: because it is about many people at once, or because only a person can know. Alone: all of it.
 
     benchkeeper approve DIGEST and benchkeeper reject DIGEST decide; two administrators must agree, or one for 15 minutes.
     """
@@ -76,7 +61,7 @@ def guard(app: App, context: click.Context, hub: str | None, who: str | None, ou
 
 @guard.command(name="show")
 @click.argument("digest")
-@_options
+@hub_options
 def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -> None:
     """One list: why, who, who decided, and what approving and rejecting will do. The first digits of DIGEST are enough."""
     door = open_door(app, hub, who)
@@ -100,7 +85,7 @@ def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -
 @guard.command(name="expect")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--until", required=True, metavar="TIME", help="RFC 3339, at most 31 days from now: 2026-12-01T18:00:00Z")
-@_options
+@hub_options
 def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: str | None, output: str) -> None:
     """Announce the leavers of a file, as publish file takes it: once another administrator approves, they take no slots."""
     content = read_content(app, paths, source_named(app, OPERATOR))
@@ -129,8 +114,9 @@ def _decide(verdict: str, text: str) -> Callable[..., None]:
     def decide(app: App, digest: str, hub: str | None, who: str | None, output: str, *, yes: bool) -> None:
         door = open_door(app, hub, who)
         found = door.get(f"/api/changes/{_whole(door, digest)}")
-        if found["why_not"]:
-            raise HubError(f"{found['why_not']} Nothing was changed.")
+        why_not = found["why_not"] or (found["cannot_approve"] if verdict == "approve" else "")
+        if why_not:
+            raise HubError(f"{why_not} Nothing was changed.")
         if not yes:
             _ask(found, verdict)
         done = door.post(f"/api/changes/{found['digest']}/{verdict}")
@@ -145,18 +131,24 @@ def _decide(verdict: str, text: str) -> Callable[..., None]:
 
 
 def _command(verdict: str, text: str) -> click.Command:
-    command = click.option("--yes", is_flag=True, help="Do not ask.")(_options(_decide(verdict, text)))
+    command = click.option("--yes", is_flag=True, help="Do not ask.")(hub_options(_decide(verdict, text)))
     made: click.Command = click.command(name=verdict)(click.argument("digest")(command))
     return made
 
 
 approve = _command(
     "approve",
-    """Approve the list DIGEST: the people on it lose access, once enough administrators agree. Whoever is on it cannot decide.""",
+    """Approve what waits under DIGEST. It is done once enough administrators agree. Whoever is concerned cannot decide.
+
+    benchkeeper guard show DIGEST says what approving does: people lose access, an address is changed, a hold is released.
+    """,
 )
 reject = _command(
     "reject",
-    """Reject the list DIGEST: the people on it keep access, whatever was said of them so far. One rejection is enough.""",
+    """Reject what waits under DIGEST. One rejection is enough.
+
+    benchkeeper guard show DIGEST says what rejecting does: people keep access, whatever was said of them so far, or nothing changes.
+    """,
 )
 
 
@@ -166,7 +158,7 @@ def _ask(found: dict[str, Any], verdict: str) -> None:
         stop(WRONG_USE)
     for line in _lines(found):
         say(line, err=True)
-    if not agreed(f"{verdict.capitalize()} this list?", err=True):
+    if not agreed(f"{verdict.capitalize()} this?", err=True):
         complain("Nothing was changed.")
         stop(FAILED)
 
@@ -213,6 +205,10 @@ def _lines(found: dict[str, Any]) -> list[str]:
             f"  from {_moment(found['patience_ends'])} on whoever waits long enough is stopped as far as it can be undone"
         )
     lines += [f"  {vote['verdict'].lower()}: {vote['by']} at {_moment(vote['at'])}" for vote in found["votes"]]
+    if found["needs_another"]:
+        lines.append("  takes effect once another administrator approves it")
+    if found["cannot_approve"]:
+        lines.append(f"  cannot be approved: {found['cannot_approve']}")
     if found["takes_effect_at"]:
         lines.append(
             f"  takes effect at {_moment(found['takes_effect_at'])} if nobody objects, or as soon as somebody else approves it too"

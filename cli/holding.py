@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.hub_door import hub_options, open_door, why_no_page
 from cli.output import complain, print_json, say
 from cli.users import say_unknown, user_key
 from shared.domain.record import UserRecord
@@ -36,12 +37,40 @@ def hold(app: App, user: str, reason: str, output: str) -> None:
 
 @click.command()
 @click.argument("user")
-@output_option()
-@pass_app
-@guarded
-def release(app: App, user: str, output: str) -> None:
-    """End USER's hold. What the retention has long let go is deleted at the next tick."""
-    _change(app, user, None, output)
+@hub_options
+def release(app: App, user: str, hub: str | None, who: str | None, output: str) -> None:
+    """End USER's hold, once another administrator agrees: benchkeeper approve DIGEST, or the page Changes.
+
+    Nothing is deleted before; then what the retention has long let go is deleted at the next tick. With guard.approvers: 1, or where
+    there is no page, the hold ends at once.
+    """
+    alone = _alone(app, hub)
+    if alone:
+        _change(app, user, None, output)
+        complain(f"Nobody else was asked: {alone}")
+        return
+    key = user_key(app, user)
+    stored = app.deps.records.load(key)
+    if stored is None:
+        say_unknown(app, user, announce=False)
+    record = stored.record
+    if record.hold is None:
+        _say(record, output)
+        return
+    done = open_door(app, hub, who).post("/api/releases", {"user_key": record.user_key})
+    if output == "json":
+        print_json({"user": record.email, "hold": record.hold.reason, "waits": done["digest"]})
+        return
+    say(done["says"])
+    if done["digest"]:
+        say(f"Another administrator has to agree: benchkeeper approve {done['digest']}")
+
+
+def _alone(app: App, hub: str | None) -> str:
+    """Return why one person may release a hold here; empty where somebody else has to agree."""
+    if app.deps.policy.guard.approvers == 1:
+        return "guard.approvers is 1."
+    return "" if hub is not None else why_no_page(app.settings)
 
 
 def _change(app: App, user: str, reason: str | None, output: str) -> None:
@@ -49,15 +78,19 @@ def _change(app: App, user: str, reason: str | None, output: str) -> None:
     if stored is None:
         say_unknown(app, user, announce=False)
     record = stored.record
-    if output == "json":
-        print_json({"user": record.email, "hold": record.hold.reason if record.hold is not None else None})
-    else:
-        say(_said(record))
+    _say(record, output)
     if reason is not None and is_decided(record):
         complain(
             "A deletion had been decided already and may not be called back. Look in a few minutes whether it is there."
         )
         stop(FAILED)
+
+
+def _say(record: UserRecord, output: str) -> None:
+    if output == "json":
+        print_json({"user": record.email, "hold": record.hold.reason if record.hold is not None else None})
+    else:
+        say(_said(record))
 
 
 def _said(record: UserRecord) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import click
 import requests
 
-from cli.context import App
+from cli.context import App, guarded, output_option, pass_app
 from cli.deploy.data import load_deployment
 from cli.local.people import ADMINISTRATOR
 from portal.csrf import SCRIPT, SCRIPT_HEADER
@@ -82,6 +83,21 @@ def _refused(status: int, said: str, request: str) -> str:
     return f"{said}{more}"
 
 
+def hub_options(command: Any) -> Any:
+    """`--hub`, `--as` and `--output`, as all commands have them that ask the page."""
+    for option in (
+        guarded,
+        pass_app,
+        output_option(),
+        click.option(
+            "--as", "who", metavar="ADDRESS", help="In the embedded cloud: who asks. Default: its administrator."
+        ),
+        click.option("--hub", metavar="URL", help="The hub page. Default: deployment.hub_domain."),
+    ):
+        command = option(command)
+    return command
+
+
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
     """The page of this environment, as whoever is signed in with gcloud; in the embedded cloud as `who`."""
     settings = app.settings
@@ -143,7 +159,7 @@ def _gcloud(*more: str) -> tuple[int, str, str]:
 def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) -> Door:
     """Sign in on the embedded cloud's own page, which takes everybody at their word."""
     session.trust_env = False  # loopback: a proxy that the environment names must not see it
-    app_url = hub or _sent(session, "GET", f"{endpoint}/_emulator/iap").json().get("url")
+    app_url = hub or local_page(endpoint)
     if not app_url:
         raise HubError("This embedded cloud has no hub page. Start one with ./deploy.sh local, or name it with --hub.")
     url = str(app_url).rstrip("/")
@@ -155,6 +171,25 @@ def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) 
     if answer.status_code != 303:  # noqa: PLR2004 - back to the page
         raise HubError(f"{who} could not sign in at {url}. Say --as with an address, for example --as {ADMINISTRATOR}.")
     return Door(url=url, session=session)
+
+
+def why_no_page(settings: Settings) -> str:
+    """Return why administrators have no page in this environment; empty if they have."""
+    if settings.admin_group is None:
+        return "hub.admin_group names no administrators."
+    if settings.api_endpoint is not None:
+        return "" if local_page(settings.api_endpoint) else "this embedded cloud has no hub page."
+    options = load_deployment(settings).options
+    if options.hub_domain is None and not options.hub_access:
+        return "nobody may open the hub page (deployment.hub_access)."
+    return ""
+
+
+def local_page(endpoint: str) -> str:
+    """Return the address of the embedded cloud's page; empty if it has none."""
+    with requests.Session() as session:
+        session.trust_env = False
+        return str(_sent(session, "GET", f"{endpoint}/_emulator/iap").json().get("url") or "")
 
 
 def _sent(session: requests.Session, method: str, url: str, **more: Any) -> requests.Response:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import NotFound
 
 from portal import pages
 from portal.deps import current
+from portal.manage import changes, releases
 from portal.manage.base import USER_KEY, asked, blueprint, one_line
 from portal.manage.person import Said
 from portal.manage.person_tables import record_of
@@ -41,6 +42,12 @@ class Act(StrEnum):
 
 
 _FORESEEN = "foreseen"
+_OF_RELEASE = {
+    changes.Said.APPROVED: Said.RELEASE_ASKED,
+    changes.Said.ALREADY: Said.ALREADY,
+    changes.Said.OVER: Said.ALREADY,
+    changes.Said.BUSY: Said.BUSY,
+}
 _KINDS = {
     Act.START: WishKind.START,
     Act.STOP: WishKind.STOP,
@@ -93,6 +100,18 @@ WORDS = {
 }
 
 
+RELEASE_OF_TWO = Words(
+    title="Ask for the release of the hold",
+    text="Another administrator has to approve it under Changes. Nothing is deleted before; then what the retention has long let go "
+    "is deleted soon after.",
+    button="Ask for the release",
+)
+
+
+def _words(act: Act) -> Words:
+    return RELEASE_OF_TWO if act is Act.RELEASE and releases.needs_another() else WORDS[act]
+
+
 @blueprint.get("/manage/people/<user_key>/acts/<act>")
 def confirm(user_key: str, act: str) -> flask.Response:
     """The plan as it is, the plan after the act, and the button. Nothing is changed."""
@@ -111,7 +130,7 @@ def confirm(user_key: str, act: str) -> flask.Response:
         "manage/confirm.html",
         record=record,
         act=chosen,
-        words=WORDS[chosen],
+        words=_words(chosen),
         spark=template,
         title=deps.policy.catalog.environment(template).title if template else "",
         before=plan_view(foreseen.found.plan),
@@ -128,6 +147,9 @@ def perform(user_key: str, act: str) -> flask.Response:
     template = _template(record, chosen, one_line(flask.request.form.get("template", "")))
     portal = current()
     environment = f"spark:{template}" if template else "notebook"
+    if chosen is Act.RELEASE and releases.needs_another():
+        outcome, _ = releases.ask_release(record)
+        return pages.go(flask.url_for("manage.person", user_key=record.user_key, said=_OF_RELEASE[outcome].value))
     with portal.flights.one(record.user_key, environment) as first:
         said = _asked(chosen, record, template) if first else Said.BUSY
     if said not in {Said.BUSY, Said.ALREADY}:

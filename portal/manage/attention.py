@@ -26,15 +26,15 @@ ADVICE = {
     "UnknownProfile": "Put the profile back into the configuration, and deploy.",
     "SnapshotFailed": "The files are still on their disk. Find out in the log why, then look again now.",
     "DataMissing": "A snapshot or a disk is gone. Look in the person's story for the last one that was there.",
-    "OnHold": "Release it once nobody needs the data kept.",
+    "OnHold": "Ask for its release once nobody needs the data kept; another administrator approves that under Changes.",
     "NewsNotUnderstood": "A message about this person could not be used. Read the dead letter that the person's page names.",
     "StillListed": "HR's feed lists this person as active although a leaver was announced. Ask HR; a leave ends by leave_cancelled.",
     "DeletedButJoined": "HR says joined, but the Google account is deleted. Create or undelete the account.",
-    "SamePerson": "The address was given to a new Google account. Find out whether it is the same person; the old files are kept.",
-    "RenameWaits": "HR announced a new address, and the directory has not. Confirm it: benchkeeper publish renamed OLD NEW.",
+    "SamePerson": "The address was given to a new Google account. Find out whether it is the same person, and say so under Changes; the old files are kept.",
+    "RenameWaits": "HR announced a new address, and the directory has not. Approve or reject it under Changes.",
     "AddressWaits": "New under an address that an announced change may give to somebody else. Waits for 24 hours at most.",
-    "GroupWaits": "The group that gives access is gone, and several people would lose theirs. If it is no mistake, take the group out "
-    "of the configuration, and deploy.",
+    "GroupWaits": "The group that gives access is gone, and several people would lose theirs. Approve it under Changes, or "
+    "reject it if it is a mistake.",
     "CutWaits": "More people are to lose access at once than the guard lets through. Approve or reject their list under Changes.",
     "UnknownLeaver": "Somebody left of whom nothing is known. If a known address was meant, say so under that address: until then that "
     "person keeps access. If not, run benchkeeper acknowledge USER; after 30 days it is no longer shown.",

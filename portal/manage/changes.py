@@ -19,7 +19,7 @@ from werkzeug.exceptions import NotFound
 
 from portal import pages
 from portal.deps import current
-from portal.manage import changes_view, policy_changes, waves
+from portal.manage import changes_view, policy_changes, questions, waves
 from portal.manage.base import PAGE, asked, blueprint, cut, page_number
 from portal.manage.changes_view import Change, Seen, Unread, is_concerned, lists, own_keys
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
@@ -45,6 +45,7 @@ KINDS: tuple[Kind, ...] = (
     (policy_changes.policies, policy_changes.policy_of),
     (waves.rollouts, waves.rollout_of),
     (changes_view.cuts, changes_view.cuts_of),
+    (questions.questions, questions.question_of),  # last: one of a digest reads anything that was ever shown
 )
 
 
@@ -56,13 +57,15 @@ class Said(StrEnum):
     ALREADY = "already"
     OVER = "over"
     BUSY = "busy"
+    CANNOT = "cannot"
 
 
 TEXTS = {
-    Said.APPROVED: "You approved this list. It is taken up within a minute, and takes effect once enough administrators agree.",
-    Said.REJECTED: "You rejected this list. It is taken up within a minute.",
+    Said.APPROVED: "You approved this. It is taken up within a minute, and takes effect once enough administrators agree.",
+    Said.REJECTED: "You rejected this. It is taken up within a minute.",
     Said.ALREADY: "You decided so before; nothing was changed.",
     Said.OVER: "Nobody on this list waits any more, so there is nothing to decide.",
+    Said.CANNOT: "This cannot be approved as things are; the page says why. It can be rejected.",
     Said.BUSY: "Another click of yours is still being worked on, so this one did nothing.",
 }
 
@@ -92,6 +95,9 @@ WORDS = {
     "DataRoles": "another group for data",
     "IdleSooner": "idle sooner",
     "DeletedSooner": "notebook deleted sooner",
+    "NewAddress": "another address",
+    "Joined": "taken for one person",
+    "Released": "hold released",
     "DataDeletedSooner": "files deleted sooner",
     "Failed": "not ready in time",
 }
@@ -148,6 +154,8 @@ def _why_not(change: Change) -> str:
             return "You deployed this, so others must decide about it."
         if change.about is About.POLICY:
             return "You deployed this, or it changes your own access, so others must decide about it."
+        if change.is_question:
+            return "It concerns you yourself, so others must decide about it."
         return "You are on this list yourself, so others must decide about it."
     return ""
 
@@ -208,7 +216,7 @@ def confirm_change(digest: str, verdict: str) -> flask.Response:
 @blueprint.post("/manage/changes/<digest>/<verdict>")
 def decide(digest: str, verdict: str) -> flask.Response:
     """Write the decision down, and go back to the list's page."""
-    said = _decided(digest, _VERDICTS[_act(verdict)])
+    said = decided(digest, _VERDICTS[_act(verdict)])
     return pages.go(flask.url_for("manage.change", digest=digest, said=said.value))
 
 
@@ -219,7 +227,7 @@ def _act(text: str) -> Act:
     return found
 
 
-def _decided(digest: str, verdict: Verdict) -> Said:
+def decided(digest: str, verdict: Verdict) -> Said:
     """Create the object that the tick takes up. The list is the stored one of this digest, whatever waits by now."""
     portal, (_, key) = current(), signed_in()
     with portal.flights.one(key, f"decision:{digest}") as first:
@@ -233,6 +241,8 @@ def _decided(digest: str, verdict: Verdict) -> Said:
             return Said.ALREADY
         if found.still == 0:
             return Said.OVER
+        if found.cannot_approve and verdict is Verdict.APPROVE:
+            return Said.CANNOT
         deps, present = portal.deps.engine, visit()
         deps.decisions.put(
             Decision(
@@ -299,9 +309,9 @@ def api_change(digest: str) -> flask.Response:
 @blueprint.post("/api/changes/<digest>/<verdict>")
 def api_decide(digest: str, verdict: str) -> flask.Response:
     """Decide about one list. Sent by a script: JSON, with the header of our own (`portal.csrf.check_script`)."""
-    decided = _VERDICTS[_act(verdict)]
-    said = _decided(digest, decided)
-    return pages.json_answer({"digest": digest, "verdict": decided.value, "outcome": said.value, "says": TEXTS[said]})
+    wanted = _VERDICTS[_act(verdict)]
+    said = decided(digest, wanted)
+    return pages.json_answer({"digest": digest, "verdict": wanted.value, "outcome": said.value, "says": TEXTS[said]})
 
 
 @blueprint.post("/api/announcements")
@@ -362,6 +372,8 @@ def _view(change: Change) -> dict[str, Any]:
         "patience_ends": _time(change.patience_ends),
         "takes_effect_at": _time(change.takes_effect_at),
         "is_current": change.is_current,
+        "needs_another": change.needs_another,
+        "cannot_approve": change.cannot_approve,
         "approving": list(change.approving),
         "rejecting": list(change.rejecting),
         "votes": [
@@ -427,6 +439,8 @@ _PROPERTIES: Mapping[str, Any] = {
     "patience_ends": TIME,
     "takes_effect_at": TIME,
     "is_current": FLAG,
+    "needs_another": FLAG,
+    "cannot_approve": TEXT,
     "approving": _array(TEXT),
     "rejecting": _array(TEXT),
     "votes": _array(_object({"by": TEXT, "verdict": TEXT, "at": TIME, "is_own": FLAG})),

@@ -1,6 +1,7 @@
 """What waits for administrators to decide, as pages and scripts show it: who waits, who decided, what either verdict will do.
 
-Each kind of change (people whose cuts wait; later also a configuration) is one function in `changes.KINDS` that returns `Change`s.
+Each kind of change (people whose cuts wait, a configuration, questions about one person or group) is a pair of functions in
+`changes.KINDS` that return `Change`s.
 Nothing here decides: the tick does, on the assertions that it verifies itself.
 """
 
@@ -26,6 +27,7 @@ from shared.domain.decision import About, Verdict
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, user_key_for
+from shared.domain.question import QUESTIONS
 from shared.engine.ports import Deps
 
 _MOST_OLDER = 20  # lists that somebody decided about and that are no batch any more: read one by one
@@ -59,6 +61,7 @@ class Unread(StrEnum):
     DECISIONS = "what was decided"
     LISTS = "some of the lists"
     POLICIES = "whether a configuration waits"
+    QUESTIONS = "whether somebody's word about a person or a group is waited for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Vote:
     verdict: Verdict
     at: datetime
     is_own: bool
+    about: About = About.CUTS
 
 
 class Listed(Protocol):
@@ -93,7 +97,8 @@ class Change:
 
     `still` is how many of them wait for just that now, None where it could not be read; `undone` how many of those are stopped
     already. `since` is None for a list that is no batch any more. `is_kept`: the list is stored, so it can be decided about.
-    `author` is who deployed a configuration. `concerned` may not decide; None: everybody on the list.
+    `author` is who deployed a configuration. `concerned` may not decide; None: everybody on the list. `cannot_approve` is why
+    nobody can approve it. `needs_another`: however long nobody objects, somebody else than whoever asked must approve.
     """
 
     about: About
@@ -113,6 +118,13 @@ class Change:
     takes_effect_at: datetime | None
     author: str = ""
     concerned: frozenset[UserKey] | None = None
+    cannot_approve: str = ""
+    needs_another: bool = False
+
+    @property
+    def is_question(self) -> bool:
+        """Return True if it is about one person or group, not a list of people."""
+        return self.about in QUESTIONS
 
     @property
     def people(self) -> int:
@@ -152,7 +164,7 @@ class Lists:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lists: OrderedDict[str, tuple[float, Batch]] = OrderedDict()
+        self._lists: OrderedDict[str, tuple[float, Batch | None]] = OrderedDict()
         self._count: tuple[float, int] = (float("-inf"), 0)
 
     def get(self, digest: str, at_s: float) -> Batch | None:
@@ -161,8 +173,14 @@ class Lists:
             known_at, batch = self._lists.get(digest, (float("-inf"), None))
         return batch if at_s - known_at <= _STORED_S else None
 
-    def keep(self, digest: str, batch: Batch, at_s: float) -> None:
-        """Remember a list that is stored."""
+    def has(self, digest: str, at_s: float) -> bool:
+        """Return True if what has this digest was stored or read lately."""
+        with self._lock:
+            known_at, _ = self._lists.get(digest, (float("-inf"), None))
+        return at_s - known_at <= _STORED_S
+
+    def keep(self, digest: str, batch: Batch | None, at_s: float) -> None:
+        """Remember a list that is stored, or with None a question."""
         with self._lock:
             self._lists[digest] = at_s, batch
             self._lists.move_to_end(digest)
@@ -207,7 +225,11 @@ def seen() -> Seen:
         for each in deps.decisions.waiting():
             if each.shown is not None:
                 vote = Vote(
-                    by=each.shown.by, verdict=each.shown.verdict, at=each.created_at, is_own=each.shown.by == own
+                    by=each.shown.by,
+                    verdict=each.shown.verdict,
+                    at=each.created_at,
+                    is_own=each.shown.by == own,
+                    about=each.shown.about,
                 )
                 found.votes.setdefault(each.shown.digest, []).append(vote)
     except BenchkeeperError as error:
@@ -222,7 +244,9 @@ def cuts(found: Seen) -> list[Change]:
     """
     changes = [_of_batch(batch, found, is_kept=_is_stored(batch, found)) for batch in batches_of(found.waiting or ())]
     current_ones = {change.digest for change in changes}
-    older = [digest for digest in found.votes if digest not in current_ones]
+    older = [
+        digest for digest, votes in found.votes.items() if digest not in current_ones and votes[0].about is About.CUTS
+    ]
     for digest in older[:_MOST_OLDER]:
         try:
             batch = stored_list(digest)
@@ -261,11 +285,15 @@ def stored_list(digest: str) -> Batch | None:
 
 def _is_stored(batch: Batch, found: Seen) -> bool:
     """Store a batch's list; False if that did not work, so nobody can decide about it now."""
-    digest = batch.digest
-    if lists().get(digest, _now_s()) is not None:
+    return is_stored(batch.digest, batch_to_json(batch), found, batch=batch)
+
+
+def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None = None) -> bool:
+    """Store what a decision will name by its digest, unless that was done lately; False if it did not work."""
+    if lists().has(digest, _now_s()):
         return True
     try:
-        _engine().decisions.put_list(batch_to_json(batch))
+        _engine().decisions.put_list(content)
     except BenchkeeperError as error:
         missing(found, Unread.LISTS, error)
         return False
@@ -316,6 +344,7 @@ def _of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> 
         rejecting=_rejecting(batch, undone),
         is_kept=is_kept,
         takes_effect_at=takes_effect_at(votes, guard) if batch.cause is not CutClass.ANNOUNCED else None,
+        needs_another=batch.cause is CutClass.ANNOUNCED and needs_another(votes, guard.approvers),
     )
 
 
@@ -342,6 +371,11 @@ def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_kn
     if not approvals or len(approvals) != len(votes) or len({vote.by for vote in approvals}) >= needed:
         return None
     return min(vote.at for vote in approvals) + guard.wait_alone
+
+
+def needs_another(votes: Sequence[Vote], needed: int) -> bool:
+    """Return True if one more administrator must approve, where waiting is not enough."""
+    return len({vote.by for vote in votes if vote.verdict is Verdict.APPROVE}) < needed
 
 
 def _approving(counted: Mapping[StepKind, int], batch: Batch, prices: Mapping[str, float]) -> tuple[str, ...]:

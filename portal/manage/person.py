@@ -32,6 +32,7 @@ class Said(StrEnum):
     HOLD = "hold"
     HOLD_LATE = "hold-late"
     RELEASE = "release"
+    RELEASE_ASKED = "release-asked"
     RECONCILE = "reconcile"
     DELETE_CLUSTER = "delete-cluster"
     ALREADY = "already"
@@ -45,6 +46,7 @@ TEXTS = {
     Said.HOLD_LATE: "The person's data is on hold, but a deletion had been decided already and may not be called back. Look in a few "
     "minutes whether everything is there.",
     Said.RELEASE: "The hold has ended. What the retention has long let go is deleted soon.",
+    Said.RELEASE_ASKED: "The release was asked for. The hold ends once another administrator approves it under Changes.",
     Said.RECONCILE: "A pass was asked for. Its outcome is in the story within a minute.",
     Said.DELETE_CLUSTER: "The Spark cluster is going to be deleted.",
     Said.ALREADY: "That was so already, or asked for already; nothing was changed.",

@@ -30,6 +30,7 @@ from shared.domain.record import (
     OperationRef,
     Power,
     Presence,
+    Rejected,
     Spec,
     Status,
     TakenWish,
@@ -77,6 +78,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "claim": None if record.claim is None else _plain(asdict(record.claim)),
         "handover": None if record.handover is None else _plain(asdict(record.handover)),
         "predecessor": record.predecessor,
+        "rejected": [_plain(asdict(each)) for each in record.rejected],
     }
 
 
@@ -139,6 +141,7 @@ def from_json(raw: Any) -> UserRecord:
             claim=_claim(raw.get("claim")),
             handover=_handover(raw.get("handover")),
             predecessor=None if raw.get("predecessor") is None else UserKey(raw["predecessor"]),
+            rejected=tuple(_rejected(each) for each in raw.get("rejected", ())),
         )
     except UnknownWordError as error:
         raise NewerRecordError(
@@ -198,6 +201,10 @@ def _claim(raw: dict[str, Any] | None) -> Claim | None:
 
 def _handover(raw: dict[str, Any] | None) -> Handover | None:
     return None if raw is None else Handover(to=UserKey(raw["to"]), at=_time(raw["at"]))
+
+
+def _rejected(raw: dict[str, Any]) -> Rejected:
+    return Rejected(ref=raw["ref"], event=raw["event"], by=raw["by"], digest=raw["digest"], at=_time(raw["at"]))
 
 
 def _waiting_cut(raw: dict[str, Any] | None) -> WaitingCut | None:

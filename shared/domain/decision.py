@@ -28,6 +28,10 @@ class About(StrEnum):
     CUTS = "CUTS"  # people whose cuts wait
     POLICY = "POLICY"  # another configuration
     WAVES = "WAVES"  # whether a halted rollout goes on, or back
+    RENAME = "RENAME"  # a changed address that nobody with authority confirmed
+    SAME_PERSON = "SAME_PERSON"  # a new account under an address: the same person's?
+    GROUP = "GROUP"  # an assigned group that is gone
+    RELEASE = "RELEASE"  # the release of a hold
 
 
 class Verdict(StrEnum):

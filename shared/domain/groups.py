@@ -30,6 +30,7 @@ class GroupEvent:
     """One thing that happened to a group. `new_group` is there for a changed address.
 
     `waits`: it would take something from more than one person and nobody has agreed yet, so that nothing is judged by it.
+    `rejected`: somebody said that it is a mistake, so that nothing is ever judged by it.
     """
 
     kind: GroupEventKind
@@ -40,6 +41,7 @@ class GroupEvent:
     new_group: str = ""
     says: str = ""
     waits: bool = False
+    rejected: bool = False
 
     def order(self) -> tuple[datetime, str, str]:
         """When it happened; the same for every order of arrival."""
@@ -103,6 +105,14 @@ class GroupBook:
         """Return the book as it will be when all that waits is agreed to."""
         return replace(self, events=tuple(replace(each, waits=False) for each in self.events))
 
+    def decided(self, event: GroupEvent, *, agreed: bool) -> GroupBook:
+        """Return the book in which an event that waits was agreed to, or rejected."""
+
+        def one(each: GroupEvent) -> GroupEvent:
+            return replace(each, waits=False, rejected=not agreed) if each.key == event.key else each
+
+        return replace(self, events=tuple(map(one, self.events)))
+
     @property
     def waits(self) -> bool:
         """True when something of it waits to be agreed to."""
@@ -120,7 +130,7 @@ class GroupBook:
             return holders.get(address, (address, ""))
 
         for event in self.events:
-            if event.waits:
+            if event.waits or event.rejected:
                 continue
             if found is None and event.occurred_at > at:
                 found = holder(group)
@@ -137,7 +147,10 @@ class GroupBook:
 
     def digest_text(self) -> str:
         """Return what changes whenever the same memberships could mean something else."""
-        return "|".join(f"{e.kind}:{e.group}:{e.new_group}:{e.occurred_at.isoformat()}:{e.waits}" for e in self.events)
+        return "|".join(
+            f"{e.kind}:{e.group}:{e.new_group}:{e.occurred_at.isoformat()}:{'rejected' if e.rejected else e.waits}"
+            for e in self.events
+        )
 
 
 def _reached(events: Iterable[GroupEvent], assigned: frozenset[str]) -> frozenset[str]:
@@ -190,7 +203,9 @@ def _event_to_json(e: GroupEvent) -> dict[str, Any]:
         "source": e.source,
         "new_group": e.new_group,
         "says": e.says,
-        "waits": e.waits,
+        "waits": e.waits
+        or e.rejected,  # an earlier version knows of no rejections: to it nothing is judged by the event either
+        **({"rejected": True} if e.rejected else {}),
     }
 
 
@@ -213,5 +228,6 @@ def _event_from_json(e: Mapping[str, Any]) -> GroupEvent:
         source=str(e["source"]),
         new_group=str(e["new_group"]),
         says=str(e["says"]),
-        waits=bool(e["waits"]),
+        waits=bool(e["waits"]) and not e.get("rejected", False),
+        rejected=bool(e.get("rejected", False)),
     )

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from shared.domain.facts import CREATED, DELETED, Facts, Statement
 from shared.domain.identity import next_holder_key
+from shared.domain.question import handover_ref
 from shared.domain.record import Handover, UserRecord
 from shared.domain.wanted import HORIZON, new_record
 
@@ -45,6 +46,11 @@ def with_same_person(record: UserRecord, now: datetime) -> UserRecord:
     number = before.person_id(now)
     if not number or after.person_id(now) != number:
         return record
+    return _returned(record, created, now)
+
+
+def _returned(record: UserRecord, created: Statement, now: datetime) -> UserRecord:
+    """Return the record whose account is usable again since a new one was made."""
     returned = replace(created, value=False, withdraws=False)
     return replace(record, facts=record.facts.with_statement(DELETED, returned, now - HORIZON))
 
@@ -87,3 +93,28 @@ def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord 
         return None
     facts: Facts = old.facts.merged(new.facts, now - HORIZON)
     return with_same_person(replace(old, facts=facts, handover=None), now)
+
+
+def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord:
+    """Return the old record with all that was said of the new holder: somebody said that both are one person. Safe to repeat."""
+    whole = replace(old, facts=old.facts.merged(new.facts, now - HORIZON), handover=None)
+    created = whole.facts.at(CREATED, now)
+    if created is None or handed_over(whole, now) is None:
+        return whole
+    return _returned(whole, created, now)
+
+
+def is_to_be_joined(old: UserRecord, new: UserRecord, ref: str) -> bool:
+    """Return True if the two are the holders of one address in turn that a question (`ref`) was about, also half joined.
+
+    A crash after the first write leaves the record that stays without its side of the link.
+    """
+    if new.handover is not None:
+        return False
+    if old.handover is None:
+        return new.predecessor == old.user_key
+    return (
+        handover_ref(old.handover) == ref
+        and old.handover.to == new.user_key
+        and new.predecessor in {None, old.user_key}
+    )

@@ -135,6 +135,7 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
         # Whose the address is now, and was: without it news about the next holder would be about this person again.
         handover=record.handover,
         predecessor=record.predecessor,
+        rejected=tuple(replace(each, by="") for each in record.rejected),
     )
 
 

@@ -278,12 +278,27 @@ class Handover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """An operator's word that a claim about this person is not true (`shared.domain.question`).
+
+    `ref` names the claim, `event` the event that made it, "" for none. `by` are the operators' keys, `digest` the question.
+    """
+
+    ref: str
+    event: str
+    by: str
+    digest: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
     """Everything that is kept about one person. The object `records/<user_key>.json`.
 
     `user_key` is that of the first address and stays when the address changes; `email_since` is when the present one was
     announced, None for the first. `former_emails` are all others that were the person's. `rename` and `claim` are the two sides
     of a changed address that waits. `handover` says whose the address is now, `predecessor` is the record that had it before.
+    `rejected` are claims about who the person is that an operator rejected.
     """
 
     user_key: UserKey
@@ -300,6 +315,7 @@ class UserRecord:
     claim: Claim | None = None
     handover: Handover | None = None
     predecessor: UserKey | None = None
+    rejected: tuple[Rejected, ...] = ()
 
     @property
     def waits_for_number(self) -> bool:

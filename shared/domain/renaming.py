@@ -11,13 +11,14 @@ new one, and whoever is new under that is given nothing for a day. A cut under e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from shared.domain.errors import Reason, UnsupportedMessageError
 from shared.domain.events import Renamed
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import with_later_news
-from shared.domain.record import Claim, ConditionType, Presence, UserRecord, WaitingRename
+from shared.domain.question import event_ref, is_rejected, pair_ref, rename_ref, with_rejected
+from shared.domain.record import Claim, ConditionType, Presence, Rejected, UserRecord, WaitingRename
 from shared.domain.wanted import HORIZON, new_record
 
 # How long somebody new waits under an address that a change may give to somebody else.
@@ -51,6 +52,16 @@ def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, no
     return not number or said != {number}
 
 
+def _was_rejected(event: Renamed, old: UserRecord) -> bool:
+    """Return True if an operator said that this is not true: the same event again, or the same pair as it was said before."""
+    return is_rejected(
+        old.rejected,
+        ref=pair_ref(event.new_user),
+        event=event_ref(event.source, event.event_id),
+        said_at=event.occurred_at,
+    )
+
+
 def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datetime) -> Renaming:
     """Return the two records of a change that waits.
 
@@ -80,6 +91,8 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
 def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
     """What to make of the records that the two addresses lead to. Raises `UnsupportedMessageError` when both own something."""
     if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
+        if _was_rejected(event, old):
+            return Renaming(before=old, record=old)
         return _waiting(event, old, new, now)
     if old is None and new is None:  # so that later news under either address meets in one record
         record = _told(new_record(event.user, now), None, event, now)
@@ -171,3 +184,55 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
         claim=None,
     )
     return with_later_news(renamed, now)
+
+
+def confirmed(record: UserRecord) -> Renamed | None:
+    """Return the change that waits as if somebody with authority had said it; None if none waits."""
+    waits = record.rename
+    if waits is None:
+        return None
+    return Renamed(
+        event_id=waits.event_id, user=record.email, new_user=waits.new_email, confirmed=True,
+        occurred_at=waits.occurred_at, effective_at=waits.occurred_at, source=waits.source,
+    )  # fmt: skip
+
+
+def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
+    """Return a change that was carried out once more, so that the key `other` leads to the record; None if it never was.
+
+    It is older than everything: it changes nothing but a pointer that a crash left out.
+    """
+    addresses = (record.email, *record.former_emails)
+    given = next((each for each in addresses if user_key_for(each) == other), None)
+    known = next((each for each in addresses if user_key_for(each) != other), None)
+    if given is None or known is None or record.email_since is None:
+        return None
+    start = datetime.fromtimestamp(0, UTC)
+    return Renamed(
+        event_id=record.status.last_event_id,
+        user=known,
+        new_user=given,
+        confirmed=True,
+        occurred_at=start,
+        effective_at=start,
+    )
+
+
+def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: datetime) -> UserRecord:
+    """Return the record without the change that waits, which an operator rejected; the same object if another one, or none, waits."""
+    waits = record.rename
+    if waits is None or rename_ref(waits) != ref:
+        return record
+    rejected = Rejected(
+        ref=pair_ref(waits.new_email), event=event_ref(waits.source, waits.event_id), by=by, digest=digest, at=now
+    )
+    return with_later_news(replace(record, rename=None, rejected=with_rejected(record, rejected)), now)
+
+
+def without_claim(record: UserRecord, owner: UserRecord) -> UserRecord:
+    """Return the new address's record, which waits no more; the same object if the owner's change to it waits still, or anew."""
+    if record.claim is None or record.claim.owner != owner.user_key:
+        return record
+    if owner.rename is not None and record.is_known_as(owner.rename.new_email):
+        return record
+    return replace(record, claim=None)

@@ -13,6 +13,7 @@ from shared.domain.guard import guarded, without_waiting
 from shared.domain.identity import UserEmail, UserKey, account_id_for, first_instance_id, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
+from shared.domain.question import is_other_person
 from shared.domain.record import Hold, Notice, Power, Presence, Spec, Status, UserRecord
 from shared.domain.wishes import with_profile_templates
 
@@ -135,7 +136,7 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
         hired = employment.decides if employment.employed else None
         if deleted is not None and hired is not None and hired.said_at > deleted.said_at:
             found.add(Notice.DELETED_BUT_JOINED)
-    if record.predecessor is not None:
+    if record.predecessor is not None and not is_other_person(record):
         found.add(Notice.SAME_PERSON)
     if record.rename is not None:
         found.add(Notice.RENAME_WAITS)

@@ -11,7 +11,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -26,12 +26,15 @@ from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, parse_email, user_key_for
 from shared.domain.impact import Impact, StepKind
 from shared.domain.policy_change import PolicyInForce, Proposal, bound_digest
+from shared.domain.question import QUESTIONS
+from shared.domain.question import from_json as question_from_json
 from shared.domain.record import Presence, UserRecord
 from shared.domain.story import StoryKind, StoryLine, told
 from shared.domain.wanted import with_wanted
-from shared.engine import policy_change
+from shared.engine import policy_change, questions
 from shared.engine.intake import change_record
 from shared.engine.ports import Deps, WaitingDecision
+from shared.engine.questions import Answer
 from shared.engine.waves import facts_of, go_on, halted
 
 _WORKERS = 8
@@ -147,6 +150,9 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
     if about is About.POLICY:
         _one_policy(digest, given, deps)
         return
+    if about in QUESTIONS:
+        _one_question(about, digest, given, deps)
+        return
     if about is About.WAVES:
         _one_rollout(digest, given, deps)
         return
@@ -169,6 +175,43 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
     if _carried_out(batch, digest, standing, votes, deps):
         for vote in votes:
             deps.decisions.remove(vote.waiting)
+
+
+def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    """Carry out what was decided about one person or group."""
+    content, question = deps.decisions.read_list(digest), None
+    if content is not None:
+        with contextlib.suppress(InvalidMessageError):
+            question = question_from_json(content)
+    if question is None or question.about is not about:
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    votes, guard = _votes(given, frozenset(question.people), deps), deps.policy.guard
+    if about is About.RELEASE:  # who asks for it is the first to approve: another one must agree, and one is enough
+        guard = replace(guard, approvers=min(guard.approvers, 2))
+    standing = standing_of(votes, guard, deps.clock.now(), alone=about is not About.RELEASE)
+    if standing is Standing.OPEN:
+        if not questions.is_open(question, deps):  # answered, or something else is true by now
+            questions.finish(question, deps)
+            for vote in votes:
+                deps.decisions.remove(vote.waiting)
+        return
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    effect = questions.carry_out(Answer(question=question, verdict=verdict, by=by), deps)
+    deps.log.warning(
+        "Approved question" if verdict is Verdict.APPROVE else "Rejected question",
+        digest=digest,
+        about=about.value,
+        by=by,
+        own=len(by) == 1 and guard.approvers == 1,
+        users=list(question.people),
+        effect=effect.value,
+    )
+    # A rejection goes last: approvals that a crash left behind must not count without it.
+    for vote in sorted(votes, key=lambda each: each.decision.verdict is Verdict.REJECT):
+        deps.decisions.remove(vote.waiting)
 
 
 def _votes(given: Sequence[tuple[WaitingDecision, Decision]], concerned: frozenset[UserKey], deps: Deps) -> list[Vote]:

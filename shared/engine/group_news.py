@@ -1,19 +1,19 @@
 """News about groups themselves: deleted, renamed, created. Kept in one object beside the policy; nothing is fanned out.
 
-Whoever loses access by it loses it as a planned change. Until such changes can be approved, one that takes something from more
-than one person waits, and says whom it concerns.
+Whoever loses access by it loses it as a planned change. One that takes something from more than one person waits until
+administrators decide (`shared.engine.questions`), and says whom it concerns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from shared.domain.entitlement import Cause, judge_entitlement
 from shared.domain.errors import ConflictError
 from shared.domain.groups import GroupBook, GroupEvent
 from shared.domain.identity import UserKey
-from shared.domain.record import Presence
+from shared.domain.record import Presence, RecordRow
 from shared.engine.ports import Deps
 
 _TRIES = 8
@@ -72,8 +72,15 @@ def _with_all(
     return book, list(concerned)
 
 
-def _concerned(before: GroupBook, after: GroupBook, deps: Deps) -> list[UserKey]:
-    """Return who is entitled by the book as it was and not as it is to be."""
+def concerned_by(event: GroupEvent, book: GroupBook, deps: Deps, rows: Iterable[RecordRow]) -> list[UserKey]:
+    """Return who of these rows loses access once an event that waits is agreed to."""
+    return _concerned(book, book.decided(event, agreed=True), deps, rows)
+
+
+def _concerned(
+    before: GroupBook, after: GroupBook, deps: Deps, rows: Iterable[RecordRow] | None = None
+) -> list[UserKey]:
+    """Return who is entitled by the book as it was and not as it is to be; of all records, or of the rows given."""
     now, catalog = deps.clock.now(), deps.policy.catalog
     lost_groups = {
         each.group
@@ -85,7 +92,7 @@ def _concerned(before: GroupBook, after: GroupBook, deps: Deps) -> list[UserKey]
     profiles = {each.profile for each in catalog.assignments if each.group in lost_groups}
     suspects = [
         row.user_key
-        for row in deps.records.rows()
+        for row in (deps.records.rows() if rows is None else rows)
         if row.presence is Presence.PRESENT
         # Rows of earlier versions do not say by what somebody is entitled.
         and (row.entitled_by in lost_groups or (row.cause is Cause.UNKNOWN and row.profile in profiles))

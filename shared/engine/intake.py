@@ -21,7 +21,7 @@ from shared.domain.guard import with_urgency
 from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
-from shared.domain.renaming import Renaming, owns_something, renaming
+from shared.domain.renaming import Renaming, confirmed, owns_something, renaming
 from shared.domain.wanted import HORIZON, new_record, with_event, with_hold, with_power, with_wanted
 from shared.engine.chronicle import with_hold_told, with_news
 from shared.engine.lookup import (
@@ -195,11 +195,8 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
                 return []  # no number makes one of two environments; the notice asks
             number = owner.record.facts.person_id(deps.clock.now())
             if number and record.facts.person_id(deps.clock.now()) == number:
-                confirmed = Renamed(
-                    event_id=waits.event_id, user=owner.record.email, new_user=waits.new_email, confirmed=True,
-                    occurred_at=waits.occurred_at, effective_at=waits.occurred_at, source=waits.source,
-                )  # fmt: skip
-                return list(_accept_renaming(confirmed, deps))
+                change = confirmed(owner.record)
+                return [] if change is None else list(_accept_renaming(change, deps))
     return []
 
 

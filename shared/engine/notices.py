@@ -17,15 +17,15 @@ _WORDS = {
     Notice.DELETED_BUT_JOINED: "HR says joined, but the Google account is deleted. Create or undelete the account; if the directory "
     "is wrong: benchkeeper state {user} account usable --because TEXT",
     Notice.SAME_PERSON: "The address was given to a new Google account. Whether it is the same person is not known; what the former "
-    "holder had is kept: benchkeeper show {predecessor}",
+    "holder had is kept: benchkeeper show {predecessor}. Approve (the same person) or reject (another one) under Changes.",
     Notice.RENAME_WAITS: "The source {rename_source} announced a new address, {rename_to}, and the directory has not. A leave under "
-    "either address counts. If it is true: benchkeeper publish renamed {user} {rename_to}",
+    "either address counts. Approve or reject it under Changes; by hand, if it is true: benchkeeper publish renamed {user} {rename_to}",
     Notice.SUSPENDED_LONG: "The account has been suspended for longer than a leaver's things are kept. Nothing is deleted while it "
     "is only suspended; if the person left: benchkeeper publish leaver {user}",
     Notice.ADDRESS_WAITS: "This address may become somebody else's by a change that waits. Nothing is given to it before that is "
-    "decided, or for 24 hours at most.",
-    Notice.GROUP_WAITS: "The group that gives this person access is gone. Others would lose access too, so nobody has: if it is no "
-    "mistake, take the group out of the configuration, or for one person: benchkeeper publish leaver {user}",
+    "decided under Changes, or for 24 hours at most.",
+    Notice.GROUP_WAITS: "The group that gives this person access is gone. Others would lose access too, so nobody has: approve it under "
+    "Changes, or reject it if it is a mistake. For one person alone: benchkeeper publish leaver {user}",
     Notice.CUT_WAITS: "Access is to end, and so it is for many others at once: it waits for room, or until administrators decide. "
     "All who wait: benchkeeper guard. To decide: the page Changes.",
     Notice.KEPT_IN: "Access was to end, and an administrator said that this was a mistake. Whatever is said of this person anew counts.",

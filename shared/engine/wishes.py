@@ -285,6 +285,11 @@ def _refusal(asked: Asked, because: str, now: datetime) -> StoryLine:
 def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> UserRecord:
     """Return the record as asked for, and its history with the line about it; the same object if nothing changes."""
     now, by_person = deps.clock.now(), by == before.user_key
+    if asked.kind is WishKind.RELEASE and before.hold is not None and deps.policy.guard.approvers > 1:
+        raise RefusedError(
+            user_message="The release of a hold needs another administrator: ask for it again on this person's page.",
+            detail="a release that nobody else agreed to",
+        )
     after = with_asked(before, asked, deps.policy.catalog, now, by_person=by_person)
     if after is before and asked.kind is not WishKind.LOOK_AGAIN:
         return before

@@ -18,7 +18,7 @@ import requests
 from click.testing import CliRunner
 from kit.hub import ADMINS, MIA, Hub, hub_settings, make_hub
 from kit.inprocess import ROOT
-from kit.life import Life
+from kit.life import ANA, Life
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -29,7 +29,7 @@ from cli.notes import notes
 from shared.cloud.iap import HEADER
 from shared.domain.batches import Batch, batches_of
 from shared.domain.decision import Verdict
-from shared.domain.events import Joined, Left
+from shared.domain.events import Joined, Left, Renamed
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import Presence
@@ -51,6 +51,8 @@ class Behind:
         request = Request(environ)
         if request.path == "/_emulator/iap":
             return Response(json.dumps({"url": self.url}), content_type="application/json")(environ, start_response)
+        if request.path.startswith(("/storage/", "/upload/", "/download/", "/_emulator/clock")):
+            return self.hub.bench.cloud.wsgi(environ, start_response)
         if request.path == "/_sign_in":
             return self._sign_in(request)(environ, start_response)
         email = request.cookies.get("who", "")
@@ -301,3 +303,72 @@ def test_a_team_of_one_is_named_by_validate_config() -> None:
     (line,) = notes(hub_settings(guard=GuardSettings(approvers=1)))
     assert line.startswith("guard.approvers is 1:")
     assert isinstance(main, click.Group)
+
+
+class TestRelease:
+    def held(self, quiet: Typing, reason: str = "case 4711") -> str:
+        """Somebody on hold; return the address."""
+        if quiet.hub.bench.deps.records.load(user_key_for(ANA)) is None:
+            Life(quiet.hub.bench, ANA).tell(Joined, profile="analyst")
+        assert quiet.run("hold", ANA, "--reason", reason).exit_code == 0
+        return ANA
+
+    def is_held(self, quiet: Typing) -> bool:
+        quiet.ticks(1)
+        return quiet.hub.record(ANA).hold is not None
+
+    def test_another_administrator_has_to_agree(self, quiet: Typing) -> None:
+        user = self.held(quiet)
+        said = quiet.run("release", user)
+        found = re.search(r"benchkeeper approve ([0-9a-f]{32})", said.stdout)
+        assert found is not None
+        assert "nothing is deleted before" in " ".join(said.stdout.split())
+        assert "Nobody else was asked" not in said.stderr
+        assert self.is_held(quiet)
+        assert "waits for another administrator" in quiet.run("release", user).stdout
+        assert re.search(r"Release +- +1 +0 .* 1 approved", quiet.run("guard").stdout)
+        shown = quiet.run("guard", "show", found[1][:8]).stdout
+        assert "takes effect once another administrator approves it" in shown
+        assert "case 4711" in shown
+        assert "decided so before" in quiet.run("approve", found[1], "--yes").stdout
+        assert self.is_held(quiet)
+        quiet.run("approve", found[1], "--yes", "--as", TOM)
+        assert not self.is_held(quiet)
+        assert quiet.run("guard").stdout == "Nothing waits.\n"
+
+    def test_a_rejected_release_and_one_whose_hold_is_another_by_now_change_nothing(self, quiet: Typing) -> None:
+        user = self.held(quiet)
+        asked = json.loads(quiet.run("release", user, "-o", "json").stdout)
+        assert (asked["user"], asked["hold"]) == (user, "case 4711")
+        quiet.run("reject", asked["waits"], "--yes", "--as", TOM)
+        assert self.is_held(quiet)
+        again = json.loads(quiet.run("release", user, "-o", "json").stdout)
+        assert again["waits"] == asked["waits"]
+        self.held(quiet, "case 4712")
+        quiet.run("approve", again["waits"], "--yes", "--as", TOM)
+        assert self.is_held(quiet)
+
+    def test_who_is_not_on_hold_and_who_is_not_known(self, quiet: Typing) -> None:
+        assert "Nothing is known of" in quiet.run("release", ANA, code=1).stderr
+        Life(quiet.hub.bench, ANA).tell(Joined, profile="analyst")
+        assert "is not on hold" in quiet.run("release", ANA).stdout
+        assert quiet.given() == []
+
+
+def test_what_only_a_person_can_know_is_decided_from_the_command_line(quiet: Typing) -> None:
+    bench = quiet.hub.bench
+    life = Life(bench, ANA)
+    life.join(profile="analyst")
+    new = parse_email("Ñandú O'Neil+new@sub.example.co")
+    life.tell(Renamed, new_user=new, confirmed=False, source="hr")
+    quiet.hub.swept()
+    said = quiet.run("guard").stdout
+    assert re.search(r"NewAddress +hr +1 ", said)
+    assert max(map(len, said.splitlines())) <= 80
+    (found,) = json.loads(quiet.run("guard", "-o", "json").stdout)["changes"]
+    shown = " ".join(quiet.run("guard", "show", found["digest"][:8]).stdout.split())
+    assert f"{ANA} becomes {new}" in shown
+    quiet.run("reject", found["digest"], "--yes")
+    quiet.ticks(1)
+    assert quiet.hub.record(ANA).rename is None
+    assert quiet.run("guard").stdout == "Nothing waits.\n"

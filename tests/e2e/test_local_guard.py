@@ -54,3 +54,15 @@ def test_two_administrators_let_a_list_pass() -> None:
         until(lambda: running(local) == 0, seconds=120, what="everybody is stopped")
         until(lambda: waiting(local) == [], seconds=60, what="nobody waits")
         assert benchkeeper(local, "guard") == "Nothing waits.\n"
+        # A release is asked for by one administrator and approved by the other.
+        benchkeeper(local, "hold", PEOPLE[0], "--reason", "case 4711")
+        asked = json.loads(benchkeeper(local, "release", PEOPLE[0], "--output", "json"))
+        assert asked["hold"] == "case 4711"
+        (change,) = json.loads(benchkeeper(local, "guard", "--output", "json"))["changes"]
+        assert (change["about"], change["digest"], change["needs_another"]) == ("RELEASE", asked["waits"], True)
+        benchkeeper(local, "approve", asked["waits"], "--yes", "--as", ADMINISTRATORS[1])
+
+        def is_released() -> bool:
+            return json.loads(benchkeeper(local, "show", PEOPLE[0], "--output", "json"))["hold"] is None
+
+        until(is_released, seconds=60, what="the hold has ended")

@@ -33,6 +33,7 @@ from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.costs import BigQueryCosts
 from shared.domain.batches import to_json
 from shared.domain.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
+from shared.domain.decision import About
 from shared.domain.errors import Reason
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.identity import parse_email, user_key_for
@@ -48,6 +49,7 @@ from tests.functions.conftest import HUB, TARGETS, envelope
 from tests.functions.watched import BEN, KOFI, Person, Watched
 
 DANA = parse_email("dana.cruz@example.com")
+OTTO = parse_email("otto.admin@example.com")  # another administrator
 READERS = "data-readers@example.com"
 PERSONAL, PLAIN, BILLED = "with personal accounts", "without personal accounts", "with a billing export"
 _ACTS = {"manage.confirm", "manage.perform"}  # of the manager's page; each act is a page of its own
@@ -112,7 +114,10 @@ def lose_wake_ups(world: Watched) -> None:
     ben.post("/notebook/keep-on", until="1h")
     mia.post(hold, reason="case 4711")
     world.advance(seconds=1)
-    mia.post(hold.replace(Act.HOLD, Act.RELEASE))
+    world.post("tick", {"sweep": "due"})
+    for admin in (mia, world.browser(OTTO)):
+        admin.get("/manage")
+        admin.post(hold.replace(Act.HOLD, Act.RELEASE))
     world.post("tick", {"sweep": "due"})
     assert world.record(BEN).spec.keep_on_until is not None
     assert world.record(BEN).hold is None
@@ -188,11 +193,25 @@ def drive_page(world: Watched) -> None:
         query = f"?template={SMALL}" if named else ""
         assert world.watched(HUB, lambda path=path, query=query: mia.get(path + query)).status_code == 200
         done = world.watched(HUB, lambda path=path, named=named: mia.post(path, reason="case 4711", **named))
-        assert done.headers["Location"].endswith(f"?said={act}")
+        said = "release-asked" if act is Act.RELEASE else act
+        assert done.headers["Location"].endswith(f"?said={said}")
         world.take_up(KOFI)
+        if act is Act.RELEASE:
+            agree(world)
     for _ in range(8):  # until what was begun is done
         world.advance(minutes=1)
         world.take_up(KOFI)
+
+
+def agree(world: Watched) -> None:
+    """Another administrator looks at what waits, and approves the release of Kofi's hold."""
+    otto = world.browser(OTTO)
+    changes = world.watched(HUB, lambda: otto.get("/api/changes")).json["changes"]
+    (found,) = (change for change in changes if change["about"] == About.RELEASE.value)
+    done = world.watched(HUB, lambda: otto.post(f"/manage/changes/{found['digest']}/approve"))
+    assert done.headers["Location"].endswith("?said=approved")
+    world.post("tick", {"sweep": "due"})
+    assert world.record(KOFI).hold is None
 
 
 def visit(world: Watched, browser: Browser, route: Route) -> None:
@@ -202,7 +221,8 @@ def visit(world: Watched, browser: Browser, route: Route) -> None:
         until = (
             world.cloud.world.clock.now() + timedelta(days=1)
         ).isoformat()  # what an announcement needs; the others take no notice
-        answer = world.watched(HUB, lambda: browser.send(path, body={"people": [user_key_for(KOFI)], "until": until}))
+        body = {"people": [user_key_for(KOFI)], "user_key": user_key_for(KOFI), "until": until}
+        answer = world.watched(HUB, lambda: browser.send(path, body=body))
     elif route.method == "POST":
         answer = world.watched(HUB, lambda: browser.post(path, **form_of(route)))
     else:
@@ -273,7 +293,8 @@ def watched(setting: str, clients: dict[str, FlaskClient]) -> Iterator[Watched]:
         settings = replace(settings_of(setting), api_endpoint=cloud.url, move_logs_until=moved)
         prepare(cloud, settings)
         deps = wiring.wire(settings, log=SilentLog())
-        deps.groups.join(ADMINS, MIA)
+        for admin in (MIA, OTTO):
+            deps.groups.join(ADMINS, admin)
         for target in (*TARGETS, HUB):
             patch.setitem(wiring._CACHED, target, (settings, deps))
         patch.setattr(hub_function, "_APPS", [])

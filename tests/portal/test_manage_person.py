@@ -23,6 +23,7 @@ from shared.domain.times import rfc3339
 from shared.engine.deliver import deliver
 from shared.engine.foresight import preview_after
 from shared.engine.reconciler import preview, reconcile
+from shared.engine.sweeps import sweep
 from shared.engine.views import plan_view
 from shared.engine.wishes import take_up, want_cluster
 
@@ -283,12 +284,18 @@ class TestActs:
         assert record.hold is not None
         assert record.hold.reason == "case 4711"
         assert act(ana, "hold", reason="case 4711").headers["Location"].endswith("said=already")
-        assert act(ana, "release").headers["Location"].endswith("said=release")
+        other = parse_email("otto.admin@example.com")
+        ana.make_admin(other)
+        path = f"{PAGE}/acts/release"
+        for by in (MIA, other):
+            assert ana.browser(by).post(path).headers["Location"].endswith("said=release-asked")
+        sweep("due", ana.bench.deps)
         assert ana.record().hold is None
         assert act(ana, "release").headers["Location"].endswith("said=already")
+        both = " and ".join(sorted([BY, user_key_for(other)]))
         assert wishes(ana) == [
             ("Put on hold", f"case 4711; asked for by {BY}"),
-            ("Released from hold", f"asked for by {BY}"),
+            ("Released from hold", f"asked for by {both}"),
         ]
 
     @pytest.mark.parametrize("reason", ["", "   ", "x" * 201, "a\x07b", "ask ana.silva@example.com"])

@@ -219,7 +219,8 @@ def damaged(path, change):
 
 # Facts may be any names; what counts is that each of the record's own fields is needed. These came after 0.1.0:
 LATER = [
-    *((name,) for name in ("hold", "email_since", "former_emails", "rename", "claim", "handover", "predecessor")),
+    *((name,) for name in ("hold", "email_since", "former_emails", "rename", "claim")),
+    *((name,) for name in ("handover", "predecessor", "rejected")),
     *(("status", name) for name in ("waiting_since", "last_letter_id", "last_letter_at", "refused")),
     *(("status", name) for name in ("account_id", "data_groups", "naming", "built_from", "former")),
     *(("status", name) for name in ("snapshots", "snapshots_taken", "saved_in", "restoring")),

@@ -1,0 +1,335 @@
+"""What waits for an administrator's word about one person or one group, as kinds of change on the page (`changes.KINDS`).
+
+A changed address, a new account under an address, a group that is gone, the release of a hold. Whom it may be about is known from
+the fleet index (ten minutes old at most) and from what was decided; each is then read live, so that a question is as things are now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from portal.deps import current
+from portal.manage.changes_view import Change, Seen, Unread, is_stored, missing, needs_another, takes_effect_at
+from shared.domain.decision import About
+from shared.domain.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.groups import GroupEvent, GroupEventKind
+from shared.domain.identity import UserKey
+from shared.domain.question import QUESTIONS, Question, from_json, group_ref, release_of, to_json
+from shared.domain.record import Notice, UserRecord
+from shared.domain.renaming import owns_something
+from shared.engine.group_news import concerned_by
+from shared.engine.ports import Deps
+from shared.engine.questions import both_own, rename_question, same_person_question
+
+_MOST = 50  # of people whose word is waited for, read live in one look
+_WORKERS = 8
+_START = datetime.fromtimestamp(0, UTC)
+_ASKED = {Notice.RENAME_WAITS: About.RENAME, Notice.SAME_PERSON: About.SAME_PERSON}
+_TWO = (
+    "Both have an environment, saved files or a hold, and nothing makes one of two. Decide which is to go, and say so: "
+)
+TITLES = {
+    About.RENAME: "A new address waits to be confirmed",
+    About.SAME_PERSON: "An address was given to a new account: is it the same person?",
+    About.GROUP: "A group that gives access is gone",
+    About.RELEASE: "A hold is asked to be released",
+}
+CAUSES = {
+    About.RENAME: "NewAddress",
+    About.SAME_PERSON: "NewAccount",
+    About.GROUP: "GroupGone",
+    About.RELEASE: "Release",
+}
+OVER = "Nothing: it was decided already, or something else is true by now."
+
+
+class Step(StrEnum):
+    """What an approval does to one person."""
+
+    NEW_ADDRESS = "NewAddress"
+    JOINED = "Joined"
+    LOSES_ACCESS = "LosesAccess"
+    RELEASED = "Released"
+
+
+STEPS = {
+    About.RENAME: Step.NEW_ADDRESS,
+    About.SAME_PERSON: Step.JOINED,
+    About.GROUP: Step.LOSES_ACCESS,
+    About.RELEASE: Step.RELEASED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One person of a question."""
+
+    user_key: UserKey
+    steps: tuple[Step, ...]
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """A question that is open, in words. `cannot` is why it cannot be approved."""
+
+    source: str
+    approving: tuple[str, ...]
+    rejecting: tuple[str, ...]
+    since: datetime
+    cannot: str = ""
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look: each record is read once."""
+
+    records: dict[UserKey, UserRecord | None] = field(default_factory=dict)
+
+    def at(self, key: UserKey) -> UserRecord | None:
+        """Return the record under the key, of whomever it leads to."""
+        if key not in self.records:
+            stored = _engine().records.load(key)
+            self.records[key] = stored.record if stored is not None else None
+        return self.records[key]
+
+
+# ---- what waits
+
+
+def questions(found: Seen) -> list[Change]:
+    """All questions that are open, the oldest first. What cannot be read is named, and takes nothing else from the page."""
+    look, asked = _Look(), dict[str, Question]()
+    for read in (_of_people, _of_groups, _decided_about):
+        try:
+            asked |= {question.digest: question for question in read(found, look)}
+        except BenchkeeperError as error:
+            missing(found, Unread.QUESTIONS, error)
+    changes = []
+    for question in asked.values():
+        try:
+            change = _change(question, found, look)
+        except BenchkeeperError as error:
+            missing(found, Unread.QUESTIONS, error)
+            continue
+        if change.is_current:
+            changes.append(change)
+    return sorted(changes, key=lambda change: (change.since or _START, change.digest))
+
+
+def question_of(digest: str, found: Seen) -> Change | None:
+    """The question of this digest, as things are now; None for a digest that nobody was ever shown."""
+    question = _stored(digest)
+    if question is not None:
+        return _change(question, found, _Look())
+    return next((change for change in questions(found) if change.digest == digest), None)
+
+
+def _of_people(found: Seen, look: _Look) -> Iterator[Question]:
+    """Yield what is asked about the people whom the sweeps marked."""
+    fleet = _engine().fleet.fleet()
+    marked = [row.user_key for row in fleet.rows if _ASKED.keys() & set(row.notices)] if fleet is not None else []
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        records = list(pool.map(_read(found), marked[:_MOST]))
+    for key, record in zip(marked, records, strict=False):
+        if record is None or record.user_key != key:
+            continue
+        look.records[key] = record
+        asked = rename_question(record)
+        if asked is not None:
+            yield asked
+        old = look.at(record.predecessor) if record.predecessor is not None else None
+        same = same_person_question(old, record) if old is not None else None
+        if same is not None:
+            yield same
+
+
+def _read(found: Seen) -> Callable[[UserKey], UserRecord | None]:
+    """Return how to read a record outside the request's own thread; one that cannot be read is left out, and said."""
+    deps = _engine()
+
+    def read(key: UserKey) -> UserRecord | None:
+        try:
+            stored = deps.records.load(key)
+        except BenchkeeperError:
+            if Unread.QUESTIONS not in found.unread:
+                found.unread.append(Unread.QUESTIONS)
+            return None
+        return stored.record if stored is not None else None
+
+    return read
+
+
+def _of_groups(_: Seen, __: _Look) -> Iterator[Question]:
+    """Yield what is asked about groups; the book is read if anybody is marked as waiting for one."""
+    deps = _engine()
+    fleet = deps.fleet.fleet()
+    if fleet is None or not any(Notice.GROUP_WAITS in row.notices for row in fleet.rows):
+        return
+    book = deps.books.load().book
+    for event in book.events:
+        people = concerned_by(event, book, deps, fleet.rows) if event.waits else []
+        if people:
+            yield Question(about=About.GROUP, people=tuple(sorted(people)), ref=group_ref(event))
+
+
+def _decided_about(found: Seen, _: _Look) -> Iterator[Question]:
+    """Yield what somebody decided about: so a release shows as soon as it was asked for."""
+    for digest, votes in list(found.votes.items()):
+        if votes[0].about in QUESTIONS:
+            question = _stored(digest)
+            if question is not None:
+                yield question
+
+
+def _stored(digest: str) -> Question | None:
+    content = _engine().decisions.read_list(digest)
+    try:
+        return from_json(content) if content is not None else None
+    except InvalidMessageError:
+        return None
+
+
+# ---- in words
+
+
+def _change(question: Question, found: Seen, look: _Look) -> Change:
+    guard, votes = _engine().policy.guard, tuple(found.votes.get(question.digest, ()))
+    told = _WORDS[question.about](question, look)
+    is_release = question.about is About.RELEASE
+    shown = question.people[:1] if question.about is About.RENAME else question.people
+    return Change(
+        about=question.about,
+        digest=question.digest,
+        title=TITLES[question.about],
+        cause=CAUSES[question.about],
+        source=told.source if told is not None else "",
+        entries=tuple(Row(user_key=key, steps=(STEPS[question.about],)) for key in shown),
+        still=len(shown) if told is not None else 0,
+        undone=0,
+        since=told.since if told is not None else None,
+        patience_ends=None,
+        votes=votes,
+        approving=told.approving if told is not None else (OVER,),
+        rejecting=told.rejecting if told is not None else (OVER,),
+        is_kept=is_stored(question.digest, to_json(question), found),
+        takes_effect_at=None if is_release else takes_effect_at(votes, guard),
+        concerned=frozenset(question.people),
+        cannot_approve=told.cannot if told is not None else "",
+        needs_another=is_release and needs_another(votes, min(guard.approvers, 2)),
+    )
+
+
+def _rename(question: Question, look: _Look) -> _Told | None:
+    record = look.at(question.people[0])
+    waits = record.rename if record is not None else None
+    if record is None or waits is None or rename_question(record) != question:
+        return None
+    new = waits.new_email
+    return _Told(
+        source=waits.source,
+        since=waits.occurred_at,
+        approving=(
+            f"{record.email} becomes {new}: one person, whose environment, files and groups stay as they are.",
+            "News under either address is about this person from then on, what was said so far too.",
+        ),
+        rejecting=(
+            (
+                f"{record.email} keeps the address and the environment, and {new} is another person's, who is given what they are "
+                "entitled to."
+            ),
+            (
+                "The same message again, or an older one, is not asked about any more. A new one is, and the directory's word counts "
+                "at once."
+            ),
+            (
+                "An end of access that was said of either so far stays said of this person; if that is wrong: benchkeeper publish "
+                "leave-cancelled."
+            ),
+        ),
+        cannot=f"{_TWO} If they are one person's: reject this, publish a leaver for the one that is to go, and once it is deleted: benchkeeper publish renamed."
+        if both_own(record, _engine())
+        else "",
+    )
+
+
+def _same_person(question: Question, look: _Look) -> _Told | None:
+    old, new = (look.at(key) for key in question.people)
+    if old is None or new is None or old.handover is None or same_person_question(old, new) != question:
+        return None
+    two = owns_something(old) and owns_something(new)
+    return _Told(
+        source="",
+        since=old.handover.at,
+        approving=(
+            f"The present holder of {new.email} is the person who had it before: files, groups and what HR said are theirs again.",
+            "An end of access that was said of either counts. The deletion of the first account counts no more.",
+        ),
+        rejecting=(
+            "They are two people. What the earlier one had is kept, and deleted when its retention is over.",
+            "Nobody is asked again. If HR gives both the same person number, that counts.",
+        ),
+        cannot=f"{_TWO} What the earlier holder had is kept until its retention is over." if two else "",
+    )
+
+
+def _release(question: Question, look: _Look) -> _Told | None:
+    record = look.at(question.people[0])
+    if record is None or record.hold is None or release_of(record) != question:
+        return None
+    return _Told(
+        source="",
+        since=record.hold.since,
+        approving=(
+            f"The hold of {record.email} ends ({record.hold.reason}).",
+            "What the retention has long let go is deleted soon after, for good. Whoever has access keeps everything.",
+        ),
+        rejecting=("The hold stays, and nothing is deleted. The release can be asked for again.",),
+    )
+
+
+def _group(question: Question, _: _Look) -> _Told | None:
+    found = (each for each in _engine().books.load().book.events if group_ref(each) == question.ref and each.waits)
+    event = next(found, None)
+    if event is None:
+        return None
+    count = len(question.people)
+    return _Told(
+        source=event.source,
+        since=event.occurred_at,
+        approving=(
+            (
+                f"{_what_happened(event)} {count:,} {'person loses' if count == 1 else 'people lose'} access: notebooks are stopped, "
+                "and deleted after their retention."
+            ),
+        ),
+        rejecting=(
+            f"The group {event.group} entitles on as if that had not been said, until something new is said of it or of a member.",
+        ),
+    )
+
+
+def _what_happened(event: GroupEvent) -> str:
+    match event.kind:
+        case GroupEventKind.DELETED:
+            return f"The group {event.group} was deleted."
+        case GroupEventKind.CREATED:
+            return f"The group {event.group} was made anew: its members of before are none any more."
+        case GroupEventKind.ADDRESS_CHANGED:
+            return f"The group {event.group} has the address {event.new_group} now."
+
+
+_WORDS: dict[About, Callable[[Question, _Look], _Told | None]] = {
+    About.RENAME: _rename,
+    About.SAME_PERSON: _same_person,
+    About.RELEASE: _release,
+    About.GROUP: _group,
+}
+
+
+def _engine() -> Deps:
+    return current().deps.engine

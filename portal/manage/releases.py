@@ -1,0 +1,88 @@
+"""The release of a hold, asked for by an administrator: the first of two approvals of one question. For the person's page and scripts."""
+
+from __future__ import annotations
+
+import flask
+
+from portal import pages
+from portal.deps import current
+from portal.manage.base import blueprint, user_key_of
+from portal.manage.changes import Said, decided
+from portal.reading import read_record
+from portal.routes import JSON, Access, Route
+from shared.domain.decision import Verdict
+from shared.domain.errors import RefusedError
+from shared.domain.question import release_of, to_json
+from shared.domain.record import UserRecord
+
+SAYS = {
+    Said.APPROVED: "The release was asked for. The hold ends once another administrator approves it under Changes; nothing is deleted "
+    "before.",
+    Said.ALREADY: "You asked for the release before; it waits for another administrator. Nothing was changed.",
+    Said.OVER: "This person is not on hold. Nothing was changed.",
+    Said.BUSY: "Another click of yours is still being worked on, so this one did nothing.",
+}
+ALONE = (
+    "The release was asked for and takes effect within a minute: one administrator is enough here (guard.approvers: 1)."
+)
+
+
+def needs_another() -> bool:
+    """Return True if somebody else than whoever asks must agree to a release."""
+    return current().deps.engine.policy.guard.approvers > 1
+
+
+def ask_release(record: UserRecord) -> tuple[Said, str]:
+    """Write the question down with the reader's approval; return what became of it, and the question's digest ("" for none).
+
+    Of two administrators who ask for the same release the second one approves it.
+    """
+    question = release_of(record)
+    if question is None:
+        return Said.OVER, ""
+    current().deps.engine.decisions.put_list(to_json(question))
+    return decided(question.digest, Verdict.APPROVE), question.digest
+
+
+@blueprint.post("/api/releases")
+def api_release() -> flask.Response:
+    """Ask for the release of a person's hold, by a script."""
+    sent = flask.request.get_json(silent=True)
+    key = user_key_of(str(sent.get("user_key", ""))) if isinstance(sent, dict) else None
+    stored = read_record(key) if key is not None else None
+    if stored is None:
+        raise RefusedError(
+            user_message='Send {"user_key": the key of somebody who is known}. Nothing was changed.',
+            detail="no release: nobody of that key",
+        )
+    said, digest = ask_release(stored.record)
+    says = ALONE if said is Said.APPROVED and not needs_another() else SAYS[said]
+    return pages.json_answer(
+        {"user_key": stored.record.user_key, "digest": digest, "outcome": said.value, "says": says}
+    )
+
+
+_TEXT = {"type": "string"}
+_PROPERTIES = {"user_key": _TEXT, "digest": _TEXT, "outcome": _TEXT, "says": _TEXT}
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="POST",
+        rule="/api/releases",
+        name="manage.api_release",
+        summary="Ask for the release of a hold, by a script.",
+        access=Access.ADMIN,
+        media=JSON,
+        takes=JSON,
+        schema={
+            "type": "object",
+            "properties": _PROPERTIES,
+            "required": list(_PROPERTIES),
+            "additionalProperties": False,
+        },
+        answers={
+            200: "Written down, or so already, or there is no hold; `outcome` says which.",
+            403: "Not an administrator, or not sent as a script sends it.",
+            409: "Nobody of that key, or the reader is concerned; the answer says which.",
+        },
+    ),
+)
