@@ -55,23 +55,85 @@ find_python() {
   return 1
 }
 
-# A .venv with the pinned packages; made anew only when the pins changed.
+# A .venv with the pinned packages; they are installed again when the pins changed. One that an interrupted run left half made is made
+# anew.
 set_up() {
   local python stamp
   python=$(find_python) || die 'Python 3.11 or newer is needed and was not found. Install it, or name it: PYTHON=/path/to/python3.12 ./deploy.sh …'
-  "$python" -c 'import venv, ensurepip' 2>/dev/null ||
-    die "$python has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
   stamp=$(cat requirements.txt cli/requirements.txt pyproject.toml | cksum | tr -d ' \n')
   if [[ -f .venv/.benchkeeper && "$(cat .venv/.benchkeeper)" == "$stamp" ]]; then
     return 0
   fi
   echo 'Setting up .venv (once; about a minute) …'
-  [[ -x .venv/bin/python ]] || "$python" -m venv .venv || die 'the .venv could not be made.'
-  .venv/bin/python -m pip install -qq --disable-pip-version-check -r cli/requirements.txt ||
+  is_usable || make_venv "$python"
+  install -r cli/requirements.txt ||
     die 'the packages could not be installed. Is the package index reachable? See the lines above.'
-  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -e . ||
+  install --no-deps -e . ||
     die 'Benchkeeper itself could not be installed into .venv. See the lines above.'
   printf '%s' "$stamp" >.venv/.benchkeeper
+}
+
+# Packages go into an environment of our own and nowhere else: never through a link that leads to the system's Python.
+is_usable() {
+  .venv/bin/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null
+}
+
+# uv (https://docs.astral.sh/uv/) does the same in a few seconds, where somebody has it. --seed and ensurepip: tests and people use pip.
+make_venv() {
+  rm -rf .venv
+  if has_uv; then
+    uv venv --quiet --seed --python "$1" .venv || die 'the .venv could not be made. See the lines above.'
+    return 0
+  fi
+  "$1" -c 'import venv, ensurepip' 2>/dev/null ||
+    die "$1 has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
+  "$1" -m venv .venv || die 'the .venv could not be made. See the lines above.'
+}
+
+has_uv() {
+  [[ -z ${BENCHKEEPER_NO_UV:-} ]] && command -v uv >/dev/null 2>&1
+}
+
+install() {
+  local said
+  if has_uv; then
+    uv pip install --quiet --python .venv/bin/python "$@"
+    return
+  fi
+  said=$(mktemp) # what pip warns of is shown if it fails
+  if .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off "$@" 2>"$said" | show_progress "$@"; then
+    rm -f "$said"
+    return 0
+  fi
+  cat "$said" >&2
+  rm -f "$said"
+  return 1
+}
+
+# pip's lines as one that moves: which package of how many. Where nobody looks, every tenth.
+show_progress() {
+  local line name count=0 all=1
+  [[ -f ${2:-} ]] && all=$(grep -c == "$2")
+  while IFS= read -r line; do
+    case "$line" in
+      Collecting\ * | Requirement\ already\ satisfied:*)
+        count=$((count + 1))
+        name=${line#*: }
+        name=${name#Collecting }
+        name=${name%% *}
+        if [[ -t 1 ]]; then
+          printf '\r\033[K  %d of %d  %s' "$((count > all ? all : count))" "$all" "${name%%[=<>;]*}"
+        elif ((count % 10 == 0)); then
+          printf '  %d of %d\n' "$((count > all ? all : count))" "$all"
+        fi
+        ;;
+      Installing\ collected\ packages:*)
+        if [[ -t 1 ]]; then printf '\r\033[K'; fi
+        if ((all > 1)); then echo '  unpacking …'; fi
+        ;;
+    esac
+  done
+  if [[ -t 1 ]]; then printf '\r\033[K'; fi
 }
 
 main() {
