@@ -55,6 +55,18 @@ def digest_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def shape_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a content that says what a notebook should be, as a content by itself."""
+    catalog = {
+        "profiles": content["catalog"]["profiles"],
+        "assignments": [],
+        "default_profile": None,
+        "masters": {},
+        "environments": {},
+    }
+    return {"version": content["version"], "catalog": catalog, "network": content["network"]}
+
+
 def policy_digest(policy: Policy) -> str:
     """Return the digest of a policy's content."""
     return digest_of(content_of(policy))

@@ -24,7 +24,8 @@ SHARES = (0.05, 0.25, 1.0)
 PATIENCE = timedelta(minutes=60)  # from the begin of a person's change to a notebook that is ready and verified
 _MOST_FAILED = 0.02
 _STILL = 0.1  # of those who have begun so many may be under way when the next wave opens
-_MOST_EARLIER = 5
+# Shapes that are kept: the oldest ones and the newest. Whoever is right by none of them would be changed at once.
+_MOST_EARLIER = 100
 
 
 class RolloutState(StrEnum):
@@ -76,11 +77,13 @@ class Rollout:
     """A change that goes in waves.
 
     `sizes` are the people up to each wave, the last one is all; `bounds` the ranks up to which the others reach. `first` is the one
-    of the first wave. `earlier` are the policies, oldest first, by which a notebook may still be right. `excused_at`: whoever began
+    of the first wave. `before` is the content of the policy that was in force, to go back to; `earlier` are the shapes
+    (`policy_codec.shape_of`), oldest first, by which a notebook may still be right. `excused_at`: whoever began
     before that does not count as failed any more, for an administrator said to go on.
     """
 
     rollout_id: str
+    before: Mapping[str, Any]
     earlier: tuple[Mapping[str, Any], ...]
     sizes: tuple[int, ...]
     bounds: tuple[int, ...]
@@ -139,6 +142,7 @@ def begin(
     people: Iterable[UserKey],
     *,
     rather: frozenset[UserKey],
+    before: Mapping[str, Any],
     earlier: tuple[Mapping[str, Any], ...],
     now: datetime,
 ) -> Rollout:
@@ -148,7 +152,10 @@ def begin(
     bounds = tuple(rank(rollout_id, ordered[size - 1]) for size in sizes[:-1])
     return Rollout(
         rollout_id=rollout_id,
-        earlier=earlier[-_MOST_EARLIER:],
+        before=before,
+        earlier=earlier
+        if len(earlier) <= _MOST_EARLIER
+        else earlier[: _MOST_EARLIER // 2] + earlier[-_MOST_EARLIER // 2 :],
         sizes=sizes,
         bounds=bounds,
         first=next((key for key in ordered if key in rather), ordered[0]),
@@ -228,7 +235,7 @@ def judge(rollout: Rollout, counts: Counts, now: datetime) -> Rollout:
         return replace(rollout, wave=rollout.wave + 1, opened_at=now)
     if counts.verified < counts.people:
         return rollout
-    return replace(rollout, state=RolloutState.DONE, earlier=())
+    return replace(rollout, state=RolloutState.DONE, before={}, earlier=())
 
 
 def to_json(rollout: Rollout) -> dict[str, Any]:
@@ -236,6 +243,7 @@ def to_json(rollout: Rollout) -> dict[str, Any]:
     counts = rollout.counts
     return {
         "id": rollout.rollout_id,
+        "before": rollout.before,
         "earlier": list(rollout.earlier),
         "sizes": list(rollout.sizes),
         "bounds": list(rollout.bounds),
@@ -259,6 +267,7 @@ def from_json(raw: Mapping[str, Any]) -> Rollout:
     excused = raw["excused_at"]
     return Rollout(
         rollout_id=str(raw["id"]),
+        before=dict(raw["before"]),
         earlier=tuple(dict(each) for each in raw["earlier"]),
         sizes=sizes,
         bounds=bounds,

@@ -386,7 +386,7 @@ def take_back(current: PolicyInForce, rollout: Rollout, deps: Deps, *, by: Seque
     What was deployed counts as rejected first, so that no sweep proposes it again. Whose notebook was changed already gets back
     what there was, in waves if they are many.
     """
-    content = rollout.earlier[-1]
+    content = rollout.before
     try:
         earlier = with_content(deps.base_policy, content)
     except UnknownContentError as error:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from shared.domain.drift import notebook_differences
 from shared.domain.errors import ConflictError
@@ -17,7 +18,7 @@ from shared.domain.identity import UserKey
 from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook
 from shared.domain.plan import Policy
 from shared.domain.policy_change import PolicyInForce, Proposal
-from shared.domain.policy_codec import digest_of
+from shared.domain.policy_codec import shape_of
 from shared.domain.record import Power, Presence, RecordRow
 from shared.domain.waves import (
     FROM,
@@ -47,16 +48,19 @@ def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> R
     under_way = (
         current.rollout if current.rollout is not None and current.rollout.state is not RolloutState.DONE else None
     )
-    before = under_way.earlier if under_way is not None else ()
+    known, wanted = under_way.earlier if under_way is not None else (), shape_of(proposal.content)
     if len(shaped) < FROM:
-        goes_back = any(digest_of(content) == proposal.digest for content in before)
-        return None if under_way is None or goes_back else under_way
-    earlier = [each for each in (*before, current.content) if digest_of(each) != proposal.digest]
+        return None if under_way is None or wanted in known else under_way
+    earlier: list[Mapping[str, Any]] = []
+    for shape in (*known, shape_of(current.content)):
+        if shape != wanted and shape not in earlier:
+            earlier.append(shape)
     said = f"{proposal.digest}|{current.digest}|{now.isoformat()}"
     return begin(
         hashlib.sha256(said.encode()).hexdigest()[:16],
         (each.user_key for each in shaped),
         rather=frozenset(each.user_key for each in shaped if not each.interrupts),
+        before=current.content,
         earlier=tuple(earlier),
         now=now,
     )

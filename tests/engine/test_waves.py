@@ -412,3 +412,15 @@ def test_what_is_said_of_a_refusal_ends_with_the_rollout():
     record = world.deps.records.load(refused).record
     assert record.status.turn is None
     assert "refused by Google Cloud" not in said_to(world, refused)
+
+
+def test_however_many_changes_come_before_anybody_has_one_nobody_is_taken_along_at_once():
+    """All have the first image still, by which they stay right until their turn."""
+    world = World(files(mode=Disruption.WHEN_IDLE), people=8)
+    for number in range(12):
+        world.deploy(files(VmImage(project="p", name=f"try{number}"), Disruption.WHEN_IDLE))
+    for number in range(8):
+        want_power(key(number), Power.STOPPED, because="on the page", deps=world.deps)
+    world.minutes(3)
+    world.hour()
+    assert world.images() == {"old": 7, "try11": 1}
