@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from google.api_core.retry import retry_unary
+from google.api_core.retry import retry_base, retry_unary
 from urllib3 import HTTPResponse
 from werkzeug.wrappers import Request
 
@@ -24,7 +24,7 @@ from emulator.faults import Fault
 from shared.cloud.clients import Clients, CloudConfig
 from shared.engine.ports import Deps
 from shared.settings import Settings, load_settings
-from shared.wiring import wire
+from shared.wiring import patience_s, wire
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,23 +87,37 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
         pass
 
 
+class SkippedTime:
+    """A `time` module whose sleep takes no time and is over all the same: what waits until a deadline comes to its end at once.
+
+    Each thread has its own, so that the waiting of one uses up nobody else's patience.
+    """
+
+    def __init__(self) -> None:
+        self._skipped = threading.local()
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._so_far()
+
+    def sleep(self, seconds: float) -> None:
+        self._skipped.s = self._so_far() + seconds
+
+    def _so_far(self) -> float:
+        return float(getattr(self._skipped, "s", 0.0))
+
+
 @contextmanager
 def impatient() -> Iterator[None]:
-    """The Google clients' own retries without their waiting: a scripted fault costs no real second."""
-
-    class NoWait:
-        monotonic = staticmethod(time.monotonic)
-
-        @staticmethod
-        def sleep(_seconds: float) -> None:
-            return None
-
-    kept = retry_unary.time
-    retry_unary.time = NoWait
+    """The Google clients' own retries without their waiting: neither a scripted fault nor a long patience costs a real second."""
+    kept = [(module, module.time) for module in (retry_base, retry_unary)]
+    skipped = SkippedTime()
+    for module, _ in kept:
+        module.time = skipped
     try:
         yield
     finally:
-        retry_unary.time = kept
+        for module, before in kept:
+            module.time = before
 
 
 class ListLog:
@@ -181,13 +195,15 @@ class Bench:
         return self.clients.json("control").call(method, path, body=body)
 
 
-def make_bench(*, settings: Settings | None = None, start: datetime = START) -> Bench:
+def make_bench(*, settings: Settings | None = None, start: datetime = START, component: str = "tick") -> Bench:
+    """A world and the product in it, with the patience that `component` has when it is deployed."""
     cloud = EmbeddedCloud.build(clock=VirtualClock(start=start, speed=0))
     settings = settings or local_settings()
     adapter = WsgiAdapter(cloud)
-    clients = Clients(
-        CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT), mount=adapter
+    config = CloudConfig(
+        project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT, patience_s=patience_s(component)
     )
+    clients = Clients(config, mount=adapter)
     for bucket in settings.all_buckets:
         clients.json("control").call(
             "POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket, "versioning": {"enabled": True}}
