@@ -16,9 +16,6 @@ from tests.e2e.local_run import LIFECYCLE, PROJECT, Local, World, clean_environm
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 ANA, BEN = "ana.silva@example.com", "ben@example.com"
-needs_gcloud = pytest.mark.skipif(
-    shutil.which("gcloud") is None, reason="the Google Cloud SDK is not installed: `gcloud` is not on the PATH"
-)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
@@ -54,7 +51,7 @@ def reason(world: World, person: str) -> str:
     return next((c["reason"] for c in conditions if c["type"] == "NotebookReady"), "")
 
 
-@needs_gcloud
+@pytest.mark.gcloud
 def test_gcloud_publishes_looks_and_stops_and_the_stop_is_kept(local: Local, tmp_path: Path) -> None:
     with local.world() as world:
         message = json.dumps(news("joiner", ANA, groups=("data-analysts@example.com",)))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from google.api_core.retry import retry_base, retry_unary
 from urllib3 import HTTPResponse
 from werkzeug.wrappers import Request
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from emulator.faults import Fault
+from kit.skipped_time import impatient
 from shared.cloud.clients import Clients, CloudConfig
 from shared.engine.ports import Deps
 from shared.settings import Settings, load_settings
@@ -85,39 +84,6 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
 
     def close(self) -> None:
         pass
-
-
-class SkippedTime:
-    """A `time` module whose sleep takes no time and is over all the same: what waits until a deadline comes to its end at once.
-
-    Each thread has its own, so that the waiting of one uses up nobody else's patience.
-    """
-
-    def __init__(self) -> None:
-        self._skipped = threading.local()
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self._so_far()
-
-    def sleep(self, seconds: float) -> None:
-        self._skipped.s = self._so_far() + seconds
-
-    def _so_far(self) -> float:
-        return float(getattr(self._skipped, "s", 0.0))
-
-
-@contextmanager
-def impatient() -> Iterator[None]:
-    """The Google clients' own retries without their waiting: neither a scripted fault nor a long patience costs a real second."""
-    kept = [(module, module.time) for module in (retry_base, retry_unary)]
-    skipped = SkippedTime()
-    for module, _ in kept:
-        module.time = skipped
-    try:
-        yield
-    finally:
-        for module, before in kept:
-            module.time = before
 
 
 class ListLog:
@@ -217,3 +183,9 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START, com
 def local_settings(**changes: Any) -> Settings:
     settings = load_settings(env="local", config_dir=ROOT / "config", environ={})
     return replace(settings, api_endpoint=ENDPOINT, **changes)
+
+
+__all__ = [
+    "ENDPOINT", "ROOT", "START", "Bench", "KitClock", "ListLog", "MemoryDeadLetters", "WsgiAdapter", "impatient", "local_settings",
+    "make_bench",
+]  # fmt: skip

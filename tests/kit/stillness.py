@@ -21,9 +21,6 @@ from typing import Any
 import pytest
 
 MAY_WAIT = ("gcloud", "browser", "jupyter")  # markers of tests that wait for programs that are not ours
-MOST_S = 0.5
-_EVERY_S = 0.05
-_SHORT_S = 0.2  # tests that end sooner are not looked at
 _SHOWN = 10
 _PROC = Path("/proc")
 _STAT_STATE = 0  # of what follows the name in /proc/PID/stat
@@ -69,7 +66,7 @@ def look(root: int, *, without: int = 0) -> Look:
 
 def _tasks(pid: int) -> list[int]:
     try:
-        return [int(name) for name in os.listdir(f"{_PROC}/{pid}/task")]
+        return [int(name) for name in os.listdir(f"{_PROC}/{pid}/task")]  # noqa: PTH208 - 20 times a second
     except OSError:
         return []
 
@@ -90,8 +87,9 @@ def waited_between(before: Look, after: Look) -> float:
 class Watcher(threading.Thread):
     """Adds up how long the test that runs has been waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_s: float, short_s: float) -> None:
         super().__init__(daemon=True, name="stillness")
+        self._every_s, self._short_s = every_s, short_s
         self._wakes = threading.Event()
         self._ends = False
         self._began: float | None = None
@@ -108,6 +106,11 @@ class Watcher(threading.Thread):
             self._began = None
             return self._waited
 
+    @property
+    def waited(self) -> float:
+        """How long it was so far, in seconds."""
+        return self._waited
+
     def close(self) -> None:
         self._ends = True
         self._wakes.set()
@@ -116,9 +119,9 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         me = threading.get_native_id()
         while not self._ends:
-            self._wakes.wait(_EVERY_S)
+            self._wakes.wait(self._every_s)
             with self._lock:
-                if self._began is None or time.monotonic() - self._began < _SHORT_S:
+                if self._began is None or time.monotonic() - self._began < self._short_s:
                     continue
                 found = look(os.getpid(), without=me)
                 if self._last is not None:
@@ -130,12 +133,15 @@ class Watcher(threading.Thread):
 class Stillness:
     """The plugin: one watcher a process that runs tests; the process that reports knows what the others found."""
 
+    most_s: float = 0.5
+    every_s: float = 0.05
+    short_s: float = 0.2  # tests that end sooner are not looked at
     watcher: Watcher | None = None
     found: list[tuple[float, float, str]] = field(default_factory=list)
 
     def pytest_sessionstart(self) -> None:
         if (_PROC / "self/schedstat").exists():
-            self.watcher = Watcher()
+            self.watcher = Watcher(every_s=self.every_s, short_s=self.short_s)
             self.watcher.start()
 
     def pytest_sessionfinish(self) -> None:
@@ -164,9 +170,9 @@ class Stillness:
         finally:
             waited = self.watcher.end() if self.watcher is not None else 0.0
             idle = time.monotonic() - began - (_processor_s() - spent)
-            if idle > _SHORT_S:
+            if idle > self.short_s:
                 item.user_properties.append(("idle", (idle, waited)))
-        if waited > MOST_S and not any(item.get_closest_marker(name) for name in MAY_WAIT):
+        if waited > self.most_s and not any(item.get_closest_marker(name) for name in MAY_WAIT):
             pytest.fail(
                 f"{what} waited {waited:.1f} s in which nothing ran. Wait on a condition, inject a clock or shorten an interval; "
                 f"only tests with one of the markers {', '.join(MAY_WAIT)} may wait.",
