@@ -129,7 +129,7 @@ class Watcher(threading.Thread):
                 self._last = found
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps plugins in dictionaries
 class Stillness:
     """The plugin: one watcher a process that runs tests; the process that reports knows what the others found."""
 
