@@ -74,6 +74,7 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
         made = requests.Response()
         made.status_code = answer.status_code
         made.headers = requests.structures.CaseInsensitiveDict(answer.headers.items())
+        made.encoding = requests.utils.get_encoding_from_headers(made.headers)
         made.reason = answer.status.partition(" ")[2]
         made.url = request.url
         made.request = request
