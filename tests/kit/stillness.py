@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-MAY_WAIT = ("gcloud", "browser", "jupyter")  # markers of tests that wait for programs that are not ours
+MAY_WAIT = ("gcloud", "browser", "jupyter", "local")  # markers of tests that wait for other programs, and their clocks
 _SHOWN = 10
 _PROC = Path("/proc")
 _STAT_STATE = 0  # of what follows the name in /proc/PID/stat
