@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.local_run import LIFECYCLE, PROJECT, Local, World, clean_environment, news, running_local, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.local, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(180)]
 ANA, BEN, CLEO = "ana.silva@example.com", "ben@example.com", "cleo@example.com"  # one for each test
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 

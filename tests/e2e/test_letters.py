@@ -12,7 +12,7 @@ import yaml
 
 from tests.e2e.local_run import ROOT, Local, news, running_local, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.local, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(120)]
 ANA = "ana.silva@example.com"
 
 

@@ -20,7 +20,7 @@ from tests.emulator.jupyter_kit import jupyter_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.local, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(240)]
 ANA = "ana.silva@example.com"
 
 

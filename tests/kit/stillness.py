@@ -13,14 +13,19 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-MAY_WAIT = ("gcloud", "browser", "jupyter", "local")  # markers of tests that wait for other programs, and their clocks
+MAY_WAIT = (
+    "gcloud",
+    "browser",
+    "jupyter",
+    "waits",
+)  # markers of tests that wait for what is not ours, or say why they wait
 _SHOWN = 10
 _PROC = Path("/proc")
 _STAT_STATE = 0  # of what follows the name in /proc/PID/stat
@@ -41,13 +46,16 @@ class Look:
         return {pid for pid, _ in self.spent}
 
 
-def look(root: int, *, without: int = 0) -> Look:
-    """Look at the tree of processes below `root`, but for the task `without`."""
+def look(root: int, *, without: int = 0, known: Iterable[int] = ()) -> Look:
+    """Look at the tree of processes below `root`, but for the task `without`. A process of `known` may have lost its parent."""
     spent: dict[tuple[int, int], float] = {}
     works = False
-    left = [root]
+    left, done = [root, *known], set[int]()
     while left:
         pid = left.pop()
+        if pid in done:
+            continue
+        done.add(pid)
         for task in _tasks(pid):
             if task == without:
                 continue
@@ -123,7 +131,7 @@ class Watcher(threading.Thread):
             with self._lock:
                 if self._began is None or time.monotonic() - self._began < self._short_s:
                     continue
-                found = look(os.getpid(), without=me)
+                found = look(os.getpid(), without=me, known=self._last.processes if self._last else ())
                 if self._last is not None:
                     self._waited += waited_between(self._last, found)
                 self._last = found
