@@ -18,6 +18,7 @@ from shared.domain.impact_limits import Excess, Limit
 from shared.domain.policy_change import Proposal
 from shared.domain.policy_codec import policy_digest
 from shared.domain.sources import OPERATOR
+from shared.domain.waves import FROM, sizes_for
 from shared.engine.policy_change import Judged, impact_of_news, impact_of_policy, waiting
 from shared.engine.ports import Deps
 from shared.settings import Settings
@@ -125,6 +126,10 @@ def count_lines(found: Impact) -> Iterable[str]:
     if found.entries:
         people = len(found.entries)
         yield f"{people:,} {'person' if people == 1 else 'people'}; {found.interrupts:,} work now and are stopped for it."
+    stopped = sum(each.stops_notebook for each in found.entries)
+    if stopped >= FROM:
+        sizes = ", ".join(f"{size:,}" for size in sizes_for(stopped))
+        yield f"The {stopped:,} notebooks are changed in waves, up to {sizes}; benchkeeper waves shows how far it is."
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:

@@ -19,6 +19,7 @@ from cli import (
     people,
     repairing,
     sweeping,
+    waves,
 )
 from cli.context import App
 from cli.output import PlainGroup
@@ -73,5 +74,6 @@ for command in (
     checks.names,
     impact.impact,
     impact.show_policy,
+    waves.waves,
 ):
     main.add_command(command)

@@ -19,7 +19,7 @@ from werkzeug.exceptions import NotFound
 
 from portal import pages
 from portal.deps import current
-from portal.manage import changes_view, policy_changes
+from portal.manage import changes_view, policy_changes, waves
 from portal.manage.base import PAGE, asked, blueprint, cut, page_number
 from portal.manage.changes_view import Change, Seen, Unread, is_concerned, lists, own_keys
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
@@ -43,6 +43,7 @@ _MOST_ROWS = 1_000  # of one list in an answer of the API; the whole list is a f
 Kind = tuple[Callable[[Seen], list[Change]], Callable[[str, Seen], Change | None]]
 KINDS: tuple[Kind, ...] = (
     (policy_changes.policies, policy_changes.policy_of),
+    (waves.rollouts, waves.rollout_of),
     (changes_view.cuts, changes_view.cuts_of),
 )
 
@@ -92,6 +93,7 @@ WORDS = {
     "IdleSooner": "idle sooner",
     "DeletedSooner": "notebook deleted sooner",
     "DataDeletedSooner": "files deleted sooner",
+    "Failed": "not ready in time",
 }
 _VERDICTS = {Act.APPROVE: Verdict.APPROVE, Act.REJECT: Verdict.REJECT}
 _SAID = {Verdict.APPROVE: Said.APPROVED, Verdict.REJECT: Said.REJECTED}
@@ -142,6 +144,8 @@ def _why_not(change: Change) -> str:
     if not change.is_kept:
         return "The list could not be stored just now, so nobody can decide about it. Open this page again in a minute."
     if _guard().approvers > 1 and is_concerned(change, own_keys()):
+        if change.about is About.WAVES:
+            return "You deployed this, so others must decide about it."
         if change.about is About.POLICY:
             return "You deployed this, or it changes your own access, so others must decide about it."
         return "You are on this list yourself, so others must decide about it."
@@ -158,6 +162,8 @@ def changes() -> flask.Response:
     return pages.page(
         "manage/changes.html",
         changes=waiting,
+        rollout=waves.progress(),
+        counted=waves.COUNTED,
         unread=found.unread,
         guard=_guard(),
         addresses=changes_view.addresses() if waiting else {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from portal.deps import current
 from portal.manage.changes_view import Change, Seen, Unread, missing, takes_effect_at
@@ -35,10 +36,10 @@ STEPS: Mapping[StepKind, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One person of the list, with what the configuration does to them."""
+    """One person of a list, with what a configuration does to them, or how its change went."""
 
     user_key: UserKey
-    steps: tuple[StepKind, ...]
+    steps: tuple[StrEnum, ...]
     ref: str = ""
 
 

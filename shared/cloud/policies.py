@@ -35,6 +35,7 @@ from shared.domain.policy_change import (
     proposal_to_json,
 )
 from shared.domain.policy_codec import UnknownContentError, policy_digest, with_content
+from shared.domain.waves import Rollout
 
 if TYPE_CHECKING:
     from shared.engine.ports import Clock, Log
@@ -65,7 +66,7 @@ class StoragePolicies:
         """Return what was read in the last minute, put into the process's own policy; the own one where nothing is in force yet."""
         with self._lock:
             current = self._recent()
-            if current is None or current.digest == self._digest_of(own):
+            if current is None or (current.rollout is None and current.digest == self._digest_of(own)):
                 return own
             judged = self._judged
             if judged is not None and judged[0] is own and judged[1] is current:
@@ -93,7 +94,12 @@ class StoragePolicies:
 
     def _built(self, own: Policy, current: PolicyInForce) -> Policy:
         try:
-            return with_content(own, current.content)
+            policy = own if current.digest == self._digest_of(own) else with_content(own, current.content)
+            return (
+                policy
+                if current.rollout is None
+                else replace(policy, rollout=current.rollout, earlier=self._earlier(own, current.rollout))
+            )
         except UnknownContentError as error:
             if self._strict:
                 raise PermanentError(
@@ -105,6 +111,18 @@ class StoragePolicies:
             last = self._judged[2] if self._judged is not None and self._judged[0] is own else own
             self._log.error("Policy in force is of another program", digest=current.digest, detail=str(error)[:300])
             return last
+
+    def _earlier(self, own: Policy, rollout: Rollout) -> tuple[Policy, ...]:
+        """The policies by which somebody may still be right; without one that another program wrote, which holds back nobody."""
+        found = []
+        for content in rollout.earlier:
+            try:
+                found.append(with_content(own, content))
+            except UnknownContentError as error:
+                self._log.error(
+                    "Earlier policy is of another program", rollout=rollout.rollout_id, detail=str(error)[:300]
+                )
+        return tuple(found)
 
     def load(self) -> PolicyInForce | None:
         """One read, whatever is kept."""

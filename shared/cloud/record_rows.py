@@ -10,6 +10,7 @@ from shared.domain.entitlement import Cause
 from shared.domain.identity import AccountId, InstanceId, UserKey
 from shared.domain.record import Notice, Power, Presence, RecordRow
 from shared.domain.usage import Usage
+from shared.domain.waves import Turn
 
 
 def to_texts(row: RecordRow) -> dict[str, str]:
@@ -50,6 +51,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "entitled-by": row.entitled_by,
         "marked": "True" if row.marked else "",
         "absent-since": _iso(row.absent_since),
+        "turn": _turn_text(row.turn),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -92,6 +94,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             marked=raw.get("marked") == "True",
             unknown_since=_time(raw.get("unknown-since", "")),
             absent_since=_time(raw.get("absent-since", "")),
+            turn=_turn(raw.get("turn", "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -100,6 +103,27 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
 def _former(text: str) -> tuple[str, str] | None:
     zone, _, instance_id = text.partition("/")
     return (zone, instance_id) if instance_id else None
+
+
+def _turn_text(turn: Turn | None) -> str:
+    return (
+        ""
+        if turn is None
+        else f"{turn.rollout} {_iso(turn.began_at)} {_iso(turn.ended_at)} {turn.refused} {turn.sold_out}"
+    )
+
+
+def _turn(text: str) -> Turn | None:
+    if not text:
+        return None
+    rollout, began, ended, refused, sold_out = text.split(" ")
+    return Turn(
+        rollout=rollout,
+        began_at=datetime.fromisoformat(began),
+        ended_at=_time(ended),
+        refused=refused == "True",
+        sold_out=sold_out == "True",
+    )
 
 
 def _usage_text(usage: Mapping[str, Usage]) -> str:

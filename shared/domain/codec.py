@@ -40,6 +40,7 @@ from shared.domain.record import (
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.story import StoryKind, StoryLine
 from shared.domain.usage import Usage
+from shared.domain.waves import Turn
 
 VERSION = 1
 # A record on hold: a program that does not know holds must refuse it, or it would drop the hold and delete what it keeps.
@@ -220,6 +221,18 @@ def _kept_in(raw: dict[str, Any]) -> KeptIn:
     return KeptIn(ref=raw["ref"], by=raw["by"], digest=raw["digest"], at=_time(raw["at"]))
 
 
+def _turn(raw: dict[str, Any] | None) -> Turn | None:
+    if raw is None:
+        return None
+    return Turn(
+        rollout=raw["rollout"],
+        began_at=_time(raw["began_at"]),
+        ended_at=_maybe_time(raw["ended_at"]),
+        refused=bool(raw["refused"]),
+        sold_out=bool(raw["sold_out"]),
+    )
+
+
 def _former(raw: dict[str, Any] | None) -> Former | None:
     if raw is None:
         return None
@@ -355,6 +368,8 @@ def _status(raw: dict[str, Any]) -> Status:
         clearance=_clearance(raw.get("clearance")),
         kept_in=tuple(_kept_in(each) for each in raw.get("kept_in", ())),
         waiting_listed=raw.get("waiting_listed", ""),
+        turn=_turn(raw.get("turn")),
+        urgent=raw.get("urgent", ""),
         conditions=tuple(
             Condition(
                 type=_word(ConditionType, c["type"]),

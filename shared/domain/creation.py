@@ -10,6 +10,7 @@ from shared.domain.notebook import NotebookSpec, runs_as, spec_for
 from shared.domain.plan import CreateInstance, Policy, request_id
 from shared.domain.record import ConditionStatus, UserRecord, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
+from shared.domain.turns import builds_by
 
 
 def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
@@ -46,7 +47,7 @@ def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> S
     record = record.with_status(
         was_active=False, instance_uid="", proxy_uri="", not_before=None, power_settled=False, restoring=None
     )
-    spec = spec_of(record, policy)
+    spec = spec_of(record, builds_by(policy, record.spec.profile))
     if spec is None:
         return _without_profile(record)
     record = record.with_status(built_from=immutables(spec))

@@ -27,6 +27,7 @@ class About(StrEnum):
 
     CUTS = "CUTS"  # people whose cuts wait
     POLICY = "POLICY"  # another configuration
+    WAVES = "WAVES"  # whether a halted rollout goes on, or back
 
 
 class Verdict(StrEnum):

@@ -51,11 +51,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Differences:
-    """All of them. `patch` can be sent whatever the state, `patch_at_rest` is what only a stopped instance takes."""
+    """All of them. `patch` can be sent whatever the state, `patch_at_rest` is what only a stopped instance takes.
+
+    `held` are those that wait for the person's turn in a rollout; they are in nothing else.
+    """
 
     items: tuple[Difference, ...]
     patch: Patch
     patch_at_rest: Patch
+    held: tuple[Difference, ...] = ()
 
     def of(self, change: Change) -> tuple[Difference, ...]:
         """Those that take this."""
@@ -65,6 +69,11 @@ class Differences:
     def disruptive(self) -> tuple[Difference, ...]:
         """Those for which the instance must be stopped."""
         return self.of(Change.RESTART) + self.of(Change.REPLACE)
+
+    def without_disruptive(self) -> Differences:
+        """Return what can be done while the person waits for their turn."""
+        rest = tuple(item for item in self.items if item not in self.disruptive)
+        return Differences(items=rest, patch=self.patch, patch_at_rest=Patch(), held=self.disruptive)
 
 
 NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())

@@ -29,6 +29,8 @@ from shared.domain.notebook import (
 from shared.domain.plan import Policy
 from shared.domain.record import Power, Presence, RecordRow
 from shared.domain.template import wanted_templates
+from shared.domain.turns import in_turn
+from shared.domain.waves import RolloutState
 
 # A wake-up this late has lost its hint; until then the tick is trusted to come to it.
 LOST_AFTER = timedelta(minutes=5)
@@ -85,13 +87,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
         return None  # not listed is not absent
     seen = listed.notebook
     if row.presence is Presence.ABSENT:
-        if listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots):
-            return "a snapshot of a leaver is gone"
-        if seen is not None and seen.state in RESTING and not row.snapshots:
-            return "the files of a leaver are not saved"
-        if seen is None or seen.state in RESTING:
-            return None  # the end of the retention is a planned wake-up
-        return f"not entitled, and the instance is {seen.state.value}"
+        return _why_leaver(row, listed)
     if seen is None:
         return "the instance is gone"
     running = seen.state is NotebookState.ACTIVE
@@ -105,20 +101,44 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
         return f"out of line: {_how(differences)}"
     if differences.of(Change.PATCH):
         return "out of line: patch in place"
+    if is_to_verify(row, policy):
+        return "its change is to be verified"
     if differences.of(Change.LEFT) and row.reason == Reason.READY:
         return "out of line: cannot be changed, to be said"
     return None
 
 
-def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """What a running environment will be stopped for when it may be; None when nothing waits for that."""
+def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
     seen = listed.notebook
-    if row.presence is Presence.ABSENT or seen is None or seen.state is not NotebookState.ACTIVE:
+    if listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots):
+        return "a snapshot of a leaver is gone"
+    if seen is not None and seen.state in RESTING and not row.snapshots:
+        return "the files of a leaver are not saved"
+    if seen is None or seen.state in RESTING:
+        return None  # the end of the retention is a planned wake-up
+    return f"not entitled, and the instance is {seen.state.value}"
+
+
+def is_to_verify(row: RecordRow, policy: Policy) -> bool:
+    """Return True if somebody's change has begun in a rollout, and was not seen to have worked; once more when that is over."""
+    rollout, turn = policy.rollout, row.turn
+    if turn is None or turn.ended_at is not None:
+        return False
+    return rollout is None or rollout.state is not RolloutState.DONE or turn.rollout != rollout.rollout_id
+
+
+def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
+    """What an environment will be stopped for when it may be, or when its turn comes; None when nothing waits for that."""
+    seen = listed.notebook
+    if row.presence is Presence.ABSENT or seen is None:
         return None
     differences = listed.differences(row, policy)
-    if differences is None or not differences.disruptive:
+    if differences is None:
         return None
-    return f"waits to be stopped: {_how(differences)}"
+    if differences.held:
+        return "waits for its turn in a rollout"
+    waits = differences.disruptive and seen.state is NotebookState.ACTIVE
+    return f"waits to be stopped: {_how(differences)}" if waits else None
 
 
 def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
@@ -135,7 +155,12 @@ def _how(differences: Differences) -> str:
 
 
 def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """What differs, as far as the listings tell; None for a profile that is lost from the configuration."""
+    """What differs, as far as the listings tell and it is the person's turn; None for a profile that is lost from the configuration."""
+    return in_turn(lambda one: notebook_differences(row, seen, one), policy, row.user_key, row.turn)
+
+
+def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+    """The same, whoever's turn it is."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None

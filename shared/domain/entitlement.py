@@ -108,6 +108,11 @@ def ref_of(*parts: str) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
+def ref_of_leave(statement: Statement) -> str:
+    """Return what names a leave as the end of access."""
+    return ref_of(Cause.LEFT.value, statement.source, _which(statement))
+
+
 def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
     return Entitlement(
         profile=None,

@@ -21,10 +21,10 @@ from shared.domain.cuts import (
     StepKind,
     WaitingCut,
 )
-from shared.domain.entitlement import Cause, Entitlement, judge_entitlement, ref_of
+from shared.domain.entitlement import Cause, Entitlement, judge_entitlement, ref_of, ref_of_leave
 from shared.domain.errors import Reason
-from shared.domain.events import Left, LifecycleEvent
-from shared.domain.facts import GROUP, ROSTER, Facts, in_effect
+from shared.domain.events import Left, LifecycleEvent, statements_of
+from shared.domain.facts import EMPLOYMENT, GROUP, ROSTER, Facts, in_effect
 from shared.domain.identity import UserKey
 from shared.domain.plan import Policy
 from shared.domain.record import ConditionType, Presence, UserRecord
@@ -109,6 +109,8 @@ def guarded(
         stays = Entitlement(profile=record.spec.profile, because=because, cause=Cause.KEPT_IN)
         return _remembering(record, waiting=None, clearance=clearance, kept_in=status.kept_in), stays
     waiting = _waiting(waiting, cut, now)
+    if cut.ref == status.urgent and not waiting.urgent:
+        waiting = replace(waiting, urgent=True)
     record = _remembering(record, waiting=waiting, clearance=clearance, kept_in=status.kept_in)
     if waiting.undoable_at is not None:
         return record, entitlement
@@ -153,11 +155,11 @@ def _remembering(
 
 
 def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
-    """Return the record whose cut waits as urgent, if the news that made it wait says so."""
-    waiting = record.status.waiting_cut
-    if waiting is None or waiting.urgent or not isinstance(event, Left) or not event.urgent:
+    """Return the record that remembers which leave is urgent, if the news says so: it may begin later than it was announced."""
+    if not isinstance(event, Left) or not event.urgent:
         return record
-    return record.with_status(waiting_cut=replace(waiting, urgent=True))
+    refs = (ref_of_leave(statement) for name, statement in statements_of(event) if name == EMPLOYMENT)
+    return record.with_status(urgent=next(refs, record.status.urgent))
 
 
 def without_waiting(record: UserRecord) -> UserRecord:

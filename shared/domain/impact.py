@@ -143,6 +143,11 @@ class Effect:
         return bool(TAKES & set(self.steps)) or (StepKind.IDLE_SOONER in self.steps and self.interrupts)
 
     @property
+    def stops_notebook(self) -> bool:
+        """True if the notebook is stopped to be changed or replaced, and comes back: many of these go in waves."""
+        return bool({StepKind.REPLACED, StepKind.UPDATED} & set(self.steps))
+
+    @property
     def bound(self) -> tuple[object, ...]:
         """What an approval binds: person, cause and kind of step."""
         return (self.user_key, self.cause, self.parts, self.steps)

@@ -36,6 +36,8 @@ class NotebookState(StrEnum):
     SUSPENDED = "SUSPENDED"
 
 
+# `healthState` of an instance whose Jupyter server does not answer (facts: Notebooks API v2, Instance).
+NOT_WELL = frozenset({"UNHEALTHY", "AGENT_NOT_RUNNING"})
 RESTING = frozenset({NotebookState.STOPPED, NotebookState.SUSPENDED})
 # States that a fresh instance reaches only through ACTIVE: there may be somebody's data on it.
 MAY_HAVE_RUN = RESTING | {
@@ -110,6 +112,11 @@ class ObservedNotebook:
     accelerators: tuple[Accelerator, ...] = ()
     shielded: ShieldedVm | None = None
     tags: tuple[str, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """True unless it runs and Google says that it does not work. Of one that rests the last word says nothing."""
+        return self.state is not NotebookState.ACTIVE or self.health not in NOT_WELL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

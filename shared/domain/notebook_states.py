@@ -15,6 +15,7 @@ from shared.domain.plan import OperationSeen, Policy, StartInstance, UpdateInsta
 from shared.domain.record import ConditionStatus, Power, Presence, UserRecord, Verb
 from shared.domain.replacement import is_to_restore, replace_step, restore_step
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
+from shared.domain.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 
 _GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
@@ -38,6 +39,8 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         if step is not None:
             return step
         record = _restored(record, scene)
+    record = without_old_turn(record, scene.policy)
+    record = with_turn_ended(record, notebook, scene.now, lambda: differences_of(record, notebook, scene.policy))
     if state is NotebookState.ACTIVE:
         return _active(record, notebook, scene)
     return _resting(record, notebook, scene)
@@ -112,10 +115,12 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
     if not pending or profile is None:
         drifted = bool(differences.of(Change.LEFT) or differences.disruptive)
         reason = Reason.DRIFTED if drifted else Reason.READY
-        return Step(record=record, condition=ConditionStatus.TRUE, reason=reason, message=message)
+        because = _because_held(differences)
+        return Step(record=record, condition=ConditionStatus.TRUE, reason=reason, message=message, because=because)
     if may_disrupt(profile, scene.now) and scene.identity_ready:
         # Not settled: what follows is to end in a running notebook again.
-        step = stop(record.with_status(power_settled=False), notebook.ref, (), "It is changed, and comes back.", scene)
+        begun = with_turn(record, scene.policy, scene.now).with_status(power_settled=False)
+        step = stop(begun, notebook.ref, (), "It is changed, and comes back.", scene)
         return replace(step, because=(f"Out of line, and may be stopped now: {say(pending)}.",))
     chance = next_chance(profile, scene.now)
     return Step(
@@ -133,6 +138,10 @@ def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, 
     if differences.disruptive and say(differences.disruptive) == record.status.refused:
         return ()
     return differences.disruptive if record.status.former is None else differences.of(Change.RESTART)
+
+
+def _because_held(differences: Differences) -> tuple[str, ...]:
+    return (f"Waits for its turn in a rollout: {say(differences.held)}.",) if differences.held else ()
 
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
@@ -166,6 +175,8 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     record = _without_old_refusal(record, differences)
     pending = _pending(record, differences)
     replaced = tuple(item for item in pending if item.change is Change.REPLACE)
+    if pending:
+        record = with_turn(record, scene.policy, scene.now)
     if replaced:
         return replace_step(record, notebook, pending, scene)
     record = record.with_status(saved_in="")  # entitled, and on the disk: no copy is needed
@@ -189,6 +200,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             condition=ConditionStatus.FALSE,
             reason=Reason.IDLE if record.spec.power_because.startswith("idle") else Reason.STOPPED,
             message=f"Your notebook is stopped: {record.spec.power_because}. Your files are kept.{notes}",
+            because=_because_held(differences),
         )
     waiting = held(record, scene.now)
     if waiting is not None:
@@ -232,9 +244,16 @@ def _adopt(record: UserRecord, power: Power, because: str) -> UserRecord:
 
 
 def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Differences:
-    """What differs; nothing for a profile that is lost from the configuration: what is there stays as it is."""
-    spec = spec_of(record, policy)
-    return NO_DIFFERENCES if spec is None else compare(notebook, spec, record.status.built_from)
+    """What differs; nothing for a profile that is lost from the configuration: what is there stays as it is.
+
+    What a rollout changes is not counted before the person's turn.
+    """
+
+    def by(one: Policy) -> Differences | None:
+        spec = spec_of(record, one)
+        return None if spec is None else compare(notebook, spec, record.status.built_from)
+
+    return in_turn(by, policy, record.user_key, record.status.turn) or NO_DIFFERENCES
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:

@@ -34,6 +34,7 @@ from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
 from shared.domain.replacement import go_back
 from shared.domain.saving import newest_ready
 from shared.domain.step import Scene, Step, delete, unreadable, wait_for
+from shared.domain.turns import with_refusal, with_sold_out
 
 
 def notebook_step(record: UserRecord, scene: Scene) -> Step:
@@ -113,12 +114,12 @@ def _operation_failed(
     if error is None:  # the caller has looked
         raise AssertionError("an operation without an error did not fail")
     policy, now = scene.policy, scene.now
-    record = record.with_status(operation=None, attempts=record.status.attempts + 1)
+    record = with_sold_out(record, error, now).with_status(operation=None, attempts=record.status.attempts + 1)
     wait = _retry_after(record, error, policy)
     verb = operation.ref.verb
     if verb is not Verb.CREATE:
         if verb is Verb.UPDATE and isinstance(notebook, ObservedNotebook) and not isinstance(error, RetryableError):
-            record = record.with_status(refused=refusable(record, notebook, policy))
+            record = with_refusal(record).with_status(refused=refusable(record, notebook, policy))
         if verb is Verb.RESTORE:
             record = record.with_status(restoring=None)
         return _waiting(record, error, wait, now, f"The operation to {verb.value} the instance failed.")

@@ -54,6 +54,7 @@ from shared.domain.replacement import go_back
 from shared.domain.saving import with_snapshot, without_deleted
 from shared.domain.spark import ClusterStatus
 from shared.domain.spark_step import after_error
+from shared.domain.turns import with_refusal, with_sold_out
 
 _AT_ONCE = timedelta(seconds=5)
 
@@ -197,6 +198,8 @@ def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: P
 def _with_failure(
     record: UserRecord, action: Action, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
 ) -> UserRecord:
+    if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
+        record = with_sold_out(record, error, now)
     if isinstance(action, CreateInstance) and isinstance(error, StockoutError):
         zones = tuple(dict.fromkeys([*record.status.failed_zones, action.zone]))
         record = record.with_status(failed_zones=zones)
@@ -207,7 +210,7 @@ def _with_failure(
     elif isinstance(action, CreateInstance | StartInstance | RestoreData):
         record = record.with_status(not_before=now + wait)
     elif isinstance(action, UpdateInstance) and _is_given_up(record, action, error):
-        record = record.with_status(refused=action.disruptive)
+        record = with_refusal(record).with_status(refused=action.disruptive)
     if isinstance(action, CreateCluster):
         record = _with_refused_cluster(record, action, error, wait, policy, now)
     kind, text = _condition_of(action, record), error.user_message

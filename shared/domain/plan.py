@@ -28,6 +28,7 @@ from shared.domain.people import People
 from shared.domain.record import ConditionType, OperationRef, UserRecord, Verb
 from shared.domain.sources import SHIPPED, Source
 from shared.domain.spark import Cluster, ClusterOperationSeen
+from shared.domain.waves import Rollout
 
 _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 
@@ -39,7 +40,8 @@ class Policy:
     `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
     `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
     from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `guard` has the
-    limits of changes that touch many; without `cuts_wait` a cut is what the facts say, as in a what-if. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    limits of changes that touch many; without `cuts_wait` a cut is what the facts say, as in a what-if. While a `rollout` is under
+    way, `earlier` are the policies by which a notebook may still be right. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
     """
 
     catalog: Catalog
@@ -59,6 +61,8 @@ class Policy:
     book: GroupBook = field(default_factory=GroupBook)
     guard: GuardSettings = field(default_factory=GuardSettings)
     cuts_wait: bool = False
+    rollout: Rollout | None = None
+    earlier: tuple[Policy, ...] = ()
 
     def entitling_groups(self) -> frozenset[str]:
         """Return the addresses of all groups that entitle: those that are assigned, and what else these are or were called."""

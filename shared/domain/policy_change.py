@@ -17,9 +17,11 @@ from enum import StrEnum
 from typing import Any
 
 from shared.domain import impact as impacts
+from shared.domain import waves
 from shared.domain.impact import Impact
 from shared.domain.impact_limits import Excess, Limit
 from shared.domain.policy_codec import digest_of
+from shared.domain.waves import Rollout
 
 MOST_SUPERSEDED = 50
 
@@ -34,7 +36,7 @@ class PolicyInForce:
     """The policy that all judge by. `content` is what `policy_codec.content_of` gave.
 
     `superseded` are digests that were in force or proposed before: an older revision's own files are not proposed back by its
-    sweep. `deployed_at` is when its files were deployed, if that is known. `generation` is that of the object, 0 for one that is
+    sweep. `deployed_at` is when its files were deployed, if that is known. `rollout` is set if it changes many notebooks. `generation` is that of the object, 0 for one that is
     not written yet.
     """
 
@@ -46,6 +48,7 @@ class PolicyInForce:
     approved_by: tuple[str, ...] = ()
     superseded: tuple[str, ...] = ()
     deployed_at: datetime | None = None
+    rollout: Rollout | None = None
     generation: int = 0
 
     def is_older_than(self, deployed: Noted) -> bool:
@@ -123,6 +126,7 @@ def in_force_to_json(policy: PolicyInForce) -> dict[str, Any]:
         "approved_by": list(policy.approved_by),
         "superseded": list(policy.superseded),
         "deployed_at": _text(policy.deployed_at),
+        "rollout": None if policy.rollout is None else waves.to_json(policy.rollout),
     }
 
 
@@ -137,6 +141,7 @@ def in_force_from_json(raw: Mapping[str, Any], generation: int) -> PolicyInForce
         approved_by=tuple(str(each) for each in raw["approved_by"]),
         superseded=tuple(str(each) for each in raw["superseded"]),
         deployed_at=_time(raw["deployed_at"]) if raw["deployed_at"] else None,
+        rollout=waves.from_json(raw["rollout"]) if raw.get("rollout") else None,  # an earlier program's has no such key
         generation=generation,
     )
 

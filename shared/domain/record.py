@@ -18,6 +18,7 @@ from shared.domain.spark import ClusterStatus, ClusterWish
 from shared.domain.story import StoryLine
 from shared.domain.unknown_leaver import states_only_a_leave
 from shared.domain.usage import Usage
+from shared.domain.waves import Turn
 
 
 class Presence(StrEnum):
@@ -178,6 +179,7 @@ class Status:
     page's wishes that were folded in lately.
     `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says which were mistakes.
     `waiting_listed` tells what the index of those who wait has of this person, "" for nothing.
+    `urgent` names the leave that must not wait while many others leave (`ref` of a cut), "" for none. `turn` is when the person's change began in the last rollout that reached them.
     """
 
     generation: int = 1
@@ -221,6 +223,8 @@ class Status:
     clearance: Clearance | None = None
     kept_in: tuple[KeptIn, ...] = ()
     waiting_listed: str = ""
+    turn: Turn | None = None
+    urgent: str = ""
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
@@ -380,6 +384,7 @@ class RecordRow:
     marked: bool = False
     unknown_since: datetime | None = None
     absent_since: datetime | None = None
+    turn: Turn | None = None
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -437,6 +442,7 @@ def row_of(record: UserRecord) -> RecordRow:
         entitled_by=record.spec.entitled_by,
         marked=news is not None and news.status is ConditionStatus.FALSE,
         unknown_since=unknown_leaver_since(record),
+        turn=record.status.turn,
     )
 
 

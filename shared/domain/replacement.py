@@ -19,6 +19,7 @@ from shared.domain.plan import Action, DeleteInstance, OperationSeen, RestoreDat
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
 from shared.domain.saving import is_kept, is_paused, newest_ready, save_data
 from shared.domain.step import VERB_TEXT, Scene, Step, held, patience, wait_for_identity
+from shared.domain.turns import with_refusal
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
@@ -109,7 +110,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
     if remnant is not None:
         ref = remnant.ref
         left = Former(instance_id=ref.instance_id, zone=ref.zone, uid=remnant.uid, is_remnant=True)
-    return record.with_status(
+    return with_refusal(record).with_status(
         instance_id=former.instance_id,
         zone=former.zone,
         instance_uid=former.uid,

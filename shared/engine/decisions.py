@@ -32,6 +32,7 @@ from shared.domain.wanted import with_wanted
 from shared.engine import policy_change
 from shared.engine.intake import change_record
 from shared.engine.ports import Deps, WaitingDecision
+from shared.engine.waves import facts_of, go_on, halted
 
 _WORKERS = 8
 # A policy changes what groups and profiles give; that somebody left is another matter.
@@ -146,6 +147,9 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
     if about is About.POLICY:
         _one_policy(digest, given, deps)
         return
+    if about is About.WAVES:
+        _one_rollout(digest, given, deps)
+        return
     content = deps.decisions.read_list(digest)
     batch = None
     if content is not None:
@@ -206,6 +210,41 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
     )
     for vote in votes if done else ():
         deps.decisions.remove(vote.waiting)
+
+
+def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    """Let a halted rollout go on, or back. One administrator other than who deployed it is enough, if that is known."""
+    found = halted(deps)
+    if found is None or found[1].decided_by != digest:
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    current, rollout = found
+    votes = _votes(given, author_of(current), deps)
+    standing = standing_of(votes, deps.policy.guard, deps.clock.now(), author_is_known=bool(current.by))
+    if standing is Standing.OPEN:
+        return
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    if verdict is Verdict.APPROVE:
+        go_on(rollout.rollout_id, deps, deps.clock.now())
+    else:
+        back = policy_change.take_back(current, rollout, deps, by=by)
+        if back is None:
+            return  # the policy changed meanwhile: the next tick looks again
+    deps.log.warning(
+        "Approved rollout" if verdict is Verdict.APPROVE else "Rejected rollout", by=by, **facts_of(rollout)
+    )
+    for vote in votes:
+        deps.decisions.remove(vote.waiting)
+
+
+def author_of(current: PolicyInForce) -> frozenset[UserKey]:
+    """Return who may not decide about a rollout: whoever deployed it, by deploying the earlier files can go back all the same."""
+    try:
+        return frozenset({user_key_for(parse_email(current.by))})
+    except InvalidMessageError:
+        return frozenset()
 
 
 def _decided_by(current: PolicyInForce) -> str:

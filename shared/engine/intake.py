@@ -94,14 +94,14 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = Fa
         joined = _joined(event, before, folded, stored, deps)
         if joined:
             return joined
-        folded = with_same_person(folded, now)
+        folded = with_same_person(with_urgency(folded, event), now)
         given_away = handed_over(folded, now)
         if given_away is not None:
             handed = _hand_over(folded, event, stored, deps)
             if handed is None:
                 continue
             return handed
-        wanted = with_urgency(with_wanted(with_news(folded, event, now), deps.policy, now), event)
+        wanted = with_wanted(with_news(folded, event, now), deps.policy, now)
         saved = _save(_due_soon(wanted, deps), stored, deps)
         if saved is not None:
             stored, changed = saved, True

@@ -37,8 +37,10 @@ from shared.domain.policy_change import Approved, Noted, Outcome, PolicyInForce,
 from shared.domain.policy_codec import UnknownContentError, content_of, digest_of, with_content
 from shared.domain.record import RecordRow, UserRecord
 from shared.domain.wanted import new_record, with_wanted
+from shared.domain.waves import Rollout
 from shared.engine.letters import fold_one
 from shared.engine.ports import Deps
+from shared.engine.waves import facts_of, next_rollout
 
 _TRIES = 6
 _READERS = 16
@@ -276,10 +278,13 @@ def _follow(
         approved_by=approved_by,
         superseded=current.followed_by(proposal.digest, *older),
         deployed_at=proposal.deployed_at,
+        rollout=next_rollout(current, proposal, deps.clock.now()),
     )
     put = _put(policy, current, deps)
     if put is None:
         return None
+    if put.rollout is not None:
+        deps.log.info("Rollout goes on" if put.rollout.wave else "Rollout began", **facts_of(put.rollout))
     for digest in (*older, proposal.digest):
         deps.policies.withdraw(digest)
     deps.log.info("Policy put in force", approvers=len(approved_by), **_facts(proposal))
@@ -373,6 +378,34 @@ def _report_left_out(digest: str, left_out: tuple[Effect, ...], deps: Deps) -> N
     if left_out:
         named: list[UserKey] = [each.user_key for each in left_out[:_MOST_NAMED]]
         deps.log.warning("Left out of an approved change", digest=digest, people=len(left_out), users=named)
+
+
+def take_back(current: PolicyInForce, rollout: Rollout, deps: Deps, *, by: Sequence[str]) -> PolicyInForce | None:
+    """Put the policy in force again from which a rollout came; None: somebody was faster. Idempotent.
+
+    What was deployed counts as rejected first, so that no sweep proposes it again. Whose notebook was changed already gets back
+    what there was, in waves if they are many.
+    """
+    content = rollout.earlier[-1]
+    try:
+        earlier = with_content(deps.base_policy, content)
+    except UnknownContentError as error:
+        raise _refused(
+            "Another version of Benchkeeper wrote the policy before this one. Deploy its files again instead.",
+            f"content of the policy before {current.digest}: {error}"[:300],
+        ) from error
+    deps.policies.reject(Noted(digest=current.digest, by=" ".join(by), at=deps.clock.now()))
+    judged = impact_of_policy(earlier, deps)
+    proposal = Proposal(
+        digest=digest_of(content),
+        content=content,
+        at=deps.clock.now(),
+        author="",
+        base=current.digest,
+        impact=judged.impact,
+        fleet=judged.fleet.size,
+    )
+    return _follow(proposal, current, deps, approved_by=tuple(by))
 
 
 def reject(digest: str, deps: Deps, *, by: str) -> None:

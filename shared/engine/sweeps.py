@@ -44,6 +44,7 @@ from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
 from shared.engine.waiting import keep_waiting
+from shared.engine.waves import keep_waves
 from shared.engine.wishes import try_take_up
 
 WORKERS = 8
@@ -167,6 +168,8 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
     summary.looked_at = len(rows)
     summary.unreachable = tuple(sorted(listing.unreachable))
     summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, snapshots or ())
+    if proposes and not dry_run:
+        keep_waves(deps, rows, by_name, listing.unreachable, now)
     entitling = deps.policy.entitling_digest()
     saved = None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots)
     lost = without_record(rows, listing.notebooks, snapshots or (), rowless)

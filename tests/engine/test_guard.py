@@ -161,6 +161,22 @@ def test_who_is_urgent_is_cut_in_the_middle_of_a_flood_and_only_so_many_are(benc
     assert len(absent(bench)) == SMALL.per_hour + SMALL.urgent
 
 
+def test_an_urgent_leave_that_was_dated_ahead_is_urgent_when_it_begins(bench):
+    people = crowd(bench)
+    late = people[30]
+    begins = bench.now + timedelta(minutes=30)
+    said = Left(
+        event_id="late", user=late.email, occurred_at=bench.now, effective_at=begins, source="operator", urgent=True
+    )
+    deliver(said, bench.deps)
+    bench.advance(minutes=29)
+    for person in people[:20]:
+        person.tell(Left, source="operator")
+    assert late.key not in absent(bench)
+    ticks(bench, 3)
+    assert late.key in absent(bench)
+
+
 def test_one_person_who_comes_and_goes_takes_one_slot(bench):
     people = crowd(bench)
     for _ in range(10):

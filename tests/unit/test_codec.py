@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import NOW, account, group, joined, moved, operation, person, with_event
 
+from shared.cloud.record_rows import from_texts, to_texts
 from shared.domain import codec
+from shared.domain.cuts import Clearance, CutClass, KeptIn, WaitingCut
 from shared.domain.errors import PermanentError, Reason
 from shared.domain.identity import AccountId, InstanceId
 from shared.domain.keeping import Former, Restoring, Snapshot
@@ -33,6 +35,7 @@ from shared.domain.record import (
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.story import StoryKind, StoryLine
 from shared.domain.usage import Usage
+from shared.domain.waves import Turn
 
 _TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis takes naive bounds
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -46,6 +49,14 @@ _VALUES = (
     | st.lists(_TEXT, max_size=3).map(tuple)
 )
 
+_TURNS = st.none() | st.builds(
+    Turn,
+    rollout=st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
+    began_at=_TIMES,
+    ended_at=st.none() | _TIMES,
+    refused=st.booleans(),
+    sold_out=st.booleans(),
+)
 _STATUS = st.builds(
     Status,
     generation=st.integers(0, 10**6),
@@ -127,6 +138,21 @@ _STATUS = st.builds(
         st.builds(StoryLine, at=_TIMES, kind=st.sampled_from(StoryKind), text=_TEXT, because=_TEXT, ref=_TEXT),
         max_size=2,
     ).map(tuple),
+    waiting_cut=st.none()
+    | st.builds(
+        WaitingCut,
+        ref=_TEXT,
+        cause=st.sampled_from(CutClass),
+        source=_TEXT,
+        since=_TIMES,
+        undoable_at=st.none() | _TIMES,
+        urgent=st.booleans(),
+    ),
+    clearance=st.none() | st.builds(Clearance, ref=_TEXT, by=_TEXT, until=_TIMES),
+    kept_in=st.lists(st.builds(KeptIn, ref=_TEXT, by=_TEXT, digest=_TEXT, at=_TIMES), max_size=2).map(tuple),
+    waiting_listed=_TEXT,
+    turn=_TURNS,
+    urgent=_TEXT,
     conditions=st.lists(
         st.builds(
             Condition,
@@ -157,6 +183,12 @@ def test_a_record_survives_its_json(status, spec, cost_center, attributes, creat
     record = with_event(person(), moved(attributes=attributes))
     record = replace(record, status=status, spec=spec, cost_center=cost_center, created_at=created_at)
     assert codec.from_json(json.loads(json.dumps(codec.to_json(record)))) == record
+
+
+@given(_TURNS)
+def test_a_row_tells_of_a_turn_what_the_record_says(turn):
+    row = row_of(person(turn=turn))
+    assert from_texts(row.user_key, to_texts(row)) == row
 
 
 def full():
@@ -205,6 +237,8 @@ LATER = [
             "clearance",
             "waiting_listed",
             "kept_in",
+            "turn",
+            "urgent",
         )
     ),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),

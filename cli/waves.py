@@ -1,0 +1,78 @@
+"""`waves`: how far a change of machines or images is that goes through the fleet in waves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cli.context import App, guarded, output_option, pass_app
+from cli.output import console, print_json, say, table
+from shared.domain.waves import Counts, Rollout, RolloutState
+from shared.engine.waves import counts_now, facts_of
+
+_STANDS = {
+    RolloutState.OPEN: "under way",
+    RolloutState.HALTED: "HALTED: too many were not ready within 60 minutes",
+    RolloutState.DONE: "done",
+}
+_COUNTED = (
+    ("verified", "ready and verified"),
+    ("under_way", "under way"),
+    ("failed", "not ready in time"),
+    ("waits", "wait until the notebook is stopped"),
+    ("sold_out", "wait for a machine that Google does not have"),
+)
+
+
+@click.command()
+@output_option()
+@pass_app
+@guarded
+def waves(app: App, output: str) -> None:
+    """Show the change of notebooks that goes through the fleet: its waves, and how many are ready. Counted now; changes nothing.
+
+    The hourly drift sweep opens the next wave, or halts. benchkeeper guard shows a halted one; approve lets it go on, reject takes it back.
+    """
+    current = app.deps.policies.load()
+    rollout = current.rollout if current is not None else None
+    if current is None or rollout is None:
+        if output == "json":
+            print_json({"rollout": None})
+        else:
+            say("No change of notebooks goes through the fleet.")
+        return
+    counts = rollout.counts if rollout.state is RolloutState.DONE else counts_now(rollout, app.deps)
+    if output == "json":
+        print_json({"rollout": _view(rollout, counts), "policy": current.digest})
+        return
+    say(f"Policy {current.digest}, since {rollout.began_at:%Y-%m-%d %H:%M} UTC: {_STANDS[rollout.state]}.")
+    rows = [(str(n + 1), f"{size:,}", _stands(rollout, n)) for n, size in enumerate(rollout.sizes)]
+    console().print(table([("WAVE", "whole"), ("PEOPLE UP TO IT", "whole"), ("STANDS", "")], rows))
+    for name, text in _COUNTED:
+        count = getattr(counts, name)
+        if count:
+            say(f"  {count:>6,}  {text}")
+    if rollout.state is RolloutState.HALTED:
+        digest = rollout.decided_by[:12]
+        say(f"Nobody else begins. Go on: benchkeeper approve {digest}. Take it back: benchkeeper reject {digest}.")
+
+
+def _stands(rollout: Rollout, number: int) -> str:
+    if rollout.state is RolloutState.DONE or number < rollout.wave:
+        return "done"
+    if number > rollout.wave:
+        return "not opened yet"
+    return f"open since {rollout.opened_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _view(rollout: Rollout, counts: Counts) -> dict[str, Any]:
+    facts = facts_of(rollout)
+    return {
+        **facts,
+        **{name: getattr(counts, name) for name, _ in _COUNTED},
+        "sizes": list(rollout.sizes),
+        "began_at": rollout.began_at.isoformat(),
+        "opened_at": rollout.opened_at.isoformat(),
+        "digest": rollout.decided_by if rollout.state is RolloutState.HALTED else None,
+    }

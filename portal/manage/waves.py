@@ -1,0 +1,138 @@
+"""A change of notebooks that goes in waves: how far it is, for `/manage/changes`, and what a halted one waits for, as a kind of change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from portal.deps import current
+from portal.manage.changes_view import Change, Seen, Unread, missing, takes_effect_at
+from portal.manage.policy_changes import Row
+from shared.domain.decision import About
+from shared.domain.errors import BenchkeeperError
+from shared.domain.policy_change import PolicyInForce
+from shared.domain.record import RecordRow
+from shared.domain.waves import Counts, Rollout, RolloutState, Standing
+from shared.engine.decisions import author_of
+from shared.engine.waves import halted
+
+TITLE = "A change of notebooks has halted: too many were not ready in time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """One wave of a rollout: how many people it brings it up to, and where that stands: `past`, `now` or `later`."""
+
+    number: int
+    people: int
+    stands: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a rollout is. `counts` are of the last drift sweep."""
+
+    state: str
+    since: datetime
+    counts: Counts
+    of: int
+    waves: tuple[Wave, ...]
+
+
+def progress() -> Progress | None:
+    """The rollout that is under way, as this process knows it for up to a minute; None if there is none."""
+    try:
+        rollout = current().deps.engine.policy.rollout
+    except BenchkeeperError:
+        return None  # that the policy cannot be read is said elsewhere
+    if rollout is None or rollout.state is RolloutState.DONE:
+        return None
+    waves = tuple(
+        Wave(number=n + 1, people=size, stands="past" if n < rollout.wave else "now" if n == rollout.wave else "later")
+        for n, size in enumerate(rollout.sizes)
+    )
+    return Progress(
+        state=rollout.state.value, since=rollout.opened_at, counts=rollout.counts, of=rollout.sizes[-1], waves=waves
+    )
+
+
+def rollouts(found: Seen) -> list[Change]:
+    """The halted rollout, if there is one."""
+    try:
+        if current().deps.engine.policy.rollout is None:
+            return []  # so that nothing is read while there is none
+        stopped = halted(current().deps.engine)
+    except BenchkeeperError as error:
+        missing(found, Unread.POLICIES, error)
+        return []
+    return [] if stopped is None else [_of(*stopped, found)]
+
+
+def rollout_of(digest: str, found: Seen) -> Change | None:
+    """The halted rollout if a decision about it names this digest."""
+    return next((change for change in rollouts(found) if change.digest == digest), None)
+
+
+def _of(policy: PolicyInForce, rollout: Rollout, found: Seen) -> Change:
+    votes = tuple(found.votes.get(rollout.decided_by, ()))
+    guard = current().deps.engine.policy.guard
+    rows = tuple(_rows(rollout))
+    return Change(
+        about=About.WAVES,
+        digest=rollout.decided_by,
+        title=TITLE,
+        cause="Rollout",
+        source="",
+        author=policy.by,
+        entries=rows,
+        still=len(rows) or None,
+        undone=0,
+        since=rollout.opened_at,
+        patience_ends=None,
+        votes=votes,
+        approving=_approving(rollout),
+        rejecting=_rejecting(rollout),
+        is_kept=True,
+        takes_effect_at=takes_effect_at(votes, guard, author_is_known=bool(policy.by)),
+        concerned=author_of(policy),
+    )
+
+
+def _rows(rollout: Rollout) -> list[Row]:
+    """Whoever has begun and was not seen to be well, as the fleet's index of the last sweep tells."""
+    fleet = current().deps.engine.fleet.fleet()
+    found = [row for row in (fleet.rows if fleet is not None else ()) if _is_open(row, rollout)]
+    return [Row(user_key=row.user_key, steps=(Standing.FAILED,)) for row in found]
+
+
+def _is_open(row: RecordRow, rollout: Rollout) -> bool:
+    turn = row.turn
+    return turn is not None and turn.rollout == rollout.rollout_id and turn.ended_at is None and not turn.sold_out
+
+
+def _approving(rollout: Rollout) -> tuple[str, ...]:
+    left = rollout.sizes[-1] - rollout.counts.verified
+    return (
+        f"The change goes on, in the same waves: {left:,} of {rollout.sizes[-1]:,} people are still to get it.",
+        "Who failed until now no longer counts; it halts again if others fail.",
+    )
+
+
+def _rejecting(rollout: Rollout) -> tuple[str, ...]:
+    changed = rollout.counts.verified
+    back = f"{changed:,} {'person who has' if changed == 1 else 'people who have'} the new notebook already"
+    return (
+        "The configuration of before is put in force again, all of it.",
+        f"{back} {'gets' if changed == 1 else 'get'} back what there was, with the files.",
+        "What was deployed is not proposed again until its files change.",
+    )
+
+
+COUNTED: Mapping[str, str] = {
+    "verified": "ready and verified",
+    "under_way": "under way",
+    "failed": "not ready in time",
+    "waits": "wait until the notebook is stopped",
+    "sold_out": "wait for a machine that Google does not have now",
+}

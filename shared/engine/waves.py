@@ -1,0 +1,195 @@
+"""Takes a change of machines or images through the fleet, wave by wave: begins a rollout, and opens, halts or ends it at each drift sweep.
+
+The rollout is part of `policy/current`, so each step is one conditional write, and every function sees it within a minute. Who decides
+to go on after a halt, or to go back, is `shared.engine.decisions`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from shared.domain.drift import notebook_differences
+from shared.domain.errors import ConflictError
+from shared.domain.identity import UserKey
+from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook
+from shared.domain.plan import Policy
+from shared.domain.policy_change import PolicyInForce, Proposal
+from shared.domain.policy_codec import digest_of
+from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.waves import (
+    FROM,
+    Counts,
+    Rollout,
+    RolloutState,
+    Sight,
+    Standing,
+    begin,
+    counts_of,
+    judge,
+    rank,
+    standing_of,
+)
+from shared.engine.ports import Deps
+
+Seen = Mapping[tuple[str, str], ObservedNotebook]
+
+
+def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> Rollout | None:
+    """Return the rollout of a policy that takes the place of `current`; None for one that needs none.
+
+    A rollout that is under way goes on under a policy
+    that changes few notebooks; one that goes back to where it came from is over.
+    """
+    shaped = [each for each in proposal.impact.entries if each.stops_notebook]
+    under_way = (
+        current.rollout if current.rollout is not None and current.rollout.state is not RolloutState.DONE else None
+    )
+    before = under_way.earlier if under_way is not None else ()
+    if len(shaped) < FROM:
+        goes_back = any(digest_of(content) == proposal.digest for content in before)
+        return None if under_way is None or goes_back else under_way
+    earlier = [each for each in (*before, current.content) if digest_of(each) != proposal.digest]
+    said = f"{proposal.digest}|{current.digest}|{now.isoformat()}"
+    return begin(
+        hashlib.sha256(said.encode()).hexdigest()[:16],
+        (each.user_key for each in shaped),
+        rather=frozenset(each.user_key for each in shaped if not each.interrupts),
+        earlier=tuple(earlier),
+        now=now,
+    )
+
+
+def keep_waves(
+    deps: Deps, rows: Mapping[UserKey, RecordRow], seen: Seen, unreachable: frozenset[str], now: datetime
+) -> None:
+    """Count where everybody stands whose turn has come, and open the next wave, halt, or end the rollout that is under way."""
+    if deps.policy.rollout is None or deps.policy.rollout.state is RolloutState.DONE:
+        return
+    current = deps.policies.load()
+    rollout = current.rollout if current is not None else None
+    if current is None or rollout is None or rollout.state is RolloutState.DONE:
+        return
+    policy = deps.policy
+    counts = count(rollout, rows.values(), seen, unreachable, policy, now)
+    judged = judge(rollout, counts, now)
+    if rollout.wave == 0 and not counts.begun and judged.state is RolloutState.OPEN:
+        judged = _with_another_first(replace(rollout, counts=counts), judged, rows, seen, policy)
+    if judged != rollout:
+        try:
+            deps.policies.put(replace(current, rollout=judged), expected=current)
+        except ConflictError:
+            deps.log.info("Rollout is left to the next sweep", rollout=rollout.rollout_id)
+            return
+    match judged.state:
+        case RolloutState.HALTED:  # said at each sweep, until somebody decides
+            deps.log.error("Rollout halted", **facts_of(judged))
+        case RolloutState.DONE:
+            deps.log.info("Rollout done", **facts_of(judged))
+        case RolloutState.OPEN if judged.wave != rollout.wave:
+            deps.log.info("Rollout goes on", **facts_of(judged))
+        case RolloutState.OPEN:
+            deps.log.info("Rollout is under way", **facts_of(judged))
+
+
+def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
+    """Let a halted rollout go on; who failed until now does not count any more. Idempotent."""
+    current = deps.policies.load()
+    rollout = current.rollout if current is not None else None
+    if (
+        current is None
+        or rollout is None
+        or rollout.rollout_id != rollout_id
+        or rollout.state is not RolloutState.HALTED
+    ):
+        return
+    open_again = replace(rollout, state=RolloutState.OPEN, excused_at=now)
+    deps.policies.put(replace(current, rollout=open_again), expected=current)
+    deps.log.info("Rollout goes on", **facts_of(open_again))
+
+
+def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
+    """Return the policy in force with its rollout, if that is halted."""
+    current = deps.policies.load()
+    if current is None or current.rollout is None or current.rollout.state is not RolloutState.HALTED:
+        return None
+    return current, current.rollout
+
+
+def count(
+    rollout: Rollout, rows: Iterable[RecordRow], seen: Seen, unreachable: frozenset[str], policy: Policy, now: datetime
+) -> Counts:
+    """Return where those stand whose turn has come, as far as listings tell."""
+    return counts_of(
+        standing
+        for row in rows
+        if row.presence is Presence.PRESENT and rollout.reaches(row.user_key)
+        if (standing := _standing(rollout, row, seen, unreachable, policy, now)) is not None
+    )
+
+
+def counts_now(rollout: Rollout, deps: Deps) -> Counts:
+    """Return the same as it is now, by a listing of records and one of instances."""
+    listing = deps.notebooks.listing()
+    seen: Seen = {(n.ref.zone, n.ref.instance_id): n for n in listing.notebooks}
+    return count(rollout, deps.records.rows(), seen, listing.unreachable, deps.policy, deps.clock.now())
+
+
+def _standing(
+    rollout: Rollout, row: RecordRow, seen: Seen, unreachable: frozenset[str], policy: Policy, now: datetime
+) -> Standing | None:
+    return standing_of(rollout, row.turn, _sight(row, seen, unreachable, policy), now)
+
+
+def _sight(row: RecordRow, seen: Seen, unreachable: frozenset[str], policy: Policy) -> Sight:
+    notebook = seen.get((row.zone or "", row.instance_id or ""))
+    if notebook is None:
+        is_unknown = row.zone in unreachable
+        return Sight(in_line=None, works=None if is_unknown else False)
+    differences = notebook_differences(row, notebook, policy)
+    works = not row.busy and row.former is None and notebook.is_well
+    is_as_wanted = notebook.state is NotebookState.ACTIVE or (notebook.state in RESTING and row.power is Power.STOPPED)
+    return Sight(
+        in_line=None if differences is None else not differences.disruptive,
+        works=works and is_as_wanted,
+    )
+
+
+def _with_another_first(
+    rollout: Rollout, judged: Rollout, rows: Mapping[UserKey, RecordRow], seen: Seen, policy: Policy
+) -> Rollout:
+    """Return the rollout with another first person: one whose notebook rests, or anybody, if the first one needs nothing any more."""
+    waiting = []
+    for row in rows.values():
+        notebook = seen.get((row.zone or "", row.instance_id or ""))
+        if notebook is None or row.presence is Presence.ABSENT or row.user_key == rollout.first:
+            continue
+        differences = notebook_differences(row, notebook, policy)
+        if differences is not None and differences.disruptive:
+            waiting.append((notebook.state not in RESTING, rank(rollout.rollout_id, row.user_key), row.user_key))
+    if not waiting:
+        return judged
+    works, _, key = min(waiting)
+    if works and rollout.counts.people:
+        return judged  # the first one works, too: whoever stops first
+    return replace(rollout, first=key)
+
+
+def facts_of(rollout: Rollout) -> dict[str, object]:
+    """Return what the log says of a rollout."""
+    counts = rollout.counts
+    return {
+        "rollout": rollout.rollout_id,
+        "state": rollout.state.value,
+        "wave": rollout.wave + 1,
+        "waves": len(rollout.sizes),
+        "people": rollout.sizes[rollout.wave],
+        "of": rollout.sizes[-1],
+        "verified": counts.verified,
+        "under_way": counts.under_way,
+        "failed": counts.failed,
+        "waits": counts.waits,
+        "sold_out": counts.sold_out,
+    }
