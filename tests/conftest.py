@@ -25,7 +25,7 @@ _NEEDS = {
 }
 # The longest tests, by the beginning of what follows `tests/`: they begin first, so that all workers end together.
 _LONG = (
-    "properties/test_world.py", "e2e/test_fleet.py", "deploy/", "properties/test_guard_machine.py", "emulator/test_jupyter_life.py",
+    "properties/", "e2e/test_fleet.py", "deploy/", "engine/test_guard.py", "emulator/test_jupyter_life.py",
 )  # fmt: skip
 
 
