@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from json import dumps as to_json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from urllib3 import HTTPResponse
@@ -86,47 +85,6 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
 
     def close(self) -> None:
         pass
-
-
-class DirectSession(requests.Session):
-    """Hands each request to one adapter as it is: what `requests` prepares for each costs a quarter of all that a world costs.
-
-    The tests of the adapters (tests/adapters), and all over sockets, go the whole way.
-    """
-
-    def __init__(self, adapter: WsgiAdapter) -> None:
-        super().__init__()
-        self._adapter = adapter
-
-    def request(self, method, url, params=None, data=None, headers=None, json=None, stream=False, **more):
-        if isinstance(data, dict):  # a form
-            return super().request(method, url, params=params, data=data, headers=headers, stream=stream, **more)
-        asked = requests.PreparedRequest()
-        asked.method, asked.body = method.upper(), data
-        asked.headers = requests.structures.CaseInsensitiveDict(headers or {})
-        if json is not None and data is None:
-            asked.body = to_json(json, allow_nan=False).encode()
-            asked.headers["Content-Type"] = "application/json"
-        if params:
-            given = params.items() if hasattr(params, "items") else params
-            query = urlencode([(name, value) for name, value in given if value is not None], doseq=True)
-            url = f"{url}{'&' if '?' in url else '?'}{query}" if query else url
-        asked.url = requests.utils.requote_uri(url)
-        answer = self._adapter.send(asked)
-        if not stream:
-            _ = answer.content  # read now, as a session does
-        return answer
-
-
-class DirectClients(Clients):
-    """Clients whose storage and JSON calls go through a `DirectSession`."""
-
-    def __init__(self, config: CloudConfig, *, mount: WsgiAdapter) -> None:
-        super().__init__(config, mount=mount)
-        self._direct = mount
-
-    def _build_session(self) -> requests.Session:
-        return DirectSession(self._direct)
 
 
 class ListLog:
@@ -204,17 +162,15 @@ class Bench:
         return self.clients.json("control").call(method, path, body=body)
 
 
-def make_bench(
-    *, settings: Settings | None = None, start: datetime = START, component: str = "tick", direct: bool = True
-) -> Bench:
-    """A world and the product in it, with the patience that `component` has when it is deployed. `direct`: see `DirectSession`."""
+def make_bench(*, settings: Settings | None = None, start: datetime = START, component: str = "tick") -> Bench:
+    """A world and the product in it, with the patience that `component` has when it is deployed."""
     cloud = EmbeddedCloud.build(clock=VirtualClock(start=start, speed=0))
     settings = settings or local_settings()
     adapter = WsgiAdapter(cloud)
     config = CloudConfig(
         project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT, patience_s=patience_s(component)
     )
-    clients = (DirectClients if direct else Clients)(config, mount=adapter)
+    clients = Clients(config, mount=adapter)
     for bucket in settings.all_buckets:
         clients.json("control").call(
             "POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket, "versioning": {"enabled": True}}
