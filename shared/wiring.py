@@ -48,12 +48,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK = threading.Lock()
-_PATIENCE_S = {"hub": 8.0}  # whoever waits for a page is better told to come back; messages and ticks have time
+_PATIENCE_S = 120.0
+_PATIENCES_S = {"hub": 8.0}  # whoever waits for a page is better told to come back; messages and ticks have time
 _WAKE_S = 5.0  # somebody waits for the page; the tick comes to it anyway
 _CACHED: dict[str, tuple[Settings, Deps]] = {}
 
 
-def make_clients(settings: Settings, *, patience_s: float = 120.0, token: str = "") -> Clients:
+def patience_s(component: str) -> float:
+    """Return for how many seconds a process of this component tries a call to Cloud Storage again."""
+    return _PATIENCES_S.get(component, _PATIENCE_S)
+
+
+def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: str = "") -> Clients:
     """The Google clients for these settings; nothing is imported or connected yet. `token` is an access token to work with."""
     return Clients(
         CloudConfig(
@@ -188,7 +194,7 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
             except ConfigError as error:
                 log.error("Configuration is broken", faults=[str(fault) for fault in error.faults])
                 raise
-            clients = make_clients(settings, patience_s=_PATIENCE_S.get(component, 120.0))
+            clients = make_clients(settings, patience_s=patience_s(component))
             _CACHED[component] = (settings, wire(settings, log=log, clients=clients))
         return _CACHED[component]
 

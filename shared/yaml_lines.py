@@ -11,7 +11,6 @@ import yaml
 from shared.faults import Loc
 
 _MOST_NODES = 20_000
-_MOST_NODES = 20_000
 
 
 class YamlFaultError(Exception):

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Every check and every test, on a fresh clone too: sets itself up in .venv, then lint, types, contracts, tests.
-#   ./tests/run.sh [--runs N] [arguments for pytest]      --runs N: so many histories, other ones each time (default: the same 500)
+#   ./tests/run.sh [--all] [--runs N] [arguments for pytest]
+# --all: the slow tests too, and 2000 histories; --runs N: so many histories, other ones each time (default: the same 500).
+# What is slow, and how long all this takes: docs/testing.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-export PYTHONDONTWRITEBYTECODE=1
-unset PYTHONPATH PYTHONHOME
+# What was compiled is kept: else each of the hundreds of programs that tests start would compile the product anew.
+unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 readonly PYTHON_BIN=.venv/bin
 
 say() {
@@ -49,14 +51,28 @@ check() {
   "${@:2}" || failed+=" '$1'"
 }
 
+# JupyterLab in an environment of its own, for the tests that need it; they say why if it cannot be made.
+set_up_jupyter() {
+  python -c 'from cli.local.jupyter import ensure_jupyter; ensure_jupyter(lambda _: None)' >/dev/null 2>&1 || true
+}
+
+cores() {
+  getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
+}
+
 main() {
-  local -a more=()
-  export BENCHKEEPER_RUNS=${BENCHKEEPER_RUNS:-500}
+  local -a more=() files=()
+  local all='' runs=${BENCHKEEPER_RUNS:-} which='not slow and not alone' said jupyter types file
   while (($#)); do
     case "$1" in
+      --all)
+        all=yes
+        which='not alone'
+        shift
+        ;;
       --runs)
         [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die '--runs takes a number'
-        BENCHKEEPER_RUNS=$2
+        runs=$2
         shift 2
         ;;
       *)
@@ -65,16 +81,33 @@ main() {
         ;;
     esac
   done
+  export BENCHKEEPER_RUNS=${runs:-${all:+2000}}
+  export BENCHKEEPER_RUNS=${BENCHKEEPER_RUNS:-500}
   set_up
   export PATH="$PWD/$PYTHON_BIN:$PATH"
+  said=$(mktemp)
+  set_up_jupyter &
+  jupyter=$!
+  mypy >"$said" 2>&1 &
+  types=$!
   check 'ruff check' ruff check --quiet .
   check 'ruff format' ruff format --quiet --check .
   check 'shellcheck' shellcheck ./*.sh tests/*.sh .ci/run
   check 'lint-imports' lint-imports --no-cache
-  check 'mypy' mypy
-  say "pytest ($BENCHKEEPER_RUNS examples a property)"
-  # `worksteal`: two workers, and the one that is done takes over from the one that is not.
-  python -m pytest -n 2 --dist worksteal --durations=10 ${more[@]+"${more[@]}"} || failed+=" 'pytest'"
+  check 'mypy' wait "$types"
+  cat "$said"
+  rm -f "$said"
+  wait "$jupyter"
+  say "pytest ($BENCHKEEPER_RUNS histories${all:+, the slow tests too})"
+  # Two workers a core: many tests wait for programs that they started. `worksteal`: one that is done takes over from the others.
+  python -m pytest -n $((2 * $(cores))) --dist worksteal -m "$which" --durations=10 ${more[@]+"${more[@]}"} || failed+=" 'pytest'"
+  # What measures time comes last, and beside nothing.
+  while IFS= read -r file; do
+    files+=("$file")
+  done < <(grep -rl --include='test_*.py' 'mark\.alone' tests || true)
+  if ((${#files[@]} && ! ${#more[@]})); then
+    check 'pytest, what measures time' python -m pytest -m alone "${files[@]}"
+  fi
   [[ -z $failed ]] || die "failed:$failed"
 }
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from emulator.app import EmbeddedCloud
 
 _log = logging.getLogger(__name__)
-_EVERY_REAL_S = 0.5
 _LONGEST_SOCKET = 90  # the system's limit is 104 to 108 bytes
 
 
@@ -31,6 +30,7 @@ class Options:
     folder: Path
     log_folder: Path
     most: int = 20
+    every_real_s: float = 0.5  # so often what is there is looked at
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ class Labs:
             ]
 
     def _run(self) -> None:
-        while not self._ending.wait(_EVERY_REAL_S):
+        while not self._ending.wait(self._options.every_real_s):
             try:
                 self.turn()
             except OSError:  # a full disk, no process left: the next look tries again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_many_threads_ask_once(server):
 
 def test_shortly_before_its_end_there_is_another(server, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(tokens.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
     token = MetadataToken(Transport(sign=lambda *_: None, patience_s=0.0, door=server.answer))
     for now[0] in (0.0, 3358.0, 3360.0):
         headers: dict[str, str] = {}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from kit.browser import NEEDS_CHROMIUM, PATIENCE_S, headline, living_in, started_chromium, window
+from kit.browser import PATIENCE_S, headline, living_in, started_chromium, window
 from playwright.sync_api import expect
 
 from tests.e2e.local_run import LIFECYCLE, news, until
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kit.browser import House
     from playwright.sync_api import Browser, Page, Response
 
-pytestmark = [pytest.mark.e2e, NEEDS_CHROMIUM, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(280)]
 ANA = "ana.silva@example.com"
 REBOUND = "rebound.example"
 REFUSED = {400, 401, 403, 421}  # 400: a WebSocket is no request of the API at all; 421: no such host here

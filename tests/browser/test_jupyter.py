@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from kit.browser import NEEDS_CHROMIUM, headline, living_in, spark_card, window
+from kit.browser import headline, living_in, spark_card, window
 from playwright.sync_api import Page, expect
 
 from tests.emulator.jupyter_kit import jupyter_environment
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kit.browser import House
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.e2e, NEEDS_CHROMIUM, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.jupyter, pytest.mark.timeout(280)]
 ANA = "ana.silva@example.com"
 BEN = "ben.okafor@example.com"
 

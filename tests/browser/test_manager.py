@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from kit.browser import MIA, NEEDS_CHROMIUM, PATIENCE_S, living_in, window
+from kit.browser import MIA, PATIENCE_S, living_in, window
 from kit.crowd import REASONS, crowd, put
 from playwright.sync_api import Locator, Page, expect
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kit.browser import House, Window
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.e2e, NEEDS_CHROMIUM, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(280)]
 MANY = 10_000
 ANA, BEN = "ana.silva@example.com", "ben.okafor@example.com"
 EVERYBODY = MANY + 2

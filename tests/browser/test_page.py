@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from kit.browser import (
-    NEEDS_CHROMIUM,
     PATIENCE_S,
     headline,
     jumped,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from kit.browser import House
     from playwright.sync_api import Browser, Route
 
-pytestmark = [pytest.mark.e2e, NEEDS_CHROMIUM, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(280)]
 SAO_PAULO = "America/Sao_Paulo"
 MOST_JUMP = 0.05  # web.dev calls a page good below 0.1
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from kit.browser import ENGINEERS, MIA, NEEDS_CHROMIUM, barriers, headline, living_in, sideways, spark_card, window
+from kit.browser import ENGINEERS, MIA, barriers, headline, living_in, sideways, spark_card, window
 from playwright.sync_api import Page, expect
 
 from portal.app import CHANGES_AT_ONCE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kit.browser import House, Window
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.e2e, NEEDS_CHROMIUM, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(290)]
 WIDE, PHONE = 1280, 360
 GERMAN = "donaudampfschifffahrtsgesellschaftskapitaen.mueller@rechtsschutzversicherungsgesellschaften.example.com"
 PORTUGUESE = "joão.gonçalves-magalhães@example.com"

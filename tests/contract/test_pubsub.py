@@ -20,7 +20,10 @@ from google.pubsub_v1.services.subscriber.transports.grpc import SubscriberGrpcT
 from tests.contract.backends import embedded, google_pubsub
 from tests.emulator.pubsub_kit import Endpoint, Seen, endpoint
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.waits("for redeliveries: Google's emulator has no other clock than the real one"),
+]
 PROJECT = "projects/benchkeeper-local"
 SOON = {"minimum_backoff": timedelta(seconds=1), "maximum_backoff": timedelta(seconds=1)}
 

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.kit.acme import Acme, acme
-from tests.kit.gcp import GCLOUD
-
-needs_gcloud = pytest.mark.skipif(GCLOUD is None, reason="gcloud (the Google Cloud CLI) is not installed")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import requests
 
 from emulator.app import EmbeddedCloud
 from tests.e2e.local_run import until
-from tests.kit.gcp import GCLOUD, AdminCloud, Gcloud, UnfiredFaultsError, errors
+from tests.kit.gcp import AdminCloud, Gcloud, UnfiredFaultsError, errors
 from tests.kit.gcp.ground import Ground
 from tests.kit.gcp.policy import Policy
 from tests.kit.gcp.sdk import plain_environment
@@ -25,7 +25,8 @@ from tests.kit.gcp.sdk import plain_environment
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(240),
-    pytest.mark.skipif(GCLOUD is None, reason="the Google Cloud SDK is not installed: `gcloud` is not on the PATH"),
+    pytest.mark.gcloud,
+    pytest.mark.slow,
 ]
 PROJECT, NUMBER, ORGANIZATION, REGION = "acme-analytics", "123456789012", "987654321098", "europe-west1"
 IN = f"--project={PROJECT}"

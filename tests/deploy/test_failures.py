@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from emulator.errors import ApiError
-from tests.deploy.conftest import needs_gcloud
 from tests.kit.acme import PROJECT, REGION, Acme, acme, audit
 from tests.kit.gcp import errors
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), needs_gcloud]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.gcloud, pytest.mark.slow]
 
 DENIED = errors.permission_denied("some.thing.create", f"projects/{PROJECT}")
 # One of each kind of call, refused once; the step that it belongs to; together only what does not stand on each other.

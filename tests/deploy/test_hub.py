@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.conftest import needs_gcloud
 from tests.kit.acme import HUB_DOOR, PROJECT, REGION, Acme, acme, audit
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), needs_gcloud]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.gcloud, pytest.mark.slow]
 
 HUB, DOMAIN = "benchkeeper-hub", "hub.acme.example"
 ANALYSTS, STAFF, THEIRS = "group:analysts@acme.example", "domain:acme.example", "user:auditor@acme.example"

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.conftest import needs_gcloud
 from tests.kit.acme import PROJECT, account, acme, audit
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), needs_gcloud]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.gcloud, pytest.mark.slow]
 
 GROUP = "scientists-data@acme.example"
 ROLES = ["roles/bigquery.dataViewer", "roles/bigquery.jobUser"]

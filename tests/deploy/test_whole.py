@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.deploy.conftest import needs_gcloud
 from tests.e2e.local_run import until
 from tests.kit.acme import BUCKET, COMPUTE, ONCALL, ORGANIZATION, PROJECT, PUBLISHER, REGION, Acme, account, acme, audit
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), needs_gcloud]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.gcloud]
 
 _ALLOWED = (".py", ".yaml", ".binpb", "requirements.txt", "checked.prod.json")
 
@@ -217,6 +216,7 @@ def what_stays(state: dict[str, Any]) -> None:
     assert ours == []
 
 
+@pytest.mark.slow
 def test_an_installation_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
     """Its sink went to HR's topic, its page wrote records and spoke on that topic, and its letters were kept beside the records."""
     with acme(tmp_path) as project:
@@ -264,6 +264,7 @@ def as_an_earlier_version_left_it(project: Acme) -> None:
 PUBLISHES = "--role=roles/pubsub.publisher"
 
 
+@pytest.mark.slow
 def test_with_everything_that_is_optional(tmp_path: Path) -> None:
     with acme(tmp_path, organization=ORGANIZATION) as project:
         key = f"projects/{PROJECT}/locations/{REGION}/keyRings/data/cryptoKeys/benchkeeper"

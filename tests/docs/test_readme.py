@@ -24,6 +24,7 @@ def test_the_two_commands_are_there():
     assert len(BLOCKS) >= 7
 
 
+@pytest.mark.waits("for the clock of a whole system")
 @pytest.mark.timeout(240)
 def test_every_example_works_as_it_stands(tmp_path):
     with running_local("--speed", "600") as local:

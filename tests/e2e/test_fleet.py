@@ -15,7 +15,7 @@ import pytest
 from shared.domain.identity import parse_email, user_key_for
 from tests.e2e.local_run import PROJECT, Local, World, alive, news, running_local, until, with_room_for_crowds
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(280)]
 
 PEOPLE = sorted(f"person.{number:03}@example.com" for number in range(100))
 ANALYSTS = ("data-analysts@example.com",)

@@ -18,6 +18,7 @@ from tests.e2e.local_run import PROJECT, Local, World, news, running_local, unti
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.waits("for the clock of a whole system"),
     pytest.mark.timeout(150),
     pytest.mark.skipif(
         google_pubsub_binary() is None,

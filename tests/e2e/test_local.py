@@ -29,7 +29,7 @@ from tests.e2e.local_run import (
     until,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(180)]
 BASH = shutil.which("bash") or "/bin/bash"
 DEPLOY = (BASH, str(ROOT / "deploy.sh"), "local")
 

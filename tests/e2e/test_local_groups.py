@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.local_run import ROOT, running_local
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(180)]
 
 SCIENTIST = """
   scientist:

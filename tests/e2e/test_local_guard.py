@@ -13,7 +13,7 @@ import pytest
 from cli.local.people import ADMINISTRATORS
 from tests.e2e.local_run import ROOT, Local, clean_environment, news, running_local, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(280)]
 PEOPLE = [f"p{number}@example.com" for number in range(12)]
 ANALYSTS = "data-analysts@example.com"
 

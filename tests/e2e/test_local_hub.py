@@ -20,7 +20,7 @@ from tests.emulator.jupyter_kit import jupyter_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(240)]
 ANA = "ana.silva@example.com"
 
 
@@ -86,6 +86,7 @@ def test_the_administrator_is_a_member_of_the_group_of_the_settings(local: Local
     assert set(ADMINISTRATORS) <= {person["email"] for person in local.control("GET", "people")["people"]}
 
 
+@pytest.mark.jupyter
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found through /proc")
 def test_with_jupyter_a_joiner_s_notebook_opens_and_nothing_is_left_in_the_end() -> None:
     jupyter_environment()

@@ -18,6 +18,9 @@ SEED = 20261123
 EVENTS, PEOPLE = 300, 15
 
 
+pytestmark = pytest.mark.waits("for redeliveries, by a clock that runs beside many threads")
+
+
 @pytest.fixture(scope="module")
 def storm() -> tuple[Evidence, list[Published]]:
     log: list[Published] = []

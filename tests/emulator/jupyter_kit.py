@@ -62,7 +62,10 @@ def jupyter_environment() -> Path:
 def lab_cloud(python: Path, folder: Path, *, speed: float = 600, most: int = 20) -> Iterator[EmbeddedCloud]:
     cloud = EmbeddedCloud.build(clock=VirtualClock(speed=speed))
     cloud.iap.open_at(0)
-    cloud.gateway.open_at(0, Options(python=python, folder=folder / "jupyter", log_folder=folder / "logs", most=most))
+    options = Options(
+        python=python, folder=folder / "jupyter", log_folder=folder / "logs", most=most, every_real_s=0.05
+    )
+    cloud.gateway.open_at(0, options)
     cloud.gateway.patience_s = 0
     with cloud:
         yield cloud

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from tests.kit.gcp.sdk import Gcloud, plain_environment
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(
-        shutil.which("gcloud") is None, reason="the Google Cloud SDK is not installed: `gcloud` is not on the PATH"
-    ),
+    pytest.mark.gcloud,
+    pytest.mark.slow,
 ]
 ID = "benchkeeper-local"
 WHERE = "us-east1-b"

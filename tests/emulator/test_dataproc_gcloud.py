@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATH = os.environ["PATH"]  # noqa: TID251 - a command of the machine is to be found
-pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+pytestmark = [pytest.mark.gcloud, pytest.mark.slow]
 REGION = "europe-west1"
 
 

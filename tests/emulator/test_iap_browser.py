@@ -21,7 +21,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe i
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
+    pytest.mark.browser,
 ]
 PEOPLE = [Person("ana.silva@example.com", "Ana Silva", "Analyst"), Person("x@example.com", "Joaquín Müller-أحمد " * 4)]
 

@@ -331,7 +331,7 @@ def test_who_comes_too_early_waits_for_the_page(python: Path, tmp_path: Path) ->
         answers: list[int] = []
         visit = threading.Thread(target=lambda: answers.append(browser.arrive(f"{url}/lab").status))
         visit.start()
-        visit.join(0.7)
+        visit.join(0.3)
         assert answers == []  # it is not ACTIVE yet
         cloud.world.clock.advance(timedelta(minutes=3))
         visit.join(30)

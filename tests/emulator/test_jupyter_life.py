@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from emulator.app import EmbeddedCloud
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.jupyter, pytest.mark.timeout(240)]
 ANA, BEN = "ana.silva@example.com", "ben@example.com"
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -163,7 +163,7 @@ def test_a_cluster_with_jupyter_is_its_users_alone(cloud: EmbeddedCloud, python:
     until(lambda: not list((cloud.gateway.labs._options.folder / "clusters").iterdir()), what="its files are gone")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+@pytest.mark.browser
 def test_a_real_browser_signs_in_opens_it_and_runs_a_cell(cloud: EmbeddedCloud) -> None:
     tool = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     url = Notebooks(cloud).create("chi", "chi.lee@example.com")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import subprocess
 import threading
 from datetime import timedelta
@@ -438,7 +437,8 @@ def test_calls_are_journalled_with_resource_and_outcome(cloud: PubSubCloud) -> N
     assert rows == [("pubsub", "CreateTopic", topic, 200, True), ("pubsub", "CreateTopic", topic, 409, True)]
 
 
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+@pytest.mark.gcloud
+@pytest.mark.slow
 def test_gcloud_publishes_and_pulls(cloud: PubSubCloud, tmp_path: Path) -> None:
     def gcloud(*arguments: str) -> Any:
         environment = {

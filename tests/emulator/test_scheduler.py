@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -214,7 +213,8 @@ def test_a_wrong_schedule_says_so() -> None:
         next_run("* * * *", "", START)
 
 
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+@pytest.mark.gcloud
+@pytest.mark.slow
 def test_gcloud_creates_runs_and_deletes_a_job(cloud: PubSubCloud, tmp_path: Path) -> None:
     topic = cloud.topic("ticks")
     reader = cloud.subscription("reader", topic)

@@ -11,7 +11,8 @@ import pytest
 GCLOUD = shutil.which("gcloud")
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(GCLOUD is None, reason="the Google Cloud SDK is not installed: `gcloud` is not on the PATH"),
+    pytest.mark.gcloud,
+    pytest.mark.slow,
 ]
 
 

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
 from kit.hub import ADMINS, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
-from kit.inprocess import START
+from kit.inprocess import START, KitClock, WsgiAdapter
 from kit.policies import in_force
 from kit.spark import SMALL
 
@@ -292,7 +292,10 @@ def watched(setting: str, clients: dict[str, FlaskClient]) -> Iterator[Watched]:
         moved = datetime(2100, 1, 1, tzinfo=UTC)  # the first week after an upgrade
         settings = replace(settings_of(setting), api_endpoint=cloud.url, move_logs_until=moved)
         prepare(cloud, settings)
-        deps = wiring.wire(settings, log=SilentLog())
+        config = CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=cloud.url)
+        adapter = WsgiAdapter(cloud)
+        made = wiring.wire(settings, log=SilentLog(), clients=Clients(config, mount=adapter, door=adapter.answer))
+        deps = replace(made, clock=KitClock(cloud))
         for admin in (MIA, OTTO):
             deps.groups.join(ADMINS, admin)
         for target in (*TARGETS, HUB):

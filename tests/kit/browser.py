@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -22,7 +21,6 @@ from shared.domain.identity import parse_email, user_key_for
 from tests.e2e.local_run import Local, news, running_local, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 ANALYSTS, ENGINEERS = "data-analysts@example.com", "data-engineers@example.com"
 MIA = "mia.chen@example.com"  # the administrator
 PATIENCE_S = 60.0  # for a busy machine; what holds sooner is seen sooner

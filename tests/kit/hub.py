@@ -197,7 +197,7 @@ class Hub:
 
 def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
     """A page over a new world in which Mia is an administrator. `changes` are of the page's dependencies."""
-    bench = make_bench(settings=settings or hub_settings())
+    bench = make_bench(settings=settings or hub_settings(), component="hub")
     signer = bench.cloud.iap.signer
     signed = sign_in(bench.settings, bench.clients, clock=bench.deps.clock, log=bench.log)
 

@@ -6,8 +6,7 @@ import http
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,19 +14,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from google.api_core.retry import retry_unary
 from urllib3 import HTTPResponse
 from werkzeug.wrappers import Request
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from emulator.faults import Fault
-from shared.cloud import transport
+from kit.skipped_time import impatient
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.transport import Answer
 from shared.engine.ports import Deps
 from shared.settings import Settings, load_settings
-from shared.wiring import wire
+from shared.wiring import patience_s, wire
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +54,7 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
         made = requests.Response()
         made.status_code = answer.status
         made.headers = requests.structures.CaseInsensitiveDict(answer.headers)
+        made.encoding = requests.utils.get_encoding_from_headers(made.headers)
         made.reason = http.HTTPStatus(answer.status).phrase
         made.url = request.url
         made.request = request
@@ -63,6 +62,10 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
             body=io.BytesIO(answer.content), headers=answer.headers, status=answer.status, preload_content=False
         )
         return made
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """`answer`, looked up at each call, so that a test may watch it."""
+        return self.answer(method, url, headers, body)
 
     def answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """The product's own door: one request, one answer."""
@@ -95,25 +98,6 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
 
     def close(self) -> None:
         pass
-
-
-@contextmanager
-def impatient() -> Iterator[None]:
-    """The transport's and the Google clients' own retries without their waiting: a scripted fault costs no real second."""
-
-    class NoWait:
-        monotonic = staticmethod(time.monotonic)
-
-        @staticmethod
-        def sleep(_seconds: float) -> None:
-            return None
-
-    kept = retry_unary.time, transport.time
-    retry_unary.time = transport.time = NoWait
-    try:
-        yield
-    finally:
-        retry_unary.time, transport.time = kept
 
 
 class ListLog:
@@ -191,15 +175,15 @@ class Bench:
         return self.clients.json("control").call(method, path, body=body)
 
 
-def make_bench(*, settings: Settings | None = None, start: datetime = START) -> Bench:
+def make_bench(*, settings: Settings | None = None, start: datetime = START, component: str = "tick") -> Bench:
+    """A world and the product in it, with the patience that `component` has when it is deployed."""
     cloud = EmbeddedCloud.build(clock=VirtualClock(start=start, speed=0))
     settings = settings or local_settings()
     adapter = WsgiAdapter(cloud)
-    clients = Clients(
-        CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT),
-        mount=adapter,
-        door=lambda *asked: adapter.answer(*asked),  # noqa: PLW0108 - looked up at each call, so that a test may watch
+    config = CloudConfig(
+        project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT, patience_s=patience_s(component)
     )
+    clients = Clients(config, mount=adapter, door=adapter.ask)
     for bucket in settings.all_buckets:
         clients.json("control").call(
             "POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket, "versioning": {"enabled": True}}
@@ -213,3 +197,9 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START) -> 
 def local_settings(**changes: Any) -> Settings:
     settings = load_settings(env="local", config_dir=ROOT / "config", environ={})
     return replace(settings, api_endpoint=ENDPOINT, **changes)
+
+
+__all__ = [
+    "ENDPOINT", "ROOT", "START", "Bench", "KitClock", "ListLog", "MemoryDeadLetters", "WsgiAdapter", "impatient", "local_settings",
+    "make_bench",
+]  # fmt: skip

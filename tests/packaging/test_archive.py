@@ -117,7 +117,7 @@ def test_a_file_that_nobody_allowed_stays_here() -> None:
     assert [name for name in stay if not spec.match_file(name)] == []
 
 
-@pytest.mark.skipif(GCLOUD is None, reason="the Google Cloud SDK is not installed: `gcloud` is not on the PATH")
+@pytest.mark.gcloud
 def test_gcloud_reads_the_list_as_we_do(tmp_path: Path) -> None:
     # A copy of the names: other tests of this run make and remove files in the real tree.
     for name in {*tree(), "key.json", "shared/.env", "config/secret.yaml"}:

@@ -1,0 +1,209 @@
+"""A pytest plugin: which tests wait instead of working. More than half a second of that fails a test, unless its markers allow it.
+
+A test waits while nothing of it runs or wants to run: not its process, not the programs that it started. That is read of Linux
+(`/proc/*/task/*/schedstat`: time on a processor, time in the queue for one), so a machine that is busy with other things does not
+make a test look idle. Elsewhere nothing fails, and the report says wall time minus processor time.
+
+Used by tests/conftest.py. The tests of it are in tests/unit/test_stillness.py.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MAY_WAIT = (
+    "gcloud",
+    "browser",
+    "jupyter",
+    "waits",
+)  # markers of tests that wait for what is not ours, or say why they wait
+_SHOWN = 10
+_PROC = Path("/proc")
+_STAT_STATE = 0  # of what follows the name in /proc/PID/stat
+_WORKS = frozenset("RD")  # runs or wants to, waits for a disk
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All tasks of a process and of what it started: their time on a processor or in its queue, in seconds."""
+
+    at: float
+    spent: dict[tuple[int, int], float]
+    reaped_s: float  # processor time of children that have ended
+    works: bool
+
+    @property
+    def processes(self) -> set[int]:
+        return {pid for pid, _ in self.spent}
+
+
+def look(root: int, *, without: int = 0, known: Iterable[int] = ()) -> Look:
+    """Look at the tree of processes below `root`, but for the task `without`. A process of `known` may have lost its parent."""
+    spent: dict[tuple[int, int], float] = {}
+    works = False
+    left, done = [root, *known], set[int]()
+    while left:
+        pid = left.pop()
+        if pid in done:
+            continue
+        done.add(pid)
+        for task in _tasks(pid):
+            if task == without:
+                continue
+            folder = f"{_PROC}/{pid}/task/{task}"
+            try:
+                runs, queues, _ = _read(f"{folder}/schedstat").split()
+                state = _read(f"{folder}/stat").rpartition(")")[2].split()[_STAT_STATE]
+                left += map(int, _read(f"{folder}/children").split())
+            except (OSError, ValueError):
+                continue  # it has ended
+            spent[pid, task] = (int(runs) + int(queues)) / 1e9
+            works = works or state in _WORKS
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Look(time.monotonic(), spent, ended.ru_utime + ended.ru_stime, works)
+
+
+def _tasks(pid: int) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(f"{_PROC}/{pid}/task")]  # noqa: PTH208 - 20 times a second
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - 20 times a second
+        return file.read()
+
+
+def waited_between(before: Look, after: Look) -> float:
+    """How long nothing worked between two looks, at least."""
+    if before.works or after.works or before.processes != after.processes or before.reaped_s != after.reaped_s:
+        return 0.0
+    worked = sum(seconds - before.spent.get(task, 0.0) for task, seconds in after.spent.items())
+    return max(0.0, after.at - before.at - worked)
+
+
+class Watcher(threading.Thread):
+    """Adds up how long the test that runs has been waiting."""
+
+    def __init__(self, *, every_s: float, short_s: float) -> None:
+        super().__init__(daemon=True, name="stillness")
+        self._every_s, self._short_s = every_s, short_s
+        self._wakes = threading.Event()
+        self._ends = False
+        self._began: float | None = None
+        self._last: Look | None = None
+        self._waited = 0.0
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        with self._lock:
+            self._began, self._last, self._waited = time.monotonic(), None, 0.0
+
+    def end(self) -> float:
+        with self._lock:
+            self._began = None
+            return self._waited
+
+    @property
+    def waited(self) -> float:
+        """How long it was so far, in seconds."""
+        return self._waited
+
+    def close(self) -> None:
+        self._ends = True
+        self._wakes.set()
+        self.join()
+
+    def run(self) -> None:
+        me = threading.get_native_id()
+        while not self._ends:
+            self._wakes.wait(self._every_s)
+            with self._lock:
+                if self._began is None or time.monotonic() - self._began < self._short_s:
+                    continue
+                found = look(os.getpid(), without=me, known=self._last.processes if self._last else ())
+                if self._last is not None:
+                    self._waited += waited_between(self._last, found)
+                self._last = found
+
+
+@dataclass(eq=False)  # pytest keeps plugins in dictionaries
+class Stillness:
+    """The plugin: one watcher a process that runs tests; the process that reports knows what the others found."""
+
+    most_s: float = 0.5
+    every_s: float = 0.05
+    short_s: float = 0.2  # tests that end sooner are not looked at
+    watcher: Watcher | None = None
+    found: list[tuple[float, float, str]] = field(default_factory=list)
+
+    def pytest_sessionstart(self) -> None:
+        if (_PROC / "self/schedstat").exists():
+            self.watcher = Watcher(every_s=self.every_s, short_s=self.short_s)
+            self.watcher.start()
+
+    def pytest_sessionfinish(self) -> None:
+        if self.watcher is not None:
+            self.watcher.close()
+            self.watcher = None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        return (yield from self._watched(item, "the test"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        return (yield from self._watched(item, "its fixtures"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        return (yield from self._watched(item, "the end of its fixtures"))
+
+    def _watched(self, item: pytest.Item, what: str) -> Generator[None, Any, Any]:
+        began, spent = time.monotonic(), _processor_s()
+        if self.watcher is not None:
+            self.watcher.begin()
+        try:
+            answer = yield
+        finally:
+            waited = self.watcher.end() if self.watcher is not None else 0.0
+            idle = time.monotonic() - began - (_processor_s() - spent)
+            if idle > self.short_s:
+                item.user_properties.append(("idle", (idle, waited)))
+        if waited > self.most_s and not any(item.get_closest_marker(name) for name in MAY_WAIT):
+            pytest.fail(
+                f"{what} waited {waited:.1f} s in which nothing ran. Wait on a condition, inject a clock or shorten an interval; "
+                f"only tests with one of the markers {', '.join(MAY_WAIT)} may wait.",
+                pytrace=False,
+            )
+        return answer
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            idle = [value for name, value in report.user_properties if name == "idle"]
+            if idle:
+                self.found.append((sum(each[0] for each in idle), sum(each[1] for each in idle), report.nodeid))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say which tests took the longest without working."""
+        if not self.found or os.environ.get("PYTEST_XDIST_WORKER"):  # noqa: TID251 - xdist says so
+            return
+        terminalreporter.section(f"wall time minus processor time, of that nothing ran (the first {_SHOWN})")
+        for idle, waited, test in sorted(self.found, reverse=True)[:_SHOWN]:
+            terminalreporter.write_line(f"{idle:6.2f}s {waited:6.2f}s  {test}")
+
+
+def _processor_s() -> float:
+    """The processor time of this process and of children that have ended."""
+    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
