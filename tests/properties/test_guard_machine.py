@@ -6,7 +6,6 @@ just that list, or, as far as it can be undone, because nobody decided for hours
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections import Counter
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from kit.histories import ARE_THE_SAME, RUNS
 from kit.hub import ADMINS, MIA, Hub, hub_settings, make_hub
 from kit.life import Life
 from kit.oracle import instances
@@ -38,8 +38,6 @@ from shared.engine import decisions, guard
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 
-DEFAULT = 500
-RUNS = int(os.environ.get("BENCHKEEPER_RUNS", str(DEFAULT)))  # noqa: TID251 - run.sh passes --runs on
 PEOPLE = 8
 GUARD = GuardSettings(per_hour=2, share=0.0, group_from=1000)
 OTTO, NORAH = parse_email("otto.admin@example.com"), parse_email("norah.stranger@example.com")
@@ -347,7 +345,7 @@ def _settings(examples: int):
 @pytest.mark.parametrize("shard", range(2))
 def test_above_the_limit_nothing_happens_that_nobody_approved(shard):
     machine = type(f"Shard{shard}", (GuardMachine,), {})
-    if RUNS == DEFAULT:
+    if ARE_THE_SAME:
         machine = seed(20261128 + shard)(machine)
     run_state_machine_as_test(machine, settings=_settings(max(1, RUNS // 20)))
 

@@ -5,7 +5,6 @@ An oracle that looks at the cloud alone says after every step how many may have 
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from kit.histories import ARE_THE_SAME, RUNS
 from kit.inprocess import KitClock, make_bench
 from kit.life import Life, settings_with
 from kit.oracle import instances
@@ -32,8 +32,6 @@ from shared.engine.sweeps import sweep
 from shared.engine.waves import go_on, halted
 from shared.wiring import wire
 
-DEFAULT = 500
-RUNS = int(os.environ.get("BENCHKEEPER_RUNS", str(DEFAULT)))  # noqa: TID251 - run.sh passes --runs on
 PEOPLE = 10
 NAMES = ["Ñandú.O'Neil@sub.example.co", *(f"user{number}@example.com" for number in range(1, PEOPLE))]
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)
@@ -235,7 +233,7 @@ def _settings(examples):
 @pytest.mark.parametrize("shard", range(2))
 def test_a_rollout_interrupts_no_more_than_its_wave_and_reaches_everybody(shard):
     machine = type(f"Shard{shard}", (WavesMachine,), {})
-    if RUNS == DEFAULT:
+    if ARE_THE_SAME:
         machine = seed(20261129 + shard)(machine)
     run_state_machine_as_test(machine, settings=_settings(max(1, RUNS // 50)))
 

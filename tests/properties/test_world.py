@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
+from kit.histories import ARE_THE_SAME, RUNS
 from kit.machine import WorldMachine
 
 from shared.domain import (
@@ -32,8 +33,6 @@ from shared.domain.notebook import InstanceRef
 from shared.domain.record import ConditionStatus
 from shared.domain.step import Step, delete
 
-DEFAULT = 500
-RUNS = int(os.environ.get("BENCHKEEPER_RUNS", str(DEFAULT)))  # noqa: TID251 - run.sh passes --runs on
 SHARDS = 4
 SHRINK = [Phase.shrink] if os.environ.get("BENCHKEEPER_SHRINK") else []  # noqa: TID251 - asked for by hand
 
@@ -56,7 +55,7 @@ def _settings(examples: int, **more):
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_the_world_comes_to_be_as_the_messages_say(shard):
     machine = type(f"Shard{shard}", (WorldMachine,), {})
-    if RUNS == DEFAULT:
+    if ARE_THE_SAME:
         machine = seed(20261123 + shard)(machine)
     run_state_machine_as_test(machine, settings=_settings(RUNS // SHARDS))
 
