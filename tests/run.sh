@@ -34,7 +34,11 @@ set_up() {
     return 0
   fi
   say 'Setting up .venv (once; a minute or two)'
-  [[ -x $PYTHON_BIN/python ]] || "$python" -m venv .venv || die 'the .venv could not be made.'
+  # One that an interrupted run left half made is made anew, as ./deploy.sh does.
+  if ! $PYTHON_BIN/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
+    rm -rf .venv
+    "$python" -m venv .venv || die 'the .venv could not be made.'
+  fi
   $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check -r tests/requirements.txt ||
     die 'the packages could not be installed. Is the package index reachable? See the lines above.'
   $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check --no-deps -e . ||

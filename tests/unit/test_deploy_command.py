@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -192,6 +193,47 @@ def test_help_needs_no_set_up(tmp_path, words):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
     assert help_text(*words, where=tmp_path, path=str(tmp_path / "bin")).startswith("usage: ./deploy.sh local")
     assert not (tmp_path / ".venv").exists()
+
+
+def sourced(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code after the functions of deploy.sh, in a folder of its own; packages are not installed."""
+    text = (ROOT / "deploy.sh").read_text(encoding="utf-8").removesuffix('main "$@"\n')
+    (folder / "functions.sh").write_text(text + "install() { echo installed; }\n", encoding="utf-8")
+    for name in ("requirements.txt", "pyproject.toml", "cli/requirements.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x==1\n", encoding="utf-8")
+    return subprocess.run(
+        [shutil.which("bash") or "bash", "-c", f"source ./functions.sh; {code}"],
+        cwd=folder,
+        env={"PATH": os.defpath, "PYTHON": sys.executable, "BENCHKEEPER_NO_UV": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("left", ["nothing", "no pip", "a link to the system's Python"])
+def test_what_an_interrupted_start_left_is_made_anew(tmp_path, left):
+    system = tmp_path / "system"
+    system.symlink_to(sys.executable)
+    if left == "no pip":
+        venv.create(tmp_path / ".venv", with_pip=False)
+    elif left != "nothing":
+        (tmp_path / ".venv/bin").mkdir(parents=True)
+        (tmp_path / ".venv/bin/python").symlink_to(os.path.realpath(sys.executable))
+    done = sourced(tmp_path, "is_usable && echo usable; set_up; is_usable && echo usable; set_up")
+    assert done.stdout.split("\n") == [
+        "Setting up .venv (once; about a minute) …", "installed", "installed", "usable", "",
+    ], done.stderr  # fmt: skip
+    assert done.returncode == 0
+
+
+def test_a_set_up_that_fails_is_tried_again_by_the_next_start(tmp_path):
+    code = "install() { return 1; }; (set_up) || true; install() { echo installed; }; set_up"
+    done = sourced(tmp_path, code)
+    assert done.stdout.count("installed") == 2
+    assert "deploy.sh: the packages could not be installed. Is the package index reachable?" in done.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["google"], ["--project", "p"]])
