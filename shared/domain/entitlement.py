@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -88,6 +88,11 @@ def judge_entitlement(
     if request is not None and isinstance(request.value, str):
         return _requested(request.value, request.event_id, catalog, facts, now, book)
     return _by_group(facts, catalog, now, book)
+
+
+def sources_that_end(facts: Facts, now: datetime, mistakes: Collection[str]) -> tuple[str, ...]:
+    """Return who says something by which access ends, whoever says the weightiest first; nobody twice."""
+    return tuple(dict.fromkeys(each.source for each in _ends_of_access(facts, now) if each.ref not in mistakes))
 
 
 def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:

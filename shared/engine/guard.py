@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.batches import WaitingPerson
 from shared.domain.cuts import CREATE, CutClass, StepKind, WaitingCut
+from shared.domain.entitlement import sources_that_end
 from shared.domain.errors import BenchkeeperError, ConflictError, GuardWaitsError
 from shared.domain.guard import (
     asks_for_room,
@@ -114,7 +115,10 @@ def _finds_room(record: UserRecord, waiting: WaitingCut, deps: Deps, now: dateti
     if waiting.urgent and _has_room(record.user_key, waiting.source, urgent, deps, now, claims=claims):
         return True
     windows = windows_of(record, guard, sizes_now(deps))
-    return _has_room(record.user_key, waiting.source, windows, deps, now, claims=claims)
+    mistakes = [kept.ref for kept in record.status.kept_in]
+    # Whoever is in the flood of one source may be said to go by another one, too: its word alone would find room.
+    sources = dict.fromkeys((waiting.source, *sources_that_end(record.facts, now, mistakes)))
+    return any(_has_room(record.user_key, source, windows, deps, now, claims=claims) for source in sources)
 
 
 def sizes_now(deps: Deps) -> FleetSizes:

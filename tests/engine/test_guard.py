@@ -162,6 +162,17 @@ def test_who_is_urgent_is_cut_in_the_middle_of_a_flood_and_only_so_many_are(benc
     assert len(absent(bench)) == SMALL.per_hour + SMALL.urgent
 
 
+def test_whoever_waits_in_a_flood_goes_when_another_source_says_so_too(bench):
+    people = crowd(bench)
+    for person in people[:20]:
+        person.tell(Left, source="hr")
+    waits = next(person for person in people[:20] if person.key in waiting(bench))
+    waits.tell(AccountChanged, source="directory", state=AccountState.DELETED, holds=True)
+    assert waits.key in absent(bench)
+    assert waits.key not in waiting(bench)
+    assert len(absent(bench)) == SMALL.per_hour + 1
+
+
 def test_an_urgent_leave_that_was_dated_ahead_is_urgent_when_it_begins(bench):
     people = crowd(bench)
     late = people[30]
