@@ -330,7 +330,10 @@ class GuardMachine(RuleBasedStateMachine):
         states = {i.short: i.state for i in instances(self.hub.bench.cloud).values()}
         for person in self.people:
             record = person.record
-            is_in = self.entitled[person.key] or bool(record.status.kept_in)
+            rejected_at = max((kept.at for kept in record.status.kept_in), default=None)
+            # What was said since a rejection is another matter, and counts.
+            is_kept = rejected_at is not None and self.news_at.get(person.key, rejected_at) <= rejected_at
+            is_in = self.entitled[person.key] or is_kept
             assert (record.spec.presence is Presence.PRESENT) is is_in, f"{person.key}: {record.spec}"
             if not is_in:
                 assert set(person.states().values()) <= {"STOPPED", "STOPPING"}, states
