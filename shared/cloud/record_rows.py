@@ -52,6 +52,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "marked": "True" if row.marked else "",
         "absent-since": _iso(row.absent_since),
         "turn": _turn_text(row.turn),
+        "refused": row.refused,
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -95,6 +96,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             unknown_since=_time(raw.get("unknown-since", "")),
             absent_since=_time(raw.get("absent-since", "")),
             turn=_turn(raw.get("turn", "")),
+            refused=raw.get("refused", ""),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

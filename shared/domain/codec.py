@@ -259,6 +259,7 @@ def _former(raw: dict[str, Any] | None) -> Former | None:
         uid=raw["uid"],
         touched=bool(raw["touched"]),
         is_remnant=bool(raw["is_remnant"]),
+        built_from={str(name): str(value) for name, value in raw.get("built_from", {}).items()},
     )
 
 

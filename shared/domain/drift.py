@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from shared.domain.differences import Change, Differences, compare
+from shared.domain.differences import Change, Differences, compare, say
 from shared.domain.disruption import may_disrupt
 from shared.domain.errors import Reason
 from shared.domain.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
@@ -97,7 +97,8 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     differences = listed.differences(row, policy)
     if profile is None or differences is None:
         return None
-    if differences.disruptive and (not running or may_disrupt(profile, now)):
+    pending = differences.disruptive and say(differences.disruptive) != row.refused
+    if pending and (not running or may_disrupt(profile, now)):
         return f"out of line: {_how(differences)}"
     if differences.of(Change.PATCH):
         return "out of line: patch in place"

@@ -20,7 +20,7 @@ class Former:
     """The instance that a replacement takes the place of. Stopped, saved, and deleted once the new one has its data.
 
     `touched` = it was seen to run after it was saved, so it may hold what nothing else does. `is_remnant` = it is what a failed
-    replacement left, and never held anything.
+    replacement left, and never held anything. `built_from` is what it was created with, as in the record's status.
     """
 
     instance_id: InstanceId
@@ -28,6 +28,7 @@ class Former:
     uid: str
     touched: bool = False
     is_remnant: bool = False
+    built_from: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -401,6 +401,7 @@ class RecordRow:
     unknown_since: datetime | None = None
     absent_since: datetime | None = None
     turn: Turn | None = None
+    refused: str = ""
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -459,6 +460,7 @@ def row_of(record: UserRecord) -> RecordRow:
         marked=news is not None and news.status is ConditionStatus.FALSE,
         unknown_since=unknown_leaver_since(record),
         turn=record.status.turn,
+        refused=record.status.refused if record.status.former is None else "",
     )
 
 

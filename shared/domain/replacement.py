@@ -88,7 +88,12 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
         )
     status = record.status
     record = record.with_status(
-        former=Former(instance_id=notebook.ref.instance_id, zone=notebook.ref.zone, uid=notebook.uid),
+        former=Former(
+            instance_id=notebook.ref.instance_id,
+            zone=notebook.ref.zone,
+            uid=notebook.uid,
+            built_from=status.built_from,
+        ),
         naming=status.naming + 1,
         instance_id=next_instance_id(record.user_key, status.naming + 1),
         refused=say(wanted),  # on trial: gone once the new one is as wanted
@@ -118,7 +123,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
         operation=None,
         was_active=True,
         power_settled=False,
-        built_from={},
+        built_from=former.built_from,
         failed_zones=(),
         attempts=0,
         not_before=None,

@@ -424,3 +424,19 @@ def test_however_many_changes_come_before_anybody_has_one_nobody_is_taken_along_
     world.minutes(3)
     world.hour()
     assert world.images() == {"old": 7, "try11": 1}
+
+
+def test_whose_change_was_refused_is_changed_when_something_else_is_wanted_and_left_alone_until_then():
+    """Also where only a listing is looked at, which shows no image."""
+    world = World(people=4)
+    world.deploy(files(NEW))
+    broken(world)
+    world.hour()
+    world.hour()
+    world.bench.cloud.world.faults.clear()
+    assert world.images() == {"old": 4}
+    assert sweep("drift", world.deps).decisions == []
+    world.deploy(files(LATER))
+    for _ in range(2):
+        world.hour()
+    assert world.images() == {"later": 4}

@@ -153,7 +153,7 @@ def test_then_another_is_created_under_the_next_name(naming, name):
     assert isinstance(action, CreateInstance)
     assert (action.spec.instance_id, action.zone) == (name, ZONES[0])
     status = step.record.status
-    assert status.former == Former(instance_id=INSTANCE, zone=ZONES[0], uid=UID)
+    assert status.former == Former(instance_id=INSTANCE, zone=ZONES[0], uid=UID, built_from={"image": "old"})
     assert (status.instance_id, status.naming, status.refused, status.saved_in) == (name, naming + 1, SAID, NAME)
     assert (status.attempts, status.instance_uid, status.was_active, status.power_settled) == (0, "", False, False)
     assert status.built_from["data disk"] == "PD_BALANCED of 100 GB"
