@@ -64,6 +64,8 @@ set_up() {
   if [[ -f .venv/.benchkeeper && "$(cat .venv/.benchkeeper)" == "$stamp" ]]; then
     return 0
   fi
+  is_usable || has_uv || "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+    die "$python has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
   echo 'Setting up .venv (once; about a minute) …'
   is_usable || make_venv "$python"
   install -r cli/requirements.txt ||
@@ -85,8 +87,6 @@ make_venv() {
     uv venv --quiet --seed --python "$1" .venv || die 'the .venv could not be made. See the lines above.'
     return 0
   fi
-  "$1" -c 'import venv, ensurepip' 2>/dev/null ||
-    die "$1 has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
   "$1" -m venv .venv || die 'the .venv could not be made. See the lines above.'
 }
 

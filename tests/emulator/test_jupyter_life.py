@@ -178,8 +178,11 @@ def test_a_real_browser_signs_in_opens_it_and_runs_a_cell(cloud: EmbeddedCloud) 
         page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
         assert page.url.startswith(f"{url}/lab")
         assert "ticket" not in page.url
+        # What is run before there is a kernel is lost: JupyterLab says when it waits for work.
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
         page.locator(".jp-Notebook .cm-content").first.click()
         page.keyboard.type("print(6 * 7)")
+        page.locator(".jp-Notebook .cm-content", has_text="print(6 * 7)").first.wait_for()
         page.keyboard.press("Shift+Enter")
         page.locator(".jp-OutputArea-output", has_text="42").wait_for()
         browser.close()
