@@ -138,9 +138,10 @@ class _Pools:
             content = found.read(MOST_BYTES + 1)
             if len(content) > MOST_BYTES:
                 raise urllib3.exceptions.ResponseError(f"an answer of more than {MOST_BYTES} bytes")
-            found.drain_conn()
-        finally:
-            found.release_conn()
+        except BaseException:
+            found.close()  # what was not read must not be taken for the next answer
+            raise
+        found.release_conn()
         return Answer(status=found.status, headers={k.lower(): v for k, v in found.headers.items()}, content=content)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.domain.drift import notebook_differences
-from shared.domain.errors import ConflictError
+from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook
 from shared.domain.plan import Policy
@@ -41,8 +41,7 @@ Seen = Mapping[tuple[str, str], ObservedNotebook]
 def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> Rollout | None:
     """Return the rollout of a policy that takes the place of `current`; None for one that needs none.
 
-    A rollout that is under way goes on under a policy
-    that changes few notebooks; one that goes back to where it came from is over.
+    A rollout that is under way goes on under a policy that changes few notebooks; one that goes back to where it came from is over.
     """
     shaped = [each for each in proposal.impact.entries if each.stops_notebook]
     under_way = (
@@ -69,7 +68,19 @@ def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> R
 def keep_waves(
     deps: Deps, rows: Mapping[UserKey, RecordRow], seen: Seen, unreachable: frozenset[str], now: datetime
 ) -> None:
-    """Count where everybody stands whose turn has come, and open the next wave, halt, or end the rollout that is under way."""
+    """Count where everybody stands whose turn has come, and open the next wave, halt, or end the rollout that is under way.
+
+    What cannot be read or written now is left to the next sweep, and holds up nothing else of this one.
+    """
+    try:
+        _keep_waves(deps, rows, seen, unreachable, now)
+    except BenchkeeperError as error:
+        deps.log.warning("Rollout is left to the next sweep", reason=error.reason.value, detail=error.detail)
+
+
+def _keep_waves(
+    deps: Deps, rows: Mapping[UserKey, RecordRow], seen: Seen, unreachable: frozenset[str], now: datetime
+) -> None:
     if deps.policy.rollout is None or deps.policy.rollout.state is RolloutState.DONE:
         return
     current = deps.policies.load()
@@ -82,11 +93,7 @@ def keep_waves(
     if rollout.wave == 0 and not counts.begun and judged.state is RolloutState.OPEN:
         judged = _with_another_first(replace(rollout, counts=counts), judged, rows, seen, policy)
     if judged != rollout:
-        try:
-            deps.policies.put(replace(current, rollout=judged), expected=current)
-        except ConflictError:
-            deps.log.info("Rollout is left to the next sweep", rollout=rollout.rollout_id)
-            return
+        deps.policies.put(replace(current, rollout=judged), expected=current)
     match judged.state:
         case RolloutState.HALTED:  # said at each sweep, until somebody decides
             deps.log.error("Rollout halted", **facts_of(judged))

@@ -440,3 +440,27 @@ def test_whose_change_was_refused_is_changed_when_something_else_is_wanted_and_l
     for _ in range(2):
         world.hour()
     assert world.images() == {"later": 4}
+
+
+def test_a_rollout_that_cannot_be_read_holds_up_nothing_else_of_the_sweep():
+    world = World(people=8)
+    world.deploy(files(NEW))
+    world.bench.fault(
+        call="storage.objects.get",
+        resource="*policy/current",
+        times=1,
+        error={"code": "PERMISSION_DENIED", "message": ""},
+    )
+    summary = sweep("drift", world.deps)
+    assert summary.looked_at == 8
+    world.bench.fault(
+        call="storage.objects.insert",
+        resource="*policy/current",
+        times=1,
+        error={"code": "PERMISSION_DENIED", "message": ""},
+    )
+    world.minutes(15)
+    assert sweep("drift", world.deps).looked_at == 8
+    assert [facts["reason"] for facts in world.said("Rollout is left to the next sweep")] == ["AccessDenied"]
+    sweep("drift", world.deps)
+    assert world.rollout.wave == 1
