@@ -113,6 +113,7 @@ def test_backoff_runs_in_virtual_time_and_doubles_to_the_maximum(target: Endpoin
         assert len(target.seen) == 5
 
 
+@pytest.mark.waits("for three redeliveries, a tenth of a second and more apart")
 def test_without_a_policy_the_first_retries_come_fast(cloud: PubSubCloud) -> None:
     answers = iter([500, 503, 429])
     with endpoint(lambda _seen: next(answers, 200)) as target:

@@ -24,6 +24,11 @@ def test_what_passed_while_nothing_ran_was_waiting():
     assert waited_between(seen(1.0, spent=5.0), seen(3.0, spent=5.5)) == 1.5
 
 
+def test_what_passed_while_the_watcher_could_not_run_is_not_waiting():
+    assert waited_between(seen(1.0), seen(3.0), within_s=1.9) == 0.0
+    assert waited_between(seen(1.0), seen(3.0), within_s=2.0) == 2.0
+
+
 def test_a_thread_or_a_program_of_the_tests_that_works_is_work():
     assert waited_between(seen(1.0, p7=2.0), seen(3.0, p7=4.5)) == 0.0
 
