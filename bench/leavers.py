@@ -100,7 +100,7 @@ def burst(bench: Bench, people: list[str]) -> float:
             f"p50 {percentile(seconds, 0.5):.2f} s, p99 {percentile(seconds, 0.99):.2f} s, last {max(seconds):.2f} s"
         )
         say(f"news to {what}: {figures}")
-    judge("news to revoked, p99", percentile(revoked, 0.99), 60.0, unit=" s")
+    judge("news to revoked, p99", percentile(revoked, 0.99), 10.0, unit=" s")
     judge("news to stop accepted, p99", percentile(list(accepted.values()), 0.99), 60.0, unit=" s")
     judge("news to STOPPED, p99 (60 s of it is the embedded cloud's stop)", percentile(stopped, 0.99), 120.0, unit=" s")
     return took / len(people)
@@ -144,7 +144,7 @@ def main() -> None:
         bench.cloud.world.journal.clear()
         each = burst(bench, people[2 * few :])
     say(f"a leaver in the burst: {each * 1e3:.1f} ms; the bare calls: {alone * 1e3:.1f} ms a person")
-    judge("RATIO leaver / bare calls", each / alone, 13)  # two slots of the guard are two writes more
+    judge("RATIO leaver / bare calls", each / alone, 18)  # some twenty calls beside four
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.cloud.clients import Clients
+from shared.cloud.objects import Listed
 from shared.domain.batches import WaitingPerson
 from shared.domain.cuts import CutClass, StepKind
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
@@ -54,28 +55,25 @@ class StorageGuard:
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, Slot]]:
         for listed in self._clients.bucket().objects(prefix=prefix, fields=_FIELDS, what="list slots"):
-            match = _SLOT.fullmatch(listed.name)
-            if match is not None and listed.created_at is not None:
-                yield (
-                    match["source"],
-                    Slot(
-                        window=match["window"],
-                        number=int(match["number"]),
-                        holder=UserKey(listed.metadata.get("holder", "")),
-                        at=listed.created_at,
-                        generation=listed.generation,
-                    ),
-                )
+            found = _slot(listed)
+            if found is not None:
+                yield found
+
+    def slot(self, source: str, window: str, number: int) -> Slot | None:
+        """One look at an object's metadata."""
+        listed = self._clients.bucket().look(_slot_name(source, window, number), what="look at a slot")
+        found = _slot(listed) if listed is not None else None
+        return found[1] if found is not None else None
 
     def free(self, source: str, slot: Slot) -> None:
         """One conditional delete."""
-        name = f"{_SLOTS}{source}/{slot.window}/{slot.number:04}"
+        name = _slot_name(source, slot.window, slot.number)
         self._clients.bucket().delete(name, expected=slot.generation, what="free a slot")
 
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
         """One conditional write."""
         written = self._clients.bucket().write(
-            f"{_SLOTS}{source or _NOBODY}/{window}/{number:04}",
+            _slot_name(source, window, number),
             b"",
             content_type=_EMPTY,
             metadata={"holder": holder},
@@ -153,6 +151,25 @@ class StorageGuard:
             found = _waiting(listed.name.removeprefix(_WAITING).removesuffix(_IDLE), listed.metadata)
             if found is not None:
                 yield found
+
+
+def _slot_name(source: str, window: str, number: int) -> str:
+    return f"{_SLOTS}{source or _NOBODY}/{window}/{number:04}"
+
+
+def _slot(listed: Listed) -> tuple[str, Slot] | None:
+    """Return the source's folder and the slot; None for what is none."""
+    match = _SLOT.fullmatch(listed.name)
+    if match is None or listed.created_at is None:
+        return None
+    slot = Slot(
+        window=match["window"],
+        number=int(match["number"]),
+        holder=UserKey(listed.metadata.get("holder", "")),
+        at=listed.created_at,
+        generation=listed.generation,
+    )
+    return match["source"], slot
 
 
 def _waiting_name(user_key: UserKey, *, idle: bool) -> str:

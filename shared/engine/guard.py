@@ -8,8 +8,9 @@ many processes claim at the same time and wherever one dies. A slot names its ho
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -38,6 +39,8 @@ NOTHING_TO_LOSE = "nothing to lose"
 # Folders of slots that no source has: a source's name is a word.
 _CREATIONS, _DELETIONS = "_creations", "_deletions"
 _DAY = "-day"
+_LISTED = 100  # a window of so many places is listed as soon as the first is taken: one call tells of all
+_UNSEEN = 6  # places of a larger one that are tried by name; of ten people one lists when two thirds are taken
 _TRIED_FOR = timedelta(minutes=10)
 _SAID = {
     (False, False): "Cut waits",
@@ -135,15 +138,15 @@ def _has_room(
 ) -> bool:
     """Return True if the person has a slot in every window, taken now or before.
 
-    The smallest window comes first, so that a flood in one group takes no slots of the fleet's. A person's first place is tried
-    unseen: mostly it is free, and nothing has to be listed. Once it is not, nothing more is claimed while any window is full; what was
+    The smallest window comes first, so that a flood in one group takes no slots of the fleet's. A person's first places are tried
+    unseen: mostly one is free, and nothing has to be listed. Once none is, nothing more is claimed while any window is full; what was
     claimed until then stays taken.
     """
     ordered = sorted(windows, key=lambda window: (window.room, window.name))
     slots: tuple[Slot, ...] | None = None if claims else deps.guard.slots(source)
     for index, window in enumerate(ordered):
         if slots is None:
-            if window.room > 0 and deps.guard.claim(source, window.name, _first(holder, window), holder, expected=None):
+            if window.room > 0 and _claimed_unseen(holder, source, window, deps):
                 continue
             slots = deps.guard.slots(source)
         if any(_place(holder, each, slots, now) is None for each in ordered[index:]):
@@ -153,9 +156,36 @@ def _has_room(
     return True
 
 
-def _first(holder: UserKey, window: Window) -> int:
-    """Return the number that this person tries first: spread over the window, and the same for each delivery about the person."""
-    return int(hashlib.sha256(f"{holder}|{window.name}".encode()).hexdigest()[:8], 16) % window.room
+def _claimed_unseen(holder: UserKey, source: str, window: Window, deps: Deps) -> bool:
+    """Take or find one of the person's first places by name; False: only a listing can tell.
+
+    A place that is over is never taken while the person could hold a later one, which a repeat must find: whoever holds one found all
+    places before it taken, and a slot is removed no sooner than after two windows. So where a place is free, none after it is the person's.
+    """
+    over: Slot | None = None
+    for number in _places(holder, window, most=_UNSEEN if window.room > _LISTED else 1):
+        if over is None and deps.guard.claim(source, window.name, number, holder, expected=None):
+            return True
+        if window.room <= _LISTED:
+            return False  # a listing costs no more than a look
+        slot = deps.guard.slot(source, window.name, number)
+        if slot is None:
+            return over is not None and deps.guard.claim(source, window.name, over.number, holder, expected=over)
+        if deps.clock.now() - slot.at >= window.length:
+            over = over or slot
+        elif slot.holder == holder:
+            return True
+    return False
+
+
+def _places(holder: UserKey, window: Window, *, most: int) -> Iterator[int]:
+    """Yield the numbers that this person tries, in order: spread over the window, and the same for each delivery about the person."""
+    digest = hashlib.sha256(f"{holder}|{window.name}".encode()).hexdigest()
+    first, step = int(digest[:8], 16) % window.room, 1 + int(digest[8:16], 16) % window.room
+    while math.gcd(step, window.room) != 1:  # else some places were never tried
+        step += 1
+    for number in range(min(most, window.room)):
+        yield (first + number * step) % window.room
 
 
 def _place(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime) -> Slot | int | None:
@@ -168,9 +198,7 @@ def _place(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime
     if len(standing) >= window.room:
         return None
     taken = {slot.number for slot in standing}
-    start = _first(holder, window)
-    numbers = (number % window.room for number in range(start, start + window.room))
-    free = next((number for number in numbers if number not in taken), None)
+    free = next((number for number in _places(holder, window, most=window.room) if number not in taken), None)
     return None if free is None else there.get(free, free)
 
 
@@ -246,7 +274,9 @@ def _may_create(holder: UserKey, guard: GuardSettings, deps: Deps, now: datetime
     times `day_factor`, not after exactly as many.
     """
     hour, day = _windows("create", guard.creations, guard)
-    if hour.room > 0 and deps.guard.claim(_CREATIONS, hour.name, _first(holder, hour), holder, expected=None):
+    if hour.room > 0 and deps.guard.claim(
+        _CREATIONS, hour.name, next(_places(holder, hour, most=1)), holder, expected=None
+    ):
         return True
     return _has_room(holder, _CREATIONS, (hour, day), deps, now, claims=True)
 

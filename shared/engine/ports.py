@@ -251,6 +251,9 @@ class Guard(Protocol):
     def slots(self, source: str) -> tuple[Slot, ...]:
         """Return all slots that were ever taken by what this source said, those that are over too, by one listing."""
 
+    def slot(self, source: str, window: str, number: int) -> Slot | None:
+        """Return one slot, by its name; None: nobody took it, or it was removed."""
+
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
         """Take a slot: a free one (None), or in the place of one that is over. False: somebody else was quicker."""
 

@@ -296,6 +296,42 @@ def test_in_no_hour_more_pass_than_there_is_room_for(seed):
         assert sum(moment - DAY < other <= moment for other in passed) <= 12
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_in_a_large_window_who_asks_again_finds_the_own_slot_and_no_more_pass_than_there_is_room_for(seed):
+    """People ask at odd times and ask again: nobody has two slots that stand, and any sixty minutes hold as many as there are places."""
+    chance, bench = random.Random(seed), make_bench()  # noqa: S311 - no secret
+    windows = (Window(name="fleet-hour", room=120, length=HOUR), Window(name="fleet-day", room=360, length=DAY))
+    holders = [user_key_for(parse_email(f"user{number}@example.com")) for number in range(200)]
+    passed: list = []
+    for number in range(900):
+        if number % 90 == 0:
+            bench.advance(minutes=chance.choice([1, 20, 59, 61]))
+            if chance.random() < 0.5:
+                guard.tidy_slots(bench.deps, bench.now)
+        before = len(bench.deps.guard.slots("hr"))
+        if guard._has_room(chance.choice(holders), "hr", windows, bench.deps, bench.now, claims=True):
+            passed.append(bench.now)
+        assert len(bench.deps.guard.slots("hr")) - before <= 2
+    for window in windows:
+        standing = [
+            s for s in bench.deps.guard.slots("hr") if s.window == window.name and bench.now - s.at < window.length
+        ]
+        assert len(standing) == len({slot.holder for slot in standing}) <= window.room
+    assert len(passed) > 120
+
+
+def test_a_crowd_in_a_large_window_lists_seldom():
+    bench = make_bench()
+    window = (Window(name="fleet-hour", room=600, length=HOUR),)
+    bench.cloud.world.journal.clear()
+    for number in range(300):
+        holder = user_key_for(parse_email(f"user{number}@example.com"))
+        assert guard._has_room(holder, "hr", window, bench.deps, bench.now, claims=True)
+    calls = Counter(call["method"] for call in bench.calls())
+    assert calls["objects.list"] == 0
+    assert calls["objects.insert"] < 450
+
+
 def test_a_claim_that_cannot_be_written_leaves_the_person_as_they_are_and_is_tried_again(bench):
     people = crowd(bench, 3)
     bench.fault(call="storage.objects.insert", resource="*/guard/slots/*", error={"code": "PERMISSION_DENIED"}, times=0)
