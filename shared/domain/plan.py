@@ -137,7 +137,7 @@ class Observed:
 
     notebook: NotebookSight
     operation: OperationSight
-    templates: TemplatesSeen | Unreadable
+    templates: TemplatesSeen | Unreadable | NotLooked
     former: NotebookSight = field(default_factory=NotLooked)
     account: AccountSight = field(default_factory=NotLooked)
     snapshots: Mapping[str, SnapshotSight] = field(default_factory=dict)

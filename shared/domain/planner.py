@@ -49,8 +49,10 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     sessions = sessions_step(record, scene)
     if sessions is not None or not leaves:
         record = _with_condition(record, sessions, ConditionType.SESSIONS_ENDED, now)
-    templates = _template_step(record, seen.templates, policy)
-    record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
+    templates = None
+    if not isinstance(seen.templates, NotLooked):
+        templates = _template_step(record, seen.templates, policy)
+        record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     record = _with_usage(record, seen, now)
     if record.status.power_settled:
         record = _with_end_of_waiting(record, now)

@@ -108,13 +108,13 @@ class ClusterStatus:
 def cluster_name(template: str, user_key: UserKey) -> str:
     """`<template>-<12 hex of the user key>`: lower case, digits, dashes, a letter first, at most 51 characters.
 
-    A template whose name had to be changed for that carries four hex digits of its own, so that no two meet in one name.
+    A template whose name had to be changed for that carries eight hex digits of its own, so that no two meet in one name.
     """
     digits = user_key.rpartition("-")[2]
     stem = re.sub(r"[^a-z0-9]+", "-", template.lower()).strip("-")
     stem = stem if stem[:1].isalpha() else f"c-{stem}".rstrip("-")
     room = MAX_CLUSTER_NAME - 1 - len(digits)
     if stem != template or len(stem) > room:
-        mark = hashlib.sha256(template.encode()).hexdigest()[:4]
-        stem = f"{stem[: room - 5].rstrip('-')}-{mark}"
+        mark = hashlib.sha256(template.encode()).hexdigest()[:8]
+        stem = f"{stem[: room - 9].rstrip('-')}-{mark}"
     return f"{stem}-{digits}"

@@ -28,7 +28,7 @@ from shared.domain.plan import (
     SparkSessionsSeen,
     TemplatesSeen,
 )
-from shared.domain.record import Presence, UserRecord, Verb
+from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord, Verb
 from shared.domain.spark import FAILED, ClusterOperationSeen
 from shared.domain.spark_sessions import session_owner, sessions_to_look_for
 from shared.engine.ports import Deps
@@ -41,8 +41,8 @@ _SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 def observe(record: UserRecord, deps: Deps) -> Observed:
     """What is there for this person now.
 
-    At most three reads (instance, operation, template listing) for somebody with end-user credentials whose environment is as
-    it should be; the rest is only looked at when the record names it, or for a leaver.
+    At most two reads (the instance, and its operation or the templates) for somebody with end-user credentials whose environment
+    is as it should be, or on its way; the rest is only looked at when the record names it, or for a leaver.
     """
     notebook = _notebook(record, deps)
     clusters = _clusters(record, deps)
@@ -176,8 +176,10 @@ def _is_over(verb: Verb, notebook: NotebookSight) -> bool:
             return False
 
 
-def _templates(record: UserRecord, deps: Deps) -> TemplatesSeen | Unreadable:
+def _templates(record: UserRecord, deps: Deps) -> TemplatesSeen | Unreadable | NotLooked:
     status = record.status
+    if _waits_for_the_cloud(record):
+        return NotLooked()
     if record.spec.presence is Presence.PRESENT and not status.observed_generation and not status.tries:
         # Of somebody new nothing is listed: all is written, also over what may be there, and the next pass lists.
         return TemplatesSeen({})
@@ -185,3 +187,16 @@ def _templates(record: UserRecord, deps: Deps) -> TemplatesSeen | Unreadable:
         return deps.templates.seen(record.user_key)
     except BenchkeeperError as error:
         return Unreadable(error)
+
+
+def _waits_for_the_cloud(record: UserRecord) -> bool:
+    """Return True while a pass only asks how far an operation is: the templates were in order when it began."""
+    status = record.status
+    ready = status.condition(ConditionType.TEMPLATES_READY)
+    return (
+        record.spec.presence is Presence.PRESENT
+        and status.operation is not None
+        and status.observed_generation == status.generation
+        and ready is not None
+        and ready.status is ConditionStatus.TRUE
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.domain.errors import ConflictError
@@ -36,6 +36,10 @@ from shared.engine.repair import load_mended
 _TRIES = 6
 # A wake-up that is planned already is not moved for less than this: an early look costs little, a new hint costs a call.
 SLACK = timedelta(seconds=90)
+# Whoever is to be looked at by the next tick again stays due at the time that has passed: no new hint, and where nothing else
+# changed no write. Not for longer than this: it would look like a sweep that does not come to its people.
+_NEXT_TICK = timedelta(minutes=1)
+_STAYS_DUE = timedelta(minutes=5)
 _WRITTEN_FIRST = (
     CreateCluster | CreateSnapshot | DeleteAccount | DeleteCluster | DeleteInstance | DeleteSnapshot | RestoreData
 )
@@ -179,9 +183,12 @@ def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> N
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:
+    """Return the record with the wake-up that was planned before, where the new one is as good as the same: its hint is there."""
     planned, wanted = before.status.next_attempt_at, after.status.next_attempt_at
-    if planned is None or wanted is None or planned == wanted or planned <= now:
+    if planned is None or wanted is None or planned == wanted:
         return after
-    if timedelta(0) <= wanted - planned <= SLACK:
-        return replace(after, status=replace(after.status, next_attempt_at=planned))
-    return after
+    if planned <= now:
+        same = wanted <= now + _NEXT_TICK and now < planned + _STAYS_DUE
+    else:
+        same = timedelta(0) <= wanted - planned <= SLACK
+    return after.with_status(next_attempt_at=planned) if same else after

@@ -117,6 +117,7 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
     def one(key: UserKey) -> bool:
         accepted = try_take_up(key, deps) if key in wishing else None
+        stays_due: datetime | None = None
         # A hint says that there was a record.
         stored = accepted.stored if accepted is not None else load_mended(key, deps, if_missing=True)
         is_new = accepted is not None and accepted.changed
@@ -127,8 +128,12 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
             due_since[key] = min(stored.record.status.next_attempt_at or now, now)
             result = reconcile(key, deps, stored=stored)
             acted = result is not None and bool(result.plan.actions)
+            stays_due = result.requeue_at if result is not None else None
         for hint in hints.get(key, ()):
-            deps.records.drop_hint(hint)
+            if stays_due is not None and hint.at - timedelta(seconds=1) < stays_due <= hint.at:
+                del due_since[key]  # it was looked at just now
+            else:
+                deps.records.drop_hint(hint)
         return acted
 
     _for_each(keys, one, summary, deps)

@@ -91,13 +91,23 @@ def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
     }
 
 
+def _templates_view(seen: TemplatesSeen | Unreadable | NotLooked) -> list[str] | str:
+    match seen:
+        case TemplatesSeen(digests=digests):
+            return sorted(digests)
+        case NotLooked():
+            return "not looked at while an operation is under way"
+        case _:
+            return "unreadable"
+
+
 def observed_view(found: Preview) -> dict[str, Any]:
     """What was seen, in words."""
     seen = found.observed
     account, clusters = seen.account, seen.clusters
     view = {
         "notebook": _notebook_view(seen.notebook),
-        "templates": sorted(seen.templates.digests) if isinstance(seen.templates, TemplatesSeen) else "unreadable",
+        "templates": _templates_view(seen.templates),
     }
     if found.record.status.former is not None:
         view["former"] = _notebook_view(seen.former)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from kit.inprocess import make_bench
@@ -10,6 +11,7 @@ from kit.life import Life, settings_with
 
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email
+from shared.domain.record import ConditionStatus, ConditionType
 from shared.engine.sweeps import sweep
 
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)
@@ -52,3 +54,45 @@ TICKS = {"storage.objects.list"}
 
 def test_nobodys_operations_are_listed(calls):
     assert [m for m in calls[12] if "operations.list" in m or "ListOperations" in m] == []
+
+
+def test_a_look_at_somebody_whose_notebook_is_on_its_way_takes_three_calls_and_no_write():
+    bench = make_bench()
+    person = Life(bench, parse_email("ana@example.com"))
+    person.join(profile="analyst", minutes=0)
+    bench.advance(minutes=1)
+    sweep("due", bench.deps)
+    kept = person.record
+    bench.cloud.world.journal.clear()
+    bench.advance(seconds=20)
+    sweep("due", bench.deps)
+    about = [call for call in bench.calls() if call["method"] != "objects.list"]
+    assert [call["method"] for call in about] == ["objects.get", "GetInstance", "GetOperation"]
+    assert person.record == kept
+
+
+def test_who_stays_due_comes_with_each_tick_until_ready_and_leaves_no_hint_behind():
+    bench = make_bench()
+    person = Life(bench, parse_email("ana@example.com"))
+    person.join(profile="analyst", minutes=0)
+    for _ in range(12):
+        bench.advance(minutes=1)
+        sweep("due", bench.deps)
+    assert person.record.status.next_attempt_at is None
+    assert list(bench.deps.records.due(bench.now)) == []
+    assert person.condition(ConditionType.NOTEBOOK_READY).status is ConditionStatus.TRUE
+    bench.cloud.world.journal.clear()
+    sweep("due", bench.deps)
+    assert {call["method"] for call in bench.calls()} == {"objects.list"}
+
+
+def test_a_stay_that_lasts_is_noted_anew_so_that_the_sweep_does_not_look_late():
+    bench = make_bench()
+    bench.fault(call="notebooks.GetOperation", error={"code": "PERMISSION_DENIED"}, times=0)
+    person = Life(bench, parse_email("ana@example.com"))
+    person.join(profile="analyst", minutes=0)
+    for _ in range(20):
+        bench.advance(minutes=1)
+        sweep("due", bench.deps)
+        due = person.record.status.next_attempt_at
+        assert due is None or bench.now - due < timedelta(minutes=5)
