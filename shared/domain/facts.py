@@ -39,6 +39,7 @@ from shared.domain.statements import (
     answer,
     bounded,
     fold,
+    fold_briefly,
     in_effect,
     next_change,
 )
@@ -60,7 +61,7 @@ PERSON_ID = "person_id"  # the number that HR knows the person by
 GROUP = "group:"  # + address: True member, False not
 ATTRIBUTE = "attribute:"  # + name: any scalar or list, as HR gives it
 
-MAX_GROUPS = 500  # facts about single groups of one person
+MAX_GROUPS = 100  # facts about single groups of one person
 MAX_ATTRIBUTES = 100
 MAX_FORGOTTEN = 64
 _GIVING = frozenset({EMPLOYMENT, ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL, *ACCOUNT_STATES})
@@ -103,7 +104,7 @@ class Facts:
         old = self.timelines.get(name, ())
         if self.forgotten and _may_look_newer(name, statement) and statement.guard(name) in self.forgotten:
             return self
-        new = _FOLDS.get(name, fold)(old, statement, horizon)
+        new = _FOLDS.get(name, fold_briefly)(old, statement, horizon)
         dropped = [s for s in (*old, statement) if not any(k is s or k.is_same(s) for k in new)]
         forgotten = with_guards(self.forgotten, name, dropped)
         if new is old:

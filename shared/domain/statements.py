@@ -12,8 +12,9 @@ Scalar = str | int | float | bool | None
 Value = Scalar | tuple[str, ...]
 
 BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
-# Of one fact. More than anybody says within the horizon; what is beyond is what decides least.
+# Of employment. More than anybody says within the horizon; what is beyond is what decides least.
 MAX_STATEMENTS = 48
+MOST_LAST = 3  # of every other fact: what was said last, beside what decides at the horizon and now
 
 
 class Force(StrEnum):
@@ -117,6 +118,20 @@ def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EV
     decides = max((s for s in together if s.effective_at <= horizon), key=Statement.rank, default=None)
     kept = together if decides is None else [s for s in together if not decides.ends(s, horizon)]
     return tuple(bounded(sorted(kept, key=Statement.rank)))
+
+
+def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
+    """Do as `fold`, and keep only what was said last and what decides at the horizon and now, however much is said.
+
+    What is still to come is among the last: whatever was said after it, before it took effect, forestalled it. One that is dropped
+    forestalls nothing any more, which only an older statement could show that arrives later than three newer ones.
+    """
+    folded = fold(timeline, statement, horizon)
+    if len(folded) <= MOST_LAST:
+        return folded
+    kept = [*folded[-MOST_LAST:], answer(folded, horizon), answer(folded, folded[-1].occurred_at)]
+    new = tuple(s for s in folded if any(s is each for each in kept))
+    return timeline if new == timeline else new
 
 
 def bounded(ordered: list[Statement]) -> list[Statement]:

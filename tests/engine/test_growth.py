@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from kit.inprocess import make_bench
 from kit.life import Life, settings_with
 
+from shared.domain import codec
+from shared.domain.events import GroupChanged, LeaveCancelled, Left, Moved
 from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email
+from shared.domain.identity import UserEmail, parse_email
 from shared.domain.record import ConditionStatus, ConditionType
+from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)
@@ -96,3 +101,39 @@ def test_a_stay_that_lasts_is_noted_anew_so_that_the_sweep_does_not_look_late():
         sweep("due", bench.deps)
         due = person.record.status.next_attempt_at
         assert due is None or bench.now - due < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("kind", ["attributes to come", "groups", "many groups", "lists of groups", "leaves"])
+def test_a_person_of_whom_much_is_said_stays_small(kind):
+    """Five hundred messages in a day: the record fits 32 KiB, and each costs the calls of the first."""
+    bench = make_bench()
+    person = Life(bench, parse_email("ana@example.com"))
+    person.join(profile="analyst")
+    costs = []
+    for number in range(500):
+        bench.advance(seconds=170)
+        bench.cloud.world.journal.clear()
+        deliver(NEWS[kind](number, person.email, bench.now), bench.deps)
+        costs.append(len(list(bench.calls())))
+    assert len(json.dumps(codec.to_json(person.record))) <= 32 * 1024
+    assert max(costs[-100:]) <= max(costs[:100])
+
+
+def said(number: int, email: UserEmail, now: datetime, **later: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"e{number}", "user": email, "occurred_at": now, "effective_at": now, "source": "hr", **later
+    }  # fmt: skip
+
+
+NEWS = {
+    "attributes to come": lambda n, email, now: Moved(
+        **said(n, email, now, effective_at=now + timedelta(days=1 + n % 97), explicit=True),
+        attributes={f"a{place}": f"value {n}" for place in range(24)},
+    ),
+    "groups": lambda n, email, now: GroupChanged(**said(n, email, now), group=f"g{n % 40}@example.com", member=n % 3 > 0),
+    "many groups": lambda n, email, now: GroupChanged(**said(n, email, now), group=f"g{n}@example.com", member=True),
+    "lists of groups": lambda n, email, now: Moved(
+        **said(n, email, now), groups=tuple(f"group{place}@example.com" for place in range(40) if (n >> place % 8) & 1)
+    ),
+    "leaves": lambda n, email, now: (Left if n % 2 else LeaveCancelled)(**said(n, email, now)),
+}  # fmt: skip

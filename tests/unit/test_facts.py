@@ -25,6 +25,7 @@ from shared.domain.facts import (
     to_json,
 )
 from shared.domain.lifetimes import cutting
+from shared.domain.statements import MOST_LAST, fold_briefly
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 HOURS = range(-1, 8)
@@ -87,6 +88,27 @@ def test_the_timeline_itself_is_the_same_for_every_order(statements, dice):
     for first, second in zip(statements, shuffled, strict=True):
         one, other = fold(one, first), fold(other, second)
     assert one == other
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.sampled_from([0, 0, 0, 30, 600]), st.booleans()), min_size=6, max_size=60)
+)
+def test_however_much_is_said_little_is_kept_and_every_answer_is_as_if_all_were(said):
+    """Minutes apart, for now or for later, as the news arrives: now, and at every moment to come."""
+    now, everything, timeline = START, [], ()
+    for number, (wait, later, member) in enumerate(said):
+        now += timedelta(minutes=wait)
+        one = replace(
+            statement(f"e{number:02}", 0, 0, member=member),
+            occurred_at=now,
+            effective_at=now + timedelta(minutes=later),
+        )
+        everything.append(one)
+        timeline = fold_briefly(timeline, one, now - timedelta(hours=1))
+        assert len(timeline) <= MOST_LAST + 2
+        for moment in (now, *(s.effective_at for s in everything if s.effective_at > now)):
+            decided = answer(timeline, moment)
+            assert (None if decided is None else decided.value) == said_last(everything, moment)
 
 
 @given(_STATEMENTS)
