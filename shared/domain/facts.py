@@ -104,7 +104,7 @@ class Facts:
         old = self.timelines.get(name, ())
         if self.forgotten and _may_look_newer(name, statement) and statement.guard(name) in self.forgotten:
             return self
-        new = _FOLDS.get(name, fold_briefly)(old, statement, horizon)
+        new = _fold_of(name)(old, statement, horizon)
         dropped = [s for s in (*old, statement) if not any(k is s or k.is_same(s) for k in new)]
         forgotten = with_guards(self.forgotten, name, dropped)
         if new is old:
@@ -314,6 +314,12 @@ def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -
     return timeline if new == timeline else new
 
 
+def _fold_of(name: str) -> Callable[[Timeline, Statement, datetime], Timeline]:
+    """Return how a fact is folded. Of a group and an account who said what counts too, so that more than the last is kept of them."""
+    return fold_briefly if name in _BRIEF or name.startswith(ATTRIBUTE) else _FOLDS.get(name, fold)
+
+
+_BRIEF = frozenset({ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL})
 _FOLDS: Mapping[str, Callable[[Timeline, Statement, datetime], Timeline]] = {
     EMPLOYMENT: fold_employment,
     PERSON_ID: _fold_number,

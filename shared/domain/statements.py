@@ -12,9 +12,9 @@ Scalar = str | int | float | bool | None
 Value = Scalar | tuple[str, ...]
 
 BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
-# Of employment. More than anybody says within the horizon; what is beyond is what decides least.
+# Of a fact on which access hangs. More than anybody says within the horizon; what is beyond is what decides least.
 MAX_STATEMENTS = 48
-MOST_LAST = 3  # of every other fact: what was said last, beside what decides at the horizon and now
+MOST_LAST = 3  # of the others, which are long or many: what was said last, beside what decides at the horizon and now
 
 
 class Force(StrEnum):
@@ -127,7 +127,7 @@ def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = B
     forestalls nothing any more, which only an older statement could show that arrives later than three newer ones.
     """
     folded = fold(timeline, statement, horizon)
-    if len(folded) <= MOST_LAST:
+    if len(folded) <= MOST_LAST or horizon == BEFORE_EVERYTHING:  # any moment may be asked about
         return folded
     kept = [*folded[-MOST_LAST:], answer(folded, horizon), answer(folded, folded[-1].occurred_at)]
     new = tuple(s for s in folded if any(s is each for each in kept))
