@@ -9,10 +9,12 @@ usage: ./deploy.sh local   [--port PORT] [--hub-port PORT] [--speed N] [--data D
                            [--with-jupyter] [--jupyter-port PORT] [--allow-host NAME]
        ./deploy.sh gcp     --project P --region R [--env NAME] [--organization N] [--dry-run] [--verbose] [--yes]
        ./deploy.sh destroy --project P [--region R] [--env NAME] [--dry-run] [--verbose] [--yes]
+       ./deploy.sh sbom
 
   local    the whole system on this machine: the embedded cloud, the functions, the scheduled ticks
   gcp      the whole system on Google Cloud: plans first, changes only what differs, safe to run again
   destroy  takes down what gcp made; the bucket, the environments and their data stay
+  sbom     what it is made of, into dist/: a CycloneDX list, the licences, known weaknesses (where that service is reached)
 
 local
   --port PORT     the embedded cloud's port on 127.0.0.1 (default 8900)
@@ -42,6 +44,68 @@ die() {
   exit "${2:-1}"
 }
 
+# Asks whether that one of several words was meant that is at most two letters away from the first; nothing if there is none.
+did_you_mean() {
+  local word=$1 candidate best='' most=3
+  shift
+  for candidate in "$@"; do
+    count_edits "$word" "$candidate"
+    if ((edits < most)); then
+      most=$edits best=$candidate
+    fi
+  done
+  [[ -z $best ]] || printf "Did you mean '%s'? " "$best"
+}
+
+# Sets `edits`: how many letters to insert, delete or replace make one word of the other.
+count_edits() {
+  local i j above left
+  local -a row=()
+  for ((j = 0; j <= ${#2}; j++)); do row[j]=$j; done
+  for ((i = 1; i <= ${#1}; i++)); do
+    left=$i above=$((i - 1))
+    for ((j = 1; j <= ${#2}; j++)); do
+      edits=$above
+      [[ ${1:i-1:1} == "${2:j-1:1}" ]] || edits=$((edits + 1))
+      above=${row[j]}
+      ((above + 1 >= edits)) || edits=$((above + 1))
+      ((left + 1 >= edits)) || edits=$((left + 1))
+      row[j - 1]=$left left=$edits
+    done
+    row[${#2}]=$left
+  done
+  edits=${row[${#2}]}
+}
+
+# A wrong word is told before anything is set up.
+refuse_wrong_words() {
+  local known word meant
+  known=$(usage)
+  case "$1" in
+    local | gcp | destroy | sbom) ;;
+    *)
+      meant=$(did_you_mean "$1" local gcp destroy sbom)
+      die "there is no '$1'. ${meant}Say what to do: local, gcp, destroy or sbom (./deploy.sh --help tells more)." 2
+      ;;
+  esac
+  # shellcheck disable=SC2046 # the words of the usage, one by one
+  for word in "${@:2}"; do
+    word=${word%%=*}
+    if [[ $word == --* && ! $known =~ [[:space:]\[]"$word"[][:space:],] ]]; then
+      meant=$(did_you_mean "$word" $(options_of "$known"))
+      die "there is no option '$word'. ${meant}./deploy.sh --help shows all." 2
+    fi
+  done
+}
+
+options_of() {
+  local rest=$1
+  while [[ $rest =~ (--[a-z-]+)(.*) ]]; do
+    printf '%s\n' "${BASH_REMATCH[1]}"
+    rest=${BASH_REMATCH[2]}
+  done
+}
+
 # Prints the first Python that is new enough; a person may name one with PYTHON=.
 find_python() {
   local candidate
@@ -56,28 +120,36 @@ find_python() {
 }
 
 # A .venv with the pinned packages; they are installed again when the pins changed. One that an interrupted run left half made is made
-# anew.
+# anew: until the end it is marked as such.
+readonly UNFINISHED=.venv-unfinished
 set_up() {
   local python stamp
   python=$(find_python) || die 'Python 3.11 or newer is needed and was not found. Install it, or name it: PYTHON=/path/to/python3.12 ./deploy.sh …'
   stamp=$(cat requirements.txt cli/requirements.txt pyproject.toml | cksum | tr -d ' \n')
-  if [[ -f .venv/.benchkeeper && "$(cat .venv/.benchkeeper)" == "$stamp" ]]; then
+  if [[ ! -f $UNFINISHED && -f .venv/.benchkeeper && "$(cat .venv/.benchkeeper)" == "$stamp" ]]; then
     return 0
   fi
   is_usable || has_uv || "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$python has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
-  echo 'Setting up .venv (once; about a minute) …'
-  is_usable || make_venv "$python"
+  trap 'die "stopped while .venv was set up. The next start sets it up anew." 130' INT TERM
+  echo 'Setting up .venv (once; seconds with uv, half a minute without) …'
+  if ! is_usable; then
+    : >$UNFINISHED
+    make_venv "$python"
+  fi
+  : >$UNFINISHED
   install -r cli/requirements.txt ||
     die 'the packages could not be installed. Is the package index reachable? See the lines above.'
   install --no-deps -e . ||
     die 'Benchkeeper itself could not be installed into .venv. See the lines above.'
   printf '%s' "$stamp" >.venv/.benchkeeper
+  rm $UNFINISHED
+  trap - INT TERM
 }
 
 # Packages go into an environment of our own and nowhere else: never through a link that leads to the system's Python.
 is_usable() {
-  .venv/bin/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null
+  [[ ! -f $UNFINISHED ]] && .venv/bin/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null
 }
 
 # uv (https://docs.astral.sh/uv/) does the same in a few seconds, where somebody has it. --seed and ensurepip: tests and people use pip.
@@ -97,7 +169,7 @@ has_uv() {
 install() {
   local said
   if has_uv; then
-    uv pip install --quiet --python .venv/bin/python "$@"
+    uv pip install --quiet --compile-bytecode --python .venv/bin/python "$@"
     return
   fi
   said=$(mktemp) # what pip warns of is shown if it fails
@@ -136,22 +208,55 @@ show_progress() {
   if [[ -t 1 ]]; then printf '\r\033[K'; fi
 }
 
+# What the product is made of: the packages of the command, which the functions' are a part of, in an environment with nothing else.
+make_sbom() {
+  local folder product tools
+  folder=$(mktemp -d)
+  # shellcheck disable=SC2064 # the folder as it is now
+  trap "rm -rf '$folder'" EXIT
+  product=$folder/product tools=$folder/tools
+  echo 'Installing what is looked at, and the tools that look …'
+  .venv/bin/python -m venv --without-pip "$product"
+  .venv/bin/python -m venv --without-pip "$tools"
+  install_into "$product" cli/requirements.txt || die 'the packages could not be installed. See the lines above.'
+  install_into "$tools" cli/sbom/requirements.txt || die 'the tools could not be installed. See the lines above.'
+  mkdir -p dist
+  "$tools/bin/cyclonedx-py" environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+    --output-file dist/sbom.cdx.json "$product/bin/python"
+  "$tools/bin/pip-licenses" --python "$product/bin/python" --from=mixed --with-urls --format=csv --output-file dist/licences.csv >/dev/null
+  echo 'dist/sbom.cdx.json (CycloneDX) and dist/licences.csv are written.'
+  rm -f dist/audit.json
+  # --strict: a package that the service does not know was not looked up, and "nothing found" would be no word about it.
+  if "$tools/bin/pip-audit" --requirement cli/requirements.txt --require-hashes --disable-pip --strict --progress-spinner off \
+    --format json --output dist/audit.json 2>"$folder/said"; then
+    echo 'dist/audit.json is written: no known weakness.'
+  elif [[ -s dist/audit.json ]]; then
+    die 'there are packages with known weaknesses: dist/audit.json names them.'
+  else
+    echo "Known weaknesses were not looked up: $(tail -n 1 "$folder/said")"
+  fi
+}
+
+install_into() {
+  if has_uv; then
+    uv pip install --quiet --python "$1/bin/python" -r "$2"
+  else
+    .venv/bin/python -m pip --python "$1/bin/python" install -qq --disable-pip-version-check --no-compile -r "$2"
+  fi
+}
+
 main() {
   case " $* " in *' --help '* | *' -h '* | ' help ') usage && return 0 ;; esac
-  case "${1:-}" in
-    local)
-      shift
-      set_up
-      exec .venv/bin/python -m cli.local "$@"
-      ;;
-    gcp | destroy)
-      set_up
-      exec .venv/bin/python -m cli.deploy "$@"
-      ;;
-    *)
-      usage >&2
-      die "say what to do: local, gcp or destroy" 2
-      ;;
+  if ((!$#)); then
+    usage >&2
+    die 'say what to do: local, gcp, destroy or sbom' 2
+  fi
+  refuse_wrong_words "$@"
+  set_up
+  case "$1" in
+    local) exec .venv/bin/python -m cli.local "${@:2}" ;;
+    gcp | destroy) exec .venv/bin/python -m cli.deploy "$@" ;;
+    sbom) make_sbom ;;
   esac
 }
 

@@ -8,6 +8,7 @@ from cli import (
     acknowledging,
     asking,
     checks,
+    demo,
     erasing,
     guard,
     history,
@@ -47,6 +48,7 @@ def main(context: click.Context, env: str | None) -> None:
 
 
 for command in (
+    demo.demo,
     messages.publish,
     messages.state,
     people.show,

@@ -151,6 +151,14 @@ def print_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None
 def _plain_errors() -> Iterator[None]:
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        if error.ctx is None:
+            raise
+        # One line: what is wrong and where to read what is valid; the usage in front of it would hide that.
+        told = f"{one_line(error.format_message())} ({error.ctx.command_path} --help tells more.)"
+        raise click.UsageError(told) from error
     except click.ClickException as error:
         vars(error)["message"] = one_line(
             error.message

@@ -30,15 +30,16 @@ set_up() {
   done
   [[ -n $python ]] || die 'Python 3.11 or newer with its venv module is needed and was not found; name it with PYTHON='
   stamp=$(cat tests/requirements.txt pyproject.toml | cksum | tr -d ' \n')
-  if [[ -f .venv/.benchkeeper-tests && "$(cat .venv/.benchkeeper-tests)" == "$stamp" ]]; then
+  if [[ ! -f .venv-unfinished && -f .venv/.benchkeeper-tests && "$(cat .venv/.benchkeeper-tests)" == "$stamp" ]]; then
     return 0
   fi
   say 'Setting up .venv (once; a minute or two)'
   # One that an interrupted run left half made is made anew, as ./deploy.sh does.
-  if ! $PYTHON_BIN/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
+  if [[ -f .venv-unfinished ]] || ! $PYTHON_BIN/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
     rm -rf .venv
     "$python" -m venv .venv || die 'the .venv could not be made.'
   fi
+  : >.venv-unfinished
   $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check -r tests/requirements.txt ||
     die 'the packages could not be installed. Is the package index reachable? See the lines above.'
   $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check --no-deps -e . ||
@@ -46,6 +47,7 @@ set_up() {
   printf '%s' "$stamp" >.venv/.benchkeeper-tests
   # deploy.sh needs less than this: it finds its work done, by its own stamp.
   cat requirements.txt cli/requirements.txt pyproject.toml | cksum | tr -d ' \n' >.venv/.benchkeeper
+  rm .venv-unfinished
 }
 
 # A check that fails does not keep the rest from being looked at; the exit status remembers it.

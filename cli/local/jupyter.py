@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +17,9 @@ REQUIREMENTS = ROOT / "emulator" / "jupyter" / "requirements.txt"
 
 def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-jupyter") -> Path:
     """The Python that has it; installed once, and anew when the pins changed. Raises `LocalError` when that cannot be done."""
-    python, mark = folder / "bin" / "python", folder / ".benchkeeper"
+    import fcntl  # noqa: PLC0415 - the command line is imported where there is none
+
+    python, mark, unfinished = folder / "bin" / "python", folder / ".benchkeeper", folder / ".unfinished"
     stamp = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     folder.mkdir(exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -25,13 +27,33 @@ def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-j
         if python.exists() and mark.exists() and mark.read_text() == stamp:
             return python
         say(f"Installing JupyterLab in {folder.name} (once; about a minute, 250 MB) …")
+        if unfinished.exists():  # an interrupted run left it half made: all of it is made anew
+            for each in folder.iterdir():
+                if each.is_dir():
+                    shutil.rmtree(each)
+        unfinished.touch()
         if not python.exists():
             _run([sys.executable, "-m", "venv", str(folder)], f"{folder.name} could not be made.")
-        _run(
-            [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(REQUIREMENTS)],
-            "JupyterLab could not be installed. Is the package index reachable? Without --with-jupyter it is not needed.",
-        )
+        try:
+            _run(
+                [
+                    str(python),
+                    "-m",
+                    "pip",
+                    "install",
+                    "-qq",
+                    "--disable-pip-version-check",
+                    "--no-compile",
+                    "-r",
+                    str(REQUIREMENTS),
+                ],
+                "JupyterLab could not be installed. Is the package index reachable? Without --with-jupyter it is not needed.",
+            )
+        except LocalError:
+            unfinished.unlink()  # what pip gave up is whole enough for another try
+            raise
         mark.write_text(stamp)
+        unfinished.unlink()
     return python
 
 

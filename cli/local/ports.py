@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from cli.local.errors import LocalError
 
 HOST = "127.0.0.1"
 HIGHEST = 65_535
+_FIRST_OPEN = 1024  # those below are for root alone
+_SUGGESTED = 8950
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,12 @@ class Ports:
             )
         return made
 
-    def refuse_used(self, *, with_jupyter: bool) -> None:
-        """Raises `LocalError` for the first that somebody else uses."""
-        _refuse_used_port(self.cloud, "--port")
-        _refuse_used_port(self.hub, "--hub-port")
+    def refuse_used(self, *, with_jupyter: bool, command: str) -> None:
+        """Raises `LocalError` for the first that cannot be opened; `command` is what the user called, for the way out."""
+        _refuse_used_port(self.cloud, f"{command} --port")
+        _refuse_used_port(self.hub, f"{command} --hub-port")
         if with_jupyter:
-            _refuse_used_port(self.jupyter, "--jupyter-port")
+            _refuse_used_port(self.jupyter, f"{command} --jupyter-port")
 
 
 def _refuse_used_port(port: int, option: str) -> None:
@@ -45,6 +48,10 @@ def _refuse_used_port(port: int, option: str) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise LocalError(
-                f"Port {port} of {HOST} is in use. End what uses it, or choose another: ./deploy.sh local {option} {port + 1}"
-            ) from error
+            other = port + 1 if _FIRST_OPEN <= port < HIGHEST - 1 else _SUGGESTED
+            what = (
+                "is in use. End what uses it, or"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be opened ({error.strerror}):"
+            )
+            raise LocalError(f"Port {port} of {HOST} {what} choose another: {option} {other}") from error

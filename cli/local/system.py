@@ -27,6 +27,7 @@ from shared.settings import Settings, project_override_variables
 ROOT = Path(__file__).resolve().parents[2]
 AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"  # for whom the signed header must be that the hub page takes
 _START_TIMEOUT_S = 60.0
+_REFUSED = 2  # the embedded cloud's exit status when what it was given will not do: its last line says what
 _STOP_TIMEOUT_S = 20.0
 _LABELS = {OURS: BENCHKEEPER}
 _CUSTOMER = "customers/C00000000"  # the embedded cloud has one directory, whatever it is called
@@ -38,14 +39,14 @@ class LocalSystem:
 
     def __init__(
         self, settings: Settings, ports: Ports, *, speed: float, data: Path, jupyter: Path | None = None,
-        allowed_hosts: Sequence[str] = (),
+        allowed_hosts: Sequence[str] = (), command: str = "./deploy.sh local",
     ) -> None:  # fmt: skip
         self.settings = settings
         self.url = f"http://{HOST}:{ports.cloud}"
         self.hub_url = f"http://localhost:{ports.hub}"
         self.log_file = data / "logs" / "emulator.log"
         self._ports, self._speed, self._data, self._jupyter = ports, speed, data, jupyter
-        self._allowed_hosts = allowed_hosts
+        self._allowed_hosts, self._called = allowed_hosts, command
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
         self._token_file = data / "token"  # of what starts processes in the embedded cloud; only the user can read it
@@ -59,7 +60,7 @@ class LocalSystem:
 
     def start(self) -> None:
         """Start the embedded cloud and wait until it answers."""
-        self._ports.refuse_used(with_jupyter=self._jupyter is not None)
+        self._ports.refuse_used(with_jupyter=self._jupyter is not None, command=self._called)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module with our own arguments
@@ -68,6 +69,8 @@ class LocalSystem:
             )  # fmt: skip
         waited = 0.0
         while not self._answers():
+            if self._process.poll() == _REFUSED:
+                raise LocalError(self.tail(1).removeprefix("error: "))
             if self._process.poll() is not None:
                 raise LocalError(f"The embedded cloud ended at once. Its last words ({self.log_file}):\n{self.tail()}")
             if waited > _START_TIMEOUT_S:

@@ -158,7 +158,7 @@ def test_deploy_takes_every_command(words):
     verb, *rest = words
     if not rest:
         usage = subprocess.run([ROOT / "deploy.sh", "--help"], capture_output=True, text=True, check=True, timeout=60)
-        assert f"./deploy.sh {verb} " in usage.stdout
+        assert f"./deploy.sh {verb} " in usage.stdout.replace("\n", " \n")
     elif verb == "local":
         parse(local, "local", rest)
     else:

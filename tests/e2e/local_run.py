@@ -225,15 +225,16 @@ def running_local(
     ready: bool = True,
     command: tuple[str, ...] | None = None,
     environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
 ) -> Iterator[Local]:
-    """`python -m cli.local` (or `command`) with these options; ended by SIGINT if the test has not ended it itself."""
+    """`python -m cli.local` (or `command`, in `folder`) with these options; ended by SIGINT if the test has not ended it itself."""
     chosen = port if port is not None else free_port()
     process = subprocess.Popen(
         [
             sys.executable, "-c", HEARS_CTRL_C,
             *(command or (sys.executable, "-m", "cli.local")), "--port", str(chosen), *words,
         ],
-        cwd=ROOT, env=clean_environment(**(environment or {})), text=True, encoding="utf-8", start_new_session=True,
+        cwd=folder, env=clean_environment(**(environment or {})), text=True, encoding="utf-8", start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     local = Local(process, f"http://127.0.0.1:{chosen}")

@@ -54,7 +54,7 @@ def uploaded() -> list[str]:
 
 def pinned(path: str) -> set[str]:
     lines = (ROOT / path).read_text().splitlines()
-    return {_plain(re.split(r"[=<>;\[ ]", line, maxsplit=1)[0]) for line in lines if line and line[0] not in "#-"}
+    return {_plain(re.split(r"[=<>;\[ ]", line, maxsplit=1)[0]) for line in lines if line and line[0].isalnum()}
 
 
 def _plain(name: str) -> str:

@@ -1,8 +1,12 @@
-"""The lists of packages agree: what pyproject.toml asks for is pinned, everywhere the same, and complete."""
+"""The lists of packages agree: what pyproject.toml asks for is pinned with its hashes, everywhere the same, and complete.
+
+`./tests/lock.sh` makes the lists. That they are current is held by the metadata of what is installed: no index is asked.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,20 +19,31 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTS = {"runtime": "requirements.txt", "cli": "cli/requirements.txt", "tests": "tests/requirements.txt"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = {
-    "runtime": PROJECT["project"]["dependencies"],
-    "cli": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["cli"],
-    "tests": [
-        *PROJECT["project"]["dependencies"],
-        *PROJECT["project"]["optional-dependencies"]["cli"],
-        *PROJECT["project"]["optional-dependencies"]["dev"],
-    ],
+    "runtime": PROJECT["dependency-groups"]["functions"],
+    "cli": PROJECT["project"]["dependencies"],
+    "tests": [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["dev"]],
 }
+APART = {
+    "sbom": "cli/sbom/requirements.txt",
+    "jupyter": "emulator/jupyter/requirements.txt",
+}  # environments of their own
+_HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+
+
+def locked(path: str) -> dict[str, list[str]]:
+    """Each pin of a list with its hashes."""
+    found = {}
+    for entry in (ROOT / path).read_text().replace("\\\n", "").splitlines():
+        pin, *hashes = re.split(r"\s+(?=--hash)", entry.strip())
+        assert pin not in found
+        found[pin] = hashes
+    return found
 
 
 def pins(name: str) -> dict[str, Requirement]:
-    lines = [line.strip() for line in (ROOT / LISTS[name]).read_text().splitlines()]
-    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    assert len(found) == len({canonicalize_name(pin.name) for pin in found})
+    found = [Requirement(line) for line in locked({**LISTS, **APART}[name])]
+    if name in LISTS:  # JupyterLab's have two IPythons, for older and newer Pythons
+        assert len(found) == len({canonicalize_name(pin.name) for pin in found})
     return {canonicalize_name(pin.name): pin for pin in found}
 
 
@@ -37,7 +52,27 @@ def version(pin: Requirement) -> Version:
     return Version(only.version)
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("path", [*LISTS.values(), *APART.values()])
+def test_every_pin_has_the_hashes_of_its_files(path: str) -> None:
+    """Without one pip would take any file of that version; a package has one for the source and one for each wheel."""
+    entries = locked(path)
+    assert len(entries) > 40
+    assert [pin for pin, hashes in entries.items() if not hashes or not all(map(_HASH.fullmatch, hashes))] == []
+
+
+@pytest.mark.parametrize("name", APART)
+def test_an_environment_of_its_own_has_what_its_group_asks_for(name: str) -> None:
+    pinned = pins(name)
+    for text in PROJECT["dependency-groups"][name]:
+        asked = Requirement(text)
+        assert version(pinned[canonicalize_name(asked.name)]) in asked.specifier, text
+
+
+def test_what_the_functions_need_is_a_part_of_what_the_command_needs() -> None:
+    assert set(WANTED["runtime"]) <= set(WANTED["cli"])
+
+
+@pytest.mark.parametrize("name", [*LISTS, *APART])
 def test_every_line_is_one_exact_version(name: str) -> None:
     assert [str(pin) for pin in pins(name).values() if [part.operator for part in pin.specifier] != ["=="]] == []
 
@@ -60,10 +95,11 @@ def test_what_the_project_asks_for_is_pinned_within_its_bounds(name: str) -> Non
     assert wrong == []
 
 
-def test_the_runtime_list_has_nothing_that_nobody_needs() -> None:
-    """Everything in requirements.txt is asked for by the project or by something that it needs."""
-    needed = closure([Requirement(text) for text in WANTED["runtime"]])
-    assert sorted(set(pins("runtime")) - needed - not_for_this_machine("runtime")) == []
+def test_what_is_installed_for_users_has_nothing_that_nobody_needs() -> None:
+    """Everything in a list is asked for by the project or by something that it needs."""
+    for name in ("runtime", "cli"):
+        needed = closure([Requirement(text) for text in WANTED[name]])
+        assert sorted(set(pins(name)) - needed - not_for_this_machine(name)) == []
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -114,30 +150,8 @@ def test_the_distribution_says_what_it_is() -> None:
     assert said.version == PROJECT["project"]["version"]
     assert said.metadata["Requires-Python"] == ">=3.11"
     scripts = {point.name: point.value for point in said.entry_points if point.group == "console_scripts"}
-    assert scripts == {"benchkeeper": "cli.main:main"}
+    assert scripts == {"benchkeeper": "benchkeeper:run"}
     asked = {
         canonicalize_name(Requirement(text).name) for text in said.requires or [] if "extra ==" not in text.lower()
     }
-    assert asked == {canonicalize_name(Requirement(text).name) for text in WANTED["runtime"]}
-
-
-def test_the_distribution_has_every_package_and_data_file() -> None:
-    """A folder that nobody lists would be missing from a wheel, and a data file beside the code too."""
-    tops = ("cli", "emulator", "functions", "portal", "shared")
-    folders = {path.parent.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob("*.py")}
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
-    listed = PROJECT["tool"]["setuptools"].get("package-data", {})
-    beside = [path for folder in folders for path in (ROOT / folder).iterdir()]
-    below = [path for name in ("static", "templates") for path in (ROOT / "portal" / name).rglob("*")]
-    data = {
-        path.relative_to(ROOT).as_posix()
-        for path in [*beside, *below]
-        if path.is_file() and path.suffix not in {".py", ".pyc"} and path.name != "requirements.txt"
-    }
-    covered = {
-        path.relative_to(ROOT).as_posix()
-        for package, patterns in listed.items()
-        for pattern in patterns
-        for path in (ROOT / package.replace(".", "/")).glob(pattern)
-    }
-    assert sorted(data - covered) == []
+    assert asked == {canonicalize_name(Requirement(text).name) for text in WANTED["cli"]}

@@ -23,6 +23,8 @@ import pytest
 
 from cli.deploy import __main__ as deploy
 from cli.local import __main__ as local
+from shared.domain.nearest import edit_distance
+from tests.e2e.local_run import HEARS_CTRL_C
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT, REGION = "acme-analytics", "europe-west1"
@@ -224,7 +226,7 @@ def test_what_an_interrupted_start_left_is_made_anew(tmp_path, left):
         (tmp_path / ".venv/bin/python").symlink_to(os.path.realpath(sys.executable))
     done = sourced(tmp_path, "is_usable && echo usable; set_up; is_usable && echo usable; set_up")
     assert done.stdout.split("\n") == [
-        "Setting up .venv (once; about a minute) …", "installed", "installed", "usable", "",
+        "Setting up .venv (once; seconds with uv, half a minute without) …", "installed", "installed", "usable", "",
     ], done.stderr  # fmt: skip
     assert done.returncode == 0
 
@@ -236,17 +238,115 @@ def test_a_set_up_that_fails_is_tried_again_by_the_next_start(tmp_path):
     assert "deploy.sh: the packages could not be installed. Is the package index reachable?" in done.stderr
 
 
-@pytest.mark.parametrize("words", [[], ["google"], ["--project", "p"]])
-def test_it_has_to_be_said_what_to_do(words):
-    done = subprocess.run(
+def interrupted(folder: Path, *, at: str) -> subprocess.CompletedProcess[str]:
+    """A set-up with a `uv` of ours, which Ctrl-C ends at this step (or at none); what it is asked for stands in `asked`."""
+    uv = folder / "bin" / "uv"
+    uv.parent.mkdir(exist_ok=True)
+    uv.write_text(
+        f"""#!{shutil.which("bash")}
+echo "$*" >>{folder}/asked
+if [[ $1 == venv ]]; then
+  mkdir -p .venv/bin
+  ln -sf {sys.executable} .venv/bin/python
+  [[ "{at}" != venv ]] || kill -INT 0
+  {sys.executable} -m venv --without-pip .venv
+  mkdir -p "$(echo .venv/lib/python*/site-packages)/pip"
+  touch "$(echo .venv/lib/python*/site-packages)/pip/__init__.py"
+elif [[ "$*" == *" {at}"* ]]; then
+  kill -INT 0
+fi
+"""
+    )
+    uv.chmod(0o755)
+    text = (ROOT / "deploy.sh").read_text(encoding="utf-8").removesuffix('main "$@"\n')
+    (folder / "functions.sh").write_text(text, encoding="utf-8")
+    for name in ("requirements.txt", "pyproject.toml", "cli/requirements.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x==1\n", encoding="utf-8")
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            HEARS_CTRL_C,
+            shutil.which("bash") or "bash",
+            "-c",
+            "source ./functions.sh; set_up; echo ready",
+        ],
+        cwd=folder,
+        env={"PATH": f"{uv.parent}:{os.defpath}", "PYTHON": sys.executable},
+        start_new_session=True,  # the Ctrl-C is for its group alone
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("at", ["venv", "-r cli/requirements.txt", "--no-deps"])
+def test_ctrl_c_while_it_is_set_up_is_one_line_and_the_next_start_sets_up_anew(tmp_path, at):
+    done = interrupted(tmp_path, at=at)
+    assert "ready" not in done.stdout
+    assert done.stderr == "deploy.sh: stopped while .venv was set up. The next start sets it up anew.\n"
+    assert done.returncode == 130
+    (tmp_path / "asked").unlink()
+    done = interrupted(tmp_path, at="nowhere")
+    assert done.stdout.endswith("ready\n"), done.stderr
+    assert [line.split()[0] for line in (tmp_path / "asked").read_text().splitlines()] == ["venv", "pip", "pip"]
+    (tmp_path / "asked").unlink()
+    assert interrupted(tmp_path, at="nowhere").stdout == "ready\n"  # and from then on it has nothing to do
+    assert not (tmp_path / "asked").exists()
+
+
+def started(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [shutil.which("bash") or "bash", str(ROOT / "deploy.sh"), *words],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def test_it_has_to_be_said_what_to_do():
+    done = started()
     assert done.returncode == 2
-    assert done.stderr.endswith("deploy.sh: say what to do: local, gcp or destroy\n")
+    assert done.stderr.endswith("deploy.sh: say what to do: local, gcp, destroy or sbom\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["locl"], "local"), (["lcoal", "--port", "1"], "local"), (["Local"], "local"), (["gpc"], "gcp"), (["destory"], "destroy"),
+        (["sbm"], "sbom"), (["local", "--prot", "1"], "--port"), (["local", "--hubport=1"], "--hub-port"),
+        (["gcp", "--projct", "p"], "--project"), (["destroy", "--dryrun"], "--dry-run"), (["google"], None), (["--project", "p"], None),
+        (["local", "--"], None), (["local", "--p"], None), (["*"], None), ([""], None), (["local", "--[a-z]"], None),
+    ],
+)  # fmt: skip
+def test_a_wrong_word_is_one_line_with_the_nearest_valid_one(words, meant):
+    """Before anything is set up."""
+    done = started(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("deploy.sh: there is no ")
+    assert re.findall(r"Did you mean '(.*?)'\?", line) == ([meant] if meant else [])
+    assert "./deploy.sh --help" in line
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "edits"),
+    [
+        ("", "", 0),
+        ("a", "", 1),
+        ("", "ab", 2),
+        ("gcp", "gcp", 0),
+        ("kitten", "sitting", 3),
+        ("ab", "ba", 2),
+        ("flaw", "lawn", 2),
+    ],
+)
+def test_edits_are_counted_as_elsewhere(tmp_path, one, other, edits):
+    assert edit_distance(one, other, 9) == edits
+    assert sourced(tmp_path, f"count_edits '{one}' '{other}'; echo $edits").stdout == f"{edits}\n"
 
 
 # ---- wrong use

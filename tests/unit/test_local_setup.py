@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
+import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from cli.demo import demo
+from cli.local.__main__ import main as local
 from cli.local.errors import LocalError
+from cli.local.folder import data_folder
 from cli.local.jupyter import REQUIREMENTS, ensure_jupyter
 from cli.local.people import ADMINISTRATORS, NOBODY, name_of, offered
 from cli.local.ports import Ports
 from emulator.iap.sign_in import read_people
 from shared.settings import load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 # --- ports
 
@@ -64,9 +67,9 @@ def test_a_used_port_names_its_option(which: str, option: str) -> None:
         numbers = {"cloud": free[0], "hub": free[1], "jupyter": 1}
         ports = Ports(**{**numbers, which: port, **({} if which == "jupyter" else {"jupyter": free[0]})})
         with pytest.raises(
-            LocalError, match=f"Port {port} of 127.0.0.1 is in use.* ./deploy.sh local {option} {port + 1}$"
+            LocalError, match=f"Port {port} of 127.0.0.1 is in use.* benchkeeper demo {option} {port + 1}$"
         ):
-            ports.refuse_used(with_jupyter=True)
+            ports.refuse_used(with_jupyter=True, command="benchkeeper demo")
 
 
 def test_the_jupyter_port_does_not_matter_without_jupyter() -> None:
@@ -77,7 +80,91 @@ def test_the_jupyter_port_does_not_matter_without_jupyter() -> None:
         ports = Ports(one.getsockname()[1], two.getsockname()[1], taken.getsockname()[1])
         one.close()
         two.close()
-        ports.refuse_used(with_jupyter=False)
+        ports.refuse_used(with_jupyter=False, command="")
+
+
+# --- what was typed
+
+
+@pytest.mark.parametrize("command", [local, demo])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        *((["--speed", speed], f"'{speed}' is no speed: a number above 0 and up to 1000000, for example 60.")
+          for speed in ("0", "-1", "nan", "inf", "x", "1e7", "", "-0.0")),
+        *((["--port", port], f"'{port}' is no port: a whole number from 1 to 65535, for example 8900.")
+          for port in ("0", "-1", "65536", "x", "8900.0", "", "٨٩٠٠", "9" * 5000)),
+        (["--hub-port", "0"], "'0' is no port"),
+        (["--data", ""], "an empty name is no folder"),
+        (["--sped", "3"], "Did you mean '--speed'?"),
+        (["surplus"], "Got unexpected extra argument (surplus)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_with_what_is_valid(command: click.Command, words: list[str], says: str) -> None:
+    done = CliRunner().invoke(command, words, prog_name="./deploy.sh local")
+    assert (done.exit_code, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert says in line
+    assert line.endswith("(./deploy.sh local --help tells more.)")
+
+
+@pytest.mark.parametrize("words", [["--port", "8900", "--hub-port", "8900"], ["--port", "65535"]])
+def test_ports_that_do_not_go_together_are_one_line(words: list[str]) -> None:
+    done = CliRunner().invoke(demo, words)
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "three different ones up to 65535" in line
+
+
+# --- the folder of --data
+
+WAY_OUT = "Name a folder that you may write to, or leave --data out for a fresh temporary one."
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("file", "is a file."), ("file/below", "cannot be made: Not a directory."), ("file/a/b", "cannot be made")],
+)
+def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(LocalError) as caught, data_folder(tmp_path / name):
+        pass
+    assert str(caught.value).startswith(f"--data {tmp_path / name} {says}")
+    assert str(caught.value).endswith(WAY_OUT)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):
+        folder = Path("/proc/self/task")  # root may write anywhere but where the kernel says no
+        if not folder.exists():
+            pytest.skip("root writes into every folder here")
+    with (
+        pytest.raises(LocalError, match=f"^--data {folder} cannot be written: .*{re.escape(WAY_OUT)}$"),
+        data_folder(folder),
+    ):
+        pass
+
+
+def test_two_runs_do_not_share_a_folder_and_one_after_the_other_may(tmp_path: Path) -> None:
+    folder = tmp_path / "not/yet/there"
+    for _ in range(2):
+        with data_folder(folder) as held:
+            assert held == folder
+            with (
+                pytest.raises(LocalError, match=r"is in use by another run\. End that one with Ctrl-C"),
+                data_folder(folder),
+            ):
+                pass
+
+
+def test_without_a_name_it_is_a_fresh_one_that_goes() -> None:
+    with data_folder(None) as one, data_folder(None) as other:
+        assert one != other
+        (one / "logs").mkdir()
+    assert not one.exists()
 
 
 # --- people
@@ -141,8 +228,21 @@ def test_one_that_cannot_be_installed_says_why_and_is_tried_again(tmp_path: Path
     assert not (tmp_path / "env/.benchkeeper").exists()
 
 
-def test_every_package_of_it_is_pinned() -> None:
-    lines = [line for line in REQUIREMENTS.read_text().splitlines() if not line.startswith("#")]
-    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+( ; .+)?", line)] == []
-    assert {"jupyterlab==4.6.6", "jupyter_server==2.21.1"} <= set(lines)
+def test_one_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python is there, but nobody knows what else is."""
+    half = fake_environment(tmp_path / "env", f"echo half made >>{tmp_path}/ran")
+    (tmp_path / "env/.unfinished").touch()
+    maker = fake_environment(
+        tmp_path / "base",
+        f'mkdir -p "$3/bin"; printf "#!/bin/sh\necho whole >>{tmp_path}/ran\n" >"$3/bin/python"; chmod +x "$3/bin/python"',
+    )
+    monkeypatch.setattr(sys, "executable", str(maker))
+    assert ensure_jupyter(lambda _text: None, folder=tmp_path / "env") == half
+    assert (tmp_path / "ran").read_text() == "whole\n"
+    assert not (tmp_path / "env/.unfinished").exists()
+
+
+def test_jupyterlab_itself_is_pinned() -> None:
+    lines = REQUIREMENTS.read_text().splitlines()
+    assert {"jupyterlab==4.6.6 \\", "jupyter-server==2.21.1 \\"} <= set(lines)
     assert [line for line in lines if line.startswith(("ipykernel==", "psutil=="))] != []

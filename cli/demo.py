@@ -1,0 +1,30 @@
+"""`benchkeeper demo`: the whole system on this machine, wherever the command was installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.context import stop
+from cli.local.options import running_options
+from cli.output import PlainCommand
+
+
+@click.command(cls=PlainCommand)
+@running_options
+@click.pass_context
+def demo(
+    context: click.Context, port: int, speed: float, data: Path | None, hub_port: int | None, *, no_examples: bool
+) -> None:
+    """Run the whole system on this machine, with example people and an embedded cloud.
+
+    No Google account is needed, and nothing but this machine is called. Ctrl-C ends it.
+    """
+    from cli.local.running import Asked, run  # noqa: PLC0415 - no other command needs what deploys
+
+    asked = Asked(
+        called=context.command_path, then="benchkeeper", port=port, hub_port=hub_port, speed=speed, data=data,
+        examples=not no_examples,
+    )  # fmt: skip
+    stop(run(asked))

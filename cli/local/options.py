@@ -1,0 +1,81 @@
+"""The options that `./deploy.sh local` and `benchkeeper demo` share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.local.ports import HIGHEST
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FASTEST = 1_000_000
+
+
+class Port(click.ParamType[int]):
+    """A port that can be asked for."""
+
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        text = str(value)
+        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST)) and 1 <= int(text) <= HIGHEST):
+            self.fail(f"{text!r} is no port: a whole number from 1 to {HIGHEST}, for example 8900.", param, ctx)
+        return int(text)
+
+
+class Speed(click.ParamType[float]):
+    """How fast the virtual clock runs."""
+
+    name = "speed"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return virtual seconds per real second."""
+        try:
+            speed = float(value)
+        except ValueError:
+            speed = math.nan
+        if not 0 < speed <= _FASTEST:
+            self.fail(f"{value!r} is no speed: a number above 0 and up to {_FASTEST}, for example 60.", param, ctx)
+        return speed
+
+
+class Folder(click.ParamType[Path]):
+    """A folder by name; whether it can be used is looked at when it is needed."""
+
+    name = "dir"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return its path."""
+        if not str(value).strip():
+            self.fail(
+                "an empty name is no folder. Name one, or leave the option out for a fresh temporary one.", param, ctx
+            )
+        return Path(value)
+
+
+def running_options(command: F) -> F:
+    """`--port`, `--hub-port`, `--speed`, `--data`, `--no-examples`."""
+    for option in reversed(_RUNNING):
+        command = option(command)
+    return command
+
+
+_RUNNING = (
+    click.option("--port", type=Port(), default=8900, show_default=True, help="The one port, on 127.0.0.1."),
+    click.option(
+        "--speed", type=Speed(), default=60.0, show_default=True,
+        help="Virtual seconds per real second: a create takes four virtual minutes.",
+    ),
+    click.option(
+        "--data", type=Folder(),
+        help="Keep the state here, so that it survives a restart. Default: a fresh temporary folder.",
+    ),
+    click.option("--no-examples", is_flag=True, help="Do not announce the people of config/examples/."),
+    click.option("--hub-port", type=Port(), help="The sign-in and the hub page. Default: the next port."),
+)  # fmt: skip

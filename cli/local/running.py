@@ -1,0 +1,137 @@
+"""Runs the whole system on this machine until Ctrl-C: what `./deploy.sh local` and `benchkeeper demo` have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+from cli.deploy.data import load_deployment
+from cli.local.errors import LocalError
+from cli.local.folder import data_folder
+from cli.local.follow import final_rows, follow
+from cli.local.jupyter import ensure_jupyter
+from cli.local.people import offered
+from cli.local.ports import HOST, Ports
+from cli.local.system import LocalSystem
+from cli.output import Terminal, complain, console, print_fleet, say
+from shared.cloud.clients import Clients
+from shared.cloud.publish import publish
+from shared.domain.errors import BenchkeeperError
+from shared.domain.identity import UserKey, parse_email, user_key_for
+from shared.settings import ConfigError, Settings
+from shared.telemetry import SilentLog
+from shared.wiring import checked_settings, make_clients, wire
+
+_FOLLOW_LIMIT_S = 600.0
+_FAILED, _WRONG_USE = 1, 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the user asked for. `called` is the command as it was typed, `then` how `benchkeeper` is called beside it."""
+
+    called: str
+    then: str
+    port: int
+    hub_port: int | None
+    speed: float
+    data: Path | None
+    examples: bool
+    jupyter_port: int | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    with_jupyter: bool = False
+
+
+def run(asked: Asked) -> int:
+    """Run the system until Ctrl-C; the exit code: 0 ended by the user, 1 it failed, 2 bad configuration."""
+    if os.name != "posix":
+        complain(f"{asked.called} needs Linux or macOS; on Windows run it in WSL.")
+        return _FAILED
+    try:
+        settings = checked_settings(env="local")
+        load_deployment(settings)
+    except ConfigError as error:
+        for fault in error.faults:
+            complain(str(fault))
+        return _WRONG_USE
+    settings = dataclasses.replace(settings, api_endpoint=f"http://{HOST}:{asked.port}")
+    try:
+        ports = Ports.chosen(asked.port, asked.hub_port, asked.jupyter_port)
+        python = ensure_jupyter(say) if asked.with_jupyter else None
+        with data_folder(asked.data) as folder:
+            stop = _stop_on_signals()
+            system = LocalSystem(
+                settings, ports, speed=asked.speed, data=folder, jupyter=python, allowed_hosts=asked.allowed_hosts,
+                command=asked.called,
+            )  # fmt: skip
+            try:
+                _run(system, settings, stop, asked)
+            finally:
+                system.stop()
+    except LocalError as error:
+        complain(*str(error).split("\n"))
+        return _FAILED
+    except BenchkeeperError as error:
+        complain(str(error))
+        return _FAILED
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handle)
+    return stop
+
+
+def _run(system: LocalSystem, settings: Settings, stop: threading.Event, asked: Asked) -> None:
+    out = console()
+    with out.status("Starting the embedded cloud …"):
+        system.start()
+    if stop.is_set():
+        return
+    with out.status("Starting the functions …"):
+        system.deploy(offered(settings, examples=asked.examples))
+    out.print(f"Benchkeeper is up at {system.url} (project {settings.project}). Ctrl-C ends it.", soft_wrap=True)
+    if system.has_page:
+        out.print(f"Open {system.hub_url} in a browser, and sign in as one of the example people.", soft_wrap=True)
+    clients = make_clients(settings)
+    deps = wire(settings, log=SilentLog(), clients=clients)
+    if asked.examples and not stop.is_set():
+        people = _publish_examples(settings, clients)
+        lines = follow(people, deps, out, stop, limit_s=_FOLLOW_LIMIT_S)
+        if not stop.is_set():
+            print_fleet(final_rows(lines), out)
+            _say_what_next(settings, out, asked.then)
+    while not stop.wait(0.5):
+        if not system.running():
+            raise LocalError(f"The embedded cloud ended. Its last words ({system.log_file}):\n{system.tail()}")
+
+
+def _publish_examples(settings: Settings, clients: Clients) -> list[tuple[UserKey, str]]:
+    people: list[tuple[UserKey, str]] = []
+    for path in sorted((settings.config_dir / "examples").glob("*.json")):
+        body = path.read_bytes()
+        email = parse_email(json.loads(body)["user"])
+        publish(clients, project=settings.project, topic=settings.topic_lifecycle, body=body, attributes={})
+        people.append((user_key_for(email), email))
+    return people
+
+
+def _say_what_next(settings: Settings, out: Terminal, then: str) -> None:
+    where = (
+        "" if settings.api_endpoint == "http://127.0.0.1:8900" else f"BENCHKEEPER_API_ENDPOINT={settings.api_endpoint} "
+    )
+    out.print()
+    out.print("Try it in another terminal:")
+    for command in ("list", "show ana.silva@example.com", "publish leaver ana.silva@example.com"):
+        out.print(f"  {where}{then} {command}", soft_wrap=True)
