@@ -30,6 +30,7 @@ from shared.cloud.sessions import DataprocSessions
 from shared.cloud.size_checks import check_sizes
 from shared.cloud.snapshots import ComputeSnapshots
 from shared.cloud.templates import StorageTemplates
+from shared.cloud.workers import ThreadWorkers
 from shared.domain.catalog import Catalog, ClusterIdentity
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.identity import UserEmail, UserKey, parse_email
@@ -112,6 +113,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         admin_group=settings.admin_group,
         clock=clock,
         log=log,
+        workers=ThreadWorkers(),
         books=StorageGroupBooks(clients, clock=clock),
         guard=StorageGuard(clients, clock=clock),
         persons=StoragePersons(clients),

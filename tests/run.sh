@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Every check and every test, on a fresh clone too: sets itself up in .venv, then lint, types, contracts, tests.
 #   ./tests/run.sh [--all] [--runs N] [arguments for pytest]
+#   ./tests/run.sh --simulate [--seed N] [--histories K] [--coverage] [--replay FILE] [--trace FILE]
+# --simulate: the simulator alone; the last line is the digest of its journal.
 # --all: the slow tests too, and 2000 histories; --runs N: so many histories, other ones each time (default: the same 500).
 # What is slow, and how long all this takes: docs/testing.md.
 set -euo pipefail
@@ -66,7 +68,15 @@ cores() {
   getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
+simulate() {
+  set_up >&2
+  PYTHONPATH=tests:. exec $PYTHON_BIN/python -m kit.simulator "$@"
+}
+
 main() {
+  if [[ ${1:-} == --simulate ]]; then
+    simulate "${@:2}"
+  fi
   local -a more=() files=()
   local all='' runs=${BENCHKEEPER_RUNS:-} which='not slow and not alone' said jupyter types file
   while (($#)); do

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import re
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,12 +38,15 @@ def message_type(name: str) -> Any:
 
 
 def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The body in canonical form; 400 for an unknown field, a wrong value, two fields of which only one may be set."""
+    """The body in canonical form; 400 for an unknown field, a wrong value, two fields of which only one may be set.
+
+    Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
+    """
     try:
         message = json_format.ParseDict(body, message_type(name)())
     except json_format.ParseError as error:
         raise invalid(f"Invalid JSON payload received. {error}") from error
-    asked: dict[str, Any] = json_format.MessageToDict(message)
+    asked: dict[str, Any] = json.loads(json_format.MessageToJson(message, sort_keys=True))
     return asked
 
 

@@ -79,7 +79,9 @@ class _Kept(Generic[T]):
 
     def _written(self, value: T) -> bool:
         """False when the object is not at the generation that was read."""
-        raw = gzip.compress(json.dumps(self._dump(value), separators=(",", ":"), ensure_ascii=False).encode(), 6)
+        raw = gzip.compress(
+            json.dumps(self._dump(value), separators=(",", ":"), ensure_ascii=False).encode(), 6, mtime=0
+        )
         with self._lock:
             written = self._clients.bucket().write(
                 self._name,

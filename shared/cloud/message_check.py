@@ -6,6 +6,7 @@ Used for both kinds of master templates (`shared.cloud.render`, `shared.cloud.se
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -36,10 +37,14 @@ def problem_of(data: Mapping[str, Any], name: str) -> str | None:
 
 
 def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The same data in the one form that two equal messages have; fields that the type does not know are left out."""
+    """The same data in the one form that two equal messages have; fields that the type does not know are left out.
+
+    Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
+    """
     from google.protobuf import json_format
 
-    found: dict[str, Any] = json_format.MessageToDict(parsed(data, name, ignore_unknown=True))
+    message = parsed(data, name, ignore_unknown=True)
+    found: dict[str, Any] = json.loads(json.dumps(json_format.MessageToDict(message), sort_keys=True))
     return found
 
 

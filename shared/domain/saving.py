@@ -208,10 +208,14 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
 
 
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
-    """The record with what is gone noted, once: a sweep need not come back for it."""
+    """The record with what is gone noted, once, and without what never held anything: a sweep need not come back for it."""
     for snapshot in record.status.snapshots:
-        if snapshot.ready_at is not None and isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
+        if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
+            continue
+        if snapshot.ready_at is not None:
             record = with_snapshot(record, replace(snapshot, lost=True))
+        elif snapshot.name != record.status.saved_in:  # it failed, and was deleted; another took its place
+            record = _without(record, snapshot)
     return record
 
 

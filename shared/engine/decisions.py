@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 from shared.domain.batches import Batch, Entry, announced_until
 from shared.domain.batches import from_json as batch_from_json
@@ -37,7 +37,6 @@ from shared.engine.ports import Deps, WaitingDecision
 from shared.engine.questions import Answer
 from shared.engine.waves import facts_of, go_on, halted
 
-_WORKERS = 8
 # A policy changes what groups and profiles give; that somebody left is another matter.
 _BY_POLICY = frozenset({CutClass.GROUP, CutClass.POLICY})
 _ACCESS = frozenset({StepKind.LOSES_ACCESS, StepKind.GAINS_ACCESS, StepKind.CHANGES_PROFILE})
@@ -340,8 +339,7 @@ def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool
 
         return _changed(user_key, change, deps)
 
-    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        return Outcome.FAILED not in set(pool.map(tell, losers))
+    return Outcome.FAILED not in set(deps.workers.run([partial(tell, key) for key in losers]))
 
 
 def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[UserKey], deps: Deps) -> Vote | None:
@@ -376,8 +374,8 @@ def _carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[
     voted_at = min(vote.waiting.created_at for vote in votes if vote.decision.verdict is verdict)
     decided = _Decided(batch=batch, digest=digest, by=by, at=voted_at)
     change = _approving(decided, deps) if verdict is Verdict.APPROVE else _rejecting(decided, deps)
-    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        outcomes = Counter(pool.map(lambda entry: _changed(entry.user_key, change(entry), deps), batch.entries))
+    jobs = [partial(_changed, entry.user_key, change(entry), deps) for entry in batch.entries]
+    outcomes = Counter(deps.workers.run(jobs))
     deps.log.warning(
         "Approved list" if verdict is Verdict.APPROVE else "Rejected list",
         digest=digest,

@@ -11,9 +11,9 @@ is written again by the same approval.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
 from shared.domain.errors import (
@@ -149,9 +149,9 @@ def _records(deps: Deps) -> Iterator[tuple[RecordRow, UserRecord]]:
         return None if stored is None or stored.record.user_key != row.user_key else (row, stored.record)
 
     rows = iter(deps.records.rows())
-    with ThreadPoolExecutor(_READERS) as readers:
-        while chunk := list(islice(rows, _AT_ONCE)):  # so that not all of them are in memory
-            yield from (found for found in readers.map(read, chunk) if found is not None)
+    while chunk := list(islice(rows, _AT_ONCE)):  # so that not all of them are in memory
+        found = deps.workers.run([partial(read, row) for row in chunk], at_once=_READERS)
+        yield from (each for each in found if each is not None)
 
 
 # --- proposing

@@ -5,10 +5,10 @@ Every method may raise `RetryableError` or `PermanentError` of `shared.domain.er
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from shared.domain.batches import WaitingPerson
 from shared.domain.decision import Decision, ShownDecision
@@ -34,6 +34,8 @@ from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
 from shared.domain.spark import Cluster, ClusterOperationSeen
 from shared.domain.spark_sessions import SessionOwner
 from shared.domain.wish import Wish
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -625,6 +627,16 @@ class Relay(Protocol):
         """Return when Pub/Sub has the message; `topic` is an id."""
 
 
+class Workers(Protocol):
+    """Runs jobs that do not depend on each other. Only this port starts threads, so that a simulator can order them."""
+
+    def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
+        """Run all jobs, at most `at_once` at a time, and return their results in the order of the jobs.
+
+        An exception of a job is raised; jobs that have not begun by then are left out.
+        """
+
+
 class Log(Protocol):
     """Structured log: a constant message and facts."""
 
@@ -664,6 +676,7 @@ class Deps:
     sign_in: SignIn
     clock: Clock
     log: Log
+    workers: Workers
     books: GroupBooks
     guard: Guard
     persons: Persons

@@ -7,10 +7,10 @@ looked at first, so that a decision about something else than what was shown cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import assert_never
 
 from shared.domain.cuts import Clearance, CutClass
@@ -40,7 +40,6 @@ from shared.engine.ports import Deps, Stored
 from shared.engine.repair import load_mended
 
 _TRIES = 8
-_WORKERS = 8
 _BY_GROUP = frozenset({CutClass.GROUP, CutClass.POLICY})
 
 
@@ -310,8 +309,7 @@ def _looked_at(answer: Answer, deps: Deps) -> Effect:
     """Judge everybody on the list by the book as it is now. Whoever loses access by it was agreed to."""
     deps.books.current(fresh=True)
     policy = deps.policy
-    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        list(pool.map(lambda key: _look_at(key, answer, policy, deps), answer.question.people))
+    deps.workers.run([partial(_look_at, key, answer, policy, deps) for key in answer.question.people])
     return Effect.DONE
 
 

@@ -7,11 +7,10 @@ What a stopped sweep did not reach is still due and comes first next time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
+from functools import partial
 
 from shared.domain.drift import (
     Count,
@@ -47,7 +46,6 @@ from shared.engine.waiting import keep_waiting
 from shared.engine.waves import keep_waves
 from shared.engine.wishes import try_take_up
 
-WORKERS = 8
 _CLOCK_JUMPED = "left out: the clock jumped"
 MOST_LOST = 500  # records that one drift sweep tries to put back; the rest comes with the next one
 DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
@@ -273,7 +271,6 @@ def _acted(key: UserKey, deps: Deps) -> bool:
 
 def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary: Summary, deps: Deps) -> None:
     """Run `work` for each key on a few threads; one user's failure is counted and holds up nobody."""
-    pending = list(keys)
     end = deps.clock.monotonic_s() + DEADLINE.total_seconds()
 
     def guarded(key: UserKey) -> tuple[bool, str]:
@@ -288,15 +285,13 @@ def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary:
             deps.log.error("Pass failed unexpectedly", user=key, reason="Unexpected", detail=repr(error))
             return False, "Unexpected"
 
-    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        for chunk in _chunks(pending, 200):
-            for acted, failure in pool.map(guarded, chunk):
-                if failure == "left over":
-                    summary.left_over += 1
-                elif failure:
-                    summary.failed[failure] += 1
-                else:
-                    summary.acted += int(acted)
+    for acted, failure in deps.workers.run([partial(guarded, key) for key in keys]):
+        if failure == "left over":
+            summary.left_over += 1
+        elif failure:
+            summary.failed[failure] += 1
+        else:
+            summary.acted += int(acted)
 
 
 def _jumped(summary: Summary, deps: Deps) -> bool:
@@ -310,12 +305,6 @@ def _jumped(summary: Summary, deps: Deps) -> bool:
         )
     summary.found[_CLOCK_JUMPED] += 1
     return True
-
-
-def _chunks(items: list[UserKey], size: int) -> Iterator[list[UserKey]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def _finish(summary: Summary, deps: Deps) -> Summary:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 
 from shared.domain.batches import WaitingPerson, batches_of
 from shared.domain.cuts import CutClass
@@ -16,7 +16,6 @@ from shared.engine.guard import entry_of
 from shared.engine.ports import Deps
 
 _MOST = 400  # entries that one sweep holds against their records; over the hours all have their turn
-_WORKERS = 8
 _YOUNG = timedelta(hours=1)  # the index is written before the record: a younger entry may be of a pass that still runs
 
 
@@ -81,8 +80,7 @@ def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[
     # Stops for idleness are no record's: the idle sweep keeps those.
     known = (person for person in waiting if person.cause is not CutClass.IDLE and now - person.since >= _YOUNG)
     old = sorted(known, key=turn)[:_MOST]
-    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        found = list(pool.map(lambda person: _is_over(person, deps), old))
+    found = deps.workers.run([partial(_is_over, person, deps) for person in old])
     return frozenset(person.user_key for person, is_over in zip(old, found, strict=True) if is_over)
 
 

@@ -255,6 +255,16 @@ def test_a_mover_keeps_it_until_nothing_runs_as_it(sight, status, kept):
         assert kinds(step) == [DisableAccount, ShareAccount]
 
 
+def test_who_keeps_it_for_an_operation_alone_is_looked_at_again():
+    """The pass that sees the operation's end still judges by it: without another one the account would stay for ever."""
+    keeping, _ = judged(
+        here(operation=operation(Verb.CREATE)), CUT, sight=notebook(service_account="agent@x"), rules_=PLAIN
+    )
+    assert keeping.requeue_after == PLAIN.poll
+    in_use, _ = judged(here(), GOOD, sight=RUNS_AS_IT, rules_=PLAIN)
+    assert in_use.requeue_after is None
+
+
 @pytest.mark.parametrize(("status", "deleted"), [({}, True), (saved(), False)])
 def test_a_mover_to_other_credentials_has_it_deleted_when_nothing_needs_it(status, deleted):
     step, _ = judged(here(**status), CUT, sight=notebook(service_account="agent@x"), rules_=PLAIN)

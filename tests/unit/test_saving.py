@@ -310,6 +310,16 @@ def test_the_manifest_outlives_the_snapshot_and_says_when_it_went():
     assert without_deleted(over, FIRST) is over
 
 
+def test_one_that_failed_and_is_gone_is_forgotten_although_the_instance_is_gone_too():
+    """Its name in the record would bring back every hourly sweep until the retention is over."""
+    record = gone(**two(newer_ready=True))
+    failed = replace(record.status.snapshot(FIRST), ready_at=None, manifest=False)
+    record = record.with_status(snapshots=(failed, record.status.snapshot(SECOND)))
+    step = kept_of(record, {FIRST: Absent(), SECOND: snapshot_seen(SECOND)}, sight=Absent())
+    assert [each.name for each in step.record.status.snapshots] == [SECOND]
+    assert step.actions == ()
+
+
 def test_one_that_never_had_a_manifest_is_just_forgotten():
     step = kept_of(gone(absent_for=KEPT, **saved(ready=False)), {FIRST: Absent()}, sight=Absent())
     assert (step.actions, step.record.status.snapshots, step.record.status.saved_in) == ((), (), "")

@@ -1,0 +1,23 @@
+"""The threads of a process. The only module of the product that starts threads for the engine's work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class ThreadWorkers:
+    """The port `Workers`: calls to Google take most of a job's time, so that more jobs than cores are under way."""
+
+    def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
+        """Run all jobs, each on a thread, and return their results in the order of the jobs.
+
+        An exception of a job is raised; jobs that have not begun by then are left out.
+        """
+        if not jobs:
+            return []
+        with ThreadPoolExecutor(max_workers=min(at_once, len(jobs))) as pool:
+            return list(pool.map(lambda job: job(), jobs))

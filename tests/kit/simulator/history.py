@@ -1,0 +1,298 @@
+"""Histories as data: drawn with a seed, run, shortened when they fail, and kept in tests/histories.
+
+A step is an object whose first key says what it is: `begin` (an entry as a task, by name), `turns` (who runs until the next
+call, by name), `advance`, `fault`, `crash`, `works`, `outside`, `finish`. A turn of a task that is not there, or cannot run, is left
+out, so that a history keeps its meaning when steps are taken away and when new kinds of steps come into being.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kit.machine import FAULTS, GROUPS
+from kit.simulator.journal import Coverage, Journal
+from kit.simulator.world import USERS, Simulation, injected
+from kit.spark_machine import SPARK, SPARK_FAULTS
+from shared.domain.wish import WishKind
+
+KEPT = Path(__file__).resolve().parents[2] / "histories"
+Step = dict[str, Any]
+_ALIVE = 3  # at least so many entries at once
+_ENTRIES = 14  # of a history
+_MOST_TURNS = 4000
+_CLICKS = ("START", "STOP", "KEEP_ON", "END_KEEP_ON", "START_CLUSTER", "DELETE_CLUSTER")
+
+
+@dataclass
+class Failure:
+    """How a history failed: `where` tells one fault from another while a history is shortened."""
+
+    error: BaseException
+
+    @property
+    def where(self) -> str:
+        frames = traceback.extract_tb(self.error.__traceback__)
+        last = frames[-1]
+        return f"{type(self.error).__name__} in {Path(last.filename).name}:{last.name}"
+
+    @property
+    def text(self) -> str:
+        return "".join(traceback.format_exception(self.error)[-6:])
+
+
+@dataclass
+class Ran:
+    """What came of a history: the steps as they were, and its measures."""
+
+    steps: list[Step]
+    failure: Failure | None
+    days: float
+    calls: int
+
+
+def run(steps: Sequence[Step] | None, *, seed: str, journal: Journal, coverage: Coverage | None = None) -> Ran:
+    """Run a history, or draw one while it runs (`steps` None). Failures of the product are returned, none is raised."""
+    coverage = coverage or Coverage()
+    coverage.begin()
+    simulation = Simulation(seed=seed, journal=journal, coverage=coverage)
+    start = simulation.now
+    done: list[Step] = []
+    failure = None
+    with injected(simulation):
+        try:
+            if steps is None:
+                _Draw(seed, simulation, done).all()
+            else:
+                for step in steps:
+                    done.append(step)
+                    carry_out(step, simulation)
+            simulation.quiesce()
+            simulation.close()
+        except Exception as error:  # noqa: BLE001 - the finding of this history
+            failure = Failure(error)
+            journal.note("failure", failure.where)
+    return Ran(
+        steps=done, failure=failure, days=(simulation.now - start).total_seconds() / 86_400, calls=simulation.calls
+    )
+
+
+def carry_out(step: Step, simulation: Simulation) -> None:
+    """Do one step."""
+    match step:
+        case {"turns": turns}:
+            for name in turns:
+                simulation.turn(name)
+        case {"begin": name}:
+            simulation.begin(name, step)
+        case {"advance": seconds}:
+            simulation.advance(seconds)
+            simulation.check()
+        case {"fault": raw}:
+            simulation.fault(raw)
+        case {"crash": process}:
+            simulation.crash(process)
+        case {"works": user}:
+            simulation.works(user)
+        case {"outside": user, "what": what}:
+            simulation.outside(user, what)
+        case {"finish": turns}:
+            for name in turns:
+                simulation.turn(name)
+            simulation.finish()
+            simulation.check()
+        case _:
+            raise ValueError(f"no such step: {step}")
+
+
+@dataclass
+class _Draw:
+    """Draws a history while it runs, so that it knows who is alive."""
+
+    seed: str
+    simulation: Simulation
+    done: list[Step]
+    count: int = 0
+    about: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)  # noqa: S311 - a seed that replays, no secret
+        # In half of the histories all entries but one in eight are about one person.
+        self.together = self.rng.random() < 0.5
+        self.person = self.pick(USERS)
+
+    def pick(self, items: Sequence[Any]) -> Any:
+        return items[int(self.rng.random() * len(items))]
+
+    def all(self) -> None:
+        """Draw the whole history: some people have worked here for a while, then things happen at once."""
+        for user in USERS[: self.pick((0, 2, 3))]:
+            self.begin({"entry": "news", **self.news(user), "kind": "joiner", "groups": [self.pick(GROUPS[:2])]})
+        if self.count:
+            self.calm()
+        while self.count < _ENTRIES:
+            while len(self.roots()) < _ALIVE:
+                self.begin(self.entry())
+            self.turns(1 + int(self.rng.random() * 40))
+            self.between()
+        self.turns(_MOST_TURNS, until_done=True)
+
+    def step(self, step: Step) -> None:
+        self.done.append(step)
+        carry_out(step, self.simulation)
+
+    def roots(self) -> set[str]:
+        return {task.root for task in self.simulation.baton.tasks.values()}
+
+    def begin(self, entry: dict[str, Any]) -> None:
+        self.count += 1
+        self.step({"begin": f"e{self.count}", **entry})
+
+    def user(self) -> str:
+        if self.together and self.rng.random() < 7 / 8:
+            return self.person
+        user: str = self.pick(USERS)
+        return user
+
+    def news(self, user: str) -> dict[str, Any]:
+        kind = self.pick(("joiner", "joiner", "mover", "leaver"))
+        groups = self.pick((None, [], [GROUPS[0]], [GROUPS[1]], list(GROUPS[:2]), [GROUPS[2]]))
+        profile = self.pick(("absent", "absent", "analyst", "engineer", None))
+        if kind == "joiner" and profile is None:
+            profile = "absent"
+        said_ago, holds_in = self.pick((0, 0, 0, 60, 3600, 90_000)), self.pick((0, 0, 0, 0, 1800, 259_200))
+        return {
+            "user": user, "kind": kind, "groups": groups, "profile": profile, "said_ago": said_ago, "holds_in": holds_in,
+        }  # fmt: skip
+
+    def entry(self) -> dict[str, Any]:
+        what = self.pick(
+            ("news", "news", "news", "again", "due", "due", "due", "drift", "idle", "wake", "click", "click")
+        )
+        if self.simulation.wakes and what in {"wake", "due"}:
+            return {"entry": "wake", "user": self.simulation.wakes.pop(0)}
+        if what == "again":
+            sent = list(self.simulation.sent_by)
+            return {"entry": "again", "of": self.pick(sent)} if sent else {"entry": "due"}
+        if what == "news":
+            return {"entry": "news", **self.news(self.user())}
+        if what == "wake":
+            return {"entry": "wake", "user": self.user()}
+        if what == "click":
+            kind = self.pick(_CLICKS)
+            template = {"template": self.pick(SPARK)} if kind.endswith("CLUSTER") else {}
+            return {"entry": "click", "user": self.user(), "kind": WishKind(kind).value, **template}
+        return {"entry": what}
+
+    def turns(self, count: int, *, until_done: bool = False) -> None:
+        """Let the tasks run turn by turn, as the seed says; the names that were drawn become one step."""
+        names: list[str] = []
+        self.done.append({"finish" if until_done else "turns": names})
+        baton = self.simulation.baton
+        stays = self.pick((0.0, 0.3, 0.8))  # how often the same task goes on
+        for _ in range(count):
+            can_run = baton.runnable()
+            if not can_run:
+                break
+            stay = bool(names) and self.rng.random() < stays and names[-1] in can_run
+            names.append(names[-1] if stay else self.pick(can_run))
+            self.simulation.turn(names[-1])
+        baton.check_not_stuck()
+        if until_done:
+            self.simulation.finish()
+            self.simulation.check()
+
+    def between(self) -> None:
+        """Perhaps something happens between two turns: time, a fault, a crash, other hands; or all entries end and much time passes."""
+        x = self.rng.random()
+        if x < 0.35:
+            self.step({"advance": self.pick((1, 5, 20, 60))})
+        elif x < 0.55:
+            self.step({"fault": self.pick((*FAULTS, *SPARK_FAULTS))})
+        elif x < 0.62:
+            self.step({"crash": self.pick(("lifecycle", "tick", "hub"))})
+        elif x < 0.67:
+            self.step({"outside": self.user(), "what": self.pick(("stop", "start", "delete", "label", "machine"))})
+        elif x < 0.85:
+            self.turns(_MOST_TURNS, until_done=True)
+            self.step({"advance": self.pick((60, 180, 600, 3600, 86_400, 86_400 * 16, 86_400 * 31))})
+            if self.rng.random() < 0.5:
+                self.calm()
+
+    def calm(self) -> None:
+        """A few minutes as they mostly are; then everybody works who can."""
+        self.turns(_MOST_TURNS, until_done=True)
+        for minute in range(6):
+            self.step({"advance": 60})
+            self.step({"begin": f"c{self.count}.{minute}", "entry": "due"})
+            self.turns(_MOST_TURNS, until_done=True)
+        for user in USERS:
+            self.step({"works": user})
+
+
+# --- shortening
+
+
+def shortened(steps: list[Step], where: str, *, seed: str, most_runs: int = 200) -> list[Step]:
+    """Leave out steps, and then halves of turns, as long as the same fault comes; at most so many runs."""
+    left = [most_runs]
+
+    def fails(tried: list[Step]) -> bool:
+        left[0] -= 1
+        failure = run(tried, seed=seed, journal=Journal()).failure
+        return failure is not None and failure.where == where
+
+    steps = _less(steps, fails, left)
+    for index, step in enumerate(steps):
+        for key in ("turns", "finish"):
+            if step.get(key):
+
+                def with_turns(
+                    turns: list[Any], at: int = index, key: str = key, steps: list[Step] = steps
+                ) -> list[Step]:
+                    return [*steps[:at], {key: turns}, *steps[at + 1 :]]
+
+                if left[0] > 0:
+                    steps = with_turns(_less(step[key], lambda turns, make=with_turns: fails(make(turns)), left))
+    return steps
+
+
+def _less(items: list[Any], fails: Callable[[list[Any]], bool], left: list[int]) -> list[Any]:
+    """Return the items without the runs of them that the fault does not need: halves first, single ones last."""
+    size = max(1, len(items) // 2)
+    while left[0] > 0:
+        at = 0
+        while at < len(items) and left[0] > 0:
+            tried = items[:at] + items[at + size :]
+            if fails(tried):
+                items = tried
+            else:
+                at += size
+        if size == 1:
+            break
+        size = max(1, size // 2)
+    return items
+
+
+def keep(ran: Ran, *, seed: str, folder: Path = KEPT) -> Path:
+    """Write a failed history down, shortened; it runs first from now on."""
+    assert ran.failure is not None
+    short = shortened(ran.steps, ran.failure.where, seed=seed)
+    path = folder / f"{seed.replace('/', '-')}.json"
+    content = {"version": 1, "seed": seed, "failed": ran.failure.where, "steps": short}
+    folder.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def read(path: Path) -> tuple[str, list[Step]]:
+    """The seed and the steps of a kept history."""
+    content = json.loads(path.read_text())
+    if content["version"] != 1:
+        raise ValueError(f"{path.name} has version {content['version']}, not 1")
+    return content["seed"], content["steps"]

@@ -1,0 +1,491 @@
+"""The simulated deployment: three processes over one embedded cloud, their entries as tasks, and the judge.
+
+An entry is what production runs: the decorated functions `lifecycle` and `tick` with a CloudEvent, or a click on the page (the
+engine's door of the page, `wishes.ask`, and the wake-up that follows it).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import importlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import flask
+from cloudevents.http import CloudEvent
+
+from emulator.faults import Fault, Faults
+from functions.lifecycle import lifecycle
+from functions.tick import tick
+from kit.inprocess import ENDPOINT, START, Bench, KitClock, WsgiAdapter, make_bench
+from kit.ledger import Ledger
+from kit.life import settings_with
+from kit.machine import PROFILES, WorldMachine
+from kit.oracle import Sent, wanted_profile
+from kit.simulator.baton import Baton, CrashError, Task
+from kit.simulator.journal import Coverage, Journal
+from shared import wiring
+from shared.cloud.clients import Clients, CloudConfig
+from shared.domain.errors import BenchkeeperError, NotSignedInError
+from shared.domain.identity import UserEmail, instance_id_for, parse_email, user_key_for
+from shared.domain.sources import SHIPPED
+from shared.domain.times import rfc3339
+from shared.domain.wish import Asked, WishKind
+from shared.engine.ports import Deps
+from shared.engine.sweeps import sweep
+from shared.engine.wishes import ask
+from shared.messages.parse import wake_message
+from shared.wiring import patience_s, wire
+
+USERS = ("ann@example.com", "ann@example.org", "Ñandú.O'Neil@sub.example.co")
+SWEEPS = ("due", "idle", "drift")
+_PROCESS = {
+    "news": "lifecycle",
+    "again": "lifecycle",
+    "wake": "lifecycle",
+    "click": "hub",
+    **dict.fromkeys(SWEEPS, "tick"),
+}
+_TOPIC = "//pubsub.googleapis.com/projects/{project}/topics/{topic}"
+_TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
+_APP = flask.Flask("simulator")
+_HOURS = 3  # after the faults end, all is settled within three sweeps of each kind
+
+
+class UnsettledError(AssertionError):
+    """The world did not come to rest in time."""
+
+
+class SimClock(KitClock):
+    """Virtual time alone: what measures real seconds is told virtual ones."""
+
+    def monotonic_s(self) -> float:
+        return (self.now() - START).total_seconds()
+
+
+class SimSignIn:
+    """The port `SignIn` with a signature that is the same each time; Google's are not, as ECDSA draws a number."""
+
+    def identify(self, headers: Any) -> UserEmail:
+        return self.subject_of(self.assertion(headers), START)
+
+    def assertion(self, headers: Any) -> str:
+        return str(headers.get("assertion", ""))
+
+    def subject_of(self, assertion: str, at: datetime) -> UserEmail:  # noqa: ARG002 - the port's
+        said, _, who = assertion.partition(":")
+        if said != "signed":
+            raise NotSignedInError(user_message="Sign in.", detail="no assertion")
+        return parse_email(who)
+
+
+class SimLog:
+    """The port `Log`: lines go into the journal."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def _add(self, severity: str, message: str, facts: dict[str, Any]) -> None:
+        self._simulation.journal.note("log", self._simulation.baton.who, severity, message, facts)
+
+    def info(self, message: str, **facts: Any) -> None:
+        self._add("INFO", message, facts)
+
+    def warning(self, message: str, **facts: Any) -> None:
+        self._add("WARNING", message, facts)
+
+    def error(self, message: str, **facts: Any) -> None:
+        self._add("ERROR", message, facts)
+        if facts.get("reason") == "Unexpected":
+            self._simulation.unexpected.append(f"{message}: {facts}")
+
+
+class SimAdapter(WsgiAdapter):
+    """The embedded cloud's door with the hook: the baton goes round before and after each call, and the journal has it."""
+
+    def __init__(self, simulation: Simulation, adapter: WsgiAdapter) -> None:
+        super().__init__(adapter._cloud)
+        self._simulation = simulation
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Google's own clients come this way. They write the entries of a map in an order that differs from process to process."""
+        if request.body and str(request.headers.get("content-type", "")).startswith("application/json"):
+            request.body = json.dumps(json.loads(request.body), sort_keys=True).encode()
+            request.headers["content-length"] = str(len(request.body))
+        return super().send(request, **options)
+
+    def answer(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
+        simulation, baton = self._simulation, self._simulation.baton
+        baton.pause()
+        journal = simulation.bench.cloud.world.journal
+        count = journal.count
+        answer = super().answer(method, url, headers, body)
+        parts = urlsplit(url)
+        asked = parts.path + (f"?{parts.query}" if parts.query else "")
+        simulation.journal.note("call", baton.who, method, asked, body or b"", answer.status, answer.content)
+        task = baton.current
+        if task is not None:
+            simulation.calls += 1
+            simulation.look_at(task, asked)
+            if journal.count > count:
+                entry = journal._entries[-1]
+                simulation.coverage.note(task.root, f"{entry.service}.{entry.method}", entry.resource)
+        baton.pause()
+        return answer
+
+
+class Judge(WorldMachine):
+    """What the state machine says of the world, without its rules: its oracle, its invariants, its rest."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.ledger = Ledger(bench)
+        self.sent: list[Sent] = []
+        self.pending: list[Sent] = []
+        self.rested: set[str] = set()
+        self.two_by_others: set[str] = set()
+        self.unwanted_since: dict[str, datetime] = {}
+        self.on_hold: set[str] = set()
+        self.known_as: dict[str, list[str]] = {}
+
+
+class Simulation:
+    """One history's world. `turn_of` is asked at each turn of the quiet phase; until then the history says who is next."""
+
+    def __init__(self, *, seed: str, journal: Journal, coverage: Coverage) -> None:
+        self.seed = seed
+        self.journal = journal
+        self.coverage = coverage
+        self.baton = Baton()
+        self.calls = 0
+        self.unexpected: list[str] = []
+        self.sent_by: dict[str, Sent] = {}
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.wakes: list[str] = []
+        self._deps: dict[str, Deps] = {}
+        with self._made():
+            self.bench = make_bench(settings=settings_with(PROFILES))
+            self.bench.log = SimLog(self)  # type: ignore[assignment]
+            self.adapter = SimAdapter(self, self.bench.adapter)
+            self.bench.adapter = self.adapter
+            project = self.bench.settings.project
+            for topic in (self.bench.settings.topic_dead_letter, self.bench.settings.topic_wake):
+                self.bench.control("PUT", f"/v1/projects/{project}/topics/{topic}", body={})
+            self.bench.cloud.world.journal.clear()
+            self.bench.clients, self.bench.deps = self._wired("tick")
+        self.judge = Judge(self.bench)
+        for process in ("lifecycle", "tick", "hub"):
+            self._start(process)
+
+    @contextlib.contextmanager
+    def _made(self) -> Iterator[None]:
+        """While the product is put together its modules get the baton's locks."""
+        changed = {
+            name: module
+            for name, module in list(sys.modules.items())
+            if name.startswith(("shared.cloud.", "portal.")) and getattr(module, "threading", None) is threading
+        }
+        for name, module in changed.items():
+            module.threading = self.baton.threading_for(name)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            for module in changed.values():
+                module.threading = threading  # type: ignore[attr-defined]
+
+    def _wired(self, component: str) -> tuple[Clients, Deps]:
+        settings = self.bench.settings
+        config = CloudConfig(
+            project=settings.project, bucket=settings.bucket, api_endpoint=ENDPOINT, patience_s=patience_s(component)
+        )
+        clients = Clients(config, mount=self.adapter, door=self.adapter.ask)
+        clients.transport()
+        deps = replace(
+            wire(settings, log=SimLog(self), clients=clients),
+            clock=SimClock(self.bench.cloud),
+            workers=self.baton,
+            sign_in=SimSignIn(),
+        )
+        return clients, deps
+
+    def _start(self, process: str) -> None:
+        with self._made():
+            _, deps = self._wired(process)
+        # The page's and the functions' clocks are the cloud's, which they also keep what they read by.
+        for part in (deps.policies, deps.books, deps.guard, deps.notebooks):
+            part._clock = deps.clock
+        self._deps[process] = deps
+        wiring._CACHED[process] = (self.bench.settings, deps)
+
+    @property
+    def now(self) -> datetime:
+        return self.bench.now
+
+    def random(self, *about: object) -> str:
+        """Hexadecimal digits that follow from the history and the task alone."""
+        task = self.baton.current
+        if task is not None:
+            task.drawn += 1
+        drawn = task.drawn if task is not None else self.calls
+        return hashlib.sha256(repr((self.seed, self.baton.who, drawn, about)).encode()).hexdigest()
+
+    # --- entries
+
+    def begin(self, name: str, entry: dict[str, Any]) -> None:
+        """Begin an entry as a task. One whose message is not there (it was left out of the history) begins nothing."""
+        kind = entry["entry"]
+        match kind:
+            case "news":
+                sent = self._news(name, entry)
+                work = partial(self._deliver, sent)
+            case "again":
+                if entry["of"] not in self.sent_by:
+                    return
+                work = partial(self._deliver, self.sent_by[entry["of"]])
+            case "wake":
+                key = user_key_for(parse_email(entry["user"]))
+                work = partial(self._handle, lifecycle, wake_message(key), SHIPPED["wake"].topic, f"w-{name}", self.now)
+            case "click":
+                work = partial(self._click, entry)
+            case "due" | "idle" | "drift":
+                body = json.dumps({"sweep": kind}).encode()
+                work = partial(self._handle, tick, body, "workbench-tick", f"t-{name}", self.now)
+            case _:
+                raise ValueError(f"no such entry: {kind}")
+        self.entries[name] = entry
+        self.journal.note("begin", name, entry)
+        self.baton.begin(name, _PROCESS[kind], work)
+
+    def _news(self, name: str, entry: dict[str, Any]) -> Sent:
+        attributes: dict[str, Any] = {}
+        if entry["groups"] is not None and entry["kind"] != "leaver":
+            attributes["groups"] = entry["groups"]
+        if entry["profile"] != "absent" and entry["kind"] != "leaver":
+            attributes["profile"] = entry["profile"]
+        occurred = self.now - timedelta(seconds=entry["said_ago"])
+        if occurred.astimezone(UTC).time() == time():  # a day, no moment
+            occurred -= timedelta(seconds=1)
+        sent = Sent(
+            event_id=name,
+            kind=entry["kind"],
+            user=str(parse_email(entry["user"])),
+            occurred=occurred,
+            effective=occurred + timedelta(seconds=entry["holds_in"]),
+            attributes=attributes,
+            published=self.now,
+        )
+        self.judge.sent.append(sent)
+        self.judge.pending.append(sent)
+        self.sent_by[name] = sent
+        return sent
+
+    def _deliver(self, sent: Sent) -> None:
+        body = {
+            "schema": "workbench.lifecycle/v1",
+            "event_id": sent.event_id,
+            "type": sent.kind,
+            "user": sent.user,
+            "occurred_at": sent.occurred.isoformat(),
+            "effective_time": sent.effective.isoformat(),
+            "attributes": sent.attributes,
+        }
+        assert sent.published is not None
+        self._handle(lifecycle, json.dumps(body).encode(), SHIPPED["hr"].topic, sent.event_id, sent.published)
+        with contextlib.suppress(ValueError):
+            self.judge.pending.remove(sent)
+
+    def _handle(
+        self, function: Callable[[CloudEvent], None], body: bytes, topic: str, message_id: str, published: datetime
+    ) -> None:
+        """Hand a function its CloudEvent, as Eventarc does. Raises what the function raises: a nack."""
+        about = {
+            "id": message_id,
+            "source": _TOPIC.format(project=self.bench.settings.project, topic=topic),
+            "type": _TYPE,
+            "time": rfc3339(published),
+        }
+        message = {
+            "data": base64.b64encode(body).decode(), "messageId": message_id, "publishTime": rfc3339(published), "attributes": {},
+        }  # fmt: skip
+        event = CloudEvent(
+            about, {"message": message, "subscription": "projects/p/subscriptions/s", "deliveryAttempt": 1}
+        )
+        with _APP.test_request_context():
+            function(event)
+
+    def _click(self, entry: dict[str, Any]) -> None:
+        user = parse_email(entry["user"])
+        kind = WishKind(entry["kind"])
+        until = self.now + timedelta(hours=2) if kind is WishKind.KEEP_ON else None
+        asked = Asked(kind=kind, template=entry.get("template", ""), until=until)
+        answer = ask(user_key_for(user), asked, self._deps["hub"], subject=user, assertion=f"signed:{user}")
+        if answer is not None and answer.changed:
+            if kind is WishKind.STOP:
+                self.judge.rested.add(str(user))
+            self.wakes.append(entry["user"])
+
+    def look_at(self, task: Task, asked: str) -> None:
+        """Note whom an idle sweep stops: they may rest."""
+        if self.entries.get(task.root, {}).get("entry") == "idle" and ":stop" in asked:
+            for user in USERS:
+                if f"/{instance_id_for(parse_email(user))}" in asked:
+                    self.judge.rested.add(str(parse_email(user)))
+
+    # --- steps
+
+    def turn(self, name: str) -> bool:
+        """One turn of a task; judge how it ended. False: it could not run."""
+        task = self.baton.turn(name)
+        if task is None:
+            return False
+        if task.is_done and task.parent is None:
+            self._ended(task)
+        return True
+
+    def _ended(self, task: Task) -> None:
+        self.journal.note("end", task.name, type(task.error).__name__)
+        if task.error is not None and not isinstance(task.error, (BenchkeeperError, CrashError)):
+            raise task.error
+        if self.unexpected:
+            raise AssertionError(self.unexpected[0])
+
+    def finish(self) -> None:
+        """Let all tasks come to their ends, in turns."""
+        while self.baton.tasks:
+            self.baton.check_not_stuck()
+            for name in self.baton.runnable():
+                self.turn(name)
+
+    def advance(self, seconds: float) -> None:
+        self.judge._note_unwanted()
+        self.bench.advance(seconds=seconds)
+        self.journal.note("advance", seconds)
+
+    def fault(self, raw: dict[str, Any]) -> None:
+        self.bench.cloud.world.faults.add(Fault.parse(dict(raw)))
+        self.journal.note("fault", raw)
+
+    def crash(self, process: str) -> None:
+        """A process dies with all its entries, and starts anew."""
+        self.journal.note("crash", process, self.baton.crash(process))
+        self._start(process)
+
+    def works(self, user: str) -> None:
+        with self._undisturbed():
+            self.judge.ledger.write(str(parse_email(user)))
+
+    def outside(self, user: str, what: str) -> None:
+        self.judge.outside(user=user, what=what)
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        world = self.bench.cloud.world
+        faults, world.faults = world.faults, Faults()
+        try:
+            yield
+        finally:
+            world.faults = faults
+
+    def check(self) -> None:
+        """What always holds."""
+        with self._undisturbed():
+            self.judge.data_is_kept()
+            self.judge.never_two()
+
+    # --- quiet
+
+    def quiesce(self) -> None:
+        """No more trouble: what was not acked comes again, the schedule goes on, and within three sweeps of each kind all is settled."""
+        self.finish()
+        self.bench.cloud.world.faults.clear()
+        judge = self.judge
+        number = 0
+        for _ in range(5):
+            for sent in list(judge.pending):
+                number += 1
+                name = f"redelivery{number}"
+                self.entries[name] = {"entry": "again"}
+                self.baton.begin(name, "lifecycle", partial(self._deliver, sent))
+            self.finish()
+        assert not judge.pending, "a message is not taken although nothing is wrong"
+        judge.two_by_others = {str(parse_email(user)) for user in USERS}  # whom other hands gave a second one
+        for hour in range(_HOURS):
+            self._minutes_of(f"q{hour}.a", 9)
+            judge.two_by_others.clear()
+            self.advance(35 * 60)
+            self._sweeps(f"q{hour}", "idle", "drift")
+            self._minutes_of(f"q{hour}.b", 16)
+        self._is_settled()
+
+    def _minutes_of(self, name: str, count: int) -> None:
+        for minute in range(count):
+            self.advance(60)
+            self._sweeps(f"{name}{minute}", "due")
+            self.check()
+
+    def _sweeps(self, name: str, *kinds: str) -> None:
+        for kind in kinds:
+            self.begin(f"{name}.{kind}", {"entry": kind})
+        self.finish()
+
+    def _is_settled(self) -> None:
+        judge = self.judge
+        summary = sweep("drift", self.bench.deps, dry_run=True)
+        if summary.decisions or judge._busy():
+            raise UnsettledError(f"not settled after {_HOURS} sweeps of each kind: {summary.decisions} {judge._busy()}")
+        judge.world_matches()
+        judge.facts_are_allowed()
+        users = sorted({sent.user for sent in judge.sent})
+        judge.spark_matches({user: wanted_profile(judge.sent, user, self.now) for user in users})
+
+    def close(self) -> None:
+        """Put the whole world into the journal: every object's bytes and metadata, and what each service knows."""
+        world = self.bench.cloud.world
+        with world.lock:
+            for name in sorted(world.models):
+                self.journal.note("world", name, world.models[name].dump())
+
+
+@contextlib.contextmanager
+def injected(simulation: Simulation) -> Iterator[None]:
+    """Randomness and waiting of the product's modules come from the simulation while it runs."""
+    secrets = SimpleNamespace(token_hex=lambda size: (simulation.random("hex") * 2)[: 2 * size])
+    waited = threading.local()
+
+    def sleep(seconds: float) -> None:
+        waited.s = getattr(waited, "s", 0.0) + seconds
+
+    waiting = SimpleNamespace(monotonic=lambda: getattr(waited, "s", 0.0), sleep=sleep)
+    drawing = SimpleNamespace(uniform=lambda a, b: a + (b - a) * int(simulation.random("uniform")[:8], 16) / 2**32)
+    changes = (
+        ("shared.engine.wishes", "secrets", secrets),
+        ("shared.cloud.objects", "secrets", secrets),
+        ("shared.cloud.transport", "time", waiting),
+        ("shared.cloud.transport", "random", drawing),
+    )
+    kept = [(importlib.import_module(name), attribute) for name, attribute, _ in changes]
+    before = [getattr(module, attribute) for module, attribute in kept]
+    for (module, attribute), (_, _, value) in zip(kept, changes, strict=True):
+        setattr(module, attribute, value)
+    cached = dict(wiring._CACHED)
+    try:
+        yield
+    finally:
+        for (module, attribute), value in zip(kept, before, strict=True):
+            setattr(module, attribute, value)
+        wiring._CACHED.clear()
+        wiring._CACHED.update(cached)
+        simulation.baton.end()
+
+
+__all__ = ["SWEEPS", "USERS", "Simulation", "UnsettledError", "injected"]
