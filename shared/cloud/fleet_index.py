@@ -6,11 +6,13 @@ One object for ten thousand people is 0.3 MB; it is read again only when its gen
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import threading
 import zlib
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from shared.cloud.clients import Clients
@@ -20,25 +22,41 @@ from shared.domain.drift import Stray
 from shared.domain.errors import PermanentError, Reason
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.identity import UserKey
+from shared.domain.record import RecordRow
+from shared.engine.ports import FleetDraft
 
 T = TypeVar("T", FleetSnapshot, Notes)
 _VERSION = 1
+_FLEET = "index/fleet.json.gz"
+_TAKEN_AT = "taken-at"  # custom metadata: whether a list is newer is asked without reading it
+_BEGIN = '{"rows":['
+_CHUNK = 1 << 18  # characters that are unpacked at once
+_LONGEST_ROW = 1 << 16  # an object's custom metadata has at most 8 KiB
+_SHARED = frozenset(
+    {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
+)
+_PACKED_AT_ONCE = 200  # rows; few enough to weigh nothing, enough for one pass of the packer
 
 
 class _Kept(Generic[T]):
     """One object, kept in the process by its generation; safe from several threads."""
 
-    def __init__(self, clients: Clients, name: str, parse: Callable[[Any], T], dump: Callable[[T], Any]) -> None:
+    def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], dump: Callable[[T], Any]) -> None:
         self._clients, self._name = clients, name
-        self._parse: Callable[[Any], T] = parse
+        self._parse: Callable[[bytes], T] = parse
         self._dump: Callable[[T], Any] = dump
         self._lock = threading.Lock()
         self._generation = 0
         self._value: T | None = None
 
     def read(self) -> T | None:
-        """What it says now: one call, whose answer is empty when nothing changed."""
-        with self._lock:  # several requests at once wait for one download
+        """What it says now: one call, whose answer is empty when nothing changed.
+
+        While one thread reads a new one, the others go on with the one that they know; only the very first is waited for.
+        """
+        if not self._lock.acquire(blocking=self._value is None):
+            return self._value
+        try:
             found = self._clients.bucket().read(self._name, known=self._generation or None, what=f"read {self._name}")
             if isinstance(found, Unchanged):
                 return self._value
@@ -48,14 +66,13 @@ class _Kept(Generic[T]):
             self._value = self._read(found.content)
             self._generation = found.generation
             return self._value
+        finally:
+            self._lock.release()
 
     def _read(self, raw: bytes) -> T:
         try:
-            content = json.loads(gzip.decompress(raw))
-            if content["version"] != _VERSION:
-                raise ValueError(f"version {content['version']!r}")
-            value: T = self._parse(content)
-        except (OSError, EOFError, zlib.error, KeyError, ValueError, TypeError, AttributeError) as error:
+            value: T = self._parse(raw)
+        except (OSError, EOFError, zlib.error, LookupError, ValueError, TypeError, AttributeError) as error:
             raise PermanentError(
                 user_message="The list of all environments is damaged; the next sweep writes it anew within ten minutes.",
                 detail=f"unreadable {self._name}: {type(error).__name__}: {error}",
@@ -100,36 +117,104 @@ class _Kept(Generic[T]):
         return 0 if found is None else found.generation
 
 
+class _Draft:
+    """The port `FleetDraft`: the object's bytes grow row by row, packed."""
+
+    def __init__(self, clients: Clients, about: _Kept[FleetSnapshot]) -> None:
+        self._clients, self._about = clients, about
+        self._gzip = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._parts = [self._gzip.compress(_BEGIN.encode())]
+        self._texts: list[str] = []
+        self._is_empty = True
+
+    def add(self, row: RecordRow) -> None:
+        """Pack a row; what is empty is left out: most of it is, and a reader parses it a thousand times."""
+        self._texts.append(_dumped({"key": row.user_key, **{k: v for k, v in to_texts(row).items() if v}}))
+        if len(self._texts) >= _PACKED_AT_ONCE:
+            self._pack()
+
+    def _pack(self) -> None:
+        if self._texts:
+            text = ("" if self._is_empty else ",") + ",".join(self._texts)
+            self._parts.append(self._gzip.compress(text.encode()))
+            self._texts, self._is_empty = [], False
+
+    def write(self, about: FleetSnapshot) -> None:
+        """Two calls, two more when somebody else writes at the same moment: whose list is as good, if it is newer."""
+        self._pack()
+        rest = "]," + _dumped(_about_json(about))[1:]
+        content = b"".join((*self._parts, self._gzip.compress(rest.encode()), self._gzip.flush()))
+        bucket, metadata = self._clients.bucket(), {_TAKEN_AT: about.taken_at.isoformat()}
+        for _ in range(2):
+            there = bucket.look(_FLEET, what=f"look at {_FLEET}")
+            if there is not None and _taken_at(there.metadata.get(_TAKEN_AT, "")) > about.taken_at:
+                return
+            expected = 0 if there is None else there.generation
+            if bucket.write(
+                _FLEET,
+                content,
+                content_type="application/gzip",
+                metadata=metadata,
+                expected=expected,
+                what=f"write {_FLEET}",
+            ):
+                self._about.write(about)
+                return
+
+
 class StorageFleetIndex:
-    """The port `FleetIndex`."""
+    """The port `FleetIndex`. `index/fleet-about.json.gz` says all but the rows once more, for the next sweep."""
 
     def __init__(self, clients: Clients) -> None:
-        self._fleet: _Kept[FleetSnapshot] = _Kept(clients, "index/fleet.json.gz", _fleet, _fleet_json)
+        self._clients = clients
+        self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _fleet, _about_json)
+        self._about: _Kept[FleetSnapshot] = _Kept(clients, "index/fleet-about.json.gz", _about, _about_json)
         self._notes: _Kept[Notes] = _Kept(clients, "index/notes.json.gz", _notes, _notes_json)
 
     def fleet(self) -> FleetSnapshot | None:
         """One call."""
         return self._fleet.read()
 
+    def about(self) -> FleetSnapshot | None:
+        """One call; two after an upgrade from a version that wrote the list alone."""
+        return self._about.read() or StorageFleetIndex(self._clients).fleet()
+
     def notes(self) -> Notes | None:
         """One call."""
         return self._notes.read()
 
+    def draft(self) -> FleetDraft:
+        """No call."""
+        return _Draft(self._clients, self._about)
+
     def write_fleet(self, fleet: FleetSnapshot) -> None:
-        """One call, two more when somebody else wrote since the last read."""
-        self._fleet.write(fleet)
+        """Write a list whose rows are at hand."""
+        draft = self.draft()
+        for row in fleet.rows:
+            draft.add(row)
+        draft.write(fleet)
 
     def write_notes(self, notes: Notes) -> None:
-        """The same."""
+        """One call, two more when somebody else wrote since the last read."""
         self._notes.write(notes)
 
 
-def _fleet_json(fleet: FleetSnapshot) -> dict[str, Any]:
+def _dumped(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _taken_at(text: str) -> datetime:
+    """Return when a list was taken; long ago for one that does not say it: that one gives way."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _about_json(fleet: FleetSnapshot) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "taken_at": fleet.taken_at.isoformat(),
-        # What is empty is left out: most of it is, and a reader parses it a thousand times.
-        "rows": [{"key": r.user_key, **{k: v for k, v in to_texts(r).items() if v}} for r in fleet.rows],
         "strays": [[s.name, s.zone, s.why] for s in fleet.strays],
         "blind": sorted(fleet.blind),
         "points": [[p.at.isoformat(), p.running, p.resting, p.moving, p.attention] for p in fleet.points],
@@ -142,11 +227,65 @@ _EMPTY = dict.fromkeys(
 )  # what `from_texts` asks for by name
 
 
-def _fleet(raw: Any) -> FleetSnapshot:
-    rows = (from_texts(UserKey(each["key"]), {**_EMPTY, **each}) for each in raw["rows"])
+def _content(raw: bytes) -> Any:
+    return _of_our_version(json.loads(gzip.decompress(raw)))
+
+
+def _of_our_version(content: Any) -> Any:
+    if content["version"] != _VERSION:
+        raise ValueError(f"version {content['version']!r}")
+    return content
+
+
+def _fleet(raw: bytes) -> FleetSnapshot:
+    """Read a list row by row: neither its text nor its rows as JSON are ever there as a whole."""
+    shared: dict[str, str] = {}
+    rows: list[RecordRow] = []
+    texts = _Rows(raw)
+    for each in texts:
+        known = {name: shared.setdefault(text, text) if name in _SHARED else text for name, text in each.items()}
+        row = from_texts(UserKey(each["key"]), {**_EMPTY, **known})
+        if row is not None:
+            rows.append(row)
+    return replace(_about_of(texts.rest), rows=tuple(rows))
+
+
+class _Rows:
+    """Yields the rows of a packed list as JSON; `rest` is all else, once they are through.
+
+    A list of an earlier version, whose rows do not come first, is read as a whole.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self._stream = io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(raw)), encoding="utf-8")
+        self.rest: Any = None
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        text = self._stream.read(_CHUNK)
+        if not text.startswith(_BEGIN):
+            self.rest = _of_our_version(json.loads(text + self._stream.read()))
+            yield from self.rest["rows"]
+            return
+        decode, place = json.JSONDecoder().raw_decode, len(_BEGIN)
+        while True:
+            if len(text) - place < _LONGEST_ROW:
+                text, place = text[place:] + self._stream.read(_CHUNK), 0
+            if text[place] == "]":
+                break
+            row, place = decode(text, place + (text[place] == ","))
+            yield row
+        rest = text[place + 1 :].removeprefix(",") + self._stream.read()
+        self.rest = _of_our_version(json.loads("{" + rest))
+
+
+def _about(raw: bytes) -> FleetSnapshot:
+    return _about_of(_content(raw))
+
+
+def _about_of(raw: Any) -> FleetSnapshot:
     return FleetSnapshot(
         taken_at=_time(raw["taken_at"]),
-        rows=tuple(row for row in rows if row is not None),
+        rows=(),
         strays=tuple(Stray(name=name, zone=zone, why=why) for name, zone, why in raw["strays"]),
         blind=frozenset(UserKey(key) for key in raw["blind"]),
         points=tuple(
@@ -167,7 +306,8 @@ def _notes_json(notes: Notes) -> dict[str, Any]:
     }
 
 
-def _notes(raw: Any) -> Notes:
+def _notes(packed: bytes) -> Notes:
+    raw = _content(packed)
     return Notes(
         taken_at=_time(raw["taken_at"]),
         idle_stops={UserKey(key): _time(at) for key, at in raw["idle_stops"].items()},

@@ -7,6 +7,7 @@ unknown fields silently, and costs a third of a second to import; tests hold its
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from shared.cloud.clients import Clients
@@ -48,9 +49,15 @@ class WorkbenchNotebooks:
         return Absent() if raw is None else observed_from(raw)
 
     def listing(self) -> NotebookListing:
+        """All pages at once."""
+        pages = list(self.pages())
+        return NotebookListing(
+            tuple(notebook for page in pages for notebook in page.notebooks),
+            frozenset[str]().union(*(page.unreachable for page in pages)),
+        )
+
+    def pages(self) -> Iterator[NotebookListing]:
         """All pages over all zones. A zone in `unreachable` was not asked: absence there means nothing."""
-        notebooks: list[ObservedNotebook] = []
-        unreachable: set[str] = set()
         token = ""
         while True:
             page = self._clients.json("notebooks").call(
@@ -58,11 +65,13 @@ class WorkbenchNotebooks:
                 f"/v2/projects/{self._project}/locations/-/instances",
                 params={"pageSize": _PAGE, **({"pageToken": token} if token else {})},
             )
-            notebooks += [observed_from(raw) for raw in page.get("instances", [])]
-            unreachable |= {str(name).rpartition("/")[2] for name in page.get("unreachable", [])}
+            yield NotebookListing(
+                tuple(observed_from(raw) for raw in page.get("instances", [])),
+                frozenset(str(name).rpartition("/")[2] for name in page.get("unreachable", [])),
+            )
             token = page.get("nextPageToken", "")
             if not token:
-                return NotebookListing(tuple(notebooks), frozenset(unreachable))
+                return
 
     def operation(self, ref: OperationRef) -> OperationSeen | Absent:
         """An operation by name; absent when Google has forgotten it."""

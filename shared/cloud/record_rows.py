@@ -88,7 +88,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             keep_on_until=_time(raw.get("keep-on-until", "")),
             usage=_usage(raw.get("usage", "")),
             ready_took_s=float(raw["ready-took"]) if raw.get("ready-took") else None,
-            clusters=json.loads(raw.get("clusters") or "{}"),
+            clusters=json.loads(raw["clusters"]) if raw.get("clusters") else {},
             notices=tuple(Notice(each) for each in raw.get("notices", "").split(",") if each),
             cause=Cause(raw.get("cause") or Cause.UNKNOWN.value),
             entitled_by=raw.get("entitled-by", ""),
@@ -135,9 +135,11 @@ def _usage_text(usage: Mapping[str, Usage]) -> str:
 
 
 def _usage(text: str) -> dict[str, Usage]:
+    if not text:
+        return {}
     return {
         name: Usage(month=month, ran_s=int(ran_s), since=_time(since))
-        for name, (month, ran_s, since) in json.loads(text or "{}").items()
+        for name, (month, ran_s, since) in json.loads(text).items()
     }
 
 

@@ -21,6 +21,7 @@ from shared.domain.notebook import (
     LABEL_USER,
     MANAGED_BY,
     RESTING,
+    InstanceRef,
     NotebookState,
     ObservedNotebook,
     runs_as,
@@ -34,6 +35,7 @@ from shared.domain.waves import RolloutState
 
 # A wake-up this late has lost its hint; until then the tick is trusted to come to it.
 LOST_AFTER = timedelta(minutes=5)
+_GLOBAL = "global"  # where a snapshot is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,54 +188,65 @@ class Stray:
     why: str
 
 
-def strays(rows: Mapping[UserKey, RecordRow], notebooks: tuple[ObservedNotebook, ...]) -> list[Stray]:
-    """Instances that carry our labels without a record, sit in another zone than their record says, or have our name only.
+class StrayCheck:
+    """Holds what was listed against the rows as they come, one after the other.
 
-    What a replacement takes the place of is known to the record, so it is none.
+    Reported are instances that carry our labels without a record, sit in another zone than their record says, or have our name only;
+    and snapshots with our labels that no record names, for they bill. What a replacement takes the place of is known to the record.
     """
-    found = []
-    for notebook in notebooks:
-        key = notebook.labels.get(LABEL_USER, "")
-        ours = notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY
-        named = user_key_of_instance(notebook.ref.instance_id)
-        row = rows.get(UserKey(key)) if ours else None
-        why = None
-        if ours and row is None:
-            why = "carries our labels and has no record"
-        elif row is not None and (notebook.ref.zone, notebook.ref.instance_id) not in {
-            (row.zone, row.instance_id),
-            row.former,
-        }:
-            why = "is not where its user's record says"
-        elif not ours and named is not None and named in rows:
-            why = "has our name without our labels"
-        if why is not None:
-            found.append(Stray(name=notebook.ref.instance_id, zone=notebook.ref.zone, why=why))
-    return found
 
+    def __init__(self, notebooks: Iterable[ObservedNotebook], snapshots: Iterable[SnapshotSeen] = ()) -> None:
+        self._labelled: dict[str, list[InstanceRef]] = {}
+        self._named: dict[str, list[InstanceRef]] = {}
+        self._saved: dict[str, set[str]] = {}
+        self._without_row: set[str] = set()
+        self._found: list[Stray] = []
+        for notebook in notebooks:
+            named = user_key_of_instance(notebook.ref.instance_id)
+            if notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY:
+                self._labelled.setdefault(notebook.labels.get(LABEL_USER, ""), []).append(notebook.ref)
+            elif named is not None:
+                self._named.setdefault(named, []).append(notebook.ref)
+        for snapshot in snapshots:
+            key = snapshot.labels.get(LABEL_USER, "")
+            self._saved.setdefault(key, set()).add(snapshot.name)
+            if snapshot.labels.get(LABEL_MANAGED_BY) == MANAGED_BY:
+                self._without_row.add(key)
 
-def without_record(
-    rows: Mapping[UserKey, RecordRow],
-    notebooks: Iterable[ObservedNotebook],
-    snapshots: Iterable[SnapshotSeen],
-    rowless: Iterable[UserKey],
-) -> list[UserKey]:
-    """Return the keys whose record may be damaged or gone: they carry our labels, or their object has no row. Sorted."""
-    labelled = [notebook.labels for notebook in notebooks] + [snapshot.labels for snapshot in snapshots]
-    ours = {labels.get(LABEL_USER, "") for labels in labelled if labels.get(LABEL_MANAGED_BY) == MANAGED_BY}
-    keys = {UserKey(key) for key in ours if is_user_key(key)} | set(rowless)
-    return sorted(keys - set(rows))
+    def add(self, row: RecordRow) -> None:
+        """Take in a row; what it accounts for is forgotten."""
+        key = row.user_key
+        for ref in self._labelled.pop(key, ()):
+            if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:
+                self._note(ref, "is not where its user's record says")
+        for ref in self._named.pop(key, ()):
+            self._note(ref, "has our name without our labels")
+        for name in self._saved.pop(key, set()).difference(row.snapshots):
+            self._note_snapshot(name)
+        self._without_row.discard(key)
 
+    def strays(self) -> list[Stray]:
+        """Return them, by name, after the last row."""
+        for refs in self._labelled.values():
+            for ref in refs:
+                self._note(ref, "carries our labels and has no record")
+        self._without_row |= self._labelled.keys()
+        for names in self._saved.values():
+            for name in names:
+                self._note_snapshot(name)
+        self._labelled, self._saved = {}, {}
+        return sorted(self._found, key=lambda stray: (stray.zone == _GLOBAL, stray.name, stray.zone))
 
-def stray_snapshots(rows: Mapping[UserKey, RecordRow], snapshots: Iterable[SnapshotSeen]) -> list[Stray]:
-    """Snapshots that carry our labels and that no record names: reported, for they bill."""
-    found = []
-    for snapshot in snapshots:
-        row = rows.get(UserKey(snapshot.labels.get(LABEL_USER, "")))
-        if row is None or snapshot.name not in row.snapshots:
-            why = "is a snapshot with our labels that no record names"
-            found.append(Stray(name=snapshot.name, zone="global", why=why))
-    return found
+    def without_record(self, rowless: Iterable[UserKey]) -> list[UserKey]:
+        """Return the keys whose record may be damaged or gone, after `strays`: something carries our labels, or the object has no row."""
+        return sorted({UserKey(key) for key in self._without_row if is_user_key(key)} | set(rowless))
+
+    def _note(self, ref: InstanceRef, why: str) -> None:
+        self._found.append(Stray(name=ref.instance_id, zone=ref.zone, why=why))
+
+    def _note_snapshot(self, name: str) -> None:
+        why = "is a snapshot with our labels that no record names"
+        self._found.append(Stray(name=name, zone=_GLOBAL, why=why))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,19 +259,17 @@ class Count:
     hourly_cost: float | None
 
 
-def census(
-    rows: Iterable[RecordRow],
-    by_name: Mapping[tuple[str, str], ObservedNotebook],
-    unreachable: frozenset[str],
-    policy: Policy,
-) -> list[Count]:
-    """Environments by profile and state. Every profile has its running ones counted, so that none reads as 0 and not as nothing.
+class Census:
+    """Environments by profile and state, counted row by row.
 
     The state is the instance's own; MISSING where somebody entitled has none, UNREACHABLE where its zone did not answer.
     """
-    found: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        seen = by_name.get((row.zone or "", row.instance_id or ""))
+
+    def __init__(self) -> None:
+        self._found: Counter[tuple[str, str]] = Counter()
+
+    def add(self, row: RecordRow, seen: ObservedNotebook | None, unreachable: frozenset[str]) -> None:
+        """Count one; a tombstone without an instance is none."""
         if seen is not None:
             state = seen.state.value
         elif row.zone in unreachable:
@@ -266,31 +277,41 @@ def census(
         elif row.presence is Presence.PRESENT:
             state = "MISSING"
         else:
-            continue  # a tombstone
-        found[row.profile or "", state] += 1
-    profiles = policy.catalog.profiles
-    for name in profiles:
-        found[name, NotebookState.ACTIVE.value] += 0
-    counts = []
-    for (name, state), count in sorted(found.items()):
-        price = profiles[name].hourly_cost if name in profiles and state == NotebookState.ACTIVE.value else None
-        cost = None if price is None else round(price * count, 4)
-        counts.append(Count(profile=name, state=state, count=count, hourly_cost=cost))
-    return counts
+            return
+        self._found[row.profile or "", state] += 1
+
+    def counts(self, policy: Policy) -> list[Count]:
+        """Return them, sorted. Every profile has its running ones counted, so that none reads as 0 and not as nothing."""
+        profiles, found = policy.catalog.profiles, self._found.copy()
+        for name in profiles:
+            found[name, NotebookState.ACTIVE.value] += 0
+        counts = []
+        for (name, state), count in sorted(found.items()):
+            price = profiles[name].hourly_cost if name in profiles and state == NotebookState.ACTIVE.value else None
+            cost = None if price is None else round(price * count, 4)
+            counts.append(Count(profile=name, state=state, count=count, hourly_cost=cost))
+        return counts
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """How long the news that waits longest has waited: of who is to get an environment, of who is to lose it."""
+class LongestWaits:
+    """How long the news that waits longest has waited: of who is to get an environment, of who is to lose it; zero where nobody waits."""
 
-    ready: timedelta
-    stopped: timedelta
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._longest = dict.fromkeys(Presence, timedelta(0))
 
-
-def longest_waits(rows: Iterable[RecordRow], now: datetime) -> Waits:
-    """Zero where nobody waits."""
-    longest = dict.fromkeys(Presence, timedelta(0))
-    for row in rows:
+    def add(self, row: RecordRow) -> None:
+        """Take in a row."""
         if row.waiting_since is not None:
-            longest[row.presence] = max(longest[row.presence], now - row.waiting_since)
-    return Waits(ready=longest[Presence.PRESENT], stopped=longest[Presence.ABSENT])
+            waits = self._now - row.waiting_since
+            self._longest[row.presence] = max(self._longest[row.presence], waits)
+
+    @property
+    def ready(self) -> timedelta:
+        """Return the longest wait for an environment."""
+        return self._longest[Presence.PRESENT]
+
+    @property
+    def stopped(self) -> timedelta:
+        """Return the longest wait for its end."""
+        return self._longest[Presence.ABSENT]

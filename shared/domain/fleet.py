@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -110,20 +110,28 @@ def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None 
     return None
 
 
-def point_of(rows: Iterable[RecordRow], blind: frozenset[UserKey], now: datetime) -> FleetPoint:
-    """The counts of this moment."""
-    counts = dict.fromkeys(Standing, 0)
-    attention = 0
-    for row in rows:
-        counts[standing(row)] += 1
-        attention += needs_person(row, blind, now) is not None
-    return FleetPoint(
-        at=now,
-        running=counts[Standing.RUNNING],
-        resting=counts[Standing.RESTING],
-        moving=counts[Standing.MOVING],
-        attention=attention,
-    )
+class PointCount:
+    """The counts of a moment, row by row."""
+
+    def __init__(self, blind: frozenset[UserKey], now: datetime) -> None:
+        self._blind, self._now = blind, now
+        self._counts = dict.fromkeys(Standing, 0)
+        self._attention = 0
+
+    def add(self, row: RecordRow) -> None:
+        """Count one."""
+        self._counts[standing(row)] += 1
+        self._attention += needs_person(row, self._blind, self._now) is not None
+
+    def point(self) -> FleetPoint:
+        """Return the counts."""
+        return FleetPoint(
+            at=self._now,
+            running=self._counts[Standing.RUNNING],
+            resting=self._counts[Standing.RESTING],
+            moving=self._counts[Standing.MOVING],
+            attention=self._attention,
+        )
 
 
 def with_point(points: tuple[FleetPoint, ...], point: FleetPoint) -> tuple[FleetPoint, ...]:

@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
 from shared.domain.drift import Stray
 from shared.domain.errors import BenchkeeperError, PermanentError, Reason
-from shared.domain.fleet import FleetSnapshot, Notes, point_of, with_point
+from shared.domain.fleet import FleetSnapshot, Notes, PointCount, with_point
 from shared.domain.identity import UserKey
 from shared.domain.record import RecordRow
 from shared.domain.usage import month_of
-from shared.engine.guard import sizes_of, tidy_slots
-from shared.engine.ports import Deps
+from shared.engine.guard import SizeCount, tidy_slots
+from shared.engine.ports import Deps, FleetDraft
 
 T = TypeVar("T")
 
 
-def keep_fleet(
-    deps: Deps,
-    rows: Iterable[RecordRow],
-    now: datetime,
-    *,
-    strays: tuple[Stray, ...] | None = None,
-    blind: frozenset[UserKey] | None = None,
-    counts: bool = False,
-) -> None:
-    """Keep the rows as they were listed, and with `counts` how many there are. What was not looked at (None) stays as it was."""
-    kept = tuple(rows)
+class FleetKeeper:
+    """Keeps the rows of one sweep for the pages, as they stream by.
 
-    def keep() -> None:
-        deps.guard.write_sizes(sizes_of(kept))
-        if counts:
-            tidy_slots(deps, now)
-        before = _readable(deps.fleet.fleet) or FleetSnapshot(taken_at=now, rows=())
-        unseen = before.blind if blind is None else blind
-        deps.fleet.write_fleet(
+    `counts`: count, too, how many environments there are. What the sweep does not look at stays as the last one saw it.
+    """
+
+    def __init__(self, deps: Deps, now: datetime, *, counts: bool = False) -> None:
+        self._deps, self._now, self._counts = deps, now, counts
+        self._sizes = SizeCount()
+        self._before = FleetSnapshot(taken_at=now, rows=())
+        self._draft: FleetDraft | None = None
+        _kept(self._begin, "fleet", deps)
+        self._point = PointCount(self._before.blind, now)
+
+    def _begin(self) -> None:
+        self._before = _readable(self._deps.fleet.about) or self._before
+        self._draft = self._deps.fleet.draft()
+
+    def add(self, row: RecordRow) -> None:
+        """Take in a row; no call."""
+        self._sizes.add(row)
+        if self._draft is not None:
+            self._draft.add(row)
+        if self._counts:
+            self._point.add(row)
+
+    def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
+        """Write all of it. None: not looked at."""
+        _kept(lambda: self._write(strays, blind), "fleet", self._deps)
+
+    def _write(self, strays: tuple[Stray, ...] | None, blind: frozenset[UserKey] | None) -> None:
+        self._deps.guard.write_sizes(self._sizes.sizes())
+        if self._counts:
+            tidy_slots(self._deps, self._now)
+        if self._draft is None:
+            return
+        before = self._before
+        self._draft.write(
             FleetSnapshot(
-                taken_at=now,
-                rows=kept,
+                taken_at=self._now,
+                rows=(),
                 strays=before.strays if strays is None else strays,
-                blind=unseen,
-                points=with_point(before.points, point_of(kept, unseen, now)) if counts else before.points,
+                blind=before.blind if blind is None else blind,
+                points=with_point(before.points, self._point.point()) if self._counts else before.points,
             )
         )
-
-    _kept(keep, "fleet", deps)
 
 
 def keep_idle_stops(deps: Deps, now: datetime, stops: Mapping[UserKey, datetime]) -> None:

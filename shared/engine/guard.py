@@ -352,11 +352,30 @@ def _creation_entry(record: UserRecord) -> WaitingPerson | None:
     )
 
 
+class SizeCount:
+    """Counts who is to have an environment, row by row."""
+
+    def __init__(self) -> None:
+        self._everybody = 0
+        self._profiles: Counter[str] = Counter()
+        self._groups: Counter[str] = Counter()
+
+    def add(self, row: RecordRow) -> None:
+        """Count one."""
+        if row.presence is Presence.PRESENT:
+            self._everybody += 1
+            self._profiles[row.profile or ""] += 1
+            self._groups[row.entitled_by] += 1
+
+    def sizes(self) -> FleetSizes:
+        """Return the counts."""
+        profiles, groups = ({k: n for k, n in found.items() if k} for found in (self._profiles, self._groups))
+        return FleetSizes(everybody=self._everybody, profiles=profiles, groups=groups)
+
+
 def sizes_of(rows: Iterable[RecordRow]) -> FleetSizes:
     """Count who is to have an environment."""
-    present = [row for row in rows if row.presence is Presence.PRESENT]
-    return FleetSizes(
-        everybody=len(present),
-        profiles=dict(Counter(row.profile for row in present if row.profile)),
-        groups=dict(Counter(row.entitled_by for row in present if row.entitled_by)),
-    )
+    count = SizeCount()
+    for row in rows:
+        count.add(row)
+    return count.sizes()

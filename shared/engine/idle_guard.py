@@ -18,11 +18,11 @@ from shared.engine.idle_sweep import Judged
 from shared.engine.ports import Deps
 
 
-def held_back(judged: Mapping[UserKey, Judged], deps: Deps, now: datetime) -> frozenset[UserKey]:
-    """Return who is not to be stopped by this sweep although idle. Keeps the index of those who wait in step; one listing."""
-    stops = {key: each for key, each in judged.items() if isinstance(each.verdict, Stop)}
+def held_back(to_act: Mapping[UserKey, Judged], running: int, deps: Deps, now: datetime) -> frozenset[UserKey]:
+    """Return, of those who are not just kept of `running` machines, who is not to be stopped by this sweep although idle. Keeps the index of those who wait in step; one listing."""
+    stops = {key: each for key, each in to_act.items() if isinstance(each.verdict, Stop)}
     known = {each.user_key: each for each in deps.guard.waiting() if each.cause is CutClass.IDLE}
-    is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > len(judged)
+    is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > running
     held = {key for key in stops if _waits(key, known.get(key), deps, now)} if is_mass else set()
     for key in known.keys() - held:
         deps.guard.forget_waiting(key, idle=True)
@@ -35,11 +35,11 @@ def held_back(judged: Mapping[UserKey, Judged], deps: Deps, now: datetime) -> fr
                 cause=CutClass.IDLE,
                 source="",
                 since=now,
-                profile=stops[key].row.profile or "",
+                profile=stops[key].machine.profile or "",
             )
         )
     if held:
-        deps.log.error("Idle stops wait", people=len(held), running=len(judged))
+        deps.log.error("Idle stops wait", people=len(held), running=running)
     return frozenset(held)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from shared.domain.errors import ConflictError
 from shared.domain.errors import Reason as Ready
-from shared.domain.identity import UserKey
+from shared.domain.identity import InstanceId, UserKey
 from shared.domain.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, Stop, Warn, judge_idle, stops_at
-from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
+from shared.domain.notebook import Absent, InstanceRef, NotebookState
 from shared.domain.record import (
     ConditionStatus,
     ConditionType,
@@ -33,71 +33,109 @@ _MARGIN = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One running instance, and of its owner's row what the verdict needs."""
+
+    user_key: UserKey
+    profile: str
+    ref: InstanceRef
+    gce_instance_id: str
+    ready_since: datetime | None
+    idle_warned_at: datetime | None
+    keep_on_until: datetime | None
+
+
+def _machine(row: RecordRow, ref: InstanceRef, gce_instance_id: str) -> Machine:
+    return Machine(
+        user_key=row.user_key,
+        profile=row.profile or "",
+        ref=ref,
+        gce_instance_id=gce_instance_id,
+        ready_since=row.ready_since,
+        idle_warned_at=row.idle_warned_at,
+        keep_on_until=row.keep_on_until,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """One running instance with its evidence and verdict; `stops_at` is when it will be stopped if nobody uses it, as far as known."""
 
-    row: RecordRow
-    notebook: ObservedNotebook
+    machine: Machine
     activity: Activity
     verdict: IdleVerdict
     stops_at: datetime | None
 
 
-def judge_all(records: Iterable[RecordRow], deps: Deps, now: datetime) -> list[Judged]:
-    """Verdicts on all instances that run for somebody entitled. Raises when the evidence could not be read at all."""
-    rows = {
-        (row.zone, row.instance_id): row
-        for row in records
-        if row.presence is Presence.PRESENT and row.power is Power.RUNNING and row.power_settled and not row.busy
+def judge_all(records: Iterable[RecordRow], deps: Deps, now: datetime) -> Iterator[Judged]:
+    """Yield verdicts on all instances that run for somebody entitled. Raises when the evidence could not be read at all.
+
+    Instances are listed first and held; all records are asked for before the evidence is, whatever comes of it.
+    """
+    active = {
+        notebook.ref: notebook.gce_instance_id
+        for page in deps.notebooks.pages()
+        for notebook in page.notebooks
+        if notebook.state is NotebookState.ACTIVE
     }
-    listing = deps.notebooks.listing()
-    running = [
-        (rows[key], notebook)
-        for notebook in listing.notebooks
-        if notebook.state is NotebookState.ACTIVE and (key := (notebook.ref.zone, notebook.ref.instance_id)) in rows
-    ]
+    running: list[Machine] = []
+    for row in records:
+        is_meant_to = row.presence is Presence.PRESENT and row.power is Power.RUNNING
+        ref = InstanceRef(instance_id=row.instance_id or InstanceId(""), zone=row.zone or "")
+        vm = active.pop(ref, None)
+        if vm is not None and is_meant_to and row.power_settled and not row.busy:
+            running.append(_machine(row, ref, vm))
+    del active
     return _judge(running, deps, now)
 
 
-def _judge(running: list[tuple[RecordRow, ObservedNotebook]], deps: Deps, now: datetime) -> list[Judged]:
-    known = [(row, notebook, _policy_for(row, deps)) for row, notebook in running]
-    judged = [(row, notebook, policy) for row, notebook, policy in known if policy is not None]
-    if not judged:
-        return []
-    window = max(policy.idle_timeout for _, _, policy in judged) + _MARGIN
-    seen = deps.activity.read([notebook for _, notebook, _ in judged], window, now)
-    first = {n.ref.instance_id: judge_idle(_known(seen[n.ref.instance_id], row), p, now) for row, n, p in judged}
+def _judge(running: list[Machine], deps: Deps, now: datetime) -> Iterator[Judged]:
+    policies = {
+        name: policy for name in deps.policy.catalog.profiles if (policy := _policy_for(name, deps)) is not None
+    }
+    machines = [machine for machine in running if machine.profile in policies]
+    if not machines:
+        return
+    used = {machine.profile for machine in machines}
+    window = max(policies[name].idle_timeout for name in used) + _MARGIN
+    seen = deps.activity.read(machines, window, now)
     # Blind for longer than the window? Only a look over the whole bound can tell since when, and only for those that run so long.
-    blind = [n for row, n, p in judged if for_blindness(first[n.ref.instance_id]) and _may_reach_bound(row, p, now)]
-    if blind:
-        longest = max(policy.max_blind for _, _, policy in judged) + _MARGIN
-        seen = {**seen, **deps.activity.read(blind, longest, now)}
-    return [
-        Judged(
-            row=row,
-            notebook=notebook,
-            activity=(activity := _known(seen[notebook.ref.instance_id], row)),
-            verdict=(verdict := _kept_on(row, now) or judge_idle(activity, policy, now)),
-            stops_at=_stops_at(row, activity, policy, verdict, now),
-        )
-        for row, notebook, policy in judged
+    blind = [
+        machine
+        for machine in machines
+        if _may_reach_bound(machine, policies[machine.profile], now)
+        and for_blindness(judge_idle(_known(seen[machine.ref.instance_id], machine), policies[machine.profile], now))
     ]
+    longer: Mapping[str, Activity] = {}
+    if blind:
+        longest = max(policies[name].max_blind for name in used) + _MARGIN
+        longer = deps.activity.read(blind, longest, now)
+    for machine in machines:
+        policy, name = policies[machine.profile], machine.ref.instance_id
+        activity = _known(longer[name] if name in longer else seen[name], machine)
+        verdict = _kept_on(machine, now) or judge_idle(activity, policy, now)
+        yield Judged(
+            machine=machine,
+            activity=activity,
+            verdict=verdict,
+            stops_at=_stops_at(machine, activity, policy, verdict, now),
+        )
 
 
-def _kept_on(row: RecordRow, now: datetime) -> IdleVerdict | None:
+def _kept_on(machine: Machine, now: datetime) -> IdleVerdict | None:
     """The person asked for it, within the bound of the profile."""
-    if row.keep_on_until is None or row.keep_on_until <= now:
+    if machine.keep_on_until is None or machine.keep_on_until <= now:
         return None
-    return Keep(Reason.ASKED_FOR, f"until {row.keep_on_until.isoformat()}")
+    return Keep(Reason.ASKED_FOR, f"until {machine.keep_on_until.isoformat()}")
 
 
 def _stops_at(
-    row: RecordRow, activity: Activity, policy: IdlePolicy, verdict: IdleVerdict, now: datetime
+    machine: Machine, activity: Activity, policy: IdlePolicy, verdict: IdleVerdict, now: datetime
 ) -> datetime | None:
     if isinstance(verdict, Warn):
         return verdict.stop_at
     at = stops_at(activity, policy, now)
-    return max(at, row.keep_on_until) if at is not None and row.keep_on_until is not None else at
+    return max(at, machine.keep_on_until) if at is not None and machine.keep_on_until is not None else at
 
 
 def for_blindness(verdict: IdleVerdict) -> bool:
@@ -111,12 +149,12 @@ def for_blindness(verdict: IdleVerdict) -> bool:
             assert_never(verdict)
 
 
-def _may_reach_bound(row: RecordRow, policy: IdlePolicy, now: datetime) -> bool:
-    return row.ready_since is None or now - row.ready_since >= policy.max_blind - policy.warn_before
+def _may_reach_bound(machine: Machine, policy: IdlePolicy, now: datetime) -> bool:
+    return machine.ready_since is None or now - machine.ready_since >= policy.max_blind - policy.warn_before
 
 
-def _policy_for(row: RecordRow, deps: Deps) -> IdlePolicy | None:
-    profile = deps.policy.catalog.profiles.get(row.profile or "")
+def _policy_for(name: str, deps: Deps) -> IdlePolicy | None:
+    profile = deps.policy.catalog.profiles.get(name)
     if profile is None:
         return None
     return IdlePolicy(
@@ -129,8 +167,8 @@ def _policy_for(row: RecordRow, deps: Deps) -> IdlePolicy | None:
     )
 
 
-def _known(activity: Activity, row: RecordRow) -> Activity:
-    return replace(activity, started_at=row.ready_since, warned_at=row.idle_warned_at)
+def _known(activity: Activity, machine: Machine) -> Activity:
+    return replace(activity, started_at=machine.ready_since, warned_at=machine.idle_warned_at)
 
 
 def act_on(judged: Judged, deps: Deps) -> bool:
@@ -139,14 +177,14 @@ def act_on(judged: Judged, deps: Deps) -> bool:
         case Keep():
             return False
         case Warn(detail=detail, stop_at=stop_at):
-            _note_warning(judged.row.user_key, detail, stop_at, deps)
+            _note_warning(judged.machine.user_key, detail, stop_at, deps)
             return False
         case Stop(since=since, because=because):
             why = f"idle since {since:%Y-%m-%d %H:%M} UTC"
             if because is Reason.MAX_BLIND:
                 why = f"idle: nothing could be seen of it since {since:%Y-%m-%d %H:%M} UTC"
-            stored = want_power(judged.row.user_key, Power.STOPPED, because=why, deps=deps)
-            result = reconcile(judged.row.user_key, deps, stored=stored)
+            stored = want_power(judged.machine.user_key, Power.STOPPED, because=why, deps=deps)
+            result = reconcile(judged.machine.user_key, deps, stored=stored)
             return result is not None and bool(result.plan.actions)
         case _:
             assert_never(judged.verdict)
@@ -188,7 +226,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
     if isinstance(notebook, Absent) or notebook.state is not NotebookState.ACTIVE:
         return None
     now = deps.clock.now()
-    for judged in _judge([(row, notebook)], deps, now):
+    for judged in _judge([_machine(row, notebook.ref, notebook.gce_instance_id)], deps, now):
         return {
             "user_key": row.user_key,  # the person's own, whichever address was asked for
             "instance": row.instance_id,

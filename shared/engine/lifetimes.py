@@ -9,9 +9,9 @@ unread letter stays, however old: it may say that somebody left who still has ac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.domain.errors import BenchkeeperError, ConflictError
 from shared.domain.identity import UserKey, user_key_for
@@ -98,15 +98,31 @@ def _forget_number(record: UserRecord, deps: Deps) -> None:
         deps.persons.forget(number, record.user_key)
 
 
-def keep_lifetimes(deps: Deps, rows: Mapping[UserKey, RecordRow], *, dry_run: bool) -> dict[str, float]:
+class Over:
+    """Finds in the rows, one after the other, the tombstones that may be past their lifetime, and who is erased."""
+
+    def __init__(self, lifetime: timedelta, now: datetime) -> None:
+        self._lifetime, self._now = lifetime, now
+        self.tombstones: list[UserKey] = []
+        self.erased: set[UserKey] = set()
+
+    def add(self, row: RecordRow) -> None:
+        """Take in a row."""
+        if row.email == ERASED:
+            self.erased.add(row.user_key)
+        elif len(self.tombstones) < _MOST_A_SWEEP and may_be_over(row, self._lifetime, self._now):
+            self.tombstones.append(row.user_key)
+
+
+def keep_lifetimes(deps: Deps, found: Over, *, dry_run: bool) -> dict[str, float]:
     """Remove the letters and reduce the tombstones whose lifetime is over; measures for the sweep's one line.
 
     One person's failure holds up nobody: it is logged, and the next sweep tries again.
     """
-    now, lifetime = deps.clock.now(), deps.policy.personal_data
+    lifetime = deps.policy.personal_data
     removed = overdue = 0
     for letter in _letters(deps, lifetime):
-        if letter.replayed_at is None and not _concerns_nobody(letter, rows):
+        if letter.replayed_at is None and not _concerns_nobody(letter, found.erased):
             overdue += 1
             continue
         if not dry_run:
@@ -114,8 +130,7 @@ def keep_lifetimes(deps: Deps, rows: Mapping[UserKey, RecordRow], *, dry_run: bo
         removed += 1
     if overdue:
         deps.log.warning("Kept unread dead letters past their lifetime", letters=overdue)
-    over = [row.user_key for row in rows.values() if may_be_over(row, lifetime, now)][:_MOST_A_SWEEP]
-    erased = sum(dry_run or _reduce(key, deps) for key in over)
+    erased = sum(dry_run or _reduce(key, deps) for key in found.tombstones)
     return {"removed_letters": removed, "overdue_letters": overdue, "erased_people": erased}
 
 
@@ -127,10 +142,9 @@ def _letters(deps: Deps, lifetime: timedelta) -> Iterator[LetterRow]:
         deps.log.warning("Dead letters could not be listed", reason=error.reason.value, detail=error.detail)
 
 
-def _concerns_nobody(letter: LetterRow, rows: Mapping[UserKey, RecordRow]) -> bool:
+def _concerns_nobody(letter: LetterRow, erased: set[UserKey]) -> bool:
     """Return True if everybody whom the letter names has nothing any more. One that names nobody may concern anybody."""
-    named = [rows.get(key) for key in letter.users]
-    return bool(named) and all(row is not None and row.email == ERASED for row in named)
+    return bool(letter.users) and erased.issuperset(letter.users)
 
 
 def _reduce(key: UserKey, deps: Deps) -> bool:

@@ -346,6 +346,9 @@ class Notebooks(Protocol):
     def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
         """One instance."""
 
+    def pages(self) -> Iterator[NotebookListing]:
+        """Yield the pages of a listing of all zones."""
+
     def listing(self) -> NotebookListing:
         """All instances of the project."""
 
@@ -482,6 +485,16 @@ class LiveSessions(Protocol):
         """Start to terminate one; gone, ending or ended already is done."""
 
 
+class FleetDraft(Protocol):
+    """A list of the fleet in the making. It holds its rows packed, whatever their number."""
+
+    def add(self, row: RecordRow) -> None:
+        """Take in a row; no call."""
+
+    def write(self, about: FleetSnapshot) -> None:
+        """Write it: the rows that were added, and all else as `about` says, whose rows do not count. A newer list stays."""
+
+
 class FleetIndex(Protocol):
     """The fleet at one moment, kept in one object, and what people's own pages tell of it in another.
 
@@ -490,6 +503,12 @@ class FleetIndex(Protocol):
 
     def fleet(self) -> FleetSnapshot | None:
         """The newest one, None before the first sweep."""
+
+    def about(self) -> FleetSnapshot | None:
+        """The newest one without its rows: what the next sweep has to know of it."""
+
+    def draft(self) -> FleetDraft:
+        """Begin a list, which takes its rows one by one."""
 
     def notes(self) -> Notes | None:
         """The newest ones, None before the first sweep."""
@@ -585,11 +604,23 @@ class Templates(Protocol):
         """(user, template, digest) of all objects."""
 
 
+class Vm(Protocol):
+    """A machine that evidence is asked of."""
+
+    @property
+    def ref(self) -> InstanceRef:
+        """The instance."""
+
+    @property
+    def gce_instance_id(self) -> str:
+        """The VM's numeric id; empty: not known."""
+
+
 class ActivitySource(Protocol):
     """Evidence of use."""
 
-    def read(self, notebooks: Sequence[ObservedNotebook], window: timedelta, now: datetime) -> Mapping[str, Activity]:
-        """Evidence per instance id over the last `window`; an instance of which nothing could be read carries that in its evidence."""
+    def read(self, notebooks: Sequence[Vm], window: timedelta, now: datetime) -> Mapping[str, Activity]:
+        """Evidence per instance id over the last `window`, put together when it is asked for; an instance of which nothing could be read carries that in its evidence."""
 
 
 class DeadLetters(Protocol):

@@ -7,43 +7,41 @@ What a stopped sweep did not reach is still due and comes first next time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
 from shared.domain.drift import (
+    Census,
     Count,
     Listed,
+    LongestWaits,
     Stray,
-    census,
-    longest_waits,
-    stray_snapshots,
-    strays,
+    StrayCheck,
     why_left,
     why_pass,
     why_waits,
-    without_record,
 )
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.identity import UserKey
 from shared.domain.keeping import SnapshotSeen
-from shared.domain.notebook import ObservedNotebook
 from shared.domain.policy_change import Outcome
-from shared.domain.record import RecordRow
+from shared.domain.record import Notice, RecordRow
+from shared.domain.seen import Instances
 from shared.engine.clock_check import ClockWatch
 from shared.engine.decisions import clear_losers, try_take_up_decisions
-from shared.engine.fleet_keeping import keep_costs, keep_fleet, keep_idle_stops
+from shared.engine.fleet_keeping import FleetKeeper, keep_costs, keep_idle_stops
 from shared.engine.idle_guard import held_back
-from shared.engine.idle_sweep import act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
-from shared.engine.lifetimes import keep_lifetimes
+from shared.engine.idle_sweep import Judged, act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
+from shared.engine.lifetimes import Over, keep_lifetimes
 from shared.engine.policy_change import keep_policy
 from shared.engine.ports import Deps, DueHint, InboxFolders
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.session_sync import SessionsSynced, sync_sessions
 from shared.engine.waiting import keep_waiting
-from shared.engine.waves import keep_waves
+from shared.engine.waves import instances_now, keep_waves
 from shared.engine.wishes import try_take_up
 
 _CLOCK_JUMPED = "left out: the clock jumped"
@@ -56,10 +54,11 @@ class Summary:
     """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
     `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind. `sessions` is what a
-    drift sweep did about session templates. `clock` watches the clock while the sweep acts.
+    drift sweep did about session templates. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic clock: the deadline counts from it, reading included.
     """
 
     kind: str
+    began_s: float
     looked_at: int = 0
     acted: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -94,7 +93,7 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
     A quiet tick is two listing calls, whatever the number of users.
     """
-    summary = Summary(kind="due", clock=(watch := ClockWatch.begin(deps.clock)))
+    summary = Summary(kind="due", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     hints: dict[UserKey, list[DueHint]] = {}
     for hint in deps.records.due(now):
@@ -156,58 +155,126 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
 
     With `proposes` the process's own files are proposed first, if they are not in force: what a deployed function does.
     """
-    summary = Summary(kind="drift", clock=(watch := ClockWatch.begin(deps.clock)))
+    summary = Summary(kind="drift", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     if proposes and not dry_run:
         _try_keep_policy(deps)
-    # Snapshots before records, for a record names a snapshot before there is one; instances after them.
+    # Snapshots and instances before records, for a record names both before there are any: so what is there and named by no record
+    # is a stray. Only these are held; records and templates come in the order of the key and are judged as they pass.
     snapshots = _snapshots(deps)
-    rows, rowless = _records(deps)
-    listing = deps.notebooks.listing()
-    templates: dict[UserKey, dict[str, str]] = {}
-    for user_key, name, digest in deps.templates.rows():
-        templates.setdefault(user_key, {})[name] = digest
-    by_name: dict[tuple[str, str], ObservedNotebook] = {(n.ref.zone, n.ref.instance_id): n for n in listing.notebooks}
-    summary.looked_at = len(rows)
-    summary.unreachable = tuple(sorted(listing.unreachable))
-    summary.strays = strays(rows, listing.notebooks) + stray_snapshots(rows, snapshots or ())
+    instances, unreachable = instances_now(deps)
     if proposes and not dry_run:
-        keep_waves(deps, rows, by_name, listing.unreachable, now)
-    entitling = deps.policy.entitling_digest()
-    saved = None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots)
-    lost = without_record(rows, listing.notebooks, snapshots or (), rowless)
-    for row in rows.values():
-        named = by_name.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
+        keep_waves(deps, instances, unreachable, now)
+    look = _Look(
+        deps=deps,
+        now=now,
+        instances=instances,
+        unreachable=unreachable,
+        saved=None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots),
+        strays=StrayCheck(instances, snapshots or ()),
+        keeper=None if dry_run else FleetKeeper(deps, now, counts=True),
+    )
+    look.over_all(summary)
+    summary.unreachable = tuple(sorted(unreachable))
+    summary.strays = look.strays.strays()
+    lost = look.strays.without_record(look.rowless)
+    if lost:
+        summary.found["a record may be damaged or gone"] = len(lost)
+    if look.keeper is not None:
+        _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
+        _for_each(lost[:MOST_LOST], lambda key: _found_again(key, deps), summary, deps)
+        for stray in summary.strays:  # reported one by one, never deleted on their own
+            deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
+        _log_counts(look.census.counts(deps.policy), deps)
+        look.keeper.keep(strays=tuple(summary.strays))
+        keep_costs(deps, now)
+    summary.sessions = sync_sessions(deps, dry_run=dry_run)
+    summary.measures |= _waits(look.waits)
+    summary.measures |= keep_waiting(deps, now, rows=look.cuts, dry_run=dry_run)
+    summary.measures |= keep_lifetimes(deps, look.over, dry_run=dry_run)
+    return _finish(summary, deps)
+
+
+class _Look:
+    """The drift sweep's one pass over records and templates; keeps counts, and the rows that something is to be done about."""
+
+    def __init__(
+        self,
+        *,
+        deps: Deps,
+        now: datetime,
+        instances: Instances,
+        unreachable: frozenset[str],
+        saved: frozenset[str] | None,
+        strays: StrayCheck,
+        keeper: FleetKeeper | None,
+    ) -> None:
+        self.strays, self.keeper = strays, keeper
+        self.rowless: list[UserKey] = []
+        self.cuts: list[RecordRow] = []
+        self.census = Census()
+        self.waits = LongestWaits(now)
+        self.over = Over(deps.policy.personal_data, now)
+        self._deps, self._now, self._policy = deps, now, deps.policy
+        self._instances, self._unreachable, self._saved = instances, unreachable, saved
+        self._entitling = self._policy.entitling_digest()
+
+    def over_all(self, summary: Summary) -> None:
+        """Ask for the pages of both listings as they are needed, and judge each row."""
+        templates = by_user(self._deps.templates.rows())
+        for found in self._deps.records.listed():
+            if isinstance(found, RecordRow):
+                summary.looked_at += 1
+                self._take(found, templates(found.user_key), summary)
+            else:
+                self.rowless.append(found)
+
+    def _take(self, row: RecordRow, templates: Mapping[str, str], summary: Summary) -> None:
+        seen = self._instances.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
+        self.strays.add(row)
+        self.census.add(row, seen, self._unreachable)
+        self.waits.add(row)
+        self.over.add(row)
+        if self.keeper is not None:
+            self.keeper.add(row)
+        if Notice.CUT_WAITS in row.notices:
+            self.cuts.append(row)
         listed = Listed(
-            notebook=named,
-            templates=templates.get(row.user_key, {}),
-            unreachable=listing.unreachable,
-            snapshots=saved,
-            entitling=entitling,
+            notebook=seen,
+            templates=templates,
+            unreachable=self._unreachable,
+            snapshots=self._saved,
+            entitling=self._entitling,
         )
-        why = why_pass(row, listed, deps.policy, now)
+        why = why_pass(row, listed, self._policy, self._now)
         if why is not None:
             summary.decisions.append((row.user_key, why))
             summary.found[why] += 1
-        elif (waits := why_waits(row, listed, deps.policy)) is not None:
+        elif (waits := why_waits(row, listed, self._policy)) is not None:
             summary.found[waits] += 1
-        elif (left := why_left(row, listed, deps.policy)) is not None:
+        elif (left := why_left(row, listed, self._policy)) is not None:
             summary.found[left] += 1
-    if lost:
-        summary.found["a record may be damaged or gone"] = len(lost)
-    if not dry_run:
-        _for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
-        _for_each(lost[:MOST_LOST], lambda key: _found_again(key, rows, deps), summary, deps)
-        for stray in summary.strays:  # reported one by one, never deleted on their own
-            deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
-        _log_counts(census(rows.values(), by_name, listing.unreachable, deps.policy), deps)
-        keep_fleet(deps, rows.values(), now, strays=tuple(summary.strays), counts=True)
-        keep_costs(deps, now)
-    summary.sessions = sync_sessions(deps, dry_run=dry_run)
-    summary.measures |= _waits(rows.values(), now)
-    summary.measures |= keep_waiting(deps, now, rows=rows.values(), dry_run=dry_run)
-    summary.measures |= keep_lifetimes(deps, rows, dry_run=dry_run)
-    return _finish(summary, deps)
+
+
+def by_user(rows: Iterable[tuple[UserKey, str, str]]) -> Callable[[UserKey], Mapping[str, str]]:
+    """Return what gives the templates of a user, name to digest. Users must be asked for in the order of their objects' names.
+
+    That is the order of the key with `/` behind it: of `records/<key>.json` as of `templates/<key>/...`, for both `.` and `/`
+    come after `-` and before all else that a key may have.
+    """
+    stream = iter(rows)
+    ahead = next(stream, None)
+
+    def of(user_key: UserKey) -> Mapping[str, str]:
+        nonlocal ahead
+        found: dict[str, str] = {}
+        while ahead is not None and f"{ahead[0]}/" <= f"{user_key}/":
+            if ahead[0] == user_key:
+                found[ahead[1]] = ahead[2]
+            ahead = next(stream, None)
+        return found
+
+    return of
 
 
 def _try_keep_policy(deps: Deps) -> None:
@@ -220,24 +287,12 @@ def _try_keep_policy(deps: Deps) -> None:
         deps.log.error("Policy could not be proposed", reason=error.reason.value, detail=error.detail)
 
 
-def _records(deps: Deps) -> tuple[dict[UserKey, RecordRow], list[UserKey]]:
-    """The rows by user key, and the keys of objects that carry no row."""
-    rows: dict[UserKey, RecordRow] = {}
-    rowless: list[UserKey] = []
-    for found in deps.records.listed():
-        if isinstance(found, RecordRow):
-            rows[found.user_key] = found
-        else:
-            rowless.append(found)
-    return rows, rowless
-
-
-def _found_again(key: UserKey, rows: Mapping[UserKey, RecordRow], deps: Deps) -> bool:
-    """Put back what is damaged or deleted of this key, then look after the person; False for a pointer to a known record."""
+def _found_again(key: UserKey, deps: Deps) -> bool:
+    """Put back what is damaged or deleted of this key, then look after the person; False for a pointer: that record is listed itself."""
     stored = load_mended(key, deps, if_missing=True)
-    if stored is None or stored.record.user_key in rows:
+    if stored is None or stored.record.user_key != key:
         return False
-    return _acted(stored.record.user_key, deps)
+    return _acted(key, deps)
 
 
 def _snapshots(deps: Deps) -> list[SnapshotSeen] | None:
@@ -256,8 +311,7 @@ def _log_counts(counts: Iterable[Count], deps: Deps) -> None:
         deps.log.info("Counted environments", profile=each.profile, state=each.state, count=each.count, **cost)
 
 
-def _waits(rows: Iterable[RecordRow], now: datetime) -> dict[str, float]:
-    waits = longest_waits(rows, now)
+def _waits(waits: LongestWaits) -> dict[str, float]:
     return {
         "longest_wait_s": round(waits.ready.total_seconds(), 1),
         "longest_stop_s": round(waits.stopped.total_seconds(), 1),
@@ -271,7 +325,7 @@ def _acted(key: UserKey, deps: Deps) -> bool:
 
 def _for_each(keys: Iterable[UserKey], work: Callable[[UserKey], bool], summary: Summary, deps: Deps) -> None:
     """Run `work` for each key on a few threads; one user's failure is counted and holds up nobody."""
-    end = deps.clock.monotonic_s() + DEADLINE.total_seconds()
+    end = summary.began_s + DEADLINE.total_seconds()
 
     def guarded(key: UserKey) -> tuple[bool, str]:
         if deps.clock.monotonic_s() >= end or _jumped(summary, deps):
@@ -314,26 +368,40 @@ def _finish(summary: Summary, deps: Deps) -> Summary:
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
-    summary = Summary(kind="idle", clock=(watch := ClockWatch.begin(deps.clock)))
+    summary = Summary(kind="idle", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
-    rows = list(deps.records.rows())
-    judged = {item.row.user_key: item for item in judge_all(rows, deps, now)}
-    summary.looked_at = len(judged)
-    for key, item in judged.items():
-        word = verdict_word(item.verdict)
+    waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
+
+    def rows() -> Iterator[RecordRow]:
+        for row in deps.records.rows():
+            waits.add(row)
+            if keeper is not None:
+                keeper.add(row)
+            yield row
+
+    to_act: dict[UserKey, Judged] = {}
+    blind: set[UserKey] = set()
+    stops: dict[UserKey, datetime] = {}
+    for item in judge_all(rows(), deps, now):
+        key, word = item.machine.user_key, verdict_word(item.verdict)
+        summary.looked_at += 1
         summary.found["BLIND" if is_blind(item.verdict) else word] += 1
         if word != "KEEP":
             summary.decisions.append((key, f"{word} {verdict_text(item.verdict)}"))
-    if not dry_run:
-        held = held_back(judged, deps, now)
-        acted_on = [key for key, _ in summary.decisions if key not in held]
-        _for_each(acted_on, lambda key: act_on(judged[key], deps), summary, deps)
+            to_act[key] = item
+        if for_blindness(item.verdict):
+            blind.add(key)
+        if item.stops_at is not None:
+            stops[key] = item.stops_at
+    if keeper is not None:
+        held = held_back(to_act, summary.looked_at, deps, now)
+        acted_on = [key for key in to_act if key not in held]
+        _for_each(acted_on, lambda key: act_on(to_act[key], deps), summary, deps)
         if held:
             summary.found["held back by the guard"] = len(held)
-        blind = frozenset(key for key, item in judged.items() if for_blindness(item.verdict))
-        keep_fleet(deps, rows, now, blind=blind)
-        keep_idle_stops(deps, now, {key: item.stops_at for key, item in judged.items() if item.stops_at is not None})
-    summary.measures = {"blind": sum(for_blindness(item.verdict) for item in judged.values()), **_waits(rows, now)}
+        keeper.keep(blind=frozenset(blind))
+        keep_idle_stops(deps, now, stops)
+    summary.measures = {"blind": len(blind), **_waits(waits)}
     return _finish(summary, deps)
 
 

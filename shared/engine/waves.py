@@ -7,19 +7,19 @@ to go on after a halt, or to go back, is `shared.engine.decisions`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from shared.domain.drift import notebook_differences
 from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import UserKey
 from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook
 from shared.domain.plan import Policy
 from shared.domain.policy_change import PolicyInForce, Proposal
 from shared.domain.policy_codec import shape_of
 from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.seen import Instances, Seen
 from shared.domain.waves import (
     FROM,
     Counts,
@@ -34,8 +34,6 @@ from shared.domain.waves import (
     standing_of,
 )
 from shared.engine.ports import Deps
-
-Seen = Mapping[tuple[str, str], ObservedNotebook]
 
 
 def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> Rollout | None:
@@ -65,22 +63,18 @@ def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> R
     )
 
 
-def keep_waves(
-    deps: Deps, rows: Mapping[UserKey, RecordRow], seen: Seen, unreachable: frozenset[str], now: datetime
-) -> None:
+def keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: datetime) -> None:
     """Count where everybody stands whose turn has come, and open the next wave, halt, or end the rollout that is under way.
 
-    What cannot be read or written now is left to the next sweep, and holds up nothing else of this one.
+    The rows are listed for it, once or twice, and only while a rollout is under way. What cannot be read or written now is left to the next sweep, and holds up nothing else of this one.
     """
     try:
-        _keep_waves(deps, rows, seen, unreachable, now)
+        _keep_waves(deps, seen, unreachable, now)
     except BenchkeeperError as error:
         deps.log.warning("Rollout is left to the next sweep", reason=error.reason.value, detail=error.detail)
 
 
-def _keep_waves(
-    deps: Deps, rows: Mapping[UserKey, RecordRow], seen: Seen, unreachable: frozenset[str], now: datetime
-) -> None:
+def _keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: datetime) -> None:
     if deps.policy.rollout is None or deps.policy.rollout.state is RolloutState.DONE:
         return
     current = deps.policies.load()
@@ -88,10 +82,10 @@ def _keep_waves(
     if current is None or rollout is None or rollout.state is RolloutState.DONE:
         return
     policy = deps.policy
-    counts = count(rollout, rows.values(), seen, unreachable, policy, now)
+    counts = count(rollout, deps.records.rows(), seen, unreachable, policy, now)
     judged = judge(rollout, counts, now)
     if rollout.wave == 0 and not counts.begun and judged.state is RolloutState.OPEN:
-        judged = _with_another_first(replace(rollout, counts=counts), judged, rows, seen, policy)
+        judged = _with_another_first(replace(rollout, counts=counts), judged, deps.records.rows(), seen, policy)
     if judged != rollout:
         deps.policies.put(replace(current, rollout=judged), expected=current)
     match judged.state:
@@ -143,9 +137,20 @@ def count(
 
 def counts_now(rollout: Rollout, deps: Deps) -> Counts:
     """Return the same as it is now, by a listing of records and one of instances."""
-    listing = deps.notebooks.listing()
-    seen: Seen = {(n.ref.zone, n.ref.instance_id): n for n in listing.notebooks}
-    return count(rollout, deps.records.rows(), seen, listing.unreachable, deps.policy, deps.clock.now())
+    seen, unreachable = instances_now(deps)
+    return count(rollout, deps.records.rows(), seen, unreachable, deps.policy, deps.clock.now())
+
+
+def instances_now(deps: Deps) -> tuple[Instances, frozenset[str]]:
+    """List all instances, page by page; return them packed, and the zones that did not answer."""
+    unreachable: set[str] = set()
+
+    def listed() -> Iterator[ObservedNotebook]:
+        for page in deps.notebooks.pages():
+            unreachable.update(page.unreachable)
+            yield from page.notebooks
+
+    return Instances(listed(), deps.policy), frozenset(unreachable)
 
 
 def _standing(
@@ -169,11 +174,11 @@ def _sight(row: RecordRow, seen: Seen, unreachable: frozenset[str], policy: Poli
 
 
 def _with_another_first(
-    rollout: Rollout, judged: Rollout, rows: Mapping[UserKey, RecordRow], seen: Seen, policy: Policy
+    rollout: Rollout, judged: Rollout, rows: Iterable[RecordRow], seen: Seen, policy: Policy
 ) -> Rollout:
     """Return the rollout with another first person: one whose notebook rests, or anybody, if the first one needs nothing any more."""
     waiting = []
-    for row in rows.values():
+    for row in rows:
         notebook = seen.get((row.zone or "", row.instance_id or ""))
         if notebook is None or row.presence is Presence.ABSENT or row.user_key == rollout.first:
             continue

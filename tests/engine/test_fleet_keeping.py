@@ -86,7 +86,7 @@ class BrokenIndex:
     def _fail(self, *_args):
         raise CloudUnavailableError(user_message="down", detail="503")
 
-    fleet = notes = write_fleet = write_notes = _fail
+    fleet = about = notes = draft = write_fleet = write_notes = _fail
 
 
 @pytest.mark.parametrize("kind", ["idle", "drift"])

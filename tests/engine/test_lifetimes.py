@@ -32,7 +32,7 @@ from shared.domain.identity import UserEmail, parse_email, user_key_for
 from shared.domain.lifetimes import ERASED, Kept, cutting, reduced
 from shared.domain.times import parse_time
 from shared.engine.intake import accept, want_hold
-from shared.engine.lifetimes import erase, keep_lifetimes, look
+from shared.engine.lifetimes import Over, erase, keep_lifetimes, look
 from shared.engine.ports import DeadLetter, LetterRow
 from shared.engine.sweeps import sweep
 
@@ -283,11 +283,13 @@ def test_an_unread_letter_goes_only_when_it_can_concern_nobody() -> None:
 def test_one_failure_holds_up_nobody() -> None:
     person = gone(life(email=BEN))
     person.bench.advance(days=YEAR)
-    rows = {row.user_key: row for row in person.bench.deps.records.rows()}
+    over = Over(person.bench.deps.policy.personal_data, person.bench.now)
+    for row in person.bench.deps.records.rows():
+        over.add(row)
     person.bench.fault(call="storage.objects.list", resource="*", error={"code": "PERMISSION_DENIED"})
-    assert keep_lifetimes(person.bench.deps, rows, dry_run=False)["erased_people"] == 1
+    assert keep_lifetimes(person.bench.deps, over, dry_run=False)["erased_people"] == 1
     person.bench.fault(call="storage.objects.get", resource="*records/*", error={"code": "PERMISSION_DENIED"})
-    assert keep_lifetimes(person.bench.deps, rows, dry_run=False)["erased_people"] == 0
+    assert keep_lifetimes(person.bench.deps, over, dry_run=False)["erased_people"] == 0
     assert person.bench.cloud.world.faults.unfired() == []
 
 

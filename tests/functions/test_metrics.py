@@ -102,13 +102,19 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
         ("storage", "objects.get"),  # the policy in force, and whether another waits
         ("storage", "objects.list"),
         ("compute", "snapshots.list"),
-        ("storage", "objects.list"),
         ("notebooks", "ListInstances"),
-        ("storage", "objects.list"),
+        (
+            "storage",
+            "objects.get",
+        ),  # what is to be known of the last list
+        *[("storage", "objects.list")] * 2,  # templates and records, side by side
         ("storage", "objects.insert"),  # how large the fleet is, for the guard
         ("storage", "objects.list"),  # slots that are over
-        ("storage", "objects.get"),  # the fleet for the pages: as it was, and as it is
-        ("storage", "objects.insert"),
+        (
+            "storage",
+            "objects.get",
+        ),  # the fleet for the pages: how old the list is that is there, the new one, what the next sweep needs
+        *[("storage", "objects.insert")] * 2,
         ("dataproc", "ListSessionTemplates"),
         ("storage", "objects.list"),  # who waits to be cut
         *[("storage", "objects.list")] * 2,  # dead letters past their lifetime, in both buckets that may have some

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kit.making import NOW, ZONES, catalog, notebook, operation, person, policy, profile, saved, seen, snapshot_seen
 
 from shared.domain.catalog import Disk, Disruption, Identity, Window
-from shared.domain.drift import Listed, _hour_of, differences_of, stray_snapshots, strays, why_pass, why_waits
+from shared.domain.drift import Listed, StrayCheck, _hour_of, differences_of, why_pass, why_waits
 from shared.domain.identity import AccountId, UserEmail, account_email, account_id_for, instance_id_for, user_key_for
 from shared.domain.keeping import Former
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, InstanceRef, NotebookState
@@ -100,6 +100,13 @@ def test_what_a_plan_would_do_at_once_the_sweep_finds(wanted, state, metadata, m
         assert why(record, sight) is not None
 
 
+def strays(rows, notebooks, snapshots=()):
+    check = StrayCheck(notebooks, snapshots)
+    for row in rows.values():
+        check.add(row)
+    return check.strays()
+
+
 def test_strays_are_named_with_their_reason():
     record = person()
     rows = {record.user_key: row_of(record)}
@@ -112,11 +119,11 @@ def test_strays_are_named_with_their_reason():
     unlabelled = notebook(labels={})
     foreign = notebook(ref=InstanceRef(instance_id="my-own", zone=ZONES[0]), labels={})
     found = strays(rows, (notebook(), elsewhere, recordless, unlabelled, foreign))
-    assert [(s.zone, s.name, s.why) for s in found] == [
+    assert {(s.zone, s.name, s.why) for s in found} == {
         (ZONES[1], record.status.instance_id, "is not where its user's record says"),
         (ZONES[0], instance_id_for(other), "carries our labels and has no record"),
         (ZONES[0], record.status.instance_id, "has our name without our labels"),
-    ]
+    }
 
 
 # --- changes that wait for their time
@@ -232,12 +239,12 @@ def test_snapshots_that_no_record_names_are_told():
         replace(snapshot_seen(f"{known.name}x"), labels={LABEL_USER: "else-000000000000"}),
         replace(snapshot_seen("unlabelled"), labels={}),
     ]
-    found = stray_snapshots(rows, listing)
-    assert [(s.name, s.zone) for s in found] == [
+    found = strays(rows, (), listing)
+    assert {(s.name, s.zone) for s in found} == {
         ("lost-s9", "global"),
         (f"{known.name}x", "global"),
         ("unlabelled", "global"),
-    ]
+    }
 
 
 @given(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kit.making import NOW, person
 
 from shared.domain.errors import Reason
-from shared.domain.fleet import MAX_POINTS, FleetPoint, Standing, needs_person, point_of, standing, with_point
+from shared.domain.fleet import MAX_POINTS, FleetPoint, PointCount, Standing, needs_person, standing, with_point
 from shared.domain.record import Presence, row_of
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 
@@ -64,9 +64,12 @@ def test_who_needs_a_person_and_why(changes, blind, why):
 
 
 @given(st.lists(st.tuples(st.sampled_from(Reason), st.booleans()), max_size=30))
-def test_the_counts_are_all_rows_but_the_gone(each):
-    rows = [row(reason, on_hold=held) for reason, held in each]
-    point = point_of(rows, frozenset(), NOW)
+def test_the_counts_are_all_rows_but_the_gone(reasons):
+    rows = [row(reason, on_hold=held) for reason, held in reasons]
+    count = PointCount(frozenset(), NOW)
+    for each in rows:
+        count.add(each)
+    point = count.point()
     gone = sum(standing(r) is Standing.GONE for r in rows)
     assert point.running + point.resting + point.moving + gone == len(rows)
     assert point.attention == sum(needs_person(r, frozenset()) is not None for r in rows)

@@ -1,0 +1,98 @@
+"""One sweep in a process of its own, for `fleet.py`: `one_sweep.py bare|drift|idle URL NOW` prints a line of JSON about it.
+
+Imports the product alone, as a function does; Linux says how much memory the process took at most.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from shared.cloud.clients import Clients, CloudConfig  # noqa: E402 - the tree comes first on sys.path
+from shared.engine.ports import Deps  # noqa: E402
+from shared.engine.sweeps import sweep  # noqa: E402
+from shared.settings import load_settings  # noqa: E402
+from shared.telemetry import JsonLog  # noqa: E402
+from shared.wiring import wire  # noqa: E402
+
+
+class StandingClock:
+    """The embedded cloud's time, which stands still here."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        """The moment of the measurement."""
+        return self._now
+
+    def monotonic_s(self) -> float:
+        """Real seconds."""
+        return time.monotonic()
+
+    def speed(self) -> float:
+        """It stands still."""
+        return 0.0
+
+
+def bare(deps: Deps, clients: Clients) -> int:
+    """The pages of a drift sweep with nothing made of them; how many there were."""
+    bucket, pages = clients.bucket(), 0
+    for prefix, fields in (("records/", "name,metadata"), ("templates/", "name,metadata,md5Hash")):
+        query = {"prefix": prefix, "fields": f"items({fields}),nextPageToken", "projection": "noAcl"}
+        pages += sum(1 for _ in bucket._pages(query, most=None, what="list"))  # noqa: SLF001 - the transport's pages are the yardstick
+    token = ""
+    path = f"/v2/projects/{deps.base_policy.project}/locations/-/instances"
+    while True:
+        page = clients.json("notebooks").call(
+            "GET", path, params={"pageSize": 500, **({"pageToken": token} if token else {})}
+        )
+        token, pages = page.get("nextPageToken", ""), pages + 1
+        if not token:
+            return pages
+
+
+def main(kind: str, url: str, now: str) -> None:
+    """One sweep, or the yardstick, in this process; a line of JSON about it."""
+    settings = replace(load_settings(env="local", config_dir=ROOT / "config", environ={}), api_endpoint=url)
+    clients = Clients(CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=url))
+    deps = replace(
+        wire(settings, log=JsonLog("bench"), clients=clients), clock=StandingClock(datetime.fromisoformat(now))
+    )
+    next(deps.records.due(deps.clock.now()), None)  # imports and the first connection
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark counts from here; what the imports took stays
+    before, before_mb, begun = time.process_time(), _peak_mb(), time.monotonic()
+    facts: dict[str, Any] = {}
+    if kind == "bare":
+        facts["pages"] = bare(deps, clients)
+    else:
+        facts = sweep(kind, deps, proposes=False).as_facts()
+    print(
+        json.dumps(
+            {
+                "cpu_s": time.process_time() - before,
+                "s": time.monotonic() - begun,
+                "mb": _peak_mb(),
+                "empty_mb": before_mb,
+                "facts": facts,
+            },
+            default=str,
+        )
+    )
+
+
+def _peak_mb() -> float:
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
