@@ -35,6 +35,7 @@ _LONGEST_ROW = 1 << 16  # an object's custom metadata has at most 8 KiB
 _SHARED = frozenset(
     {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
 )
+_NOT_SHOWN = frozenset({"built-from", "proxy-uri"})  # a third of a row, and no page tells it of everybody
 _PACKED_AT_ONCE = 200  # rows; few enough to weigh nothing, enough for one pass of the packer
 
 
@@ -129,7 +130,9 @@ class _Draft:
 
     def add(self, row: RecordRow) -> None:
         """Pack a row; what is empty is left out: most of it is, and a reader parses it a thousand times."""
-        self._texts.append(_dumped({"key": row.user_key, **{k: v for k, v in to_texts(row).items() if v}}))
+        self._texts.append(
+            _dumped({"key": row.user_key, **{k: v for k, v in to_texts(row).items() if v and k not in _NOT_SHOWN}})
+        )
         if len(self._texts) >= _PACKED_AT_ONCE:
             self._pack()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -138,7 +139,7 @@ def _usage(text: str) -> dict[str, Usage]:
     if not text:
         return {}
     return {
-        name: Usage(month=month, ran_s=int(ran_s), since=_time(since))
+        sys.intern(name): Usage(month=sys.intern(month), ran_s=int(ran_s), since=_time(since))
         for name, (month, ran_s, since) in json.loads(text).items()
     }
 

@@ -59,13 +59,11 @@ def rows_of(count):
             entitling_digest=f"{number:016x}",
             reason=Reason.READY.value,
             email=str(email),
-            proxy_uri=f"{number}.example" if odd else "",
             ready_since=moment if odd else None,
             summary="Your notebook is ready." if odd else "",
             former=("z", "nb-old") if number % 11 == 0 else None,
             snapshots=("s-1", "s-2") if number % 13 == 0 else (),
             account_id=AccountId(f"nb-{number}") if number % 17 == 0 else None,
-            built_from={"disk": "100"} if odd else {},
             on_hold=number % 19 == 0,
             keep_on_until=moment if number % 23 == 0 else None,
             usage={"notebook": Usage(month="2026-11", ran_s=number, since=moment if odd else None)}
