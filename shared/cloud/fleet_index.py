@@ -161,7 +161,7 @@ class _Draft:
                 expected=expected,
                 what=f"write {_FLEET}",
             ):
-                self._about.write(about)
+                self._about.write(replace(about, rows=()))
                 return
 
 
@@ -180,7 +180,10 @@ class StorageFleetIndex:
 
     def about(self) -> FleetSnapshot | None:
         """One call; two after an upgrade from a version that wrote the list alone."""
-        return self._about.read() or StorageFleetIndex(self._clients).fleet()
+        found = self._about.read()
+        if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
+            found = replace(whole, rows=())
+        return found
 
     def notes(self) -> Notes | None:
         """One call."""

@@ -115,6 +115,21 @@ def test_what_is_written_is_read_by_whoever_asks(bench, index):
     assert index.notes() == empty
 
 
+def test_the_next_sweep_is_told_all_but_the_rows_whichever_version_wrote_the_list(bench, index):
+    assert index.about() is None
+    index.write_fleet(snapshot())
+    assert index.about() == StorageFleetIndex(bench.clients).about() == snapshot(rows=())
+    bucket(bench).blob("index/fleet-about.json.gz").delete()
+    content = json.loads(gzip.decompress(bucket(bench).blob(FLEET).download_as_bytes(raw_download=True)))
+    bucket(bench).blob(FLEET).upload_from_string(_gz({name: content[name] for name in ("version", *content)}))
+    assert StorageFleetIndex(bench.clients).about() == snapshot(rows=())
+
+
+def test_a_list_of_nobody_is_read_as_one(bench, index):
+    index.write_fleet(snapshot(0))
+    assert StorageFleetIndex(bench.clients).fleet() == snapshot(0)
+
+
 def test_ten_thousand_rows_survive_and_are_small(bench, index):
     big = snapshot(10_000)
     index.write_fleet(big)
