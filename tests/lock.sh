@@ -25,3 +25,4 @@ lock $DEPENDENCIES pyproject.toml --constraints tests/requirements.txt
 lock requirements.txt --group functions --constraints $DEPENDENCIES
 lock cli/sbom/requirements.txt --group sbom "$@"
 lock emulator/jupyter/requirements.txt --group jupyter "$@"
+lock bench/peers/requirements.txt --group peers "$@"
