@@ -59,7 +59,7 @@ def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
             if wants_account(record, scene.policy):
                 return _wanted(record, account_id, account, scene)
             if record.spec.presence is Presence.PRESENT and _in_use(record, account_id, scene):
-                return IdentityStep(_kept(record, scene), ready=True)
+                return IdentityStep(_kept(record), ready=True)
             return IdentityStep(_unwanted(record, account_id, account, scene), ready=True)
 
 
@@ -161,14 +161,12 @@ def _in_use(record: UserRecord, account_id: AccountId, scene: Scene) -> bool:
     return isinstance(notebook, Unreadable)
 
 
-def _kept(record: UserRecord, scene: Scene) -> Step:
-    """Keep the account. While an operation runs, look again: the pass that sees its end still judges by it, and may be the last."""
+def _kept(record: UserRecord) -> Step:
     return Step(
         record=record,
         condition=ConditionStatus.TRUE,
         reason=Reason.READY,
         message="The person's own service account is kept until nothing runs as it any more.",
-        requeue_after=scene.policy.poll if record.status.operation is not None else None,
     )
 
 

@@ -68,6 +68,11 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     }
     steps = [step for step in halves.values() if step is not None]
     waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
+    # The account was judged first. If what kept it ended in this very pass, this may be the last one: look again.
+    if identity is not None and not identity.actions:
+        next_identity, _ = identity_step(record, scene)
+        if next_identity is not None and next_identity.actions:
+            waits[ConditionType.IDENTITY_READY] = now + policy.poll
     if former_wait is not None:
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
     moments = (record.next_change(now), next_look(record, policy, now))

@@ -26,6 +26,7 @@ from shared.domain.plan import (
     LeaveGroup,
     ShareAccount,
 )
+from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
 from shared.domain.spark import ClusterStatus
 from shared.domain.step import Scene
@@ -255,14 +256,14 @@ def test_a_mover_keeps_it_until_nothing_runs_as_it(sight, status, kept):
         assert kinds(step) == [DisableAccount, ShareAccount]
 
 
-def test_who_keeps_it_for_an_operation_alone_is_looked_at_again():
-    """The pass that sees the operation's end still judges by it: without another one the account would stay for ever."""
-    keeping, _ = judged(
-        here(operation=operation(Verb.CREATE)), CUT, sight=notebook(service_account="agent@x"), rules_=PLAIN
-    )
-    assert keeping.requeue_after == PLAIN.poll
-    in_use, _ = judged(here(), GOOD, sight=RUNS_AS_IT, rules_=PLAIN)
-    assert in_use.requeue_after is None
+def test_an_account_whose_last_reason_ends_in_this_pass_is_looked_at_again():
+    """The account is judged before the operation: without another pass it would stay for ever."""
+    record = here(operation=operation(Verb.CREATE))
+    observed = replace(seen(notebook(service_account="agent@x"), record=record), account=CUT)
+    plan = make_plan(record, observed, PLAIN, NOW)
+    assert plan.record.status.operation is None
+    assert plan.requeue_at is not None
+    assert plan.requeue_at <= NOW + PLAIN.poll
 
 
 @pytest.mark.parametrize(("status", "deleted"), [({}, True), (saved(), False)])

@@ -210,8 +210,11 @@ class SimLock:
         self._owner_task: Task | None = None
         self._depth = 0
 
-    def acquire(self) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: ARG002 - as Python's locks have it
+        """Take the lock. False if it is held and `blocking` is False; `timeout` is not waited for."""
         mine: object = self._baton.current or self._baton
+        if not blocking and self._owner is not None and not (self._is_reentrant and self._owner is mine):
+            return False
         if self._owner is mine and not self._is_reentrant:
             self._fail("a task waits for its own lock")
         while self._owner is not None and self._owner is not mine:

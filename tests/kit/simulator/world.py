@@ -37,7 +37,7 @@ from kit.simulator.journal import Coverage, Journal
 from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
 from shared.domain.errors import BenchkeeperError, NotSignedInError
-from shared.domain.identity import UserEmail, instance_id_for, parse_email, user_key_for
+from shared.domain.identity import UserEmail, parse_email, user_key_for
 from shared.domain.sources import SHIPPED
 from shared.domain.times import rfc3339
 from shared.domain.wish import Asked, WishKind
@@ -136,7 +136,7 @@ class SimAdapter(WsgiAdapter):
         task = baton.current
         if task is not None:
             simulation.calls += 1
-            simulation.look_at(task, asked)
+            simulation.look_at(task, body or b"")
             if journal.count > count:
                 entry = journal._entries[-1]
                 simulation.coverage.note(task.root, f"{entry.service}.{entry.method}", entry.resource)
@@ -328,17 +328,17 @@ class Simulation:
         kind = WishKind(entry["kind"])
         until = self.now + timedelta(hours=2) if kind is WishKind.KEEP_ON else None
         asked = Asked(kind=kind, template=entry.get("template", ""), until=until)
+        if kind is WishKind.STOP:  # it counts from the moment of the click, also when the page's process dies in it
+            self.judge.rested.add(str(user))
         answer = ask(user_key_for(user), asked, self._deps["hub"], subject=user, assertion=f"signed:{user}")
         if answer is not None and answer.changed:
-            if kind is WishKind.STOP:
-                self.judge.rested.add(str(user))
             self.wakes.append(entry["user"])
 
-    def look_at(self, task: Task, asked: str) -> None:
-        """Note whom an idle sweep stops: they may rest."""
-        if self.entries.get(task.root, {}).get("entry") == "idle" and ":stop" in asked:
+    def look_at(self, task: Task, body: bytes) -> None:
+        """Note of whom an idle sweep writes the record: they may be stopped for idleness, by this entry or a later one."""
+        if self.entries.get(task.root, {}).get("entry") == "idle":
             for user in USERS:
-                if f"/{instance_id_for(parse_email(user))}" in asked:
+                if f'"records/{user_key_for(parse_email(user))}.json"'.encode() in body:
                     self.judge.rested.add(str(parse_email(user)))
 
     # --- steps
