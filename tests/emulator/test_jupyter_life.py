@@ -219,18 +219,19 @@ def test_nothing_outlives_the_embedded_cloud(python: Path, tmp_path: Path, numbe
         ana = signed_in(Cloud, ANA)  # type: ignore[arg-type]
         ana.arrive(f"{url}/lab")
         # A kernel that is busy outside of Python's reach, what it put into the background in a session of its own, and a terminal.
-        code = """
+        marked = f"98765{number.value:02}"  # the other of the two tests may run beside this one
+        code = f"""
             import subprocess, sys, os
-            subprocess.Popen(["sleep", "987654"], start_new_session=True)
-            subprocess.Popen(["sh", "-c", "(setsid sleep 987653 &)"])
+            subprocess.Popen(["sleep", "{marked}4"], start_new_session=True)
+            subprocess.Popen(["sh", "-c", "(setsid sleep {marked}3 &)"])
             print(os.getpid())
         """
         done = cell(python, ana, url, code)
         assert done.returncode == 0, done.stderr
         kernel = int(done.stdout)
         api(ana, url, "POST", "/api/terminals", {})
-        until(lambda: len(processes_naming("sleep 98765")) == 2, what="both sleep")
-        left = [pid, kernel, *processes_naming("sleep 98765"), *processes_naming(str(tmp_path))]
+        until(lambda: len(processes_naming(f"sleep {marked}")) == 2, what="both sleep")
+        left = [pid, kernel, *processes_naming(f"sleep {marked}"), *processes_naming(str(tmp_path))]
         process.send_signal(number)
         process.wait(30)
     until(
