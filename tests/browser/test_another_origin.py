@@ -193,12 +193,16 @@ def targets(house: House) -> list[tuple[str, str]]:
 
 
 def state(house: House) -> dict[str, Any]:
-    """All that a request could have changed: the world, the calls that changed it, the clock, the processes, whom the sign-in offers."""
+    """All that a request could have changed: the world, the calls that changed it, the clock, the processes, whom the sign-in offers.
+
+    The clock all but stands still: some microseconds are no change.
+    """
     control = house.local.control
+    clock = control("GET", "clock")
     return {
-        "world": control("GET", "world"),
+        "world": {**control("GET", "world"), "now": None},
         "mutations": control("GET", "mutations")["next"],
-        "clock": control("GET", "clock"),
+        "clock": {**clock, "now": clock["now"].partition(".")[0]},
         "processes": sorted((each["name"], each["pid"]) for each in house.local.functions()),
         "people": control("GET", "people"),
     }

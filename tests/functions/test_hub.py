@@ -212,6 +212,9 @@ def test_every_request_has_one_line_and_none_names_anybody(world: Deployed) -> N
     assert "@example" not in world.text()
 
 
+@pytest.mark.waits(
+    "for connections that the kernel takes up again after a second, where many come at once to a busy machine"
+)
 def test_many_at_once_each_see_their_own_from_the_first_request_on(world: Deployed) -> None:
     world.deploy_page()
     people = {email: world.record(email).status.proxy_uri for email in (ANA, BEN, CARA)}
@@ -238,7 +241,10 @@ def test_eight_clicks_at_once_are_one_wish(world: Deployed) -> None:
     assert said.count("spark-start") == 1
     assert set(said) <= {"spark-start", "busy", "already"}
     waiting = world.bench.deps.inbox.waiting(user_key_for(CARA))
-    assert [each.shown.asked.template for each in waiting if each.shown] == [SMALL]
+    asked = [each.shown.asked.template for each in waiting if each.shown]
+    # Where another test has deployed the lifecycle function, it may have taken the wish up: into the record first.
+    assert asked or [wish.template for wish in world.record(CARA).spec.clusters] == [SMALL]
+    assert asked in ([], [SMALL])
 
 
 def test_a_click_on_stop_reaches_the_lifecycle_function_which_stops_the_notebook(world: Deployed) -> None:
