@@ -22,14 +22,13 @@ from typing import Any
 
 from benching import ROOT, header, judge, say  # puts the tree on sys.path
 from kit.inprocess import Bench, make_bench
-from people import MODEL, message, tell
+from people import settled
 
 from emulator.model.notebooks_activity import Machine, Script
 from emulator.model.storage_records import Bucket, StoredObject
 from emulator.model.storage_rules import crc32c_of, md5_of
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.template import wanted_templates
-from shared.engine.sweeps import sweep
 
 UP = timedelta(hours=5)  # longer than the window of the shipped profile: every series is whole
 LIMIT_MB = {10_000: 120, 100_000: 256}
@@ -38,14 +37,7 @@ LIMIT_MB = {10_000: 120, 100_000: 256}
 def filled(count: int) -> Bench:
     """`count` people with a running notebook and their templates, as copies of one: names, digests and rows are the product's own."""
     bench = make_bench()
-    tell(bench, message(bench, "joiner", MODEL))
-    for _ in range(8):
-        bench.advance(minutes=1)
-        sweep("due", bench.deps)
-    stored = bench.deps.records.load(user_key_for(parse_email(MODEL)))
-    assert stored is not None
-    record = stored.record
-    assert record.status.next_attempt_at is None, "the first person did not settle"
+    record = settled(bench)
     models: dict[str, Any] = bench.cloud.world.models
     bucket: Bucket = models["storage"].buckets.get(bench.settings.bucket)
     names = [n for n in bucket.live if n.startswith((f"records/{record.user_key}.", f"templates/{record.user_key}/"))]
@@ -102,7 +94,7 @@ def _copied(model: StoredObject, like: Callable[[str], str], digests: dict[str, 
 
 
 def measured(kind: str, bench: Bench) -> dict[str, Any]:
-    """What a process of its own says of one sweep."""
+    """Return what a process of its own says of one sweep, and print it."""
     ran = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "one_sweep.py"), kind, bench.cloud.url, bench.now.isoformat()],
         cwd=ROOT, env=dict(os.environ), check=True, stdout=subprocess.PIPE,

@@ -24,14 +24,13 @@ from benching import ROOT, arguments, compiled_environment, free_port, header, j
 from cloud_calls import calls, named
 from kit.inprocess import Bench, make_bench
 from opening import first_byte_s
-from people import MODEL, message, tell
+from people import MODEL, settled
 
 from emulator.iap.signing import claims_of
 from shared.domain.fleet import FleetPoint, FleetSnapshot
 from shared.domain.identity import UserEmail, instance_id_for, parse_email, user_key_for
 from shared.domain.record import RecordRow, UserRecord, row_of
 from shared.domain.usage import NOTEBOOK, Usage
-from shared.engine.sweeps import sweep
 from shared.settings import Settings, project_override_variables
 
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"
@@ -88,17 +87,6 @@ def first_answer_s(server: Server, path: str, token: str) -> float:
                 return took
             time.sleep(0.002)
     raise RuntimeError(f"{server.target} did not listen")
-
-
-def settled(bench: Bench) -> UserRecord:
-    """Somebody who joined and has a running notebook."""
-    tell(bench, message(bench, "joiner", MODEL))
-    for _ in range(8):
-        bench.advance(minutes=1)
-        sweep("due", bench.deps)
-    stored = bench.deps.records.load(user_key_for(parse_email(MODEL)))
-    assert stored is not None
-    return stored.record
 
 
 def others(bench: Bench, like: UserRecord, count: int) -> list[UserEmail]:

@@ -107,7 +107,7 @@ def burst(bench: Bench, people: list[str]) -> float:
 
 
 def single(bench: Bench, people: list[str]) -> None:
-    """One after the other: what a leaver takes who waits for nobody."""
+    """Print what a leaver takes who waits for nobody: one after the other."""
     said = [message(bench, "leaver", person) for person in people]
     seconds = [timed(partial(tell, bench, each)) for each in said]
     say(f"one leaver at a time, news to all of it: p50 {percentile(seconds, 0.5) * 1e3:.0f} ms, n = {len(people)}")
@@ -144,7 +144,7 @@ def main() -> None:
         bench.cloud.world.journal.clear()
         each = burst(bench, people[2 * few :])
     say(f"a leaver in the burst: {each * 1e3:.1f} ms; the bare calls: {alone * 1e3:.1f} ms a person")
-    judge("RATIO leaver / bare calls", each / alone, 18)  # some twenty calls beside four
+    judge("RATIO leaver / bare calls", each / alone, 13)  # two slots of the guard are two writes more
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One sweep in a process of its own, for `fleet.py`: `one_sweep.py bare|drift|idle URL NOW` prints a line of JSON about it.
+"""Make one sweep in a process of its own, for `fleet.py`: `one_sweep.py bare|drift|idle URL NOW` prints a line of JSON about it.
 
 Imports the product alone, as a function does; Linux says how much memory the process took at most.
 """
@@ -61,7 +61,7 @@ def bare(deps: Deps, clients: Clients) -> int:
 
 
 def main(kind: str, url: str, now: str) -> None:
-    """One sweep, or the yardstick, in this process; a line of JSON about it."""
+    """Make one sweep, or the yardstick, in this process; print a line of JSON about it."""
     settings = replace(load_settings(env="local", config_dir=ROOT / "config", environ={}), api_endpoint=url)
     clients = Clients(CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=url))
     deps = replace(

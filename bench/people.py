@@ -33,6 +33,18 @@ def tell(bench: Bench, said: Message) -> None:
         deliver(piece, bench.deps)
 
 
+def settled(bench: Bench) -> UserRecord:
+    """Return the record of somebody who joined and has a running notebook."""
+    tell(bench, message(bench, "joiner", MODEL))
+    for _ in range(8):
+        bench.advance(minutes=1)
+        sweep("due", bench.deps)
+    stored = bench.deps.records.load(user_key_for(parse_email(MODEL)))
+    assert stored is not None
+    assert stored.record.status.next_attempt_at is None, "the first person did not settle"
+    return stored.record
+
+
 def settled_world(count: int) -> Bench:
     """`count` people with a running notebook and their templates, nothing due; the journal is empty.
 
@@ -40,24 +52,18 @@ def settled_world(count: int) -> Bench:
     product's own names and digests, their instances put into the world as copies. A drift sweep finds nothing to do: it is the check.
     """
     bench = make_bench()
-    tell(bench, message(bench, "joiner", MODEL))
-    for _ in range(8):
-        bench.advance(minutes=1)
-        sweep("due", bench.deps)
-    key = user_key_for(parse_email(MODEL))
-    stored = bench.deps.records.load(key)
-    assert stored is not None
-    assert stored.record.status.next_attempt_at is None, "the first person did not settle"
+    first = settled(bench)
+    key = first.user_key
     bucket = storage_bucket(bench.clients)
     rendered = {
         name: bucket.blob(f"templates/{key}/{name}.yaml").download_as_bytes()
         for name in bench.deps.templates.seen(key).digests
     }
-    others = [_like(stored.record, f"person.{number}@example.com") for number in range(1, count)]
+    others = [_like(first, f"person.{number}@example.com") for number in range(1, count)]
     for record in others:
         bench.deps.records.save(record, expected=None)
         _copy_templates(bench, rendered, record)
-    _copy_instances(bench, stored.record, others)
+    _copy_instances(bench, first, others)
     bench.cloud.world.journal.clear()
     bench.log.lines.clear()
     return bench

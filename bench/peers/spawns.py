@@ -85,7 +85,7 @@ def set_up() -> str | None:
 
 
 class _Ready(BaseHTTPRequestHandler):
-    """What each server of the null spawner is: an answer."""
+    """Answer for each server of the null spawner: ready, and nothing else."""
 
     def do_GET(self) -> None:
         self.send_response(200)

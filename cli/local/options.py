@@ -30,7 +30,7 @@ class Port(click.ParamType[int]):
 
 
 class Speed(click.ParamType[float]):
-    """How fast the virtual clock runs."""
+    """Read how fast the virtual clock runs."""
 
     name = "speed"
 

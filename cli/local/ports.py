@@ -24,7 +24,7 @@ class Ports:
 
     @classmethod
     def chosen(cls, cloud: int, hub: int | None, jupyter: int | None) -> Ports:
-        """What was not said is the next port. Raises `LocalError` when two are the same or there is no next one."""
+        """Return the three ports; one that was not said is the next. Raises `LocalError` when two are the same or there is no next one."""
         first = hub if hub is not None else cloud + 1
         made = cls(cloud, first, jupyter if jupyter is not None else max(cloud, first) + 1)
         ports = (made.cloud, made.hub, made.jupyter)

@@ -55,7 +55,7 @@ class LocalSystem:
 
     @property
     def has_page(self) -> bool:
-        """True when there is a hub page to open."""
+        """Return True when there is a hub page to open."""
         return load_deployment(self.settings).page is not None
 
     def start(self) -> None:
@@ -179,7 +179,7 @@ class LocalSystem:
         return f"projects/{self.settings.project}/topics/{name}"
 
     def environment(self) -> dict[str, str]:
-        """What the functions see of the outside."""
+        """Return what the functions see of the outside."""
         return {**project_override_variables(self.settings), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _job(self, name: str, wanted: JobModel) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from cloudevents.http import CloudEvent
 from emulator.faults import Fault, Faults
 from functions.lifecycle import lifecycle
 from functions.tick import tick
-from kit.inprocess import ENDPOINT, START, Bench, KitClock, WsgiAdapter, make_bench
+from kit.inprocess import ENDPOINT, START, Bench, KitClock, ListLog, WsgiAdapter, make_bench
 from kit.ledger import Ledger
 from kit.life import settings_with
 from kit.machine import PROFILES, WorldMachine
@@ -89,24 +89,16 @@ class SimSignIn:
         return parse_email(who)
 
 
-class SimLog:
-    """The port `Log`: lines go into the journal."""
+class SimLog(ListLog):
+    """The kit's log, whose lines go into the journal."""
 
     def __init__(self, simulation: Simulation) -> None:
+        super().__init__()
         self._simulation = simulation
 
     def _add(self, severity: str, message: str, facts: dict[str, Any]) -> None:
         self._simulation.journal.note("log", self._simulation.baton.who, severity, message, facts)
-
-    def info(self, message: str, **facts: Any) -> None:
-        self._add("INFO", message, facts)
-
-    def warning(self, message: str, **facts: Any) -> None:
-        self._add("WARNING", message, facts)
-
-    def error(self, message: str, **facts: Any) -> None:
-        self._add("ERROR", message, facts)
-        if facts.get("reason") == "Unexpected":
+        if severity == "ERROR" and facts.get("reason") == "Unexpected":
             self._simulation.unexpected.append(f"{message}: {facts}")
 
 
