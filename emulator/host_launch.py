@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def main() -> None:
     pipe = int(sys.argv.pop(1))
     key = os.read(pipe, KEY_LENGTH).decode()
     threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+    # The function's own folder, where this process was started, comes before whatever is installed: a package that is installed in
+    # place names a tree with the same modules, and the framework puts the folder behind it.
+    sys.path.insert(0, str(Path.cwd()))
     framework = importlib.import_module("functions_framework._cli")  # not for who imports this module for its constants
     make = framework.create_app
 

@@ -171,6 +171,21 @@ def test_an_http_function_and_the_bridge_over_http(cloud: PubSubCloud, source: P
     assert requests.post(f"{bridge}/other", json=envelope, timeout=10).status_code == 404
 
 
+def test_a_function_finds_its_own_modules_before_those_of_a_tree_that_is_installed_in_place(
+    cloud: PubSubCloud, source: Path, tmp_path: Path
+) -> None:
+    """`PYTHONPATH` is as such an installation is: a folder on the path that has a module of the same name."""
+    for folder, whose in ((source, "its own"), (tmp_path / "tree", "the tree's")):
+        folder.mkdir(exist_ok=True)
+        (folder / "same_name.py").write_text(f"WHOSE = {whose!r}\n")
+    (source / "main.py").write_text(
+        "import functions_framework, same_name\n\n@functions_framework.http\ndef whose(request):\n    return same_name.WHOSE\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path / "tree")}
+    made = deploy(cloud, source, entry_point="whose", signature="http", environment=environment)
+    assert requests.get(made["url"], headers=key(cloud), timeout=10).text == "its own"
+
+
 def test_a_function_that_cannot_start_says_why(cloud: PubSubCloud, source: Path) -> None:
     (source / "main.py").write_text("import no_such_module\n")
     answer = deploy(cloud, source, topic=cloud.topic("lifecycle"), status=400)

@@ -264,6 +264,7 @@ def test_pull_ack_and_nack(cloud: PubSubCloud) -> None:
         pull(cloud, name, 0)
 
 
+@pytest.mark.waits("for a deadline of a real second, the shortest that Pub/Sub takes")
 def test_a_late_message_comes_again_after_its_real_deadline(cloud: PubSubCloud) -> None:
     topic = cloud.topic("lifecycle")
     name = cloud.subscription("reader", topic)
