@@ -98,7 +98,7 @@ def a_notebook_comes_to_be(project: Acme) -> None:
     words = (f"--message={json.dumps(message)}", f"--project={PROJECT}")
     project.gcloud("pubsub", "topics", "publish", "workbench-lifecycle", *words)
     project.cloud.world.clock.set_speed(60)
-    until(lambda: states(project) == ["ACTIVE"], seconds=300, what=lambda: f"the notebook is ACTIVE: {states(project)}")
+    until(lambda: states(project) == ["ACTIVE"], seconds=60, what=lambda: f"the notebook is ACTIVE: {states(project)}")
     project.cloud.world.clock.set_speed(1)
 
 
