@@ -15,13 +15,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from benching import ROOT, header, judge, say  # puts the tree on sys.path
 from kit.inprocess import Bench, make_bench
+from msgspec.structs import replace
 from people import MODEL, message, tell
 
 from emulator.model.notebooks_activity import Machine, Script
