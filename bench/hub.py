@@ -17,12 +17,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from benching import ROOT, arguments, compiled_environment, free_port, header, judge, median, percentile, say
 from cloud_calls import calls, named
 from kit.inprocess import Bench, make_bench
+from msgspec.structs import replace
 from opening import first_byte_s
 from people import MODEL, settled
 

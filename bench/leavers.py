@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 from benching import ROOM, arguments, header, judge, percentile, say, timed
 from kit.inprocess import Bench, impatient, local_settings, make_bench
 from kit.oracle import instances
+from msgspec.structs import replace
 from people import message, tell
 
 from shared.domain.catalog import Identity

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from benching import news  # puts the tree on sys.path
 from kit.inprocess import Bench, make_bench
 from kit.official import storage_bucket
 from kit.reading import read
+from msgspec.structs import replace
 
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.record import UserRecord

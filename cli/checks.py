@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import Struct
 from rich.text import Text
 
 from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_app, stop
@@ -20,6 +20,7 @@ from cli.users import address_forms
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
 from shared.domain.people import People
+from shared.domain.structs import to_dict
 from shared.engine.policy_change import impact_of_policy
 from shared.engine.ports import Stored
 from shared.settings import ConfigError, Settings
@@ -126,7 +127,7 @@ def names(app: App, emails: tuple[str, ...], output: str) -> None:
         except BenchkeeperError as error:
             wrong.append(f"'{raw}': {error.user_message}")
     if output == "json":
-        print_json([asdict(each) for each in found])
+        print_json([to_dict(each) for each in found])
     elif found:
         cells = [(each.email, each.user_key, each.instance_id) for each in found]
         console().print(table([("ADDRESS", "fold"), ("USER KEY", "fold"), ("INSTANCE", "fold")], cells))
@@ -138,8 +139,7 @@ def names(app: App, emails: tuple[str, ...], output: str) -> None:
         stop(WRONG_USE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Names:
+class _Names(Struct, frozen=True, kw_only=True):
     """What an address is called, and whether a record says so or only the address."""
 
     email: UserEmail
@@ -153,8 +153,7 @@ class _Names:
         return self.instance_id == instance_id_for(self.email)
 
 
-@dataclass(slots=True)
-class _Book:
+class _Book(Struct):
     """Looks into the records as long as they answer. Without a cloud the addresses alone are enough for new people."""
 
     app: App

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import click
+from msgspec import Struct
 
 from cli.output import complain
 from shared.cloud.clients import Clients
@@ -24,8 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FAILED, WRONG_USE = 1, 2
 
 
-@dataclass(slots=True)
-class App:
+class App(Struct):
     """Settings and dependencies, built when a command needs them."""
 
     env: str | None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from cli.users import known_addresses
 from shared.domain.changes import ChangeKind
@@ -30,8 +31,7 @@ from shared.messages.files import Row
 _READERS = 16
 
 
-@dataclass(slots=True, kw_only=True)
-class PersonPlan:
+class PersonPlan(Struct, kw_only=True):
     """What the messages about one person come to. `refused` says why the intake would not take some of them."""
 
     user: str

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import click
 import requests
+from msgspec import Struct
 
 from cli.context import App, guarded, output_option, pass_app
 from cli.deploy.data import load_deployment
@@ -39,8 +39,7 @@ class HubError(PermanentError):
         super().__init__(user_message=message, detail=message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class Door(Struct, frozen=True, kw_only=True):
     """The page as somebody who is signed in: JSON in, JSON out."""
 
     url: str

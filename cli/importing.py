@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import Struct, field
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
@@ -34,8 +34,7 @@ def import_group() -> None:
     """Take over what another system made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Joiner:
+class _Joiner(Struct, frozen=True, kw_only=True):
     """Somebody to announce. `since` is when the example gave them a template, else when the list was written."""
 
     user: UserEmail
@@ -43,8 +42,7 @@ class _Joiner:
     has_template: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refused:
+class _Refused(Struct, frozen=True, kw_only=True):
     """Somebody on the list to whom the intake would give nothing, and why: not announced."""
 
     user: UserEmail
@@ -52,8 +50,7 @@ class _Refused:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
+class _Made(Struct, frozen=True, kw_only=True):
     """A template that the example made for one user, to be looked at by a person."""
 
     name: str
@@ -63,8 +60,7 @@ class _Made:
     listed: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class _Report:
+class _Report(Struct, kw_only=True):
     """What there is to do, then what was done."""
 
     dry_run: bool

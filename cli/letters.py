@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import click
+from msgspec import Struct
 from rich.padding import Padding
 from rich.text import Text
 
@@ -52,8 +52,7 @@ def dead_letter() -> None:
     """Messages that could not be used: list them, look at one, use them after all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class _Wanted(Struct, frozen=True, kw_only=True):
     """Which letters are asked for; what is None does not matter."""
 
     since: datetime | None = None
@@ -273,8 +272,7 @@ def replay_letters(
         stop(FAILED)
 
 
-@dataclass(slots=True)
-class _Counted:
+class _Counted(Struct):
     """How it went so far; without a line for each letter there is one for each hundred, on stderr."""
 
     missing: set[str]

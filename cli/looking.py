@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from cli.users import did_you_mean, known_addresses, known_rows
 from shared.domain.changes import ChangeKind
@@ -30,8 +31,7 @@ class NotLookedUp(Exception):  # noqa: N818 - an answer, not a fault: unknown is
     """The records could not be read, so nothing is known either way. Its text says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class Looked(Struct, frozen=True, kw_only=True):
     """What is known before a message is sent.
 
     `record` is the person's, None if nothing is known but perhaps that they left. `near` are the nearest known addresses of somebody

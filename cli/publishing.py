@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from cli.context import FAILED, WRONG_USE, App, stop
 from cli.looking import Looked, NotLookedUp, look_up
@@ -30,8 +31,7 @@ from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consent:
+class Consent(Struct, frozen=True, kw_only=True):
     """What whoever types the command allows: no question, somebody of whom nothing is known, no look at the records."""
 
     yes: bool = False
@@ -39,8 +39,7 @@ class Consent:
     blind: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """A message to be sent. `said` is its kind as it is typed."""
 
     said: str
@@ -52,8 +51,7 @@ class Draft:
         return json.dumps(self.body, ensure_ascii=False).encode()
 
 
-@dataclass(slots=True, kw_only=True)
-class Details:
+class Details(Struct, kw_only=True):
     """What a message says besides kind and person; what is None, or an empty text, is not said."""
 
     event_id: str | None = None

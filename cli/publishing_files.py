@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import Struct, field
 
 from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.foreseeing import PersonPlan, about, foresee, unknown_people
@@ -38,8 +38,7 @@ _COUNTED = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
-class Content:
+class Content(Struct, kw_only=True):
     """What the files hold: messages with their news, and every fault.
 
     `not_acted_on` counts log entries of kinds that this version knows and does not act on; they are sent, and become dead letters.

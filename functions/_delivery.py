@@ -11,12 +11,12 @@ import binascii
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import flask
 from cloudevents.http import CloudEvent
+from msgspec import Struct, field
 
 from shared import telemetry
 from shared.domain.errors import BenchkeeperError, InvalidMessageError, PoisonError, Reason, RetryableError
@@ -35,8 +35,7 @@ class UnknownTopicError(RetryableError):
     reason = Reason.UNKNOWN_TOPIC
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(Struct):
     """One delivery: the message and what the function works with; `facts` go into the one log line.
 
     `known` is what can be said of the message: all of it once `message` was read.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import flask
@@ -12,6 +11,7 @@ from portal.mine import Mine, is_entitled, mine, my_page
 from portal.openapi import describe
 from portal.problems import NotEntitledError
 from portal.routes import JSON, Route
+from shared.domain.structs import to_dict
 from shared.engine.views import plain
 
 blueprint = flask.Blueprint("api", __name__)
@@ -34,14 +34,14 @@ def openapi() -> flask.Response:
 
 def me_view(found: Mine) -> dict[str, Any]:
     """The page as JSON: times as RFC 3339, durations in seconds, money in the currency named."""
-    notebook = asdict(found.notebook)
+    notebook = to_dict(found.notebook)
     notebook["machine_type"] = notebook.pop("machine")
     cost = found.cost
     return {
         "user_key": found.record.user_key,
         "profile": found.record.spec.profile,
         "notebook": plain(notebook),
-        "spark": [plain(asdict(spark)) for spark in found.sparks],
+        "spark": [plain(to_dict(spark)) for spark in found.sparks],
         "sessions": [session.title for session in found.sessions],
         "waiting": [{"at": plain(click.at), "text": click.text} for click in found.waits.all],
         "cost": {

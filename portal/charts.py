@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from portal.reader import local
 
@@ -24,8 +24,7 @@ _X_LABELS = 4
 _DASHES = ("", "7 4", "2 4", "10 3 2 3")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """One line: `name` is its class in the style sheet, `label` its place in the legend."""
 
     name: str
@@ -33,16 +32,14 @@ class Line:
     values: Sequence[float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(Struct, frozen=True, kw_only=True):
     """A line of the legend: a sample as SVG and what it stands for."""
 
     sample: Markup
     label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
+class Chart(Struct, frozen=True, kw_only=True):
     """A picture and its legend."""
 
     svg: Markup
@@ -78,8 +75,7 @@ def _sample(count: int) -> list[int]:
     return sorted({*range(count - 1, -1, -step)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scale:
+class _Scale(Struct, frozen=True, kw_only=True):
     """From time and value to a place in the picture."""
 
     begins: datetime

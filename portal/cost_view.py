@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain.catalog import Catalog, Profile
 from shared.domain.fleet import Notes
@@ -11,8 +12,7 @@ from shared.domain.record import UserRecord
 from shared.domain.usage import NOTEBOOK, cluster_usage, month_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostLine:
+class CostLine(Struct, frozen=True, kw_only=True):
     """One environment: how long it ran this month, and what that makes at its price (None: nobody wrote a price)."""
 
     name: str
@@ -30,8 +30,7 @@ class CostLine:
         return None if self.hourly_cost is None else self.ran.total_seconds() / 3600 * self.hourly_cost
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostView:
+class CostView(Struct, frozen=True, kw_only=True):
     """This month, in `currency`.
 
     `has_bill` = the bill of this month could be read, as of `billed_at`; `billed` is what its labels say of this person, None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import flask
+from msgspec import Struct, field
 
 from portal.admins import Admins
 from portal.assets import Assets
@@ -17,8 +17,7 @@ from shared.settings import Settings
 _EXTENSION = "benchkeeper"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortalDeps:
+class PortalDeps(Struct, frozen=True, kw_only=True):
     """Everything that the page needs from the outside; put together by `functions.hub`, or by a test.
 
     `contact` is whom people are told to ask, "" when nobody is named. `sizes` has the size of each cluster template.
@@ -49,8 +48,7 @@ def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Portal:
+class Portal(Struct, frozen=True, kw_only=True):
     """One running page: its dependencies, and the little that it remembers between requests. Safe for several threads."""
 
     deps: PortalDeps

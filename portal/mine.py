@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
@@ -19,8 +19,7 @@ from shared.domain.record import Presence, UserRecord
 from shared.engine.ports import WaitingWish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mine:
+class Mine(Struct, frozen=True, kw_only=True):
     """The page of somebody who is entitled. `profile` None: the configuration lost it, and an administrator must act.
 
     `account` is the person's own service account where Spark runs as it; `sessions` are in the notebook's launcher.

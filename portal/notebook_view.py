@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from portal.reader import duration_text, local
 from shared.domain.catalog import Profile
@@ -84,16 +85,14 @@ class StepState(StrEnum):
     NEXT = "next"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """One step on the way to a first notebook."""
 
     text: str
     state: StepState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepChoice:
+class KeepChoice(Struct, frozen=True, kw_only=True):
     """A moment until which somebody may ask not to be stopped. `code` is what the form sends."""
 
     code: str
@@ -101,8 +100,7 @@ class KeepChoice:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotebookView:
+class NotebookView(Struct, frozen=True, kw_only=True):
     """`poll_s` None: nothing moves, nothing is asked. `stops_at` is the sweep's own forecast, None where there is none."""
 
     phase: Phase

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
+from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
 from shared.domain.errors import (
@@ -81,8 +81,7 @@ class TooManyError(RetryableError):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """An answer that is no page: status, a title and a sentence for people, the reason for metrics, the detail for the log."""
 
     status: int

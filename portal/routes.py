@@ -6,9 +6,10 @@ A test holds the tuples against the application's own map: a route that nobody d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 HTML, JSON, CSV, SVG = "text/html", "application/json", "text/csv", "image/svg+xml"
 FORM = "application/x-www-form-urlencoded"
@@ -30,8 +31,7 @@ class Place(StrEnum):
     FORM = "form"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Param:
+class Param(Struct, frozen=True, kw_only=True):
     """One parameter; `schema` is its JSON Schema."""
 
     name: str
@@ -41,8 +41,7 @@ class Param:
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """One method of one rule (as Flask writes it: `/spark/<template>/start`).
 
     `name` is the operation's id and the Flask endpoint's. `media` is what it answers with when all is well, `schema` the JSON

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from portal.notebook_view import FAST_S, SLOW_S
 from shared.cloud.template_size import ClusterSize
@@ -36,8 +37,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SparkView:
+class SparkView(Struct, frozen=True, kw_only=True):
     """One template. `diagnosis` says why the last cluster is not there. `offered` False: only what is left of one may be deleted.
 
     `size_text` and `price_class` are "" where the template does not say.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 import flask
+from msgspec import Struct
 
 from portal.admins import Admission
 from portal.deps import current
@@ -22,8 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(slots=True, kw_only=True)
-class Visit:
+class Visit(Struct, kw_only=True):
     """`person` and `user_key` are None until Identity-Aware Proxy's word was checked; `zone` is the reader's, None: not told.
 
     `assertion` is the signed header itself, which a wish carries. `log_key` goes into the log: the record's own key once it is known (an address may have changed since).

@@ -5,8 +5,9 @@ A page shows an environment as it would be with what waits, and says that it wai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from portal.deps import current
 from portal.visit import visit
@@ -21,8 +22,7 @@ from shared.engine.wishes import with_waiting
 _REFUSAL_SHOWN = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingClick:
+class WaitingClick(Struct, frozen=True, kw_only=True):
     """A wish that waits: when the person clicked, and on what. `template` is "" for what is about the notebook."""
 
     at: datetime
@@ -30,8 +30,7 @@ class WaitingClick:
     template: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waits:
+class Waits(Struct, frozen=True, kw_only=True):
     """What waits, in the order of the clicks. `record` is the person's as it would be with all of it.
 
     `refused` is the newest wish, if it was refused lately.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Loc = tuple[int | str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFault:
+class ConfigFault(Struct, frozen=True):
     """One thing that is wrong: where (file, line from 1, 0 = the whole file; field), what, and what to do."""
 
     file: str

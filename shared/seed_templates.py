@@ -7,10 +7,10 @@ is said. Whether a draft is right is for `shared.cloud.render.check_masters` to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from msgspec import Struct
 
 from shared.domain.identity import UserEmail
 from shared.yaml_lines import YamlFaultError, load_yaml
@@ -24,8 +24,7 @@ _FIRST_SUPPORTED = 2
 _IDLE, _AGE = "7200s", "172800s"
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A master as ours. `notes` say what was changed and what a person must decide; `fault`: it could not be read at all."""
 
     name: str

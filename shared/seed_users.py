@@ -11,9 +11,9 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import yaml
+from msgspec import Struct
 
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserEmail, parse_email
@@ -29,16 +29,14 @@ _HCL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One person of the list and the line (from 1) that names them first."""
 
     user: UserEmail
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class UserList:
+class UserList(Struct, frozen=True):
     """Who is listed, once each in order; `faults` are the bad lines, `repeated` the lines that name somebody again."""
 
     people: tuple[Listed, ...]

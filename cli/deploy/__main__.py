@@ -10,12 +10,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from cli.deploy.archive import Archive, stage
 from cli.deploy.data import Deployment, load_deployment

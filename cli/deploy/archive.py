@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from pathspec import GitIgnoreSpec
 
 from shared.settings import ConfigError, checked, load_settings
@@ -15,8 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _TOP = ("main.py", "requirements.txt", "functions", "portal", "shared", "config")
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Struct, frozen=True):
     """A folder with exactly what is uploaded, and a digest that changes when any of it does."""
 
     folder: Path

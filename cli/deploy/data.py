@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, TypeVar
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from cli.deploy.models import (
@@ -54,8 +54,7 @@ RENDERED: dict[str, Callable[[str], str]] = {"benchkeeper-people": render_people
 _BY_CODE = "rendered"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Deployment(Struct, frozen=True, kw_only=True):
     """Everything that is deployed. `options` is what the settings file says under `deployment`.
 
     `data_roles` are the roles on the project of each group that a profile names as its `data_group`. `dormant_grants` and

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 class DeployError(Exception):
@@ -30,8 +31,7 @@ class NoAccessError(DeployError):
     """The person who deploys may not do this."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     pattern: re.Pattern[str]
     kind: type[DeployError]
     cause: str

@@ -14,12 +14,12 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from msgspec import Struct
 
 from cli.deploy.failures import DeployError, NotYetError, failure
 
@@ -36,8 +36,7 @@ _REST_TIMEOUT_S = 60
 _ACCOUNT = re.compile(r"[^@\s,=]{1,200}@[^@\s,=]{1,200}")  # it becomes part of a command
 
 
-@dataclass(frozen=True, slots=True)
-class FileWord:
+class FileWord(Struct, frozen=True):
     """A word of a command that names a file with this text: `--file=…`. The file lives as long as the command."""
 
     flag: str
@@ -45,8 +44,7 @@ class FileWord:
     suffix: str = ".json"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A REST call: `monitoring`, `POST`, `v3/projects/p/alertPolicies`, body."""
 
     service: str

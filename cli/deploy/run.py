@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from cli.deploy.failures import DeployError, NotThereError, NotYetError, ThereAlreadyError
 from cli.deploy.gcloud import PATIENCE_S, Call, Command, Gcloud
@@ -15,8 +16,7 @@ from cli.deploy.step import Mark, Step
 _WORKERS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """What became of a step: `error` None = done; `blocked_by` = the failed step that it needs."""
 
     step: Step
@@ -26,8 +26,7 @@ class Done:
     note: str = ""
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What became of all of them."""
 
     done: list[Done] = field(default_factory=list)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from cli.deploy.gcloud import Do
 
@@ -19,8 +20,7 @@ class Mark(Enum):
     KEEP = "!"  # left alone, or for a person to do
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One line of the plan.
 
     `key` is `kind name`; `needs` are keys, or kinds for all of that kind, that come before where the plan has them. Steps of

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from cli.deploy.archive import Archive
 from cli.deploy.data import AGENTS, Deployment
@@ -39,8 +40,7 @@ class _Kept:
         return answer.result()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """One project and what is to be there.
 
     `off` are the services that are still to be turned on: nothing of theirs is asked about, since nothing can answer. With

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec import Struct
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -23,8 +23,7 @@ _SETTLED = {"Ready", "Stopped", "Idle", "Removed", "NotEntitled", "Retained", "O
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """How one person stands."""
 
     email: str

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from shared.domain.identity import parse_email
+from shared.domain.structs import to_dict
 from shared.settings import Settings
 
 ADMINISTRATOR = "mia.chen@example.com"
@@ -16,8 +18,7 @@ ADMINISTRATORS = (ADMINISTRATOR, "tom.berger@example.com")
 NOBODY = "noah.weber@example.com"
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(Struct, frozen=True):
     """Somebody on the sign-in page."""
 
     email: str
@@ -34,7 +35,7 @@ def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
             Person(ADMINISTRATORS[1], name_of(ADMINISTRATORS[1]), "Administrator: the second pair of eyes"),
         ]
     people.append(Person(NOBODY, name_of(NOBODY), "Somebody without an environment"))
-    return [asdict(person) for person in people]
+    return [to_dict(person) for person in people]
 
 
 def _announced(settings: Settings) -> list[Person]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from cli.local.errors import LocalError
 
@@ -14,8 +15,7 @@ _FIRST_OPEN = 1024  # those below are for root alone
 _SUGGESTED = 8950
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """`cloud` serves the APIs, `hub` the sign-in and the hub page, `jupyter` the way to the JupyterLabs."""
 
     cloud: int

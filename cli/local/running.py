@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
 import threading
 from pathlib import Path
 from types import FrameType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cli.deploy.data import load_deployment
 from cli.local.errors import LocalError
@@ -31,8 +33,7 @@ _FOLLOW_LIMIT_S = 600.0
 _FAILED, _WRONG_USE = 1, 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """What the user asked for. `called` is the command as it was typed, `then` how `benchkeeper` is called beside it."""
 
     called: str
@@ -59,7 +60,7 @@ def run(asked: Asked) -> int:
         for fault in error.faults:
             complain(str(fault))
         return _WRONG_USE
-    settings = dataclasses.replace(settings, api_endpoint=f"http://{HOST}:{asked.port}")
+    settings = replace(settings, api_endpoint=f"http://{HOST}:{asked.port}")
     try:
         ports = Ports.chosen(asked.port, asked.hub_port, asked.jupyter_port)
         python = ensure_jupyter(say) if asked.with_jupyter else None

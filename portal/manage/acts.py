@@ -5,10 +5,10 @@ An act is a wish: it is written down with who asked, and whoever takes it up loo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import flask
+from msgspec import Struct
 from werkzeug.exceptions import NotFound
 
 from portal import pages
@@ -58,8 +58,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class Words(Struct, frozen=True, kw_only=True):
     """How an act is put on its page: the heading, what it means, the button."""
 
     title: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 import flask
 from flask.blueprints import BlueprintSetupState
+from msgspec import Struct
 
 from portal import pages
 from portal.deps import current
@@ -117,8 +117,7 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _TEXT_LENGTH]).split())[:_TEXT_LENGTH]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut(Generic[T]):
+class Cut(Struct, Generic[T], frozen=True, kw_only=True):
     """One page of a long table."""
 
     rows: Sequence[T]

@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
 import flask
+from msgspec import Struct, field
 
 from portal.deps import current
 from portal.visit import signed_in, visit
@@ -64,8 +64,7 @@ class Unread(StrEnum):
     QUESTIONS = "whether somebody's word about a person or a group is waited for"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class Vote(Struct, frozen=True, kw_only=True):
     """A decision that waits to take effect, as the page noted it; nobody verified it yet."""
 
     by: str
@@ -91,8 +90,7 @@ class Listed(Protocol):
         """What happens to the person."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """Something that waits for a decision. `entries` are the frozen list that the digest names.
 
     `still` is how many of them wait for just that now, None where it could not be read; `undone` how many of those are stopped
@@ -146,8 +144,7 @@ class Change:
         return next((vote.verdict for vote in reversed(self.votes) if vote.is_own), None)
 
 
-@dataclass(slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, kw_only=True):
     """What one request found. `waiting` is None where the index could not be read."""
 
     waiting: tuple[WaitingPerson, ...] | None = None

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
 import flask
+from msgspec import Struct, field
 
 from portal.manage.base import blueprint
 from portal.routes import CSV, JSON, Access, Param, Route
@@ -28,8 +28,7 @@ TIME: Mapping[str, Any] = {"type": ["string", "null"], "format": "date-time"}
 Columns = Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
+class Sheet(Struct, frozen=True, kw_only=True):
     """A table: of when it is, its columns with the JSON Schema of each, its rows. `name` names the file."""
 
     name: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 
 import flask
+from msgspec import Struct
 
 from portal import pages
 from portal.deps import current
@@ -24,8 +24,7 @@ _SPANS = (timedelta(days=90), timedelta(days=7), timedelta(days=1))
 _ALL = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letters:
+class Letters(Struct, frozen=True, kw_only=True):
     """The newest first. `span` is how far back was looked; `is_cut`: there are more, and which is newest is not known."""
 
     rows: tuple[LetterRow, ...]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from werkzeug.exceptions import NotFound
 
 from portal.cost_view import CostView, cost_view
@@ -29,8 +29,7 @@ def record_of(user_key: str) -> UserRecord:
     return stored.record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRow:
+class ClusterRow(Struct, frozen=True, kw_only=True):
     """A Spark cluster that is wanted or may be there; `says` is how it stands, or why the last one is not there."""
 
     template: str

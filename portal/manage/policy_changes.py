@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from portal.deps import current
 from portal.manage.changes_view import Change, Seen, Unread, missing, takes_effect_at
@@ -34,8 +35,7 @@ STEPS: Mapping[StepKind, tuple[str, str]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One person of a list, with what a configuration does to them, or how its change went."""
 
     user_key: UserKey

@@ -11,9 +11,11 @@ is sent with POST and answered with 303 to an address in which
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from portal.deps import current
 from portal.manage.base import one_line, page_number
@@ -38,8 +40,7 @@ SEARCH, STANDING, STATE, PROFILE, COST_CENTER, NEEDS, PRESENCE = (
 _UP, _DOWN = "up", "down"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True):
     """Filters, order and page."""
 
     choice: Choice = field(default_factory=Choice)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from portal.deps import current
 from portal.manage.changes_view import Change, Seen, Unread, is_stored, missing, needs_another, takes_effect_at
@@ -64,8 +65,7 @@ STEPS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One person of a question."""
 
     user_key: UserKey
@@ -73,8 +73,7 @@ class Row:
     ref: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _Told(Struct, frozen=True, kw_only=True):
     """A question that is open, in words. `cannot` is why it cannot be approved."""
 
     source: str
@@ -84,8 +83,7 @@ class _Told:
     cannot: str = ""
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(Struct):
     """One look: each record is read once."""
 
     records: dict[UserKey, UserRecord | None] = field(default_factory=dict)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from portal.deps import current
 from portal.manage.changes_view import Change, Seen, Unread, missing, takes_effect_at
@@ -20,8 +21,7 @@ from shared.engine.waves import halted
 TITLE = "A change of notebooks has halted: too many were not ready in time"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wave:
+class Wave(Struct, frozen=True, kw_only=True):
     """One wave of a rollout: how many people it brings it up to, and where that stands: `past`, `now` or `later`."""
 
     number: int
@@ -29,8 +29,7 @@ class Wave:
     stands: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """How far a rollout is. `counts` are of the last drift sweep."""
 
     state: str

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from shared.cloud.http import JsonSession
 from shared.cloud.objects import Bucket
@@ -33,8 +34,7 @@ _PUBLIC_S = 10.0  # to wait for what Google publishes: somebody waits for a page
 _POOL = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudConfig:
+class CloudConfig(Struct, frozen=True, kw_only=True):
     """Where Google Cloud is for this product: `api_endpoint` None = Google's own addresses.
 
     `token` is an access token to work with instead of Application Default Credentials. `patience_s` is how long a call to Cloud Storage is tried again while it fails for a passing reason.
@@ -44,7 +44,11 @@ class CloudConfig:
     bucket: str
     api_endpoint: str | None
     patience_s: float = 120.0
-    token: str = field(default="", repr=False)
+    token: str = ""
+
+    def __repr__(self) -> str:
+        """Without the token, which is a secret."""
+        return f"CloudConfig(project={self.project!r}, bucket={self.bucket!r}, api_endpoint={self.api_endpoint!r})"
 
 
 class Clients:

@@ -12,9 +12,10 @@ import heapq
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from shared.cloud.clients import Clients
 from shared.cloud.objects import Bucket, Listed

@@ -11,9 +11,10 @@ import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
+
+from msgspec.structs import replace
 
 from shared.cloud.clients import Clients
 from shared.cloud.objects import Unchanged

@@ -13,11 +13,11 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
 import urllib3
+from msgspec import Struct
 
 from shared.cloud.clients import Clients
 from shared.cloud.transport import Answer
@@ -36,8 +36,7 @@ _DAY_S, _HOUR_S, _AGAIN_S = 86_400.0, 3_600.0, 60.0
 _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
+class _Keys(Struct, frozen=True):
     """Public keys in PEM by key id, and until when (real, monotonic seconds) they count as fresh."""
 
     by_id: Mapping[str, str]

@@ -10,12 +10,12 @@ import base64
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import google_crc32c
+from msgspec import Struct, field
 
 from shared.cloud.translate import error_of, from_status, translated
 from shared.cloud.transport import Answer, Headers, Transport
@@ -26,8 +26,7 @@ _NOT_MODIFIED, _NOT_FOUND, _PRECONDITION_FAILED = 304, 404, 412
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(Struct, frozen=True, kw_only=True):
     """An object's bytes and its generation."""
 
     content: bytes
@@ -38,8 +37,7 @@ class Unchanged:
     """The object is at the generation that the caller knows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """What a listing tells of an object, as far as its `fields` were asked for."""
 
     name: str

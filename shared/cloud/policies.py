@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec.structs import replace
 
 from shared.cloud.clients import Clients
 from shared.domain.errors import BenchkeeperError, ConflictError, PermanentError, Reason

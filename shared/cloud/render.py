@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from shared.cloud.message_check import CLUSTER, problem_of, section_of, set_here, unknown_fields, within
 from shared.cloud.session_render import KINDS, check_session
@@ -28,8 +29,7 @@ PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"
 SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "statusHistory", "metrics")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderTarget:
+class RenderTarget(Struct, frozen=True, kw_only=True):
     """Where the user's clusters will be: project, subnetwork ("" = the default network), and the bucket of Benchkeeper itself.
 
     Clusters stage their files elsewhere: in what the master names, else in Dataproc's own bucket of the region. `own_accounts`

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from shared.cloud.clients import Clients
 from shared.domain.errors import AccessDeniedError, InvalidSpecError
@@ -12,8 +13,7 @@ from shared.domain.errors import AccessDeniedError, InvalidSpecError
 _ENDINGS = (".yaml", ".yml")
 
 
-@dataclass(frozen=True, slots=True)
-class SeedObject:
+class SeedObject(Struct, frozen=True):
     """One template: its name without folder and ending, its content, when it was written."""
 
     name: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.catalog import MasterTemplate
 
@@ -49,8 +50,7 @@ class PriceClass(StrEnum):
 _LOW_UP_TO, _MEDIUM_UP_TO = 8, 32  # vCPUs of the whole cluster
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterSize:
+class ClusterSize(Struct, frozen=True, kw_only=True):
     """A cluster as its template describes it. None: the template does not say. `grows` = an autoscaling policy may add workers."""
 
     machines: int

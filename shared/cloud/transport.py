@@ -10,12 +10,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from msgspec import Struct
 
 Headers = Mapping[str, str]
 MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand people
@@ -26,8 +26,7 @@ _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a server said. `headers` has names in small letters."""
 
     status: int

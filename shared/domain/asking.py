@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from shared.domain.catalog import Catalog
 from shared.domain.record import Hold, Power, TakenWish, UserRecord

@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.cuts import CutClass, StepKind
 from shared.domain.errors import InvalidMessageError
@@ -25,8 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _REF = re.compile(r"[A-Za-z0-9.:+-]{1,60}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One person on a list: which cut (`shared.domain.guard.cut_of`), and what it does to them."""
 
     user_key: UserKey
@@ -34,8 +34,7 @@ class Entry:
     steps: tuple[StepKind, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingPerson:
+class WaitingPerson(Struct, frozen=True, kw_only=True):
     """Somebody whose cut waits, as the index of those who wait has it. `undoable_done`: stopped already, the rest waits."""
 
     user_key: UserKey
@@ -48,8 +47,7 @@ class WaitingPerson:
     undoable_done: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Struct, frozen=True, kw_only=True):
     """Everybody who waits for one sort of reason from one source. `entries` are sorted; `since` is when the first began to wait."""
 
     cause: CutClass

@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
 
+from msgspec import Struct, field
+
 from shared.domain.errors import UnknownProfileError
+from shared.domain.structs import to_dict
 
 _SESSION_KEY = re.compile(r"^(jupyterSession|sparkConnectSession)\s*:", re.MULTILINE)
 
@@ -22,24 +24,21 @@ class Identity(StrEnum):
     PERSONAL_SERVICE_ACCOUNT = "personal-service-account"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class Disk(Struct, frozen=True, kw_only=True):
     """A persistent disk: size in GB (10^9 bytes as the API counts), Compute's type name (`PD_BALANCED`)."""
 
     size_gb: int
     type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accelerator:
+class Accelerator(Struct, frozen=True, kw_only=True):
     """GPUs: the API's type name (`NVIDIA_TESLA_T4`) and how many."""
 
     type: str
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VmImage:
+class VmImage(Struct, frozen=True, kw_only=True):
     """Where the VM's image comes from: a family (newest) or one name, never both."""
 
     project: str
@@ -47,8 +46,7 @@ class VmImage:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShieldedVm:
+class ShieldedVm(Struct, frozen=True, kw_only=True):
     """Shielded VM switches. Secure boot refuses unsigned GPU drivers, so it is the administrator's choice."""
 
     secure_boot: bool = False
@@ -56,8 +54,7 @@ class ShieldedVm:
     integrity_monitoring: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdleSettings:
+class IdleSettings(Struct, frozen=True, kw_only=True):
     """When an environment counts as idle: see `shared.domain.idle` for what each bound means.
 
     `max_keep_on` is how long ahead somebody may ask not to be stopped.
@@ -80,8 +77,7 @@ class ClusterIdentity(StrEnum):
     PERSONAL_SERVICE_ACCOUNT = "personal-service-account"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SparkSettings:
+class SparkSettings(Struct, frozen=True, kw_only=True):
     """What people of a profile may start: how many clusters at a time, how many vCPUs each may have, and as whom they run."""
 
     identity: ClusterIdentity = ClusterIdentity.PERSONAL_AUTH
@@ -89,8 +85,7 @@ class SparkSettings:
     max_vcpus: int = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
+class Environment(Struct, frozen=True, kw_only=True):
     """What people read of a template: its title, a plain description, what a running hour costs (None: nobody said)."""
 
     title: str
@@ -106,8 +101,7 @@ class Disruption(StrEnum):
     WINDOW = "window"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(Struct, frozen=True, kw_only=True):
     """A maintenance window: opens at `start` (local time in `zone`) on each of `days` (Monday is 0), for `length`."""
 
     days: frozenset[int]
@@ -116,8 +110,7 @@ class Window:
     zone: tzinfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
 
     `hourly_cost` is what a running hour costs by the price list, None when nobody said. `window` is there with
@@ -156,8 +149,7 @@ class Profile:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class Assignment(Struct, frozen=True, kw_only=True):
     """Members of `group` get `profile`; the highest `priority` wins among the groups that a person holds."""
 
     group: str
@@ -165,8 +157,7 @@ class Assignment:
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MasterTemplate:
+class MasterTemplate(Struct, frozen=True, kw_only=True):
     """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever its text does."""
 
     name: str
@@ -183,8 +174,7 @@ class MasterTemplate:
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
+class Catalog(Struct, frozen=True, kw_only=True):
     """All profiles by name, the assignments, the default for people who asked without naming one, the masters by name.
 
     `environments` has what people read of a template, where the administrator wrote it.
@@ -218,6 +208,6 @@ class Catalog:
     def entitling_digest(self) -> str:
         """Changes whenever the same facts could entitle to something else: assignments, default, profile names."""
         text = json.dumps(
-            [[asdict(a) for a in self.assignments], self.default_profile, sorted(self.profiles)], sort_keys=True
+            [[to_dict(a) for a in self.assignments], self.default_profile, sorted(self.profiles)], sort_keys=True
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]

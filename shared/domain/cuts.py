@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class CutClass(StrEnum):
@@ -35,8 +36,7 @@ class StepKind(StrEnum):
     CREATE = "Create"  # an environment is made
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingCut:
+class WaitingCut(Struct, frozen=True, kw_only=True):
     """A cut for which there was no room: it waits for room, for an approval, or for the end of the guard's patience.
 
     `ref` names what ends access (`shared.domain.guard.cut_of`), `source` who said it. `since` is when it began to wait. From
@@ -51,8 +51,7 @@ class WaitingCut:
     urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clearance:
+class Clearance(Struct, frozen=True, kw_only=True):
     """A cut that may happen: `ref` is the one that was cleared, "" for any; `by` is "slot", or the digest that was approved."""
 
     ref: str
@@ -60,8 +59,7 @@ class Clearance:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptIn:
+class KeptIn(Struct, frozen=True, kw_only=True):
     """An operator's counter-statement: this cut (`ref`) was a mistake. `by` are the operators' keys, `digest` the list."""
 
     ref: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from shared.domain.errors import InvalidMessageError
 
@@ -41,8 +42,7 @@ class Verdict(StrEnum):
     REJECT = "REJECT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """A decision as the page wrote it. Nothing in it is believed before the assertion was verified.
 
     `asked_at` is the page's clock, for people; what counts is when the object was created.
@@ -61,8 +61,7 @@ class Decision:
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.decision_id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShownDecision:
+class ShownDecision(Struct, frozen=True, kw_only=True):
     """A decision as a listing tells of it: without its assertion, so that nobody who lists can use it. `by` is a user key."""
 
     about: About

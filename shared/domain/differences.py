@@ -7,8 +7,10 @@ while stopped, and which never: facts, Notebooks API v2 patch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.catalog import Disk, Identity, VmImage
 from shared.domain.notebook import LABEL_COST_CENTER, NotebookSpec, ObservedNotebook, Patch
@@ -35,8 +37,7 @@ class Change(StrEnum):
     LEFT = "left: it was made so and reads otherwise"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """One thing that is not as it should be."""
 
     what: str
@@ -49,8 +50,7 @@ class Difference:
         return f"{self.what} {self.have or 'nothing'} to {self.want or 'nothing'} ({self.change.value})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Differences:
+class Differences(Struct, frozen=True, kw_only=True):
     """All of them. `patch` can be sent whatever the state, `patch_at_rest` is what only a stopped instance takes.
 
     `held` are those that wait for the person's turn in a rollout; they are in nothing else.

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from shared.domain.differences import Change, Differences, compare, say
 from shared.domain.disruption import may_disrupt
@@ -38,8 +39,7 @@ LOST_AFTER = timedelta(minutes=5)
 _GLOBAL = "global"  # where a snapshot is
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """What the listings show of one user: the instance that the record names, template digests, the zones that did not answer.
 
     `snapshots` are the names of everybody's snapshots with our labels, None when they were not listed. `entitling` is the digest
@@ -51,7 +51,7 @@ class Listed:
     unreachable: frozenset[str]
     snapshots: frozenset[str] | None = None
     entitling: str = ""
-    _compared: dict[str, Differences | None] = field(default_factory=dict, compare=False, repr=False)
+    _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
         """What differs of that row's instance; three questions about it are one comparison."""
@@ -179,8 +179,7 @@ def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy)
     return compare(seen, spec, row.built_from)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stray:
+class Stray(Struct, frozen=True, kw_only=True):
     """An instance that belongs to no record as it should: reported, never deleted on its own."""
 
     name: str
@@ -249,8 +248,7 @@ class StrayCheck:
         self._found.append(Stray(name=name, zone=_GLOBAL, why=why))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class Count(Struct, frozen=True, kw_only=True):
     """How many environments of a profile are in a state, and what they cost an hour (None: not estimated)."""
 
     profile: str

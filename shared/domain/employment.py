@@ -14,14 +14,14 @@ Timelines of the fact `employment` hold joiners (True), leavers (False) and canc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from shared.domain.statements import MAX_STATEMENTS, Force, Statement, Timeline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Employment:
+class Employment(Struct, frozen=True, kw_only=True):
     """The answer at a moment. `employed` is None if nobody has said anything that is in effect.
 
     `decides` is the statement that decides. `confirmed_since` is the newest joiner that confirms a person whose leave stands.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from shared.domain.catalog import Catalog
 from shared.domain.facts import ACCOUNT, ARCHIVED, DEFAULT, DELETED, DISABLED, REQUEST, SUSPENDED, Facts, Statement
@@ -44,8 +45,7 @@ _ACCOUNT_CAUSES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entitlement:
+class Entitlement(Struct, frozen=True, kw_only=True):
     """`profile` is the profile's name, None when the person is entitled to nothing; `because` says which fact decides.
 
     `unknown_profile` names a profile that was asked for and that the catalog does not have. `group` is the assigned group that

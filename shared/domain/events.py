@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from shared.domain.facts import (
     ACCESS_UNTIL,
@@ -45,8 +46,7 @@ class AccountState(StrEnum):
     CREATED = CREATED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _News:
+class _News(Struct, frozen=True, kw_only=True):
     """What all news has: an id, whom it is about, when it was said, from when it holds, who said it.
 
     `source` is the source's name ("" in code that has no sources), `says` the author that the message merely claims. See
@@ -68,15 +68,13 @@ class _News:
     also_known_as: tuple[UserEmail, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessUntil:
+class AccessUntil(Struct, frozen=True, kw_only=True):
     """The end of somebody's access; `at` None: no end."""
 
     at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined(_News):
+class Joined(_News, frozen=True, kw_only=True):
     """HR or a person says: works here. `groups` None = not said; `profile` None = not said, "" = the default one.
 
     `confirms`: the source repeats everybody who works here, so that this ends no leave.
@@ -89,8 +87,7 @@ class Joined(_News):
     confirms: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved(_News):
+class Moved(_News, frozen=True, kw_only=True):
     """Something about the person changed. Only what is said is changed; `profile_said` with None withdraws a request.
 
     `group_changes` are single groups that the person came into (True) or left.
@@ -104,8 +101,7 @@ class Moved(_News):
     group_changes: Mapping[str, bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left(_News):
+class Left(_News, frozen=True, kw_only=True):
     """HR or a person says: works here no longer. Without an address (`user` empty) it is about whoever has the `person_id`.
 
     `urgent`: the source may say that it must not wait while many others leave, and does.
@@ -115,34 +111,29 @@ class Left(_News):
     urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaveCancelled(_News):
+class LeaveCancelled(_News, frozen=True, kw_only=True):
     """HR or a person says: does not leave after all. What was so before the leave is so again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupChanged(_News):
+class GroupChanged(_News, frozen=True, kw_only=True):
     """The person became, or is no longer, a member of one group."""
 
     group: str
     member: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountChanged(_News):
+class AccountChanged(_News, frozen=True, kw_only=True):
     """The person's Google account came into a state (`holds`), or out of it."""
 
     state: AccountState
     holds: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountUsable(_News):
+class AccountUsable(_News, frozen=True, kw_only=True):
     """Somebody who may say so states that the account can be used: each state that kept the person out ends."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renamed(_News):
+class Renamed(_News, frozen=True, kw_only=True):
     """The person's address is now `new_user`; nothing else about the person changed. See `shared.domain.renaming`.
 
     `confirmed`: the directory or an operator says so. Any other source's word waits where something is owned.
@@ -152,8 +143,7 @@ class Renamed(_News):
     confirmed: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Woken:
+class Woken(Struct, frozen=True, kw_only=True):
     """Nothing new is wanted; something happened to this user's instance, so look now."""
 
     event_id: str

@@ -14,9 +14,11 @@ somebody moves. When they are full, grants go first; what cuts is always taken. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.employment import (
     Employment,
@@ -71,8 +73,7 @@ class UnknownWordError(Exception):
     """A word of a closed list that this program does not know: a newer program wrote the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """All timelines of one person, by fact name. Immutable.
 
     `forgotten` tells duplicates of undated statements that were dropped and might give access: such a one looks newer each time

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from shared.domain.drift import Stray
 from shared.domain.errors import Reason
@@ -16,8 +17,7 @@ from shared.domain.unknown_leaver import SHOWN_FOR
 MAX_POINTS = 24 * 62  # one an hour for two months
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notes:
+class Notes(Struct, frozen=True, kw_only=True):
     """What a person's own page tells from sweeps. `idle_stops`: when each running notebook will be stopped if nobody uses it.
 
     `costs` is what each person cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None where no
@@ -31,8 +31,7 @@ class Notes:
     costs_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetPoint:
+class FleetPoint(Struct, frozen=True, kw_only=True):
     """How many environments there were at `at`: running, resting (stopped), on the way, and in need of a person."""
 
     at: datetime
@@ -42,8 +41,7 @@ class FleetPoint:
     attention: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetSnapshot:
+class FleetSnapshot(Struct, frozen=True, kw_only=True):
     """Everybody's row at `taken_at`, what belongs to nobody, who could not be seen at work, and earlier counts, oldest first."""
 
     taken_at: datetime

@@ -7,10 +7,12 @@ renamed, created and deleted. It is kept with the policy, not with each person: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 MAX_EVENTS = 1000  # of groups that entitle; what deleted or made one of them is kept beyond that
 MAX_LASTING = 4 * MAX_EVENTS
@@ -25,8 +27,7 @@ class GroupEventKind(StrEnum):
     CREATED = "created"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupEvent:
+class GroupEvent(Struct, frozen=True, kw_only=True):
     """One thing that happened to a group. `new_group` is there for a changed address.
 
     `waits`: it would take something from more than one person and nobody has agreed yet, so that nothing is judged by it.
@@ -61,8 +62,7 @@ class GroupEvent:
 _GroupId = tuple[str, str]  # the first address, and the event that made it ("" for the group that was always there)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupBook:
+class GroupBook(Struct, frozen=True):
     """What happened to the groups that count, oldest first.
 
     `others` is what happened to groups that entitle nobody as far as is known. Nothing is judged by it; it is remembered because

@@ -7,8 +7,10 @@ what it said before. `shared.engine.guard` finds out whether there is room, and 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.cuts import (
     CREATE,
@@ -48,8 +50,7 @@ _MOST_KEPT = 10
 _IDLE_REJECTED = timedelta(hours=12)  # long enough to mend what made everybody look idle
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Cut(Struct, frozen=True, kw_only=True):
     """Why access ends: `ref` changes when it is another reason, and not when the same is only said again."""
 
     ref: str

@@ -6,8 +6,10 @@ the new person, in whatever order the log delivers. Two things join them: the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.facts import CREATED, DELETED, Facts, Statement
 from shared.domain.identity import next_holder_key
@@ -16,8 +18,7 @@ from shared.domain.record import Handover, UserRecord
 from shared.domain.wanted import HORIZON, new_record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class Split(Struct, frozen=True, kw_only=True):
     """A record whose address was given away, and the record of the address's new holder."""
 
     old: UserRecord

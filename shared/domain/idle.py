@@ -7,11 +7,12 @@ recorded on a real server and on which other idle rules fail (docs/traps.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,8 +52,7 @@ class KernelState(StrEnum):
 _MAY_WORK = frozenset({KernelState.BUSY, KernelState.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(Struct, frozen=True):
     """One kernel. Output and execution move `last_activity`; a silent cell moves it only at its start and its end."""
 
     state: KernelState
@@ -60,23 +60,20 @@ class Kernel:
     connections: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(Struct, frozen=True):
     """One terminal. Its output moves `last_activity` even when no tab shows it, and then moves no other stamp."""
 
     last_activity: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """A measured value: a utilization from 0 to 1 at `at`, or a count for the time up to `at`."""
 
     at: datetime
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(Struct, frozen=True):
     """What is known of one running instance. None means unknown; samples are oldest first and of the whole machine.
 
     `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
@@ -101,8 +98,7 @@ class Activity:
     warned_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IdlePolicy:
+class IdlePolicy(Struct, frozen=True):
     """When an instance counts as idle. Raises `ValueError` for bounds that contradict each other.
 
     `idle_timeout`: so long must nothing have happened. `max_busy`: so long does a busy kernel count without any output and
@@ -128,16 +124,14 @@ class IdlePolicy:
             raise ValueError("warn_before and grace are not negative, and warn_before is within max_blind")
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """Leave it running; `detail` says to people what was seen or is missing."""
 
     reason: Reason
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warn:
+class Warn(Struct, frozen=True):
     """Leave it running, tell its user that it will be stopped at `stop_at` unless it is seen at work, and note `warned_at`."""
 
     stop_at: datetime
@@ -145,8 +139,7 @@ class Warn:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """Stop it: nothing has happened since `since` (for `MAX_BLIND`: nothing could be seen)."""
 
     since: datetime

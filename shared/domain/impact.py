@@ -14,10 +14,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.catalog import Profile
 from shared.domain.creation import spec_of
@@ -115,8 +117,7 @@ class Basis(StrEnum):
     ASSUMED = "Assumed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
+class Effect(Struct, frozen=True, kw_only=True):
     """What a change does to one person.
 
     `cause` is why the person is entitled, or is not, once the change is in force. `interrupts`: the person works now and is
@@ -337,8 +338,7 @@ def _cost(record: UserRecord, policy: Policy, hours: float) -> float | None:
 # --- all of them
 
 
-@dataclass(frozen=True, slots=True)
-class Impact:
+class Impact(Struct, frozen=True):
     """The frozen list of effects, by user key. Built by `impact_of`."""
 
     entries: tuple[Effect, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.impact import Impact, StepKind, has_instance
@@ -23,8 +24,7 @@ class Limit(StrEnum):
     GUARD = "Guard"
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(Struct, frozen=True):
     """A limit that a change is above: how many people, how many may be. `name` is the group's or the profile's."""
 
     limit: Limit
@@ -33,8 +33,7 @@ class Excess:
     name: str = ""
 
 
-@dataclass(slots=True)
-class Fleet:
+class Fleet(Struct):
     """How many people have access: in all, by group and by profile. `leavers` are those with things left, by profile."""
 
     size: int = 0

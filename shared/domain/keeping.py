@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from shared.domain.identity import InstanceId, UserKey
 
@@ -15,8 +16,7 @@ DATA_DISK_SUFFIX = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Former:
+class Former(Struct, frozen=True, kw_only=True):
     """The instance that a replacement takes the place of. Stopped, saved, and deleted once the new one has its data.
 
     `touched` = it was seen to run after it was saved, so it may hold what nothing else does. `is_remnant` = it is what a failed
@@ -31,8 +31,7 @@ class Former:
     built_from: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """A snapshot of a data disk that was asked for. It is of the instance `instance_uid`, whatever has that name now.
 
     `ready_at` is set once it was seen READY, with its size in bytes as stored, Compute Engine's numeric id, and what the instance
@@ -54,8 +53,7 @@ class Snapshot:
     lost: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restoring:
+class Restoring(Struct, frozen=True, kw_only=True):
     """The cloud is, or was, asked to bring a snapshot back onto the instance with this uid. Saved before it is asked."""
 
     snapshot: str
@@ -74,8 +72,7 @@ class SnapshotState(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotSeen:
+class SnapshotSeen(Struct, frozen=True, kw_only=True):
     """A snapshot as it was read: sizes in bytes and GB, `source_disk` as `zones/Z/disks/D`, Compute Engine's own numeric id."""
 
     name: str

@@ -6,8 +6,9 @@ planned apart, so that trouble with one holds up no other.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from shared.domain.errors import Reason
 from shared.domain.notebook import InstanceRef, ObservedNotebook

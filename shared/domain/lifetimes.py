@@ -8,10 +8,11 @@ others chose. Address, history, profile, cost centre and everything that was giv
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from shared.domain.employment import standing_leaves
 from shared.domain.errors import Reason

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from shared.domain.catalog import Accelerator, Disk, Identity, Profile, ShieldedVm, VmImage
 from shared.domain.errors import BenchkeeperError
@@ -48,24 +49,21 @@ MAY_HAVE_RUN = RESTING | {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceRef:
+class InstanceRef(Struct, frozen=True, kw_only=True):
     """Where an instance is: the zone is part of its name."""
 
     instance_id: InstanceId
     zone: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(Struct, frozen=True, kw_only=True):
     """Full or relative resource names of the VPC network and subnetwork; empty = the API's default network."""
 
     network: str = ""
     subnet: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotebookSpec:
+class NotebookSpec(Struct, frozen=True, kw_only=True):
     """A whole instance as it should be. Never a public IP, never a shared service account."""
 
     instance_id: InstanceId
@@ -84,8 +82,7 @@ class NotebookSpec:
     service_account: str = ""  # the person's own; empty with end-user credentials
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObservedNotebook:
+class ObservedNotebook(Struct, frozen=True, kw_only=True):
     """What a read gave; empty texts and None when unknown.
 
     `gce_instance_id` is the VM's numeric id, the join key to Cloud Monitoring, `uid` the instance's own UUID.
@@ -119,8 +116,7 @@ class ObservedNotebook:
         return self.state is not NotebookState.ACTIVE or self.health not in NOT_WELL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patch:
+class Patch(Struct, frozen=True, kw_only=True):
     """What to change on an instance: None and empty mappings leave alone, an empty text removes a key.
 
     The maps are merged by the API; `tags` and `accelerators` are whole lists.
@@ -135,20 +131,17 @@ class Patch:
     disable_public_ip: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(Struct, frozen=True):
     """It was looked for, successfully, and is not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """It could not be read. Not knowing is not absence: nothing is created, stopped or deleted on this."""
 
     error: BenchkeeperError
 
 
-@dataclass(frozen=True, slots=True)
-class NotLooked:
+class NotLooked(Struct, frozen=True):
     """Nobody looked, because the record says that there can be nothing yet."""
 
 

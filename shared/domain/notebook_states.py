@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from shared.domain.catalog import Identity, Profile
 from shared.domain.creation import spec_of

@@ -6,9 +6,10 @@ instance against what is wanted. Only one mutation at a time: the API refuses a 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from shared.domain.backoff import backoff
 from shared.domain.creation import create_step, zones_left

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.backoff import backoff
 from shared.domain.errors import (
@@ -59,27 +61,23 @@ from shared.domain.turns import with_refusal, with_sold_out
 _AT_ONCE = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The cloud said yes and works on it."""
 
     operation: OperationRef
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The cloud said yes to a Spark cluster; `operation` is empty when it was there already."""
 
     operation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """It is so now, or was so already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """The cloud said no, or nothing."""
 
     error: BenchkeeperError

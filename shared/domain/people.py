@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class People:
+class People(Struct, frozen=True, kw_only=True):
     """What the administrator says of the people. Without `domains` nobody is refused for the domain (embedded cloud only).
 
     `alias_domains` leads from an alias to the domain that it stands for. `time_zone` is a name of the IANA database. `organization` is the

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError
@@ -33,8 +34,7 @@ from shared.domain.waves import Rollout
 _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """What the administrator decided, as far as planning needs it. Times are durations.
 
     `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
@@ -76,8 +76,7 @@ class Policy:
         return hashlib.sha256(f"{catalog}|{self.book.digest_text()}".encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationSeen:
+class OperationSeen(Struct, frozen=True, kw_only=True):
     """An operation as it was read: `error` is set when it is done and failed, already classified."""
 
     ref: OperationRef
@@ -88,15 +87,13 @@ class OperationSeen:
 OperationSight = OperationSeen | Absent | Unreadable | NotLooked
 
 
-@dataclass(frozen=True, slots=True)
-class TemplatesSeen:
+class TemplatesSeen(Struct, frozen=True):
     """The user's template objects: name -> the digest they were written with ("" when they carry none)."""
 
     digests: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountSeen:
+class AccountSeen(Struct, frozen=True, kw_only=True):
     """The person's own service account as it was read.
 
     `is_ours` = its description says that we made it for this person. `shared_with` are all members that its policy lets do
@@ -113,22 +110,19 @@ AccountSight = AccountSeen | Absent | Unreadable | NotLooked
 SnapshotSight = SnapshotSeen | Absent | Unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class ClustersSeen:
+class ClustersSeen(Struct, frozen=True):
     """The person's Spark clusters."""
 
     clusters: tuple[Cluster, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SparkSessionsSeen:
+class SparkSessionsSeen(Struct, frozen=True):
     """The ids of the person's serverless Spark sessions that run or are being made."""
 
     sessions: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class Observed(Struct, frozen=True, kw_only=True):
     """Everything that one pass looked at.
 
     `snapshots` has a sight for each that the record names, `cluster_operations` one for each create of a cluster whose outcome
@@ -146,8 +140,7 @@ class Observed:
     sessions: SparkSessionsSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateInstance:
+class CreateInstance(Struct, frozen=True, kw_only=True):
     """Ask for a new instance in a zone."""
 
     spec: NotebookSpec
@@ -155,30 +148,26 @@ class CreateInstance:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartInstance:
+class StartInstance(Struct, frozen=True, kw_only=True):
     """Start a stopped instance."""
 
     ref: InstanceRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopInstance:
+class StopInstance(Struct, frozen=True, kw_only=True):
     """Stop a running instance."""
 
     ref: InstanceRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteInstance:
+class DeleteInstance(Struct, frozen=True, kw_only=True):
     """Delete an instance and its disks."""
 
     ref: InstanceRef
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateInstance:
+class UpdateInstance(Struct, frozen=True, kw_only=True):
     """Patch an instance; `disruptive` says in words which changes of it only a stopped instance takes."""
 
     ref: InstanceRef
@@ -187,16 +176,14 @@ class UpdateInstance:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreData:
+class RestoreData(Struct, frozen=True, kw_only=True):
     """Put what a snapshot holds onto the instance's data disk, in place of what is there."""
 
     ref: InstanceRef
     snapshot: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateSnapshot:
+class CreateSnapshot(Struct, frozen=True, kw_only=True):
     """Save the data disk of an instance."""
 
     name: str
@@ -204,75 +191,65 @@ class CreateSnapshot:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteSnapshot:
+class DeleteSnapshot(Struct, frozen=True, kw_only=True):
     """Delete a snapshot; its manifest then says when."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteManifest:
+class WriteManifest(Struct, frozen=True, kw_only=True):
     """Write down what a snapshot holds, or (`deleted_at`) that it was deleted."""
 
     snapshot: Snapshot
     deleted_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateAccount:
+class CreateAccount(Struct, frozen=True, kw_only=True):
     """Make the person's own service account."""
 
     account_id: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShareAccount:
+class ShareAccount(Struct, frozen=True, kw_only=True):
     """Let this person, and nobody else, act as the account; None: nobody at all."""
 
     account_id: AccountId
     user: UserEmail | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnableAccount:
+class EnableAccount(Struct, frozen=True, kw_only=True):
     """Let the account be used again."""
 
     account_id: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisableAccount:
+class DisableAccount(Struct, frozen=True, kw_only=True):
     """End what the account can do, at once, whoever holds tokens for it."""
 
     account_id: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteAccount:
+class DeleteAccount(Struct, frozen=True, kw_only=True):
     """Delete the person's own service account."""
 
     account_id: AccountId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinGroup:
+class JoinGroup(Struct, frozen=True, kw_only=True):
     """Make the account a member of the group that carries the profile's data roles."""
 
     account_id: AccountId
     group: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaveGroup:
+class LeaveGroup(Struct, frozen=True, kw_only=True):
     """Take the account out of a group."""
 
     account_id: AccountId
     group: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateCluster:
+class CreateCluster(Struct, frozen=True, kw_only=True):
     """Ask for a Spark cluster of a template; `zone` empty = Dataproc picks one that has machines."""
 
     template: str
@@ -281,30 +258,26 @@ class CreateCluster:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteCluster:
+class DeleteCluster(Struct, frozen=True, kw_only=True):
     """Delete one of the person's Spark clusters."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndSession:
+class EndSession(Struct, frozen=True, kw_only=True):
     """Terminate one of a leaver's serverless Spark sessions."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutTemplate:
+class PutTemplate(Struct, frozen=True, kw_only=True):
     """Render a master for this user and write the object."""
 
     template: str
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveTemplate:
+class RemoveTemplate(Struct, frozen=True, kw_only=True):
     """Remove one of the user's template objects."""
 
     template: str
@@ -318,8 +291,7 @@ ClusterAction = CreateCluster | DeleteCluster
 Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | ClusterAction | EndSession
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """What to do now (`actions`, in order), why (`because`), and the record as it is once they have been started.
 
     `requeue_at` is when to look again, None when nothing is pending: the earliest of `waits`, which has it for each half of the

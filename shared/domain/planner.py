@@ -6,8 +6,9 @@ holds up another: a leaver's access ends although the instance cannot be read.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from shared.domain.errors import Reason
 from shared.domain.guard import next_look

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain import impact as impacts
 from shared.domain import waves
@@ -31,8 +32,7 @@ def bound_digest(digest: str, impact_digest: str) -> str:
     return hashlib.sha256(f"{digest}|{impact_digest}".encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyInForce:
+class PolicyInForce(Struct, frozen=True, kw_only=True):
     """The policy that all judge by. `content` is what `policy_codec.content_of` gave.
 
     `superseded` are digests that were in force or proposed before: an older revision's own files are not proposed back by its
@@ -61,8 +61,7 @@ class PolicyInForce:
         return tuple(each for each in known if each != digest)[-MOST_SUPERSEDED:]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class Proposal(Struct, frozen=True, kw_only=True):
     """A policy that is not in force. `base` is the digest in force when `impact` was judged, `fleet` how many had access.
 
     `author` is the account that deployed it, empty if that is not known. Without `excesses` it is put in force by itself.
@@ -84,8 +83,7 @@ class Proposal:
         return bound_digest(self.digest, self.impact.digest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approved:
+class Approved(Struct, frozen=True, kw_only=True):
     """What was agreed to: `impact` has exactly the people who may be changed, each with cause and kinds of step."""
 
     digest: str
@@ -94,8 +92,7 @@ class Approved:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
+class Noted(Struct, frozen=True, kw_only=True):
     """Who rejected, or deployed, the policy of a digest, and when."""
 
     digest: str

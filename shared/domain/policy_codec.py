@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from datetime import time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from shared.domain import catalog as domain
 from shared.domain.guard_settings import GuardSettings
@@ -20,6 +21,7 @@ from shared.domain.notebook import Network
 from shared.domain.people import People
 from shared.domain.plan import Policy
 from shared.domain.sources import Joiners, May, Shape, Source
+from shared.domain.structs import to_dict
 
 # Raise it when a content of this program means something else to older ones. A key that a program does not know is refused.
 VERSION = 1
@@ -33,15 +35,15 @@ def content_of(policy: Policy) -> dict[str, Any]:
     """Return the plain values of what judges people."""
     kept = {
         "version": VERSION,
-        "catalog": asdict(policy.catalog),
+        "catalog": to_dict(policy.catalog),
         "zones": policy.zones,
-        "network": asdict(policy.network),
+        "network": to_dict(policy.network),
         "retention": policy.retention,
         "snapshot_retention": policy.snapshot_retention,
         "personal_data": policy.personal_data,
-        "people": asdict(policy.people),
-        "sources": {name: asdict(source) for name, source in policy.sources.items()},
-        "guard": asdict(policy.guard),
+        "people": to_dict(policy.people),
+        "sources": {name: to_dict(source) for name, source in policy.sources.items()},
+        "guard": to_dict(policy.guard),
     }
     made: dict[str, Any] = json.loads(json.dumps(kept, default=plain))
     for source in made["sources"].values():

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.batches import MAX_ENTRIES, digest_of
 from shared.domain.decision import About
@@ -29,8 +30,7 @@ _PEOPLE = {About.RENAME: 2, About.SAME_PERSON: 2, About.RELEASE: 1}
 _REF = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """A question that waits for an answer. `people` are those concerned, who may not answer it.
 
     Of a changed address: whose record keeps everything, then the key of the new address. Of a new account: the earlier holder, then

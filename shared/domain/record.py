@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shared.domain.cuts import Clearance, KeptIn, WaitingCut
 from shared.domain.entitlement import Cause
@@ -57,8 +59,7 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Struct, frozen=True, kw_only=True):
     """One sentence about the present: `message` is for people, `reason` for machines; the time is of the last change of `status`."""
 
     type: ConditionType
@@ -112,8 +113,7 @@ class Verb(StrEnum):
     RESTORE = "restore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationRef:
+class OperationRef(Struct, frozen=True, kw_only=True):
     """A long-running operation that was started: its full name, its verb, when."""
 
     name: str
@@ -121,16 +121,14 @@ class OperationRef:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenWish:
+class TakenWish(Struct, frozen=True, kw_only=True):
     """A wish of the page that was folded into the record, and when: its object may still be there, and must not count twice."""
 
     wish_id: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class Spec(Struct, frozen=True, kw_only=True):
     """What is wanted. `power` is a request that is fulfilled once; `power_because` says whose it is.
 
     `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the person asked not to be stopped
@@ -154,8 +152,7 @@ class Spec:
         return next((w for w in self.clusters if w.template == template), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Struct, frozen=True, kw_only=True):
     """What cannot be read back.
 
     `generation` counts changes of what is wanted, `observed_generation` is the last one that a whole pass has seen.
@@ -240,16 +237,14 @@ class Status:
         return next((c for c in self.clusters if c.template == template), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Struct, frozen=True, kw_only=True):
     """A legal hold: nothing that may hold the person's data is deleted until it is released."""
 
     reason: str
     since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingRename:
+class WaitingRename(Struct, frozen=True, kw_only=True):
     """A changed address that nobody with authority has confirmed yet: `new_email` may become the person's."""
 
     new_email: UserEmail
@@ -258,16 +253,14 @@ class WaitingRename:
     occurred_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """The address of this record may become that of `owner`, another record's key; nothing is given to it before `until`."""
 
     owner: UserKey
     until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handover:
+class Handover(Struct, frozen=True, kw_only=True):
     """The address was given to a new account, hence to another person: what is said later is about the record `to`.
 
     `at` is when the old account was deleted.
@@ -277,8 +270,7 @@ class Handover:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
+class Rejected(Struct, frozen=True, kw_only=True):
     """An operator's word that a claim about this person is not true (`shared.domain.question`).
 
     `ref` names the claim, `event` the event that made it, "" for none. `by` are the operators' keys, `digest` the question.
@@ -291,8 +283,7 @@ class Rejected:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserRecord:
+class UserRecord(Struct, frozen=True, kw_only=True):
     """Everything that is kept about one person. The object `records/<user_key>.json`.
 
     `user_key` is that of the first address and stays when the address changes; `email_since` is when the present one was
@@ -356,8 +347,7 @@ class UserRecord:
         return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordRow:
+class RecordRow(Struct, frozen=True, kw_only=True):
     """What a listing tells of a record without reading it (the object's custom metadata).
 
     `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names, without

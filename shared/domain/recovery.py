@@ -5,33 +5,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from shared.domain.identity import UserKey
 from shared.domain.record import UserRecord
 
 
-@dataclass(frozen=True, slots=True)
-class NeverWritten:
+class NeverWritten(Struct, frozen=True):
     """No object of the user key exists, nor any older version of one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intact:
+class Intact(Struct, frozen=True):
     """The live object can be read: a record, or a pointer to one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unrecoverable:
+class Unrecoverable(Struct, frozen=True, kw_only=True):
     """The live object is damaged or gone, and no kept version of it can be read. `versions` counts those that were tried."""
 
     live_generation: int
     versions: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recoverable:
+class Recoverable(Struct, frozen=True, kw_only=True):
     """The live object is damaged (or gone: `live_generation` is 0), and `generation` is the newest version that can be read.
 
     That version holds a record or a pointer: one of `record` and `moved_to` is set.

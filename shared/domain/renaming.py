@@ -10,8 +10,10 @@ new one, and whoever is new under that is given nothing for a day. A cut under e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.errors import Reason, UnsupportedMessageError
 from shared.domain.events import Renamed
@@ -25,8 +27,7 @@ from shared.domain.wanted import HORIZON, new_record
 CLAIM = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renaming:
+class Renaming(Struct, frozen=True, kw_only=True):
     """What a changed address comes to.
 
     `before` is the record that stays, as it was (None: there was none), `record` as it is to be; the same object when it says

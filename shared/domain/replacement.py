@@ -6,8 +6,9 @@ The person never has two that run, and the former stays until the new one holds 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from shared.domain.creation import create_step
 from shared.domain.differences import Difference, say

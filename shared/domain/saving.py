@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.backoff import backoff
 from shared.domain.entitlement import Cause
@@ -28,8 +30,7 @@ from shared.domain.step import Scene, Step, patience
 _LOOK_AGAIN = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saving:
+class Saving(Struct, frozen=True, kw_only=True):
     """How far it is: `done`, or the actions to take and in how long to look again. `condition` says it to people."""
 
     record: UserRecord

@@ -10,7 +10,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shared.domain.catalog import Catalog, Profile
 from shared.domain.identity import label_value
@@ -25,8 +26,7 @@ MAX_SESSION_ID = 63
 _HEX = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOffer:
+class SessionOffer(Struct, frozen=True, kw_only=True):
     """One session template of one profile. `is_shared`: other profiles offer it too, so that its name must tell them apart."""
 
     session_id: str
@@ -35,16 +35,14 @@ class SessionOffer:
     is_shared: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedSession:
+class WantedSession(Struct, frozen=True, kw_only=True):
     """An offer as Dataproc should have it: `body` is the canonical JSON of a `SessionTemplate`, its digest label included."""
 
     session_id: str
     body: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSeen:
+class SessionSeen(Struct, frozen=True, kw_only=True):
     """A session template as it was read, in the same canonical form."""
 
     session_id: str
@@ -62,32 +60,28 @@ class SessionSeen:
         return self.labels.get(LABEL_DIGEST, "").endswith(f"-{_name_mark(self.session_id)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateSession:
+class CreateSession(Struct, frozen=True, kw_only=True):
     """Make a template that is not there."""
 
     wanted: WantedSession
     because: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateSession:
+class UpdateSession(Struct, frozen=True, kw_only=True):
     """Replace what one of ours says."""
 
     wanted: WantedSession
     because: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveSession:
+class RemoveSession(Struct, frozen=True, kw_only=True):
     """Delete one of ours; sessions that were started from it go on."""
 
     session_id: str
     because: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaveSession:
+class LeaveSession(Struct, frozen=True, kw_only=True):
     """Do nothing but tell: it has a name of ours and is not ours."""
 
     session_id: str

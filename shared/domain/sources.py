@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 HR, DIRECTORY, OPERATOR, WAKE = "hr", "directory", "operator", "wake"
 # These four are always there: parts of the product send to them or rest on them. Further ones are the administrator's.
@@ -43,8 +44,7 @@ class Joiners(StrEnum):
     EVENTS = "events"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """A source: its topic's id and what it may state.
 
     `profiles` and `domains` are those that it may ask for and speak about; None means all of the configuration. A cut is

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.identity import UserKey
@@ -39,8 +40,7 @@ FAILED = frozenset({ClusterState.ERROR})
 USABLE = frozenset({ClusterState.RUNNING, ClusterState.UPDATING, ClusterState.ERROR_DUE_TO_UPDATE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
+class Cluster(Struct, frozen=True, kw_only=True):
     """A cluster with the person's label as it was read.
 
     `error` says why it failed, classified, when it did; `ports` are the
@@ -56,24 +56,21 @@ class Cluster:
     is_ours: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterOperationSeen:
+class ClusterOperationSeen(Struct, frozen=True, kw_only=True):
     """A cluster operation as it was read: `error` is set when it is done and failed, already classified."""
 
     done: bool
     error: BenchkeeperError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterWish:
+class ClusterWish(Struct, frozen=True, kw_only=True):
     """The person wants a cluster of this template since then."""
 
     template: str
     since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterStatus:
+class ClusterStatus(Struct, frozen=True, kw_only=True):
     """What is remembered of the cluster of one template: its name, computed once, and how far it is.
 
     `operation` names the create that was asked for at `asked_at`; `tried_zones` had no machines in this round (`AUTO_ZONE`

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from shared.domain.errors import Reason
 from shared.domain.notebook import Absent, Unreadable

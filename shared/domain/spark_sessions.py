@@ -7,8 +7,9 @@ does not keep it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from shared.domain.errors import Reason
 from shared.domain.identity import account_email
@@ -18,8 +19,7 @@ from shared.domain.record import ConditionStatus, ConditionType, Presence, UserR
 from shared.domain.step import Scene, Step, unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOwner:
+class SessionOwner(Struct, frozen=True):
     """How a session is known to be one person's: by who made or owns it, or by the person's key in its label."""
 
     user_key: str

@@ -6,8 +6,10 @@ not made again; one that failed is removed, with what Dataproc said of it kept f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.errors import BenchkeeperError, OperationFailedError, QuotaExhaustedError, Reason, StockoutError
 from shared.domain.notebook import Absent, NotLooked, Unreadable
@@ -44,8 +46,7 @@ _DELETABLE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
+class _Look(Struct, frozen=True, kw_only=True):
     """One template's cluster: the record, what is remembered and seen of it, and the scene."""
 
     record: UserRecord
@@ -62,8 +63,7 @@ class _Look:
         return self.scene.policy.poll
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Did:
+class _Did(Struct, frozen=True, kw_only=True):
     """What comes of one template: the record, an action, when to look again (None: nothing is pending), why."""
 
     record: UserRecord

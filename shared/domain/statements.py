@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 Scalar = str | int | float | bool | None
 Value = Scalar | tuple[str, ...]
@@ -28,8 +29,7 @@ class Force(StrEnum):
     CANCELS = "cancels"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(Struct, frozen=True, kw_only=True):
     """One thing somebody said: `withdraws` marks the side that wins a tie (the leaver's).
 
     `source` is who said it ("" in records of earlier versions), `says` the author that the message merely claims. `published_at`

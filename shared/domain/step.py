@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain.backoff import backoff
 from shared.domain.errors import BenchkeeperError, Reason, RetryableError
@@ -34,8 +35,7 @@ _STAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Scene(Struct, frozen=True, kw_only=True):
     """What every half of a plan is made from. `identity_ready` = nothing may be created or started before it is True."""
 
     seen: Observed
@@ -44,8 +44,7 @@ class Scene:
     identity_ready: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One half of a plan: the record after it, the actions, the condition that then holds, when to look again, and why."""
 
     record: UserRecord

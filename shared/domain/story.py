@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 # About two months of an ordinary life; a record stays below 32 KB. What is older is in the log and in older versions of the object.
 MAX_LINES = 80
@@ -21,8 +22,7 @@ class StoryKind(StrEnum):
     CALL = "call"  # the cloud was asked for a change, or said no
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoryLine:
+class StoryLine(Struct, frozen=True, kw_only=True):
     """One line: `text` for people, `because` why, `ref` an event id, an operation's name or an error's reason."""
 
     at: datetime

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 NOTEBOOK = "notebook"
 
@@ -14,8 +15,7 @@ def cluster_usage(template: str) -> str:
     return f"spark:{template}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """Seconds that ended runs took in `month` (`2026-11`), and since when the present run goes on (None: nothing runs)."""
 
     month: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from shared.domain.cuts import OF_NO_CUT
 from shared.domain.entitlement import Cause, Entitlement, judge_entitlement

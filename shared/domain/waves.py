@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.identity import UserKey
 
@@ -36,8 +38,7 @@ class RolloutState(StrEnum):
     DONE = "Done"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(Struct, frozen=True, kw_only=True):
     """When a person's change began in a rollout, and when it was seen to have worked; None: not yet.
 
     `refused`: the cloud refused it for good, and the person has what there was. `sold_out`: Google has no machine, or no quota, for
@@ -51,8 +52,7 @@ class Turn:
     sold_out: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(Struct, frozen=True, kw_only=True):
     """People whose turn has come, by where they stand. `waits`: not begun, because somebody works there; `sold_out`: no machine."""
 
     verified: int = 0
@@ -72,8 +72,7 @@ class Counts:
         return self.begun + self.waits + self.sold_out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
+class Rollout(Struct, frozen=True, kw_only=True):
     """A change that goes in waves.
 
     `sizes` are the people up to each wave, the last one is all; `bounds` the ranks up to which the others reach. `first` is the one
@@ -174,8 +173,7 @@ class Standing(StrEnum):
     SOLD_OUT = "SoldOut"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Sight(Struct, frozen=True, kw_only=True):
     """What a listing shows of somebody's notebook; `in_line` and `works` are None where that cannot be told.
 
     `in_line`: it is as the policy in force wants it, in all that takes a stop. `works`: it runs and is healthy, or rests as it should,

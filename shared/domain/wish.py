@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.errors import InvalidMessageError
 from shared.domain.identity import UserKey, parse_user_key
@@ -64,8 +65,7 @@ ADMINISTRATORS = frozenset(
 _OF_A_CLUSTER = frozenset({WishKind.START_CLUSTER, WishKind.DELETE_CLUSTER})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """What is asked for. `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD."""
 
     kind: WishKind
@@ -74,8 +74,7 @@ class Asked:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """A wish as the page wrote it. Nothing in it is believed before the assertion was verified.
 
     `as_administrator`: the click was on the manager's page, so the subject must be an administrator at the time the wish is

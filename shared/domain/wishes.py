@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from shared.domain.catalog import Catalog, Profile
 from shared.domain.errors import Reason, RefusedError

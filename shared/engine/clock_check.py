@@ -6,8 +6,9 @@ like a clock that is ahead. Skipping is right for it too: the next tick does its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.engine.ports import Clock
 
@@ -20,8 +21,7 @@ def clock_differs(published_at: datetime, clock: Clock) -> timedelta | None:
     return ahead if abs(ahead) > TOLERANCE and abs(ahead) > _tolerance(clock) else None
 
 
-@dataclass(frozen=True, slots=True)
-class ClockWatch:
+class ClockWatch(Struct, frozen=True):
     """A moment by the clock and by the machine's own counter of seconds, taken when a sweep begins."""
 
     started_at: datetime

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.batches import Batch, Entry, announced_until
 from shared.domain.batches import from_json as batch_from_json
@@ -63,8 +65,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class Vote(Struct, frozen=True, kw_only=True):
     """A decision that counts: `subject` is the key of whoever gave it, `concerned` True for one that only a team of one may give."""
 
     waiting: WaitingDecision
@@ -398,8 +399,7 @@ def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps
     return Outcome.DONE if accepted is not None and accepted.changed else Outcome.DIFFERENT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decided:
+class _Decided(Struct, frozen=True, kw_only=True):
     """A list on which was decided: by whom, and since when the oldest vote stands."""
 
     batch: Batch

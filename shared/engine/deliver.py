@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError, PoisonError
 from shared.domain.events import GroupChanged, LifecycleEvent, News, Woken
@@ -18,8 +19,7 @@ from shared.engine.repair import load_mended
 from shared.engine.wishes import try_take_up
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class Delivered(Struct, frozen=True, kw_only=True):
     """Whose news it was, by the keys of the records; `refused` could not be used, each with its error."""
 
     users: tuple[UserKey, ...]

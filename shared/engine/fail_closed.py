@@ -8,8 +8,9 @@ kept, so this runs again at each delivery until the record can be used. Everybod
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
 from shared.domain.events import AccountChanged, Left, LifecycleEvent, is_cut
@@ -30,8 +31,7 @@ LATELY = timedelta(days=14)
 _ENDING = RESTING | {NotebookState.STOPPING, NotebookState.SUSPENDING, NotebookState.DELETED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutByLabel:
+class CutByLabel(Struct, frozen=True, kw_only=True):
     """The result of one cut. `complete` is False while something could not be read, stopped or disabled yet."""
 
     stopped: tuple[str, ...] = ()

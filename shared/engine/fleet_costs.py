@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from shared.domain.catalog import Catalog
 from shared.domain.fleet import FleetSnapshot, Notes
@@ -18,8 +19,7 @@ from shared.domain.record import RecordRow
 from shared.domain.usage import NOTEBOOK, cluster_usage, month_of
 
 
-@dataclass(slots=True)
-class Sums:
+class Sums(Struct):
     """Of some people: seconds of notebooks and of Spark clusters, of these the seconds that have no price, both figures.
 
     `estimate` None: nothing that ran has a price. `billed` None: there is no bill for this month.
@@ -44,8 +44,7 @@ class Sums:
             self.billed = (self.billed or 0.0) + other.billed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Month:
+class Month(Struct, frozen=True, kw_only=True):
     """The month of `at`: sums of those who used or cost something, the dearest first.
 
     Profile and cost centre are empty for none. `stray_bill` is what the bill has under user keys that nobody here has.

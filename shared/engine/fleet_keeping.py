@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from shared.domain.drift import Stray
 from shared.domain.errors import BenchkeeperError, PermanentError, Reason

@@ -6,9 +6,10 @@ import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
 from shared.domain.identity import UserEmail, UserKey, user_key_for
@@ -34,8 +35,7 @@ class Column(StrEnum):
     NEEDS = "needs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Struct, frozen=True, kw_only=True):
     """Which people are asked for; what is empty does not matter.
 
     `text` is looked for in address, user key and instance. `state` is a reason's word (`Creating`), `needs` too, or `ANY_NEED`.
@@ -130,8 +130,7 @@ def running_clusters(row: RecordRow) -> int:
     return sum(state == ClusterState.RUNNING for state in row.clusters.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(Struct, frozen=True, kw_only=True):
     """Everybody in figures. `matrix` counts by profile (empty for none) and standing, `states` by standing and reason.
 
     `needs` counts those whom somebody should look at, by why, the most frequent first.
@@ -175,8 +174,7 @@ def overview(fleet: FleetSnapshot) -> Overview:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(Struct, frozen=True, kw_only=True):
     """Somebody whom a person should look at, and why: a reason's word, `Blind` or `OnHold`."""
 
     row: RecordRow
@@ -193,8 +191,7 @@ def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
     return sorted(found, key=lambda each: (each.why, _name(each.row)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyDay:
+class ReadyDay(Struct, frozen=True, kw_only=True):
     """How long joining took for those whose environment became ready on that day (UTC): how many, the middle, the slow end."""
 
     day: date
@@ -231,8 +228,7 @@ def point_days(points: Iterable[FleetPoint]) -> list[FleetPoint]:
     return [last[day] for day in sorted(last, reverse=True)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class Offered(Struct, frozen=True, kw_only=True):
     """What a filter can be set to, as far as the snapshot has it."""
 
     states: tuple[str, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shared.domain.errors import RefusedError
 from shared.domain.identity import UserKey
@@ -17,8 +18,7 @@ from shared.engine.reconciler import Preview, preview
 Change = Callable[[UserRecord], UserRecord]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foreseen:
+class Foreseen(Struct, frozen=True, kw_only=True):
     """The plan as it is, and as it would be after the act. `after` None: the act is refused, and `refused` says why.
 
     `changes` False: that is wanted already, so the act would do nothing.

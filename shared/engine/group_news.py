@@ -7,7 +7,8 @@ administrators decide (`shared.engine.questions`), and says whom it concerns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from shared.domain.entitlement import Cause, judge_entitlement
 from shared.domain.errors import ConflictError

@@ -11,8 +11,9 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain.batches import WaitingPerson
 from shared.domain.cuts import CREATE, CutClass, StepKind, WaitingCut
@@ -49,8 +50,7 @@ _SAID = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(Struct, frozen=True, kw_only=True):
     """So many slots that each stand for so long."""
 
     name: str

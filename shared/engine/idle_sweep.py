@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.errors import ConflictError
 from shared.domain.errors import Reason as Ready
@@ -32,8 +34,7 @@ _MAX_GAP = timedelta(minutes=11)
 _MARGIN = timedelta(minutes=30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """One running instance, and of its owner's row what the verdict needs."""
 
     user_key: UserKey
@@ -57,8 +58,7 @@ def _machine(row: RecordRow, ref: InstanceRef, gce_instance_id: str) -> Machine:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(Struct, frozen=True, kw_only=True):
     """One running instance with its evidence and verdict; `stops_at` is when it will be stopped if nobody uses it, as far as known."""
 
     machine: Machine

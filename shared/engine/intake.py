@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.errors import ConflictError, Reason
 from shared.domain.events import (
@@ -42,8 +44,7 @@ _TRIES = 8
 SAFETY = timedelta(seconds=60)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(Struct, frozen=True, kw_only=True):
     """What became of a piece of news or a wish: `changed` is False for a duplicate or something overruled by later news."""
 
     stored: Stored

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.engine.letters import Parse, mark_people, replay
@@ -25,8 +27,7 @@ _SETTLE = timedelta(minutes=5)  # a letter that was sent just now is still in th
 _POISON = frozenset({Reason.INVALID_MESSAGE, Reason.UNSUPPORTED_MESSAGE, Reason.UNKNOWN_PROFILE})
 
 
-@dataclass(slots=True)
-class LettersSwept:
+class LettersSwept(Struct):
     """The result of one sweep. `waiting` counts the exhausted letters that remain; `failed` those tried now, by reason."""
 
     replayed: int = 0

@@ -7,8 +7,10 @@ id and time, so the rules of the facts make it safe: known news changes nothing,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.changes import ChangeKind, kind_of, what_changed
 from shared.domain.errors import BenchkeeperError, Reason
@@ -168,8 +170,7 @@ def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps
     return accepted is not None and accepted.changed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """What one piece of news did, or would do: to whom, in words, and the actions that would follow (dry runs only).
 
     `kind`, and the reasons of the plan, are given by dry runs only. `user_key` is empty where no person is meant.
@@ -183,8 +184,7 @@ class Change:
     user_key: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
+class Replayed(Struct, frozen=True, kw_only=True):
     """What came of one letter. `used` False: it still cannot be used, and `why` says why."""
 
     row: LetterRow

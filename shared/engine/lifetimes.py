@@ -10,8 +10,9 @@ unread letter stays, however old: it may say that somebody left who still has ac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain.errors import BenchkeeperError, ConflictError
 from shared.domain.identity import UserKey, user_key_for
@@ -24,8 +25,7 @@ _MOST_A_SWEEP = 500  # tombstones; the next sweep goes on
 _FAR = timedelta(days=3650)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Erasure:
+class Erasure(Struct, frozen=True, kw_only=True):
     """What is left of a person, or was erased. `kept` says why nothing is; then the rest is empty."""
 
     user_key: UserKey

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from shared.domain.errors import PermanentError, PoisonError, Reason, UnsupportedMessageError
 from shared.domain.events import Left, LifecycleEvent, is_cut
@@ -24,8 +25,7 @@ class KeyCollisionError(PoisonError):
     reason = Reason.KEY_COLLISION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """A record that news is about. `stored` is None where there is none yet; then `email` is whose it will be."""
 
     user_key: UserKey

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import account_email

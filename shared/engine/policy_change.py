@@ -11,10 +11,12 @@ is written again by the same approval.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.errors import (
     BenchkeeperError,
@@ -50,8 +52,7 @@ _MOST_NAMED = 20
 _ABOUT_LATER = frozenset({Part.PEOPLE, Part.SOURCES, Part.ZONES, Part.GUARD})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(Struct, frozen=True, kw_only=True):
     """The impact of a policy on everybody, the people it was measured by, and the limits that it is above."""
 
     impact: Impact
@@ -59,8 +60,7 @@ class Judged:
     excesses: tuple[Excess, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposed:
+class Proposed(Struct, frozen=True, kw_only=True):
     """What came of proposing a policy, with the proposal where it was judged."""
 
     outcome: Outcome
@@ -68,8 +68,7 @@ class Proposed:
     proposal: Proposal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutInForce:
+class PutInForce(Struct, frozen=True, kw_only=True):
     """What came of an approval. `left_out` are people whose entry nobody agreed to: they were not in the list, or differ by now."""
 
     policy: PolicyInForce

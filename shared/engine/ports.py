@@ -6,9 +6,11 @@ Every method may raise `RetryableError` or `PermanentError` of `shared.domain.er
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shared.domain.batches import WaitingPerson
 from shared.domain.decision import Decision, ShownDecision
@@ -38,32 +40,28 @@ from shared.domain.wish import Wish
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A record and the generation of its object, which the next write must name."""
 
     record: UserRecord
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class DueHint:
+class DueHint(Struct, frozen=True):
     """An entry of the due index: this user may be due since `at`. A hint, never authority."""
 
     at: datetime
     user_key: UserKey
 
 
-@dataclass(frozen=True, slots=True)
-class NotebookListing:
+class NotebookListing(Struct, frozen=True):
     """Instances of all zones; `unreachable` names the zones that could not be asked, where absence means nothing."""
 
     notebooks: tuple[ObservedNotebook, ...]
     unreachable: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LetterRow:
+class LetterRow(Struct, frozen=True, kw_only=True):
     """What a listing tells of a dead letter without reading it. `place` is where the adapter finds it again.
 
     `letter_id` is the message's own id, so the same message delivered again is the same letter; `sent_at` is when it was
@@ -87,8 +85,7 @@ class LetterRow:
     next_try_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True, kw_only=True):
     """A message that cannot succeed, with the reason and all that handling it again needs.
 
     `body` is what arrived, byte for byte; it is less than `size` when the message was too large to be kept whole.
@@ -109,8 +106,7 @@ class DeadLetter:
         return len(self.body) < self.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingWish:
+class WaitingWish(Struct, frozen=True, kw_only=True):
     """An object below `wishes/`. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it.
 
     `name` is the object's own name, without the person's prefix. `shown` is what the listing says of the wish, for the page;
@@ -125,16 +121,14 @@ class WaitingWish:
     place: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxFolders:
+class InboxFolders(Struct, frozen=True, kw_only=True):
     """For whom wishes wait, and whether a decision about many people does."""
 
     people: tuple[UserKey, ...]
     has_decisions: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingDecision:
+class WaitingDecision(Struct, frozen=True, kw_only=True):
     """A decision's object. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it.
 
     `shown` is what the page noted beside it, for pages alone: nobody verified it, so nothing is decided by it.
@@ -203,8 +197,7 @@ class Records(Protocol):
         """Remove a hint; not being there is fine."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBook:
+class StoredBook(Struct, frozen=True):
     """The news of groups and the generation of its object, 0 where there is none; the next write must name it."""
 
     book: GroupBook
@@ -224,8 +217,7 @@ class GroupBooks(Protocol):
         """Write the book if it is still as `expected` was read; raise `ConflictError` otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class Slot(Struct, frozen=True, kw_only=True):
     """A place that was claimed: `window` and `number` make its name, `holder` is who took it, `at` is Cloud Storage's own time.
 
     `generation` is that of the object, which whoever takes the place next must name.
@@ -238,8 +230,7 @@ class Slot:
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetSizes:
+class FleetSizes(Struct, frozen=True, kw_only=True):
     """How many people are to have an environment: all, by profile, and by the group that entitles them."""
 
     everybody: int = 0
@@ -681,8 +672,7 @@ class Log(Protocol):
         """Somebody must act."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deps:
+class Deps(Struct, frozen=True, kw_only=True):
     """Everything that the engine works with; put together by `shared.wiring`, or by a test.
 
     `base_policy` is that of the process's own files; judged is by `policy`.
@@ -717,9 +707,7 @@ class Deps:
     deployed: Noted | None = None
     admin_group: str | None = None
     # The book that was read last, and the policy with it: it is asked for many times in a pass.
-    _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(default_factory=dict)
 
     @property
     def policy(self) -> Policy:

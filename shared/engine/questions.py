@@ -7,11 +7,13 @@ looked at first, so that a decision about something else than what was shown cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.cuts import Clearance, CutClass
 from shared.domain.decision import About, Verdict
@@ -51,8 +53,7 @@ class Effect(StrEnum):
     TWO = "two-environments"  # both sides have something of their own, and nothing makes one of two
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """A question with what was decided: by whom (user keys)."""
 
     question: Question

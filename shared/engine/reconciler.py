@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain.errors import ConflictError
 from shared.domain.identity import UserKey
@@ -45,8 +46,7 @@ _WRITTEN_FIRST = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What one pass did. `requeue_at` None = nothing pending."""
 
     record: UserRecord
@@ -54,8 +54,7 @@ class Result:
     requeue_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class Preview(Struct, frozen=True, kw_only=True):
     """A plan that was not carried out, and what it was made from."""
 
     record: UserRecord

@@ -7,8 +7,9 @@ an error, with the moment of that version, and the history of the person says so
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from shared.domain.errors import ConflictError, DamagedRecordError, NewerRecordError, Reason
 from shared.domain.identity import UserKey

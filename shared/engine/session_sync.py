@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.sessions import (
@@ -20,8 +21,7 @@ from shared.domain.sessions import (
 from shared.engine.ports import Deps
 
 
-@dataclass(slots=True)
-class SessionsSynced:
+class SessionsSynced(Struct):
     """What a pass over the session templates found and did. `found` and `failed` count by what it was.
 
     `lines` say it of each one. On a dry run nothing of it was done.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+
+from msgspec import Struct, field
 
 from shared.domain.drift import (
     Census,
@@ -49,8 +50,7 @@ MOST_LOST = 500  # records that one drift sweep tries to put back; the rest come
 DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(Struct):
     """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
     `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind. `sessions` is what a

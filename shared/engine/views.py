@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -15,6 +14,7 @@ from shared.domain.identity import UserKey
 from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
 from shared.domain.record import RecordRow, UserRecord, unknown_leaver_since
+from shared.domain.structs import to_dict
 from shared.engine.action_texts import action_text
 from shared.engine.ports import Deps
 from shared.engine.reconciler import Preview, preview
@@ -83,7 +83,7 @@ def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
         "access_until": _iso(ends[0]) if ends is not None else None,
         "former_addresses": list(record.former_emails),
         "notices": [notice.value for notice in record.status.notices],
-        "rename": plain(asdict(record.rename)) if record.rename is not None else None,
+        "rename": plain(to_dict(record.rename)) if record.rename is not None else None,
         "predecessor": record.predecessor,
         "handed_over_to": record.handover.to if record.handover is not None else None,
         "handed_over_at": _iso(record.handover.at) if record.handover is not None else None,
@@ -155,7 +155,7 @@ def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
 
 def row_view(row: RecordRow) -> dict[str, Any]:
     """A row as JSON."""
-    raw: dict[str, Any] = plain(asdict(row))
+    raw: dict[str, Any] = plain(to_dict(row))
     raw["state"] = row.reason
     raw["url"] = url_of(row.proxy_uri)
     return raw

@@ -8,9 +8,10 @@ once: the record's own conditional write remembers the ids, and only then the ob
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from shared.domain.asking import MAX_TAKEN, asked_text, was_taken, with_asked, with_taken
 from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, Reason, RefusedError
@@ -38,16 +39,14 @@ class Fault(StrEnum):
     LAPSED = "Lapsed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What became of a click. `record` is the person's as it would be with all that waits; `changed` False: that is so already."""
 
     record: UserRecord
     changed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
+class _Judged(Struct, frozen=True, kw_only=True):
     """A wish of which all was checked that can be checked without the record.
 
     `fault` None: so far it may be acted on. `undecided`: it could not be said whether the subject is an administrator.
@@ -204,8 +203,7 @@ def _is_administrator(subject: UserEmail, deps: Deps) -> bool:
     return deps.admin_group is not None and deps.groups.has(deps.admin_group, subject)
 
 
-@dataclass(slots=True)
-class _Fold:
+class _Fold(Struct):
     """One attempt to fold wishes into the record as it was read: `faults` and `left` are told once the record is written."""
 
     judged: list[_Judged]

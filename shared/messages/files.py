@@ -14,8 +14,9 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.errors import InvalidMessageError
 from shared.messages.hr import SCHEMA
@@ -50,8 +51,7 @@ _WHITE = re.compile(r"\s*")
 _NEXT_OBJECT = re.compile(r"\n\{")  # one within another is indented
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A message and where it stands: the file's name and the line (from 1) on which it begins."""
 
     file: str
@@ -59,8 +59,7 @@ class Row:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowFault:
+class RowFault(Struct, frozen=True, kw_only=True):
     """What is wrong at a line of a file, and what to do; line 0 is the whole file."""
 
     file: str
@@ -72,8 +71,7 @@ class RowFault:
         return f"{self.file}:{self.line}: {self.problem}" if self.line else f"{self.file}: {self.problem}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class Rows(Struct, frozen=True, kw_only=True):
     """All messages of a file, and all faults of its form."""
 
     rows: Sequence[Row]
@@ -168,8 +166,7 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
     return place if found is None else found.end()
 
 
-@dataclass(slots=True)
-class _Lines:
+class _Lines(Struct):
     """Which line a place of a text is on; places only go up."""
 
     text: str

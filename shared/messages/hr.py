@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
 
 from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
 from shared.domain.events import (
@@ -98,8 +99,7 @@ def _breaks(why: str) -> InvalidMessageError:
     return InvalidMessageError(user_message=f"The message breaks {SCHEMA}: {why}.", detail=why)
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """The fields of one message. Each method raises `InvalidMessageError` for a field that is wrong."""
 
     body: dict[str, Any]
@@ -370,8 +370,7 @@ class _Strict(_Reader):
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Details:
+class _Details(Struct, frozen=True, kw_only=True):
     """What `attributes` says."""
 
     groups: tuple[str, ...] | None
@@ -381,7 +380,6 @@ class _Details:
     others: Mapping[str, Value]
 
 
-@dataclass(slots=True)
 class _Leaver(_Reader):
     """A leaver: all that is needed is who. Every other fault is kept, and reported with the rest of the message."""
 

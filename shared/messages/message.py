@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.errors import InvalidMessageError, PoisonError
 from shared.domain.events import News
@@ -21,8 +22,7 @@ HARD_LIMIT = 10_000_000
 PART_OF, PART_PUBLISHED = "benchkeeper-part-of", "benchkeeper-part-published"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """A Pub/Sub message as it arrived: raw `data`, attributes, its id and publish time. `topic` is the full name, if known."""
 
     data: bytes
@@ -46,8 +46,7 @@ class Message:
         return min(said, self.publish_time)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(Struct, frozen=True, kw_only=True):
     """By which a message is read: whose word it is, whose addresses are people's, how large it may be.
 
     `moves_logs`: log entries on a topic that may not bring them are moved on to the directory's, for an upgrade's first days.
@@ -59,8 +58,7 @@ class Rules:
     moves_logs: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """A part of a message that could not be used: it becomes a dead letter of its own. `part` tells the parts apart."""
 
     error: PoisonError
@@ -68,16 +66,14 @@ class Fault:
     part: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """A message of its own, made of the elements of a batch that are about one person."""
 
     body: bytes
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
+class Parsed(Struct, frozen=True, kw_only=True):
     """What a message says. `faults` could not be used; `parts` are to be published one by one; `to_directory`: moved on whole.
 
     `sender_faults` are what the sender should mend, by name; what they are about was used all the same.
@@ -92,8 +88,7 @@ class Parsed:
     ignored: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Json:
+class Json(Struct, frozen=True):
     """A JSON value, and the keys that stand twice in one object somewhere in it."""
 
     value: Any

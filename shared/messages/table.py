@@ -7,8 +7,9 @@ Sources: Google's Admin SDK reference of admin and login events, and published s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 ACTIVITY, DATA_ACCESS = "activity", "data_access"
 ADMIN, LOGIN, CLOUD_IDENTITY, NOTEBOOKS = (
@@ -41,8 +42,7 @@ class States(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEvent:
+class LogEvent(Struct, frozen=True, kw_only=True):
     """An event of a log. `user`, `group` and `new` name the parameters that carry an address; `exported`: the sink brings it."""
 
     name: str

@@ -11,11 +11,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from shared.domain.catalog import Catalog, Environment, MasterTemplate
 from shared.domain.guard_settings import GuardSettings
@@ -55,8 +56,7 @@ class ConfigError(Exception):
         self.faults = faults
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Everything that the administrator set. `api_endpoint` is set for the embedded cloud only.
 
     `sources` are by name. `move_logs_until`: until then log entries on HR's topic are moved to the directory's; a deployment sets it

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.notebook import Network
 from shared.domain.policy_codec import catalog_from, guard_from, people_from, plain, source_from
+from shared.domain.structs import to_dict
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -55,7 +55,7 @@ def digest_of(folder: Path, env: str) -> str:
 
 def write(settings: Settings) -> Path:
     """Keep these settings, which were just checked."""
-    values = asdict(settings)
+    values = to_dict(settings)
     del values["config_dir"], values["env"], values["iap_audience"], values["move_logs_until"]
     del values["deployed_at"], values["deployed_by"]
     path = file_of(settings.config_dir, settings.env)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from kit.inprocess import make_bench
 from kit.making import ANA, NOW
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from shared.domain.errors import AccessDeniedError, PermanentError
 from shared.domain.identity import user_key_for

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.inprocess import impatient
 from kit.making import NOW, person
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from shared.cloud.fleet_index import StorageFleetIndex
 from shared.domain.drift import Stray

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.making import ANA, ZONES, profile
+from msgspec.structs import replace
 
 from shared.cloud.instance_json import observed_from
 from shared.domain.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage

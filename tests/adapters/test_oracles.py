@@ -15,6 +15,7 @@ import google_crc32c
 import pytest
 from kit.inprocess import ENDPOINT, Bench, WsgiAdapter, impatient, make_bench
 from kit.official import notebooks, storage_bucket
+from msgspec.structs import replace
 
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.notebooks import WorkbenchNotebooks
@@ -230,8 +231,7 @@ def test_damaged_bytes_are_an_error(bench, monkeypatch):
     def damaged(self, *asked):
         found = answer(self, *asked)
         wrong = base64.b64encode(int(google_crc32c.value(b"2")).to_bytes(4, "big")).decode()
-        object.__setattr__(found, "headers", {**found.headers, "x-goog-hash": f"crc32c={wrong},md5=abc=="})
-        return found
+        return replace(found, headers={**found.headers, "x-goog-hash": f"crc32c={wrong},md5=abc=="})
 
     monkeypatch.setattr(WsgiAdapter, "answer", damaged)
     with pytest.raises(CloudUnavailableError, match="CRC32C"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit.inprocess import ENDPOINT
 from kit.making import ANALYSTS, NOW, after, joined, operation, person
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.records import StorageRecords

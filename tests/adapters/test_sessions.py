@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from kit.making import ANALYSTS, joined
+from msgspec.structs import replace
 
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import AccessDeniedError, InvalidSpecError, NotOursError

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit.making import ANA, ZONES, profile
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from shared.domain.errors import (
     AccessDeniedError,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from kit.browser import MIA, PATIENCE_S, living_in, window
 from kit.crowd import REASONS, crowd, put
+from msgspec.structs import replace
 from playwright.sync_api import Locator, Page, expect
 
 from shared.domain import codec

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from kit.inprocess import Bench, impatient, make_bench
 from kit.making import ENGINEERS
 from kit.oracle import instances
 from kit.reading import PEOPLE, rules
+from msgspec.structs import replace
 
 from shared.domain.codec import from_json, to_json
 from shared.domain.entitlement import Cause

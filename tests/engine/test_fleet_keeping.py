@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.inprocess import impatient
 from kit.official import storage_bucket
 from kit.spark import SMALL, spark_life
+from msgspec.structs import replace
 
 from shared.domain.errors import CloudUnavailableError
 from shared.domain.fleet import Standing, standing

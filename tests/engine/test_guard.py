@@ -7,7 +7,6 @@ import random
 import secrets
 import threading
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
 from kit.official import storage_bucket
 from kit.oracle import instances, template_names
+from msgspec.structs import replace
 
 from shared.domain.batches import Batch, announced, batches_of, to_json
 from shared.domain.cuts import CutClass, StepKind

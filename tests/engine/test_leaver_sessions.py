@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from kit.inprocess import impatient, local_settings, make_bench
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain.catalog import Identity
 from shared.domain.errors import Reason

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.inprocess import START, make_bench
 from kit.oracle import instances
 from kit.reading import news_of
+from msgspec.structs import replace
 
 from shared.domain.errors import RateLimitedError, UnknownProfileError
 from shared.domain.identity import parse_email, user_key_for

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from kit.inprocess import impatient
 from kit.life import DATA_GROUP, disruptive, life, personal, settings_with
+from msgspec.structs import replace
 
 from shared.domain.catalog import Disruption, Identity, Window
 from shared.domain.errors import Reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,6 +12,7 @@ from kit.inprocess import local_settings
 from kit.life import Life, life, personal
 from kit.official import storage_bucket
 from kit.oracle import object_names
+from msgspec.structs import replace
 
 from shared.domain.entitlement import judge_entitlement
 from shared.domain.errors import ConflictError

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from kit.inprocess import impatient
 from kit.life import RETENTION, SNAPSHOT_RETENTION, Life, life, settings_with
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain.catalog import Disk, Disruption, Identity
 from shared.domain.errors import Reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +9,7 @@ from kit.inprocess import KitClock, local_settings, make_bench
 from kit.official import storage_bucket
 from kit.oracle import instances
 from kit.policies import in_force
+from msgspec.structs import replace
 
 from shared.domain.catalog import Assignment, Disk, Disruption
 from shared.domain.errors import PermanentError, RefusedError

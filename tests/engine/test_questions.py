@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.hub import ADMINS, BEN, MIA, Hub, hub_settings, make_hub
 from kit.life import ANA, Life
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain.codec import from_json as record_from_json
 from shared.domain.codec import to_json as record_to_json

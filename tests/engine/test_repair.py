@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.inprocess import impatient, local_settings, make_bench
 from kit.official import storage_bucket
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain.catalog import Identity
 from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 from kit.inprocess import impatient
 from kit.life import NO_LIMIT, Life, disruptive, life
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from emulator.model.disks import disk_path
 from shared.domain.catalog import Disruption

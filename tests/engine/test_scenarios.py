@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.inprocess import impatient, make_bench
 from kit.oracle import instances, template_names
+from msgspec.structs import replace
 
 from shared.domain.errors import Reason
 from shared.domain.events import GroupChanged, Joined, Left, Moved

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,6 +12,7 @@ from kit.machine import CrashError
 from kit.making import ANA
 from kit.official import storage_bucket
 from kit.spark import LARGE, SMALL, DeafClusters, lag_by, spark_life, spark_settings
+from msgspec.structs import replace
 
 from shared.domain.catalog import ClusterIdentity, Identity
 from shared.domain.errors import Reason, RefusedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +9,7 @@ from kit.inprocess import impatient
 from kit.machine import CrashError
 from kit.official import storage_bucket
 from kit.spark import SMALL, spark_life
+from msgspec.structs import replace
 
 from shared.domain.events import Joined, Left
 from shared.domain.record import Power

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 
 import pytest
 from kit.inprocess import make_bench
 from kit.making import person
+from msgspec.structs import replace
 
 from shared.cloud import objects
 from shared.domain.identity import instance_id_for, parse_email, user_key_for

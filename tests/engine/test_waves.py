@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.inprocess import KitClock, make_bench
 from kit.life import disruptive
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain.catalog import Assignment, Disruption, VmImage
 from shared.domain.events import Joined, Left

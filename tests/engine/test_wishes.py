@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from kit.hub import ADMINS, ANA, AUDIENCE, BEN, MIA, Hub, make_hub
 from kit.inprocess import ListLog
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from emulator.iap.signing import claims_of, new_key
 from shared.domain.asking import MAX_TAKEN, REMEMBERED

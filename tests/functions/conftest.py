@@ -7,7 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import functions_framework
 import pytest
 from flask.testing import FlaskClient
 from kit.inprocess import Bench, MemoryDeadLetters, make_bench
+from msgspec.structs import replace
 
 from shared import wiring
 from shared.domain.errors import CloudUnavailableError

@@ -5,10 +5,10 @@ Three worlds: where the profiles give each person a service account, where none 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from kit.hub import ADMINS, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings,
 from kit.inprocess import START, KitClock, WsgiAdapter
 from kit.policies import in_force
 from kit.spark import SMALL
+from msgspec.structs import replace
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
@@ -318,6 +319,6 @@ def all_worlds(clients: dict[str, FlaskClient]) -> dict[str, Watched]:
                 needed = {
                     target: {place: set(calls) for place, calls in n.items()} for target, n in world.needed.items()
                 }
-                made[BILLED] = replace(world, needed=needed)
+                made[BILLED] = dataclasses.replace(world, needed=needed)
                 drive_costs(made[BILLED])
     return made

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import ConditionStatus, ConditionType

@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kit.hub import ANA, AUDIENCE, BEN, NOBODY, hub_settings
 from kit.inprocess import ROOT, START, Bench, ListLog, WsgiAdapter
 from kit.life import Life
 from kit.spark import SMALL
+from msgspec.structs import replace
 
 import main
 from emulator.app import EmbeddedCloud

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from shared import wiring
 from shared.domain.entitlement import Cause

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import yaml
 from kit.inprocess import ROOT
 from kit.log_query import SERVICES, QueryError, comparisons, entry_of, extract, matches, measure
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from shared import wiring
 from shared.domain.guard_settings import GuardSettings

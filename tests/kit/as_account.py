@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
+from msgspec.structs import replace
 
 from cli.deploy.archive import Archive
 from cli.deploy.data import Deployment, load_deployment

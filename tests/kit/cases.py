@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 ANALYSTS, ENGINEERS = "data-analysts@example.com", "data-engineers@example.com"
 ORGANIZATION = "123456789012"
 _SERIAL = [0]
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(Struct, frozen=True):
     """One message: whose it is, its bytes, and how long after the case's beginning it is published."""
 
     source: str
@@ -92,8 +92,7 @@ def group_log(at: datetime, who: str, action: str, group: str = ANALYSTS, **payl
     return Said("directory", json.dumps(body).encode())
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(Struct, frozen=True):
     """`make(user, t)` gives the messages, `t` being "n hours from now". Whether access is `cut` at the end, whether the person is
     `marked`. `orderly`: the order of arrival is part of the case, so that it is not mixed up."""
 

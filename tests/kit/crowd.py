@@ -6,11 +6,11 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import google_crc32c
+from msgspec.structs import replace
 
 from shared.cloud.record_rows import to_texts
 from shared.domain import codec

@@ -7,13 +7,14 @@ import io
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from msgspec.structs import replace
 from urllib3 import HTTPResponse
 from werkzeug.wrappers import Request
 

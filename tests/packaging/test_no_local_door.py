@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.inprocess import ROOT, ListLog, local_settings
+from msgspec.structs import replace
 
 from cli.deploy.archive import stage
 from emulator.clock import wall_now

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from kit.hub import ADMINS, ANA, MIA, SAMPLES, Hub, ask, hub_settings, make_hub,
 from kit.life import Life
 from kit.official import storage_bucket
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from portal.manage.changes import ROUTES
 from portal.routes import JSON

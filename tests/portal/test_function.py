@@ -33,7 +33,7 @@ def output() -> io.StringIO:
 @pytest.fixture
 def page(hub: Hub, output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
     """The framework's own application, with settings and clients of the in-process world."""
-    from dataclasses import replace  # noqa: PLC0415
+    from msgspec.structs import replace  # noqa: PLC0415
 
     deps = replace(hub.bench.deps, log=JsonLog("hub", stream=output))
     monkeypatch.setattr(wiring, "_CACHED", {"hub": (hub.bench.settings, deps)})

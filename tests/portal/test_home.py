@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.hub import ANA, BEN, MIA, NOBODY, Browser, Hub, hub_settings, make_hub, plain
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from portal.app import create_app
 from shared.domain.errors import Reason

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from kit.hub import ANA, Hub, hub_settings, make_hub, plain
+from msgspec.structs import replace
 
 from portal.app import create_app
 from shared.domain.catalog import ClusterIdentity, Environment, MasterTemplate

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from urllib.parse import unquote_plus
@@ -13,6 +12,7 @@ from urllib.parse import unquote_plus
 import pytest
 from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from portal.manage import ROUTES
 from portal.manage.base import PAGE_ROWS

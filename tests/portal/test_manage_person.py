@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from kit.hub import ANA, BEN, MIA, Hub, make_hub, plain
 from kit.official import storage_bucket
+from msgspec.structs import replace
 
 from portal.manage.acts import Act
 from shared.domain.errors import Reason

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import threading
-from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from kit.hub import ANA, BEN, NOBODY, Hub, ask, hub_settings, make_hub, path_of
+from msgspec.structs import replace
 from werkzeug.test import TestResponse
 
 from portal import app as app_module

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from kit.hub import MIA, Hub, hub_settings, make_hub, plain
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain.catalog import Disruption, VmImage
 from shared.domain.identity import parse_email

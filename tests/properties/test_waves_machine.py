@@ -5,7 +5,6 @@ An oracle that looks at the cloud alone says after every step how many may have 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from kit.histories import ARE_THE_SAME, RUNS
 from kit.inprocess import KitClock, make_bench
 from kit.life import Life, settings_with
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain import drift, notebook_states
 from shared.domain.catalog import Disruption, VmImage

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from kit.histories import ARE_THE_SAME, RUNS
 from kit.machine import WorldMachine
+from msgspec.structs import replace
 
 from shared.domain import (
     identity,

@@ -168,7 +168,7 @@ def test_it_makes_nobody_an_administrator(hub: Hub, page: Acting) -> None:
 
 def test_the_page_itself_works_with_these_grants(hub: Hub, page: Acting) -> None:
     """The grants are not so narrow that nothing works: each route, by the page's account."""
-    from dataclasses import replace  # noqa: PLC0415 - only here
+    from msgspec.structs import replace  # noqa: PLC0415 - only here
 
     from portal.app import ROUTES, create_app  # noqa: PLC0415
     from portal.routes import Access  # noqa: PLC0415

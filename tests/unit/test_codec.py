@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import NOW, account, group, joined, moved, operation, person, with_event
+from msgspec.structs import replace
 
 from shared.cloud.record_rows import from_texts, to_texts
 from shared.domain import codec

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import sqlglot
 import yaml
 from kit.bills import TABLE, TEXT, Bill, run_view, view
 from kit.inprocess import ROOT, local_settings
 from kit.making import ANALYSTS, NOW, joined, with_event
+from msgspec.structs import replace
 from sqlglot import expressions as sql
 
 from cli.deploy.kinds import billing

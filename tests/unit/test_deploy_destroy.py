@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from kit.planning import (
@@ -25,6 +24,7 @@ from kit.planning import (
     member,
     policy,
 )
+from msgspec.structs import replace
 
 from cli.deploy.destroy import make_destroy_plan
 from cli.deploy.step import Mark

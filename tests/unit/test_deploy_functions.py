@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from kit.planning import (
     member,
     policy,
 )
+from msgspec.structs import replace
 
 from cli.deploy.failures import DeployError
 from cli.deploy.gcloud import Call, Command, Do

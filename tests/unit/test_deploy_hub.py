@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from kit.planning import (
     policy,
     words_of,
 )
+from msgspec.structs import replace
 
 from cli.deploy.destroy import make_destroy_plan
 from cli.deploy.gcloud import Call

@@ -7,7 +7,6 @@ import itertools
 import json
 import subprocess
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +41,7 @@ from kit.planning import (
     policy,
     words_of,
 )
+from msgspec.structs import replace
 
 from cli.deploy.failures import NoAccessError, NotYetError
 from cli.deploy.gcloud import Call, FileWord, shown

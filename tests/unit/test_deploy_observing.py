@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from kit.planning import (
     policy,
     words_of,
 )
+from msgspec.structs import replace
 
 from cli.deploy.failures import NotYetError
 from cli.deploy.gcloud import Call, Command, FileWord

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from kit.inprocess import Bench, local_settings, make_bench
 from kit.policies import in_force
+from msgspec.structs import replace
 
 from cli.deploy import policy
 from cli.deploy.failures import DeployError

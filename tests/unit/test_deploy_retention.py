@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from kit.planning import World, as_words
+from msgspec.structs import replace
 
 from cli.deploy.kinds import functions
 from cli.deploy.retention import LABEL, noted, shortened
@@ -25,7 +26,7 @@ def listed(world: World, label: str | None) -> list[dict[str, Any]]:
 def said(world: World, label: str | None, **changes: timedelta) -> list[tuple[str, str]]:
     settings = replace(world.deployment.settings, **changes)
     deployment = replace(world.deployment, settings=settings)
-    return list(shortened(replace(world, deployment=deployment).target(), listed(world, label)))
+    return list(shortened(dataclasses.replace(world, deployment=deployment).target(), listed(world, label)))
 
 
 def test_what_becomes_shorter_is_said_and_nothing_else(world: World) -> None:

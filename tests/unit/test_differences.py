@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import ANA, UID, ZONES, notebook, profile
+from msgspec.structs import replace
 
 from shared.domain.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
 from shared.domain.differences import STOPPED_ONLY_METADATA, Change, compare, immutables, say

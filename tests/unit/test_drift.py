@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import NOW, ZONES, catalog, notebook, operation, person, policy, profile, saved, seen, snapshot_seen
+from msgspec.structs import replace
 
 from shared.domain.catalog import Disk, Disruption, Identity, Window
 from shared.domain.drift import Listed, StrayCheck, _hour_of, differences_of, why_pass, why_waits

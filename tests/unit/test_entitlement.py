@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from kit.making import (
@@ -23,6 +22,7 @@ from kit.making import (
     policy,
     with_event,
 )
+from msgspec.structs import replace
 
 from shared.domain.entitlement import Cause, judge_entitlement
 from shared.domain.events import AccountState, statements_of

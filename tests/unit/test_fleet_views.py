@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.life import settings_with
+from msgspec.structs import replace
 
 from shared.domain.catalog import Environment
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes, Standing

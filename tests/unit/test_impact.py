@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit.inprocess import local_settings
+from msgspec.structs import replace
 
 from shared.domain import impact
 from shared.domain.catalog import Assignment, Disk, Identity

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import NOW, RETENTION, UID, notebook, person, policy, saved, seen, snapshot_seen
+from msgspec.structs import replace
 
 from shared.domain.errors import Reason
 from shared.domain.identity import instance_id_for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, time, timedelta
 
 import pytest
@@ -22,6 +21,7 @@ from kit.making import (
     seen,
     snapshot_seen,
 )
+from msgspec.structs import replace
 
 from shared.domain.catalog import Disk, Disruption, Identity, Window
 from shared.domain.errors import (

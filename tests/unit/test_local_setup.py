@@ -8,12 +8,12 @@ import os
 import re
 import socket
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from cli.demo import demo
 from cli.local.__main__ import main as local

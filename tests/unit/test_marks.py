@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.making import ANA, NOW, joined, moved, policy, with_event
+from msgspec.structs import replace
 
 from shared.domain import codec
 from shared.domain.errors import Reason

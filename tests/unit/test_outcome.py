@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -23,6 +22,7 @@ from kit.making import (
     saved,
     seen,
 )
+from msgspec.structs import replace
 
 from shared.domain.errors import (
     AccessDeniedError,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -32,6 +31,7 @@ from kit.making import (
     seen,
     with_event,
 )
+from msgspec.structs import replace
 
 from shared.domain.errors import (
     AccessDeniedError,

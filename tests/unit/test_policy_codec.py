@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.inprocess import local_settings
+from msgspec.structs import replace
 
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.notebook import Network

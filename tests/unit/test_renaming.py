@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from kit.making import ANA, NOW, after, at, joined, left, moved, operation, person
+from msgspec.structs import replace
 
 from shared.domain.errors import UnsupportedMessageError
 from shared.domain.events import Renamed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from google.protobuf import json_format
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kit.making import NOW
+from msgspec.structs import replace
 
 from shared.cloud import templates
 from shared.cloud.render import PERSONAL_AUTH_USER, RenderTarget, check_masters, render

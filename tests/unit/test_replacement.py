@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import ANA, NOW, RETENTION, UID, ZONES, notebook, operation, person, policy, saved, seen, snapshot_seen
+from msgspec.structs import replace
 
 from shared.domain.differences import Change, Difference
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError, OperationFailedError, Reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import pytest
 import yaml
 from kit.inprocess import WsgiAdapter, impatient, make_bench
 from kit.oracle import instances, object_names, template_names
+from msgspec.structs import replace
 
 from shared.domain.catalog import MasterTemplate
 from shared.domain.events import Joined, Left

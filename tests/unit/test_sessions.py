@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from kit.inprocess import local_settings
+from msgspec.structs import replace
 
 from shared.domain.sessions import (
     LABEL_DIGEST,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from google.cloud.dataproc_v1.types import SessionTemplate
 from google.protobuf import json_format
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.cloud.render import RenderTarget, check_masters
 from shared.cloud.session_render import render_session

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.making import NOW, person, policy, seen
+from msgspec.structs import replace
 
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
 from shared.domain.notebook import Absent, NotLooked, Unreadable

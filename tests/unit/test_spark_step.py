@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import ANA, NOW, ZONES, person, policy, seen
+from msgspec.structs import replace
 
 from shared.domain.errors import (
     AccessDeniedError,

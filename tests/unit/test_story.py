@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.making import ANA, NOW, account, group, joined, left, moved, notebook, person, policy, seen
+from msgspec.structs import replace
 
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
 from shared.domain.events import Left, Renamed

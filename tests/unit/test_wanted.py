@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
@@ -25,6 +24,7 @@ from kit.making import (
     policy,
     with_event,
 )
+from msgspec.structs import replace
 
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.record import Power, Presence

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from kit.making import ANALYSTS, ENGINEERS, NOW, ZONES, catalog, group, left, person, policy, profile, with_event
+from msgspec.structs import replace
 
 from shared.domain.catalog import IdleSettings, MasterTemplate, SparkSettings
 from shared.domain.errors import Reason, RefusedError

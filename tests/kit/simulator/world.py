@@ -14,7 +14,6 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 
 import flask
 from cloudevents.http import CloudEvent
+from msgspec.structs import replace
 
 from emulator.faults import Fault, Faults
 from functions.lifecycle import lifecycle

@@ -1,0 +1,21 @@
+"""What the product's own types have in common: they are `msgspec.Struct`s, which are made ten times as fast as data classes at a start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+
+def to_dict(value: Any) -> Any:
+    """Return a struct, and whatever it holds, as dictionaries by field name. Leaves stay what they are: times, enumerations, sets."""
+    match value:
+        case Struct():
+            return {name: to_dict(getattr(value, name)) for name in value.__struct_fields__}
+        case Mapping():
+            return {key: to_dict(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(to_dict(item) for item in value)
+        case _:
+            return value
