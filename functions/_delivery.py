@@ -26,7 +26,7 @@ from shared.engine.letters import attributes_for
 from shared.engine.ports import Deps
 from shared.messages.message import PART_OF, PART_PUBLISHED, Message, Rules
 from shared.settings import Settings
-from shared.wiring import process_deps
+from shared.wiring import piece_of_work, process_deps
 
 
 class UnknownTopicError(RetryableError):
@@ -121,7 +121,7 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
         deps=deps,
     )
     outcome, reason = "ack", ""
-    with telemetry.trace(header, settings.project):
+    with piece_of_work(deps), telemetry.trace(header, settings.project):
         try:
             yield delivery
         except PoisonError as error:

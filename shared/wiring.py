@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,9 @@ def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: 
 def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict: bool = False) -> Deps:
     """The engine's dependencies for these settings. `strict`: refuse to judge if a newer program wrote the policy in force."""
     clients = clients or make_clients(settings)
-    clock: Clock = EndpointClock(clients.json("clock")) if settings.api_endpoint else SystemClock()
+    clock: Clock = (
+        EndpointClock(clients.json("clock"), clients.answered_time) if settings.api_endpoint else SystemClock()
+    )
     own, policies = settings.policy(), StoragePolicies(clients, clock=clock, log=log, strict=strict)
 
     def catalog() -> Catalog:
@@ -199,6 +202,11 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
             clients = make_clients(settings, patience_s=patience_s(component))
             _CACHED[component] = (settings, wire(settings, log=log, clients=clients))
         return _CACHED[component]
+
+
+def piece_of_work(deps: Deps) -> AbstractContextManager[None]:
+    """One event on this thread: from its first call on, the embedded cloud's answers tell the time."""
+    return deps.clock.told_by_answers() if isinstance(deps.clock, EndpointClock) else nullcontext()
 
 
 def checked_settings(

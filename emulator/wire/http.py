@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
+from emulator.clock import rfc3339
 from emulator.errors import ApiError
 from emulator.wire.origin import refuse_page
 from emulator.world import Judged
@@ -49,6 +50,7 @@ class Call:
         return body
 
 
+TIME_HEADER = "X-Emulator-Time"  # a program whose people live in virtual time need not ask for it
 Handler = Callable[[Call], Any]
 JUDGED_TOKEN = "as:"  # noqa: S105 - no secret: it takes rights away
 _OWN_DOOR = "/_emulator"
@@ -160,7 +162,12 @@ class HttpFront:
         return self.respond(Request(environ))(environ, start_response)
 
     def respond(self, request: Request) -> Response:
-        """The answer to one request, errors included; never raises for what a caller can send."""
+        """The answer to one request, errors included; never raises for what a caller can send. Its header tells the time."""
+        answer = self._answer(request)
+        answer.headers[TIME_HEADER] = rfc3339(self.world.clock.now())
+        return answer
+
+    def _answer(self, request: Request) -> Response:
         try:
             refuse_page(request, self._names)
             return self._dispatch(request)

@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from shared.cloud.clock import AnsweredTime
+from shared.cloud.connections import Door
 from shared.cloud.http import JsonSession
 from shared.cloud.objects import Bucket
 from shared.cloud.token import MetadataToken, is_on_google_cloud
 from shared.cloud.translate import translated
-from shared.cloud.transport import Door, Transport
+from shared.cloud.transport import Transport
 
 if TYPE_CHECKING:
     import requests
@@ -62,6 +64,7 @@ class Clients:
         self._door = door
         self._lock = threading.RLock()
         self._built: dict[str, Any] = {}
+        self.answered_time = AnsweredTime()
 
     def bucket(self, name: str = "") -> Bucket:
         """A bucket; without a name that of records."""
@@ -150,6 +153,7 @@ class Clients:
             timeout_s=timeout_s,
             patience_s=self._config.patience_s,
             door=self._door,
+            heard=self.answered_time.hear if self._config.api_endpoint else None,
             # A proxy that the environment names has no business with this machine's own port.
             trust_env=not self._config.api_endpoint,
         )

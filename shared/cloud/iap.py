@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-import urllib3
 from msgspec import Struct
 
 from shared.cloud.clients import Clients
-from shared.cloud.transport import Answer
+from shared.cloud.connections import Answer, NoAnswerError
 from shared.domain.errors import CloudUnavailableError, InvalidMessageError, InvalidSpecError, NotSignedInError
 from shared.domain.identity import UserEmail, parse_email
 from shared.engine.ports import Clock, Log
@@ -184,7 +183,7 @@ class _KeySource:
             if not answer.ok:
                 raise ValueError(f"status {answer.status}")
             raw = json.loads(answer.content)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+        except (NoAnswerError, ValueError) as error:
             raise _unavailable(f"{type(error).__name__}: {error}"[:300]) from error
         if not isinstance(raw, dict) or not raw:
             raise _unavailable("no keys in the answer")

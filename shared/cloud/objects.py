@@ -17,8 +17,9 @@ from urllib.parse import quote, urlencode
 import google_crc32c
 from msgspec import Struct, field
 
+from shared.cloud.connections import Answer, Headers
 from shared.cloud.translate import error_of, from_status, translated
-from shared.cloud.transport import Answer, Headers, Transport
+from shared.cloud.transport import Transport
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError
 from shared.domain.times import parse_time
 

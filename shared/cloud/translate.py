@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import urllib3
-
-from shared.cloud.transport import Answer
+from shared.cloud.connections import Answer, NoAnswerError
 from shared.domain.errors import (
     AccessDeniedError,
     BenchkeeperError,
@@ -70,7 +68,7 @@ def _ours(error: Exception, what: str) -> BenchkeeperError | None:
 
     Google's are looked for by the module of their class: who never met one has not imported it.
     """
-    if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError | TimeoutError):
+    if isinstance(error, NoAnswerError | ConnectionError | TimeoutError):
         return _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}")
     whose = {each.__module__.partition(".")[0] for each in type(error).__mro__}
     if "requests" in whose:

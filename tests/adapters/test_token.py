@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import urllib3
 from kit.inprocess import impatient
 
 from shared.cloud import token as tokens
 from shared.cloud.clients import Clients, CloudConfig
+from shared.cloud.connections import Answer, NoAnswerError
 from shared.cloud.token import MetadataToken, is_on_google_cloud
-from shared.cloud.transport import Answer, Transport
+from shared.cloud.transport import Transport
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError
 
 ASKED = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"
@@ -40,7 +40,7 @@ class Metadata:
         assert "authorization" not in headers
         self.asked.append(url)
         if self.down:
-            raise urllib3.exceptions.NewConnectionError(None, "no route")  # type: ignore[arg-type]
+            raise NoAnswerError("no route")
         content = {"access_token": f"t{len(self.asked)}", "expires_in": self.lifetime_s, "token_type": "Bearer"}
         return self.said or Answer(status=200, headers={}, content=json.dumps(content).encode())
 

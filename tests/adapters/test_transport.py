@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+import ipaddress
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from kit.inprocess import impatient
 
-from shared.cloud import transport
-from shared.cloud.transport import Answer, Transport
+from shared.cloud import connections
+from shared.cloud.connections import Answer, NoAnswerError
+from shared.cloud.transport import Transport
 
 Reply = Callable[["Handler"], None]
 
@@ -115,6 +124,15 @@ def test_one_that_died_between_two_events_is_thrown_away_unused():
         assert len(server.seen) == 3
 
 
+def test_who_lets_go_of_it_leaves_no_connection_open():
+    with serving() as server:
+        one = Transport(sign=lambda *_: None, patience_s=0.0, trust_env=False)
+        assert one.send("GET", url_of(server)).ok
+        del one
+        gc.collect()
+        assert server.closed.acquire(timeout=60)
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_passing_failure_is_sent_again_only_where_the_caller_says_so(status):
     with serving(answers(status), answers(status), answers()) as server, made() as one:
@@ -135,7 +153,7 @@ def test_a_lost_answer_is_asked_for_again_only_where_the_caller_says_so():
         assert one.send("GET", url_of(server), again=True).ok
         assert len(server.seen) == 2
     with serving(hangs_up) as server, made() as one:
-        with pytest.raises(urllib3.exceptions.HTTPError):
+        with pytest.raises(NoAnswerError):
             one.send("POST", url_of(server))
         assert len(server.seen) == 1
 
@@ -159,12 +177,101 @@ def test_what_is_packed_is_unpacked():
 
 
 def test_an_answer_has_a_bound(monkeypatch):
-    monkeypatch.setattr(transport, "MOST_BYTES", 1000)
+    monkeypatch.setattr(connections, "MOST_BYTES", 1000)
     bomb = gzip.compress(b"0" * 10_000_000)
     with serving(answers(content=b"0" * 1001), answers(content=bomb, content_encoding="gzip")) as server, made() as one:
         for _ in range(2):
-            with pytest.raises(urllib3.exceptions.HTTPError, match="1000 bytes"):
+            with pytest.raises(NoAnswerError, match="1000 bytes"):
                 one.send("GET", url_of(server))
+
+
+def cut(content: bytes, said: int, **headers: str) -> Reply:
+    """Says that `said` bytes come, and sends these."""
+
+    def reply(handler: Handler) -> None:
+        handler.send_response(200)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("content-length", str(said))
+        handler.end_headers()
+        handler.wfile.write(content)
+        handler.close_connection = True
+
+    return reply
+
+
+def chunks(*parts: bytes, end: bytes = b"0\r\n\r\n") -> Reply:
+    def reply(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("transfer-encoding", "chunked")
+        handler.end_headers()
+        for part in parts:
+            handler.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        handler.wfile.write(end)
+        handler.close_connection = not end
+
+    return reply
+
+
+def until_closed(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.wfile.write(b"all of it")
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        cut(b"0" * 10, 11),
+        cut(packed := gzip.compress(b"some text")[:-9], len(packed), content_encoding="gzip"),
+        cut(b"no gzip", 7, content_encoding="gzip"),
+        chunks(b"some", end=b""),
+        chunks(b"some", end=b"no number\r\n"),
+        lambda handler: handler.wfile.write(b"no HTTP\r\n"),
+    ],
+    ids=["too short", "packed and cut", "not packed", "chunks cut", "chunks broken", "no HTTP"],
+)
+def test_an_answer_that_breaks_off_is_none_and_nothing_of_it_is_taken_for_the_next(broken):
+    with serving(broken, answers(content=b"next")) as server, made() as one:
+        with pytest.raises(NoAnswerError):
+            one.send("POST", url_of(server))
+        assert one.send("POST", url_of(server)).content == b"next"
+        assert len({port for *_, port in server.seen}) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "content", "connections_used"),
+    [
+        (chunks(b"some ", b"text"), b"some text", 1),
+        (until_closed, b"all of it", 2),
+        (answers(connection="close"), b"ok", 2),
+        (answers(204, b""), b"", 1),
+    ],
+    ids=["chunks", "until it closes", "says that it closes", "nothing"],
+)
+def test_whole_answers_of_every_length(reply, content, connections_used):
+    with serving(reply) as server, made() as one:
+        for _ in range(2):
+            assert one.send("GET", url_of(server)).content == content
+        assert len({port for *_, port in server.seen}) == connections_used
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://name.invalid/x", "https://127.0.0.1:1/x"])
+def test_whoever_is_not_reached_has_not_answered(url):
+    with made() as one, pytest.raises(NoAnswerError):
+        one.send("GET", url)
+
+
+def test_a_name_of_any_letters_arrives_as_it_was_written():
+    with serving() as server, made() as one:
+        at = url_of(server).removesuffix("/x")
+        assert one.send("GET", f"{at}/o/records%2Fa%25b?q=1&r=%C3%91").ok
+        assert one.send("GET", f"{at}/o/Ñandú O'Neil+test@sub.example.co").ok
+        assert [path for _, path, *_ in server.seen] == [
+            "/o/records%2Fa%25b?q=1&r=%C3%91",
+            "/o/%C3%91and%C3%BA%20O'Neil+test@sub.example.co",
+        ]
 
 
 def test_a_token_that_is_refused_is_renewed_once():
@@ -198,6 +305,48 @@ def test_the_proxy_of_the_environment_is_used_where_it_is_to_be_trusted(monkeypa
         with made(trust_env=True) as one:
             assert one.send("GET", url_of(server)).ok
         assert len(proxy.seen) == 1
+
+
+def authority(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(2000, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_certificate_that_nobody_vouches_for_is_no_answer_and_one_of_the_system_is(tmp_path, monkeypatch):
+    certificate, key = authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        url = url_of(server).replace("http://", "https://")
+        with made() as one, pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
+            one.send("GET", url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # OpenSSL's own variable
+        with made() as one:
+            for _ in range(2):
+                assert one.send("GET", url).content == b"ok"
+            with pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
+                one.send("GET", url.replace("127.0.0.1", "localhost"))  # it is another's
+        assert len(server.seen) == 2
+        assert len({port for *_, port in server.seen}) == 1
 
 
 def test_a_hundred_calls_of_many_threads_use_as_many_connections_as_there_are_threads():

@@ -23,7 +23,7 @@ from emulator.clock import VirtualClock
 from emulator.faults import Fault
 from kit.skipped_time import impatient
 from shared.cloud.clients import Clients, CloudConfig
-from shared.cloud.transport import Answer
+from shared.cloud.connections import Answer
 from shared.engine.ports import Deps
 from shared.settings import Settings, load_settings
 from shared.wiring import patience_s, wire

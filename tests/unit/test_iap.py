@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import urllib3
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from kit.inprocess import ListLog
@@ -19,8 +18,8 @@ from kit.inprocess import ListLog
 from emulator.clock import wall_now
 from emulator.iap.signing import claims_of, new_key, sign_es256
 from shared.cloud.clients import Clients, CloudConfig
+from shared.cloud.connections import Answer, NoAnswerError
 from shared.cloud.iap import HEADER, KEYS_URL, IapSignIn
-from shared.cloud.transport import Answer
 from shared.domain.errors import CloudUnavailableError, NotSignedInError
 
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"
@@ -42,7 +41,7 @@ class KeyServer:
         self.asked.append(url)
         self.sent_authorization |= "authorization" in {name.lower() for name in headers}
         if self.down:
-            raise urllib3.exceptions.ProtocolError("no route")
+            raise NoAnswerError("no route")
         content = self.body if self.body is not None else json.dumps(self.keys).encode()
         return Answer(status=200, headers={"cache-control": self.cache_control}, content=content)
 

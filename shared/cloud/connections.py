@@ -1,0 +1,197 @@
+"""The connections of a process: kept between calls, over `http.client`; through a proxy over urllib3, which is imported only then.
+
+A kept connection is looked at before it is used: one that died while a function was frozen is thrown away unused. Answers are bounded,
+packed or not.
+"""
+
+from __future__ import annotations
+
+import http.client
+import select
+import ssl
+import threading
+import weakref
+import zlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    import urllib3
+
+Headers = Mapping[str, str]
+MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand people
+TIMEOUT_S = 60.0  # for each wait for a server
+_POOL = 32  # more than the threads of a process; else connections are made and thrown away
+_CONNECT_S = 20.0
+_AS_IT_IS = "%/:?#[]@!$&'()*+,;=~"  # besides letters, digits and "_.-": what a URL holds already is not changed
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a server said. `headers` has names in small letters."""
+
+    status: int
+    headers: Headers
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        """True for 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - HTTP
+
+
+class NoAnswerError(OSError):
+    """Nobody answered, or what came cannot be used: a lost connection, a time that is up, an answer without end."""
+
+
+# Sends one request once: (method, url, headers, body) -> what came back. Raises `NoAnswerError` if nothing did.
+Door = Callable[[str, str, dict[str, str], bytes | None], Answer]
+
+
+class Connections:
+    """The door to the network: kept connections by host, each used by one thread at a time. With `trust_env` through the proxy that the environment names."""
+
+    def __init__(self, *, trust_env: bool, timeout_s: float) -> None:
+        self._trust_env = trust_env
+        self._timeout_s = timeout_s
+        self._kept: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
+        self._proxies: dict[str, urllib3.ProxyManager] = {}
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        weakref.finalize(self, _close, self._kept)  # whoever lets go of it need not say so
+
+    def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        """A `Door`."""
+        parts = urlsplit(url)
+        proxy = self._proxy(parts)
+        if proxy:
+            return self._through(proxy, method, url, headers, body)
+        try:
+            return self._directly(parts, method, headers, body)
+        except NoAnswerError:
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswerError(f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Close what is kept; the next call opens its own."""
+        _close(self._kept)
+        for proxy in self._proxies.values():
+            proxy.clear()
+
+    def _directly(self, parts: SplitResult, method: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        kept = self._kept.setdefault((parts.scheme, parts.netloc), [])
+        connection = _alive(kept) or self._opened(parts)
+        try:
+            connection.request(method, _target(parts), body, headers)
+            with connection.getresponse() as response:
+                said = {name.lower(): value for name, value in response.getheaders()}
+                content = _unpacked(_read(response), said)
+        except BaseException:
+            connection.close()  # what was not read must not be taken for the next answer
+            raise
+        if connection.sock is not None and len(kept) < _POOL:
+            kept.append(connection)
+        else:
+            connection.close()
+        return Answer(status=response.status, headers=said, content=content)
+
+    def _opened(self, parts: SplitResult) -> http.client.HTTPConnection:
+        connect_s = min(self._timeout_s, _CONNECT_S)
+        if parts.scheme == "https":
+            with self._lock:
+                self._context = self._context or ssl.create_default_context()
+            secure = http.client.HTTPSConnection(parts.netloc, timeout=connect_s, context=self._context)
+            secure.connect()
+            secure.sock.settimeout(self._timeout_s)
+            return secure
+        plain = http.client.HTTPConnection(parts.netloc, timeout=connect_s)
+        plain.connect()
+        plain.sock.settimeout(self._timeout_s)
+        return plain
+
+    def _proxy(self, parts: SplitResult) -> str:
+        if not self._trust_env:
+            return ""
+        proxy = getproxies().get(parts.scheme, "")
+        if not proxy or proxy_bypass(parts.hostname or ""):
+            return ""
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+    def _through(self, proxy: str, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        import urllib3
+
+        with self._lock:
+            if proxy not in self._proxies:
+                timeout = urllib3.Timeout(connect=min(self._timeout_s, _CONNECT_S), read=self._timeout_s)
+                self._proxies[proxy] = urllib3.ProxyManager(proxy, maxsize=_POOL, timeout=timeout, retries=False)
+        try:
+            found = self._proxies[proxy].request(
+                method, url, headers=headers, body=body, redirect=False, preload_content=False, decode_content=False
+            )
+            said = {name.lower(): value for name, value in found.headers.items()}
+            try:
+                content = _unpacked(found.read(MOST_BYTES + 1), said)
+            except BaseException:
+                found.close()
+                raise
+            found.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise NoAnswerError(f"{type(error).__name__}: {error}") from error
+        return Answer(status=found.status, headers=said, content=content)
+
+
+def _close(by_host: dict[tuple[str, str], list[http.client.HTTPConnection]]) -> None:
+    for kept in by_host.values():
+        while kept:
+            kept.pop().close()
+
+
+def _alive(kept: list[http.client.HTTPConnection]) -> http.client.HTTPConnection | None:
+    """Return the connection that was used last. Nobody was asked, so one that has something to say is closed, or says nonsense."""
+    while kept:
+        try:
+            connection = kept.pop()
+        except IndexError:
+            return None  # another thread was faster
+        waiting = select.poll()
+        waiting.register(connection.sock, select.POLLIN)
+        if not waiting.poll(0):
+            return connection
+        connection.close()
+    return None
+
+
+def _target(parts: SplitResult) -> str:
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    return quote(path, safe=_AS_IT_IS)
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    if response.length is None:  # in chunks, or until the server closes
+        return _bounded(response.read(MOST_BYTES + 1))
+    if response.length > MOST_BYTES:
+        raise NoAnswerError(f"an answer of more than {MOST_BYTES} bytes")
+    return response.read()  # with a size it would take an answer that breaks off for a whole one
+
+
+def _unpacked(content: bytes, headers: Headers) -> bytes:
+    if headers.get("content-encoding") != "gzip" or not content:
+        return _bounded(content)
+    packed = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        unpacked = packed.decompress(content, MOST_BYTES + 1)
+    except zlib.error as error:
+        raise NoAnswerError(f"a packed answer that cannot be unpacked: {error}") from error
+    if not packed.eof and len(unpacked) <= MOST_BYTES:
+        raise NoAnswerError("a packed answer that breaks off")
+    return _bounded(unpacked)
+
+
+def _bounded(content: bytes) -> bytes:
+    if len(content) > MOST_BYTES:
+        raise NoAnswerError(f"an answer of more than {MOST_BYTES} bytes")
+    return content
