@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from shared.settings import ConfigError, checked, load_settings
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "config"
+CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
 @pytest.fixture
@@ -77,25 +74,6 @@ def test_a_broken_file_counts_for_nothing(folder, content):
 def test_an_endpoint_on_another_machine_is_refused_for_checked_settings_too(folder):
     with pytest.raises(ConfigError, match="is not http:// on this machine"):
         load(folder, BENCHKEEPER_API_ENDPOINT="http://198.51.100.7:8900")
-
-
-def test_a_function_with_checked_settings_starts_without_the_checker(folder):
-    code = (
-        "import sys, main, shared.wiring; from shared.settings import load_settings; load_settings(env='example'); "
-        "roots = ('google.', 'grpc', 'requests', 'pydantic', 'yaml'); "
-        # google.cloud itself is a .pth file's, google.cloud.functions is functions-framework's.
-        "own = ('google.cloud.functions', 'google.cloud.functions_v1'); "
-        "print(sorted(n for n in sys.modules if n.startswith(roots) and n != 'google.cloud' and not n.startswith(own)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={"BENCHKEEPER_CONFIG_DIR": str(folder), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"
 
 
 def test_who_deployed_is_told_by_the_environment_and_never_kept(folder):
