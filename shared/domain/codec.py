@@ -8,39 +8,20 @@ not be replaced by an older version: its version is unknown, or it uses a word t
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
+
+from msgspec import NODEFAULT, convert, defstruct, field
+from msgspec.structs import fields
 
 from shared.domain import facts as facts_module
-from shared.domain.cuts import Clearance, CutClass, KeptIn, WaitingCut
-from shared.domain.entitlement import Cause
-from shared.domain.errors import DamagedRecordError, NewerRecordError, Reason
-from shared.domain.facts import UnknownWordError
-from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
-from shared.domain.keeping import Former, Restoring, Snapshot
+from shared.domain.errors import DamagedRecordError, NewerRecordError
+from shared.domain.keeping import Former
 from shared.domain.record import (
-    Claim,
-    Condition,
-    ConditionStatus,
-    ConditionType,
-    Handover,
-    Hold,
-    Notice,
-    OperationRef,
-    Power,
-    Presence,
-    Rejected,
     Spec,
     Status,
-    TakenWish,
     UserRecord,
-    Verb,
-    WaitingRename,
 )
-from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
-from shared.domain.story import StoryKind, StoryLine
-from shared.domain.usage import Usage
-from shared.domain.waves import Turn
+from shared.domain.unknown_word import UnknownWordError, unknown_word
 
 VERSION = 1
 # A record on hold: a program that does not know holds must refuse it, or it would drop the hold and delete what it keeps.
@@ -53,8 +34,6 @@ VERSION_WITH_SOURCES = 5
 # A record whose cut waits, or was said to be a mistake: a program that does not know that would end access, or delete.
 VERSION_WITH_GUARD = 6
 _VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES, VERSION_WITH_GUARD})
-
-Word = TypeVar("Word", bound=StrEnum)
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
@@ -128,30 +107,20 @@ def from_json(raw: Any) -> UserRecord:
             raise UnknownWordError(f"version {version!r}")
         if version not in _VERSIONS:
             raise ValueError(f"version {version!r}")
-        return UserRecord(
-            user_key=UserKey(raw["user_key"]),
-            email=UserEmail(raw["email"]),
-            created_at=_time(raw["created_at"]),
-            cost_center=raw["cost_center"],
-            facts=facts_module.from_json(raw["facts"], raw.get("forgotten", ())),
-            spec=_spec(raw["spec"]),
-            status=_status(raw["status"]),
-            hold=_hold(raw.get("hold")),
-            email_since=_maybe_time(raw.get("email_since")),
-            former_emails=tuple(UserEmail(each) for each in raw.get("former_emails", ())),
-            rename=_rename(raw.get("rename")),
-            claim=_claim(raw.get("claim")),
-            handover=_handover(raw.get("handover")),
-            predecessor=None if raw.get("predecessor") is None else UserKey(raw["predecessor"]),
-            rejected=tuple(_rejected(each) for each in raw.get("rejected", ())),
-        )
+        stated = facts_module.from_json(raw["facts"], raw.get("forgotten", ()))
+        rest = convert(raw, _Rest)
+        _check(rest, raw)
+        return UserRecord(facts=stated, **{name: getattr(rest, name) for name in rest.__struct_fields__})
     except UnknownWordError as error:
-        raise NewerRecordError(
-            user_message="This person's record was written by a newer version of Benchkeeper. An administrator must deploy "
-            "that version again.",
-            detail=f"unreadable record: of a newer program: {error}",
-        ) from error
+        raise _newer(error) from error
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        word = (
+            unknown_word(raw, _Rest) or unknown_word(raw.get("facts"), facts_module.TIMELINES)
+            if isinstance(raw, dict)
+            else None
+        )
+        if word is not None:
+            raise _newer(word) from error
         raise DamagedRecordError(
             user_message="This person's record is damaged. An administrator can put the last good version back: "
             "benchkeeper repair USER",
@@ -159,235 +128,92 @@ def from_json(raw: Any) -> UserRecord:
         ) from error
 
 
+def _newer(cause: object) -> NewerRecordError:
+    return NewerRecordError(
+        user_message="This person's record was written by a newer version of Benchkeeper. An administrator must deploy "
+        "that version again.",
+        detail=f"unreadable record: of a newer program: {cause}",
+    )
+
+
 def _is_newer(version: Any) -> bool:
     """Return True for a version above all that this program and its forerunners wrote; 4 marks a pointer."""
     return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_GUARD
 
 
-def _word(kind: type[Word], text: Any) -> Word:
-    """Return the member of a closed list. A text that is none comes from a newer program; anything else is damage."""
-    try:
-        return kind(text)
-    except ValueError:
-        if isinstance(text, str):
-            raise UnknownWordError(f"{kind.__name__} {text[:80]!r}") from None
-        raise
+def _check(value: Any, raw: Any) -> None:
+    """Raise for what `convert` lets pass: a field that every writer wrote and that is missing, a time that is not UTC."""
+    match value:
+        case None | str() | bool() | int() | float():
+            return
+        case datetime():
+            if value.tzinfo is not UTC:
+                raise ValueError(f"a time that is not UTC: {value}")
+        case tuple():
+            for item, each in zip(value, raw or (), strict=True):
+                _check(item, each)
+        case dict():
+            for name, item in value.items():
+                _check(item, raw[name])
+        case _:
+            names = value.__struct_fields__
+            if len(raw) < len(names) or any(name not in raw for name in names):
+                missing = {name for name in names if name not in raw} - _LATER.get(type(value), frozenset())
+                if missing:
+                    raise KeyError(f"{type(value).__name__} without {sorted(missing)}")
+            for name in names:
+                item = getattr(value, name)
+                if type(item) not in _LEAVES:
+                    _check(item, raw.get(name))
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _maybe_time(text: str | None) -> datetime | None:
-    return None if text is None else _time(text)
-
-
-def _hold(raw: dict[str, Any] | None) -> Hold | None:
-    return None if raw is None else Hold(reason=str(raw["reason"]), since=_time(raw["since"]))
-
-
-def _rename(raw: dict[str, Any] | None) -> WaitingRename | None:
-    if raw is None:
-        return None
-    return WaitingRename(
-        new_email=UserEmail(raw["new_email"]),
-        event_id=raw["event_id"],
-        source=raw["source"],
-        occurred_at=_time(raw["occurred_at"]),
-    )
-
-
-def _claim(raw: dict[str, Any] | None) -> Claim | None:
-    return None if raw is None else Claim(owner=UserKey(raw["owner"]), until=_time(raw["until"]))
-
-
-def _handover(raw: dict[str, Any] | None) -> Handover | None:
-    return None if raw is None else Handover(to=UserKey(raw["to"]), at=_time(raw["at"]))
-
-
-def _rejected(raw: dict[str, Any]) -> Rejected:
-    return Rejected(ref=raw["ref"], event=raw["event"], by=raw["by"], digest=raw["digest"], at=_time(raw["at"]))
-
-
-def _waiting_cut(raw: dict[str, Any] | None) -> WaitingCut | None:
-    if raw is None:
-        return None
-    return WaitingCut(
-        ref=raw["ref"],
-        cause=_word(CutClass, raw["cause"]),
-        source=raw["source"],
-        since=_time(raw["since"]),
-        undoable_at=_maybe_time(raw["undoable_at"]),
-        urgent=bool(raw["urgent"]),
-    )
-
-
-def _clearance(raw: dict[str, Any] | None) -> Clearance | None:
-    return None if raw is None else Clearance(ref=raw["ref"], by=raw["by"], until=_time(raw["until"]))
-
-
-def _kept_in(raw: dict[str, Any]) -> KeptIn:
-    return KeptIn(ref=raw["ref"], by=raw["by"], digest=raw["digest"], at=_time(raw["at"]))
-
-
-def _turn(raw: dict[str, Any] | None) -> Turn | None:
-    if raw is None:
-        return None
-    return Turn(
-        rollout=raw["rollout"],
-        began_at=_time(raw["began_at"]),
-        ended_at=_maybe_time(raw["ended_at"]),
-        refused=bool(raw["refused"]),
-        sold_out=bool(raw["sold_out"]),
-    )
-
-
-def _former(raw: dict[str, Any] | None) -> Former | None:
-    if raw is None:
-        return None
-    return Former(
-        instance_id=InstanceId(raw["instance_id"]),
-        zone=raw["zone"],
-        uid=raw["uid"],
-        touched=bool(raw["touched"]),
-        is_remnant=bool(raw["is_remnant"]),
-        built_from={str(name): str(value) for name, value in raw.get("built_from", {}).items()},
-    )
-
-
-def _snapshot(raw: dict[str, Any]) -> Snapshot:
-    return Snapshot(
-        name=raw["name"],
-        instance_id=InstanceId(raw["instance_id"]),
-        zone=raw["zone"],
-        instance_uid=raw["instance_uid"],
-        asked_at=_time(raw["asked_at"]),
-        ready_at=_maybe_time(raw["ready_at"]),
-        size_bytes=int(raw["size_bytes"]),
-        disk_size_gb=int(raw["disk_size_gb"]),
-        snapshot_id=raw["snapshot_id"],
-        spec={str(name): str(value) for name, value in raw["spec"].items()},
-        manifest=bool(raw["manifest"]),
-        lost=bool(raw["lost"]),
-    )
-
-
-def _restoring(raw: dict[str, Any] | None) -> Restoring | None:
-    if raw is None:
-        return None
-    return Restoring(snapshot=raw["snapshot"], instance_uid=raw["instance_uid"], asked_at=_time(raw["asked_at"]))
-
-
-def _cluster(raw: dict[str, Any]) -> ClusterStatus:
-    return ClusterStatus(
-        template=raw["template"],
-        name=raw["name"],
-        uuid=raw["uuid"],
-        state=None if raw["state"] is None else _word(ClusterState, raw["state"]),
-        zone=raw["zone"],
-        operation=raw["operation"],
-        asked_at=_maybe_time(raw["asked_at"]),
-        tries=int(raw["tries"]),
-        tried_zones=tuple(raw["tried_zones"]),
-        not_before=_maybe_time(raw["not_before"]),
-        seen_running_at=_maybe_time(raw["seen_running_at"]),
-        deleting=bool(raw["deleting"]),
-        jupyter_url=raw["jupyter_url"],
-        reason=_word(Reason, raw["reason"]),
-        message=raw["message"],
-        diagnosis=raw["diagnosis"],
-    )
-
-
-def _usage(raw: dict[str, Any]) -> Usage:
-    return Usage(month=raw["month"], ran_s=int(raw["ran_s"]), since=_maybe_time(raw["since"]))
-
-
-def _line(raw: dict[str, Any]) -> StoryLine:
-    return StoryLine(
-        at=_time(raw["at"]),
-        kind=_word(StoryKind, raw["kind"]),
-        text=raw["text"],
-        because=raw["because"],
-        ref=raw["ref"],
-    )
-
-
-def _spec(raw: dict[str, Any]) -> Spec:
-    return Spec(
-        presence=_word(Presence, raw["presence"]),
-        power=_word(Power, raw["power"]),
-        power_because=raw["power_because"],
-        profile=raw["profile"],
-        because=raw["because"],
-        absent_since=_maybe_time(raw["absent_since"]),
-        keep_on_until=_maybe_time(raw.get("keep_on_until")),
-        clusters=tuple(ClusterWish(template=w["template"], since=_time(w["since"])) for w in raw.get("clusters", ())),
-        cause=_word(Cause, raw.get("cause", Cause.UNKNOWN.value)),
-        entitled_by=raw.get("entitled_by", ""),
-    )
-
-
-def _status(raw: dict[str, Any]) -> Status:
-    operation = raw["operation"]
-    return Status(
-        generation=int(raw["generation"]),
-        observed_generation=int(raw["observed_generation"]),
-        instance_id=None if raw["instance_id"] is None else InstanceId(raw["instance_id"]),
-        zone=raw["zone"],
-        instance_uid=raw["instance_uid"],
-        was_active=bool(raw["was_active"]),
-        power_settled=bool(raw["power_settled"]),
-        operation=None
-        if operation is None
-        else OperationRef(
-            name=operation["name"], verb=_word(Verb, operation["verb"]), started_at=_time(operation["started_at"])
-        ),
-        failed_zones=tuple(raw["failed_zones"]),
-        attempts=int(raw["attempts"]),
-        tries=int(raw["tries"]),
-        not_before=_maybe_time(raw["not_before"]),
-        next_attempt_at=_maybe_time(raw["next_attempt_at"]),
-        proxy_uri=raw["proxy_uri"],
-        idle_warned_at=_maybe_time(raw["idle_warned_at"]),
-        entitling_digest=raw["entitling_digest"],
-        last_event_id=raw["last_event_id"],
-        waiting_since=_maybe_time(raw.get("waiting_since")),
-        last_letter_id=raw.get("last_letter_id", ""),  # records of 0.1.0 have none of these
-        last_letter_at=_maybe_time(raw.get("last_letter_at")),
-        account_id=None if raw.get("account_id") is None else AccountId(raw["account_id"]),
-        data_groups=tuple(raw.get("data_groups", ())),
-        naming=int(raw.get("naming", 1)),
-        built_from={str(name): str(value) for name, value in raw.get("built_from", {}).items()},
-        former=_former(raw.get("former")),
-        snapshots=tuple(_snapshot(each) for each in raw.get("snapshots", ())),
-        snapshots_taken=int(raw.get("snapshots_taken", 0)),
-        saved_in=raw.get("saved_in", ""),
-        restoring=_restoring(raw.get("restoring")),
-        refused=raw.get("refused", ""),
-        clusters=tuple(_cluster(each) for each in raw.get("clusters", ())),
-        usage={str(name): _usage(each) for name, each in raw.get("usage", {}).items()},
-        ready_took_s=None if raw.get("ready_took_s") is None else float(raw["ready_took_s"]),
-        acknowledged_at=_maybe_time(raw.get("acknowledged_at")),
-        story=tuple(_line(each) for each in raw.get("story", ())),
-        notices=tuple(_word(Notice, each) for each in raw.get("notices", ())),
-        taken_wishes=tuple(
-            TakenWish(wish_id=str(each["wish_id"]), at=_time(each["at"])) for each in raw.get("taken_wishes", ())
-        ),
-        waiting_cut=_waiting_cut(raw.get("waiting_cut")),
-        clearance=_clearance(raw.get("clearance")),
-        kept_in=tuple(_kept_in(each) for each in raw.get("kept_in", ())),
-        waiting_listed=raw.get("waiting_listed", ""),
-        turn=_turn(raw.get("turn")),
-        urgent=raw.get("urgent", ""),
-        conditions=tuple(
-            Condition(
-                type=_word(ConditionType, c["type"]),
-                status=_word(ConditionStatus, c["status"]),
-                reason=_word(Reason, c["reason"]),
-                message=c["message"],
-                last_transition_time=_time(c["last_transition_time"]),
-            )
-            for c in raw["conditions"]
-        ),
-    )
+_LEAVES = frozenset({str, int, bool, float, type(None)})
+# What records of earlier versions do not have. Without a row here, each field of what is read has to be there.
+_LATER: dict[type, frozenset[str]] = {
+    Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
+    Former: frozenset({"built_from"}),
+    Status: frozenset(
+        [
+            "waiting_since",
+            "last_letter_id",
+            "last_letter_at",
+            "account_id",
+            "data_groups",
+            "naming",
+            "built_from",
+            "former",
+            "snapshots",
+            "snapshots_taken",
+            "saved_in",
+            "restoring",
+            "refused",
+            "clusters",
+            "usage",
+            "ready_took_s",
+            "acknowledged_at",
+            "story",
+            "notices",
+            "taken_wishes",
+            "waiting_cut",
+            "clearance",
+            "kept_in",
+            "waiting_listed",
+            "turn",
+            "urgent",
+        ]
+    ),
+}
+# A record but for its facts, which stand in two places of its JSON.
+_Rest = defstruct(
+    "_Rest",
+    [
+        (f.name, f.type, field(default=f.default)) if f.default is not NODEFAULT else (f.name, f.type)
+        for f in fields(UserRecord)
+        if f.name != "facts"
+    ],
+    frozen=True,
+    kw_only=True,
+)
+_LATER[_Rest] = frozenset(
+    ["hold", "email_since", "former_emails", "rename", "claim", "handover", "predecessor", "rejected"]
+)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.structs import replace
 
 from shared.domain.employment import (
@@ -69,8 +69,7 @@ MAX_FORGOTTEN = 64
 _GIVING = frozenset({EMPLOYMENT, ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL, *ACCOUNT_STATES})
 
 
-class UnknownWordError(Exception):
-    """A word of a closed list that this program does not know: a newer program wrote the record."""
+TIMELINES = dict[str, tuple[Statement, ...]]
 
 
 class Facts(Struct, frozen=True):
@@ -403,40 +402,9 @@ def _statement_to_json(s: Statement) -> dict[str, object]:
     return raw
 
 
-def from_json(raw: Mapping[str, list[dict[str, object]]], forgotten: Iterable[object] = ()) -> Facts:
-    """The reverse of `to_json`, with the guards that are written beside it; raises KeyError or ValueError on a damaged record."""
-    return Facts(
-        MappingProxyType({name: tuple(map(_statement_from_json, statements)) for name, statements in raw.items()}),
-        tuple(map(str, forgotten)),
-    )
-
-
-def _statement_from_json(raw: Mapping[str, object]) -> Statement:
-    return Statement(
-        event_id=str(raw["event_id"]),
-        occurred_at=_moment(raw["occurred_at"]),
-        effective_at=_moment(raw["effective_at"]),
-        value=parse_value(raw["value"]),
-        withdraws=bool(raw["withdraws"]),
-        source=str(raw.get("source", "")),
-        says=str(raw.get("says", "")),
-        published_at=_moment(raw["published_at"]) if "published_at" in raw else None,
-        claimed_at=_moment(raw["claimed_at"]) if "claimed_at" in raw else None,
-        explicit=bool(raw.get("explicit", False)),
-        undated=bool(raw.get("undated", False)),
-        force=_force(str(raw.get("force", Force.SAYS.value))),
-    )
-
-
-def _force(word: str) -> Force:
-    try:
-        return Force(word)
-    except ValueError as error:
-        raise UnknownWordError(f"force {word[:40]!r}") from error
-
-
-def _moment(raw: object) -> datetime:
-    return datetime.fromisoformat(str(raw)).astimezone(UTC)
+def from_json(raw: object, forgotten: Iterable[object] = ()) -> Facts:
+    """The reverse of `to_json`, with the guards that are written beside it; raises ValueError on a damaged record."""
+    return Facts(MappingProxyType(convert(raw, TIMELINES)), tuple(map(str, forgotten)))
 
 
 def is_sourced(facts: Facts) -> bool:
