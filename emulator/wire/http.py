@@ -7,6 +7,7 @@ route, runs the handler through `World.perform` and turns `ApiError` into Google
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Callable, Collection, Iterable
@@ -34,10 +35,13 @@ class Call:
     request: Request
     params: dict[str, str]
     principal: str
+    args: dict[str, str] | None = None  # read once, at the first `query`
 
     def query(self, name: str, default: str = "") -> str:
-        """A query parameter."""
-        return str(self.request.args.get(name, default))
+        """A query parameter; of one that is given more than once the first."""
+        if self.args is None:
+            self.args = self.request.args.to_dict()
+        return self.args.get(name, default)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; 400 with the reason otherwise, `{}` when empty."""
@@ -84,6 +88,11 @@ def route(
 
     Regular-expression characters in the fixed text are literal.
     """
+    return Route(method, _compiled(pattern), spec, handler, resource)
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
     out = ""
     for part in re.split(r"(\{\w+(?:=\*\*)?\})", pattern):
         if part.startswith("{") and part.endswith("=**}"):
@@ -92,7 +101,7 @@ def route(
             out += f"(?P<{part[1:-1]}>[^/:]+)" if pattern.endswith("}") is False else f"(?P<{part[1:-1]}>[^/]+)"
         else:
             out += re.escape(part)
-    return Route(method, re.compile(f"^{out}$"), spec, handler, resource)
+    return re.compile(f"^{out}$")
 
 
 def principal_of(request: Request) -> str:

@@ -20,7 +20,7 @@ ME = (1, 1)
 
 def seen(
     at: float, *, spent: float = 0.0, works: bool = False, reaped_s: float = 0.0, ended_s: float = 0.0,
-    queued_s: float = 0.0, threads: Mapping[int, float] = {}, **more: float,  # noqa: B006 - nobody writes it
+    queued_s: float = 0.0, threads: Mapping[int, float] = {}, **more: float,
 ) -> Look:  # fmt: skip
     tasks = {
         ME: spent,
