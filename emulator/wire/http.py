@@ -10,8 +10,9 @@ import base64
 import functools
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -35,12 +36,12 @@ class Call:
     request: Request
     params: dict[str, str]
     principal: str
-    args: dict[str, str] | None = None  # read once, at the first `query`
+    args: Mapping[str, str] | None = None  # read once, at the first `query`
 
     def query(self, name: str, default: str = "") -> str:
         """A query parameter; of one that is given more than once the first."""
         if self.args is None:
-            self.args = self.request.args.to_dict()
+            self.args = _args(self.request.query_string)
         return self.args.get(name, default)
 
     def json(self) -> dict[str, Any]:
@@ -51,6 +52,11 @@ class Call:
         if not isinstance(body, dict):
             raise ApiError("INVALID_ARGUMENT", "Invalid JSON payload received. Expected an object.")
         return body
+
+
+@functools.lru_cache(1024)  # most calls ask with words that were asked with before
+def _args(query: bytes) -> Mapping[str, str]:
+    return MappingProxyType(Request({"QUERY_STRING": query.decode("latin-1")}).args.to_dict())
 
 
 Handler = Callable[[Call], Any]
