@@ -104,19 +104,20 @@ main() {
   said=$(mktemp)
   set_up_jupyter &
   jupyter=$!
+  # The types are looked at beside pytest, which waits now and then: they cost one core a quarter of a minute on a fresh clone.
   mypy >"$said" 2>&1 &
   types=$!
   check 'ruff check' ruff check --quiet .
   check 'ruff format' ruff format --quiet --check .
   check 'shellcheck' shellcheck ./*.sh tests/*.sh .ci/run
   check 'lint-imports' lint-imports --no-cache
-  check 'mypy' wait "$types"
-  cat "$said"
-  rm -f "$said"
   wait "$jupyter"
   say "pytest ($BENCHKEEPER_RUNS histories${all:+, the slow tests too})"
   # Two workers a core: many tests wait for programs that they started. `worksteal`: one that is done takes over from the others.
   python -m pytest -n $((2 * $(cores))) --dist worksteal -m "$which" --durations=10 ${more[@]+"${more[@]}"} || failed+=" 'pytest'"
+  check 'mypy' wait "$types"
+  cat "$said"
+  rm -f "$said"
   # What measures time comes last, and beside nothing.
   while IFS= read -r file; do
     files+=("$file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,25 +34,22 @@ class StoredObject:
 
     def resource(self) -> dict[str, Any]:
         """The object's JSON, without the links that only a server knows."""
-        body: dict[str, Any] = {
-            "kind": "storage#object",
-            "id": f"{self.bucket}/{self.name}/{self.generation}",
-            "name": self.name,
-            "bucket": self.bucket,
-            "generation": str(self.generation),
-            "metageneration": str(self.metageneration),
-            "storageClass": "STANDARD",
-            "size": str(len(self.content)),
-            "crc32c": self.crc32c,
-            "etag": etag_of(self.generation, self.metageneration),
-            "timeCreated": self.created,
-            "updated": self.updated,
-            "timeStorageClassUpdated": self.created,
-            "timeFinalized": self.created,
-        }
+        body = {key: value_of(self) for key, value_of in _ALWAYS.items()}
         body.update(self.fields)
-        optional = {"md5Hash": self.md5, "componentCount": self.component_count, "timeDeleted": self.deleted}
-        body.update({key: value for key, value in optional.items() if value is not None})
+        optional = ((key, value_of(self)) for key, value_of in _AT_TIMES.items())
+        body.update((key, value) for key, value in optional if value is not None)
+        return body
+
+    def part(self, keys: Collection[str]) -> dict[str, Any]:
+        """These fields of `resource`, without making the rest: a listing of many objects asks for few fields of each."""
+        body: dict[str, Any] = {}
+        for key in keys:
+            if key in _AT_TIMES and (value := _AT_TIMES[key](self)) is not None:
+                body[key] = value
+            elif key in self.fields:
+                body[key] = self.fields[key]
+            elif key in _ALWAYS:
+                body[key] = _ALWAYS[key](self)
         return body
 
     def dump(self) -> dict[str, Any]:
@@ -65,6 +63,30 @@ class StoredObject:
     def parse(cls, raw: dict[str, Any]) -> StoredObject:
         """What `dump` gave."""
         return cls(**{**raw, "content": base64.b64decode(raw["content"])})
+
+
+# How each field of the resource is made: those that every object has, unless `fields` says otherwise, and those that some have.
+_ALWAYS: dict[str, Callable[[StoredObject], Any]] = {
+    "kind": lambda _: "storage#object",
+    "id": lambda stored: f"{stored.bucket}/{stored.name}/{stored.generation}",
+    "name": lambda stored: stored.name,
+    "bucket": lambda stored: stored.bucket,
+    "generation": lambda stored: str(stored.generation),
+    "metageneration": lambda stored: str(stored.metageneration),
+    "storageClass": lambda _: "STANDARD",
+    "size": lambda stored: str(len(stored.content)),
+    "crc32c": lambda stored: stored.crc32c,
+    "etag": lambda stored: etag_of(stored.generation, stored.metageneration),
+    "timeCreated": lambda stored: stored.created,
+    "updated": lambda stored: stored.updated,
+    "timeStorageClassUpdated": lambda stored: stored.created,
+    "timeFinalized": lambda stored: stored.created,
+}
+_AT_TIMES: dict[str, Callable[[StoredObject], Any]] = {
+    "md5Hash": lambda stored: stored.md5,
+    "componentCount": lambda stored: stored.component_count,
+    "timeDeleted": lambda stored: stored.deleted,
+}
 
 
 @dataclass(slots=True)

@@ -7,10 +7,12 @@ route, runs the handler through `World.perform` and turns `ApiError` into Google
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -35,10 +37,13 @@ class Call:
     request: Request
     params: dict[str, str]
     principal: str
+    args: Mapping[str, str] | None = None  # read once, at the first `query`
 
     def query(self, name: str, default: str = "") -> str:
-        """A query parameter."""
-        return str(self.request.args.get(name, default))
+        """A query parameter; of one that is given more than once the first."""
+        if self.args is None:
+            self.args = _args(self.request.query_string)
+        return self.args.get(name, default)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; 400 with the reason otherwise, `{}` when empty."""
@@ -48,6 +53,11 @@ class Call:
         if not isinstance(body, dict):
             raise ApiError("INVALID_ARGUMENT", "Invalid JSON payload received. Expected an object.")
         return body
+
+
+@functools.lru_cache(1024)  # most calls ask with words that were asked with before
+def _args(query: bytes) -> Mapping[str, str]:
+    return MappingProxyType(Request({"QUERY_STRING": query.decode("latin-1")}).args.to_dict())
 
 
 TIME_HEADER = "X-Emulator-Time"  # a program whose people live in virtual time need not ask for it
@@ -86,6 +96,11 @@ def route(
 
     Regular-expression characters in the fixed text are literal.
     """
+    return Route(method, _compiled(pattern), spec, handler, resource)
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
     out = ""
     for part in re.split(r"(\{\w+(?:=\*\*)?\})", pattern):
         if part.startswith("{") and part.endswith("=**}"):
@@ -94,7 +109,7 @@ def route(
             out += f"(?P<{part[1:-1]}>[^/:]+)" if pattern.endswith("}") is False else f"(?P<{part[1:-1]}>[^/]+)"
         else:
             out += re.escape(part)
-    return Route(method, re.compile(f"^{out}$"), spec, handler, resource)
+    return re.compile(f"^{out}$")
 
 
 def principal_of(request: Request) -> str:

@@ -6,9 +6,11 @@ the HTTP bindings. So no path is copied by hand, and a newer client brings its n
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 import grpc
@@ -26,18 +28,23 @@ class HttpBinding:
 
     def pattern(self) -> re.Pattern[str]:
         """The path as a regular expression; a field path `topic.name` becomes group `topic__name`."""
-        out = ""
-        for part in re.split(r"(\{[^}]+\})", self.uri):
-            if not part.startswith("{"):
-                out += re.escape(part)
-                continue
-            name, _, template = part[1:-1].partition("=")
-            body = "".join(
-                {"*": _SEGMENT, "**": ".+"}.get(piece, re.escape(piece))
-                for piece in re.split(r"(\*\*|\*)", template or "*")
-            )
-            out += f"(?P<{name.replace('.', '__')}>{body})"
-        return re.compile(f"^{out}$")
+        return _pattern(self.uri)
+
+
+@functools.cache
+def _pattern(uri: str) -> re.Pattern[str]:
+    out = ""
+    for part in re.split(r"(\{[^}]+\})", uri):
+        if not part.startswith("{"):
+            out += re.escape(part)
+            continue
+        name, _, template = part[1:-1].partition("=")
+        body = "".join(
+            {"*": _SEGMENT, "**": ".+"}.get(piece, re.escape(piece))
+            for piece in re.split(r"(\*\*|\*)", template or "*")
+        )
+        out += f"(?P<{name.replace('.', '__')}>{body})"
+    return re.compile(f"^{out}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +126,12 @@ def _owner(function: Any) -> Any:
     return getattr(function, "__objclass__", None)
 
 
-def derive(grpc_transport: Any, rest_base: Any | None = None) -> dict[str, Rpc]:
-    """All RPCs of a service by method name, from its `...GrpcTransport` class and, if it has one, `_Base...RestTransport`."""
+@functools.cache
+def derive(grpc_transport: Any, rest_base: Any | None = None) -> Mapping[str, Rpc]:
+    """All RPCs of a service by method name, from its `...GrpcTransport` class and, if it has one, `_Base...RestTransport`.
+
+    They are read once a process: the tests make thousands of clouds in one.
+    """
     channel = _RecordingChannel()
     transport = grpc_transport(channel=channel)
     # The transport wraps the channel in a logging interceptor that builds calls only when they are made: take it out.
@@ -144,7 +155,7 @@ def derive(grpc_transport: Any, rest_base: Any | None = None) -> dict[str, Rpc]:
             response_type=_owner(deserializer),
             bindings=_bindings(rest_base, method),
         )
-    return found
+    return MappingProxyType(found)
 
 
 def _bindings(rest_base: Any | None, method: str) -> tuple[HttpBinding, ...]:

@@ -23,6 +23,7 @@ from emulator.wire.storage_query import (
     list_query,
     number,
     object_json,
+    object_list,
     page_size,
     partial,
 )
@@ -223,7 +224,7 @@ class _Api:
         if page.prefixes:
             body["prefixes"] = page.prefixes
         if page.items:
-            body["items"] = [object_json(call, stored) for stored in page.items]
+            body["items"] = object_list(call, page.items)
         return partial(call, body)
 
     def get_object(self, call: Call) -> dict[str, Any] | Response:

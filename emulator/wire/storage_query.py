@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -10,6 +11,8 @@ from emulator.model.storage_listing import PAGE, ListQuery
 from emulator.model.storage_rules import Preconditions, invalid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from emulator.errors import ApiError
     from emulator.model.storage_records import Bucket, StoredObject
     from emulator.wire.http import Call
@@ -76,12 +79,25 @@ def list_query(call: Call) -> ListQuery:
 
 def object_json(call: Call, stored: StoredObject) -> dict[str, Any]:
     """The object resource with its links."""
+    return stored.resource() | _links(call, stored)
+
+
+def _links(call: Call, stored: StoredObject) -> dict[str, str]:
     base = call.request.host_url.rstrip("/")
     path = f"b/{stored.bucket}/o/{quote(stored.name, safe='')}"
-    return stored.resource() | {
+    return {
         "selfLink": f"{base}/storage/v1/{path}",
         "mediaLink": f"{base}/download/storage/v1/{path}?generation={stored.generation}&alt=media",
     }
+
+
+def object_list(call: Call, found: Iterable[StoredObject]) -> list[dict[str, Any]]:
+    """The object resources of a listing, at least as far as `fields` asks for them."""
+    text = call.query("fields")
+    wanted = _parsed(text).get("items", {}) if text else {}
+    if not wanted or wanted.keys() & {"*", "selfLink", "mediaLink"}:
+        return [object_json(call, stored) for stored in found]
+    return [stored.part(wanted) for stored in found]
 
 
 def bucket_json(call: Call, bucket: Bucket, project_number: str) -> dict[str, Any]:
@@ -96,15 +112,20 @@ def partial(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     text = call.query("fields")
     if not text:
         return body
-    tokens = re.findall(r"[(),/]|[^(),/\s]+", text)
-    wanted = _selection(tokens, text)
-    if tokens:
-        raise _bad_fields(text)
-    found: dict[str, Any] = _selected(body, wanted)
+    found: dict[str, Any] = _selected(body, _parsed(text))
     return found
 
 
 _Selection = dict[str, Any]  # name -> what is wanted of it; nothing further = all
+
+
+@functools.lru_cache(256)  # the product asks for the same few again and again
+def _parsed(text: str) -> _Selection:
+    tokens = re.findall(r"[(),/]|[^(),/\s]+", text)
+    wanted = _selection(tokens, text)
+    if tokens:
+        raise _bad_fields(text)
+    return wanted
 
 
 def _selection(tokens: list[str], text: str) -> _Selection:

@@ -7,6 +7,7 @@ Google's own client (`shared.cloud.official`) is the measure: tests hold that bo
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -69,7 +70,7 @@ class Bucket:
             query["generation"] = str(generation)
         if known is not None:
             query["ifGenerationNotMatch"] = str(known)
-        url = f"{self._base}/download{self._path(name)}?{urlencode(query)}"
+        url = f"{self._base}/download{self._path(name)}?{_encoded(**query)}"
         answer = self._sent("GET", url, what=what)
         if answer.status == _NOT_FOUND:
             return None
@@ -107,7 +108,7 @@ class Bucket:
             f"--{boundary}\r\ncontent-type: {content_type}\r\n\r\n"
         )
         body = head.encode() + content + f"\r\n--{boundary}--".encode()
-        url = f"{self._base}/upload/storage/v1/b/{quote(self.name, safe='')}/o?{urlencode(query)}"
+        url = f"{self._base}/upload/storage/v1/b/{quote(self.name, safe='')}/o?{_encoded(**query)}"
         headers = {"content-type": f'multipart/related; boundary="{boundary}"'}
         answer = self._sent("POST", url, what=what, body=body, headers=headers)
         if answer.status == _PRECONDITION_FAILED:
@@ -188,7 +189,7 @@ class Bucket:
         token, size = "", str(_PAGE if most is None else min(most, _PAGE))
         while True:
             asked = {**query, "maxResults": size, **({"pageToken": token} if token else {})}
-            answer = self._sent("GET", f"{self._objects}?{urlencode(asked)}", what=what)
+            answer = self._sent("GET", f"{self._objects}?{_encoded(**asked)}", what=what)
             if answer.status == _NOT_FOUND and if_missing:
                 return
             self._check(answer, what)
@@ -224,6 +225,11 @@ class Bucket:
             md5=str(raw.get("md5Hash", "")),
             metadata=raw.get("metadata") or {},
         )
+
+
+@functools.lru_cache(512)  # most calls ask with words that were asked with before
+def _encoded(**query: str) -> str:
+    return urlencode(query)
 
 
 def _json(answer: Answer, what: str) -> dict[str, Any]:

@@ -9,15 +9,23 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 def parse_time(text: str) -> datetime:
     """RFC 3339 -> aware UTC; nanoseconds are cut to microseconds. Raises `ValueError` for anything else, a missing zone too."""
-    body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
-    if "." in body:
-        head, _, rest = body.partition(".")
-        digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-        body = f"{head}.{digits[:6].ljust(6, '0')}{rest[len(digits) :]}"
-    moment = datetime.fromisoformat(body)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.fromisoformat(_mended(text))
     if moment.tzinfo is None:
         raise ValueError(f"a time needs its zone: {text[:40]!r}")
     return to_utc(moment)
+
+
+def _mended(text: str) -> str:
+    """Return the text as `fromisoformat` reads it: no space around, no small z, no point without digits."""
+    body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
+    head, point, rest = body.partition(".")
+    if not point:
+        return body
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    return f"{head}.{digits[:6].ljust(6, '0')}{rest[len(digits) :]}"
 
 
 def to_utc(moment: datetime) -> datetime:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from kit.inprocess import START
 from kit.storm import COPIES, Published, replay_log, survive
 from kit.storm_events import Drop, make_storm, questions
 from kit.storm_judge import Evidence, canonical, differences, faults_of
-from msgspec.structs import replace
 
 from shared.domain import facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http
 import io
 import threading
@@ -195,9 +196,14 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START, com
     return Bench(cloud=cloud, settings=settings, deps=deps, clients=clients, log=log, adapter=adapter)
 
 
+@functools.cache
+def _as_they_stand() -> Settings:
+    return load_settings(env="local", config_dir=ROOT / "config", environ={})
+
+
 def local_settings(**changes: Any) -> Settings:
-    settings = load_settings(env="local", config_dir=ROOT / "config", environ={})
-    return replace(settings, api_endpoint=ENDPOINT, **changes)
+    """The settings of this tree, read once a process; nobody changes them in place."""
+    return replace(_as_they_stand(), api_endpoint=ENDPOINT, **changes)
 
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 A test waits while nothing of it runs or wants to run: not its process, not the programs that it started. That is read of Linux
 (`/proc/*/task/*/schedstat`: time on a processor, time in the queue for one), so a machine that is busy with other things does not
-make a test look idle, and what passes while the watcher itself cannot run does not count.
+make a test look idle, and what passes while the watcher itself cannot run does not count. A thread that ends takes its figures with it:
+its time on a processor stays in its process's, and it queued no longer than anybody on this machine did (`/proc/pressure/cpu`).
 Elsewhere nothing fails, and the report says wall time minus processor time.
 
 Used by tests/conftest.py. The tests of it are in tests/unit/test_stillness.py.
@@ -30,6 +31,7 @@ MAY_WAIT = (
 )  # markers of tests that wait for what is not ours, or say why they wait
 _SHOWN = 10
 _LATE = 4  # times its interval: the watcher itself could not run
+_A_LIFE_S = 20e-6  # a thread that begins and ends between two looks has used more than this
 _PROC = Path("/proc")
 _STAT_STATE = 0  # of what follows the name in /proc/PID/stat
 _WORKS = frozenset("RD")  # runs or wants to, waits for a disk
@@ -43,6 +45,8 @@ class Look:
     spent: dict[tuple[int, int], float]
     reaped_s: float  # processor time of children that have ended
     works: bool
+    ended_s: float = 0.0  # processor time of threads of this process that have ended
+    queued_s: float = 0.0  # for so long somebody on this machine has stood in the queue, since it started
 
     @property
     def processes(self) -> set[int]:
@@ -53,6 +57,7 @@ def look(root: int, *, without: int = 0, known: Iterable[int] = ()) -> Look:
     """Look at the tree of processes below `root`, but for the task `without`. A process of `known` may have lost its parent."""
     spent: dict[tuple[int, int], float] = {}
     works = False
+    ended_s = _of(resource.RUSAGE_SELF) - time.thread_time()
     left, done = [root, *known], set[int]()
     while left:
         pid = left.pop()
@@ -71,8 +76,21 @@ def look(root: int, *, without: int = 0, known: Iterable[int] = ()) -> Look:
                 continue  # it has ended
             spent[pid, task] = (int(runs) + int(queues)) / 1e9
             works = works or state in _WORKS
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Look(time.monotonic(), spent, ended.ru_utime + ended.ru_stime, works)
+            if pid == os.getpid():
+                ended_s -= int(runs) / 1e9
+    return Look(time.monotonic(), spent, _of(resource.RUSAGE_CHILDREN), works, ended_s, _queued_s())
+
+
+def _of(who: int) -> float:
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
+
+
+def _queued_s() -> float:
+    try:
+        return int(_read(f"{_PROC}/pressure/cpu").partition("total=")[2].split()[0]) / 1e6
+    except (OSError, ValueError, IndexError):
+        return time.monotonic()  # the machine does not say: perhaps all the time
 
 
 def _tasks(pid: int) -> list[int]:
@@ -94,6 +112,9 @@ def waited_between(before: Look, after: Look, *, within_s: float = math.inf) -> 
     if before.works or after.works or before.processes != after.processes or before.reaped_s != after.reaped_s:
         return 0.0
     worked = sum(seconds - before.spent.get(task, 0.0) for task, seconds in after.spent.items())
+    ended_s = after.ended_s - before.ended_s
+    if ended_s > _A_LIFE_S or before.spent.keys() - after.spent.keys():
+        worked += max(0.0, ended_s) + after.queued_s - before.queued_s
     return max(0.0, after.at - before.at - worked)
 
 
@@ -210,5 +231,4 @@ class Stillness:
 
 def _processor_s() -> float:
     """The processor time of this process and of children that have ended."""
-    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    return _of(resource.RUSAGE_SELF) + _of(resource.RUSAGE_CHILDREN)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,16 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reaso
 ME = (1, 1)
 
 
-def seen(at: float, *, spent: float = 0.0, works: bool = False, reaped_s: float = 0.0, **more: float) -> Look:
-    return Look(at, {ME: spent, **{(int(name[1:]), 1): s for name, s in more.items()}}, reaped_s, works)
+def seen(
+    at: float, *, spent: float = 0.0, works: bool = False, reaped_s: float = 0.0, ended_s: float = 0.0,
+    queued_s: float = 0.0, threads: Mapping[int, float] = {}, **more: float,
+) -> Look:  # fmt: skip
+    tasks = {
+        ME: spent,
+        **{(1, number): s for number, s in threads.items()},
+        **{(int(name[1:]), 1): s for name, s in more.items()},
+    }
+    return Look(at, tasks, reaped_s, works, ended_s, queued_s)
 
 
 def test_what_passed_while_nothing_ran_was_waiting():
@@ -31,6 +42,34 @@ def test_what_passed_while_the_watcher_could_not_run_is_not_waiting():
 
 def test_a_thread_or_a_program_of_the_tests_that_works_is_work():
     assert waited_between(seen(1.0, p7=2.0), seen(3.0, p7=4.5)) == 0.0
+
+
+def test_a_thread_that_ended_had_worked_and_may_have_stood_in_the_queue_as_long_as_anybody():
+    threads = {2: 0.0}
+    assert waited_between(seen(1.0, threads=threads), seen(3.0, ended_s=0.5, queued_s=1.0)) == 0.5
+    assert waited_between(seen(1.0), seen(3.0, ended_s=0.5, queued_s=1.0)) == 0.5, (
+        "it began and ended between the looks"
+    )
+    assert waited_between(seen(1.0, threads=threads), seen(3.0, ended_s=1.5, queued_s=2.0)) == 0.0
+    assert waited_between(seen(1.0, threads=threads), seen(3.0, threads=threads, queued_s=1.0)) == 2.0, "none ended"
+
+
+@needs_proc
+def test_the_processor_time_of_a_thread_that_ended_is_seen():
+    before = look(os.getpid())
+
+    def work() -> None:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    while (os.getpid(), thread.native_id) in (after := look(os.getpid())).spent:
+        pass  # the system ends it a little later than Python
+    assert after.ended_s - before.ended_s > 0.04
+    assert after.queued_s >= before.queued_s > 0.0
 
 
 @pytest.mark.parametrize(
