@@ -54,6 +54,15 @@ class DueHint(Struct, frozen=True):
     user_key: UserKey
 
 
+class DueClaim(Struct, frozen=True, kw_only=True):
+    """A part of the due users that one sweep works on. `holder` is that sweep; `at` is Cloud Storage's own time."""
+
+    part: int
+    holder: str
+    at: datetime
+    generation: int
+
+
 class NotebookListing(Struct, frozen=True):
     """Instances of all zones; `unreachable` names the zones that could not be asked, where absence means nothing."""
 
@@ -193,8 +202,20 @@ class Records(Protocol):
     def due(self, until: datetime) -> Iterator[DueHint]:
         """Hints up to `until`, oldest first."""
 
+    def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
+        """The same listing with what sweeps have claimed, first."""
+
     def drop_hint(self, hint: DueHint) -> None:
         """Remove a hint; not being there is fine."""
+
+    def claim_due(self, part: int, holder: str) -> DueClaim | None:
+        """Claim a part of the due users, and return whose it is: `holder`'s now, or that of a sweep that was quicker.
+
+        None: that other sweep let go between two calls.
+        """
+
+    def release_due(self, claim: DueClaim) -> None:
+        """Remove a claim; one that is gone, or is another's by now, is not an error."""
 
 
 class StoredBook(Struct, frozen=True):
