@@ -22,7 +22,7 @@ from shared.domain.errors import ConflictError, DamagedRecordError, InvalidMessa
 from shared.domain.identity import UserKey, is_user_key, parse_user_key
 from shared.domain.record import RecordRow, UserRecord, row_of
 from shared.domain.recovery import Examined, Intact, NeverWritten, Recoverable, Unrecoverable
-from shared.engine.ports import DueClaim, DueHint, Stored
+from shared.engine.ports import DueClaim, DueHint, ListedRow, Stored
 
 _RECORDS = "records/"
 _DUE = "due/"
@@ -162,15 +162,15 @@ class StorageRecords:
 
     def rows(self) -> Iterator[RecordRow]:
         """Pages of a listing; no object is read."""
-        return (found for found in self.listed() if isinstance(found, RecordRow))
+        return (found.row for found in self.listed() if isinstance(found, ListedRow))
 
-    def listed(self) -> Iterator[RecordRow | UserKey]:
+    def listed(self) -> Iterator[ListedRow | UserKey]:
         """The same pages. What has no name of ours is somebody else's and is passed over."""
         for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
             name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
             row = from_texts(UserKey(name), listed.metadata)
             if row is not None:
-                yield row
+                yield ListedRow(row, listed.metadata)
             elif listed.metadata != _POINTER and listed.name == _name(UserKey(name)) and is_user_key(name):
                 yield UserKey(name)
 

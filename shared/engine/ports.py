@@ -47,6 +47,13 @@ class Stored(Struct, frozen=True):
     generation: int
 
 
+class ListedRow(Struct, frozen=True):
+    """A row, and the texts that the listing gave it as: the list for the pages takes them over as they are."""
+
+    row: RecordRow
+    texts: Mapping[str, str]
+
+
 class DueHint(Struct, frozen=True):
     """An entry of the due index: this user may be due since `at`. A hint, never authority."""
 
@@ -196,7 +203,7 @@ class Records(Protocol):
     def rows(self) -> Iterator[RecordRow]:
         """All records, as far as a listing tells."""
 
-    def listed(self) -> Iterator[RecordRow | UserKey]:
+    def listed(self) -> Iterator[ListedRow | UserKey]:
         """The same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
 
     def due(self, until: datetime) -> Iterator[DueHint]:
@@ -500,7 +507,7 @@ class LiveSessions(Protocol):
 class FleetDraft(Protocol):
     """A list of the fleet in the making. It holds its rows packed, whatever their number."""
 
-    def add(self, row: RecordRow) -> None:
+    def add(self, listed: ListedRow) -> None:
         """Take in a row; no call."""
 
     def write(self, about: FleetSnapshot) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from shared.domain.drift import (
     Census,
+    Comparisons,
     Count,
     Listed,
     LongestWaits,
@@ -33,7 +34,7 @@ from shared.engine.idle_guard import held_back
 from shared.engine.idle_sweep import Judged, act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.lifetimes import Over, keep_lifetimes
 from shared.engine.policy_change import keep_policy
-from shared.engine.ports import Deps
+from shared.engine.ports import Deps, ListedRow
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.session_sync import sync_sessions
@@ -65,7 +66,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         instances=instances,
         unreachable=unreachable,
         saved=None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots),
-        strays=StrayCheck(instances, snapshots or ()),
+        strays=StrayCheck(instances.labelled(), snapshots or ()),
         keeper=None if dry_run else FleetKeeper(deps, now, counts=True),
     )
     look.over_all(summary)
@@ -111,15 +112,17 @@ class _Look:
         self.over = Over(deps.policy.personal_data, now)
         self._deps, self._now, self._policy = deps, now, deps.policy
         self._instances, self._unreachable, self._saved = instances, unreachable, saved
-        self._entitling = self._policy.entitling_digest()
+        self._entitling, self._comparisons = self._policy.entitling_digest(), Comparisons()
 
     def over_all(self, summary: Summary) -> None:
         """Ask for the pages of both listings as they are needed, and judge each row."""
         templates = by_user(self._deps.templates.rows())
         for found in self._deps.records.listed():
-            if isinstance(found, RecordRow):
+            if isinstance(found, ListedRow):
                 summary.looked_at += 1
-                self._take(found, templates(found.user_key), summary)
+                if self.keeper is not None:
+                    self.keeper.add(found)
+                self._take(found.row, templates(found.row.user_key), summary)
             else:
                 self.rowless.append(found)
 
@@ -129,8 +132,6 @@ class _Look:
         self.census.add(row, seen, self._unreachable)
         self.waits.add(row)
         self.over.add(row)
-        if self.keeper is not None:
-            self.keeper.add(row)
         if Notice.CUT_WAITS in row.notices:
             self.cuts.append(row)
         listed = Listed(
@@ -139,6 +140,7 @@ class _Look:
             unreachable=self._unreachable,
             snapshots=self._saved,
             entitling=self._entitling,
+            comparisons=self._comparisons,
         )
         why = why_pass(row, listed, self._policy, self._now)
         if why is not None:
@@ -224,11 +226,12 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
 
     def rows() -> Iterator[RecordRow]:
-        for row in deps.records.rows():
-            waits.add(row)
-            if keeper is not None:
-                keeper.add(row)
-            yield row
+        for found in deps.records.listed():
+            if isinstance(found, ListedRow):
+                waits.add(found.row)
+                if keeper is not None:
+                    keeper.add(found)
+                yield found.row
 
     to_act: dict[UserKey, Judged] = {}
     blind: set[UserKey] = set()
