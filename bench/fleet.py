@@ -22,6 +22,7 @@ from typing import Any
 
 from benching import ROOT, header, judge, say  # puts the tree on sys.path
 from kit.inprocess import Bench, make_bench
+from msgspec import structs
 from people import settled
 
 from emulator.model.notebooks_activity import Machine, Script
@@ -34,13 +35,21 @@ UP = timedelta(hours=5)  # longer than the window of the shipped profile: every 
 LIMIT_MB = {10_000: 120, 100_000: 256}
 
 
-def filled(count: int) -> Bench:
-    """`count` people with a running notebook and their templates, as copies of one: names, digests and rows are the product's own."""
+def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
+    """`count` people with a running notebook and their templates, as copies of one: names, digests and rows are the product's own.
+
+    With `due_in` everybody is due for a look so long after the first one settled; the clock is later than that.
+    """
     bench = make_bench()
     record = settled(bench)
+    if due_in is not None:
+        stored = bench.deps.records.load(record.user_key)
+        assert stored is not None
+        bench.deps.records.save(record.with_status(next_attempt_at=bench.now + due_in), expected=stored)
     models: dict[str, Any] = bench.cloud.world.models
     bucket: Bucket = models["storage"].buckets.get(bench.settings.bucket)
-    names = [n for n in bucket.live if n.startswith((f"records/{record.user_key}.", f"templates/{record.user_key}/"))]
+    own = (f"records/{record.user_key}.", f"templates/{record.user_key}/", "due/")
+    names = [n for n in bucket.live if n.startswith(own)]
     fleet = models["notebooks"].fleet
     [instance], [machine] = fleet.instances.values(), fleet.machines.values()
     machine.scripts.append(
@@ -58,7 +67,9 @@ def filled(count: int) -> Bench:
             return text
 
         digests = wanted_templates(
-            replace(record, user_key=key, email=email, status=replace(record.status, instance_id=instance_id)),
+            structs.replace(
+                record, user_key=key, email=email, status=structs.replace(record.status, instance_id=instance_id)
+            ),
             bench.deps.policy,
         )
         for name in names:

@@ -1,4 +1,4 @@
-"""Make one sweep in a process of its own, for `fleet.py`: `one_sweep.py bare|drift|idle URL NOW` prints a line of JSON about it.
+"""Make one sweep in a process of its own, for `fleet.py` and `due.py`: `one_sweep.py KIND URL NOW` prints a line of JSON about it.
 
 Imports the product alone, as a function does; Linux says how much memory the process took at most.
 """
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from shared.cloud.clients import Clients, CloudConfig  # noqa: E402 - the tree comes first on sys.path
+from shared.engine import due_sweep  # noqa: E402
 from shared.engine.ports import Deps  # noqa: E402
 from shared.engine.sweeps import sweep  # noqa: E402
 from shared.settings import load_settings  # noqa: E402
@@ -75,6 +76,8 @@ def main(kind: str, url: str, now: str) -> None:
     if kind == "bare":
         facts["pages"] = bare(deps, clients)
     else:
+        if kind == "due-apart":  # as if each sweep were alone
+            kind, due_sweep.FEW = "due", sys.maxsize
         facts = sweep(kind, deps, proposes=False).as_facts()
     print(
         json.dumps(

@@ -8,7 +8,8 @@ import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import console, print_json, say, table
-from shared.engine.sweeps import Summary, sweep
+from shared.engine.sweeping import Summary
+from shared.engine.sweeps import sweep
 
 
 @click.command(name="sweep")

@@ -26,7 +26,7 @@ from shared.engine.ports import DeadLetter, LetterRow
 
 _PREFIX = "dead-letters/"
 _PUBLISH_TIMEOUT_S = 30
-_LIST_FIELDS = "name,metadata,timeCreated"
+_LIST_FIELDS = "name,bucket,metadata,timeCreated"
 _PENDING, _DONE = "pending", "done"  # of the marks on records
 _MAX_OUTCOME = 500  # custom metadata has 8 KiB in all
 

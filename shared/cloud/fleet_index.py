@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from shared.cloud.clients import Clients
@@ -24,7 +25,7 @@ from shared.domain.errors import PermanentError, Reason
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.identity import UserKey
 from shared.domain.record import RecordRow
-from shared.engine.ports import FleetDraft
+from shared.engine.ports import FleetDraft, ListedRow
 
 T = TypeVar("T", FleetSnapshot, Notes)
 _VERSION = 1
@@ -126,21 +127,20 @@ class _Draft:
         self._clients, self._about = clients, about
         self._gzip = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
         self._parts = [self._gzip.compress(_BEGIN.encode())]
-        self._texts: list[str] = []
+        self._texts: list[bytes] = []
         self._is_empty = True
 
-    def add(self, row: RecordRow) -> None:
+    def add(self, listed: ListedRow) -> None:
         """Pack a row; what is empty is left out: most of it is, and a reader parses it a thousand times."""
-        self._texts.append(
-            _dumped({"key": row.user_key, **{k: v for k, v in to_texts(row).items() if v and k not in _NOT_SHOWN}})
-        )
+        shown = {k: v for k, v in listed.texts.items() if v and k not in _NOT_SHOWN}
+        self._texts.append(encode({"key": listed.row.user_key, **shown}))
         if len(self._texts) >= _PACKED_AT_ONCE:
             self._pack()
 
     def _pack(self) -> None:
         if self._texts:
-            text = ("" if self._is_empty else ",") + ",".join(self._texts)
-            self._parts.append(self._gzip.compress(text.encode()))
+            text = (b"" if self._is_empty else b",") + b",".join(self._texts)
+            self._parts.append(self._gzip.compress(text))
             self._texts, self._is_empty = [], False
 
     def write(self, about: FleetSnapshot) -> None:
@@ -198,7 +198,7 @@ class StorageFleetIndex:
         """Write a list whose rows are at hand."""
         draft = self.draft()
         for row in fleet.rows:
-            draft.add(row)
+            draft.add(ListedRow(row, to_texts(row)))
         draft.write(fleet)
 
     def write_notes(self, notes: Notes) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from msgspec.json import Decoder
+
+from shared.cloud.connections import Answer
 from shared.cloud.translate import error_of, from_status, translated
 from shared.cloud.transport import Transport
 
 _NOT_FOUND = 404
+T = TypeVar("T")
 
 
 class JsonSession:
@@ -38,6 +42,29 @@ class JsonSession:
     ) -> dict[str, Any] | None:
         """Like `call`, with None for 404."""
         what = what or f"{method} {path}"
+        answer = self._sent(method, path, params, body, what)
+        if answer is None:
+            return None
+        try:
+            parsed = json.loads(answer.content)
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise from_status(502, f"no JSON object: {answer.content[:100].decode(errors='replace')}", what)
+        return parsed
+
+    def page(self, decoder: Decoder[T], path: str, *, params: Mapping[str, Any]) -> T:
+        """Return the answer to a GET, decoded: of a large one only what is read. Raises as `call` does."""
+        what = f"GET {path}"
+        answer = self._sent("GET", path, params, None, what)
+        if answer is None:
+            raise from_status(_NOT_FOUND, "not found", what)
+        try:
+            return decoder.decode(answer.content)
+        except ValueError as error:
+            raise from_status(502, f"no JSON as documented: {error}", what) from error
+
+    def _sent(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, what: str) -> Answer | None:
         asked = {name: value for name, value in (params or {}).items() if value is not None}
         query = f"?{urlencode(asked, doseq=True)}" if asked else ""
         sent = None if body is None else json.dumps(body).encode()
@@ -48,10 +75,4 @@ class JsonSession:
             return None
         if not answer.ok:
             raise error_of(answer, what)
-        try:
-            parsed = json.loads(answer.content)
-        except ValueError:
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise from_status(502, f"no JSON object: {answer.content[:100].decode(errors='replace')}", what)
-        return parsed
+        return answer

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct, convert, field
 
 from shared.domain.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
 from shared.domain.identity import InstanceId
 from shared.domain.notebook import InstanceRef, Network, NotebookSpec, NotebookState, ObservedNotebook, Patch
 from shared.domain.times import parse_time
 
+_MOST_KEPT = 256  # what many instances have in common is made once
+# A state newer than this product is none of these: treated as "in transition".
+_STATES = {state.value: state for state in NotebookState}
 _HOST = re.compile(r"^https?://[^/]+/(?:compute/)?v1/")
 
 
@@ -69,40 +76,100 @@ def patch_body(patch: Patch) -> tuple[dict[str, Any], list[str]]:
     return ({**body, "gceSetup": setup} if setup else body), mask
 
 
-def observed_from(raw: dict[str, Any]) -> ObservedNotebook:
-    """An instance's JSON in the domain's words. `updateTime` moves with health reports and says nothing about use.
+class _Email(Struct, frozen=True):
+    email: str = ""
+
+
+class _Interface(Struct, frozen=True):
+    network: str = ""
+    subnet: str = ""
+    accessConfigs: tuple[Any, ...] = ()  # noqa: N815 - as the API writes it, here and below
+
+
+class _Image(Struct, frozen=True):
+    project: str = ""
+    family: str | None = None
+    name: str | None = None
+
+
+class _Disk(Struct, frozen=True):
+    diskSizeGb: int | None = None  # noqa: N815
+    diskType: str | None = None  # noqa: N815
+
+
+class _Accelerator(Struct, frozen=True):
+    type: str
+    coreCount: int = 0  # noqa: N815
+
+
+class _Shielded(Struct, frozen=True):
+    enableSecureBoot: bool = False  # noqa: N815
+    enableVtpm: bool = False  # noqa: N815
+    enableIntegrityMonitoring: bool = False  # noqa: N815
+
+
+class _Setup(Struct, frozen=True):
+    machineType: str = ""  # noqa: N815
+    metadata: dict[str, str] = field(default_factory=dict)
+    instanceId: str = ""  # noqa: N815
+    networkInterfaces: tuple[_Interface, ...] = ()  # noqa: N815
+    serviceAccounts: tuple[_Email, ...] = ()  # noqa: N815
+    vmImage: _Image | None = None  # noqa: N815
+    bootDisk: _Disk | None = None  # noqa: N815
+    dataDisks: tuple[_Disk, ...] = ()  # noqa: N815
+    acceleratorConfigs: tuple[_Accelerator, ...] = ()  # noqa: N815
+    shieldedInstanceConfig: _Shielded | None = None  # noqa: N815
+    tags: tuple[str, ...] = ()
+
+
+class InstanceJson(Struct, frozen=True):
+    """Of an instance's JSON what is read; all else is passed over undecoded."""
+
+    name: str
+    state: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    proxyUri: str = ""  # noqa: N815
+    healthState: str = ""  # noqa: N815
+    id: str = ""
+    createTime: str = ""  # noqa: N815
+    instanceOwners: tuple[str, ...] | None = None  # noqa: N815
+    enableManagedEuc: bool | None = None  # noqa: N815
+    gceSetup: _Setup = _Setup()  # noqa: N815
+
+
+def observed_from(raw: Mapping[str, Any]) -> ObservedNotebook:
+    """Return an instance's parsed JSON in the domain's words."""
+    return observed(convert(raw, InstanceJson, strict=False))
+
+
+def observed(raw: InstanceJson) -> ObservedNotebook:
+    """Return an instance in the domain's words. `updateTime` moves with health reports and says nothing about use.
 
     A listing leaves out the image and the disks' types (recorded), reads leave out the owner: unknown, not absent.
     """
-    parts = str(raw["name"]).split("/")
-    setup = raw.get("gceSetup", {})
-    interfaces = setup.get("networkInterfaces", [])
-    accounts = setup.get("serviceAccounts", [])
+    parts, setup = raw.name.split("/"), raw.gceSetup
     return ObservedNotebook(
         ref=InstanceRef(instance_id=InstanceId(parts[5]), zone=parts[3]),
-        state=_state(str(raw.get("state", ""))),
-        machine_type=str(setup.get("machineType", "")).rpartition("/")[2],
-        labels=dict(raw.get("labels", {})),
-        metadata=dict(setup.get("metadata", {})),
-        proxy_uri=str(raw.get("proxyUri", "")),
-        health=str(raw.get("healthState", "")),
-        gce_instance_id=str(setup.get("instanceId", "")),
-        uid=str(raw.get("id", "")),
-        create_time=parse_time(raw["createTime"]) if raw.get("createTime") else None,
-        has_public_ip=any(interface.get("accessConfigs") for interface in interfaces),
+        state=_STATES.get(raw.state, NotebookState.UNSPECIFIED),
+        machine_type=setup.machineType.rpartition("/")[2],
+        labels=raw.labels,
+        metadata=setup.metadata,
+        proxy_uri=raw.proxyUri,
+        health=raw.healthState,
+        gce_instance_id=setup.instanceId,
+        uid=raw.id,
+        create_time=parse_time(raw.createTime) if raw.createTime else None,
+        has_public_ip=any(interface.accessConfigs for interface in setup.networkInterfaces),
         owners=_owners(raw),
-        service_account=str(accounts[0].get("email", "")) if accounts else "",
-        managed_euc=bool(raw["enableManagedEuc"]) if "enableManagedEuc" in raw else None,
-        network=_network(interfaces[0]) if interfaces else Network(),
-        image=_image(setup.get("vmImage")),
-        boot_disk=_disk(setup.get("bootDisk")),
-        data_disk=_disk(next(iter(setup.get("dataDisks", [])), None)),
-        accelerators=tuple(
-            Accelerator(type=str(each["type"]), count=int(each.get("coreCount", 0)))
-            for each in setup.get("acceleratorConfigs", [])
-        ),
-        shielded=_shielded(setup.get("shieldedInstanceConfig")),
-        tags=tuple(setup.get("tags", [])),
+        service_account=setup.serviceAccounts[0].email if setup.serviceAccounts else "",
+        managed_euc=raw.enableManagedEuc,
+        network=_network(setup.networkInterfaces[0]) if setup.networkInterfaces else Network(),
+        image=_image(setup.vmImage),
+        boot_disk=_disk(setup.bootDisk),
+        data_disk=_disk(setup.dataDisks[0]) if setup.dataDisks else None,
+        accelerators=tuple(Accelerator(type=each.type, count=each.coreCount) for each in setup.acceleratorConfigs),
+        shielded=_shielded(setup.shieldedInstanceConfig),
+        tags=setup.tags,
     )
 
 
@@ -125,45 +192,45 @@ def _snake(name: str) -> str:
     return re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
 
 
-def _network(interface: dict[str, Any]) -> Network:
+def _network(interface: _Interface) -> Network:
     """Both as `projects/...`: reads give whole URLs."""
-    network, subnet = (_HOST.sub("", str(interface.get(name, ""))) for name in ("network", "subnet"))
-    return Network(network=network, subnet=subnet)
+    return _network_of(interface.network, interface.subnet)
 
 
-def _image(raw: dict[str, Any] | None) -> VmImage | None:
-    if not raw:
+@lru_cache(_MOST_KEPT)
+def _network_of(network: str, subnet: str) -> Network:
+    return Network(network=_HOST.sub("", network), subnet=_HOST.sub("", subnet))
+
+
+@lru_cache(_MOST_KEPT)
+def _image(raw: _Image | None) -> VmImage | None:
+    if raw is None or raw == _Image():
         return None
-    return VmImage(project=str(raw.get("project", "")), family=raw.get("family"), name=raw.get("name"))
+    return VmImage(project=raw.project, family=raw.family, name=raw.name)
 
 
-def _disk(raw: dict[str, Any] | None) -> Disk | None:
-    if not raw or "diskSizeGb" not in raw or "diskType" not in raw:
+@lru_cache(_MOST_KEPT)
+def _disk(raw: _Disk | None) -> Disk | None:
+    if raw is None or raw.diskSizeGb is None or raw.diskType is None:
         return None
-    return Disk(size_gb=int(raw["diskSizeGb"]), type=str(raw["diskType"]))
+    return Disk(size_gb=raw.diskSizeGb, type=raw.diskType)
 
 
-def _shielded(raw: dict[str, Any] | None) -> ShieldedVm | None:
+@lru_cache(_MOST_KEPT)
+def _shielded(raw: _Shielded | None) -> ShieldedVm | None:
     """What is false is left out of JSON; without the whole key nothing is known."""
     if raw is None:
         return None
     return ShieldedVm(
-        secure_boot=bool(raw.get("enableSecureBoot")),
-        vtpm=bool(raw.get("enableVtpm")),
-        integrity_monitoring=bool(raw.get("enableIntegrityMonitoring")),
+        secure_boot=raw.enableSecureBoot,
+        vtpm=raw.enableVtpm,
+        integrity_monitoring=raw.enableIntegrityMonitoring,
     )
 
 
-def _state(text: str) -> NotebookState:
-    try:
-        return NotebookState(text)
-    except ValueError:
-        return NotebookState.UNSPECIFIED  # a state newer than this product: treated as "in transition"
-
-
-def _owners(raw: dict[str, Any]) -> tuple[str, ...] | None:
+def _owners(raw: InstanceJson) -> tuple[str, ...] | None:
     """Reads do not return `instanceOwners` (recorded); in single-user mode the system writes the one owner into the metadata."""
-    if "instanceOwners" in raw:
-        return tuple(raw["instanceOwners"])
-    mail = raw.get("gceSetup", {}).get("metadata", {}).get("proxy-user-mail")
-    return (str(mail),) if mail else None
+    if raw.instanceOwners is not None:
+        return raw.instanceOwners
+    mail = raw.gceSetup.metadata.get("proxy-user-mail")
+    return (mail,) if mail else None

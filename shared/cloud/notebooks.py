@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec import Struct
+from msgspec.json import Decoder
+
 from shared.cloud.clients import Clients
-from shared.cloud.instance_json import instance_body, observed_from, patch_body
+from shared.cloud.instance_json import InstanceJson, instance_body, observed, observed_from, patch_body
 from shared.cloud.translate import from_operation
 from shared.domain.errors import (
     BusyError,
@@ -31,6 +34,17 @@ from shared.domain.times import parse_time
 from shared.engine.ports import Clock, NotebookListing
 
 _PAGE = 500
+
+
+class _Page(Struct):
+    """A page of a listing."""
+
+    instances: list[InstanceJson] = []
+    unreachable: list[str] = []
+    nextPageToken: str = ""  # noqa: N815 - as the API writes it
+
+
+_PAGES = Decoder(_Page, strict=False)  # numbers come as texts
 # IAM is eventually consistent: an account that was just made may be refused as unknown. The wording is IAM's.
 _NO_ACCOUNT = re.compile(r"service ?account.*(does not exist|not found)", re.IGNORECASE)
 
@@ -60,16 +74,15 @@ class WorkbenchNotebooks:
         """All pages over all zones. A zone in `unreachable` was not asked: absence there means nothing."""
         token = ""
         while True:
-            page = self._clients.json("notebooks").call(
-                "GET",
+            page = self._clients.json("notebooks").page(
+                _PAGES,
                 f"/v2/projects/{self._project}/locations/-/instances",
                 params={"pageSize": _PAGE, **({"pageToken": token} if token else {})},
             )
             yield NotebookListing(
-                tuple(observed_from(raw) for raw in page.get("instances", [])),
-                frozenset(str(name).rpartition("/")[2] for name in page.get("unreachable", [])),
+                tuple(map(observed, page.instances)), frozenset(name.rpartition("/")[2] for name in page.unreachable)
             )
-            token = page.get("nextPageToken", "")
+            token = page.nextPageToken
             if not token:
                 return
 

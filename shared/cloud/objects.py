@@ -12,11 +12,12 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import google_crc32c
 from msgspec import Struct, field
+from msgspec.json import Decoder
 
 from shared.cloud.connections import Answer, Headers
 from shared.cloud.translate import error_of, from_status, translated
@@ -26,6 +27,7 @@ from shared.domain.times import parse_time
 
 _NOT_MODIFIED, _NOT_FOUND, _PRECONDITION_FAILED = 304, 404, 412
 _PAGE = 1000
+T = TypeVar("T")
 
 
 class Content(Struct, frozen=True, kw_only=True):
@@ -39,17 +41,41 @@ class Unchanged:
     """The object is at the generation that the caller knows."""
 
 
-class Listed(Struct, frozen=True, kw_only=True):
-    """What a listing tells of an object, as far as its `fields` were asked for."""
+class Listed(
+    Struct, frozen=True, kw_only=True, rename={"md5": "md5Hash", "created": "timeCreated", "deleted": "timeDeleted"}
+):
+    """What a listing tells of an object, as far as its `fields` were asked for: decoded as it is from Cloud Storage's JSON."""
 
     name: str
-    bucket: str
+    bucket: str = ""
     generation: int = 0
-    created_at: datetime | None = None
-    deleted_at: datetime | None = None
+    created: str = ""
+    deleted: str = ""
     size: int = 0
     md5: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """Return when it was created; None if that was not asked for."""
+        return parse_time(self.created) if self.created else None
+
+    @property
+    def deleted_at(self) -> datetime | None:
+        """Return when this version was deleted; None while it is the live one, or if that was not asked for."""
+        return parse_time(self.deleted) if self.deleted else None
+
+
+class _Page(Struct):
+    """A page of a listing."""
+
+    items: list[Listed] = []
+    prefixes: list[str] = []
+    nextPageToken: str = ""  # noqa: N815 - as Cloud Storage writes it
+
+
+# Not strict: numbers come as texts.
+_PAGES, _OBJECT = Decoder(_Page, strict=False), Decoder(Listed, strict=False)
 
 
 class Bucket:
@@ -114,7 +140,7 @@ class Bucket:
         if answer.status == _PRECONDITION_FAILED:
             return None
         self._check(answer, what)
-        return int(_json(answer, what)["generation"])
+        return _decoded(_OBJECT, answer, what).generation
 
     def create(
         self, name: str, content: bytes, *, what: str, content_type: str = "application/json",
@@ -145,7 +171,7 @@ class Bucket:
         if answer.status == _NOT_FOUND:
             return None
         self._check(answer, what)
-        return self._listed(_json(answer, what))
+        return _decoded(_OBJECT, answer, what)
 
     def note(self, name: str, metadata: Mapping[str, str], *, what: str) -> None:
         """Change these keys of its metadata and no other; a missing object is not an error. Sent once."""
@@ -170,22 +196,19 @@ class Bucket:
         query |= {"versions": "true"} if versions else {}
         left = most
         for page in self._pages(query, most=most, what=what, if_missing=if_missing):
-            for raw in page.get("items", ()):
-                if left is not None and left <= 0:
-                    return
-                left = None if left is None else left - 1
-                yield self._listed(raw)
+            yield from page.items if left is None else page.items[:left]
+            left = None if left is None else max(0, left - len(page.items))
+            if left == 0:
+                return
 
     def folders(self, prefix: str, *, what: str) -> list[str]:
         """Return the folders right below a prefix, sorted; many objects in one cost no more than one."""
         query = {"prefix": prefix, "delimiter": "/", "fields": "prefixes,nextPageToken", "projection": "noAcl"}
-        return sorted(
-            {found for page in self._pages(query, most=None, what=what) for found in page.get("prefixes", ())}
-        )
+        return sorted({found for page in self._pages(query, most=None, what=what) for found in page.prefixes})
 
     def _pages(
         self, query: Mapping[str, str], *, most: int | None, what: str, if_missing: bool = False
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[_Page]:
         token, size = "", str(_PAGE if most is None else min(most, _PAGE))
         while True:
             asked = {**query, "maxResults": size, **({"pageToken": token} if token else {})}
@@ -193,9 +216,9 @@ class Bucket:
             if answer.status == _NOT_FOUND and if_missing:
                 return
             self._check(answer, what)
-            page = _json(answer, what)
+            page = _decoded(_PAGES, answer, what)
             yield page
-            token = page.get("nextPageToken", "")
+            token = page.nextPageToken
             if not token or (most is not None and most <= _PAGE):
                 return
 
@@ -214,32 +237,17 @@ class Bucket:
         if not answer.ok:
             raise error_of(answer, what)
 
-    def _listed(self, raw: Mapping[str, Any]) -> Listed:
-        return Listed(
-            name=str(raw["name"]),
-            bucket=self.name,
-            generation=int(raw.get("generation", 0)),
-            created_at=parse_time(raw["timeCreated"]) if raw.get("timeCreated") else None,
-            deleted_at=parse_time(raw["timeDeleted"]) if raw.get("timeDeleted") else None,
-            size=int(raw.get("size", 0)),
-            md5=str(raw.get("md5Hash", "")),
-            metadata=raw.get("metadata") or {},
-        )
-
 
 @functools.lru_cache(512)  # most calls ask with words that were asked with before
 def _encoded(**query: str) -> str:
     return urlencode(query)
 
 
-def _json(answer: Answer, what: str) -> dict[str, Any]:
+def _decoded(decoder: Decoder[T], answer: Answer, what: str) -> T:
     try:
-        parsed = json.loads(answer.content)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise from_status(502, "no JSON object", what)
-    return parsed
+        return decoder.decode(answer.content)
+    except ValueError as error:
+        raise from_status(502, f"no JSON as documented: {error}", what) from error
 
 
 def _crc32c(content: bytes) -> str:

@@ -7,11 +7,19 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec.json import Decoder
+
 from shared.domain.entitlement import Cause
 from shared.domain.identity import AccountId, InstanceId, UserKey
 from shared.domain.record import Notice, Power, Presence, RecordRow
 from shared.domain.usage import Usage
 from shared.domain.waves import Turn
+
+_PRESENCES = {word.value: word for word in Presence}
+_POWERS = {word.value: word for word in Power}
+_CAUSES = {word.value: word for word in Cause}
+_MAPPING = Decoder(dict[str, str])
+_USAGES = Decoder(dict[str, tuple[str, float, str]])
 
 
 def to_texts(row: RecordRow) -> dict[str, str]:
@@ -59,12 +67,16 @@ def to_texts(row: RecordRow) -> dict[str, str]:
 
 
 def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
-    """None for an object that carries no row (somebody put it there): the sweep does not guess."""
+    """None for an object that carries no row (somebody put it there): the sweep does not guess.
+
+    A sweep over a hundred thousand people calls it as often, so that words are looked up, and what most rows lack is passed over.
+    """
     try:
+        get = raw.get
         return RecordRow(
             user_key=user_key,
-            presence=Presence(raw["presence"]),
-            power=Power(raw["power"]),
+            presence=_PRESENCES[raw["presence"]],
+            power=_POWERS[raw["power"]],
             power_settled=raw["power-settled"] == "True",
             profile=raw["profile"] or None,
             cost_center=raw["cost-center"],
@@ -75,29 +87,29 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             settled=raw["settled"] == "True",
             entitling_digest=raw["entitling"],
             reason=raw["reason"],
-            email=raw.get("email", ""),
-            proxy_uri=raw.get("proxy-uri", ""),
-            ready_since=_time(raw.get("ready-since", "")),
-            idle_warned_at=_time(raw.get("idle-warned", "")),
-            waiting_since=_time(raw.get("waiting-since", "")),
-            summary=raw.get("summary", ""),
-            former=_former(raw.get("former", "")),
-            snapshots=tuple(name for name in raw.get("snapshots", "").split(",") if name),
-            account_id=AccountId(raw["account"]) if raw.get("account") else None,
-            built_from=json.loads(raw.get("built-from") or "{}"),
-            on_hold=raw.get("hold") == "True",
-            keep_on_until=_time(raw.get("keep-on-until", "")),
-            usage=_usage(raw.get("usage", "")),
-            ready_took_s=float(raw["ready-took"]) if raw.get("ready-took") else None,
-            clusters=json.loads(raw["clusters"]) if raw.get("clusters") else {},
-            notices=tuple(Notice(each) for each in raw.get("notices", "").split(",") if each),
-            cause=Cause(raw.get("cause") or Cause.UNKNOWN.value),
-            entitled_by=raw.get("entitled-by", ""),
-            marked=raw.get("marked") == "True",
-            unknown_since=_time(raw.get("unknown-since", "")),
-            absent_since=_time(raw.get("absent-since", "")),
-            turn=_turn(raw.get("turn", "")),
-            refused=raw.get("refused", ""),
+            email=get("email", ""),
+            proxy_uri=get("proxy-uri", ""),
+            ready_since=_time(get("ready-since")),
+            idle_warned_at=_time(get("idle-warned")),
+            waiting_since=_time(get("waiting-since")),
+            summary=get("summary", ""),
+            former=_former(text) if (text := get("former")) else None,
+            snapshots=tuple(name for name in text.split(",") if name) if (text := get("snapshots")) else (),
+            account_id=AccountId(text) if (text := get("account")) else None,
+            built_from=_MAPPING.decode(text) if (text := get("built-from")) else {},
+            on_hold=get("hold") == "True",
+            keep_on_until=_time(get("keep-on-until")),
+            usage=_usage(text) if (text := get("usage")) else {},
+            ready_took_s=float(text) if (text := get("ready-took")) else None,
+            clusters=_MAPPING.decode(text) if (text := get("clusters")) else {},
+            notices=tuple(Notice(each) for each in text.split(",") if each) if (text := get("notices")) else (),
+            cause=_CAUSES[text] if (text := get("cause")) else Cause.UNKNOWN,
+            entitled_by=get("entitled-by", ""),
+            marked=get("marked") == "True",
+            unknown_since=_time(get("unknown-since")),
+            absent_since=_time(get("absent-since")),
+            turn=_turn(text) if (text := get("turn")) else None,
+            refused=get("refused", ""),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -116,9 +128,7 @@ def _turn_text(turn: Turn | None) -> str:
     )
 
 
-def _turn(text: str) -> Turn | None:
-    if not text:
-        return None
+def _turn(text: str) -> Turn:
     rollout, began, ended, refused, sold_out = text.split(" ")
     return Turn(
         rollout=rollout,
@@ -136,11 +146,9 @@ def _usage_text(usage: Mapping[str, Usage]) -> str:
 
 
 def _usage(text: str) -> dict[str, Usage]:
-    if not text:
-        return {}
     return {
         sys.intern(name): Usage(month=sys.intern(month), ran_s=int(ran_s), since=_time(since))
-        for name, (month, ran_s, since) in json.loads(text).items()
+        for name, (month, ran_s, since) in _USAGES.decode(text).items()
     }
 
 
@@ -148,5 +156,5 @@ def _iso(moment: datetime | None) -> str:
     return "" if moment is None else moment.isoformat()
 
 
-def _time(text: str) -> datetime | None:
+def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None

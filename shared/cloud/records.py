@@ -3,6 +3,7 @@
 `records/<user_key>.json`   the record; custom metadata carries the row that sweeps list. For an address that somebody with a
                             record took on it is a pointer instead: {"version": 4, "moved_to": "<user_key>"}, without a row
 `due/<time>/<user_key>`     empty; time in UTC to the second, sortable
+`due/.claims/<part>`        empty; metadata names the sweep that works on this part of the due users
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.cloud.clients import Clients
+from shared.cloud.objects import Listed
 from shared.cloud.record_rows import from_texts, to_texts
 from shared.domain import codec
 from shared.domain.errors import ConflictError, DamagedRecordError, InvalidMessageError, NewerRecordError
 from shared.domain.identity import UserKey, is_user_key, parse_user_key
 from shared.domain.record import RecordRow, UserRecord, row_of
 from shared.domain.recovery import Examined, Intact, NeverWritten, Recoverable, Unrecoverable
-from shared.engine.ports import DueHint, Stored
+from shared.engine.ports import DueClaim, DueHint, ListedRow, Stored
 
 _RECORDS = "records/"
 _DUE = "due/"
 _TIME = "%Y%m%dT%H%M%SZ"
 _HINT = re.compile(r"^due/(\d{8}T\d{6}Z)/([a-z0-9-]+)$")
+_CLAIM = re.compile(r"^due/\.claims/(\d{2})$")  # sorts before all times
 _POINTER_VERSION = 4  # no record has it: a program that does not know pointers refuses one
 _MAX_HOPS = 8  # one for each record that gave way to another
 _MOST_VERSIONS = 100  # that are read for one record: more damaged versions in a row are left to an administrator
@@ -159,31 +162,52 @@ class StorageRecords:
 
     def rows(self) -> Iterator[RecordRow]:
         """Pages of a listing; no object is read."""
-        return (found for found in self.listed() if isinstance(found, RecordRow))
+        return (found.row for found in self.listed() if isinstance(found, ListedRow))
 
-    def listed(self) -> Iterator[RecordRow | UserKey]:
+    def listed(self) -> Iterator[ListedRow | UserKey]:
         """The same pages. What has no name of ours is somebody else's and is passed over."""
         for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
             name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
             row = from_texts(UserKey(name), listed.metadata)
             if row is not None:
-                yield row
+                yield ListedRow(row, listed.metadata)
             elif listed.metadata != _POINTER and listed.name == _name(UserKey(name)) and is_user_key(name):
                 yield UserKey(name)
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """One listing call when nothing is due."""
+        return (found for found in self.due_and_claims(until) if isinstance(found, DueHint))
+
+    def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
+        """The same listing."""
         # endOffset is exclusive: the character after the second's own entries.
         end = f"{_DUE}{until.astimezone(UTC).strftime(_TIME)}0"
-        for listed in self._clients.bucket().objects(prefix=_DUE, end_offset=end, what="list objects"):
+        fields = "name,generation,timeCreated,metadata"
+        for listed in self._clients.bucket().objects(prefix=_DUE, end_offset=end, fields=fields, what="list objects"):
             match = _HINT.match(listed.name)
             if match is not None:
                 at = datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
                 yield DueHint(at=at, user_key=UserKey(match[2]))
+            elif (claim := _claim(listed)) is not None:
+                yield claim
 
     def drop_hint(self, hint: DueHint) -> None:
         """Not being there is fine."""
         self._clients.bucket().delete(_hint_name(hint.user_key, hint.at), what=f"drop hint of {hint.user_key}")
+
+    def claim_due(self, part: int, holder: str) -> DueClaim | None:
+        """One conditional write; one look more if there is a claim, which may be our own: an answer that was lost."""
+        name = _claim_name(part)
+        self._clients.bucket().write(
+            name, b"", content_type="text/plain", metadata={"holder": holder}, expected=0, what=f"claim part {part}"
+        )
+        found = self._clients.bucket().look(name, what=f"look whose part {part} is")
+        return None if found is None else _claim(found)
+
+    def release_due(self, claim: DueClaim) -> None:
+        """One conditional delete."""
+        name = _claim_name(claim.part)
+        self._clients.bucket().delete(name, expected=claim.generation, what=f"let go of part {claim.part}")
 
     def _put_hint(self, user_key: UserKey, at: datetime) -> None:
         self._clients.bucket().write(
@@ -193,6 +217,22 @@ class StorageRecords:
 
 def _name(user_key: UserKey) -> str:
     return f"{_RECORDS}{user_key}.json"
+
+
+def _claim_name(part: int) -> str:
+    return f"{_DUE}.claims/{part:02}"
+
+
+def _claim(listed: Listed) -> DueClaim | None:
+    match = _CLAIM.match(listed.name)
+    if match is None or listed.created_at is None:
+        return None
+    return DueClaim(
+        part=int(match[1]),
+        holder=listed.metadata.get("holder", ""),
+        at=listed.created_at,
+        generation=listed.generation,
+    )
 
 
 def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:

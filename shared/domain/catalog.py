@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 
 from msgspec import Struct, field
 
@@ -157,6 +158,11 @@ class Assignment(Struct, frozen=True, kw_only=True):
     priority: int
 
 
+@lru_cache(maxsize=256)  # a sweep asks for each of everybody's templates
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 class MasterTemplate(Struct, frozen=True, kw_only=True):
     """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever its text does."""
 
@@ -171,7 +177,7 @@ class MasterTemplate(Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """16 hex digits of SHA-256 over the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        return _digest_of(self.text)
 
 
 class Catalog(Struct, frozen=True, kw_only=True):

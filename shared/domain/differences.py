@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from shared.domain.catalog import Disk, Identity, VmImage
 from shared.domain.notebook import LABEL_COST_CENTER, NotebookSpec, ObservedNotebook, Patch
 
+OWNER = "owner"
 # Metadata that the API takes only while the instance is stopped (facts: patch, 2.8).
 STOPPED_ONLY_METADATA = frozenset(
     {
@@ -63,7 +64,7 @@ class Differences(Struct, frozen=True, kw_only=True):
 
     def of(self, change: Change) -> tuple[Difference, ...]:
         """Those that take this."""
-        return tuple(item for item in self.items if item.change is change)
+        return tuple([item for item in self.items if item.change is change]) if self.items else ()
 
     @property
     def disruptive(self) -> tuple[Difference, ...]:
@@ -134,7 +135,7 @@ def _machine(seen: ObservedNotebook, spec: NotebookSpec, at_rest: Patch, found: 
 def immutables(spec: NotebookSpec) -> dict[str, str]:
     """What an instance is created with and can never be changed, in words that can be compared. Empty: no wish."""
     return {
-        "owner": spec.owner,
+        OWNER: spec.owner,
         "identity": _identity(managed_euc=spec.identity is Identity.END_USER_CREDENTIALS, account=spec.service_account),
         "network": spec.network.network,
         "subnetwork": spec.network.subnet,
@@ -166,7 +167,7 @@ def _readings(seen: ObservedNotebook, spec: NotebookSpec) -> dict[str, str | Non
         identity = _identity(managed_euc=False, account=seen.service_account)
     same_kind = seen.image is not None and (seen.image.family is None) == (spec.image.family is None)
     return {
-        "owner": None if seen.owners is None else ", ".join(owner.lower() for owner in seen.owners),
+        OWNER: None if seen.owners is None else ", ".join(owner.lower() for owner in seen.owners),
         "identity": identity,
         "network": seen.network.network or None,
         "subnetwork": seen.network.subnet or None,

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct, field
 
-from shared.domain.differences import Change, Differences, compare, say
+from shared.domain.differences import OWNER, Change, Differences, compare, say
 from shared.domain.disruption import may_disrupt
 from shared.domain.errors import Reason
 from shared.domain.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
@@ -30,12 +30,14 @@ from shared.domain.notebook import (
 )
 from shared.domain.plan import Policy
 from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.seen import Labelled, SeenNotebook
 from shared.domain.template import wanted_templates
 from shared.domain.turns import in_turn
 from shared.domain.waves import RolloutState
 
 # A wake-up this late has lost its hint; until then the tick is trusted to come to it.
 LOST_AFTER = timedelta(minutes=5)
+_MOST_KEPT = 4096  # comparisons of one sweep: more say that notebooks are not alike
 _GLOBAL = "global"  # where a snapshot is
 
 
@@ -43,7 +45,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     """What the listings show of one user: the instance that the record names, template digests, the zones that did not answer.
 
     `snapshots` are the names of everybody's snapshots with our labels, None when they were not listed. `entitling` is the digest
-    of the assignments, once for a whole sweep; empty: it is worked out here.
+    of the assignments, once for a whole sweep; empty: it is worked out here. `comparisons` are those of a whole sweep, too.
     """
 
     notebook: ObservedNotebook | None
@@ -51,13 +53,15 @@ class Listed(Struct, frozen=True, kw_only=True):
     unreachable: frozenset[str]
     snapshots: frozenset[str] | None = None
     entitling: str = ""
+    comparisons: Comparisons | None = None
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
         """What differs of that row's instance; three questions about it are one comparison."""
         if row.user_key not in self._compared:
             seen = self.notebook
-            self._compared[row.user_key] = None if seen is None else differences_of(row, seen, policy)
+            known = self.comparisons or Comparisons()
+            self._compared[row.user_key] = None if seen is None else known.of(row, seen, policy)
         return self._compared[row.user_key]
 
 
@@ -159,7 +163,45 @@ def _how(differences: Differences) -> str:
 
 def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
     """What differs, as far as the listings tell and it is the person's turn; None for a profile that is lost from the configuration."""
-    return in_turn(lambda one: notebook_differences(row, seen, one), policy, row.user_key, row.turn)
+    return Comparisons().of(row, seen, policy)
+
+
+class Comparisons:
+    """Comparisons of many environments by the same policies, each made once for all that are alike.
+
+    Alike are notebooks of one shape (`SeenNotebook`) and service account whose rows have the same profile, cost centre and origin, and that
+    carry what is the person's own as it should be: label and owner. All that differs of them then is the same. The notebook of somebody
+    with an account of their own is compared by itself.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Differences | None] = {}
+        self._kept: list[object] = []  # what is known by its id stays, so that nothing else gets that id
+
+    def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+        """Return what `differences_of` does."""
+        return in_turn(lambda one: self._by(row, seen, one), policy, row.user_key, row.turn)
+
+    def _by(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+        if (
+            not isinstance(seen, SeenNotebook)
+            or row.account_id is not None
+            or seen.labels.get(LABEL_USER) != row.user_key
+            or (seen.owners is not None and seen.owners != (row.email,))
+            or row.built_from.get(OWNER, row.email) != row.email
+        ):
+            return notebook_differences(row, seen, policy)
+        alike = (
+            id(policy), id(seen.shape), row.instance_id is None, row.profile, row.cost_center, seen.owners is None, seen.service_account,
+            *[text for what, text in row.built_from.items() if what != OWNER], *row.built_from,
+        )  # fmt: skip
+        if alike in self._known:
+            return self._known[alike]
+        found = notebook_differences(row, seen, policy)
+        if len(self._known) < _MOST_KEPT:
+            self._known[alike] = found
+            self._kept += (policy, seen.shape)
+        return found
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
@@ -194,7 +236,9 @@ class StrayCheck:
     and snapshots with our labels that no record names, for they bill. What a replacement takes the place of is known to the record.
     """
 
-    def __init__(self, notebooks: Iterable[ObservedNotebook], snapshots: Iterable[SnapshotSeen] = ()) -> None:
+    def __init__(
+        self, notebooks: Iterable[Labelled | ObservedNotebook], snapshots: Iterable[SnapshotSeen] = ()
+    ) -> None:
         self._labelled: dict[str, list[InstanceRef]] = {}
         self._named: dict[str, list[InstanceRef]] = {}
         self._saved: dict[str, set[str]] = {}

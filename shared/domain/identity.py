@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NewType
 
 from shared.domain.errors import InvalidMessageError
@@ -130,6 +131,7 @@ def _readable(email: UserEmail) -> str:
     return words[:READABLE].rstrip("-")
 
 
+@lru_cache(maxsize=1024)  # profiles and cost centres: few, and asked for with each environment
 def label_value(text: str) -> str:
     """`text` as a Google Cloud label value: `[a-z0-9_-]{0,63}`, others become dashes."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()

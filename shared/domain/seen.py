@@ -52,6 +52,19 @@ class _Shape(NamedTuple):
     tags: tuple[str, ...]
 
 
+class SeenNotebook(ObservedNotebook, frozen=True, kw_only=True):
+    """An instance of a listing. Those with the very same `shape` differ in the user's label, owner, service account and VM at most."""
+
+    shape: object
+
+
+class Labelled(NamedTuple):
+    """Of an instance what tells whose it is."""
+
+    ref: InstanceRef
+    labels: Mapping[str, str]
+
+
 class _Packed(NamedTuple):
     """One instance: the shape, and what is its own. `user` is its label, None if it has none."""
 
@@ -76,9 +89,14 @@ class Instances:
         """Return how many there are."""
         return len(self._packed)
 
-    def __iter__(self) -> Iterator[ObservedNotebook]:
-        """Yield them in the order of the listing."""
-        return (_unpacked(name, packed) for name, packed in self._packed.items())
+    def labelled(self) -> Iterator[Labelled]:
+        """Yield all of them, with the labels that say whose they are, in the order of the listing."""
+        for name, packed in self._packed.items():
+            zone, _, instance_id = name.partition("/")
+            labels = {label: text for label, text in packed.shape.labels if label == LABEL_MANAGED_BY}
+            if packed.user is not None:
+                labels[LABEL_USER] = packed.user
+            yield Labelled(InstanceRef(instance_id=InstanceId(instance_id), zone=zone), labels)
 
     def get(self, key: tuple[str, str], /) -> ObservedNotebook | None:
         """Return the instance of this zone and id."""
@@ -108,7 +126,7 @@ class Instances:
         return _Packed(shape, seen.labels.get(LABEL_USER), seen.owners, seen.service_account, seen.gce_instance_id)
 
 
-def _owned(policy: Policy) -> tuple[frozenset[str], frozenset[str]]:
+def _owned(policy: Policy) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of labels and metadata that anybody's notebook is to have, by this policy or an earlier one.
 
     The user's own label is kept apart.
@@ -118,20 +136,21 @@ def _owned(policy: Policy) -> tuple[frozenset[str], frozenset[str]]:
         for profile in each.catalog.profiles.values():
             labels |= labels_for(profile, UserKey(""), "x").keys()
             metadata |= metadata_for(profile).keys()
-    return frozenset(labels - {LABEL_USER}), frozenset(metadata)
+    return tuple(sorted(labels - {LABEL_USER})), tuple(sorted(metadata))
 
 
-def _kept(texts: Mapping[str, str], names: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, texts[name]) for name in texts if name in names)
+def _kept(texts: Mapping[str, str], names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple([(name, texts[name]) for name in names if name in texts])
 
 
-def _unpacked(name: str, packed: _Packed) -> ObservedNotebook:
+def _unpacked(name: str, packed: _Packed) -> SeenNotebook:
     shape, user, owners, service_account, vm = packed
     zone, _, instance_id = name.partition("/")
     labels = dict(shape.labels)
     if user is not None:
         labels[LABEL_USER] = user
-    return ObservedNotebook(
+    return SeenNotebook(
+        shape=shape,
         ref=InstanceRef(instance_id=InstanceId(instance_id), zone=zone),
         state=shape.state,
         machine_type=shape.machine_type,

@@ -12,10 +12,9 @@ from shared.domain.drift import Stray
 from shared.domain.errors import BenchkeeperError, PermanentError, Reason
 from shared.domain.fleet import FleetSnapshot, Notes, PointCount, with_point
 from shared.domain.identity import UserKey
-from shared.domain.record import RecordRow
 from shared.domain.usage import month_of
 from shared.engine.guard import SizeCount, tidy_slots
-from shared.engine.ports import Deps, FleetDraft
+from shared.engine.ports import Deps, FleetDraft, ListedRow
 
 T = TypeVar("T")
 
@@ -38,13 +37,13 @@ class FleetKeeper:
         self._before = _readable(self._deps.fleet.about) or self._before
         self._draft = self._deps.fleet.draft()
 
-    def add(self, row: RecordRow) -> None:
+    def add(self, listed: ListedRow) -> None:
         """Take in a row; no call."""
-        self._sizes.add(row)
+        self._sizes.add(listed.row)
         if self._draft is not None:
-            self._draft.add(row)
+            self._draft.add(listed)
         if self._counts:
-            self._point.add(row)
+            self._point.add(listed.row)
 
     def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
         """Write all of it. None: not looked at."""

@@ -47,11 +47,27 @@ class Stored(Struct, frozen=True):
     generation: int
 
 
+class ListedRow(Struct, frozen=True):
+    """A row, and the texts that the listing gave it as: the list for the pages takes them over as they are."""
+
+    row: RecordRow
+    texts: Mapping[str, str]
+
+
 class DueHint(Struct, frozen=True):
     """An entry of the due index: this user may be due since `at`. A hint, never authority."""
 
     at: datetime
     user_key: UserKey
+
+
+class DueClaim(Struct, frozen=True, kw_only=True):
+    """A part of the due users that one sweep works on. `holder` is that sweep; `at` is Cloud Storage's own time."""
+
+    part: int
+    holder: str
+    at: datetime
+    generation: int
 
 
 class NotebookListing(Struct, frozen=True):
@@ -187,14 +203,26 @@ class Records(Protocol):
     def rows(self) -> Iterator[RecordRow]:
         """All records, as far as a listing tells."""
 
-    def listed(self) -> Iterator[RecordRow | UserKey]:
+    def listed(self) -> Iterator[ListedRow | UserKey]:
         """The same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """Hints up to `until`, oldest first."""
 
+    def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
+        """The same listing with what sweeps have claimed, first."""
+
     def drop_hint(self, hint: DueHint) -> None:
         """Remove a hint; not being there is fine."""
+
+    def claim_due(self, part: int, holder: str) -> DueClaim | None:
+        """Claim a part of the due users, and return whose it is: `holder`'s now, or that of a sweep that was quicker.
+
+        None: that other sweep let go between two calls.
+        """
+
+    def release_due(self, claim: DueClaim) -> None:
+        """Remove a claim; one that is gone, or is another's by now, is not an error."""
 
 
 class StoredBook(Struct, frozen=True):
@@ -479,7 +507,7 @@ class LiveSessions(Protocol):
 class FleetDraft(Protocol):
     """A list of the fleet in the making. It holds its rows packed, whatever their number."""
 
-    def add(self, row: RecordRow) -> None:
+    def add(self, listed: ListedRow) -> None:
         """Take in a row; no call."""
 
     def write(self, about: FleetSnapshot) -> None:

@@ -56,8 +56,8 @@ def test_a_sweep_lets_go_of_the_rows_that_it_has_judged(bench, kind):
 def test_the_list_for_the_pages_holds_no_row(bench):
     def keep():
         keeper = FleetKeeper(bench.deps, bench.now, counts=True)
-        for row in bench.deps.records.rows():
-            keeper.add(row)
+        for found in bench.deps.records.listed():
+            keeper.add(found)
         keeper.keep(strays=(), blind=frozenset())
 
     assert most_rows_alive(bench, keep) <= MOST_ALIVE

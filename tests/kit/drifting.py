@@ -22,7 +22,8 @@ from shared.domain.notebook import LABEL_COST_CENTER, Network, NotebookSpec
 from shared.domain.record import Power
 from shared.engine.intake import want_power
 from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeps import Summary, sweep
+from shared.engine.sweeping import Summary
+from shared.engine.sweeps import sweep
 
 RUNS, RESTS, OWNS, LEFT = "runs@example.com", "rests@example.com", "owns@example.com", "left@example.com"
 ENTITLED = (RUNS, RESTS, OWNS)

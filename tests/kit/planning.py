@@ -204,7 +204,7 @@ def a_function() -> dict[str, Any]:
         },
         "serviceConfig": {
             "serviceAccountEmail": account("tick"), "ingressSettings": "ALLOW_INTERNAL_ONLY", "maxInstanceRequestConcurrency": 1,
-            "availableCpu": "1", "availableMemory": "1Gi", "maxInstanceCount": 3, "timeoutSeconds": 540, "uri": "x",
+            "availableCpu": "1", "availableMemory": "1Gi", "maxInstanceCount": 4, "timeoutSeconds": 540, "uri": "x",
             "environmentVariables": {"BENCHKEEPER_ENV": "example", "LOG_EXECUTION_ID": "true", "BENCHKEEPER_IAP_AUDIENCE": AUDIENCE},
         },
         "eventTrigger": {

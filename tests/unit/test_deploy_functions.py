@@ -75,7 +75,7 @@ DEPLOY = {
     "--gen2", f"--region={REGION}", "--runtime=python313", "--source=/upload", "--entry-point=tick", "--trigger-topic=workbench-tick",
     "--retry", f"--run-service-account={account('tick')}", f"--trigger-service-account={account('push')}",
     f"--build-service-account=projects/{PROJECT}/serviceAccounts/{account('build')}", "--no-allow-unauthenticated",
-    "--ingress-settings=internal-only", "--concurrency=1", "--cpu=1", "--memory=1Gi", "--max-instances=3", "--timeout=540s",
+    "--ingress-settings=internal-only", "--concurrency=1", "--cpu=1", "--memory=1Gi", "--max-instances=4", "--timeout=540s",
     f"--set-env-vars=BENCHKEEPER_ENV=example,BENCHKEEPER_IAP_AUDIENCE={AUDIENCE}", f"--update-labels=managed-by=benchkeeper,benchkeeper-source={DIGEST}",
 }  # fmt: skip
 
@@ -164,7 +164,7 @@ def test_a_function_as_it_should_be(world):
         (("serviceConfig", "maxInstanceRequestConcurrency"), 80, "concurrency 80 -> 1"),
         (("serviceConfig", "availableCpu"), "2", "cpu 2 -> 1"),
         (("serviceConfig", "availableMemory"), "256M", "memory 256M -> 1Gi"),
-        (("serviceConfig", "maxInstanceCount"), 100, "most instances 100 -> 3"),
+        (("serviceConfig", "maxInstanceCount"), 100, "most instances 100 -> 4"),
         (("serviceConfig", "timeoutSeconds"), 60, "timeout 60 -> 540"),
     ],
 )
