@@ -338,6 +338,7 @@ def _status(raw: dict[str, Any]) -> Status:
         instance_uid=raw["instance_uid"],
         was_active=bool(raw["was_active"]),
         power_settled=bool(raw["power_settled"]),
+        settles_at=_maybe_time(raw.get("settles_at")),
         operation=None
         if operation is None
         else OperationRef(
