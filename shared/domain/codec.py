@@ -172,37 +172,12 @@ _LEAVES = frozenset({str, int, bool, float, type(None)})
 _LATER: dict[type, frozenset[str]] = {
     Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
     Former: frozenset({"built_from"}),
-    Status: frozenset(
-        [
-            "waiting_since",
-            "last_letter_id",
-            "last_letter_at",
-            "account_id",
-            "data_groups",
-            "naming",
-            "built_from",
-            "former",
-            "snapshots",
-            "snapshots_taken",
-            "saved_in",
-            "restoring",
-            "refused",
-            "clusters",
-            "usage",
-            "ready_took_s",
-            "acknowledged_at",
-            "story",
-            "notices",
-            "taken_wishes",
-            "waiting_cut",
-            "clearance",
-            "kept_in",
-            "waiting_listed",
-            "turn",
-            "urgent",
-        ]
-    ),
-}
+    Status: frozenset({
+        "waiting_since", "last_letter_id", "last_letter_at", "account_id", "data_groups", "naming", "built_from", "former",
+        "snapshots", "snapshots_taken", "saved_in", "restoring", "refused", "clusters", "usage", "ready_took_s", "acknowledged_at",
+        "story", "notices", "taken_wishes", "waiting_cut", "clearance", "kept_in", "waiting_listed", "turn", "urgent", "settles_at",
+    }),
+}  # fmt: skip
 # A record but for its facts, which stand in two places of its JSON.
 _Rest = defstruct(
     "_Rest",

@@ -38,6 +38,8 @@ from shared.domain.waves import RolloutState
 # A wake-up this late has lost its hint; until then the tick is trusted to come to it.
 LOST_AFTER = timedelta(minutes=5)
 _MOST_KEPT = 4096  # comparisons of one sweep: more say that notebooks are not alike
+# A wake-up this near is work under way; one that is further off is a date (news for later, a window), and says nothing of today.
+_UNDER_WAY = timedelta(hours=2)
 _GLOBAL = "global"  # where a snapshot is
 
 
@@ -78,7 +80,8 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
         return "template objects differ"
     if row.account_id is not None and _hour_of(row.user_key) == now.hour:
         return "its account is looked at once a day"
-    if row.busy or (row.next_attempt_at is not None and row.presence is Presence.PRESENT):
+    soon = row.next_attempt_at is not None and row.next_attempt_at <= now + _UNDER_WAY
+    if row.busy or (soon and row.presence is Presence.PRESENT):
         return None  # under way; the tick follows it
     return _why_notebook(row, listed, policy, now)
 
@@ -103,7 +106,9 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     differences = listed.differences(row, policy)
     if profile is None or differences is None:
         return None
-    pending = differences.disruptive and say(differences.disruptive) != row.refused
+    # One replacement after the other, as the plan has it: a former instance may be kept until an administrator has looked.
+    wanted = differences.disruptive if row.former is None else differences.of(Change.RESTART)
+    pending = wanted and say(differences.disruptive) != row.refused
     if pending and (not running or may_disrupt(profile, now)):
         return f"out of line: {_how(differences)}"
     if differences.of(Change.PATCH):

@@ -155,7 +155,10 @@ def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
     kept = [
         s
         for index, s in enumerate(timeline)
-        if s is returned_from or not any(_outdoes(other, s, horizon) for other in timeline[index + 1 :])
+        if s is returned_from
+        or not any(
+            _outdoes(other, s, horizon) and not _holds_off(s, other, timeline) for other in timeline[index + 1 :]
+        )
     ]
     if len(kept) <= MAX_STATEMENTS:
         return tuple(kept)
@@ -163,6 +166,15 @@ def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
     most = max(1, MAX_STATEMENTS // 3)
     leaves = [s for s in kept if is_leave(s)]
     return tuple(sorted([*joiners[-most:], *leaves[-(MAX_STATEMENTS - most) :]], key=Statement.rank))
+
+
+def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
+    """Return True if a joiner never comes because of the older leave alone: by the newer one it would have begun already."""
+    return any(
+        _forestalled_by(older, joiner) and not _forestalled_by(newer, joiner)
+        for joiner in timeline
+        if not is_leave(joiner)
+    )
 
 
 def _outdoes(newer: Statement, older: Statement, horizon: datetime) -> bool:

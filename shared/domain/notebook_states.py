@@ -42,6 +42,9 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
     record = without_old_turn(record, scene.policy)
     record = with_turn_ended(record, notebook, scene.now, lambda: differences_of(record, notebook, scene.policy))
     if state is NotebookState.ACTIVE:
+        is_news = record.status.observed_generation != record.status.generation
+        if record.spec.power is Power.RUNNING and not record.status.power_settled and is_news:
+            record = record.with_status(settles_at=scene.now + scene.policy.confirm_absence_after)
         return _active(record, notebook, scene)
     return _resting(record, notebook, scene)
 
@@ -96,7 +99,9 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
             why = record.spec.power_because
             return stop(record, notebook.ref, (f"To be stopped: {why}.",), why, scene)
         record = _adopt(record, Power.RUNNING, "started from outside")
-    record = record.with_status(power_settled=True, attempts=0, not_before=None)
+    if record.status.settles_at is None or record.status.settles_at <= scene.now:
+        record = record.with_status(power_settled=True, settles_at=None)
+    record = record.with_status(attempts=0, not_before=None)
     differences = differences_of(record, notebook, scene.policy)
     record = _without_old_refusal(record, differences, scene.policy)
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")

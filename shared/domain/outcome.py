@@ -155,7 +155,9 @@ def _with_refused_cluster(
 
 def _with_done(record: UserRecord, action: Action) -> UserRecord:
     match action:
-        case CreateInstance() | DeleteInstance():
+        case CreateInstance():  # it was there: another pass created it, perhaps from something else
+            return record.with_status(tries=record.status.tries + 1, built_from={})
+        case DeleteInstance():
             return record.with_status(tries=record.status.tries + 1)
         case WriteManifest(snapshot=snapshot, deleted_at=None):
             return with_snapshot(record, replace(snapshot, manifest=True))

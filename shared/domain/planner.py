@@ -55,7 +55,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         templates = _template_step(record, seen.templates, policy)
         record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     record = _with_usage(record, seen, now)
-    if record.status.power_settled:
+    if record.status.power_settled or notebook.condition is ConditionStatus.TRUE:
         record = _with_end_of_waiting(record, now)
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)
@@ -78,7 +78,9 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
     moments = (record.next_change(now), next_look(record, policy, now))
     later = [moment for moment in moments if moment is not None]
-    requeue_at = min([*waits.values(), *later], default=None)
+    settles_at = record.status.settles_at
+    settles = [settles_at] if settles_at is not None and settles_at > now else []
+    requeue_at = min([*waits.values(), *later, *settles], default=None)
     # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
     actions = tuple(action for step in steps for action in step.actions) + former
     record = replace(record, status=replace(record.status, next_attempt_at=requeue_at))

@@ -156,7 +156,8 @@ class Status(Struct, frozen=True, kw_only=True):
     """What cannot be read back.
 
     `generation` counts changes of what is wanted, `observed_generation` is the last one that a whole pass has seen.
-    `power_settled` = the wanted power was reached once, so a later difference is somebody's will, not our debt.
+    `power_settled` = the wanted power was reached once, so a later difference is somebody's will, not our debt; not before `settles_at`,
+    while a pass that was planned when the person was to be stopped may still stop the instance.
     `tries` counts operations that were started (it makes request ids: the same try after a crash has the same id), `attempts`
     failures in a row; nothing is created or started before `not_before`.
     `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
@@ -186,6 +187,7 @@ class Status(Struct, frozen=True, kw_only=True):
     instance_uid: str = ""
     was_active: bool = False
     power_settled: bool = False
+    settles_at: datetime | None = None
     operation: OperationRef | None = None
     failed_zones: tuple[str, ...] = ()
     attempts: int = 0

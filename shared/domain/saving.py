@@ -164,10 +164,10 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
 
 def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
     """Delete what is not needed any more, and say what is kept; None when there is, and was, nothing."""
+    if not record.status.snapshots:
+        return None
     record = _with_losses(record, scene)
     status = record.status
-    if not status.snapshots:
-        return None
     actions: list[Action] = []
     waits: list[timedelta] = []
     because: list[str] = []
@@ -215,7 +215,8 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
             continue
         if snapshot.ready_at is not None:
             record = with_snapshot(record, replace(snapshot, lost=True))
-        elif snapshot.name != record.status.saved_in:  # it failed, and was deleted; another took its place
+        elif snapshot.name != record.status.saved_in or isinstance(scene.seen.notebook, Absent):
+            # It failed, and was deleted; another took its place, or its disk is gone, and none can.
             record = _without(record, snapshot)
     return record
 
@@ -291,6 +292,10 @@ def _say(record: UserRecord, scene: Scene) -> tuple[ConditionStatus, Reason, str
     if snapshot is None:
         if status.not_before is not None and status.not_before > scene.now:
             return ConditionStatus.FALSE, Reason.SNAPSHOT_FAILED, "Saving the files failed; it is tried again."
+        end = retention_end(record, scene)
+        if not status.snapshots and (end is None or end > scene.now):
+            text = "The notebook was deleted from outside before its files were saved; nothing is kept."
+            return ConditionStatus.FALSE, Reason.DATA_MISSING, text
         if isinstance(scene.seen.notebook, Absent):
             return ConditionStatus.FALSE, Reason.REMOVED, "The retention is over; the saved files are deleted."
         return ConditionStatus.TRUE, Reason.SAVED, "The files are on the notebook's own disk."

@@ -124,13 +124,24 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
 
     Zone and id are an instance's name: written before anything is created there, a crash cannot leave an instance where
     nobody looks; likewise a snapshot, and a cluster whose wish is taken back meanwhile. A deletion or a restore cannot be taken back: the write fails when somebody came back
-    or was put on hold meanwhile. An instance that is stopped for a change only must not look as if somebody had stopped it.
+    or was put on hold meanwhile. An instance that is stopped for a change only must not look as if somebody had stopped it; nor one
+    that is stopped for the end of access, should the person be entitled again before this pass is over.
+    What an instance is created with replaces what its predecessor was: an old answer would have it replaced again and again.
+    An account, and its groups, that no record names would outlive every leave.
     """
     before, after = stored.record.status, plan.record.status
     moves = (before.zone, before.instance_id) != (after.zone, after.instance_id)
     pauses = before.power_settled and not after.power_settled
+    rebuilds = bool(before.built_from) and before.built_from != after.built_from
+    leaves = stored.record.spec.presence is Presence.PRESENT and plan.record.spec.presence is Presence.ABSENT
+    names = (before.account_id, before.data_groups) != (after.account_id, after.data_groups)
     return bool(plan.actions) and (
-        moves or pauses or any(isinstance(action, _WRITTEN_FIRST) for action in plan.actions)
+        moves
+        or pauses
+        or rebuilds
+        or leaves
+        or names
+        or any(isinstance(action, _WRITTEN_FIRST) for action in plan.actions)
     )
 
 

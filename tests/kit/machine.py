@@ -570,6 +570,10 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
             if row.busy or (row.next_attempt_at is not None and row.next_attempt_at < near)
         ]
 
+    def noticed_since(self, user: str) -> datetime:
+        """Return since when the product has known that somebody is entitled to nothing: it counts the retention from there."""
+        return self.unwanted_since.get(user, self.bench.now)
+
     def without_kept(self, user: str, mine: list[Any]) -> list[Any]:
         """Without the former instance that a hold keeps, or that may hold what somebody else wrote on it."""
         stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
@@ -593,7 +597,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
             if profile is None:
                 assert not names, f"{user} left and still has templates {names}"
                 assert all(i.state == "STOPPED" for i in mine), f"{user} is not entitled: {[i.state for i in mine]}"
-                since = self.unwanted_since.get(user, now)
+                since = self.noticed_since(user)
                 paused = is_paused(self.sent, user, now)
                 assert not mine or user in self.on_hold or paused or now - since < RETENTION + timedelta(days=1), (
                     f"{user}'s instance outlives its retention"

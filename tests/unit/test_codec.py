@@ -240,6 +240,7 @@ LATER = [
             "kept_in",
             "turn",
             "urgent",
+            "settles_at",
         )
     ),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),

@@ -64,6 +64,7 @@ GONE = person(Presence.ABSENT, Power.STOPPED)
         (person(operation=operation(Verb.CREATE)), None, {}, None),  # the tick follows it
         (person(next_attempt_at=NOW + timedelta(minutes=1)), None, {}, None),
         (person(next_attempt_at=NOW - timedelta(minutes=4)), None, {}, None),
+        (person(next_attempt_at=NOW + timedelta(days=3)), None, {}, "instance is gone"),  # a date, no work under way
     ],
 )
 def test_why_a_record_needs_a_pass(record, sight, more, expected):
@@ -214,6 +215,13 @@ def test_without_a_profile_or_a_name_nothing_is_compared():
     assert differences_of(row_of(person()), notebook(), lost) is None
     assert differences_of(row_of(person(instance_id=None)), notebook(), policy()) is None
     assert waits(person(), OTHER_MACHINE, lost) is None
+
+
+def test_no_sweep_comes_for_a_second_replacement_while_the_first_is_not_over():
+    record = person(former=Former(instance_id=instance_id_for(UserEmail("x@example.com")), zone=ZONES[1], uid="u"))
+    other = notebook(S.STOPPED, owners=("else@example.com",))
+    assert "replace" in why(person(power=Power.STOPPED), other)
+    assert why(replace(record, spec=replace(record.spec, power=Power.STOPPED)), other) is None
 
 
 def test_what_a_replacement_takes_the_place_of_is_no_stray():

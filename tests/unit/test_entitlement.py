@@ -28,7 +28,8 @@ from shared.domain.entitlement import Cause, judge_entitlement
 from shared.domain.events import AccountState, statements_of
 from shared.domain.facts import Facts
 from shared.domain.record import Power, Presence
-from shared.domain.wanted import with_wanted
+from shared.domain.wanted import new_record, with_wanted
+from shared.domain.wanted import with_event as told
 
 
 def news(kind: str, hour: int):
@@ -265,6 +266,18 @@ def test_a_tombstone_is_not_resurrected_by_a_late_joiner_of_a_later_date():
     events = joined("j", -50), left("l", -1), joined("late", -5, effective=10)
     for telling in itertools.permutations(events):
         assert [profile_at(h, *telling) for h in (0, 10, 100)] == [None] * 3
+
+
+def test_a_second_leave_that_is_dated_back_brings_nobody_in_whom_the_first_kept_out():
+    """The joiner was still to come when the first leave was said, and has begun when the second is."""
+    record = new_record(ANA, at(0))
+    joiner = replace(joined("j", 0, effective=0.5, groups=(ANALYSTS,)), explicit=True)
+    first = replace(left("l1", -24, effective=-23.5), published_at=at(0.1))
+    second = replace(left("l2", -1, effective=-0.5), published_at=at(24))
+    for event, hour in ((joiner, 0), (first, 0.1), (second, 24)):
+        record = told(record, event, at(hour))
+        assert with_wanted(record, policy(), at(hour)).spec.presence is Presence.ABSENT
+    assert with_wanted(record, policy(), at(25)).spec.presence is Presence.ABSENT
 
 
 def test_the_names_stay_when_somebody_comes_back():

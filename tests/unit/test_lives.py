@@ -245,6 +245,7 @@ def test_files_are_taken_from_the_newest_snapshot_that_can_be_read():
     assert returned(Absent(), sights=failed, **both).record.status.saved_in == "s1"
     lost = {**sights, "s2": Absent()}
     assert returned(Absent(), sights=lost, **{**both, "saved_in": "s2"}).record.status.saved_in == "s1"
+    assert "RestoreData" in names(returned(FRESH, sights=failed, **{**both, "saved_in": "s2"}))  # its disk was deleted
     blind = {**sights, "s2": Unreadable(_down())}
     assert returned(Absent(), sights=blind, **{**both, "saved_in": "s2"}).record.status.saved_in == "s2"
 

@@ -114,6 +114,7 @@ def test_a_plan_without_actions_is_its_own_outcome():
 
 def test_already_so_is_done():
     record = ended(create_plan(), Done())
+    assert record.status.built_from == {}  # another pass created it, perhaps from another profile
     assert record.status.operation is None
     assert record.status.tries == 1
 

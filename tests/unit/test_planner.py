@@ -614,7 +614,9 @@ def test_a_date_to_come_is_when_to_look_again():
     record = after(joined("j", -5, effective=10, groups=(ANALYSTS,)))
     assert plan_of(record, NotLooked()).requeue_at == at(10)
     leaving = after(joined(groups=(ANALYSTS,)), left("l", -1, effective=10))
-    settled = plan_of(leaving, notebook(S.ACTIVE))
+    first = plan_of(leaving, notebook(S.ACTIVE))
+    assert first.requeue_at == first.record.status.settles_at == NOW + policy().confirm_absence_after
+    settled = plan_of(first.record, notebook(S.ACTIVE), now=first.requeue_at)
     assert settled.requeue_at == at(10)
     then = plan_of(settled.record, notebook(S.ACTIVE), now=at(10))
     assert names(then) == ["StopInstance", "RemoveTemplate"]

@@ -320,6 +320,13 @@ def test_one_that_failed_and_is_gone_is_forgotten_although_the_instance_is_gone_
     assert step.actions == ()
 
 
+def test_one_that_never_came_is_forgotten_when_its_disk_is_gone():
+    step = kept_of(gone(**saved(ready=False)), {FIRST: Absent()}, sight=Absent())
+    assert (step.record.status.snapshots, step.record.status.saved_in, step.reason) == ((), "", Reason.DATA_MISSING)
+    still = kept_of(gone(**saved(ready=False)), {FIRST: Absent()})  # its disk is there: it is asked for again
+    assert [each.name for each in still.record.status.snapshots] == [FIRST]
+
+
 def test_one_that_never_had_a_manifest_is_just_forgotten():
     step = kept_of(gone(absent_for=KEPT, **saved(ready=False)), {FIRST: Absent()}, sight=Absent())
     assert (step.actions, step.record.status.snapshots, step.record.status.saved_in) == ((), (), "")

@@ -12,6 +12,7 @@ import random
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from shared.domain.wish import WishKind
 
 KEPT = Path(__file__).resolve().parents[2] / "histories"
 Step = dict[str, Any]
-# Not `label`: of labels changed before the product first saw the instance it says that they came so (tests/histories/open).
-_HANDS = ("stop", "start", "delete", "machine")
+_HANDS = ("stop", "start", "delete", "machine", "label")
 _ALIVE = 3  # at least so many entries at once
+_MOST_ALIVE = 5  # where entries are to clash
+_LONGEST_PASS_S = 480  # an event function lives 540 s
 _ENTRIES = 14  # of a history
 _MOST_TURNS = 4000
 _CLICKS = ("START", "STOP", "KEEP_ON", "END_KEEP_ON", "START_CLUSTER", "DELETE_CLUSTER")
@@ -127,6 +129,10 @@ class _Draw:
         # In half of the histories all entries but one in eight are about one person.
         self.together = self.rng.random() < 0.5
         self.person = self.pick(USERS)
+        # In half of them a task that is about to change something waits for another that is about to change the same thing.
+        self.clashes = self.rng.random() < 0.5
+        self.up: list[str] = []  # whose turns come next, one after the other
+        self.oldest: datetime | None = None
 
     def pick(self, items: Sequence[Any]) -> Any:
         return items[int(self.rng.random() * len(items))]
@@ -137,12 +143,45 @@ class _Draw:
             self.begin({"entry": "news", **self.news(user), "kind": "joiner", "groups": [self.pick(GROUPS[:2])]})
         if self.count:
             self.calm()
-        while self.count < _ENTRIES:
-            while len(self.roots()) < _ALIVE:
+        self.past()
+        entries = self.count + _ENTRIES - 3
+        while self.count < entries:
+            while len(self.roots()) < (_MOST_ALIVE if self.clashes else _ALIVE):
                 self.begin(self.entry())
             self.turns(1 + int(self.rng.random() * 40))
             self.between()
         self.turns(_MOST_TURNS, until_done=True)
+
+    def past(self) -> None:
+        """Perhaps the person has left, long ago or nearly so, and come back; has moved; or has Spark clusters."""
+        if self.rng.random() < 0.4:
+            return
+        news = {"entry": "news", "user": self.person, "profile": "absent", "said_ago": 0, "holds_in": 0}
+        group = self.pick(GROUPS[:2])
+        match self.pick(("leaver", "leaver", "mover", "cluster")):
+            case "leaver":
+                self.begin({**news, "kind": "leaver", "groups": None})
+                self.minutes(self.pick((1, 3, 6)))
+                self.step({"advance": 86_400 * self.pick((29, 30, 31, 61, 91))})
+                self.minutes(self.pick((0, 0, 1, 2, 3, 5)))
+                if self.rng.random() < 0.5:
+                    self.begin({**news, "kind": "joiner", "groups": [group]})
+                    self.minutes(self.pick((0, 1, 3, 4, 5)))
+            case "mover":
+                self.begin({**news, "kind": "mover", "groups": [group]})
+                self.minutes(self.pick((0, 1, 2, 3, 5)))
+            case _:
+                template = self.pick(SPARK)
+                self.begin({"entry": "click", "user": self.person, "kind": "START_CLUSTER", "template": template})
+                self.minutes(self.pick((0, 1, 3)))
+
+    def minutes(self, count: int) -> None:
+        """The tasks end; then so many minutes pass, each with its sweep."""
+        self.turns(_MOST_TURNS, until_done=True)
+        for _ in range(count):
+            self.step({"advance": 60})
+            self.begin({"entry": "due"})
+            self.turns(_MOST_TURNS, until_done=True)
 
     def step(self, step: Step) -> None:
         self.done.append(step)
@@ -202,16 +241,44 @@ class _Draw:
             if not can_run:
                 break
             stay = bool(names) and self.rng.random() < stays and names[-1] in can_run
-            names.append(names[-1] if stay else self.pick(can_run))
+            names.append(names[-1] if stay and not self.clashes else self.next_of(can_run))
             self.simulation.turn(names[-1])
         baton.check_not_stuck()
         if until_done:
             self.simulation.finish()
             self.simulation.check()
 
+    def next_of(self, can_run: list[str]) -> str:
+        """Return whose turn it is. Where entries are to clash, two that change one thing do so one after the other."""
+        tasks = self.simulation.baton.tasks
+        while self.up:
+            name = self.up.pop()
+            if name in can_run:
+                return name
+        if self.clashes:
+            about: dict[str, list[str]] = {}
+            for name in can_run:
+                about.setdefault(tasks[name].changes, []).append(name)
+            reading = about.pop("", [])
+            meet = [names for names in about.values() if len({tasks[name].root for name in names}) > 1]
+            if meet:
+                first, *self.up = sorted(self.pick(meet), key=lambda _: self.rng.random())
+                return first
+            can_run = reading or can_run
+        name = self.pick(can_run)
+        assert isinstance(name, str)
+        return name
+
     def between(self) -> None:
         """Perhaps something happens between two turns: time, a fault, a crash, other hands; or all entries end and much time passes."""
         x = self.rng.random()
+        if self.oldest is None or len(self.roots()) < 2:
+            self.oldest = self.simulation.now
+        elif (self.simulation.now - self.oldest).total_seconds() > _LONGEST_PASS_S:
+            self.turns(_MOST_TURNS, until_done=True)
+        if self.clashes and self.rng.random() < 0.3:  # what they were planned from changes while they wait
+            self.step({"outside": self.person, "what": self.pick(_HANDS[:3])})
+            self.step({"advance": self.pick((20, 60, 120))})
         if x < 0.35:
             self.step({"advance": self.pick((1, 5, 20, 60))})
         elif x < 0.55:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, TextIO
+from urllib.parse import parse_qs
 
 
 class Journal:
@@ -34,6 +35,23 @@ class Journal:
 
 def _plain(value: Any) -> str:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)
+
+
+def changed_object(method: str, asked: str, body: bytes) -> str:
+    """Return the cloud's object that a call changes: an instance, account, cluster, snapshot or session template. "" for all others."""
+    path, _, query = asked.partition("?")
+    if method == "GET" or path.endswith(":getIamPolicy") or "/storage/" in path:
+        return ""
+    if path.endswith("/instances"):
+        return f"instances/{parse_qs(query).get('instanceId', [''])[0]}"
+    made = {"serviceAccounts": "accountId", "clusters": "clusterName", "createSnapshot": "name"}.get(
+        path.rpartition("/")[2]
+    )
+    if made is not None:
+        kind = "snapshots" if made == "name" else path.rpartition("/")[2]
+        return f"{kind}/{json.loads(body or b'{}').get(made, '')}"
+    *_, kind, name = path.rpartition(":")[0 if ":" in path else 2].split("/")
+    return f"{kind}/{name.partition('@')[0]}"
 
 
 # --- coverage

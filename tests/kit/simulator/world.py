@@ -33,7 +33,7 @@ from kit.life import settings_with
 from kit.machine import PROFILES, WorldMachine
 from kit.oracle import Sent, wanted_profile
 from kit.simulator.baton import Baton, CrashError, Task
-from kit.simulator.journal import Coverage, Journal
+from kit.simulator.journal import Coverage, Journal, changed_object
 from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
 from shared.domain.errors import BenchkeeperError, NotSignedInError
@@ -118,12 +118,16 @@ class SimAdapter(WsgiAdapter):
 
     def answer(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
         simulation, baton = self._simulation, self._simulation.baton
+        parts = urlsplit(url)
+        asked = parts.path + (f"?{parts.query}" if parts.query else "")
+        if baton.current is not None:
+            baton.current.changes = changed_object(method, asked, body or b"")
         baton.pause()
         journal = simulation.bench.cloud.world.journal
         count = journal.count
         answer = super().answer(method, url, headers, body)
-        parts = urlsplit(url)
-        asked = parts.path + (f"?{parts.query}" if parts.query else "")
+        if baton.current is not None:
+            baton.current.changes = ""
         simulation.journal.note("call", baton.who, method, asked, body or b"", answer.status, answer.content)
         task = baton.current
         if task is not None:
@@ -149,6 +153,12 @@ class Judge(WorldMachine):
         self.unwanted_since: dict[str, datetime] = {}
         self.on_hold: set[str] = set()
         self.known_as: dict[str, list[str]] = {}
+
+    def noticed_since(self, user: str) -> datetime:
+        """Return when the record says that access ended: no sweep may come for months, and news said together may come one by one."""
+        stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
+        since = stored.record.spec.absent_since if stored is not None else None
+        return since or self.bench.now
 
 
 class Simulation:
