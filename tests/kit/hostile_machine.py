@@ -17,9 +17,9 @@ from hypothesis.stateful import invariant, precondition, rule
 from emulator.model.disks import disk_path
 from kit.oracle import STATES, Sent, instances
 from kit.reading import read
-from kit.spark_machine import USERS
+from kit.spark_machine import USERS, parse_email
 from shared.domain.errors import BenchkeeperError, PoisonError
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.identity import user_key_for
 from shared.domain.renaming import owns_something
 from shared.domain.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, May
 from shared.engine.deliver import deliver_all

@@ -7,7 +7,6 @@ a neighbour works to its end between any two calls of somebody else; every messa
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -23,8 +22,7 @@ from kit.ledger import Ledger
 from kit.life import RETENTION, SNAPSHOT_RETENTION, settings_with
 from kit.oracle import TEMPLATES, Sent, instances, is_paused, template_names, wanted_profile
 from kit.reading import news_of, read
-from kit.spark_machine import SPARK_PROFILES, USERS, SparkRules
-from shared.domain import identity
+from kit.spark_machine import SPARK_PROFILES, USERS, SparkRules, parse_email
 from shared.domain.catalog import Disruption, Identity
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
@@ -35,8 +33,6 @@ from shared.engine.intake import is_decided, want_hold
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 
-# The same few addresses, hundreds of times in each history.
-parse_email = functools.cache(identity.parse_email)
 # Whoever becomes an engineer gets another identity and a larger disk at once; an analyst is not disturbed at work.
 PROFILES = {
     "analyst": {"disruption": Disruption.WHEN_IDLE, **SPARK_PROFILES["analyst"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from kit.oracle import wanted_profile
 from kit.spark import cloud_clusters
+from shared.domain import identity
 from shared.domain.catalog import ClusterIdentity, SparkSettings
 from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import account_email, account_id_for, parse_email, user_key_for
+from shared.domain.identity import account_email, account_id_for, user_key_for
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 from shared.engine.wishes import drop_cluster, want_cluster
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from kit.inprocess import Bench
     from kit.oracle import Sent
 
+# The same few addresses, hundreds of times in each history.
+parse_email = functools.cache(identity.parse_email)
 # Two of them share what stands before the @.
 USERS = ("ann@example.com", "ann@example.org", "Ñandú.O'Neil@sub.example.co")
 SPARK = ("large-cluster", "personal-auth-cluster", "single-node")  # the first only for engineers
