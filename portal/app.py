@@ -32,6 +32,19 @@ _STATIC = Route(
 ROUTES: tuple[Route, ...] = (_STATIC, *(route for part in _PARTS for route in part.ROUTES))
 
 
+def portal_of(deps: PortalDeps) -> Portal:
+    """Return what requests work with, as a page has it that nobody has asked yet."""
+    clock = deps.engine.clock
+    return Portal(
+        deps=deps,
+        admins=Admins(deps.engine, deps.admin_group),
+        changes=Buckets(clock, per_minute=CHANGES_PER_MINUTE, burst=CHANGES_AT_ONCE),
+        reads=Buckets(clock, per_minute=READS_PER_MINUTE, burst=READS_AT_ONCE),
+        flights=Flights(),
+        assets=Assets(),
+    )
+
+
 def create_app(deps: PortalDeps) -> flask.Flask:
     """The application. Nothing is called yet: clients are made by the first request that needs them."""
     # Not /static: functions-framework's own application has a route of that name before ours, and answers 404 (docs/traps.md).
@@ -45,18 +58,7 @@ def create_app(deps: PortalDeps) -> flask.Flask:
         ROUTES=ROUTES,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    clock = deps.engine.clock
-    attach(
-        app,
-        Portal(
-            deps=deps,
-            admins=Admins(deps.engine, deps.admin_group),
-            changes=Buckets(clock, per_minute=CHANGES_PER_MINUTE, burst=CHANGES_AT_ONCE),
-            reads=Buckets(clock, per_minute=READS_PER_MINUTE, burst=READS_AT_ONCE),
-            flights=Flights(),
-            assets=Assets(),
-        ),
-    )
+    attach(app, portal_of(deps))
     pages.install(app)
     guard.install(app)
     for part in _PARTS:

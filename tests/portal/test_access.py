@@ -8,7 +8,8 @@ import pytest
 from kit.hub import ADMINS, ANA, BEN, MIA, NEEDS_ENVIRONMENT, NOBODY, Hub, ask, make_hub, path_of
 
 from emulator.iap.signing import new_key
-from portal.app import ROUTES, create_app
+from portal.app import ROUTES, portal_of
+from portal.deps import attach
 from portal.routes import Access, Route
 from shared.cloud.iap import HEADER
 from shared.domain.identity import parse_email
@@ -32,7 +33,7 @@ def world() -> Hub:
 @pytest.fixture
 def hub(world: Hub) -> Iterator[Hub]:
     """The same world, and a page that nobody has tired yet."""
-    world.app = create_app(world.deps)
+    attach(world.app, portal_of(world.deps))
     return world
 
 
