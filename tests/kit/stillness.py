@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 import os
 import resource
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ MAY_WAIT = (
     "waits",
 )  # markers of tests that wait for what is not ours, or say why they wait
 _SHOWN = 10
+_FRAMES = 12  # the innermost ones
 _LATE = 4  # times its interval: the watcher itself could not run
 _A_LIFE_S = 20e-6  # a thread that begins and ends between two looks has used more than this
 _PROC = Path("/proc")
@@ -121,9 +124,10 @@ def waited_between(before: Look, after: Look, *, within_s: float = math.inf) -> 
 class Watcher(threading.Thread):
     """Adds up how long the test that runs has been waiting."""
 
-    def __init__(self, *, every_s: float, short_s: float) -> None:
+    def __init__(self, *, every_s: float, short_s: float, most_s: float) -> None:
         super().__init__(daemon=True, name="stillness")
-        self._every_s, self._short_s = every_s, short_s
+        self._every_s, self._short_s, self._most_s = every_s, short_s, most_s
+        self.stood = ""  # where the test stood when it had waited for too long
         self._wakes = threading.Event()
         self._ends = False
         self._began: float | None = None
@@ -133,7 +137,7 @@ class Watcher(threading.Thread):
 
     def begin(self) -> None:
         with self._lock:
-            self._began, self._last, self._waited = time.monotonic(), None, 0.0
+            self._began, self._last, self._waited, self.stood = time.monotonic(), None, 0.0, ""
 
     def end(self) -> float:
         with self._lock:
@@ -160,6 +164,8 @@ class Watcher(threading.Thread):
                 found = look(os.getpid(), without=me, known=self._last.processes if self._last else ())
                 if self._last is not None:
                     self._waited += waited_between(self._last, found, within_s=self._every_s * _LATE)
+                    if self._waited > self._most_s and not self.stood:
+                        self.stood = _where(threading.main_thread())
                 self._last = found
 
 
@@ -175,7 +181,7 @@ class Stillness:
 
     def pytest_sessionstart(self) -> None:
         if (_PROC / "self/schedstat").exists():
-            self.watcher = Watcher(every_s=self.every_s, short_s=self.short_s)
+            self.watcher = Watcher(every_s=self.every_s, short_s=self.short_s, most_s=self.most_s)
             self.watcher.start()
 
     def pytest_sessionfinish(self) -> None:
@@ -209,7 +215,7 @@ class Stillness:
         if waited > self.most_s and not any(item.get_closest_marker(name) for name in MAY_WAIT):
             pytest.fail(
                 f"{what} waited {waited:.1f} s in which nothing ran. Wait on a condition, inject a clock or shorten an interval; "
-                f"only tests with one of the markers {', '.join(MAY_WAIT)} may wait.",
+                f"only tests with one of the markers {', '.join(MAY_WAIT)} may wait. It stood here:\n{self.watcher.stood if self.watcher else ''}",
                 pytrace=False,
             )
         return answer
@@ -227,6 +233,11 @@ class Stillness:
         terminalreporter.section(f"wall time minus processor time, of that nothing ran (the first {_SHOWN})")
         for idle, waited, test in sorted(self.found, reverse=True)[:_SHOWN]:
             terminalreporter.write_line(f"{idle:6.2f}s {waited:6.2f}s  {test}")
+
+
+def _where(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)[-_FRAMES:]) if frame is not None else ""
 
 
 def _processor_s() -> float:

@@ -151,3 +151,4 @@ def test_a_test_that_waits_fails_and_one_that_works_or_may_wait_does_not(tmp_pat
     }, done.stdout  # fmt: skip
     assert "the test waited" in done.stdout
     assert "its fixtures waited" in done.stdout
+    assert done.stdout.count("threading.Event().wait(0.01)") >= 2, "where it stood is said"
