@@ -41,10 +41,10 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         record = _restored(record, scene)
     record = without_old_turn(record, scene.policy)
     record = with_turn_ended(record, notebook, scene.now, lambda: differences_of(record, notebook, scene.policy))
+    is_news = record.status.observed_generation != record.status.generation and not record.status.power_settled
+    if record.spec.power is Power.RUNNING and is_news and (state is NotebookState.ACTIVE or record.status.snapshots):
+        record = record.with_status(settles_at=scene.now + scene.policy.confirm_absence_after)
     if state is NotebookState.ACTIVE:
-        is_news = record.status.observed_generation != record.status.generation
-        if record.spec.power is Power.RUNNING and not record.status.power_settled and is_news:
-            record = record.with_status(settles_at=scene.now + scene.policy.confirm_absence_after)
         return _active(record, notebook, scene)
     return _resting(record, notebook, scene)
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from shared.domain.backoff import backoff
 from shared.domain.errors import (
     BenchkeeperError,
+    BusyError,
     CloudUnavailableError,
     PermanentError,
     QuotaExhaustedError,
@@ -200,6 +201,8 @@ def _with_failure(
 ) -> UserRecord:
     if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
         record = with_sold_out(record, error, now)
+    if isinstance(action, RestoreData) and isinstance(error, BusyError):
+        record = record.with_status(restoring=None)  # refused: the operation that was in the way is not the restore
     if isinstance(action, CreateInstance) and isinstance(error, StockoutError):
         zones = tuple(dict.fromkeys([*record.status.failed_zones, action.zone]))
         record = record.with_status(failed_zones=zones)

@@ -157,7 +157,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     `generation` counts changes of what is wanted, `observed_generation` is the last one that a whole pass has seen.
     `power_settled` = the wanted power was reached once, so a later difference is somebody's will, not our debt; not before `settles_at`,
-    while a pass that was planned when the person was to be stopped may still stop the instance.
+    while a pass that was planned when the person was not entitled may still stop the instance, or delete it.
     `tries` counts operations that were started (it makes request ids: the same try after a crash has the same id), `attempts`
     failures in a row; nothing is created or started before `not_before`.
     `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.

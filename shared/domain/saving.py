@@ -259,6 +259,8 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
         is_over = end is not None and end <= scene.now
         if is_over and isinstance(notebook, Absent):
             return f"The retention of snapshot {snapshot.name} is over."
+    elif not record.status.power_settled:
+        return None  # a pass that was planned before the person came back may still delete the disk
     if snapshot.name == record.status.saved_in:
         return None
     settled = isinstance(notebook, ObservedNotebook) and notebook.state in RESTING | {NotebookState.ACTIVE}

@@ -17,9 +17,11 @@ import pytest
 from kit.simulator.baton import Baton, SimLock, StuckError
 from kit.simulator.history import KEPT, read, run, shortened
 from kit.simulator.journal import Journal
+from msgspec.structs import replace
 
 from shared.cloud.objects import Bucket
 from shared.domain import leaver, saving
+from shared.engine import reconciler
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = 3
@@ -135,6 +137,61 @@ def _delete_without_saving(monkeypatch):
 def test_a_planted_fault_is_caught(plant, monkeypatch):
     plant(monkeypatch)
     assert any(run(None, seed=f"planted/{number}", journal=Journal()).failure for number in range(60))
+
+
+# --- faults that only interleaved entries show: the kept history still catches each
+
+
+def _written_late(monkeypatch, same):
+    """The record is not written first for what `same` makes look as if the record had said so already."""
+    written_first = reconciler._is_written_first
+
+    def careless(plan, stored):
+        return written_first(plan, replace(stored, record=same(stored.record, plan.record)))
+
+    monkeypatch.setattr(reconciler, "_is_written_first", careless)
+
+
+def _end_of_access_is_written_late(monkeypatch):
+    def same(old, new):
+        return replace(old, spec=replace(old.spec, presence=new.spec.presence)).with_status(power_settled=False)
+
+    _written_late(monkeypatch, same)
+
+
+def _accounts_are_named_late(monkeypatch):
+    def same(old, new):
+        return old.with_status(account_id=new.status.account_id, data_groups=new.status.data_groups)
+
+    _written_late(monkeypatch, same)
+
+
+def _what_was_built_is_written_late(monkeypatch):
+    _written_late(monkeypatch, lambda old, new: old.with_status(built_from=new.status.built_from))
+
+
+def _snapshots_go_before_the_disk_is_safe(monkeypatch):
+    why_over = saving._why_over
+
+    def hasty(record, snapshot, scene):
+        return why_over(record.with_status(power_settled=True), snapshot, scene)
+
+    monkeypatch.setattr(saving, "_why_over", hasty)
+
+
+ONLY_INTERLEAVED = {
+    "two-movers-at-once": _end_of_access_is_written_late,
+    "account-begun-and-never-named": _accounts_are_named_late,
+    "created-while-the-record-changed": _what_was_built_is_written_late,
+    "returned-while-it-was-deleted": _snapshots_go_before_the_disk_is_safe,
+}
+
+
+@pytest.mark.parametrize("name", ONLY_INTERLEAVED)
+def test_a_kept_history_catches_its_fault_again(name, monkeypatch):
+    ONLY_INTERLEAVED[name](monkeypatch)
+    seed, steps = read(KEPT / f"{name}.json")
+    assert run(steps, seed=seed, journal=Journal()).failure is not None
 
 
 def test_a_failing_history_is_shortened(monkeypatch):

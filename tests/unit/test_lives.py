@@ -340,6 +340,16 @@ def test_each_half_says_when_it_looks_again():
     assert plan.requeue_at == NOW + timedelta(seconds=60)
 
 
+def test_who_comes_back_to_saved_files_is_settled_only_when_no_older_pass_can_delete_the_disk():
+    record = person(*RUN, settled=False, observed_generation=2, **{**saved(), "saved_in": ""})
+    start = plan_of(record, notebook(S.STOPPED))
+    later = start.record.status.settles_at
+    assert (names(start), later) == (["StartInstance"], NOW + policy().confirm_absence_after)
+    running = plan_of(start.record, notebook(S.ACTIVE), now=NOW + timedelta(minutes=2))
+    assert (names(running), running.record.status.power_settled, running.requeue_at) == ([], False, later)
+    assert names(plan_of(running.record, notebook(S.ACTIVE), now=later)) == ["DeleteSnapshot"]
+
+
 @pytest.mark.parametrize(
     ("lost", "actions"), [(Absent(), ["RestoreData"]), (Unreadable(_down()), [])], ids=["gone", "not to be read"]
 )

@@ -37,7 +37,7 @@ from shared.domain.errors import (
     StockoutError,
 )
 from shared.domain.identity import account_id_for, instance_id_for, user_key_for
-from shared.domain.keeping import Former
+from shared.domain.keeping import Former, Restoring
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, Patch
 from shared.domain.outcome import Asked, Done, Failed, Started, with_outcomes
 from shared.domain.plan import (
@@ -283,6 +283,14 @@ def test_what_failed_is_said_of_its_own_half(action, kind):
     held = isinstance(action, CreateInstance | StartInstance | RestoreData)
     assert record.status.not_before == (NOW + timedelta(hours=1) if held else None)
     assert record.status.attempts == 1
+
+
+@pytest.mark.parametrize(("error", "is_asked"), [(BusyError, False), (CloudUnavailableError, True)])
+def test_a_restore_that_was_refused_as_busy_was_not_asked_for(error, is_asked):
+    """The operation that was in the way ends well, and must not be taken for the restore."""
+    record = person(restoring=Restoring(snapshot="s", instance_uid="u", asked_at=NOW))
+    after_ = ended(a_plan(record, RestoreData(ref=REF, snapshot="s")), failure(error))
+    assert (after_.status.restoring is not None) is is_asked
 
 
 def test_a_half_that_failed_waits_and_the_others_go_on_in_their_own_time():

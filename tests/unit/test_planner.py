@@ -369,7 +369,7 @@ def test_a_world_in_line_is_a_fixed_point(record, state):
     """After a plan without actions, planning again an hour later over the same sight changes the record no more."""
     record = record.with_status(operation=None, not_before=None, zone=ZONES[0])
     first = plan_of(record, notebook(state))
-    if first.actions:
+    if first.actions or first.record.status.settles_at is not None:  # after that an older copy of the files goes
         return
     second = plan_of(first.record, notebook(state), now=NOW + timedelta(hours=1))
     assert second.actions == ()

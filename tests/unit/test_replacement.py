@@ -111,11 +111,12 @@ def test_what_cannot_be_read_is_never_written_over(error, at_least, where):
     assert at_least <= step.requeue_after <= at_least * 1.25
 
 
-def test_a_snapshot_that_is_gone_leaves_nothing_to_bring_back():
-    assert restored(sight=Absent()) is None
+@pytest.mark.parametrize("sight", [Absent(), snapshot_seen(NAME, SnapshotState.FAILED)], ids=["gone", "failed"])
+def test_a_snapshot_that_is_gone_or_failed_leaves_nothing_to_bring_back(sight):
+    assert restored(sight=sight) is None
 
 
-@pytest.mark.parametrize("state", [state for state in SnapshotState if state is not SnapshotState.READY])
+@pytest.mark.parametrize("state", sorted(set(SnapshotState) - {SnapshotState.READY, SnapshotState.FAILED}))
 def test_a_snapshot_that_is_not_ready_is_waited_for(state):
     step = restored(sight=snapshot_seen(NAME, state))
     assert (step.actions, step.requeue_after) == ((), POLL * 10)

@@ -43,7 +43,7 @@ class Task:
         self.root = name if parent is None else parent.root
         self.waits: Callable[[], bool] | None = None
         self.is_done = self.is_dying = False
-        self.changes = ""  # the cloud's object that the next call changes, "" for a read
+        self.how = self.changes = ""  # how the next call changes which of the cloud's objects; "" for a read
         self.error: BaseException | None = None
         self.turns = self.drawn = 0
         self.go = allocate_lock()

@@ -25,12 +25,63 @@ from shared.domain.wish import WishKind
 KEPT = Path(__file__).resolve().parents[2] / "histories"
 Step = dict[str, Any]
 _HANDS = ("stop", "start", "delete", "machine", "label")
+_OTHER_HANDS = ("enable", "share", "snapshot")  # on an account or a snapshot
 _ALIVE = 3  # at least so many entries at once
-_MOST_ALIVE = 5  # where entries are to clash
+_MOST_ALIVE = 6  # where entries are to clash
 _LONGEST_PASS_S = 480  # an event function lives 540 s
 _ENTRIES = 14  # of a history
 _MOST_TURNS = 4000
 _CLICKS = ("START", "STOP", "KEEP_ON", "END_KEEP_ON", "START_CLUSTER", "DELETE_CLUSTER")
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two entries that change one thing, one right after the other, each planned from what it saw.
+
+    `before` is how the person stands. `first` (an entry) is held when its next call is `one`; then other hands and time; then `second`
+    is held when its next call is `other`. What is between the two in `also` runs to its end.
+    """
+
+    before: str
+    first: str
+    one: str
+    hand: str
+    seconds: int
+    second: str
+    other: str
+    also: tuple[str, ...] = ()
+
+
+_INSTANCE, _ACCOUNT = "instances", "serviceAccounts"
+# By the kind of what is changed. Which pairs of calls these bring next to each other: `Coverage`.
+_DUELS = (
+    (_INSTANCE, Duel("runs", "leaver", "stop", "stop", 120, "joiner", "start")),
+    (_INSTANCE, Duel("runs", "leaver", "stop", "delete", 1, "joiner", "create")),
+    (_INSTANCE, Duel("runs", "leaver", "stop", "label", 60, "joiner", "update")),
+    (_INSTANCE, Duel("over", "due", "delete", "start", 120, "wake", "stop")),
+    (_INSTANCE, Duel("back", "due", "restore", "", 1, "leaver", "stop")),
+    (_INSTANCE, Duel("rests", "joiner", "start", "delete", 1, "wake", "create")),
+    (_INSTANCE, Duel("rests", "joiner", "start", "label", 60, "wake", "update")),
+    (_INSTANCE, Duel("over", "due", "delete", "", 1, "joiner", "start")),
+    (_INSTANCE, Duel("over", "due", "delete", "delete", 1, "joiner", "create")),
+    (_INSTANCE, Duel("over", "due", "delete", "label", 60, "joiner", "update")),
+    (_INSTANCE, Duel("over", "due", "delete", "delete", 240, "wake", "restore", ("joiner",))),
+    (_INSTANCE, Duel("off", "wake", "update", "delete", 1, "wake", "create")),
+    (_INSTANCE, Duel("back", "due", "restore", "delete", 1, "wake", "create")),
+    (_INSTANCE, Duel("back", "due", "restore", "", 180, "wake", "update", ("wake", "label"))),
+    (_INSTANCE, Duel("back", "due", "restore", "stop", 120, "wake", "start", ("wake",))),
+    (_ACCOUNT, Duel("last", "due", "delete", "enable", 1, "wake", "disable")),
+    (_ACCOUNT, Duel("last", "due", "delete", "", 1, "joiner", "enable")),
+    (_ACCOUNT, Duel("last", "due", "delete", "", 1, "joiner", "setIamPolicy")),
+    (_ACCOUNT, Duel("last", "due", "delete", "account", 1, "joiner", "create")),
+    (_ACCOUNT, Duel("runs", "leaver", "disable", "account", 1, "joiner", "create")),
+    (_ACCOUNT, Duel("runs", "leaver", "disable", "", 1, "joiner", "enable", ("wake",))),
+    (_ACCOUNT, Duel("rests", "joiner", "enable", "account", 1, "wake", "create")),
+    (_ACCOUNT, Duel("rests", "joiner", "enable", "enable", 1, "leaver", "disable")),
+    (_ACCOUNT, Duel("rests", "joiner", "enable", "share", 1, "leaver", "setIamPolicy")),
+    (_ACCOUNT, Duel("rests", "joiner", "enable", "share", 1, "wake", "setIamPolicy")),
+    (_ACCOUNT, Duel("runs", "leaver", "setIamPolicy", "account", 1, "joiner", "create")),
+)
 
 
 @dataclass
@@ -132,6 +183,8 @@ class _Draw:
         # In half of them a task that is about to change something waits for another that is about to change the same thing.
         self.clashes = self.rng.random() < 0.5
         self.up: list[str] = []  # whose turns come next, one after the other
+        self.stalls = 0
+        self.wanted: list[dict[str, Any]] = []  # entries to come before those that are drawn
         self.oldest: datetime | None = None
 
     def pick(self, items: Sequence[Any]) -> Any:
@@ -143,14 +196,99 @@ class _Draw:
             self.begin({"entry": "news", **self.news(user), "kind": "joiner", "groups": [self.pick(GROUPS[:2])]})
         if self.count:
             self.calm()
-        self.past()
-        entries = self.count + _ENTRIES - 3
+        if self.rng.random() < 0.5:
+            self.duel()
+        else:
+            self.past()
+        entries = self.count + _ENTRIES - 6
         while self.count < entries:
             while len(self.roots()) < (_MOST_ALIVE if self.clashes else _ALIVE):
                 self.begin(self.entry())
             self.turns(1 + int(self.rng.random() * 40))
             self.between()
         self.turns(_MOST_TURNS, until_done=True)
+
+    def duel(self) -> None:
+        """Two entries meet at one thing."""
+        kind, duel = self.pick(_DUELS)
+        group = GROUPS[1] if kind == _ACCOUNT else GROUPS[0]  # an engineer has an account, which comes before all else
+        self.stand(duel.before, group)
+        self.entry_of(duel.first, group)
+        one = self.until(kind, duel.one)
+        for _ in range(5 if duel.first == "due" else 0):
+            if not one:
+                self.step({"advance": 60})
+                self.entry_of(duel.first, group)
+                one = self.until(kind, duel.one)
+        if duel.hand:
+            self.step({"outside": self.person, "what": duel.hand})
+        also = self.simulation.baton.tasks.copy()
+        for what in duel.also:
+            if what == "label":
+                self.step({"outside": self.person, "what": what})
+            else:
+                self.entry_of(what, group)
+                self.until("", "", but=set(also))
+        if duel.seconds:
+            self.step({"advance": duel.seconds})
+        self.entry_of(duel.second, group)
+        other = self.until(kind, duel.other, but=set(also))
+        names = [name for name in (one, other) if name]
+        self.step({"turns": names if self.rng.random() < 0.5 else names[::-1]})
+
+    def stand(self, how: str, group: str) -> None:
+        """Bring the person into that state: entitled and running, or gone for so long."""
+        self.entry_of("joiner", group)
+        self.minutes(6)
+        self.step({"works": self.person})
+        if how == "off":
+            self.step({"outside": self.person, "what": "label"})
+            self.step({"advance": 50})
+        if how in {"runs", "off"}:
+            return
+        self.entry_of("leaver", group)
+        self.minutes(5)
+        if how == "rests":
+            return
+        self.step({"advance": 86_400 * (31 if how == "back" else 30) - 300})
+        if how == "over":
+            return
+        self.minutes(7)
+        if how == "back":
+            self.entry_of("joiner", group)
+            self.minutes(2)
+        else:
+            self.step({"advance": 86_400 * 60 - 120})
+
+    def entry_of(self, what: str, group: str) -> None:
+        """Begin an entry about the person."""
+        if what in {"joiner", "mover", "leaver"}:
+            groups = None if what == "leaver" else [group]
+            news = {
+                "user": self.person,
+                "kind": what,
+                "groups": groups,
+                "profile": "absent",
+                "said_ago": 0,
+                "holds_in": 0,
+            }
+            self.begin({"entry": "news", **news})
+        else:
+            self.begin({"entry": what, "user": self.person} if what == "wake" else {"entry": what})
+
+    def until(self, kind: str, how: str, but: set[str] = frozenset()) -> str:  # type: ignore[assignment]
+        """Run the tasks but some until one is about to change something so. "": they came to their ends."""
+        tasks = self.simulation.baton.tasks
+        names: list[str] = []
+        self.done.append({"turns": names})
+        for _ in range(_MOST_TURNS):
+            can_run = [name for name in self.simulation.baton.runnable() if name not in but]
+            found = [n for n in can_run if kind and tasks[n].how == how and tasks[n].changes.startswith(f"{kind}/")]
+            if found or not can_run:
+                return found[0] if found else ""
+            names.append(self.pick(can_run))
+            self.simulation.turn(names[-1])
+        return ""
 
     def past(self) -> None:
         """Perhaps the person has left, long ago or nearly so, and come back; has moved; or has Spark clusters."""
@@ -164,12 +302,22 @@ class _Draw:
                 self.minutes(self.pick((1, 3, 6)))
                 self.step({"advance": 86_400 * self.pick((29, 30, 31, 61, 91))})
                 self.minutes(self.pick((0, 0, 1, 2, 3, 5)))
+                back, again = (
+                    {**news, "kind": kind, "groups": groups} for kind, groups in (("joiner", [group]), ("leaver", None))
+                )
+                self.wanted = [{"entry": "due"}, back, again, {"entry": self.pick(("due", "drift"))}, back]
                 if self.rng.random() < 0.5:
-                    self.begin({**news, "kind": "joiner", "groups": [group]})
+                    self.begin(back)
                     self.minutes(self.pick((0, 1, 3, 4, 5)))
+                    self.wanted = [{"entry": "due"}, again, {"entry": "due"}, back]
             case "mover":
                 self.begin({**news, "kind": "mover", "groups": [group]})
                 self.minutes(self.pick((0, 1, 2, 3, 5)))
+                self.wanted = [
+                    {"entry": "due"}, {**news, "kind": "leaver", "groups": None},
+                    {"entry": "click", "user": self.person, "kind": self.pick(("START", "STOP"))},
+                    {**news, "kind": "joiner", "groups": [self.pick(GROUPS[:2])]}, {"entry": "wake", "user": self.person},
+                ]  # fmt: skip
             case _:
                 template = self.pick(SPARK)
                 self.begin({"entry": "click", "user": self.person, "kind": "START_CLUSTER", "template": template})
@@ -212,6 +360,8 @@ class _Draw:
         }  # fmt: skip
 
     def entry(self) -> dict[str, Any]:
+        if self.wanted:
+            return self.wanted.pop(0)
         what = self.pick(
             ("news", "news", "news", "again", "due", "due", "due", "drift", "idle", "wake", "click", "click")
         )
@@ -241,12 +391,22 @@ class _Draw:
             if not can_run:
                 break
             stay = bool(names) and self.rng.random() < stays and names[-1] in can_run
+            if self.clashes and not until_done and self.all_wait(can_run):
+                break
             names.append(names[-1] if stay and not self.clashes else self.next_of(can_run))
             self.simulation.turn(names[-1])
         baton.check_not_stuck()
         if until_done:
             self.simulation.finish()
             self.simulation.check()
+
+    def all_wait(self, can_run: list[str]) -> bool:
+        """Return True, a few times, if each task is about to change something that no other one is: more may begin, and happen."""
+        changes = [self.simulation.baton.tasks[name].changes for name in can_run]
+        if self.up or not all(changes) or len(set(changes)) < len(changes):
+            return False
+        self.stalls += 1
+        return self.stalls % 5 != 0
 
     def next_of(self, can_run: list[str]) -> str:
         """Return whose turn it is. Where entries are to clash, two that change one thing do so one after the other."""
@@ -277,7 +437,7 @@ class _Draw:
         elif (self.simulation.now - self.oldest).total_seconds() > _LONGEST_PASS_S:
             self.turns(_MOST_TURNS, until_done=True)
         if self.clashes and self.rng.random() < 0.3:  # what they were planned from changes while they wait
-            self.step({"outside": self.person, "what": self.pick(_HANDS[:3])})
+            self.step({"outside": self.person, "what": self.pick(("stop", "start", "delete", "enable", "share"))})
             self.step({"advance": self.pick((20, 60, 120))})
         if x < 0.35:
             self.step({"advance": self.pick((1, 5, 20, 60))})
@@ -286,7 +446,7 @@ class _Draw:
         elif x < 0.62:
             self.step({"crash": self.pick(("lifecycle", "tick", "hub"))})
         elif x < 0.67:
-            self.step({"outside": self.user(), "what": self.pick(_HANDS)})
+            self.step({"outside": self.user(), "what": self.pick((*_HANDS, *_OTHER_HANDS))})
         elif x < 0.85:
             self.turns(_MOST_TURNS, until_done=True)
             self.step({"advance": self.pick((60, 180, 600, 3600, 86_400, 86_400 * 16, 86_400 * 31))})

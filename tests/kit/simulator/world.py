@@ -33,11 +33,11 @@ from kit.life import settings_with
 from kit.machine import PROFILES, WorldMachine
 from kit.oracle import Sent, wanted_profile
 from kit.simulator.baton import Baton, CrashError, Task
-from kit.simulator.journal import Coverage, Journal, changed_object
+from kit.simulator.journal import Coverage, Journal, change
 from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
 from shared.domain.errors import BenchkeeperError, NotSignedInError
-from shared.domain.identity import UserEmail, parse_email, user_key_for
+from shared.domain.identity import UserEmail, account_email, account_id_for, parse_email, user_key_for
 from shared.domain.sources import SHIPPED
 from shared.domain.times import rfc3339
 from shared.domain.wish import Asked, WishKind
@@ -121,13 +121,15 @@ class SimAdapter(WsgiAdapter):
         parts = urlsplit(url)
         asked = parts.path + (f"?{parts.query}" if parts.query else "")
         if baton.current is not None:
-            baton.current.changes = changed_object(method, asked, body or b"")
+            baton.current.how, baton.current.changes = change(method, asked, body or b"")
         baton.pause()
         journal = simulation.bench.cloud.world.journal
         count = journal.count
         answer = super().answer(method, url, headers, body)
         if baton.current is not None:
-            baton.current.changes = ""
+            baton.current.how = baton.current.changes = ""
+        if method == "POST" and answer.status == 200 and b'"name": "records/' in (body or b"")[:400]:
+            simulation.note_starts()
         simulation.journal.note("call", baton.who, method, asked, body or b"", answer.status, answer.content)
         task = baton.current
         if task is not None:
@@ -174,6 +176,9 @@ class Simulation:
         self.sent_by: dict[str, Sent] = {}
         self.entries: dict[str, dict[str, Any]] = {}
         self.wakes: list[str] = []
+        self.unseen: set[str] = (
+            set()
+        )  # whose account other hands changed: no listing shows it, a sweep comes once a day
         self._deps: dict[str, Deps] = {}
         with self._made():
             self.bench = make_bench(settings=settings_with(PROFILES))
@@ -336,6 +341,20 @@ class Simulation:
         if answer is not None and answer.changed:
             self.wakes.append(entry["user"])
 
+    def note_starts(self) -> None:
+        """Note whose record was written while another task was about to start or create an instance of theirs.
+
+        No call to Google can be bound to the record's state. So a replacement may begin while the old instance starts: two run until
+        the next pass, which stops the former.
+        """
+        for task in self.baton.tasks.values():
+            if task is not self.baton.current and task.how in {"start", "create"} and "instances/" in task.changes:
+                self.judge.two_by_others |= {
+                    user
+                    for user in map(str, map(parse_email, USERS))
+                    if str(user_key_for(parse_email(user))) in task.changes
+                }
+
     def look_at(self, task: Task, body: bytes) -> None:
         """Note of whom an idle sweep writes the record: they may be stopped for idleness, by this entry or a later one."""
         if self.entries.get(task.root, {}).get("entry") == "idle":
@@ -387,7 +406,18 @@ class Simulation:
             self.judge.ledger.write(str(parse_email(user)))
 
     def outside(self, user: str, what: str) -> None:
-        self.judge.outside(user=user, what=what)
+        if what == "account":
+            key = user_key_for(parse_email(user))
+            email = account_email(account_id_for(key), self.bench.settings.project)
+            path = f"/v1/projects/{self.bench.settings.project}/serviceAccounts/{email}"
+            with self._undisturbed():
+                self.bench.clients.json("iam").call_or_none("DELETE", path)
+            self.unseen.add(user)
+        elif what in {"enable", "share", "snapshot"}:
+            self.judge.outside_of_notebooks(user=user, what=what)
+            self.unseen.add(user)
+        else:
+            self.judge.outside(user=user, what=what)
 
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -420,6 +450,9 @@ class Simulation:
                 self.baton.begin(name, "lifecycle", partial(self._deliver, sent))
             self.finish()
         assert not judge.pending, "a message is not taken although nothing is wrong"
+        for user in sorted(self.unseen):
+            self.begin(f"look.{user}", {"entry": "wake", "user": user})
+            self.finish()
         judge.two_by_others = {str(parse_email(user)) for user in USERS}  # whom other hands gave a second one
         for hour in range(_HOURS):
             self._minutes_of(f"q{hour}.a", 9)
