@@ -33,7 +33,8 @@ T = TypeVar("T", FleetSnapshot, FleetAbout, "_PackedNotes")
 _VERSION = 1
 _FLEET = "index/fleet.json.gz"
 _TAKEN_AT = "taken-at"  # custom metadata: whether a list is newer is asked without reading it
-_BEGIN, _END = b'{"rows":[\n', b"],"  # a line each, and a line for each row: so that a list is read line by line
+# A line for each row, so that a list is read line by line. The line ends within a row: versions before 2026-11-29 take no space between rows.
+_BEGIN, _BETWEEN, _END = b'{"rows":[', b",{\n", b"],\n"
 _ROW = Decoder(dict[str, str])
 _SHARED = frozenset(
     {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
@@ -138,14 +139,14 @@ class _Draft:
 
     def _pack(self) -> None:
         if self._texts:
-            text = (b"" if self._is_empty else b",\n") + b",\n".join(self._texts)
-            self._parts.append(self._gzip.compress(text))
+            text = b"".join([_BETWEEN + text[1:] for text in self._texts])
+            self._parts.append(self._gzip.compress(text[1:] if self._is_empty else text))
             self._texts, self._is_empty = [], False
 
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
         """Two calls, two more when somebody else writes at the same moment: whose list is as good, if it is newer."""
         self._pack()
-        rest = (b"" if self._is_empty else b"\n") + _END + encode(_about_json(about))[1:]
+        rest = _END + encode(_about_json(about))[1:]
         content = b"".join((*self._parts, self._gzip.compress(rest), self._gzip.flush()))
         bucket, metadata = self._clients.bucket(), {_TAKEN_AT: about.taken_at.isoformat()}
         for _ in range(2):
@@ -271,17 +272,17 @@ class _Rows:
         self.rest: Any = None
 
     def __iter__(self) -> Iterator[dict[str, str]]:
-        first = self._stream.readline()
-        if first != _BEGIN:
-            self.rest = _of_our_version(json.loads(first + self._stream.read()))
+        line = self._stream.readline()
+        if line not in {_BEGIN + _BETWEEN[1:], _BEGIN + _END}:
+            self.rest = _of_our_version(json.loads(line + self._stream.read()))
             yield from self.rest["rows"]
             return
-        for line in self._stream:
-            if line.startswith(_END):
-                self.rest = _of_our_version(json.loads(b"{" + line[len(_END) :] + self._stream.read()))
-                return
-            yield _ROW.decode(line.rstrip(b",\n"))
-        raise EOFError("a list without an end")
+        while not line.endswith(_END):
+            line = self._stream.readline()
+            if not line.endswith((_BETWEEN, _END)):
+                raise EOFError("a list without an end")
+            yield _ROW.decode(b"{" + line[: -len(_END)])
+        self.rest = _of_our_version(json.loads(b"{" + self._stream.read()))
 
 
 def _about(raw: bytes) -> FleetAbout:

@@ -136,6 +136,17 @@ def test_a_list_of_an_earlier_version_is_read_whole(bench, index):
         assert StorageFleetIndex(bench.clients).fleet() == snapshot()
 
 
+def test_a_list_has_no_space_between_rows_for_versions_before_cannot_take_it(bench, index):
+    index.write_fleet(snapshot(300))
+    text = gzip.decompress(bucket(bench).blob(FLEET).download_as_bytes(raw_download=True)).decode()
+    place, keys = len('{"rows":['), []
+    while text[place] != "]":
+        row, place = json.JSONDecoder().raw_decode(text, place + (text[place] == ","))
+        keys.append(row["key"])
+    assert keys == [row.user_key for row in snapshot(300).rows]
+    assert json.loads("{" + text[place + 1 :].removeprefix(","))["version"] == 1
+
+
 def test_a_list_that_was_cut_off_is_damaged_and_not_short(bench, index):
     index.write_fleet(snapshot(50))
     whole = gzip.decompress(bucket(bench).blob(FLEET).download_as_bytes(raw_download=True))

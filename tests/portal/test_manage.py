@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote_plus
 
 import pytest
-from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of
+from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of, plain
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
