@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from opening import first_byte_s
 from people import MODEL, settled
 
 from emulator.iap.signing import claims_of
-from shared.domain.fleet import FleetPoint, FleetSnapshot
+from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.identity import UserEmail, instance_id_for, parse_email, user_key_for
 from shared.domain.record import RecordRow, UserRecord, row_of
 from shared.domain.usage import NOTEBOOK, Usage
@@ -37,6 +37,8 @@ from shared.settings import Settings, project_override_variables
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"
 ADMIN = parse_email("mia.chen@example.com")
 FEW, MANY = 10, 10_000
+HUGE = 100_000
+HUGE_CPU_S, HUGE_MB = 0.5, 256
 MANAGER = ("/manage", "/manage/people", "/manage/people?q=person.99&sort=hours&order=down", "/manage/costs")
 COLD = {"/": 3.0, "/manage": 5.0}  # times the hello; the second one reads ten thousand rows
 _PATIENCE_S = 60.0
@@ -258,6 +260,54 @@ def at_nine(bench: Bench, emails: list[UserEmail], hello: Server, hub: Server) -
     judge("RATIO p99 hub / p99 hello", ratio, 20)
 
 
+def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
+    """A hundred thousand people in the list: processor time of the first answer after a new list and of the next, and memory."""
+    with hub.running() as (port, process):
+        _listening(port, "/", token_of(bench, MODEL))
+        _asked(bench, port, "/manage/dead-letters")
+        for people in (FEW, HUGE):
+            for path in ("/", "/manage", "/manage/people", "/manage/people"):
+                show(bench, like, people)
+                note(bench, people)
+                took = [_cpu_of(process, lambda path=path: _asked(bench, port, path)) for _ in range(5)]
+                say(
+                    f"{people:,} people, {path}: {took[0]:.2f} s CPU after a new list, {median(took[1:]) * 1e3:.0f} ms then"
+                )
+                if people == HUGE and path != "/manage/people":
+                    judge(f"CPU of the first {path} after a new list", took[0], HUGE_CPU_S, unit=" s")
+            say(f"memory: {_peak_mb(process):.0f} MB")
+        judge("memory with two lists", _peak_mb(process), HUGE_MB, unit=" MB")
+
+
+def note(bench: Bench, count: int) -> None:
+    """What sweeps note for the people's own pages."""
+    keys = [user_key_for(parse_email(f"person.{number}@example.com")) for number in range(count)]
+    bench.deps.fleet.write_notes(Notes(taken_at=bench.now, idle_stops=dict.fromkeys(keys, bench.now)))
+
+
+def _workers(process: subprocess.Popen[bytes]) -> list[Path]:
+    """The processes that answer."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [Path("/proc") / child for child in children]
+
+
+def _cpu_of(process: subprocess.Popen[bytes], work: Callable[[], object]) -> float:
+    """Seconds of processor time that the server takes for it."""
+
+    def spent() -> float:
+        fields = [(each / "stat").read_text().rpartition(")")[2].split() for each in _workers(process)]
+        return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+    before = spent()
+    work()
+    return spent() - before
+
+
+def _peak_mb(process: subprocess.Popen[bytes]) -> float:
+    lines = [line for each in _workers(process) for line in (each / "status").read_text().splitlines()]
+    return max(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
 def main() -> None:
     asked = arguments(__doc__)
     opening = 100 if asked.quick else 1_000
@@ -268,6 +318,8 @@ def main() -> None:
     emails = others(bench, like, opening)
     show(bench, like, MANY)
     with bench.cloud, servers(bench.settings, bench.cloud.url) as (hello, hub):
+        huge(bench, like, hub)
+        show(bench, like, MANY)
         cold(bench, hello, hub, 2 if asked.quick else 7)
         warm(bench, like, hello, hub, 5 if asked.quick else 30)
         at_nine(bench, emails, hello, hub)

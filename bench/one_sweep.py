@@ -17,6 +17,7 @@ from msgspec.structs import replace
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+import functions  # noqa: E402, F401 - what a function's process sets for itself
 from shared.cloud.clients import Clients, CloudConfig  # noqa: E402 - the tree comes first on sys.path
 from shared.engine import due_sweep  # noqa: E402
 from shared.engine.ports import Deps  # noqa: E402

@@ -14,7 +14,7 @@ from portal.waits import Waits, waiting_for, waits_of
 from shared.domain.catalog import ClusterIdentity, Environment, Profile
 from shared.domain.errors import BenchkeeperError
 from shared.domain.fleet import Notes
-from shared.domain.identity import account_email
+from shared.domain.identity import UserKey, account_email
 from shared.domain.record import Presence, UserRecord
 from shared.engine.ports import WaitingWish
 
@@ -91,7 +91,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
     policy, now = deps.engine.policy, present.now()
     catalog = policy.catalog
     profile = catalog.profiles.get(record.spec.profile or "")
-    notes, is_bill_unreadable = _notes()
+    notes, is_bill_unreadable = _notes(record.user_key)
     stops_at = notes.idle_stops.get(record.user_key) if notes is not None else None
     waits = waits_of(record, waiting)
     own = profile is not None and profile.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
@@ -111,10 +111,10 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
     )
 
 
-def _notes() -> tuple[Notes | None, bool]:
+def _notes(user_key: UserKey) -> tuple[Notes | None, bool]:
     """What the sweeps noted. Not having it takes nothing from the page but a forecast and the bill, and the page says so."""
     try:
-        return current().deps.engine.fleet.notes(), False
+        return current().deps.engine.fleet.notes_about(user_key), False
     except BenchkeeperError as error:
         visit().reason, visit().detail = error.reason.value, f"notes: {error.detail}"
         return None, True

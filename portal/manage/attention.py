@@ -11,8 +11,9 @@ from portal.manage.export import TEXT, Columns, Sheet, offer
 from portal.manage.fleet import NEEDS
 from portal.manage.letters import open_letters
 from portal.routes import Access, Param, Place, Route
+from shared.domain.figures import figures_of
 from shared.domain.fleet import FleetSnapshot
-from shared.engine.fleet_views import in_need, nearest_known, overview
+from shared.engine.fleet_views import in_need, nearest_known
 from shared.sheet import Value
 
 _STRAY = "Stray"
@@ -46,7 +47,7 @@ ADVICE = {
 def attention() -> flask.Response:
     """One call to the cloud for people and strays, one for the number of dead letters."""
     seen, why = fleet(), asked("why")
-    view = kept().get("overview", (seen,), lambda: overview(seen))
+    view = kept().get("figures", (seen,), lambda: figures_of(seen)).overview
     shown = cut(in_need(seen, why if why in view.needs else ""), page_number(flask.request.args))
     return fleet_page(
         "manage/attention.html",

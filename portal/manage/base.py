@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from portal.problems import problem_of
 from portal.routes import Param, Place
 from portal.visit import admins_only, visit
 from shared.domain.errors import BenchkeeperError, Reason, RetryableError
+from shared.domain.figures import Figures, figures_of
 from shared.domain.fleet import FleetSnapshot
 from shared.domain.identity import UserKey, parse_user_key
 
@@ -69,8 +70,21 @@ class NoFleetError(RetryableError):
 
 def fleet() -> FleetSnapshot:
     """Everybody, as the last sweep saw them: one call to the cloud, whose answer is empty when nothing changed."""
+    return _found(current().deps.engine.fleet.fleet)
+
+
+def figures_now() -> tuple[FleetSnapshot, Figures]:
+    """Everybody in figures, and the list without its rows: one call to the cloud. After an upgrade the list is read, until a sweep counts."""
+    about = _found(current().deps.engine.fleet.about)
+    if about.figures is not None:
+        return about.fleet, about.figures
+    seen = fleet()
+    return seen, kept().get("figures", (seen,), lambda: figures_of(seen))
+
+
+def _found(read: Callable[[], T | None]) -> T:
     try:
-        found = current().deps.engine.fleet.fleet()
+        found = read()
     except BenchkeeperError as error:
         raise NoFleetError(user_message=error.user_message, detail=error.detail, reason=error.reason) from error
     if found is None:

@@ -9,27 +9,23 @@ import flask
 
 from portal import pages
 from portal.charts import Chart, Line, line_chart, trend
-from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
+from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, figures_now, fleet, fleet_page, kept, user_key_of
 from portal.manage.changes import changes_now
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
 from portal.routes import Access, Place, Route
 from portal.visit import visit
+from shared.domain.figures import ReadyDay, running_clusters
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
 from shared.domain.record import Notice, RecordRow
 from shared.engine.fleet_views import (
     Column,
-    Overview,
-    ReadyDay,
     chosen,
     offered,
     ordered,
-    overview,
     point_days,
     ran,
-    ready_days,
-    running_clusters,
 )
 from shared.sheet import Value
 
@@ -72,15 +68,14 @@ _IN_A_BATCH = Notice.CUT_WAITS.value  # the overview has a line for each batch i
 @blueprint.get("/manage")
 def index() -> flask.Response:
     """Everybody in figures: four calls to the cloud, however many there are."""
-    seen = fleet()
-    days = kept().get("ready", (seen,), lambda: ready_days(seen))
+    seen, figures = figures_now()
     waiting_letters = open_letters()
     changes, looked = changes_now()
     return fleet_page(
         "manage/index.html",
         seen,
-        view=_overview(seen),
-        needs={why: count for why, count in _overview(seen).needs.items() if not (why == _IN_A_BATCH and changes)},
+        view=figures.overview,
+        needs={why: count for why, count in figures.overview.needs.items() if not (why == _IN_A_BATCH and changes)},
         strays=len(seen.strays),
         letters=waiting_letters,
         changes=changes,
@@ -88,13 +83,9 @@ def index() -> flask.Response:
         needs_texts=NEEDS,
         points=_points_chart(seen.points),
         point_days=point_days(seen.points),
-        ready=_ready_chart(days),
-        ready_days=days[::-1],
+        ready=_ready_chart(figures.ready),
+        ready_days=figures.ready[::-1],
     )
-
-
-def _overview(seen: FleetSnapshot) -> Overview:
-    return kept().get("overview", (seen,), lambda: overview(seen))
 
 
 def _points_chart(points: Sequence[FleetPoint]) -> Chart | None:
@@ -243,28 +234,28 @@ PROFILES: Columns = {
 
 
 def _history_sheet() -> Sheet:
-    seen = fleet()
+    seen, _ = figures_now()
     rows = ((p.at, p.running, p.resting, p.moving, p.attention) for p in seen.points)
     return Sheet(name="history", columns=HISTORY, rows=rows, taken_at=seen.taken_at)
 
 
 def _ready_sheet() -> Sheet:
-    seen = fleet()
-    rows = ((each.day.isoformat(), each.count, each.p50_s, each.p95_s) for each in ready_days(seen))
+    seen, figures = figures_now()
+    rows = ((each.day.isoformat(), each.count, each.p50_s, each.p95_s) for each in figures.ready)
     return Sheet(name="time-to-ready", columns=READY, rows=rows, taken_at=seen.taken_at)
 
 
 def _states_sheet() -> Sheet:
-    seen = fleet()
-    rows = ((where.value, state, count) for where, state, count in _overview(seen).states)
+    seen, figures = figures_now()
+    rows = ((where.value, state, count) for where, state, count in figures.overview.states)
     return Sheet(name="states", columns=STATES, rows=rows, taken_at=seen.taken_at)
 
 
 def _profiles_sheet() -> Sheet:
-    seen = fleet()
+    seen, figures = figures_now()
     rows: list[tuple[Value, ...]] = [
         (name, *(counts[each] for each in Standing), sum(counts.values()))
-        for name, counts in _overview(seen).matrix.items()
+        for name, counts in figures.overview.matrix.items()
     ]
     return Sheet(name="profiles", columns=PROFILES, rows=rows, taken_at=seen.taken_at)
 

@@ -65,7 +65,7 @@ def cost_of(record: UserRecord) -> CostView:
     deps, present = current().deps, visit()
     catalog = deps.engine.policy.catalog
     try:
-        notes = deps.engine.fleet.notes()
+        notes = deps.engine.fleet.notes_about(record.user_key)
     except BenchkeeperError as error:
         present.reason, present.detail = error.reason.value, f"notes: {error.detail}"
         notes = None

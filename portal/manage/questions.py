@@ -14,9 +14,11 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from portal.deps import current
+from portal.manage.base import NoFleetError, figures_now
 from portal.manage.changes_view import Change, Seen, Unread, is_stored, missing, needs_another, takes_effect_at
 from shared.domain.decision import About
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.figures import Figures
 from shared.domain.groups import GroupEvent, GroupEventKind
 from shared.domain.identity import UserKey
 from shared.domain.question import QUESTIONS, Question, from_json, group_ref, release_of, to_json
@@ -29,7 +31,6 @@ from shared.engine.questions import both_own, rename_question, same_person_quest
 _MOST = 50  # of people whose word is waited for, read live in one look
 _WORKERS = 8
 _START = datetime.fromtimestamp(0, UTC)
-_ASKED = {Notice.RENAME_WAITS: About.RENAME, Notice.SAME_PERSON: About.SAME_PERSON}
 _TWO = (
     "Both have an environment, saved files or a hold, and nothing makes one of two. Decide which is to go, and say so: "
 )
@@ -129,8 +130,8 @@ def question_of(digest: str, found: Seen) -> Change | None:
 
 def _of_people(found: Seen, look: _Look) -> Iterator[Question]:
     """Yield what is asked about the people whom the sweeps marked."""
-    fleet = _engine().fleet.fleet()
-    marked = [row.user_key for row in fleet.rows if _ASKED.keys() & set(row.notices)] if fleet is not None else []
+    figures = _figures()
+    marked = figures.asked if figures is not None else ()
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         records = list(pool.map(_read(found), marked[:_MOST]))
     for key, record in zip(marked, records, strict=False):
@@ -144,6 +145,17 @@ def _of_people(found: Seen, look: _Look) -> Iterator[Question]:
         same = same_person_question(old, record) if old is not None else None
         if same is not None:
             yield same
+
+
+def _figures() -> Figures | None:
+    """Return what the last sweep counted; None before the first one."""
+    try:
+        _, figures = figures_now()
+    except NoFleetError as error:
+        if error.__cause__ is not None:
+            raise
+        return None
+    return figures
 
 
 def _read(found: Seen) -> Callable[[UserKey], UserRecord | None]:
@@ -165,8 +177,11 @@ def _read(found: Seen) -> Callable[[UserKey], UserRecord | None]:
 def _of_groups(_: Seen, __: _Look) -> Iterator[Question]:
     """Yield what is asked about groups; the book is read if anybody is marked as waiting for one."""
     deps = _engine()
+    figures = _figures()
+    if figures is None or not figures.notices.get(Notice.GROUP_WAITS):
+        return
     fleet = deps.fleet.fleet()
-    if fleet is None or not any(Notice.GROUP_WAITS in row.notices for row in fleet.rows):
+    if fleet is None:
         return
     book = deps.books.load().book
     for event in book.events:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from msgspec.json import encode
+from msgspec import Raw, Struct, convert
+from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
 from shared.cloud.clients import Clients
@@ -22,18 +23,19 @@ from shared.cloud.objects import Unchanged
 from shared.cloud.record_rows import from_texts, to_texts
 from shared.domain.drift import Stray
 from shared.domain.errors import PermanentError, Reason
+from shared.domain.figures import Figures, figures_of
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.identity import UserKey
 from shared.domain.record import RecordRow
-from shared.engine.ports import FleetDraft, ListedRow
+from shared.engine.ports import FleetAbout, FleetDraft, ListedRow
 
-T = TypeVar("T", FleetSnapshot, Notes)
+T = TypeVar("T", FleetSnapshot, FleetAbout, "_PackedNotes")
 _VERSION = 1
 _FLEET = "index/fleet.json.gz"
 _TAKEN_AT = "taken-at"  # custom metadata: whether a list is newer is asked without reading it
-_BEGIN = '{"rows":['
-_CHUNK = 1 << 18  # characters that are unpacked at once
-_LONGEST_ROW = 1 << 16  # an object's custom metadata has at most 8 KiB
+# A line for each row, so that a list is read line by line. The line ends within a row: versions before 2026-11-29 take no space between rows.
+_BEGIN, _BETWEEN, _END = b'{"rows":[', b",{\n", b"],\n"
+_ROW = Decoder(dict[str, str])
 _SHARED = frozenset(
     {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
 )
@@ -44,10 +46,10 @@ _PACKED_AT_ONCE = 200  # rows; few enough to weigh nothing, enough for one pass 
 class _Kept(Generic[T]):
     """One object, kept in the process by its generation; safe from several threads."""
 
-    def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], dump: Callable[[T], Any]) -> None:
+    def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], dump: Callable[[T], bytes]) -> None:
         self._clients, self._name = clients, name
         self._parse: Callable[[bytes], T] = parse
-        self._dump: Callable[[T], Any] = dump
+        self._dump: Callable[[T], bytes] = dump
         self._lock = threading.Lock()
         self._generation = 0
         self._value: T | None = None
@@ -99,9 +101,7 @@ class _Kept(Generic[T]):
 
     def _written(self, value: T) -> bool:
         """False when the object is not at the generation that was read."""
-        raw = gzip.compress(
-            json.dumps(self._dump(value), separators=(",", ":"), ensure_ascii=False).encode(), 6, mtime=0
-        )
+        raw = gzip.compress(self._dump(value), 6, mtime=0)
         with self._lock:
             written = self._clients.bucket().write(
                 self._name,
@@ -123,10 +123,10 @@ class _Kept(Generic[T]):
 class _Draft:
     """The port `FleetDraft`: the object's bytes grow row by row, packed."""
 
-    def __init__(self, clients: Clients, about: _Kept[FleetSnapshot]) -> None:
+    def __init__(self, clients: Clients, about: _Kept[FleetAbout]) -> None:
         self._clients, self._about = clients, about
         self._gzip = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-        self._parts = [self._gzip.compress(_BEGIN.encode())]
+        self._parts = [self._gzip.compress(_BEGIN)]
         self._texts: list[bytes] = []
         self._is_empty = True
 
@@ -139,15 +139,15 @@ class _Draft:
 
     def _pack(self) -> None:
         if self._texts:
-            text = (b"" if self._is_empty else b",") + b",".join(self._texts)
-            self._parts.append(self._gzip.compress(text))
+            text = b"".join([_BETWEEN + text[1:] for text in self._texts])
+            self._parts.append(self._gzip.compress(text[1:] if self._is_empty else text))
             self._texts, self._is_empty = [], False
 
-    def write(self, about: FleetSnapshot) -> None:
+    def write(self, about: FleetSnapshot, figures: Figures) -> None:
         """Two calls, two more when somebody else writes at the same moment: whose list is as good, if it is newer."""
         self._pack()
-        rest = "]," + _dumped(_about_json(about))[1:]
-        content = b"".join((*self._parts, self._gzip.compress(rest.encode()), self._gzip.flush()))
+        rest = _END + encode(_about_json(about))[1:]
+        content = b"".join((*self._parts, self._gzip.compress(rest), self._gzip.flush()))
         bucket, metadata = self._clients.bucket(), {_TAKEN_AT: about.taken_at.isoformat()}
         for _ in range(2):
             there = bucket.look(_FLEET, what=f"look at {_FLEET}")
@@ -162,7 +162,7 @@ class _Draft:
                 expected=expected,
                 what=f"write {_FLEET}",
             ):
-                self._about.write(replace(about, rows=()))
+                self._about.write(FleetAbout(replace(about, rows=()), figures))
                 return
 
 
@@ -171,24 +171,32 @@ class StorageFleetIndex:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _fleet, _about_json)
-        self._about: _Kept[FleetSnapshot] = _Kept(clients, "index/fleet-about.json.gz", _about, _about_json)
-        self._notes: _Kept[Notes] = _Kept(clients, "index/notes.json.gz", _notes, _notes_json)
+        self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _fleet, lambda fleet: encode(_about_json(fleet)))
+        self._about: _Kept[FleetAbout] = _Kept(clients, "index/fleet-about.json.gz", _about, _dumped_about)
+        self._notes: _Kept[_PackedNotes] = _Kept(
+            clients, "index/notes.json.gz", _PackedNotes.read, lambda notes: encode(_notes_json(notes.of_all()))
+        )
 
     def fleet(self) -> FleetSnapshot | None:
         """One call."""
         return self._fleet.read()
 
-    def about(self) -> FleetSnapshot | None:
+    def about(self) -> FleetAbout | None:
         """One call; two after an upgrade from a version that wrote the list alone."""
         found = self._about.read()
         if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
-            found = replace(whole, rows=())
+            found = FleetAbout(replace(whole, rows=()), None)
         return found
 
     def notes(self) -> Notes | None:
         """One call."""
-        return self._notes.read()
+        found = self._notes.read()
+        return None if found is None else found.of_all()
+
+    def notes_about(self, user_key: UserKey) -> Notes | None:
+        """One call; nobody else's notes are parsed."""
+        found = self._notes.read()
+        return None if found is None else found.of(user_key)
 
     def draft(self) -> FleetDraft:
         """No call."""
@@ -199,15 +207,11 @@ class StorageFleetIndex:
         draft = self.draft()
         for row in fleet.rows:
             draft.add(ListedRow(row, to_texts(row)))
-        draft.write(fleet)
+        draft.write(fleet, figures_of(fleet))
 
     def write_notes(self, notes: Notes) -> None:
         """One call, two more when somebody else wrote since the last read."""
-        self._notes.write(notes)
-
-
-def _dumped(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        self._notes.write(_PackedNotes(encode(_notes_json(notes))))
 
 
 def _taken_at(text: str) -> datetime:
@@ -258,35 +262,37 @@ def _fleet(raw: bytes) -> FleetSnapshot:
 
 
 class _Rows:
-    """Yields the rows of a packed list as JSON; `rest` is all else, once they are through.
+    """Yields the rows of a packed list as texts by name; `rest` is all else, once they are through.
 
-    A list of an earlier version, whose rows do not come first, is read as a whole.
+    A list of an earlier version, whose rows have no line each, is read as a whole.
     """
 
     def __init__(self, raw: bytes) -> None:
-        self._stream = io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(raw)), encoding="utf-8")
+        self._stream = gzip.GzipFile(fileobj=io.BytesIO(raw))
         self.rest: Any = None
 
     def __iter__(self) -> Iterator[dict[str, str]]:
-        text = self._stream.read(_CHUNK)
-        if not text.startswith(_BEGIN):
-            self.rest = _of_our_version(json.loads(text + self._stream.read()))
+        line = self._stream.readline()
+        if line not in {_BEGIN + _BETWEEN[1:], _BEGIN + _END}:
+            self.rest = _of_our_version(json.loads(line + self._stream.read()))
             yield from self.rest["rows"]
             return
-        decode, place = json.JSONDecoder().raw_decode, len(_BEGIN)
-        while True:
-            if len(text) - place < _LONGEST_ROW:
-                text, place = text[place:] + self._stream.read(_CHUNK), 0
-            if text[place] == "]":
-                break
-            row, place = decode(text, place + (text[place] == ","))
-            yield row
-        rest = text[place + 1 :].removeprefix(",") + self._stream.read()
-        self.rest = _of_our_version(json.loads("{" + rest))
+        while not line.endswith(_END):
+            line = self._stream.readline()
+            if not line.endswith((_BETWEEN, _END)):
+                raise EOFError("a list without an end")
+            yield _ROW.decode(b"{" + line[: -len(_END)])
+        self.rest = _of_our_version(json.loads(b"{" + self._stream.read()))
 
 
-def _about(raw: bytes) -> FleetSnapshot:
-    return _about_of(_content(raw))
+def _about(raw: bytes) -> FleetAbout:
+    content = _content(raw)
+    figures = content.get("figures")
+    return FleetAbout(_about_of(content), None if figures is None else convert(figures, Figures))
+
+
+def _dumped_about(about: FleetAbout) -> bytes:
+    return encode({**_about_json(about.fleet), "figures": about.figures})
 
 
 def _about_of(raw: Any) -> FleetSnapshot:
@@ -313,15 +319,64 @@ def _notes_json(notes: Notes) -> dict[str, Any]:
     }
 
 
-def _notes(packed: bytes) -> Notes:
-    raw = _content(packed)
-    return Notes(
-        taken_at=_time(raw["taken_at"]),
-        idle_stops={UserKey(key): _time(at) for key, at in raw["idle_stops"].items()},
-        costs=None if raw["costs"] is None else {UserKey(key): float(cost) for key, cost in raw["costs"].items()},
-        costs_month=raw["costs_month"],
-        costs_at=None if raw["costs_at"] is None else _time(raw["costs_at"]),
-    )
+class _NotesJson(Struct, frozen=True):
+    version: int
+    taken_at: datetime
+    idle_stops: Raw
+    costs: Raw
+    costs_month: str
+    costs_at: datetime | None
+
+
+class _PackedNotes:
+    """Everybody's notes as they were written. Of one person they are looked up in the text: a page asks for no other's."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._about = _NOTES.decode(raw)
+        if self._about.version != _VERSION:
+            raise ValueError(f"version {self._about.version!r}")
+        self.taken_at = self._about.taken_at
+        self._idle_stops, self._costs = bytes(self._about.idle_stops), bytes(self._about.costs)
+
+    @classmethod
+    def read(cls, packed: bytes) -> _PackedNotes:
+        return cls(gzip.decompress(packed))
+
+    def of_all(self) -> Notes:
+        return self._notes(_TIMES.decode(self._idle_stops), _NUMBERS.decode(self._costs))
+
+    def of(self, user_key: UserKey) -> Notes:
+        stops, cost = _found(self._idle_stops, user_key), _found(self._costs, user_key)
+        costs: dict[str, float] | None = {} if cost is None else {user_key: float(cost)}
+        return self._notes(
+            {} if stops is None else {user_key: _time(stops.decode().strip('"'))},
+            None if self._costs == b"null" else costs,
+        )
+
+    def _notes(self, idle_stops: dict[str, datetime], costs: dict[str, float] | None) -> Notes:
+        about = self._about
+        return Notes(
+            taken_at=about.taken_at,
+            idle_stops={UserKey(key): at for key, at in idle_stops.items()},
+            costs=None if costs is None else {UserKey(key): cost for key, cost in costs.items()},
+            costs_month=about.costs_month,
+            costs_at=about.costs_at,
+        )
+
+
+_NOTES = Decoder(_NotesJson)
+_TIMES, _NUMBERS = Decoder(dict[str, datetime]), Decoder(dict[str, float] | None)
+
+
+def _found(raw: bytes, user_key: UserKey) -> bytes | None:
+    """Return the value of a key in an object as `encode` writes it. A user key is letters, digits and dashes, so it is nowhere else."""
+    name = f'"{user_key}":'.encode()
+    begin = raw.find(name)
+    if begin < 0:
+        return None
+    begin += len(name)
+    end = raw.find(b",", begin)
+    return raw[begin:end] if end >= 0 else raw[begin:-1]
 
 
 def _time(text: str) -> datetime:

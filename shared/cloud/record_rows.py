@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from msgspec.json import Decoder
 
@@ -18,6 +19,7 @@ from shared.domain.waves import Turn
 _PRESENCES = {word.value: word for word in Presence}
 _POWERS = {word.value: word for word in Power}
 _CAUSES = {word.value: word for word in Cause}
+_NOTHING: Mapping[str, Any] = {}  # one for all: nobody changes a row
 _MAPPING = Decoder(dict[str, str])
 _USAGES = Decoder(dict[str, tuple[str, float, str]])
 
@@ -96,12 +98,12 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             former=_former(text) if (text := get("former")) else None,
             snapshots=tuple(name for name in text.split(",") if name) if (text := get("snapshots")) else (),
             account_id=AccountId(text) if (text := get("account")) else None,
-            built_from=_MAPPING.decode(text) if (text := get("built-from")) else {},
+            built_from=_MAPPING.decode(text) if (text := get("built-from")) else _NOTHING,
             on_hold=get("hold") == "True",
             keep_on_until=_time(get("keep-on-until")),
-            usage=_usage(text) if (text := get("usage")) else {},
+            usage=_usage(text) if (text := get("usage")) else _NOTHING,
             ready_took_s=float(text) if (text := get("ready-took")) else None,
-            clusters=_MAPPING.decode(text) if (text := get("clusters")) else {},
+            clusters=_MAPPING.decode(text) if (text := get("clusters")) else _NOTHING,
             notices=tuple(Notice(each) for each in text.split(",") if each) if (text := get("notices")) else (),
             cause=_CAUSES[text] if (text := get("cause")) else Cause.UNKNOWN,
             entitled_by=get("entitled-by", ""),

@@ -108,30 +108,6 @@ def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None 
     return None
 
 
-class PointCount:
-    """The counts of a moment, row by row."""
-
-    def __init__(self, blind: frozenset[UserKey], now: datetime) -> None:
-        self._blind, self._now = blind, now
-        self._counts = dict.fromkeys(Standing, 0)
-        self._attention = 0
-
-    def add(self, row: RecordRow) -> None:
-        """Count one."""
-        self._counts[standing(row)] += 1
-        self._attention += needs_person(row, self._blind, self._now) is not None
-
-    def point(self) -> FleetPoint:
-        """Return the counts."""
-        return FleetPoint(
-            at=self._now,
-            running=self._counts[Standing.RUNNING],
-            resting=self._counts[Standing.RESTING],
-            moving=self._counts[Standing.MOVING],
-            attention=self._attention,
-        )
-
-
 def with_point(points: tuple[FleetPoint, ...], point: FleetPoint) -> tuple[FleetPoint, ...]:
     """Earlier counts with one more, at most one an hour; the oldest are left out where there are too many."""
     if points and point.at - points[-1].at < timedelta(minutes=50):

@@ -21,16 +21,11 @@ def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str
         return {}
     if profile_name not in policy.catalog.profiles:
         return None
-    digests = {}
-    for name in policy.catalog.profiles[profile_name].templates:
-        parts = (
-            RENDERER,
-            policy.catalog.masters[name].digest,
-            policy.template_context,
-            record.user_key,
-            profile_name,
-            policy.catalog.profiles[profile_name].spark.identity.value,
-            record.cost_center,
-        )
-        digests[name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return digests
+    profile, masters = policy.catalog.profiles[profile_name], policy.catalog.masters
+    end = f"{record.user_key}\n{profile_name}\n{profile.spark.identity.value}\n{record.cost_center}"
+    return {
+        name: hashlib.sha256(
+            f"{RENDERER}\n{masters[name].digest}\n{policy.template_context}\n{end}".encode()
+        ).hexdigest()[:16]
+        for name in profile.templates
+    }

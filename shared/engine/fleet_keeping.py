@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from shared.domain.drift import Stray
 from shared.domain.errors import BenchkeeperError, PermanentError, Reason
-from shared.domain.fleet import FleetSnapshot, Notes, PointCount, with_point
+from shared.domain.figures import FigureCount
+from shared.domain.fleet import FleetSnapshot, Notes, with_point
 from shared.domain.identity import UserKey
 from shared.domain.usage import month_of
 from shared.engine.guard import SizeCount, tidy_slots
@@ -31,10 +32,11 @@ class FleetKeeper:
         self._before = FleetSnapshot(taken_at=now, rows=())
         self._draft: FleetDraft | None = None
         _kept(self._begin, "fleet", deps)
-        self._point = PointCount(self._before.blind, now)
+        self._figures = FigureCount(self._before.blind, now)
 
     def _begin(self) -> None:
-        self._before = _readable(self._deps.fleet.about) or self._before
+        about = _readable(self._deps.fleet.about)
+        self._before = about.fleet if about is not None else self._before
         self._draft = self._deps.fleet.draft()
 
     def add(self, listed: ListedRow) -> None:
@@ -42,8 +44,7 @@ class FleetKeeper:
         self._sizes.add(listed.row)
         if self._draft is not None:
             self._draft.add(listed)
-        if self._counts:
-            self._point.add(listed.row)
+        self._figures.add(listed.row)
 
     def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
         """Write all of it. None: not looked at."""
@@ -62,8 +63,9 @@ class FleetKeeper:
                 rows=(),
                 strays=before.strays if strays is None else strays,
                 blind=before.blind if blind is None else blind,
-                points=with_point(before.points, self._point.point()) if self._counts else before.points,
-            )
+                points=with_point(before.points, self._figures.point()) if self._counts else before.points,
+            ),
+            self._figures.figures(blind),
         )
 
 

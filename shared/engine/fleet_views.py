@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
@@ -15,7 +13,6 @@ from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_perso
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.nearest import nearest_addresses
 from shared.domain.record import Presence, RecordRow
-from shared.domain.spark import ClusterState
 from shared.domain.usage import NOTEBOOK
 
 ANY_NEED = "any"
@@ -125,55 +122,6 @@ def ran(row: RecordRow, at: datetime) -> timedelta:
     return usage.in_month_of(at) if usage is not None else timedelta(0)
 
 
-def running_clusters(row: RecordRow) -> int:
-    """How many of somebody's Spark clusters run."""
-    return sum(state == ClusterState.RUNNING for state in row.clusters.values())
-
-
-class Overview(Struct, frozen=True, kw_only=True):
-    """Everybody in figures. `matrix` counts by profile (empty for none) and standing, `states` by standing and reason.
-
-    `needs` counts those whom somebody should look at, by why, the most frequent first.
-    """
-
-    people: int
-    standings: Mapping[Standing, int]
-    matrix: Mapping[str, Mapping[Standing, int]]
-    states: Sequence[tuple[Standing, str, int]]
-    needs: Mapping[str, int]
-    clusters: int
-
-
-def overview(fleet: FleetSnapshot) -> Overview:
-    """The figures of one snapshot."""
-    standings: Counter[Standing] = Counter()
-    matrix: defaultdict[str, Counter[Standing]] = defaultdict(Counter)
-    states: Counter[tuple[Standing, str]] = Counter()
-    needs: Counter[str] = Counter()
-    clusters = 0
-    for row in fleet.rows:
-        where = standing(row)
-        standings[where] += 1
-        matrix[row.profile or ""][where] += 1
-        states[where, row.reason] += 1
-        clusters += running_clusters(row)
-        why = needs_person(row, fleet.blind, fleet.taken_at)
-        if why is not None:
-            needs[why] += 1
-    order = list(Standing)
-    return Overview(
-        people=len(fleet.rows),
-        standings={each: standings[each] for each in order},
-        matrix={name: {each: matrix[name][each] for each in order} for name in sorted(matrix)},
-        states=[
-            (where, reason, count)
-            for (where, reason), count in sorted(states.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
-        ],
-        needs=dict(needs.most_common()),
-        clusters=clusters,
-    )
-
-
 class Need(Struct, frozen=True, kw_only=True):
     """Somebody whom a person should look at, and why: a reason's word, `Blind` or `OnHold`."""
 
@@ -189,37 +137,6 @@ def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
         if (need := needs_person(row, fleet.blind, fleet.taken_at)) is not None and why in {"", need}
     ]
     return sorted(found, key=lambda each: (each.why, _name(each.row)))
-
-
-class ReadyDay(Struct, frozen=True, kw_only=True):
-    """How long joining took for those whose environment became ready on that day (UTC): how many, the middle, the slow end."""
-
-    day: date
-    count: int
-    p50_s: float
-    p95_s: float
-
-
-def ready_days(fleet: FleetSnapshot, *, days: int = 30) -> list[ReadyDay]:
-    """By day, oldest first, the last `days` of them that the snapshot knows of.
-
-    A row keeps when its environment last became ready: somebody who was stopped and started since counts on that later day.
-    """
-    first = fleet.taken_at.date() - timedelta(days=days - 1)
-    by_day: defaultdict[date, list[float]] = defaultdict(list)
-    for row in fleet.rows:
-        if row.ready_took_s is not None and row.ready_since is not None and row.ready_since.date() >= first:
-            by_day[row.ready_since.date()].append(row.ready_took_s)
-    return [
-        ReadyDay(day=day, count=len(took), p50_s=nearest_rank(took, 0.5), p95_s=nearest_rank(took, 0.95))
-        for day, took in sorted(by_day.items())
-    ]
-
-
-def nearest_rank(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of them do not exceed."""
-    ranked = sorted(values)
-    return ranked[max(0, math.ceil(share * len(ranked)) - 1)]
 
 
 def point_days(points: Iterable[FleetPoint]) -> list[FleetPoint]:

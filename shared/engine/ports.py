@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from shared.domain.batches import WaitingPerson
 from shared.domain.decision import Decision, ShownDecision
+from shared.domain.figures import Figures
 from shared.domain.fleet import FleetSnapshot, Notes
 from shared.domain.groups import GroupBook
 from shared.domain.identity import AccountId, UserEmail, UserKey
@@ -504,14 +505,29 @@ class LiveSessions(Protocol):
         """Start to terminate one; gone, ending or ended already is done."""
 
 
+class FleetAbout(Struct, frozen=True):
+    """A list without its rows, and the figures of them; None if an earlier version wrote it."""
+
+    fleet: FleetSnapshot
+    figures: Figures | None
+
+    @property
+    def taken_at(self) -> datetime:
+        """Return when the list was taken."""
+        return self.fleet.taken_at
+
+
 class FleetDraft(Protocol):
     """A list of the fleet in the making. It holds its rows packed, whatever their number."""
 
     def add(self, listed: ListedRow) -> None:
         """Take in a row; no call."""
 
-    def write(self, about: FleetSnapshot) -> None:
-        """Write it: the rows that were added, and all else as `about` says, whose rows do not count. A newer list stays."""
+    def write(self, about: FleetSnapshot, figures: Figures) -> None:
+        """Write it: the rows that were added, and all else as `about` says, whose rows do not count. A newer list stays.
+
+        `figures` are those of these rows.
+        """
 
 
 class FleetIndex(Protocol):
@@ -523,14 +539,17 @@ class FleetIndex(Protocol):
     def fleet(self) -> FleetSnapshot | None:
         """The newest one, None before the first sweep."""
 
-    def about(self) -> FleetSnapshot | None:
-        """The newest one without its rows: what the next sweep has to know of it."""
+    def about(self) -> FleetAbout | None:
+        """The newest one without its rows: what the next sweep has to know of it, and what the overview shows."""
 
     def draft(self) -> FleetDraft:
         """Begin a list, which takes its rows one by one."""
 
     def notes(self) -> Notes | None:
         """The newest ones, None before the first sweep."""
+
+    def notes_about(self, user_key: UserKey) -> Notes | None:
+        """The same as far as it is about one person."""
 
     def write_fleet(self, fleet: FleetSnapshot) -> None:
         """Take the place of an older one; a newer one stays."""

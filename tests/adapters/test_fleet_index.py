@@ -16,10 +16,12 @@ from msgspec.structs import replace
 from shared.cloud.fleet_index import StorageFleetIndex
 from shared.domain.drift import Stray
 from shared.domain.errors import PermanentError, Reason
+from shared.domain.figures import figures_of
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
-from shared.domain.identity import AccountId, InstanceId, parse_email, user_key_for
+from shared.domain.identity import AccountId, InstanceId, UserKey, parse_email, user_key_for
 from shared.domain.record import Power, Presence, RecordRow, row_of
 from shared.domain.usage import Usage
+from shared.engine.ports import FleetAbout
 
 FLEET, NOTES = "index/fleet.json.gz", "index/notes.json.gz"
 
@@ -118,11 +120,52 @@ def test_what_is_written_is_read_by_whoever_asks(bench, index):
 def test_the_next_sweep_is_told_all_but_the_rows_whichever_version_wrote_the_list(bench, index):
     assert index.about() is None
     index.write_fleet(snapshot())
-    assert index.about() == StorageFleetIndex(bench.clients).about() == snapshot(rows=())
+    counted = FleetAbout(snapshot(rows=()), figures_of(snapshot()))
+    assert index.about() == StorageFleetIndex(bench.clients).about() == counted
     bucket(bench).blob("index/fleet-about.json.gz").delete()
     content = json.loads(gzip.decompress(bucket(bench).blob(FLEET).download_as_bytes(raw_download=True)))
     bucket(bench).blob(FLEET).upload_from_string(_gz({name: content[name] for name in ("version", *content)}))
-    assert StorageFleetIndex(bench.clients).about() == snapshot(rows=())
+    assert StorageFleetIndex(bench.clients).about() == FleetAbout(snapshot(rows=()), None)
+
+
+def test_a_list_of_an_earlier_version_is_read_whole(bench, index):
+    index.write_fleet(snapshot())
+    content = json.loads(gzip.decompress(bucket(bench).blob(FLEET).download_as_bytes(raw_download=True)))
+    for earlier in (content, {name: content[name] for name in ("version", *content)}):
+        bucket(bench).blob(FLEET).upload_from_string(_gz(earlier))
+        assert StorageFleetIndex(bench.clients).fleet() == snapshot()
+
+
+def test_a_list_has_no_space_between_rows_for_versions_before_cannot_take_it(bench, index):
+    index.write_fleet(snapshot(300))
+    text = gzip.decompress(bucket(bench).blob(FLEET).download_as_bytes(raw_download=True)).decode()
+    place, keys = len('{"rows":['), []
+    while text[place] != "]":
+        row, place = json.JSONDecoder().raw_decode(text, place + (text[place] == ","))
+        keys.append(row["key"])
+    assert keys == [row.user_key for row in snapshot(300).rows]
+    assert json.loads("{" + text[place + 1 :].removeprefix(","))["version"] == 1
+
+
+def test_a_list_that_was_cut_off_is_damaged_and_not_short(bench, index):
+    index.write_fleet(snapshot(50))
+    whole = gzip.decompress(bucket(bench).blob(FLEET).download_as_bytes(raw_download=True))
+    bucket(bench).blob(FLEET).upload_from_string(gzip.compress(whole[: whole.rindex(b"\n") + 1]))
+    with pytest.raises(PermanentError) as caught:
+        StorageFleetIndex(bench.clients).fleet()
+    assert caught.value.reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize("costs", [None, {}, {"a-0123456789ab": 1.5, "ba-0123456789ab": 2.0}])
+def test_the_notes_about_one_person_are_those_of_all_without_the_others(bench, index, costs):
+    stops = {UserKey("ba-0123456789ab"): NOW, UserKey("a-0123456789ab"): NOW + timedelta(hours=1)}
+    index.write_notes(notes(idle_stops=stops, costs=costs))
+    reader = StorageFleetIndex(bench.clients)
+    for key in (*stops, UserKey("aba-0123456789ab"), UserKey("a-0123456789a")):
+        own_costs = None if costs is None else {k: cost for k, cost in costs.items() if k == key}
+        own_stops = {k: at for k, at in stops.items() if k == key}
+        assert reader.notes_about(key) == notes(idle_stops=own_stops, costs=own_costs)
+    assert reader.notes() == notes(idle_stops=stops, costs=costs)
 
 
 def test_a_list_of_nobody_is_read_as_one(bench, index):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
 from kit.hub import MIA, hub_settings, make_hub
 from kit.life import Life
 
+from shared.domain.fleet import Notes
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email
 from shared.domain.notebook import InstanceRef
@@ -72,6 +74,12 @@ class Crowd:
             person.leave()
         self.minutes(9)
 
+    def note_for_all(self):
+        """What sweeps tell everybody's page: all look idle."""
+        now = self.bench.now + timedelta(minutes=1)
+        stops = {person.key: now + timedelta(hours=1) for person in self.people}
+        self.bench.deps.fleet.write_notes(Notes(taken_at=now, idle_stops=stops))
+
     def open_own_pages(self, people):
         for person in people:
             assert self.hub.browser(person.email).get("/").status_code == 200
@@ -95,9 +103,9 @@ def lived(size):
     crowd.note("drift", sweeps["drift"])
     crowd.note("idle", sweeps["idle"])
     crowd.open_own_pages(crowd.people[:1])  # the process knows the keys of the sign-in from here on
-    sweeps["idle"]()
-    crowd.note("one own page", lambda: crowd.open_own_pages(crowd.people[1:2]))
+    crowd.note_for_all()
     crowd.note("own pages", lambda: crowd.open_own_pages(crowd.people))
+    crowd.note("one own page", lambda: crowd.open_own_pages(crowd.people[1:2]))
     crowd.manage("/manage/dead-letters")
     crowd.note("overview", lambda: crowd.manage("/manage"))
     crowd.note("table", lambda: crowd.manage("/manage/people"))

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote_plus
 
 import pytest
-from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of
+from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of, plain
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
@@ -113,10 +113,22 @@ def test_before_the_first_sweep_every_page_says_when_there_is_something(hub: Hub
 
 @pytest.mark.parametrize("route", OF_THE_FLEET, ids=lambda route: route.name)
 def test_a_list_that_cannot_be_read_is_no_empty_list(seen: Hub, route) -> None:
-    storage_bucket(seen.bench.clients).blob("index/fleet.json.gz").upload_from_string(b"damaged")
+    for name in ("fleet", "fleet-about"):
+        storage_bucket(seen.bench.clients).blob(f"index/{name}.json.gz").upload_from_string(b"damaged")
     answer = ask(seen.browser(MIA), route)
     assert answer.status_code == 503
     assert "damaged" in answer.get_data(as_text=True)
+
+
+def test_the_overview_reads_no_list_of_people(seen: Hub) -> None:
+    storage_bucket(seen.bench.clients).blob("index/fleet.json.gz").upload_from_string(b"damaged")
+    assert seen.browser(MIA).get("/manage").status_code == 200
+
+
+def test_after_an_upgrade_the_overview_is_counted_from_the_list(seen: Hub) -> None:
+    said = plain(seen.browser(MIA).text("/manage"))
+    storage_bucket(seen.bench.clients).blob("index/fleet-about.json.gz").delete()
+    assert plain(seen.browser(MIA).text("/manage")) == said
 
 
 def test_figures_lead_to_the_people_that_they_count(seen: Hub) -> None:

@@ -11,12 +11,22 @@ from kit.making import NOW, ZONES, catalog, notebook, operation, person, policy,
 from msgspec.structs import replace
 
 from shared.domain.catalog import Disk, Disruption, Identity, Window
-from shared.domain.drift import Listed, StrayCheck, _hour_of, differences_of, why_pass, why_waits
+from shared.domain.drift import (
+    Comparisons,
+    Listed,
+    StrayCheck,
+    _hour_of,
+    differences_of,
+    notebook_differences,
+    why_pass,
+    why_waits,
+)
 from shared.domain.identity import AccountId, UserEmail, account_email, account_id_for, instance_id_for, user_key_for
 from shared.domain.keeping import Former
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, InstanceRef, NotebookState
 from shared.domain.planner import make_plan
 from shared.domain.record import Power, Presence, Verb, row_of
+from shared.domain.seen import Instances
 from shared.domain.template import wanted_templates
 
 S = NotebookState
@@ -208,6 +218,85 @@ def test_an_instance_that_runs_as_its_own_account_is_in_line():
     assert differences_of(row_of(record), own, rules).items == ()
     shared = replace(own, service_account="shared@p.iam.gserviceaccount.com")
     assert waits(record, shared, rules) == "waits to be stopped: replace, files kept"
+
+
+OTHER = "somebody.else@example.com"
+IN_LINE = {
+    "profile": "analyst", "cost_center": "", "built": {"owner": "own"}, "account": None, "label": "own", "center": None,
+    "owners": ("own",), "runs_as": "", "managed_euc": None, "machine_type": "", "disk": None, "public": False,
+}  # fmt: skip
+# Of a person and their notebook what a comparison may hang on, otherwise than in line.
+OTHERWISE = {
+    "profile": ["engineer", "lost"],
+    "cost_center": ["CC-1"],
+    "built": [{}, {"owner": OTHER}, {"image": "p/old"}, {"identity": "x", "owner": "own"}],
+    "account": ["own"],
+    "label": ["x", None],
+    "center": ["cc-1"],
+    "owners": [None, ("OWN",), (OTHER,), ()],
+    "runs_as": ["agent@p.iam.gserviceaccount.com", "own"],
+    "managed_euc": [True, False],
+    "machine_type": ["n1"],
+    "disk": [Disk(size_gb=10, type="PD_BALANCED")],
+    "public": [True],
+}
+BASES = [
+    {},
+    {"owners": None},
+    {"profile": "engineer"},
+    {"profile": "engineer", "account": "own", "runs_as": "own", "managed_euc": False},
+]
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+@pytest.mark.parametrize("base", BASES, ids=["analyst", "owner unknown", "engineer", "with an account"])
+def test_what_is_compared_once_for_all_alike_is_what_is_compared_by_itself(base, what):
+    """The comparisons of one sweep, in whatever order, are those of everybody alone: people of whom each differs in one thing."""
+    engineers = profile("engineer", identity=Identity.PERSONAL_SERVICE_ACCOUNT)
+    rules = replace(
+        policy(catalog=catalog(profiles={"analyst": profile("analyst"), "engineer": engineers})), project="p"
+    )
+    like = {**IN_LINE, **base}
+    people = [like, *({**like, what: value} for value in OTHERWISE[what] * 2), like]
+    for drawn in (people, people[::-1], [*people[1:], people[0]]):
+        pairs = [pair(number, each) for number, each in enumerate(drawn)]
+        instances, known = Instances([sight for _, sight in pairs], rules), Comparisons()
+        for row, sight in pairs:
+            kept = instances.get((sight.ref.zone, sight.ref.instance_id))
+            assert known.of(row, kept, rules) == notebook_differences(row, sight, rules)
+
+
+def pair(number, drawn):
+    """A row and the instance that it names."""
+    email = UserEmail(f"person.{number}@example.com")
+    key, account = user_key_for(email), account_id_for(user_key_for(email))
+    own = {"own": email, "OWN": email.upper()}
+    row = replace(
+        row_of(person()),
+        user_key=key,
+        email=email,
+        instance_id=instance_id_for(email),
+        profile=drawn["profile"],
+        cost_center=drawn["cost_center"],
+        account_id=account if drawn["account"] else None,
+        built_from={what: own.get(text, text) for what, text in drawn["built"].items()},
+    )
+    base = notebook()
+    labels = {name: text for name, text in base.labels.items() if name != LABEL_USER}
+    labels |= {} if drawn["label"] is None else {LABEL_USER: key if drawn["label"] == "own" else drawn["label"]}
+    labels |= {} if drawn["center"] is None else {"cost-center": drawn["center"]}
+    sight = replace(
+        base,
+        ref=InstanceRef(instance_id=instance_id_for(email), zone=ZONES[0]),
+        labels=labels,
+        owners=None if drawn["owners"] is None else tuple(own.get(each, each) for each in drawn["owners"]),
+        service_account=account_email(account, "p") if drawn["runs_as"] == "own" else drawn["runs_as"],
+        managed_euc=drawn["managed_euc"],
+        machine_type=drawn["machine_type"] or base.machine_type,
+        data_disk=drawn["disk"],
+        has_public_ip=drawn["public"],
+    )
+    return row, sight
 
 
 def test_without_a_profile_or_a_name_nothing_is_compared():

@@ -11,7 +11,8 @@ from kit.making import NOW, person
 from msgspec.structs import replace
 
 from shared.domain.errors import Reason
-from shared.domain.fleet import MAX_POINTS, FleetPoint, PointCount, Standing, needs_person, standing, with_point
+from shared.domain.figures import FigureCount
+from shared.domain.fleet import MAX_POINTS, FleetPoint, Standing, needs_person, standing, with_point
 from shared.domain.record import Presence, row_of
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 
@@ -66,7 +67,7 @@ def test_who_needs_a_person_and_why(changes, blind, why):
 @given(st.lists(st.tuples(st.sampled_from(Reason), st.booleans()), max_size=30))
 def test_the_counts_are_all_rows_but_the_gone(reasons):
     rows = [row(reason, on_hold=held) for reason, held in reasons]
-    count = PointCount(frozenset(), NOW)
+    count = FigureCount(frozenset(), NOW)
     for each in rows:
         count.add(each)
     point = count.point()

@@ -11,6 +11,7 @@ from kit.life import settings_with
 from msgspec.structs import replace
 
 from shared.domain.catalog import Environment
+from shared.domain.figures import FigureCount, figures_of, nearest_rank
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes, Standing
 from shared.domain.identity import UserKey, instance_id_for, parse_email, user_key_for
 from shared.domain.record import Power, Presence, RecordRow
@@ -24,12 +25,9 @@ from shared.engine.fleet_views import (
     chosen,
     in_need,
     key_of_address,
-    nearest_rank,
     offered,
     ordered,
-    overview,
     point_days,
-    ready_days,
 )
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -139,7 +137,7 @@ ROWS = st.builds(
 def test_sorting_loses_nobody_and_counts_agree_with_filters(rows, column, descending):
     fleet = snapshot(*rows)
     assert sorted(map(id, ordered(fleet, rows, column, descending=descending))) == sorted(map(id, rows))
-    view = overview(fleet)
+    view = figures_of(fleet).overview
     assert sum(view.standings.values()) == view.people == len(rows)
     for where, count in view.standings.items():
         assert count == len(chosen(fleet, Choice(standing=where)))
@@ -151,6 +149,17 @@ def test_sorting_loses_nobody_and_counts_agree_with_filters(rows, column, descen
     for need, count in view.needs.items():
         assert count == len(chosen(fleet, Choice(needs=need))) == len(in_need(fleet, need))
     assert sum(view.needs.values()) == len(chosen(fleet, Choice(needs=ANY_NEED)))
+
+
+@given(st.lists(ROWS, max_size=20, unique_by=lambda row: row.user_key), st.data())
+def test_whom_a_sweep_could_not_see_may_be_known_after_the_rows(rows, data):
+    keys = st.sets(st.sampled_from([row.user_key for row in rows])) if rows else st.just(set())
+    before, blind = frozenset(data.draw(keys)), frozenset(data.draw(keys))
+    count = FigureCount(before, NOW)
+    for each in rows:
+        count.add(each)
+    assert count.figures() == figures_of(replace(snapshot(*rows), blind=before))
+    assert count.figures(blind) == figures_of(replace(snapshot(*rows), blind=blind))
 
 
 def test_what_is_offered_is_what_occurs():
@@ -182,7 +191,7 @@ def test_time_to_ready_by_day():
     took = [(0, 60.0), (0, 120.0), (0, 600.0), (1, 90.0), (40, 1.0)]
     rows = [row(f"p{n}@example.com", ready_since=NOW - back * day, ready_took_s=s) for n, (back, s) in enumerate(took)]
     rows.append(row("still@example.com", "Creating", ready_took_s=5.0))
-    found = ready_days(snapshot(*rows))
+    found = figures_of(snapshot(*rows)).ready
     assert [(each.day.isoformat(), each.count, each.p50_s, each.p95_s) for each in found] == [
         ("2026-11-22", 1, 90.0, 90.0),
         ("2026-11-23", 3, 120.0, 600.0),
