@@ -58,25 +58,25 @@ def arguments(text: str | None) -> argparse.Namespace:
 
 
 def say(text: str = "") -> None:
-    """A line at once, also into a pipe."""
+    """Print a line at once, also into a pipe."""
     print(text, flush=True)
 
 
 def judge(what: str, value: float, bound: float, *, at_least: bool = False, unit: str = "x") -> None:
-    """The line that counts: the figure, its bound, and whether it was met."""
+    """Print the line that counts: the figure, its bound, and whether it was met."""
     met = value >= bound if at_least else value <= bound
     limit = f"{'at least' if at_least else 'at most'} {bound:g}{unit}"
     say(f"{what}: {value:,.2f}{unit} ({limit}) {'OK' if met else 'MISSED'}")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile."""
+    """Return the nearest-rank percentile."""
     ordered = sorted(values)
     return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))]
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one."""
+    """Return the middle one."""
     return statistics.median(values)
 
 
@@ -88,7 +88,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now."""
+    """Return a port of 127.0.0.1 that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -102,7 +102,7 @@ def compiled_environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def hello_folder() -> Iterator[Path]:
-    """A folder with the yardstick: a function that does nothing."""
+    """Give a folder with the yardstick: a function that does nothing."""
     with tempfile.TemporaryDirectory(prefix="benchkeeper-hello-") as folder:
         (Path(folder) / "main.py").write_text(HELLO)
         yield Path(folder)
@@ -110,7 +110,7 @@ def hello_folder() -> Iterator[Path]:
 
 @contextmanager
 def embedded_cloud(*, speed: float, functions: bool) -> Iterator[LocalSystem]:
-    """The embedded cloud as `./deploy.sh local --no-examples` starts it; without `functions` only bucket and topics."""
+    """Give the embedded cloud as `./deploy.sh local --no-examples` starts it; without `functions` only bucket and topics."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="benchkeeper-bench-") as data:
         settings = local_settings(port, Path(data) / "config")
@@ -134,7 +134,7 @@ _ROOM_YAML = f"\nguard: {{per_hour: {MANY}, most: {MANY}, group_share: 1.0, crea
 
 
 def local_settings(port: int, folder: Path) -> Settings:
-    """The shipped local settings with room for crowds, at this port; `folder` gets the files, for the functions' processes."""
+    """Return the shipped local settings with room for crowds, at this port; `folder` gets the files, for the functions' processes."""
     shutil.copytree(ROOT / "config", folder)
     with (folder / "settings.local.yaml").open("a") as file:
         file.write(_ROOM_YAML)
@@ -157,7 +157,7 @@ def _bucket_and_topics(system: LocalSystem, settings: Settings) -> None:
 
 
 def news(kind: str, user: str, moment: datetime | None = None) -> dict[str, Any]:
-    """A message of the neutral schema."""
+    """Return a message of the neutral schema."""
     body: dict[str, Any] = {
         "schema": "workbench.lifecycle/v1",
         "event_id": f"bench-{kind}-{user}",
@@ -171,7 +171,7 @@ def news(kind: str, user: str, moment: datetime | None = None) -> dict[str, Any]
 
 
 def pubsub_message(body: dict[str, Any], **attributes: str) -> dict[str, Any]:
-    """A message as the Pub/Sub API takes it."""
+    """Return a message as the Pub/Sub API takes it."""
     message: dict[str, Any] = {"data": base64.b64encode(json.dumps(body).encode()).decode()}
     return {**message, "attributes": attributes} if attributes else message
 
@@ -200,7 +200,7 @@ def object_names(system: LocalSystem, prefix: str) -> list[dict[str, Any]]:
 
 
 def wait_until(done: Callable[[], bool], *, patience_s: float, every_s: float = 0.02) -> bool:
-    """True as soon as `done`; False when patience ends."""
+    """Return True as soon as `done`; False when patience ends."""
     end = time.perf_counter() + patience_s
     while time.perf_counter() < end:
         if done():
@@ -210,6 +210,6 @@ def wait_until(done: Callable[[], bool], *, patience_s: float, every_s: float = 
 
 
 def header(title: str) -> None:
-    """What runs where and when."""
+    """Print what runs where and when."""
     python = sys.version.split()[0]
     say(f"# {title}   {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, Python {python}")

@@ -19,7 +19,7 @@ from shared.engine.sweeps import sweep
 
 
 def calls(bench: Bench) -> list[dict[str, Any]]:
-    """What was asked of Google's services since the last look; the embedded cloud's own door does not count."""
+    """Return what was asked of Google's services since the last look; the embedded cloud's own door does not count."""
     found = [call for call in bench.calls() if call["service"] not in {"emulator", "control"}]
     bench.cloud.world.journal.clear()
     return found
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def bare_listing(bench: Bench) -> None:
-    """The same pages by the same client, each row looked at and forgotten."""
+    """Read the same pages by the same client, each row looked at and forgotten."""
     bucket = storage_bucket(bench.clients)
     for prefix in ("records/", "templates/"):
         for _ in bucket.list_blobs(prefix=prefix, fields="items(name,metadata),nextPageToken", page_size=1000):

@@ -21,7 +21,7 @@ GAP_S = 8.0
 
 
 def swept(kinds: list[str], count: int, gap_s: float) -> tuple[int, float, list[dict[str, Any]]]:
-    """Calls of these sweeps over a new world, seconds from the first one's begin to the last one's end, and their facts."""
+    """Return the calls of these sweeps over a new world, seconds from the first one's begin to the last one's end, and their facts."""
     bench = filled(count, due_in=timedelta(minutes=1))
     with bench.cloud:
         begun, running = time.monotonic(), []

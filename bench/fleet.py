@@ -61,7 +61,7 @@ def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
         key, instance_id = user_key_for(email), instance_id_for(email)
 
         def like(text: str, new: tuple[str, str, str] = (instance_id, key, email)) -> str:
-            """The same text about the other person."""
+            """Return the same text about the other person."""
             for was, now in zip((str(record.status.instance_id), record.user_key, record.email), new, strict=True):
                 text = text.replace(was, now)
             return text

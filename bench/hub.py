@@ -102,7 +102,7 @@ def others(bench: Bench, like: UserRecord, count: int) -> list[UserEmail]:
 
 
 def show(bench: Bench, like: UserRecord, count: int) -> None:
-    """The fleet's list with so many people, as the next sweep would write it."""
+    """Write the fleet's list with so many people, as the next sweep would."""
     bench.advance(minutes=1)
     now = bench.now
     model = row_of(like)
@@ -129,7 +129,7 @@ def _row(model: RecordRow, number: int) -> RecordRow:
 
 
 def token_of(bench: Bench, email: str) -> str:
-    """What Identity-Aware Proxy would put on this person's request now, good for ten minutes."""
+    """Return what Identity-Aware Proxy would put on this person's request now, good for ten minutes."""
     return bench.cloud.iap.signer.sign(claims_of(email, AUDIENCE, issued=int(bench.now.timestamp())))
 
 
@@ -145,7 +145,7 @@ def admit(bench: Bench) -> None:
 
 @contextmanager
 def servers(settings: Settings, url: str) -> Iterator[tuple[Server, Server]]:
-    """The hello and the hub; the hub's configuration is deployed, that is checked before."""
+    """Give the hello and the hub; the hub's configuration is deployed, that is checked before."""
     with tempfile.TemporaryDirectory(prefix="benchkeeper-hub-") as made:
         folder = Path(made)
         (folder / "hello").mkdir()
@@ -169,7 +169,7 @@ def servers(settings: Settings, url: str) -> Iterator[tuple[Server, Server]]:
 
 
 def cold(bench: Bench, hello: Server, hub: Server, rounds: int) -> None:
-    """Runs alternate; the first round compiles what was not compiled, and does not count."""
+    """Let the runs alternate; the first round compiles what was not compiled, and does not count."""
     pages = {"hello": (hello, "/", ""), "/": (hub, "/", MODEL), "/manage": (hub, "/manage", ADMIN)}
     took: dict[str, list[float]] = {name: [] for name in pages}
     for number in range(rounds + 1):
@@ -261,7 +261,7 @@ def at_nine(bench: Bench, emails: list[UserEmail], hello: Server, hub: Server) -
 
 
 def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
-    """A hundred thousand people in the list: processor time of the first answer after a new list and of the next, and memory."""
+    """Measure a hundred thousand people in the list: processor time of the first answer after a new list and of the next, and memory."""
     with hub.running() as (port, process):
         _listening(port, "/", token_of(bench, MODEL))
         _asked(bench, port, "/manage/dead-letters")
@@ -280,13 +280,13 @@ def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
 
 
 def note(bench: Bench, count: int) -> None:
-    """What sweeps note for the people's own pages."""
+    """Write what sweeps note for the people's own pages."""
     keys = [user_key_for(parse_email(f"person.{number}@example.com")) for number in range(count)]
     bench.deps.fleet.write_notes(Notes(taken_at=bench.now, idle_stops=dict.fromkeys(keys, bench.now)))
 
 
 def _workers(process: subprocess.Popen[bytes]) -> list[Path]:
-    """The processes that answer."""
+    """Return the processes that answer."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [Path("/proc") / child for child in children]
 

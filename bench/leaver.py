@@ -76,7 +76,7 @@ def _due(system: LocalSystem) -> bool:
 
 
 def journal(system: LocalSystem, method: str) -> list[dict[str, Any]]:
-    """Calls of a method since the journal was emptied. Its times are the clock's, which runs at speed 1."""
+    """Return the calls of a method since the journal was emptied. Its times are the clock's, which runs at speed 1."""
     return [row for row in control(system, "GET", "/_emulator/calls")["calls"] if row["method"] == method]
 
 
@@ -129,7 +129,7 @@ def hellos(system: LocalSystem, count: int) -> list[float]:
 
 
 def deploy_hello(system: LocalSystem, folder: str) -> None:
-    """The yardstick's function, in the same host with the same number of threads."""
+    """Start the yardstick's function, in the same host with the same number of threads."""
     topic = f"projects/{system.settings.project}/topics/{_TOPIC}"
     control(system, "PUT", f"/v1/{topic}", {})
     function = {"name": "bench-hello", "source": folder, "entry_point": "hello", "topic": topic}

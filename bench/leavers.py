@@ -47,7 +47,7 @@ def world_of(people: list[str]) -> Bench:
 
 
 def access_is_over(bench: Bench, person: str) -> bool:
-    """The account is of no use, and its policy names nobody."""
+    """Return True when the account is of no use, and its policy names nobody."""
     email = account_email(account_id_for(user_key_for(parse_email(person))), bench.settings.project)
     path = f"/v1/projects/{bench.settings.project}/serviceAccounts/{email}"
     account, policy = bench.control("GET", path), bench.control("POST", f"{path}:getIamPolicy", {})

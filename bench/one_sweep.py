@@ -34,7 +34,7 @@ class StandingClock:
         self._now = now
 
     def now(self) -> datetime:
-        """The moment of the measurement."""
+        """Return the moment of the measurement."""
         return self._now
 
     def monotonic_s(self) -> float:
@@ -42,12 +42,12 @@ class StandingClock:
         return time.monotonic()
 
     def speed(self) -> float:
-        """It stands still."""
+        """Return 0: it stands still."""
         return 0.0
 
 
 def bare(deps: Deps, clients: Clients) -> int:
-    """The pages of a drift sweep with nothing made of them; how many there were."""
+    """Read the pages of a drift sweep, make nothing of them, and return how many there were."""
     bucket, pages = clients.bucket(), 0
     for prefix, fields in (("records/", "name,metadata"), ("templates/", "name,metadata,md5Hash")):
         query = {"prefix": prefix, "fields": f"items({fields}),nextPageToken", "projection": "noAcl"}

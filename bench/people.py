@@ -76,7 +76,7 @@ def _like(record: UserRecord, address: str) -> UserRecord:
 
 
 def _copy_templates(bench: Bench, rendered: dict[str, bytes], record: UserRecord) -> None:
-    """Copies, for rendering ten thousand takes minutes; name and digest are the product's own, which is what a sweep looks at."""
+    """Write copies, for rendering ten thousand takes minutes; name and digest are the product's own, which is what a sweep looks at."""
     bucket = storage_bucket(bench.clients)
     for template, digest in (wanted_templates(record, bench.deps.policy) or {}).items():
         blob = bucket.blob(f"templates/{record.user_key}/{template}.yaml")

@@ -39,7 +39,7 @@ class Replay:
         self._process = subprocess.Popen(command, cwd=ROOT)
 
     def world(self) -> dict[str, Any]:
-        """What it came to; waits for it."""
+        """Return what it came to; waits for it."""
         if self._process is None or self._process.wait() != 0:
             raise RuntimeError("the log could not be replayed; see above")
         made: dict[str, Any] = pickle.loads(self._world.read_bytes())  # noqa: S301 - our own process wrote it

@@ -72,7 +72,7 @@ def keep_on(app: App, user: str, length: timedelta | None, output: str, *, off: 
 
 @click.group(name="spark")
 def spark_group() -> None:
-    """A person's Spark clusters."""
+    """Look at a person's Spark clusters, start and delete them."""
 
 
 @spark_group.command(name="list")
@@ -81,7 +81,7 @@ def spark_group() -> None:
 @pass_app
 @guarded
 def list_clusters(app: App, user: str, output: str) -> None:
-    """The Spark environments of USER's profile, and how each stands."""
+    """List the Spark environments of USER's profile, and how each stands."""
     stored = app.deps.records.load(user_key(app, user))
     if stored is None:
         say_unknown(app, user)

@@ -28,7 +28,7 @@ _WHOLE = 32
 @click.pass_context
 @hub_options
 def guard(app: App, context: click.Context, hub: str | None, who: str | None, output: str) -> None:
-    """What waits for administrators: because it is about many people at once, or because only a person can know. Alone: all of it.
+    """List what waits for administrators: because it is about many people at once, or because only a person can know. Alone: all of it.
 
     benchkeeper approve DIGEST and benchkeeper reject DIGEST decide; two administrators must agree, or one for 15 minutes.
     """
@@ -105,7 +105,7 @@ def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: 
 
 
 def _key_of(app: App, email: UserEmail) -> UserKey:
-    """The key of the record to which the address leads."""
+    """Return the key of the record to which the address leads."""
     stored = app.deps.records.load(user_key_for(email))
     return stored.record.user_key if stored is not None else user_key_for(email)
 
@@ -164,7 +164,7 @@ def _ask(found: dict[str, Any], verdict: str) -> None:
 
 
 def _whole(door: Door, digest: str) -> str:
-    """The digest that begins so; itself if it is whole."""
+    """Return the digest that begins so; itself if it is whole."""
     if len(digest) >= _WHOLE or not digest:
         return digest or "-"
     found = [each["digest"] for each in door.get("/api/changes")["changes"] if each["digest"].startswith(digest)]

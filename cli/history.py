@@ -30,7 +30,7 @@ _COLUMNS = ("at", "kind", "text", "because", "ref")
 @pass_app
 @guarded
 def history(app: App, user: str, kinds: tuple[str, ...], output: str) -> None:
-    """What happened to USER's environment: news, wishes, decisions with their reasons, calls to the cloud.
+    """Tell what happened to USER's environment: news, wishes, decisions with their reasons, calls to the cloud.
 
     Reads the record alone. It keeps the latest lines; what is older is in the functions' log.
     """

@@ -98,7 +98,7 @@ def hub_options(command: Any) -> Any:
 
 
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
-    """The page of this environment, as whoever is signed in with gcloud; in the embedded cloud as `who`."""
+    """Return the page of this environment, as whoever is signed in with gcloud; in the embedded cloud as `who`."""
     settings = app.settings
     session = requests.Session()
     if settings.api_endpoint is not None:
@@ -127,7 +127,7 @@ def _address(settings: Settings, hub: str | None) -> str:
 
 
 def _identity_token(audience: str) -> str:
-    """What gcloud prints for this page; for a person's own account, whose tokens have no audience of choice, without one."""
+    """Return what gcloud prints for this page; for a person's own account, whose tokens have no audience of choice, without one."""
     code, token, said = _gcloud(f"--audiences={audience}")
     if code != 0 and _NO_AUDIENCE in said:
         code, token, said = _gcloud()

@@ -187,7 +187,7 @@ def _address(name: str) -> UserEmail | None:
 
 
 def _draft(master: SeedObject, bucket: str, folder: Path) -> dict[str, Any]:
-    """A master's draft, checked as our own templates are, and where it goes."""
+    """Return a master's draft, checked as our own templates are, and where it goes."""
     path = folder / f"{master.name.replace('/', '-')}.yaml"
     draft = draft_of(path.stem, master.content.decode("utf-8-sig", errors="replace"), bucket)
     faults = [draft.fault] if draft.fault else []

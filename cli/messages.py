@@ -30,7 +30,7 @@ publish.add_command(publish_file)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """A bare date stays one: what day it is, is judged where the people are (people.time_zone)."""
+    """Leave a bare date as it is: what day it is, is judged where the people are (people.time_zone)."""
     if value is None or value == NEVER:
         return value
     try:
@@ -176,7 +176,7 @@ def mover(app: App, user: str, output: str, **options: Any) -> None:
 
 
 def _split(groups: tuple[str, ...]) -> list[str]:
-    """The addresses; `--groups ""` names none, which leaves the person without any."""
+    """Return the addresses; `--groups ""` names none, which leaves the person without any."""
     return [group.strip() for each in groups for group in each.split(",") if group.strip()]
 
 

@@ -53,7 +53,7 @@ class Terminal(Console):
         super().print(*map(_on_one_line, objects), **how)
 
     def status(self, status: RenderableType, **how: Any) -> Status:
-        """A spinner beside a text."""
+        """Return a spinner beside a text."""
         return super().status(_on_one_line(status), **how)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -76,7 +76,7 @@ def _on_one_line(shown: Any) -> Any:
 
 
 def _line(shown: Text) -> Text:
-    """The same without anything to be written out, else the text of it in the style of the whole."""
+    """Return the same without anything to be written out, else the text of it in the style of the whole."""
     plain = one_line(shown.plain)
     return shown if plain == shown.plain else Text(plain, style=shown.style)
 
@@ -91,17 +91,17 @@ def _clean(segment: Segment) -> Segment:
 
 
 def _is_address(link: str) -> bool:
-    """An address ends the control sequence that makes it a link when it has a control character in it."""
+    """Return True for what can be a link: a control character would end the control sequence that makes it one."""
     return link.isascii() and link.isprintable() and " " not in link
 
 
 def console(*, stderr: bool = False) -> Terminal:
-    """The terminal; plain text where there is none."""
+    """Return the terminal; plain text where there is none."""
     return Terminal(stderr=stderr)
 
 
 def coloured(word: str) -> Text:
-    """A state in the colour that says how it is."""
+    """Return a state in the colour that says how it is."""
     for style, words in _COLOURS.items():
         if word in words:
             return Text(word, style=style)
@@ -122,7 +122,7 @@ def complain(message: str, *more: str) -> None:
 
 
 def agreed(question: str, *, err: bool = False) -> bool:
-    """True when a person says yes; wrong use where nobody can be asked is the caller's matter. `err`: ask on stderr."""
+    """Return True when a person says yes; wrong use where nobody can be asked is the caller's matter. `err`: ask on stderr."""
     return click.confirm(one_line(question), err=err)
 
 
@@ -132,7 +132,7 @@ def print_json(data: Any) -> None:
 
 
 def print_array(items: Iterable[Mapping[str, Any]]) -> None:
-    """A JSON array, item by item as they come."""
+    """Print a JSON array, item by item as they come."""
     opening = "["
     for item in items:
         click.echo(f"{opening}\n{json_text(item, indent=2)}", nl=False)
@@ -214,7 +214,7 @@ def _cut(text: str, room: int) -> str:
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:
-    """A table; columns are (heading, overflow): `fold` into lines, stay `whole`, or else be cut where space is short."""
+    """Return a table; columns are (heading, overflow): `fold` into lines, stay `whole`, or else be cut where space is short."""
     rows = [[_line(cell) if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
     result = Table(title=one_line(title) or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for heading, overflow in columns:

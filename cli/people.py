@@ -32,7 +32,7 @@ _COLUMNS = (
 @pass_app
 @guarded
 def show(app: App, user: str | None, output: str) -> None:
-    """What is known, wanted and seen of USER, and why. Without USER: everybody, in short."""
+    """Show what is known, wanted and seen of USER, and why. Without USER: everybody, in short."""
     if user is None:
         _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table")
         return
@@ -164,7 +164,7 @@ def _print_to_know(sentences: list[str], out: Terminal) -> None:
 
 
 def _said_by(statement: dict[str, Any]) -> str:
-    """The source, and the author that the message merely claims; records of earlier versions name neither."""
+    """Return the source, and the author that the message merely claims; records of earlier versions name neither."""
     says = f", says {statement['says']}" if statement.get("says") else ""
     return f"{statement.get('source', '-')}{says}"
 
@@ -175,7 +175,7 @@ def _said_sight(notebook: dict[str, Any]) -> Text:
 
 
 def _said_former(seen: dict[str, Any]) -> Text:
-    """The instance that the present one takes the place of; it is kept until the files are on the new one."""
+    """Return the instance that the present one takes the place of; it is kept until the files are on the new one."""
     return Text.assemble(f"{seen['former_instance']}: ", _said_sight(seen["observed"]["former"]))
 
 
@@ -188,7 +188,7 @@ def _said_account(seen: dict[str, Any]) -> str:
 
 
 def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """A name has a line of its own, for copying; when and how large stand under it."""
+    """Return the lines about snapshots: each name on a line of its own, for copying; when and how large under it."""
     lines = []
     for heading, snapshot in zip(["Snapshots", *[""] * len(snapshots)], snapshots, strict=False):
         if snapshot["ready_at"] is None:
@@ -219,7 +219,7 @@ def _day(moment: str) -> str:
 
 
 def print_plan(plan: dict[str, Any], out: Terminal) -> None:
-    """The plan with its reasons, and when it is looked at again."""
+    """Print the plan with its reasons, and when it is looked at again."""
     _print_plan(plan, out)
     if plan["requeue_at"] is not None:
         out.print(Text(f"Looks again: {_said_moment(plan['requeue_at'])}", style="dim"))
@@ -240,7 +240,7 @@ def _print_plan(plan: dict[str, Any], out: Terminal) -> None:
 @pass_app
 @guarded
 def plan(app: App, user: str, output: str) -> None:
-    """What `reconcile USER` would do now, and why. Changes nothing."""
+    """Show what `reconcile USER` would do now, and why. Changes nothing."""
     found = preview(user_key(app, user), app.deps)
     if found is None:
         say_unknown(app, user)
@@ -289,7 +289,7 @@ _FAILURES = {
 @pass_app
 @guarded
 def activity(app: App, user: str, output: str) -> None:
-    """The evidence of use of USER's notebook, and the verdict of the idle rule."""
+    """Show the evidence of use of USER's notebook, and the verdict of the idle rule."""
     key = user_key(app, user)
     seen = examine(key, app.deps)
     if seen is None:

@@ -260,7 +260,7 @@ def _what_is_known(app: App, content: Content) -> Iterator[str]:
 
 
 def _waves(content: Content) -> list[list[Row]]:
-    """The messages in waves, each sent when the one before was taken: a later row about a person has a later publish time."""
+    """Return the messages in waves, each sent when the one before was taken: a later row about a person has a later publish time."""
     waves: dict[int, list[Row]] = {0: []}
     told: Counter[str] = Counter()
     for row, news in content.rows:

@@ -62,7 +62,7 @@ class Runtime(Protocol):
 
 
 def build_world(*, clock: VirtualClock, project: str = DEFAULT_PROJECT) -> World:
-    """A new world with every service in it, by the names under which it is saved."""
+    """Return a new world with every service in it, by the names under which it is saved."""
     world = World(clock=clock, project=project)
     disks = Disks()  # Notebooks attaches and deletes them, Compute Engine shows them
     notebooks = NotebooksModel(world, disks)
@@ -86,7 +86,7 @@ def build_world(*, clock: VirtualClock, project: str = DEFAULT_PROJECT) -> World
 
 
 def model_of(world: World, kind: type[M]) -> M:
-    """The world's model of this kind, typed."""
+    """Return the world's model of this kind, typed."""
     for model in world.models.values():
         if isinstance(model, kind):
             return model
@@ -154,7 +154,7 @@ class EmbeddedCloud:
         log_folder: Path | None = None,
         names: Collection[str] = (),
     ) -> Self:
-        """A cloud with an empty world; without a clock, one that runs in real time."""
+        """Return a cloud with an empty world; without a clock, one that runs in real time."""
         return cls(build_world(clock=clock or VirtualClock(), project=project), log_folder=log_folder, names=names)
 
     @property

@@ -45,7 +45,7 @@ Lookup = Callable[[str], Destination | None]
 
 
 def event_headers(envelope: dict[str, Any], topic: str) -> dict[str, str]:
-    """The `ce-` headers of Eventarc for a push envelope; KeyError when it is none."""
+    """Return the `ce-` headers of Eventarc for a push envelope; KeyError when it is none."""
     message = envelope["message"]
     return {
         "ce-id": str(message["messageId"]),
@@ -64,7 +64,7 @@ class Bridge:
         self._lookup = lookup
 
     def rewrite(self, request: PushRequest) -> PushRequest | int | None:
-        """The event for a push to this bridge; 503 while the function does not listen, 404 when there is none."""
+        """Return the event for a push to this bridge; 503 while the function does not listen, 404 when there is none."""
         url = urlsplit(request.url)
         if not url.path.startswith(PATH) or url.hostname not in _LOOPBACK:
             return None

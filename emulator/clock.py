@@ -32,7 +32,7 @@ class VirtualClock:
         return self._speed
 
     def now(self) -> datetime:
-        """The virtual time, aware, UTC."""
+        """Return the virtual time, aware, UTC."""
         return self._base + timedelta(seconds=(time.monotonic() - self._since) * self._speed)
 
     def advance(self, by: timedelta) -> datetime:
@@ -102,7 +102,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """The aware UTC time of an RFC 3339 text (nanoseconds are cut to microseconds)."""
+    """Return the aware UTC time of an RFC 3339 text (nanoseconds are cut to microseconds)."""
     body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
     if "." in body:
         head, rest = body.split(".", 1)

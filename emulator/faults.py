@@ -39,7 +39,7 @@ class Fault:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Fault:
-        """A fault from the control API's JSON; refuses what it does not know."""
+        """Return a fault from the control API's JSON; refuses what it does not know."""
         unknown = sorted(set(raw) - _FIELDS)
         if unknown:
             raise ApiError("INVALID_ARGUMENT", f"unknown fault fields {unknown}; known: {sorted(_FIELDS)}")
@@ -52,11 +52,11 @@ class Fault:
         return cls(**raw)
 
     def spent(self) -> bool:
-        """True when it can fire no more."""
+        """Return True when it can fire no more."""
         return self.times > 0 and self.fired >= self.times
 
     def as_error(self) -> ApiError:
-        """The refusal that `error` describes."""
+        """Return the refusal that `error` describes."""
         raw = dict(self.error or {})
         return ApiError(
             raw["code"],
@@ -99,7 +99,7 @@ class Faults:
             return [f.to_json() for f in self._faults if f.fired < max(1, f.times)]
 
     def take(self, call: str, resource: str, *, wanted: str) -> Fault | None:
-        """The next fault for this call that carries `wanted` (`before`, `after`, `operation_error`, `unreachable`), counted as fired."""
+        """Return the next fault for this call with `wanted` (`before`, `after`, `operation_error`, `unreachable`), counted as fired."""
         with self._lock:
             for fault in self._faults:
                 if fault.spent() or not self._carries(fault, wanted):

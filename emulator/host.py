@@ -78,7 +78,7 @@ class Deployment:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Deployment:
-        """A deployment from JSON; 400 names what is wrong with it."""
+        """Return a deployment from JSON; 400 names what is wrong with it."""
         for key, value in raw.items():
             if key not in _KINDS:
                 raise _bad(f"unknown field {key!r}; known: {', '.join(_KINDS)}")
@@ -303,7 +303,7 @@ class FunctionHost:
 
 
 def _asked_settings(deployment: Deployment) -> dict[str, Any]:
-    """What the deployment says of its subscription, in the API's form; None takes a setting away."""
+    """Return what the deployment says of its subscription, in the API's form; None takes a setting away."""
     asked: dict[str, Any] = {}
     if deployment.ack_deadline is not None:
         asked["ackDeadlineSeconds"] = deployment.ack_deadline

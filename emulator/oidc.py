@@ -37,7 +37,7 @@ class TokenIssuer:
         self._tokens: dict[tuple[str, str], tuple[int, str]] = {}
 
     def token(self, email: str, audience: str) -> str:
-        """A token of the account `email` for `audience`, valid for at least ten real minutes."""
+        """Return a token of the account `email` for `audience`, valid for at least ten real minutes."""
         with self._lock:
             now = wall_now()
             expires, token = self._tokens.get((email, audience), (0, ""))
@@ -48,7 +48,7 @@ class TokenIssuer:
             return token
 
     def sign(self, email: str, audience: str, *, issued: int, expires: int) -> str:
-        """A token with the given real Unix times, for tests of what a verifier must refuse."""
+        """Return a token with the given real Unix times, for tests of what a verifier must refuse."""
         with self._lock:
             return self._sign(email, audience, issued, expires)
 
@@ -104,7 +104,7 @@ class TokenIssuer:
 
 
 def _account_number(email: str) -> str:
-    """A stable number of 21 digits for an account, the shape of Google's."""
+    """Return a stable number of 21 digits for an account, the shape of Google's."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(email.encode())
     return str(10**20 + int.from_bytes(digest.finalize()[:8]))

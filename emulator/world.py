@@ -27,7 +27,7 @@ class Access(Protocol):
     """Judges the calls of a `Judged` caller. Both raise PERMISSION_DENIED."""
 
     def judge(self, account: str, spec: CallSpec, resource: str) -> None:
-        """The call as a whole, before it runs."""
+        """Judge the call as a whole, before it runs."""
 
     def require(self, account: str, permission: str, service: str, resource: str) -> None:
         """One more permission, which only the state tells."""
@@ -37,7 +37,7 @@ class Model(Protocol):
     """A service's state: what `World.save` writes and `World.load` reads back. JSON-able."""
 
     def dump(self) -> Any:
-        """The state as JSON-able data."""
+        """Return the state as JSON-able data."""
 
     def load(self, state: Any) -> None:
         """Replace the state by one that `dump` gave."""
@@ -139,7 +139,7 @@ class World:
         return result
 
     def save(self) -> dict[str, Any]:
-        """The whole world as JSON-able data."""
+        """Return the whole world as JSON-able data."""
         with self.lock:
             return {
                 "version": 1,

@@ -180,7 +180,7 @@ def _publish_letter(error: BenchkeeperError, message: Message, delivery: Deliver
 
 
 def _envelope(event: CloudEvent) -> Mapping[str, Any]:
-    """The Pub/Sub envelope; broken JSON in a binary CloudEvent arrives as bytes, and a foreign event as anything."""
+    """Return the Pub/Sub envelope; broken JSON in a binary CloudEvent arrives as bytes, and a foreign event as anything."""
     data = event.get_data()
     return data if isinstance(data, Mapping) else {}
 
@@ -195,14 +195,14 @@ def _attempt(event: CloudEvent) -> int:
 
 
 def _bare_message(event: CloudEvent, deps: Deps) -> Message:
-    """What can be said of the message before it is decoded: enough for the log line and a dead letter."""
+    """Return what can be said of the message before it is decoded: enough for the log line and a dead letter."""
     data = event.get_data()
     raw = data if isinstance(data, bytes) else json.dumps(data, default=str).encode()
     return Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=_event_time(event, deps))
 
 
 def _event_time(event: CloudEvent, deps: Deps) -> datetime:
-    """The same at each delivery, as far as the event says it: a letter is known by its id and time."""
+    """Return the same at each delivery, as far as the event says it: a letter is known by its id and time."""
     try:
         return parse_time(str(event.get("time")))
     except ValueError:

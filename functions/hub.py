@@ -18,7 +18,7 @@ _APPS: list[tuple[str, flask.Flask]] = []  # one, built by the first request; (p
 
 @functions_framework.http
 def hub(request: flask.Request) -> Response:
-    """The answer of the page's own application to this request; a page that says so when the configuration is broken."""
+    """Return the answer of the page's own application to this request; a page that says so when the configuration is broken."""
     try:
         project, app = _app()
     except ConfigError:  # its faults are in the log already
@@ -31,7 +31,7 @@ def hub(request: flask.Request) -> Response:
 
 
 def _app() -> tuple[str, flask.Flask]:
-    """The application, built on first use: the functions of one deployment share their files, and only this one needs it."""
+    """Return the application, built on first use: the functions of one deployment share their files, and only this one needs it."""
     with _LOCK:
         if not _APPS:
             from portal.app import create_app  # noqa: PLC0415 - templates and tables cost the other functions' starts nothing

@@ -54,11 +54,11 @@ class Admins:
         return answer
 
     def is_known(self, email: UserEmail) -> bool:
-        """True when this person is known to be an administrator without asking anybody: for links that cost nothing."""
+        """Return True when this person is known to be an administrator without asking anybody: for links that cost nothing."""
         return self.remembered(email) is Admission.YES
 
     def remembered(self, email: UserEmail) -> Admission | None:
-        """The answer that is still fresh, without asking anybody; None when there is none."""
+        """Return the answer that is still fresh, without asking anybody; None when there is none."""
         with self._lock:
             found = self._kept.get(email)
         if found is None or self._deps.clock.monotonic_s() - found[0] > KEPT_S:

@@ -19,7 +19,7 @@ blueprint = flask.Blueprint("api", __name__)
 
 @blueprint.get("/api/me")
 def me() -> flask.Response:
-    """What the page shows, as JSON."""
+    """Return what the page shows, as JSON."""
     record, waiting = my_page()
     if record is None or not is_entitled(record):
         raise NotEntitledError
@@ -28,12 +28,12 @@ def me() -> flask.Response:
 
 @blueprint.get("/openapi.json")
 def openapi() -> flask.Response:
-    """The description of every route."""
+    """Return the description of every route."""
     return pages.json_answer(describe(flask.current_app.config["ROUTES"]))
 
 
 def me_view(found: Mine) -> dict[str, Any]:
-    """The page as JSON: times as RFC 3339, durations in seconds, money in the currency named."""
+    """Return the page as JSON: times as RFC 3339, durations in seconds, money in the currency named."""
     notebook = to_dict(found.notebook)
     notebook["machine_type"] = notebook.pop("machine")
     cost = found.cost

@@ -46,7 +46,7 @@ def portal_of(deps: PortalDeps) -> Portal:
 
 
 def create_app(deps: PortalDeps) -> flask.Flask:
-    """The application. Nothing is called yet: clients are made by the first request that needs them."""
+    """Return the application. Nothing is called yet: clients are made by the first request that needs them."""
     # Not /static: functions-framework's own application has a route of that name before ours, and answers 404 (docs/traps.md).
     app = flask.Flask("portal", root_path=str(Path(__file__).parent), static_url_path="/assets")
     # HEAD comes with GET; OPTIONS has no use here, and what is not offered needs no check.

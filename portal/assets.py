@@ -23,5 +23,5 @@ class Assets:
         return f"/assets/{name}?v={self._digests[name]}"
 
     def is_current(self, name: str, digest: str | None) -> bool:
-        """True when `digest` is that of the file as it is."""
+        """Return True when `digest` is that of the file as it is."""
         return digest is not None and self._digests.get(name) == digest

@@ -100,7 +100,7 @@ class _Scale(Struct, frozen=True, kw_only=True):
 
 
 def nice_step(highest: float) -> float:
-    """A round distance between lines of the grid (1, 2 or 5 by a power of ten), at least 1, so that four at most fit."""
+    """Return a round distance between lines of the grid (1, 2 or 5 by a power of ten), at least 1, so that four at most fit."""
     rough = highest / 4
     if rough <= 1:
         return 1.0
@@ -121,7 +121,7 @@ def _grid(scale: _Scale, unit: Callable[[float], str]) -> Markup:
 
 
 def _time_labels(scale: _Scale, zone: ZoneInfo | None) -> Markup:
-    """Some moments, evenly apart: the time of day within two days, else the day. A label that repeats the last is left out."""
+    """Return some moments, evenly apart: the time of day within two days, else the day. A label that repeats the last is left out."""
     span = scale.ends - scale.begins
     shown, parts = "", []
     for number in range(_X_LABELS + 1):
@@ -149,7 +149,7 @@ def _drawn(line: Line, dash: str, points: Sequence[tuple[datetime, float]], scal
 
 
 def _without_steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The same line without points that lie on it: a quiet month is a handful of them."""
+    """Return the same line without points that lie on it: a quiet month is a handful of them."""
     if not places:
         return []
     kept = [places[0]]
@@ -172,7 +172,7 @@ def _dash(dash: str) -> Markup:
 
 
 def trend(values: Sequence[float]) -> str:
-    """The course of a line in words, for who does not see it: `from 120 to 180, at most 190`."""
+    """Return the course of a line in words, for who does not see it: `from 120 to 180, at most 190`."""
     if not values:
         return "no figures"
     turns = any(b < a for a, b in pairwise(values)) and any(b > a for a, b in pairwise(values))

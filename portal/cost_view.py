@@ -55,7 +55,7 @@ class CostView(Struct, frozen=True, kw_only=True):
 def cost_view(
     record: UserRecord, profile: Profile | None, catalog: Catalog, notes: Notes | None, *, currency: str, now: datetime
 ) -> CostView:
-    """The month of `now` for one person."""
+    """Return the month of `now` for one person."""
     usage = record.status.usage
     lines = [_line("Notebook", record, NOTEBOOK, profile.hourly_cost if profile is not None else None, now)]
     spark = sorted(name for name in usage if name != NOTEBOOK)

@@ -29,7 +29,7 @@ _OWN_SITES = frozenset({"same-origin", "none"})  # none: the person did it, by a
 
 
 def is_https() -> bool:
-    """True when the reader's browser speaks https: behind Google's front end the header says so."""
+    """Return True when the reader's browser speaks https: behind Google's front end the header says so."""
     return flask.request.headers.get("X-Forwarded-Proto", flask.request.scheme).partition(",")[0].strip() == "https"
 
 
@@ -39,13 +39,13 @@ def cookie_name() -> str:
 
 
 def known_token() -> str:
-    """The token that the browser has, "" when it has none of ours."""
+    """Return the token that the browser has, "" when it has none of ours."""
     token = flask.request.cookies.get(cookie_name(), "")
     return token if _TOKEN.fullmatch(token) else ""
 
 
 def give_token(visit: Visit) -> str:
-    """The token for the forms of this answer; the browser gets it, if it had none."""
+    """Return the token for the forms of this answer; the browser gets it, if it had none."""
     if not visit.csrf:
         visit.csrf = known_token() or secrets.token_urlsafe(32)
     return visit.csrf
@@ -58,7 +58,7 @@ def set_cookie(response: flask.Response, visit: Visit) -> None:
 
 
 def check() -> None:
-    """Raises `ForgedError` unless this change came from a form of this page."""
+    """Raise `ForgedError` unless this change came from a form of this page."""
     _check_origin()
     token = known_token()
     sent = flask.request.headers.get(HEADER) or flask.request.form.get(FIELD, "")
@@ -67,7 +67,7 @@ def check() -> None:
 
 
 def check_script() -> None:
-    """Raises `ForgedError` unless this change came from a script, or from a page of ours."""
+    """Raise `ForgedError` unless this change came from a script, or from a page of ours."""
     _check_origin()
     if flask.request.headers.get(SCRIPT_HEADER) != SCRIPT or flask.request.mimetype != "application/json":
         raise ForgedError(
@@ -86,6 +86,6 @@ def _check_origin() -> None:
 
 
 def _is_own(origin: str) -> bool:
-    """The front may call us by another host than the browser calls the page; no other site can set either header."""
+    """Return True for our own. The front may call us by another host than the browser calls the page; no other site can set either header."""
     hosts = {flask.request.host, flask.request.headers.get("X-Forwarded-Host", flask.request.host)}
     return urlsplit(origin).netloc in hosts

@@ -34,7 +34,7 @@ class PortalDeps(Struct, frozen=True, kw_only=True):
 
 
 def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake) -> PortalDeps:
-    """What the settings make of it. The sizes are read once: a template changes with a deployment only."""
+    """Return what the settings make of it. The sizes are read once: a template changes with a deployment only."""
     sizes = {name: size_of(master) for name, master in settings.catalog.masters.items()}
     return PortalDeps(
         engine=engine,
@@ -65,6 +65,6 @@ def attach(app: flask.Flask, portal: Portal) -> None:
 
 
 def current() -> Portal:
-    """What the present request's application works with."""
+    """Return what the present request's application works with."""
     portal: Portal = flask.current_app.extensions[_EXTENSION]
     return portal

@@ -65,7 +65,7 @@ def _after(response: flask.Response) -> flask.Response:
 
 
 def _log(response: flask.Response, portal: Portal, present: Visit) -> None:
-    """The one line of this request. The route's name, never the address asked for: that is whatever somebody typed."""
+    """Log the one line of this request. The route's name, never the address asked for: that is whatever somebody typed."""
     engine = portal.deps.engine
     rule = flask.request.url_rule
     facts = {

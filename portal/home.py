@@ -50,7 +50,7 @@ TEXTS = {
 
 @blueprint.get("/")
 def index() -> flask.Response:
-    """The whole page; 403 with whom to ask for somebody who has no environment."""
+    """Show the whole page; 403 with whom to ask for somebody who has no environment."""
     record, waiting = my_page()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
@@ -60,13 +60,13 @@ def index() -> flask.Response:
 
 @blueprint.get("/parts/notebook")
 def notebook_part() -> flask.Response:
-    """The notebook's part of the page."""
+    """Show the notebook's part of the page."""
     return _part("home/notebook.html")
 
 
 @blueprint.get("/parts/spark")
 def spark_part() -> flask.Response:
-    """The Spark part of the page."""
+    """Show the Spark part of the page."""
     return _part("home/spark.html")
 
 
@@ -151,7 +151,7 @@ def _my_templates(record: UserRecord) -> set[str]:
 
 
 def _after(record: UserRecord, template: str | None, said: Said) -> flask.Response:
-    """The changed part for the script; for a form the way back to the page, which a reload then does not send again.
+    """Return the changed part for the script; for a form the way back to the page, which a reload then does not send again.
 
     The part shows the record as it is by now: the wish may have been taken up already, or it still waits.
     """
@@ -175,7 +175,7 @@ def _whole(found: Mine, said: str) -> flask.Response:
 
 
 def _nothing_here(record: UserRecord | None) -> flask.Response:
-    """A kind page: what that means, and whom to ask. 403 whether somebody left or never came."""
+    """Return a kind page: what that means, and whom to ask. 403 whether somebody left or never came."""
     retention = current().deps.engine.policy.retention
     since = record.spec.absent_since if record is not None else None
     kept_until = since + retention if record is not None and since is not None and record.status.was_active else None

@@ -51,7 +51,7 @@ class Flights:
 
     @contextmanager
     def one(self, user_key: UserKey, environment: str) -> Iterator[bool]:
-        """True for the first, False for who comes while the first is still inside."""
+        """Give True for the first, False for who comes while the first is still inside."""
         key = (user_key, environment)
         with self._lock:
             first = key not in self._going

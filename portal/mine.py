@@ -56,7 +56,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
 
 def my_record() -> UserRecord | None:
-    """The record of who asks, None when there is none.
+    """Return the record of who asks, None when there is none.
 
     An address that somebody gave up leads to that person's record still, and may be another person's by now: then it is
     not theirs.
@@ -81,12 +81,12 @@ def my_page() -> tuple[UserRecord | None, tuple[WaitingWish, ...]]:
 
 
 def is_entitled(record: UserRecord | None) -> bool:
-    """True for who is to have an environment."""
+    """Return True for who is to have an environment."""
     return record is not None and record.spec.presence is Presence.PRESENT
 
 
 def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
-    """The page of who is entitled. `waiting` was listed before the record was read (`my_page`)."""
+    """Return the page of who is entitled. `waiting` was listed before the record was read (`my_page`)."""
     deps, present = current().deps, visit()
     policy, now = deps.engine.policy, present.now()
     catalog = policy.catalog
@@ -112,7 +112,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
 
 
 def _notes(user_key: UserKey) -> tuple[Notes | None, bool]:
-    """What the sweeps noted. Not having it takes nothing from the page but a forecast and the bill, and the page says so."""
+    """Return what the sweeps noted. Not having it takes nothing from the page but a forecast and the bill, and the page says so."""
     try:
         return current().deps.engine.fleet.notes_about(user_key), False
     except BenchkeeperError as error:

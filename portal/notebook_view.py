@@ -129,7 +129,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 def notebook_view(
     record: UserRecord, profile: Profile | None, idle_stops_at: datetime | None, *, now: datetime, zone: ZoneInfo | None
 ) -> NotebookView:
-    """The view of somebody who is entitled. `profile` None: the configuration lost it."""
+    """Return the view of somebody who is entitled. `profile` None: the configuration lost it."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     phase = _phase(record, ready)
     kept = record.spec.keep_on_until
@@ -156,7 +156,7 @@ def notebook_view(
 
 
 def keep_choices(longest: timedelta, now: datetime, zone: ZoneInfo | None) -> tuple[KeepChoice, ...]:
-    """The moments to choose from, soonest first: some hours, tonight at eight on the reader's clock, the longest there is."""
+    """Return the moments to choose from, soonest first: some hours, tonight at eight on the reader's clock, the longest there is."""
     found = [
         KeepChoice(
             code=f"{hours}h", text=f"for {hours} hour{'s' if hours > 1 else ''}", until=now + timedelta(hours=hours)
@@ -204,7 +204,7 @@ def _why(ready: Condition | None, phase: Phase) -> str:
 
 
 def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
-    """What has happened and what comes, by what the record knows; nothing is said of how long, for nobody knows."""
+    """Return what has happened and what comes, by what the record knows; nothing is said of how long, for nobody knows."""
     conditions = record.status.conditions
     fine = {c.type for c in conditions if c.status is ConditionStatus.TRUE}
     operation = record.status.operation

@@ -37,7 +37,7 @@ _CONVERTER = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Any]:
-    """The whole description."""
+    """Return the whole description."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(path_of(route.rule), {})[route.method.lower()] = _operation(route)

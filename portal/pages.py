@@ -26,7 +26,7 @@ _WRITTEN_TIME = re.compile(
 
 
 def install(app: flask.Flask) -> None:
-    """What every template may use."""
+    """Set what every template may use."""
     app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["told"] = told
     app.jinja_env.filters["rfc3339"] = rfc3339
@@ -39,17 +39,17 @@ def install(app: flask.Flask) -> None:
 
 
 def is_htmx() -> bool:
-    """True when the script asks: it wants a fragment, and puts it in its place."""
+    """Return True when the script asks: it wants a fragment, and puts it in its place."""
     return flask.request.headers.get("HX-Request") == "true"
 
 
 def page(template: str, *, status: int = 200, **values: Any) -> flask.Response:
-    """A whole page."""
+    """Return a whole page."""
     return flask.make_response(flask.render_template(template, **values), status)
 
 
 def fragment(template: str, **values: Any) -> flask.Response:
-    """A part of a page. Unchanged since the browser last had it (`If-None-Match`): 304 without a body."""
+    """Return a part of a page. Unchanged since the browser last had it (`If-None-Match`): 304 without a body."""
     body = flask.render_template(template, **values).encode()
     response = flask.Response(body)
     response.set_etag(hashlib.sha256(body).hexdigest()[:20])
@@ -69,7 +69,7 @@ def go(address: str) -> flask.Response:
 
 
 def wants_json() -> bool:
-    """True for the routes that scripts use, and for whoever prefers JSON."""
+    """Return True for the routes that scripts use, and for whoever prefers JSON."""
     if flask.request.path.startswith("/api/") or flask.request.path.endswith(".json"):
         return True
     offered = ["text/html", "application/json"]
@@ -77,7 +77,7 @@ def wants_json() -> bool:
 
 
 def answer_problem(problem: Problem, present: Visit) -> flask.Response:
-    """The problem in the form that was asked for, with the number under which the log knows it."""
+    """Return the problem in the form that was asked for, with the number under which the log knows it."""
     if wants_json():
         value = {
             "title": problem.title,
@@ -109,7 +109,7 @@ def moment(when: datetime) -> Markup:
 
 
 def told(text: str) -> Markup:
-    """A sentence of the record, escaped, its times (`2026-11-23 14:05 UTC`, a weekday before it or not) on the reader's clock."""
+    """Return a sentence of the record, escaped, its times (`2026-11-23 14:05 UTC`, a weekday before it or not) on the reader's clock."""
     present = visit()
 
     def here(found: re.Match[str]) -> str:
@@ -124,7 +124,7 @@ def told(text: str) -> Markup:
 
 
 def _asset(name: str) -> str:
-    """The address of a static file."""
+    """Return the address of a static file."""
     return current().assets.url(name)
 
 
@@ -139,7 +139,7 @@ def price(amount: float, currency: str) -> str:
 
 
 def csrf_field() -> Markup:
-    """The hidden field that every form that changes something has."""
+    """Return the hidden field that every form that changes something has."""
     return Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, escape(csrf.give_token(visit())))
 
 

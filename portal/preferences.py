@@ -29,7 +29,7 @@ def time_zone() -> flask.Response:
 
 
 def _own_path(asked: str) -> str:
-    """A page of this application, and never another site: what is no route here leads home."""
+    """Return a page of this application, and never another site: what is no route here leads home."""
     if not asked.startswith("/") or asked.startswith(("//", "/\\")):
         return "/"
     try:

@@ -110,7 +110,7 @@ _MESSAGES = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """What an error is to a person and to the log. What nobody foresaw says nothing of itself on the page."""
+    """Return what an error is to a person and to the log. What nobody foresaw says nothing of itself on the page."""
     match error:
         case HTTPException():
             return _http(error)
@@ -156,7 +156,7 @@ def _status(error: BenchkeeperError) -> tuple[int, str]:
 
 
 def _message(error: BenchkeeperError) -> str:
-    """What the person reads. That Benchkeeper itself lacks a permission is nothing that a person can mend."""
+    """Return what the person reads. That Benchkeeper itself lacks a permission is nothing that a person can mend."""
     if isinstance(error, AccessDeniedError):
         return "Benchkeeper may not read what this page needs. An administrator must look; tell them the number below."
     return error.user_message

@@ -12,7 +12,7 @@ _SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
 
 
 def zone_named(name: str) -> ZoneInfo | None:
-    """The zone of an IANA name, None for anything else. The shape is checked first: a name becomes a path to a file."""
+    """Return the zone of an IANA name, None for anything else. The shape is checked first: a name becomes a path to a file."""
     if not _SHAPE.fullmatch(name):
         return None
     try:
@@ -24,12 +24,12 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def zone_of(cookies: Mapping[str, str]) -> ZoneInfo | None:
-    """What the browser said, None when it said nothing of use."""
+    """Return what the browser said, None when it said nothing of use."""
     return zone_named(cookies.get(COOKIE, "").replace("%2F", "/").replace("%2f", "/"))
 
 
 def local(moment: datetime, zone: ZoneInfo | None) -> datetime:
-    """The moment on the reader's clock; UTC when the zone is not known."""
+    """Return the moment on the reader's clock; UTC when the zone is not known."""
     return moment.astimezone(zone or UTC)
 
 
@@ -54,7 +54,7 @@ def relative_text(moment: datetime, now: datetime) -> str:
 
 
 def duration_text(length: timedelta) -> str:
-    """The two largest units: `3 d 4 h`, `2 h 10 min`, `45 min`, `30 s`."""
+    """Return the two largest units: `3 d 4 h`, `2 h 10 min`, `45 min`, `30 s`."""
     seconds = int(length.total_seconds())
     units = (("d", 86_400), ("h", 3_600), ("min", 60))
     for index, (name, size) in enumerate(units):

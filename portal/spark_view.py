@@ -66,7 +66,7 @@ class SparkView(Struct, frozen=True, kw_only=True):
 def spark_views(
     record: UserRecord, profile: Profile, catalog: Catalog, sizes: Mapping[str, ClusterSize], now: datetime
 ) -> tuple[SparkView, ...]:
-    """The templates of the profile in its order; behind them those that are left of an earlier profile."""
+    """Return the templates of the profile in its order; behind them those that are left of an earlier profile."""
     left = [c.template for c in record.status.clusters if c.template not in profile.templates and c.is_there]
     return tuple(
         _view(

@@ -41,7 +41,7 @@ class Visit(Struct, kw_only=True):
     _now: datetime | None = None
 
     def now(self) -> datetime:
-        """The engine's time, the same all through the request."""
+        """Return the engine's time, the same all through the request."""
         if self._now is None:
             self._now = current().deps.engine.clock.now()
         return self._now
@@ -53,7 +53,7 @@ def begin(visit: Visit) -> None:
 
 
 def visit() -> Visit:
-    """The present request's."""
+    """Return the present request's."""
     found: Visit = flask.g.visit
     return found
 
@@ -67,7 +67,7 @@ def signed_in() -> tuple[UserEmail, UserKey]:
 
 
 def admins_only(view: Callable[P, R]) -> Callable[P, R]:
-    """A route for administrators: others get a page that says so, whatever they asked for."""
+    """Return a route for administrators: others get a page that says so, whatever they asked for."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

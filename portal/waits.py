@@ -51,7 +51,7 @@ class Waits(Struct, frozen=True, kw_only=True):
         return tuple(click for click in self.all if click.template)
 
     def about(self, template: str) -> tuple[WaitingClick, ...]:
-        """What is about the Spark environment of a template."""
+        """Return what is about the Spark environment of a template."""
         return tuple(click for click in self.all if click.template == template)
 
 

@@ -26,7 +26,7 @@ class ConfigFault(Struct, frozen=True):
 
 
 def line_of(lines: dict[Loc, int], loc: Loc) -> int:
-    """The line of the nearest thing that has one."""
+    """Return the line of the nearest thing that has one."""
     while loc and loc not in lines:
         loc = loc[:-1]
     return lines.get(loc, 0)

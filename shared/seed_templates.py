@@ -34,7 +34,7 @@ class Draft(Struct, frozen=True):
 
 
 def draft_of(name: str, text: str, bucket: str) -> Draft:
-    """The draft of one master template of the example, whose bucket was `bucket`."""
+    """Return the draft of one master template of the example, whose bucket was `bucket`."""
     try:
         data, _ = load_yaml(text)
     except YamlFaultError as error:
@@ -61,7 +61,7 @@ def draft_of(name: str, text: str, bucket: str) -> Draft:
 
 
 def _section(parent: dict[str, Any], key: str) -> dict[str, Any] | None:
-    """The mapping of that name, made when it is missing or empty; None when something else stands there."""
+    """Return the mapping of that name, made when it is missing or empty; None when something else stands there."""
     if not parent.get(key):
         parent[key] = {}
     section = parent[key]
@@ -131,7 +131,7 @@ def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
 
 
 def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any:
-    """The value with the bucket's mark filled in; what holds the user's mark is left out and said."""
+    """Return the value with the bucket's mark filled in; what holds the user's mark is left out and said."""
     match value:
         case dict():
             kept = {}
@@ -157,7 +157,7 @@ def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any
 
 
 def is_as_made(text: str, masters: Mapping[str, str], user: str, bucket: str) -> bool:
-    """True when one of the masters gives this very copy for the user, as the example's shell script made it."""
+    """Return True when one of the masters gives this very copy for the user, as the example's shell script made it."""
     return any(
         _plain(master.replace(USER_MARK, user).replace(BUCKET_MARK, bucket)) == _plain(text)
         for master in masters.values()

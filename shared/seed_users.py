@@ -51,7 +51,7 @@ class _FaultError(Exception):
 
 
 def read_users(file: str, raw: bytes) -> UserList:
-    """The people of a list; `file` is its name for the faults, and its ending says what it is."""
+    """Return the people of a list; `file` is its name for the faults, and its ending says what it is."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

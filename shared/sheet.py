@@ -29,14 +29,14 @@ _FORMULA = re.compile(r"""(^(?=[\t\r\n])|(?:^|[;|\t\r\n])(?=[\s"']*[=+\-@|＝＋
 
 
 def csv_lines(rows: Iterable[Sequence[object]], *, end: str = "\r\n") -> str:
-    """The rows as CSV by RFC 4180. `end` ends each line."""
+    """Return the rows as CSV by RFC 4180. `end` ends each line."""
     lines = io.StringIO()
     csv.writer(lines, lineterminator=end).writerows([cell(value) for value in row] for row in rows)
     return lines.getvalue()
 
 
 def cell(value: object) -> str:
-    """A cell: true and false in small letters, times in UTC, numbers as they are, texts that no spreadsheet runs."""
+    """Return a cell: true and false in small letters, times in UTC, numbers as they are, texts that no spreadsheet runs."""
     match value:
         case None:
             return ""
@@ -51,5 +51,5 @@ def cell(value: object) -> str:
 
 
 def safe_text(text: str) -> str:
-    """A text that no spreadsheet runs, whatever somebody wrote into a name or a reason."""
+    """Return a text that no spreadsheet runs, whatever somebody wrote into a name or a reason."""
     return _FORMULA.sub(r"\1'", text)

@@ -60,7 +60,7 @@ class JsonLog:
         self._stream = stream
 
     def info(self, message: str, **facts: Any) -> None:
-        """Normal work."""
+        """Log normal work."""
         self._write("INFO", message, facts)
 
     def warning(self, message: str, **facts: Any) -> None:

@@ -24,12 +24,12 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def one_line(text: str) -> str:
-    r"""The text on one line: every control and invisible character as `\n`, `\x1b`, `\u202e`."""
+    r"""Return the text on one line: every control and invisible character as `\n`, `\x1b`, `\u202e`."""
     return _IN_A_LINE.sub(_written, text)
 
 
 def visible(text: str) -> str:
-    """The same, but the ends of lines stay."""
+    """Return the same, but the ends of lines stay."""
     return _IN_LINES.sub(_written, text)
 
 

@@ -62,7 +62,7 @@ def patience_s(component: str) -> float:
 
 
 def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: str = "") -> Clients:
-    """The Google clients for these settings; nothing is imported or connected yet. `token` is an access token to work with."""
+    """Return the Google clients for these settings; nothing is imported or connected yet. `token` is an access token to work with."""
     return Clients(
         CloudConfig(
             project=settings.project,
@@ -75,7 +75,7 @@ def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: 
 
 
 def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict: bool = False) -> Deps:
-    """The engine's dependencies for these settings. `strict`: refuse to judge if a newer program wrote the policy in force."""
+    """Return the engine's dependencies for these settings. `strict`: refuse to judge if a newer program wrote the policy in force."""
     clients = clients or make_clients(settings)
     clock: Clock = (
         EndpointClock(clients.json("clock"), clients.answered_time) if settings.api_endpoint else SystemClock()
@@ -170,7 +170,7 @@ def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> 
 
 
 def render_target(settings: Settings) -> RenderTarget:
-    """What rendering a person's cluster needs of the settings."""
+    """Return what rendering a person's cluster needs of the settings."""
     return _render_target(settings.policy(), settings.bucket)
 
 
@@ -186,7 +186,7 @@ def _render_target(policy: Policy, bucket: str) -> RenderTarget:
 
 
 def process_deps(component: str) -> tuple[Settings, Deps]:
-    """What this process works with, built on first use and kept; safe from several threads.
+    """Return what this process works with, built on first use and kept; safe from several threads.
 
     A broken configuration raises `ConfigError` at the first delivery, which is then retried: a new revision mends it and
     nothing was lost.
@@ -212,7 +212,7 @@ def piece_of_work(deps: Deps) -> AbstractContextManager[None]:
 def checked_settings(
     *, env: str | None = None, config_dir: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Settings:
-    """The settings, with the master templates checked against the Dataproc API and the profiles' bounds. `ConfigError` has all faults."""
+    """Return the settings, the master templates checked against the Dataproc API and the profiles' bounds. `ConfigError` has all faults."""
     try:
         settings = load_settings(env=env, config_dir=config_dir, environ=environ, trust_checked=False)
     except ConfigError as error:

@@ -24,7 +24,7 @@ class YamlFaultError(Exception):
 
 @functools.cache
 def _fast_loader() -> type[Any]:
-    """A loader that reads by libyaml where PyYAML has it: every cold start reads the settings.
+    """Return a loader that reads by libyaml where PyYAML has it: every cold start reads the settings.
 
     Not `CSafeLoader`: it composes in C too, and deep nesting ends the process there. Composed in Python it is a RecursionError.
     """
@@ -48,7 +48,7 @@ def _fast_loader() -> type[Any]:
 
 
 def load_yaml(text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
-    """The mapping in a YAML text and the line (from 1) of every key and item. Raises `YamlFaultError`."""
+    """Return the mapping in a YAML text and the line (from 1) of every key and item. Raises `YamlFaultError`."""
     # A fault is found again below, in words without libyaml's.
     with suppress(yaml.YAMLError, ValueError, RecursionError):
         return _load(text, _fast_loader())

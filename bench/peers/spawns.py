@@ -98,7 +98,7 @@ class _Ready(BaseHTTPRequestHandler):
 
 @contextmanager
 def peer() -> Iterator[tuple[int, str]]:
-    """A fresh JupyterHub: the port of its API and a token."""
+    """Give a fresh JupyterHub: the port of its API and a token."""
     answers = ThreadingHTTPServer(("127.0.0.1", 0), _Ready)
     threading.Thread(target=answers.serve_forever, daemon=True).start()
     port, token = free_port(), secrets.token_hex(16)
@@ -167,7 +167,7 @@ def spawns(count: int) -> float:
 
 
 def joins(count: int) -> float:
-    """Joins a second, from the first publish until the last instance was created."""
+    """Return the joins a second, from the first publish until the last instance was created."""
     moment = datetime.now(UTC) - timedelta(days=1)
     messages = [pubsub_message(news("joiner", f"person.{number}@example.com", moment)) for number in range(count)]
     with embedded_cloud(speed=1, functions=True) as system:

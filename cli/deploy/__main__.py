@@ -44,7 +44,7 @@ _FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
 
 
 def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """A callback that refuses what cannot be such a name: it becomes part of commands."""
+    """Return a callback that refuses what cannot be such a name: it becomes part of commands."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None and re.fullmatch(pattern, value) is None:
@@ -231,7 +231,7 @@ class _Run:
     # ---- parts
 
     def _new_settings(self, config_dir: Path) -> dict[str, str]:
-        """The settings file to be written, by name; nothing when there is one."""
+        """Return the settings file to be written, by name; nothing when there is one."""
         path = settings_path(config_dir, self.env)
         if path.exists():
             return {}
@@ -297,7 +297,7 @@ class _Run:
         return found
 
     def _checked(self, config_dir: Path) -> Settings:
-        """The settings with everything that hangs on them: templates, their sizes."""
+        """Return the settings with everything that hangs on them: templates, their sizes."""
         return checked_settings(env=self.env, config_dir=config_dir, environ={})
 
     def _about_us(self, settings: Settings) -> Settings:

@@ -23,7 +23,7 @@ class Archive(Struct, frozen=True):
 
 
 def allowed_files(root: Path) -> list[Path]:
-    """The files under `root` that its `.gcloudignore` does not leave out, relative and sorted."""
+    """Return the files under `root` that its `.gcloudignore` does not leave out, relative and sorted."""
     spec = GitIgnoreSpec.from_lines((root / ".gcloudignore").read_text(encoding="utf-8").splitlines())
     found = [path for top in _TOP for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*"))]
     names = [path.relative_to(root) for path in found if path.is_file()]

@@ -86,7 +86,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     cost_view: str
 
     def bucket_named(self, key: str) -> str:
-        """The name of the bucket `records`, `inbox` or `letters`."""
+        """Return the name of the bucket `records`, `inbox` or `letters`."""
         settings = self.settings
         return {"records": settings.bucket, "inbox": settings.inbox_bucket, "letters": settings.letters_bucket}[key]
 
@@ -97,7 +97,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
 
 def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deployment:
-    """What to deploy for these settings, from `folder` or else the settings' own `deploy/`.
+    """Return what to deploy for these settings, from `folder` or else the settings' own `deploy/`.
 
     Raises `ConfigError` with every fault of every file.
     """
@@ -169,13 +169,13 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
 
 
 def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentModel:
-    """What the settings file says under `deployment`."""
+    """Return what the settings file says under `deployment`."""
     parsed = parse_file(settings.config_dir / f"settings.{settings.env}.yaml", SettingsFile, faults)
     return parsed.deployment if parsed is not None else DeploymentModel()
 
 
 def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, tuple[str, ...]]:
-    """The roles of every group that profiles name as their `data_group`: all that any of them asks for."""
+    """Return the roles of every group that profiles name as their `data_group`: all that any of them asks for."""
     parsed = parse_file(settings.config_dir / "profiles.yaml", ProfilesFile, faults)
     found: dict[str, set[str]] = {}
     for profile in parsed.profiles.values() if parsed is not None else ():
@@ -185,7 +185,7 @@ def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, 
 
 
 def _conditions(settings: Settings, options: DeploymentModel) -> dict[str, bool]:
-    """What optional parts of the data depend on: is it configured?"""
+    """Return what optional parts of the data depend on: is it configured?"""
     profiles = settings.catalog.profiles.values()
     return {
         "billing_export": options.billing_export is not None,
@@ -224,7 +224,7 @@ def _placeholders(settings: Settings, options: DeploymentModel) -> dict[str, str
 
 
 def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) -> str | None:
-    """The file's text with `${name}` filled in; a `$` of its own is written `$$`."""
+    """Return the file's text with `${name}` filled in; a `$` of its own is written `$$`."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

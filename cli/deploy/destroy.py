@@ -21,7 +21,7 @@ _PERSONAL = "Benchkeeper: "  # how the description of a person's own account beg
 
 
 def make_destroy_plan(target: Target) -> list[Step]:
-    """What is there and ours, in the order in which it goes."""
+    """Return what is there and ours, in the order in which it goes."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
         _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _bindings,
         _data_roles, _roles, _accounts,
@@ -143,7 +143,7 @@ def _watching(target: Target) -> Iterator[Step]:
 
 
 def _view(target: Target) -> Iterator[Step]:
-    """The view; its dataset goes only when it is empty, which BigQuery itself sees to."""
+    """Yield the view; its dataset goes only when it is empty, which BigQuery itself sees to."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     if target.deployment.options.billing_export is None:
         return
@@ -238,7 +238,7 @@ def _bindings(target: Target) -> Iterator[Step]:
 
 
 def _data_roles(target: Target) -> Iterator[Step]:
-    """What the data groups were given on the project; a binding with a condition is somebody else's."""
+    """Yield what the data groups were given on the project; a binding with a condition is somebody else's."""
     if not target.deployment.data_roles:
         return
     try:

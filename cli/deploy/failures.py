@@ -158,7 +158,7 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 
 
 def failure(said: str, *, project: str, what: str) -> DeployError:
-    """The error for what gcloud printed while it did `what`; what is not known keeps gcloud's own first line."""
+    """Return the error for what gcloud printed while it did `what`; what is not known keeps gcloud's own first line."""
     for known in _KNOWN:
         if known.pattern.search(said):
             words = {

@@ -62,7 +62,7 @@ Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 
 
 def shown(do: Do) -> str:
-    """A command as a person would type it."""
+    """Return a command as a person would type it."""
     if callable(do):
         return "(what follows is known when that is done)"
     if isinstance(do, Call):
@@ -83,7 +83,7 @@ class Gcloud:
         self._endpoints: dict[str, str] = {}
 
     def check(self) -> None:
-        """Raises `DeployError` when gcloud is missing or too old."""
+        """Raise `DeployError` when gcloud is missing or too old."""
         if shutil.which(self._executable) is None:
             raise DeployError(
                 "gcloud is not installed.", "Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
@@ -97,7 +97,7 @@ class Gcloud:
             )
 
     def read(self, *words: str, project: bool = True) -> Any:
-        """What a list, describe or get-iam-policy command prints, as JSON. Raises `DeployError` kinds."""
+        """Return what a list, describe or get-iam-policy command prints, as JSON. Raises `DeployError` kinds."""
         command = (*words, "--format=json", *((f"--project={self.project}",) if project else ()))
         text = self._run(command, f"gcloud {' '.join(w for w in words[:4] if not w.startswith('--'))}")
         return json.loads(text) if text.strip() else None

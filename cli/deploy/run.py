@@ -138,7 +138,7 @@ class _Crew:
 
 
 def _needed(step: Step, all_steps: Iterable[str]) -> set[str]:
-    """The keys that a step waits for: named ones, and all of a kind that is named."""
+    """Return the keys that a step waits for: named ones, and all of a kind that is named."""
     return {key for key in all_steps if key != step.key and (key in step.needs or key.split(" ", 1)[0] in step.needs)}
 
 

@@ -41,18 +41,18 @@ class Screen:
         self._out.print(Text(text, style=style), soft_wrap=True)
 
     def quote(self, said: str) -> None:
-        """What another program said, line by line, told apart from ours."""
+        """Print what another program said, line by line, told apart from ours."""
         for line in said.strip().splitlines():
             self.say(f"    | {line}", style="dim")
 
     def working(self, text: str) -> Status:
-        """A spinner in a terminal; in a log the line is printed once."""
+        """Return a spinner in a terminal; in a log the line is printed once."""
         if not self._out.is_terminal:
             self.say(f"{text} …", style="dim")
         return self._out.status(f"{text} …")
 
     def plan(self, steps: Sequence[Step], *, everything: bool) -> None:
-        """The steps; those that are the same are counted, and listed only with `everything`."""
+        """Print the steps; those that are the same are counted, and listed only with `everything`."""
         for step in steps:
             if step.mark is Mark.SAME and not (everything or self._verbose):
                 continue
@@ -62,7 +62,7 @@ class Screen:
         self.say(f"Plan: {', '.join(parts) or 'nothing'}.", style="bold")
 
     def _line(self, step: Step) -> None:
-        """What and why on one line where it fits, else the reason below, indented; a log is never wrapped."""
+        """Print what and why on one line where it fits, else the reason below, indented; a log is never wrapped."""
         style = _STYLE[step.mark]
         head, reason = Text(f"{step.mark.value} {step.key}", style=style), step.because
         if not self._out.is_terminal or len(head) + len(reason) + 2 <= self._out.width:
@@ -81,7 +81,7 @@ class Screen:
         self._count = 0
 
     def started(self, step: Step) -> None:
-        """A step has begun."""
+        """Say that a step has begun."""
         self._busy[step.key] = time.perf_counter()
         if self._out.is_terminal:
             if self._status is None:
@@ -98,7 +98,7 @@ class Screen:
         self._status.update(Text(line if len(line) <= room else f"{line[: room - 1]}…"))
 
     def ended(self, done: Done) -> None:
-        """A step has ended."""
+        """Say that a step has ended."""
         self._busy.pop(done.step.key, None)
         self._count += 1
         self._update()
@@ -115,7 +115,7 @@ class Screen:
             )
 
     def outcome(self, outcome: Outcome, *, verb: str) -> None:
-        """The last lines."""
+        """Print the last lines."""
         if self._status is not None:
             self._status.stop()
             self._status = None

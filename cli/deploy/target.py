@@ -28,7 +28,7 @@ class _Kept:
         self._answers: dict[tuple[str, ...], Future[Any]] = {}
 
     def once(self, words: tuple[str, ...], ask: Callable[[], Any]) -> Any:
-        """The answer; whoever asks second waits for the first."""
+        """Return the answer; whoever asks second waits for the first."""
         with self._lock:
             first = words not in self._answers
             answer = self._answers.setdefault(words, Future())
@@ -69,11 +69,11 @@ class Target(Struct, frozen=True, kw_only=True):
         return self.deployment.settings.region
 
     def account(self, key: str) -> str:
-        """The address of one of our service accounts."""
+        """Return the address of one of our service accounts."""
         return f"{self.deployment.accounts[key].id}@{self.project}.iam.gserviceaccount.com"
 
     def agent(self, name: str) -> str:
-        """The address of one of Google's service agents for this project."""
+        """Return the address of one of Google's service agents for this project."""
         return AGENTS[name].format(number=self.number)
 
     def member(self, to: str) -> str:
@@ -82,18 +82,18 @@ class Target(Struct, frozen=True, kw_only=True):
         return f"serviceAccount:{self.account(name) if kind == 'account' else self.agent(name)}"
 
     def topic(self, name: str) -> str:
-        """A topic's full name."""
+        """Return a topic's full name."""
         return f"projects/{self.project}/topics/{name}"
 
     def read(self, api: str, *words: str, otherwise: Any, project: bool = True) -> Any:
-        """What a reading gcloud command says, asked once a plan; `otherwise` while the service is off or for nothing."""
+        """Return what a reading gcloud command says, asked once a plan; `otherwise` while the service is off or for nothing."""
         if api in self.off:
             return otherwise
         found = self._kept.once(words, lambda: self._patiently(lambda: self.gcloud.read(*words, project=project)))
         return otherwise if found is None else found
 
     def ask(self, api: str, call: Call, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The same for a REST call."""
+        """Return the same for a REST call."""
         if api in self.off:
             return otherwise
         answer: Mapping[str, Any] = self._patiently(lambda: self.gcloud.call(call))

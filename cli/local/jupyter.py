@@ -16,7 +16,7 @@ REQUIREMENTS = ROOT / "emulator" / "jupyter" / "requirements.txt"
 
 
 def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-jupyter") -> Path:
-    """The Python that has it; installed once, and anew when the pins changed. Raises `LocalError` when that cannot be done."""
+    """Return the Python that has it; installed once, and anew when the pins changed. Raises `LocalError` when that cannot be done."""
     import fcntl  # noqa: PLC0415 - the command line is imported where there is none
 
     python, mark, unfinished = folder / "bin" / "python", folder / ".benchkeeper", folder / ".unfinished"

@@ -27,7 +27,7 @@ class Person(Struct, frozen=True):
 
 
 def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
-    """The people of config/examples/ (with `examples`), the administrators if there is a group for such, and somebody without anything."""
+    """Return the people of config/examples/ (with `examples`), the administrators if there is a group, and somebody without anything."""
     people = _announced(settings) if examples else []
     if settings.admin_group is not None:
         people += [
@@ -48,7 +48,7 @@ def _announced(settings: Settings) -> list[Person]:
 
 
 def _note(settings: Settings, attributes: dict[str, Any]) -> str:
-    """What somebody with these attributes is offered, by the profile's title."""
+    """Return what somebody with these attributes is offered, by the profile's title."""
     catalog = settings.catalog
     assigned = [catalog.assignment_for(group) for group in attributes.get("groups", ())]
     best = max((each for each in assigned if each is not None), key=lambda each: each.priority, default=None)
@@ -58,6 +58,6 @@ def _note(settings: Settings, attributes: dict[str, Any]) -> str:
 
 
 def name_of(email: str) -> str:
-    """A name to read, made of an address: `ana.silva@…` is Ana Silva."""
+    """Return a name to read, made of an address: `ana.silva@…` is Ana Silva."""
     words = email.partition("@")[0].partition("+")[0].replace("_", ".").split(".")
     return " ".join(word.capitalize() for word in words if word) or email

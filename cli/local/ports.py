@@ -35,7 +35,7 @@ class Ports(Struct, frozen=True):
         return made
 
     def refuse_used(self, *, with_jupyter: bool, command: str) -> None:
-        """Raises `LocalError` for the first that cannot be opened; `command` is what the user called, for the way out."""
+        """Raise `LocalError` for the first that cannot be opened; `command` is what the user called, for the way out."""
         _refuse_used_port(self.cloud, f"{command} --port")
         _refuse_used_port(self.hub, f"{command} --hub-port")
         if with_jupyter:

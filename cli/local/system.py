@@ -97,7 +97,7 @@ class LocalSystem:
             return False
 
     def token(self) -> dict[str, str]:
-        """The header that what starts processes demands. Each run of the embedded cloud has its own."""
+        """Return the header that what starts processes demands. Each run of the embedded cloud has its own."""
         try:
             return {"X-Emulator-Token": self._token_file.read_text(encoding="ascii")}
         except OSError as error:
@@ -211,7 +211,7 @@ class LocalSystem:
         self._call(method, path, body)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> requests.Response:
-        """The answer; what is there already is fine."""
+        """Return the answer; what is there already is fine."""
         try:
             answer = self._http.request(method, self.url + path, json=body, timeout=_START_TIMEOUT_S)
         except requests.RequestException as error:
@@ -221,11 +221,11 @@ class LocalSystem:
         raise LocalError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
 
     def running(self) -> bool:
-        """True while the embedded cloud is alive."""
+        """Return True while the embedded cloud is alive."""
         return self._process is not None and self._process.poll() is None
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of the embedded cloud's log."""
+        """Return the last lines of the embedded cloud's log."""
         try:
             return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
         except OSError:

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _seen(project: Acme) -> str:
-    """What a terminal shows in the end: spinners leave nothing behind."""
+    """Return what a terminal shows in the end: spinners leave nothing behind."""
     ours, theirs = pty.openpty()
     words = ["gcp", "--project", PROJECT, "--region", REGION]
     child = subprocess.Popen(  # noqa: S603 - our own module

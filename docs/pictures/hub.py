@@ -45,7 +45,7 @@ WIDE, PHONE = {"width": 1000, "height": 800}, {"width": 390, "height": 800}
 
 
 def main() -> None:
-    """An analyst's page, the same on a phone, and the manager's."""
+    """Draw an analyst's page, the same on a phone, and the manager's."""
     if CHROMIUM is None:
         raise SystemExit("Chromium is not installed: apt-get install chromium")
     with living_in() as house, started_chromium() as chromium:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def analyst(house: House, chromium: Browser) -> None:
-    """A notebook that runs and a Spark environment that comes; the phone shows it running."""
+    """Draw a notebook that runs and a Spark environment that comes; the phone shows it running."""
     with window(chromium, house, **look(WIDE, "light")) as mine:
         page = mine.enter(ANA)
         house.later(minutes=95)
@@ -98,7 +98,7 @@ def until_later(house: House, *, minutes: float) -> None:
 
 
 def now(house: House) -> datetime:
-    """What the cloud's clock says."""
+    """Return what the cloud's clock says."""
     return datetime.fromisoformat(house.local.control("GET", "clock")["now"])
 
 

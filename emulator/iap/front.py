@@ -129,7 +129,7 @@ class IapFront:
         return found
 
     def _headers(self, request: Request, session: Session) -> dict[str, str]:
-        """What the function sees of who asks, and from where."""
+        """Return what the function sees of who asks, and from where."""
         email = session.email
         if request.args.get(_MODE) == "SECURE_TOKEN_TEST":
             assertion = wrong_assertion(self.signer, email, self.audience, request.args.get(_TEST, "NOT_SET"))
@@ -149,7 +149,7 @@ class IapFront:
         return headers | {"Cookie": "; ".join(cookies)}
 
     def _keep_our_cookies(self, answer: Response) -> None:
-        """The function cannot set the proxy's own cookie."""
+        """Drop the proxy's own cookie, which the function cannot set."""
         mine = [value for value in answer.headers.getlist("Set-Cookie") if not value.startswith(self.sign_in.cookie)]
         answer.headers.remove("Set-Cookie")
         for value in mine:

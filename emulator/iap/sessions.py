@@ -40,17 +40,17 @@ class Sessions:
         self._tickets: dict[str, tuple[str, Session, int]] = {}
 
     def begin(self, email: str) -> Session:
-        """A new sign-in."""
+        """Return a new sign-in."""
         return Session(email, secrets.token_hex(16), self._now() + SESSION_S)
 
     def end(self, session: Session) -> None:
-        """It is over, on every host."""
+        """End it, on every host."""
         with self._lock:
             self._ended = {ident: ends for ident, ends in self._ended.items() if ends > self._now()}
             self._ended[session.ident] = session.ends
 
     def cookie(self, session: Session, *, place: str) -> str:
-        """The cookie's value for one place (`hub`, or a host): it is worth nothing at another."""
+        """Return the cookie's value for one place (`hub`, or a host): it is worth nothing at another."""
         raw = json.dumps([session.email, session.ident, session.ends], separators=(",", ":")).encode()
         body = base64.urlsafe_b64encode(raw).decode()
         return f"{body}.{self._digest('session', place, body)}"
@@ -65,12 +65,12 @@ class Sessions:
         return session if self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
-        """True until it is ended or eight hours have passed."""
+        """Return True until it is ended or eight hours have passed."""
         with self._lock:
             return session.ends > self._now() and session.ident not in self._ended
 
     def form_mark(self, nonce: str) -> str:
-        """What a form must send along with the cookie `nonce`, so that it is our form that was sent."""
+        """Return what a form must send along with the cookie `nonce`, so that it is our form that was sent."""
         return self._digest("form", nonce)
 
     def ticket(self, session: Session, *, host: str) -> str:
@@ -82,7 +82,7 @@ class Sessions:
         return made
 
     def redeem(self, ticket: str, *, host: str) -> Session | None:
-        """The sign-in behind a ticket; None when it was used, is too old, or is for another host."""
+        """Return the sign-in behind a ticket; None when it was used, is too old, or is for another host."""
         with self._lock:
             found = self._tickets.pop(ticket, None)
         if found is None or found[0] != host or found[2] <= self._now() or not self.lasts(found[1]):

@@ -55,7 +55,7 @@ class IapSigner:
     def sign(
         self, claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey | None = None, kid: str | None = None
     ) -> str:
-        """A token with any claims, of any key and key id: for tests of what a verifier must refuse."""
+        """Return a token with any claims, of any key and key id: for tests of what a verifier must refuse."""
         own, own_id = self._ensure_key()
         return sign_es256(claims, key=key or own, kid=own_id if kid is None else kid)
 
@@ -82,22 +82,22 @@ class IapSigner:
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
-    """A key of the kind that IAP signs with."""
+    """Return a key of the kind that IAP signs with."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def subject_of(email: str) -> str:
-    """The `sub` of an address: a stable number of 21 digits, the shape of Google's."""
+    """Return the `sub` of an address: a stable number of 21 digits, the shape of Google's."""
     return f"{_PROVIDER}:{10**20 + int(digest('iap', email)[:16], 16)}"
 
 
 def named(email: str) -> str:
-    """The address as the unsigned header `x-goog-authenticated-user-email` has it."""
+    """Return the address as the unsigned header `x-goog-authenticated-user-email` has it."""
     return f"{_PROVIDER}:{email}"
 
 
 def claims_of(email: str, audience: str, *, issued: int) -> dict[str, Any]:
-    """The claims of a token issued then (Unix seconds)."""
+    """Return the claims of a token issued then (Unix seconds)."""
     return {
         "iss": ISSUER,
         "sub": subject_of(email),
@@ -115,7 +115,7 @@ TESTS = ("NOT_SET", "FUTURE_ISSUE", "PAST_EXPIRATION", "ISSUER", "AUDIENCE", "SI
 
 
 def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> str:
-    """A token that an application must refuse for this reason; with NOT_SET a good one. 400 for an unknown kind."""
+    """Return a token that an application must refuse for this reason; with NOT_SET a good one. 400 for an unknown kind."""
     now = signer.now()
     claims = claims_of(email, audience, issued=now)
     match kind:
@@ -138,7 +138,7 @@ def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> 
 
 
 def sign_es256(claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey, kid: str) -> str:
-    """A JSON Web Token."""
+    """Return a JSON Web Token."""
     signed = f"{_segment({'alg': 'ES256', 'typ': 'JWT', 'kid': kid})}.{_segment(claims)}"
     parts = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
     return f"{signed}.{_base64url(b''.join(part.to_bytes(_PART_BYTES) for part in parts))}"

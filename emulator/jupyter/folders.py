@@ -90,7 +90,7 @@ class Folders:
 
 
 def _no_sockets(folder: str, names: list[str]) -> set[str]:
-    """What is neither a file nor a folder cannot be copied."""
+    """Return what is neither a file nor a folder cannot be copied."""
     return {
         name
         for name in names

@@ -208,7 +208,7 @@ class Gateway:
 
 
 def _is_visit(request: Request) -> bool:
-    """True for a person who opens a page, false for a page's script."""
+    """Return True for a person who opens a page, false for a page's script."""
     return request.method == "GET" and "text/html" in request.headers.get("Accept", "") and not is_upgrade(request)
 
 

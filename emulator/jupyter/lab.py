@@ -168,7 +168,7 @@ class Lab:
             connection.close()
 
     def _bury(self, code: int, now: float) -> None:
-        """It died: start it again at once the first time, then after growing pauses until it ran steadily."""
+        """Start it again: at once the first time, then after growing pauses until it ran steadily."""
         _log.warning("A JupyterLab ended with %d and is started again; %s has its words", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()

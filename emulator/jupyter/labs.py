@@ -82,7 +82,7 @@ class Labs:
             self._private = None
 
     def place(self, host: str) -> Place | None:
-        """The environment of this host, as last seen."""
+        """Return the environment of this host, as last seen."""
         with self._lock:
             return self._places.get(host)
 
@@ -106,7 +106,7 @@ class Labs:
             return len(self._held) >= self._options.most
 
     def holds(self, host: str) -> bool:
-        """True when it has one, or one is being started."""
+        """Return True when it has one, or one is being started."""
         with self._lock:
             return host in self._held
 
@@ -170,12 +170,12 @@ class Labs:
 
 
 def _same(before: Place, now: Place | None) -> bool:
-    """True while it is the same machine with the same disk, and has not been down in between."""
+    """Return True while it is the same machine with the same disk, and has not been down in between."""
     return now is not None and now.runs and (now.folder, now.life) == (before.folder, before.life)
 
 
 def _private_folder() -> Path:
-    """A folder for sockets that nobody else can look into, with a name short enough for them."""
+    """Return a folder for sockets that nobody else can look into, with a name short enough for them."""
     made = Path(tempfile.mkdtemp(prefix="benchkeeper-"))
     if len(str(made)) < _LONGEST_SOCKET:
         return made

@@ -69,7 +69,7 @@ def _notebook(cloud: EmbeddedCloud, instance: Instance) -> Place:
 
 
 def cluster_label(name: str, uuid: str) -> str:
-    """The first part of a cluster's host."""
+    """Return the first part of a cluster's host."""
     return f"{uuid.replace('-', '')}-dot-{name.split('/')[3]}"
 
 

@@ -165,7 +165,7 @@ class AccessModel:
         raise ApiError("PERMISSION_DENIED", text)
 
     def _bindings_of(self, service: str, resource: str) -> Bindings:
-        """The bindings on the thing itself; none where it is not there."""
+        """Return the bindings on the thing itself; none where it is not there."""
         try:
             if service == "storage":
                 found: Any = self._storage.buckets.policy(resource.partition("/")[0])

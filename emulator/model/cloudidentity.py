@@ -92,7 +92,7 @@ class CloudIdentityModel:
         return _done("Group", self.get(name))
 
     def roles_of(self, email: str, resource: str) -> set[str]:
-        """The roles of an address in the group that a resource's name begins with; none where it is no member."""
+        """Return the roles of an address in the group that a resource's name begins with; none where it is no member."""
         group = self._groups.get("/".join(resource.split("/")[:2]))
         held = group.members.get(email, {}) if group is not None else {}
         return {str(each.get("name")) for each in held.get("roles", [])}
@@ -239,7 +239,7 @@ def _only(body: dict[str, Any], known: set[str], what: str) -> None:
 
 
 def _key(raw: Any, where: str) -> str:
-    """The address in an EntityKey; keys with a namespace are of other directories, which are not here."""
+    """Return the address in an EntityKey; keys with a namespace are of other directories, which are not here."""
     if not isinstance(raw, dict) or set(raw) - {"id"} or not _EMAIL.fullmatch(str(raw.get("id", ""))):
         raise _invalid(f"Invalid '{where}': an address is needed.")
     return str(raw["id"]).lower()

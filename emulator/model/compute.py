@@ -78,7 +78,7 @@ class ComputeModel:
         raise rules.in_use(path, _user_of(self.disks.find_disk(path)))
 
     def content(self, path: str) -> bytes:
-        """What is on a disk, for tests and the control API."""
+        """Return what is on a disk, for tests and the control API."""
         self._look(path)
         return self.disks.find_disk(path).content
 
@@ -169,7 +169,7 @@ class ComputeModel:
         return operation.view(now)
 
     def snapshot_content(self, path: str) -> bytes:
-        """What a snapshot holds, for tests and the control API."""
+        """Return what a snapshot holds, for tests and the control API."""
         return self.disks.find_snapshot(path, self._look(path)).content
 
     # --- operations
@@ -226,7 +226,7 @@ class ComputeModel:
         )
 
     def _perhaps_fail(self, operation: ComputeOperation, call: str, resource: str) -> None:
-        """A scripted `operation_error` {code, message, reason?} lets the operation end badly; `reason` is Compute's own code."""
+        """Let the operation end badly by a scripted `operation_error` {code, message, reason?}; `reason` is Compute's own code."""
         fault = self.world.faults.take(call, resource, wanted="operation_error")
         if fault is not None and fault.operation_error is not None:
             told = fault.operation_error

@@ -36,11 +36,11 @@ class ComputeOperation:
     request_id: str = ""
 
     def done(self, now: datetime) -> bool:
-        """True when it has ended, well or badly."""
+        """Return True when it has ended, well or badly."""
         return now >= self.ends
 
     def view(self, now: datetime) -> dict[str, Any]:
-        """The REST JSON."""
+        """Return the REST JSON."""
         done = self.done(now)
         body: dict[str, Any] = {
             "kind": "compute#operation",
@@ -87,7 +87,7 @@ class ComputeOperations:
         ends: datetime,
         request_id: str = "",
     ) -> ComputeOperation:
-        """A new operation in `scope` (`projects/P/global`, `projects/P/zones/Z`)."""
+        """Return a new operation in `scope` (`projects/P/global`, `projects/P/zones/Z`)."""
         mark = digest(scope, verb, target, len(self._all))
         ident = f"operation-{int(now.timestamp() * 1000)}-{mark[:13]}-{mark[13:21]}-{mark[21:29]}"
         path = f"{scope}/operations/{ident}"
@@ -98,7 +98,7 @@ class ComputeOperations:
         return operation
 
     def repeated(self, verb: str, request_id: str) -> ComputeOperation | None:
-        """The operation that the same request started before."""
+        """Return the operation that the same request started before."""
         return self._all.get(self._by_request.get((verb, request_id.lower()), "")) if request_id else None
 
     def find(self, path: str) -> ComputeOperation:
@@ -109,7 +109,7 @@ class ComputeOperations:
         return found
 
     def end_badly(self, path: str, at: datetime, error: dict[str, Any]) -> None:
-        """It ends now, with this."""
+        """End it now, with this."""
         found = self._all.get(path)
         if found is not None:
             found.ends, found.error, found.http_status = at, error, 400

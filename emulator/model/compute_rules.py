@@ -35,7 +35,7 @@ _CONTINENTS = {"us": "us", "europe": "eu", "asia": "asia"}
 
 
 def as_compute(error: ApiError) -> ApiError:
-    """The same refusal in Compute Engine's shape: `errors[]` with a `reason`, no `status`."""
+    """Return the same refusal in Compute Engine's shape: `errors[]` with a `reason`, no `status`."""
     if error.reason is not None:
         return error
     reason = REASONS.get(error.code, _OTHER_REASON)
@@ -100,7 +100,7 @@ def read_labels(labels: Any) -> dict[str, str]:
 
 
 def read_request_id(request_id: str) -> str:
-    """A UUID or nothing."""
+    """Return a UUID or nothing."""
     try:
         check_request_id(request_id)
     except ApiError as error:
@@ -109,14 +109,14 @@ def read_request_id(request_id: str) -> str:
 
 
 def check_zone(zone: str) -> str:
-    """A zone that Google has."""
+    """Return a zone that Google has."""
     if zone not in ZONES:
         raise invalid("zone", zone, "Unknown zone.")
     return zone
 
 
 def read_disk(text: Any, *, project: str) -> str:
-    """The path of a disk from a whole or partial URL."""
+    """Return the path of a disk from a whole or partial URL."""
     match = _DISK.match(text) if isinstance(text, str) else None
     if match is None:
         raise invalid("resource.sourceDisk", text, "The URL is malformed.")
@@ -141,7 +141,7 @@ def same_bytes(sent: Any, held: str) -> bool:
 
 
 def fingerprint(labels: dict[str, str]) -> str:
-    """Changes with the labels; eight bytes in base64."""
+    """Return what changes with the labels: eight bytes in base64."""
     if not labels:
         return _NO_LABELS
     return base64.b64encode(hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).digest()[:8]).decode()
@@ -155,7 +155,7 @@ _FIELDS = ("name", "id", "status", "description", "sourceDisk", "sourceDiskId", 
 
 
 def read_filter(text: str) -> Predicate:
-    """What a list's `filter` lets through: comparisons (`=`, `!=`, `:`, `eq`, `ne`) of fields and `labels.KEY`, joined by AND.
+    """Return what a list's `filter` lets through: comparisons (`=`, `!=`, `:`, `eq`, `ne`) of fields and `labels.KEY`, joined by AND.
 
     `eq` and `ne` take a regular expression for the whole value, as the API does; OR and NOT are not served here.
     """

@@ -217,7 +217,7 @@ class DataprocModel:
     # --- inner
 
     def _now(self) -> datetime:
-        """The time, after everything whose moment has come: clusters that expire, and those that are gone."""
+        """Return the time, after everything whose moment has come: clusters that expire, and those that are gone."""
         now = self.world.clock.now()
         for each in list(self._clusters.values()):
             if each.deleting is None and each.expires is not None and each.expires <= now:
@@ -234,7 +234,7 @@ class DataprocModel:
         return f"projects/{project}/regions/{region}"
 
     def _place(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
-        """The zone, named or (Auto Zone) the first that a scripted `sold_out` leaves; with the operation's error if none is left.
+        """Return the zone, named or (Auto Zone) the first that a scripted `sold_out` leaves; with the operation's error if none is left.
 
         Code and text are those of operations seen: github.com/kestra-io/plugin-gcp/issues/698.
         """
@@ -274,7 +274,7 @@ class DataprocModel:
     def _start(
         self, cluster: Cluster, kind: str, description: str, ends: datetime, request_id: str
     ) -> ClusterOperation:
-        """A new operation; a scripted `operation_error` is what it will end with."""
+        """Return a new operation; a scripted `operation_error` is what it will end with."""
         now, parent = self._now(), cluster.name.rpartition("/clusters/")[0]
         self._serial += 1
         mark = digest(cluster.name, kind, self._serial)

@@ -46,18 +46,18 @@ class Cluster:
     expires: datetime | None = None
 
     def history(self, now: datetime) -> list[tuple[str, datetime]]:
-        """The states it has had until now, with their beginnings; the last is the present one."""
+        """Return the states it has had until now, with their beginnings; the last is the present one."""
         states = [("CREATING", self.created), ("RUNNING" if self.error is None else "ERROR", self.ready)]
         if self.deleting is not None:
             states.append(("DELETING", self.deleting))
         return [state for state in states if state[1] <= now]
 
     def state(self, now: datetime) -> str:
-        """The present one."""
+        """Return the present one."""
         return self.history(now)[-1][0]
 
     def view(self, now: datetime, gateway: Gateway | None = None) -> dict[str, Any]:
-        """The REST JSON. Web pages and the beginning of idleness show once it has been RUNNING (inferred: both come of it)."""
+        """Return the REST JSON. Web pages and the beginning of idleness show once it has been RUNNING (inferred: both come of it)."""
         rows = [{"state": state, "stateStartTime": rfc3339(at)} for state, at in self.history(now)]
         if self.error is not None and now >= self.ready:
             rows[1]["detail"] = str(self.error["message"])
@@ -113,7 +113,7 @@ class ClusterOperation:
     response: dict[str, Any] | None = None
 
     def view(self, now: datetime) -> dict[str, Any]:
-        """The REST JSON, as recorded: `done` is there only when it is true."""
+        """Return the REST JSON, as recorded: `done` is there only when it is true."""
         done = now >= self.ends
         state = "DONE" if done else "PENDING" if now <= self.started else "RUNNING"
         since = self.ends if done else self.started
@@ -145,7 +145,7 @@ def row_of(each: Cluster | ClusterOperation) -> dict[str, Any]:
 
 
 def cluster_of(row: dict[str, Any]) -> Cluster:
-    """What `row_of` gave; one of before clusters expired learns when it does."""
+    """Return what `row_of` gave; one of before clusters expired learns when it does."""
     cluster = Cluster(**_with_times(row))
     if "expires" not in row:
         cluster.expires = cluster.deletion_moment()
@@ -153,7 +153,7 @@ def cluster_of(row: dict[str, Any]) -> Cluster:
 
 
 def operation_of(row: dict[str, Any]) -> ClusterOperation:
-    """What `row_of` gave."""
+    """Return what `row_of` gave."""
     return ClusterOperation(**_with_times(row))
 
 

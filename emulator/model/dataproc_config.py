@@ -33,12 +33,12 @@ _STOPS = ("idleStopTtl", "autoStopTime", "autoStopTtl")
 
 @functools.cache
 def message_type(name: str) -> Any:
-    """The client's message class of that name; it costs most of a second to import, which only who needs one pays."""
+    """Return the client's message class of that name; it costs most of a second to import, which only who needs one pays."""
     return getattr(importlib.import_module("google.cloud.dataproc_v1.types"), name).pb()
 
 
 def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The body in canonical form; 400 for an unknown field, a wrong value, two fields of which only one may be set.
+    """Return the body in canonical form; 400 for an unknown field, a wrong value, two fields of which only one may be set.
 
     Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
     """
@@ -51,7 +51,7 @@ def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_cluster(body: dict[str, Any], *, project: str, region: str, now: datetime) -> dict[str, Any]:
-    """The body in canonical form; 400 for a wrong name, label, zone, time to live, or what does not go together."""
+    """Return the body in canonical form; 400 for a wrong name, label, zone, time to live, or what does not go together."""
     asked = read_message("Cluster", body)
     name = asked.get("clusterName", "")
     if not _NAME.fullmatch(name):
@@ -114,17 +114,17 @@ def _check_personal_auth(config: dict[str, Any]) -> None:
 
 @functools.cache
 def zones_of(region: str) -> tuple[str, ...]:
-    """The region's zones."""
+    """Return the region's zones."""
     return tuple(zone for zone in ZONES if zone.rpartition("-")[0] == region)
 
 
 def zone_of(asked: dict[str, Any]) -> str:
-    """The zone that the caller names by URL, partial URI or short name; empty: the service picks one (Auto Zone)."""
+    """Return the zone that the caller names by URL, partial URI or short name; empty: the service picks one (Auto Zone)."""
     return str(asked.get("config", {}).get("gceClusterConfig", {}).get("zoneUri", "")).rpartition("/")[2]
 
 
 def filled(asked: dict[str, Any], *, project: str, region: str, zone: str, mark: str, now: datetime) -> dict[str, Any]:
-    """The cluster that results: uuid, Google's labels, zone, network and machines as recorded, where the caller left them open.
+    """Return the cluster that results: uuid, Google's labels, zone, network and machines as recorded, where the caller left them open.
 
     The hundred Hadoop properties that the real API works out are not there; those that the caller gave are.
     """
@@ -174,7 +174,7 @@ def _googles_labels(name: str, uuid: str, region: str) -> dict[str, str]:
 
 
 def uuid_of(mark: str) -> str:
-    """A UUID from 32 hexadecimal digits."""
+    """Return a UUID from 32 hexadecimal digits."""
     return f"{mark[:8]}-{mark[8:12]}-4{mark[12:15]}-8{mark[15:18]}-{mark[18:30]}"
 
 
@@ -199,7 +199,7 @@ def workers_of(cluster: dict[str, Any]) -> int:
 
 
 def without_machines(cluster: dict[str, Any]) -> dict[str, Any]:
-    """The cluster as a create's operation answers with it: the names of its machines are left out (recorded)."""
+    """Return the cluster as a create's operation answers with it: the names of its machines are left out (recorded)."""
     config = {
         key: {k: v for k, v in value.items() if k != "instanceNames"} if key.endswith("Config") else value
         for key, value in cluster["config"].items()

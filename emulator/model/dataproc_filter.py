@@ -17,13 +17,13 @@ Passes = Callable[[Mapping[str, Any]], bool]
 
 
 def cluster_filter(text: str) -> Passes:
-    """What lets clusters through: `status.state`, `clusterName` and `labels.KEY`, `*` is any value; 400 for anything else."""
+    """Return what lets clusters through: `status.state`, `clusterName` and `labels.KEY`, `*` is any value; 400 for anything else."""
     terms = _terms(text, ("status.state", "clusterName", _LABEL))
     return lambda view: all(_cluster_holds(view, field, value or "") for field, value in terms)
 
 
 def template_filter(text: str) -> Passes:
-    """The same for session templates: `labels.KEY = value`, and `labels.KEY` alone for one that is there at all.
+    """Return the same for session templates: `labels.KEY = value`, and `labels.KEY` alone for one that is there at all.
 
     The client documents the form `[field [= value]]` and names no field; labels are what has values here.
     """
@@ -32,7 +32,7 @@ def template_filter(text: str) -> Passes:
 
 
 def session_filter(text: str) -> Passes:
-    """What lets sessions through: `session_id`, `session_uuid`, `state`, `labels.KEY`, joined by AND and OR, AND first.
+    """Return what lets sessions through: `session_id`, `session_uuid`, `state`, `labels.KEY`, joined by AND and OR, AND first.
 
     The client documents comparisons of `create_time` and AIP-160's parentheses too; the embedded cloud refuses these.
     """
@@ -49,13 +49,13 @@ def _session_holds(view: Mapping[str, Any], field: str, value: str | None) -> bo
 
 
 def operation_filter(text: str) -> Passes:
-    """The same for operations: `clusterName`, `operationType`, `status.state` (github.com/cdapio/cdap/pull/11683 sends the first two)."""
+    """Return the test of operations: `clusterName`, `operationType`, `status.state` (github.com/cdapio/cdap/pull/11683 sends the first two)."""
     terms = _terms(text, ("clusterName", "operationType", "status.state"))
     return lambda view: all(_operation_holds(view["metadata"], field, value or "") for field, value in terms)
 
 
 def _terms(text: str, known: tuple[str, ...], *, alone: bool = False) -> list[tuple[str, str | None]]:
-    """The fields and values; None is the value of a field that stands alone."""
+    """Return the fields and values; None is the value of a field that stands alone."""
     rest, terms = text.strip(), []
     while rest:
         match = _TERM.match(rest)

@@ -45,7 +45,7 @@ class Session:
     gone: datetime | None = None
 
     def history(self, now: datetime) -> list[tuple[str, datetime]]:
-        """The states until now with their beginnings; the last is the present one."""
+        """Return the states until now with their beginnings; the last is the present one."""
         states = [("CREATING", self.created)]
         if self.ending is None or self.active <= self.ending:
             states.append(("ACTIVE", self.active))
@@ -54,11 +54,11 @@ class Session:
         return [state for state in states if state[1] <= now]
 
     def state(self, now: datetime) -> str:
-        """The present one."""
+        """Return the present one."""
         return self.history(now)[-1][0]
 
     def view(self, now: datetime) -> dict[str, Any]:
-        """The REST JSON."""
+        """Return the REST JSON."""
         *before, (state, since) = self.history(now)
         seen = self.body | {"state": state, "stateTime": rfc3339(since)}
         rows = [{"state": name, "stateStartTime": rfc3339(at)} for name, at in before]
@@ -79,7 +79,7 @@ class SessionOperation:
     response: dict[str, Any]
 
     def view(self, now: datetime) -> dict[str, Any]:
-        """The REST JSON; `done` is there only when it is true."""
+        """Return the REST JSON; `done` is there only when it is true."""
         metadata: dict[str, Any] = {
             "@type": f"{TYPE}SessionOperationMetadata",
             "session": self.session,
@@ -183,7 +183,7 @@ class InteractiveSessions:
         return self._start(session, "DELETE", session.gone, request_id, _over(session))
 
     def get_operation(self, name: str) -> dict[str, Any] | None:
-        """The operation of that name, None if it is none of a session's."""
+        """Return the operation of that name, None if it is none of a session's."""
         found = self.operations.get(name)
         return None if found is None else found.view(self._now())
 

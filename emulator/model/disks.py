@@ -114,7 +114,7 @@ class Disks:
     # --- for Notebooks
 
     def attach(self, instance: Instance, at: datetime) -> None:
-        """The two disks of a VM that begins to exist."""
+        """Make the two disks of a VM that begins to exist."""
         setup = instance.body["gceSetup"]
         for role, asked in ((BOOT, setup["bootDisk"]), (DATA, setup["dataDisks"][0])):
             self._add(instance, role, asked, at=at)
@@ -133,11 +133,11 @@ class Disks:
             self._remove(disk_path(instance, role), at)
 
     def lose(self, instance: Instance, at: datetime) -> None:
-        """The data disk alone goes."""
+        """Delete the data disk alone."""
         self._remove(disk_path(instance, DATA), at)
 
     def restore(self, instance: Instance, snapshot: str, at: datetime) -> None:
-        """The data disk is deleted and made anew from the snapshot, never smaller than that. 404 when the snapshot is gone."""
+        """Delete the data disk and make it anew from the snapshot, never smaller than that. 404 when the snapshot is gone."""
         source = self.find_snapshot(snapshot, at)
         asked = instance.body["gceSetup"]["dataDisks"][0]
         asked["diskSizeGb"] = str(max(int(asked["diskSizeGb"]), source.size_gb))
@@ -170,7 +170,7 @@ class Disks:
         self._leaving.add(snapshot.path)
 
     def freeze(self, disk: Disk, draft: Draft, operation: ComputeOperation, *, now: datetime) -> Snapshot:
-        """A new snapshot of what is on the disk now; it ends with its operation, and fails with it."""
+        """Return a new snapshot of what is on the disk now; it ends with its operation, and fails with it."""
         made = Snapshot(
             path=draft.path,
             gce_id=self._gce_id(draft.path),
@@ -208,7 +208,7 @@ class Disks:
         return made
 
     def _remove(self, path: str, at: datetime) -> None:
-        """A snapshot that still reads the disk fails: what Compute Engine does then is not documented, this is the worse case."""
+        """Fail a snapshot that still reads the disk: what Compute Engine does then is not documented, this is the worse case."""
         disk = self.disks.pop(path, None)
         if disk is None:
             return
@@ -254,7 +254,7 @@ def disk_path(instance: Instance, role: str) -> str:
 
 
 def checksum(content: bytes) -> str:
-    """The CRC32C as Cloud Storage writes it: base64 of four bytes, big end first."""
+    """Return the CRC32C as Cloud Storage writes it: base64 of four bytes, big end first."""
     return crc32c_of(content)
 
 

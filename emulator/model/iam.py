@@ -247,7 +247,7 @@ class IamModel:
     # --- inner
 
     def _now(self) -> datetime:
-        """The time; accounts that can no longer be undeleted are forgotten."""
+        """Return the time; accounts that can no longer be undeleted are forgotten."""
         now = self.world.clock.now()
         while self._gone:
             oldest = self._gone[0]

@@ -36,7 +36,7 @@ def etag_of(serial: int) -> str:
 
 
 def is_stale(sent: Any, serial: int) -> bool:
-    """True when a policy was read before the write `serial`; none at all is never stale. gcloud writes base64 with `-_`."""
+    """Return True when a policy was read before the write `serial`; none at all is never stale. gcloud writes base64 with `-_`."""
     return sent not in (None, "") and str(sent).replace("-", "+").replace("_", "/") != etag_of(serial)
 
 
@@ -68,7 +68,7 @@ def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[i
 
 
 def below_three(policy: dict[str, Any], version: int) -> dict[str, Any]:
-    """A policy as who asks for less than version 3 sees it: `roles/x_withcond_<hash>` in place of the condition."""
+    """Return a policy as who asks for less than version 3 sees it: `roles/x_withcond_<hash>` in place of the condition."""
     if version >= _CONDITIONAL_VERSION or policy.get("version") != _CONDITIONAL_VERSION:
         return policy
     bindings = []
@@ -134,7 +134,7 @@ def tombstone(email: str, unique_id: str) -> str:
 
 
 def renamed(bindings: Iterable[dict[str, Any]], old: str, new: str) -> Bindings:
-    """The same bindings with another name for a member."""
+    """Return the same bindings with another name for a member."""
     return [
         {**each, "members": sorted({new if member == old else member for member in each["members"]})}
         for each in bindings

@@ -90,7 +90,7 @@ class MonitoringModel:
         self.lag = timedelta(seconds=240)
 
     def dump(self) -> Any:
-        """The scripts are kept with the machines, in the notebooks model; here is only the lag, in seconds."""
+        """Return the lag alone, in seconds: the scripts are kept with the machines, in the notebooks model."""
         return {"lag": self.lag.total_seconds()}
 
     def load(self, state: Any) -> None:
@@ -217,7 +217,7 @@ class MonitoringModel:
         return points if query.start is not None else points[:1]
 
     def _minutes(self, query: Query, machine: Machine) -> Iterator[datetime]:
-        """The full minutes in (start, end] at which the machine was up and whose point is visible by now, oldest first."""
+        """Yield the full minutes in (start, end] at which the machine was up and whose point is visible by now, oldest first."""
         visible = min(query.end, self.world.clock.now() - self.lag)
         for begun, ended in machine.spans:
             low = begun if query.start is None else max(begun, query.start)

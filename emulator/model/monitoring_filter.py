@@ -129,7 +129,7 @@ class _Parser:
 
 
 def parse_filter(text: str) -> Filter:
-    """The filter of a time series query; 400 for bad syntax, an unknown field, or when it does not name one metric type."""
+    """Return the filter of a time series query; 400 for bad syntax, an unknown field, or when it does not name one metric type."""
     parser = _Parser(text)
     if not text.strip():
         raise ApiError("INVALID_ARGUMENT", "Field filter is required and had no value.")

@@ -324,7 +324,7 @@ class NotebooksModel:
     # --- for Monitoring and the control routes
 
     def resolve(self, text: str) -> Instance:
-        """An instance by full name or by bare id; 404 when there is none, 400 when several zones have that id."""
+        """Return an instance by full name or by bare id; 404 when there is none, 400 when several zones have that id."""
         self._now()
         if "/" in text:
             return self.fleet.find(text)
@@ -347,7 +347,7 @@ class NotebooksModel:
     # --- inner
 
     def find(self, name: str) -> Instance:
-        """The instance, settled; 404 or 403."""
+        """Return the instance, settled; 404 or 403."""
         return self._find(name)
 
     def settle(self) -> datetime:

@@ -29,7 +29,7 @@ class Script:
     kernels: Kernels | None = None
 
     def covers(self, moment: datetime) -> bool:
-        """True within [since, until)."""
+        """Return True within [since, until)."""
         return self.since <= moment and (self.until is None or moment < self.until)
 
     def to_json(self) -> dict[str, Any]:
@@ -48,22 +48,22 @@ class Machine:
     scripts: list[Script] = field(default_factory=list)
 
     def up(self, at: datetime) -> None:
-        """It is ACTIVE from now on."""
+        """Note that it is ACTIVE from now on."""
         if not self.spans or self.spans[-1][1] is not None:
             self.spans.append((at, None))
 
     def down(self, at: datetime) -> None:
-        """It is no longer ACTIVE."""
+        """Note that it is no longer ACTIVE."""
         if self.spans and self.spans[-1][1] is None:
             self.spans[-1] = (self.spans[-1][0], at)
 
     def cpu(self, moment: datetime, default: float) -> float:
-        """The utilization at a moment, 0 to 1; the last said wins."""
+        """Return the utilization at a moment, 0 to 1; the last said wins."""
         said = next((s.cpu for s in reversed(self.scripts) if s.cpu is not None and s.covers(moment)), None)
         return default if said is None else said
 
     def requests(self, moment: datetime) -> int:
-        """Requests through the proxy in the minute of a moment; none unless a script says so."""
+        """Return the requests through the proxy in the minute of a moment; none unless a script says so."""
         said = (
             s.requests_per_minute
             for s in reversed(self.scripts)
@@ -72,15 +72,15 @@ class Machine:
         return next(said, None) or 0
 
     def kernels(self, moment: datetime) -> Kernels | None:
-        """What the kernels do, None when no script speaks of them."""
+        """Return what the kernels do, None when no script speaks of them."""
         return next((s.kernels for s in reversed(self.scripts) if s.kernels is not None and s.covers(moment)), None)
 
     def watched(self) -> bool:
-        """True when any script speaks of kernels."""
+        """Return True when any script speaks of kernels."""
         return any(script.kernels is not None for script in self.scripts)
 
     def idle_until(self, since: datetime, now: datetime, timeout: timedelta) -> datetime | None:
-        """The first moment in (since, now] at which the kernels have been scripted as not busy for `timeout` on end."""
+        """Return the first moment in (since, now] at which the kernels have been scripted as not busy for `timeout` on end."""
         edges = {since, now}
         for script in self.scripts:
             edges |= {edge for edge in (script.since, script.until) if edge is not None and since < edge < now}

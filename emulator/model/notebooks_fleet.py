@@ -80,7 +80,7 @@ class Fleet:
         return found
 
     def admit(self, instance: Instance) -> None:
-        """A new instance and its machine."""
+        """Add a new instance and its machine."""
         self.instances[instance.name] = instance
         self.machines[instance.gce_id] = Machine(instance.gce_id, instance.name)
 
@@ -131,7 +131,7 @@ class Fleet:
             machine.down(at)
 
     def remove(self, instance: Instance, at: datetime) -> None:
-        """It is gone, and its disks with it; its machine's past stays readable for a while."""
+        """Remove it, and its disks with it; its machine's past stays readable for a while."""
         self.machines[instance.gce_id].down(at)
         self.disks.drop(instance, at)
         del self.instances[instance.name]
@@ -160,7 +160,7 @@ class Fleet:
             self.operations.end(operation, now=at, error=operation.error, response=response)
 
     def _fail(self, operation: Operation, instance: Instance, at: datetime) -> None:
-        """A create leaves its remnant unless told otherwise; everything else falls back to the state before."""
+        """Leave the remnant of a create unless told otherwise; everything else falls back to the state before."""
         if operation.verb == "create":
             if operation.payload.get("remnant", True) is False:
                 self.remove(instance, at)

@@ -97,7 +97,7 @@ class Instance:
         return str(self.body["gceSetup"]["instanceId"])
 
     def metadata(self) -> dict[str, str]:
-        """The VM's metadata."""
+        """Return the VM's metadata."""
         found: dict[str, str] = self.body["gceSetup"]["metadata"]
         return found
 
@@ -206,7 +206,7 @@ def _gce_setup(name: str, instance: dict[str, Any], *, project_number: str, mark
 def fresh(
     name: str, instance: dict[str, Any], *, serial: int, now: datetime, creator: str, project_number: str, version: str
 ) -> Instance:
-    """A new instance in INITIALIZING from a checked create body; raises `ApiError` 400 for a bad machine, network or subnet."""
+    """Return a new instance in INITIALIZING from a checked create body; raises `ApiError` 400 for a bad machine, network or subnet."""
     project = name.split("/")[1]
     mark = digest(name, serial)
     region = name.split("/")[3].rpartition("-")[0]
@@ -239,12 +239,12 @@ def fresh(
 
 
 def full_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str, Any]:
-    """What get returns now; JupyterLab is reached through `gateway` (a host's end, with a port) instead of Google's, if there is one."""
+    """Return what get returns now; JupyterLab is reached through `gateway` (a host's end, with a port), not Google's, if there is one."""
     return _view(instance, now, dict(instance.body["gceSetup"]), gateway)
 
 
 def list_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str, Any]:
-    """What list returns now: it leaves out `vmImage` and the disks' types (recorded 2026-08-12)."""
+    """Return what list returns now: it leaves out `vmImage` and the disks' types (recorded 2026-08-12)."""
     setup = dict(instance.body["gceSetup"])
     setup.pop("vmImage", None)
     setup["bootDisk"] = {key: value for key, value in setup["bootDisk"].items() if key != "diskType"}
@@ -280,7 +280,7 @@ def _view(instance: Instance, now: datetime, setup: dict[str, Any], gateway: str
 
 
 def config(project: str, zone: str) -> dict[str, Any]:
-    """What getConfig returns for a location."""
+    """Return what getConfig returns for a location."""
     image = f"{COMPUTE}projects/cloud-notebooks-managed/global/images/"
     return {
         "defaultValues": {"machineType": f"{COMPUTE}projects/{project}/zones/{zone}/machineTypes/{DEFAULT_MACHINE}"},

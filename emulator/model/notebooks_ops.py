@@ -36,7 +36,7 @@ class Operation:
     payload: dict[str, Any] = field(default_factory=dict)
 
     def view(self) -> dict[str, Any]:
-        """The REST JSON, as recorded: `done` is there even while it is false."""
+        """Return the REST JSON, as recorded: `done` is there even while it is false."""
         metadata: dict[str, Any] = {
             "@type": f"{_TYPE}OperationMetadata",
             "createTime": stamp(self.created),
@@ -58,7 +58,7 @@ class Operation:
 
 
 def status_of(scripted: dict[str, Any]) -> dict[str, Any]:
-    """The google.rpc.Status of a scripted `operation_error` {code, message, details?}."""
+    """Return the google.rpc.Status of a scripted `operation_error` {code, message, details?}."""
     status: dict[str, Any] = {"code": CODES[scripted["code"]][0], "message": scripted.get("message", "scripted fault")}
     if scripted.get("details"):
         status["details"] = scripted["details"]
@@ -66,7 +66,7 @@ def status_of(scripted: dict[str, Any]) -> dict[str, Any]:
 
 
 def packed(instance: dict[str, Any]) -> dict[str, Any]:
-    """An instance as the `response` of an operation."""
+    """Return an instance as the `response` of an operation."""
     return {"@type": f"{_TYPE}Instance", **instance}
 
 
@@ -126,7 +126,7 @@ class Operations:
         self._serial = 0
 
     def start(self, endpoint: str, verb: str, target: str, *, now: datetime, request_id: str = "") -> Operation:
-        """A new operation on `target`, which has none running."""
+        """Return a new operation on `target`, which has none running."""
         self._serial += 1
         location = target.rsplit("/", 2)[0]
         mark = digest(target, verb, self._serial)
@@ -139,7 +139,7 @@ class Operations:
         return operation
 
     def repeated(self, endpoint: str, target: str, request_id: str) -> Operation | None:
-        """The operation that the same request started before."""
+        """Return the operation that the same request started before."""
         return self._all.get(self._by_request.get((endpoint, target, request_id.lower()), "")) if request_id else None
 
     def check_free(self, target: str) -> None:

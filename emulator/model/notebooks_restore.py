@@ -22,7 +22,7 @@ _FIELDS = {"projectId": "project_id", "snapshotId": "snapshot_id"}
 
 
 def restore_source(body: dict[str, Any], disks: Disks, *, project: str, now: datetime) -> Snapshot:
-    """The snapshot that `{snapshot: {projectId, snapshotId}}` names, by its name or its numeric id."""
+    """Return the snapshot that `{snapshot: {projectId, snapshotId}}` names, by its name or its numeric id."""
     asked = body.get("snapshot")
     if not isinstance(asked, dict):
         raise invalid("snapshot must be specified.")

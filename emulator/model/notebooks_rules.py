@@ -73,7 +73,7 @@ def check_instance_id(instance_id: str) -> None:
 
 
 def check_request_id(request_id: str) -> None:
-    """A request id is a UUID or absent; the zero UUID is not supported."""
+    """Refuse a request id that is neither a UUID nor absent; the zero UUID is not supported."""
     if request_id and (not _UUID.match(request_id) or not request_id.strip("0-")):
         raise invalid(
             f'Invalid value for request_id: "{request_id}". It must be a valid UUID other than the zero UUID.'
@@ -121,7 +121,7 @@ def check_tags(tags: list[str]) -> None:
 
 
 def machine_url(project: str, zone: str, text: str) -> str:
-    """The full URL of a machine type given by name, partial or full URL; 400 when malformed or of another zone."""
+    """Return the full URL of a machine type given by name, partial or full URL; 400 when malformed or of another zone."""
     found = _MACHINE.match(text)
     if found is None or (found["zone"] or zone) != zone:
         raise invalid(f"Invalid machine type: '{text}'.")
@@ -201,14 +201,14 @@ def check_create(instance: dict[str, Any]) -> None:
 
 
 def check_accelerators(setup: dict[str, Any]) -> None:
-    """An accelerator has a type and a count of one or more."""
+    """Refuse an accelerator without a type and a count of one or more."""
     for config in setup.get("acceleratorConfigs", []):
         if "type" not in config or int(config.get("coreCount", "0")) < 1:
             raise invalid("An accelerator config needs a type and a core_count of at least 1.")
 
 
 def check_images(setup: dict[str, Any]) -> None:
-    """A VM image has a project and a name or a family; a container image a repository."""
+    """Refuse a VM image without a project and a name or a family, and a container image without a repository."""
     vm_image, container = setup.get("vmImage"), setup.get("containerImage")
     if vm_image is not None and not (vm_image.get("project") and (vm_image.get("name") or vm_image.get("family"))):
         raise invalid("vm_image needs a project and either a name or a family.")

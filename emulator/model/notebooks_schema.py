@@ -85,20 +85,20 @@ class Violations:
         self._found: list[tuple[str, str]] = []
 
     def unknown(self, name: str, path: str) -> None:
-        """A name that the message has not."""
+        """Refuse a name that the message has not."""
         self._found.append(
             (path, f"Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field.")
         )
 
     def bad(self, path: str, type_name: str, value: Any) -> None:
-        """A value that the field cannot take."""
+        """Refuse a value that the field cannot take."""
         shown = (
             f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
         )
         self._found.append((path, f"Invalid value at '{path}' ({type_name}), {shown}"))
 
     def oneof(self, path: str, oneof: str, name: str) -> None:
-        """A second member of a oneof."""
+        """Refuse a second member of a oneof."""
         self._found.append(
             (path, f"Invalid value at '{path}' (oneof), oneof field '{oneof}' is already set. Cannot set '{name}'")
         )
@@ -128,7 +128,7 @@ def _camel(name: str) -> str:
 
 
 def _extra(name: str, shape: Any) -> Field:
-    """A field of `REST_ONLY`."""
+    """Return a field of `REST_ONLY`."""
     repeated = isinstance(shape, list)
     inner = shape[0] if repeated else shape
     if isinstance(inner, dict):
@@ -177,13 +177,13 @@ def _from_descriptor(descriptor: Any) -> dict[str, Field]:
 
 @functools.cache
 def schema(message: str) -> Mapping[str, Field]:
-    """The fields of a message of the client's package, for example `Instance`."""
+    """Return the fields of a message of the client's package, for example `Instance`."""
     kind = getattr(notebooks_v2, message)
     return _from_descriptor(kind.pb(kind()).DESCRIPTOR)
 
 
 def parse(message: str, body: Any, *, at: str) -> dict[str, Any]:
-    """The body in canonical form: camelCase, int64 as text, enum values by name, defaults (false, 0, "", null) left out.
+    """Return the body in canonical form: camelCase, int64 as text, enum values by name, defaults (false, 0, "", null) left out.
 
     `at` is the request field that holds it, for the error texts (`instance`). 400 with every violation otherwise.
     """

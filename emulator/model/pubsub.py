@@ -83,7 +83,7 @@ class PubSubModel:
     # ---- topics
 
     def create_topic(self, config: Config) -> Config:
-        """A new topic; 409 when the name is taken."""
+        """Return a new topic; 409 when the name is taken."""
         kept = topic_config(config)
         if kept["name"] in self.topics:
             raise already_exists(kept["name"])
@@ -91,14 +91,14 @@ class PubSubModel:
         return kept
 
     def topic(self, name: str) -> Topic:
-        """The topic, or 404."""
+        """Return the topic, or 404."""
         if name not in self.topics:
             check_name(name, "topics")
             raise not_found(name)
         return self.topics[name]
 
     def update_topic(self, config: Config, paths: list[str]) -> Config:
-        """The topic after the update of `paths`."""
+        """Return the topic after the update of `paths`."""
         topic = self.topic(config.get("name", ""))
         topic.config = topic_config(merged("Topic", topic.config, config, paths))
         return topic.config
@@ -114,7 +114,7 @@ class PubSubModel:
         return [sub for sub in self.subscriptions.values() if sub.config["topic"] == name]
 
     def subscriptions_of(self, topic: str) -> list[str]:
-        """The names of the attached subscriptions."""
+        """Return the names of the attached subscriptions."""
         self.topic(topic)
         return [sub.config["name"] for sub in self._of_topic(topic) if not sub.config.get("detached")]
 
@@ -150,7 +150,7 @@ class PubSubModel:
     # ---- subscriptions
 
     def create_subscription(self, config: Config) -> Config:
-        """A new subscription; 404 without its topic or dead-letter topic, 409 when the name is taken."""
+        """Return a new subscription; 404 without its topic or dead-letter topic, 409 when the name is taken."""
         for output_only in ("detached", "state", "topicMessageRetentionDuration"):
             config.pop(output_only, None)
         kept = subscription_config(config)
@@ -167,14 +167,14 @@ class PubSubModel:
             self.topic(config["deadLetterPolicy"]["deadLetterTopic"])
 
     def subscription(self, name: str) -> Subscription:
-        """The subscription, or 404."""
+        """Return the subscription, or 404."""
         if name not in self.subscriptions:
             check_name(name, "subscriptions")
             raise not_found(name)
         return self.subscriptions[name]
 
     def update_subscription(self, config: Config, paths: list[str]) -> Config:
-        """The subscription after the update of `paths`."""
+        """Return the subscription after the update of `paths`."""
         subscription = self.subscription(config.get("name", ""))
         kept = subscription_config(merged("Subscription", subscription.config, config, paths))
         self._check_dead_letter_topic(kept)
@@ -211,7 +211,7 @@ class PubSubModel:
     # ---- delivery
 
     def pullable(self, name: str) -> Subscription:
-        """The subscription, if it may be pulled."""
+        """Return the subscription, if it may be pulled."""
         subscription = self.subscription(name)
         if subscription.config.get("detached"):
             raise ApiError("FAILED_PRECONDITION", f"The subscription is detached (resource={names.short(name)}).")
@@ -257,7 +257,7 @@ class PubSubModel:
         self._announce()
 
     def settle(self, delivery: Delivery, *, acked: bool) -> None:
-        """The answer to a push. Ignored when the subscription is gone or the lease is over."""
+        """Take the answer to a push. Ignored when the subscription is gone or the lease is over."""
         subscription = self.subscriptions.get(delivery.subscription)
         if subscription is None:
             return
@@ -331,7 +331,7 @@ class PubSubModel:
         return items[start:end], following
 
     def holder(self, name: str) -> Topic | Subscription:
-        """What carries the IAM policy of `name`."""
+        """Return what carries the IAM policy of `name`."""
         return self.subscription(name) if "/subscriptions/" in name else self.topic(name)
 
     def set_policy(self, name: str, policy: Config) -> Config:
@@ -346,7 +346,7 @@ class PubSubModel:
         return holder.policy
 
     def policy(self, name: str) -> Config:
-        """The IAM policy, empty with an etag when none was set."""
+        """Return the IAM policy, empty with an etag when none was set."""
         return self.holder(name).policy or {"version": 1, "etag": base64.b64encode((0).to_bytes(8)).decode()}
 
     # ---- persistence

@@ -53,7 +53,7 @@ def _refuse_unserved(config: Config) -> None:
 
 
 def topic_config(config: Config) -> Config:
-    """A topic as it is kept: checked, with the defaults of the service."""
+    """Return a topic as it is kept: checked, with the defaults of the service."""
     _refuse_unserved(config)
     check_name(config.get("name", ""), "topics")
     check_labels(config.get("labels", {}))
@@ -65,7 +65,7 @@ def topic_config(config: Config) -> Config:
 
 
 def subscription_config(config: Config) -> Config:
-    """A subscription as it is kept: checked, with the defaults of the service. The topics are not looked up here."""
+    """Return a subscription as it is kept: checked, with the defaults of the service. The topics are not looked up here."""
     _refuse_unserved(config)
     check_name(config.get("name", ""), "subscriptions")
     kept = {

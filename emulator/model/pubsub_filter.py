@@ -28,7 +28,7 @@ _CONTROL = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 
 
 def parse_filter(text: str) -> Predicate:
-    """The predicate that `text` means; an empty filter lets everything through. Raises INVALID_ARGUMENT."""
+    """Return the predicate that `text` means; an empty filter lets everything through. Raises INVALID_ARGUMENT."""
     if not text.strip():
         return lambda _attributes: True
     if len(text.encode()) > MAX_FILTER_BYTES:
@@ -60,7 +60,7 @@ class _Parser:
         raise ApiError("INVALID_ARGUMENT", f"Invalid filter syntax (filter={self._text}): {why}.")
 
     def _peek(self) -> str:
-        """The next token when it is a word or symbol; a string literal never looks like one."""
+        """Return the next token when it is a word or symbol; a string literal never looks like one."""
         if self._at >= len(self._tokens):
             return ""
         kind, token = self._tokens[self._at]
@@ -72,7 +72,7 @@ class _Parser:
         self._at += 1
 
     def parse(self) -> Predicate:
-        """The whole filter."""
+        """Return the whole filter."""
         predicate = self._expression()
         if self._at != len(self._tokens):
             self._fail(f"unexpected {self._peek()!r}")

@@ -31,12 +31,12 @@ def refuse(message: str) -> NoReturn:
 
 
 def short(name: str) -> str:
-    """The last segment of a resource name."""
+    """Return the last segment of a resource name."""
     return name.rsplit("/", 1)[-1]
 
 
 def project_of(name: str) -> str:
-    """The project id in `projects/P/...`."""
+    """Return the project id in `projects/P/...`."""
     return name.split("/")[1]
 
 
@@ -69,7 +69,7 @@ def check_labels(labels: dict[str, str]) -> None:
 
 
 def parse_duration(text: str, *, field: str) -> timedelta:
-    """The time span of protobuf's JSON form `1.5s`; nanoseconds are cut to microseconds."""
+    """Return the time span of protobuf's JSON form `1.5s`; nanoseconds are cut to microseconds."""
     match = _DURATION.fullmatch(text)
     if match is None:
         refuse(f"Invalid duration (field={field}, value={text}).")

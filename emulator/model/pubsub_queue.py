@@ -34,7 +34,7 @@ class Message:
     publish_time: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """The form in which it is saved."""
+        """Return the form in which it is saved."""
         return {
             "id": self.id,
             "data": base64.b64encode(self.data).decode(),
@@ -45,7 +45,7 @@ class Message:
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Message:
-        """What `to_json` gave."""
+        """Return what `to_json` gave."""
         return cls(
             id=raw["id"],
             data=base64.b64decode(raw["data"]),
@@ -178,7 +178,7 @@ class Backlog:
     # ---- answers
 
     def leased(self, ack_id: str) -> Entry | None:
-        """The message that is out under `ack_id`, None when that lease is over."""
+        """Return the message that is out under `ack_id`, None when that lease is over."""
         return self._leased.get(ack_id)
 
     def extend(self, ack_id: str, deadline: float) -> bool:
@@ -190,7 +190,7 @@ class Backlog:
         return True
 
     def ack(self, ack_id: str) -> bool:
-        """The message is done; False when the lease is over (it is or will be delivered again)."""
+        """Return True when the message is done; False when the lease is over (it is or will be delivered again)."""
         entry = self._leased.pop(ack_id, None)
         if entry is None:
             return False
@@ -230,7 +230,7 @@ class Backlog:
         line.not_before = None
 
     def exhausted(self, entry: Entry) -> bool:
-        """True when the dead-letter policy allows no further delivery."""
+        """Return True when the dead-letter policy allows no further delivery."""
         return 0 < self.rules.max_attempts <= entry.attempts
 
     def nack(self, entry: Entry, now: datetime) -> None:
@@ -256,7 +256,7 @@ class Backlog:
     # ---- time
 
     def overdue(self, real: float) -> list[Entry]:
-        """The leased messages whose ack deadline has passed; the caller nacks them."""
+        """Return the leased messages whose ack deadline has passed; the caller nacks them."""
         late: list[Entry] = []
         while self._leases and self._leases[0][0] <= real:
             _, ack_id = heapq.heappop(self._leases)
@@ -298,7 +298,7 @@ class Backlog:
         return self._leases[0][0] if self._leases else None
 
     def has_ready(self, now: datetime) -> bool:
-        """True when `lease` may find something."""
+        """Return True when `lease` may find something."""
         return bool(self._ready) or bool(self._delayed and self._delayed[0][0] <= now)
 
     # ---- whole

@@ -78,7 +78,7 @@ class SchedulerModel:
     # ---- API
 
     def create(self, parent: str, job: Job) -> Job:
-        """A new job; a name that is taken is 409."""
+        """Return a new job; a name that is taken is 409."""
         if not _PARENT.fullmatch(parent):
             raise _bad(f"Invalid parent: {parent}")
         now = self._world.clock.now()
@@ -91,7 +91,7 @@ class SchedulerModel:
         return self._keep(_checked(kept), now)
 
     def get(self, name: str) -> Job:
-        """The job as it is now, or 404."""
+        """Return the job as it is now, or 404."""
         return dict(self._job(name))
 
     def _job(self, name: str) -> Job:
@@ -100,7 +100,7 @@ class SchedulerModel:
         return self._jobs[name]
 
     def listing(self, parent: str, *, size: int, token: str) -> Job:
-        """A page of the jobs of a location, by name."""
+        """Return a page of the jobs of a location, by name."""
         names = sorted(name for name in self._jobs if name.startswith(f"{parent}/jobs/"))
         if token:
             try:
@@ -115,7 +115,7 @@ class SchedulerModel:
         return page
 
     def patch(self, name: str, job: Job, paths: list[str]) -> Job:
-        """The job with the fields in `paths` (camel case, dotted; empty = all that can be set) taken from `job`."""
+        """Return the job with the fields in `paths` (camel case, dotted; empty = all that can be set) taken from `job`."""
         old = self.get(name)
         new = _input(job)
         kept = {key: value for key, value in old.items() if key not in _OUTPUT_ONLY}
@@ -138,7 +138,7 @@ class SchedulerModel:
         return dict(job)
 
     def resume(self, name: str) -> Job:
-        """Runs again, from the next scheduled time on."""
+        """Let it run again, from the next scheduled time on."""
         job = self._job(name)
         job["state"] = "ENABLED"
         self._plan(job, self._world.clock.now())
@@ -154,7 +154,7 @@ class SchedulerModel:
     # ---- runs
 
     def take_due(self) -> list[Attempt]:
-        """The attempts to make now; each is noted as begun, so it is handed out once."""
+        """Return the attempts to make now; each is noted as begun, so it is handed out once."""
         now = self._world.clock.now()
         found: list[Attempt] = []
         for name, run in self._runs.items():
@@ -239,7 +239,7 @@ def _bad(message: str) -> ApiError:
 
 
 def _input(job: Job) -> Job:
-    """The fields that a caller may set; unknown ones are 400, output-only ones are dropped, as the service does."""
+    """Return the fields that a caller may set; unknown ones are 400, output-only ones are dropped, as the service does."""
     _known(job, _FIELDS, "job")
     return {key: value for key, value in job.items() if key not in _OUTPUT_ONLY}
 
@@ -266,7 +266,7 @@ def _take(kept: Job, new: Job, path: str) -> None:
 
 
 def _checked(job: Job) -> Job:
-    """The job with its defaults; 400 for what the service refuses."""
+    """Return the job with its defaults; 400 for what the service refuses."""
     targets = [key for key in ("pubsubTarget", "httpTarget", "appEngineHttpTarget") if key in job]
     if len(targets) != 1:
         raise _bad("Job must have exactly one target.")

@@ -16,7 +16,7 @@ _FIELDS = 5
 
 
 def next_run(schedule: str, time_zone: str, after: datetime) -> datetime:
-    """The first moment later than `after` at which `schedule` fires in `time_zone`; INVALID_ARGUMENT when it is no schedule."""
+    """Return the first moment later than `after` at which `schedule` fires in `time_zone`; INVALID_ARGUMENT when it is no schedule."""
     fields = schedule.upper().split()
     if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
         raise _invalid()

@@ -177,7 +177,7 @@ class StorageModel:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """What `dump` gave."""
+        """Load what `dump` gave."""
         buckets = [Bucket.parse(raw) for raw in state["buckets"]]
         self._last_generation = int(state["last_generation"])
         self.buckets.by_name = {bucket.name: bucket for bucket in buckets}

@@ -32,7 +32,7 @@ class Buckets:
         self.by_name: dict[str, Bucket] = {}
 
     def create(self, body: dict[str, Any], *, project: str) -> Bucket:
-        """A new bucket from a bucket resource; 409 when the name is taken."""
+        """Return a new bucket from a bucket resource; 409 when the name is taken."""
         if not project:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: project", reason="required")
         name = body.get("name")
@@ -58,7 +58,7 @@ class Buckets:
         return bucket
 
     def get(self, name: str, conditions: Preconditions = ANY, *, reading: bool = True) -> Bucket:
-        """The bucket; 404 when there is none, 304/412 by the metageneration conditions."""
+        """Return the bucket; 404 when there is none, 304/412 by the metageneration conditions."""
         bucket = self.by_name.get(name)
         if bucket is None:
             raise not_found(name)
@@ -96,7 +96,7 @@ class Buckets:
         del self.by_name[name]
 
     def policy(self, name: str) -> dict[str, Any]:
-        """The bucket's IAM policy, with its etag."""
+        """Return the bucket's IAM policy, with its etag."""
         bucket = self.get(name)
         return {
             "kind": "storage#policy",
@@ -136,7 +136,7 @@ def _binding(raw: Any, *, version: int, uniform: bool) -> dict[str, Any]:
 
 
 def _first_bindings(project: str) -> list[dict[str, Any]]:
-    """What a new bucket grants: the project's owners and editors own it, its viewers read it."""
+    """Return what a new bucket grants: the project's owners and editors own it, its viewers read it."""
     return [
         {"role": "roles/storage.legacyBucketOwner", "members": [f"projectEditor:{project}", f"projectOwner:{project}"]},
         {"role": "roles/storage.legacyBucketReader", "members": [f"projectViewer:{project}"]},

@@ -162,7 +162,7 @@ BUCKET_OUTPUT = frozenset(
 
 
 def writable(body: dict[str, Any], known: dict[str, Check], output: frozenset[str]) -> dict[str, Any]:
-    """The writable fields of `body`; 400 for a name the API does not have. Nulls stay (a patch deletes by them)."""
+    """Return the writable fields of `body`; 400 for a name the API does not have. Nulls stay (a patch deletes by them)."""
     unknown = sorted(set(body) - set(known) - output)
     if unknown:
         raise invalid(f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.')
@@ -178,7 +178,7 @@ def checked(fields: dict[str, Any], known: dict[str, Check]) -> dict[str, Any]:
 
 
 def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """A JSON merge patch: null deletes, an object merges, all else replaces."""
+    """Return a JSON merge patch: null deletes, an object merges, all else replaces."""
     out = dict(old)
     for key, value in patch.items():
         if value is None:
@@ -192,7 +192,7 @@ def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_bucket_defaults(fields: dict[str, Any], *, now: datetime, old: dict[str, Any]) -> dict[str, Any]:
-    """The settings as the service keeps them: defaults filled in, access and soft delete in their full form; else 400."""
+    """Return the settings as the service keeps them: defaults filled in, access and soft delete in their full form; else 400."""
     out = {"location": "US", "storageClass": "STANDARD", **fields}
     out["iamConfiguration"] = _access(fields.get("iamConfiguration", {}), now=now, old=old.get("iamConfiguration", {}))
     out["softDeletePolicy"] = _soft_delete(fields.get("softDeletePolicy"), now=now)

@@ -33,7 +33,7 @@ class StoredObject:
     deleted: str | None = None
 
     def resource(self) -> dict[str, Any]:
-        """The object's JSON, without the links that only a server knows."""
+        """Return the object's JSON, without the links that only a server knows."""
         body = {key: value_of(self) for key, value_of in _ALWAYS.items()}
         body.update(self.fields)
         optional = ((key, value_of(self)) for key, value_of in _AT_TIMES.items())
@@ -41,7 +41,7 @@ class StoredObject:
         return body
 
     def part(self, keys: Collection[str]) -> dict[str, Any]:
-        """These fields of `resource`, without making the rest: a listing of many objects asks for few fields of each."""
+        """Return these fields of `resource`, without making the rest: a listing of many objects asks for few fields of each."""
         body: dict[str, Any] = {}
         for key in keys:
             if key in _AT_TIMES and (value := _AT_TIMES[key](self)) is not None:
@@ -61,7 +61,7 @@ class StoredObject:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> StoredObject:
-        """What `dump` gave."""
+        """Load what `dump` gave."""
         return cls(**{**raw, "content": base64.b64decode(raw["content"])})
 
 
@@ -122,12 +122,12 @@ class Bucket:
         self.live[stored.name] = stored
 
     def archive(self, name: str, when: str) -> None:
-        """The live generation becomes noncurrent."""
+        """Make the live generation noncurrent."""
         stored = self.live.pop(name)
         self.archived.setdefault(name, []).append(replace(stored, deleted=when))
 
     def replace(self, old: StoredObject, new: StoredObject) -> None:
-        """`new` stands where `old` stood, same generation."""
+        """Put `new` where `old` stood, same generation."""
         if self.live.get(old.name) is old:
             self.live[old.name] = new
         else:
@@ -146,7 +146,7 @@ class Bucket:
             del self._names[bisect.bisect_left(self._names, stored.name)]
 
     def find(self, name: str, generation: int | None) -> StoredObject | None:
-        """The live generation, or the one asked for, live or not."""
+        """Return the live generation, or the one asked for, live or not."""
         live = self.live.get(name)
         if generation is None or (live is not None and live.generation == generation):
             return live
@@ -157,7 +157,7 @@ class Bucket:
         return self._names[bisect.bisect_left(self._names, start) :]
 
     def skip_prefix(self, prefix: str) -> str:
-        """A text that sorts after every name that begins with `prefix`."""
+        """Return a text that sorts after every name that begins with `prefix`."""
         return prefix + _AFTER_ALL * 8
 
     def _know(self, name: str) -> None:
@@ -166,7 +166,7 @@ class Bucket:
             self._names.insert(index, name)
 
     def resource(self, project_number: str) -> dict[str, Any]:
-        """The bucket's JSON, without the links."""
+        """Return the bucket's JSON, without the links."""
         return {
             "kind": "storage#bucket",
             "id": self.name,
@@ -199,7 +199,7 @@ class Bucket:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Bucket:
-        """What `dump` gave."""
+        """Load what `dump` gave."""
         bucket = cls(**{key: value for key, value in raw.items() if key != "objects"})
         for entry in raw["objects"]:
             stored = StoredObject.parse(entry)
@@ -212,7 +212,7 @@ class Bucket:
 
 
 def etag_of(generation: int, metageneration: int) -> str:
-    """An etag that changes with either; base64, since gcloud decodes it."""
+    """Return an etag that changes with either; base64, since gcloud decodes it."""
     return base64.b64encode(f"{generation}/{metageneration}".encode()).decode()
 
 

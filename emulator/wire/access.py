@@ -17,7 +17,7 @@ _ROLE = r"^/v1/(?P<name>projects/[^/:]+/roles/[^/:]+)"
 
 
 def routes(model: AccessModel) -> list[Route]:
-    """The routes of both services."""
+    """Return the routes of both services."""
 
     def get_policy(call: Call) -> Any:
         asked = call.json().get("options", {}).get("requestedPolicyVersion", 0)

@@ -22,7 +22,7 @@ _INITIAL = ("EMPTY", "WITH_INITIAL_OWNER")
 
 
 def routes(model: CloudIdentityModel) -> list[Route]:
-    """The service's routes. The lookups stand before what would take their last word for a name."""
+    """Return the service's routes. The lookups stand before what would take their last word for a name."""
     calls = _Calls(model)
     # verb, path, method, handler, the resource that the journal names
     table: list[tuple[str, str, str, Callable[[Call], Any], str]] = [

@@ -37,7 +37,7 @@ _WAIT = timedelta(minutes=2)
 
 
 def routes(world: World, model: ComputeModel) -> list[Route]:
-    """The service's routes and those of the control API."""
+    """Return the service's routes and those of the control API."""
     calls = _Calls(world, model)
     table: list[tuple[str, str, str, Callable[[Call], Any], str]] = [
         ("GET", f"{_ZONE}/disks", "disks.list", calls.list_disks, "compute.disks.list"),
@@ -75,7 +75,7 @@ class _Calls:
         self._model = model
 
     def route(self, verb: str, path: str, method: str, handler: Callable[[Call], Any], permission: str) -> Route:
-        """A route that journals by itself, since even a scripted refusal takes Compute Engine's shape."""
+        """Return a route that journals by itself, since even a scripted refusal takes Compute Engine's shape."""
         mutates = verb in ("POST", "DELETE") and not method.endswith(".wait")
         spec = CallSpec("compute", method, mutates=mutates, permission=permission)
         return Route(verb, re.compile(f"{_V1}{path}$"), None, functools.partial(self._perform, spec, handler))
@@ -149,7 +149,7 @@ def _operation(call: Call) -> str:
 
 
 def _resource(call: Call) -> str:
-    """What the journal and the faults name: the disk, the snapshot (of an insert, too), the operation, or the list's parent."""
+    """Return what the journal and the faults name: the disk, the snapshot (of an insert, too), the operation, or the list's parent."""
     if "scope" in call.params:
         return _operation(call)
     if "path" in call.params:
@@ -200,6 +200,6 @@ def _control(world: World, model: ComputeModel) -> list[Route]:
 
 
 def _content(content: bytes) -> Response:
-    """The bytes as they are, with their CRC32C in the header that Cloud Storage uses for it."""
+    """Return the bytes as they are, with their CRC32C in the header that Cloud Storage uses for it."""
     headers = {"X-Goog-Hash": f"crc32c={checksum(content)}"}
     return Response(content, content_type="application/octet-stream", headers=headers)

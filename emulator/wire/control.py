@@ -37,7 +37,7 @@ GET    /_emulator/jupyter           the JupyterLabs that run
 
 
 def routes(world: World) -> list[Route]:
-    """The control API's routes."""
+    """Return the control API's routes."""
     api = _Control(world)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/_emulator", api.index),
@@ -64,14 +64,14 @@ class _Control:
         self._world = world
 
     def index(self, call: Call) -> Response:
-        """What there is, for a person."""
+        """Return what there is, for a person."""
         del call
         clock = self._world.clock
         text = _INDEX.format(project=self._world.project, now=rfc3339(clock.now()), speed=clock.speed)
         return Response(text, content_type="text/plain; charset=utf-8")
 
     def clock(self, call: Call) -> dict[str, Any]:
-        """The virtual time."""
+        """Return the virtual time."""
         del call
         return {"now": rfc3339(self._world.clock.now()), "speed": self._world.clock.speed}
 
@@ -90,7 +90,7 @@ class _Control:
         return self.clock(call)
 
     def mutations(self, call: Call) -> dict[str, Any]:
-        """The mutating calls from index `since` on; `next` is the index to ask from next time."""
+        """Return the mutating calls from index `since` on; `next` is the index to ask from next time."""
         raw = call.query("since", "0")
         if not raw.isdecimal():
             raise _wrong(f"since={raw!r}", "an index, 0 or more")
@@ -110,7 +110,7 @@ class _Control:
         return {}
 
     def faults(self, call: Call) -> dict[str, Any]:
-        """The scripted faults with their accounting."""
+        """Return the scripted faults with their accounting."""
         del call
         return {"faults": self._world.faults.listing()}
 
@@ -127,12 +127,12 @@ class _Control:
         return {}
 
     def unfired(self, call: Call) -> dict[str, Any]:
-        """What should have fired and did not."""
+        """Return what should have fired and did not."""
         del call
         return {"faults": self._world.faults.unfired()}
 
     def save(self, call: Call) -> dict[str, Any]:
-        """The world as JSON."""
+        """Return the world as JSON."""
         del call
         return self._world.save()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def routes(model: DataprocModel) -> list[Route]:
-    """The service's routes."""
+    """Return the service's routes."""
     work = functions(model)
     return [
         Route(
@@ -41,7 +41,7 @@ def _resource(method: Method) -> Callable[[Call], str]:
 
 
 def _request(method: Method, call: Call) -> Request:
-    """The request message as JSON but for the query: the path's fields, and the body where the method has one."""
+    """Return the request message as JSON but for the query: the path's fields, and the body where the method has one."""
     asked: Request = {}
     if method.binding.body:
         asked = dict(call.json() or {}) if method.binding.body == "*" else {_camel(method.binding.body): call.json()}

@@ -42,7 +42,7 @@ class Method:
     query: tuple[str, ...] = ()
 
     def spec(self, name: str) -> CallSpec:
-        """What the journal and the faults know it as."""
+        """Return what the journal and the faults know it as."""
         return CallSpec("dataproc", name, mutates=self.mutates, permission=f"dataproc.{self.permission}")
 
 
@@ -115,7 +115,7 @@ Function = Callable[[Request, str], dict[str, Any]]
 
 
 def resource_of(asked: Request) -> str:
-    """What the journal and the faults name: the cluster or template (of a create, too), the operation, or a list's parent."""
+    """Return what the journal and the faults name: the cluster or template (of a create, too), the operation, or a list's parent."""
     template = asked.get("sessionTemplate")
     if template is not None:
         return str(template.get("name", asked.get("parent", "")))
@@ -129,7 +129,7 @@ def resource_of(asked: Request) -> str:
 
 
 def functions(model: DataprocModel) -> dict[str, Function]:
-    """The function of each method, which takes a request and who asks; they run under the world's lock."""
+    """Return the function of each method, which takes a request and who asks; they run under the world's lock."""
     calls = _Calls(model)
     return {
         "CreateCluster": calls.create_cluster,

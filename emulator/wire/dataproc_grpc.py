@@ -36,7 +36,7 @@ class DataprocGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         self._names = {f"/{method.service}/{name}": name for name, method in METHODS.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of a call, None when it is not Dataproc's."""
+        """Return the handler of a call, None when it is not Dataproc's."""
         name = self._names.get(handler_call_details.method)
         if name is None:
             return None

@@ -40,13 +40,13 @@ class Call:
     args: Mapping[str, str] | None = None  # read once, at the first `query`
 
     def query(self, name: str, default: str = "") -> str:
-        """A query parameter; of one that is given more than once the first."""
+        """Return a query parameter; of one that is given more than once the first."""
         if self.args is None:
             self.args = _args(self.request.query_string)
         return self.args.get(name, default)
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object; 400 with the reason otherwise, `{}` when empty."""
+        """Return the body as a JSON object; 400 with the reason otherwise, `{}` when empty."""
         if not self.request.get_data().strip():
             return {}
         body = json_body(self.request)
@@ -92,7 +92,7 @@ def route(
     *,
     resource: str | Callable[[Call], str] = "",
 ) -> Route:
-    """A `Route` from text; in `pattern`, `{name}` stands for one path segment and `{name=**}` for the rest.
+    """Return a `Route` from text; in `pattern`, `{name}` stands for one path segment and `{name=**}` for the rest.
 
     Regular-expression characters in the fixed text are literal.
     """
@@ -118,7 +118,7 @@ def principal_of(request: Request) -> str:
 
 
 def principal_of_header(header: str) -> str:
-    """The same, from the value of an `Authorization` header or gRPC metadata."""
+    """Return the same, from the value of an `Authorization` header or gRPC metadata."""
     if not header.lower().startswith("bearer "):
         return "anonymous"
     token = header[7:].strip()
@@ -137,7 +137,7 @@ def principal_of_header(header: str) -> str:
 
 
 def json_body(request: Request) -> Any:
-    """The body as JSON. 400 if it is none, or does not say that it is: a form of a web page can carry JSON, but not say so."""
+    """Return the body as JSON. 400 if it is none, or does not say that it is: a form of a web page can carry JSON, but not say so."""
     kind = request.mimetype
     if kind != "application/json" and not kind.endswith("+json"):
         said = f"not {kind!r}" if kind else "which is missing"
@@ -179,7 +179,7 @@ class HttpFront:
         return self.respond(Request(environ))(environ, start_response)
 
     def respond(self, request: Request) -> Response:
-        """The answer to one request, errors included; never raises for what a caller can send. Its header tells the time."""
+        """Return the answer to one request, errors included; never raises for what a caller can send. Its header tells the time."""
         answer = self._answer(request)
         answer.headers[TIME_HEADER] = rfc3339(self.world.clock.now())
         return answer
@@ -225,7 +225,7 @@ class HttpFront:
 
 
 def raw_path(request: Request) -> str:
-    """The path as it was sent, still percent-encoded (an object name may hold an encoded slash)."""
+    """Return the path as it was sent, still percent-encoded (an object name may hold an encoded slash)."""
     raw = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.environ["PATH_INFO"])
     path = raw.split("?", 1)[0]
     if path.startswith(("http://", "https://")):

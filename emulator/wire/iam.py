@@ -19,7 +19,7 @@ _ACCOUNT = r"^/v1/(?P<name>projects/[^/:]+/serviceAccounts/[^/:]+)"
 
 
 def routes(world: World, model: IamModel) -> list[Route]:
-    """The service's routes, and the one of the control API."""
+    """Return the service's routes, and the one of the control API."""
     calls = _Calls(model)
     # verb, path, method, mutates, permission
     table: list[tuple[str, str, str, Callable[[Call], Any], str]] = [
@@ -51,7 +51,7 @@ def _spec(method: str, permission: str) -> CallSpec:
 
 
 def _resource(world: World, path: str) -> Callable[[Call], str]:
-    """What the journal and the faults name: the account, by its project even where the call says `-`; or the list's parent."""
+    """Return what the journal and the faults name: the account, by its project even where the call says `-`; or the list's parent."""
 
     def of(call: Call) -> str:
         if path != _PROJECT:

@@ -40,7 +40,7 @@ class Connection(BaseHTTPRequestHandler):
             self.rfile.close()
 
     def environ(self) -> dict[str, Any]:
-        """What WSGI says of a request and both servers know alike; `RAW_URI` is path and query as they were sent."""
+        """Return what WSGI says of a request and both servers know alike; `RAW_URI` is path and query as they were sent."""
         path, _, query = self.path.partition("?")
         host, port = self.server.server_address[:2]
         return {

@@ -99,7 +99,7 @@ def _said(world: World, model: MonitoringModel) -> dict[str, Any]:
 
 
 def routes(world: World, model: MonitoringModel) -> list[Route]:
-    """The time series, and the control routes of the activity script."""
+    """Return the time series, and the control routes of the activity script."""
     spec = CallSpec("monitoring", "ListTimeSeries", permission="monitoring.timeSeries.list")
     return [
         Route(

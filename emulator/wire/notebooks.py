@@ -82,7 +82,7 @@ SYSTEM_PARAMETERS = frozenset(
 
 
 def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
-    """The request's own query parameters under their camelCase names; 400 for one that the method has not."""
+    """Return the request's own query parameters under their camelCase names; 400 for one that the method has not."""
     names = {name: name for name in known}
     names |= {"".join("_" + c.lower() if c.isupper() else c for c in name): name for name in known}
     found: dict[str, str] = {}
@@ -98,7 +98,7 @@ def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
 
 
 def read_int(query: dict[str, str], name: str) -> int:
-    """An int32 query parameter, 0 when absent; 400 otherwise."""
+    """Return an int32 query parameter, 0 when absent; 400 otherwise."""
     text = query.get(name, "0") or "0"
     try:
         return int(text)
@@ -107,7 +107,7 @@ def read_int(query: dict[str, str], name: str) -> int:
 
 
 def read_body(call: Call, known: Iterable[str]) -> dict[str, Any]:
-    """The JSON body with only known fields; 400 otherwise. The path already names the resource."""
+    """Return the JSON body with only known fields; 400 otherwise. The path already names the resource."""
     body = call.json()
     for name in body:
         if name not in known:
@@ -293,7 +293,7 @@ class _Handlers:
 
 
 def _resource(method: str) -> Callable[[Call], str]:
-    """What the journal and the faults call the resource: the instance, the operation, or the parent that is listed."""
+    """Return what the journal and the faults call the resource: the instance, the operation, or the parent that is listed."""
 
     def of(call: Call) -> str:
         if method == "CreateInstance":
@@ -309,7 +309,7 @@ def _snake(method: str) -> str:
 
 
 def _outside(world: World, model: NotebooksModel, verb: str, call: Call) -> dict[str, Any]:
-    """A change that does not come through the API: journalled with the principal `outside`, open to no fault."""
+    """Return a change that does not come through the API: journalled with the principal `outside`, open to no fault."""
     method = {"stop-outside": "StopInstance", "delete-outside": "DeleteInstance"}[verb]
     with world.lock:
         act = model.stop_outside if verb == "stop-outside" else model.delete_outside

@@ -66,7 +66,7 @@ def is_unasked(request: Request) -> bool:
 
 
 def _hosts(request: Request) -> list[str]:
-    """The hosts that the request names: in `Host`, and in an absolute address (RFC 9112, 3.2.2). A browser sends at least one."""
+    """Return the hosts that the request names: in `Host`, and in an absolute address (RFC 9112, 3.2.2). A browser sends at least one."""
     target = str(request.environ.get("RAW_URI", ""))
     absolute = [urlsplit(target).netloc] if target.startswith(("http://", "https://")) else []
     host = request.headers.get("Host")
@@ -74,6 +74,6 @@ def _hosts(request: Request) -> list[str]:
 
 
 def _name(host: str) -> str:
-    """The host without its port, in small letters and without a final dot."""
+    """Return the host without its port, in small letters and without a final dot."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     return name.lower().removesuffix(".")

@@ -73,14 +73,14 @@ def target_of(request: Request) -> str:
 
 
 def is_upgrade(request: Request) -> bool:
-    """True when the caller wants a WebSocket."""
+    """Return True when the caller wants a WebSocket."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def forward(
     request: Request, dial: Dial, *, set_headers: Mapping[str, str], drop: Callable[[str], bool]
 ) -> Response | Tunnel:
-    """The other server's answer.
+    """Return the other server's answer.
 
     `drop` says which headers (small letters) do not go there; `set_headers` replace what was sent, an empty one takes it away.
     Raises `UpstreamError` while nothing of an answer is there; after that the connection just ends.

@@ -40,7 +40,7 @@ _StreamResponse = types.StreamingPullResponse.pb()
 
 
 def routes(world: World, model: PubSubModel) -> list[Route]:
-    """The REST routes, those with a verb (`:publish`) before the plain ones that would match them, too."""
+    """Return the REST routes, those with a verb (`:publish`) before the plain ones that would match them, too."""
     found: list[Route] = []
     for served in served_calls(world, model):
         found += rest_routes(served.rpc.bindings, served.request_class, _rest(world, served))
@@ -95,7 +95,7 @@ class PubSubRuntime:
         self._pusher.stop()
 
     def grpc_handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Publisher, Subscriber and, for topics and subscriptions, IAMPolicy."""
+        """Return the handlers of Publisher, Subscriber and, for topics and subscriptions, IAMPolicy."""
         return [_GrpcHandlers(self)]
 
     @property
@@ -104,7 +104,7 @@ class PubSubRuntime:
         return self._stopping.is_set()
 
     def _changed(self) -> None:
-        """Called by the model, under the lock."""
+        """Wake what pushes. Called by the model, under the lock."""
         self._pusher.wake()
         moment = self.model.next_retry()
         if moment is not None and (self._awaited is None or moment < self._awaited):
@@ -244,7 +244,7 @@ class _GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships
             )
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of a call, None when it is not Pub/Sub's."""
+        """Return the handler of a call, None when it is not Pub/Sub's."""
         path = handler_call_details.method
         if path.startswith(_IAM_PREFIX) and not _about_pubsub(handler_call_details.invocation_metadata):
             return None

@@ -81,14 +81,14 @@ def served_calls(world: World, model: PubSubModel) -> list[Served]:
 
 
 def spec_of(method: str) -> CallSpec:
-    """What the journal and the faults know an RPC as."""
+    """Return what the journal and the faults know an RPC as."""
     permission = f"pubsub.{_PERMISSIONS[method]}" if method in _PERMISSIONS else ""
     mutates = not method.startswith(_READS) and method not in {"Pull", "StreamingPull"}
     return CallSpec("pubsub", method, mutates=mutates, permission=permission)
 
 
 def resource_of(request: Any) -> str:
-    """The full name of what a request is about."""
+    """Return the full name of what a request is about."""
     for name in _RESOURCE_FIELDS:
         value = getattr(request, name, "")
         if isinstance(value, str):
@@ -111,7 +111,7 @@ def _unserved(method: str) -> Callable[[Any], Proto]:
 
 
 def received(delivery: Delivery) -> Any:
-    """A `ReceivedMessage`."""
+    """Return a `ReceivedMessage`."""
     message = delivery.message
     answer = ReceivedPb(ack_id=delivery.ack_id, delivery_attempt=delivery.attempt)
     answer.message.data = message.data

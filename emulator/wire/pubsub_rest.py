@@ -28,7 +28,7 @@ Perform = Callable[[Message, Call], Message]
 
 
 def rest_routes(bindings: Iterable[HttpBinding], request_class: type[Message], perform: Perform) -> Iterator[Route]:
-    """The routes of one RPC. `perform` gets the parsed request and goes through `World.perform` itself."""
+    """Yield the routes of one RPC. `perform` gets the parsed request and goes through `World.perform` itself."""
     for binding in bindings:
         yield Route(binding.verb, binding.pattern(), None, _handler(binding, request_class, perform))
 

@@ -50,7 +50,7 @@ Rewrite = Callable[[PushRequest], "PushRequest | int | None"]
 
 
 def envelope(delivery: Delivery) -> bytes:
-    """The JSON body of a wrapped push. A message without data has no `data` key, as the real service sends it."""
+    """Return the JSON body of a wrapped push. A message without data has no `data` key, as the real service sends it."""
     message = delivery.message
     published = milliseconds(message.publish_time)
     inner: dict[str, Any] = {
@@ -72,7 +72,7 @@ def envelope(delivery: Delivery) -> bytes:
 
 
 def push_request(delivery: Delivery, push: dict[str, Any], *, signer: Signer | None) -> PushRequest:
-    """The POST that delivers `delivery` as the push config `push` wants it."""
+    """Return the POST that delivers `delivery` as the push config `push` wants it."""
     url = push["pushEndpoint"]
     headers = {"User-Agent": _USER_AGENT, "From": "noreply@google.com", "Accept": "application/json"}
     token = push.get("oidcToken")
@@ -161,7 +161,7 @@ class _Exchange(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end of the answer, or no answer at all; a body cut short is still the answer of its status line."""
+        """Take the end of the answer, or no answer at all; a body cut short is still the answer of its status line."""
         del exc
         self._finish()
 
@@ -307,7 +307,7 @@ class PushDispatcher:
 
 
 def _payload(request: PushRequest) -> bytes:
-    """The request as it goes over the wire."""
+    """Return the request as it goes over the wire."""
     url = urlsplit(request.url)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     host = url.netloc.rpartition("@")[2]

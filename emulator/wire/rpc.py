@@ -27,7 +27,7 @@ class HttpBinding:
     body: str
 
     def pattern(self) -> re.Pattern[str]:
-        """The path as a regular expression; a field path `topic.name` becomes group `topic__name`."""
+        """Return the path as a regular expression; a field path `topic.name` becomes group `topic__name`."""
         return _pattern(self.uri)
 
 
@@ -119,7 +119,7 @@ class _RecordingChannel(grpc.Channel):  # type: ignore[misc]  # grpc ships no ty
 
 
 def _owner(function: Any) -> Any:
-    """The message class behind `Message.serialize`, `Message.FromString` or `Message.SerializeToString`."""
+    """Return the message class behind `Message.serialize`, `Message.FromString` or `Message.SerializeToString`."""
     bound = getattr(function, "__self__", None)
     if bound is not None:
         return bound if isinstance(bound, type) else type(bound)

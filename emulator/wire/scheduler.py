@@ -37,7 +37,7 @@ _OUTCOMES = {
 
 
 def routes(world: World, model: SchedulerModel) -> list[Route]:
-    """The jobs' routes."""
+    """Return the jobs' routes."""
     del world
     calls = _Calls(model)
     table: list[tuple[str, str, str, Handler]] = [
@@ -165,7 +165,7 @@ class SchedulerRuntime:
         return f"service-{self._world.project_number}@gcp-sa-cloudscheduler.iam.gserviceaccount.com"
 
     def _conclude(self, attempt: Attempt, failure: ApiError | None) -> None:
-        """The part of an attempt that is done under the lock."""
+        """Do the part of an attempt that is done under the lock."""
         if failure is not None:
             raise failure
         target = attempt.job.get("pubsubTarget")
@@ -209,5 +209,5 @@ class SchedulerRuntime:
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes of a JSON bytes field, both base64 alphabets."""
+    """Return the bytes of a JSON bytes field, both base64 alphabets."""
     return base64.b64decode(text.replace("-", "+").replace("_", "/"))

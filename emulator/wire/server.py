@@ -132,7 +132,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def _is_http2(connection: socket.socket) -> bool:
-    """True when the connection begins with HTTP/2's preface; waits for as many bytes as the decision takes."""
+    """Return True when the connection begins with HTTP/2's preface; waits for as many bytes as the decision takes."""
     seen = connection.recv(len(_PREFACE), socket.MSG_PEEK)
     if seen and len(seen) < len(_PREFACE) and _PREFACE.startswith(seen):
         seen = connection.recv(len(_PREFACE), socket.MSG_PEEK | socket.MSG_WAITALL)
@@ -170,7 +170,7 @@ class _HttpHandler(Connection):
         return True
 
     def _body(self) -> bytes:
-        """The request's body, dechunked and unzipped."""
+        """Return the request's body, dechunked and unzipped."""
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             raw = b"".join(self._chunks())
         else:
@@ -275,7 +275,7 @@ class _Answer:
             out.write(data)
 
     def finish(self) -> None:
-        """The end of the body."""
+        """End the body."""
         self._send_head()
         if self._chunked:
             self._handler.wfile.write(b"0\r\n\r\n")

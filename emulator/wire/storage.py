@@ -109,7 +109,7 @@ def _object_routes(api: _Api) -> list[Route]:
 
 
 def _to_route(path: str, method: str, handler: Callable[[Call], Any]) -> Route:
-    """A copy: the journal names what it writes, not what it reads."""
+    """Return a copy: the journal names what it writes, not what it reads."""
     made = _route("POST", path, method, handler, mutates=True)
     return Route(made.method, made.pattern, made.spec, made.handler, "{to_bucket}/{to_object}")
 

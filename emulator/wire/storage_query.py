@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def number(call: Call, name: str) -> int | None:
-    """A whole number from the query; None when absent, 400 when it is none."""
+    """Return a whole number from the query; None when absent, 400 when it is none."""
     raw = call.query(name)
     if not raw:
         return None
@@ -30,7 +30,7 @@ def number(call: Call, name: str) -> int | None:
 
 
 def flag(call: Call, name: str) -> bool:
-    """A boolean from the query; clients write `true`, `True` and `1`."""
+    """Return a boolean from the query; clients write `true`, `True` and `1`."""
     raw = call.query(name).lower()
     if raw not in {"", "true", "false", "1", "0"}:
         raise invalid(f"Invalid value for parameter '{name}': '{raw}'")
@@ -38,7 +38,7 @@ def flag(call: Call, name: str) -> bool:
 
 
 def conditions(call: Call, prefix: str = "if") -> Preconditions:
-    """The four preconditions; `prefix` is `ifSource` for the source of a copy."""
+    """Return the four preconditions; `prefix` is `ifSource` for the source of a copy."""
     return Preconditions(
         generation_match=number(call, f"{prefix}GenerationMatch"),
         generation_not_match=number(call, f"{prefix}GenerationNotMatch"),
@@ -63,7 +63,7 @@ def page_size(call: Call) -> int:
 
 
 def list_query(call: Call) -> ListQuery:
-    """The parameters of `objects.list`."""
+    """Return the parameters of `objects.list`."""
     return ListQuery(
         prefix=call.query("prefix"),
         delimiter=call.query("delimiter"),
@@ -78,7 +78,7 @@ def list_query(call: Call) -> ListQuery:
 
 
 def object_json(call: Call, stored: StoredObject) -> dict[str, Any]:
-    """The object resource with its links."""
+    """Return the object resource with its links."""
     return stored.resource() | _links(call, stored)
 
 
@@ -92,7 +92,7 @@ def _links(call: Call, stored: StoredObject) -> dict[str, str]:
 
 
 def object_list(call: Call, found: Iterable[StoredObject]) -> list[dict[str, Any]]:
-    """The object resources of a listing, at least as far as `fields` asks for them."""
+    """Return the object resources of a listing, at least as far as `fields` asks for them."""
     text = call.query("fields")
     wanted = _parsed(text).get("items", {}) if text else {}
     if not wanted or wanted.keys() & {"*", "selfLink", "mediaLink"}:
@@ -101,14 +101,14 @@ def object_list(call: Call, found: Iterable[StoredObject]) -> list[dict[str, Any
 
 
 def bucket_json(call: Call, bucket: Bucket, project_number: str) -> dict[str, Any]:
-    """The bucket resource with its link."""
+    """Return the bucket resource with its link."""
     return bucket.resource(project_number) | {
         "selfLink": f"{call.request.host_url.rstrip('/')}/storage/v1/b/{bucket.name}"
     }
 
 
 def partial(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    """The part of an answer that `fields` asks for (`items(name,metadata/user),nextPageToken`); all of it without `fields`."""
+    """Return the part of an answer that `fields` asks for (`items(name,metadata/user),nextPageToken`); all of it without `fields`."""
     text = call.query("fields")
     if not text:
         return body

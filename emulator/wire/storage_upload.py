@@ -171,7 +171,7 @@ class Uploads:
 
     @staticmethod
     def _described(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-        """The object resource of the upload, its name settled: the query's `name`, else the resource's."""
+        """Return the object resource of the upload, its name settled: the query's `name`, else the resource's."""
         name = call.query("name") or body.get("name")
         if not isinstance(name, str) or not name:
             raise ApiError("INVALID_ARGUMENT", "Required", reason="required")

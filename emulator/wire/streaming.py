@@ -170,7 +170,7 @@ class _Handler(Connection):
             answer.close()
 
     def _length(self) -> int | None:
-        """The length of the body, None when it comes in chunks; both, or neither well said, is how requests are smuggled."""
+        """Return the length of the body, None when it comes in chunks; both, or neither well said, is how requests are smuggled."""
         coding, lengths = self.headers.get_all("Transfer-Encoding", []), self.headers.get_all("Content-Length", [])
         if coding:
             return None if [each.strip().lower() for each in coding] == ["chunked"] and not lengths else _BAD

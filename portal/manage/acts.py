@@ -113,7 +113,7 @@ def _words(act: Act) -> Words:
 
 @blueprint.get("/manage/people/<user_key>/acts/<act>")
 def confirm(user_key: str, act: str) -> flask.Response:
-    """The plan as it is, the plan after the act, and the button. Nothing is changed."""
+    """Show the plan as it is, the plan after the act, and the button. Nothing is changed."""
     record, chosen = record_of(user_key), _act(act)
     template = _template(record, chosen, asked("template"))
     deps = current().deps.engine
@@ -164,7 +164,7 @@ def _act(text: str) -> Act:
 
 
 def _template(record: UserRecord, act: Act, named: str) -> str:
-    """The template whose cluster is meant; 404 for one that the person does not have. Empty for every other act."""
+    """Return the template whose cluster is meant; 404 for one that the person does not have. Empty for every other act."""
     if act is not Act.DELETE_CLUSTER:
         return ""
     if named not in {wish.template for wish in record.spec.clusters}:

@@ -45,12 +45,12 @@ PAGE = Param(
 
 @blueprint.record_once
 def _keep(state: BlueprintSetupState) -> None:
-    """What is kept belongs to the application, not to this module: two of them share nothing."""
+    """Keep it with the application, not in this module: two applications share nothing."""
     state.app.extensions[_KEPT] = Kept()
 
 
 def kept() -> Kept:
-    """What the present application has worked out of the fleet."""
+    """Return what the present application has worked out of the fleet."""
     found: Kept = flask.current_app.extensions[_KEPT]
     return found
 
@@ -97,7 +97,7 @@ def _found(read: Callable[[], T | None]) -> T:
 
 @blueprint.errorhandler(NoFleetError)
 def _no_fleet(error: NoFleetError) -> flask.Response:
-    """The manager's page without its figures; scripts get the problem as everywhere."""
+    """Show the manager's page without its figures; scripts get the problem as everywhere."""
     problem, present = problem_of(error), visit()
     present.reason, present.detail = problem.reason, problem.detail
     if pages.wants_json() or pages.is_htmx():
@@ -108,13 +108,13 @@ def _no_fleet(error: NoFleetError) -> flask.Response:
 
 
 def fleet_page(template: str, seen: FleetSnapshot, **values: Any) -> flask.Response:
-    """A page made from a snapshot, which says of when it is, and warns when sweeps seem to stand still."""
+    """Return a page made from a snapshot, which says of when it is, and warns when sweeps seem to stand still."""
     is_late = visit().now() - seen.taken_at > _LATE
     return pages.page(template, taken_at=seen.taken_at, is_late=is_late, **values)
 
 
 def user_key_of(text: str) -> UserKey | None:
-    """The user key in an address of ours; None for what is none, which is then as unknown as any other."""
+    """Return the user key in an address of ours; None for what is none, which is then as unknown as any other."""
     try:
         return parse_user_key(text)
     except BenchkeeperError:
@@ -122,12 +122,12 @@ def user_key_of(text: str) -> UserKey | None:
 
 
 def asked(name: str) -> str:
-    """A parameter of the query as one short line."""
+    """Return a parameter of the query as one short line."""
     return one_line(flask.request.args.get(name, ""))
 
 
 def one_line(text: str) -> str:
-    """A text that somebody typed: no line breaks, nothing unprintable, not endless."""
+    """Return a text that somebody typed: no line breaks, nothing unprintable, not endless."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _TEXT_LENGTH]).split())[:_TEXT_LENGTH]
 
 
@@ -151,13 +151,13 @@ class Cut(Struct, Generic[T], frozen=True, kw_only=True):
 
 
 def cut(rows: Sequence[T], page: int) -> Cut[T]:
-    """The page that was asked for, or the last one."""
+    """Return the page that was asked for, or the last one."""
     pages_there = max(1, -(-len(rows) // PAGE_ROWS))
     page = max(1, min(page, pages_there))
     return Cut(rows=rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS], page=page, pages=pages_there, total=len(rows))
 
 
 def page_number(args: Mapping[str, str]) -> int:
-    """The page that a query names; 1 for anything that is no number."""
+    """Return the page that a query names; 1 for anything that is no number."""
     text = args.get("page", "")
     return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) <= 6 else 1  # noqa: PLR2004 - a million pages

@@ -127,7 +127,7 @@ def changes_now() -> tuple[list[Change], Seen]:
 
 
 def change_of(digest: str) -> tuple[Change, Seen]:
-    """The list of a digest; 404 if nobody was ever shown one."""
+    """Return the list of a digest; 404 if nobody was ever shown one."""
     if not DIGEST.fullmatch(digest):
         raise NotFound
     found = changes_view.seen()
@@ -201,7 +201,7 @@ def change(digest: str) -> flask.Response:
 
 @blueprint.get("/manage/changes/<digest>/<verdict>")
 def confirm_change(digest: str, verdict: str) -> flask.Response:
-    """What the button will do, and the button. Nothing is changed."""
+    """Show what the button will do, and the button. Nothing is changed."""
     found, seen = change_of(digest)
     return pages.page(
         "manage/decide.html",
@@ -283,7 +283,7 @@ def _rows(found: Change, seen: Seen) -> Iterator[Sequence[Value]]:
 
 @blueprint.get("/api/changes")
 def api_changes() -> flask.Response:
-    """What the page shows, as JSON."""
+    """Return what the page shows, as JSON."""
     waiting, found = changes_now()
     return pages.json_answer(
         {
@@ -338,7 +338,7 @@ def api_announce() -> flask.Response:
 
 
 def _announced(sent: object) -> tuple[list[UserKey], datetime]:
-    """The people and the moment of an announcement. `RefusedError` says what is valid."""
+    """Return the people and the moment of an announcement. `RefusedError` says what is valid."""
     try:
         if not isinstance(sent, dict) or not isinstance(sent["people"], list) or not sent["people"]:
             raise ValueError("no list of people")

@@ -202,7 +202,7 @@ def attach(extensions: dict[str, Any]) -> None:
 
 
 def lists() -> Lists:
-    """The present application's."""
+    """Return the present application's."""
     found: Lists = flask.current_app.extensions[_EXTENSION]
     return found
 
@@ -265,7 +265,7 @@ def cuts_of(digest: str, found: Seen) -> Change | None:
 
 
 def stored_list(digest: str) -> Batch | None:
-    """The list of this digest, whose content is what its name says; None: there is none."""
+    """Return the list of this digest, whose content is what its name says; None: there is none."""
     known = lists().get(digest, _now_s())
     if known is not None:
         return known
@@ -418,7 +418,7 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
 
 
 def _prices(people: Iterable[WaitingPerson]) -> Mapping[str, float]:
-    """What an hour of each person's notebook costs, as far as the profiles say."""
+    """Return what an hour of each person's notebook costs, as far as the profiles say."""
     profiles = _engine().policy.catalog.profiles
     found = {person.user_key: profiles[person.profile].hourly_cost for person in people if person.profile in profiles}
     return {key: cost for key, cost in found.items() if cost is not None}
@@ -428,7 +428,7 @@ def _prices(people: Iterable[WaitingPerson]) -> Mapping[str, float]:
 
 
 def own_keys() -> frozenset[UserKey]:
-    """The keys under which the reader may be on a list: their address's, and that of the record to which it leads."""
+    """Return the keys under which the reader may be on a list: their address's, and that of the record to which it leads."""
     email, key = signed_in()
     try:
         stored = _engine().records.load(key)

@@ -33,7 +33,7 @@ def costs() -> flask.Response:
 
 
 def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
-    """The sums, and True when there may be a bill that could not be read."""
+    """Return the sums, and True when there may be a bill that could not be read."""
     notes, unreadable = _notes()
     catalog = current().deps.engine.policy.catalog
     return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), unreadable

@@ -130,7 +130,7 @@ def _ready_chart(days: Sequence[ReadyDay]) -> Chart | None:
 
 @blueprint.get("/manage/people")
 def people() -> flask.Response:
-    """The table of everybody: one call to the cloud."""
+    """Show the table of everybody: one call to the cloud."""
     seen = fleet()
     query = query_of(flask.request.args, seen)
     if has_address(flask.request.args):
@@ -155,7 +155,7 @@ def people() -> flask.Response:
 
 @blueprint.post("/manage/people")
 def search() -> flask.Response:
-    """The search form: on to the table, with nobody's address in the page's own."""
+    """Take the search form on to the table, with nobody's address in the page's own."""
     query = query_of(flask.request.form, fleet())
     return pages.go(flask.url_for("manage.people", **query.args()))
 

@@ -17,7 +17,7 @@ class Kept:
         self._by_name: dict[str, tuple[tuple[object, ...], Any]] = {}
 
     def get(self, name: str, made_of: tuple[object, ...], make: Callable[[], T]) -> T:
-        """The outcome of `make`, which depends on nothing but `made_of`: the very same objects give the outcome of before."""
+        """Return the outcome of `make`, which depends on nothing but `made_of`: the very same objects give the outcome of before."""
         with self._lock:
             found = self._by_name.get(name)
         if found is not None and _same(found[0], made_of):

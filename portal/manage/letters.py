@@ -38,7 +38,7 @@ class Letters(Struct, frozen=True, kw_only=True):
 
 
 def letters() -> Letters:
-    """The newest dead letters, by at most three bounded listings: a flood is looked at over a shorter time.
+    """Return the newest dead letters, by at most three bounded listings: a flood is looked at over a shorter time.
 
     A listing begins with the oldest, so a span that holds too many says nothing of the newest.
     """
@@ -62,7 +62,7 @@ def open_letters() -> int | None:
 
 @blueprint.get("/manage/dead-letters")
 def dead_letters() -> flask.Response:
-    """The letters that wait, or all of them."""
+    """Show the letters that wait, or all of them."""
     found = letters()
     with_used = flask.request.args.get("show") == _ALL
     rows = found.rows if with_used else found.waiting

@@ -21,7 +21,7 @@ from shared.sheet import Value
 
 
 def record_of(user_key: str) -> UserRecord:
-    """The record that a user key in an address leads to; 404 when there is none. One read."""
+    """Return the record that a user key in an address leads to; 404 when there is none. One read."""
     key = user_key_of(user_key)
     stored = read_record(key) if key is not None else None
     if stored is None:
@@ -61,7 +61,7 @@ def _cluster_row(record: UserRecord, template: str, title: str) -> ClusterRow:
 
 
 def cost_of(record: UserRecord) -> CostView:
-    """This month. A bill that cannot be read leaves the estimate."""
+    """Return this month. A bill that cannot be read leaves the estimate."""
     deps, present = current().deps, visit()
     catalog = deps.engine.policy.catalog
     try:
@@ -74,7 +74,7 @@ def cost_of(record: UserRecord) -> CostView:
 
 
 def kind_named(text: str) -> StoryKind | None:
-    """The sort of line that is asked for, None for all."""
+    """Return the sort of line that is asked for, None for all."""
     return next((kind for kind in StoryKind if kind.value == text), None)
 
 
@@ -84,7 +84,7 @@ def told(story: Sequence[StoryLine], kind: StoryKind | None) -> list[StoryLine]:
 
 
 def value_text(value: object) -> str:
-    """What somebody stated, in a word."""
+    """Return what somebody stated, in a word."""
     match value:
         case tuple():
             return ", ".join(map(str, value)) or "none"

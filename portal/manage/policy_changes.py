@@ -54,7 +54,7 @@ def policies(found: Seen) -> list[Change]:
 
 
 def policy_of(digest: str, found: Seen) -> Change | None:
-    """The configuration that waits under this digest; None if there is none."""
+    """Return the configuration that waits under this digest; None if there is none."""
     return next((change for change in policies(found) if change.digest == digest), None)
 
 

@@ -49,7 +49,7 @@ class Query(Struct, frozen=True, kw_only=True):
     page: int = 1
 
     def args(self, *, page: int | None = None) -> dict[str, Any]:
-        """What stands in the address: only what is not as ever."""
+        """Return what stands in the address: only what is not as ever."""
         choice = self.choice
         found = {
             SEARCH: choice.text,
@@ -66,7 +66,7 @@ class Query(Struct, frozen=True, kw_only=True):
         return {name: text for name, text in found.items() if text}
 
     def sorted_by(self, column: Column) -> Query:
-        """The same people by this column; by the one that it is sorted by already: the other way round."""
+        """Return the same people by this column; by the one that it is sorted by already: the other way round."""
         turned = column is self.column and not self.descending
         return replace(self, column=column, descending=turned, page=1)
 
@@ -78,7 +78,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
 
 def query_of(args: Mapping[str, str], fleet: FleetSnapshot) -> Query:
-    """What is asked for. What is not understood counts as not asked for: an address that somebody cut short still shows people."""
+    """Return what is asked for. What is not understood counts as not asked for: an address that somebody cut short still shows people."""
 
     def text(name: str) -> str:
         found = one_line(args.get(name, ""))
@@ -102,12 +102,12 @@ def query_of(args: Mapping[str, str], fleet: FleetSnapshot) -> Query:
 
 
 def has_address(args: Mapping[str, str]) -> bool:
-    """True when the query may hold an address, which then must not stay where it is."""
+    """Return True when the query may hold an address, which then must not stay where it is."""
     return any("@" in text for text in args.values())
 
 
 def without_address(typed: str, fleet: FleetSnapshot) -> str:
-    """What is looked for, without an @: see above."""
+    """Return what is looked for, without an @: see above."""
     text = one_line(typed)
     if "@" not in text:
         return text
@@ -130,7 +130,7 @@ def _param(name: str, text: str, *, place: Place, values: type[StrEnum] | None =
 
 
 def filter_params(place: Place) -> tuple[Param, ...]:
-    """The filters and the order, for the page's description."""
+    """Return the filters and the order, for the page's description."""
     return (
         _param(SEARCH, "Text in address, user key or instance.", place=place),
         _param(STANDING, "How the environment stands.", place=place, values=Standing),

@@ -121,7 +121,7 @@ def questions(found: Seen) -> list[Change]:
 
 
 def question_of(digest: str, found: Seen) -> Change | None:
-    """The question of this digest, as things are now; None for a digest that nobody was ever shown."""
+    """Return the question of this digest, as things are now; None for a digest that nobody was ever shown."""
     question = _stored(digest)
     if question is not None:
         return _change(question, found, _Look())

@@ -40,7 +40,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 def progress() -> Progress | None:
-    """The rollout that is under way, as this process knows it for up to a minute; None if there is none."""
+    """Return the rollout that is under way, as this process knows it for up to a minute; None if there is none."""
     try:
         rollout = current().deps.engine.policy.rollout
     except BenchkeeperError:
@@ -57,7 +57,7 @@ def progress() -> Progress | None:
 
 
 def rollouts(found: Seen) -> list[Change]:
-    """The halted rollout, if there is one."""
+    """Return the halted rollout, if there is one."""
     try:
         if current().deps.engine.policy.rollout is None:
             return []  # so that nothing is read while there is none
@@ -69,7 +69,7 @@ def rollouts(found: Seen) -> list[Change]:
 
 
 def rollout_of(digest: str, found: Seen) -> Change | None:
-    """The halted rollout if a decision about it names this digest."""
+    """Return the halted rollout if a decision about it names this digest."""
     return next((change for change in rollouts(found) if change.digest == digest), None)
 
 

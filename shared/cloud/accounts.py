@@ -111,7 +111,7 @@ class IamAccounts:
         ) from conflict
 
     def enable(self, account_id: AccountId) -> None:
-        """Enabled already is done."""
+        """Enable it; enabled already is done."""
         if self._post(account_id, "enable", {}) is None:
             raise _not_shown(account_id)
 
@@ -180,7 +180,7 @@ def _shared_with(policy: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _plain(bindings: Bindings) -> Bindings:
-    """The bindings in a form that can be compared; a condition stays, so that it differs."""
+    """Return the bindings in a form that can be compared; a condition stays, so that it differs."""
     return [{**binding, "members": sorted(map(_lower, binding.get("members", [])))} for binding in bindings]
 
 

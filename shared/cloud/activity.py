@@ -47,7 +47,7 @@ class MonitoringActivity:
     def _series(
         self, metric: str, aligner: str, ids: Sequence[str], wanted: frozenset[str], window: timedelta, now: datetime
     ) -> _Series:
-        """Samples of the wanted VMs; all VMs of the project are asked for when `ids` is empty. Pages are packed as they arrive."""
+        """Return the samples of the wanted VMs; all VMs of the project when `ids` is empty. Pages are packed as they arrive."""
         text = f'metric.type="{metric}" AND resource.type="gce_instance"'
         if ids:
             text += " AND (" + " OR ".join(f'resource.labels.instance_id="{vm}"' for vm in ids) + ")"

@@ -67,21 +67,21 @@ class Clients:
         self.answered_time = AnsweredTime()
 
     def bucket(self, name: str = "") -> Bucket:
-        """A bucket; without a name that of records."""
+        """Return a bucket; without a name that of records."""
         named = name or self._config.bucket
         base = self._config.api_endpoint or _STORAGE
         return self._once(f"bucket:{named}", lambda: Bucket(self.transport(), base, named))
 
     def transport(self) -> Transport:
-        """What sends requests with the credentials."""
+        """Return what sends requests with the credentials."""
         return self._once("transport", self._build_transport)
 
     def clusters(self, region: str) -> Any:
-        """The Dataproc cluster client over REST, at the region's own address: others do not know its clusters."""
+        """Return the Dataproc cluster client over REST, at the region's own address: others do not know its clusters."""
         return self._once(f"clusters:{region}", lambda: self._build_clusters(region))
 
     def publisher(self) -> Any:
-        """The Pub/Sub publisher."""
+        """Return the Pub/Sub publisher."""
         return self._once("publisher", self._build_publisher)
 
     def json(self, service: str) -> JsonSession:
@@ -95,7 +95,7 @@ class Clients:
         return self._config.api_endpoint
 
     def without_credentials(self) -> Transport:
-        """What sends requests for what Google publishes for everybody."""
+        """Return what sends requests for what Google publishes for everybody."""
         return self._once("without credentials", lambda: self._transport(lambda *_: None, timeout_s=_PUBLIC_S))
 
     @property

@@ -46,7 +46,7 @@ class AnsweredTime:
         return str(getattr(self._told, "last", ""))
 
     def forget(self) -> None:
-        """What was told before is over."""
+        """Forget what was told before."""
         self._told.last = ""
 
 

@@ -66,7 +66,7 @@ class DataprocClusters:
                 return tuple(found)
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
-        """Rendered anew, which gives what the person's template object says; an address that changed since is in it."""
+        """Render anew, which gives what the person's template object says; an address that changed since is in it."""
         from google.api_core.exceptions import Conflict
         from google.cloud.dataproc_v1 import Cluster as ClusterMessage
         from google.protobuf import json_format
@@ -152,7 +152,7 @@ def _seen(raw: Mapping[str, Any]) -> Cluster:
 
 
 def _failure(error: dict[str, Any]) -> BenchkeeperError:
-    """What Dataproc said of a create that failed, in words for the person where no better class is known."""
+    """Return what Dataproc said of a create that failed, in words for the person where no better class is known."""
     known = from_operation(error, "create cluster")
     if not isinstance(known, OperationFailedError):
         return known
@@ -165,7 +165,7 @@ def _failure(error: dict[str, Any]) -> BenchkeeperError:
 
 
 def _state(raw: Mapping[str, Any]) -> ClusterState:
-    """A state that this version does not know counts as unknown."""
+    """Return a state that this version does not know counts as unknown."""
     try:
         return ClusterState(raw.get("status", {}).get("state", "UNKNOWN"))
     except ValueError:

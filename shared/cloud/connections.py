@@ -64,7 +64,7 @@ class Connections:
         weakref.finalize(self, _close, self._kept)  # whoever lets go of it need not say so
 
     def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
-        """A `Door`."""
+        """Return a `Door`."""
         parts = urlsplit(url)
         proxy = self._proxy(parts)
         if proxy:

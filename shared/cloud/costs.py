@@ -89,7 +89,7 @@ class BigQueryCosts:
         )
 
     def _finished(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The first page, once the query is through. `CloudUnavailableError` when that takes too long for a sweep."""
+        """Return the first page, once the query is through. `CloudUnavailableError` when that takes too long for a sweep."""
         for _ in range(_MOST_WAITS):
             if answer.get("jobComplete"):
                 return answer
@@ -102,7 +102,7 @@ class BigQueryCosts:
         )
 
     def _results(self, job: Mapping[str, Any], **more: str) -> dict[str, Any]:
-        """The next page, or the first one of a query that ran on. A job is found only where it runs."""
+        """Return the next page, or the first one of a query that ran on. A job is found only where it runs."""
         query = {"timeoutMs": _WAIT_MS, "maxResults": _PAGE, **more}
         if job.get("location"):
             query["location"] = job["location"]

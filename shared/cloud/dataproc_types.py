@@ -23,7 +23,7 @@ _PACKAGE = "google.cloud.dataproc.v1"
 
 @functools.cache
 def message_type(name: str) -> Any:
-    """The message class of that name, one of `TYPES`; its `DESCRIPTOR` knows every field."""
+    """Return the message class of that name, one of `TYPES`; its `DESCRIPTOR` knows every field."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 
@@ -40,7 +40,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 
 def from_client() -> bytes:
-    """The file descriptor set of the installed google-cloud-dataproc: the files of `TYPES` and all that they need."""
+    """Return the file descriptor set of the installed google-cloud-dataproc: the files of `TYPES` and all that they need."""
     from google.cloud.dataproc_v1 import types
 
     files: dict[str, Any] = {}

@@ -44,7 +44,7 @@ class PubSubDeadLetters:
         self._topic = f"projects/{project}/topics/{topic}"
 
     def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
-        """Returns when Pub/Sub has it; raises otherwise, so that the message is not acked and nothing is lost."""
+        """Return when Pub/Sub has it; raises otherwise, so that the message is not acked and nothing is lost."""
         with translated("publish dead letter"):
             self._clients.publisher().publish(self._topic, body or b"{}", **attributes).result(
                 timeout=_PUBLISH_TIMEOUT_S
@@ -75,7 +75,7 @@ class PubSubDeadLetters:
                 yield replace(row, place=_place(listed))
 
     def _listed(self, bucket: str, start: str, end: str) -> Iterator[Listed]:
-        """The objects of one bucket by name; "" is that of the records, where an earlier version kept letters.
+        """Return the objects of one bucket by name; "" is that of the records, where an earlier version kept letters.
 
         None where the bucket is missing: an installation that was not deployed anew has no bucket of letters yet.
         """
@@ -154,7 +154,7 @@ def _place(listed: Listed) -> str:
 
 
 def _object(row: LetterRow) -> str:
-    """The letter's place: sorted by when it was sent; ids that no object name should carry are told apart by their hash."""
+    """Return the letter's place: sorted by when it was sent; ids that no object name should carry are told apart by their hash."""
     safe = re.sub(r"[^A-Za-z0-9-]", "_", row.letter_id)[:100]
     if safe != row.letter_id:
         safe += f"-{hashlib.sha256(row.letter_id.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
@@ -166,7 +166,7 @@ def _moment(at: datetime) -> str:
 
 
 def _second(at: datetime) -> str:
-    """What all names of this second, and none of an earlier one, are not before."""
+    """Return what all names of this second, and none of an earlier one, are not before."""
     return _moment(at)[:15]
 
 

@@ -55,7 +55,7 @@ class _Kept(Generic[T]):
         self._value: T | None = None
 
     def read(self) -> T | None:
-        """What it says now: one call, whose answer is empty when nothing changed.
+        """Return what it says now: one call, whose answer is empty when nothing changed.
 
         While one thread reads a new one, the others go on with the one that they know; only the very first is waited for.
         """
@@ -100,7 +100,7 @@ class _Kept(Generic[T]):
         return self._value is not None and self._value.taken_at > value.taken_at
 
     def _written(self, value: T) -> bool:
-        """False when the object is not at the generation that was read."""
+        """Return False when the object is not at the generation that was read."""
         raw = gzip.compress(self._dump(value), 6, mtime=0)
         with self._lock:
             written = self._clients.bucket().write(

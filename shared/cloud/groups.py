@@ -28,7 +28,7 @@ class CloudIdentityGroups:
         self._clients = clients
 
     def has(self, group: str, member: str) -> bool:
-        """True when `member` is a direct member; a group that is gone has none."""
+        """Return True when `member` is a direct member; a group that is gone has none."""
         with _as_manager(group):
             name = self._name(group)
             return name is not None and self._membership(name, member) is not None
@@ -117,7 +117,7 @@ def _denied(group: str, detail: str) -> AccessDeniedError:
 
 
 def _not_known(detail: str) -> CloudUnavailableError:
-    """An account that was just made is not known everywhere yet: the rule of IAM, taken for Cloud Identity too."""
+    """Return an account that was just made is not known everywhere yet: the rule of IAM, taken for Cloud Identity too."""
     return CloudUnavailableError(
         user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again in a moment.",
         detail=detail,

@@ -173,7 +173,7 @@ def _slot(listed: Listed) -> tuple[str, Slot] | None:
 
 
 def _waiting_name(user_key: UserKey, *, idle: bool) -> str:
-    """A stop for idleness is kept beside a cut of the same person: neither takes the other's place."""
+    """Return the object's name: a stop for idleness is kept beside a cut of the same person, and neither takes the other's place."""
     return f"{_WAITING}{user_key}{_IDLE if idle else ''}"
 
 

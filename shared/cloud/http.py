@@ -27,7 +27,7 @@ class JsonSession:
     def call(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
     ) -> dict[str, Any]:
-        """The answer as JSON. Raises our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`.
+        """Return the answer as JSON. Raises our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`.
 
         `what` names the call in an error's detail, instead of method and path.
         """

@@ -65,7 +65,7 @@ class IapSignIn:
         self._source = _KeySource(clients, clock, log)
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
-        """The person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
+        """Return the person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
         token = self.assertion(headers)
         if not self._audience:
             self._log.error("No audience is configured, so nobody can sign in")
@@ -73,7 +73,7 @@ class IapSignIn:
         return self.subject_of(token, self._clock.now())
 
     def assertion(self, headers: Mapping[str, str]) -> str:
-        """The signed header's value, not yet verified. `NotSignedInError` unless there is exactly one."""
+        """Return the signed header's value, not yet verified. `NotSignedInError` unless there is exactly one."""
         return _token_of(headers)
 
     def subject_of(self, assertion: str, at: datetime) -> UserEmail:
@@ -151,7 +151,7 @@ class _KeySource:
         self._asked_s: float | None = None
 
     def key(self, key_id: str) -> str | None:
-        """The key of that id; None when there is none.
+        """Return the key of that id; None when there is none.
 
         An unknown id asks for the keys again, for they are rotated, but once a minute at most, for anybody can make ids up.
         """
@@ -200,7 +200,7 @@ def _age_s(answer: Answer) -> float:
 
 
 def _token_of(headers: Mapping[str, str]) -> str:
-    """The one header; servers join two of the same name with a comma, which no token has."""
+    """Return the one header; servers join two of the same name with a comma, which no token has."""
     found = [value for name, value in headers.items() if name.lower() == HEADER]
     if len(found) != 1 or not found[0]:
         _refuse("no signed header" if not any(found) else "several signed headers")

@@ -21,7 +21,7 @@ _HOST = re.compile(r"^https?://[^/]+/(?:compute/)?v1/")
 
 
 def instance_body(spec: NotebookSpec) -> dict[str, Any]:
-    """The create request's JSON. The API's own defaults are a public IP and a shared service account; ours are neither."""
+    """Return the create request's JSON. The API's own defaults are a public IP and a shared service account; ours are neither."""
     setup: dict[str, Any] = {
         "machineType": spec.machine_type,
         "vmImage": {
@@ -50,7 +50,7 @@ def instance_body(spec: NotebookSpec) -> dict[str, Any]:
 
 
 def patch_body(patch: Patch) -> tuple[dict[str, Any], list[str]]:
-    """The patch request's JSON and its update mask, empty when there is nothing to change.
+    """Return the patch request's JSON and its update mask, empty when there is nothing to change.
 
     `gce_setup` alone is no valid mask. A GPU that is added brings its driver along, as at creation.
     """
@@ -218,7 +218,7 @@ def _disk(raw: _Disk | None) -> Disk | None:
 
 @lru_cache(_MOST_KEPT)
 def _shielded(raw: _Shielded | None) -> ShieldedVm | None:
-    """What is false is left out of JSON; without the whole key nothing is known."""
+    """Return what is false is left out of JSON; without the whole key nothing is known."""
     if raw is None:
         return None
     return ShieldedVm(
@@ -229,7 +229,7 @@ def _shielded(raw: _Shielded | None) -> ShieldedVm | None:
 
 
 def _owners(raw: InstanceJson) -> tuple[str, ...] | None:
-    """Reads do not return `instanceOwners` (recorded); in single-user mode the system writes the one owner into the metadata."""
+    """Return the owners. Reads do not return `instanceOwners` (recorded); in single-user mode the system writes the one owner into the metadata."""
     if raw.instanceOwners is not None:
         return raw.instanceOwners
     mail = raw.gceSetup.metadata.get("proxy-user-mail")

@@ -45,7 +45,7 @@ class DataprocLiveSessions:
                 return tuple(found)
 
     def end(self, name: str) -> None:
-        """What Dataproc refuses to terminate is looked at: one that still runs is tried again (it may not while it is being made)."""
+        """Look at what Dataproc refuses to terminate: one that still runs is tried again (it may not while it is being made)."""
         path = f"/v1/{self._parent}/sessions/{name}"
         try:
             self._clients.json("dataproc").call_or_none(

@@ -17,7 +17,7 @@ CLUSTER, SESSION_TEMPLATE = TYPES = ("Cluster", "SessionTemplate")
 
 
 def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> Any:
-    """The message of that name which the data is. Raises `ParseError`, `TypeError`, `ValueError` or `AttributeError`."""
+    """Return the message of that name which the data is. Raises `ParseError`, `TypeError`, `ValueError` or `AttributeError`."""
     from google.protobuf import json_format
 
     from shared.cloud.dataproc_types import message_type
@@ -26,7 +26,7 @@ def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) 
 
 
 def problem_of(data: Mapping[str, Any], name: str) -> str | None:
-    """What the Dataproc API's own type says against it, None when it takes it."""
+    """Return what the Dataproc API's own type says against it, None when it takes it."""
     from google.protobuf import json_format
 
     try:
@@ -37,7 +37,7 @@ def problem_of(data: Mapping[str, Any], name: str) -> str | None:
 
 
 def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The same data in the one form that two equal messages have; fields that the type does not know are left out.
+    """Return the same data in the one form that two equal messages have; fields that the type does not know are left out.
 
     Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
     """
@@ -76,7 +76,7 @@ def _unknown(value: Any, descriptor: Any, loc: Loc, path: str, lines: dict[Loc, 
 def set_here(
     data: Mapping[str, Any], keys: Iterable[str], whose: str, path: str, lines: dict[Loc, int]
 ) -> list[ConfigFault]:
-    """A fault for each of the keys that Benchkeeper sets itself, for each `whose`."""
+    """Return a fault for each of the keys that Benchkeeper sets itself, for each `whose`."""
     return [
         ConfigFault(path, line_of(lines, (key,)), key, f"'{key}' is set by Benchkeeper for each {whose}", "Remove it.")
         for key in keys
@@ -85,7 +85,7 @@ def set_here(
 
 
 def within(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    """The section of that name; one that is missing or was left empty is made."""
+    """Return the section of that name; one that is missing or was left empty is made."""
     if not parent.get(key):  # null, {} and []: the API's own reader takes all three as empty
         parent[key] = {}
     section: dict[str, Any] = parent[key]
@@ -93,7 +93,7 @@ def within(parent: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def section_of(data: Any, *path: str) -> dict[str, Any]:
-    """A nested mapping; empty when it, or something above it, is no mapping."""
+    """Return a nested mapping; empty when it, or something above it, is no mapping."""
     for part in path:
         data = data.get(part) if isinstance(data, dict) else None
     return data if isinstance(data, dict) else {}

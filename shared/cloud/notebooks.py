@@ -87,7 +87,7 @@ class WorkbenchNotebooks:
                 return
 
     def operation(self, ref: OperationRef) -> OperationSeen | Absent:
-        """An operation by name; absent when Google has forgotten it."""
+        """Return an operation by name; absent when Google has forgotten it."""
         raw = self._clients.json("notebooks").call_or_none("GET", f"/v2/{ref.name}")
         if raw is None:
             return Absent()
@@ -99,7 +99,7 @@ class WorkbenchNotebooks:
         )
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """The newest operation whose target is this instance. The filter's syntax is not documented, so it is done here."""
+        """Return the newest operation whose target is this instance. The filter's syntax is not documented, so it is done here."""
         path = f"/v2/projects/{self._project}/locations/{ref.zone}/operations"
         found: list[OperationRef] = []
         token = ""
@@ -178,7 +178,7 @@ class WorkbenchNotebooks:
         return self._operation_ref(raw)
 
     def restore(self, ref: InstanceRef, snapshot: str) -> OperationRef | None:
-        """The API deletes the data disk and makes a new one from the snapshot. Never None; it has no request id."""
+        """Restore: the API deletes the data disk and makes a new one from the snapshot. Never None; it has no request id."""
         raw = self._clients.json("notebooks").call_or_none(
             "POST",
             f"/v2/{self._name(ref)}:restore",

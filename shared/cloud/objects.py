@@ -255,7 +255,7 @@ def _crc32c(content: bytes) -> str:
 
 
 def _compare(answer: Answer, what: str) -> None:
-    """What arrived is what Cloud Storage holds, unless it says nothing, or says it of the packed bytes of one that it unpacked."""
+    """Compare what arrived with what Cloud Storage holds, unless it says nothing, or says it of the packed bytes of one that it unpacked."""
     said = dict(part.strip().split("=", 1) for part in answer.headers.get("x-goog-hash", "").split(",") if "=" in part)
     if "crc32c" not in said or answer.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return

@@ -111,7 +111,7 @@ class StoragePolicies:
             return last
 
     def _earlier(self, own: Policy, rollout: Rollout) -> tuple[Policy, ...]:
-        """The policies by which somebody may still be right; without one that another program wrote, which holds back nobody."""
+        """Return the policies by which somebody may still be right; without one that another program wrote, which holds back nobody."""
         found = []
         for content in rollout.earlier:
             try:

@@ -21,7 +21,7 @@ def publish(
     attributes: dict[str, str],
     timeout_s: float = _TIMEOUT_S,
 ) -> str:
-    """The id that Pub/Sub gave the message. Raises our errors."""
+    """Return the id that Pub/Sub gave the message. Raises our errors."""
     with translated(f"publish to {topic}"):
         future = clients.publisher().publish(f"projects/{project}/topics/{topic}", body, **attributes)
         return str(future.result(timeout=timeout_s))

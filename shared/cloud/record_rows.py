@@ -25,7 +25,7 @@ _USAGES = Decoder(dict[str, tuple[str, float, str]])
 
 
 def to_texts(row: RecordRow) -> dict[str, str]:
-    """The row as an object's custom metadata; what is empty is left out where an older program had no such key."""
+    """Return the row as an object's custom metadata; what is empty is left out where an older program had no such key."""
     texts = {
         "presence": row.presence.value,
         "power": row.power.value,

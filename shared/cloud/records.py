@@ -57,7 +57,7 @@ class StorageRecords:
         raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others", damaged="")
 
     def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
-        """What the object says, and its generation; None when there is no object. By default the live one."""
+        """Return what the object says, and its generation; None when there is no object. By default the live one."""
         found = self._clients.bucket().get(_name(user_key), what=f"read record {user_key}", generation=generation)
         if found is None:
             return None, None
@@ -67,7 +67,7 @@ class StorageRecords:
             return None, found.generation  # the codec says what a damaged record is
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
-        """The hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""
+        """Return the hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""
         wake_up = record.status.next_attempt_at
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
@@ -80,11 +80,11 @@ class StorageRecords:
         return Stored(record=record, generation=generation)
 
     def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
-        """An object without a row: what lists records passes over it."""
+        """Write an object without a row: what lists records passes over it."""
         self._write_pointer(user_key, to, generation=0 if expected is None else expected.generation)
 
     def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
-        """The hint first, as for every record."""
+        """Write the hint first, as for every record."""
         if record is None:
             if found.moved_to is None:
                 raise AssertionError("a version that can be put back is a record or a pointer")
@@ -126,7 +126,7 @@ class StorageRecords:
         return Unrecoverable(live_generation=live, versions=len(versions))
 
     def _versions(self, user_key: UserKey) -> list[tuple[int, datetime, bool]]:
-        """Generation, when it was written, and whether it is the live one; the newest first."""
+        """Return generation, when it was written, and whether it is the live one; the newest first."""
         name = _name(user_key)
         found = self._clients.bucket().objects(
             prefix=name, versions=True, fields="name,generation,timeCreated,timeDeleted", what="list objects"
@@ -145,7 +145,7 @@ class StorageRecords:
         self._write(user_key, content, metadata=_POINTER, generation=generation)
 
     def _write(self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str], generation: int) -> int:
-        """The object, if it is still at that generation (0: if there is none); its new generation."""
+        """Return the object, if it is still at that generation (0: if there is none); its new generation."""
         written = self._clients.bucket().write(
             _name(user_key),
             json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
@@ -165,7 +165,7 @@ class StorageRecords:
         return (found.row for found in self.listed() if isinstance(found, ListedRow))
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
-        """The same pages. What has no name of ours is somebody else's and is passed over."""
+        """Yield the same pages. What has no name of ours is somebody else's and is passed over."""
         for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
             name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
             row = from_texts(UserKey(name), listed.metadata)
@@ -179,7 +179,7 @@ class StorageRecords:
         return (found for found in self.due_and_claims(until) if isinstance(found, DueHint))
 
     def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
-        """The same listing."""
+        """Yield the same listing."""
         # endOffset is exclusive: the character after the second's own entries.
         end = f"{_DUE}{until.astimezone(UTC).strftime(_TIME)}0"
         fields = "name,generation,timeCreated,metadata"
@@ -236,7 +236,7 @@ def _claim(listed: Listed) -> DueClaim | None:
 
 
 def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
-    """The record of this key, or where a pointer leads. `DamagedRecordError` and `NewerRecordError` name the key."""
+    """Return the record of this key, or where a pointer leads. `DamagedRecordError` and `NewerRecordError` name the key."""
     if isinstance(parsed, dict) and parsed.get("version") == _POINTER_VERSION:
         try:
             return parse_user_key(str(parsed.get("moved_to")))

@@ -43,7 +43,7 @@ class RenderTarget(Struct, frozen=True, kw_only=True):
 
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
-    """The user's cluster template as YAML (cluster-export form), valid for the Dataproc API."""
+    """Return the user's cluster template as YAML (cluster-export form), valid for the Dataproc API."""
     import yaml
 
     cluster = personal_cluster(master, record, target)
@@ -56,7 +56,7 @@ def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> 
 def personal_cluster(
     master: MasterTemplate, record: UserRecord, target: RenderTarget, *, zone: str = ""
 ) -> dict[str, Any]:
-    """The user's cluster as the Dataproc API takes it (JSON form of `Cluster`), in `zone` where one is named."""
+    """Return the user's cluster as the Dataproc API takes it (JSON form of `Cluster`), in `zone` where one is named."""
     cluster = copy.deepcopy(_parsed(master.name, master.text))
     cluster["projectId"] = target.project
     known = record.status.cluster(master.name)
@@ -80,7 +80,7 @@ def personal_cluster(
 
 @functools.lru_cache(maxsize=256)
 def _parsed(name: str, text: str) -> dict[str, Any]:
-    """What a master says, read and checked once a process. Nobody changes it: each user's is a copy."""
+    """Return what a master says, read and checked once a process. Nobody changes it: each user's is a copy."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     try:

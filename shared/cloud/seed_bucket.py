@@ -29,7 +29,7 @@ class SeedBucket:
         self._bucket = bucket
 
     def templates(self, folder: str) -> Iterator[SeedObject]:
-        """The YAML objects of a folder by name; one read each. Raises with what to do when the bucket cannot be read."""
+        """Yield the YAML objects of a folder by name; one read each. Raises with what to do when the bucket cannot be read."""
         prefix = f"{folder.strip('/')}/"
         try:
             bucket, what = self._clients.bucket(self._bucket), f"read gs://{self._bucket}/{prefix}"

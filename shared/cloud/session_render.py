@@ -44,7 +44,7 @@ def render_session(
     name: str,
     target: RenderTarget,
 ) -> WantedSession:
-    """The profile's template as Dataproc takes it; `title` is the profile's, `name` the full resource name.
+    """Return the profile's template as Dataproc takes it; `title` is the profile's, `name` the full resource name.
 
     Raises `InvalidSpecError` for a master that `check_session` has faults of.
     """
@@ -103,7 +103,7 @@ def check_session(data: dict[str, Any], lines: dict[Loc, int], path: str) -> lis
 
 
 def _identity_problems(data: dict[str, Any]) -> Iterator[tuple[Loc, str, str]]:
-    """A session that runs as something else than the person would read data as that, whoever starts it."""
+    """Yield a fault where a session would run as something else than the person: it would read data as that, whoever starts it."""
     authentication = section_of(data, *_EXECUTION, "authenticationConfig")
     said = authentication.get("userWorkloadAuthenticationType")
     if said is not None and said != _AS_ONESELF:

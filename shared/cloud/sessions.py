@@ -77,7 +77,7 @@ class DataprocSessions:
                 ) from None
 
     def update(self, wanted: WantedSession) -> None:
-        """The whole of it: the request has no mask. One that is gone meanwhile is made by the next sweep."""
+        """Write the whole of it: the request has no mask. One that is gone meanwhile is made by the next sweep."""
         self._clients.json("dataproc").call_or_none("PATCH", f"/v1/{self._name(wanted.session_id)}", body=wanted.body)
 
     def remove(self, session_id: str) -> None:

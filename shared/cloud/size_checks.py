@@ -19,7 +19,7 @@ _SIZED = "Valid: a type that says its vCPUs, such as n2-standard-8 or n2-custom-
 
 
 def check_sizes(catalog: Catalog, folder: Path) -> list[ConfigFault]:
-    """A fault for each offer that is too large (in profiles.yaml), and for each offered template without a bound (in its own file)."""
+    """Return a fault for each offer that is too large (in profiles.yaml), and each offered template without a bound (in its own file)."""
     offered = sorted({name for profile in catalog.profiles.values() for name in profile.templates})
     unbounded = {name: _unbounded(catalog.masters[name], folder) for name in offered}
     faults = [fault for found in unbounded.values() for fault in found]

@@ -87,7 +87,7 @@ def _scalar(field: Any) -> dict[str, Any]:
 
 
 def _reachable(root: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The definitions that the root uses, directly or not."""
+    """Return the definitions that the root uses, directly or not."""
     found: dict[str, Any] = {}
     text = json.dumps(root)
     while missing := [n for n in definitions if n not in found and f'"#/$defs/{n}"' in text]:

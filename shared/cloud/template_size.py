@@ -70,7 +70,7 @@ class ClusterSize(Struct, frozen=True, kw_only=True):
 
 
 def size_of(master: MasterTemplate) -> ClusterSize | None:
-    """The size of the clusters of a template; None for templates of sessions, and for a text that is no cluster."""
+    """Return the size of the clusters of a template; None for templates of sessions, and for a text that is no cluster."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     if master.is_session:
@@ -116,7 +116,7 @@ def machine_size(machine_type: str) -> tuple[int | None, float | None]:
 
 
 def _is_alone(config: Mapping[str, Any]) -> bool:
-    """True for a cluster that is one machine. A worker section that says nothing else is as if it were not there."""
+    """Return True for a cluster that is one machine. A worker section that says nothing else is as if it were not there."""
     properties = _section(config, "softwareConfig", "properties")
     return str(properties.get(_WITHOUT_WORKERS, "")).lower() == "true"
 

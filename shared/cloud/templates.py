@@ -55,7 +55,7 @@ class StorageTemplates:
         self._clients.bucket().delete(_object(user_key, template), what=f"remove template {template}")
 
     def read(self, user_key: UserKey, template: str) -> str | None:
-        """The rendered text, None when it is not there."""
+        """Return the rendered text, None when it is not there."""
         found = self._clients.bucket().get(_object(user_key, template), what=f"read template {template}")
         return None if found is None else found.content.decode()
 
@@ -75,7 +75,7 @@ def _object(user_key: UserKey, template: str) -> str:
 
 
 def _digest(metadata: Mapping[str, str], md5: str) -> str:
-    """What the object was rendered from; empty when it is not what was written then: metadata survives an edit by hand."""
+    """Return what the object was rendered from; empty when it is not what was written then: metadata survives an edit by hand."""
     edited = _CONTENT in metadata and metadata[_CONTENT] != md5
     return "" if edited else metadata.get(_DIGEST, "")
 

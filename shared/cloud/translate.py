@@ -47,7 +47,7 @@ _MAX_DETAIL = 500
 
 
 def scrub(text: str) -> str:
-    """A text without addresses: details go to logs."""
+    """Return a text without addresses: details go to logs."""
     return without_addresses(text)[:_MAX_DETAIL]
 
 
@@ -132,7 +132,7 @@ def error_of(answer: Answer, what: str) -> BenchkeeperError:
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    """The first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for the APIs that have none."""
+    """Return the first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for the APIs that have none."""
     try:
         return str(error["errors"][0]["reason"])
     except (KeyError, TypeError, IndexError):

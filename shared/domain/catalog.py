@@ -193,11 +193,11 @@ class Catalog(Struct, frozen=True, kw_only=True):
     environments: Mapping[str, Environment] = field(default_factory=dict)
 
     def environment(self, template: str) -> Environment:
-        """What people read of a template; its own name where nobody wrote anything."""
+        """Return what people read of a template; its own name where nobody wrote anything."""
         return self.environments.get(template) or Environment(title=template)
 
     def profile(self, name: str) -> Profile:
-        """The profile of that name; `UnknownProfileError` names those that exist."""
+        """Return the profile of that name; `UnknownProfileError` names those that exist."""
         try:
             return self.profiles[name]
         except KeyError:
@@ -208,11 +208,11 @@ class Catalog(Struct, frozen=True, kw_only=True):
             ) from None
 
     def assignment_for(self, group: str) -> Assignment | None:
-        """What membership of `group` gives, None when the group entitles to nothing."""
+        """Return what membership of `group` gives, None when the group entitles to nothing."""
         return next((a for a in self.assignments if a.group == group), None)
 
     def entitling_digest(self) -> str:
-        """Changes whenever the same facts could entitle to something else: assignments, default, profile names."""
+        """Return what changes whenever the same facts could entitle to something else: assignments, default, profile names."""
         text = json.dumps(
             [[to_dict(a) for a in self.assignments], self.default_profile, sorted(self.profiles)], sort_keys=True
         )

@@ -67,7 +67,7 @@ def _is_new(before: UserRecord, name: str, statement: Statement, now: datetime) 
 
 
 def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleEvent, now: datetime) -> str:
-    """What is wanted now and was not before; else why nothing is: known already, overruled, still to come, of no effect."""
+    """Return what is wanted now and was not before; else why nothing is: known already, overruled, still to come, of no effect."""
     differences = _differences(before, after)
     if isinstance(event, Renamed) and (before is None or before.email != after.email):
         differences.insert(0, "address changed")

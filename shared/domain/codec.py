@@ -86,7 +86,7 @@ def _version(record: UserRecord) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say of it. By hand: times have the form of earlier versions."""
+    """Return what JSON can say of it. By hand: times have the form of earlier versions."""
     match value:
         case None | str() | int() | float():
             return value

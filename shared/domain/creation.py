@@ -14,7 +14,7 @@ from shared.domain.turns import builds_by
 
 
 def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
-    """The instance that the person should have; None when the profile is lost from the configuration."""
+    """Return the instance that the person should have; None when the profile is lost from the configuration."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     instance_id = record.status.instance_id
     if profile is None or instance_id is None:
@@ -31,7 +31,7 @@ def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
 
 
 def zones_left(record: UserRecord, policy: Policy) -> list[str]:
-    """The zones that were not sold out in this round."""
+    """Return the zones that were not sold out in this round."""
     return [zone for zone in policy.zones if zone not in record.status.failed_zones]
 
 

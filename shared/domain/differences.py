@@ -81,12 +81,12 @@ NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())
 
 
 def say(items: tuple[Difference, ...]) -> str:
-    """A list for people."""
+    """Return a list for people."""
     return "; ".join(str(item) for item in items)
 
 
 def compare(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> Differences:
-    """The differences of an instance that was created from `built_from` (see `immutables`; empty when not known)."""
+    """Return the differences of an instance that was created from `built_from` (see `immutables`; empty when not known)."""
     found: list[Difference] = []
     now, at_rest = _maps(seen, spec, found)
     missing = [tag for tag in spec.tags if tag not in seen.tags]
@@ -133,7 +133,7 @@ def _machine(seen: ObservedNotebook, spec: NotebookSpec, at_rest: Patch, found: 
 
 
 def immutables(spec: NotebookSpec) -> dict[str, str]:
-    """What an instance is created with and can never be changed, in words that can be compared. Empty: no wish."""
+    """Return what an instance is created with and can never be changed, in words that can be compared. Empty: no wish."""
     return {
         OWNER: spec.owner,
         "identity": _identity(managed_euc=spec.identity is Identity.END_USER_CREDENTIALS, account=spec.service_account),
@@ -146,7 +146,7 @@ def immutables(spec: NotebookSpec) -> dict[str, str]:
 
 
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
-    """An instance that was created from what is wanted is never replaced, however it reads: that would never end."""
+    """Return an instance that was created from what is wanted is never replaced, however it reads: that would never end."""
     found = []
     readings = _readings(seen, spec)
     for what, want in immutables(spec).items():
@@ -159,7 +159,7 @@ def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[s
 
 
 def _readings(seen: ObservedNotebook, spec: NotebookSpec) -> dict[str, str | None]:
-    """The same as they were read; None when that cannot be told."""
+    """Return the same as they were read; None when that cannot be told."""
     identity = None
     if seen.managed_euc:
         identity = _identity(managed_euc=True, account="")
@@ -186,7 +186,7 @@ def _image(image: VmImage) -> str:
 
 
 def _enough(have: Disk | None, want: Disk) -> str | None:
-    """A disk that is larger than wanted is as good: it is never made smaller."""
+    """Return a disk that is larger than wanted is as good: it is never made smaller."""
     if have is None:
         return None
     return _disk(want if have.type == want.type and have.size_gb >= want.size_gb else have)

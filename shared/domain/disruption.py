@@ -8,7 +8,7 @@ from shared.domain.catalog import Disruption, Profile, Window
 
 
 def may_disrupt(profile: Profile, now: datetime) -> bool:
-    """True when a running environment of this profile may be stopped for a change at `now`. One that rests always may."""
+    """Return True when a running environment of this profile may be stopped for a change at `now`. One that rests always may."""
     match profile.disruption:
         case Disruption.NOW:
             return True
@@ -42,7 +42,7 @@ def _opened(window: Window, now: datetime) -> datetime | None:
 
 
 def _openings(window: Window, now: datetime) -> list[datetime]:
-    """The openings around `now`: from yesterday, for one may be open still, to the same day of the next week."""
+    """Return the openings around `now`: from yesterday, for one may be open still, to the same day of the next week."""
     today = now.astimezone(window.zone).date()
     days = [today + timedelta(days=offset) for offset in range(-1, 9)]
     return [

@@ -59,7 +59,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
-        """What differs of that row's instance; three questions about it are one comparison."""
+        """Return what differs of that row's instance; three questions about it are one comparison."""
         if row.user_key not in self._compared:
             seen = self.notebook
             known = self.comparisons or Comparisons()
@@ -87,7 +87,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
 
 
 def _hour_of(user_key: UserKey) -> int:
-    """The hour of the day (UTC) at which somebody's account is looked at: no listing shows who may act as it."""
+    """Return the hour of the day (UTC) at which somebody's account is looked at: no listing shows who may act as it."""
     return hashlib.sha256(user_key.encode()).digest()[0] % 24
 
 
@@ -140,7 +140,7 @@ def is_to_verify(row: RecordRow, policy: Policy) -> bool:
 
 
 def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """What an environment will be stopped for when it may be, or when its turn comes; None when nothing waits for that."""
+    """Return what an environment will be stopped for when it may be, or when its turn comes; None when nothing waits for that."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -154,7 +154,7 @@ def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
 
 
 def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """That an instance reads otherwise than it was asked for, in what can never be changed; None when it does not."""
+    """Return that an instance reads otherwise than it was asked for, in what can never be changed; None when it does not."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -167,7 +167,7 @@ def _how(differences: Differences) -> str:
 
 
 def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """What differs, as far as the listings tell and it is the person's turn; None for a profile that is lost from the configuration."""
+    """Return what differs, as far as the listings tell and it is the person's turn; None for a profile that the configuration lost."""
     return Comparisons().of(row, seen, policy)
 
 
@@ -210,7 +210,7 @@ class Comparisons:
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """The same, whoever's turn it is."""
+    """Return the same, whoever's turn it is."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None

@@ -75,7 +75,7 @@ def judge_entitlement(
     *,
     mistakes: frozenset[str] = frozenset(),
 ) -> Entitlement:
-    """What the facts give at `now`.
+    """Return what the facts give at `now`.
 
     In this order: who left, whose access ended or whose account is not usable gets nothing; a request by hand decides the
     profile; else the group with the highest priority among those held (ties by name); else nothing. `mistakes` are the `ref`s of
@@ -129,7 +129,7 @@ def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
 
 
 def _which(statement: Statement) -> str:
-    """A feed repeats a leave with its date under new ids; one without a date is another statement each time."""
+    """Return a feed repeats a leave with its date under new ids; one without a date is another statement each time."""
     return statement.effective_at.isoformat() if statement.explicit else statement.event_id
 
 

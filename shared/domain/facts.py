@@ -131,7 +131,7 @@ class Facts(Struct, frozen=True):
         return facts
 
     def at(self, name: str, now: datetime) -> Statement | None:
-        """What decides fact `name` at `now`."""
+        """Return what decides fact `name` at `now`."""
         return answer(self.timelines.get(name, ()), now)
 
     def employment(self, now: datetime) -> Employment:
@@ -223,7 +223,7 @@ class Facts(Struct, frozen=True):
         )
 
     def _roster(self, now: datetime) -> tuple[Statement | None, frozenset[str]]:
-        """The newest list of groups and what it lists; of several said at the same moment, what all of them list."""
+        """Return the newest list of groups and what it lists; of several said at the same moment, what all of them list."""
         newest = self.at(ROSTER, now)
         if newest is None:
             return None, frozenset()
@@ -246,7 +246,7 @@ class Facts(Struct, frozen=True):
         )
 
     def attribute(self, name: str, now: datetime) -> Value:
-        """An HR attribute's value at `now`, None when unknown."""
+        """Return an HR attribute's value at `now`, None when unknown."""
         statement = self.at(f"{ATTRIBUTE}{name}", now)
         return None if statement is None else statement.value
 
@@ -361,7 +361,7 @@ def _newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str
 
 
 def _is_directory(statement: Statement) -> bool:
-    """Records of earlier versions name no source: news about one group came from the directory only."""
+    """Return True for what the directory said. Records of earlier versions name no source: news about one group came from there only."""
     return statement.source in {DIRECTORY, ""}
 
 
@@ -407,7 +407,7 @@ def _statement_to_json(s: Statement) -> dict[str, object]:
 
 
 def from_json(raw: object, forgotten: Iterable[object] = ()) -> Facts:
-    """The reverse of `to_json`, with the guards that are written beside it; raises ValueError on a damaged record."""
+    """Return the reverse of `to_json`, with the guards that are written beside it; raises ValueError on a damaged record."""
     return Facts(MappingProxyType(convert(raw, TIMELINES)), tuple(map(str, forgotten)))
 
 
@@ -419,7 +419,7 @@ def is_sourced(facts: Facts) -> bool:
 
 
 def parse_value(raw: object) -> Value:
-    """A JSON value as a fact's value: scalars stay, a list becomes a tuple of texts, anything else its text."""
+    """Return a JSON value as a fact's value: scalars stay, a list becomes a tuple of texts, anything else its text."""
     match raw:
         case None | bool() | int() | float() | str():
             return raw

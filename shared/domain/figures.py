@@ -150,6 +150,6 @@ def running_clusters(row: RecordRow) -> int:
 
 
 def nearest_rank(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of them do not exceed."""
+    """Return the smallest value that at least `share` of them do not exceed."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)]

@@ -32,7 +32,7 @@ _DROPPED_QUOTES = str.maketrans("", "", "'\u2019`\"")
 
 
 def parse_email(raw: object) -> UserEmail:
-    """The normalised address: NFC, lower case, trimmed. Raises `InvalidMessageError` saying what is wrong with it.
+    """Return the normalised address: NFC, lower case, trimmed. Raises `InvalidMessageError` saying what is wrong with it.
 
     Local parts outside ASCII, apostrophes, plus tags and inner spaces are kept: the address is a key here, not something
     that mail is sent to. Two addresses that differ after this are two people.
@@ -93,12 +93,12 @@ def instance_id_for(email: UserEmail) -> InstanceId:
 
 
 def first_instance_id(user_key: UserKey) -> InstanceId:
-    """The same from the key, which a person keeps when the address changes."""
+    """Return the same from the key, which a person keeps when the address changes."""
     return InstanceId(f"nb-{user_key}")
 
 
 def next_instance_id(user_key: UserKey, naming: int) -> InstanceId:
-    """The id of a replacement, for it exists beside what it replaces: the `naming`-th name, at most 48 characters.
+    """Return the id of a replacement, for it exists beside what it replaces: the `naming`-th name, at most 48 characters.
 
     After 999 the numbers start again at 2; what had that name is long gone.
     """
@@ -106,18 +106,18 @@ def next_instance_id(user_key: UserKey, naming: int) -> InstanceId:
 
 
 def account_id_for(user_key: UserKey) -> AccountId:
-    """The id of the person's own service account: `nb-`, something readable, the key's 12 digits; 17 to 29 characters."""
+    """Return the id of the person's own service account: `nb-`, something readable, the key's 12 digits; 17 to 29 characters."""
     readable, _, digits = user_key.rpartition("-")
     return AccountId(f"nb-{readable[:_READABLE_IN_ACCOUNT].rstrip('-')}-{digits}")
 
 
 def account_email(account_id: AccountId, project: str) -> str:
-    """The address of a service account of this project."""
+    """Return the address of a service account of this project."""
     return f"{account_id}@{project}.iam.gserviceaccount.com"
 
 
 def user_key_of_instance(instance_id: str) -> UserKey | None:
-    """The user key inside an instance id that this product computed; None for any other name."""
+    """Return the user key inside an instance id that this product computed; None for any other name."""
     match = _NAMED.fullmatch(instance_id)
     return UserKey(match[1]) if match is not None else None
 

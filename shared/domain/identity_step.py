@@ -37,13 +37,13 @@ class IdentityStep(NamedTuple):
 
 
 def wants_account(record: UserRecord, policy: Policy) -> bool:
-    """True when the person's environment is to run as an account of the person's own."""
+    """Return True when the person's environment is to run as an account of the person's own."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     return record.spec.presence is Presence.PRESENT and profile is not None and profile.needs_account
 
 
 def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
-    """What to do about the account."""
+    """Return what to do about the account."""
     account_id = record.status.account_id
     if account_id is None:
         return IdentityStep(None, ready=not wants_account(record, scene.policy))
@@ -145,7 +145,7 @@ def _groups(
 
 
 def _in_use(record: UserRecord, account_id: AccountId, scene: Scene) -> bool:
-    """True while something that runs as the account is there, or may be; or while nobody can tell what is wanted.
+    """Return True while something that runs as the account is there, or may be; or while nobody can tell what is wanted.
 
     Whether a Spark cluster was made with the account or without is not remembered: as long as there is one, it counts.
     """
@@ -203,7 +203,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
 
 
 def _may_go(record: UserRecord, scene: Scene) -> bool:
-    """Deleted last: after the instance, what it replaced, and every snapshot."""
+    """Return True when it may be deleted: last, after the instance, what it replaced, and every snapshot."""
     if record.hold is not None or record.is_undecided or record.status.snapshots or record.status.former is not None:
         return False
     if record.spec.presence is Presence.PRESENT:

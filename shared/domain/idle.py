@@ -178,7 +178,7 @@ def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime 
 
 
 def _sees_jupyter(activity: Activity, policy: IdlePolicy, now: datetime) -> bool:
-    """True when kernels and terminals were read, both, and not long ago."""
+    """Return True when kernels and terminals were read, both, and not long ago."""
     if activity.kernels is None or activity.terminals is None or activity.observed_at is None:
         return False
     return now - activity.observed_at <= policy.freshness
@@ -221,7 +221,7 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
 
 
 def _missing(activity: Activity, policy: IdlePolicy, now: datetime) -> list[str]:
-    """What cannot be seen and would have to be, to say that nothing happens."""
+    """Return what cannot be seen and would have to be, to say that nothing happens."""
     missing = []
     if not _covers(activity.cpu, policy, now):
         missing.append("cpu")
@@ -239,7 +239,7 @@ def _missing(activity: Activity, policy: IdlePolicy, now: datetime) -> list[str]
 
 
 def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, now: datetime) -> bool:
-    """True when samples run from the begin of the idle window up to now without a hole; the newest may be as late as fresh."""
+    """Return True when samples run from the begin of the idle window up to now without a hole; the newest may be as late as fresh."""
     if not samples:
         return False
     begin = now - policy.idle_timeout

@@ -245,7 +245,7 @@ def _steps_of_present(
 
 
 def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
-    """What two profiles say that no reading of an instance shows."""
+    """Return what two profiles say that no reading of an instance shows."""
     steps: set[StepKind] = set()
     group = was.data_group if was.needs_account else None
     if group is not None and (not becomes.needs_account or becomes.data_group != group):
@@ -258,7 +258,7 @@ def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
 def _steps_of_instance(
     old: UserRecord, new: UserRecord, before: Policy, after: Policy, seen: ObservedNotebook | None
 ) -> set[StepKind]:
-    """What it takes to make the instance as it should be, beyond what the policy in force takes anyway."""
+    """Return what it takes to make the instance as it should be, beyond what the policy in force takes anyway."""
     have, want = spec_of(old, before), spec_of(new, after)
     if have is None or want is None or (seen is None and not has_instance(old)):
         return set()
@@ -281,7 +281,7 @@ def _steps_for(difference: Difference) -> set[StepKind]:
 
 
 def _as_built(spec: NotebookSpec, record: UserRecord) -> ObservedNotebook:
-    """The instance as the policy in force has it; what never changes is told by what it was built from."""
+    """Return the instance as the policy in force has it; what never changes is told by what it was built from."""
     return ObservedNotebook(
         ref=InstanceRef(zone=record.status.zone or "", instance_id=spec.instance_id),
         state=NotebookState.ACTIVE,

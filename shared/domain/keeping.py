@@ -86,7 +86,7 @@ class SnapshotSeen(Struct, frozen=True, kw_only=True):
 
 
 def data_disk_of(instance_id: InstanceId) -> str:
-    """The name of an instance's data disk."""
+    """Return the name of an instance's data disk."""
     return f"{instance_id}{DATA_DISK_SUFFIX}"
 
 
@@ -96,5 +96,5 @@ def snapshot_name(instance_id: InstanceId, number: int) -> str:
 
 
 def snapshot_labels(user_key: UserKey, instance_id: InstanceId, managed_by: Mapping[str, str]) -> dict[str, str]:
-    """The labels of a snapshot: whose it is, of which instance, and what carries its cost."""
+    """Return the labels of a snapshot: whose it is, of which instance, and what carries its cost."""
     return {**managed_by, LABEL_SOURCE: instance_id, "benchkeeper-user": user_key}

@@ -37,7 +37,7 @@ def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: st
 
 
 def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """The stopped instance of a leaver: save its files, then keep it, then delete it."""
+    """Return the stopped instance of a leaver: save its files, then keep it, then delete it."""
     record = record.with_status(power_settled=True)
     pending = record.status.snapshot(record.status.saved_in)
     if pending is not None and pending.instance_uid != notebook.uid:

@@ -16,14 +16,14 @@ _BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
 
 
 def bounded(reason: str) -> Reason:
-    """A letter's reason as one of ours: what somebody else put on the topic is an invalid message."""
+    """Return a letter's reason as one of ours: what somebody else put on the topic is an invalid message."""
     return Reason(reason) if reason in _KNOWN else Reason.INVALID_MESSAGE
 
 
 def with_letter(
     record: UserRecord, letter_id: str, sent_at: datetime, *, reason: str, detail: str, now: datetime
 ) -> UserRecord:
-    """The record marked with a dead letter; the same object when this letter or a newer one has marked it before.
+    """Return the record marked with a dead letter; the same object when this letter or a newer one has marked it before.
 
     So a letter that is delivered twice marks once, also when the mark has ended in between.
     """
@@ -39,13 +39,13 @@ def with_letter(
 
 
 def with_later_news(record: UserRecord, now: datetime) -> UserRecord:
-    """The record after news about the person was used: a mark ends. What the letter said is still not known."""
+    """Return the record after news about the person was used: a mark ends. What the letter said is still not known."""
     text = f"Later news was used. Dead letter {record.status.last_letter_id}, sent before it, was not."
     return _ended(record, text, now)
 
 
 def with_letter_used(record: UserRecord, letter_id: str, now: datetime) -> UserRecord:
-    """The record after this letter was replayed; the same object when it is not the one that the mark names."""
+    """Return the record after this letter was replayed; the same object when it is not the one that the mark names."""
     if record.status.last_letter_id != letter_id:
         return record
     return _ended(record, f"Dead letter {letter_id} was replayed.", now)

@@ -50,13 +50,13 @@ def edit_distance(one: str, other: str, most: int) -> int:
 
 @lru_cache(maxsize=200_000)
 def _parts(address: str) -> tuple[str, str, int, int]:
-    """The name, the domain, and the letters of each."""
+    """Return the name, the domain, and the letters of each."""
     local, _, domain = address.rpartition("@")
     return local, domain, _letters(local), _letters(domain)
 
 
 def _letters(text: str) -> int:
-    """The set of letters as bits; several letters share one."""
+    """Return the set of letters as bits; several letters share one."""
     mask = 0
     for letter in set(text):
         mask |= 1 << (ord(letter) & 63)

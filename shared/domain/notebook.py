@@ -149,7 +149,7 @@ NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
 
 
 def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[str, str]:
-    """The labels that carry cost to a person: user key, profile, cost centre, managed-by, and the profile's own."""
+    """Return the labels that carry cost to a person: user key, profile, cost centre, managed-by, and the profile's own."""
     labels = dict(profile.labels)
     labels |= {LABEL_MANAGED_BY: MANAGED_BY, LABEL_USER: user_key, LABEL_PROFILE: label_value(profile.name)}
     if cost_center:
@@ -158,12 +158,12 @@ def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[st
 
 
 def metadata_for(profile: Profile) -> dict[str, str]:
-    """The metadata keys that we own: the profile's, and the VM's own idle switch-off."""
+    """Return the metadata keys that we own: the profile's, and the VM's own idle switch-off."""
     return {**profile.metadata, IDLE_TIMEOUT_KEY: str(int(profile.idle.timeout.total_seconds()))}
 
 
 def runs_as(profile: Profile, account_id: AccountId | None, project: str) -> str:
-    """The address of the service account that code runs as; empty with end-user credentials, or before there is a name for one."""
+    """Return the address of the service account that code runs as; empty with end-user credentials, or before there is a name for one."""
     if profile.identity is not Identity.PERSONAL_SERVICE_ACCOUNT or account_id is None:
         return ""
     return account_email(account_id, project)
@@ -179,7 +179,7 @@ def spec_for(
     network: Network,
     service_account: str = "",
 ) -> NotebookSpec:
-    """The instance that this person should have. `service_account` is the person's own, where the profile says so."""
+    """Return the instance that this person should have. `service_account` is the person's own, where the profile says so."""
     return NotebookSpec(
         instance_id=instance_id,
         owner=owner,
@@ -199,7 +199,7 @@ def spec_for(
 
 
 def is_ours(seen: ObservedNotebook, user_key: UserKey, known_uid: str) -> bool:
-    """True when it is the very instance that we knew (`uid`), or its labels say that we made it for this user.
+    """Return True when it is the very instance that we knew (`uid`), or its labels say that we made it for this user.
 
     The uid comes first so that somebody who removes a label does not make us let go of a running instance.
     """

@@ -21,7 +21,7 @@ _GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
 
 def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """The step for an instance that was seen and is ours."""
+    """Return the step for an instance that was seen and is ours."""
     record = _seen(record, notebook)
     state = notebook.state
     if state is not NotebookState.ACTIVE and state not in RESTING:
@@ -50,7 +50,7 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """What the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
+    """Return what the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
     status = record.status
     snapshot = status.snapshot(status.saved_in)
     still = notebook.state in RESTING | _GOING
@@ -62,7 +62,7 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
 
 
 def _restored(record: UserRecord, scene: Scene) -> UserRecord:
-    """The files are on the disk again; or there is nothing to bring back, and then what was replaced is kept for a person to see."""
+    """End the restore: the files are on the disk again, or there is nothing to bring back, and then what was replaced is kept for a person to see."""
     seen = scene.seen.operation
     done = isinstance(seen, OperationSeen) and seen.done and record.status.restoring is not None
     former = record.status.former
@@ -139,7 +139,7 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """What only a stopped instance takes, without what the cloud has refused. One replacement after the other."""
+    """Return what only a stopped instance takes, without what the cloud has refused. One replacement after the other."""
     if differences.disruptive and say(differences.disruptive) == record.status.refused:
         return ()
     return differences.disruptive if record.status.former is None else differences.of(Change.RESTART)
@@ -150,7 +150,7 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
-    """What a person should know of differences that are not mended now."""
+    """Return what a person should know of differences that are not mended now."""
     if record.status.refused and say(differences.disruptive) == record.status.refused:
         return " A change to its machine was refused by Google Cloud; an administrator should look."
     if record.status.former is not None and record.status.former.touched:
@@ -243,13 +243,13 @@ def _joined(now: Patch, at_rest: Patch) -> Patch:
 
 
 def _adopt(record: UserRecord, power: Power, because: str) -> UserRecord:
-    """What was wanted had been reached, and somebody changed it since: that is now what is wanted."""
+    """Return what was wanted had been reached, and somebody changed it since: that is now what is wanted."""
     spec = replace(record.spec, power=power, power_because=because)
     return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
 
 
 def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Differences:
-    """What differs; nothing for a profile that is lost from the configuration: what is there stays as it is.
+    """Return what differs; nothing for a profile that is lost from the configuration: what is there stays as it is.
 
     What a rollout changes is not counted before the person's turn.
     """
@@ -262,7 +262,7 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
-    """The changes in words that a stopped instance is patched with: what is remembered when the cloud refuses them."""
+    """Return the changes in words that a stopped instance is patched with: what is remembered when the cloud refuses them."""
     return say(differences_of(record, notebook, policy).disruptive)
 
 

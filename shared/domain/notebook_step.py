@@ -41,7 +41,7 @@ from shared.domain.turns import with_refusal, with_sold_out
 
 
 def notebook_step(record: UserRecord, scene: Scene) -> Step:
-    """The notebook's half of the plan."""
+    """Return the notebook's half of the plan."""
     seen = scene.seen
     notebook = seen.notebook
     match notebook:
@@ -156,7 +156,7 @@ def _operation_failed(
 
 
 def _back(record: UserRecord, remnant: ObservedNotebook | None, error: BenchkeeperError, because: str) -> Step:
-    """What was to replace the instance cannot be built: the person gets back what they had."""
+    """Return what was to replace the instance cannot be built: the person gets back what they had."""
     return Step(
         record=go_back(record, remnant),
         condition=ConditionStatus.FALSE,

@@ -88,7 +88,7 @@ Outcome = Started | Asked | Done | Failed
 
 
 def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy: Policy, now: datetime) -> UserRecord:
-    """The record after the plan's actions. Failures become conditions and a time for the next attempt; nothing is raised."""
+    """Return the record after the plan's actions. Failures become conditions and a time for the next attempt; nothing is raised."""
     record = plan.record
     failures: list[tuple[Action, BenchkeeperError]] = []
     for action, outcome in outcomes:
@@ -116,7 +116,7 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
 
 
 def _with_operation(record: UserRecord, action: Action, operation: OperationRef) -> UserRecord:
-    """The record follows the operations of the present instance; those of a former one are seen by its state."""
+    """Return the record follows the operations of the present instance; those of a former one are seen by its state."""
     record = record.with_status(tries=record.status.tries + 1)
     if isinstance(action, StopInstance | DeleteInstance) and action.ref.instance_id != record.status.instance_id:
         return record
@@ -138,7 +138,7 @@ def _with_cluster(record: UserRecord, known: ClusterStatus) -> UserRecord:
 def _with_refused_cluster(
     record: UserRecord, action: CreateCluster, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
 ) -> UserRecord:
-    """The cloud did not even begin: another zone, another time, or the end of the wish with what the cloud said."""
+    """Return the cloud did not even begin: another zone, another time, or the end of the wish with what the cloud said."""
     known = record.status.cluster(action.template)
     if known is None:
         return record
@@ -169,7 +169,7 @@ def _with_done(record: UserRecord, action: Action) -> UserRecord:
 
 
 def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError) -> bool:
-    """True when the cloud will never do it and there is something to go back to: the person gets that at once."""
+    """Return True when the cloud will never do it and there is something to go back to: the person gets that at once."""
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):

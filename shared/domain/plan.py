@@ -306,6 +306,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
-    """A UUID that is the same for the same try: asking twice after a crash is asking once."""
+    """Return a UUID that is the same for the same try: asking twice after a crash is asking once."""
     parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.zone}{about and ':' + about}"
     return str(uuid.uuid5(_REQUESTS, parts))

@@ -31,7 +31,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Plan:
-    """The plan for one person. Calling it changes nothing; `plan USER` prints it, `reconcile` carries it out."""
+    """Return the plan for one person. Calling it changes nothing; `plan USER` prints it, `reconcile` carries it out."""
     record = with_wanted(record, policy, now)
     scene = Scene(seen=seen, policy=policy, now=now)
     identity, ready = identity_step(record, scene)
@@ -101,7 +101,7 @@ def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord
 
 
 def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
-    """What was asked for is reached; for who joined, how long that took."""
+    """Return what was asked for is reached; for who joined, how long that took."""
     since, ready = record.status.waiting_since, record.status.condition(ConditionType.NOTEBOOK_READY)
     took = record.status.ready_took_s
     is_ready = record.spec.presence is Presence.PRESENT and ready is not None and ready.status is ConditionStatus.TRUE
@@ -123,7 +123,7 @@ def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datet
 
 
 def _with_condition(record: UserRecord, step: Step | None, kind: ConditionType, now: datetime) -> UserRecord:
-    """The step's record with the condition that it says; without it where there is no such step any more."""
+    """Return the step's record with the condition that it says; without it where there is no such step any more."""
     if step is None:
         kept = tuple(c for c in record.status.conditions if c.type != kind)
         return record.with_status(conditions=kept)

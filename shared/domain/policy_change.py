@@ -210,7 +210,7 @@ def noted_from_json(raw: Mapping[str, Any]) -> Noted:
 
 
 def _digest(raw: Mapping[str, Any]) -> str:
-    """The digest, which must be that of the content: nobody approves one and gets another."""
+    """Return the digest, which must be that of the content: nobody approves one and gets another."""
     digest = str(raw["digest"])
     if digest != digest_of(raw["content"]):
         raise ValueError(f"the content is not that of digest {digest[:40]!r}")

@@ -148,7 +148,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     entitled_by: str = ""
 
     def wish(self, template: str) -> ClusterWish | None:
-        """The wish for a cluster of that template, if there is one."""
+        """Return the wish for a cluster of that template, if there is one."""
         return next((w for w in self.clusters if w.template == template), None)
 
 
@@ -227,15 +227,15 @@ class Status(Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
-        """The condition of that type, if there is one."""
+        """Return the condition of that type, if there is one."""
         return next((c for c in self.conditions if c.type == kind), None)
 
     def snapshot(self, name: str) -> Snapshot | None:
-        """The snapshot of that name, if the record has one."""
+        """Return the snapshot of that name, if the record has one."""
         return next((s for s in self.snapshots if s.name == name), None)
 
     def cluster(self, template: str) -> ClusterStatus | None:
-        """What is remembered of that template's cluster, if anything."""
+        """Return what is remembered of that template's cluster, if anything."""
         return next((c for c in self.clusters if c.template == template), None)
 
 
@@ -339,11 +339,11 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         return min((moment for moment in moments if moment is not None), default=None)
 
     def with_status(self, **changes: Any) -> UserRecord:
-        """The record with some status fields changed."""
+        """Return the record with some status fields changed."""
         return replace(self, status=replace(self.status, **changes))
 
     def is_due(self, now: datetime) -> bool:
-        """True when a pass is asked for: its time has come, or what is wanted has not been looked at yet."""
+        """Return True when a pass is asked for: its time has come, or what is wanted has not been looked at yet."""
         if self.status.observed_generation != self.status.generation:
             return True
         return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
@@ -409,7 +409,7 @@ def unknown_leaver_since(record: UserRecord) -> datetime | None:
 
 
 def row_of(record: UserRecord) -> RecordRow:
-    """The row of a record."""
+    """Return the row of a record."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
     return RecordRow(
@@ -464,7 +464,7 @@ def set_condition(
     message: str,
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """The conditions with one set; its time moves only when its status does, so that a pass that changes nothing writes nothing."""
+    """Return the conditions with one set; its time moves only when its status does, so that a pass that changes nothing writes nothing."""
     old = next((c for c in conditions if c.type == kind), None)
     since = old.last_transition_time if old is not None and old.status == status else now
     new = Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)

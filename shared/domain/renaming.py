@@ -90,7 +90,7 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
 
 
 def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
-    """What to make of the records that the two addresses lead to. Raises `UnsupportedMessageError` when both own something."""
+    """Return what to make of the records that the two addresses lead to. Raises `UnsupportedMessageError` when both own something."""
     if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
         if _was_rejected(event, old):
             return Renaming(before=old, record=old)
@@ -111,7 +111,7 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
 
 
 def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
-    """(The record that stays, the one that gives way): whose things there are, stays; else the old address's."""
+    """Return (the record that stays, the one that gives way): whose things there are, stays; else the old address's."""
     if not owns_something(new):
         return old, new
     if not owns_something(old):
@@ -125,7 +125,7 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
 
 
 def owns_something(record: UserRecord) -> bool:
-    """True when something of the person's is in the cloud, may come to be there, or is on hold."""
+    """Return True when something of the person's is in the cloud, may come to be there, or is on hold."""
     status = record.status
     if record.hold is not None or status.snapshots or status.former is not None or status.restoring is not None:
         return True
@@ -133,12 +133,12 @@ def owns_something(record: UserRecord) -> bool:
 
 
 def _is_named(record: UserRecord) -> bool:
-    """True when there was something to name: somebody wanted an environment once."""
+    """Return True when there was something to name: somebody wanted an environment once."""
     return record.status.instance_id is not None or record.status.account_id is not None
 
 
 def _is_over(record: UserRecord) -> bool:
-    """True when all that had a name is gone, and nothing is left to be looked at."""
+    """Return True when all that had a name is gone, and nothing is left to be looked at."""
     status = record.status
     ends = [ConditionType.NOTEBOOK_READY] + ([ConditionType.IDENTITY_READY] if status.account_id is not None else [])
     conditions = [status.condition(kind) for kind in ends]
@@ -152,7 +152,7 @@ def _is_over(record: UserRecord) -> bool:
 
 
 def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: datetime) -> UserRecord:
-    """The record with the address that was announced last, and with what was said of the one that it replaces.
+    """Return the record with the address that was announced last, and with what was said of the one that it replaces.
 
     What was said of somebody whose environment has come and gone went with it: an address may have been another person's, and
     an administrator may have ended that one to keep this.

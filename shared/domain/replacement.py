@@ -24,7 +24,7 @@ from shared.domain.turns import with_refusal
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
-    """True when the person's files are in a snapshot of another instance, and not yet on this one."""
+    """Return True when the person's files are in a snapshot of another instance, and not yet on this one."""
     snapshot = record.status.snapshot(record.status.saved_in)
     return snapshot is not None and snapshot.instance_uid != notebook.uid
 
@@ -108,7 +108,7 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
 
 
 def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
-    """The record with the former instance in its place again: the replacement cannot be built, and nothing was lost.
+    """Return the record with the former instance in its place again: the replacement cannot be built, and nothing was lost.
 
     What was begun of the replacement takes the former's place, to be deleted.
     """
@@ -137,7 +137,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
 def former_step(
     record: UserRecord, scene: Scene, looked_at: Former | None
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
-    """What to do about the instance that was replaced: (record, actions, look again in, because).
+    """Return what to do about the instance that was replaced: (record, actions, look again in, because).
 
     `looked_at` is the one that the sight is of; this very plan may have made another the former one.
     """
@@ -165,7 +165,7 @@ def former_step(
 
 
 def _is_done_with(record: UserRecord, scene: Scene) -> bool:
-    """True when nothing of the former instance is needed any more, and nobody wants it kept."""
+    """Return True when nothing of the former instance is needed any more, and nobody wants it kept."""
     status = record.status
     if status.former is None:
         return False

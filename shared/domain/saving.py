@@ -121,7 +121,7 @@ def _ready(
 
 
 def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
-    """The instance that the disk was of, as far as somebody needs it to read the files again. No address: it goes to an object."""
+    """Return the instance that the disk was of, as far as somebody needs it to read the files again. No address: it goes to an object."""
     image = notebook.image
     return {
         "id": notebook.ref.instance_id,
@@ -135,7 +135,7 @@ def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
 
 
 def newest_ready(record: UserRecord, scene: Scene) -> str:
-    """The newest snapshot that can still be brought back, "" for none: when the disk is gone, older files are better than none."""
+    """Return the newest snapshot that can still be brought back, "" for none: when the disk is gone, older files are better than none."""
     ready = [
         snapshot.name
         for snapshot in record.status.snapshots
@@ -146,7 +146,7 @@ def newest_ready(record: UserRecord, scene: Scene) -> str:
 
 
 def with_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
-    """The record with this snapshot in place of what it knew of it."""
+    """Return the record with this snapshot in place of what it knew of it."""
     kept = tuple(snapshot if s.name == snapshot.name else s for s in record.status.snapshots)
     return record.with_status(snapshots=kept)
 
@@ -209,7 +209,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
 
 
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
-    """The record with what is gone noted, once, and without what never held anything: a sweep need not come back for it."""
+    """Return the record with what is gone noted, once, and without what never held anything: a sweep need not come back for it."""
     for snapshot in record.status.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
             continue
@@ -244,7 +244,7 @@ def _without(record: UserRecord, snapshot: Snapshot) -> UserRecord:
 
 
 def without_deleted(record: UserRecord, name: str) -> UserRecord:
-    """The record after the manifest of a deleted snapshot was written."""
+    """Return the record after the manifest of a deleted snapshot was written."""
     snapshot = record.status.snapshot(name)
     return record if snapshot is None else _without(record, snapshot)
 
@@ -277,13 +277,13 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
 
 
 def is_saved(record: UserRecord) -> bool:
-    """True when what is on the data disk is in a snapshot that was READY, with its manifest, as far as the record knows."""
+    """Return True when what is on the data disk is in a snapshot that was READY, with its manifest, as far as the record knows."""
     snapshot = record.status.snapshot(record.status.saved_in)
     return snapshot is not None and snapshot.ready_at is not None and snapshot.manifest
 
 
 def is_kept(record: UserRecord, scene: Scene) -> bool:
-    """True when that snapshot is READY now, as far as this pass has seen."""
+    """Return True when that snapshot is READY now, as far as this pass has seen."""
     sight = scene.seen.snapshots.get(record.status.saved_in)
     return is_saved(record) and isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 

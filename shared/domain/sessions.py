@@ -99,7 +99,7 @@ def session_id_for(profile: str, template: str) -> str:
 
 
 def offers(catalog: Catalog) -> tuple[SessionOffer, ...]:
-    """What the configuration offers, in the order in which it says so."""
+    """Return what the configuration offers, in the order in which it says so."""
     listed = [(name, each) for name, profile in catalog.profiles.items() for each in _listed(profile)]
     named = [template for _, template in listed]
     return tuple(
@@ -118,7 +118,7 @@ def _listed(profile: Profile) -> Iterable[str]:
 
 
 def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
-    """The labels but for the digest: the profile's own and ours. Sessions inherit them, and so does the bill."""
+    """Return the labels but for the digest: the profile's own and ours. Sessions inherit them, and so does the bill."""
     ours = {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_PROFILE: offer.profile,
@@ -128,7 +128,7 @@ def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
 
 
 def digest_label(session_id: str, body: Mapping[str, object]) -> str:
-    """What the digest label says: changes with the body, and tells by the name whether it was made for it.
+    """Return what the digest label says: changes with the body, and tells by the name whether it was made for it.
 
     A letter comes first, for Dataproc asks of labels what RFC 1035 asks of names.
     """
@@ -143,7 +143,7 @@ def _name_mark(session_id: str) -> str:
 def plan_sessions(
     wanted: Iterable[WantedSession], seen: Iterable[SessionSeen], *, unknown: frozenset[str] = frozenset()
 ) -> tuple[SessionAction, ...]:
-    """What makes `seen` be as `wanted`, with reasons; nothing when it is.
+    """Return what makes `seen` be as `wanted`, with reasons; nothing when it is.
 
     Only what carries our labels is updated or removed. `unknown` are ids that are wanted and whose content cannot be told now
     (their master is wrong): what is there of them stays.

@@ -19,7 +19,7 @@ LAG = timedelta(minutes=10)
 
 
 def may_come(known: ClusterStatus, scene: Scene) -> bool:
-    """True while something that was asked for may still show itself although nothing of it is seen.
+    """Return True while something that was asked for may still show itself although nothing of it is seen.
 
     A create goes on, or its operation could not be read: unknown is not over.
     """
@@ -73,7 +73,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
 
 
 def _remembered(record: UserRecord, seen: ClustersSeen, scene: Scene) -> tuple[UserRecord, int]:
-    """The record that knows what is there or may come, and how many of these are not seen."""
+    """Return the record that knows what is there or may come, and how many of these are not seen."""
     by_name = {cluster.name: cluster for cluster in seen.clusters}
     usage, kept, coming = record.status.usage, [], 0
     for known in record.status.clusters:

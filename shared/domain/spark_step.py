@@ -73,7 +73,7 @@ class _Did(Struct, frozen=True, kw_only=True):
 
 
 def spark_step(record: UserRecord, scene: Scene) -> Step | None:
-    """What to do about the person's clusters; None when nobody looked, for there is nothing to be looked for."""
+    """Return what to do about the person's clusters; None when nobody looked, for there is nothing to be looked for."""
     seen = scene.seen.clusters
     if isinstance(seen, NotLooked):
         return None
@@ -123,7 +123,7 @@ def _wanted(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
 
 
 def _moves(record: UserRecord, known: ClusterStatus) -> bool:
-    """True while what is there is not what is wanted."""
+    """Return True while what is there is not what is wanted."""
     if record.spec.wish(known.template) is None:
         return known.is_there
     return known.state not in USABLE
@@ -170,7 +170,7 @@ def _one(look: _Look) -> _Did:
 
 
 def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
-    """What is remembered, brought up to what was read. One that is going was not asked for since."""
+    """Return what is remembered, brought up to what was read. One that is going was not asked for since."""
     runs, goes = seen.state in USABLE, seen.state is ClusterState.DELETING
     is_news = known.seen_running_at is None or _asked_again(look)
     confirmed = look.now if runs and is_news else known.seen_running_at
@@ -215,12 +215,12 @@ def _going(known: ClusterStatus) -> ClusterStatus:
 
 
 def _is_held(look: _Look) -> bool:
-    """True when a hold keeps it: it ran, so it may hold what its owner worked on."""
+    """Return True when a hold keeps it: it ran, so it may hold what its owner worked on."""
     return look.record.hold is not None and look.known.seen_running_at is not None
 
 
 def _failed(look: _Look, *, wanted: bool) -> _Did:
-    """What a failed one leaves is removed before anything else; the wish stays only while another zone may do."""
+    """Return what a failed one leaves is removed before anything else; the wish stays only while another zone may do."""
     if not wanted or look.known.deleting:
         return _delete(look, "It failed and is removed.")
     error = _operation_error(look) or (look.seen.error if look.seen is not None else None)
@@ -270,13 +270,13 @@ def _absent(look: _Look, *, wanted: bool) -> _Did:
 
 
 def _asked_again(look: _Look) -> bool:
-    """True when the person asked for it after it was last known to be there."""
+    """Return True when the person asked for it after it was last known to be there."""
     wish, last = look.record.spec.wish(look.known.template), look.known.seen_running_at
     return wish is not None and wish.since > (last or look.known.asked_at or _LONG_AGO)
 
 
 def _is_unread(look: _Look) -> bool:
-    """True while how the create went cannot be read: unknown is not over. Not for ever, since a failed one costs money."""
+    """Return True while how the create went cannot be read: unknown is not over. Not for ever, since a failed one costs money."""
     sight = look.scene.seen.cluster_operations.get(look.known.operation, Absent())
     return isinstance(sight, Unreadable) and look.now - (look.known.asked_at or look.now) <= _PATIENCE
 
@@ -287,7 +287,7 @@ def _operation_error(look: _Look) -> BenchkeeperError | None:
 
 
 def _after_failed_create(look: _Look, error: BenchkeeperError, *, wanted: bool) -> _Did:
-    """The create left nothing behind."""
+    """Return the create left nothing behind."""
     if not wanted:
         return _Did(record=_forget(look, _fresh(look.known)))
     record, known = after_error(look.record, look.known, error, look.scene.policy)
@@ -302,7 +302,7 @@ def _after_failed_create(look: _Look, error: BenchkeeperError, *, wanted: bool) 
 def after_error(
     record: UserRecord, known: ClusterStatus, error: BenchkeeperError, policy: Policy
 ) -> tuple[UserRecord, ClusterStatus]:
-    """The record and what is remembered once a create failed: another zone, or the end of the wish with a diagnosis."""
+    """Return the record and what is remembered once a create failed: another zone, or the end of the wish with a diagnosis."""
     if isinstance(error, StockoutError):
         first = () if known.tried_zones else (AUTO_ZONE,)
         tried = tuple(dict.fromkeys([*known.tried_zones, *first, known.zone]))

@@ -104,7 +104,7 @@ def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
 
 
 def held(record: UserRecord, now: datetime) -> Step | None:
-    """Waiting for `not_before`, with the condition that explains it left as it is."""
+    """Wait for `not_before`, with the condition that explains it left as it is."""
     not_before = record.status.not_before
     if not_before is None or not_before <= now:
         return None
@@ -120,7 +120,7 @@ def held(record: UserRecord, now: datetime) -> Step | None:
 
 
 def wait_for_identity(record: UserRecord, policy: Policy) -> Step:
-    """The person's own service account comes first: whatever is created or started needs it."""
+    """Wait for the person's own service account: whatever is created or started needs it."""
     return Step(
         record=record,
         condition=ConditionStatus.FALSE,

@@ -33,7 +33,7 @@ class StoryLine(Struct, frozen=True, kw_only=True):
 
 
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
-    """The story with more lines, the oldest left out where there are too many."""
+    """Return the story with more lines, the oldest left out where there are too many."""
     return (*story, *(_cut(line) for line in lines))[-MAX_LINES:]
 
 

@@ -29,7 +29,7 @@ def _mended(text: str) -> str:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """The same moment in UTC. Raises `ValueError` outside the years that can be counted with (rounding up included)."""
+    """Return the same moment in UTC. Raises `ValueError` outside the years that can be counted with (rounding up included)."""
     try:
         utc = moment.astimezone(UTC)
     except OverflowError as error:

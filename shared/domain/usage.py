@@ -11,7 +11,7 @@ NOTEBOOK = "notebook"
 
 
 def cluster_usage(template: str) -> str:
-    """The name under which the running time of a template's clusters is kept."""
+    """Return the name under which the running time of a template's clusters is kept."""
     return f"spark:{template}"
 
 
@@ -23,7 +23,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
 
     def in_month_of(self, now: datetime) -> timedelta:
-        """The time that it ran in the month of `now`, up to `now`."""
+        """Return the time that it ran in the month of `now`, up to `now`."""
         ended = self.ran_s if self.month == month_of(now) else 0
         running = now - max(self.since, month_start(now)) if self.since is not None else timedelta(0)
         return timedelta(seconds=ended) + max(running, timedelta(0))
@@ -35,12 +35,12 @@ def month_of(now: datetime) -> str:
 
 
 def month_start(now: datetime) -> datetime:
-    """The first moment of the month."""
+    """Return the first moment of the month."""
     return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def with_running(usage: Mapping[str, Usage], name: str, now: datetime, *, runs: bool) -> Mapping[str, Usage]:
-    """The usage once `name` was seen to run or not; the same object while nothing changes, so that nothing is written.
+    """Return the usage once `name` was seen to run or not; the same object while nothing changes, so that nothing is written.
 
     A run ends when its end is seen, so that it counts at most one look too long.
     """

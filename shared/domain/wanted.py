@@ -26,7 +26,7 @@ _NEWS_AGE = timedelta(days=1)
 
 
 def new_record(email: UserEmail, now: datetime) -> UserRecord:
-    """The record of somebody of whom nothing is known yet."""
+    """Return the record of somebody of whom nothing is known yet."""
     return UserRecord(
         user_key=user_key_for(email),
         email=email,
@@ -46,7 +46,7 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
 def with_event(
     record: UserRecord, event: LifecycleEvent, now: datetime, *, entitling: frozenset[str] = frozenset()
 ) -> UserRecord:
-    """The record with what the event states; the same object when it states nothing new. News that is used ends a mark.
+    """Return the record with what the event states; the same object when it states nothing new. News that is used ends a mark.
 
     `entitling` are the addresses of groups that entitle: when there are too many facts, those of other groups go.
     """
@@ -66,7 +66,7 @@ def with_event(
 
 
 def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
-    """The record with its spec derived from its facts at `now`. The same content when nothing changed.
+    """Return the record with its spec derived from its facts at `now`. The same content when nothing changed.
 
     A profile that was asked for and that the configuration lost is a mistake in the configuration, not news about the
     person: what is wanted stays as it was. So it does while a cut waits (`shared.domain.guard`).
@@ -159,7 +159,7 @@ def _guard_notices(status: Status) -> set[Notice]:
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
-    """The account and the group that carries its data roles, named before either is touched, so that both can be undone."""
+    """Return the account and the group that carries its data roles, named before either is touched, so that both can be undone."""
     profile = policy.catalog.profiles.get(profile_name or "")
     if profile is None or not profile.needs_account:
         return status
@@ -172,7 +172,7 @@ def _with_account(status: Status, user_key: UserKey, profile_name: str | None, p
 
 
 def _news_time(facts: Facts, now: datetime) -> datetime:
-    """The moment from which somebody waits for a change of presence.
+    """Return the moment from which somebody waits for a change of presence.
 
     News that is older than a day was imported or repeated, or the assignments changed: nobody waited since then.
     """
@@ -181,14 +181,14 @@ def _news_time(facts: Facts, now: datetime) -> datetime:
 
 
 def with_power(record: UserRecord, power: Power, *, because: str) -> UserRecord:
-    """The record with another power wanted: a new request, fulfilled once."""
+    """Return the record with another power wanted: a new request, fulfilled once."""
     spec = replace(record.spec, power=power, power_because=because)
     status = replace(record.status, power_settled=False, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
 
 
 def with_hold(record: UserRecord, hold: Hold | None) -> UserRecord:
-    """The record held, or released (None); the same object when that is how it is. A hold that stands keeps its time."""
+    """Return the record held, or released (None); the same object when that is how it is. A hold that stands keeps its time."""
     now_held = record.hold.reason if record.hold is not None else None
     if now_held == (hold.reason if hold is not None else None):
         return record

@@ -13,7 +13,7 @@ from shared.domain.spark import ClusterStatus, ClusterWish, cluster_name
 
 
 def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime) -> UserRecord:
-    """The record that wants a cluster of `template`; the same object while one is being made.
+    """Return the record that wants a cluster of `template`; the same object while one is being made.
 
     One that runs is asked for anew, so that one that ended unseen is made again. Raises `RefusedError` with what is allowed.
     """
@@ -52,7 +52,7 @@ def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime
 
 
 def without_wish(record: UserRecord, template: str) -> UserRecord:
-    """The record that wants no cluster of `template`; the same object when it wants none."""
+    """Return the record that wants no cluster of `template`; the same object when it wants none."""
     if record.spec.wish(template) is None:
         return record
     kept = tuple(w for w in record.spec.clusters if w.template != template)
@@ -61,7 +61,7 @@ def without_wish(record: UserRecord, template: str) -> UserRecord:
 
 
 def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> UserRecord:
-    """The record that is not stopped for idleness before `until` (None: as ever); the same object when that is so already."""
+    """Return the record that is not stopped for idleness before `until` (None: as ever); the same object when that is so already."""
     profile = _entitled(record, catalog)
     if until is not None:
         longest = now + profile.idle.max_keep_on
@@ -82,7 +82,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 
 
 def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, *, because: str) -> UserRecord:
-    """The record that is to run or rest because somebody asked; the same object while just that is under way or reached."""
+    """Return the record that is to run or rest because somebody asked; the same object while just that is under way or reached."""
     _entitled(record, catalog)
     if record.spec.power is power and (not record.status.power_settled or _is_reached(record, power)):
         return record
@@ -94,7 +94,7 @@ def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, *, beca
 
 
 def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserRecord:
-    """The record without wishes for what its profile does not offer any more; as it is where the profile is lost."""
+    """Return the record without wishes for what its profile does not offer any more; as it is where the profile is lost."""
     if profile is None:
         return record
     for wish in record.spec.clusters:
@@ -104,7 +104,7 @@ def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserR
 
 
 def _is_reached(record: UserRecord, power: Power) -> bool:
-    """True when the notebook was last seen as it is asked to be."""
+    """Return True when the notebook was last seen as it is asked to be."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     if ready is None:
         return False

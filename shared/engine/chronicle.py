@@ -53,7 +53,7 @@ _ACCOUNT_WORDS = {
 
 
 def with_news(record: UserRecord, event: LifecycleEvent, now: datetime) -> UserRecord:
-    """The record with a line about the message that changed it."""
+    """Return the record with a line about the message that changed it."""
     says = f"; says {event.says}" if event.says else ""
     because = f"source {event.source}{says}" if event.source else ""
     line = StoryLine(at=now, kind=StoryKind.NEWS, text=_news_text(record, event), because=because, ref=event.event_id)
@@ -83,7 +83,7 @@ def _news_text(record: UserRecord, event: LifecycleEvent) -> str:
 
 
 def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime) -> UserRecord:
-    """The record with a line about a hold that was set or released; as it is when neither happened."""
+    """Return the record with a line about a hold that was set or released; as it is when neither happened."""
     if after is before:
         return after
     text = "Put on hold" if after.hold is not None else "Released from hold"
@@ -98,7 +98,7 @@ def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime
 def with_chronicle(
     before: UserRecord, after: UserRecord, plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], now: datetime
 ) -> UserRecord:
-    """The record after a pass, with what the pass did and what stands differently; as it is when there is nothing to tell."""
+    """Return the record after a pass, with what the pass did and what stands differently; as it is when there is nothing to tell."""
     calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
     lines = [line for line in calls if not _is_old_refusal(line, before.status.story)]
     lines += _ended_clusters(before, after, now)
@@ -134,7 +134,7 @@ def _without_hold_addresses(line: StoryLine, record: UserRecord) -> StoryLine:
 
 
 def _is_old_refusal(line: StoryLine, story: tuple[StoryLine, ...]) -> bool:
-    """True when the cloud refused just that for just that reason the last time too: told once."""
+    """Return True when the cloud refused just that for just that reason the last time too: told once."""
     action = line.text.removesuffix(_REFUSED)
     if action == line.text:
         return False

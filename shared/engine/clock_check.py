@@ -43,5 +43,5 @@ class ClockWatch(Struct, frozen=True):
 
 
 def _tolerance(clock: Clock) -> timedelta:
-    """The embedded cloud's clock runs faster than the functions do: what takes a second is a minute there."""
+    """Return how far a clock may be off. The embedded cloud's runs faster than the functions do: what takes a second is a minute there."""
     return TOLERANCE * max(1.0, clock.speed())

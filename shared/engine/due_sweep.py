@@ -95,7 +95,7 @@ def _look(deps: Deps, now: datetime) -> _Listed:
 
 
 def _folders(deps: Deps) -> InboxFolders:
-    """What waits; nothing while the inbox cannot be listed, which holds up nobody whose time has come."""
+    """Return what waits; nothing while the inbox cannot be listed, which holds up nobody whose time has come."""
     try:
         return deps.inbox.folders()
     except BenchkeeperError as error:
@@ -113,7 +113,7 @@ def _living(claims: Iterable[DueClaim], deps: Deps) -> Iterator[DueClaim]:
 
 
 def _lapsed(claim: DueClaim, deps: Deps) -> bool:
-    """The embedded cloud's clock runs faster than the sweeps do."""
+    """Return True for one that has lapsed. The embedded cloud's clock runs faster than the sweeps do."""
     return claim.at + LAPSE * max(1.0, deps.clock.speed()) <= deps.clock.now()
 
 

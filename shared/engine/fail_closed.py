@@ -127,7 +127,7 @@ def _owner(notebook: ObservedNotebook) -> UserKey | None:
 
 
 def _disable(keys: frozenset[UserKey], deps: Deps) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The accounts that were disabled, and what failed. Without personal accounts in the configuration nothing is asked."""
+    """Return the accounts that were disabled, and what failed. Without personal accounts in the configuration nothing is asked."""
     if not any(profile.needs_account for profile in deps.policy.catalog.profiles.values()):
         return (), ()
     disabled, failed = [], []
@@ -146,7 +146,7 @@ def _disable(keys: frozenset[UserKey], deps: Deps) -> tuple[tuple[str, ...], tup
 
 
 def _known_as(address: str, deps: Deps) -> set[UserKey]:
-    """The keys of whoever has this address by the fleet index: a key stays when an address changes."""
+    """Return the keys of whoever has this address by the fleet index: a key stays when an address changes."""
     try:
         fleet = deps.fleet.fleet()
     except BenchkeeperError:

@@ -61,7 +61,7 @@ class Month(Struct, frozen=True, kw_only=True):
 
 
 def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
-    """This month as of the snapshot: what runs is counted up to then."""
+    """Return this month as of the snapshot: what runs is counted up to then."""
     bill, prices, at = _bill(notes, fleet.taken_at), _Prices(catalog), fleet.taken_at
     total = Sums()
     profiles: defaultdict[str, Sums] = defaultdict(Sums)

@@ -94,7 +94,7 @@ def keep_costs(deps: Deps, now: datetime) -> None:
 
 
 def _readable(read: Callable[[], T | None]) -> T | None:
-    """What is there; None when it is damaged, so that writing it anew mends it."""
+    """Return what is there; None when it is damaged, so that writing it anew mends it."""
     try:
         return read()
     except PermanentError as error:

@@ -49,7 +49,7 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 def chosen(fleet: FleetSnapshot, choice: Choice) -> list[RecordRow]:
-    """The rows that match all of it, in the snapshot's order."""
+    """Return the rows that match all of it, in the snapshot's order."""
     tests = _tests(fleet, choice)
     return [row for row in fleet.rows if all(test(row) for test in tests)]
 
@@ -87,7 +87,7 @@ def folded(text: str) -> str:
 def ordered(
     fleet: FleetSnapshot, rows: Iterable[RecordRow], column: Column, *, descending: bool = False
 ) -> list[RecordRow]:
-    """The rows by one column, those without a value last in both directions; people of one value by address."""
+    """Return the rows by one column, those without a value last in both directions; people of one value by address."""
     value = _values(fleet)[column]
     by_name = sorted(rows, key=_name)
     if column is Column.PERSON:
@@ -140,7 +140,7 @@ def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
 
 
 def point_days(points: Iterable[FleetPoint]) -> list[FleetPoint]:
-    """The last count of each day (UTC), newest first: what a table can show of two months of hours."""
+    """Return the last count of each day (UTC), newest first: what a table can show of two months of hours."""
     last = {point.at.date(): point for point in points}
     return [last[day] for day in sorted(last, reverse=True)]
 
@@ -155,7 +155,7 @@ class Offered(Struct, frozen=True, kw_only=True):
 
 
 def offered(fleet: FleetSnapshot) -> Offered:
-    """The values that occur, sorted."""
+    """Return the values that occur, sorted."""
     return Offered(
         states=tuple(sorted({row.reason for row in fleet.rows})),
         profiles=tuple(sorted({row.profile or NO_VALUE for row in fleet.rows})),
@@ -176,7 +176,7 @@ def nearest_known(fleet: FleetSnapshot, rows: Iterable[RecordRow]) -> Mapping[Us
 
 
 def key_of_address(fleet: FleetSnapshot, address: str) -> UserKey | None:
-    """The user key of who has this address now, which may have been made from an earlier one; None: nobody has it.
+    """Return the user key of who has this address now, which may have been made from an earlier one; None: nobody has it.
 
     The record of an account that was deleted keeps its address and comes after the account that was made anew.
     """

@@ -31,7 +31,7 @@ class Foreseen(Struct, frozen=True, kw_only=True):
 
 
 def preview_after(user_key: UserKey, change: Change, deps: Deps) -> Foreseen | None:
-    """What `change` of the record would lead to, by what is seen now. Reads only; None: no record.
+    """Return what `change` of the record would lead to, by what is seen now. Reads only; None: no record.
 
     The cloud is looked at once, for both plans. What only the changed record would look at (an account that is not named yet) is
     not seen, so the plan after may hold a step more in truth.

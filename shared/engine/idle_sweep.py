@@ -123,7 +123,7 @@ def _judge(running: list[Machine], deps: Deps, now: datetime) -> Iterator[Judged
 
 
 def _kept_on(machine: Machine, now: datetime) -> IdleVerdict | None:
-    """The person asked for it, within the bound of the profile."""
+    """Return the person asked for it, within the bound of the profile."""
     if machine.keep_on_until is None or machine.keep_on_until <= now:
         return None
     return Keep(Reason.ASKED_FOR, f"until {machine.keep_on_until.isoformat()}")
@@ -139,7 +139,7 @@ def _stops_at(
 
 
 def for_blindness(verdict: IdleVerdict) -> bool:
-    """True when nothing could be seen of it lately, whatever follows from that."""
+    """Return True when nothing could be seen of it lately, whatever follows from that."""
     match verdict:
         case Keep(reason=reason):
             return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}
@@ -238,7 +238,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def is_blind(verdict: IdleVerdict) -> bool:
-    """True when it is kept only because nothing could be seen of it."""
+    """Return True when it is kept only because nothing could be seen of it."""
     return isinstance(verdict, Keep) and verdict.reason in {Reason.NO_FRESH_EVIDENCE, Reason.WARNED}
 
 

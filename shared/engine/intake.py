@@ -350,7 +350,7 @@ def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "t
 
 
 def is_decided(record: UserRecord) -> bool:
-    """True when a deletion was decided before: a hold that comes then may be too late."""
+    """Return True when a deletion was decided before: a hold that comes then may be too late."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     return ready is not None and ready.reason is Reason.DELETING
 

@@ -54,7 +54,7 @@ def attributes_for(
     others: Mapping[str, str],
     topic: str = "",
 ) -> dict[str, str]:
-    """What is written on a message that goes to the dead letters: why, and what replay needs; then its own attributes.
+    """Return what is written on a message that goes to the dead letters: why, and what replay needs; then its own attributes.
 
     One that would make the letter look like Pub/Sub's own forwarding is left out, and ours stand over the message's.
     """
@@ -85,7 +85,7 @@ def letter_of(
     users: tuple[UserKey, ...],
     cuts: bool = False,
 ) -> DeadLetter:
-    """The letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was.
+    """Return the letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was.
 
     `cuts` = the message states that somebody leaves, as far as it could be read.
     """
@@ -165,7 +165,7 @@ def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
-    """True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
+    """Return True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
     accepted = change_record(user_key, change, deps, wakes=False, mends=False)
     return accepted is not None and accepted.changed
 
@@ -251,7 +251,7 @@ def _delivered(news: News, deps: Deps) -> Change:
 
 
 def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
-    """The records that the news is about, as they are: a change of address is about two."""
+    """Return the records that the news is about, as they are: a change of address is about two."""
     if isinstance(news, Renamed):
         found = [find(email, deps) for email in (news.user, news.new_user)]
         return [stored.record for stored in found if stored is not None]
@@ -259,7 +259,7 @@ def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
 
 
 def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """What `_delivered` would say of each, folded one upon the other, and the plan that would follow. Changes nothing."""
+    """Return what `_delivered` would say of each, folded one upon the other, and the plan that would follow. Changes nothing."""
     folded: dict[UserKey, UserRecord] = {}
     changes: list[Change] = []
     for piece in news:

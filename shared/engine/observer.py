@@ -40,7 +40,7 @@ _SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 
 
 def observe(record: UserRecord, deps: Deps) -> Observed:
-    """What is there for this person now.
+    """Return what is there for this person now.
 
     At most two reads (the instance, and its operation or the templates) for somebody with end-user credentials whose environment
     is as it should be, or on its way; the rest is only looked at when the record names it, or for a leaver.
@@ -112,7 +112,7 @@ def _sessions(record: UserRecord, deps: Deps) -> SparkSessionsSeen | Unreadable 
 def _cluster_operations(
     record: UserRecord, clusters: ClustersSeen | Unreadable | NotLooked, deps: Deps
 ) -> dict[str, ClusterOperationSeen | Absent | Unreadable]:
-    """The creates whose outcome the cluster itself does not show: it is not there, or it failed."""
+    """Return the creates whose outcome the cluster itself does not show: it is not there, or it failed."""
     if not isinstance(clusters, ClustersSeen):
         return {}
     works = {c.name for c in clusters.clusters if c.state not in FAILED}
@@ -157,7 +157,7 @@ def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> Opera
 
 
 def _restoring(asked: Restoring, ref: InstanceRef, deps: Deps) -> OperationSight:
-    """The restore that was, or was not, asked for before a crash: doing it twice would undo what the person did since."""
+    """Return the restore that was, or was not, asked for before a crash: doing it twice would undo what the person did since."""
     found = deps.notebooks.latest_operation(ref)
     if found is None or found.verb in _OTHERS or found.started_at < asked.asked_at - _SKEW:
         return NotLooked()
@@ -165,7 +165,7 @@ def _restoring(asked: Restoring, ref: InstanceRef, deps: Deps) -> OperationSight
 
 
 def _is_over(verb: Verb, notebook: NotebookSight) -> bool:
-    """True when the instance's own state says that the operation has ended well, so its reading can be saved."""
+    """Return True when the instance's own state says that the operation has ended well, so its reading can be saved."""
     match verb, notebook:
         case ((Verb.CREATE | Verb.START), ObservedNotebook(state=NotebookState.ACTIVE)):
             return True

@@ -129,7 +129,7 @@ def _judged(impact: Impact, fleet: Fleet, before: Policy, after: Policy) -> Judg
 
 
 def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
-    """The instances by zone and name; none if they cannot be listed: the records say what they were built from."""
+    """Return the instances by zone and name; none if they cannot be listed: the records say what they were built from."""
     try:
         return {(n.ref.zone, n.ref.instance_id): n for n in deps.notebooks.listing().notebooks}
     except BenchkeeperError as error:
@@ -252,7 +252,7 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
 
 
 def _settled(digest: str, current: PolicyInForce | None, deployed: Noted | None, deps: Deps) -> Proposed | None:
-    """What came of it before; None if it is to be judged."""
+    """Return what came of it before; None if it is to be judged."""
     if current is not None and current.digest == digest:
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
     if deps.policies.rejected(digest) is not None:
@@ -362,7 +362,7 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 
 
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
-    """The guard in force says who must agree: a proposed one cannot free itself."""
+    """Refuse what too few agreed to, as the guard in force says: a proposed one cannot free itself."""
     if impact_digest != proposal.impact.digest:
         raise _refused(
             "The change is another one by now: look at the new list, and agree to that.",

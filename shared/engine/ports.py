@@ -174,7 +174,7 @@ class Records(Protocol):
     """One record per person, written conditionally, and the due index."""
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """The record, None when there has never been one. For an address that a person has taken on, the person's own.
+        """Return the record, None when there has never been one. For an address that a person has taken on, the person's own.
 
         So its `user_key` may be another than the one asked for; only that one names the person's things.
         """
@@ -205,13 +205,13 @@ class Records(Protocol):
         """All records, as far as a listing tells."""
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
-        """The same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
+        """Return the same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """Hints up to `until`, oldest first."""
 
     def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
-        """The same listing with what sweeps have claimed, first."""
+        """Return the same listing with what sweeps have claimed, first."""
 
     def drop_hint(self, hint: DueHint) -> None:
         """Remove a hint; not being there is fine."""
@@ -373,10 +373,10 @@ class Notebooks(Protocol):
         """All instances of the project."""
 
     def operation(self, ref: OperationRef) -> OperationSeen | Absent:
-        """An operation by name."""
+        """Return an operation by name."""
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """The newest operation on an instance whose own reference was lost in a crash."""
+        """Return the newest operation on an instance whose own reference was lost in a crash."""
 
     def create(self, spec: NotebookSpec, zone: str, request_id: str) -> OperationRef | None:
         """Start a create; None when the instance is there already and ours. `NotOursError` when it is somebody else's."""
@@ -401,7 +401,7 @@ class Accounts(Protocol):
     """The people's own service accounts."""
 
     def get(self, account_id: AccountId, user_key: UserKey) -> AccountSeen | Absent:
-        """The account with its policy."""
+        """Return the account with its policy."""
 
     def create(self, account_id: AccountId, user_key: UserKey) -> None:
         """Make it; there already and ours is success. `NotOursError` when it is somebody else's."""
@@ -410,7 +410,7 @@ class Accounts(Protocol):
         """Make its policy let this person act as it and nobody else; None: nobody. Read, change, write, again on conflict."""
 
     def enable(self, account_id: AccountId) -> None:
-        """Enabled already is done."""
+        """Enable it; enabled already is done."""
 
     def disable(self, account_id: AccountId) -> None:
         """Disabled already, or gone, is done."""
@@ -423,7 +423,7 @@ class Groups(Protocol):
     """Google groups that carry data roles; their members are service accounts of people."""
 
     def has(self, group: str, member: str) -> bool:
-        """True when `member` (an address) is a direct member."""
+        """Return True when `member` (an address) is a direct member."""
 
     def join(self, group: str, member: str) -> None:
         """Member already is done."""
@@ -451,7 +451,7 @@ class Snapshots(Protocol):
         """Write the object `manifests/<user_key>/<snapshot>.json`; the same content twice is the same object."""
 
     def manifests(self, user_key: UserKey) -> Iterator[str]:
-        """The snapshots of which a person has manifests."""
+        """Return the snapshots of which a person has manifests."""
 
     def forget_manifest(self, user_key: UserKey, name: str) -> None:
         """Delete the manifest of a snapshot; a missing one is not an error."""
@@ -470,7 +470,7 @@ class Clusters(Protocol):
         """
 
     def operation(self, name: str) -> ClusterOperationSeen | Absent:
-        """An operation by name."""
+        """Return an operation by name."""
 
     def delete(self, name: str) -> None:
         """Start to delete one; gone or going already is done. `BusyError` while it is being made or changed."""
@@ -480,7 +480,7 @@ class SessionTemplates(Protocol):
     """Templates of serverless Spark sessions, which belong to profiles."""
 
     def render(self, offer: SessionOffer) -> WantedSession:
-        """What the configuration makes of an offer. `InvalidSpecError` when its master is wrong."""
+        """Return what the configuration makes of an offer. `InvalidSpecError` when its master is wrong."""
 
     def rows(self) -> Iterator[SessionSeen]:
         """All of the project's region, others' too."""
@@ -499,7 +499,7 @@ class LiveSessions(Protocol):
     """Serverless Spark sessions that run."""
 
     def of(self, owner: SessionOwner) -> tuple[str, ...]:
-        """The ids of this owner's sessions that run or are being made."""
+        """Return the ids of this owner's sessions that run or are being made."""
 
     def end(self, name: str) -> None:
         """Start to terminate one; gone, ending or ended already is done."""
@@ -537,19 +537,19 @@ class FleetIndex(Protocol):
     """
 
     def fleet(self) -> FleetSnapshot | None:
-        """The newest one, None before the first sweep."""
+        """Return the newest one, None before the first sweep."""
 
     def about(self) -> FleetAbout | None:
-        """The newest one without its rows: what the next sweep has to know of it, and what the overview shows."""
+        """Return the newest one without its rows: what the next sweep has to know of it, and what the overview shows."""
 
     def draft(self) -> FleetDraft:
         """Begin a list, which takes its rows one by one."""
 
     def notes(self) -> Notes | None:
-        """The newest ones, None before the first sweep."""
+        """Return the newest ones, None before the first sweep."""
 
     def notes_about(self, user_key: UserKey) -> Notes | None:
-        """The same as far as it is about one person."""
+        """Return the same as far as it is about one person."""
 
     def write_fleet(self, fleet: FleetSnapshot) -> None:
         """Take the place of an older one; a newer one stays."""
@@ -569,7 +569,7 @@ class SignIn(Protocol):
     """Who asks for a page."""
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
-        """The person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
+        """Return the person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
 
     def assertion(self, headers: Mapping[str, str]) -> str:
         """Return the signed header's value, not yet verified, so that it can be kept with a wish."""
@@ -623,14 +623,14 @@ class Wake(Protocol):
     """Asks for a pass without waiting for it."""
 
     def __call__(self, user_key: UserKey) -> None:
-        """A pass follows soon; when this fails the tick comes to it within a minute."""
+        """Ask for a pass soon; when this fails the tick comes to it within a minute."""
 
 
 class Templates(Protocol):
     """The users' rendered template objects."""
 
     def seen(self, user_key: UserKey) -> TemplatesSeen:
-        """What is there for one user."""
+        """Return what is there for one user."""
 
     def put(self, record: UserRecord, action: PutTemplate) -> None:
         """Render the master for this user and write the object."""
@@ -674,7 +674,7 @@ class DeadLetters(Protocol):
         """All that are kept and were sent in [since, until), oldest first, as far as a listing tells."""
 
     def read(self, row: LetterRow) -> DeadLetter:
-        """The whole letter of a row."""
+        """Return the whole letter of a row."""
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
         """Note that it was used after all, when, and what came of it; the letter itself is kept."""
@@ -710,7 +710,7 @@ class Log(Protocol):
     """Structured log: a constant message and facts."""
 
     def info(self, message: str, **facts: Any) -> None:
-        """Normal work."""
+        """Log normal work."""
 
     def warning(self, message: str, **facts: Any) -> None:
         """Worth a look."""

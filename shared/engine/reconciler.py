@@ -63,7 +63,7 @@ class Preview(Struct, frozen=True, kw_only=True):
 
 
 def preview(user_key: UserKey, deps: Deps) -> Preview | None:
-    """The plan that `reconcile` would carry out now; None when there is no record."""
+    """Return the plan that `reconcile` would carry out now; None when there is no record."""
     stored = deps.records.load(user_key)
     if stored is None:
         return None
@@ -120,7 +120,7 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
 
 
 def _is_written_first(plan: Plan, stored: Stored) -> bool:
-    """True when the record must say so before the cloud is asked.
+    """Return True when the record must say so before the cloud is asked.
 
     Zone and id are an instance's name: written before anything is created there, a crash cannot leave an instance where
     nobody looks; likewise a snapshot, and a cluster whose wish is taken back meanwhile. A deletion or a restore cannot be taken back: the write fails when somebody came back

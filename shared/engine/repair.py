@@ -92,7 +92,7 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
 
 
 def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserRecord:
-    """The version with a line in its history; a pass follows soon, for the cloud may differ from what it says."""
+    """Return the version with a line in its history; a pass follows soon, for the cloud may differ from what it says."""
     now = deps.clock.now()
     what = "deleted" if found.deleted else "damaged"
     line = StoryLine(

@@ -68,7 +68,7 @@ def sync_sessions(deps: Deps, *, dry_run: bool = False) -> SessionsSynced:
 
 
 def _rendered(deps: Deps, synced: SessionsSynced) -> tuple[list[WantedSession], frozenset[str]]:
-    """What is wanted, and the ids of what is wanted and cannot be told: a wrong master is no reason to take anything away."""
+    """Return what is wanted, and the ids of what is wanted and cannot be told: a wrong master is no reason to take anything away."""
     wanted: list[WantedSession] = []
     unknown: set[str] = set()
     for offer in offers(deps.policy.catalog):

@@ -95,7 +95,7 @@ def for_each(
 
 
 def _jumped(summary: Summary, deps: Deps) -> bool:
-    """True when the clock moved during the sweep otherwise than time passed: what it judged by `now` must not be done."""
+    """Return True when the clock moved during the sweep otherwise than time passed: what it judged by `now` must not be done."""
     jump = summary.clock.jumped(deps.clock) if summary.clock is not None else None
     if jump is None:
         return False

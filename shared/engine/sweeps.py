@@ -260,7 +260,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
 
 
 def sweep(kind: str, deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
-    """The sweep of this name: `due`, `idle` or `drift`; `proposes` as for `sweep_drift`."""
+    """Return the sweep of this name: `due`, `idle` or `drift`; `proposes` as for `sweep_drift`."""
     if kind == "drift":
         return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
     return {"due": sweep_due, "idle": sweep_idle}[kind](deps, dry_run=dry_run)

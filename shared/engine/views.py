@@ -102,7 +102,7 @@ def _templates_view(seen: TemplatesSeen | Unreadable | NotLooked) -> list[str] |
 
 
 def observed_view(found: Preview) -> dict[str, Any]:
-    """What was seen, in words."""
+    """Return what was seen, in words."""
     seen = found.observed
     account, clusters = seen.account, seen.clusters
     view = {
@@ -139,7 +139,7 @@ def _notebook_view(sight: NotebookSight) -> dict[str, Any]:
 
 
 def plan_view(plan: Plan) -> dict[str, Any]:
-    """The plan's actions in words, why, and when it looks again."""
+    """Return the plan's actions in words, why, and when it looks again."""
     return {
         "actions": [action_text(action) for action in plan.actions],
         "because": list(plan.because),
@@ -154,7 +154,7 @@ def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
 
 
 def row_view(row: RecordRow) -> dict[str, Any]:
-    """A row as JSON."""
+    """Return a row as JSON."""
     raw: dict[str, Any] = plain(to_dict(row))
     raw["state"] = row.reason
     raw["url"] = url_of(row.proxy_uri)
@@ -162,7 +162,7 @@ def row_view(row: RecordRow) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can say: times as RFC 3339, durations in seconds, enumerations as their values."""
+    """Return what JSON can say: times as RFC 3339, durations in seconds, enumerations as their values."""
     match value:
         case datetime():
             return _iso(value)
@@ -179,7 +179,7 @@ def plain(value: Any) -> Any:
 
 
 def url_of(host_or_url: str) -> str:
-    """What a browser opens. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
+    """Return what a browser opens. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
 
     Anything that is no plain web address gives "": it would end as a link that somebody clicks.
     """

@@ -128,7 +128,7 @@ def _plausible(raw: object, people: People) -> Iterator[UserEmail]:
 
 
 def _older(raw: object) -> Iterator[UserEmail]:
-    """The form of earlier versions: normalised and in lower case, the domain as it was written, and as ASCII."""
+    """Yield the form of earlier versions: normalised and in lower case, the domain as it was written, and as ASCII."""
     try:
         form = parse_email(raw)
     except InvalidMessageError:
@@ -142,7 +142,7 @@ def _older(raw: object) -> Iterator[UserEmail]:
 
 
 def _bare(text: str) -> str:
-    """The address of `Name <address>` and of `mailto:address`. A name that itself holds an address makes it ambiguous."""
+    """Return the address of `Name <address>` and of `mailto:address`. A name that itself holds an address makes it ambiguous."""
     named = _NAMED.fullmatch(text.strip())
     if named is not None:
         if "@" in named["name"] or "\uff20" in named["name"]:
@@ -192,7 +192,7 @@ def _check_local(local: str) -> None:
 
 
 def _marks(first: str) -> tuple[str, ...]:
-    """A mark has nothing to stand on at the beginning."""
+    """Return the first character if it is a mark, which has nothing to stand on there."""
     return (first,) if first and unicodedata.category(first).startswith("M") else ()
 
 

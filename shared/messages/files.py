@@ -110,7 +110,7 @@ def _text(raw: bytes) -> str:
 
 
 def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
-    """A list's elements, or the objects one after the other. After a fault the next line that begins an object is tried."""
+    """Yield a list's elements, or the objects one after the other. After a fault the next line that begins an object is tried."""
     decoder, lines = json.JSONDecoder(), _Lines(text)
     place = _end(_WHITE, text, 0)
     in_list = text[place] == "["
@@ -182,7 +182,7 @@ class _Lines(Struct):
 
 
 def _with_event_id(value: dict[str, Any], written: str) -> bytes:
-    """A message of the neutral schema gets an id of its content if it has none, unless a key stands twice in it."""
+    """Give a message of the neutral schema an id of its content if it has none, unless a key stands twice in it."""
     data = written.encode("utf-8", "surrogatepass")
     if value.get("schema") != SCHEMA or value.get("event_id") is not None or _stands_twice(data):
         return data
@@ -197,7 +197,7 @@ def _stands_twice(data: bytes) -> bool:
 
 
 def _data(body: dict[str, Any]) -> bytes:
-    """The bytes of a message; its id says what it says, so that publishing it twice is one event."""
+    """Return the bytes of a message; its id says what it says, so that publishing it twice is one event."""
     if not body.get("event_id"):
         content = json.dumps({k: v for k, v in body.items() if k != "event_id"}, sort_keys=True, ensure_ascii=False)
         body = {**body, "event_id": f"file-{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:32]}"}
@@ -241,7 +241,7 @@ def _csv_rows(file: str, text: str) -> Iterator[Row | RowFault]:
 
 
 def _delimiter(text: str) -> str:
-    """The one that separates most columns of the header."""
+    """Return the one that separates most columns of the header."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     return max(",;\t", key=lambda each: (first.count(each), each == ","))
 
@@ -267,7 +267,7 @@ def _header_faults(header: Sequence[str]) -> Iterator[str]:
 
 
 def _body(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    """The message of a row. An empty cell says nothing."""
+    """Return the message of a row. An empty cell says nothing."""
     body: dict[str, Any] = {"schema": SCHEMA}
     attributes: dict[str, Any] = {}
     for name, cell in zip(header, cells, strict=False):

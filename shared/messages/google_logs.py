@@ -293,7 +293,7 @@ class _Reading:
 
 
 def _actions(deltas: object) -> tuple[list[str], bool]:
-    """What became of the role of a member, in order, and whether it is written as Google writes it."""
+    """Return what became of the role of a member, in order, and whether it is written as Google writes it."""
     several = [deltas] if isinstance(deltas, dict) else deltas
     if not isinstance(several, list) or not all(isinstance(each, dict) for each in several):
         raise _bad_deltas()
@@ -348,7 +348,7 @@ def _check_domain(user: UserEmail, source: Source) -> None:
 
 
 def _parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
-    """A parameter by its name: the order differs between samples. In a cut it may be a list of one."""
+    """Return a parameter by its name: the order differs between samples. In a cut it may be a list of one."""
     parameters = event.get("parameter")
     for parameter in parameters if isinstance(parameters, list) else []:
         if isinstance(parameter, dict) and parameter.get("name") == name:
@@ -363,7 +363,7 @@ def _parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> obj
 
 
 def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message) -> Iterator[Woken]:
-    """The end of an operation on one of our instances: a wake-up, which any source may send."""
+    """Yield the end of an operation on one of our instances: a wake-up, which any source may send."""
     operation = entry.get("operation")
     if not (isinstance(operation, dict) and operation.get("last")):
         return

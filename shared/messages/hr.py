@@ -461,7 +461,7 @@ class _Leaver(_Reader):
             return otherwise
 
     def _occurred(self) -> tuple[datetime, datetime | None]:
-        """A bare date and midnight say a day, not a moment: then, and where it cannot be read, it is the publish time.
+        """Return when it was said. A bare date and midnight say a day, not a moment: then, and where it cannot be read, it is the publish time.
 
         The second is the beginning of that day.
         """
@@ -500,7 +500,7 @@ class _Leaver(_Reader):
         return min(moments)
 
     def _local(self, raw: object) -> object:
-        """A date of other spellings as one of ours, and a time without its zone in that of the people; anything else as it is."""
+        """Return a date of other spellings as one of ours, and a time without its zone in that of the people; anything else as it is."""
         text = raw.strip() if isinstance(raw, str) else ""
         if _BASIC_DATE.fullmatch(text):
             return f"{text[:4]}-{text[4:6]}-{text[6:]}"
@@ -523,7 +523,7 @@ class _Leaver(_Reader):
         return raw
 
     def _look_at_the_rest(self) -> None:
-        """What else stands there and would be refused in a grant; a leaver needs none of it."""
+        """Note what else stands there and would be refused in a grant; a leaver needs none of it."""
         strict = _Strict(self.body, self.message, self.rules)
         try:
             strict._details()  # noqa: SLF001 - the same reading, only that a fault does not count

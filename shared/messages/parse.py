@@ -187,7 +187,7 @@ def _elements(data: bytes) -> list[bytes] | None:
 
 
 def _text(data: bytes) -> str | None:
-    """The text of the bytes, from which `_bytes` gives those that were no text back as they were."""
+    """Return the text of the bytes, from which `_bytes` gives those that were no text back as they were."""
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")

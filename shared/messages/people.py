@@ -54,7 +54,7 @@ def _named(message: Message, rules: Rules) -> Iterator[tuple[UserKey, UserEmail]
 
 
 def _texts(data: bytes) -> Iterator[object]:
-    """What may be addresses: all of a key that stands twice, and of what is no JSON what stands beside the person's key."""
+    """Yield what may be addresses: all of a key that stands twice, and of what is no JSON what stands beside the person's key."""
     try:
         found = read_leniently(data)
         every = read_leniently(data, all_values=True) if found.twice else found
@@ -67,7 +67,7 @@ def _texts(data: bytes) -> Iterator[object]:
 
 
 def _emails(raw: object, people: People) -> tuple[UserEmail, ...]:
-    """The forms of an address; of a text that is none, those of each address in it."""
+    """Return the forms of an address; of a text that is none, those of each address in it."""
     try:
         return forms_of_cut(raw, people)
     except InvalidMessageError:
@@ -122,7 +122,7 @@ def _places(body: Any) -> Iterator[object]:
 
 
 def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
-    """The user; of a leaver without a plain one, whatever looks like an address, as in a shape that nobody knows."""
+    """Yield the user; of a leaver without a plain one, whatever looks like an address, as in a shape that nobody knows."""
     user = body.get("user")
     if isinstance(user, str) and "@" in user:
         yield user
@@ -133,7 +133,7 @@ def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
 
 
 def _of_event(event: dict[str, Any]) -> Iterator[object]:
-    """The person of a known event; of another, what its parameter for a person is called in both logs."""
+    """Yield the person of a known event; of another, what its parameter for a person is called in both logs."""
     known = BY_NAME.get(str(event.get("eventName")))
     names = {known.user} if known is not None and known.user else {"USER_EMAIL", "affected_email_address"}
     parameters = event.get("parameter")

@@ -58,7 +58,7 @@ class LogEvent(Struct, frozen=True, kw_only=True):
 
 
 def _admin(name: str, states: States, **more: object) -> LogEvent:
-    """An event of the Workspace admin log: its method is the event's name in another spelling."""
+    """Return an event of the Workspace admin log: its method is the event's name in another spelling."""
     first, *rest = name.lower().split("_")
     method = f"google.admin.AdminService.{first}{''.join(word.capitalize() for word in rest)}"
     return LogEvent(**{"name": name, "service": ADMIN, "method": method, "states": states, **more})  # type: ignore[arg-type]  # one dict of all fields
@@ -135,7 +135,7 @@ def _in_log(organization: str, log: str) -> str:
 
 
 def _any_of(events: list[LogEvent]) -> str:
-    """An entry may hold several events, and its method is that of one of them: so each is looked for by its own name too."""
+    """Return the filter that looks for each event by its own name too: an entry may hold several, and its method is that of one of them."""
     methods, names = _either(event.method for event in events), _either(event.name for event in events)
     return f"(protoPayload.methodName=({methods}) OR protoPayload.metadata.event.eventName=({names}))"
 

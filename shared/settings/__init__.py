@@ -130,7 +130,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
-        """What planning needs of the settings."""
+        """Return what planning needs of the settings."""
         return Policy(
             catalog=self.catalog,
             zones=self.zones,
@@ -183,7 +183,7 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     trust_checked: bool = True,
 ) -> Settings:
-    """The settings of one environment. Raises `ConfigError` with every fault of every file.
+    """Return the settings of one environment. Raises `ConfigError` with every fault of every file.
 
     With `trust_checked` files that a deployment has checked, and that did not change since, are not checked again.
     """
@@ -304,7 +304,7 @@ def _known_envs(folder: Path) -> str:
 
 
 def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTemplate]:
-    """The master templates of a folder by name; what cannot be read is added to `faults`."""
+    """Return the master templates of a folder by name; what cannot be read is added to `faults`."""
     if not folder.is_dir():
         faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it, it may be empty."))
         return {}
@@ -322,7 +322,7 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
 
 
 def _cross_faults(path: Path, profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> list[ConfigFault]:
-    """What only the whole tells: names that point nowhere, keys that do not go together."""
+    """Return what only the whole tells: names that point nowhere, keys that do not go together."""
     faults = []
     for name, profile in profiles.profiles.items():
         for place, problem in profile.contradictions():
@@ -347,7 +347,7 @@ def _cross_faults(path: Path, profiles: ProfilesFile, masters: Mapping[str, Mast
 
 
 def _session_label_faults(path: Path, profiles: ProfilesFile, name: str) -> list[ConfigFault]:
-    """That a profile's labels fit on its session templates beside ours."""
+    """Return that a profile's labels fit on its session templates beside ours."""
     profile = profiles.profiles[name]
     if not profile.session_templates:
         return []
@@ -369,7 +369,7 @@ def _session_label_faults(path: Path, profiles: ProfilesFile, name: str) -> list
 def _template_faults(
     path: Path, profiles: ProfilesFile, masters: Mapping[str, MasterTemplate], loc: Loc, template: str
 ) -> list[ConfigFault]:
-    """That a template is named which is not there, or is of the other kind."""
+    """Return the fault of a template that is named and is not there, or is of the other kind."""
     if template not in masters:
         return [profiles.fault(path, loc, f"no template '{template}'", masters)]
     place = loc[2] if len(loc) > 2 else ""  # noqa: PLR2004 - ("environments", name) takes both kinds
@@ -415,5 +415,5 @@ def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool
 
 
 def schema_of(model: type[BaseModel]) -> str:
-    """The JSON Schema of a configuration file, for editors."""
+    """Return the JSON Schema of a configuration file, for editors."""
     return json.dumps(model.model_json_schema(), indent=2, sort_keys=True) + "\n"

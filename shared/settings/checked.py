@@ -41,7 +41,7 @@ def file_of(folder: Path, env: str) -> Path:
 
 
 def digest_of(folder: Path, env: str) -> str:
-    """Changes with every file that the settings come from, and with the code that reads them."""
+    """Return what changes with every file that the settings come from, and with the code that reads them."""
     paths = [folder / f"settings.{env}.yaml", folder / "profiles.yaml"]
     paths += [path for path in (folder / "sources.yaml",) if path.exists()]
     paths += [*sorted((folder / "templates").glob("*.yaml"))]
@@ -65,7 +65,7 @@ def write(settings: Settings) -> Path:
 
 
 def read(folder: Path, env: str) -> dict[str, Any] | None:
-    """The fields of `Settings` but `env` and `config_dir`; None when nothing is kept or something changed since."""
+    """Return the fields of `Settings` but `env` and `config_dir`; None when nothing is kept or something changed since."""
     try:
         kept = json.loads(file_of(folder, env).read_text(encoding="utf-8"))
         if kept["digest"] != digest_of(folder, env):

@@ -14,7 +14,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def parse_file(path: Path, model: type[M], faults: list[ConfigFault], *, missing_hint: str = "") -> M | None:
-    """The checked file, or None with what is wrong with it added to `faults`."""
+    """Return the checked file, or None with what is wrong with it added to `faults`."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -27,7 +27,7 @@ def parse_file(path: Path, model: type[M], faults: list[ConfigFault], *, missing
 
 
 def parse_text(path: Path, text: str, model: type[M], faults: list[ConfigFault]) -> M | None:
-    """The same for a text that stands in for the file at `path`."""
+    """Return the same for a text that stands in for the file at `path`."""
     try:
         data, lines = load_yaml(text)
     except YamlFaultError as error:
@@ -66,7 +66,7 @@ def _fault(path: Path, model: type[BaseModel], item: dict[str, Any], lines: dict
 
 
 def fields_at(model: type[BaseModel], loc: Loc) -> list[str]:
-    """The valid keys at a place of a model."""
+    """Return the valid keys at a place of a model."""
     current: Any = model
     for part in loc:
         current = _inside(current, part)

@@ -321,7 +321,7 @@ class ProfilesFile(Strict):
         self._lines = value
 
     def line(self, loc: Loc) -> int:
-        """The line of a place, or of the nearest thing around it."""
+        """Return the line of a place, or of the nearest thing around it."""
         return line_of(self._lines, loc)
 
     @field_validator("assignments")
@@ -334,6 +334,6 @@ class ProfilesFile(Strict):
         return value
 
     def fault(self, path: Path, loc: Loc, problem: str, valid: Iterable[str]) -> ConfigFault:
-        """A fault at a place of this file."""
+        """Return a fault at a place of this file."""
         word = problem.split("'")[1] if "'" in problem else ""
         return ConfigFault(str(path), self.line(loc), dotted(loc), problem, nearest(word, valid))

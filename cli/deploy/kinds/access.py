@@ -26,7 +26,7 @@ _NO_MORE = {
 
 
 def has(policy: Policy, role: str, member: str, *, condition: str = "") -> bool:
-    """True when the policy gives `role` to `member`, without a condition or with the one of this title."""
+    """Return True when the policy gives `role` to `member`, without a condition or with the one of this title."""
     return any(
         binding.get("role") == role
         and member in binding.get("members", [])
@@ -38,7 +38,7 @@ def has(policy: Policy, role: str, member: str, *, condition: str = "") -> bool:
 def granted(
     key: str, *, is_there: bool, because: str, work: tuple[str, ...], needs: tuple[str, ...], lane: str
 ) -> Step:
-    """The step that adds one binding."""
+    """Return the step that adds one binding."""
     if is_there:
         return same(key)
     return Step(key=key, mark=Mark.CREATE, because=because, work=[work], needs=needs, lane=lane)
@@ -51,7 +51,7 @@ def full_role(target: Target, role: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """A step for each binding of roles.yaml on the project, the bucket and topics."""
+    """Yield a step for each binding of roles.yaml on the project, the bucket and topics."""
     policies = _Policies(target)
     for grant in target.deployment.grants:
         if grant.on not in _ELSEWHERE:
@@ -73,7 +73,7 @@ class _Policies:
         self._read: dict[str, Policy] = {}
 
     def of(self, scope: str) -> Policy:
-        """The policy of `project`, `bucket/<which>` or `topic/<name>`; empty where the thing is not there yet."""
+        """Return the policy of `project`, `bucket/<which>` or `topic/<name>`; empty where the thing is not there yet."""
         if scope not in self._read:
             self._read[scope] = self._ask(scope)
         return self._read[scope]
@@ -128,12 +128,12 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
 
 
 def _only(grant: GrantModel) -> str:
-    """The title of a grant's condition; empty where it has none."""
+    """Return the title of a grant's condition; empty where it has none."""
     return f"{grant.prefix.strip('/').replace('/', '-')}-only" if grant.prefix else ""
 
 
 def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
-    """The words for a grant's condition. Where a policy may hold one, gcloud wants to be told that a binding has none."""
+    """Return the words for a grant's condition. Where a policy may hold one, gcloud wants to be told that a binding has none."""
     if grant.prefix:
         start = (
             f"projects/_/buckets/{target.deployment.bucket_named(grant.on.partition('/')[2])}/objects/{grant.prefix}"
@@ -144,7 +144,7 @@ def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
 
 
 def withdrawn(target: Target) -> Iterator[Step]:
-    """A step for each binding that an earlier version made and that is too much by now.
+    """Yield a step for each binding that an earlier version made and that is too much by now.
 
     It goes once the functions run the new code: the old code would stop working in between.
     """
@@ -174,7 +174,7 @@ def withdrawn(target: Target) -> Iterator[Step]:
 
 
 def grant_key(grant: GrantModel, *, on: str) -> str:
-    """The key of the step that makes a grant."""
+    """Return the key of the step that makes a grant."""
     where = f"{on}/{grant.prefix}" if grant.prefix else on
     return f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {where}"
 
@@ -186,7 +186,7 @@ def _sources(target: Target) -> str:
 
 
 def data_roles(target: Target, policies: _Policies) -> Iterator[Step]:
-    """What the groups may read whose members people's own accounts become (`data_group` and `data_roles` of the profiles)."""
+    """Yield what the groups may read whose members people's own accounts become (`data_group` and `data_roles` of the profiles)."""
     for group, held in target.deployment.data_roles.items():
         for role in held:
             member = f"group:{group}"

@@ -15,7 +15,7 @@ _IAM = "iam.googleapis.com"
 
 
 def accounts(target: Target) -> Iterator[Step]:
-    """A step for each service account."""
+    """Yield a step for each service account."""
     listed = target.read(_IAM, "iam", "service-accounts", "list", otherwise=[])
     seen = {each["email"]: each for each in listed}
     for key, wanted in target.deployment.accounts.items():
@@ -37,7 +37,7 @@ def accounts(target: Target) -> Iterator[Step]:
 
 
 def roles(target: Target) -> Iterator[Step]:
-    """A step for each custom role; one that was deleted is brought back."""
+    """Yield a step for each custom role; one that was deleted is brought back."""
     listed = target.read(_IAM, "iam", "roles", "list", "--show-deleted", otherwise=[])
     seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
     for name, wanted in target.deployment.roles.items():

@@ -16,7 +16,7 @@ _AGENTS = {
 
 
 def agents(target: Target) -> Iterator[Step]:
-    """A step for each agent that holds no role yet."""
+    """Yield a step for each agent that holds no role yet."""
     policy = target.read("project", "projects", "get-iam-policy", target.project, otherwise={}, project=False)
     members = {member for binding in policy.get("bindings", []) for member in binding.get("members", [])}
     for service, end in _AGENTS.items():

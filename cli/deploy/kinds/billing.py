@@ -18,7 +18,7 @@ _QUERY = "benchkeeper-query"
 
 
 def views(target: Target) -> Iterator[Step]:
-    """The dataset and the view."""
+    """Yield the dataset and the view."""
     export = target.deployment.options.billing_export
     if export is None:
         return
@@ -83,7 +83,7 @@ def _view(target: Target) -> Step:
 
 
 def _readers(target: Target, found: Mapping[str, Any] | None) -> Iterator[Step]:
-    """A step for each grant of roles.yaml on the view's dataset; others' entries in its list stay as they are."""
+    """Yield a step for each grant of roles.yaml on the view's dataset; others' entries in its list stay as they are."""
     for grant in (each for each in target.deployment.grants if each.on == "cost-dataset"):
         key, email = grant_key(grant, on=grant.on), target.member(grant.to).partition(":")[2]
         if found is not None and _reads(found, email):
@@ -104,7 +104,7 @@ def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
 
 
 def _let_in(target: Target, email: str) -> list[Call]:
-    """The list as it is by now with one entry more: it can be written as a whole only."""
+    """Return the list as it is by now with one entry more: it can be written as a whole only."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where))
     if _reads(now, email):
@@ -113,12 +113,12 @@ def _let_in(target: Target, email: str) -> list[Call]:
 
 
 def readers(target: Target, dataset: Mapping[str, Any]) -> list[str]:
-    """The accounts of ours that the dataset lets read."""
+    """Return the accounts of ours that the dataset lets read."""
     return [email for key in target.deployment.accounts if _reads(dataset, email := target.account(key))]
 
 
 def shut_out(target: Target, emails: Sequence[str]) -> list[Call]:
-    """The list as it is by now without our accounts."""
+    """Return the list as it is by now without our accounts."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where)).get("access", [])
     left = [each for each in now if each.get("userByEmail") not in emails]
@@ -126,7 +126,7 @@ def shut_out(target: Target, emails: Sequence[str]) -> list[Call]:
 
 
 def _sees(target: Target, export: Mapping[str, Any]) -> bool:
-    """True when the export's dataset lets the view read, and when its list is not shown to who deploys."""
+    """Return True when the export's dataset lets the view read, and when its list is not shown to who deploys."""
     view = {"projectId": target.project, "datasetId": DATASET, "tableId": VIEW}
     return "access" not in export or any(each.get("view") == view for each in export["access"])
 

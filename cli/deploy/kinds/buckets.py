@@ -18,7 +18,7 @@ _CRYPTO = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
 def buckets(target: Target) -> Iterator[Step]:
-    """The buckets, and before them the key that encrypts them."""
+    """Yield the buckets, and before them the key that encrypts them."""
     yield from _key(target)
     for name, wanted in target.deployment.buckets.items():
         yield _bucket(target, name, wanted)

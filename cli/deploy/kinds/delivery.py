@@ -21,7 +21,7 @@ _SUBSCRIBER = "roles/pubsub.subscriber"
 
 
 def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | None) -> Step:
-    """The subscription behind a function that was found (None: it is still to be made)."""
+    """Return the subscription behind a function that was found (None: it is still to be made)."""
     key, needs = f"delivery {name}", (f"function {name}", "access")
     subscription = subscription_behind(target, found) if found is not None else None
     if subscription is None:
@@ -50,13 +50,13 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
 
 
 def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | None:
-    """The id of the subscription behind a function's trigger, as the plan sees it; None when the trigger is gone."""
+    """Return the id of the subscription behind a function's trigger, as the plan sees it; None when the trigger is gone."""
     listed = target.read(_EVENTARC, "eventarc", "triggers", "list", f"--location={target.region}", otherwise=[])
     return _subscription(function, listed)
 
 
 def missing(target: Target, name: str, wanted: Heard) -> list[Command | Call]:
-    """What makes the subscription right, as it is by now: a redeployment may have brought a new one."""
+    """Return what makes the subscription right, as it is by now: a redeployment may have brought a new one."""
     function = target.gcloud.read("functions", "describe", name, "--v2", f"--region={target.region}")
     triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []
     subscription = _subscription(function, triggers)
@@ -105,7 +105,7 @@ def _update(subscription: str, wanted: DeliveryModel) -> tuple[str, ...]:
 def _differences(
     target: Target, wanted: DeliveryModel, seen: Mapping[str, Any], policy: Mapping[str, Any] | None
 ) -> list[str]:
-    """What is not right, in words; `policy` None leaves out who may forward."""
+    """Return what is not right, in words; `policy` None leaves out who may forward."""
     retry, dead = seen.get("retryPolicy", {}), seen.get("deadLetterPolicy", {})
     topic = target.topic(wanted.dead_letter_topic) if wanted.dead_letter_topic is not None else None
     pairs: Sequence[tuple[str, object, object]] = (

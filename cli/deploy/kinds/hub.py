@@ -18,7 +18,7 @@ _ANNOTATION = "run.googleapis.com/iap-enabled"  # as gcloud's own `--iap` sets i
 
 
 def steps(target: Target, name: str, found: Mapping[str, Any] | None) -> Iterator[Step]:
-    """The proxy, who may open the page, and its domain. `found` is the function, None while it is still to be made."""
+    """Yield the proxy, who may open the page, and its domain. `found` is the function, None while it is still to be made."""
     yield _proxy(target, name, found)
     yield from _openers(target, name, found)
     yield from _domain(target, name)
@@ -40,7 +40,7 @@ def _proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
 
 
 def missing(target: Target, name: str) -> list[Command | Call]:
-    """What turns the proxy on, as the service is by now: a redeployment of the function may have dropped it."""
+    """Return what turns the proxy on, as the service is by now: a redeployment of the function may have dropped it."""
     if _is_on(target.gcloud.read("run", "services", "describe", name, f"--region={target.region}") or {}):
         return []
     return [("beta", "run", "services", "update", name, f"--region={target.region}", "--iap")]
@@ -84,7 +84,7 @@ def _openers(target: Target, name: str, found: Mapping[str, Any] | None) -> Iter
 
 
 def openers(target: Target, name: str) -> Policy:
-    """The policy that says who passes the proxy. gcloud knows Cloud Run here in its beta track only (528)."""
+    """Return the policy that says who passes the proxy. gcloud knows Cloud Run here in its beta track only (528)."""
     where = _where(target, name)
     try:
         policy: Policy = target.read(_IAP, "beta", "iap", "web", "get-iam-policy", *where, otherwise={})
@@ -94,7 +94,7 @@ def openers(target: Target, name: str) -> Policy:
 
 
 def close(target: Target, name: str, member: str) -> Command:
-    """What takes one member's right to open the page away."""
+    """Return what takes one member's right to open the page away."""
     return ("beta", "iap", "web", "remove-iam-policy-binding", *_words(target, name, member))
 
 
@@ -130,14 +130,14 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
 
 
 def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
-    """The mapping of a domain in our region; None when there is none."""
+    """Return the mapping of a domain in our region; None when there is none."""
     where = f"--region={target.region}"
     listed = target.read(_RUN, "beta", "run", "domain-mappings", "list", where, otherwise=[])
     return next((each for each in listed if each.get("metadata", {}).get("name") == domain), None)
 
 
 def leads_to(mapping: Mapping[str, Any], name: str) -> bool:
-    """True when it is ours: it leads to our service."""
+    """Return True when it is ours: it leads to our service."""
     return bool(mapping.get("spec", {}).get("routeName") == name)
 
 

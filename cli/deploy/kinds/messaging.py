@@ -23,7 +23,7 @@ def seconds(value: timedelta) -> str:
 
 
 def topics(target: Target) -> Iterator[Step]:
-    """A step for each topic."""
+    """Yield a step for each topic."""
     seen = {_last(each["name"]): each for each in target.read(_PUBSUB, "pubsub", "topics", "list", otherwise=[])}
     for name, wanted in target.deployment.topics.items():
         key, keeps = f"topic {name}", f"--message-retention-duration={seconds(wanted.retention)}"
@@ -42,7 +42,7 @@ def topics(target: Target) -> Iterator[Step]:
 
 
 def subscriptions(target: Target) -> Iterator[Step]:
-    """A step for each subscription that is read by hand."""
+    """Yield a step for each subscription that is read by hand."""
     listed = target.read(_PUBSUB, "pubsub", "subscriptions", "list", otherwise=[])
     seen = {_last(each["name"]): each for each in listed}
     for name, wanted in target.deployment.subscriptions.items():
@@ -89,7 +89,7 @@ def _subscription_differences(wanted: SubscriptionModel, found: Mapping[str, Any
 
 
 def jobs(target: Target) -> Iterator[Step]:
-    """A step for each scheduled message; last of all, so that ticks come once something listens."""
+    """Yield a step for each scheduled message; last of all, so that ticks come once something listens."""
     where = f"--location={target.region}"
     listed = target.read(_SCHEDULER, "scheduler", "jobs", "list", where, otherwise=[])
     seen = {_last(each["name"]): each for each in listed}

@@ -60,7 +60,7 @@ def _seen_sinks(target: Target) -> dict[str, dict[str, Any]]:
 
 
 def scope_words(target: Target, scope: str) -> tuple[str, ...] | None:
-    """The words that name where a sink is; None for an organization that is not configured."""
+    """Return the words that name where a sink is; None for an organization that is not configured."""
     if scope == "project":
         return ()
     organization = target.deployment.options.organization
@@ -113,7 +113,7 @@ def _writer(
 
 
 def _former_writer(target: Target, name: str, wanted: SinkModel, found: Mapping[str, Any] | None) -> Iterator[Step]:
-    """An earlier version had all sinks publish to HR's topic: their right to speak there ends once they go elsewhere."""
+    """Yield an earlier version had all sinks publish to HR's topic: their right to speak there ends once they go elsewhere."""
     old = target.deployment.settings.topic_lifecycle
     if found is None or wanted.topic == old:
         return
@@ -135,7 +135,7 @@ def _former_writer(target: Target, name: str, wanted: SinkModel, found: Mapping[
 
 
 def metrics(target: Target) -> Iterator[Step]:
-    """A step for each log-based metric."""
+    """Yield a step for each log-based metric."""
     seen = {each["name"]: each for each in target.read(_LOGGING, "logging", "metrics", "list", otherwise=[])}
     for name, body in target.deployment.metrics.items():
         key, found = f"metric {name}", seen.get(name)
@@ -153,12 +153,12 @@ def metrics(target: Target) -> Iterator[Step]:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """Changes with the body; a label's value."""
+    """Return a label's value that changes with the body."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def covers(seen: object, wanted: object) -> bool:
-    """True when everything that is wanted is there; what a server adds of its own does not count."""
+    """Return True when everything that is wanted is there; what a server adds of its own does not count."""
     if isinstance(wanted, Mapping):
         return isinstance(seen, Mapping) and all(
             covers(seen[key], value) if key in seen else not value for key, value in wanted.items()
@@ -181,7 +181,7 @@ def _number(raw: float | str) -> float | None:
 
 
 def dashboard(target: Target) -> Iterator[Step]:
-    """The one dashboard, found by its label."""
+    """Yield the one dashboard, found by its label."""
     body = dict(target.deployment.dashboard)
     key, labels = "dashboard benchkeeper", {OURS: BENCHKEEPER, _BODY: digest(body)}
     found = _ours(target.read(_MONITORING, "monitoring", "dashboards", "list", otherwise=[]))
@@ -203,7 +203,7 @@ def _ours(dashboards: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _new_dashboard(target: Target, wanted: Mapping[str, Any]) -> list[Command | Call]:
-    """A dashboard has no name of our choice: whether it is there by now is looked at, or a lost answer would make two."""
+    """Return what creates the dashboard, unless it is there by now: it has no name of our choice, and a lost answer would make two."""
     if _ours(target.gcloud.read("monitoring", "dashboards", "list") or []) is not None:
         return []
     return [("monitoring", "dashboards", "create", FileWord("--config-from-file", json.dumps(wanted)))]
@@ -213,7 +213,7 @@ def _new_dashboard(target: Target, wanted: Mapping[str, Any]) -> list[Command | 
 
 
 def channels(target: Target) -> Iterator[Step]:
-    """A step for each address that is told, and one for each of ours that is told no longer."""
+    """Yield a step for each address that is told, and one for each of ours that is told no longer."""
     seen = _addresses(target)
     wanted = target.deployment.options.notify
     for address in wanted:
@@ -236,7 +236,7 @@ def _addresses(target: Target) -> dict[str, str]:
 
 
 def _new_channel(target: Target, address: str) -> list[Command | Call]:
-    """A channel has no name of our choice: whether it is there by now is looked at, or a lost answer would make two."""
+    """Return what creates the channel, unless it is there by now: it has no name of our choice, and a lost answer would make two."""
     if address in _addresses(target):
         return []
     body = {
@@ -249,7 +249,7 @@ def _new_channel(target: Target, address: str) -> list[Command | Call]:
 
 
 def alerts(target: Target) -> Iterator[Step]:
-    """A step for each alert policy, found by its label."""
+    """Yield a step for each alert policy, found by its label."""
     seen = _policies(target)
     addresses, wanted_addresses = _addresses(target), set(target.deployment.options.notify)
     told = {name for address, name in addresses.items() if address in wanted_addresses}

@@ -15,7 +15,7 @@ ON = "cluster-accounts"  # what a grant of roles.yaml says it is on
 
 
 def cluster_accounts(target: Target) -> tuple[str, ...]:
-    """The accounts that masters name, and the Compute default one where a master names none.
+    """Return the accounts that masters name, and the Compute default one where a master names none.
 
     Only of profiles whose clusters run so: as a person's own account they run by `benchkeeper_accounts`.
     """
@@ -31,7 +31,7 @@ def cluster_accounts(target: Target) -> tuple[str, ...]:
 
 
 def _named(text: str) -> str:
-    """The account that a master names; "" for none, and for a text that cannot be read, which `validate-config` tells of."""
+    """Return the account that a master names; "" for none, and for a text that cannot be read, which `validate-config` tells of."""
     try:
         found: object = load_yaml(text)[0]
     except YamlFaultError:
@@ -42,7 +42,7 @@ def _named(text: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """A step for each grant on each of these accounts: on the project it would let the functions act as anybody."""
+    """Yield a step for each grant on each of these accounts: on the project it would let the functions act as anybody."""
     wanted = [each for each in target.deployment.grants if each.on == ON]
     for email in cluster_accounts(target):
         try:
