@@ -51,6 +51,10 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
     """Return what the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
+    if record.status.instance_uid not in {"", notebook.uid}:
+        # A pass created it whose save was lost. Its disk is new: what was saved is to be brought back.
+        saved = [s.name for s in record.status.snapshots if s.ready_at is not None and not s.lost]
+        record = record.with_status(saved_in=record.status.saved_in or (saved[-1] if saved else ""), built_from={})
     status = record.status
     snapshot = status.snapshot(status.saved_in)
     still = notebook.state in RESTING | _GOING

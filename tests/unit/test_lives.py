@@ -236,6 +236,13 @@ def test_a_mover_whose_snapshot_is_lost_keeps_the_former_for_a_person_to_see():
     assert plan.record.status.former == replace(FORMER, touched=True)
 
 
+def test_another_instance_than_the_one_last_seen_has_a_new_disk_and_gets_the_files():
+    """The pass that created it did not save: the record still says that the files are on the disk of the one before."""
+    plan = returned(FRESH, instance_uid=UID, saved_in="", built_from={"owner": "x"})
+    assert ("RestoreData" in names(plan), plan.record.status.built_from) == (True, {})
+    assert "RestoreData" not in names(returned(FRESH, instance_uid=FRESH.uid, saved_in=""))
+
+
 def test_files_are_taken_from_the_newest_snapshot_that_can_be_read():
     older, newer = (replace(saved()["snapshots"][0], name=name) for name in ("s1", "s2"))
     sights = {"s1": snapshot_seen("s1"), "s2": snapshot_seen("s2")}
