@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from shared.domain.errors import Reason
-from shared.domain.notebook import InstanceRef, ObservedNotebook
+from shared.domain.notebook import Absent, InstanceRef, ObservedNotebook
 from shared.domain.plan import StopInstance
 from shared.domain.record import ConditionStatus, UserRecord
 from shared.domain.saving import Saving, is_kept, is_paused, retention_end, save_data
@@ -40,7 +40,11 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     """Return the stopped instance of a leaver: save its files, then keep it, then delete it."""
     record = record.with_status(power_settled=True)
     pending = record.status.snapshot(record.status.saved_in)
-    if pending is not None and pending.instance_uid != notebook.uid:
+    is_elsewhere = pending is not None and pending.instance_uid != notebook.uid
+    if is_elsewhere and isinstance(scene.seen.snapshots.get(record.status.saved_in), Absent):
+        # Somebody deleted it: what this disk has is all that is left.
+        is_elsewhere, record = False, record.with_status(saved_in="", restoring=None)
+    if is_elsewhere:
         # The files were never brought back onto this one: what holds them is the snapshot.
         saving = Saving(record=record, done=is_kept(record, scene), requeue_after=timedelta(hours=1))
     else:

@@ -117,6 +117,14 @@ def test_files_that_never_came_onto_this_instance_are_not_saved_from_it_again(st
     assert len(step.record.status.snapshots) == 1
 
 
+def test_where_the_snapshot_is_gone_that_was_to_come_onto_this_instance_its_own_disk_is_saved():
+    record = leaver(**saved("the former disk"))
+    scene = scene_of(record)
+    step = retained(record, RESTS, replace(scene, seen=replace(scene.seen, snapshots={NAME: Absent()})))
+    assert kinds(step) == [CreateSnapshot]
+    assert step.record.status.saved_in != NAME
+
+
 def test_an_end_that_nobody_wrote_down_counts_from_now():
     record = leaver(**saved())
     record = replace(record, spec=replace(record.spec, absent_since=None))
