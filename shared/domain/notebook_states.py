@@ -51,10 +51,13 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
     """Return what the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
+    if record.status.instance_uid != notebook.uid and not record.status.saved_in:
+        # Seen for the first time, so its disk is new: what was saved is to be brought back, also if who created it could not save.
+        of_others = [s for s in record.status.snapshots if s.instance_uid != notebook.uid]
+        saved = [s.name for s in of_others if s.ready_at is not None and not s.lost]
+        record = record.with_status(saved_in=saved[-1] if saved else "")
     if record.status.instance_uid not in {"", notebook.uid}:
-        # A pass created it whose save was lost. Its disk is new: what was saved is to be brought back.
-        saved = [s.name for s in record.status.snapshots if s.ready_at is not None and not s.lost]
-        record = record.with_status(saved_in=record.status.saved_in or (saved[-1] if saved else ""), built_from={})
+        record = record.with_status(built_from={})
     status = record.status
     snapshot = status.snapshot(status.saved_in)
     still = notebook.state in RESTING | _GOING

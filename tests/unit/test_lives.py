@@ -240,6 +240,7 @@ def test_another_instance_than_the_one_last_seen_has_a_new_disk_and_gets_the_fil
     """The pass that created it did not save: the record still says that the files are on the disk of the one before."""
     plan = returned(FRESH, instance_uid=UID, saved_in="", built_from={"owner": "x"})
     assert ("RestoreData" in names(plan), plan.record.status.built_from) == (True, {})
+    assert "RestoreData" in names(returned(FRESH, instance_uid="", saved_in=""))
     assert "RestoreData" not in names(returned(FRESH, instance_uid=FRESH.uid, saved_in=""))
 
 
