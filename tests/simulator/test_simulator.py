@@ -166,10 +166,6 @@ def _accounts_are_named_late(monkeypatch):
     _written_late(monkeypatch, same)
 
 
-def _what_was_built_is_written_late(monkeypatch):
-    _written_late(monkeypatch, lambda old, new: old.with_status(built_from=new.status.built_from))
-
-
 def _snapshots_go_before_the_disk_is_safe(monkeypatch):
     why_over = saving._why_over
 
@@ -182,7 +178,6 @@ def _snapshots_go_before_the_disk_is_safe(monkeypatch):
 ONLY_INTERLEAVED = {
     "two-movers-at-once": _end_of_access_is_written_late,
     "account-begun-and-never-named": _accounts_are_named_late,
-    "created-while-the-record-changed": _what_was_built_is_written_late,
     "returned-while-it-was-deleted": _snapshots_go_before_the_disk_is_safe,
 }
 
