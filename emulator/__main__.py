@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -85,7 +86,9 @@ def _speed(text: str) -> float:
 
 
 def _end_with_input(ending: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # Not by sys.stdin: a daemon thread that waits in it makes the end of the interpreter a fatal error, after a signal.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     ending.set()
 
 
