@@ -64,7 +64,7 @@ class Connections:
         weakref.finalize(self, _close, self._kept)  # whoever lets go of it need not say so
 
     def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
-        """Return a `Door`."""
+        """Send one request once: this is a `Door`."""
         parts = urlsplit(url)
         proxy = self._proxy(parts)
         if proxy:
@@ -107,15 +107,14 @@ class Connections:
 
     def _opened(self, parts: SplitResult) -> http.client.HTTPConnection:
         connect_s = min(self._timeout_s, _CONNECT_S)
-        if parts.scheme == "https":
-            secure = http.client.HTTPSConnection(parts.netloc, timeout=connect_s, context=self.tls())
-            secure.connect()
-            secure.sock.settimeout(self._timeout_s)
-            return secure
-        plain = http.client.HTTPConnection(parts.netloc, timeout=connect_s)
-        plain.connect()
-        plain.sock.settimeout(self._timeout_s)
-        return plain
+        made = (
+            http.client.HTTPSConnection(parts.netloc, timeout=connect_s, context=self.tls())
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.netloc, timeout=connect_s)
+        )
+        made.connect()
+        made.sock.settimeout(self._timeout_s)
+        return made
 
     def _proxy(self, parts: SplitResult) -> str:
         if not self._trust_env:

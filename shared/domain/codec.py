@@ -190,9 +190,8 @@ _Rest = defstruct(
     frozen=True,
     kw_only=True,
 )
-Decoder(
-    _Rest
-)  # msgspec learns the types now; learnt by two threads at their first record, they end the process (docs/traps.md)
+# msgspec learns the types now: learnt by two threads at their first record, they end the process (docs/traps.md).
+Decoder(_Rest)
 _LATER[_Rest] = frozenset(
     ["hold", "email_since", "former_emails", "rename", "claim", "handover", "predecessor", "rejected"]
 )

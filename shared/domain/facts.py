@@ -71,9 +71,8 @@ _GIVING = frozenset({EMPLOYMENT, ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL, *ACCOUN
 
 
 TIMELINES = dict[str, tuple[Statement, ...]]
-Decoder(
-    TIMELINES
-)  # msgspec learns the types now; learnt by two threads at their first record, they end the process (docs/traps.md)
+# msgspec learns the types now: learnt by two threads at their first record, they end the process (docs/traps.md).
+Decoder(TIMELINES)
 
 
 class Facts(Struct, frozen=True):

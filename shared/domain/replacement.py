@@ -42,9 +42,8 @@ def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -
         if isinstance(unread, Unreadable):
             return _waiting(record, patience(record, unread.error, timedelta(minutes=5)))
     has_failed = isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.FAILED
-    if (
-        isinstance(sight, Absent) or has_failed
-    ):  # lost, or its disk was deleted meanwhile: an older one is better than none
+    # Lost, or its disk was deleted meanwhile: an older one is better than none.
+    if isinstance(sight, Absent) or has_failed:
         older = record.with_status(saved_in=newest_ready(record, scene), restoring=None)
         return restore_step(older, notebook, scene) if is_to_restore(older, notebook) else None
     if not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:

@@ -148,7 +148,7 @@ def _concerns_nobody(letter: LetterRow, erased: set[UserKey]) -> bool:
 
 
 def _reduce(key: UserKey, deps: Deps) -> bool:
-    """Return the same as `erase`, but for the letters, which have a lifetime of their own."""
+    """Do the same as `erase`, but for the letters, which have a lifetime of their own."""
     try:
         stored = deps.records.load(key)
         if stored is None or stored.record.user_key != key or is_erased(stored.record):
