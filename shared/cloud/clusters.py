@@ -16,9 +16,9 @@ from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError, BusyError, InvalidSpecError, NotOursError, OperationFailedError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Absent
-from shared.domain.plan import CreateCluster
 from shared.domain.record import UserRecord
 from shared.domain.spark import FAILED, Cluster, ClusterOperationSeen, ClusterState
+from shared.domain.spark_actions import CreateCluster
 
 _PAGE = 200
 _TIMEOUT_S = 60

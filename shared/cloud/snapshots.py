@@ -14,7 +14,7 @@ from shared.domain.errors import BusyError, ConflictError, NotOursError, Permane
 from shared.domain.identity import UserKey
 from shared.domain.keeping import LABEL_SOURCE, SnapshotSeen, SnapshotState, data_disk_of
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Absent, InstanceRef
-from shared.domain.plan import WriteManifest
+from shared.domain.snapshot_actions import WriteManifest
 from shared.domain.times import parse_time, rfc3339
 
 SCHEMA = "benchkeeper.manifest/v1"

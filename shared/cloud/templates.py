@@ -14,8 +14,9 @@ from shared.cloud.clients import Clients
 from shared.cloud.render import RenderTarget, render
 from shared.domain.catalog import Catalog
 from shared.domain.identity import UserKey
-from shared.domain.plan import PutTemplate, TemplatesSeen
+from shared.domain.plan import TemplatesSeen
 from shared.domain.record import UserRecord
+from shared.domain.template_actions import PutTemplate
 
 _PREFIX = "templates/"
 _NAME = re.compile(r"^templates/([a-z0-9-]+)/([A-Za-z0-9._-]+)\.yaml$")

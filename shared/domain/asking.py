@@ -8,6 +8,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from shared.domain.catalog import Catalog
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Hold, Power, TakenWish, UserRecord
 from shared.domain.wanted import with_hold
 from shared.domain.wish import Asked, WishKind
@@ -15,6 +16,12 @@ from shared.domain.wishes import with_asked_power, with_keep_on, with_wish, with
 
 # The page counted "the longest" from its own clock, a moment before the wish is taken up by another machine's.
 _CLOCKS_DIFFER = timedelta(minutes=1)
+_ASKED = {  # by the person themselves, else by an administrator
+    (Power.RUNNING, True): PowerCause.STARTED_BY_PERSON,
+    (Power.RUNNING, False): PowerCause.STARTED_BY_ADMINISTRATOR,
+    (Power.STOPPED, True): PowerCause.STOPPED_BY_PERSON,
+    (Power.STOPPED, False): PowerCause.STOPPED_BY_ADMINISTRATOR,
+}
 # Longer than any function lives: whoever listed a wish before it was removed is done by then, so its id may be forgotten.
 REMEMBERED = timedelta(hours=1)
 MAX_TAKEN = 200
@@ -28,11 +35,7 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
     match asked.kind:
         case WishKind.START | WishKind.STOP:
             power = Power.RUNNING if asked.kind is WishKind.START else Power.STOPPED
-            verb, who = (
-                ("started" if power is Power.RUNNING else "stopped"),
-                ("the person" if by_person else "an administrator"),
-            )
-            return with_asked_power(record, power, catalog, because=f"{verb} by {who}")
+            return with_asked_power(record, power, catalog, PowerReason(cause=_ASKED[power, by_person]))
         case WishKind.KEEP_ON | WishKind.END_KEEP_ON:
             return with_keep_on(record, _until(record, asked.until, catalog, now), catalog, now)
         case WishKind.START_CLUSTER:

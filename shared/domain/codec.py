@@ -17,11 +17,13 @@ from msgspec.structs import fields
 from shared.domain import facts as facts_module
 from shared.domain.errors import DamagedRecordError, NewerRecordError
 from shared.domain.keeping import Former
+from shared.domain.power import as_once_kept
 from shared.domain.record import (
     Spec,
     Status,
     UserRecord,
 )
+from shared.domain.story import StoryLine
 from shared.domain.unknown_word import UnknownWordError, unknown_word
 
 VERSION = 1
@@ -48,7 +50,8 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "cost_center": record.cost_center,
         "facts": facts_module.to_json(record.facts),
         **forgotten,
-        "spec": _plain(record.spec),
+        # The words, too: a program of an earlier version insists on them.
+        "spec": {**_plain(record.spec), "power_because": str(record.spec.power_reason)},
         "status": _plain(record.status),
         "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
         "email_since": None if record.email_since is None else record.email_since.isoformat(),
@@ -108,6 +111,7 @@ def from_json(raw: Any) -> UserRecord:
             raise UnknownWordError(f"version {version!r}")
         if version not in _VERSIONS:
             raise ValueError(f"version {version!r}")
+        raw = _with_power_reason(raw)
         stated = facts_module.from_json(raw["facts"], raw.get("forgotten", ()))
         rest = convert(raw, _Rest)
         _check(rest, raw)
@@ -127,6 +131,14 @@ def from_json(raw: Any) -> UserRecord:
             "benchkeeper repair USER",
             detail=f"unreadable record: {type(error).__name__}: {error}",
         ) from error
+
+
+def _with_power_reason(raw: Any) -> Any:
+    """Return the record's JSON with a cause for the power, where an earlier version kept words only."""
+    spec = raw["spec"]
+    if "power_reason" in spec:
+        return raw
+    return {**raw, "spec": {**spec, "power_reason": _plain(as_once_kept(spec["power_because"]))}}
 
 
 def _newer(cause: object) -> NewerRecordError:
@@ -171,6 +183,7 @@ def _check(value: Any, raw: Any) -> None:
 _LEAVES = frozenset({str, int, bool, float, type(None)})
 # What records of earlier versions do not have. Without a row here, each field of what is read has to be there.
 _LATER: dict[type, frozenset[str]] = {
+    StoryLine: frozenset({"act", "refused"}),
     Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
     Former: frozenset({"built_from"}),
     Status: frozenset({

@@ -7,7 +7,8 @@ from datetime import timedelta
 from shared.domain.differences import immutables
 from shared.domain.errors import Reason
 from shared.domain.notebook import NotebookSpec, runs_as, spec_for
-from shared.domain.plan import CreateInstance, Policy, request_id
+from shared.domain.notebook_actions import CreateInstance
+from shared.domain.plan import Policy, request_id
 from shared.domain.record import ConditionStatus, UserRecord, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
 from shared.domain.turns import builds_by

@@ -6,6 +6,8 @@ while stopped, and which never: facts, Notebooks API v2 patch.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -83,6 +85,26 @@ NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())
 def say(items: tuple[Difference, ...]) -> str:
     """Return a list for people."""
     return "; ".join(str(item) for item in items)
+
+
+def digest(items: tuple[Difference, ...]) -> str:
+    """Return what identifies these changes, whatever they are called or what they start from: of what, and to what. "" for none."""
+    if not items:
+        return ""
+    wanted = json.dumps(sorted([item.what, item.want] for item in items))
+    return hashlib.sha256(wanted.encode()).hexdigest()[:16]
+
+
+def is_refused(items: tuple[Difference, ...], remembered: str) -> bool:
+    """Return True if these are the changes that the cloud refused; `remembered` is their digest, "" for none."""
+    return bool(items and remembered) and remembered in {digest(items), _as_once_remembered(items)}
+
+
+def _as_once_remembered(items: tuple[Difference, ...]) -> str:
+    """Return the words by which records of versions before 0.2 remember refused changes. Theirs, for ever."""
+    how = {Change.RESTART: "stop, patch, start", Change.REPLACE: "replace, files kept"}
+    kept = [(item.what, item.have or "nothing", item.want or "nothing", how.get(item.change, "")) for item in items]
+    return "; ".join(f"{what} {have} to {want} ({change})" for what, have, want, change in kept)
 
 
 def compare(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> Differences:

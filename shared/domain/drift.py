@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct, field
 
-from shared.domain.differences import OWNER, Change, Differences, compare, say
+from shared.domain.differences import OWNER, Change, Differences, compare, is_refused
 from shared.domain.disruption import may_disrupt
 from shared.domain.errors import Reason
 from shared.domain.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
@@ -108,7 +108,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
         return None
     # One replacement after the other, as the plan has it: a former instance may be kept until an administrator has looked.
     wanted = differences.disruptive if row.former is None else differences.of(Change.RESTART)
-    pending = wanted and say(differences.disruptive) != row.refused
+    pending = wanted and not is_refused(differences.disruptive, row.refused)
     if pending and (not running or may_disrupt(profile, now)):
         return f"out of line: {_how(differences)}"
     if differences.of(Change.PATCH):

@@ -8,21 +8,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from shared.domain.errors import Reason
-from shared.domain.identity import AccountId, account_email
-from shared.domain.notebook import Absent, NotLooked, ObservedNotebook, Unreadable
-from shared.domain.plan import (
-    AccountSeen,
-    Action,
+from shared.domain.account_actions import (
     CreateAccount,
     DeleteAccount,
     DisableAccount,
     EnableAccount,
     JoinGroup,
     LeaveGroup,
-    Policy,
     ShareAccount,
 )
+from shared.domain.errors import Reason
+from shared.domain.identity import AccountId, account_email
+from shared.domain.notebook import Absent, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.plan import AccountSeen, Action, Policy
 from shared.domain.record import ConditionStatus, Presence, UserRecord
 from shared.domain.step import Scene, Step, unreadable
 

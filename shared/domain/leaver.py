@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from shared.domain.errors import Reason
 from shared.domain.notebook import Absent, InstanceRef, ObservedNotebook
-from shared.domain.plan import StopInstance
+from shared.domain.notebook_actions import StopInstance
 from shared.domain.record import ConditionStatus, UserRecord
 from shared.domain.saving import Saving, is_kept, is_paused, retention_end, save_data
 from shared.domain.step import Scene, Step, delete

@@ -33,6 +33,7 @@ from shared.domain.facts import (
 from shared.domain.identity import UserEmail
 from shared.domain.notebook import Absent, NotLooked, Unreadable
 from shared.domain.plan import ClustersSeen, Observed
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import (
     ConditionStatus,
     ConditionType,
@@ -120,7 +121,7 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
         spec=Spec(
             presence=Presence.ABSENT,
             power=Power.STOPPED,
-            power_because="not entitled",
+            power_reason=PowerReason(cause=PowerCause.NOT_ENTITLED),
             profile=None,
             because="the person's data was erased",
             absent_since=since,

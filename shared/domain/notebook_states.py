@@ -6,12 +6,14 @@ from msgspec.structs import replace
 
 from shared.domain.catalog import Identity, Profile
 from shared.domain.creation import spec_of
-from shared.domain.differences import NO_DIFFERENCES, Change, Difference, Differences, compare, say
+from shared.domain.differences import NO_DIFFERENCES, Change, Difference, Differences, compare, digest, is_refused, say
 from shared.domain.disruption import may_disrupt, next_chance, say_when
 from shared.domain.errors import Reason
 from shared.domain.leaver import retained, stop
 from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook, Patch
-from shared.domain.plan import OperationSeen, Policy, StartInstance, UpdateInstance, request_id
+from shared.domain.notebook_actions import StartInstance, UpdateInstance
+from shared.domain.plan import OperationSeen, Policy, request_id
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import ConditionStatus, Power, Presence, UserRecord, Verb
 from shared.domain.replacement import is_to_restore, replace_step, restore_step
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
@@ -103,9 +105,9 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
 def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     if record.spec.power is Power.STOPPED:
         if not record.status.power_settled:
-            why = record.spec.power_because
+            why = str(record.spec.power_reason)
             return stop(record, notebook.ref, (f"To be stopped: {why}.",), why, scene)
-        record = _adopt(record, Power.RUNNING, "started from outside")
+        record = _adopt(record, Power.RUNNING, PowerCause.STARTED_OUTSIDE)
     if record.status.settles_at is None or record.status.settles_at <= scene.now:
         record = record.with_status(power_settled=True, settles_at=None)
     record = record.with_status(attempts=0, not_before=None)
@@ -147,7 +149,7 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
     """Return what only a stopped instance takes, without what the cloud has refused. One replacement after the other."""
-    if differences.disruptive and say(differences.disruptive) == record.status.refused:
+    if is_refused(differences.disruptive, record.status.refused):
         return ()
     return differences.disruptive if record.status.former is None else differences.of(Change.RESTART)
 
@@ -158,7 +160,7 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
     """Return what a person should know of differences that are not mended now."""
-    if record.status.refused and say(differences.disruptive) == record.status.refused:
+    if is_refused(differences.disruptive, record.status.refused):
         return " A change to its machine was refused by Google Cloud; an administrator should look."
     if record.status.former is not None and record.status.former.touched:
         return f" Its former instance {record.status.former.instance_id} is kept; an administrator should look."
@@ -181,7 +183,7 @@ def _consent(profile: Profile | None) -> str:
 
 def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     if record.spec.power is Power.RUNNING and record.status.power_settled:
-        record = _adopt(record, Power.STOPPED, "stopped from outside or by its own idle timer")
+        record = _adopt(record, Power.STOPPED, PowerCause.STOPPED_OUTSIDE)
     record = record.with_status(proxy_uri=notebook.proxy_uri)
     differences = differences_of(record, notebook, scene.policy)
     record = _without_old_refusal(record, differences, scene.policy)
@@ -197,7 +199,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         items = differences.of(Change.PATCH) + tuple(pending)
         return Step(
             record=record,
-            actions=(_update(record, notebook, patch, say(differences.disruptive) if pending else ""),),
+            actions=(_update(record, notebook, patch, digest(differences.disruptive) if pending else ""),),
             condition=ConditionStatus.FALSE,
             reason=Reason.UPDATING,
             message=VERB_TEXT[Verb.UPDATE],
@@ -210,8 +212,8 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         return Step(
             record=record.with_status(power_settled=True, attempts=0, not_before=None),
             condition=ConditionStatus.FALSE,
-            reason=Reason.IDLE if record.spec.power_because.startswith("idle") else Reason.STOPPED,
-            message=f"Your notebook is stopped: {record.spec.power_because}. Your files are kept.{notes}",
+            reason=Reason.IDLE if record.spec.power_reason.is_idle else Reason.STOPPED,
+            message=f"Your notebook is stopped: {record.spec.power_reason}. Your files are kept.{notes}",
             because=_because_held(differences),
         )
     waiting = held(record, scene.now)
@@ -235,7 +237,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         reason=Reason.STARTING,
         message=VERB_TEXT[Verb.START],
         requeue_after=scene.policy.poll,
-        because=(f"To run: {record.spec.power_because}.",),
+        because=(f"To run: {record.spec.power_reason}.",),
     )
 
 
@@ -249,9 +251,9 @@ def _joined(now: Patch, at_rest: Patch) -> Patch:
     )
 
 
-def _adopt(record: UserRecord, power: Power, because: str) -> UserRecord:
+def _adopt(record: UserRecord, power: Power, cause: PowerCause) -> UserRecord:
     """Return what was wanted had been reached, and somebody changed it since: that is now what is wanted."""
-    spec = replace(record.spec, power=power, power_because=because)
+    spec = replace(record.spec, power=power, power_reason=PowerReason(cause=cause))
     return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
 
 
@@ -269,8 +271,8 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
-    """Return the changes in words that a stopped instance is patched with: what is remembered when the cloud refuses them."""
-    return say(differences_of(record, notebook, policy).disruptive)
+    """Return the digest of the changes that a stopped instance is patched with: what is remembered when the cloud refuses them."""
+    return digest(differences_of(record, notebook, policy).disruptive)
 
 
 def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,32 +18,15 @@ from shared.domain.errors import (
     RetryableError,
     StockoutError,
 )
-from shared.domain.plan import (
-    Action,
-    CreateAccount,
-    CreateCluster,
+from shared.domain.notebook_actions import (
     CreateInstance,
-    CreateSnapshot,
-    DeleteAccount,
-    DeleteCluster,
     DeleteInstance,
-    DeleteSnapshot,
-    DisableAccount,
-    EnableAccount,
-    EndSession,
-    JoinGroup,
-    LeaveGroup,
-    Plan,
-    Policy,
-    PutTemplate,
-    RemoveTemplate,
     RestoreData,
-    ShareAccount,
     StartInstance,
     StopInstance,
     UpdateInstance,
-    WriteManifest,
 )
+from shared.domain.plan import Action, Plan, Policy
 from shared.domain.record import (
     ConditionStatus,
     ConditionType,
@@ -55,7 +37,9 @@ from shared.domain.record import (
 )
 from shared.domain.replacement import go_back
 from shared.domain.saving import with_snapshot, without_deleted
+from shared.domain.snapshot_actions import WriteManifest
 from shared.domain.spark import ClusterStatus
+from shared.domain.spark_actions import CreateCluster
 from shared.domain.spark_step import after_error
 from shared.domain.turns import with_refusal, with_sold_out
 
@@ -226,27 +210,8 @@ def _with_failure(
 
 
 def _condition_of(action: Action, record: UserRecord) -> ConditionType:
-    match action:
-        case PutTemplate() | RemoveTemplate():
-            return ConditionType.TEMPLATES_READY
-        case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
-            return ConditionType.DATA_SAVED
-        case CreateCluster() | DeleteCluster():
-            leaves = record.spec.presence is Presence.ABSENT
-            return ConditionType.CLUSTERS_REMOVED if leaves else ConditionType.CLUSTERS_READY
-        case EndSession():
-            return ConditionType.SESSIONS_ENDED
-        case (
-            CreateAccount()
-            | ShareAccount()
-            | EnableAccount()
-            | DisableAccount()
-            | DeleteAccount()
-            | JoinGroup()
-            | LeaveGroup()
-        ):
-            return ConditionType.IDENTITY_READY
-        case CreateInstance() | StartInstance() | StopInstance() | DeleteInstance() | UpdateInstance() | RestoreData():
-            return ConditionType.NOTEBOOK_READY
-        case _:
-            assert_never(action)
+    """Return what the action's failure is told under. Of a leaver there is another condition for clusters."""
+    leaves = record.spec.presence is Presence.ABSENT
+    if action.condition is ConditionType.CLUSTERS_READY and leaves:
+        return ConditionType.CLUSTERS_REMOVED
+    return action.condition

@@ -6,6 +6,8 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import ClassVar
 
 from msgspec import Struct, field
 
@@ -13,16 +15,12 @@ from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError
 from shared.domain.groups import GroupBook
 from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import AccountId, UserEmail
-from shared.domain.keeping import Snapshot, SnapshotSeen
+from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import (
     Absent,
-    InstanceRef,
     Network,
     NotebookSight,
-    NotebookSpec,
     NotLooked,
-    Patch,
     Unreadable,
 )
 from shared.domain.people import People
@@ -140,155 +138,27 @@ class Observed(Struct, frozen=True, kw_only=True):
     sessions: SparkSessionsSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
 
 
-class CreateInstance(Struct, frozen=True, kw_only=True):
-    """Ask for a new instance in a zone."""
+class Action(Struct, frozen=True):
+    """One change to ask of the cloud. To add a kind: a class, and its call in `shared.engine.executor`.
 
-    spec: NotebookSpec
-    zone: str
-    request_id: str
+    `condition` is what the action's failure is told under, `target` is the path to the name of what is changed. `written_first`:
+    the record must say so before the cloud is asked, because the action cannot be taken back, or makes something whose name
+    only the record keeps.
+    """
 
+    condition: ClassVar[ConditionType]
+    target: ClassVar[str]
+    words: ClassVar[str] = ""
+    written_first: ClassVar[bool] = False
 
-class StartInstance(Struct, frozen=True, kw_only=True):
-    """Start a stopped instance."""
+    @property
+    def key(self) -> str:
+        """The kind and the target: what the history recognises a repeated call by, whatever its words are."""
+        return f"{type(self).__name__} {attrgetter(self.target)(self)}"
 
-    ref: InstanceRef
-
-
-class StopInstance(Struct, frozen=True, kw_only=True):
-    """Stop a running instance."""
-
-    ref: InstanceRef
-
-
-class DeleteInstance(Struct, frozen=True, kw_only=True):
-    """Delete an instance and its disks."""
-
-    ref: InstanceRef
-    request_id: str
-
-
-class UpdateInstance(Struct, frozen=True, kw_only=True):
-    """Patch an instance; `disruptive` says in words which changes of it only a stopped instance takes."""
-
-    ref: InstanceRef
-    patch: Patch
-    disruptive: str
-    request_id: str
-
-
-class RestoreData(Struct, frozen=True, kw_only=True):
-    """Put what a snapshot holds onto the instance's data disk, in place of what is there."""
-
-    ref: InstanceRef
-    snapshot: str
-
-
-class CreateSnapshot(Struct, frozen=True, kw_only=True):
-    """Save the data disk of an instance."""
-
-    name: str
-    source: InstanceRef
-    labels: Mapping[str, str]
-
-
-class DeleteSnapshot(Struct, frozen=True, kw_only=True):
-    """Delete a snapshot; its manifest then says when."""
-
-    name: str
-
-
-class WriteManifest(Struct, frozen=True, kw_only=True):
-    """Write down what a snapshot holds, or (`deleted_at`) that it was deleted."""
-
-    snapshot: Snapshot
-    deleted_at: datetime | None = None
-
-
-class CreateAccount(Struct, frozen=True, kw_only=True):
-    """Make the person's own service account."""
-
-    account_id: AccountId
-
-
-class ShareAccount(Struct, frozen=True, kw_only=True):
-    """Let this person, and nobody else, act as the account; None: nobody at all."""
-
-    account_id: AccountId
-    user: UserEmail | None
-
-
-class EnableAccount(Struct, frozen=True, kw_only=True):
-    """Let the account be used again."""
-
-    account_id: AccountId
-
-
-class DisableAccount(Struct, frozen=True, kw_only=True):
-    """End what the account can do, at once, whoever holds tokens for it."""
-
-    account_id: AccountId
-
-
-class DeleteAccount(Struct, frozen=True, kw_only=True):
-    """Delete the person's own service account."""
-
-    account_id: AccountId
-
-
-class JoinGroup(Struct, frozen=True, kw_only=True):
-    """Make the account a member of the group that carries the profile's data roles."""
-
-    account_id: AccountId
-    group: str
-
-
-class LeaveGroup(Struct, frozen=True, kw_only=True):
-    """Take the account out of a group."""
-
-    account_id: AccountId
-    group: str
-
-
-class CreateCluster(Struct, frozen=True, kw_only=True):
-    """Ask for a Spark cluster of a template; `zone` empty = Dataproc picks one that has machines."""
-
-    template: str
-    name: str
-    zone: str
-    request_id: str
-
-
-class DeleteCluster(Struct, frozen=True, kw_only=True):
-    """Delete one of the person's Spark clusters."""
-
-    name: str
-
-
-class EndSession(Struct, frozen=True, kw_only=True):
-    """Terminate one of a leaver's serverless Spark sessions."""
-
-    name: str
-
-
-class PutTemplate(Struct, frozen=True, kw_only=True):
-    """Render a master for this user and write the object."""
-
-    template: str
-    digest: str
-
-
-class RemoveTemplate(Struct, frozen=True, kw_only=True):
-    """Remove one of the user's template objects."""
-
-    template: str
-
-
-NotebookAction = CreateInstance | StartInstance | StopInstance | DeleteInstance | UpdateInstance | RestoreData
-TemplateAction = PutTemplate | RemoveTemplate
-AccountAction = CreateAccount | ShareAccount | EnableAccount | DisableAccount | DeleteAccount | JoinGroup | LeaveGroup
-KeepingAction = CreateSnapshot | DeleteSnapshot | WriteManifest
-ClusterAction = CreateCluster | DeleteCluster
-Action = NotebookAction | TemplateAction | AccountAction | KeepingAction | ClusterAction | EndSession
+    def describe(self) -> str:
+        """Return the action in words: what a plan prints, and what the history says of it. `words` with the action as `0`."""
+        return self.words.format(self)
 
 
 class Plan(Struct, frozen=True, kw_only=True):

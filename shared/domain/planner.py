@@ -15,7 +15,7 @@ from shared.domain.guard import next_look
 from shared.domain.identity_step import identity_step
 from shared.domain.notebook import NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.notebook_step import notebook_step
-from shared.domain.plan import Observed, Plan, Policy, PutTemplate, RemoveTemplate, TemplatesSeen
+from shared.domain.plan import Observed, Plan, Policy, TemplatesSeen
 from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord, set_condition
 from shared.domain.replacement import former_step
 from shared.domain.saving import keeping_step
@@ -23,6 +23,7 @@ from shared.domain.spark_sessions import sessions_step
 from shared.domain.spark_step import spark_step
 from shared.domain.step import Scene, Step, unreadable
 from shared.domain.template import wanted_templates
+from shared.domain.template_actions import PutTemplate, RemoveTemplate
 from shared.domain.usage import NOTEBOOK, with_running
 from shared.domain.wanted import with_wanted
 

@@ -16,6 +16,7 @@ from shared.domain.errors import Reason
 from shared.domain.facts import PERSON_ID, Facts
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.keeping import Former, Restoring, Snapshot
+from shared.domain.power import PowerReason
 from shared.domain.spark import ClusterStatus, ClusterWish
 from shared.domain.story import StoryLine
 from shared.domain.unknown_leaver import states_only_a_leave
@@ -129,7 +130,7 @@ class TakenWish(Struct, frozen=True, kw_only=True):
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """What is wanted. `power` is a request that is fulfilled once; `power_because` says whose it is.
+    """What is wanted. `power` is a request that is fulfilled once; `power_reason` says whose it is.
 
     `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the person asked not to be stopped
     for idleness before. `clusters` are the Spark clusters that the person wants, one for each template. `cause` is why the
@@ -138,7 +139,7 @@ class Spec(Struct, frozen=True, kw_only=True):
 
     presence: Presence
     power: Power
-    power_because: str
+    power_reason: PowerReason
     profile: str | None
     because: str
     absent_since: datetime | None = None
@@ -169,7 +170,7 @@ class Status(Struct, frozen=True, kw_only=True):
     can never be changed (`shared.domain.differences`). `former` is what a replacement takes the place of.
     `snapshots` are all that may exist, oldest first; `saved_in` names the one that holds what is on the data disk, and is
     empty once the instance may have been used since. `restoring` is set before the cloud is asked to bring data back.
-    `refused` says which change the cloud refused: it is not tried again until something else is wanted.
+    `refused` is the digest of the change that the cloud refused (`shared.domain.differences`): it is not tried again until something else is wanted.
     `clusters` has what is known of the person's Spark clusters, by template. `usage` says how long this month the notebook
     (`shared.domain.usage.NOTEBOOK`) and each template's clusters ran. `ready_took_s` is how long the last joining took, in seconds.
     `acknowledged_at` is when an operator saw that this is a leaver of whom nothing is known (`shared.domain.unknown_leaver`).

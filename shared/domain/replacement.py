@@ -11,12 +11,13 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from shared.domain.creation import create_step
-from shared.domain.differences import Difference, say
+from shared.domain.differences import Difference, digest, say
 from shared.domain.errors import Reason
 from shared.domain.identity import next_instance_id
 from shared.domain.keeping import Former, Restoring, SnapshotSeen, SnapshotState
 from shared.domain.notebook import RESTING, Absent, NotebookState, NotLooked, ObservedNotebook, Unreadable
-from shared.domain.plan import Action, DeleteInstance, OperationSeen, RestoreData, StopInstance, request_id
+from shared.domain.notebook_actions import DeleteInstance, RestoreData, StopInstance
+from shared.domain.plan import Action, OperationSeen, request_id
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
 from shared.domain.saving import is_kept, is_paused, newest_ready, save_data
 from shared.domain.step import VERB_TEXT, Scene, Step, held, patience, wait_for_identity
@@ -99,7 +100,7 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
         ),
         naming=status.naming + 1,
         instance_id=next_instance_id(record.user_key, status.naming + 1),
-        refused=say(wanted),  # on trial: gone once the new one is as wanted
+        refused=digest(wanted),  # on trial: gone once the new one is as wanted
         attempts=0,
     )
     step = create_step(record, scene, (because, "The files are saved."))

@@ -23,8 +23,9 @@ from shared.domain.notebook import (
     ObservedNotebook,
     Unreadable,
 )
-from shared.domain.plan import Action, CreateSnapshot, DeleteSnapshot, SnapshotSight, WriteManifest
+from shared.domain.plan import Action, SnapshotSight
 from shared.domain.record import ConditionStatus, Presence, UserRecord
+from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
 from shared.domain.step import Scene, Step, patience
 
 _LOOK_AGAIN = timedelta(minutes=5)

@@ -14,8 +14,8 @@ from msgspec import Struct
 from shared.domain.errors import Reason
 from shared.domain.identity import account_email
 from shared.domain.notebook import RESTING, Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
-from shared.domain.plan import EndSession
 from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
+from shared.domain.spark_actions import EndSession
 from shared.domain.step import Scene, Step, unreadable
 
 

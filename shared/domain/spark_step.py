@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from shared.domain.errors import BenchkeeperError, OperationFailedError, QuotaExhaustedError, Reason, StockoutError
 from shared.domain.notebook import Absent, NotLooked, Unreadable
-from shared.domain.plan import ClusterAction, ClustersSeen, CreateCluster, DeleteCluster, Policy, request_id
+from shared.domain.plan import Action, ClustersSeen, Policy, request_id
 from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
 from shared.domain.spark import (
     AUTO_ZONE,
@@ -25,6 +25,7 @@ from shared.domain.spark import (
     ClusterStatus,
     cluster_name,
 )
+from shared.domain.spark_actions import CreateCluster, DeleteCluster
 from shared.domain.spark_leaver import leaver_step, may_come
 from shared.domain.step import Scene, Step, unreadable
 from shared.domain.usage import cluster_usage, with_running
@@ -67,7 +68,7 @@ class _Did(Struct, frozen=True, kw_only=True):
     """What comes of one template: the record, an action, when to look again (None: nothing is pending), why."""
 
     record: UserRecord
-    action: ClusterAction | None = None
+    action: Action | None = None
     again: timedelta | None = None
     because: str = ""
 

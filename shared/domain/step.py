@@ -9,7 +9,8 @@ from msgspec import Struct
 from shared.domain.backoff import backoff
 from shared.domain.errors import BenchkeeperError, Reason, RetryableError
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
-from shared.domain.plan import Action, DeleteInstance, Observed, Policy, request_id
+from shared.domain.notebook_actions import DeleteInstance
+from shared.domain.plan import Action, Observed, Policy, request_id
 from shared.domain.record import ConditionStatus, ConditionType, UserRecord, Verb
 
 _VERB_REASON = {

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 # About two months of an ordinary life; a record stays below 32 KB. What is older is in the log and in older versions of the object.
 MAX_LINES = 80
@@ -23,13 +24,19 @@ class StoryKind(StrEnum):
 
 
 class StoryLine(Struct, frozen=True, kw_only=True):
-    """One line: `text` for people, `because` why, `ref` an event id, an operation's name or an error's reason."""
+    """One line: `text` for people, `because` why, `ref` an event id, an operation's name or an error's reason.
+
+    `act` identifies what was asked of the cloud (`Action.key`), `refused` says that the cloud said no. Lines of earlier versions
+    have neither.
+    """
 
     at: datetime
     kind: StoryKind
     text: str
     because: str = ""
     ref: str = ""
+    act: str = ""
+    refused: bool = False
 
 
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
@@ -40,10 +47,4 @@ def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[Stor
 def _cut(line: StoryLine) -> StoryLine:
     if len(line.text) <= _MAX_TEXT and len(line.because) <= _MAX_TEXT and len(line.ref) <= _MAX_TEXT:
         return line
-    return StoryLine(
-        at=line.at,
-        kind=line.kind,
-        text=line.text[:_MAX_TEXT],
-        because=line.because[:_MAX_TEXT],
-        ref=line.ref[:_MAX_TEXT],
-    )
+    return replace(line, text=line.text[:_MAX_TEXT], because=line.because[:_MAX_TEXT], ref=line.ref[:_MAX_TEXT])

@@ -14,6 +14,7 @@ from shared.domain.guard import guarded, without_waiting
 from shared.domain.identity import UserEmail, UserKey, account_id_for, first_instance_id, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.question import is_other_person
 from shared.domain.record import Hold, Notice, Power, Presence, Spec, Status, UserRecord
 from shared.domain.wishes import with_profile_templates
@@ -34,7 +35,7 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
         spec=Spec(
             presence=Presence.ABSENT,
             power=Power.STOPPED,
-            power_because="nothing known",
+            power_reason=PowerReason(cause=PowerCause.UNKNOWN),
             profile=None,
             because="nothing known",
         ),
@@ -180,9 +181,9 @@ def _news_time(facts: Facts, now: datetime) -> datetime:
     return newest if newest is not None and now - _NEWS_AGE <= newest <= now else now
 
 
-def with_power(record: UserRecord, power: Power, *, because: str) -> UserRecord:
+def with_power(record: UserRecord, power: Power, reason: PowerReason) -> UserRecord:
     """Return the record with another power wanted: a new request, fulfilled once."""
-    spec = replace(record.spec, power=power, power_because=because)
+    spec = replace(record.spec, power=power, power_reason=reason)
     status = replace(record.status, power_settled=False, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
 
@@ -202,7 +203,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
         return Spec(
             presence=Presence.ABSENT,
             power=Power.STOPPED,
-            power_because="not entitled",
+            power_reason=PowerReason(cause=PowerCause.NOT_ENTITLED),
             profile=old.profile,  # kept, so that the tombstone still says what it was
             because=entitlement.because,
             absent_since=_absent_since(old, entitlement, now),
@@ -219,7 +220,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
     return Spec(
         presence=Presence.PRESENT,
         power=Power.RUNNING,
-        power_because="joined",
+        power_reason=PowerReason(cause=PowerCause.JOINED),
         profile=entitlement.profile,
         because=entitlement.because,
         cause=entitlement.cause,

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from shared.domain.catalog import Catalog, Profile
 from shared.domain.errors import Reason, RefusedError
+from shared.domain.power import PowerReason
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, UserRecord
 from shared.domain.spark import ClusterStatus, ClusterWish, cluster_name
 
@@ -81,12 +82,12 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
     return replace(record, spec=replace(record.spec, keep_on_until=until))
 
 
-def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, *, because: str) -> UserRecord:
+def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
     """Return the record that is to run or rest because somebody asked; the same object while just that is under way or reached."""
     _entitled(record, catalog)
     if record.spec.power is power and (not record.status.power_settled or _is_reached(record, power)):
         return record
-    spec = replace(record.spec, power=power, power_because=because)
+    spec = replace(record.spec, power=power, power_reason=reason)
     if power is Power.STOPPED:
         spec = replace(spec, keep_on_until=None)
     status = replace(record.status, power_settled=False, not_before=None, generation=record.status.generation + 1)

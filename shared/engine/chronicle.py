@@ -25,7 +25,6 @@ from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
 from shared.domain.plan import Action, Plan
 from shared.domain.record import ConditionType, UserRecord
 from shared.domain.story import StoryKind, StoryLine, told
-from shared.engine.action_texts import action_text
 
 # The others follow from these; whether a pass is still at work is no news.
 _TOLD = frozenset(ConditionType) - {ConditionType.RECONCILED}
@@ -41,7 +40,6 @@ _NAMES = {
 }
 # Sentences that change with every look say nothing new: the same reason is told once.
 _ON_THE_WAY = frozenset({Reason.WAITING, Reason.PENDING})
-_REFUSED = ": refused"
 # (while it holds, once it is over)
 _ACCOUNT_WORDS = {
     AccountState.SUSPENDED: ("suspended", "unsuspended"),
@@ -135,22 +133,19 @@ def _without_hold_addresses(line: StoryLine, record: UserRecord) -> StoryLine:
 
 def _is_old_refusal(line: StoryLine, story: tuple[StoryLine, ...]) -> bool:
     """Return True when the cloud refused just that for just that reason the last time too: told once."""
-    action = line.text.removesuffix(_REFUSED)
-    if action == line.text:
-        return False
-    last = next((old for old in reversed(story) if old.text in {action, line.text}), None)
-    return last is not None and (last.text, last.because, last.ref) == (line.text, line.because, line.ref)
+    last = next((old for old in reversed(story) if old.act and old.act == line.act), None)
+    return line.refused and last is not None and last.refused and last.ref == line.ref
 
 
 def _call(action: Action, outcome: Outcome, plan: Plan, now: datetime) -> StoryLine:
-    text, because, ref = action_text(action), " ".join(plan.because), ""
+    text, because, ref, refused = action.describe(), " ".join(plan.because), "", False
     match outcome:
         case Started(operation=operation):
             ref = operation.name
         case Asked(operation=name):
             ref = name
         case Failed(error=error):
-            text, because, ref = f"{text}{_REFUSED}", error.user_message, error.reason.value
+            text, because, ref, refused = f"{text}: refused", error.user_message, error.reason.value, True
         case Done():
             pass
-    return StoryLine(at=now, kind=StoryKind.CALL, text=text, because=because, ref=ref)
+    return StoryLine(at=now, kind=StoryKind.CALL, text=text, because=because, ref=ref, act=action.key, refused=refused)

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from shared.domain.errors import BenchkeeperError, NotOursError
-from shared.domain.identity import account_email
-from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
-from shared.domain.plan import (
+from shared.domain.account_actions import (
     AccountAction,
-    Action,
     CreateAccount,
-    CreateCluster,
-    CreateInstance,
-    CreateSnapshot,
     DeleteAccount,
-    DeleteCluster,
-    DeleteInstance,
-    DeleteSnapshot,
     DisableAccount,
     EnableAccount,
-    EndSession,
     JoinGroup,
-    KeepingAction,
     LeaveGroup,
-    NotebookAction,
-    Plan,
-    PutTemplate,
-    RemoveTemplate,
-    RestoreData,
     ShareAccount,
+)
+from shared.domain.errors import BenchkeeperError, NotOursError
+from shared.domain.identity import account_email
+from shared.domain.notebook_actions import (
+    CreateInstance,
+    DeleteInstance,
+    NotebookAction,
+    RestoreData,
     StartInstance,
     StopInstance,
     UpdateInstance,
-    WriteManifest,
 )
+from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
+from shared.domain.plan import Action, Plan
 from shared.domain.record import OperationRef
+from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, SnapshotAction, WriteManifest
+from shared.domain.spark_actions import CreateCluster, DeleteCluster, EndSession
+from shared.domain.template_actions import PutTemplate, RemoveTemplate
 from shared.engine.guard import check_room
 from shared.engine.ports import Deps
 
@@ -74,8 +69,18 @@ def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
             deps.clusters.delete(action.name)
         case EndSession():
             deps.live_sessions.end(action.name)
-        case _:
+        case (
+            CreateAccount()
+            | ShareAccount()
+            | EnableAccount()
+            | DisableAccount()
+            | DeleteAccount()
+            | JoinGroup()
+            | LeaveGroup()
+        ):
             _do_account(action, plan, deps)
+        case _:
+            raise AssertionError(f"nothing carries out {type(action).__name__}")
     deps.log.info(
         "Asked for a change",
         user=plan.record.user_key,
@@ -106,7 +111,7 @@ def _do_notebook(action: NotebookAction, deps: Deps) -> OperationRef | None:
             assert_never(action)
 
 
-def _do_keeping(action: KeepingAction, plan: Plan, deps: Deps) -> None:
+def _do_keeping(action: SnapshotAction, plan: Plan, deps: Deps) -> None:
     match action:
         case CreateSnapshot():
             deps.snapshots.create(action.name, action.source, action.labels)

@@ -30,8 +30,10 @@ from shared.domain.guard import (
 )
 from shared.domain.guard_settings import DAY, HOUR, GuardSettings
 from shared.domain.identity import UserKey
-from shared.domain.plan import Action, CreateInstance, DeleteInstance, DeleteSnapshot
+from shared.domain.notebook_actions import CreateInstance, DeleteInstance
+from shared.domain.plan import Action
 from shared.domain.record import Presence, RecordRow, UserRecord
+from shared.domain.snapshot_actions import DeleteSnapshot
 from shared.domain.wanted import with_wanted
 from shared.engine.ports import Deps, FleetSizes, Slot
 

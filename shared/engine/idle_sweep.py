@@ -14,6 +14,7 @@ from shared.domain.errors import Reason as Ready
 from shared.domain.identity import InstanceId, UserKey
 from shared.domain.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, Stop, Warn, judge_idle, stops_at
 from shared.domain.notebook import Absent, InstanceRef, NotebookState
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import (
     ConditionStatus,
     ConditionType,
@@ -180,10 +181,8 @@ def act_on(judged: Judged, deps: Deps) -> bool:
             _note_warning(judged.machine.user_key, detail, stop_at, deps)
             return False
         case Stop(since=since, because=because):
-            why = f"idle since {since:%Y-%m-%d %H:%M} UTC"
-            if because is Reason.MAX_BLIND:
-                why = f"idle: nothing could be seen of it since {since:%Y-%m-%d %H:%M} UTC"
-            stored = want_power(judged.machine.user_key, Power.STOPPED, because=why, deps=deps)
+            cause = PowerCause.UNSEEN if because is Reason.MAX_BLIND else PowerCause.IDLE
+            stored = want_power(judged.machine.user_key, Power.STOPPED, PowerReason(cause=cause, since=since), deps)
             result = reconcile(judged.machine.user_key, deps, stored=stored)
             return result is not None and bool(result.plan.actions)
         case _:

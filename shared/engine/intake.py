@@ -22,6 +22,7 @@ from shared.domain.facts import PERSON_ID
 from shared.domain.guard import with_urgency
 from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
+from shared.domain.power import PowerReason
 from shared.domain.record import ConditionType, Hold, Power, UserRecord
 from shared.domain.renaming import Renaming, confirmed, owns_something, renaming
 from shared.domain.wanted import HORIZON, new_record, with_event, with_hold, with_power, with_wanted
@@ -332,9 +333,9 @@ def _log_renaming(event: Renamed, asked: Renaming, deps: Deps, *, changed: bool)
     deps.log.info("Changed the address", user=asked.record.user_key, event_id=event.event_id, took_over=took_over)
 
 
-def want_power(user_key: UserKey, power: Power, *, because: str, deps: Deps) -> Stored | None:
+def want_power(user_key: UserKey, power: Power, reason: PowerReason, deps: Deps) -> Stored | None:
     """Ask for another power state of a person's environment; None when there is no record."""
-    return _wanted(user_key, lambda record: with_power(record, power, because=because), deps)
+    return _wanted(user_key, lambda record: with_power(record, power, reason), deps)
 
 
 def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "the command line") -> Stored | None:

@@ -23,7 +23,6 @@ from shared.domain.record import UserRecord
 from shared.domain.renaming import renaming
 from shared.domain.times import parse_time, rfc3339
 from shared.domain.wanted import new_record, with_event
-from shared.engine.action_texts import action_text
 from shared.engine.deliver import deliver
 from shared.engine.guard import wanted_in_a_pass
 from shared.engine.intake import change_record
@@ -276,7 +275,7 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
             if after is not before:
                 folded[after.user_key] = after
                 plan = make_plan(after, observe(after, deps), deps.policy, now)
-                actions, because = tuple(action_text(action) for action in plan.actions), plan.because
+                actions, because = tuple(action.describe() for action in plan.actions), plan.because
             changes.append(
                 Change(
                     user=piece.user or after.user_key,

@@ -21,21 +21,16 @@ from shared.domain.identity import AccountId, UserEmail, UserKey
 from shared.domain.idle import Activity
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch
-from shared.domain.plan import (
-    AccountSeen,
-    CreateCluster,
-    OperationSeen,
-    Policy,
-    PutTemplate,
-    TemplatesSeen,
-    WriteManifest,
-)
+from shared.domain.plan import AccountSeen, OperationSeen, Policy, TemplatesSeen
 from shared.domain.policy_change import Approved, Noted, PolicyInForce, Proposal
 from shared.domain.record import OperationRef, RecordRow, UserRecord
 from shared.domain.recovery import Examined, Recoverable
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
+from shared.domain.snapshot_actions import WriteManifest
 from shared.domain.spark import Cluster, ClusterOperationSeen
+from shared.domain.spark_actions import CreateCluster
 from shared.domain.spark_sessions import SessionOwner
+from shared.domain.template_actions import PutTemplate
 from shared.domain.wish import Wish
 
 T = TypeVar("T")

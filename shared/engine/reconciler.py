@@ -6,24 +6,12 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from shared.domain.account_actions import DisableAccount
 from shared.domain.errors import ConflictError
 from shared.domain.identity import UserKey
 from shared.domain.notebook import NotLooked
 from shared.domain.outcome import Done, Outcome, with_outcomes
-from shared.domain.plan import (
-    Action,
-    CreateCluster,
-    CreateSnapshot,
-    DeleteAccount,
-    DeleteCluster,
-    DeleteInstance,
-    DeleteSnapshot,
-    DisableAccount,
-    Observed,
-    OperationSeen,
-    Plan,
-    RestoreData,
-)
+from shared.domain.plan import Action, Observed, OperationSeen, Plan
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
 from shared.domain.wanted import with_wanted
@@ -41,9 +29,6 @@ SLACK = timedelta(seconds=90)
 # changed no write. Not for longer than this: it would look like a sweep that does not come to its people.
 _NEXT_TICK = timedelta(minutes=1)
 _STAYS_DUE = timedelta(minutes=5)
-_WRITTEN_FIRST = (
-    CreateCluster | CreateSnapshot | DeleteAccount | DeleteCluster | DeleteInstance | DeleteSnapshot | RestoreData
-)
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -136,12 +121,7 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
     leaves = stored.record.spec.presence is Presence.PRESENT and plan.record.spec.presence is Presence.ABSENT
     names = (before.account_id, before.data_groups) != (after.account_id, after.data_groups)
     return bool(plan.actions) and (
-        moves
-        or pauses
-        or rebuilds
-        or leaves
-        or names
-        or any(isinstance(action, _WRITTEN_FIRST) for action in plan.actions)
+        moves or pauses or rebuilds or leaves or names or any(action.written_first for action in plan.actions)
     )
 
 

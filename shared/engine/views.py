@@ -15,7 +15,6 @@ from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNot
 from shared.domain.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
 from shared.domain.record import RecordRow, UserRecord, unknown_leaver_since
 from shared.domain.structs import to_dict
-from shared.engine.action_texts import action_text
 from shared.engine.ports import Deps
 from shared.engine.reconciler import Preview, preview
 
@@ -34,7 +33,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "because": entitlement.because,
         "presence": record.spec.presence.value,
         "power": record.spec.power.value,
-        "power_because": record.spec.power_because,
+        "power_because": str(record.spec.power_reason),
         "cost_center": record.cost_center,
         "unknown_leaver_since": _iso(unknown_leaver_since(record)),
         "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,
@@ -141,7 +140,7 @@ def _notebook_view(sight: NotebookSight) -> dict[str, Any]:
 def plan_view(plan: Plan) -> dict[str, Any]:
     """Return the plan's actions in words, why, and when it looks again."""
     return {
-        "actions": [action_text(action) for action in plan.actions],
+        "actions": [action.describe() for action in plan.actions],
         "because": list(plan.because),
         "requeue_at": _iso(plan.requeue_at),
     }

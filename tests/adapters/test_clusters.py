@@ -19,8 +19,8 @@ from shared.domain.errors import (
 )
 from shared.domain.identity import user_key_for
 from shared.domain.notebook import LABEL_USER, Absent
-from shared.domain.plan import CreateCluster
 from shared.domain.spark import ClusterOperationSeen, ClusterState, cluster_name
+from shared.domain.spark_actions import CreateCluster
 
 KEY = user_key_for(ANA)
 OTHER = "ben-0123456789ab"

@@ -24,7 +24,7 @@ from shared.domain.errors import (
 from shared.domain.identity import instance_id_for, user_key_for
 from shared.domain.keeping import Snapshot, SnapshotState, data_disk_of, snapshot_labels, snapshot_name
 from shared.domain.notebook import LABEL_MANAGED_BY, MANAGED_BY, Absent, InstanceRef, Network, spec_for
-from shared.domain.plan import WriteManifest
+from shared.domain.snapshot_actions import WriteManifest
 
 ZONE = ZONES[0]
 KEY = user_key_for(ANA)

@@ -10,7 +10,7 @@ from kit.official import storage_bucket
 from shared.cloud.render import PERSONAL_AUTH_USER
 from shared.domain.errors import AccessDeniedError
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.plan import PutTemplate
+from shared.domain.template_actions import PutTemplate
 from shared.domain.wanted import new_record
 
 NAME = "personal-auth-cluster"

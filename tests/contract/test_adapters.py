@@ -18,8 +18,8 @@ from shared.cloud.render import RenderTarget
 from shared.cloud.templates import StorageTemplates
 from shared.domain.errors import ConflictError
 from shared.domain.identity import UserEmail, UserKey, user_key_for
-from shared.domain.plan import PutTemplate
 from shared.domain.record import UserRecord, row_of
+from shared.domain.template_actions import PutTemplate
 from shared.domain.wanted import new_record
 from shared.engine.ports import DueHint
 from tests.contract.backends import embedded, fake_gcs

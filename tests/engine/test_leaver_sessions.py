@@ -13,7 +13,6 @@ from shared.domain.events import Joined, Left
 from shared.domain.identity import account_email, account_id_for, parse_email, user_key_for
 from shared.domain.notebook import LABEL_USER
 from shared.domain.record import ConditionStatus, ConditionType
-from shared.engine.action_texts import action_text
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_hold
 from shared.engine.reconciler import preview
@@ -167,7 +166,7 @@ def test_who_returns_keeps_theirs_and_the_plan_says_what_would_be_ended(bench):
     bench.advance(minutes=1)
     bench.fault(call="dataproc.TerminateSession", error={"code": "UNAVAILABLE", "message": "down"})
     said(bench, Left, 4)
-    assert "end Spark session ana-1" in [action_text(action) for action in preview(KEY, bench.deps).plan.actions]
+    assert "end Spark session ana-1" in [action.describe() for action in preview(KEY, bench.deps).plan.actions]
 
 
 def test_those_that_run_as_the_persons_own_account_are_theirs():

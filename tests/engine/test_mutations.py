@@ -24,6 +24,7 @@ from shared.domain.identity import parse_email, user_key_for
 from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Patch
 from shared.domain.notebook import labels_for as _labels_for
 from shared.domain.notebook import metadata_for as _metadata_for
+from shared.domain.power import PowerCause
 from shared.domain.record import ConditionType, Power
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -405,7 +406,7 @@ def test_what_somebody_stopped_stays_stopped_and_says_so(world, user):
     world.bench.cloud.notebooks.stop_outside(world.instance(user).name)
     world.hour()
     assert world.states()[user] == ["STOPPED"]
-    assert world.life(user).record.spec.power_because == "stopped from outside or by its own idle timer"
+    assert world.life(user).record.spec.power_reason.cause is PowerCause.STOPPED_OUTSIDE
     at_rest_again(world, user)
 
 
@@ -414,7 +415,7 @@ def test_what_somebody_started_runs_on_and_says_so(world):
     world.bench.advance(minutes=5)
     world.hour()
     assert world.states()[RESTS] == ["ACTIVE"]
-    assert world.life(RESTS).record.spec.power_because == "started from outside"
+    assert world.life(RESTS).record.spec.power_reason.cause is PowerCause.STARTED_OUTSIDE
     at_rest_again(world, RESTS)
 
 

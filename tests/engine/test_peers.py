@@ -13,6 +13,7 @@ from shared.domain.errors import Reason
 from shared.domain.events import AccountChanged, AccountState
 from shared.domain.identity import parse_email
 from shared.domain.impact import StepKind
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import ConditionType, Notice, Power
 from shared.engine.intake import want_power
 from shared.engine.policy_change import impact_of_policy
@@ -78,7 +79,7 @@ def test_10597_nothing_starts_again_what_a_suspended_person_had():
     suspend(someone)
     someone.minutes(10)
     # Whatever could start it: a wish to run, every sweep, a start by hand, over a week.
-    want_power(someone.key, Power.RUNNING, because="asked for", deps=someone.bench.deps)
+    want_power(someone.key, Power.RUNNING, PowerReason(cause=PowerCause.STARTED_BY_PERSON), someone.bench.deps)
     for _ in range(7):
         someone.bench.advance(days=1)
         for kind in ("idle", "drift", "due"):

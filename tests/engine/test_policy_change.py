@@ -18,10 +18,13 @@ from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.impact import StepKind
 from shared.domain.impact_limits import Limit
-from shared.domain.plan import CreateSnapshot, RemoveTemplate, UpdateInstance
+from shared.domain.notebook_actions import UpdateInstance
 from shared.domain.policy_change import Noted, Outcome
 from shared.domain.policy_codec import digest_of, policy_digest
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power, Presence
+from shared.domain.snapshot_actions import CreateSnapshot
+from shared.domain.template_actions import RemoveTemplate
 from shared.engine.decisions import clear_losers
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_power
@@ -431,7 +434,7 @@ def test_what_is_foreseen_is_what_is_then_done(name, rests):
     minutes(made, 8)
     key = user_key_for(person(0))
     if rests:
-        want_power(key, Power.STOPPED, because="asked for", deps=made.deps)
+        want_power(key, Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON), made.deps)
         minutes(made, 5)
     in_force(made.deps)
     found = impact_of_policy(after.policy(), made.deps).impact

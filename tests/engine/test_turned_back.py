@@ -77,7 +77,7 @@ def test_a_return_while_the_leave_is_carried_out_ends_in_a_running_notebook(numb
         reconcile(someone.key, someone.bench.deps)  # a wake-up, or the message that comes again
         someone.minutes(25)
         record = someone.record
-        assert list(someone.states().values()) == ["ACTIVE"], (dies_after, record.spec.power_because)
+        assert list(someone.states().values()) == ["ACTIVE"], (dies_after, record.spec.power_reason)
         assert (record.spec.power, record.status.power_settled) == (Power.RUNNING, True)
 
 

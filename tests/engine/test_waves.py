@@ -17,6 +17,7 @@ from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.policy_change import Outcome
 from shared.domain.policy_codec import policy_digest
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import ConditionType, Power
 from shared.domain.waves import RolloutState
 from shared.engine.deliver import deliver
@@ -276,7 +277,7 @@ def test_nobody_at_work_is_interrupted_and_the_first_one_is_somebody_who_rests()
     assert world.images() == {"old": PEOPLE}
     assert world.running() == PEOPLE
     rests = next(n for n in range(PEOPLE) if key(n) != world.rollout.first)
-    want_power(key(rests), Power.STOPPED, because="on the page", deps=world.deps)
+    want_power(key(rests), Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON), world.deps)
     world.minutes(3)
     for _ in range(2):
         world.hour()
@@ -420,7 +421,7 @@ def test_however_many_changes_come_before_anybody_has_one_nobody_is_taken_along_
     for number in range(12):
         world.deploy(files(VmImage(project="p", name=f"try{number}"), Disruption.WHEN_IDLE))
     for number in range(8):
-        want_power(key(number), Power.STOPPED, because="on the page", deps=world.deps)
+        want_power(key(number), Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON), world.deps)
     world.minutes(3)
     world.hour()
     assert world.images() == {"old": 7, "try11": 1}

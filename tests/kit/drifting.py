@@ -19,6 +19,7 @@ from shared.domain.catalog import Accelerator, Disruption, Identity
 from shared.domain.creation import spec_of
 from shared.domain.identity import parse_email
 from shared.domain.notebook import LABEL_COST_CENTER, Network, NotebookSpec
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power
 from shared.engine.intake import want_power
 from shared.engine.reconciler import preview, reconcile
@@ -61,7 +62,7 @@ def _settled() -> tuple[Bench, dict[str, Any]]:
     people[LEFT].join(minutes=12, profile="engineer")
     for user, person in people.items():
         person.write(WORK[user])
-    want_power(people[RESTS].key, Power.STOPPED, because="asked for", deps=bench.deps)
+    want_power(people[RESTS].key, Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON), bench.deps)
     people[LEFT].leave(minutes=20)
     bench.advance(hours=1)
     world = Drifting(bench)

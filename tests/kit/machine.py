@@ -27,7 +27,6 @@ from shared.domain.catalog import Disruption, Identity
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
 from shared.domain.record import Presence
-from shared.engine.action_texts import action_text
 from shared.engine.deliver import deliver, deliver_all
 from shared.engine.intake import is_decided, want_hold
 from shared.engine.reconciler import preview, reconcile
@@ -278,7 +277,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         if planned is None or result is None:
             assert planned is result
             return
-        assert [action_text(a) for a in planned.plan.actions] == [action_text(a) for a in result.plan.actions]
+        assert [a.describe() for a in planned.plan.actions] == [a.describe() for a in result.plan.actions]
         assert planned.plan.because == result.plan.because
         if result.record.spec.presence is Presence.ABSENT:
             self.access_is_cut(str(parse_email(user)))

@@ -31,6 +31,7 @@ from shared.domain.notebook import (
     metadata_for,
 )
 from shared.domain.plan import Observed, Policy, TemplatesSeen
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import OperationRef, Power, Presence, Spec, Status, UserRecord, Verb
 from shared.domain.template import wanted_templates
 from shared.domain.wanted import new_record, with_wanted
@@ -154,7 +155,7 @@ def person(
     spec = Spec(
         presence=presence,
         power=power,
-        power_because="joined" if power is Power.RUNNING else "stopped by hand",
+        power_reason=PowerReason(cause=PowerCause.JOINED if power is Power.RUNNING else PowerCause.STOPPED_BY_PERSON),
         profile="analyst",
         because=f"member of {ANALYSTS} (event j)" if present else "left (event l)",
         absent_since=None if present else NOW - absent_for,

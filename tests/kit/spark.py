@@ -14,9 +14,9 @@ from kit.making import ANA
 from shared.domain.catalog import SparkSettings
 from shared.domain.errors import CloudUnavailableError
 from shared.domain.identity import UserEmail, UserKey
-from shared.domain.plan import CreateCluster
 from shared.domain.record import UserRecord
 from shared.domain.spark import Cluster, ClusterOperationSeen, ClusterStatus
+from shared.domain.spark_actions import CreateCluster
 from shared.engine.ports import Clusters
 from shared.engine.reconciler import Result, reconcile
 from shared.engine.wishes import drop_cluster, want_cluster

@@ -23,6 +23,7 @@ from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email
 from shared.domain.notebook import LABEL_USER
 from shared.domain.policy_change import Outcome
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power, Presence
 from shared.domain.waves import Rollout, RolloutState, Standing
 from shared.engine import waves as engine
@@ -104,7 +105,7 @@ class WavesMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, PEOPLE - 1), runs=st.booleans())
     def rests_or_works(self, number: int, runs: bool) -> None:
         power = Power.RUNNING if runs else Power.STOPPED
-        want_power(self.people[number].key, power, because="on the page", deps=self.deps)
+        want_power(self.people[number].key, power, PowerReason(cause=PowerCause.STOPPED_BY_PERSON), self.deps)
         self.rested.add(number)
         self._minutes(3)
 
@@ -202,7 +203,9 @@ class WavesMachine(RuleBasedStateMachine):
         self._heals()
         for number in range(PEOPLE):
             if self.people[number].record.spec.presence is Presence.PRESENT:
-                want_power(self.people[number].key, Power.STOPPED, because="on the page", deps=self.deps)
+                want_power(
+                    self.people[number].key, Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON), self.deps
+                )
         self.rested = set(range(PEOPLE))
         for _ in range(14):
             found = halted(self.deps)

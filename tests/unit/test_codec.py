@@ -18,6 +18,8 @@ from shared.domain.cuts import Clearance, CutClass, KeptIn, WaitingCut
 from shared.domain.errors import PermanentError, Reason
 from shared.domain.identity import AccountId, InstanceId
 from shared.domain.keeping import Former, Restoring, Snapshot
+from shared.domain.power import _ONCE_KEPT as _ONCE
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import (
     Condition,
     ConditionStatus,
@@ -169,7 +171,7 @@ _SPEC = st.builds(
     Spec,
     presence=st.sampled_from(Presence),
     power=st.sampled_from(Power),
-    power_because=_TEXT,
+    power_reason=st.builds(PowerReason, cause=st.sampled_from(PowerCause), since=st.none() | _TIMES, words=_TEXT),
     profile=_MAYBE_TEXT,
     because=_TEXT,
     absent_since=st.none() | _TIMES,
@@ -245,7 +247,9 @@ LATER = [
     ),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
 ]
-OWN = [p for p in paths(codec.to_json(full())) if (p[0] != "facts" or len(p) == 1) and p not in LATER]
+# Either will do: programs of earlier versions read and write words only.
+POWER = [("spec", "power_because"), *(p for p in paths(codec.to_json(full())) if p[:2] == ("spec", "power_reason"))]
+OWN = [p for p in paths(codec.to_json(full())) if (p[0] != "facts" or len(p) == 1) and p not in [*LATER, *POWER]]
 
 
 def test_a_record_of_an_older_version_is_read_with_what_came_later_unset():
@@ -271,6 +275,28 @@ def test_what_an_older_program_must_not_overlook_raises_the_version():
     ):
         assert codec.to_json(plain.with_status(**change))["version"] == 3
     assert codec.to_json(replace(plain, email_since=NOW))["version"] == 3
+
+
+@pytest.mark.parametrize("words", [*_ONCE, "idle since 2026-11-20 09:00 UTC", "idle since it was", "by hand"])
+def test_words_of_an_earlier_version_become_a_cause_and_stay_the_same_words(words):
+    raw = json.loads(json.dumps(codec.to_json(full())))
+    del raw["spec"]["power_reason"]
+    raw["spec"]["power_because"] = words
+    reason = codec.from_json(raw).spec.power_reason
+    assert (reason.cause is PowerCause.OTHER) == (words == "by hand")
+    assert str(reason) == words
+    again = codec.to_json(replace(full(), spec=replace(full().spec, power_reason=reason)))
+    assert again["spec"]["power_because"] == str(reason)
+
+
+@pytest.mark.parametrize("fields", [("power_reason", "power_because"), ("cause",), ("since",), ("words",)])
+def test_a_record_that_does_not_say_why_it_runs_is_refused(fields):
+    raw = json.loads(json.dumps(codec.to_json(full())))
+    where = raw["spec"] if len(fields) > 1 else raw["spec"]["power_reason"]
+    for name in fields:
+        del where[name]
+    with pytest.raises(PermanentError):
+        codec.from_json(raw)
 
 
 @pytest.mark.parametrize("path", OWN, ids=".".join)
@@ -338,7 +364,21 @@ def inner(raw):
     }
 
 
-SPARK_FIELDS = [(what, name) for what, fields in inner(codec.to_json(with_spark())).items() for name in fields]
+LATER_OF_A_LINE = {"act", "refused"}
+SPARK_FIELDS = [
+    (what, name)
+    for what, fields in inner(codec.to_json(with_spark())).items()
+    for name in fields
+    if not (what == "line" and name in LATER_OF_A_LINE)
+]
+
+
+def test_a_line_of_an_earlier_version_is_shown_as_it_is():
+    raw = json.loads(json.dumps(codec.to_json(with_spark())))
+    for name in LATER_OF_A_LINE:
+        del inner(raw)["line"][name]
+    (line, *_), (whole, *_) = codec.from_json(raw).status.story, with_spark().status.story
+    assert line == replace(whole, act="", refused=False)
 
 
 @pytest.mark.parametrize(("what", "name"), SPARK_FIELDS)

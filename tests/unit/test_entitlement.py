@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from shared.domain.entitlement import Cause, judge_entitlement
 from shared.domain.events import AccountState, statements_of
 from shared.domain.facts import Facts
+from shared.domain.power import PowerCause
 from shared.domain.record import Power, Presence
 from shared.domain.wanted import new_record, with_wanted
 from shared.domain.wanted import with_event as told
@@ -285,5 +286,5 @@ def test_the_names_stay_when_somebody_comes_back():
     back = with_wanted(with_event(gone, joined("again", -0.5, groups=(ANALYSTS,))), policy(), NOW)
     assert gone.spec.presence is Presence.ABSENT
     assert back.spec.presence is Presence.PRESENT
-    assert back.spec.power_because == "joined"
+    assert back.spec.power_reason.cause is PowerCause.JOINED
     assert back.email == ANA

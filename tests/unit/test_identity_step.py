@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 from kit.making import ANA, NOW, catalog, notebook, operation, person, policy, profile, saved, seen
 from msgspec.structs import replace
 
-from shared.domain.catalog import Identity
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
-from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
-from shared.domain.identity_step import USER_ROLE, identity_step, wants_account
-from shared.domain.keeping import Former
-from shared.domain.notebook import Absent, NotebookState, NotLooked, Unreadable
-from shared.domain.plan import (
-    AccountSeen,
+from shared.domain.account_actions import (
     CreateAccount,
     DeleteAccount,
     DisableAccount,
@@ -26,6 +19,13 @@ from shared.domain.plan import (
     LeaveGroup,
     ShareAccount,
 )
+from shared.domain.catalog import Identity
+from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
+from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
+from shared.domain.identity_step import USER_ROLE, identity_step, wants_account
+from shared.domain.keeping import Former
+from shared.domain.notebook import Absent, NotebookState, NotLooked, Unreadable
+from shared.domain.plan import AccountSeen
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
 from shared.domain.spark import ClusterStatus

@@ -15,8 +15,9 @@ from shared.domain.identity import instance_id_for
 from shared.domain.keeping import Restoring, SnapshotState
 from shared.domain.leaver import gone, retained, stop
 from shared.domain.notebook import Absent, NotebookState
-from shared.domain.plan import CreateSnapshot, DeleteInstance, StopInstance, WriteManifest
+from shared.domain.notebook_actions import DeleteInstance, StopInstance
 from shared.domain.record import ConditionStatus, Hold, Power, Presence
+from shared.domain.snapshot_actions import CreateSnapshot, WriteManifest
 from shared.domain.step import Scene
 
 RESTS = notebook(NotebookState.STOPPED)

@@ -24,6 +24,7 @@ from kit.making import (
 from msgspec.structs import replace
 
 from shared.domain.catalog import Disk, Disruption, Identity, Window
+from shared.domain.differences import Change, Difference, digest
 from shared.domain.errors import (
     AccessDeniedError,
     CloudUnavailableError,
@@ -36,7 +37,8 @@ from shared.domain.errors import (
 from shared.domain.identity import account_id_for, instance_id_for, user_key_for
 from shared.domain.keeping import Former, Restoring, SnapshotState
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, Unreadable
-from shared.domain.plan import AccountSeen, ClustersSeen, DeleteInstance, OperationSeen
+from shared.domain.notebook_actions import DeleteInstance
+from shared.domain.plan import AccountSeen, ClustersSeen, OperationSeen
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
 from shared.domain.spark import Cluster, ClusterState
@@ -120,7 +122,26 @@ def test_at_rest_all_that_can_be_patched_is_patched_in_one_go(wanted):
     plan = moving(rules, notebook(S.STOPPED), wanted=wanted, settled=wanted == STOP)
     (action,) = plan.actions
     assert (action.patch.machine_type, action.patch.labels) == ("n2-standard-8", {"team": "x"})
-    assert action.disruptive == "machine type e2-standard-4 to n2-standard-8 (stop, patch, start)"
+    assert action.disruptive == digest(
+        (Difference(what="machine type", have="whatever", want="n2-standard-8", change=Change.RESTART),)
+    )
+
+
+def test_a_refusal_that_an_earlier_version_remembered_in_words_still_counts():
+    rules = rules_for(Disruption.NOW, machine_type="n2-standard-8")
+    once = "machine type e2-standard-4 to n2-standard-8 (stop, patch, start)"
+    again = moving(rules, notebook(), refused=once)
+    assert (names(again), reason(again)) == ([], Reason.DRIFTED)
+    assert names(moving(rules, notebook(), refused=once.replace("16", "8").replace("n2", "n1"))) == ["StopInstance"]
+
+
+@pytest.mark.parametrize("reworded", ["restart", "stop; patch; start again", ""])
+def test_a_refusal_is_remembered_whatever_its_words_become(monkeypatch, reworded):
+    """The words of a difference are for people: another sentence must not stop anybody again."""
+    rules = rules_for(Disruption.NOW, machine_type="n2-standard-8")
+    refused = moving(rules, notebook(S.STOPPED), settled=False).actions[0].disruptive
+    monkeypatch.setattr(Difference, "__str__", lambda _: reworded)
+    assert names(moving(rules, notebook(), refused=refused)) == []
 
 
 def test_a_change_that_the_cloud_refused_is_not_tried_again_until_something_else_is_wanted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from unittest.mock import MagicMock
 
 import pytest
 from kit.making import (
@@ -24,6 +25,15 @@ from kit.making import (
 )
 from msgspec.structs import replace
 
+from shared.domain.account_actions import (
+    CreateAccount,
+    DeleteAccount,
+    DisableAccount,
+    EnableAccount,
+    JoinGroup,
+    LeaveGroup,
+    ShareAccount,
+)
 from shared.domain.errors import (
     AccessDeniedError,
     BusyError,
@@ -39,34 +49,23 @@ from shared.domain.errors import (
 from shared.domain.identity import account_id_for, instance_id_for, user_key_for
 from shared.domain.keeping import Former, Restoring
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, Patch
-from shared.domain.outcome import Asked, Done, Failed, Started, with_outcomes
-from shared.domain.plan import (
-    CreateAccount,
-    CreateCluster,
+from shared.domain.notebook_actions import (
     CreateInstance,
-    CreateSnapshot,
-    DeleteAccount,
-    DeleteCluster,
     DeleteInstance,
-    DeleteSnapshot,
-    DisableAccount,
-    EnableAccount,
-    JoinGroup,
-    LeaveGroup,
-    Plan,
-    PutTemplate,
-    RemoveTemplate,
     RestoreData,
-    ShareAccount,
     StartInstance,
     StopInstance,
-    TemplatesSeen,
     UpdateInstance,
-    WriteManifest,
 )
+from shared.domain.outcome import Asked, Done, Failed, Started, with_outcomes
+from shared.domain.plan import Action, Plan, TemplatesSeen
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
+from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
 from shared.domain.spark import ClusterStatus, ClusterWish
+from shared.domain.spark_actions import CreateCluster, DeleteCluster, EndSession
+from shared.domain.template_actions import PutTemplate, RemoveTemplate
+from shared.engine import executor
 
 HALF_HOUR = timedelta(minutes=30)
 
@@ -459,3 +458,35 @@ def test_a_deletion_that_failed_is_told_where_it_belongs(presence, kind):
     record = ended(a_plan(person(presence, power), DeleteCluster(name="spark-1")), failure(BusyError))
     assert record.status.condition(kind).reason is Reason.BUSY
     assert record.status.next_attempt_at <= NOW + timedelta(seconds=40)
+
+
+# --- what every action says of itself
+
+CREATE_CLUSTER = CreateCluster(template="t", name="c", zone="", request_id="r")
+EVERY = [*(action for action, _ in BLAMED), CREATE_CLUSTER, EndSession(name="s")]
+
+
+def test_every_kind_of_action_is_tried_here():
+    assert {type(action) for action in EVERY} == set(Action.__subclasses__())
+
+
+@pytest.mark.parametrize("action", EVERY, ids=lambda value: type(value).__name__)
+def test_an_action_tells_what_it_is_and_somebody_carries_it_out(action, monkeypatch):
+    assert action.key.startswith(f"{type(action).__name__} ")
+    assert action.key.split(" ", 1)[1]
+    assert action.describe()
+    monkeypatch.setattr(executor, "check_room", lambda *_: None)
+    deps = MagicMock()
+    ((carried_out, outcome),) = executor.carry_out(a_plan(person(), action), deps)
+    assert carried_out is action
+    assert not isinstance(outcome, Failed)
+    called = [name for name, *_ in deps.mock_calls if not name.startswith("log.") and "__" not in name]
+    assert len(called) == 1, called
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_failed_of_a_cluster_is_said_of_the_half_that_the_person_is_in(leaves):
+    record = replace(person(), spec=replace(person().spec, presence=Presence.ABSENT)) if leaves else person()
+    after_ = ended(a_plan(record, DeleteCluster(name="c")), failure(AccessDeniedError))
+    kind = C.CLUSTERS_REMOVED if leaves else C.CLUSTERS_READY
+    assert after_.status.condition(kind).reason is Reason.ACCESS_DENIED

@@ -54,21 +54,20 @@ from shared.domain.notebook import (
     NotLooked,
     Unreadable,
 )
-from shared.domain.outcome import Done, Failed, Started, with_outcomes
-from shared.domain.plan import (
+from shared.domain.notebook_actions import (
     CreateInstance,
     DeleteInstance,
-    OperationSeen,
-    PutTemplate,
-    RemoveTemplate,
     RestoreData,
     StartInstance,
     StopInstance,
-    TemplatesSeen,
     UpdateInstance,
 )
+from shared.domain.outcome import Done, Failed, Started, with_outcomes
+from shared.domain.plan import OperationSeen, TemplatesSeen
 from shared.domain.planner import make_plan
+from shared.domain.power import PowerCause, PowerReason, as_once_kept
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
+from shared.domain.template_actions import PutTemplate, RemoveTemplate
 from shared.domain.wanted import with_wanted
 
 S = NotebookState
@@ -382,9 +381,9 @@ def test_a_world_in_line_is_a_fixed_point(record, state):
 
 def test_a_stop_from_outside_becomes_what_is_wanted_once():
     first = plan_of(person(*RUN, settled=True, was_active=True), notebook(S.STOPPED))
-    assert (first.record.spec.power, first.record.spec.power_because) == (
+    assert (first.record.spec.power, first.record.spec.power_reason.cause) == (
         Power.STOPPED,
-        "stopped from outside or by its own idle timer",
+        PowerCause.STOPPED_OUTSIDE,
     )
     second = plan_of(first.record, notebook(S.STOPPED))
     assert second.record == first.record
@@ -393,7 +392,7 @@ def test_a_stop_from_outside_becomes_what_is_wanted_once():
 
 def test_a_start_from_outside_becomes_what_is_wanted():
     plan = plan_of(person(*STOP, settled=True, was_active=True), notebook(S.ACTIVE))
-    assert (plan.record.spec.power, plan.record.spec.power_because) == (Power.RUNNING, "started from outside")
+    assert (plan.record.spec.power, plan.record.spec.power_reason.cause) == (Power.RUNNING, PowerCause.STARTED_OUTSIDE)
     assert reason(plan) is Reason.READY
 
 
@@ -404,9 +403,20 @@ def test_a_stop_that_we_ask_for_is_not_taken_for_somebody_elses():
     assert plan.record.spec.power is Power.STOPPED
 
 
-def test_an_idle_stop_says_so():
+@pytest.mark.parametrize(
+    "why",
+    [
+        PowerReason(cause=PowerCause.IDLE, since=NOW),
+        PowerReason(cause=PowerCause.UNSEEN, since=NOW),
+        as_once_kept("idle since 2026-11-20 09:00 UTC"),
+        as_once_kept("idle: nothing could be seen of it since 2026-11-20 09:00 UTC"),
+        as_once_kept("idle since some words of long ago"),
+    ],
+    ids=str,
+)
+def test_an_idle_stop_says_so(why):
     record = person(*STOP, settled=False)
-    record = replace(record, spec=replace(record.spec, power_because="idle since 09:00"))
+    record = replace(record, spec=replace(record.spec, power_reason=why))
     assert reason(plan_of(record, notebook(S.STOPPED))) is Reason.IDLE
 
 

@@ -10,21 +10,16 @@ from hypothesis import strategies as st
 from kit.making import ANA, NOW, RETENTION, UID, ZONES, notebook, operation, person, policy, saved, seen, snapshot_seen
 from msgspec.structs import replace
 
-from shared.domain.differences import Change, Difference
+from shared.domain.differences import Change, Difference, digest
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError, OperationFailedError, Reason
 from shared.domain.identity import instance_id_for
 from shared.domain.keeping import Former, Restoring, SnapshotState
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, NotLooked, Unreadable
-from shared.domain.plan import (
-    CreateInstance,
-    CreateSnapshot,
-    DeleteInstance,
-    OperationSeen,
-    RestoreData,
-    StopInstance,
-)
+from shared.domain.notebook_actions import CreateInstance, DeleteInstance, RestoreData, StopInstance
+from shared.domain.plan import OperationSeen
 from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
 from shared.domain.replacement import former_step, go_back, is_to_restore, replace_step, restore_step
+from shared.domain.snapshot_actions import CreateSnapshot
 from shared.domain.step import Scene
 
 S = NotebookState
@@ -155,7 +150,12 @@ def test_then_another_is_created_under_the_next_name(naming, name):
     assert (action.spec.instance_id, action.zone) == (name, ZONES[0])
     status = step.record.status
     assert status.former == Former(instance_id=INSTANCE, zone=ZONES[0], uid=UID, built_from={"image": "old"})
-    assert (status.instance_id, status.naming, status.refused, status.saved_in) == (name, naming + 1, SAID, NAME)
+    assert (status.instance_id, status.naming, status.refused, status.saved_in) == (
+        name,
+        naming + 1,
+        digest((LARGER,)),
+        NAME,
+    )
     assert (status.attempts, status.instance_uid, status.was_active, status.power_settled) == (0, "", False, False)
     assert status.built_from["data disk"] == "PD_BALANCED of 100 GB"
     assert (step.condition, step.reason) == (ConditionStatus.FALSE, Reason.REPLACING)
@@ -182,7 +182,11 @@ def test_a_replacement_that_cannot_be_built_gives_back_what_was():
         assert status.former == left
         assert (status.operation, status.failed_zones, status.attempts, status.not_before) == (None, (), 0, None)
         assert (status.was_active, status.power_settled, status.built_from) == (True, False, {})
-        assert (status.naming, status.refused, status.saved_in) == (2, SAID, NAME)  # not tried again, no name twice
+        assert (status.naming, status.refused, status.saved_in) == (
+            2,
+            digest((LARGER,)),
+            NAME,
+        )  # not tried again, no name twice
 
 
 def test_there_must_be_something_to_go_back_to():

@@ -15,9 +15,9 @@ from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reaso
 from shared.domain.identity import instance_id_for, user_key_for
 from shared.domain.keeping import Former, Restoring, Snapshot, SnapshotSeen, SnapshotState
 from shared.domain.notebook import Absent, NotebookState, NotLooked, Unreadable
-from shared.domain.plan import CreateSnapshot, DeleteSnapshot, WriteManifest
 from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
 from shared.domain.saving import is_saved, keeping_step, retention_end, save_data, without_deleted
+from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
 from shared.domain.step import Scene
 
 KEY, INSTANCE = user_key_for(ANA), instance_id_for(ANA)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from shared.domain.catalog import MasterTemplate
 from shared.domain.events import Joined, Left
 from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.plan import PutTemplate
+from shared.domain.template_actions import PutTemplate
 from shared.domain.wanted import new_record
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep

@@ -21,7 +21,7 @@ from shared.domain.errors import (
 )
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.notebook import Absent, NotLooked, Unreadable
-from shared.domain.plan import ClustersSeen, CreateCluster, DeleteCluster
+from shared.domain.plan import ClustersSeen
 from shared.domain.record import ConditionStatus, Hold, Power, Presence
 from shared.domain.spark import (
     AUTO_ZONE,
@@ -33,6 +33,7 @@ from shared.domain.spark import (
     ClusterWish,
     cluster_name,
 )
+from shared.domain.spark_actions import CreateCluster, DeleteCluster
 from shared.domain.spark_step import spark_step
 from shared.domain.step import Scene
 

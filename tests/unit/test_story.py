@@ -11,12 +11,15 @@ from msgspec.structs import replace
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
 from shared.domain.events import Left, Renamed
 from shared.domain.identity import parse_email
+from shared.domain.notebook_actions import StopInstance
 from shared.domain.outcome import Asked, Done, Failed, Started
-from shared.domain.plan import CreateCluster, DeleteCluster, Plan, PutTemplate, StopInstance
+from shared.domain.plan import Plan
 from shared.domain.planner import make_plan
 from shared.domain.record import ConditionStatus, ConditionType, Hold, OperationRef, Verb, set_condition
 from shared.domain.spark import ClusterStatus, ClusterWish
+from shared.domain.spark_actions import CreateCluster, DeleteCluster
 from shared.domain.story import MAX_LINES, StoryKind, StoryLine, told
+from shared.domain.template_actions import PutTemplate
 from shared.domain.wanted import with_hold
 from shared.engine.chronicle import with_chronicle, with_hold_told, with_news
 

@@ -27,6 +27,7 @@ from kit.making import (
 from msgspec.structs import replace
 
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power, Presence
 from shared.domain.wanted import with_power, with_wanted
 
@@ -172,8 +173,8 @@ def test_a_group_that_is_assigned_no_more_ends_access():
 
 def test_another_power_is_a_new_request():
     before = with_wanted(person(), policy(), NOW)
-    then = with_power(before, Power.STOPPED, because="stopped by hand")
+    then = with_power(before, Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON))
     assert not then.status.power_settled
     assert then.status.generation == before.status.generation + 1
-    assert then.spec.power_because == "stopped by hand"
+    assert then.spec.power_reason.cause is PowerCause.STOPPED_BY_PERSON
     assert with_wanted(then, policy(), NOW) == then

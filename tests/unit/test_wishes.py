@@ -10,12 +10,14 @@ from msgspec.structs import replace
 
 from shared.domain.catalog import IdleSettings, MasterTemplate, SparkSettings
 from shared.domain.errors import Reason, RefusedError
+from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, set_condition
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.wanted import with_wanted
 from shared.domain.wishes import with_asked_power, with_keep_on, with_wish, without_wish
 
 LATER = NOW + timedelta(minutes=5)
+ASKED = PowerReason(cause=PowerCause.STARTED_BY_PERSON)
 TEMPLATES = ("big", "notes", "spark")
 
 
@@ -105,7 +107,7 @@ def test_what_the_profile_does_not_offer_is_refused_with_what_it_does(names, off
     [
         lambda record: with_wish(record, "spark", CATALOG, NOW),
         lambda record: with_keep_on(record, LATER, CATALOG, NOW),
-        lambda record: with_asked_power(record, Power.RUNNING, CATALOG, because="x"),
+        lambda record: with_asked_power(record, Power.RUNNING, CATALOG, ASKED),
     ],
 )
 @pytest.mark.parametrize("lost", [False, True])
@@ -180,9 +182,9 @@ def test_a_moment_that_is_over_is_refused(ago):
 
 def test_a_stop_ends_keeping_on_and_a_start_does_not():
     record = with_keep_on(person(), LATER, CATALOG, NOW)
-    assert with_asked_power(record, Power.STOPPED, CATALOG, because="x").spec.keep_on_until is None
+    assert with_asked_power(record, Power.STOPPED, CATALOG, ASKED).spec.keep_on_until is None
     stopped = replace(record, spec=replace(record.spec, power=Power.STOPPED))
-    assert with_asked_power(stopped, Power.RUNNING, CATALOG, because="x").spec.keep_on_until == LATER
+    assert with_asked_power(stopped, Power.RUNNING, CATALOG, ASKED).spec.keep_on_until == LATER
 
 
 # --- power
@@ -195,25 +197,25 @@ def stands(record, status, reason):
 
 def test_asking_again_while_it_is_under_way_or_reached_changes_nothing():
     under_way = person(settled=False)
-    assert with_asked_power(under_way, Power.RUNNING, CATALOG, because="x") is under_way
+    assert with_asked_power(under_way, Power.RUNNING, CATALOG, ASKED) is under_way
     reached = stands(person(), ConditionStatus.TRUE, Reason.READY)
-    assert with_asked_power(reached, Power.RUNNING, CATALOG, because="x") is reached
+    assert with_asked_power(reached, Power.RUNNING, CATALOG, ASKED) is reached
     rests = stands(person(power=Power.STOPPED), ConditionStatus.FALSE, Reason.IDLE)
-    assert with_asked_power(rests, Power.STOPPED, CATALOG, because="x") is rests
+    assert with_asked_power(rests, Power.STOPPED, CATALOG, ASKED) is rests
 
 
 @pytest.mark.parametrize("reason", [Reason.STOPPED, Reason.IDLE, Reason.PENDING])
 def test_one_that_rests_by_other_hands_is_started_anew(reason):
     """Wanted RUNNING and reached once, then stopped from outside: a click is a new request."""
     record = stands(person(not_before=LATER), ConditionStatus.FALSE, reason)
-    asked = with_asked_power(record, Power.RUNNING, CATALOG, because="started on the hub page")
+    asked = with_asked_power(record, Power.RUNNING, CATALOG, ASKED)
     assert not asked.status.power_settled
     assert asked.status.not_before is None
     assert asked.status.generation == record.status.generation + 1
-    assert asked.spec.power_because == "started on the hub page"
+    assert asked.spec.power_reason == ASKED
     assert asked.status.zone == ZONES[0]
 
 
 def test_the_other_power_is_a_new_request():
-    asked = with_asked_power(person(), Power.STOPPED, CATALOG, because="stopped on the hub page")
+    asked = with_asked_power(person(), Power.STOPPED, CATALOG, ASKED)
     assert (asked.spec.power, asked.status.power_settled) == (Power.STOPPED, False)

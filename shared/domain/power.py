@@ -1,0 +1,100 @@
+"""Why an environment is to run or to rest. The cause is what code decides by; the words are made when somebody looks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class PowerCause(StrEnum):
+    """What made the environment's power what it is to be."""
+
+    UNKNOWN = "Unknown"  # nothing is known of the person yet
+    JOINED = "Joined"
+    NOT_ENTITLED = "NotEntitled"
+    STARTED_BY_PERSON = "StartedByPerson"
+    STOPPED_BY_PERSON = "StoppedByPerson"
+    STARTED_BY_ADMINISTRATOR = "StartedByAdministrator"
+    STOPPED_BY_ADMINISTRATOR = "StoppedByAdministrator"
+    STARTED_OUTSIDE = "StartedOutside"  # in the console or by the API: adopted
+    STOPPED_OUTSIDE = "StoppedOutside"  # likewise, or by the machine's own idle timer
+    IDLE = "Idle"
+    UNSEEN = "Unseen"  # stopped, because nothing could be seen of it for as long as that is allowed
+    OTHER = "Other"  # told in words by a record of an earlier version
+
+
+_WORDS = {
+    PowerCause.UNKNOWN: "nothing known",
+    PowerCause.JOINED: "joined",
+    PowerCause.NOT_ENTITLED: "not entitled",
+    PowerCause.STARTED_BY_PERSON: "started by the person",
+    PowerCause.STOPPED_BY_PERSON: "stopped by the person",
+    PowerCause.STARTED_BY_ADMINISTRATOR: "started by an administrator",
+    PowerCause.STOPPED_BY_ADMINISTRATOR: "stopped by an administrator",
+    PowerCause.STARTED_OUTSIDE: "started from outside",
+    PowerCause.STOPPED_OUTSIDE: "stopped from outside or by its own idle timer",
+}
+
+
+class PowerReason(Struct, frozen=True, kw_only=True):
+    """The cause, since when (idle or unseen, else None), and the words as a record of an earlier version kept them, else ""."""
+
+    cause: PowerCause
+    since: datetime | None = None
+    words: str = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """True for a notebook that is stopped because nobody used it, as far as that could be seen."""
+        return self.cause in {PowerCause.IDLE, PowerCause.UNSEEN}
+
+    def __str__(self) -> str:
+        """For people: why, as a part of a sentence."""
+        if self.words:
+            return self.words
+        since = f"{self.since:%Y-%m-%d %H:%M} UTC" if self.since is not None else "an unknown time"
+        match self.cause:
+            case PowerCause.IDLE:
+                return f"idle since {since}"
+            case PowerCause.UNSEEN:
+                return f"idle: nothing could be seen of it since {since}"
+            case _:
+                return _WORDS.get(self.cause, "")
+
+
+# The words that records of earlier versions hold instead of a cause. Theirs, for ever: they are not to follow `_WORDS`.
+_ONCE_KEPT = {
+    "nothing known": PowerCause.UNKNOWN,
+    "joined": PowerCause.JOINED,
+    "not entitled": PowerCause.NOT_ENTITLED,
+    "started by the person": PowerCause.STARTED_BY_PERSON,
+    "stopped by the person": PowerCause.STOPPED_BY_PERSON,
+    "started by an administrator": PowerCause.STARTED_BY_ADMINISTRATOR,
+    "stopped by an administrator": PowerCause.STOPPED_BY_ADMINISTRATOR,
+    "started from outside": PowerCause.STARTED_OUTSIDE,
+    "stopped from outside or by its own idle timer": PowerCause.STOPPED_OUTSIDE,
+}
+_ONCE_IDLE = "idle since "
+_ONCE_UNSEEN = "idle: nothing could be seen of it since "
+
+
+def as_once_kept(words: str) -> PowerReason:
+    """Return the reason that a record of an earlier version kept in words only."""
+    known = _ONCE_KEPT.get(words)
+    if known is not None:
+        return PowerReason(cause=known)
+    for start, cause in ((_ONCE_UNSEEN, PowerCause.UNSEEN), (_ONCE_IDLE, PowerCause.IDLE)):
+        if words.startswith(start):
+            since = _moment(words.removeprefix(start))
+            if since is not None:
+                return PowerReason(cause=cause, since=since)
+    return PowerReason(cause=PowerCause.IDLE if words.startswith("idle") else PowerCause.OTHER, words=words)
+
+
+def _moment(words: str) -> datetime | None:
+    try:
+        return datetime.strptime(words, "%Y-%m-%d %H:%M UTC").replace(tzinfo=UTC)
+    except ValueError:
+        return None
