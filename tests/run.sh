@@ -2,7 +2,9 @@
 # Every check and every test, on a fresh clone too: sets itself up in .venv, then lint, types, contracts, tests.
 #   ./tests/run.sh [--all] [--runs N] [arguments for pytest]
 #   ./tests/run.sh --simulate [--seed N] [--histories K] [--coverage] [--replay FILE] [--trace FILE]
+#   ./tests/run.sh --pinned [--renew] [--against COMMIT]
 # --simulate: the simulator alone; the last line is the digest of its journal.
+# --pinned: whether the product makes the calls that are pinned in tests/data/pinned-calls.txt.
 # --all: the slow tests too, and 2000 histories; --runs N: so many histories, other ones each time (default: the same 500).
 # What is slow, and how long all this takes: docs/testing.md.
 set -euo pipefail
@@ -68,14 +70,18 @@ cores() {
   getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
+# A module of the simulator with its arguments.
 simulate() {
   set_up >&2
-  PYTHONPATH=tests:. exec $PYTHON_BIN/python -m kit.simulator "$@"
+  PYTHONPATH=tests:. exec $PYTHON_BIN/python -m "$@"
 }
 
 main() {
   if [[ ${1:-} == --simulate ]]; then
-    simulate "${@:2}"
+    simulate kit.simulator "${@:2}"
+  fi
+  if [[ ${1:-} == --pinned ]]; then
+    simulate kit.simulator.pins "${@:2}"
   fi
   local -a more=() files=()
   local all='' runs=${BENCHKEEPER_RUNS:-} which='not slow and not alone' said jupyter types file
