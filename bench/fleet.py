@@ -62,7 +62,9 @@ def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
 
         def like(text: str, new: tuple[str, str, str] = (instance_id, key, email)) -> str:
             """Return the same text about the other person."""
-            for was, now in zip((str(record.status.instance_id), record.user_key, record.email), new, strict=True):
+            for was, now in zip(
+                (str(record.status.notebook.instance_id), record.user_key, record.email), new, strict=True
+            ):
                 text = text.replace(was, now)
             return text
 

@@ -92,7 +92,9 @@ def _copy_instances(bench: Bench, first: UserRecord, others: list[UserRecord]) -
     for number, record in enumerate(others, start=1):
 
         def copied(row: dict[str, Any], record: UserRecord = record, number: int = number) -> dict[str, Any]:
-            text = json.dumps(row).replace(str(first.status.instance_id), str(record.status.instance_id))
+            text = json.dumps(row).replace(
+                str(first.status.notebook.instance_id), str(record.status.notebook.instance_id)
+            )
             text = text.replace(first.user_key, record.user_key).replace(first.email, record.email)
             made: dict[str, Any] = json.loads(text.replace(vm, str(int(vm) - number)))
             return made

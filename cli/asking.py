@@ -12,10 +12,11 @@ from cli.context import App, guarded, output_option, pass_app
 from cli.output import coloured, console, print_json, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.identity import UserKey
-from shared.domain.record import ConditionType, Power, UserRecord
+from shared.domain.record import Power, UserRecord
+from shared.domain.status import ConditionType
 from shared.engine import wishes
 from shared.engine.intake import Accepted
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.reconciler import reconcile
 
 _BY = "the command line"

@@ -22,7 +22,7 @@ from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_f
 from shared.domain.people import People
 from shared.domain.structs import to_dict
 from shared.engine.policy_change import impact_of_policy
-from shared.engine.ports import Stored
+from shared.engine.ports.records import Stored
 from shared.settings import ConfigError, Settings
 from shared.wiring import checked_settings, make_clients
 
@@ -174,7 +174,7 @@ class _Book(Struct):
             key = user_key_for(email)
             return _Names(email=email, user_key=key, instance_id=instance_id_for(email), recorded=False)
         record = stored.record
-        instance_id = record.status.instance_id or InstanceId(f"nb-{record.user_key}")
+        instance_id = record.status.notebook.instance_id or InstanceId(f"nb-{record.user_key}")
         return _Names(email=email, user_key=record.user_key, instance_id=instance_id, recorded=True)
 
     def _load(self, key: UserKey) -> Stored | None:

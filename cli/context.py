@@ -14,7 +14,7 @@ from msgspec import Struct
 from cli.output import complain
 from shared.cloud.clients import Clients
 from shared.domain.errors import BenchkeeperError, CloudUnavailableError, PermanentError
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.settings import ConfigError, Settings, load_settings
 from shared.telemetry import SilentLog
 from shared.wiring import make_clients, wire

@@ -25,7 +25,7 @@ from shared.domain.groups import GroupEvent
 from shared.domain.nearest import nearest_addresses
 from shared.engine.letters import Change, foreseen
 from shared.engine.lookup import find
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.messages.files import Row
 
 _READERS = 16

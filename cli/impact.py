@@ -20,7 +20,7 @@ from shared.domain.policy_codec import policy_digest
 from shared.domain.sources import OPERATOR
 from shared.domain.waves import FROM, sizes_for
 from shared.engine.policy_change import Judged, impact_of_news, impact_of_policy, waiting
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.settings import Settings
 from shared.wiring import checked_settings
 

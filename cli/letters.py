@@ -21,7 +21,7 @@ from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import bounded
 from shared.domain.times import parse_time, rfc3339
 from shared.engine.letters import OURS, Replayed, replay
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.messages.letters import parse_letter
 
 _REASONS = (

@@ -15,10 +15,11 @@ from shared.domain.events import AccountUsable, Joined, LifecycleEvent, Moved
 from shared.domain.facts import ACCOUNT, ACCOUNT_STATES, ARCHIVED, DELETED, DISABLED, SUSPENDED, Facts
 from shared.domain.identity import UserEmail, UserKey
 from shared.domain.nearest import nearest_addresses
-from shared.domain.record import ConditionType, Presence, UserRecord, unknown_leaver_since
+from shared.domain.record import Presence, UserRecord, unknown_leaver_since
+from shared.domain.status import ConditionType
 from shared.engine.letters import Change, foreseen
 from shared.engine.lookup import find
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 _READERS = 16
 _STATES: Mapping[str, str] = {
@@ -91,15 +92,15 @@ def _has(record: UserRecord) -> Iterator[str]:
     spec, status = record.spec, record.status
     yield f"profile {spec.profile}" if spec.presence is Presence.PRESENT else f"no entitlement: {spec.because}"
     ready = status.condition(ConditionType.NOTEBOOK_READY)
-    if status.instance_id is not None:
-        yield f"{status.instance_id}: {ready.reason.value if ready is not None else 'not looked at yet'}"
+    if status.notebook.instance_id is not None:
+        yield f"{status.notebook.instance_id}: {ready.reason.value if ready is not None else 'not looked at yet'}"
     clusters = [
         f"{each.name} ({each.state.value})" for each in status.clusters if each.is_there and each.state is not None
     ]
     if clusters:
         yield f"Spark clusters: {', '.join(clusters)}"
-    if status.snapshots:
-        yield f"{len(status.snapshots)} snapshot{'' if len(status.snapshots) == 1 else 's'}"
+    if status.data.snapshots:
+        yield f"{len(status.data.snapshots)} snapshot{'' if len(status.data.snapshots) == 1 else 's'}"
     if record.hold is not None:
         yield f"on hold: {record.hold.reason}"
 

@@ -13,7 +13,7 @@ from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.errors import Reason
-from shared.domain.record import ConditionType
+from shared.domain.status import ConditionType
 from shared.engine import views
 from shared.engine.idle_sweep import examine
 from shared.engine.notices import to_know

@@ -8,7 +8,7 @@ from typing import Self
 from rich.status import Status
 
 from cli.output import console, say
-from shared.engine.ports import Clock
+from shared.engine.ports.runtime import Clock
 
 _QUIET_S = 1.0  # nothing is said of what is quicker
 _EVERY_S = 5.0  # between two lines where there is no terminal

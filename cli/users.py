@@ -18,7 +18,8 @@ from shared.domain.nearest import nearest_addresses
 from shared.domain.people import People
 from shared.domain.record import RecordRow
 from shared.domain.times import rfc3339
-from shared.engine.ports import Deps, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 from shared.messages.addresses import other_forms, parse_address, parse_person
 
 _MOST_HOLDERS = 20

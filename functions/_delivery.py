@@ -23,7 +23,7 @@ from shared.domain.errors import BenchkeeperError, InvalidMessageError, PoisonEr
 from shared.domain.sources import Source, source_of_topic
 from shared.domain.times import parse_time, rfc3339
 from shared.engine.letters import attributes_for
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.messages.message import PART_OF, PART_PUBLISHED, Message, Rules
 from shared.settings import Settings
 from shared.wiring import piece_of_work, process_deps

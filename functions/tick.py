@@ -13,7 +13,7 @@ from shared.domain.events import News
 from shared.domain.times import rfc3339
 from shared.engine.clock_check import clock_differs
 from shared.engine.letter_sweep import sweep_letters
-from shared.engine.ports import DeadLetter
+from shared.engine.ports.inbox import DeadLetter
 from shared.engine.sweeps import sweep
 from shared.messages.letters import parse_letter
 from shared.messages.parse import parse_tick

@@ -8,7 +8,7 @@ from enum import Enum
 
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserEmail, user_key_for
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 # Somebody who leaves the group is out of the page within a minute; Cloud Identity is asked once a minute and person.
 KEPT_S = 60.0

@@ -11,7 +11,8 @@ from portal.admins import Admins
 from portal.assets import Assets
 from portal.limits import Buckets, Flights
 from shared.cloud.template_size import ClusterSize, size_of
-from shared.engine.ports import Deps, SignIn, Wake
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import SignIn, Wake
 from shared.settings import Settings
 
 _EXTENSION = "benchkeeper"

@@ -15,7 +15,8 @@ from portal.notebook_view import keep_choices
 from portal.routes import Param, Place, Route
 from portal.visit import signed_in, visit
 from shared.domain.errors import RefusedError
-from shared.domain.record import Notice, UserRecord
+from shared.domain.record import UserRecord
+from shared.domain.status import Notice
 from shared.domain.wish import Asked, WishKind
 from shared.engine.wishes import ask
 
@@ -178,7 +179,9 @@ def _nothing_here(record: UserRecord | None) -> flask.Response:
     """Return a kind page: what that means, and whom to ask. 403 whether somebody left or never came."""
     retention = current().deps.engine.policy.retention
     since = record.spec.absent_since if record is not None else None
-    kept_until = since + retention if record is not None and since is not None and record.status.was_active else None
+    kept_until = (
+        since + retention if record is not None and since is not None and record.status.notebook.was_active else None
+    )
     visit().reason = "NotEntitled"
     visit().detail = "no record" if record is None else "not entitled"
     if kept_until is not None and kept_until <= visit().now():

@@ -16,7 +16,7 @@ from shared.domain.errors import BenchkeeperError
 from shared.domain.fleet import Notes
 from shared.domain.identity import UserKey, account_email
 from shared.domain.record import Presence, UserRecord
-from shared.engine.ports import WaitingWish
+from shared.engine.ports.inbox import WaitingWish
 
 
 class Mine(Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
     stops_at = notes.idle_stops.get(record.user_key) if notes is not None else None
     waits = waits_of(record, waiting)
     own = profile is not None and profile.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
-    account = record.status.account_id if own else None
+    account = record.status.account.account_id if own else None
     return Mine(
         record=record,
         profile=profile,

@@ -12,7 +12,8 @@ from msgspec import Struct
 from portal.reader import duration_text, local
 from shared.domain.catalog import Profile
 from shared.domain.errors import Reason
-from shared.domain.record import Condition, ConditionStatus, ConditionType, Power, UserRecord, Verb
+from shared.domain.record import Power, UserRecord
+from shared.domain.status import Condition, ConditionStatus, ConditionType, Verb
 from shared.engine.views import url_of
 
 FAST_S, SLOW_S = 3, 30  # how often a page looks for news while something moves, and while it is only hoped for
@@ -142,12 +143,12 @@ def notebook_view(
         why=_why(ready, phase),
         poll_s=FAST_S if phase in _MOVING else SLOW_S if phase in {Phase.TROUBLE, Phase.UNSEEN} else None,
         since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,
-        open_url=url_of(record.status.proxy_uri) if runs else "",
+        open_url=url_of(record.status.notebook.proxy_uri) if runs else "",
         can_start=profile is not None and phase in {Phase.STOPPED, Phase.STOPPING},
         can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING},
         idle_timeout=profile.idle.timeout if profile is not None else None,
         stops_at=max(idle_stops_at, kept or idle_stops_at) if idle_stops_at is not None and runs else None,
-        warned_at=record.status.idle_warned_at if runs else None,
+        warned_at=record.status.notebook.idle_warned_at if runs else None,
         keep_on_until=kept,
         keep_choices=keep_choices(profile.idle.max_keep_on, now, zone) if profile is not None and runs else (),
         stages=_stages(record, profile) if phase is Phase.COMING else (),
@@ -175,7 +176,7 @@ def keep_choices(longest: timedelta, now: datetime, zone: ZoneInfo | None) -> tu
 def _phase(record: UserRecord, ready: Condition | None) -> Phase:
     if ready is None:
         return Phase.COMING
-    asked = not record.status.power_settled
+    asked = not record.status.notebook.power_settled
     phase = _BY_REASON.get(ready.reason, Phase.TROUBLE)
     if ready.status is ConditionStatus.UNKNOWN:
         return Phase.UNSEEN
@@ -185,7 +186,7 @@ def _phase(record: UserRecord, ready: Condition | None) -> Phase:
         return Phase.STARTING
     if (
         phase in {Phase.CHANGING, Phase.STARTING}
-        and not record.status.was_active
+        and not record.status.notebook.was_active
         and record.spec.power is Power.RUNNING
     ):
         return Phase.COMING
@@ -207,15 +208,15 @@ def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
     """Return what has happened and what comes, by what the record knows; nothing is said of how long, for nobody knows."""
     conditions = record.status.conditions
     fine = {c.type for c in conditions if c.status is ConditionStatus.TRUE}
-    operation = record.status.operation
+    operation = record.status.notebook.operation
     asked = operation is not None and operation.verb is Verb.CREATE
     texts: list[tuple[str, bool]] = [("You were given access", True)]
     if profile is not None and profile.needs_account:
         texts.append(("Your own service account is made", ConditionType.IDENTITY_READY in fine or asked))
     if profile is not None and profile.templates:
         texts.append(("Your Spark environments are prepared", ConditionType.TEMPLATES_READY in fine))
-    texts.append(("Google Cloud is asked for your machine", asked or record.status.was_active))
-    texts.append(("Machine, disks and JupyterLab are set up", record.status.was_active))
+    texts.append(("Google Cloud is asked for your machine", asked or record.status.notebook.was_active))
+    texts.append(("Machine, disks and JupyterLab are set up", record.status.notebook.was_active))
     texts.append(("Ready to open", False))
     current = next(index for index, (_, done) in enumerate(texts) if not done)
     return tuple(

@@ -10,7 +10,7 @@ from portal.deps import current
 from shared.domain.errors import DamagedRecordError, Reason, RetryableError
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.record import UserRecord
-from shared.engine.ports import Stored
+from shared.engine.ports.records import Stored
 
 
 class BeingRepairedError(RetryableError):

@@ -16,7 +16,7 @@ from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.identity import UserKey
 from shared.domain.record import UserRecord
 from shared.domain.story import StoryKind, StoryLine
-from shared.engine.ports import WaitingWish
+from shared.engine.ports.inbox import WaitingWish
 from shared.engine.wishes import with_waiting
 
 _REFUSAL_SHOWN = timedelta(hours=1)

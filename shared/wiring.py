@@ -38,7 +38,9 @@ from shared.domain.identity import UserEmail, UserKey, parse_email
 from shared.domain.plan import Policy
 from shared.domain.policy_change import Noted
 from shared.domain.policy_codec import policy_digest
-from shared.engine.ports import Clock, Deps, Log, SignIn, Wake
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import SignIn, Wake
+from shared.engine.ports.runtime import Clock, Log
 from shared.faults import ConfigFault
 from shared.messages.addresses import parse_address
 from shared.messages.parse import wake_message

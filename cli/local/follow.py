@@ -14,8 +14,9 @@ from rich.text import Text
 from cli.output import Terminal, coloured, table
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
-from shared.domain.record import ConditionType, UserRecord
-from shared.engine.ports import Deps
+from shared.domain.record import UserRecord
+from shared.domain.status import ConditionType
+from shared.engine.ports.deps import Deps
 from shared.engine.views import url_of
 
 _POLL_S = 0.25
@@ -122,9 +123,9 @@ def final_rows(lines: list[Line]) -> list[tuple[str, str | None, str | None, str
         (
             line.email,
             line.record.spec.profile if line.record is not None else None,
-            line.record.status.instance_id if line.record is not None else None,
+            line.record.status.notebook.instance_id if line.record is not None else None,
             line.state,
-            url_of(line.record.status.proxy_uri) if line.record is not None else None,
+            url_of(line.record.status.notebook.proxy_uri) if line.record is not None else None,
         )
         for line in lines
     ]

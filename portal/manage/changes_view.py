@@ -28,7 +28,7 @@ from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.question import QUESTIONS
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 _MOST_OLDER = 20  # lists that somebody decided about and that are no batch any more: read one by one
 _KEPT_LISTS = 20

@@ -18,7 +18,8 @@ from portal.routes import Access, Place, Route
 from portal.visit import visit
 from shared.domain.figures import ReadyDay, running_clusters
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
-from shared.domain.record import Notice, RecordRow
+from shared.domain.record import RecordRow
+from shared.domain.status import Notice
 from shared.engine.fleet_views import (
     Column,
     chosen,

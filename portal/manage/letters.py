@@ -16,7 +16,7 @@ from portal.manage.export import FLAG, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from shared.domain.errors import BenchkeeperError
-from shared.engine.ports import LetterRow
+from shared.engine.ports.inbox import LetterRow
 from shared.sheet import Value
 
 _MOST = 1_000  # a page of the bucket's listing: one call

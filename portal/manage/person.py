@@ -88,7 +88,7 @@ def person(user_key: str) -> flask.Response:
         notices=to_know(address_view(record, now)),
         observed=observed_view(found),
         plan=plan_view(found.plan),
-        address=url_of(record.status.proxy_uri),
+        address=url_of(record.status.notebook.proxy_uri),
         clusters=clusters_of(record),
         cost=cost_of(record),
         story=told(record.status.story, kind),

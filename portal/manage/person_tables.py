@@ -159,8 +159,8 @@ def _conditions(record: UserRecord) -> Rows:
 
 
 def _snapshots(record: UserRecord) -> Rows:
-    for s in record.status.snapshots:
-        yield s.name, s.asked_at, s.ready_at, s.lost, s.size_bytes or None, s.name == record.status.saved_in
+    for s in record.status.data.snapshots:
+        yield s.name, s.asked_at, s.ready_at, s.lost, s.size_bytes or None, s.name == record.status.data.saved_in
 
 
 def _offer(

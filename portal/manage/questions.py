@@ -22,10 +22,11 @@ from shared.domain.figures import Figures
 from shared.domain.groups import GroupEvent, GroupEventKind
 from shared.domain.identity import UserKey
 from shared.domain.question import QUESTIONS, Question, from_json, group_ref, release_of, to_json
-from shared.domain.record import Notice, UserRecord
+from shared.domain.record import UserRecord
 from shared.domain.renaming import owns_something
+from shared.domain.status import Notice
 from shared.engine.group_news import concerned_by
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.questions import both_own, rename_question, same_person_question
 
 _MOST = 50  # of people whose word is waited for, read live in one look

@@ -15,7 +15,7 @@ from typing import Any
 from shared.cloud.clients import Clients
 from shared.domain.idle import Activity, Sample
 from shared.domain.times import parse_time
-from shared.engine.ports import Vm
+from shared.engine.ports.resources import Vm
 
 CPU = "compute.googleapis.com/instance/cpu/utilization"
 REQUESTS = "notebooks.googleapis.com/instance/proxy_agent/response_count"

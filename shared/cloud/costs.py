@@ -9,7 +9,7 @@ from typing import Any
 from shared.cloud.clients import Clients
 from shared.domain.errors import CloudUnavailableError, PermanentError, Reason
 from shared.domain.identity import UserKey
-from shared.engine.ports import Log
+from shared.engine.ports.runtime import Log
 
 # The view gives a row for each service and profile; this is everybody's sum, one row a person and currency.
 _QUERY = """\

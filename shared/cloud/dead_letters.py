@@ -22,7 +22,7 @@ from shared.cloud.objects import Bucket, Listed
 from shared.cloud.translate import from_status, translated
 from shared.domain.errors import PermanentError
 from shared.domain.identity import UserKey
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 
 _PREFIX = "dead-letters/"
 _PUBLISH_TIMEOUT_S = 30

@@ -11,7 +11,7 @@ from shared.cloud.inbox import DECISIONS
 from shared.cloud.objects import Bucket
 from shared.domain.batches import digest_of
 from shared.domain.decision import Decision, from_note, to_json, to_note
-from shared.engine.ports import WaitingDecision
+from shared.engine.ports.guard import WaitingDecision
 
 _LISTS = "lists/"
 _FIELDS = "name,metadata,timeCreated,size"

@@ -27,7 +27,8 @@ from shared.domain.figures import Figures, figures_of
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.identity import UserKey
 from shared.domain.record import RecordRow
-from shared.engine.ports import FleetAbout, FleetDraft, ListedRow
+from shared.engine.ports.fleet import FleetAbout, FleetDraft
+from shared.engine.ports.records import ListedRow
 
 T = TypeVar("T", FleetSnapshot, FleetAbout, "_PackedNotes")
 _VERSION = 1

@@ -20,10 +20,10 @@ from shared.domain.batches import WaitingPerson
 from shared.domain.cuts import CutClass, StepKind
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.identity import UserKey, parse_user_key
-from shared.engine.ports import FleetSizes, Slot
+from shared.engine.ports.guard import FleetSizes, Slot
 
 if TYPE_CHECKING:
-    from shared.engine.ports import Clock
+    from shared.engine.ports.runtime import Clock
 
 _SLOTS = "guard/slots/"
 _WAITING = "guard/waiting/"

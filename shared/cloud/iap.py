@@ -22,7 +22,7 @@ from shared.cloud.clients import Clients
 from shared.cloud.connections import Answer, NoAnswerError
 from shared.domain.errors import CloudUnavailableError, InvalidMessageError, InvalidSpecError, NotSignedInError
 from shared.domain.identity import UserEmail, parse_email
-from shared.engine.ports import Clock, Log
+from shared.engine.ports.runtime import Clock, Log
 
 HEADER = "x-goog-iap-jwt-assertion"
 ISSUER = "https://cloud.google.com/iap"

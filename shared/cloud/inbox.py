@@ -14,7 +14,7 @@ from shared.cloud.objects import Bucket
 from shared.domain.errors import InvalidMessageError
 from shared.domain.identity import UserKey, parse_user_key
 from shared.domain.wish import Wish, from_json, to_json, to_text
-from shared.engine.ports import InboxFolders, WaitingWish
+from shared.engine.ports.inbox import InboxFolders, WaitingWish
 
 _PREFIX = "wishes/"
 DECISIONS = f"{_PREFIX}_decisions/"  # no person's key begins so

@@ -29,9 +29,10 @@ from shared.domain.identity import UserKey
 from shared.domain.notebook import LABEL_USER as _LABEL_USER
 from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch, is_ours
 from shared.domain.plan import OperationSeen
-from shared.domain.record import OperationRef, Verb
+from shared.domain.status import OperationRef, Verb
 from shared.domain.times import parse_time
-from shared.engine.ports import Clock, NotebookListing
+from shared.engine.ports.resources import NotebookListing
+from shared.engine.ports.runtime import Clock
 
 _PAGE = 500
 

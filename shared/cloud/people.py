@@ -16,10 +16,10 @@ from shared.domain import groups
 from shared.domain.errors import BenchkeeperError, ConflictError, InvalidMessageError, PermanentError, Reason
 from shared.domain.groups import GroupBook
 from shared.domain.identity import UserKey, parse_user_key
-from shared.engine.ports import StoredBook
+from shared.engine.ports.records import StoredBook
 
 if TYPE_CHECKING:
-    from shared.engine.ports import Clock
+    from shared.engine.ports.runtime import Clock
 
 _BOOK = "policy/groups"
 _PERSONS = "persons/"

@@ -36,7 +36,7 @@ from shared.domain.policy_codec import UnknownContentError, policy_digest, with_
 from shared.domain.waves import Rollout
 
 if TYPE_CHECKING:
-    from shared.engine.ports import Clock, Log
+    from shared.engine.ports.runtime import Clock, Log
 
 T = TypeVar("T")
 _CURRENT = "policy/current"

@@ -12,7 +12,8 @@ from msgspec.json import Decoder
 
 from shared.domain.entitlement import Cause
 from shared.domain.identity import AccountId, InstanceId, UserKey
-from shared.domain.record import Notice, Power, Presence, RecordRow
+from shared.domain.record import Power, Presence, RecordRow
+from shared.domain.status import Notice
 from shared.domain.usage import Usage
 from shared.domain.waves import Turn
 

@@ -22,7 +22,7 @@ from shared.domain.errors import ConflictError, DamagedRecordError, InvalidMessa
 from shared.domain.identity import UserKey, is_user_key, parse_user_key
 from shared.domain.record import RecordRow, UserRecord, row_of
 from shared.domain.recovery import Examined, Intact, NeverWritten, Recoverable, Unrecoverable
-from shared.engine.ports import DueClaim, DueHint, ListedRow, Stored
+from shared.engine.ports.records import DueClaim, DueHint, ListedRow, Stored
 
 _RECORDS = "records/"
 _DUE = "due/"

@@ -113,7 +113,7 @@ def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarg
     if record.spec.profile not in target.own_accounts:
         within(within(config, "softwareConfig"), "properties")[PERSONAL_AUTH_USER] = record.email
         return
-    account = account_email(record.status.account_id or account_id_for(record.user_key), target.project)
+    account = account_email(record.status.account.account_id or account_id_for(record.user_key), target.project)
     within(config, "gceClusterConfig")["serviceAccount"] = account
     security = within(within(config, "securityConfig"), "identityConfig")
     security["userServiceAccountMapping"] = {record.email: account}

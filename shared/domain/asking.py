@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from shared.domain.catalog import Catalog
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Hold, Power, TakenWish, UserRecord
+from shared.domain.record import Hold, Power, UserRecord
+from shared.domain.status import TakenWish
 from shared.domain.wanted import with_hold
 from shared.domain.wish import Asked, WishKind
 from shared.domain.wishes import with_asked_power, with_keep_on, with_wish, without_wish
@@ -88,7 +89,7 @@ def asked_text(asked: Asked) -> str:
 
 def was_taken(record: UserRecord, wish_id: str) -> bool:
     """Return True if the record remembers that this wish was folded into it."""
-    return any(each.wish_id == wish_id for each in record.status.taken_wishes)
+    return any(each.wish_id == wish_id for each in record.status.inbox.taken_wishes)
 
 
 def with_taken(record: UserRecord, wish_ids: list[str], listed: frozenset[str], now: datetime) -> UserRecord:
@@ -97,6 +98,6 @@ def with_taken(record: UserRecord, wish_ids: list[str], listed: frozenset[str], 
     A wish is remembered as long as its object may come up in a listing: those of which no object is listed any more are
     forgotten once nobody can still hold an older listing.
     """
-    kept = [each for each in record.status.taken_wishes if each.wish_id in listed or now - each.at < REMEMBERED]
+    kept = [each for each in record.status.inbox.taken_wishes if each.wish_id in listed or now - each.at < REMEMBERED]
     new = [TakenWish(wish_id=wish_id, at=now) for wish_id in wish_ids]
-    return replace(record, status=replace(record.status, taken_wishes=(*kept, *new)))
+    return replace(record, status=record.status.changed(taken_wishes=(*kept, *new)))

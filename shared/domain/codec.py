@@ -18,11 +18,8 @@ from shared.domain import facts as facts_module
 from shared.domain.errors import DamagedRecordError, NewerRecordError
 from shared.domain.keeping import Former
 from shared.domain.power import as_once_kept
-from shared.domain.record import (
-    Spec,
-    Status,
-    UserRecord,
-)
+from shared.domain.record import Spec, UserRecord
+from shared.domain.status import PARTS, AccountStatus, DataStatus, GuardStatus, InboxStatus, NotebookStatus, Status
 from shared.domain.story import StoryLine
 from shared.domain.unknown_word import UnknownWordError, unknown_word
 
@@ -52,7 +49,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         **forgotten,
         # The words, too: a program of an earlier version insists on them.
         "spec": {**_plain(record.spec), "power_because": str(record.spec.power_reason)},
-        "status": _plain(record.status),
+        "status": _flat(_plain(record.status)),
         "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
         "email_since": None if record.email_since is None else record.email_since.isoformat(),
         "former_emails": list(record.former_emails),
@@ -66,7 +63,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
 
 def _version(record: UserRecord) -> int:
     status = record.status
-    if status.waiting_cut is not None or status.kept_in:
+    if status.guard.waiting_cut is not None or status.guard.kept_in:
         return VERSION_WITH_GUARD
     if (
         facts_module.is_sourced(record.facts)
@@ -78,11 +75,11 @@ def _version(record: UserRecord) -> int:
         return VERSION_WITH_SOURCES
     if (
         record.email_since is not None
-        or status.account_id is not None
-        or status.former is not None
-        or status.restoring is not None
-        or status.snapshots
-        or status.naming > 1
+        or status.account.account_id is not None
+        or status.notebook.former is not None
+        or status.data.restoring is not None
+        or status.data.snapshots
+        or status.notebook.naming > 1
     ):
         return VERSION_WITH_KEEPING
     return VERSION if record.hold is None else VERSION_WITH_HOLD
@@ -111,7 +108,7 @@ def from_json(raw: Any) -> UserRecord:
             raise UnknownWordError(f"version {version!r}")
         if version not in _VERSIONS:
             raise ValueError(f"version {version!r}")
-        raw = _with_power_reason(raw)
+        raw = _in_parts(_with_power_reason(raw))
         stated = facts_module.from_json(raw["facts"], raw.get("forgotten", ()))
         rest = convert(raw, _Rest)
         _check(rest, raw)
@@ -131,6 +128,20 @@ def from_json(raw: Any) -> UserRecord:
             "benchkeeper repair USER",
             detail=f"unreadable record: {type(error).__name__}: {error}",
         ) from error
+
+
+def _flat(status: dict[str, Any]) -> dict[str, Any]:
+    """Return the status with the fields of its parts side by side: the form that records have had from the first version on."""
+    return {
+        **{k: v for k, v in status.items() if k not in PARTS},
+        **{k: v for part in PARTS for k, v in status[part].items()},
+    }
+
+
+def _in_parts(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the record's JSON with a status in which each part finds its fields: all of them, of which it takes its own."""
+    status = raw["status"]
+    return {**raw, "status": {**status, **dict.fromkeys(PARTS, status)}}
 
 
 def _with_power_reason(raw: Any) -> Any:
@@ -186,11 +197,12 @@ _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused"}),
     Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
     Former: frozenset({"built_from"}),
-    Status: frozenset({
-        "waiting_since", "last_letter_id", "last_letter_at", "account_id", "data_groups", "naming", "built_from", "former",
-        "snapshots", "snapshots_taken", "saved_in", "restoring", "refused", "clusters", "usage", "ready_took_s", "acknowledged_at",
-        "story", "notices", "taken_wishes", "waiting_cut", "clearance", "kept_in", "waiting_listed", "turn", "urgent", "settles_at",
-    }),
+    Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices"}),
+    NotebookStatus: frozenset({"naming", "built_from", "former", "refused", "turn", "settles_at"}),
+    DataStatus: frozenset({"snapshots", "snapshots_taken", "saved_in", "restoring"}),
+    AccountStatus: frozenset({"account_id", "data_groups"}),
+    GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),
+    InboxStatus: frozenset({"last_letter_id", "last_letter_at", "acknowledged_at", "taken_wishes"}),
 }  # fmt: skip
 # A record but for its facts, which stand in two places of its JSON.
 _Rest = defstruct(

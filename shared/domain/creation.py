@@ -9,7 +9,8 @@ from shared.domain.errors import Reason
 from shared.domain.notebook import NotebookSpec, runs_as, spec_for
 from shared.domain.notebook_actions import CreateInstance
 from shared.domain.plan import Policy, request_id
-from shared.domain.record import ConditionStatus, UserRecord, Verb
+from shared.domain.record import UserRecord
+from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for_identity
 from shared.domain.turns import builds_by
 
@@ -17,7 +18,7 @@ from shared.domain.turns import builds_by
 def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
     """Return the instance that the person should have; None when the profile is lost from the configuration."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
-    instance_id = record.status.instance_id
+    instance_id = record.status.notebook.instance_id
     if profile is None or instance_id is None:
         return None
     return spec_for(
@@ -27,13 +28,13 @@ def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
         profile=profile,
         cost_center=record.cost_center,
         network=policy.network,
-        service_account=runs_as(profile, record.status.account_id, policy.project),
+        service_account=runs_as(profile, record.status.account.account_id, policy.project),
     )
 
 
 def zones_left(record: UserRecord, policy: Policy) -> list[str]:
     """Return the zones that were not sold out in this round."""
-    return [zone for zone in policy.zones if zone not in record.status.failed_zones]
+    return [zone for zone in policy.zones if zone not in record.status.notebook.failed_zones]
 
 
 def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> Step:
@@ -52,8 +53,8 @@ def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> S
     if spec is None:
         return _without_profile(record)
     record = record.with_status(built_from=immutables(spec))
-    zone = record.status.zone or policy.zones[0]
-    files = " Your files come back after that." if record.status.saved_in else ""
+    zone = record.status.notebook.zone or policy.zones[0]
+    files = " Your files come back after that." if record.status.data.saved_in else ""
     return Step(
         record=record,
         actions=(CreateInstance(spec=spec, zone=zone, request_id=request_id(record, Verb.CREATE)),),
@@ -66,8 +67,8 @@ def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> S
 
 
 def _in_a_zone(record: UserRecord, policy: Policy) -> tuple[UserRecord, tuple[str, ...]]:
-    zone = record.status.zone or policy.zones[0]
-    if zone not in record.status.failed_zones and zone in policy.zones:
+    zone = record.status.notebook.zone or policy.zones[0]
+    if zone not in record.status.notebook.failed_zones and zone in policy.zones:
         return record.with_status(zone=zone), ()
     left = zones_left(record, policy)
     if not left:  # every zone was tried; the wait is over, so start again

@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
 from shared.domain.identity import UserKey
-from shared.domain.record import Notice, Presence, RecordRow
+from shared.domain.record import Presence, RecordRow
 from shared.domain.spark import ClusterState
+from shared.domain.status import Notice
 
 MOST_ASKED = 100  # of whom a question is open; the page shows half of them at once
 _ASKED = frozenset({Notice.RENAME_WAITS, Notice.SAME_PERSON})

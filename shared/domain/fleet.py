@@ -11,7 +11,8 @@ from msgspec import Struct, field
 from shared.domain.drift import Stray
 from shared.domain.errors import Reason
 from shared.domain.identity import UserKey
-from shared.domain.record import NEEDS_ATTENTION, Presence, RecordRow
+from shared.domain.record import Presence, RecordRow
+from shared.domain.status import NEEDS_ATTENTION
 from shared.domain.unknown_leaver import SHOWN_FOR
 
 MAX_POINTS = 24 * 62  # one an hour for two months

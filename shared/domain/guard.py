@@ -29,7 +29,8 @@ from shared.domain.events import Left, LifecycleEvent, statements_of
 from shared.domain.facts import EMPLOYMENT, GROUP, ROSTER, Facts, in_effect
 from shared.domain.identity import UserKey
 from shared.domain.plan import Policy
-from shared.domain.record import ConditionType, Presence, UserRecord
+from shared.domain.record import Presence, UserRecord
+from shared.domain.status import ConditionType
 
 _EMPLOYMENT = frozenset({Cause.LEFT, Cause.ACCESS_ENDED})
 _ACCOUNT = frozenset(
@@ -87,32 +88,34 @@ def guarded(
 ) -> tuple[UserRecord, Entitlement | None]:
     """Return the record with what the guard remembers, and what counts as the person's entitlement; None: all stays as it was."""
     status = record.status
-    clearance = status.clearance if status.clearance is not None and now < status.clearance.until else None
+    clearance = (
+        status.guard.clearance if status.guard.clearance is not None and now < status.guard.clearance.until else None
+    )
     if not policy.cuts_wait:
         return record, entitlement
     if entitlement.entitled:
         announced = clearance if clearance is not None and clearance.ref in {"", *OF_NO_CUT} else None
-        kept_in = status.kept_in
+        kept_in = status.guard.kept_in
         if any(kept.ref not in OF_NO_CUT for kept in kept_in) and not _is_kept(record, policy, now):
             kept_in = tuple(kept for kept in kept_in if kept.ref in OF_NO_CUT)
         return _remembering(record, waiting=None, clearance=announced, kept_in=kept_in), entitlement
-    waiting = status.waiting_cut
+    waiting = status.guard.waiting_cut
     if record.spec.presence is Presence.ABSENT and waiting is None:
-        return _remembering(record, waiting=None, clearance=clearance, kept_in=status.kept_in), entitlement
+        return _remembering(record, waiting=None, clearance=clearance, kept_in=status.guard.kept_in), entitlement
     cut = cut_of(record, entitlement, now)
     if clearance is not None and clearance.ref in {"", cut.ref}:
         left = clearance if not clearance.ref else None
-        others = tuple(kept for kept in status.kept_in if kept.ref != cut.ref)
+        others = tuple(kept for kept in status.guard.kept_in if kept.ref != cut.ref)
         return _remembering(record, waiting=None, clearance=left, kept_in=others), entitlement
-    kept = next((each for each in status.kept_in if each.ref == cut.ref), None)
+    kept = next((each for each in status.guard.kept_in if each.ref == cut.ref), None)
     if kept is not None:
         because = f"kept by an operator's word: the cut was a mistake (list {kept.digest[:12]})"
         stays = Entitlement(profile=record.spec.profile, because=because, cause=Cause.KEPT_IN)
-        return _remembering(record, waiting=None, clearance=clearance, kept_in=status.kept_in), stays
+        return _remembering(record, waiting=None, clearance=clearance, kept_in=status.guard.kept_in), stays
     waiting = _waiting(waiting, cut, now)
-    if cut.ref == status.urgent and not waiting.urgent:
+    if cut.ref == status.guard.urgent and not waiting.urgent:
         waiting = replace(waiting, urgent=True)
-    record = _remembering(record, waiting=waiting, clearance=clearance, kept_in=status.kept_in)
+    record = _remembering(record, waiting=waiting, clearance=clearance, kept_in=status.guard.kept_in)
     if waiting.undoable_at is not None:
         return record, entitlement
     if record.spec.presence is Presence.PRESENT:
@@ -129,7 +132,7 @@ def _is_kept(record: UserRecord, policy: Policy, now: datetime) -> bool:
 
 def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
     """Return the record with one more cut that was a mistake; the same object if it knows that."""
-    known = record.status.kept_in
+    known = record.status.guard.kept_in
     if any((each.ref, each.digest) == (kept.ref, kept.digest) for each in known):
         return record
     others = [each for each in known if each.ref != kept.ref]
@@ -150,7 +153,7 @@ def _remembering(
     record: UserRecord, *, waiting: WaitingCut | None, clearance: Clearance | None, kept_in: tuple[KeptIn, ...]
 ) -> UserRecord:
     status = record.status
-    if (status.waiting_cut, status.clearance, status.kept_in) == (waiting, clearance, kept_in):
+    if (status.guard.waiting_cut, status.guard.clearance, status.guard.kept_in) == (waiting, clearance, kept_in):
         return record
     return record.with_status(waiting_cut=waiting, clearance=clearance, kept_in=kept_in)
 
@@ -160,17 +163,17 @@ def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
     if not isinstance(event, Left) or not event.urgent:
         return record
     refs = (ref_of_leave(statement) for name, statement in statements_of(event) if name == EMPLOYMENT)
-    return record.with_status(urgent=next(refs, record.status.urgent))
+    return record.with_status(urgent=next(refs, record.status.guard.urgent))
 
 
 def without_waiting(record: UserRecord) -> UserRecord:
     """Return the record with no cut that waits: nothing ends access now."""
-    return record if record.status.waiting_cut is None else record.with_status(waiting_cut=None)
+    return record if record.status.guard.waiting_cut is None else record.with_status(waiting_cut=None)
 
 
 def asks_for_room(record: UserRecord) -> bool:
     """Return True if a cut waits and nothing of it is done yet."""
-    waiting = record.status.waiting_cut
+    waiting = record.status.guard.waiting_cut
     return waiting is not None and waiting.undoable_at is None and record.spec.presence is Presence.PRESENT
 
 
@@ -184,18 +187,18 @@ def waits_for_creation(record: UserRecord) -> datetime | None:
 
 def may_be_created(record: UserRecord, now: datetime) -> bool | None:
     """Return what was decided about making this person's environment; None if nobody decided anything."""
-    clearance = record.status.clearance
+    clearance = record.status.guard.clearance
     if clearance is not None and clearance.ref == CREATE and now < clearance.until:
         return True
-    return False if any(kept.ref == CREATE for kept in record.status.kept_in) else None
+    return False if any(kept.ref == CREATE for kept in record.status.guard.kept_in) else None
 
 
 def may_be_stopped_idle(record: UserRecord, now: datetime) -> bool | None:
     """Return what was decided lately about stopping this person's notebook with most others; None if nobody decided anything."""
-    clearance = record.status.clearance
+    clearance = record.status.guard.clearance
     if clearance is not None and clearance.ref == IDLE_STOP and now < clearance.until:
         return True
-    rejected = any(kept.ref == IDLE_STOP and now - kept.at < _IDLE_REJECTED for kept in record.status.kept_in)
+    rejected = any(kept.ref == IDLE_STOP and now - kept.at < _IDLE_REJECTED for kept in record.status.guard.kept_in)
     return False if rejected else None
 
 
@@ -203,12 +206,16 @@ def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
     """Return what a cut would do to the person; empty: there is nothing to lose, so nobody needs to be asked."""
     status = record.status
     has_notebook = bool(
-        status.instance_uid or status.was_active or status.operation or status.former or status.restoring
+        status.notebook.instance_uid
+        or status.notebook.was_active
+        or status.notebook.operation
+        or status.notebook.former
+        or status.data.restoring
     )
     has_clusters = bool(record.spec.clusters) or any(known.is_there for known in status.clusters)
     found = {
         StepKind.STOP: has_notebook,
-        StepKind.REVOKE: status.account_id is not None,
+        StepKind.REVOKE: status.account.account_id is not None,
         StepKind.END_CLUSTERS: has_clusters,
     }
     return tuple(kind for kind, does in found.items() if does)
@@ -216,7 +223,7 @@ def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
 
 def cleared(record: UserRecord, *, by: str, now: datetime) -> UserRecord:
     """Return the record whose waiting cut may happen in this pass."""
-    waiting = record.status.waiting_cut
+    waiting = record.status.guard.waiting_cut
     if waiting is None:
         return record
     return record.with_status(clearance=Clearance(ref=waiting.ref, by=by, until=now + _FOR_ONE_PASS))
@@ -230,7 +237,7 @@ def is_out_of_patience(waiting: WaitingCut, policy: Policy, now: datetime) -> bo
 
 def without_patience(record: UserRecord, now: datetime) -> UserRecord:
     """Return the record whose waiting cut is done as far as it can be undone."""
-    waiting = record.status.waiting_cut
+    waiting = record.status.guard.waiting_cut
     return record if waiting is None else record.with_status(waiting_cut=replace(waiting, undoable_at=now))
 
 
@@ -242,7 +249,7 @@ def _patience_ends(waiting: WaitingCut, policy: Policy) -> datetime | None:
 
 def next_look(record: UserRecord, policy: Policy, now: datetime) -> datetime | None:
     """Return when to look again whether there is room for a cut that waits; None if none does."""
-    waiting = record.status.waiting_cut
+    waiting = record.status.guard.waiting_cut
     if waiting is None or not asks_for_room(record):
         return None
     ends = _patience_ends(waiting, policy)

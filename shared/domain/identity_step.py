@@ -21,7 +21,8 @@ from shared.domain.errors import Reason
 from shared.domain.identity import AccountId, account_email
 from shared.domain.notebook import Absent, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.plan import AccountSeen, Action, Policy
-from shared.domain.record import ConditionStatus, Presence, UserRecord
+from shared.domain.record import Presence, UserRecord
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Scene, Step, unreadable
 
 USER_ROLE = "roles/iam.serviceAccountUser"
@@ -42,7 +43,7 @@ def wants_account(record: UserRecord, policy: Policy) -> bool:
 
 def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
     """Return what to do about the account."""
-    account_id = record.status.account_id
+    account_id = record.status.account.account_id
     if account_id is None:
         return IdentityStep(None, ready=not wants_account(record, scene.policy))
     account = scene.seen.account
@@ -130,7 +131,7 @@ def _groups(
     wanted = profile.data_group if profile is not None and wants_account(record, scene.policy) else None
     actions: list[Action] = []
     kept: list[str] = []
-    for group in record.status.data_groups:
+    for group in record.status.account.data_groups:
         member = account.in_groups.get(group)
         if group == wanted:
             kept.append(group)
@@ -149,7 +150,7 @@ def _in_use(record: UserRecord, account_id: AccountId, scene: Scene) -> bool:
     """
     if (record.spec.profile or "") not in scene.policy.catalog.profiles:
         return True
-    if record.status.former is not None or record.status.operation is not None:
+    if record.status.notebook.former is not None or record.status.notebook.operation is not None:
         return True
     if any(known.is_there for known in record.status.clusters):
         return True
@@ -202,8 +203,13 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
 
 def _may_go(record: UserRecord, scene: Scene) -> bool:
     """Return True when it may be deleted: last, after the instance, what it replaced, and every snapshot."""
-    if record.hold is not None or record.is_undecided or record.status.snapshots or record.status.former is not None:
+    if (
+        record.hold is not None
+        or record.is_undecided
+        or record.status.data.snapshots
+        or record.status.notebook.former is not None
+    ):
         return False
     if record.spec.presence is Presence.PRESENT:
         return True  # nothing runs as it any more, or this would not be asked
-    return isinstance(scene.seen.notebook, Absent | NotLooked) and record.status.operation is None
+    return isinstance(scene.seen.notebook, Absent | NotLooked) and record.status.notebook.operation is None

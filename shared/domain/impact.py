@@ -28,8 +28,9 @@ from shared.domain.entitlement import Cause
 from shared.domain.identity import UserKey
 from shared.domain.notebook import InstanceRef, NotebookSpec, NotebookState, ObservedNotebook
 from shared.domain.plan import Policy
-from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, UserRecord
+from shared.domain.record import Power, Presence, UserRecord
 from shared.domain.saving import is_paused
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.domain.template import wanted_templates
 from shared.domain.usage import NOTEBOOK, month_of, month_start
 from shared.domain.wanted import with_wanted
@@ -262,7 +263,7 @@ def _steps_of_instance(
     have, want = spec_of(old, before), spec_of(new, after)
     if have is None or want is None or (seen is None and not has_instance(old)):
         return set()
-    built = old.status.built_from or immutables(have)
+    built = old.status.notebook.built_from or immutables(have)
     seen = seen or _as_built(have, old)
     found = set(compare(seen, want, built).items) - set(compare(seen, have, built).items)
     return {step for each in found for step in _steps_for(each)}
@@ -283,7 +284,7 @@ def _steps_for(difference: Difference) -> set[StepKind]:
 def _as_built(spec: NotebookSpec, record: UserRecord) -> ObservedNotebook:
     """Return the instance as the policy in force has it; what never changes is told by what it was built from."""
     return ObservedNotebook(
-        ref=InstanceRef(zone=record.status.zone or "", instance_id=spec.instance_id),
+        ref=InstanceRef(zone=record.status.notebook.zone or "", instance_id=spec.instance_id),
         state=NotebookState.ACTIVE,
         machine_type=spec.machine_type,
         labels=spec.labels,
@@ -300,14 +301,14 @@ def _steps_of_absent(record: UserRecord, before: Policy, after: Policy, seen: Ob
     steps: set[StepKind] = set()
     if after.retention < before.retention and (seen is not None or has_instance(record)):
         steps.add(StepKind.DELETED_SOONER)
-    if after.snapshot_retention < before.snapshot_retention and any(not s.lost for s in record.status.snapshots):
+    if after.snapshot_retention < before.snapshot_retention and any(not s.lost for s in record.status.data.snapshots):
         steps.add(StepKind.DATA_DELETED_SOONER)
     return steps
 
 
 def has_instance(record: UserRecord) -> bool:
     """Return True if the record says that there was an instance at least once."""
-    return record.status.was_active or bool(record.status.instance_uid)
+    return record.status.notebook.was_active or bool(record.status.notebook.instance_uid)
 
 
 def _runs(record: UserRecord, seen: ObservedNotebook | None) -> bool:

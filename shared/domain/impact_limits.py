@@ -56,7 +56,7 @@ class Fleet(Struct):
             self.profiles[record.spec.profile or ""] += 1
             if record.spec.entitled_by:
                 self.groups[record.spec.entitled_by] += 1
-        elif has_instance(record) or record.status.snapshots:
+        elif has_instance(record) or record.status.data.snapshots:
             self.leavers[record.spec.profile or ""] += 1
 
 

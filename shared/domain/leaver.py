@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from shared.domain.errors import Reason
 from shared.domain.notebook import Absent, InstanceRef, ObservedNotebook
 from shared.domain.notebook_actions import StopInstance
-from shared.domain.record import ConditionStatus, UserRecord
+from shared.domain.record import UserRecord
 from shared.domain.saving import Saving, is_kept, is_paused, retention_end, save_data
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Scene, Step, delete
 
 _PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
@@ -39,9 +40,9 @@ def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: st
 def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     """Return the stopped instance of a leaver: save its files, then keep it, then delete it."""
     record = record.with_status(power_settled=True)
-    pending = record.status.snapshot(record.status.saved_in)
+    pending = record.status.snapshot(record.status.data.saved_in)
     is_elsewhere = pending is not None and pending.instance_uid != notebook.uid
-    if is_elsewhere and isinstance(scene.seen.snapshots.get(record.status.saved_in), Absent):
+    if is_elsewhere and isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
         # Somebody deleted it: what this disk has is all that is left.
         is_elsewhere, record = False, record.with_status(saved_in="", restoring=None)
     if is_elsewhere:
@@ -123,7 +124,7 @@ def _on_hold(record: UserRecord) -> Step:
 
 def gone(record: UserRecord, scene: Scene) -> Step:
     """There is no instance, or none any more; perhaps there is still what was on its disk."""
-    snapshots = bool(record.status.snapshots)
+    snapshots = bool(record.status.data.snapshots)
     removed = record.with_status(
         operation=None,
         was_active=False,
@@ -140,7 +141,7 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         return Step(
             record=removed,
             condition=ConditionStatus.FALSE,
-            reason=Reason.REMOVED if record.status.instance_id is not None else Reason.NOT_ENTITLED,
+            reason=Reason.REMOVED if record.status.notebook.instance_id is not None else Reason.NOT_ENTITLED,
             message="There is no notebook.",
         )
     end = retention_end(record, scene)

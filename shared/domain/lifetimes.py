@@ -34,17 +34,8 @@ from shared.domain.identity import UserEmail
 from shared.domain.notebook import Absent, NotLooked, Unreadable
 from shared.domain.plan import ClustersSeen, Observed
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import (
-    ConditionStatus,
-    ConditionType,
-    Power,
-    Presence,
-    RecordRow,
-    Spec,
-    Status,
-    UserRecord,
-    set_condition,
-)
+from shared.domain.record import Power, Presence, RecordRow, Spec, UserRecord
+from shared.domain.status import ConditionStatus, ConditionType, NotebookStatus, Status, set_condition
 
 _CUTTING = frozenset({ACCOUNT, ACCESS_UNTIL, *ACCOUNT_STATES})
 ERASED = UserEmail("")  # the address of a record that was reduced; news gives it one again
@@ -94,7 +85,7 @@ def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
     if record.hold is not None:
         return Kept.ON_HOLD
     status = record.status
-    if status.operation is not None or status.generation != status.observed_generation:
+    if status.notebook.operation is not None or status.generation != status.observed_generation:
         return Kept.UNDER_WAY
     sights = [seen.notebook, seen.former, seen.account, seen.clusters, seen.templates, *seen.snapshots.values()]
     if any(isinstance(sight, Unreadable) for sight in sights):
@@ -129,7 +120,7 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
         status=Status(
             generation=status.generation,
             observed_generation=status.generation,
-            power_settled=True,
+            notebook=NotebookStatus(power_settled=True),
             entitling_digest=status.entitling_digest,
             conditions=gone,
         ),

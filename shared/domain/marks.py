@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.domain.errors import Reason
-from shared.domain.record import ConditionStatus, ConditionType, UserRecord, set_condition
+from shared.domain.record import UserRecord
+from shared.domain.status import ConditionStatus, ConditionType, set_condition
 
 _LONGEST = 300  # of what is quoted from a letter
 _KNOWN = frozenset(reason.value for reason in Reason)
@@ -28,7 +29,7 @@ def with_letter(
     So a letter that is delivered twice marks once, also when the mark has ended in between.
     """
     status = record.status
-    if (sent_at, letter_id) <= (status.last_letter_at or _BEFORE_EVERYTHING, status.last_letter_id):
+    if (sent_at, letter_id) <= (status.inbox.last_letter_at or _BEFORE_EVERYTHING, status.inbox.last_letter_id):
         return record
     text = (
         f"A message about this person could not be used: {detail[:_LONGEST].rstrip('. ')}. "
@@ -40,13 +41,13 @@ def with_letter(
 
 def with_later_news(record: UserRecord, now: datetime) -> UserRecord:
     """Return the record after news about the person was used: a mark ends. What the letter said is still not known."""
-    text = f"Later news was used. Dead letter {record.status.last_letter_id}, sent before it, was not."
+    text = f"Later news was used. Dead letter {record.status.inbox.last_letter_id}, sent before it, was not."
     return _ended(record, text, now)
 
 
 def with_letter_used(record: UserRecord, letter_id: str, now: datetime) -> UserRecord:
     """Return the record after this letter was replayed; the same object when it is not the one that the mark names."""
-    if record.status.last_letter_id != letter_id:
+    if record.status.inbox.last_letter_id != letter_id:
         return record
     return _ended(record, f"Dead letter {letter_id} was replayed.", now)
 

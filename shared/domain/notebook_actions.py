@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.domain.notebook import InstanceRef, NotebookSpec, Patch
 from shared.domain.plan import Action
-from shared.domain.record import ConditionType
+from shared.domain.status import ConditionType
 
 
 class CreateInstance(Action, frozen=True, kw_only=True):

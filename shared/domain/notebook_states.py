@@ -14,8 +14,9 @@ from shared.domain.notebook import RESTING, NotebookState, ObservedNotebook, Pat
 from shared.domain.notebook_actions import StartInstance, UpdateInstance
 from shared.domain.plan import OperationSeen, Policy, request_id
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import ConditionStatus, Power, Presence, UserRecord, Verb
+from shared.domain.record import Power, Presence, UserRecord
 from shared.domain.replacement import is_to_restore, replace_step, restore_step
+from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
 from shared.domain.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 
@@ -43,8 +44,12 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         record = _restored(record, scene)
     record = without_old_turn(record, scene.policy)
     record = with_turn_ended(record, notebook, scene.now, lambda: differences_of(record, notebook, scene.policy))
-    is_news = record.status.observed_generation != record.status.generation and not record.status.power_settled
-    if record.spec.power is Power.RUNNING and is_news and (state is NotebookState.ACTIVE or record.status.snapshots):
+    is_news = record.status.observed_generation != record.status.generation and not record.status.notebook.power_settled
+    if (
+        record.spec.power is Power.RUNNING
+        and is_news
+        and (state is NotebookState.ACTIVE or record.status.data.snapshots)
+    ):
         record = record.with_status(settles_at=scene.now + scene.policy.confirm_absence_after)
     if state is NotebookState.ACTIVE:
         return _active(record, notebook, scene)
@@ -53,19 +58,19 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
     """Return what the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
-    if record.status.instance_uid != notebook.uid and not record.status.saved_in:
+    if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
         # Seen for the first time, so its disk is new: what was saved is to be brought back, also if who created it could not save.
-        of_others = [s for s in record.status.snapshots if s.instance_uid != notebook.uid]
+        of_others = [s for s in record.status.data.snapshots if s.instance_uid != notebook.uid]
         saved = [s.name for s in of_others if s.ready_at is not None and not s.lost]
         record = record.with_status(saved_in=saved[-1] if saved else "")
-    if record.status.instance_uid not in {"", notebook.uid}:
+    if record.status.notebook.instance_uid not in {"", notebook.uid}:
         record = record.with_status(built_from={})
     status = record.status
-    snapshot = status.snapshot(status.saved_in)
+    snapshot = status.snapshot(status.data.saved_in)
     still = notebook.state in RESTING | _GOING
     if snapshot is not None and snapshot.instance_uid == notebook.uid and not still:
         record = record.with_status(saved_in="")
-    if status.restoring is not None and status.restoring.instance_uid != notebook.uid:
+    if status.data.restoring is not None and status.data.restoring.instance_uid != notebook.uid:
         record = record.with_status(restoring=None)
     return record.with_status(instance_uid=notebook.uid, zone=notebook.ref.zone)
 
@@ -73,8 +78,8 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
 def _restored(record: UserRecord, scene: Scene) -> UserRecord:
     """End the restore: the files are on the disk again, or there is nothing to bring back, and then what was replaced is kept for a person to see."""
     seen = scene.seen.operation
-    done = isinstance(seen, OperationSeen) and seen.done and record.status.restoring is not None
-    former = record.status.former
+    done = isinstance(seen, OperationSeen) and seen.done and record.status.data.restoring is not None
+    former = record.status.notebook.former
     if not done and former is not None:
         record = record.with_status(former=replace(former, touched=True))
     return record.with_status(saved_in="", restoring=None)
@@ -83,14 +88,14 @@ def _restored(record: UserRecord, scene: Scene) -> UserRecord:
 def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     since = notebook.create_time
     policy = scene.policy
-    stuck = not record.status.was_active and since is not None and scene.now - since > policy.stuck_after
+    stuck = not record.status.notebook.was_active and since is not None and scene.now - since > policy.stuck_after
     verb = {
         NotebookState.STOPPING: Verb.STOP,
         NotebookState.SUSPENDING: Verb.STOP,
         NotebookState.DELETED: Verb.DELETE,
         NotebookState.UPGRADING: Verb.UPDATE,
-    }.get(notebook.state, Verb.START if record.status.was_active else Verb.CREATE)
-    if record.status.restoring is not None and record.spec.presence is Presence.PRESENT:
+    }.get(notebook.state, Verb.START if record.status.notebook.was_active else Verb.CREATE)
+    if record.status.data.restoring is not None and record.spec.presence is Presence.PRESENT:
         verb = Verb.RESTORE
     return wait_for(
         verb,
@@ -104,11 +109,11 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
 
 def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     if record.spec.power is Power.STOPPED:
-        if not record.status.power_settled:
+        if not record.status.notebook.power_settled:
             why = str(record.spec.power_reason)
             return stop(record, notebook.ref, (f"To be stopped: {why}.",), why, scene)
         record = _adopt(record, Power.RUNNING, PowerCause.STARTED_OUTSIDE)
-    if record.status.settles_at is None or record.status.settles_at <= scene.now:
+    if record.status.notebook.settles_at is None or record.status.notebook.settles_at <= scene.now:
         record = record.with_status(power_settled=True, settles_at=None)
     record = record.with_status(attempts=0, not_before=None)
     differences = differences_of(record, notebook, scene.policy)
@@ -149,9 +154,9 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
     """Return what only a stopped instance takes, without what the cloud has refused. One replacement after the other."""
-    if is_refused(differences.disruptive, record.status.refused):
+    if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
-    return differences.disruptive if record.status.former is None else differences.of(Change.RESTART)
+    return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)
 
 
 def _because_held(differences: Differences) -> tuple[str, ...]:
@@ -160,10 +165,12 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
     """Return what a person should know of differences that are not mended now."""
-    if is_refused(differences.disruptive, record.status.refused):
+    if is_refused(differences.disruptive, record.status.notebook.refused):
         return " A change to its machine was refused by Google Cloud; an administrator should look."
-    if record.status.former is not None and record.status.former.touched:
-        return f" Its former instance {record.status.former.instance_id} is kept; an administrator should look."
+    if record.status.notebook.former is not None and record.status.notebook.former.touched:
+        return (
+            f" Its former instance {record.status.notebook.former.instance_id} is kept; an administrator should look."
+        )
     if differences.disruptive and profile is not None:
         return f" A change to its machine is made {say_when(profile, scene.now)}."
     if differences.of(Change.LEFT):
@@ -182,7 +189,7 @@ def _consent(profile: Profile | None) -> str:
 
 
 def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    if record.spec.power is Power.RUNNING and record.status.power_settled:
+    if record.spec.power is Power.RUNNING and record.status.notebook.power_settled:
         record = _adopt(record, Power.STOPPED, PowerCause.STOPPED_OUTSIDE)
     record = record.with_status(proxy_uri=notebook.proxy_uri)
     differences = differences_of(record, notebook, scene.policy)
@@ -221,7 +228,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         return waiting
     if not scene.identity_ready:
         return wait_for_identity(record, scene.policy)
-    if record.status.former is not None and record.status.former.is_remnant:
+    if record.status.notebook.former is not None and record.status.notebook.former.is_remnant:
         return Step(
             record=record,
             condition=ConditionStatus.FALSE,
@@ -265,9 +272,9 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
     def by(one: Policy) -> Differences | None:
         spec = spec_of(record, one)
-        return None if spec is None else compare(notebook, spec, record.status.built_from)
+        return None if spec is None else compare(notebook, spec, record.status.notebook.built_from)
 
-    return in_turn(by, policy, record.user_key, record.status.turn) or NO_DIFFERENCES
+    return in_turn(by, policy, record.user_key, record.status.notebook.turn) or NO_DIFFERENCES
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
@@ -277,7 +284,7 @@ def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) ->
 
 def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
     """Forget what was refused once it is not wanted any more, or an administrator lets the rollout go on: then it is tried again."""
-    turn, rollout = record.status.turn, policy.rollout
+    turn, rollout = record.status.notebook.turn, policy.rollout
     is_tried_again = turn is not None and turn.refused and rollout is not None and rollout.excuses(turn)
     return record if differences.disruptive and not is_tried_again else record.with_status(refused="")
 

@@ -33,9 +33,10 @@ from shared.domain.notebook import (
 )
 from shared.domain.notebook_states import observed_step, refusable
 from shared.domain.plan import OperationSeen, OperationSight, Policy
-from shared.domain.record import ConditionStatus, OperationRef, Presence, UserRecord, Verb
+from shared.domain.record import Presence, UserRecord
 from shared.domain.replacement import go_back
 from shared.domain.saving import newest_ready
+from shared.domain.status import ConditionStatus, OperationRef, Verb
 from shared.domain.step import Scene, Step, delete, unreadable, wait_for
 from shared.domain.turns import with_refusal, with_sold_out
 
@@ -49,7 +50,7 @@ def notebook_step(record: UserRecord, scene: Scene) -> Step:
             return gone(record, scene)
         case Unreadable(error=error):
             return _unreadable(record, error)
-        case ObservedNotebook() if not is_ours(notebook, record.user_key, record.status.instance_uid):
+        case ObservedNotebook() if not is_ours(notebook, record.user_key, record.status.notebook.instance_uid):
             return _not_ours(record, notebook)
         case Absent() | ObservedNotebook():
             pass
@@ -62,9 +63,9 @@ def notebook_step(record: UserRecord, scene: Scene) -> Step:
             return _under_way(record, operation.ref.verb, notebook, scene)
         if operation.error is not None:
             return _operation_failed(record, notebook, operation, scene)
-    elif isinstance(operation, Unreadable) and record.status.operation is not None:
+    elif isinstance(operation, Unreadable) and record.status.notebook.operation is not None:
         # What it does is unknown, so nothing is sent into it; the state below may still tell that it is over.
-        return _under_way(record, record.status.operation.verb, notebook, scene)
+        return _under_way(record, record.status.notebook.operation.verb, notebook, scene)
     record = record.with_status(operation=_kept(operation, notebook))
     match notebook:
         case Absent():
@@ -104,7 +105,7 @@ def _not_ours(record: UserRecord, notebook: ObservedNotebook) -> Step:
 
 
 def _under_way(record: UserRecord, verb: Verb, notebook: Absent | ObservedNotebook, scene: Scene) -> Step:
-    operation = record.status.operation
+    operation = record.status.notebook.operation
     stuck = operation is not None and scene.now - operation.started_at > scene.policy.stuck_after
     return wait_for(
         verb,
@@ -132,9 +133,9 @@ def _operation_failed(
         if verb is Verb.RESTORE:
             record = record.with_status(restoring=None)
         return _waiting(record, error, wait, now, f"The operation to {verb.value} the instance failed.")
-    zone = record.status.zone or policy.zones[0]
+    zone = record.status.notebook.zone or policy.zones[0]
     if isinstance(error, StockoutError):
-        record = record.with_status(failed_zones=tuple(dict.fromkeys([*record.status.failed_zones, zone])))
+        record = record.with_status(failed_zones=tuple(dict.fromkeys([*record.status.notebook.failed_zones, zone])))
         if not zones_left(record, policy):
             record = record.with_status(not_before=now + policy.capacity_retry)
     else:
@@ -143,9 +144,9 @@ def _operation_failed(
     # A remnant of a failed create was never ACTIVE and holds no data: it goes before anything else is tried. Only a state on
     # the way to the first ACTIVE says so; what stops or rests has run, seen by us or not.
     remnant = notebook if isinstance(notebook, ObservedNotebook) else None
-    if remnant is not None and (remnant.state in MAY_HAVE_RUN or record.status.was_active):
+    if remnant is not None and (remnant.state in MAY_HAVE_RUN or record.status.notebook.was_active):
         return observed_step(record, remnant, scene)
-    if record.status.former is not None and not isinstance(error, RetryableError):
+    if record.status.notebook.former is not None and not isinstance(error, RetryableError):
         return _back(record, remnant, error, because)
     if remnant is not None:
         return delete(record, remnant.ref, error.reason, error.user_message, (because, "Its remnant is removed first."))
@@ -191,11 +192,11 @@ def _absent(record: UserRecord, scene: Scene) -> Step:
         # Somebody who planned from an older record may still be creating: look once more, later.
         first = record.status.observed_generation != record.status.generation
         return replace(step, requeue_after=scene.policy.confirm_absence_after if first else None)
-    if not record.status.saved_in or isinstance(scene.seen.snapshots.get(record.status.saved_in), Absent):
+    if not record.status.data.saved_in or isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
         record = record.with_status(saved_in=newest_ready(record, scene))
     because = "There is no instance yet."
-    if record.status.was_active:
+    if record.status.notebook.was_active:
         because = "The instance was deleted from outside; a new one takes its place."
-    elif record.status.former is not None:
+    elif record.status.notebook.former is not None:
         because = "The one that takes the former's place is not there yet."
     return create_step(record, scene, (because,))

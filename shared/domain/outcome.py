@@ -27,20 +27,14 @@ from shared.domain.notebook_actions import (
     UpdateInstance,
 )
 from shared.domain.plan import Action, Plan, Policy
-from shared.domain.record import (
-    ConditionStatus,
-    ConditionType,
-    OperationRef,
-    Presence,
-    UserRecord,
-    set_condition,
-)
+from shared.domain.record import Presence, UserRecord
 from shared.domain.replacement import go_back
 from shared.domain.saving import with_snapshot, without_deleted
 from shared.domain.snapshot_actions import WriteManifest
 from shared.domain.spark import ClusterStatus
 from shared.domain.spark_actions import CreateCluster
 from shared.domain.spark_step import after_error
+from shared.domain.status import ConditionStatus, ConditionType, OperationRef, set_condition
 from shared.domain.turns import with_refusal, with_sold_out
 
 _AT_ONCE = timedelta(seconds=5)
@@ -96,13 +90,16 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     failed = {_condition_of(action, record) for action, _ in failures}
     others = [when for kind, when in plan.waits.items() if kind not in failed]
     due = [now + min(waits), *others, *([change] if change is not None else [])]
-    return replace(record, status=replace(record.status, next_attempt_at=min(due)))
+    return replace(record, status=record.status.changed(next_attempt_at=min(due)))
 
 
 def _with_operation(record: UserRecord, action: Action, operation: OperationRef) -> UserRecord:
     """Return the record follows the operations of the present instance; those of a former one are seen by its state."""
     record = record.with_status(tries=record.status.tries + 1)
-    if isinstance(action, StopInstance | DeleteInstance) and action.ref.instance_id != record.status.instance_id:
+    if (
+        isinstance(action, StopInstance | DeleteInstance)
+        and action.ref.instance_id != record.status.notebook.instance_id
+    ):
         return record
     return record.with_status(operation=operation)
 
@@ -157,7 +154,7 @@ def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError) ->
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):
-        return record.status.former is not None
+        return record.status.notebook.former is not None
     return isinstance(action, UpdateInstance) and bool(action.disruptive)
 
 
@@ -169,7 +166,7 @@ def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: P
         return error.retry_after
     match error:
         case StockoutError() if creates and any(
-            z not in {*record.status.failed_zones, record.status.zone} for z in policy.zones
+            z not in {*record.status.notebook.failed_zones, record.status.notebook.zone} for z in policy.zones
         ):
             return error.retry_after
         case StockoutError() | QuotaExhaustedError():
@@ -188,7 +185,7 @@ def _with_failure(
     if isinstance(action, RestoreData) and isinstance(error, BusyError):
         record = record.with_status(restoring=None)  # refused: the operation that was in the way is not the restore
     if isinstance(action, CreateInstance) and isinstance(error, StockoutError):
-        zones = tuple(dict.fromkeys([*record.status.failed_zones, action.zone]))
+        zones = tuple(dict.fromkeys([*record.status.notebook.failed_zones, action.zone]))
         record = record.with_status(failed_zones=zones)
         if all(zone in zones for zone in policy.zones):
             record = record.with_status(not_before=now + wait)

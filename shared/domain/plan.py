@@ -24,9 +24,10 @@ from shared.domain.notebook import (
     Unreadable,
 )
 from shared.domain.people import People
-from shared.domain.record import ConditionType, OperationRef, UserRecord, Verb
+from shared.domain.record import UserRecord
 from shared.domain.sources import SHIPPED, Source
 from shared.domain.spark import Cluster, ClusterOperationSeen
+from shared.domain.status import ConditionType, OperationRef, Verb
 from shared.domain.waves import Rollout
 
 _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
@@ -177,5 +178,5 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
     """Return a UUID that is the same for the same try: asking twice after a crash is asking once."""
-    parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.zone}{about and ':' + about}"
+    parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.notebook.zone}{about and ':' + about}"
     return str(uuid.uuid5(_REQUESTS, parts))

@@ -16,11 +16,12 @@ from shared.domain.identity_step import identity_step
 from shared.domain.notebook import NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.notebook_step import notebook_step
 from shared.domain.plan import Observed, Plan, Policy, TemplatesSeen
-from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord, set_condition
+from shared.domain.record import Presence, UserRecord
 from shared.domain.replacement import former_step
 from shared.domain.saving import keeping_step
 from shared.domain.spark_sessions import sessions_step
 from shared.domain.spark_step import spark_step
+from shared.domain.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.step import Scene, Step, unreadable
 from shared.domain.template import wanted_templates
 from shared.domain.template_actions import PutTemplate, RemoveTemplate
@@ -38,7 +39,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     identity, ready = identity_step(record, scene)
     record = _with_condition(record, identity, ConditionType.IDENTITY_READY, now)
     scene = replace(scene, identity_ready=ready)
-    before = record.status.former
+    before = record.status.notebook.former
     notebook = notebook_step(record, scene)
     record = _with_condition(record, notebook, ConditionType.NOTEBOOK_READY, now)
     record, former, former_wait, former_because = former_step(record, scene, before)
@@ -56,7 +57,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         templates = _template_step(record, seen.templates, policy)
         record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     record = _with_usage(record, seen, now)
-    if record.status.power_settled or notebook.condition is ConditionStatus.TRUE:
+    if record.status.notebook.power_settled or notebook.condition is ConditionStatus.TRUE:
         record = _with_end_of_waiting(record, now)
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)
@@ -79,12 +80,12 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
     moments = (record.next_change(now), next_look(record, policy, now))
     later = [moment for moment in moments if moment is not None]
-    settles_at = record.status.settles_at
+    settles_at = record.status.notebook.settles_at
     settles = [settles_at] if settles_at is not None and settles_at > now else []
     requeue_at = min([*waits.values(), *later, *settles], default=None)
     # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
     actions = tuple(action for step in steps for action in step.actions) + former
-    record = replace(record, status=replace(record.status, next_attempt_at=requeue_at))
+    record = replace(record, status=record.status.changed(next_attempt_at=requeue_at))
     # A Spark cluster that runs is looked at now and then: that is no work under way.
     only_looks = clusters is not None and clusters.condition is ConditionStatus.TRUE
     work = [when for kind, when in waits.items() if not (only_looks and kind is about)]

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Unpack
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from shared.domain.cuts import Clearance, KeptIn, WaitingCut
 from shared.domain.entitlement import Cause
 from shared.domain.errors import Reason
 from shared.domain.facts import PERSON_ID, Facts
 from shared.domain.identity import AccountId, InstanceId, UserEmail, UserKey
-from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.power import PowerReason
-from shared.domain.spark import ClusterStatus, ClusterWish
-from shared.domain.story import StoryLine
+from shared.domain.spark import ClusterWish
+from shared.domain.status import ConditionStatus, ConditionType, Notice, Status, StatusChanges
 from shared.domain.unknown_leaver import states_only_a_leave
 from shared.domain.usage import Usage
 from shared.domain.waves import Turn
@@ -36,97 +34,6 @@ class Power(StrEnum):
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
-
-
-class ConditionType(StrEnum):
-    """What a condition speaks about."""
-
-    NOTEBOOK_READY = "NotebookReady"
-    TEMPLATES_READY = "TemplatesReady"
-    IDENTITY_READY = "IdentityReady"
-    DATA_SAVED = "DataSaved"
-    CLUSTERS_READY = "ClustersReady"
-    CLUSTERS_REMOVED = "ClustersRemoved"
-    SESSIONS_ENDED = "SessionsEnded"
-    RECONCILED = "Reconciled"
-    NEWS_UNDERSTOOD = "NewsUnderstood"
-
-
-class ConditionStatus(StrEnum):
-    """Kubernetes' three values; UNKNOWN when it could not be read."""
-
-    TRUE = "True"
-    FALSE = "False"
-    UNKNOWN = "Unknown"
-
-
-class Condition(Struct, frozen=True, kw_only=True):
-    """One sentence about the present: `message` is for people, `reason` for machines; the time is of the last change of `status`."""
-
-    type: ConditionType
-    status: ConditionStatus
-    reason: Reason
-    message: str
-    last_transition_time: datetime
-
-
-class Notice(StrEnum):
-    """Something about a person that a manager should know of, worked out from the facts at each pass."""
-
-    STILL_LISTED = "StillListed"  # HR's feed repeats somebody whose leave stands
-    TIE_WENT_TO_LEAVER = "TieWentToLeaver"  # joiner and leaver were said for the same moment
-    DIRECTORY_OVERRULES = "DirectoryOverrules"  # HR's list of groups says otherwise than the directory
-    DELETED_BUT_JOINED = "DeletedButJoined"  # HR says joined, the Google account is deleted
-    SAME_PERSON = "SamePerson"  # the address was given to a new account; perhaps it is the same person
-    RENAME_WAITS = "RenameWaits"  # an address change that nobody with authority has confirmed
-    SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's things are kept
-    ADDRESS_WAITS = "AddressWaits"  # new under an address that somebody else may be about to take
-    GROUP_WAITS = (
-        "GroupWaits"  # in by a group that is gone; others lose access too, so nobody does before it is agreed to
-    )
-    CUT_WAITS = "CutWaits"  # access is to end, and so it is for many others: it waits for room, or for an approval
-    KEPT_IN = "KeptIn"  # access was to end, and somebody said that this is a mistake
-
-
-# What a person has to decide; the others are only said.
-NEEDS_ATTENTION = frozenset(
-    {
-        Notice.STILL_LISTED,
-        Notice.DELETED_BUT_JOINED,
-        Notice.SAME_PERSON,
-        Notice.RENAME_WAITS,
-        Notice.SUSPENDED_LONG,
-        Notice.ADDRESS_WAITS,
-        Notice.GROUP_WAITS,
-        Notice.CUT_WAITS,
-    }
-)
-
-
-class Verb(StrEnum):
-    """What a long-running operation does."""
-
-    CREATE = "create"
-    DELETE = "delete"
-    START = "start"
-    STOP = "stop"
-    UPDATE = "update"
-    RESTORE = "restore"
-
-
-class OperationRef(Struct, frozen=True, kw_only=True):
-    """A long-running operation that was started: its full name, its verb, when."""
-
-    name: str
-    verb: Verb
-    started_at: datetime
-
-
-class TakenWish(Struct, frozen=True, kw_only=True):
-    """A wish of the page that was folded into the record, and when: its object may still be there, and must not count twice."""
-
-    wish_id: str
-    at: datetime
 
 
 class Spec(Struct, frozen=True, kw_only=True):
@@ -151,93 +58,6 @@ class Spec(Struct, frozen=True, kw_only=True):
     def wish(self, template: str) -> ClusterWish | None:
         """Return the wish for a cluster of that template, if there is one."""
         return next((w for w in self.clusters if w.template == template), None)
-
-
-class Status(Struct, frozen=True, kw_only=True):
-    """What cannot be read back.
-
-    `generation` counts changes of what is wanted, `observed_generation` is the last one that a whole pass has seen.
-    `power_settled` = the wanted power was reached once, so a later difference is somebody's will, not our debt; not before `settles_at`,
-    while a pass that was planned when the person was not entitled may still stop the instance, or delete it.
-    `tries` counts operations that were started (it makes request ids: the same try after a crash has the same id), `attempts`
-    failures in a row; nothing is created or started before `not_before`.
-    `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
-    `waiting_since` = the moment of the news whose outcome is still awaited: to be ready for who joined, to be stopped for who left.
-    `last_letter_id` and `last_letter_at` name the newest dead letter about this person, by when it was sent.
-    `account_id` is the person's own service account, once one was wanted, `data_groups` the groups that it may be a member of
-    through us. `naming` counts the names that the instance has had:
-    a replacement exists beside what it replaces. `built_from` says what the present instance was created with, as far as that
-    can never be changed (`shared.domain.differences`). `former` is what a replacement takes the place of.
-    `snapshots` are all that may exist, oldest first; `saved_in` names the one that holds what is on the data disk, and is
-    empty once the instance may have been used since. `restoring` is set before the cloud is asked to bring data back.
-    `refused` is the digest of the change that the cloud refused (`shared.domain.differences`): it is not tried again until something else is wanted.
-    `clusters` has what is known of the person's Spark clusters, by template. `usage` says how long this month the notebook
-    (`shared.domain.usage.NOTEBOOK`) and each template's clusters ran. `ready_took_s` is how long the last joining took, in seconds.
-    `acknowledged_at` is when an operator saw that this is a leaver of whom nothing is known (`shared.domain.unknown_leaver`).
-    `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name. `taken_wishes` are the
-    page's wishes that were folded in lately.
-    `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says which were mistakes.
-    `waiting_listed` tells what the index of those who wait has of this person, "" for nothing.
-    `urgent` names the leave that must not wait while many others leave (`ref` of a cut), "" for none. `turn` is when the person's change began in the last rollout that reached them.
-    """
-
-    generation: int = 1
-    observed_generation: int = 0
-    instance_id: InstanceId | None = None
-    zone: str | None = None
-    instance_uid: str = ""
-    was_active: bool = False
-    power_settled: bool = False
-    settles_at: datetime | None = None
-    operation: OperationRef | None = None
-    failed_zones: tuple[str, ...] = ()
-    attempts: int = 0
-    tries: int = 0
-    not_before: datetime | None = None
-    next_attempt_at: datetime | None = None
-    proxy_uri: str = ""
-    idle_warned_at: datetime | None = None
-    entitling_digest: str = ""
-    last_event_id: str = ""
-    waiting_since: datetime | None = None
-    last_letter_id: str = ""
-    last_letter_at: datetime | None = None
-    account_id: AccountId | None = None
-    data_groups: tuple[str, ...] = ()
-    naming: int = 1
-    built_from: Mapping[str, str] = field(default_factory=dict)
-    former: Former | None = None
-    snapshots: tuple[Snapshot, ...] = ()
-    snapshots_taken: int = 0
-    saved_in: str = ""
-    restoring: Restoring | None = None
-    refused: str = ""
-    clusters: tuple[ClusterStatus, ...] = ()
-    usage: Mapping[str, Usage] = field(default_factory=dict)
-    ready_took_s: float | None = None
-    acknowledged_at: datetime | None = None
-    story: tuple[StoryLine, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    taken_wishes: tuple[TakenWish, ...] = ()
-    waiting_cut: WaitingCut | None = None
-    clearance: Clearance | None = None
-    kept_in: tuple[KeptIn, ...] = ()
-    waiting_listed: str = ""
-    turn: Turn | None = None
-    urgent: str = ""
-    conditions: tuple[Condition, ...] = ()
-
-    def condition(self, kind: ConditionType) -> Condition | None:
-        """Return the condition of that type, if there is one."""
-        return next((c for c in self.conditions if c.type == kind), None)
-
-    def snapshot(self, name: str) -> Snapshot | None:
-        """Return the snapshot of that name, if the record has one."""
-        return next((s for s in self.snapshots if s.name == name), None)
-
-    def cluster(self, template: str) -> ClusterStatus | None:
-        """Return what is remembered of that template's cluster, if anything."""
-        return next((c for c in self.clusters if c.template == template), None)
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -319,7 +139,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
     @property
     def is_undecided(self) -> bool:
         """True for whoever was stopped because nobody decided for long: nothing is deleted before somebody does."""
-        return self.spec.presence is Presence.ABSENT and self.status.waiting_cut is not None
+        return self.spec.presence is Presence.ABSENT and self.status.guard.waiting_cut is not None
 
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this person's. Two addresses may have one key: then the record is only one's.
@@ -339,9 +159,9 @@ class UserRecord(Struct, frozen=True, kw_only=True):
             moments.append(self.claim.until)
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def with_status(self, **changes: Any) -> UserRecord:
-        """Return the record with some status fields changed."""
-        return replace(self, status=replace(self.status, **changes))
+    def with_status(self, **changes: Unpack[StatusChanges]) -> UserRecord:
+        """Return the record with some status fields changed, of whatever part."""
+        return replace(self, status=self.status.changed(**changes))
 
     def is_due(self, now: datetime) -> bool:
         """Return True when a pass is asked for: its time has come, or what is wanted has not been looked at yet."""
@@ -403,8 +223,8 @@ def unknown_leaver_since(record: UserRecord) -> datetime | None:
     Once anything is stated that gives something, or the address changes, it is an ordinary record.
     """
     status = record.status
-    is_ordinary = record.spec.presence is Presence.PRESENT or status.instance_id is not None
-    if is_ordinary or status.acknowledged_at is not None or record.email_since is not None:
+    is_ordinary = record.spec.presence is Presence.PRESENT or status.notebook.instance_id is not None
+    if is_ordinary or status.inbox.acknowledged_at is not None or record.email_since is not None:
         return None
     return record.created_at if states_only_a_leave(record.facts) else None
 
@@ -417,26 +237,26 @@ def row_of(record: UserRecord) -> RecordRow:
         user_key=record.user_key,
         presence=record.spec.presence,
         power=record.spec.power,
-        power_settled=record.status.power_settled,
+        power_settled=record.status.notebook.power_settled,
         profile=record.spec.profile,
         cost_center=record.cost_center,
-        instance_id=record.status.instance_id,
-        zone=record.status.zone,
-        busy=record.status.operation is not None,
+        instance_id=record.status.notebook.instance_id,
+        zone=record.status.notebook.zone,
+        busy=record.status.notebook.operation is not None,
         next_attempt_at=record.status.next_attempt_at,
         settled=record.status.observed_generation == record.status.generation,
         entitling_digest=record.status.entitling_digest,
         reason=ready.reason.value if ready is not None else Reason.PENDING.value,
         email=record.email,
-        proxy_uri=record.status.proxy_uri,
+        proxy_uri=record.status.notebook.proxy_uri,
         ready_since=ready.last_transition_time if ready is not None and ready.status is ConditionStatus.TRUE else None,
-        idle_warned_at=record.status.idle_warned_at,
+        idle_warned_at=record.status.notebook.idle_warned_at,
         waiting_since=record.status.waiting_since,
         summary=ready.message if ready is not None else "",
-        former=(former.zone, former.instance_id) if (former := record.status.former) is not None else None,
-        snapshots=tuple(s.name for s in record.status.snapshots if not s.lost),
-        account_id=record.status.account_id,
-        built_from=record.status.built_from,
+        former=(former.zone, former.instance_id) if (former := record.status.notebook.former) is not None else None,
+        snapshots=tuple(s.name for s in record.status.data.snapshots if not s.lost),
+        account_id=record.status.account.account_id,
+        built_from=record.status.notebook.built_from,
         on_hold=record.hold is not None,
         keep_on_until=record.spec.keep_on_until,
         usage=record.status.usage,
@@ -452,21 +272,6 @@ def row_of(record: UserRecord) -> RecordRow:
         entitled_by=record.spec.entitled_by,
         marked=news is not None and news.status is ConditionStatus.FALSE,
         unknown_since=unknown_leaver_since(record),
-        turn=record.status.turn,
-        refused=record.status.refused if record.status.former is None else "",
+        turn=record.status.notebook.turn,
+        refused=record.status.notebook.refused if record.status.notebook.former is None else "",
     )
-
-
-def set_condition(
-    conditions: tuple[Condition, ...],
-    kind: ConditionType,
-    status: ConditionStatus,
-    reason: Reason,
-    message: str,
-    now: datetime,
-) -> tuple[Condition, ...]:
-    """Return the conditions with one set; its time moves only when its status does, so that a pass that changes nothing writes nothing."""
-    old = next((c for c in conditions if c.type == kind), None)
-    since = old.last_transition_time if old is not None and old.status == status else now
-    new = Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
-    return tuple(sorted([c for c in conditions if c.type != kind] + [new], key=lambda c: c.type.value))

@@ -20,7 +20,8 @@ from shared.domain.events import Renamed
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.marks import with_later_news
 from shared.domain.question import event_ref, is_rejected, pair_ref, rename_ref, with_rejected
-from shared.domain.record import Claim, ConditionType, Presence, Rejected, UserRecord, WaitingRename
+from shared.domain.record import Claim, Presence, Rejected, UserRecord, WaitingRename
+from shared.domain.status import ConditionType
 from shared.domain.wanted import HORIZON, new_record
 
 # How long somebody new waits under an address that a change may give to somebody else.
@@ -127,25 +128,32 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
 def owns_something(record: UserRecord) -> bool:
     """Return True when something of the person's is in the cloud, may come to be there, or is on hold."""
     status = record.status
-    if record.hold is not None or status.snapshots or status.former is not None or status.restoring is not None:
+    if (
+        record.hold is not None
+        or status.data.snapshots
+        or status.notebook.former is not None
+        or status.data.restoring is not None
+    ):
         return True
     return _is_named(record) and not _is_over(record)
 
 
 def _is_named(record: UserRecord) -> bool:
     """Return True when there was something to name: somebody wanted an environment once."""
-    return record.status.instance_id is not None or record.status.account_id is not None
+    return record.status.notebook.instance_id is not None or record.status.account.account_id is not None
 
 
 def _is_over(record: UserRecord) -> bool:
     """Return True when all that had a name is gone, and nothing is left to be looked at."""
     status = record.status
-    ends = [ConditionType.NOTEBOOK_READY] + ([ConditionType.IDENTITY_READY] if status.account_id is not None else [])
+    ends = [ConditionType.NOTEBOOK_READY] + (
+        [ConditionType.IDENTITY_READY] if status.account.account_id is not None else []
+    )
     conditions = [status.condition(kind) for kind in ends]
     return (
         record.spec.presence is Presence.ABSENT
         and status.observed_generation == status.generation
-        and status.operation is None
+        and status.notebook.operation is None
         and status.next_attempt_at is None
         and all(condition is not None and condition.reason is Reason.REMOVED for condition in conditions)
     )
@@ -168,8 +176,7 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
     if (email, since, former) == (record.email, record.email_since, record.former_emails) and facts is record.facts:
         return record
     # The new owner has to be told to the cloud: a change of what is wanted.
-    status = replace(
-        record.status,
+    status = record.status.changed(
         last_event_id=event.event_id,
         generation=record.status.generation + (email != record.email),
     )
@@ -210,7 +217,7 @@ def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
         return None
     start = datetime.fromtimestamp(0, UTC)
     return Renamed(
-        event_id=record.status.last_event_id,
+        event_id=record.status.inbox.last_event_id,
         user=known,
         new_user=given,
         confirmed=True,

@@ -18,23 +18,24 @@ from shared.domain.keeping import Former, Restoring, SnapshotSeen, SnapshotState
 from shared.domain.notebook import RESTING, Absent, NotebookState, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.notebook_actions import DeleteInstance, RestoreData, StopInstance
 from shared.domain.plan import Action, OperationSeen, request_id
-from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
+from shared.domain.record import Presence, UserRecord
 from shared.domain.saving import is_kept, is_paused, newest_ready, save_data
+from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, patience, wait_for_identity
 from shared.domain.turns import with_refusal
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
     """Return True when the person's files are in a snapshot of another instance, and not yet on this one."""
-    snapshot = record.status.snapshot(record.status.saved_in)
+    snapshot = record.status.snapshot(record.status.data.saved_in)
     return snapshot is not None and snapshot.instance_uid != notebook.uid
 
 
 def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
     """Put the files back onto an instance that is ACTIVE or at rest. None: there is nothing to bring back any more."""
-    name = record.status.saved_in
+    name = record.status.data.saved_in
     sight = scene.seen.snapshots.get(name, Absent())
-    marker = record.status.restoring
+    marker = record.status.data.restoring
     asked = marker is not None and marker.snapshot == name and marker.instance_uid == notebook.uid
     operation = scene.seen.operation
     if asked and isinstance(operation, OperationSeen) and operation.done and operation.error is None:
@@ -96,10 +97,10 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
             instance_id=notebook.ref.instance_id,
             zone=notebook.ref.zone,
             uid=notebook.uid,
-            built_from=status.built_from,
+            built_from=status.notebook.built_from,
         ),
-        naming=status.naming + 1,
-        instance_id=next_instance_id(record.user_key, status.naming + 1),
+        naming=status.notebook.naming + 1,
+        instance_id=next_instance_id(record.user_key, status.notebook.naming + 1),
         refused=digest(wanted),  # on trial: gone once the new one is as wanted
         attempts=0,
     )
@@ -112,7 +113,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
 
     What was begun of the replacement takes the former's place, to be deleted.
     """
-    former = record.status.former
+    former = record.status.notebook.former
     if former is None:  # the caller has looked
         raise AssertionError("there is nothing to go back to")
     left = None
@@ -141,7 +142,7 @@ def former_step(
 
     `looked_at` is the one that the sight is of; this very plan may have made another the former one.
     """
-    former = record.status.former
+    former = record.status.notebook.former
     seen = scene.seen.former
     if former is None:
         return record, (), None, ()
@@ -167,23 +168,23 @@ def former_step(
 def _is_done_with(record: UserRecord, scene: Scene) -> bool:
     """Return True when nothing of the former instance is needed any more, and nobody wants it kept."""
     status = record.status
-    if status.former is None:
+    if status.notebook.former is None:
         return False
-    if status.former.is_remnant:
+    if status.notebook.former.is_remnant:
         return True
     if record.hold is not None:
         return False
     notebook = scene.seen.notebook
     if record.spec.presence is Presence.ABSENT:
         # It may be the last that holds the files; what somebody wrote on it later is in no snapshot at all.
-        alone = status.former.touched or (bool(status.saved_in) and not is_kept(record, scene))
+        alone = status.notebook.former.touched or (bool(status.data.saved_in) and not is_kept(record, scene))
         if is_paused(record):
             return False
         since = record.spec.absent_since
         retention = scene.policy.snapshot_retention if alone else scene.policy.retention
         return since is not None and since + retention <= scene.now
-    if status.former.touched or status.restoring is not None or status.operation is not None:
+    if status.notebook.former.touched or status.data.restoring is not None or status.notebook.operation is not None:
         return False
     if not isinstance(notebook, ObservedNotebook) or is_to_restore(record, notebook):
         return False
-    return notebook.state is NotebookState.ACTIVE or (notebook.state in RESTING and status.power_settled)
+    return notebook.state is NotebookState.ACTIVE or (notebook.state in RESTING and status.notebook.power_settled)

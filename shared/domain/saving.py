@@ -24,8 +24,9 @@ from shared.domain.notebook import (
     Unreadable,
 )
 from shared.domain.plan import Action, SnapshotSight
-from shared.domain.record import ConditionStatus, Presence, UserRecord
+from shared.domain.record import Presence, UserRecord
 from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Scene, Step, patience
 
 _LOOK_AGAIN = timedelta(minutes=5)
@@ -43,7 +44,7 @@ class Saving(Struct, frozen=True, kw_only=True):
 
 def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
     """Have the data disk of a stopped instance saved. Done only when the snapshot is READY now and its manifest is written."""
-    snapshot = record.status.snapshot(record.status.saved_in)
+    snapshot = record.status.snapshot(record.status.data.saved_in)
     if snapshot is None or snapshot.instance_uid != notebook.uid:
         return _ask(record, notebook, scene)
     sight = scene.seen.snapshots.get(snapshot.name, Absent())
@@ -67,10 +68,10 @@ def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
 
 
 def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    not_before = record.status.not_before
+    not_before = record.status.notebook.not_before
     if not_before is not None and not_before > scene.now:
         return Saving(record=record, done=False, requeue_after=not_before - scene.now)
-    number = record.status.snapshots_taken + 1
+    number = record.status.data.snapshots_taken + 1
     snapshot = Snapshot(
         name=snapshot_name(notebook.ref.instance_id, number),
         instance_id=notebook.ref.instance_id,
@@ -79,7 +80,7 @@ def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving
         asked_at=scene.now,
     )
     record = record.with_status(
-        snapshots=(*record.status.snapshots, snapshot), snapshots_taken=number, saved_in=snapshot.name
+        snapshots=(*record.status.data.snapshots, snapshot), snapshots_taken=number, saved_in=snapshot.name
     )
     return Saving(
         record=record,
@@ -139,7 +140,7 @@ def newest_ready(record: UserRecord, scene: Scene) -> str:
     """Return the newest snapshot that can still be brought back, "" for none: when the disk is gone, older files are better than none."""
     ready = [
         snapshot.name
-        for snapshot in record.status.snapshots
+        for snapshot in record.status.data.snapshots
         if isinstance(sight := scene.seen.snapshots.get(snapshot.name), SnapshotSeen)
         and sight.state is SnapshotState.READY
     ]
@@ -148,7 +149,7 @@ def newest_ready(record: UserRecord, scene: Scene) -> str:
 
 def with_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
     """Return the record with this snapshot in place of what it knew of it."""
-    kept = tuple(snapshot if s.name == snapshot.name else s for s in record.status.snapshots)
+    kept = tuple(snapshot if s.name == snapshot.name else s for s in record.status.data.snapshots)
     return record.with_status(snapshots=kept)
 
 
@@ -165,14 +166,14 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
 
 def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
     """Delete what is not needed any more, and say what is kept; None when there is, and was, nothing."""
-    if not record.status.snapshots:
+    if not record.status.data.snapshots:
         return None
     record = _with_losses(record, scene)
     status = record.status
     actions: list[Action] = []
     waits: list[timedelta] = []
     because: list[str] = []
-    for snapshot in status.snapshots:
+    for snapshot in status.data.snapshots:
         sight = scene.seen.snapshots.get(snapshot.name)  # None: asked for in this very pass
         why = _why_over(record, snapshot, scene)
         if sight is None or why is None:
@@ -190,7 +191,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
             case SnapshotSeen():
                 actions.append(DeleteSnapshot(name=snapshot.name))
                 because.append(why)
-                if snapshot.name == status.saved_in:
+                if snapshot.name == status.data.saved_in:
                     record = record.with_status(saved_in="")
     if actions:
         waits.append(scene.policy.poll)
@@ -211,12 +212,12 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
 
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
     """Return the record with what is gone noted, once, and without what never held anything: a sweep need not come back for it."""
-    for snapshot in record.status.snapshots:
+    for snapshot in record.status.data.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
             continue
         if snapshot.ready_at is not None:
             record = with_snapshot(record, replace(snapshot, lost=True))
-        elif snapshot.name != record.status.saved_in or isinstance(scene.seen.notebook, Absent):
+        elif snapshot.name != record.status.data.saved_in or isinstance(scene.seen.notebook, Absent):
             # It failed, and was deleted; another took its place, or its disk is gone, and none can.
             record = _without(record, snapshot)
     return record
@@ -239,8 +240,8 @@ def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
 
 
 def _without(record: UserRecord, snapshot: Snapshot) -> UserRecord:
-    kept = tuple(s for s in record.status.snapshots if s.name != snapshot.name)
-    saved_in = "" if record.status.saved_in == snapshot.name else record.status.saved_in
+    kept = tuple(s for s in record.status.data.snapshots if s.name != snapshot.name)
+    saved_in = "" if record.status.data.saved_in == snapshot.name else record.status.data.saved_in
     return record.with_status(snapshots=kept, saved_in=saved_in)
 
 
@@ -252,7 +253,7 @@ def without_deleted(record: UserRecord, name: str) -> UserRecord:
 
 def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | None:
     """Why this snapshot is not needed any more; None while it is."""
-    if record.hold is not None or record.status.former is not None or record.status.restoring is not None:
+    if record.hold is not None or record.status.notebook.former is not None or record.status.data.restoring is not None:
         return None
     notebook = scene.seen.notebook
     if record.spec.presence is Presence.ABSENT:
@@ -260,43 +261,43 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
         is_over = end is not None and end <= scene.now
         if is_over and isinstance(notebook, Absent):
             return f"The retention of snapshot {snapshot.name} is over."
-    elif not record.status.power_settled:
+    elif not record.status.notebook.power_settled:
         return None  # a pass that was planned before the person came back may still delete the disk
-    if snapshot.name == record.status.saved_in:
+    if snapshot.name == record.status.data.saved_in:
         return None
     settled = isinstance(notebook, ObservedNotebook) and notebook.state in RESTING | {NotebookState.ACTIVE}
-    if not settled or record.status.operation is not None:
+    if not settled or record.status.notebook.operation is not None:
         return None
-    newest = record.status.snapshot(record.status.saved_in)
+    newest = record.status.snapshot(record.status.data.saved_in)
     if isinstance(notebook, ObservedNotebook) and newest is not None and newest.instance_uid != notebook.uid:
         return None  # the files are not on this disk yet: an older copy is needed if the newest turns out to be lost
-    if record.status.saved_in and not is_saved(record):
+    if record.status.data.saved_in and not is_saved(record):
         return None  # a newer one is on its way; until then this may be the last that holds anything
-    if record.spec.presence is Presence.ABSENT and not record.status.saved_in:
+    if record.spec.presence is Presence.ABSENT and not record.status.data.saved_in:
         return None
     return f"Snapshot {snapshot.name} is older than what is on the disk."
 
 
 def is_saved(record: UserRecord) -> bool:
     """Return True when what is on the data disk is in a snapshot that was READY, with its manifest, as far as the record knows."""
-    snapshot = record.status.snapshot(record.status.saved_in)
+    snapshot = record.status.snapshot(record.status.data.saved_in)
     return snapshot is not None and snapshot.ready_at is not None and snapshot.manifest
 
 
 def is_kept(record: UserRecord, scene: Scene) -> bool:
     """Return True when that snapshot is READY now, as far as this pass has seen."""
-    sight = scene.seen.snapshots.get(record.status.saved_in)
+    sight = scene.seen.snapshots.get(record.status.data.saved_in)
     return is_saved(record) and isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 
 
 def _say(record: UserRecord, scene: Scene) -> tuple[ConditionStatus, Reason, str]:
     status = record.status
-    snapshot = status.snapshot(status.saved_in)
+    snapshot = status.snapshot(status.data.saved_in)
     if snapshot is None:
-        if status.not_before is not None and status.not_before > scene.now:
+        if status.notebook.not_before is not None and status.notebook.not_before > scene.now:
             return ConditionStatus.FALSE, Reason.SNAPSHOT_FAILED, "Saving the files failed; it is tried again."
         end = retention_end(record, scene)
-        if not status.snapshots and (end is None or end > scene.now):
+        if not status.data.snapshots and (end is None or end > scene.now):
             text = "The notebook was deleted from outside before its files were saved; nothing is kept."
             return ConditionStatus.FALSE, Reason.DATA_MISSING, text
         if isinstance(scene.seen.notebook, Absent):

@@ -8,7 +8,7 @@ from datetime import datetime
 from shared.domain.keeping import Snapshot
 from shared.domain.notebook import InstanceRef
 from shared.domain.plan import Action
-from shared.domain.record import ConditionType
+from shared.domain.status import ConditionType
 
 
 class CreateSnapshot(Action, frozen=True, kw_only=True):

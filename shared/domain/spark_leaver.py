@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from shared.domain.errors import Reason
 from shared.domain.notebook import Absent, Unreadable
 from shared.domain.plan import ClustersSeen
-from shared.domain.record import ConditionStatus, UserRecord
+from shared.domain.record import UserRecord
 from shared.domain.spark import USABLE, Cluster, ClusterState, ClusterStatus
 from shared.domain.spark_actions import DeleteCluster
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Scene, Step
 from shared.domain.usage import cluster_usage, with_running
 

@@ -14,8 +14,9 @@ from msgspec import Struct
 from shared.domain.errors import Reason
 from shared.domain.identity import account_email
 from shared.domain.notebook import RESTING, Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
-from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
+from shared.domain.record import Presence, UserRecord
 from shared.domain.spark_actions import EndSession
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.domain.step import Scene, Step, unreadable
 
 
@@ -29,14 +30,14 @@ class SessionOwner(Struct, frozen=True):
 def session_owner(record: UserRecord, project: str) -> SessionOwner:
     """Return the addresses under which the person starts sessions: their own, former ones too, and the own service account's."""
     addresses = {str(email) for email in (record.email, *record.former_emails) if email}
-    if record.status.account_id is not None:
-        addresses.add(account_email(record.status.account_id, project))
+    if record.status.account.account_id is not None:
+        addresses.add(account_email(record.status.account.account_id, project))
     return SessionOwner(record.user_key, frozenset(addresses))
 
 
 def sessions_to_look_for(record: UserRecord) -> bool:
     """Return True for a leaver of whom sessions may be left; an environment that never was started none."""
-    if record.spec.presence is Presence.PRESENT or record.status.instance_id is None:
+    if record.spec.presence is Presence.PRESENT or record.status.notebook.instance_id is None:
         return False
     ended = record.status.condition(ConditionType.SESSIONS_ENDED)
     return ended is None or ended.status is not ConditionStatus.TRUE

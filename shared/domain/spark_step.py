@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from shared.domain.errors import BenchkeeperError, OperationFailedError, QuotaExhaustedError, Reason, StockoutError
 from shared.domain.notebook import Absent, NotLooked, Unreadable
 from shared.domain.plan import Action, ClustersSeen, Policy, request_id
-from shared.domain.record import ConditionStatus, Presence, UserRecord, Verb
+from shared.domain.record import Presence, UserRecord
 from shared.domain.spark import (
     AUTO_ZONE,
     FAILED,
@@ -27,6 +27,7 @@ from shared.domain.spark import (
 )
 from shared.domain.spark_actions import CreateCluster, DeleteCluster
 from shared.domain.spark_leaver import leaver_step, may_come
+from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import Scene, Step, unreadable
 from shared.domain.usage import cluster_usage, with_running
 from shared.domain.wishes import without_wish

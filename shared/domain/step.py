@@ -11,7 +11,8 @@ from shared.domain.errors import BenchkeeperError, Reason, RetryableError
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
 from shared.domain.notebook_actions import DeleteInstance
 from shared.domain.plan import Action, Observed, Policy, request_id
-from shared.domain.record import ConditionStatus, ConditionType, UserRecord, Verb
+from shared.domain.record import UserRecord
+from shared.domain.status import ConditionStatus, ConditionType, Verb
 
 _VERB_REASON = {
     Verb.CREATE: Reason.CREATING,
@@ -106,7 +107,7 @@ def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
 
 def held(record: UserRecord, now: datetime) -> Step | None:
     """Wait for `not_before`, with the condition that explains it left as it is."""
-    not_before = record.status.not_before
+    not_before = record.status.notebook.not_before
     if not_before is None or not_before <= now:
         return None
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.domain.plan import Action
-from shared.domain.record import ConditionType
+from shared.domain.status import ConditionType
 
 
 class PutTemplate(Action, frozen=True, kw_only=True):

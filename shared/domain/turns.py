@@ -44,7 +44,7 @@ def builds_by(policy: Policy, profile: str | None) -> Policy:
 
 def without_old_turn(record: UserRecord, policy: Policy) -> UserRecord:
     """Return the record without the turn of a rollout that is not the last one any more."""
-    turn = record.status.turn
+    turn = record.status.notebook.turn
     if turn is None or (policy.rollout is not None and turn.rollout == policy.rollout.rollout_id):
         return record
     return record.with_status(turn=None)
@@ -52,7 +52,7 @@ def without_old_turn(record: UserRecord, policy: Policy) -> UserRecord:
 
 def with_turn(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with the beginning of the person's change noted, if a rollout is under way."""
-    rollout, turn = policy.rollout, record.status.turn
+    rollout, turn = policy.rollout, record.status.notebook.turn
     if rollout is None or rollout.state is RolloutState.DONE:
         return record
     if turn is not None and turn.rollout == rollout.rollout_id and turn.ended_at is None and not turn.refused:
@@ -62,7 +62,7 @@ def with_turn(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
 
 def with_refusal(record: UserRecord) -> UserRecord:
     """Return the record of whoever has what there was before, because the cloud refused the change for good."""
-    turn = record.status.turn
+    turn = record.status.notebook.turn
     if turn is None or turn.ended_at is not None:
         return record
     return record.with_status(turn=replace(turn, refused=True))
@@ -70,7 +70,7 @@ def with_refusal(record: UserRecord) -> UserRecord:
 
 def with_sold_out(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
     """Return the record of whoever waits for a machine that Google does not have now: their time has not begun."""
-    turn = record.status.turn
+    turn = record.status.notebook.turn
     if turn is None or turn.ended_at is not None or not isinstance(error, StockoutError | QuotaExhaustedError):
         return record
     return record.with_status(turn=replace(turn, sold_out=True, began_at=now))
@@ -80,14 +80,14 @@ def with_turn_ended(
     record: UserRecord, notebook: ObservedNotebook, now: datetime, differences: Callable[[], Differences]
 ) -> UserRecord:
     """Return the record with the end noted of a change that has worked: nothing of it is left to do, and the notebook is well."""
-    status, turn = record.status, record.status.turn
+    status, turn = record.status, record.status.notebook.turn
     if turn is None or turn.ended_at is not None or turn.refused:
         return record
     if turn.sold_out and notebook.state is NotebookState.ACTIVE:
         turn = replace(turn, sold_out=False, began_at=now)
         record = record.with_status(turn=turn)
     is_as_wanted = notebook.state is NotebookState.ACTIVE or record.spec.power is Power.STOPPED
-    is_whole = status.former is None and status.restoring is None
+    is_whole = status.notebook.former is None and status.data.restoring is None
     if not is_whole or not is_as_wanted or not notebook.is_well or differences().disruptive:
         return record
     return record.with_status(turn=replace(turn, ended_at=now))

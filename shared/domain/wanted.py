@@ -16,7 +16,8 @@ from shared.domain.marks import with_later_news
 from shared.domain.plan import Policy
 from shared.domain.power import PowerCause, PowerReason
 from shared.domain.question import is_other_person
-from shared.domain.record import Hold, Notice, Power, Presence, Spec, Status, UserRecord
+from shared.domain.record import Hold, Power, Presence, Spec, UserRecord
+from shared.domain.status import Notice, Status
 from shared.domain.wishes import with_profile_templates
 
 COST_CENTER = "cost_center"
@@ -61,7 +62,7 @@ def with_event(
         record,
         email=record.email or event.user,
         facts=facts,
-        status=replace(record.status, last_event_id=event.event_id),
+        status=record.status.changed(last_event_id=event.event_id),
     )
     return with_later_news(told, now)
 
@@ -90,8 +91,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
     spec = with_profile_templates(replace(record, spec=spec), offered).spec
     status = record.status
     if spec.presence is not record.spec.presence:
-        status = replace(
-            status,
+        status = status.changed(
             power_settled=False,
             failed_zones=(),
             attempts=0,
@@ -99,22 +99,20 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
             waiting_since=_news_time(record.facts, now),
         )
     if spec.presence is Presence.PRESENT:
-        status = replace(
-            status,
-            # The first address's name (`instance_id_for`): the address may have changed before anything was named.
-            instance_id=status.instance_id or first_instance_id(record.user_key),
-            zone=status.zone or policy.zones[0],
+        status = status.changed(  # The first address's name (`instance_id_for`): the address may have changed before anything was named.
+            instance_id=status.notebook.instance_id or first_instance_id(record.user_key),
+            zone=status.notebook.zone or policy.zones[0],
         )
         status = _with_account(status, record.user_key, spec.profile, policy)
     if _what_counts(spec, cost_center) != _what_counts(record.spec, record.cost_center) or status.generation == 0:
-        status = replace(status, generation=status.generation + 1)
-    status = replace(status, entitling_digest=policy.entitling_digest())
+        status = status.changed(generation=status.generation + 1)
+    status = status.changed(entitling_digest=policy.entitling_digest())
     return replace(record, spec=spec, status=status, cost_center=cost_center)
 
 
 def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitlement:
     """Return what the facts give; nothing for somebody new under an address that may be about to become another person's."""
-    mistakes = frozenset(kept.ref for kept in record.status.kept_in)
+    mistakes = frozenset(kept.ref for kept in record.status.guard.kept_in)
     entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book, mistakes=mistakes)
     claim = record.claim
     if entitlement.entitled and claim is not None and now < claim.until and record.spec.presence is Presence.ABSENT:
@@ -155,8 +153,8 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
 
 
 def _guard_notices(status: Status) -> set[Notice]:
-    found = {Notice.CUT_WAITS} if status.waiting_cut is not None else set()
-    return found | ({Notice.KEPT_IN} if any(kept.ref not in OF_NO_CUT for kept in status.kept_in) else set())
+    found = {Notice.CUT_WAITS} if status.guard.waiting_cut is not None else set()
+    return found | ({Notice.KEPT_IN} if any(kept.ref not in OF_NO_CUT for kept in status.guard.kept_in) else set())
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
@@ -165,10 +163,9 @@ def _with_account(status: Status, user_key: UserKey, profile_name: str | None, p
     if profile is None or not profile.needs_account:
         return status
     group = (profile.data_group,) if profile.data_group is not None else ()
-    return replace(
-        status,
-        account_id=status.account_id or account_id_for(user_key),
-        data_groups=tuple(dict.fromkeys([*status.data_groups, *group])),
+    return status.changed(
+        account_id=status.account.account_id or account_id_for(user_key),
+        data_groups=tuple(dict.fromkeys([*status.account.data_groups, *group])),
     )
 
 
@@ -184,7 +181,7 @@ def _news_time(facts: Facts, now: datetime) -> datetime:
 def with_power(record: UserRecord, power: Power, reason: PowerReason) -> UserRecord:
     """Return the record with another power wanted: a new request, fulfilled once."""
     spec = replace(record.spec, power=power, power_reason=reason)
-    status = replace(record.status, power_settled=False, generation=record.status.generation + 1)
+    status = record.status.changed(power_settled=False, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
 
 

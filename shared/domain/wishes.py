@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from shared.domain.catalog import Catalog, Profile
 from shared.domain.errors import Reason, RefusedError
 from shared.domain.power import PowerReason
-from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, UserRecord
+from shared.domain.record import Power, Presence, UserRecord
 from shared.domain.spark import ClusterStatus, ClusterWish, cluster_name
+from shared.domain.status import ConditionStatus, ConditionType
 
 
 def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime) -> UserRecord:
@@ -85,12 +86,12 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
     """Return the record that is to run or rest because somebody asked; the same object while just that is under way or reached."""
     _entitled(record, catalog)
-    if record.spec.power is power and (not record.status.power_settled or _is_reached(record, power)):
+    if record.spec.power is power and (not record.status.notebook.power_settled or _is_reached(record, power)):
         return record
     spec = replace(record.spec, power=power, power_reason=reason)
     if power is Power.STOPPED:
         spec = replace(spec, keep_on_until=None)
-    status = replace(record.status, power_settled=False, not_before=None, generation=record.status.generation + 1)
+    status = record.status.changed(power_settled=False, not_before=None, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
 
 

@@ -6,7 +6,7 @@ from shared.domain.identity import UserKey
 from shared.domain.record import UserRecord, unknown_leaver_since
 from shared.domain.story import StoryKind, StoryLine, told
 from shared.engine.intake import Accepted, change_record
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 
 def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:

@@ -23,7 +23,8 @@ from shared.domain.events import (
 from shared.domain.identity import without_addresses
 from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
 from shared.domain.plan import Action, Plan
-from shared.domain.record import ConditionType, UserRecord
+from shared.domain.record import UserRecord
+from shared.domain.status import ConditionType
 from shared.domain.story import StoryKind, StoryLine, told
 
 # The others follow from these; whether a pass is still at work is no news.

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from shared.engine.ports import Clock
+from shared.engine.ports.runtime import Clock
 
 TOLERANCE = timedelta(minutes=5)
 

@@ -35,7 +35,8 @@ from shared.domain.story import StoryKind, StoryLine, told
 from shared.domain.wanted import with_wanted
 from shared.engine import policy_change, questions
 from shared.engine.intake import change_record
-from shared.engine.ports import Deps, WaitingDecision
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.guard import WaitingDecision
 from shared.engine.questions import Answer
 from shared.engine.waves import facts_of, go_on, halted
 
@@ -330,7 +331,7 @@ def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool
         def change(record: UserRecord) -> UserRecord:
             now = deps.clock.now()
             current = with_wanted(record, deps.policy, now)
-            waiting = current.status.waiting_cut
+            waiting = current.status.guard.waiting_cut
             if waiting is None or waiting.cause not in _BY_POLICY:
                 return record
             clearance = Clearance(ref=waiting.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
@@ -417,8 +418,8 @@ def _approving(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
             current = _covered(record, entry, decided, deps)
             if current is None or (entry.ref not in OF_NO_CUT and entry.steps and steps_of(current) != entry.steps):
                 return record
-            waiting = current.status.waiting_cut
-            known = current.status.clearance
+            waiting = current.status.guard.waiting_cut
+            known = current.status.guard.clearance
             if known is not None and known.by == digest:
                 return record  # told before the crash
             until = announced_until(entry.ref)
@@ -431,7 +432,7 @@ def _approving(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
             )
             return current.with_status(
                 clearance=clearance,
-                not_before=None if entry.ref == CREATE else current.status.not_before,
+                not_before=None if entry.ref == CREATE else current.status.notebook.not_before,
                 story=told(current.status.story, [line]),
             )
 
@@ -449,7 +450,7 @@ def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
             current = _covered(record, entry, decided, deps)
             if current is None:
                 return record
-            waiting = current.status.waiting_cut
+            waiting = current.status.guard.waiting_cut
             if announced_until(entry.ref) is not None:
                 return record  # nothing has ended that could be taken back
             ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
@@ -482,7 +483,7 @@ def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) ->
         return current if current.spec.presence is Presence.PRESENT else None
     if entry.ref == CREATE:
         return current if waits_for_creation(current) is not None and entry.steps == (CutStep.CREATE,) else None
-    waiting = current.status.waiting_cut
+    waiting = current.status.guard.waiting_cut
     if waiting is None or waiting.since > decided.at:
         return None
     return current if (waiting.cause, waiting.source) == (decided.batch.cause, decided.batch.source) else None

@@ -13,7 +13,8 @@ from shared.domain.identity import UserKey
 from shared.engine.fail_closed import fail_closed
 from shared.engine.group_news import accept_group_events
 from shared.engine.intake import accept
-from shared.engine.ports import Deps, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.wishes import try_take_up

@@ -17,7 +17,9 @@ from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.engine.clock_check import ClockWatch
 from shared.engine.decisions import try_take_up_decisions
-from shared.engine.ports import Deps, DueClaim, DueHint, InboxFolders
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import InboxFolders
+from shared.engine.ports.records import DueClaim, DueHint
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.sweeping import DEADLINE, Summary, finish, for_each

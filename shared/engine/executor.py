@@ -27,12 +27,12 @@ from shared.domain.notebook_actions import (
 )
 from shared.domain.outcome import Asked, Done, Failed, Outcome, Started
 from shared.domain.plan import Action, Plan
-from shared.domain.record import OperationRef
 from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, SnapshotAction, WriteManifest
 from shared.domain.spark_actions import CreateCluster, DeleteCluster, EndSession
+from shared.domain.status import OperationRef
 from shared.domain.template_actions import PutTemplate, RemoveTemplate
 from shared.engine.guard import check_room
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 
 def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:

@@ -24,7 +24,7 @@ from shared.domain.notebook import (
     NotebookState,
     ObservedNotebook,
 )
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 # An older statement may have been overruled by what the unreadable record says: the person may be back.
 LATELY = timedelta(days=14)

@@ -15,7 +15,9 @@ from shared.domain.fleet import FleetSnapshot, Notes, with_point
 from shared.domain.identity import UserKey
 from shared.domain.usage import month_of
 from shared.engine.guard import SizeCount, tidy_slots
-from shared.engine.ports import Deps, FleetDraft, ListedRow
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.fleet import FleetDraft
+from shared.engine.ports.records import ListedRow
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from shared.domain.plan import Plan
 from shared.domain.planner import make_plan
 from shared.domain.record import UserRecord
 from shared.domain.wanted import with_wanted
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.reconciler import Preview, preview
 
 Change = Callable[[UserRecord], UserRecord]

@@ -15,7 +15,7 @@ from shared.domain.errors import ConflictError
 from shared.domain.groups import GroupBook, GroupEvent
 from shared.domain.identity import UserKey
 from shared.domain.record import Presence, RecordRow
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 _TRIES = 8
 # More people than this are not looked at one by one: the change waits anyway.

@@ -35,7 +35,8 @@ from shared.domain.plan import Action
 from shared.domain.record import Presence, RecordRow, UserRecord
 from shared.domain.snapshot_actions import DeleteSnapshot
 from shared.domain.wanted import with_wanted
-from shared.engine.ports import Deps, FleetSizes, Slot
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.guard import FleetSizes, Slot
 
 BY_SLOT = "slot"
 NOTHING_TO_LOSE = "nothing to lose"
@@ -96,7 +97,7 @@ def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRec
 
 
 def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> UserRecord:
-    waiting = record.status.waiting_cut
+    waiting = record.status.guard.waiting_cut
     if waiting is None or not asks_for_room(record):
         return record
     if not steps_of(record):
@@ -120,7 +121,7 @@ def _finds_room(record: UserRecord, waiting: WaitingCut, deps: Deps, now: dateti
     if waiting.urgent and _has_room(record.user_key, waiting.source, urgent, deps, now, claims=claims):
         return True
     windows = windows_of(record, guard, sizes_now(deps))
-    mistakes = [kept.ref for kept in record.status.kept_in]
+    mistakes = [kept.ref for kept in record.status.guard.kept_in]
     # Whoever is in the flood of one source may be said to go by another one, too: its word alone would find room.
     sources = dict.fromkeys((waiting.source, *sources_that_end(record.facts, now, mistakes)))
     return any(_has_room(record.user_key, source, windows, deps, now, claims=claims) for source in sources)
@@ -245,7 +246,7 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
     if not deps.policy.cuts_wait:
         return
     match action:
-        case CreateInstance() if record.status.former is None:
+        case CreateInstance() if record.status.notebook.former is None:
             decided = may_be_created(record, now)
             if decided is None and not _may_create(record.user_key, guard, deps, now):
                 raise GuardWaitsError(
@@ -297,7 +298,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
     """
     entry = entry_of(record)
     told = "" if entry is None else hashlib.sha256(repr(entry).encode()).hexdigest()[:16]
-    if told == record.status.waiting_listed:
+    if told == record.status.guard.waiting_listed:
         return record
     if entry is None:
         deps.guard.forget_waiting(record.user_key)
@@ -309,7 +310,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
             "Who waits could not be noted", user=record.user_key, reason=error.reason.value, detail=error.detail
         )
         return record.with_status(waiting_listed="")
-    if not record.status.waiting_listed or entry.undoable_done:
+    if not record.status.guard.waiting_listed or entry.undoable_done:
         deps.log.warning(
             _SAID[entry.undoable_done, entry.cause is CutClass.CREATION],
             user=record.user_key,
@@ -322,7 +323,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
 
 def entry_of(record: UserRecord) -> WaitingPerson | None:
     """Return what the index of those who wait has to say of a person; None for whoever does not wait."""
-    waiting = record.status.waiting_cut
+    waiting = record.status.guard.waiting_cut
     return _entry(record, waiting) if waiting is not None else _creation_entry(record)
 
 

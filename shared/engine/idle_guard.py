@@ -15,7 +15,7 @@ from shared.domain.guard import may_be_stopped_idle
 from shared.domain.identity import UserKey
 from shared.domain.idle import Stop
 from shared.engine.idle_sweep import Judged
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 
 def held_back(to_act: Mapping[UserKey, Judged], running: int, deps: Deps, now: datetime) -> frozenset[UserKey]:

@@ -15,17 +15,10 @@ from shared.domain.identity import InstanceId, UserKey
 from shared.domain.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, Stop, Warn, judge_idle, stops_at
 from shared.domain.notebook import Absent, InstanceRef, NotebookState
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import (
-    ConditionStatus,
-    ConditionType,
-    Power,
-    Presence,
-    RecordRow,
-    row_of,
-    set_condition,
-)
+from shared.domain.record import Power, Presence, RecordRow, row_of
+from shared.domain.status import ConditionStatus, ConditionType, set_condition
 from shared.engine.intake import want_power
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 

@@ -23,8 +23,9 @@ from shared.domain.guard import with_urgency
 from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
 from shared.domain.power import PowerReason
-from shared.domain.record import ConditionType, Hold, Power, UserRecord
+from shared.domain.record import Hold, Power, UserRecord
 from shared.domain.renaming import Renaming, confirmed, owns_something, renaming
+from shared.domain.status import ConditionType
 from shared.domain.wanted import HORIZON, new_record, with_event, with_hold, with_power, with_wanted
 from shared.engine.chronicle import with_hold_told, with_news
 from shared.engine.lookup import (
@@ -37,7 +38,8 @@ from shared.engine.lookup import (
     targets,
     waiting_for_number,
 )
-from shared.engine.ports import Deps, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 from shared.engine.repair import load_mended
 
 _TRIES = 8
@@ -386,7 +388,7 @@ def _due_soon(record: UserRecord, deps: Deps) -> UserRecord:
     soon = deps.clock.now() + SAFETY
     planned = record.status.next_attempt_at
     return replace(
-        record, status=replace(record.status, next_attempt_at=min(planned, soon) if planned is not None else soon)
+        record, status=record.status.changed(next_attempt_at=min(planned, soon) if planned is not None else soon)
     )
 
 

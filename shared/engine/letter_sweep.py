@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.engine.letters import Parse, mark_people, replay
-from shared.engine.ports import Deps, LetterRow
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import LetterRow
 
 MOST = 100  # letters that one sweep replays, and as many that it marks
 _DEADLINE = timedelta(seconds=90)  # it comes after another sweep, and an event function lives 540 s

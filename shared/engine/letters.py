@@ -28,7 +28,8 @@ from shared.engine.guard import wanted_in_a_pass
 from shared.engine.intake import change_record
 from shared.engine.lookup import find, targets
 from shared.engine.observer import observe
-from shared.engine.ports import DeadLetter, Deps, LetterRow
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 
 REASON, DETAIL = "reason", "detail"
 MESSAGE_ID, PUBLISHED, SIZE = "source-message-id", "source-publish-time", "source-bytes"

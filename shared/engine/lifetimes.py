@@ -19,7 +19,9 @@ from shared.domain.identity import UserKey, user_key_for
 from shared.domain.lifetimes import ERASED, Kept, is_erased, is_over, may_be_over, reduced, why_kept
 from shared.domain.record import RecordRow, UserRecord
 from shared.engine.observer import observe
-from shared.engine.ports import Deps, DueHint, LetterRow, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import LetterRow
+from shared.engine.ports.records import DueHint, Stored
 
 _MOST_A_SWEEP = 500  # tombstones; the next sweep goes on
 _FAR = timedelta(days=3650)

@@ -13,7 +13,8 @@ from shared.domain.handover import holder_since
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.record import UserRecord
 from shared.domain.sources import DIRECTORY
-from shared.engine.ports import Deps, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 from shared.engine.repair import load_mended
 
 _MAX_HOLDERS = 20

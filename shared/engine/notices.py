@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from shared.domain.record import Notice
+from shared.domain.status import Notice
 
 _WORDS = {
     Notice.STILL_LISTED: "HR's feed lists this person as active although a leaver was announced; the leave stands. Ask HR. "

@@ -29,10 +29,11 @@ from shared.domain.plan import (
     SparkSessionsSeen,
     TemplatesSeen,
 )
-from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord, Verb
+from shared.domain.record import Presence, UserRecord
 from shared.domain.spark import FAILED, ClusterOperationSeen
 from shared.domain.spark_sessions import session_owner, sessions_to_look_for
-from shared.engine.ports import Deps
+from shared.domain.status import ConditionStatus, ConditionType, Verb
+from shared.engine.ports.deps import Deps
 
 # How the API words a restore is not documented, so what is surely something else is left out.
 _OTHERS = frozenset({Verb.CREATE, Verb.DELETE, Verb.START, Verb.STOP})
@@ -47,7 +48,7 @@ def observe(record: UserRecord, deps: Deps) -> Observed:
     """
     notebook = _notebook(record, deps)
     clusters = _clusters(record, deps)
-    former = record.status.former
+    former = record.status.notebook.former
     return Observed(
         notebook=notebook,
         operation=_operation(record, notebook, deps),
@@ -56,7 +57,7 @@ def observe(record: UserRecord, deps: Deps) -> Observed:
         if former is None
         else _get(InstanceRef(instance_id=former.instance_id, zone=former.zone), deps),
         account=_account(record, deps),
-        snapshots={snapshot.name: _snapshot(snapshot.name, deps) for snapshot in record.status.snapshots},
+        snapshots={snapshot.name: _snapshot(snapshot.name, deps) for snapshot in record.status.data.snapshots},
         clusters=clusters,
         cluster_operations=_cluster_operations(record, clusters, deps),
         sessions=_sessions(record, deps),
@@ -64,7 +65,7 @@ def observe(record: UserRecord, deps: Deps) -> Observed:
 
 
 def _account(record: UserRecord, deps: Deps) -> AccountSight:
-    account_id = record.status.account_id
+    account_id = record.status.account.account_id
     if account_id is None:
         return NotLooked()
     try:
@@ -74,7 +75,7 @@ def _account(record: UserRecord, deps: Deps) -> AccountSight:
     if isinstance(seen, Absent):
         return seen
     groups = {}
-    for group in record.status.data_groups:
+    for group in record.status.account.data_groups:
         with contextlib.suppress(BenchkeeperError):  # not known, so it is asked for, which is safe to repeat
             groups[group] = deps.groups.has(group, account_email(account_id, deps.policy.project))
     return replace(seen, in_groups=groups)
@@ -91,7 +92,7 @@ def _clusters(record: UserRecord, deps: Deps) -> ClustersSeen | Unreadable | Not
     if record.spec.presence is Presence.PRESENT:
         if not record.spec.clusters and not any(known.is_there for known in record.status.clusters):
             return NotLooked()
-    elif record.status.instance_id is None:
+    elif record.status.notebook.instance_id is None:
         return NotLooked()
     try:
         return ClustersSeen(deps.clusters.of(record.user_key))
@@ -128,9 +129,9 @@ def _cluster_operations(
 
 def _notebook(record: UserRecord, deps: Deps) -> NotebookSight:
     status = record.status
-    if status.instance_id is None or status.zone is None:
+    if status.notebook.instance_id is None or status.notebook.zone is None:
         return NotLooked()
-    return _get(InstanceRef(instance_id=status.instance_id, zone=status.zone), deps)
+    return _get(InstanceRef(instance_id=status.notebook.instance_id, zone=status.notebook.zone), deps)
 
 
 def _get(ref: InstanceRef, deps: Deps) -> NotebookSight:
@@ -141,7 +142,7 @@ def _get(ref: InstanceRef, deps: Deps) -> NotebookSight:
 
 
 def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> OperationSight:
-    ref = record.status.operation
+    ref = record.status.notebook.operation
     try:
         if ref is not None:
             return NotLooked() if _is_over(ref.verb, notebook) else deps.notebooks.operation(ref)
@@ -149,8 +150,8 @@ def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> Opera
             # Something is under way that the record does not know: a crash came between "cloud said yes" and the save.
             found = deps.notebooks.latest_operation(notebook.ref)
             return NotLooked() if found is None else deps.notebooks.operation(found)
-        if isinstance(notebook, ObservedNotebook) and record.status.restoring is not None:
-            return _restoring(record.status.restoring, notebook.ref, deps)
+        if isinstance(notebook, ObservedNotebook) and record.status.data.restoring is not None:
+            return _restoring(record.status.data.restoring, notebook.ref, deps)
     except BenchkeeperError as error:
         return Unreadable(error)
     return NotLooked()
@@ -196,7 +197,7 @@ def _waits_for_the_cloud(record: UserRecord) -> bool:
     ready = status.condition(ConditionType.TEMPLATES_READY)
     return (
         record.spec.presence is Presence.PRESENT
-        and status.operation is not None
+        and status.notebook.operation is not None
         and status.observed_generation == status.generation
         and ready is not None
         and ready.status is ConditionStatus.TRUE

@@ -41,7 +41,7 @@ from shared.domain.record import RecordRow, UserRecord
 from shared.domain.wanted import new_record, with_wanted
 from shared.domain.waves import Rollout
 from shared.engine.letters import fold_one
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.waves import facts_of, next_rollout
 
 _TRIES = 6

@@ -38,7 +38,8 @@ from shared.domain.wanted import with_hold, with_wanted
 from shared.engine.chronicle import with_hold_told
 from shared.engine.group_news import concerned_by
 from shared.engine.intake import accept, change_record
-from shared.engine.ports import Deps, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 from shared.engine.repair import load_mended
 
 _TRIES = 8
@@ -320,9 +321,9 @@ def _look_at(key: UserKey, answer: Answer, policy: Policy, deps: Deps) -> None:
     def change(record: UserRecord) -> UserRecord:
         now = deps.clock.now()
         current = with_wanted(record, policy, now)
-        waiting = current.status.waiting_cut
+        waiting = current.status.guard.waiting_cut
         if approved and waiting is not None and waiting.cause in _BY_GROUP:
-            if current.status.clearance is not None and current.status.clearance.by == answer.digest:
+            if current.status.guard.clearance is not None and current.status.guard.clearance.by == answer.digest:
                 return record  # told before the crash
             clearance = Clearance(ref=waiting.ref, by=answer.digest, until=now + policy.guard.approval_lapses)
             return _told(current.with_status(clearance=clearance), "The change of the group was approved", answer, now)

@@ -13,13 +13,15 @@ from shared.domain.notebook import NotLooked
 from shared.domain.outcome import Done, Outcome, with_outcomes
 from shared.domain.plan import Action, Observed, OperationSeen, Plan
 from shared.domain.planner import make_plan
-from shared.domain.record import ConditionStatus, ConditionType, Presence, UserRecord
+from shared.domain.record import Presence, UserRecord
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.domain.wanted import with_wanted
 from shared.engine.chronicle import with_chronicle
 from shared.engine.executor import carry_out
 from shared.engine.guard import wanted_in_a_pass, with_listing, with_room
 from shared.engine.observer import observe
-from shared.engine.ports import Deps, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 from shared.engine.repair import load_mended
 
 _TRIES = 6
@@ -115,11 +117,14 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
     An account, and its groups, that no record names would outlive every leave.
     """
     before, after = stored.record.status, plan.record.status
-    moves = (before.zone, before.instance_id) != (after.zone, after.instance_id)
-    pauses = before.power_settled and not after.power_settled
-    rebuilds = bool(before.built_from) and before.built_from != after.built_from
+    moves = (before.notebook.zone, before.notebook.instance_id) != (after.notebook.zone, after.notebook.instance_id)
+    pauses = before.notebook.power_settled and not after.notebook.power_settled
+    rebuilds = bool(before.notebook.built_from) and before.notebook.built_from != after.notebook.built_from
     leaves = stored.record.spec.presence is Presence.PRESENT and plan.record.spec.presence is Presence.ABSENT
-    names = (before.account_id, before.data_groups) != (after.account_id, after.data_groups)
+    names = (before.account.account_id, before.account.data_groups) != (
+        after.account.account_id,
+        after.account.data_groups,
+    )
     return bool(plan.actions) and (
         moves or pauses or rebuilds or leaves or names or any(action.written_first for action in plan.actions)
     )
@@ -128,7 +133,11 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
     """Say once what metrics are made of: an operation that failed, and that what news asked for was reached."""
     operation = seen.operation
-    if isinstance(operation, OperationSeen) and operation.error is not None and before.status.operation is not None:
+    if (
+        isinstance(operation, OperationSeen)
+        and operation.error is not None
+        and before.status.notebook.operation is not None
+    ):
         error = operation.error
         deps.log.warning(
             "Operation failed",

@@ -16,7 +16,8 @@ from shared.domain.identity import UserKey
 from shared.domain.record import UserRecord
 from shared.domain.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
 from shared.domain.story import StoryKind, StoryLine, told
-from shared.engine.ports import Deps, Stored
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 
 _TRIES = 12  # one for each pointer on the way, and a few for neighbours
 _SOON = timedelta(seconds=60)  # until a pass looks at what came back, should this process die
@@ -104,8 +105,7 @@ def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserReco
     )
     planned = record.status.next_attempt_at
     soon = now + _SOON
-    status = replace(
-        record.status,
+    status = record.status.changed(
         story=told(record.status.story, [line]),
         next_attempt_at=soon if planned is None else min(planned, soon),
     )

@@ -18,7 +18,7 @@ from shared.domain.sessions import (
     offers,
     plan_sessions,
 )
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 
 class SessionsSynced(Struct):

@@ -13,7 +13,7 @@ from shared.domain.drift import Stray
 from shared.domain.errors import BenchkeeperError, Reason
 from shared.domain.identity import UserKey
 from shared.engine.clock_check import ClockWatch
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.session_sync import SessionsSynced
 
 _CLOCK_JUMPED = "left out: the clock jumped"

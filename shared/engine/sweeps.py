@@ -24,8 +24,9 @@ from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
 from shared.domain.keeping import SnapshotSeen
 from shared.domain.policy_change import Outcome
-from shared.domain.record import Notice, RecordRow
+from shared.domain.record import RecordRow
 from shared.domain.seen import Instances
+from shared.domain.status import Notice
 from shared.engine.clock_check import ClockWatch
 from shared.engine.decisions import clear_losers
 from shared.engine.due_sweep import sweep_due
@@ -34,7 +35,8 @@ from shared.engine.idle_guard import held_back
 from shared.engine.idle_sweep import Judged, act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
 from shared.engine.lifetimes import Over, keep_lifetimes
 from shared.engine.policy_change import keep_policy
-from shared.engine.ports import Deps, ListedRow
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import ListedRow
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended
 from shared.engine.session_sync import sync_sessions

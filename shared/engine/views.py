@@ -15,7 +15,7 @@ from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNot
 from shared.domain.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
 from shared.domain.record import RecordRow, UserRecord, unknown_leaver_since
 from shared.domain.structs import to_dict
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.reconciler import Preview, preview
 
 
@@ -37,22 +37,24 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "cost_center": record.cost_center,
         "unknown_leaver_since": _iso(unknown_leaver_since(record)),
         "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,
-        "instance": record.status.instance_id,
-        "zone": record.status.zone,
-        "url": url_of(record.status.proxy_uri),
-        "account": record.status.account_id,
-        "former_instance": record.status.former.instance_id if record.status.former is not None else None,
+        "instance": record.status.notebook.instance_id,
+        "zone": record.status.notebook.zone,
+        "url": url_of(record.status.notebook.proxy_uri),
+        "account": record.status.account.account_id,
+        "former_instance": record.status.notebook.former.instance_id
+        if record.status.notebook.former is not None
+        else None,
         "snapshots": [
             {
                 "name": s.name,
                 "taken_at": _iso(s.asked_at),
                 "ready_at": _iso(s.ready_at),
                 "size_bytes": s.size_bytes,
-                "holds_the_disk": s.name == record.status.saved_in,
+                "holds_the_disk": s.name == record.status.data.saved_in,
             }
-            for s in record.status.snapshots
+            for s in record.status.data.snapshots
         ],
-        "operation": record.status.operation.name if record.status.operation is not None else None,
+        "operation": record.status.notebook.operation.name if record.status.notebook.operation is not None else None,
         "next_attempt_at": _iso(record.status.next_attempt_at),
         "attempts": record.status.attempts,
         "conditions": [
@@ -108,7 +110,7 @@ def observed_view(found: Preview) -> dict[str, Any]:
         "notebook": _notebook_view(seen.notebook),
         "templates": _templates_view(seen.templates),
     }
-    if found.record.status.former is not None:
+    if found.record.status.notebook.former is not None:
         view["former"] = _notebook_view(seen.former)
     if isinstance(account, AccountSeen):
         view["account"] = {"disabled": account.disabled, "shared": bool(account.shared_with)}

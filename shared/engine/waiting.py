@@ -11,9 +11,10 @@ from shared.domain.batches import WaitingPerson, batches_of
 from shared.domain.cuts import CutClass
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
-from shared.domain.record import Notice, RecordRow
+from shared.domain.record import RecordRow
+from shared.domain.status import Notice
 from shared.engine.guard import entry_of
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 _MOST = 400  # entries that one sweep holds against their records; over the hours all have their turn
 _YOUNG = timedelta(hours=1)  # the index is written before the record: a younger entry may be of a pass that still runs
@@ -89,7 +90,7 @@ def _is_over(person: WaitingPerson, deps: Deps) -> bool:
     try:
         stored = deps.records.load(person.user_key)
         status = stored.record.status if stored is not None else None
-        if status is not None and (status.waiting_cut is not None or status.waiting_listed):
+        if status is not None and (status.guard.waiting_cut is not None or status.guard.waiting_listed):
             return False
         deps.guard.forget_waiting(person.user_key)
     except BenchkeeperError as error:

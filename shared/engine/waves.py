@@ -34,7 +34,7 @@ from shared.domain.waves import (
     rank,
     standing_of,
 )
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 
 def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> Rollout | None:

@@ -22,7 +22,8 @@ from shared.domain.wanted import with_wanted
 from shared.domain.wish import LAPSES_AFTER, MAX_BYTES, Asked, Wish, WishKind, from_json, may_ask, wish_id_of
 from shared.engine.chronicle import with_hold_told
 from shared.engine.intake import Accepted, change_record
-from shared.engine.ports import Deps, WaitingWish
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import WaitingWish
 
 _HOLDS = frozenset({WishKind.HOLD, WishKind.RELEASE})
 
@@ -226,7 +227,7 @@ class _Fold(Struct):
                 self.faults[each.waiting.name] = fault
                 if fault is not Fault.LAPSED:
                     continue
-            if len(record.status.taken_wishes) + len(taken) >= MAX_TAKEN:
+            if len(record.status.inbox.taken_wishes) + len(taken) >= MAX_TAKEN:
                 self.left.add(each.waiting.name)
                 continue
             result = _with_one(result, each, fault, self.deps, now)

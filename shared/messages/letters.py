@@ -10,7 +10,7 @@ from shared.domain.groups import GroupEvent
 from shared.domain.people import People
 from shared.domain.sources import HR, Source, source_of_topic
 from shared.engine.letters import MESSAGE_ID
-from shared.engine.ports import DeadLetter
+from shared.engine.ports.inbox import DeadLetter
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message, parse_tick
 

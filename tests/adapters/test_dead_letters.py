@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from shared.domain.errors import AccessDeniedError, PermanentError
 from shared.domain.identity import user_key_for
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 
 ROW = LetterRow(
     letter_id="770011",

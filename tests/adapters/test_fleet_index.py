@@ -21,7 +21,7 @@ from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.identity import AccountId, InstanceId, UserKey, parse_email, user_key_for
 from shared.domain.record import Power, Presence, RecordRow, row_of
 from shared.domain.usage import Usage
-from shared.engine.ports import FleetAbout
+from shared.engine.ports.fleet import FleetAbout
 
 FLEET, NOTES = "index/fleet.json.gz", "index/notes.json.gz"
 

@@ -12,7 +12,7 @@ from kit.official import storage_bucket
 from shared.domain.errors import AccessDeniedError
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.wish import Asked, Wish, WishKind
-from shared.engine.ports import WaitingWish
+from shared.engine.ports.inbox import WaitingWish
 
 ANA, BEN = (user_key_for(parse_email(f"{name}@example.com")) for name in ("ana", "ben"))
 

@@ -27,7 +27,7 @@ from shared.domain.errors import (
 from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
 from shared.domain.keeping import data_disk_of
 from shared.domain.notebook import Absent, InstanceRef, Network, NotebookState, Patch, is_ours, spec_for
-from shared.domain.record import OperationRef, Verb
+from shared.domain.status import OperationRef, Verb
 
 ZONE = ZONES[0]
 KEY = user_key_for(ANA)

@@ -17,20 +17,12 @@ from shared.domain import codec
 from shared.domain.errors import CloudUnavailableError, ConflictError, PermanentError, RateLimitedError
 from shared.domain.identity import InstanceId, parse_email, user_key_for
 from shared.domain.keeping import Former, Snapshot
-from shared.domain.record import (
-    ConditionStatus,
-    ConditionType,
-    Power,
-    Presence,
-    Reason,
-    Verb,
-    row_of,
-    set_condition,
-)
+from shared.domain.record import Power, Presence, Reason, row_of
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.status import ConditionStatus, ConditionType, Verb, set_condition
 from shared.domain.usage import Usage
 from shared.domain.wanted import new_record
-from shared.engine.ports import DueHint, Stored
+from shared.engine.ports.records import DueHint, Stored
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def house() -> Iterator[House]:
     with living_in() as made:
         made.at_work(ANA, BEN)
         like = codec.from_json(made.record(ANA))
-        like = replace(like, status=replace(like.status, story=()))
+        like = replace(like, status=like.status.changed(story=()))
         people = crowd(like, MANY, now=like.created_at)
         put(made.local, people, beside=f"records/{user_key_for(parse_email(ANA))}.json")
         swept = made.local.benchkeeper("sweep", "idle")

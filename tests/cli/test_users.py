@@ -10,7 +10,7 @@ import pytest
 
 from shared.domain.events import AccountChanged, AccountState
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import Notice
+from shared.domain.status import Notice
 from shared.engine.deliver import deliver
 from shared.engine.notices import _WORDS, to_know
 from shared.settings import load_settings

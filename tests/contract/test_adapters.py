@@ -21,7 +21,7 @@ from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.record import UserRecord, row_of
 from shared.domain.template_actions import PutTemplate
 from shared.domain.wanted import new_record
-from shared.engine.ports import DueHint
+from shared.engine.ports.records import DueHint
 from tests.contract.backends import embedded, fake_gcs
 from tests.kit.inprocess import local_settings
 from tests.kit.making import NOW, joined, person, with_event

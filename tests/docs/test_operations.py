@@ -27,7 +27,7 @@ from cli.main import main as benchkeeper
 from shared.domain.errors import Reason
 from shared.domain.events import Joined
 from shared.domain.identity import parse_email
-from shared.domain.record import ConditionType
+from shared.domain.status import ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 from shared.settings.file import parse_text

@@ -21,8 +21,9 @@ from shared.domain.entitlement import Cause
 from shared.domain.errors import PoisonError
 from shared.domain.fleet import needs_person
 from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.record import ConditionStatus, ConditionType, Notice, Presence
+from shared.domain.record import Presence
 from shared.domain.sources import SHIPPED
+from shared.domain.status import ConditionStatus, ConditionType, Notice
 from shared.engine.deliver import deliver_all
 from shared.engine.letters import attributes_for, keep, letter_of
 from shared.engine.lookup import find
@@ -100,7 +101,9 @@ def verdict(bench: Bench, user: str = USER) -> tuple[bool, bool]:
     if record is None:
         return False, False
     running = [
-        i for i in instances(bench.cloud).values() if i.short == record.status.instance_id and i.state == "ACTIVE"
+        i
+        for i in instances(bench.cloud).values()
+        if i.short == record.status.notebook.instance_id and i.state == "ACTIVE"
     ]
     present = record.spec.presence is Presence.PRESENT
     assert bool(running) == present, f"{record.spec.because}: {running}"
@@ -249,7 +252,7 @@ def test_hrs_word_alone_gives_nobody_what_somebody_has():
         Presence.PRESENT,
         True,
     )
-    assert (new.user_key, new.spec.cause, new.status.instance_id) == (
+    assert (new.user_key, new.spec.cause, new.status.notebook.instance_id) == (
         user_key_for(UserEmail(thief)),
         Cause.ADDRESS_WAITS,
         None,
@@ -259,7 +262,7 @@ def test_hrs_word_alone_gives_nobody_what_somebody_has():
         bench.advance(minutes=1)
         sweep("due", bench.deps)
     assert verdict(bench, thief)[0] is True  # an environment of their own
-    assert record_of(bench, thief).status.instance_id != owner.status.instance_id
+    assert record_of(bench, thief).status.notebook.instance_id != owner.status.notebook.instance_id
 
 
 @pytest.mark.parametrize("confirms", ["directory", "operator", "number"])
@@ -401,7 +404,7 @@ def test_an_address_given_to_a_new_account_is_another_persons(order):
     assert now.status.notices == (Notice.SAME_PERSON,)
     play(bench, [log(bench.now, member(USER))])
     assert verdict(bench)[0] is True
-    assert record_of(bench).status.instance_id != first.status.instance_id
+    assert record_of(bench).status.notebook.instance_id != first.status.notebook.instance_id
 
 
 @pytest.mark.parametrize("number_comes", ["before the account", "after the account"])

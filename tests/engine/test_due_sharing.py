@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email
-from shared.domain.record import ConditionStatus, ConditionType
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.engine import due_sweep
 from shared.engine.due_sweep import LAPSE, part_of, sweep_due
-from shared.engine.ports import DueClaim
+from shared.engine.ports.records import DueClaim
 
 PEOPLE = 24
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)

@@ -15,7 +15,7 @@ from shared.domain import codec
 from shared.domain.events import GroupChanged, LeaveCancelled, Left, Moved
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserEmail, parse_email
-from shared.domain.record import ConditionStatus, ConditionType
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 

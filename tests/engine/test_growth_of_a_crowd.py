@@ -64,7 +64,9 @@ class Crowd:
     def stop_by_hand(self):
         for person in self.people:
             status = person.record.status
-            self.bench.deps.notebooks.stop(InstanceRef(instance_id=status.instance_id, zone=status.zone))
+            self.bench.deps.notebooks.stop(
+                InstanceRef(instance_id=status.notebook.instance_id, zone=status.notebook.zone)
+            )
         self.bench.advance(minutes=3)
         sweep("drift", self.bench.deps)
         self.minutes(3)

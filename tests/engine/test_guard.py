@@ -24,7 +24,8 @@ from shared.domain.decision import About, Decision, Verdict
 from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved, Renamed
 from shared.domain.guard_settings import DAY, HOUR, GuardSettings
 from shared.domain.identity import UserKey, account_id_for, parse_email, user_key_for
-from shared.domain.record import Notice, Presence
+from shared.domain.record import Presence
+from shared.domain.status import Notice
 from shared.domain.wanted import with_event, with_wanted
 from shared.engine import guard
 from shared.engine.decisions import take_up_decisions
@@ -32,7 +33,7 @@ from shared.engine.deliver import deliver
 from shared.engine.guard import Window
 from shared.engine.policy_change import note_deployed
 from shared.engine.policy_change import waiting as policy_waiting
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 from shared.wiring import wire
@@ -123,7 +124,7 @@ def test_a_single_leaver_is_cut_at_once_and_waits_for_nobody(bench):
     people[0].tell(Left)
     assert people[0].record.spec.presence is Presence.ABSENT
     assert waiting(bench) == set()
-    assert people[0].record.status.waiting_listed == ""
+    assert people[0].record.status.guard.waiting_listed == ""
 
 
 def test_the_flood_of_one_source_holds_up_no_leaver_of_another(bench):
@@ -958,7 +959,7 @@ def test_who_has_something_more_to_lose_by_then_is_kept_by_a_rejection_and_not_c
     decide(hub, batch, verdict, by=OTHER_ADMIN)
     ticks(hub.bench, 6)
     assert one.record.spec.presence is Presence.PRESENT
-    assert bool(one.record.status.kept_in) is (verdict is Verdict.REJECT)
+    assert bool(one.record.status.guard.kept_in) is (verdict is Verdict.REJECT)
 
 
 def test_the_age_of_one_sort_of_wait_is_not_the_patience_with_another(bench):
@@ -990,10 +991,10 @@ def test_who_was_stopped_for_a_leave_that_is_taken_back_runs_again_while_the_gro
         person.tell(Moved, groups=(), profile=None, profile_said=True, source="hr")
         person.tell(LeaveCancelled, source="hr")
     ticks(bench, 12)
-    left = [person for person in undone if person.record.status.waiting_cut is not None]
+    left = [person for person in undone if person.record.status.guard.waiting_cut is not None]
     assert left
     assert all(set(person.states().values()) == {"ACTIVE"} for person in left)
-    assert {person.record.status.waiting_cut.cause for person in left} == {CutClass.GROUP}
+    assert {person.record.status.guard.waiting_cut.cause for person in left} == {CutClass.GROUP}
 
 
 def test_entries_of_the_index_that_are_lost_or_damaged_are_written_again(bench):
@@ -1120,4 +1121,4 @@ def test_a_leave_that_is_taken_back_while_the_profile_is_gone_waits_no_more(benc
     bench.advance(minutes=1)
     cancelled = LeaveCancelled(event_id="b", user=one.email, occurred_at=bench.now, effective_at=bench.now)
     back = with_event(stored.record, cancelled, bench.now)
-    assert with_wanted(back, replace(bench.deps.policy, catalog=gone), bench.now).status.waiting_cut is None
+    assert with_wanted(back, replace(bench.deps.policy, catalog=gone), bench.now).status.guard.waiting_cut is None

@@ -10,8 +10,9 @@ from kit.inprocess import impatient, make_bench
 from kit.reading import PEOPLE
 
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import ConditionType, Presence
+from shared.domain.record import Presence
 from shared.domain.sources import HR, SHIPPED
+from shared.domain.status import ConditionType
 from shared.engine import letter_sweep
 from shared.engine.letter_sweep import sweep_letters
 from shared.engine.letters import FORWARDED, keep, letter_of

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from shared.domain.errors import RateLimitedError, UnknownProfileError
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import ConditionStatus, ConditionType, Presence
+from shared.domain.record import Presence
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.letters import attributes_for, keep, letter_of, replay
 

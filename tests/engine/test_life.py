@@ -14,7 +14,7 @@ from shared.domain.catalog import Disruption, Identity, Window
 from shared.domain.errors import Reason
 from shared.domain.events import Renamed
 from shared.domain.identity import account_email, parse_email, user_key_for
-from shared.domain.record import ConditionType
+from shared.domain.status import ConditionType
 from shared.engine.intake import want_hold
 from shared.engine.reconciler import preview
 from shared.engine.sweeps import sweep
@@ -159,7 +159,7 @@ def reading_group(someone):
     }
     someone.bench.clients.json("cloudidentity").call("POST", "/v1/groups?initialGroupConfig=EMPTY", body=body)
     return lambda: someone.bench.deps.groups.has(
-        DATA_GROUP, account_email(someone.record.status.account_id, someone.bench.settings.project)
+        DATA_GROUP, account_email(someone.record.status.account.account_id, someone.bench.settings.project)
     )
 
 
@@ -240,7 +240,7 @@ def test_what_cannot_be_built_gives_back_what_was_there(kind):
     assert len(created) == 2  # the join's, and the one that was refused: nobody is stopped for it again
     someone.bench.cloud.world.faults.clear()
     someone.move(profile="analyst", profile_said=True, minutes=5)
-    assert someone.record.status.refused == ""
+    assert someone.record.status.notebook.refused == ""
 
 
 def test_a_machine_that_is_refused_leaves_the_notebook_as_it_was():
@@ -281,7 +281,7 @@ def test_an_old_notebook_that_somebody_starts_is_stopped_and_kept():
     someone.move(profile="engineer", profile_said=True)
     for _ in range(30):
         someone.minutes(1)
-        if someone.record.status.former is not None:
+        if someone.record.status.notebook.former is not None:
             break
     cloud = someone.bench.cloud
     cloud.notebooks.start(before.name)

@@ -33,7 +33,7 @@ from shared.domain.lifetimes import ERASED, Kept, cutting, reduced
 from shared.domain.times import parse_time
 from shared.engine.intake import accept, want_hold
 from shared.engine.lifetimes import Over, erase, keep_lifetimes, look
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.sweeps import sweep
 
 BEN = parse_email("ben.okafor@example.com")

@@ -25,7 +25,8 @@ from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_US
 from shared.domain.notebook import labels_for as _labels_for
 from shared.domain.notebook import metadata_for as _metadata_for
 from shared.domain.power import PowerCause
-from shared.domain.record import ConditionType, Power
+from shared.domain.record import Power
+from shared.domain.status import ConditionType
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Hand = Callable[[Drifting, str, Draw], None]

@@ -14,7 +14,8 @@ from shared.domain.events import AccountChanged, AccountState
 from shared.domain.identity import parse_email
 from shared.domain.impact import StepKind
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import ConditionType, Notice, Power
+from shared.domain.record import Power
+from shared.domain.status import ConditionType, Notice
 from shared.engine.intake import want_power
 from shared.engine.policy_change import impact_of_policy
 from shared.engine.sweeps import sweep

@@ -23,8 +23,9 @@ from shared.domain.groups import to_json as book_to_json
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, parse_email, user_key_for
 from shared.domain.question import Question, from_json, group_ref, release_of, to_json
-from shared.domain.record import Notice, Presence, UserRecord
+from shared.domain.record import Presence, UserRecord
 from shared.domain.sources import DIRECTORY
+from shared.domain.status import Notice
 from shared.engine.decisions import take_up_decisions
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_hold

@@ -14,7 +14,8 @@ from kit.reading import news_of
 from shared.domain.errors import AccessDeniedError, UnsupportedMessageError
 from shared.domain.events import Joined, Left, Moved, Renamed
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import ConditionStatus, ConditionType, Presence
+from shared.domain.record import Presence
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_hold
 from shared.engine.letters import attributes_for, keep, letter_of, replay
@@ -166,7 +167,7 @@ def test_nothing_is_made_for_a_stranger_until_news_entitles_them(bench, user):
     tell(bench, news(Joined, user, -0.5))
     minutes(bench, 6)
     found = the_one(bench, KEY_A, KEY_B)
-    assert (found.email, names(bench)) == (B, [found.status.instance_id])
+    assert (found.email, names(bench)) == (B, [found.status.notebook.instance_id])
 
 
 def test_what_was_said_under_the_new_address_counts(bench):
@@ -344,5 +345,5 @@ def test_a_letter_about_a_taken_on_address_marks_the_person_and_once(bench):
     tell(bench, renamed(A, B))
     kept(bench, users=(KEY_B, KEY_A), error=OLD_VERSION)
     assert mark(bench, KEY_A).status is ConditionStatus.FALSE
-    assert the_one(bench, KEY_A, KEY_B).status.last_letter_id == "7"
+    assert the_one(bench, KEY_A, KEY_B).status.inbox.last_letter_id == "7"
     assert objects(bench)[f"records/{KEY_B}.json"] == {"version": 4, "moved_to": KEY_A}

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from shared.domain.errors import Reason
 from shared.domain.events import GroupChanged, Joined, Left, Moved
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import ConditionType
+from shared.domain.status import ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_hold
 from shared.engine.sweeps import sweep
@@ -334,7 +334,7 @@ def test_a_lost_wake_up_is_found_by_the_drift_sweep(bench):
     for hint in list(bench.deps.records.due(bench.now + timedelta(hours=1))):
         bench.deps.records.drop_hint(hint)
     minutes(bench, 10)
-    assert bench.deps.records.load(KEY).record.status.operation is not None
+    assert bench.deps.records.load(KEY).record.status.notebook.operation is not None
     sweep("drift", bench.deps)
     assert ready(bench)[0] is Reason.READY
 

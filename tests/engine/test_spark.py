@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from shared.domain.catalog import ClusterIdentity, Identity
 from shared.domain.errors import Reason, RefusedError
 from shared.domain.identity import account_email, account_id_for
-from shared.domain.record import ConditionType
 from shared.domain.spark import AUTO_ZONE, cluster_name
+from shared.domain.status import ConditionType
 from shared.engine.intake import want_hold
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep

@@ -26,7 +26,7 @@ def bench(monkeypatch):
     for number in range(PEOPLE):
         email = parse_email(f"person.{number}@example.com")
         like = person()
-        status = replace(like.status, instance_id=instance_id_for(email))
+        status = like.status.changed(instance_id=instance_id_for(email))
         record = replace(like, user_key=user_key_for(email), email=email, status=status)
         made.deps.records.save(record, expected=None)
     return made

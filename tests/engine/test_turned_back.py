@@ -78,7 +78,7 @@ def test_a_return_while_the_leave_is_carried_out_ends_in_a_running_notebook(numb
         someone.minutes(25)
         record = someone.record
         assert list(someone.states().values()) == ["ACTIVE"], (dies_after, record.spec.power_reason)
-        assert (record.spec.power, record.status.power_settled) == (Power.RUNNING, True)
+        assert (record.spec.power, record.status.notebook.power_settled) == (Power.RUNNING, True)
 
 
 @pytest.mark.parametrize("number", range(1, 40, 2))
@@ -96,9 +96,12 @@ def test_what_an_instance_was_created_with_is_known_although_the_record_changed_
     undisturbed(someone)
     someone.minutes(10)
     # As the sweep sees it: no listing shows the data disk, so the record has to know it.
-    assert someone.record.status.built_from.get("data disk") in {None, "PD_SSD of 500 GB"}
+    assert someone.record.status.notebook.built_from.get("data disk") in {None, "PD_SSD of 500 GB"}
     assert sweep("drift", someone.bench.deps).decisions == []
-    assert (list(someone.states().values()), list(someone.mine())) == (["ACTIVE"], [someone.record.status.instance_id])
+    assert (list(someone.states().values()), list(someone.mine())) == (
+        ["ACTIVE"],
+        [someone.record.status.notebook.instance_id],
+    )
 
 
 @pytest.mark.parametrize("number", range(1, 40, 2))

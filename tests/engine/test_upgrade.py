@@ -12,7 +12,8 @@ from kit.reading import read
 
 from shared.domain.errors import Reason
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import ConditionStatus, ConditionType, UserRecord
+from shared.domain.record import UserRecord
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 

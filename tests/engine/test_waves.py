@@ -18,7 +18,8 @@ from shared.domain.identity import parse_email, user_key_for
 from shared.domain.policy_change import Outcome
 from shared.domain.policy_codec import policy_digest
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import ConditionType, Power
+from shared.domain.record import Power
+from shared.domain.status import ConditionType
 from shared.domain.waves import RolloutState
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_power
@@ -100,7 +101,7 @@ class World:
     def images(self):
         found = Counter()
         for number in range(self.people):
-            instance_id = self.deps.records.load(key(number)).record.status.instance_id
+            instance_id = self.deps.records.load(key(number)).record.status.notebook.instance_id
             (body,) = (i.body for name, i in instances(self.bench.cloud).items() if name.endswith(f"/{instance_id}"))
             found[body["gceSetup"]["vmImage"]["name"]] += 1
         return dict(found)
@@ -154,7 +155,7 @@ def test_only_those_whose_turn_it_is_are_interrupted():
 
 
 def body(world, number):
-    instance_id = world.deps.records.load(key(number)).record.status.instance_id
+    instance_id = world.deps.records.load(key(number)).record.status.notebook.instance_id
     (found,) = (i.body for name, i in instances(world.bench.cloud).items() if name.endswith(f"/{instance_id}"))
     return found
 
@@ -360,7 +361,7 @@ def test_when_the_first_one_leaves_another_is_first():
     sweep("drift", world.deps)
     world.minutes(20)
     assert world.rollout.first != key(first)
-    changed = [n for n in world.people if world.deps.records.load(key(n)).record.status.turn is not None]
+    changed = [n for n in world.people if world.deps.records.load(key(n)).record.status.notebook.turn is not None]
     assert len(changed) == 1
 
 
@@ -411,7 +412,7 @@ def test_what_is_said_of_a_refusal_ends_with_the_rollout():
     take_back(*halted(world.deps), world.deps, by=("boss",))
     world.hour()
     record = world.deps.records.load(refused).record
-    assert record.status.turn is None
+    assert record.status.notebook.turn is None
     assert "refused by Google Cloud" not in said_to(world, refused)
 
 

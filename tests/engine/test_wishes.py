@@ -20,7 +20,7 @@ from shared.domain.record import Power
 from shared.domain.story import StoryKind
 from shared.domain.wish import LAPSES_AFTER, Asked, Wish, WishKind
 from shared.engine import wishes
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.sweeps import sweep
 from shared.engine.wishes import Fault, ask, take_up
 
@@ -184,11 +184,11 @@ class TestTakenUp:
     def test_an_id_is_forgotten_once_no_object_and_no_older_listing_can_bring_it_up(self, hub: Hub) -> None:
         put(hub, wish(hub, STOP))
         take_up(KEY, hub.bench.deps)
-        assert len(hub.record().status.taken_wishes) == 1
+        assert len(hub.record().status.inbox.taken_wishes) == 1
         hub.bench.advance(seconds=REMEMBERED.total_seconds() + 1)
         put(hub, wish(hub, START))
         take_up(KEY, hub.bench.deps)
-        assert [each.wish_id for each in hub.record().status.taken_wishes] == [f"{2:016x}"]
+        assert [each.wish_id for each in hub.record().status.inbox.taken_wishes] == [f"{2:016x}"]
 
     def test_an_id_of_which_the_object_is_still_there_is_never_forgotten(self, hub: Hub) -> None:
         put(hub, wish(hub, STOP))

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from shared import wiring
 from shared.domain.errors import CloudUnavailableError
 from shared.domain.times import rfc3339
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.telemetry import JsonLog
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"

@@ -41,7 +41,7 @@ from shared.domain.identity import parse_email, user_key_for
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.sessions import offers
 from shared.domain.sources import HR, OPERATOR
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.session_sync import sync_sessions
 from shared.messages.parse import wake_message
 from shared.settings import Settings

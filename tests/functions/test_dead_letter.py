@@ -10,7 +10,7 @@ from kit.official import storage_bucket
 from msgspec.structs import replace
 
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import ConditionStatus, ConditionType
+from shared.domain.status import ConditionStatus, ConditionType
 from tests.functions.conftest import SUBSCRIPTION
 
 ACK, NACK = 200, 500

@@ -155,8 +155,8 @@ def test_a_signed_header_opens_ones_own_page(world: Deployed) -> None:
     assert answer.headers["Content-Security-Policy"] == CSP
     assert answer.headers["Cache-Control"] == "no-store"
     assert "Your notebook is running" in answer.text
-    assert world.record(ANA).status.proxy_uri in answer.text
-    assert world.record(BEN).status.proxy_uri not in answer.text
+    assert world.record(ANA).status.notebook.proxy_uri in answer.text
+    assert world.record(BEN).status.notebook.proxy_uri not in answer.text
 
 
 def test_who_comes_without_a_header_or_is_not_known_gets_a_kind_page(world: Deployed) -> None:
@@ -218,7 +218,7 @@ def test_every_request_has_one_line_and_none_names_anybody(world: Deployed) -> N
 )
 def test_many_at_once_each_see_their_own_from_the_first_request_on(world: Deployed) -> None:
     world.deploy_page()
-    people = {email: world.record(email).status.proxy_uri for email in (ANA, BEN, CARA)}
+    people = {email: world.record(email).status.notebook.proxy_uri for email in (ANA, BEN, CARA)}
 
     def ask(turn: int) -> tuple[bool, requests.Response]:
         email = list(people)[turn % len(people)]

@@ -43,7 +43,7 @@ def instance_of(functions, key=KEY):
         (
             n
             for n in functions.bench.deps.notebooks.listing().notebooks
-            if n.ref.instance_id == record.status.instance_id
+            if n.ref.instance_id == record.status.notebook.instance_id
         ),
         None,
     )

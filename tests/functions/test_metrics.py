@@ -65,7 +65,7 @@ def values(functions, metric: str):
 
 def ref_of(functions, user: str) -> InstanceRef:
     status = functions.bench.deps.records.load(user_key_for(parse_email(user))).record.status
-    return InstanceRef(instance_id=status.instance_id, zone=status.zone)
+    return InstanceRef(instance_id=status.notebook.instance_id, zone=status.notebook.zone)
 
 
 def with_prices(functions, monkeypatch, **prices: float | None) -> None:

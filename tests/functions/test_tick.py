@@ -28,7 +28,7 @@ def join(functions, address: str = "ana.silva@example.com"):
         bench.deps,
     )
     record = bench.deps.records.load(key).record
-    return key, InstanceRef(instance_id=record.status.instance_id, zone=record.status.zone)
+    return key, InstanceRef(instance_id=record.status.notebook.instance_id, zone=record.status.notebook.zone)
 
 
 def row(functions, key):

@@ -25,7 +25,7 @@ from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, 
 from shared.domain.record import UserRecord
 from shared.domain.times import rfc3339
 from shared.engine.intake import accept
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.wishes import drop_cluster, want_cluster
 from shared.messages.parse import wake_message
 from shared.settings import Settings
@@ -123,7 +123,7 @@ class Watched:
         return len(self.deps.inbox.waiting(user_key_for(user)))
 
     def account_of(self, user: UserEmail) -> str | None:
-        account_id = self.record(user).status.account_id
+        account_id = self.record(user).status.account.account_id
         return account_email(account_id, self.settings.project) if account_id is not None else None
 
     def advance(self, **by: float) -> None:
@@ -143,7 +143,7 @@ class Watched:
     def completion(self) -> dict[str, Any]:
         """The audit log's entry at the end of an operation on Kofi's instance: it only wakes."""
         raw = json.loads((ROOT / "tests" / "events" / "notebooks-create-last.json").read_text(encoding="utf-8"))
-        instance_id = self.record(KOFI).status.instance_id
+        instance_id = self.record(KOFI).status.notebook.instance_id
         raw["protoPayload"]["resourceName"] = f"projects/p/locations/z/instances/{instance_id}"
         return raw
 
@@ -162,7 +162,7 @@ class Watched:
         """As a crash between "cloud said yes" and the save leaves it."""
         stored = self.deps.records.load(user_key_for(user))
         assert stored is not None
-        assert stored.record.status.operation is not None
+        assert stored.record.status.notebook.operation is not None
         self.deps.records.save(stored.record.with_status(operation=None), expected=stored)
 
     def fault(self, **raw: Any) -> None:
@@ -231,7 +231,7 @@ class Person:
     def live(self, *, at_work: Callable[[], None]) -> None:
         """Joins, is changed, leaves, returns to the same disk, is replaced, returns to the saved files, leaves for good."""
         self.tell(Joined)
-        while self.world.record(self.user).status.operation is None:  # the account comes first
+        while self.world.record(self.user).status.notebook.operation is None:  # the account comes first
             self.minutes(1)
         self.world.lose_operation(self.user)
         self.minutes(8)
@@ -245,7 +245,7 @@ class Person:
         self.minutes(10)
         self.tell(Moved, profile="engineer", profile_said=True)
         self.minutes(40)
-        assert self.world.record(self.user).status.naming == 2
+        assert self.world.record(self.user).status.notebook.naming == 2
         self.spark()
         self.tell(Left)
         self.minutes(9)
@@ -253,7 +253,7 @@ class Person:
         self.minutes(4)
         self.tell(Joined)
         self.minutes(20)
-        assert self.world.record(self.user).status.saved_in == ""
+        assert self.world.record(self.user).status.data.saved_in == ""
         self.tell(Left)
         self.minutes(9)
         self.world.advance(days=31)

@@ -16,7 +16,8 @@ from shared.cloud.record_rows import to_texts
 from shared.domain import codec
 from shared.domain.errors import Reason
 from shared.domain.identity import instance_id_for, parse_email, user_key_for
-from shared.domain.record import ConditionStatus, ConditionType, UserRecord, row_of
+from shared.domain.record import UserRecord, row_of
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.domain.usage import NOTEBOOK, Usage, month_of
 from tests.e2e.local_run import Local
 
@@ -40,8 +41,7 @@ def crowd(like: UserRecord, count: int, *, now: datetime) -> Iterator[UserRecord
             user_key=user_key_for(email),
             email=email,
             cost_center=f"CC-{number % 40:02}",
-            status=replace(
-                like.status,
+            status=like.status.changed(
                 instance_id=instance_id_for(email),
                 conditions=conditions,
                 story=(),

@@ -130,7 +130,7 @@ class Drifting:
     def instance(self, user: str) -> Any:
         """The one that the person's record names, whatever labels it has."""
         status = self.life(user).record.status
-        name = f"projects/{self.bench.settings.project}/locations/{status.zone}/instances/{status.instance_id}"
+        name = f"projects/{self.bench.settings.project}/locations/{status.notebook.zone}/instances/{status.notebook.instance_id}"
         with self.bench.cloud.world.lock:
             self.bench.cloud.notebooks.settle()
             return self.bench.cloud.notebooks.fleet.instances.get(name)
@@ -154,7 +154,7 @@ class Drifting:
             "notebooks": [self._notebook(user, instance) for instance in person.mine().values()],
             "files": [person.files()] if person.mine() else [],
             "templates": self.templates(user),
-            "account": person.account() if person.record.status.account_id else None,
+            "account": person.account() if person.record.status.account.account_id else None,
             "in group": self.members(),
             "snapshots": sorted(snapshot.content for snapshot in person.snapshots().values()),
         }
@@ -193,7 +193,7 @@ class Drifting:
     def iam(self, user: str, verb: str, body: dict[str, Any] | None = None) -> None:
         """`serviceAccounts.<verb>` on the person's account."""
         project = self.bench.settings.project
-        email = f"{self.life(user).record.status.account_id}@{project}.iam.gserviceaccount.com"
+        email = f"{self.life(user).record.status.account.account_id}@{project}.iam.gserviceaccount.com"
         path = f"/v1/projects/{project}/serviceAccounts/{email}"
         if verb == "delete":
             self.bench.control("DELETE", path)
@@ -203,7 +203,7 @@ class Drifting:
     def leave_group(self, user: str) -> None:
         group = self.bench.control("GET", f"/v1/groups:lookup?groupKey.id={DATA_GROUP}")["name"]
         listed = self.bench.control("GET", f"/v1/{group}/memberships?pageSize=1000")["memberships"]
-        account = str(self.life(user).record.status.account_id)
+        account = str(self.life(user).record.status.account.account_id)
         (name,) = [row["name"] for row in listed if row["preferredMemberKey"]["id"].startswith(account)]
         self.bench.control("DELETE", f"/v1/{name}")
 

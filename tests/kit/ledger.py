@@ -8,7 +8,7 @@ from emulator.model.disks import disk_path
 from kit.inprocess import Bench
 from kit.oracle import instances
 from shared.domain.identity import user_key_for
-from shared.domain.record import ConditionStatus, ConditionType
+from shared.domain.status import ConditionStatus, ConditionType
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Ledger:
         if stored is None or ready is None or ready.status is not ConditionStatus.TRUE:
             return False
         for instance in instances(self.bench.cloud).values():
-            if instance.short == stored.record.status.instance_id and instance.state == "ACTIVE":
+            if instance.short == stored.record.status.notebook.instance_id and instance.state == "ACTIVE":
                 self.serial += 1
                 content = f"{user} {self.serial}\x00".encode()
                 self.bench.cloud.compute.disks.find_disk(disk_path(instance, "data-workspace")).content = content

@@ -17,7 +17,8 @@ from shared.domain.catalog import Disruption, Identity, Profile
 from shared.domain.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.record import Condition, ConditionType, UserRecord
+from shared.domain.record import UserRecord
+from shared.domain.status import Condition, ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 from shared.settings import Settings
@@ -150,7 +151,7 @@ class Life:
         """The person's service account with its policy, as the cloud has it; None when there is none."""
         project = self.bench.settings.project
         json = self.bench.clients.json("iam")
-        email = f"{self.record.status.account_id}@{project}.iam.gserviceaccount.com"
+        email = f"{self.record.status.account.account_id}@{project}.iam.gserviceaccount.com"
         raw = json.call_or_none("GET", f"/v1/projects/{project}/serviceAccounts/{email}")
         if raw is None:
             return None

@@ -419,7 +419,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
                 self.bench.clients.json("iam").call("POST", f"{path}:setIamPolicy", body=body)
             else:
                 stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
-                for name in [s.name for s in stored.record.status.snapshots] if stored is not None else []:
+                for name in [s.name for s in stored.record.status.data.snapshots] if stored is not None else []:
                     self.bench.clients.json("compute").call(
                         "DELETE", f"/compute/v1/projects/{project}/global/snapshots/{name}"
                     )
@@ -572,7 +572,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
     def without_kept(self, user: str, mine: list[Any]) -> list[Any]:
         """Without the former instance that a hold keeps, or that may hold what somebody else wrote on it."""
         stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
-        former = stored.record.status.former if stored is not None else None
+        former = stored.record.status.notebook.former if stored is not None else None
         if former is None or not (user in self.on_hold or former.touched):
             return mine
         assert [i.state for i in mine if i.short == former.instance_id] in (["STOPPED"], [])

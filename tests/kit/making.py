@@ -32,7 +32,8 @@ from shared.domain.notebook import (
 )
 from shared.domain.plan import Observed, Policy, TemplatesSeen
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import OperationRef, Power, Presence, Spec, Status, UserRecord, Verb
+from shared.domain.record import Power, Presence, Spec, UserRecord
+from shared.domain.status import OperationRef, Status, Verb
 from shared.domain.template import wanted_templates
 from shared.domain.wanted import new_record, with_wanted
 
@@ -169,7 +170,7 @@ def person(
         "entitling_digest": (rules or policy()).catalog.entitling_digest(),
         "last_event_id": news[-1].event_id,
     }
-    return replace(record, spec=spec, status=Status(**{**known, **status}))
+    return replace(record, spec=spec, status=Status().changed(**{**known, **status}))
 
 
 def notebook(state: NotebookState = NotebookState.ACTIVE, **changes: Any) -> ObservedNotebook:
@@ -224,7 +225,7 @@ def seen(sight: Any, op: Any = None, templates: Any = None, *, record: UserRecor
     """What was looked at; the templates are as wanted when a record is given."""
     if templates is None:
         templates = TemplatesSeen((wanted_templates(record, policy()) if record is not None else None) or {})
-    snapshots = record.status.snapshots if record is not None else ()
+    snapshots = record.status.data.snapshots if record is not None else ()
     return Observed(
         notebook=sight,
         operation=op if op is not None else NotLooked(),

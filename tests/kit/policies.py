@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.domain.policy_change import PolicyInForce
 from shared.domain.policy_codec import content_of, digest_of
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 
 
 def in_force(deps: Deps) -> Deps:

@@ -17,7 +17,7 @@ from shared.domain.identity import UserEmail, UserKey
 from shared.domain.record import UserRecord
 from shared.domain.spark import Cluster, ClusterOperationSeen, ClusterStatus
 from shared.domain.spark_actions import CreateCluster
-from shared.engine.ports import Clusters
+from shared.engine.ports.resources import Clusters
 from shared.engine.reconciler import Result, reconcile
 from shared.engine.wishes import drop_cluster, want_cluster
 from shared.settings import Settings

@@ -43,7 +43,7 @@ from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
 from shared.domain.errors import PoisonError
 from shared.engine.deliver import deliver
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.sweeps import sweep
 from shared.messages.message import Message
 from shared.settings import Settings

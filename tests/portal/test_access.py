@@ -82,7 +82,12 @@ def test_every_route_for_every_visitor(hub: Hub, visitor: str, route: Route) -> 
 
 def test_whatever_another_analyst_does_mine_is_neither_seen_nor_changed(hub: Hub) -> None:
     before = hub.record(ANA)
-    names = {str(before.user_key), str(before.status.instance_id), before.status.proxy_uri, str(before.email)}
+    names = {
+        str(before.user_key),
+        str(before.status.notebook.instance_id),
+        before.status.notebook.proxy_uri,
+        str(before.email),
+    }
     ben = hub.browser(BEN)
     for route in ROUTES:
         if route.access is Access.ADMIN:

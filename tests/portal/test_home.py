@@ -15,8 +15,9 @@ from shared.domain.errors import Reason
 from shared.domain.events import AccountChanged, AccountState, Joined, Renamed, Woken
 from shared.domain.fleet import Notes
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import ConditionStatus, ConditionType, Power, set_condition
+from shared.domain.record import Power
 from shared.domain.sources import DIRECTORY
+from shared.domain.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.wish import Asked, Wish, WishKind
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
@@ -60,7 +61,7 @@ class TestNotebook:
         ana = two.browser(ANA)
         text = ana.text("/")
         assert state_of(text) == "Running"
-        assert f'href="https://{two.record().status.proxy_uri}"' in text
+        assert f'href="https://{two.record().status.notebook.proxy_uri}"' in text
         assert "After 3 h without use." in plain(text)
         stops = two.bench.now + timedelta(hours=2, minutes=10)
         two.bench.deps.fleet.write_notes(Notes(taken_at=two.bench.now, idle_stops={user_key_for(ANA): stops}))

@@ -154,7 +154,7 @@ def test_clusters_with_an_account_of_ones_own_say_whose() -> None:
     assert known is not None
     assert known.state is ClusterState.RUNNING, known
     text = ana.text("/")
-    assert f"{hub.record().status.account_id}@" in text
+    assert f"{hub.record().status.account.account_id}@" in text
     assert "enable-personal-auth-session" not in text
 
 

@@ -23,7 +23,7 @@ from shared.domain.keeping import Snapshot
 from shared.domain.record import RecordRow, row_of
 from shared.domain.spark import ClusterStatus
 from shared.domain.usage import NOTEBOOK, Usage
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 
 GETS = [route for route in ROUTES if route.method == "GET"]
 OF_THE_FLEET = [

@@ -17,7 +17,8 @@ from shared.domain.errors import Reason
 from shared.domain.events import Left, Renamed
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.keeping import Snapshot
-from shared.domain.record import ConditionType, Power
+from shared.domain.record import Power
+from shared.domain.status import ConditionType
 from shared.domain.story import StoryKind, StoryLine
 from shared.domain.times import rfc3339
 from shared.engine.deliver import deliver
@@ -68,7 +69,7 @@ class TestPage:
         html = ana.browser(MIA).text(PAGE)
         record = ana.record()
         stands = section(html, "stands")
-        for text in ("yes, profile analyst", "PRESENT, RUNNING", "ACTIVE", str(record.status.instance_id)):
+        for text in ("yes, profile analyst", "PRESENT, RUNNING", "ACTIVE", str(record.status.notebook.instance_id)):
             assert text in stands
         assert "Nothing to do." in section(html, "plan-heading")
         for condition in record.status.conditions:
@@ -122,9 +123,9 @@ class TestPage:
         want_cluster(KEY, SMALL, ana.bench.deps, by="the person")
         passes(ana)
         known, now = ana.record().status, ana.bench.now
-        assert known.instance_id is not None
+        assert known.notebook.instance_id is not None
         shot = Snapshot(
-            name="snap-1", instance_id=known.instance_id, zone=known.zone or "", instance_uid=known.instance_uid,
+            name="snap-1", instance_id=known.notebook.instance_id, zone=known.notebook.zone or "", instance_uid=known.notebook.instance_uid,
             asked_at=now, ready_at=now, size_bytes=3 << 30,
         )  # fmt: skip
         ana.edit(ANA, snapshots=(shot,), saved_in="snap-1")
@@ -200,7 +201,7 @@ class TestPlanBefore:
         before = ana.record()
         html = ana.browser(MIA).text(f"{PAGE}/acts/stop")
         assert "Nothing to do." in section(html, "before")
-        assert f"stop instance {before.status.instance_id}" in section(html, "after")
+        assert f"stop instance {before.status.notebook.instance_id}" in section(html, "after")
         assert ana.record() == before
 
     def test_what_is_so_already_is_said(self, ana: Hub) -> None:

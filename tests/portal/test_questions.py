@@ -17,8 +17,9 @@ from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joi
 from shared.domain.groups import GroupEvent, GroupEventKind
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, parse_email, user_key_for
-from shared.domain.record import Notice, Presence, UserRecord
+from shared.domain.record import Presence, UserRecord
 from shared.domain.sources import DIRECTORY
+from shared.domain.status import Notice
 from shared.domain.wish import Asked, WishKind
 from shared.engine.deliver import deliver
 from shared.engine.intake import want_hold

@@ -83,7 +83,7 @@ class TestHeaders:
         assert "hx-on" not in text
         assert set(re.findall(r'(?:src|action|hx-get|hx-post)="([^"/]|/[^"]*)', text))
         foreign = [url for url in re.findall(r'(?:src|href|action)="([^"]*)"', text) if not url.startswith(("/", "#"))]
-        assert foreign == [f"https://{two.record(ANA).status.proxy_uri}"]
+        assert foreign == [f"https://{two.record(ANA).status.notebook.proxy_uri}"]
         assert 'rel="noreferrer noopener"' in text
 
     def test_https_is_kept_to_and_its_cookie_is_bound_to_the_host(self, two: Hub) -> None:

@@ -12,7 +12,7 @@ from shared.domain.identity import parse_email
 from shared.domain.policy_codec import policy_digest
 from shared.domain.waves import RolloutState
 from shared.engine.policy_change import note_deployed, put_in_force, waiting
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.sweeps import sweep
 from shared.wiring import wire
 

@@ -258,7 +258,7 @@ class GuardMachine(RuleBasedStateMachine):
             if stored is None:
                 continue
             record, was_gone = stored.record, person.key in self.gone
-            waits = record.status.waiting_cut
+            waits = record.status.guard.waiting_cut
             if record.spec.presence is Presence.PRESENT:
                 self.gone.discard(person.key)
                 continue
@@ -290,9 +290,9 @@ class GuardMachine(RuleBasedStateMachine):
         """Whoever was on a rejected list when it was taken up, and of whom nothing was said since, is not without access."""
         for person in self.people:
             stored = self.hub.bench.deps.records.load(person.key)
-            if stored is None or not stored.record.status.kept_in:
+            if stored is None or not stored.record.status.guard.kept_in:
                 continue
-            newest = max(kept.at for kept in stored.record.status.kept_in)
+            newest = max(kept.at for kept in stored.record.status.guard.kept_in)
             if self.news_at.get(person.key, self.now) < newest < self.now - timedelta(minutes=2):
                 assert stored.record.spec.presence is Presence.PRESENT, f"{person.key} was rejected and is cut"
 
@@ -303,7 +303,7 @@ class GuardMachine(RuleBasedStateMachine):
             if self.entitled[person.key] and not any(event.user == person.email for event in self.pending):
                 record = person.record
                 assert record.spec.presence is Presence.PRESENT, f"{person.key} is entitled and has nothing"
-                assert record.status.waiting_cut is None
+                assert record.status.guard.waiting_cut is None
 
     def teardown(self) -> None:
         """A true change of any size passes after one approval: everybody who is to go is gone, and nobody else."""
@@ -330,7 +330,7 @@ class GuardMachine(RuleBasedStateMachine):
         states = {i.short: i.state for i in instances(self.hub.bench.cloud).values()}
         for person in self.people:
             record = person.record
-            rejected_at = max((kept.at for kept in record.status.kept_in), default=None)
+            rejected_at = max((kept.at for kept in record.status.guard.kept_in), default=None)
             # What was said since a rejection is another matter, and counts.
             is_kept = rejected_at is not None and self.news_at.get(person.key, rejected_at) <= rejected_at
             is_in = self.entitled[person.key] or is_kept

@@ -221,7 +221,11 @@ class WavesMachine(RuleBasedStateMachine):
         for number, person in enumerate(self.people):
             if person.record.spec.presence is Presence.ABSENT:
                 continue
-            assert self._image(number) == wanted or person.record.status.refused, (number, self._image(number), wanted)
+            assert self._image(number) == wanted or person.record.status.notebook.refused, (
+                number,
+                self._image(number),
+                wanted,
+            )
             assert person.files() == f"files of {number}".encode(), number
 
 

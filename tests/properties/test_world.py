@@ -30,7 +30,7 @@ from shared.domain import (
 from shared.domain.errors import Reason
 from shared.domain.identity import UserKey, _readable
 from shared.domain.notebook import InstanceRef
-from shared.domain.record import ConditionStatus
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Step, delete
 
 SHARDS = 4
@@ -106,7 +106,7 @@ def _delete_snapshots_on_hold(monkeypatch):
 
 def _delete_what_cannot_be_read(monkeypatch):
     def unreadable(record, error):
-        ref = InstanceRef(instance_id=record.status.instance_id, zone=record.status.zone)
+        ref = InstanceRef(instance_id=record.status.notebook.instance_id, zone=record.status.notebook.zone)
         return delete(record, ref, Reason.UNREADABLE, "gone", ())
 
     monkeypatch.setattr(notebook_step, "_unreadable", unreadable)

@@ -161,7 +161,7 @@ def _end_of_access_is_written_late(monkeypatch):
 
 def _accounts_are_named_late(monkeypatch):
     def same(old, new):
-        return old.with_status(account_id=new.status.account_id, data_groups=new.status.data_groups)
+        return old.with_status(account_id=new.status.account.account_id, data_groups=new.status.account.data_groups)
 
     _written_late(monkeypatch, same)
 

@@ -22,7 +22,7 @@ from shared.domain.identity import user_key_for
 from shared.domain.record import Power
 from shared.domain.wish import Asked, Wish, WishKind
 from shared.engine.decisions import take_up_decisions
-from shared.engine.ports import DeadLetter, LetterRow
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.wishes import ask, take_up
 
 KEY = user_key_for(ANA)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from datetime import UTC, datetime, timedelta
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given
@@ -20,21 +21,19 @@ from shared.domain.identity import AccountId, InstanceId
 from shared.domain.keeping import Former, Restoring, Snapshot
 from shared.domain.power import _ONCE_KEPT as _ONCE
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import (
+from shared.domain.record import Hold, Power, Presence, Spec, row_of
+from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.status import (
+    PARTS,
     Condition,
     ConditionStatus,
     ConditionType,
-    Hold,
     OperationRef,
-    Power,
-    Presence,
-    Spec,
     Status,
+    StatusChanges,
     Verb,
-    row_of,
     set_condition,
 )
-from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.story import StoryKind, StoryLine
 from shared.domain.usage import Usage
 from shared.domain.waves import Turn
@@ -60,7 +59,7 @@ _TURNS = st.none() | st.builds(
     sold_out=st.booleans(),
 )
 _STATUS = st.builds(
-    Status,
+    Status().changed,
     generation=st.integers(0, 10**6),
     observed_generation=st.integers(0, 10**6),
     instance_id=_MAYBE_TEXT,
@@ -451,7 +450,7 @@ def test_the_row_of_a_record_says_what_sweeps_judge_by():
         record.user_key,
         record.spec.presence,
         record.spec.power,
-        record.status.zone,
+        record.status.notebook.zone,
     )
     assert row.busy
     assert row.settled
@@ -472,3 +471,20 @@ def test_a_program_that_does_not_know_holds_refuses_a_held_record():
     """It would drop the hold at its next write and then delete what it keeps. Other records it still reads."""
     assert codec.to_json(full())["version"] == codec.VERSION_WITH_HOLD != codec.VERSION
     assert codec.to_json(replace(full(), hold=None))["version"] == codec.VERSION
+
+
+def test_no_two_parts_of_a_status_have_a_field_of_one_name():
+    """A record's JSON has them side by side, and `with_status` takes them by name."""
+    own = [name for name in Status.__struct_fields__ if name not in PARTS]
+    inner_names = [name for kind in PARTS.values() for name in kind.__struct_fields__]
+    assert len({*own, *inner_names, *PARTS}) == len([*own, *inner_names, *PARTS])
+    assert set(StatusChanges.__annotations__) == {*own, *inner_names}
+
+
+def test_what_a_change_of_a_status_takes_has_the_types_of_its_fields():
+    taken = get_type_hints(StatusChanges)
+    for kind in (Status, *PARTS.values()):
+        hints = get_type_hints(kind)
+        assert {name: hints[name] for name in kind.__struct_fields__ if name not in PARTS} == {
+            name: taken[name] for name in kind.__struct_fields__ if name not in PARTS
+        }

@@ -25,8 +25,9 @@ from shared.domain.identity import AccountId, UserEmail, account_email, account_
 from shared.domain.keeping import Former
 from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, InstanceRef, NotebookState
 from shared.domain.planner import make_plan
-from shared.domain.record import Power, Presence, Verb, row_of
+from shared.domain.record import Power, Presence, row_of
 from shared.domain.seen import Instances
+from shared.domain.status import Verb
 from shared.domain.template import wanted_templates
 
 S = NotebookState
@@ -122,7 +123,7 @@ def test_strays_are_named_with_their_reason():
     record = person()
     rows = {record.user_key: row_of(record)}
     other = UserEmail("else@example.com")
-    elsewhere = replace(notebook(), ref=InstanceRef(instance_id=record.status.instance_id, zone=ZONES[1]))
+    elsewhere = replace(notebook(), ref=InstanceRef(instance_id=record.status.notebook.instance_id, zone=ZONES[1]))
     recordless = notebook(
         ref=InstanceRef(instance_id=instance_id_for(other), zone=ZONES[0]),
         labels={LABEL_MANAGED_BY: "benchkeeper", LABEL_USER: user_key_for(other)},
@@ -131,9 +132,9 @@ def test_strays_are_named_with_their_reason():
     foreign = notebook(ref=InstanceRef(instance_id="my-own", zone=ZONES[0]), labels={})
     found = strays(rows, (notebook(), elsewhere, recordless, unlabelled, foreign))
     assert {(s.zone, s.name, s.why) for s in found} == {
-        (ZONES[1], record.status.instance_id, "is not where its user's record says"),
+        (ZONES[1], record.status.notebook.instance_id, "is not where its user's record says"),
         (ZONES[0], instance_id_for(other), "carries our labels and has no record"),
-        (ZONES[0], record.status.instance_id, "has our name without our labels"),
+        (ZONES[0], record.status.notebook.instance_id, "has our name without our labels"),
     }
 
 
@@ -328,7 +329,7 @@ def test_what_a_replacement_takes_the_place_of_is_no_stray():
 def test_snapshots_that_no_record_names_are_told():
     record = person(**saved())
     rows = {record.user_key: row_of(record)}
-    (known,) = record.status.snapshots
+    (known,) = record.status.data.snapshots
     mine = {LABEL_USER: record.user_key}
     listing = [
         replace(snapshot_seen(known.name), labels=mine),
@@ -376,6 +377,6 @@ def test_a_snapshot_that_is_gone_is_missed_until_a_pass_has_seen_it():
     gone = person(Presence.ABSENT, Power.STOPPED, **saved())
     listing = replace(listed(gone, None), snapshots=frozenset())
     assert "is gone" in str(why_pass(row_of(gone), listing, policy(), NOW))
-    (snapshot,) = gone.status.snapshots
+    (snapshot,) = gone.status.data.snapshots
     noted = gone.with_status(snapshots=(replace(snapshot, lost=True),))
     assert why_pass(row_of(noted), listing, policy(), NOW) is None

@@ -201,7 +201,7 @@ def test_leaving_one_entitling_group_while_in_a_second_is_a_mover():
     assert (before.spec.profile, then.spec.profile) == ("engineer", "analyst")
     assert then.spec.presence is Presence.PRESENT
     assert then.spec.power is Power.RUNNING
-    assert then.status.instance_id == before.status.instance_id
+    assert then.status.notebook.instance_id == before.status.notebook.instance_id
 
 
 def test_leaving_a_lower_group_while_in_a_higher_changes_nothing_that_counts():

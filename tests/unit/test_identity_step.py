@@ -27,8 +27,9 @@ from shared.domain.keeping import Former
 from shared.domain.notebook import Absent, NotebookState, NotLooked, Unreadable
 from shared.domain.plan import AccountSeen
 from shared.domain.planner import make_plan
-from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
+from shared.domain.record import Hold, Power, Presence
 from shared.domain.spark import ClusterStatus
+from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import Scene
 
 ACCOUNT = account_id_for(user_key_for(ANA))
@@ -132,7 +133,7 @@ def test_into_the_profiles_group_and_out_of_others(groups, member, actions, kept
     account = replace(GOOD, in_groups=member)
     step, ready = judged(here(data_groups=groups), account, rules_=rules(group=READERS))
     assert (kinds(step), ready) == (actions, True)  # data comes a little later; the notebook does not wait for it
-    assert step.record.status.data_groups == kept
+    assert step.record.status.account.data_groups == kept
     assert step.reason is (Reason.UPDATING if actions else Reason.READY)
     assert all(a.group == (READERS if isinstance(a, JoinGroup) else OTHERS) for a in step.actions)
 
@@ -140,7 +141,7 @@ def test_into_the_profiles_group_and_out_of_others(groups, member, actions, kept
 def test_an_account_that_is_not_there_is_put_into_no_group_yet():
     step, _ = judged(here(data_groups=(READERS,)), Absent(), rules_=rules(group=READERS))
     assert kinds(step) == [CreateAccount, ShareAccount]
-    assert step.record.status.data_groups == (READERS,)
+    assert step.record.status.account.data_groups == (READERS,)
 
 
 @pytest.mark.parametrize(("error", "at_least"), [(DOWN, timedelta(minutes=7)), (DENIED, timedelta(minutes=30))])
@@ -198,7 +199,7 @@ def test_a_leavers_account_is_cut_first_and_deleted_last(account, status, action
 def test_a_leavers_account_that_is_gone_is_the_end():
     step, ready = judged(gone(data_groups=(READERS,)), Absent())
     assert (step.actions, step.reason, step.requeue_after, ready) == ((), Reason.REMOVED, None, True)
-    assert step.record.status.data_groups == ()
+    assert step.record.status.account.data_groups == ()
 
 
 KEEPS = [
@@ -261,7 +262,7 @@ def test_an_account_whose_last_reason_ends_in_this_pass_is_looked_at_again():
     record = here(operation=operation(Verb.CREATE))
     observed = replace(seen(notebook(service_account="agent@x"), record=record), account=CUT)
     plan = make_plan(record, observed, PLAIN, NOW)
-    assert plan.record.status.operation is None
+    assert plan.record.status.notebook.operation is None
     assert plan.requeue_at is not None
     assert plan.requeue_at <= NOW + PLAIN.poll
 
@@ -304,15 +305,15 @@ def test_it_is_never_deleted_while_something_or_somebody_needs_it(record, accoun
     if step is None or DeleteAccount not in kinds(step):
         return
     assert record.hold is None
-    assert record.status.former is None
-    assert not record.status.snapshots
+    assert record.status.notebook.former is None
+    assert not record.status.data.snapshots
     assert not wants_account(record, rules_)
     assert account.is_ours
     assert account.disabled
     assert not account.shared_with
     if record.spec.presence is Presence.ABSENT:
         assert isinstance(sight, Absent | NotLooked)
-        assert record.status.operation is None
+        assert record.status.notebook.operation is None
     else:
         assert sight != RUNS_AS_IT
     assert kinds(step) == [DeleteAccount]

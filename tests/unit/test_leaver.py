@@ -16,8 +16,9 @@ from shared.domain.keeping import Restoring, SnapshotState
 from shared.domain.leaver import gone, retained, stop
 from shared.domain.notebook import Absent, NotebookState
 from shared.domain.notebook_actions import DeleteInstance, StopInstance
-from shared.domain.record import ConditionStatus, Hold, Power, Presence
+from shared.domain.record import Hold, Power, Presence
 from shared.domain.snapshot_actions import CreateSnapshot, WriteManifest
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Scene
 
 RESTS = notebook(NotebookState.STOPPED)
@@ -103,7 +104,7 @@ def test_until_when_the_data_is_kept_is_the_later_of_the_two(kept, until):
 def test_a_success_ends_the_count_of_failures():
     record = leaver(attempts=4, not_before=NOW + timedelta(hours=1), power_settled=False, **saved())
     status = retained(record, RESTS, scene_of(record)).record.status
-    assert (status.attempts, status.not_before, status.power_settled) == (0, None, True)
+    assert (status.attempts, status.notebook.not_before, status.notebook.power_settled) == (0, None, True)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +115,8 @@ def test_files_that_never_came_onto_this_instance_are_not_saved_from_it_again(st
     record = leaver(absent_for=RETENTION, **status)
     step = retained(record, RESTS, scene_of(record))
     assert kinds(step) == ([DeleteInstance] if deletes else [])
-    assert step.record.status.saved_in == NAME
-    assert len(step.record.status.snapshots) == 1
+    assert step.record.status.data.saved_in == NAME
+    assert len(step.record.status.data.snapshots) == 1
 
 
 def test_where_the_snapshot_is_gone_that_was_to_come_onto_this_instance_its_own_disk_is_saved():
@@ -123,7 +124,7 @@ def test_where_the_snapshot_is_gone_that_was_to_come_onto_this_instance_its_own_
     scene = scene_of(record)
     step = retained(record, RESTS, replace(scene, seen=replace(scene.seen, snapshots={NAME: Absent()})))
     assert kinds(step) == [CreateSnapshot]
-    assert step.record.status.saved_in != NAME
+    assert step.record.status.data.saved_in != NAME
 
 
 def test_an_end_that_nobody_wrote_down_counts_from_now():
@@ -165,8 +166,7 @@ def test_the_record_forgets_the_instance_and_not_the_files():
         **saved(),
     )
     before, after = record.status, gone(record, scene_of(record)).record.status
-    assert after == replace(
-        before,
+    assert after == before.changed(
         was_active=False,
         instance_uid="",
         proxy_uri="",
@@ -177,8 +177,8 @@ def test_the_record_forgets_the_instance_and_not_the_files():
         built_from={},
         refused="",
     )
-    assert (after.snapshots, after.saved_in, after.instance_id) == (
-        before.snapshots,
+    assert (after.data.snapshots, after.data.saved_in, after.notebook.instance_id) == (
+        before.data.snapshots,
         NAME,
         instance_id_for(record.email),
     )

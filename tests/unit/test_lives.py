@@ -40,8 +40,9 @@ from shared.domain.notebook import Absent, InstanceRef, NotebookState, Unreadabl
 from shared.domain.notebook_actions import DeleteInstance
 from shared.domain.plan import AccountSeen, ClustersSeen, OperationSeen
 from shared.domain.planner import make_plan
-from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
+from shared.domain.record import Power, Presence
 from shared.domain.spark import Cluster, ClusterState
+from shared.domain.status import ConditionStatus, ConditionType, Verb
 
 S = NotebookState
 RUN = (Presence.PRESENT, Power.RUNNING)
@@ -99,7 +100,7 @@ def test_a_running_notebook_is_stopped_for_a_change_only_when_it_may_be(mode, no
     plan = moving(rules_for(mode, **changes), notebook(**HAS_DISK), now=now)
     if acts:
         assert names(plan) == ["StopInstance"]
-        assert not plan.record.status.power_settled  # so it ends in a running notebook again
+        assert not plan.record.status.notebook.power_settled  # so it ends in a running notebook again
         assert plan.record.spec.power is Power.RUNNING
         return
     assert (names(plan), reason(plan), plan.requeue_at) == ([], Reason.UPDATE_PENDING, looks_again)
@@ -155,7 +156,7 @@ def test_a_change_that_the_cloud_refused_is_not_tried_again_until_something_else
     other = moving(rules_for(Disruption.NOW, machine_type="n2-standard-16"), notebook(), refused=refused)
     assert names(other) == ["StopInstance"]
     mended = moving(rules_for(Disruption.NOW), notebook(), refused=refused)
-    assert (reason(mended), mended.record.status.refused) == (Reason.READY, "")
+    assert (reason(mended), mended.record.status.notebook.refused) == (Reason.READY, "")
 
 
 def test_an_update_that_failed_for_good_is_refused_and_one_that_may_work_later_is_not():
@@ -165,7 +166,7 @@ def test_an_update_that_failed_for_good_is_refused_and_one_that_may_work_later_i
         failed = OperationSeen(ref=op, done=True, error=error(user_message="x", detail="x"))
         record = person(operation=op, entitling_digest=rules.catalog.entitling_digest())
         plan = plan_of(record, notebook(S.STOPPED), failed, rules=rules)
-        assert bool(plan.record.status.refused) is remembered
+        assert bool(plan.record.status.notebook.refused) is remembered
 
 
 def test_what_the_cloud_made_otherwise_is_said_and_left():
@@ -201,10 +202,10 @@ def test_a_sight_of_files_that_may_be_written_to_ends_what_was_saved():
     """Started after it was saved: the snapshot is older than the disk from then on."""
     for state in (S.ACTIVE, S.STARTING, S.STOPPING, S.PROVISIONING, S.UPGRADING):
         plan = plan_of(person(Presence.ABSENT, Power.STOPPED, was_active=True, **saved()), notebook(state))
-        assert plan.record.status.saved_in == "", state
+        assert plan.record.status.data.saved_in == "", state
     for state in (S.STOPPED, S.SUSPENDED, S.DELETED, S.UNSPECIFIED):
         plan = plan_of(person(Presence.ABSENT, Power.STOPPED, was_active=True, **saved()), notebook(state))
-        assert plan.record.status.saved_in == saved()["saved_in"], state
+        assert plan.record.status.data.saved_in == saved()["saved_in"], state
 
 
 # --- returning: what was saved comes back, once
@@ -229,38 +230,38 @@ def test_who_returns_gets_an_instance_and_then_the_files():
     then = returned(FRESH)
     assert names(then) == ["RestoreData"]
     assert reason(then) is Reason.RESTORING
-    marker = then.record.status.restoring
+    marker = then.record.status.data.restoring
     assert marker == Restoring(snapshot=NAME, instance_uid=NEW_UID, asked_at=NOW)
     done = returned(FRESH, restoring=marker, op=OperationSeen(ref=operation(Verb.RESTORE), done=True))
     assert (names(done), reason(done)) == (["DeleteSnapshot"], Reason.READY)
-    assert (done.record.status.restoring, done.record.status.saved_in) == (None, "")
+    assert (done.record.status.data.restoring, done.record.status.data.saved_in) == (None, "")
 
 
 def test_a_marker_of_another_instance_is_no_marker():
     elsewhere = Restoring(snapshot=NAME, instance_uid="another", asked_at=NOW)
     plan = returned(FRESH, restoring=elsewhere, op=OperationSeen(ref=operation(Verb.RESTORE), done=True))
     assert names(plan) == ["RestoreData"]
-    assert plan.record.status.restoring.instance_uid == NEW_UID
+    assert plan.record.status.data.restoring.instance_uid == NEW_UID
 
 
 def test_a_restore_that_failed_is_asked_for_again_after_a_wait():
     marker = Restoring(snapshot=NAME, instance_uid=NEW_UID, asked_at=NOW)
     error = OperationFailedError(user_message="x", detail="x")
     plan = returned(FRESH, restoring=marker, op=OperationSeen(ref=operation(Verb.RESTORE), done=True, error=error))
-    assert (names(plan), plan.record.status.restoring) == ([], None)
-    assert plan.record.status.not_before > NOW
+    assert (names(plan), plan.record.status.data.restoring) == ([], None)
+    assert plan.record.status.notebook.not_before > NOW
 
 
 def test_a_mover_whose_snapshot_is_lost_keeps_the_former_for_a_person_to_see():
     plan = returned(FRESH, sights={NAME: Absent()}, former=FORMER, naming=2)
     assert "DeleteInstance" not in names(plan)
-    assert plan.record.status.former == replace(FORMER, touched=True)
+    assert plan.record.status.notebook.former == replace(FORMER, touched=True)
 
 
 def test_another_instance_than_the_one_last_seen_has_a_new_disk_and_gets_the_files():
     """The pass that created it did not save: the record still says that the files are on the disk of the one before."""
     plan = returned(FRESH, instance_uid=UID, saved_in="", built_from={"owner": "x"})
-    assert ("RestoreData" in names(plan), plan.record.status.built_from) == (True, {})
+    assert ("RestoreData" in names(plan), plan.record.status.notebook.built_from) == (True, {})
     assert "RestoreData" in names(returned(FRESH, instance_uid="", saved_in=""))
     assert "RestoreData" not in names(returned(FRESH, instance_uid=FRESH.uid, saved_in=""))
 
@@ -269,14 +270,14 @@ def test_files_are_taken_from_the_newest_snapshot_that_can_be_read():
     older, newer = (replace(saved()["snapshots"][0], name=name) for name in ("s1", "s2"))
     sights = {"s1": snapshot_seen("s1"), "s2": snapshot_seen("s2")}
     both = {"snapshots": (older, newer), "saved_in": ""}
-    assert returned(Absent(), sights=sights, **both).record.status.saved_in == "s2"
+    assert returned(Absent(), sights=sights, **both).record.status.data.saved_in == "s2"
     failed = {**sights, "s2": snapshot_seen("s2", SnapshotState.FAILED)}
-    assert returned(Absent(), sights=failed, **both).record.status.saved_in == "s1"
+    assert returned(Absent(), sights=failed, **both).record.status.data.saved_in == "s1"
     lost = {**sights, "s2": Absent()}
-    assert returned(Absent(), sights=lost, **{**both, "saved_in": "s2"}).record.status.saved_in == "s1"
+    assert returned(Absent(), sights=lost, **{**both, "saved_in": "s2"}).record.status.data.saved_in == "s1"
     assert "RestoreData" in names(returned(FRESH, sights=failed, **{**both, "saved_in": "s2"}))  # its disk was deleted
     blind = {**sights, "s2": Unreadable(_down())}
-    assert returned(Absent(), sights=blind, **{**both, "saved_in": "s2"}).record.status.saved_in == "s2"
+    assert returned(Absent(), sights=blind, **{**both, "saved_in": "s2"}).record.status.data.saved_in == "s2"
 
 
 # --- a replacement that cannot be built
@@ -296,13 +297,13 @@ def test_what_cannot_be_replaced_comes_back_as_it_was(error, goes_back, remnant)
     observed = replace(seen(sight, failed, record=record), former=notebook(S.STOPPED))
     plan = make_plan(record, observed, policy(), NOW)
     after_ = plan.record.status
-    assert (after_.instance_id == FORMER.instance_id) is goes_back
+    assert (after_.notebook.instance_id == FORMER.instance_id) is goes_back
     # The former's sight was of another: nothing is done to it, or with it, before the next look.
     assert [a.ref for a in plan.actions if isinstance(a, DeleteInstance)] == (
         [NEXT] if remnant and not goes_back else []
     )
     if goes_back:
-        assert after_.former == (
+        assert after_.notebook.former == (
             replace(FORMER, instance_id=NEXT.instance_id, uid=NEW_UID, is_remnant=True) if remnant else None
         )
         assert plan.requeue_at <= NOW + timedelta(seconds=5)
@@ -372,10 +373,10 @@ def test_each_half_says_when_it_looks_again():
 def test_who_comes_back_to_saved_files_is_settled_only_when_no_older_pass_can_delete_the_disk():
     record = person(*RUN, settled=False, observed_generation=2, **{**saved(), "saved_in": ""})
     start = plan_of(record, notebook(S.STOPPED))
-    later = start.record.status.settles_at
+    later = start.record.status.notebook.settles_at
     assert (names(start), later) == (["StartInstance"], NOW + policy().confirm_absence_after)
     running = plan_of(start.record, notebook(S.ACTIVE), now=NOW + timedelta(minutes=2))
-    assert (names(running), running.record.status.power_settled, running.requeue_at) == ([], False, later)
+    assert (names(running), running.record.status.notebook.power_settled, running.requeue_at) == ([], False, later)
     assert names(plan_of(running.record, notebook(S.ACTIVE), now=later)) == ["DeleteSnapshot"]
 
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from shared.domain import codec
 from shared.domain.errors import Reason
 from shared.domain.marks import bounded, with_later_news, with_letter, with_letter_used
-from shared.domain.record import ConditionStatus, ConditionType, row_of
+from shared.domain.record import row_of
+from shared.domain.status import ConditionStatus, ConditionType
 from shared.domain.wanted import new_record, with_wanted
 
 LATER = NOW + timedelta(hours=1)
@@ -59,7 +60,7 @@ def test_of_several_letters_the_one_sent_last_is_named_whatever_the_order():
         record = person()
         for name in order:
             record = marked(record, letter_id=name, sent=NOW if name == "a" else LATER)
-        assert record.status.last_letter_id == "b"
+        assert record.status.inbox.last_letter_id == "b"
         assert mark(record).message.endswith("show b")
 
 

@@ -60,10 +60,11 @@ from shared.domain.notebook_actions import (
 from shared.domain.outcome import Asked, Done, Failed, Started, with_outcomes
 from shared.domain.plan import Action, Plan, TemplatesSeen
 from shared.domain.planner import make_plan
-from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
+from shared.domain.record import Power, Presence
 from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
 from shared.domain.spark import ClusterStatus, ClusterWish
 from shared.domain.spark_actions import CreateCluster, DeleteCluster, EndSession
+from shared.domain.status import ConditionStatus, ConditionType, Verb
 from shared.domain.template_actions import PutTemplate, RemoveTemplate
 from shared.engine import executor
 
@@ -99,7 +100,7 @@ def ready(record):
 
 def test_a_started_operation_is_followed_and_is_a_new_try():
     record = ended(create_plan(), Started(operation(Verb.CREATE)))
-    assert record.status.operation == operation(Verb.CREATE)
+    assert record.status.notebook.operation == operation(Verb.CREATE)
     assert record.status.tries == 1
     assert record.status.attempts == 0
     assert record.status.next_attempt_at == NOW + timedelta(seconds=60)
@@ -113,8 +114,8 @@ def test_a_plan_without_actions_is_its_own_outcome():
 
 def test_already_so_is_done():
     record = ended(create_plan(), Done())
-    assert record.status.built_from == {}  # another pass created it, perhaps from another profile
-    assert record.status.operation is None
+    assert record.status.notebook.built_from == {}  # another pass created it, perhaps from another profile
+    assert record.status.notebook.operation is None
     assert record.status.tries == 1
 
 
@@ -138,9 +139,9 @@ def test_a_refused_create_says_why_and_waits(kind, at_least):
     assert ready(record).message == f"{kind.__name__} happened."
     assert record.status.condition(ConditionType.RECONCILED).reason is kind.reason
     assert NOW + at_least <= record.status.next_attempt_at <= NOW + at_least * 1.25
-    assert record.status.not_before == record.status.next_attempt_at
+    assert record.status.notebook.not_before == record.status.next_attempt_at
     assert record.status.attempts == 1
-    assert record.status.operation is None
+    assert record.status.notebook.operation is None
 
 
 def test_nothing_is_created_before_the_wait_is_over_and_the_reason_stays():
@@ -175,16 +176,16 @@ def test_a_refused_stockout_goes_through_the_zones_and_then_waits():
         record = ended(plan, failure(StockoutError))
         if len(zones) < len(ZONES):
             assert record.status.next_attempt_at <= NOW + timedelta(minutes=1)
-            assert record.status.not_before is None
+            assert record.status.notebook.not_before is None
     assert zones == list(ZONES)
-    assert record.status.not_before == NOW + HALF_HOUR
+    assert record.status.notebook.not_before == NOW + HALF_HOUR
     assert record.status.next_attempt_at == NOW + HALF_HOUR
 
 
 def test_a_start_that_finds_no_machine_waits_for_it_since_another_zone_does_not_help():
     record = ended(start_plan(), failure(StockoutError))
-    assert record.status.failed_zones == ()
-    assert record.status.zone == ZONES[0]
+    assert record.status.notebook.failed_zones == ()
+    assert record.status.notebook.zone == ZONES[0]
     assert record.status.next_attempt_at == NOW + HALF_HOUR
     held = make_plan(record, seen(notebook(NotebookState.STOPPED), record=record), policy(), NOW + timedelta(minutes=5))
     assert held.actions == ()
@@ -193,7 +194,7 @@ def test_a_start_that_finds_no_machine_waits_for_it_since_another_zone_does_not_
 
 def test_a_stop_that_failed_is_not_held_back():
     record = ended(stop_plan(), failure(CloudUnavailableError))
-    assert record.status.not_before is None
+    assert record.status.notebook.not_before is None
     assert record.status.next_attempt_at <= NOW + timedelta(seconds=38)
     again = make_plan(record, seen(notebook(), record=record), policy(), NOW + timedelta(seconds=40))
     assert [type(a).__name__ for a in again.actions] == ["StopInstance"]
@@ -206,8 +207,8 @@ def test_a_failed_template_blames_the_templates_and_not_the_notebook():
     done = ended(plan, Started(operation(Verb.CREATE)), failure(InvalidSpecError))
     assert ready(done).reason is Reason.CREATING
     assert done.status.condition(ConditionType.TEMPLATES_READY).reason is Reason.INVALID_SPEC
-    assert done.status.operation == operation(Verb.CREATE)
-    assert done.status.not_before is None
+    assert done.status.notebook.operation == operation(Verb.CREATE)
+    assert done.status.notebook.not_before is None
 
 
 def test_with_several_failures_the_soonest_attempt_counts():
@@ -215,7 +216,7 @@ def test_with_several_failures_the_soonest_attempt_counts():
     plan = make_plan(record, seen(Absent(), templates=TemplatesSeen({})), policy(), NOW)
     done = ended(plan, failure(QuotaExhaustedError), failure(CloudUnavailableError))
     assert done.status.next_attempt_at < NOW + timedelta(minutes=2)
-    assert done.status.not_before == NOW + HALF_HOUR
+    assert done.status.notebook.not_before == NOW + HALF_HOUR
 
 
 def test_a_date_that_comes_before_the_next_attempt_is_not_slept_through():
@@ -280,7 +281,7 @@ def test_what_failed_is_said_of_its_own_half(action, kind):
     assert said - {condition.type for condition in before.status.conditions} == {kind, C.RECONCILED}
     # Only what makes an instance run is held back: nothing that ends access or saves files ever is.
     held = isinstance(action, CreateInstance | StartInstance | RestoreData)
-    assert record.status.not_before == (NOW + timedelta(hours=1) if held else None)
+    assert record.status.notebook.not_before == (NOW + timedelta(hours=1) if held else None)
     assert record.status.attempts == 1
 
 
@@ -289,7 +290,7 @@ def test_a_restore_that_was_refused_as_busy_was_not_asked_for(error, is_asked):
     """The operation that was in the way ends well, and must not be taken for the restore."""
     record = person(restoring=Restoring(snapshot="s", instance_uid="u", asked_at=NOW))
     after_ = ended(a_plan(record, RestoreData(ref=REF, snapshot="s")), failure(error))
-    assert (after_.status.restoring is not None) is is_asked
+    assert (after_.status.data.restoring is not None) is is_asked
 
 
 def test_a_half_that_failed_waits_and_the_others_go_on_in_their_own_time():
@@ -306,24 +307,24 @@ def test_operations_on_the_former_are_not_followed(ref, verb):
     record = person(instance_id=NEXT.instance_id, former=FORMER)
     action = StopInstance(ref=ref) if verb is Verb.STOP else DeleteInstance(ref=ref, request_id="r")
     after_ = ended(a_plan(record, action), Started(operation(verb)))
-    assert after_.status.operation == (operation(verb) if ref == NEXT else None)
+    assert after_.status.notebook.operation == (operation(verb) if ref == NEXT else None)
     assert after_.status.tries == 1  # or a second request would have the first one's id
 
 
 def test_a_manifest_that_is_written_is_remembered():
     record = person(**saved(manifest=False))
-    (snapshot,) = record.status.snapshots
+    (snapshot,) = record.status.data.snapshots
     done = ended(a_plan(record, WriteManifest(snapshot=snapshot)), Done())
-    assert done.status.snapshots[0].manifest
+    assert done.status.data.snapshots[0].manifest
     failed = ended(a_plan(record, WriteManifest(snapshot=snapshot)), failure(CloudUnavailableError))
-    assert not failed.status.snapshots[0].manifest
+    assert not failed.status.data.snapshots[0].manifest
 
 
 def test_a_snapshot_is_forgotten_once_its_deletion_is_written_down():
     record = person(**saved())
     action = WriteManifest(snapshot=SNAPSHOT, deleted_at=NOW)
-    assert ended(a_plan(record, action), Done()).status.snapshots == ()
-    assert ended(a_plan(record, action), failure(CloudUnavailableError)).status.snapshots == (SNAPSHOT,)
+    assert ended(a_plan(record, action), Done()).status.data.snapshots == ()
+    assert ended(a_plan(record, action), failure(CloudUnavailableError)).status.data.snapshots == (SNAPSHOT,)
 
 
 @pytest.mark.parametrize(
@@ -345,24 +346,28 @@ def test_a_snapshot_is_not_forgotten_on_a_promise(action):
 )
 def test_a_change_that_was_refused_for_good_is_remembered(kind, disruptive, refused):
     record = ended(a_plan(person(), patch(disruptive)), failure(kind))
-    assert record.status.refused == refused
+    assert record.status.notebook.refused == refused
 
 
 def test_a_replacement_that_was_refused_for_good_gives_back_the_former():
     record = person(instance_id=NEXT.instance_id, naming=2, former=FORMER, refused="data disk", settled=False)
     back = ended(a_plan(record, create()), failure(InvalidSpecError)).status
-    assert (back.instance_id, back.former, back.refused) == (REF.instance_id, None, "data disk")
-    assert (back.not_before, back.was_active) == (None, True)
+    assert (back.notebook.instance_id, back.notebook.former, back.notebook.refused) == (
+        REF.instance_id,
+        None,
+        "data disk",
+    )
+    assert (back.notebook.not_before, back.notebook.was_active) == (None, True)
     assert back.next_attempt_at <= NOW + timedelta(minutes=1)  # the person waits for a notebook
     kept = ended(a_plan(record, create()), failure(CloudUnavailableError)).status
-    assert (kept.instance_id, kept.former) == (NEXT.instance_id, FORMER)
-    assert kept.not_before == kept.next_attempt_at
+    assert (kept.notebook.instance_id, kept.notebook.former) == (NEXT.instance_id, FORMER)
+    assert kept.notebook.not_before == kept.next_attempt_at
 
 
 def test_a_create_without_a_former_has_nothing_to_go_back_to():
     record = ended(create_plan(), failure(InvalidSpecError))
-    assert record.status.instance_id == REF.instance_id
-    assert record.status.not_before == NOW + timedelta(hours=1)
+    assert record.status.notebook.instance_id == REF.instance_id
+    assert record.status.notebook.not_before == NOW + timedelta(hours=1)
 
 
 # --- Spark clusters
@@ -388,7 +393,7 @@ def of(record):
 def test_a_create_that_was_taken_is_followed_and_is_a_new_try(name):
     record = ended(a_plan(wanting(), MAKE), Asked(name))
     assert (of(record).operation, of(record).tries, of(record).asked_at) == (name, 5, NOW)
-    assert record.status.operation is None  # the notebook's own
+    assert record.status.notebook.operation is None  # the notebook's own
     assert record.status.tries == person().status.tries
 
 
@@ -447,7 +452,7 @@ def test_a_cluster_that_is_refused_leaves_the_notebook_as_it_is():
     record = stands = wanting()
     record = ended(a_plan(record, MAKE), failure(CloudUnavailableError))
     assert ready(record) == ready(stands)
-    assert record.status.not_before is None
+    assert record.status.notebook.not_before is None
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ from shared.domain.outcome import Done, Failed, Started, with_outcomes
 from shared.domain.plan import OperationSeen, TemplatesSeen
 from shared.domain.planner import make_plan
 from shared.domain.power import PowerCause, PowerReason, as_once_kept
-from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, Verb
+from shared.domain.record import Power, Presence
+from shared.domain.status import ConditionStatus, ConditionType, Verb
 from shared.domain.template_actions import PutTemplate, RemoveTemplate
 from shared.domain.wanted import with_wanted
 
@@ -159,7 +160,7 @@ def test_nothing_is_sent_into_an_operation_that_is_under_way(wanted, verb, sight
     for op in (OperationSeen(ref=operation(verb), done=False), Unreadable(_down())):
         plan = plan_of(record, notebook(sight) if isinstance(sight, NotebookState) else sight, op)
         assert names(plan) == []
-        assert plan.record.status.operation == operation(verb)
+        assert plan.record.status.notebook.operation == operation(verb)
         assert plan.requeue_at is not None
         assert reason(plan).value.lower().startswith(verb.value[:4])
 
@@ -183,13 +184,13 @@ def test_an_operation_that_is_over_frees_the_way():
         record = person(*STOP, settled=False, operation=operation(Verb.START))
         plan = plan_of(record, notebook(S.ACTIVE), op)
         assert names(plan) == ["StopInstance"]
-        assert plan.record.status.operation is None
+        assert plan.record.status.notebook.operation is None
 
 
 def test_an_operation_found_after_a_crash_is_followed():
     found = operation(Verb.CREATE)
     plan = plan_of(person(settled=False), notebook(S.PROVISIONING), OperationSeen(ref=found, done=False))
-    assert plan.record.status.operation == found
+    assert plan.record.status.notebook.operation == found
     assert names(plan) == []
 
 
@@ -249,9 +250,9 @@ _TEMPLATES = st.sampled_from([TemplatesSeen({}), TemplatesSeen({"spark": "old", 
 
 
 def op_sights(record, failure, done):
-    if record.status.operation is None:
+    if record.status.notebook.operation is None:
         return NotLooked()
-    return OperationSeen(ref=record.status.operation, done=done or failure is not None, error=failure)
+    return OperationSeen(ref=record.status.notebook.operation, done=done or failure is not None, error=failure)
 
 
 @given(_RECORDS, _ERRORS, _OPERATIONS, _TEMPLATES)
@@ -263,7 +264,7 @@ def test_what_cannot_be_read_is_neither_created_nor_stopped_nor_deleted(record, 
     ready = plan.record.status.condition(ConditionType.NOTEBOOK_READY)
     assert (ready.status, ready.reason) == (ConditionStatus.UNKNOWN, Reason.UNREADABLE)
     assert plan.record.status.observed_generation == record.status.observed_generation
-    assert plan.record.status.operation == record.status.operation
+    assert plan.record.status.notebook.operation == record.status.notebook.operation
 
 
 def test_reading_is_tried_again_not_sooner_than_was_asked_for():
@@ -279,16 +280,16 @@ def assert_fits(action, plan, record, sight, failure):
     wanted = with_wanted(record, policy(), NOW).spec
     remnant = (
         failure is not None
-        and record.status.operation is not None
-        and record.status.operation.verb is Verb.CREATE
-        and not record.status.was_active  # never ACTIVE, so there is no data in it
+        and record.status.notebook.operation is not None
+        and record.status.notebook.operation.verb is Verb.CREATE
+        and not record.status.notebook.was_active  # never ACTIVE, so there is no data in it
     )
     match action:
         case CreateInstance():
             assert isinstance(sight, Absent)
             assert wanted.presence is Presence.PRESENT
-            assert action.spec.instance_id == record.status.instance_id
-            assert plan.record.status.zone == action.zone
+            assert action.spec.instance_id == record.status.notebook.instance_id
+            assert plan.record.status.notebook.zone == action.zone
         case StartInstance():
             assert sight.state in {S.STOPPED, S.SUSPENDED}
             assert (wanted.presence, wanted.power) == RUN
@@ -297,7 +298,7 @@ def assert_fits(action, plan, record, sight, failure):
             assert wanted.presence is Presence.ABSENT or wanted.power is Power.STOPPED
         case DeleteInstance():
             over = wanted.presence is Presence.ABSENT and wanted.absent_since + RETENTION <= NOW
-            over = over and record.status.snapshots and record.status.snapshots[0].manifest
+            over = over and record.status.data.snapshots and record.status.data.snapshots[0].manifest
             assert (over and sight.state in {S.STOPPED, S.SUSPENDED}) or (
                 remnant and sight.state not in {S.ACTIVE, S.STOPPED, S.SUSPENDED, S.STOPPING, S.SUSPENDING, S.UPGRADING}
             )
@@ -307,8 +308,8 @@ def assert_fits(action, plan, record, sight, failure):
         case RestoreData():
             assert wanted.presence is Presence.PRESENT
             assert sight.state in {S.ACTIVE, S.STOPPED, S.SUSPENDED}
-            assert record.status.snapshots[0].instance_uid != sight.uid
-            assert plan.record.status.restoring.snapshot == action.snapshot
+            assert record.status.data.snapshots[0].instance_uid != sight.uid
+            assert plan.record.status.data.restoring.snapshot == action.snapshot
 
 
 @given(_RECORDS, _SIGHTS, _FAILURES, st.booleans(), _TEMPLATES)
@@ -319,7 +320,7 @@ def test_what_every_plan_keeps(record, sight, failure, done, templates):
     if (
         not isinstance(sight, Absent)
         and sight.labels.get(LABEL_USER) != record.user_key
-        and not (record.status.instance_uid and record.status.instance_uid == sight.uid)
+        and not (record.status.notebook.instance_uid and record.status.notebook.instance_uid == sight.uid)
     ):
         assert on_notebook == []  # hands off
     for action in on_notebook:
@@ -360,7 +361,7 @@ def test_while_the_operation_runs_a_second_look_asks_for_nothing_more(record, si
     then = NOW + timedelta(minutes=1)
     again = plan_of(record, sight, OperationSeen(ref=ref, done=False), now=then)
     assert [a for a in again.actions if isinstance(a, ON_NOTEBOOK)] == []
-    assert again.record.status.operation == ref
+    assert again.record.status.notebook.operation == ref
 
 
 @given(_RECORDS, st.sampled_from([S.ACTIVE, S.STOPPED, S.SUSPENDED]))
@@ -368,7 +369,9 @@ def test_a_world_in_line_is_a_fixed_point(record, state):
     """After a plan without actions, planning again an hour later over the same sight changes the record no more."""
     record = record.with_status(operation=None, not_before=None, zone=ZONES[0])
     first = plan_of(record, notebook(state))
-    if first.actions or first.record.status.settles_at is not None:  # after that an older copy of the files goes
+    if (
+        first.actions or first.record.status.notebook.settles_at is not None
+    ):  # after that an older copy of the files goes
         return
     second = plan_of(first.record, notebook(state), now=NOW + timedelta(hours=1))
     assert second.actions == ()
@@ -486,16 +489,16 @@ def test_zones_are_tried_in_order_one_at_a_time_each_remnant_going_first():
         tried.append([a.zone for a in plan.actions if isinstance(a, CreateInstance)])
         record = plan.record
     assert tried == [[ZONES[1]], [ZONES[2]], []]
-    assert record.status.not_before == NOW + policy().capacity_retry
-    again = plan_of(record, Absent(), now=record.status.not_before)
+    assert record.status.notebook.not_before == NOW + policy().capacity_retry
+    again = plan_of(record, Absent(), now=record.status.notebook.not_before)
     assert [a.zone for a in again.actions] == [ZONES[0]]
-    assert again.record.status.failed_zones == ()
+    assert again.record.status.notebook.failed_zones == ()
 
 
 def test_without_a_remnant_the_next_zone_follows_at_once():
     plan = failed_create(person(settled=False), STOCKOUT)
     assert [a.zone for a in plan.actions] == [ZONES[1]]
-    assert plan.record.status.zone == ZONES[1]
+    assert plan.record.status.notebook.zone == ZONES[1]
     assert "stockout" in " ".join(plan.because).lower()
 
 
@@ -519,7 +522,7 @@ def test_quota_waits_long_says_so_and_stays_in_the_zone():
 def test_a_wrong_request_is_not_repeated_for_an_hour():
     plan = failed_create(person(settled=False), InvalidSpecError(user_message="No such image.", detail="400"))
     assert names(plan) == []
-    assert plan.record.status.not_before >= NOW + timedelta(hours=1)
+    assert plan.record.status.notebook.not_before >= NOW + timedelta(hours=1)
     assert plan.record.status.condition(ConditionType.NOTEBOOK_READY).message == "No such image."
 
 
@@ -528,7 +531,7 @@ def test_waits_grow_while_it_goes_on_failing():
     waits = []
     for _ in range(8):
         plan = failed_create(record, OperationFailedError(user_message="failed", detail="x"))
-        waits.append(plan.record.status.not_before - NOW)
+        waits.append(plan.record.status.notebook.not_before - NOW)
         record = plan.record
     assert waits[0] >= timedelta(minutes=2)
     assert waits[-1] >= timedelta(minutes=30)
@@ -556,7 +559,7 @@ def test_another_operation_that_failed_waits_and_deletes_nothing(verb):
     plan = plan_of(record, notebook(S.STOPPED), op)
     assert names(plan) == []
     assert plan.requeue_at > NOW
-    assert plan.record.status.operation is None
+    assert plan.record.status.notebook.operation is None
 
 
 def test_asking_again_after_a_crash_asks_with_the_same_request_id_and_a_new_try_with_another():
@@ -625,7 +628,7 @@ def test_a_date_to_come_is_when_to_look_again():
     assert plan_of(record, NotLooked()).requeue_at == at(10)
     leaving = after(joined(groups=(ANALYSTS,)), left("l", -1, effective=10))
     first = plan_of(leaving, notebook(S.ACTIVE))
-    assert first.requeue_at == first.record.status.settles_at == NOW + policy().confirm_absence_after
+    assert first.requeue_at == first.record.status.notebook.settles_at == NOW + policy().confirm_absence_after
     settled = plan_of(first.record, notebook(S.ACTIVE), now=first.requeue_at)
     assert settled.requeue_at == at(10)
     then = plan_of(settled.record, notebook(S.ACTIVE), now=at(10))
@@ -737,7 +740,7 @@ def test_a_changed_master_or_target_is_rendered_again(changed):
 def test_done_is_written_down_as_done():
     plan = plan_of(person(settled=False), Absent())
     record = with_outcomes(plan, [(a, Done()) for a in plan.actions], policy(), NOW)
-    assert record.status.operation is None
+    assert record.status.notebook.operation is None
     assert record.status.tries == 1
     failed = with_outcomes(plan, [(plan.actions[0], Failed(_down()))], policy(), NOW)
     assert failed.status.tries == 0

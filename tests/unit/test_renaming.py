@@ -10,8 +10,9 @@ from shared.domain.errors import UnsupportedMessageError
 from shared.domain.events import Renamed
 from shared.domain.identity import AccountId, InstanceId, parse_email, user_key_for
 from shared.domain.keeping import Former, Restoring, Snapshot
-from shared.domain.record import ConditionStatus, ConditionType, Hold, Presence, Reason, Verb, set_condition
+from shared.domain.record import Hold, Presence, Reason
 from shared.domain.renaming import renaming
+from shared.domain.status import ConditionStatus, ConditionType, Verb, set_condition
 
 NEW = parse_email("new@example.com")
 KEY, NEW_KEY = user_key_for(ANA), user_key_for(NEW)

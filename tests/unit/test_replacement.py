@@ -17,9 +17,10 @@ from shared.domain.keeping import Former, Restoring, SnapshotState
 from shared.domain.notebook import Absent, InstanceRef, NotebookState, NotLooked, Unreadable
 from shared.domain.notebook_actions import CreateInstance, DeleteInstance, RestoreData, StopInstance
 from shared.domain.plan import OperationSeen
-from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
+from shared.domain.record import Hold, Power, Presence
 from shared.domain.replacement import former_step, go_back, is_to_restore, replace_step, restore_step
 from shared.domain.snapshot_actions import CreateSnapshot
+from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import Scene
 
 S = NotebookState
@@ -70,9 +71,9 @@ def restored(*, op=None, sight=None, now=NOW, **status):
 def test_a_restore_is_noted_before_it_is_asked_for():
     step = restored()
     assert step.actions == (RestoreData(ref=FRESH.ref, snapshot=NAME),)
-    assert step.record.status.restoring == Restoring(snapshot=NAME, instance_uid=NEW, asked_at=NOW)
+    assert step.record.status.data.restoring == Restoring(snapshot=NAME, instance_uid=NEW, asked_at=NOW)
     assert (step.condition, step.reason, step.requeue_after) == (ConditionStatus.FALSE, Reason.RESTORING, POLL)
-    assert step.record.status.saved_in == NAME  # until it is done
+    assert step.record.status.data.saved_in == NAME  # until it is done
 
 
 def test_one_that_is_done_is_not_asked_for_again():
@@ -137,9 +138,13 @@ def replaced(record, *, ready=True, now=NOW, snapshots=None):
 def test_the_files_are_saved_first():
     step = replaced(person())
     assert [type(action) for action in step.actions] == [CreateSnapshot]
-    assert (step.reason, step.record.status.naming, step.record.status.former) == (Reason.REPLACING, 1, None)
+    assert (step.reason, step.record.status.notebook.naming, step.record.status.notebook.former) == (
+        Reason.REPLACING,
+        1,
+        None,
+    )
     assert step.because[0] == f"To be replaced: {SAID}."
-    assert step.record.status.instance_id == INSTANCE
+    assert step.record.status.notebook.instance_id == INSTANCE
 
 
 @pytest.mark.parametrize(("naming", "name"), [(1, f"{INSTANCE}-2"), (2, f"{INSTANCE}-3"), (999, f"{INSTANCE}-2")])
@@ -149,15 +154,20 @@ def test_then_another_is_created_under_the_next_name(naming, name):
     assert isinstance(action, CreateInstance)
     assert (action.spec.instance_id, action.zone) == (name, ZONES[0])
     status = step.record.status
-    assert status.former == Former(instance_id=INSTANCE, zone=ZONES[0], uid=UID, built_from={"image": "old"})
-    assert (status.instance_id, status.naming, status.refused, status.saved_in) == (
+    assert status.notebook.former == Former(instance_id=INSTANCE, zone=ZONES[0], uid=UID, built_from={"image": "old"})
+    assert (status.notebook.instance_id, status.notebook.naming, status.notebook.refused, status.data.saved_in) == (
         name,
         naming + 1,
         digest((LARGER,)),
         NAME,
     )
-    assert (status.attempts, status.instance_uid, status.was_active, status.power_settled) == (0, "", False, False)
-    assert status.built_from["data disk"] == "PD_BALANCED of 100 GB"
+    assert (
+        status.attempts,
+        status.notebook.instance_uid,
+        status.notebook.was_active,
+        status.notebook.power_settled,
+    ) == (0, "", False, False)
+    assert status.notebook.built_from["data disk"] == "PD_BALANCED of 100 GB"
     assert (step.condition, step.reason) == (ConditionStatus.FALSE, Reason.REPLACING)
 
 
@@ -165,7 +175,7 @@ def test_nothing_is_replaced_before_its_time_or_without_the_account():
     waiting = replaced(person(not_before=NOW + TICK, **saved()))
     assert (waiting.actions, waiting.requeue_after) == ((), TICK)
     without = replaced(person(**saved()), ready=False)
-    assert (without.actions, without.reason, without.record.status.naming) == ((), Reason.WAITING, 1)
+    assert (without.actions, without.reason, without.record.status.notebook.naming) == ((), Reason.WAITING, 1)
 
 
 def test_a_replacement_that_cannot_be_built_gives_back_what_was():
@@ -178,11 +188,24 @@ def test_a_replacement_that_cannot_be_built_gives_back_what_was():
         (remnant, Former(instance_id=f"{INSTANCE}-2", zone=ZONES[1], uid=NEW, is_remnant=True)),
     ):
         status = go_back(record, seen_).status
-        assert (status.instance_id, status.zone, status.instance_uid) == (INSTANCE, ZONES[0], UID)
-        assert status.former == left
-        assert (status.operation, status.failed_zones, status.attempts, status.not_before) == (None, (), 0, None)
-        assert (status.was_active, status.power_settled, status.built_from) == (True, False, {})
-        assert (status.naming, status.refused, status.saved_in) == (
+        assert (status.notebook.instance_id, status.notebook.zone, status.notebook.instance_uid) == (
+            INSTANCE,
+            ZONES[0],
+            UID,
+        )
+        assert status.notebook.former == left
+        assert (
+            status.notebook.operation,
+            status.notebook.failed_zones,
+            status.attempts,
+            status.notebook.not_before,
+        ) == (None, (), 0, None)
+        assert (status.notebook.was_active, status.notebook.power_settled, status.notebook.built_from) == (
+            True,
+            False,
+            {},
+        )
+        assert (status.notebook.naming, status.notebook.refused, status.data.saved_in) == (
             2,
             digest((LARGER,)),
             NAME,
@@ -202,7 +225,7 @@ DONE = {"naming": 2, "instance_id": f"{INSTANCE}-2", "former": FORMER}
 
 
 def former_of(record, former, *, sight=FRESH):
-    return former_step(record, scene_of(record, sight, former=former), record.status.former)
+    return former_step(record, scene_of(record, sight, former=former), record.status.notebook.former)
 
 
 def kinds(result):
@@ -237,13 +260,13 @@ def test_one_that_cannot_be_read_is_left():
 @pytest.mark.parametrize("sight", [Absent(), replace(OLD, uid="another's")])
 def test_one_that_is_gone_is_forgotten(sight):
     record, actions, wait, because = former_of(person(**DONE), sight)
-    assert (record.status.former, actions, wait, because) == (None, (), None, ())
+    assert (record.status.notebook.former, actions, wait, because) == (None, (), None, ())
 
 
 def test_one_that_somebody_started_is_stopped_and_kept():
     record, actions, wait, because = former_of(person(**DONE), replace(OLD, state=S.ACTIVE))
     assert actions == (StopInstance(ref=OLD.ref),)
-    assert record.status.former == replace(FORMER, touched=True)
+    assert record.status.notebook.former == replace(FORMER, touched=True)
     assert (wait, len(because)) == (POLL, 1)
     assert kinds(former_of(record, OLD)) == []  # never deleted on its own any more
 
@@ -352,7 +375,7 @@ def test_the_former_is_never_deleted_before_the_files_are_elsewhere(
     assert former.state in {S.STOPPED, S.SUSPENDED}
     assert (hold, marker, op, touched) == (None, None, None, False)
     assert sight.state is S.ACTIVE or (sight.state in {S.STOPPED, S.SUSPENDED} and settled)
-    assert record.status.snapshot(record.status.saved_in) is None or status == saved(NEW)
+    assert record.status.snapshot(record.status.data.saved_in) is None or status == saved(NEW)
 
 
 @given(everything, st.sampled_from(Presence), st.booleans())
@@ -362,6 +385,6 @@ def test_nobody_has_two_that_run(former, presence, touched):
     result = former_of(record, former)
     if former == notebook(S.ACTIVE, uid=NEW):
         assert kinds(result) == [StopInstance]
-        assert result[0].status.former.touched
+        assert result[0].status.notebook.former.touched
     else:
         assert StopInstance not in kinds(result)

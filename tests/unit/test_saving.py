@@ -15,9 +15,10 @@ from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reaso
 from shared.domain.identity import instance_id_for, user_key_for
 from shared.domain.keeping import Former, Restoring, Snapshot, SnapshotSeen, SnapshotState
 from shared.domain.notebook import Absent, NotebookState, NotLooked, Unreadable
-from shared.domain.record import ConditionStatus, Hold, Power, Presence, Verb
+from shared.domain.record import Hold, Power, Presence
 from shared.domain.saving import is_saved, keeping_step, retention_end, save_data, without_deleted
 from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
+from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import Scene
 
 KEY, INSTANCE = user_key_for(ANA), instance_id_for(ANA)
@@ -64,11 +65,11 @@ def test_a_snapshot_is_asked_for_under_the_next_name(status):
     assert action.labels["benchkeeper-user"] == KEY
     assert action.labels["benchkeeper-instance"] == INSTANCE
     assert (result.done, result.requeue_after) == (False, POLL)
-    noted = result.record.status.snapshots[-1]
+    noted = result.record.status.data.snapshots[-1]
     assert noted == Snapshot(name=action.name, instance_id=INSTANCE, zone=ZONES[0], instance_uid=UID, asked_at=NOW)
-    assert result.record.status.saved_in == action.name
-    assert result.record.status.snapshots_taken == number
-    assert len(result.record.status.snapshots) == len(status.get("snapshots", ())) + 1
+    assert result.record.status.data.saved_in == action.name
+    assert result.record.status.data.snapshots_taken == number
+    assert len(result.record.status.data.snapshots) == len(status.get("snapshots", ())) + 1
 
 
 def test_its_cost_goes_where_the_persons_goes():
@@ -87,7 +88,7 @@ def test_it_is_asked_for_again_when_it_is_not_there():
 def test_one_that_somebody_deleted_is_taken_again_while_the_disk_is_there():
     result = saving_of(gone(**saved()), {FIRST: Absent()})
     assert [action.name for action in result.actions] == [SECOND]
-    assert (result.record.status.saved_in, result.done) == (SECOND, False)
+    assert (result.record.status.data.saved_in, result.done) == (SECOND, False)
 
 
 @pytest.mark.parametrize("error", [DOWN, DENIED])
@@ -115,7 +116,7 @@ def test_one_that_is_ready_gets_its_manifest_and_then_it_is_done():
     (action,) = first.actions
     assert isinstance(action, WriteManifest)
     assert (action.deleted_at, first.done, first.requeue_after) == (None, False, POLL)
-    noted = first.record.status.snapshots[0]
+    noted = first.record.status.data.snapshots[0]
     assert action.snapshot == noted
     assert (noted.ready_at, noted.size_bytes, noted.disk_size_gb, noted.snapshot_id) == (NOW, 1_000, 100, "1")
     assert action.snapshot.spec == {
@@ -130,7 +131,7 @@ def test_one_that_is_ready_gets_its_manifest_and_then_it_is_done():
 def test_when_it_became_ready_is_noted_once():
     early = gone(**saved(manifest=False))
     (action,) = saving_of(early, {FIRST: READY}).actions
-    assert action.snapshot.ready_at == early.status.snapshots[0].ready_at != NOW
+    assert action.snapshot.ready_at == early.status.data.snapshots[0].ready_at != NOW
 
 
 def test_a_manifest_says_nothing_of_what_could_not_be_read():
@@ -141,12 +142,12 @@ def test_a_manifest_says_nothing_of_what_could_not_be_read():
 def test_a_failed_one_is_taken_again_later_and_the_waits_grow():
     result = saving_of(gone(**saved(ready=False)), {FIRST: snapshot_seen(FIRST, SnapshotState.FAILED)})
     status = result.record.status
-    assert (result.actions, result.done, status.saved_in, status.attempts) == ((), False, "", 1)
-    assert status.not_before == NOW + result.requeue_after
+    assert (result.actions, result.done, status.data.saved_in, status.attempts) == ((), False, "", 1)
+    assert status.notebook.not_before == NOW + result.requeue_after
     assert timedelta(minutes=5) <= result.requeue_after <= timedelta(minutes=6.25)
-    waiting = saving_of(result.record, {}, now=status.not_before - TICK)
+    waiting = saving_of(result.record, {}, now=status.notebook.not_before - TICK)
     assert (waiting.actions, waiting.requeue_after, waiting.done) == ((), TICK, False)
-    again = saving_of(result.record, {}, now=status.not_before)
+    again = saving_of(result.record, {}, now=status.notebook.not_before)
     assert [action.name for action in again.actions] == [SECOND]
     worse = saving_of(gone(**saved(ready=False), attempts=9), {FIRST: snapshot_seen(FIRST, SnapshotState.FAILED)})
     assert worse.requeue_after > result.requeue_after
@@ -167,7 +168,7 @@ def test_it_is_never_done_without_a_ready_snapshot_of_this_disk_and_its_manifest
         assert result.actions or result.requeue_after is not None  # never stuck
         return
     assert is_saved(result.record)
-    snapshot = result.record.status.snapshot(result.record.status.saved_in)
+    snapshot = result.record.status.snapshot(result.record.status.data.saved_in)
     assert snapshot.instance_uid == UID
     assert snapshot.manifest
     assert isinstance(sight, SnapshotSeen)
@@ -234,7 +235,7 @@ def test_the_retention_of_a_leavers_snapshot_ends_to_the_second(ago, sight, name
     assert deleted(step) == names
     assert retention_end(record, scene_of(record)) == NOW - ago + KEPT
     if names:
-        assert (step.requeue_after, step.record.status.saved_in) == (POLL, "")
+        assert (step.requeue_after, step.record.status.data.saved_in) == (POLL, "")
         assert "retention" in step.because[0]
     elif ago < KEPT:
         assert step.requeue_after == KEPT - ago
@@ -298,7 +299,7 @@ def test_one_that_goes_or_cannot_be_read_is_looked_at_again(sight, waits):
     step = kept_of(gone(absent_for=KEPT, **saved()), {FIRST: sight}, sight=Absent())
     assert step.actions == ()
     assert waits <= step.requeue_after <= waits * 1.25
-    assert step.record.status.snapshots
+    assert step.record.status.data.snapshots
 
 
 def test_the_manifest_outlives_the_snapshot_and_says_when_it_went():
@@ -306,9 +307,9 @@ def test_the_manifest_outlives_the_snapshot_and_says_when_it_went():
     (action,) = step.actions
     assert isinstance(action, WriteManifest)
     assert (action.snapshot.name, action.deleted_at, step.requeue_after) == (FIRST, NOW, POLL)
-    assert step.record.status.snapshots  # until the manifest is written
+    assert step.record.status.data.snapshots  # until the manifest is written
     over = without_deleted(step.record, FIRST)
-    assert (over.status.snapshots, over.status.saved_in) == ((), "")
+    assert (over.status.data.snapshots, over.status.data.saved_in) == ((), "")
     assert without_deleted(over, FIRST) is over
 
 
@@ -318,20 +319,24 @@ def test_one_that_failed_and_is_gone_is_forgotten_although_the_instance_is_gone_
     failed = replace(record.status.snapshot(FIRST), ready_at=None, manifest=False)
     record = record.with_status(snapshots=(failed, record.status.snapshot(SECOND)))
     step = kept_of(record, {FIRST: Absent(), SECOND: snapshot_seen(SECOND)}, sight=Absent())
-    assert [each.name for each in step.record.status.snapshots] == [SECOND]
+    assert [each.name for each in step.record.status.data.snapshots] == [SECOND]
     assert step.actions == ()
 
 
 def test_one_that_never_came_is_forgotten_when_its_disk_is_gone():
     step = kept_of(gone(**saved(ready=False)), {FIRST: Absent()}, sight=Absent())
-    assert (step.record.status.snapshots, step.record.status.saved_in, step.reason) == ((), "", Reason.DATA_MISSING)
+    assert (step.record.status.data.snapshots, step.record.status.data.saved_in, step.reason) == (
+        (),
+        "",
+        Reason.DATA_MISSING,
+    )
     still = kept_of(gone(**saved(ready=False)), {FIRST: Absent()})  # its disk is there: it is asked for again
-    assert [each.name for each in still.record.status.snapshots] == [FIRST]
+    assert [each.name for each in still.record.status.data.snapshots] == [FIRST]
 
 
 def test_one_that_never_had_a_manifest_is_just_forgotten():
     step = kept_of(gone(absent_for=KEPT, **saved(ready=False)), {FIRST: Absent()}, sight=Absent())
-    assert (step.actions, step.record.status.snapshots, step.record.status.saved_in) == ((), (), "")
+    assert (step.actions, step.record.status.data.snapshots, step.record.status.data.saved_in) == ((), (), "")
     assert (step.reason, step.requeue_after) == (Reason.REMOVED, None)
 
 
@@ -397,8 +402,8 @@ def test_the_last_copy_is_never_deleted_before_its_time(record, sight, first, se
     if not names:
         return
     assert record.hold is None
-    assert record.status.former is None
-    assert record.status.restoring is None
+    assert record.status.notebook.former is None
+    assert record.status.data.restoring is None
     on_disk = isinstance(sight, type(RUNS)) and sight.state in {
         NotebookState.ACTIVE,
         NotebookState.STOPPED,
@@ -410,7 +415,7 @@ def test_the_last_copy_is_never_deleted_before_its_time(record, sight, first, se
         if not (is_over and isinstance(sight, Absent)):
             # An older one goes only when the files are in another that is known to be whole.
             assert is_saved(record)
-            assert record.status.saved_in not in names
+            assert record.status.data.saved_in not in names
     else:
         assert on_disk
-        assert record.status.saved_in not in names
+        assert record.status.data.saved_in not in names

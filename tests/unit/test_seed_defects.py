@@ -270,7 +270,7 @@ def test_each_person_is_sent_to_the_address_that_the_api_gave_their_own_instance
     assert len(set(given.values())) == len(users)
     for user in users:
         record = bench.deps.records.load(user_key_for(user)).record
-        assert record.status.proxy_uri == given[record.status.instance_id]
+        assert record.status.notebook.proxy_uri == given[record.status.notebook.instance_id]
 
 
 def test_nothing_here_is_terraform():

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
 from shared.domain.notebook import Absent, NotLooked, Unreadable
 from shared.domain.plan import ClustersSeen
-from shared.domain.record import ConditionStatus, Hold, Power, Presence
+from shared.domain.record import Hold, Power, Presence
 from shared.domain.spark import Cluster, ClusterState
 from shared.domain.spark_actions import DeleteCluster
 from shared.domain.spark_step import spark_step
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Scene
 
 GONE = person(Presence.ABSENT, Power.STOPPED)

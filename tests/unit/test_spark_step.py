@@ -22,7 +22,7 @@ from shared.domain.errors import (
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.notebook import Absent, NotLooked, Unreadable
 from shared.domain.plan import ClustersSeen
-from shared.domain.record import ConditionStatus, Hold, Power, Presence
+from shared.domain.record import Hold, Power, Presence
 from shared.domain.spark import (
     AUTO_ZONE,
     MAX_CLUSTER_NAME,
@@ -35,6 +35,7 @@ from shared.domain.spark import (
 )
 from shared.domain.spark_actions import CreateCluster, DeleteCluster
 from shared.domain.spark_step import spark_step
+from shared.domain.status import ConditionStatus
 from shared.domain.step import Scene
 
 T = "spark"
@@ -298,7 +299,12 @@ def test_no_two_tries_have_one_request_id():
 def test_one_that_runs_gives_its_address_and_its_time_counts():
     step = step_of(someone(KNOWN["asked"], ASKED), cluster("RUNNING", uuid="u"))
     status = step.record.status.cluster(T)
-    assert (status.jupyter_url, status.uuid, status.zone, status.operation) == (LAB, "u", ZONES[2], "")
+    assert (status.jupyter_url, status.uuid, status.zone, status.operation) == (
+        LAB,
+        "u",
+        ZONES[2],
+        "",
+    )
     assert status.seen_running_at == NOW
     assert step.record.status.usage["spark:spark"].since == NOW
     assert (step.requeue_after, step.condition) == (15 * MINUTE, ConditionStatus.TRUE)

@@ -15,9 +15,10 @@ from shared.domain.notebook_actions import StopInstance
 from shared.domain.outcome import Asked, Done, Failed, Started
 from shared.domain.plan import Plan
 from shared.domain.planner import make_plan
-from shared.domain.record import ConditionStatus, ConditionType, Hold, OperationRef, Verb, set_condition
+from shared.domain.record import Hold
 from shared.domain.spark import ClusterStatus, ClusterWish
 from shared.domain.spark_actions import CreateCluster, DeleteCluster
+from shared.domain.status import ConditionStatus, ConditionType, OperationRef, Verb, set_condition
 from shared.domain.story import MAX_LINES, StoryKind, StoryLine, told
 from shared.domain.template_actions import PutTemplate
 from shared.domain.wanted import with_hold

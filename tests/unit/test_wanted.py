@@ -62,15 +62,15 @@ def test_asking_again_what_is_wanted_changes_nothing(news, hours):
 def test_who_got_a_new_address_before_anything_was_named_is_named_by_the_first():
     renamed = replace(after(), email=parse_email("new@example.com"), email_since=NOW)
     record = with_wanted(with_event(renamed, joined(groups=(ANALYSTS,))), policy(), NOW)
-    assert record.status.instance_id == f"nb-{record.user_key}" == instance_id_for(ANA)
+    assert record.status.notebook.instance_id == f"nb-{record.user_key}" == instance_id_for(ANA)
 
 
 @given(_NEWS)
 def test_who_is_to_have_an_environment_has_a_name_a_zone_and_a_profile(news):
     record = after(*news)
     if record.spec.presence is Presence.PRESENT:
-        assert record.status.instance_id == instance_id_for(record.email)
-        assert record.status.zone in ZONES
+        assert record.status.notebook.instance_id == instance_id_for(record.email)
+        assert record.status.notebook.zone in ZONES
         assert record.spec.profile is not None
         assert record.spec.absent_since is None
     else:
@@ -95,7 +95,7 @@ def test_a_new_joiner_is_wanted_running_in_the_preferred_zone():
         Power.RUNNING,
         "analyst",
     )
-    assert record.status.zone == ZONES[0]
+    assert record.status.notebook.zone == ZONES[0]
     assert record.cost_center == "CC-1"
     assert record.is_due(NOW)
 
@@ -104,7 +104,7 @@ def test_a_stored_name_and_zone_are_never_recomputed():
     record = person(instance_id="nb-from-long-ago", zone="europe-west1-d")
     record = with_wanted(with_event(record, moved(groups=(ENGINEERS,))), policy(), NOW)
     assert record.spec.profile == "engineer"
-    assert (record.status.instance_id, record.status.zone) == ("nb-from-long-ago", "europe-west1-d")
+    assert (record.status.notebook.instance_id, record.status.notebook.zone) == ("nb-from-long-ago", "europe-west1-d")
 
 
 def test_a_mover_raises_the_generation_and_keeps_the_power():
@@ -112,14 +112,14 @@ def test_a_mover_raises_the_generation_and_keeps_the_power():
     then = with_wanted(with_event(before, moved(groups=(ENGINEERS,))), policy(), NOW)
     assert then.status.generation == before.status.generation + 1
     assert then.spec.power is Power.STOPPED
-    assert then.status.power_settled
+    assert then.status.notebook.power_settled
 
 
 def test_news_that_changes_nothing_that_counts_leaves_the_generation():
     before = person()
     then = with_wanted(with_event(before, moved(attributes={"manager": "m@example.com"})), policy(), NOW)
     assert then.status.generation == before.status.generation
-    assert then.status.last_event_id == "m"
+    assert then.status.inbox.last_event_id == "m"
 
 
 def test_a_new_cost_centre_counts():
@@ -133,8 +133,8 @@ def test_a_leaver_starts_anew_what_was_tried():
     before = person(attempts=4, not_before=NOW + timedelta(hours=1), failed_zones=(ZONES[0],))
     then = with_wanted(with_event(before, left()), policy(), NOW)
     assert then.spec.absent_since == NOW
-    assert (then.status.attempts, then.status.not_before, then.status.failed_zones) == (0, None, ())
-    assert not then.status.power_settled
+    assert (then.status.attempts, then.status.notebook.not_before, then.status.notebook.failed_zones) == (0, None, ())
+    assert not then.status.notebook.power_settled
 
 
 def test_the_retention_counts_from_the_end_of_entitlement_not_from_the_last_look():
@@ -146,7 +146,7 @@ def test_the_retention_counts_from_the_end_of_entitlement_not_from_the_last_look
 def test_coming_back_wants_the_environment_running_again():
     back = with_wanted(with_event(person(Presence.ABSENT, Power.STOPPED), joined("again", -0.5)), policy(), NOW)
     assert (back.spec.presence, back.spec.power) == (Presence.PRESENT, Power.RUNNING)
-    assert not back.status.power_settled
+    assert not back.status.notebook.power_settled
     assert back.spec.absent_since is None
 
 
@@ -174,7 +174,7 @@ def test_a_group_that_is_assigned_no_more_ends_access():
 def test_another_power_is_a_new_request():
     before = with_wanted(person(), policy(), NOW)
     then = with_power(before, Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON))
-    assert not then.status.power_settled
+    assert not then.status.notebook.power_settled
     assert then.status.generation == before.status.generation + 1
     assert then.spec.power_reason.cause is PowerCause.STOPPED_BY_PERSON
     assert with_wanted(then, policy(), NOW) == then

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from shared.domain.catalog import IdleSettings, MasterTemplate, SparkSettings
 from shared.domain.errors import Reason, RefusedError
 from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import ConditionStatus, ConditionType, Power, Presence, set_condition
+from shared.domain.record import Power, Presence
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.wanted import with_wanted
 from shared.domain.wishes import with_asked_power, with_keep_on, with_wish, without_wish
 
@@ -209,13 +210,13 @@ def test_one_that_rests_by_other_hands_is_started_anew(reason):
     """Wanted RUNNING and reached once, then stopped from outside: a click is a new request."""
     record = stands(person(not_before=LATER), ConditionStatus.FALSE, reason)
     asked = with_asked_power(record, Power.RUNNING, CATALOG, ASKED)
-    assert not asked.status.power_settled
-    assert asked.status.not_before is None
+    assert not asked.status.notebook.power_settled
+    assert asked.status.notebook.not_before is None
     assert asked.status.generation == record.status.generation + 1
     assert asked.spec.power_reason == ASKED
-    assert asked.status.zone == ZONES[0]
+    assert asked.status.notebook.zone == ZONES[0]
 
 
 def test_the_other_power_is_a_new_request():
     asked = with_asked_power(person(), Power.STOPPED, CATALOG, ASKED)
-    assert (asked.spec.power, asked.status.power_settled) == (Power.STOPPED, False)
+    assert (asked.spec.power, asked.status.notebook.power_settled) == (Power.STOPPED, False)

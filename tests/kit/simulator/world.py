@@ -41,7 +41,7 @@ from shared.domain.identity import UserEmail, account_email, account_id_for, par
 from shared.domain.sources import SHIPPED
 from shared.domain.times import rfc3339
 from shared.domain.wish import Asked, WishKind
-from shared.engine.ports import Deps
+from shared.engine.ports.deps import Deps
 from shared.engine.sweeps import sweep
 from shared.engine.wishes import ask
 from shared.messages.parse import wake_message

@@ -1,0 +1,85 @@
+"""`Deps`: everything that the engine works with. Put together by `shared.wiring`, or by a test."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from shared.domain.groups import GroupBook
+from shared.domain.plan import Policy
+from shared.domain.policy_change import Noted
+from shared.engine.ports.fleet import Costs, FleetIndex
+from shared.engine.ports.guard import Decisions, Guard, Policies
+from shared.engine.ports.inbox import DeadLetters, Inbox, Relay, SignIn
+from shared.engine.ports.records import GroupBooks, Persons, Records
+from shared.engine.ports.resources import (
+    Accounts,
+    ActivitySource,
+    Clusters,
+    Groups,
+    LiveSessions,
+    Notebooks,
+    SessionTemplates,
+    Snapshots,
+    Templates,
+)
+from shared.engine.ports.runtime import Clock, Log, Workers
+
+T = TypeVar("T")
+
+
+class Deps(Struct, frozen=True, kw_only=True):
+    """Everything that the engine works with; put together by `shared.wiring`, or by a test.
+
+    `base_policy` is that of the process's own files; judged is by `policy`.
+    `deployed` is who deployed these files, and when, if that is known. The members of `admin_group` may ask for things about others; None: nobody may.
+    """
+
+    records: Records
+    notebooks: Notebooks
+    templates: Templates
+    accounts: Accounts
+    groups: Groups
+    snapshots: Snapshots
+    clusters: Clusters
+    sessions: SessionTemplates
+    live_sessions: LiveSessions
+    fleet: FleetIndex
+    costs: Costs
+    activity: ActivitySource
+    dead_letters: DeadLetters
+    inbox: Inbox
+    decisions: Decisions
+    sign_in: SignIn
+    clock: Clock
+    log: Log
+    workers: Workers
+    books: GroupBooks
+    guard: Guard
+    persons: Persons
+    relay: Relay
+    policies: Policies
+    base_policy: Policy
+    deployed: Noted | None = None
+    admin_group: str | None = None
+    # The book that was read last, and the policy with it: it is asked for many times in a pass.
+    _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force, whatever files this process was deployed with, with what became of the groups."""
+        base, book = self.policies.in_force(self.base_policy), self.books.current()
+        if not book.events and not book.others:
+            return base
+        known = self._sorted.get("book")
+        if known is None or known[0] is not book or known[1] is not base:
+            known = (book, base, self.with_book(base))
+            self._sorted["book"] = known
+        return known[2]
+
+    def with_book(self, policy: Policy) -> Policy:
+        """Return a policy, in force or not, with what became of the groups that it assigns."""
+        assigned = frozenset(each.group for each in policy.catalog.assignments)
+        return replace(policy, book=self.books.current().sorted_for(assigned))
