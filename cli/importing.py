@@ -13,8 +13,8 @@ from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import complain, console, print_json, say, table
+from shared.cloud.dataproc.masters import check_masters
 from shared.cloud.publish import publish as publish_message
-from shared.cloud.render import check_masters
 from shared.cloud.seed_bucket import SeedBucket, SeedObject
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import BenchkeeperError, PoisonError

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from portal.admins import Admins
 from portal.assets import Assets
 from portal.limits import Buckets, Flights
-from shared.cloud.template_size import ClusterSize, size_of
+from shared.cloud.dataproc.template_size import ClusterSize, size_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import SignIn, Wake
 from shared.settings import Settings

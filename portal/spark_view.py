@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from portal.notebook_view import FAST_S, SLOW_S
-from shared.cloud.template_size import ClusterSize
+from shared.cloud.dataproc.template_size import ClusterSize
 from shared.domain.catalog import Catalog, ClusterIdentity, Environment, Profile
 from shared.domain.record import UserRecord
 from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish

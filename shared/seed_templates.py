@@ -1,7 +1,7 @@
 """Cluster templates of Google's Terraform example -> drafts of ours, and what became of the copies that it made for each user.
 
 Pure. The example replaced two words in a text; here the text is parsed, what Benchkeeper sets itself is taken out, and every change
-is said. Whether a draft is right is for `shared.cloud.render.check_masters` to say. Called by `benchkeeper import seed`.
+is said. Whether a draft is right is for `shared.cloud.dataproc.masters.check_masters` to say. Called by `benchkeeper import seed`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,14 @@ from shared.cloud.accounts import IamAccounts
 from shared.cloud.activity import MonitoringActivity
 from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.clock import EndpointClock, SystemClock
-from shared.cloud.clusters import DataprocClusters
 from shared.cloud.costs import BigQueryCosts
+from shared.cloud.dataproc.clusters import DataprocClusters
+from shared.cloud.dataproc.live_sessions import DataprocLiveSessions
+from shared.cloud.dataproc.masters import check_masters
+from shared.cloud.dataproc.sessions import DataprocSessions
+from shared.cloud.dataproc.size_checks import check_sizes
+from shared.cloud.dataproc.target import RenderTarget
+from shared.cloud.dataproc.templates import StorageTemplates
 from shared.cloud.dead_letters import PubSubDeadLetters
 from shared.cloud.decisions import StorageDecisions
 from shared.cloud.fleet_index import StorageFleetIndex
@@ -20,17 +26,12 @@ from shared.cloud.groups import CloudIdentityGroups
 from shared.cloud.guard import StorageGuard
 from shared.cloud.iap import IapSignIn
 from shared.cloud.inbox import StorageInbox
-from shared.cloud.live_sessions import DataprocLiveSessions
 from shared.cloud.notebooks import WorkbenchNotebooks
 from shared.cloud.people import StorageGroupBooks, StoragePersons
 from shared.cloud.policies import StoragePolicies
 from shared.cloud.publish import publish
 from shared.cloud.records import StorageRecords
-from shared.cloud.render import RenderTarget, check_masters
-from shared.cloud.sessions import DataprocSessions
-from shared.cloud.size_checks import check_sizes
 from shared.cloud.snapshots import ComputeSnapshots
-from shared.cloud.templates import StorageTemplates
 from shared.cloud.workers import ThreadWorkers
 from shared.domain.catalog import Catalog, ClusterIdentity
 from shared.domain.errors import BenchkeeperError, InvalidMessageError

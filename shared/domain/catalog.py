@@ -15,7 +15,8 @@ from msgspec import Struct, field
 from shared.domain.errors import UnknownProfileError
 from shared.domain.structs import to_dict
 
-_SESSION_KEY = re.compile(r"^(jupyterSession|sparkConnectSession)\s*:", re.MULTILINE)
+SESSION_KINDS = ("jupyterSession", "sparkConnectSession")  # fields of a template of serverless sessions, one of the two
+_SESSION_KEY = re.compile(rf"^({'|'.join(SESSION_KINDS)})\s*:", re.MULTILINE)
 
 
 class Identity(StrEnum):

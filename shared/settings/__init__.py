@@ -2,7 +2,7 @@
 
 All faults of all files are found in one go, each with file, line, field and the nearest valid key (`load_settings` raises
 `ConfigError` with the whole list). Nothing here speaks to Google: the templates' own fields are checked by
-`shared.cloud.render`, and `shared.wiring` joins both lists.
+`shared.cloud.dataproc.masters`, and `shared.wiring` joins both lists.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kit.making import ANA, person
 
-from shared.cloud.clusters import _state
+from shared.cloud.dataproc.clusters import _state
 from shared.domain.errors import (
     AccessDeniedError,
     BusyError,
@@ -61,7 +61,7 @@ def test_only_the_persons_own_are_found_in_whatever_state(bench, clusters):
 
 
 def test_all_pages_are_read(bench, clusters, monkeypatch):
-    monkeypatch.setattr("shared.cloud.clusters._PAGE", 2)
+    monkeypatch.setattr("shared.cloud.dataproc.clusters._PAGE", 2)
     for number in range(5):
         make(bench, f"spark-{number}")
     bench.cloud.world.journal.clear()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shared.cloud import dataproc_types
+from shared.cloud.dataproc import types as dataproc_types
 
 
 def test_the_kept_types_are_those_of_the_installed_client():
     assert dataproc_types.FILE.read_bytes() == dataproc_types.from_client(), (
-        "run: python -m shared.cloud.dataproc_types"
+        "run: python -m shared.cloud.dataproc.types"
     )
 
 

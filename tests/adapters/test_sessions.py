@@ -157,7 +157,7 @@ def test_a_copy_of_ours_under_another_name_stays_when_ours_goes(bench):
 
 
 def test_all_pages_are_seen(bench, monkeypatch):
-    monkeypatch.setattr("shared.cloud.sessions._PAGE", 2)
+    monkeypatch.setattr("shared.cloud.dataproc.sessions._PAGE", 2)
     for number in range(5):
         by_hand(bench, f"others-{number}")
     given_profiles(bench, {"one": ONE}, analyst=("one",))

@@ -7,7 +7,7 @@ import yaml
 from kit.making import ANALYSTS, NOW, joined, with_event
 from kit.official import storage_bucket
 
-from shared.cloud.render import PERSONAL_AUTH_USER
+from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER
 from shared.domain.errors import AccessDeniedError
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.template_actions import PutTemplate

@@ -13,9 +13,9 @@ from google.cloud import storage
 from kit.official import storage_bucket
 
 from shared.cloud.clients import Clients, CloudConfig
+from shared.cloud.dataproc.target import RenderTarget
+from shared.cloud.dataproc.templates import StorageTemplates
 from shared.cloud.records import StorageRecords
-from shared.cloud.render import RenderTarget
-from shared.cloud.templates import StorageTemplates
 from shared.domain.errors import ConflictError
 from shared.domain.identity import UserEmail, UserKey, user_key_for
 from shared.domain.record import UserRecord, row_of

@@ -41,7 +41,7 @@ def test_every_example_works_as_it_stands(tmp_path):
                 ),
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=280,
                 check=False,
             )
             assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sqlglot import expressions as sql
 
 from cli.deploy.kinds import billing
-from shared.cloud.render import render
+from shared.cloud.dataproc.cluster_render import render
 from shared.domain.catalog import MasterTemplate
 from shared.domain.identity import first_instance_id, instance_id_for, next_instance_id, parse_email, user_key_for
 from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from kit.making import NOW
 from msgspec.structs import replace
 
-from shared.cloud import templates
-from shared.cloud.render import PERSONAL_AUTH_USER, RenderTarget, check_masters, render
+from shared.cloud.dataproc import templates
+from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER, render
+from shared.cloud.dataproc.masters import check_masters
+from shared.cloud.dataproc.target import RenderTarget
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import InvalidMessageError, InvalidSpecError, Reason
 from shared.domain.identity import parse_email

@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.cloud.render import RenderTarget, check_masters
-from shared.cloud.session_render import render_session
+from shared.cloud.dataproc.masters import check_masters
+from shared.cloud.dataproc.session_render import render_session
+from shared.cloud.dataproc.target import RenderTarget
 from shared.domain.catalog import MasterTemplate
 from shared.domain.errors import InvalidSpecError, Reason
 from shared.domain.sessions import LABEL_DIGEST, SessionOffer, digest_label

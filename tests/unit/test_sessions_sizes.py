@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kit.inprocess import ROOT
 
-from shared.cloud.template_size import size_of
+from shared.cloud.dataproc.template_size import size_of
 from shared.domain.catalog import MasterTemplate
 from shared.settings import ConfigError
 from shared.wiring import checked_settings

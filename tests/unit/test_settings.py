@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from shared.cloud.template_schema import template_schema
+from shared.cloud.dataproc.template_schema import template_schema
 from shared.domain.catalog import Disruption, Identity, Window
 from shared.domain.guard_settings import GuardSettings
 from shared.settings import (

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.cloud.message_check import section_of
-from shared.cloud.template_size import machine_size, size_of
+from shared.cloud.dataproc.message_check import section_of
+from shared.cloud.dataproc.template_size import machine_size, size_of
 from shared.domain.catalog import Catalog, MasterTemplate
 from shared.faults import ConfigFault, Loc, dotted, line_of
 

@@ -1,6 +1,6 @@
 """The JSON Schema of a master template, of clusters or of sessions, for editors, derived from the Dataproc API's own message types.
 
-Only a test calls this: it holds config/schema/template.schema.json to it. `shared.cloud.render` checks masters against the
+Only a test calls this: it holds config/schema/template.schema.json to it. `shared.cloud.dataproc.masters` checks masters against the
 message itself, so the schema may be looser than the check, never stricter.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shared.cloud.render import SET_HERE
-from shared.cloud.session_render import KINDS, SESSION_SET_HERE
+from shared.cloud.dataproc.cluster_render import SET_HERE
+from shared.cloud.dataproc.session_render import SESSION_SET_HERE
+from shared.domain.catalog import SESSION_KINDS
 
 _INTEGERS = {"TYPE_INT32", "TYPE_UINT32", "TYPE_INT64", "TYPE_UINT64", "TYPE_SINT32", "TYPE_SINT64"}
 _LARGE = {"TYPE_INT64", "TYPE_UINT64", "TYPE_SINT64"}  # protobuf's JSON writes these as texts
@@ -34,7 +35,7 @@ def template_schema() -> str:
         made = definitions[_define(message.pb().DESCRIPTOR, definitions)]
         made["properties"] = {name: field for name, field in made["properties"].items() if name not in left_out}
     root = {
-        "if": {"anyOf": [{"required": [kind]} for kind in KINDS]},
+        "if": {"anyOf": [{"required": [kind]} for kind in SESSION_KINDS]},
         "then": {"$ref": "#/$defs/SessionTemplate"},
         "else": {"$ref": "#/$defs/Cluster"},
     }

@@ -1,21 +1,19 @@
-"""Master cluster templates -> a user's own, and the check of masters. Parsed, set, validated; never text substitution.
+"""Master cluster templates -> a user's own, and the check of such masters. Parsed, set, validated; never text substitution.
 
-The oracle is the Dataproc API's own message type (`shared.cloud.dataproc_types`): what it does not know by name is a fault
-with its line. Masters of serverless sessions are checked here too, as what they are (`shared.cloud.session_render`).
+The oracle is the Dataproc API's own message type (`shared.cloud.dataproc.types`): what it does not know by name is a fault
+with its line.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct
-
-from shared.cloud.message_check import CLUSTER, problem_of, section_of, set_here, unknown_fields, within
-from shared.cloud.session_render import KINDS, check_session
-from shared.domain.catalog import MasterTemplate
+from shared.cloud.dataproc.message_check import problem_of, section_of, set_here, unknown_fields, within
+from shared.cloud.dataproc.target import RenderTarget
+from shared.cloud.dataproc.types import CLUSTER
+from shared.domain.catalog import SESSION_KINDS, MasterTemplate
 from shared.domain.errors import InvalidSpecError
 from shared.domain.identity import account_email, account_id_for, label_value
 from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
@@ -27,19 +25,6 @@ from shared.faults import ConfigFault, Loc, dotted, line_of
 PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"
 # What Benchkeeper sets for each user; a master that says it too would be overruled without a word.
 SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "statusHistory", "metrics")
-
-
-class RenderTarget(Struct, frozen=True, kw_only=True):
-    """Where the user's clusters will be: project, subnetwork ("" = the default network), and the bucket of Benchkeeper itself.
-
-    Clusters stage their files elsewhere: in what the master names, else in Dataproc's own bucket of the region. `own_accounts`
-    are the profiles whose people's clusters run as a service account of their own.
-    """
-
-    project: str
-    bucket: str
-    subnet: str
-    own_accounts: frozenset[str] = frozenset()
 
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
@@ -119,25 +104,9 @@ def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarg
     security["userServiceAccountMapping"] = {record.email: account}
 
 
-def check_masters(masters: Mapping[str, MasterTemplate], folder: str) -> list[ConfigFault]:
-    """Everything that is wrong with the masters of both kinds: file, line, field, nearest valid name."""
-    return [fault for master in masters.values() for fault in _check(master, f"{folder}/{master.name}.yaml")]
-
-
-def _check(master: MasterTemplate, path: str) -> list[ConfigFault]:
-    from shared.yaml_lines import YamlFaultError, load_yaml
-
-    try:
-        data, lines = load_yaml(master.text)
-    except YamlFaultError as error:
-        return [ConfigFault(path, error.line, "", error.problem, "")]
-    if master.is_session:
-        return check_session(data, lines, path)
-    return _check_cluster(data, lines, path)
-
-
-def _check_cluster(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
-    written = next((kind for kind in KINDS if kind in data), None)
+def check_cluster(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
+    """Everything that is wrong with a master of clusters: file, line, field, nearest valid name."""
+    written = next((kind for kind in SESSION_KINDS if kind in data), None)
     if written is not None:  # the kind is told by the text alone
         problem = f"'{written}' is not at the beginning of a line, or stands in quotes"
         return [

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.cloud.clients import Clients
-from shared.cloud.render import RenderTarget, personal_cluster
+from shared.cloud.dataproc.cluster_render import personal_cluster
+from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.translate import from_operation, scrub, translated
 from shared.domain.catalog import Catalog
 from shared.domain.errors import BenchkeeperError, BusyError, InvalidSpecError, NotOursError, OperationFailedError

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from shared.cloud.message_check import (
-    SESSION_TEMPLATE,
+from shared.cloud.dataproc.message_check import (
     canonical,
     parsed,
     problem_of,
@@ -20,16 +19,14 @@ from shared.cloud.message_check import (
     unknown_fields,
     within,
 )
-from shared.domain.catalog import MasterTemplate
+from shared.cloud.dataproc.target import RenderTarget
+from shared.cloud.dataproc.types import SESSION_TEMPLATE
+from shared.domain.catalog import SESSION_KINDS, MasterTemplate
 from shared.domain.errors import InvalidSpecError
 from shared.domain.sessions import LABEL_DIGEST, SessionOffer, WantedSession, digest_label
 from shared.faults import ConfigFault, Loc, dotted, line_of
 
-if TYPE_CHECKING:
-    from shared.cloud.render import RenderTarget
-
 SESSION_SET_HERE = ("name", "labels", "creator", "createTime", "updateTime", "uuid")
-KINDS = ("jupyterSession", "sparkConnectSession")
 _AS_ONESELF = "END_USER_CREDENTIALS"
 _EXECUTION = ("environmentConfig", "executionConfig")
 _LEAST, _MOST = timedelta(minutes=10), timedelta(days=14)  # facts 4.4
@@ -75,7 +72,7 @@ def render_session(
 
 def _set_kind(body: dict[str, Any], suffix: str) -> None:
     """`jupyterSession:` with nothing after it is a kind all the same; the launcher shows everybody all names, so each tells its profile."""
-    for kind in KINDS:
+    for kind in SESSION_KINDS:
         if kind in body:
             body[kind] = dict(body[kind] or {})
     shown = section_of(body, "jupyterSession")
@@ -90,8 +87,10 @@ def check_session(data: dict[str, Any], lines: dict[Loc, int], path: str) -> lis
     faults += [_fault(path, lines, loc, problem, hint) for loc, problem, hint in _identity_problems(data)]
     if faults:
         return faults
-    if all(kind in data for kind in KINDS):
-        return [_fault(path, lines, (KINDS[1],), f"'{KINDS[0]}' stands there too", "Keep one of the two.")]
+    if all(kind in data for kind in SESSION_KINDS):
+        return [
+            _fault(path, lines, (SESSION_KINDS[1],), f"'{SESSION_KINDS[0]}' stands there too", "Keep one of the two.")
+        ]
     problem = problem_of(data, SESSION_TEMPLATE)
     if problem is not None:
         return [ConfigFault(path, 0, "", problem, "See the Dataproc API's SessionTemplate message.")]

@@ -1,6 +1,6 @@
 """Data from YAML held against a Dataproc message type: unknown fields with line and nearest name, values that it does not take.
 
-Used for both kinds of master templates (`shared.cloud.render`, `shared.cloud.session_render`).
+Used for both kinds of master templates (`cluster_render`, `session_render`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from shared.cloud.dataproc.types import message_type
 from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
-
-# The message types, by name: protobuf and `shared.cloud.dataproc_types` are imported by whoever meets a template first.
-CLUSTER, SESSION_TEMPLATE = TYPES = ("Cluster", "SessionTemplate")
 
 
 def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> Any:
     """Return the message of that name which the data is. Raises `ParseError`, `TypeError`, `ValueError` or `AttributeError`."""
     from google.protobuf import json_format
-
-    from shared.cloud.dataproc_types import message_type
 
     return json_format.ParseDict(dict(data), message_type(name)(), ignore_unknown_fields=ignore_unknown)
 
@@ -50,8 +46,6 @@ def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def unknown_fields(data: Any, name: str, path: str, lines: dict[Loc, int]) -> list[ConfigFault]:
     """Walk data and message type together; the type's field names are the valid keys."""
-    from shared.cloud.dataproc_types import message_type
-
     return list(_unknown(data, message_type(name).DESCRIPTOR, (), path, lines))
 
 

@@ -2,7 +2,7 @@
 
 The message types (`TYPES`) are kept beside this module as a file descriptor set, taken from the client by
 
-    python -m shared.cloud.dataproc_types
+    python -m shared.cloud.dataproc.types
 
 after each upgrade of google-cloud-dataproc (a test compares the two). Without that file the client itself is asked.
 """
@@ -11,24 +11,28 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pool import DescriptorPool
 
-from shared.cloud.message_check import TYPES
-
-FILE = Path(__file__).with_name("dataproc_cluster.binpb")
+CLUSTER, SESSION_TEMPLATE = TYPES = ("Cluster", "SessionTemplate")
+FILE = Path(__file__).with_name("types.binpb")
 _PACKAGE = "google.cloud.dataproc.v1"
 
 
 @functools.cache
 def message_type(name: str) -> Any:
     """Return the message class of that name, one of `TYPES`; its `DESCRIPTOR` knows every field."""
+    from google.protobuf import message_factory  # whoever meets a template first pays for it
+
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 
 @functools.cache
-def _pool() -> descriptor_pool.DescriptorPool:
+def _pool() -> DescriptorPool:
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
     try:
         raw = FILE.read_bytes()
     except FileNotFoundError:  # an installation that left data files out: slower, and as right
@@ -42,6 +46,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
 def from_client() -> bytes:
     """Return the file descriptor set of the installed google-cloud-dataproc: the files of `TYPES` and all that they need."""
     from google.cloud.dataproc_v1 import types
+    from google.protobuf import descriptor_pb2
 
     files: dict[str, Any] = {}
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shared.cloud.clients import Clients
-from shared.cloud.message_check import SESSION_TEMPLATE, canonical
-from shared.cloud.render import RenderTarget
-from shared.cloud.session_render import render_session
+from shared.cloud.dataproc.message_check import canonical
+from shared.cloud.dataproc.session_render import render_session
+from shared.cloud.dataproc.target import RenderTarget
+from shared.cloud.dataproc.types import SESSION_TEMPLATE
 from shared.domain.catalog import Catalog
 from shared.domain.errors import ConflictError, NotOursError
 from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession, labels_of

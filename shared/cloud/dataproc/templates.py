@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from shared.cloud.clients import Clients
-from shared.cloud.render import RenderTarget, render
+from shared.cloud.dataproc.cluster_render import render
+from shared.cloud.dataproc.target import RenderTarget
 from shared.domain.catalog import Catalog
 from shared.domain.identity import UserKey
 from shared.domain.plan import TemplatesSeen
