@@ -16,7 +16,7 @@ from emulator.clock import real_now
 from emulator.errors import ApiError
 from emulator.model import pubsub_names as names
 from emulator.model.pubsub_config import Config, check_push_config, merged, rules_of, subscription_config, topic_config
-from emulator.model.pubsub_filter import Predicate, parse_filter
+from emulator.model.filters import Predicate, message_filter
 from emulator.model.pubsub_limits import Draft, check_drafts, checked_ack_ids
 from emulator.model.pubsub_names import already_exists, check_name, not_found, refuse
 from emulator.model.pubsub_queue import Backlog, Entry, Message
@@ -154,7 +154,7 @@ class PubSubModel:
         for output_only in ("detached", "state", "topicMessageRetentionDuration"):
             config.pop(output_only, None)
         kept = subscription_config(config)
-        accepts = parse_filter(kept.get("filter", ""))
+        accepts = message_filter(kept.get("filter", ""))
         if kept["name"] in self.subscriptions:
             raise already_exists(kept["name"])
         self.topic(kept.get("topic", ""))
@@ -371,6 +371,6 @@ class PubSubModel:
             config = raw["config"]
             backlog = Backlog(config["name"], rules_of(config))
             backlog.load(raw["backlog"])
-            accepts = parse_filter(config.get("filter", ""))
+            accepts = message_filter(config.get("filter", ""))
             self.subscriptions[config["name"]] = Subscription(config, backlog, accepts, raw["policy"])
         self._announce()

@@ -18,7 +18,7 @@ from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 
 from emulator.clock import VirtualClock
 from emulator.errors import ApiError
-from emulator.model.pubsub_filter import parse_filter
+from emulator.model.filters import message_filter
 from tests.emulator.pubsub_kit import PROJECT, START, PubSubCloud, pubsub_cloud
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def test_filters_let_through_what_they_say(cloud: PubSubCloud, text: str, passes
 )  # fmt: skip
 def test_bad_filters_are_refused(text: str) -> None:
     with pytest.raises(ApiError, match="filter"):
-        parse_filter(text)
+        message_filter(text)
 
 
 # ---- pull
