@@ -6,23 +6,13 @@ and starts what runs by itself (pushes, due jobs, functions).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self
 
 from emulator.clock import VirtualClock
 from emulator.host import FunctionHost
 from emulator.iap.front import IapFront
 from emulator.jupyter.gateway import Gateway
-from emulator.model.access import AccessModel
-from emulator.model.cloudidentity import CloudIdentityModel
-from emulator.model.compute import ComputeModel
-from emulator.model.dataproc import DataprocModel
-from emulator.model.disks import Disks
-from emulator.model.iam import IamModel
-from emulator.model.monitoring import MonitoringModel
-from emulator.model.notebooks import NotebooksModel
-from emulator.model.pubsub import PubSubModel
-from emulator.model.scheduler import SchedulerModel
-from emulator.model.storage import StorageModel
+from emulator.services import Services
 from emulator.token import ProcessToken
 from emulator.wire import control
 from emulator.wire.access import routes as access_routes
@@ -47,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-M = TypeVar("M")
 DEFAULT_PROJECT = "benchkeeper-local"
 
 
@@ -61,39 +50,7 @@ class Runtime(Protocol):
         """End them all; safe to call twice."""
 
 
-def build_world(*, clock: VirtualClock, project: str = DEFAULT_PROJECT) -> World:
-    """Return a new world with every service in it, by the names under which it is saved."""
-    world = World(clock=clock, project=project)
-    disks = Disks()  # Notebooks attaches and deletes them, Compute Engine shows them
-    notebooks = NotebooksModel(world, disks)
-    iam, storage, pubsub = IamModel(world), StorageModel(world), PubSubModel(world)
-    groups = CloudIdentityModel(world, iam)
-    access = AccessModel(world, storage, pubsub, iam, groups)
-    world.access = access
-    world.models.update(
-        storage=storage,
-        notebooks=notebooks,
-        compute=ComputeModel(world, disks, notebooks.settle),  # loaded after the instances whose disks it has
-        iam=iam,
-        cloudidentity=groups,
-        dataproc=DataprocModel(world),
-        monitoring=MonitoringModel(world),
-        pubsub=pubsub,
-        access=access,
-        scheduler=SchedulerModel(world),
-    )
-    return world
-
-
-def model_of(world: World, kind: type[M]) -> M:
-    """Return the world's model of this kind, typed."""
-    for model in world.models.values():
-        if isinstance(model, kind):
-            return model
-    raise LookupError(f"this world has no {kind.__name__}")
-
-
-class EmbeddedCloud:
+class EmbeddedCloud(Services):
     """All services of a world on one port of 127.0.0.1; a context manager that starts and stops.
 
     Functions write their output to `log_folder/<name>.log`, without it to stderr. `names` are host names, besides those of
@@ -101,17 +58,7 @@ class EmbeddedCloud:
     """
 
     def __init__(self, world: World, *, log_folder: Path | None = None, names: Collection[str] = ()) -> None:
-        self.world = world
-        self.storage = model_of(world, StorageModel)
-        self.notebooks = model_of(world, NotebooksModel)
-        self.compute = model_of(world, ComputeModel)
-        self.iam = model_of(world, IamModel)
-        self.access = model_of(world, AccessModel)
-        self.cloudidentity = model_of(world, CloudIdentityModel)
-        self.dataproc = model_of(world, DataprocModel)
-        self.monitoring = model_of(world, MonitoringModel)
-        self.pubsub = model_of(world, PubSubModel)
-        self.scheduler = model_of(world, SchedulerModel)
+        super().__init__(world)
         self.pubsub_runtime = PubSubRuntime(world, self.pubsub)
         issuer = self.pubsub_runtime.issuer
         scheduler_runtime = SchedulerRuntime(world, self.scheduler, self.pubsub.publish, signer=issuer.token)
@@ -155,7 +102,7 @@ class EmbeddedCloud:
         names: Collection[str] = (),
     ) -> Self:
         """Return a cloud with an empty world; without a clock, one that runs in real time."""
-        return cls(build_world(clock=clock or VirtualClock(), project=project), log_folder=log_folder, names=names)
+        return cls(World(clock=clock or VirtualClock(), project=project), log_folder=log_folder, names=names)
 
     @property
     def port(self) -> int:

@@ -47,13 +47,15 @@ class Model(Protocol):
 class CallSpec:
     """What a call is: `service.method`, whether it changes the world, and the IAM permission it always needs.
 
-    More than one permission stand in one text with commas between them, as in the journal.
+    More than one permission stand in one text with commas between them, as in the journal. Without `locks` the work runs outside
+    the world's lock: it starts a process, or makes further calls.
     """
 
     service: str
     method: str
     mutates: bool = False
     permission: str = ""
+    locks: bool = True
 
     @property
     def name(self) -> str:
@@ -102,18 +104,7 @@ class World:
             fault = self.faults.take(spec.name, resource, wanted="before")
             if fault is not None:
                 raise fault.as_error()
-            with self.lock:
-                outer, asking = self._needs, self._asking
-                self._needs, self._asking = needs, None
-                try:
-                    if isinstance(principal, Judged) and self.access is not None:
-                        self.access.judge(principal, spec, resource)
-                        self._asking = (principal, spec.service, resource)
-                    result = work()
-                finally:
-                    self._needs, self._asking = outer, asking
-                if spec.mutates:
-                    self.changes += 1
+            result = self._locked(spec, resource, principal, needs, work) if spec.locks else work()
             fault = self.faults.take(spec.name, resource, wanted="after")
             if fault is not None:
                 raise fault.as_error()
@@ -137,6 +128,21 @@ class World:
                 )
             )
         return result
+
+    def _locked(self, spec: CallSpec, resource: str, principal: str, needs: list[str], work: Callable[[], T]) -> T:
+        with self.lock:
+            outer, asking = self._needs, self._asking
+            self._needs, self._asking = needs, None
+            try:
+                if isinstance(principal, Judged) and self.access is not None:
+                    self.access.judge(principal, spec, resource)
+                    self._asking = (principal, spec.service, resource)
+                result = work()
+            finally:
+                self._needs, self._asking = outer, asking
+            if spec.mutates:
+                self.changes += 1
+            return result
 
     def save(self) -> dict[str, Any]:
         """Return the whole world as JSON-able data."""

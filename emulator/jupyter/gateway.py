@@ -22,9 +22,9 @@ from emulator.wire.proxy import UpstreamError, forward, is_upgrade, target_of
 from emulator.wire.streaming import StreamingServer, Tunnel
 
 if TYPE_CHECKING:
-    from emulator.app import EmbeddedCloud
     from emulator.iap.front import IapFront
     from emulator.iap.sessions import Session
+    from emulator.services import Services
 
 _SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
 _COOKIE = "emulated_gateway"
@@ -38,9 +38,9 @@ class Gateway:
     is on its way up waits for it, `patience_s` real seconds at most.
     """
 
-    def __init__(self, cloud: EmbeddedCloud, front: IapFront) -> None:
+    def __init__(self, services: Services, front: IapFront) -> None:
         self.patience_s = 20.0
-        self._cloud = cloud
+        self._services = services
         self._front = front
         self._labs: Labs | None = None
         self._server: StreamingServer | None = None
@@ -60,14 +60,16 @@ class Gateway:
     def open_at(self, port: int, options: Options) -> None:
         """Bind the port (0 = a free one) and let the APIs report it. Raises `PortInUseError`."""
         self._server = StreamingServer(self.respond, port=port)
-        self._labs = Labs(self._cloud, options)
+        self._labs = Labs(self._services, options)
         opened = self._server.port
         sign_in = self._front.sign_in
         sign_in.may_open = self._knows
         sign_in.other_origins = f"http://*{NOTEBOOKS}:{opened} http://*{CLUSTERS}:{opened}"
-        with self._cloud.world.lock:
-            self._cloud.notebooks.fleet.gateway = f"{NOTEBOOKS}:{opened}"
-            self._cloud.dataproc.gateway = lambda name, uuid: f"http://{cluster_label(name, uuid)}{CLUSTERS}:{opened}"
+        with self._services.world.lock:
+            self._services.notebooks.fleet.gateway = f"{NOTEBOOKS}:{opened}"
+            self._services.dataproc.gateway = lambda name, uuid: (
+                f"http://{cluster_label(name, uuid)}{CLUSTERS}:{opened}"
+            )
 
     def start(self) -> None:
         """Serve, and keep the JupyterLabs, if a port was bound."""

@@ -16,7 +16,7 @@ from emulator.jupyter.lab import Lab, Site
 from emulator.jupyter.places import Place, look
 
 if TYPE_CHECKING:
-    from emulator.app import EmbeddedCloud
+    from emulator.services import Services
 
 _log = logging.getLogger(__name__)
 _LONGEST_SOCKET = 90  # the system's limit is 104 to 108 bytes
@@ -42,8 +42,8 @@ class _Held:
 class Labs:
     """All JupyterLabs. Above `most` further environments have none: each takes about 75 MiB."""
 
-    def __init__(self, cloud: EmbeddedCloud, options: Options) -> None:
-        self._cloud = cloud
+    def __init__(self, services: Services, options: Options) -> None:
+        self._services = services
         self._options = options
         self._folders = Folders(options.folder)
         self._lock = threading.Lock()
@@ -127,9 +127,9 @@ class Labs:
 
     def turn(self) -> None:
         """Look once and bring folders and processes in line with what is there."""
-        with self._cloud.world.lock:
-            places, now = look(self._cloud), self._cloud.world.clock.now()
-            disks = held(self._cloud.notebooks.fleet.disks, now)
+        with self._services.world.lock:
+            places, now = look(self._services), self._services.world.clock.now()
+            disks = held(self._services.notebooks.fleet.disks, now)
         with self._lock:
             self._places = places
             self._leaving = {folder: thread for folder, thread in self._leaving.items() if thread.is_alive()}

@@ -10,8 +10,8 @@ from emulator.model.disks import DATA, disk_path
 from emulator.model.notebooks_rules import ZONES
 
 if TYPE_CHECKING:
-    from emulator.app import EmbeddedCloud
     from emulator.model.notebooks_fresh import Instance
+    from emulator.services import Services
 
 NOTEBOOKS, CLUSTERS = ".notebooks.localhost", ".dataproc.localhost"
 CLUSTER_BASE = "/gateway/default/jupyter/"  # where Component Gateway serves it
@@ -42,21 +42,23 @@ class Place:
         return self.state in _COMING
 
 
-def look(cloud: EmbeddedCloud) -> dict[str, Place]:
+def look(services: Services) -> dict[str, Place]:
     """All environments by host. Call it while holding the world's lock."""
-    found = [*_notebooks(cloud), *_clusters(cloud)]
+    found = [*_notebooks(services), *_clusters(services)]
     return {place.host: place for place in found}
 
 
-def _notebooks(cloud: EmbeddedCloud) -> list[Place]:
-    cloud.notebooks.settle()
+def _notebooks(services: Services) -> list[Place]:
+    services.notebooks.settle()
     return [
-        _notebook(cloud, each) for each in cloud.notebooks.fleet.instances.values() if "proxy-url" in each.metadata()
+        _notebook(services, each)
+        for each in services.notebooks.fleet.instances.values()
+        if "proxy-url" in each.metadata()
     ]
 
 
-def _notebook(cloud: EmbeddedCloud, instance: Instance) -> Place:
-    disk = cloud.notebooks.fleet.disks.disks.get(disk_path(instance, DATA))
+def _notebook(services: Services, instance: Instance) -> Place:
+    disk = services.notebooks.fleet.disks.disks.get(disk_path(instance, DATA))
     label = instance.metadata()["proxy-url"].partition(".")[0]
     return Place(
         host=f"{label}{NOTEBOOKS}",
@@ -73,13 +75,13 @@ def cluster_label(name: str, uuid: str) -> str:
     return f"{uuid.replace('-', '')}-dot-{name.split('/')[3]}"
 
 
-def _clusters(cloud: EmbeddedCloud) -> list[Place]:
-    project, places = cloud.world.project, []
+def _clusters(services: Services) -> list[Place]:
+    project, places = services.world.project, []
     for region in _REGIONS:
         token = ""
         while True:
-            page = cloud.dataproc.listing(project, region, token=token)
-            places += [_cluster(cloud, region, view) for view in page.get("clusters", []) if _has_jupyter(view)]
+            page = services.dataproc.listing(project, region, token=token)
+            places += [_cluster(services, region, view) for view in page.get("clusters", []) if _has_jupyter(view)]
             token = page.get("nextPageToken", "")
             if not token:
                 break
@@ -92,20 +94,20 @@ def _has_jupyter(view: dict[str, Any]) -> bool:
     return "JUPYTER" in components and bool(config.get("endpointConfig", {}).get("enableHttpPortAccess"))
 
 
-def _cluster(cloud: EmbeddedCloud, region: str, view: dict[str, Any]) -> Place:
+def _cluster(services: Services, region: str, view: dict[str, Any]) -> Place:
     uuid, state = str(view["clusterUuid"]), str(view["status"]["state"])
-    name = f"projects/{cloud.world.project}/regions/{region}/clusters/{view['clusterName']}"
+    name = f"projects/{services.world.project}/regions/{region}/clusters/{view['clusterName']}"
     return Place(
         host=f"{cluster_label(name, uuid)}{CLUSTERS}",
         state=state,
         runs=state == "RUNNING",
-        owners=_users_of(cloud, view["config"]),
+        owners=_users_of(services, view["config"]),
         folder=f"clusters/{uuid}",
         base=CLUSTER_BASE,
     )
 
 
-def _users_of(cloud: EmbeddedCloud, config: dict[str, Any]) -> frozenset[str]:
+def _users_of(services: Services, config: dict[str, Any]) -> frozenset[str]:
     """Its one user with personal auth; else those whom it maps to accounts; else those who may act as the account it runs as."""
     personal = config.get("softwareConfig", {}).get("properties", {}).get(_PERSONAL)
     if personal:
@@ -115,7 +117,7 @@ def _users_of(cloud: EmbeddedCloud, config: dict[str, Any]) -> frozenset[str]:
         return frozenset(str(user).lower() for user in mapped)
     account = config.get("gceClusterConfig", {}).get("serviceAccount", "")
     try:
-        policy = cloud.iam.get_policy(f"projects/{cloud.world.project}/serviceAccounts/{account}")
+        policy = services.iam.get_policy(f"projects/{services.world.project}/serviceAccounts/{account}")
     except ApiError:
         return frozenset()
     members = [member for row in policy.get("bindings", []) if row["role"] == _ACTS_AS for member in row["members"]]

@@ -9,11 +9,14 @@ counts only in the one form that the deployment writes; any other gives nothing.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from emulator.errors import ApiError
-from emulator.model.iam_policy import CONFLICT, Bindings, below_three, etag_of, invalid, is_stale, read_policy
+from emulator.model.iam_policy import CONFLICT, Bindings, Policy, invalid, read_etag
 
 if TYPE_CHECKING:
     from emulator.model.cloudidentity import CloudIdentityModel
@@ -33,6 +36,14 @@ PREDEFINED = {
     "roles/storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
 }
 _ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
+_PERMISSION = re.compile(r"(?P<service>[a-z][a-z0-9]*)\.[a-z][a-zA-Z0-9]*\.[a-z][a-zA-Z]*")
+_SERVICES = {
+    "artifactregistry", "bigquery", "cloudbuild", "cloudfunctions", "cloudkms", "cloudscheduler", "compute", "dataproc",
+    "eventarc", "iam", "logging", "monitoring", "notebooks", "orgpolicy", "pubsub", "resourcemanager", "run", "secretmanager",
+    "serviceusage", "storage",
+}  # fmt: skip
+_LONGEST = {"title": 100, "description": 300}
+_ROLE_KEPT = {"title", "description", "stage", "includedPermissions"}
 _STARTS = re.compile(r'resource\.name\.startsWith\("([^"]+)"\)')
 _ROLE_FIELDS = {"title", "description", "includedPermissions", "stage", "etag", "name", "deleted"}
 _MANAGERS = {"OWNER", "MANAGER"}
@@ -47,84 +58,121 @@ class AccessModel:
     ) -> None:
         self._world = world
         self._storage, self._pubsub, self._iam, self._groups = storage, pubsub, iam, groups
-        self._bindings: Bindings = []
-        self._version = 1
-        self._serial = 0
+        self.project_policy = Policy()
+        iam.further.append(self.project_policy)
         self._roles: dict[str, dict[str, Any]] = {}
 
     def dump(self) -> Any:
         """JSON-able state."""
-        return {"bindings": self._bindings, "version": self._version, "serial": self._serial, "roles": self._roles}
+        policy = self.project_policy
+        return {
+            "bindings": policy.bindings,
+            "version": policy.version,
+            "serial": policy.serial,
+            "roles": self._roles,
+        }
 
     def load(self, state: Any) -> None:
         """Become what `dump` gave."""
-        self._bindings, self._version = state["bindings"], state["version"]
-        self._serial, self._roles = state["serial"], state["roles"]
+        policy = self.project_policy
+        policy.bindings, policy.version, policy.serial = state["bindings"], state["version"], state["serial"]
+        self._roles = state["roles"]
 
     # --- the project's policy
 
     def policy(self, project: str, *, version: int = 0) -> dict[str, Any]:
         """projects.getIamPolicy."""
         self._check(project)
-        shown: dict[str, Any] = {"version": self._version, "etag": etag_of(self._serial)}
-        if self._bindings:
-            shown["bindings"] = self._bindings
-        return below_three(shown, version)
+        return self.project_policy.view(version)
 
     def set_policy(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
         """projects.setIamPolicy: a stale etag is 409 ABORTED."""
         self._check(project)
-        policy = body.get("policy")
-        version, bindings = read_policy(policy, check_account=lambda _email: None)
-        if is_stale(policy.get("etag") if isinstance(policy, dict) else None, self._serial):
-            raise ApiError("ABORTED", CONFLICT)
-        self._version, self._bindings = version, bindings
-        self._serial += 1
-        return self.policy(project, version=version)
+        return self.project_policy.put(body.get("policy"))
 
     # --- custom roles
+
+    def knows_role(self, role: str) -> bool:
+        """Return True for a role that a binding can name: Google's own, or one of the project that is not deleted."""
+        return role.startswith("roles/") or (role in self._roles and not self._roles[role].get("deleted"))
 
     def create_role(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
         """projects.roles.create."""
         self._check(project)
         role_id = str(body.get("roleId", ""))
         if not _ROLE_ID.fullmatch(role_id):
-            raise invalid(f"The role ID {role_id!r} is not valid.")
+            raise invalid(f"The role ID {role_id!r} is not valid. It must match {_ROLE_ID.pattern}.")
         name = f"projects/{project}/roles/{role_id}"
+        if self._roles.get(name, {}).get("deleted"):
+            raise ApiError(
+                "FAILED_PRECONDITION",
+                f"You can't create a role with role_id ({role_id}) where there is an existing role with that role_id in a "
+                "deleted state.",
+            )
         if name in self._roles:
             raise ApiError("ALREADY_EXISTS", f"A role named {role_id} in {project} already exists.")
-        return self._put_role(name, body.get("role", {}))
+        return self._put_role(name, {"stage": "ALPHA"}, body.get("role", {}))
 
-    def change_role(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """projects.roles.patch: of a whole role."""
-        return self._put_role(self.role(name)["name"], body)
+    def change_role(self, name: str, body: dict[str, Any], *, mask: str = "") -> dict[str, Any]:
+        """projects.roles.patch: of the fields in the mask, without one of those in the body."""
+        held = self._living_role(name, body.get("etag"))
+        named = [part[:1] + "".join(map(str.capitalize, part.split("_")))[1:] for part in mask.split(",") if part]
+        given = {key: body.get(key) for key in named if key != "etag"} if named else body
+        return self._put_role(name, held, given)
 
     def role(self, name: str) -> dict[str, Any]:
-        """projects.roles.get."""
+        """projects.roles.get; a deleted role answers too, marked."""
         found = self._roles.get(name)
         if found is None:
             raise ApiError("NOT_FOUND", f"The role named {name} was not found.")
-        return {"name": name, **found}
+        return {"name": name, "etag": _etag(found), **found}
 
-    def roles(self, project: str) -> dict[str, Any]:
-        """projects.roles.list."""
+    def roles(self, project: str, *, deleted: bool = False, full: bool = False) -> dict[str, Any]:
+        """projects.roles.list; permissions come with the full view only."""
         self._check(project)
-        return {"roles": [{"name": name, **role} for name, role in sorted(self._roles.items())]}
+        names = [name for name, role in sorted(self._roles.items()) if deleted or not role.get("deleted")]
+        left_out = () if full else ("includedPermissions",)
+        rows = [{key: value for key, value in self.role(name).items() if key not in left_out} for name in names]
+        return {"roles": rows} if rows else {}
 
-    def delete_role(self, name: str) -> dict[str, Any]:
-        """projects.roles.delete: gone at once here."""
-        gone = self.role(name)
-        del self._roles[name]
-        return {**gone, "deleted": True}
+    def delete_role(self, name: str, *, etag: str = "", back: bool = False) -> dict[str, Any]:
+        """projects.roles.delete and, with `back`, undelete: a deleted role is kept, and gives nothing.
 
-    def _put_role(self, name: str, raw: Any) -> dict[str, Any]:
+        Real ones are kept for seven days, and their name for 37.
+        """
+        if back:
+            if not self.role(name).get("deleted"):
+                raise ApiError("FAILED_PRECONDITION", "You can't undelete a role that is not deleted.")
+            self._roles[name].pop("deleted")
+        else:
+            self._living_role(name, etag)["deleted"] = True
+        return self.role(name)
+
+    def _living_role(self, name: str, etag: Any) -> dict[str, Any]:
+        role = self.role(name)
+        if role.get("deleted"):
+            raise ApiError("FAILED_PRECONDITION", f"You can't update or delete a role that is deleted: {name}.")
+        if etag and read_etag(etag) != role["etag"]:
+            raise ApiError("ABORTED", CONFLICT)
+        return self._roles[name]
+
+    def _put_role(self, name: str, held: dict[str, Any], raw: Any) -> dict[str, Any]:
         if not isinstance(raw, dict) or set(raw) - _ROLE_FIELDS:
             raise invalid("Invalid value at 'role' (google.iam.admin.v1.Role).")
-        held = raw.get("includedPermissions", [])
-        if not isinstance(held, list) or not all(isinstance(each, str) for each in held):
+        permissions = raw.get("includedPermissions") or []
+        if not isinstance(permissions, list) or not all(isinstance(each, str) for each in permissions):
             raise invalid("Invalid value at 'role.included_permissions' (TYPE_STRING).")
-        kept = {key: value for key, value in raw.items() if key in {"title", "description", "stage"}}
-        self._roles[name] = {**kept, "includedPermissions": sorted(set(held))}
+        for key, most in _LONGEST.items():
+            if len(str(raw.get(key) or "")) > most:
+                raise invalid(f"The {key} of a role has at most {most} characters.")
+        for permission in permissions:
+            found = _PERMISSION.fullmatch(permission)
+            if found is None or found["service"] not in _SERVICES:
+                raise invalid(f"Permission {permission} is not valid.")
+        given = {key: value for key, value in raw.items() if key in _ROLE_KEPT}
+        if "includedPermissions" in given:
+            given["includedPermissions"] = sorted(set(permissions))
+        self._roles[name] = {key: value for key, value in {**held, **given}.items() if value is not None}
         return self.role(name)
 
     def _check(self, project: str) -> None:
@@ -151,7 +199,7 @@ class AccessModel:
 
     def require(self, account: str, permission: str, service: str, resource: str) -> None:
         """Raise PERMISSION_DENIED unless a policy gives the account this permission on the resource."""
-        bindings = [*self._bindings, *self._bindings_of(service, resource)]
+        bindings = [*self.project_policy.bindings, *self._bindings_of(service, resource)]
         if any(self._gives(each, account, permission, service, resource) for each in bindings):
             return
         if service == "storage":
@@ -190,8 +238,9 @@ class AccessModel:
             if starts is None or service != "storage" or not full.startswith(starts[1]):
                 return False
         role = str(binding.get("role", ""))
-        held = self._roles.get(role, {}).get("includedPermissions", PREDEFINED.get(role, ()))
-        return permission in held
+        held = self._roles.get(role, {})
+        given = () if held.get("deleted") else held.get("includedPermissions", PREDEFINED.get(role, ()))
+        return permission in given
 
     def _judge_group(self, account: str, spec: CallSpec, resource: str) -> None:
         """Members see a group and who is in it, managers and owners change that; nobody else may (Cloud Identity, roles in a group)."""
@@ -201,3 +250,9 @@ class AccessModel:
         raise ApiError(
             "PERMISSION_DENIED", f"Error(2028): Permission denied for resource {resource} (or it may not exist)."
         )
+
+
+def _etag(role: dict[str, Any]) -> str:
+    """Another one for each content, in the shape of IAM's."""
+    digest = hashlib.sha256(json.dumps(role, sort_keys=True).encode()).digest()
+    return base64.b64encode(b"\x07" + digest[:8]).decode()

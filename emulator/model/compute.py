@@ -12,6 +12,7 @@ from emulator.errors import CODES, ApiError
 from emulator.model import compute_rules as rules
 from emulator.model.compute_ops import ComputeOperation, stamp
 from emulator.model.disks import BOOT, Disk, Disks, DiskTimings, Draft, Snapshot
+from emulator.model.filters import resource_filter
 from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import COMPUTE
 
@@ -314,7 +315,7 @@ def _listed(kind: str, parent: str, views: list[dict[str, Any]], query: dict[str
         raise rules.invalid("orderBy", order, f"Must be one of {', '.join(filter(None, _ORDERS))}.")
     if not limit.isdigit() or int(limit) > _MAX_RESULTS:
         raise rules.invalid("maxResults", limit, f"Must be a number from 0 to {_MAX_RESULTS}.")
-    passes = rules.read_filter(query.get("filter", ""))
+    passes = resource_filter(query.get("filter", ""))
     newest = order.endswith("desc")
     page, token = page_of(
         [view for view in views if passes(view)],

@@ -1,4 +1,4 @@
-"""What Compute Engine accepts and how it refuses: names, labels, places, list filters, and its own shape of errors."""
+"""What Compute Engine accepts and how it refuses: names, labels, places, and its own shape of errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from emulator.errors import ApiError
@@ -145,67 +144,3 @@ def fingerprint(labels: dict[str, str]) -> str:
     if not labels:
         return _NO_LABELS
     return base64.b64encode(hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).digest()[:8]).decode()
-
-
-# --- list filters
-
-Predicate = Callable[[dict[str, Any]], bool]
-_TOKEN = re.compile(r"""\s*(\(|\)|"(?:[^"\\]|\\.)*"|'[^']*'|!=|=|:|[^\s()=!:"']+)""")
-_FIELDS = ("name", "id", "status", "description", "sourceDisk", "sourceDiskId", "zone", "snapshotType", "type")
-
-
-def read_filter(text: str) -> Predicate:
-    """Return what a list's `filter` lets through: comparisons (`=`, `!=`, `:`, `eq`, `ne`) of fields and `labels.KEY`, joined by AND.
-
-    `eq` and `ne` take a regular expression for the whole value, as the API does; OR and NOT are not served here.
-    """
-    tokens: list[str] = []
-    at = 0
-    while text[at:].strip():
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise _bad_filter(text)
-        tokens.append(match[1])
-        at = match.end()
-    checks: list[Predicate] = []
-    left = [word for word in tokens if word not in ("(", ")", "AND")]
-    if tokens.count("(") != tokens.count(")") or len(left) % 3:
-        raise _bad_filter(text)
-    for field, operator, value in zip(left[::3], left[1::3], left[2::3], strict=True):
-        if not (field in _FIELDS or field.startswith("labels.")) or operator not in _OPERATORS:
-            raise _bad_filter(text)
-        checks.append(_comparison(field, operator, _unquoted(value), text))
-    return lambda view: all(check(view) for check in checks)
-
-
-def _comparison(field: str, operator: str, value: str, text: str) -> Predicate:
-    compare = _OPERATORS[operator]
-    if operator in ("eq", "ne"):
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise _bad_filter(text) from error
-    return lambda view: compare(_value_of(view, field), value)
-
-
-_OPERATORS: dict[str, Callable[[str | None, str], bool]] = {
-    "=": lambda held, asked: held == asked,
-    "!=": lambda held, asked: held != asked,
-    ":": lambda held, asked: held is not None and (asked == "*" or asked.lower() in held.lower()),
-    "eq": lambda held, asked: held is not None and re.fullmatch(asked, held) is not None,
-    "ne": lambda held, asked: held is None or re.fullmatch(asked, held) is None,
-}
-
-
-def _value_of(view: dict[str, Any], field: str) -> str | None:
-    value = view.get("labels", {}).get(field[7:]) if field.startswith("labels.") else view.get(field)
-    return None if value is None else str(value)
-
-
-def _unquoted(token: str) -> str:
-    """Only the quote itself is escaped: gcloud sends regular expressions with their own backslashes as they are."""
-    return token[1:-1].replace('\\"', '"') if token[0] in "\"'" else token
-
-
-def _bad_filter(text: str) -> ApiError:
-    return invalid("filter", text, "Invalid list filter expression.")

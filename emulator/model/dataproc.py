@@ -31,14 +31,16 @@ from emulator.model.dataproc_config import (
     zone_of,
     zones_of,
 )
-from emulator.model.dataproc_filter import cluster_filter, operation_filter
 from emulator.model.dataproc_interactive import InteractiveSessions
 from emulator.model.dataproc_sessions import SessionTemplates
+from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
 from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import invalid
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emulator.world import World
 
 # What a delete is refused with while another operation runs: worded so for `delete` by the real API (FAILED_PRECONDITION,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 # reports say that it was done (apache/airflow issue 61947, cdapio/cdap pull 15947) and differ on how the create's operation
 # ends then; so the stricter answer stands here: wait.
 _PENDING = {"CREATING": "create", "DELETING": "delete"}
+_ACTIVE = ("CREATING", "UPDATING", "RUNNING")  # INACTIVE is every other state (the client's ListClustersRequest)
 _METHODS = {"CREATE": "CreateCluster", "UPDATE": "UpdateCluster", "DELETE": "DeleteCluster"}
 
 
@@ -132,7 +135,10 @@ class DataprocModel:
     ) -> dict[str, Any]:
         """ListClusters, in the order of their names."""
         parent, now = self._check(project, region), self._now()
-        passes, prefix = cluster_filter(filter_), f"{parent}/clusters/"
+        passes, prefix = (
+            fields_filter(filter_, ("status.state", "clusterName", "labels."), _cluster_fields),
+            f"{parent}/clusters/",
+        )
         views = [each.view(now, self.gateway) for name, each in self._clusters.items() if name.startswith(prefix)]
         page, following = page_of(
             [view for view in views if passes(view)],
@@ -197,7 +203,10 @@ class DataprocModel:
     def list_operations(self, name: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
         """ListOperations of `projects/P/regions/R/operations`, in the order of their names."""
         self._check(*_place_of(name))
-        now, passes = self._now(), operation_filter(filter_)
+        now, passes = (
+            self._now(),
+            fields_filter(filter_, ("clusterName", "operationType", "status.state"), _operation_fields),
+        )
         views = [each.view(now) for key, each in self._operations.items() if key.startswith(f"{name}/")]
         page, following = page_of(
             [view for view in views if passes(view)],
@@ -304,3 +313,19 @@ def _place_of(name: str) -> tuple[str, str]:
             return project, region
         case _:
             raise invalid(f"Invalid resource name: '{name}'. It begins with projects/PROJECT/regions/REGION/.")
+
+
+def _cluster_fields(view: Mapping[str, Any]) -> dict[str, Any]:
+    state = view["status"]["state"]
+    group = "ACTIVE" if state in _ACTIVE else "INACTIVE"
+    return {**labels_of(view), "clusterName": view["clusterName"], "status.state": state, "status.state as": (group,)}
+
+
+def _operation_fields(view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an operation; github.com/cdapio/cdap/pull/11683 asks by the first two."""
+    made = view["metadata"]
+    return {
+        "clusterName": made["clusterName"],
+        "operationType": made["operationType"],
+        "status.state": made["status"]["state"],
+    }

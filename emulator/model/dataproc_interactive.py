@@ -15,12 +15,14 @@ from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
 from emulator.model.dataproc_cluster import TYPE
 from emulator.model.dataproc_config import check_cluster_labels, read_message, read_request_id, uuid_of, zones_of
-from emulator.model.dataproc_filter import session_filter
+from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
 from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import invalid
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emulator.world import World
 
 _NAME = re.compile(r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/sessions/(?P<id>[^/]*)")
@@ -147,7 +149,13 @@ class InteractiveSessions:
     def listing(self, parent: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
         """ListSessions, in the order of their names."""
         self._check_parent(parent)
-        now, passes, prefix = self._now(), session_filter(filter_), f"{parent}/sessions/"
+        now, passes, prefix = (
+            self._now(),
+            fields_filter(
+                filter_, ("session_id", "session_uuid", "state", "labels."), _fields, alone=True, either=True
+            ),
+            f"{parent}/sessions/",
+        )
         views = [each.view(now) for name, each in self._sessions.items() if name.startswith(prefix)]
         page, following = page_of(
             [view for view in views if passes(view)],
@@ -255,3 +263,8 @@ def _row(each: Session | SessionOperation) -> dict[str, Any]:
 
 def _with_times(row: dict[str, Any]) -> dict[str, Any]:
     return row | {key: parse_rfc3339(row[key]) for key in _TIMES if row.get(key)}
+
+
+def _fields(view: Mapping[str, Any]) -> dict[str, Any]:
+    ident = view["name"].rpartition("/")[2]
+    return {**labels_of(view), "session_id": ident, "session_uuid": view["uuid"], "state": view["state"]}

@@ -16,7 +16,7 @@ from emulator.model.dataproc_config import (
     uuid_of,
     zones_of,
 )
-from emulator.model.dataproc_filter import template_filter
+from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
 from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import invalid
@@ -76,7 +76,7 @@ class SessionTemplates:
     def listing(self, parent: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
         """ListSessionTemplates, in the order of their names."""
         self._check_parent(parent)
-        passes, prefix = template_filter(filter_), f"{parent}/sessionTemplates/"
+        passes, prefix = fields_filter(filter_, ("labels.",), labels_of, alone=True), f"{parent}/sessionTemplates/"
         page, following = page_of(
             [each for name, each in self._templates.items() if name.startswith(prefix) and passes(each)],
             size=size,

@@ -14,19 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
-from emulator.model.iam_policy import (
-    ACCOUNT,
-    CONFLICT,
-    Bindings,
-    below_three,
-    check_not_below,
-    etag_of,
-    invalid,
-    is_stale,
-    read_policy,
-    renamed,
-    tombstone,
-)
+from emulator.model.iam_policy import ACCOUNT, Policy, invalid, tombstone
 from emulator.model.notebooks_fresh import digest
 from emulator.model.notebooks_pages import page_of
 
@@ -58,9 +46,7 @@ class Account:
     known: datetime
     disabled: bool = False
     deleted: datetime | None = None
-    version: int = 1
-    policy_serial: int = 0
-    bindings: Bindings = field(default_factory=list)
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def name(self) -> str:
@@ -81,6 +67,7 @@ class IamModel:
         self._gone: deque[Account] = (
             deque()
         )  # deleted ones, the oldest first; one that was undeleted may still stand here
+        self.further: list[Policy] = []  # other services', which name accounts too
         self._naming: set[str] = set()  # unique ids of those whose policy names a service account
         self._serial = 0
 
@@ -88,7 +75,9 @@ class IamModel:
         """JSON-able state."""
         rows = []
         for account in self._accounts.values():
-            row = {each.name: getattr(account, each.name) for each in fields(Account)}
+            row = {each.name: getattr(account, each.name) for each in fields(Account) if each.name != "policy"}
+            policy = account.policy
+            row |= {"version": policy.version, "policy_serial": policy.serial, "bindings": policy.bindings}
             times = {key: rfc3339(row[key]) if row[key] else None for key in ("readable", "known", "deleted")}
             rows.append(row | times)
         return {"quota": self.quota, "serial": self._serial, "accounts": rows}
@@ -98,7 +87,9 @@ class IamModel:
         self.quota, self._serial, self._accounts = state["quota"], state["serial"], {}
         for row in state["accounts"]:
             times = {key: parse_rfc3339(row[key]) if row[key] else None for key in ("readable", "known", "deleted")}
-            self._accounts[row["unique_id"]] = Account(**{**row, **times})
+            kept = {key: value for key, value in row.items() if key not in ("version", "policy_serial", "bindings")}
+            policy = Policy(row["bindings"], row["version"], row["policy_serial"])
+            self._accounts[row["unique_id"]] = Account(**{**kept, **times}, policy=policy)
         held = self._accounts.values()
         self._living = {account.email: account for account in held if account.deleted is None}
         self._gone = deque(sorted((each for each in held if each.deleted), key=lambda each: each.deleted or each.known))
@@ -209,32 +200,21 @@ class IamModel:
 
     def get_policy(self, name: str, *, version: int = 0) -> dict[str, Any]:
         """serviceAccounts.getIamPolicy: below version 3, a conditional binding comes without its condition, under another role."""
-        return below_three(_policy_view(self._find(name, "getIamPolicy")), version)
+        return self._find(name, "getIamPolicy").policy.view(version)
 
     def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """serviceAccounts.setIamPolicy: a stale etag is 409 ABORTED, none at all overwrites."""
         account = self._find(name, "setIamPolicy")
         _only(body, {"policy", "updateMask"})
-        version, bindings = read_policy(body.get("policy"), check_account=self.check_member)
-        if is_stale(body["policy"].get("etag"), account.policy_serial):
-            raise ApiError("ABORTED", CONFLICT)
-        if body["policy"].get("etag"):  # without one, conditions are lost silently
-            check_not_below(body["policy"].get("version", 0), account.version)
-        account.policy_serial += 1
-        account.version, account.bindings = version, bindings
+        written = account.policy.put(body.get("policy"), check_account=self.check_member)
         if _names_accounts(account):
             self._naming.add(account.unique_id)
-        return _policy_view(account)
+        return written
 
-    def test_permissions(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """serviceAccounts.testIamPermissions: there is no access control here, so all that fit are held."""
-        self._find(name, "get")
-        _only(body, {"permissions"})
-        asked = body.get("permissions", [])
-        if not isinstance(asked, list) or any(not isinstance(each, str) or "*" in each for each in asked):
-            raise invalid("Permissions with wildcards are not allowed.")
-        held = [each for each in asked if each.startswith("iam.serviceAccounts.")]
-        return {"permissions": held} if held else {}
+    def account(self, email: str) -> dict[str, Any] | None:
+        """Return the account of this address, as its owner sees it; None when there is none."""
+        held = self._living.get(email)
+        return _view(held) if held is not None else None
 
     def check_member(self, email: str) -> None:
         """400 when the address is one of this project's accounts and there is none, or policies do not know it yet."""
@@ -282,14 +262,14 @@ class IamModel:
         raise ApiError("NOT_FOUND", f"Unknown service account: {name}")
 
     def _rename(self, old: str, new: str) -> None:
-        for account in [self._accounts[each] for each in sorted(self._naming) if each in self._accounts]:
-            if any(old in binding["members"] for binding in account.bindings):
-                account.bindings = renamed(account.bindings, old, new)
-                account.policy_serial += 1
+        for policy in [self._accounts[each].policy for each in sorted(self._naming) if each in self._accounts]:
+            policy.rename(old, new)
+        for policy in self.further:
+            policy.rename(old, new)
 
 
 def _names_accounts(account: Account) -> bool:
-    return any(ACCOUNT in member for binding in account.bindings for member in binding["members"])
+    return any(ACCOUNT in member for binding in account.policy.bindings for member in binding["members"])
 
 
 def _only(body: dict[str, Any], known: set[str]) -> None:
@@ -337,12 +317,3 @@ def _view(account: Account) -> dict[str, Any]:
         "disabled": account.disabled,
     }
     return {key: value for key, value in body.items() if value}
-
-
-def _policy_view(account: Account) -> dict[str, Any]:
-    found: dict[str, Any] = {"etag": etag_of(account.policy_serial)}
-    if account.policy_serial:
-        found["version"] = account.version
-    if account.bindings:
-        found["bindings"] = account.bindings
-    return found

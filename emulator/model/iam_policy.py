@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from emulator.errors import ApiError
@@ -35,9 +36,51 @@ def etag_of(serial: int) -> str:
     return base64.b64encode(b"\x07\x05" + serial.to_bytes(6, "big")).decode() if serial else NO_POLICY_ETAG
 
 
-def is_stale(sent: Any, serial: int) -> bool:
-    """Return True when a policy was read before the write `serial`; none at all is never stale. gcloud writes base64 with `-_`."""
-    return sent not in (None, "") and str(sent).replace("-", "+").replace("_", "/") != etag_of(serial)
+def read_etag(sent: Any) -> str:
+    """Return an etag as it was given out: gcloud decodes it and writes it again, with `-_` for `+/`."""
+    return str(sent).replace("-", "+").replace("_", "/")
+
+
+@dataclass(slots=True)
+class Policy:
+    """One resource's policy: what was written last, and the number of the write."""
+
+    bindings: Bindings = field(default_factory=list)
+    version: int = 1
+    serial: int = 0
+
+    def view(self, version: int = 0) -> dict[str, Any]:
+        """Return the policy as a caller sees it who asks for this version; below 3, a condition is only a suffix of its role."""
+        shown: dict[str, Any] = {"etag": etag_of(self.serial)}
+        if self.serial:
+            shown["version"] = self.version
+        if self.bindings:
+            shown["bindings"] = self.bindings
+        return below_three(shown, version)
+
+    def put(self, policy: Any, *, check_account: Callable[[str], None] = lambda _email: None) -> dict[str, Any]:
+        """Replace the policy: a stale etag is 409 ABORTED, none at all overwrites. `check_account` as for `read_policy`."""
+        version, bindings = read_policy(policy, check_account=check_account)
+        if policy.get("etag") and read_etag(policy["etag"]) != etag_of(self.serial):
+            raise ApiError("ABORTED", CONFLICT)
+        if policy.get("etag"):  # without one, conditions are lost silently
+            check_not_below(policy.get("version", 0), self.version)
+        self.serial += 1
+        self.version, self.bindings = version, bindings
+        return self.view(_CONDITIONAL_VERSION)
+
+    def grant(self, role: str, member: str) -> None:
+        """Add a member without a condition."""
+        self.put({"version": self.version, "bindings": [*self.bindings, {"role": role, "members": [member]}]})
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a member another name, wherever the policy names the member."""
+        if any(old in each["members"] for each in self.bindings):
+            self.bindings = [
+                {**each, "members": sorted({new if member == old else member for member in each["members"]})}
+                for each in self.bindings
+            ]
+            self.serial += 1
 
 
 def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[int, Bindings]:
@@ -116,6 +159,10 @@ def _check_member(member: str, check_account: Callable[[str], None]) -> None:
         case "user" | "group":
             if not _EMAIL.fullmatch(value):
                 raise invalid(f"Invalid {kind} ({value}).")
+            if kind == "user" and value.endswith(".gserviceaccount.com"):
+                raise invalid(
+                    f'Account {value} is of type "serviceAccount". Please set the type prefix to be "serviceAccount:".'
+                )
         case "domain" | "deleted" | "principal" | "principalSet":
             if not value:
                 raise invalid(
@@ -131,11 +178,3 @@ def _check_member(member: str, check_account: Callable[[str], None]) -> None:
 def tombstone(email: str, unique_id: str) -> str:
     """How a policy names the account after its deletion."""
     return f"deleted:{ACCOUNT}{email}?uid={unique_id}"
-
-
-def renamed(bindings: Iterable[dict[str, Any]], old: str, new: str) -> Bindings:
-    """Return the same bindings with another name for a member."""
-    return [
-        {**each, "members": sorted({new if member == old else member for member in each["members"]})}
-        for each in bindings
-    ]

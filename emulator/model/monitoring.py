@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.clock import parse_rfc3339
 from emulator.errors import ApiError
-from emulator.model.monitoring_filter import parse_filter
+from emulator.model.filters import series_filter
 from emulator.model.notebooks import NotebooksModel
 from emulator.model.notebooks_activity import Machine, Script
 
@@ -136,18 +136,18 @@ class MonitoringModel:
 
     def time_series(self, query: Query) -> dict[str, Any]:
         """`timeSeries.list`: pages of at most `page_size` points (series, when only headers are asked for)."""
-        wanted = parse_filter(query.filter)
-        metric = METRICS.get(wanted.metric_type)
+        metric_type, meant = series_filter(query.filter)
+        metric = METRICS.get(metric_type)
         if metric is None:
             raise ApiError(
                 "NOT_FOUND",
-                f'Cannot find metric(s) that match type = "{wanted.metric_type}". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon.',
+                f'Cannot find metric(s) that match type = "{metric_type}". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon.',
             )
         _check(query, metric)
         machines = [
             machine
             for machine in self._notebooks().machines().values()
-            if machine.spans and wanted.matches(self._fields(wanted.metric_type, machine))
+            if machine.spans and meant(self._fields(metric_type, machine))
         ]
         machines.sort(key=lambda machine: machine.gce_id)
         series, skipped = _cursor(query)
@@ -165,7 +165,7 @@ class MonitoringModel:
                 token = _token(machine.gce_id, first)
                 break
             taken = points[first:] if query.headers_only else points[first : first + budget]
-            found.append(self._series(query, wanted.metric_type, metric, machine, taken))
+            found.append(self._series(query, metric_type, metric, machine, taken))
             budget -= 1 if query.headers_only else len(taken)
             if first + len(taken) < len(points):
                 token = _token(machine.gce_id, first + len(taken))

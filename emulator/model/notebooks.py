@@ -129,17 +129,6 @@ class NotebooksModel:
             )
         }
 
-    def upgradability(self, name: str) -> dict[str, Any]:
-        """CheckInstanceUpgradability."""
-        if self._find(name).metadata().get("version") == self.image.version:
-            text = "Current and latest available image are the same"
-            return {"upgradeable": False, "upgradeVersion": "", "upgradeInfo": text, "upgradeImage": ""}
-        image = (
-            f"https://www.googleapis.com/compute/v1/projects/cloud-notebooks-managed/global/images/{self.image.name}"
-        )
-        text = "A new image is available for upgrade. Backup user data before upgrading"
-        return {"upgradeable": True, "upgradeVersion": self.image.version, "upgradeInfo": text, "upgradeImage": image}
-
     # --- changes; each returns the operation's JSON
 
     def create(
@@ -254,33 +243,14 @@ class NotebooksModel:
         instance = self._running(name, "upgraded")
         if instance.metadata().get("version") == self.image.version:
             raise ApiError("FAILED_PRECONDITION", "Current and latest available image are the same")
-        return self._image_change(instance, "UpgradeInstance", "upgrade", self.image.version)
-
-    def rollback(self, name: str, target_snapshot: str, revision_id: str) -> dict[str, Any]:
-        """RollbackInstance: to the version before an upgrade, by the snapshot that its history names."""
-        if not target_snapshot or not revision_id:
-            raise invalid("target_snapshot and revision_id must be specified.")
-        instance = self._running(name, "rolled back")
-        for entry in instance.body.get("upgradeHistory", []):
-            if entry["action"] == "UPGRADE" and entry["snapshot"] == target_snapshot:
-                return self._image_change(instance, "RollbackInstance", "rollback", entry["version"])
-        raise invalid(f"Invalid target_snapshot: '{target_snapshot}' is not in the upgrade history of the instance.")
-
-    def _image_change(self, instance: Instance, endpoint: str, verb: str, target: str) -> dict[str, Any]:
         version = instance.metadata()["version"]
         snapshot = f"projects/{instance.project}/global/snapshots/{instance.short}-{digest(instance.name, version)[:8]}"
-        history = {"snapshot": snapshot, "version": version, "targetVersion": target, "action": verb.upper()}
+        history = {"snapshot": snapshot, "version": version, "targetVersion": self.image.version, "action": "UPGRADE"}
         steps = ((timedelta(0), "UPGRADING"), (self.timings.upgrade, "ACTIVE"))
         payload = {"revert": "ACTIVE", "history": history}
-        return self._run(instance, _Verb(endpoint, verb, self.timings.upgrade, steps, payload), now=self._now())
-
-    def diagnose(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """DiagnoseInstance: writes an archive into the caller's bucket; here only the operation is real."""
-        asked = parse("DiagnoseInstanceRequest", {**body, "name": name}, at="request")
-        if not asked.get("diagnosticConfig", {}).get("gcsBucket", "").startswith("gs://"):
-            raise invalid("diagnostic_config.gcs_bucket must be specified as gs://BUCKET.")
-        instance = self._running(name, "diagnosed")
-        return self._run(instance, _Verb("DiagnoseInstance", "diagnose", self.timings.diagnose), now=self._now())
+        return self._run(
+            instance, _Verb("UpgradeInstance", "upgrade", self.timings.upgrade, steps, payload), now=self._now()
+        )
 
     def resize_disk(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """ResizeDisk: one of `bootDisk`, `dataDisk`; a disk only grows."""

@@ -42,7 +42,6 @@ class Timings:
     delete: timedelta = timedelta(seconds=60)
     update: timedelta = timedelta(seconds=10)
     upgrade: timedelta = timedelta(seconds=300)
-    diagnose: timedelta = timedelta(seconds=120)
     restore: timedelta = timedelta(seconds=90)
     nothing: timedelta = timedelta(seconds=2)
 
@@ -240,7 +239,8 @@ class Fleet:
             times = {
                 key: parse_rfc3339(row[key]) if row[key] else None for key in ("created", "updated", "active_since")
             }
-            self.instances[row["name"]] = Instance(**{**row, **times})
+            kept = {key: value for key, value in row.items() if key != "policy"}  # older worlds have it
+            self.instances[row["name"]] = Instance(**{**kept, **times})
         self.operations.load(state["operations"])
         self.agenda.load(state["agenda"])
         self.machines = {row["gce_id"]: Machine.from_json(row) for row in state["machines"]}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from emulator.model.notebooks_rules import COMPUTE, machine_url, network_urls
+from emulator.model.notebooks_rules import machine_url, network_urls
 
 DEFAULT_MACHINE = "e2-standard-4"
 DEFAULT_BOOT_GB, DEFAULT_DATA_GB = "150", "100"
@@ -74,7 +74,6 @@ class Instance:
     owner: str = ""
     vm_exists: bool = False
     active_since: datetime | None = None
-    policy: dict[str, Any] = field(default_factory=dict)
 
     @property
     def project(self) -> str:
@@ -277,24 +276,3 @@ def _view(instance: Instance, now: datetime, setup: dict[str, Any], gateway: str
         body["healthInfo"] = {**dict.fromkeys(_HEALTH, "1"), "last_updated": f"{reported:%Y-%m-%dT%H:%M:%S}+00:00"}
     body["updateTime"] = stamp(updated)
     return body
-
-
-def config(project: str, zone: str) -> dict[str, Any]:
-    """Return what getConfig returns for a location."""
-    image = f"{COMPUTE}projects/cloud-notebooks-managed/global/images/"
-    return {
-        "defaultValues": {"machineType": f"{COMPUTE}projects/{project}/zones/{zone}/machineTypes/{DEFAULT_MACHINE}"},
-        "supportedValues": {
-            "machineTypes": [
-                "e2-standard-2",
-                "e2-standard-4",
-                "e2-highmem-4",
-                "n1-standard-4",
-                "n2-standard-4",
-                "g2-standard-4",
-            ],
-            "acceleratorTypes": ["NVIDIA_TESLA_T4", "NVIDIA_TESLA_V100", "NVIDIA_L4", "NVIDIA_TESLA_A100"],
-        },
-        "availableImages": [{"imageName": f"{image}workbench-instances-2603", "releaseName": "2603"}],
-        "disableWorkbenchLegacyCreation": True,
-    }

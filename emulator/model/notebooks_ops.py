@@ -181,12 +181,6 @@ class Operations:
         prefix = parent[:-1] if parent.endswith("/locations/-") else f"{parent}/"
         return [operation for name, operation in reversed(self._all.items()) if name.startswith(prefix)]
 
-    def delete(self, name: str) -> None:
-        """Forget a finished one; 400 while it runs."""
-        if self.get(name).ended is None:
-            raise ApiError("FAILED_PRECONDITION", f"Operation '{name}' is not done and cannot be deleted.")
-        del self._all[name]
-
     def dump(self) -> list[dict[str, Any]]:
         """JSON-able."""
         rows = []

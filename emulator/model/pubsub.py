@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from emulator.clock import real_now
 from emulator.errors import ApiError
 from emulator.model import pubsub_names as names
+from emulator.model.filters import Predicate, message_filter
 from emulator.model.pubsub_config import Config, check_push_config, merged, rules_of, subscription_config, topic_config
-from emulator.model.pubsub_filter import Predicate, parse_filter
 from emulator.model.pubsub_limits import Draft, check_drafts, checked_ack_ids
 from emulator.model.pubsub_names import already_exists, check_name, not_found, refuse
 from emulator.model.pubsub_queue import Backlog, Entry, Message
@@ -62,7 +62,7 @@ class Subscription:
     @property
     def pushes(self) -> bool:
         """True when messages are pushed to an endpoint."""
-        return bool(self.config["pushConfig"].get("pushEndpoint")) and not self.config.get("detached")
+        return bool(self.config["pushConfig"].get("pushEndpoint"))
 
 
 class PubSubModel:
@@ -116,7 +116,7 @@ class PubSubModel:
     def subscriptions_of(self, topic: str) -> list[str]:
         """Return the names of the attached subscriptions."""
         self.topic(topic)
-        return [sub.config["name"] for sub in self._of_topic(topic) if not sub.config.get("detached")]
+        return [sub.config["name"] for sub in self._of_topic(topic)]
 
     # ---- publish
 
@@ -136,8 +136,6 @@ class PubSubModel:
             self._last_id += 1
             messages.append(Message(str(self._last_id), draft.data, draft.attributes, draft.ordering_key, stamped))
         for subscription in self._of_topic(topic):
-            if subscription.config.get("detached"):
-                continue
             for message in messages:
                 if subscription.accepts(message.attributes):
                     subscription.backlog.add(message)
@@ -154,7 +152,7 @@ class PubSubModel:
         for output_only in ("detached", "state", "topicMessageRetentionDuration"):
             config.pop(output_only, None)
         kept = subscription_config(config)
-        accepts = parse_filter(kept.get("filter", ""))
+        accepts = message_filter(kept.get("filter", ""))
         if kept["name"] in self.subscriptions:
             raise already_exists(kept["name"])
         self.topic(kept.get("topic", ""))
@@ -190,13 +188,6 @@ class PubSubModel:
         subscription.config = {**subscription.config, "pushConfig": push}
         self._announce()
 
-    def detach(self, name: str) -> None:
-        """No further messages; what was not acknowledged is gone."""
-        subscription = self.subscription(name)
-        subscription.config = {**subscription.config, "detached": True}
-        subscription.backlog.purge()
-        self._announce()
-
     def delete_subscription(self, name: str) -> None:
         """Remove it with its backlog."""
         self.subscription(name)
@@ -213,8 +204,6 @@ class PubSubModel:
     def pullable(self, name: str) -> Subscription:
         """Return the subscription, if it may be pulled."""
         subscription = self.subscription(name)
-        if subscription.config.get("detached"):
-            raise ApiError("FAILED_PRECONDITION", f"The subscription is detached (resource={names.short(name)}).")
         if subscription.pushes:
             raise ApiError("FAILED_PRECONDITION", "This method is not supported for this subscription type.")
         return subscription
@@ -371,6 +360,6 @@ class PubSubModel:
             config = raw["config"]
             backlog = Backlog(config["name"], rules_of(config))
             backlog.load(raw["backlog"])
-            accepts = parse_filter(config.get("filter", ""))
+            accepts = message_filter(config.get("filter", ""))
             self.subscriptions[config["name"]] = Subscription(config, backlog, accepts, raw["policy"])
         self._announce()

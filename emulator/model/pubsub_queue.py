@@ -314,10 +314,6 @@ class Backlog:
             elif self.rules.retain_acked:
                 self.retained[message.id] = message
 
-    def purge(self) -> None:
-        """Forget everything."""
-        self._clear()
-
     def _clear(self) -> None:
         for held in (self.entries, self.retained, self._leased, self._leases, self._ready, self._delayed, self._lines):
             held.clear()

@@ -135,12 +135,6 @@ class StorageModel:
         conditions.check(bucket.live.get(name))
         return self._write(bucket, name, stored.content, fields=fields, kms_key=kms_key, parts=stored.component_count)
 
-    def move(self, source: Source, name: str, *, conditions: Preconditions = ANY) -> StoredObject:
-        """Rename inside one bucket: the copy is written and the source deleted in one step."""
-        moved = self.copy(source, source.bucket, name, conditions=conditions)
-        self.delete(source.bucket, source.name)
-        return moved
-
     def compose(
         self,
         sources: list[Source],

@@ -23,6 +23,10 @@ def routes(model: AccessModel) -> list[Route]:
         asked = call.json().get("options", {}).get("requestedPolicyVersion", 0)
         return model.policy(call.params["project"], version=int(asked))
 
+    def listing(call: Call) -> Any:
+        deleted, full = call.query("showDeleted").lower() == "true", call.query("view") == "FULL"
+        return model.roles(call.params["project"], deleted=deleted, full=full)
+
     # verb, path, service, method, handler, permission
     table: list[tuple[str, str, str, str, Callable[[Call], Any], str]] = [
         ("POST", f"{_PROJECT}:getIamPolicy", "cloudresourcemanager", "projects.getIamPolicy", get_policy, "resourcemanager.projects.getIamPolicy"),
@@ -30,10 +34,14 @@ def routes(model: AccessModel) -> list[Route]:
          lambda call: model.set_policy(call.params["project"], call.json()), "resourcemanager.projects.setIamPolicy"),
         ("POST", f"{_PROJECT}/roles", "iam", "projects.roles.create",
          lambda call: model.create_role(call.params["project"], call.json()), "iam.roles.create"),
-        ("GET", f"{_PROJECT}/roles", "iam", "projects.roles.list", lambda call: model.roles(call.params["project"]), "iam.roles.list"),
+        ("GET", f"{_PROJECT}/roles", "iam", "projects.roles.list", listing, "iam.roles.list"),
         ("GET", _ROLE, "iam", "projects.roles.get", lambda call: model.role(call.params["name"]), "iam.roles.get"),
-        ("PATCH", _ROLE, "iam", "projects.roles.patch", lambda call: model.change_role(call.params["name"], call.json()), "iam.roles.update"),
-        ("DELETE", _ROLE, "iam", "projects.roles.delete", lambda call: model.delete_role(call.params["name"]), "iam.roles.delete"),
+        ("PATCH", _ROLE, "iam", "projects.roles.patch",
+         lambda call: model.change_role(call.params["name"], call.json(), mask=call.query("updateMask")), "iam.roles.update"),
+        ("DELETE", _ROLE, "iam", "projects.roles.delete",
+         lambda call: model.delete_role(call.params["name"], etag=call.query("etag")), "iam.roles.delete"),
+        ("POST", f"{_ROLE}:undelete", "iam", "projects.roles.undelete",
+         lambda call: model.delete_role(call.params["name"], back=True), "iam.roles.undelete"),
     ]  # fmt: skip
     return [
         Route(
@@ -43,7 +51,7 @@ def routes(model: AccessModel) -> list[Route]:
                 service, method, mutates=verb != "GET" and not method.endswith("getIamPolicy"), permission=permission
             ),
             handler,
-            "{name}" if path == _ROLE else "projects/{project}",
+            "{name}" if path.startswith(_ROLE) else "projects/{project}",
         )
         for verb, path, service, method, handler, permission in table
     ]

@@ -187,13 +187,14 @@ class HttpFront:
     def _answer(self, request: Request) -> Response:
         try:
             refuse_page(request, self._names)
-            return self._dispatch(request)
+            return self.dispatch(request)
         except ApiError as error:
             return json_response(error.body(), error.http_status)
         except ClientDisconnected:
             return json_response({}, 400)
 
-    def _dispatch(self, request: Request) -> Response:
+    def dispatch(self, request: Request) -> Response:
+        """Return the answer to a request that no web page sent; raises `ApiError`."""
         path = raw_path(request)
         found = self._found(request.method, path)
         if found is None:

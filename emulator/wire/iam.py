@@ -33,7 +33,6 @@ def routes(world: World, model: IamModel) -> list[Route]:
         ("POST", f"{_ACCOUNT}:undelete", "undelete", calls.undelete, "undelete"),
         ("POST", f"{_ACCOUNT}:getIamPolicy", "getIamPolicy", calls.get_policy, "getIamPolicy"),
         ("POST", f"{_ACCOUNT}:setIamPolicy", "setIamPolicy", calls.set_policy, "setIamPolicy"),
-        ("POST", f"{_ACCOUNT}:testIamPermissions", "testIamPermissions", calls.test_permissions, ""),
     ]
     return [
         *(
@@ -45,9 +44,10 @@ def routes(world: World, model: IamModel) -> list[Route]:
 
 
 def _spec(method: str, permission: str) -> CallSpec:
-    reads = method in ("list", "get", "getIamPolicy", "testIamPermissions")
-    needed = f"iam.serviceAccounts.{permission}" if permission else ""
-    return CallSpec("iam", f"serviceAccounts.{method}", mutates=not reads, permission=needed)
+    reads = method in ("list", "get", "getIamPolicy")
+    return CallSpec(
+        "iam", f"serviceAccounts.{method}", mutates=not reads, permission=f"iam.serviceAccounts.{permission}"
+    )
 
 
 def _resource(world: World, path: str) -> Callable[[Call], str]:
@@ -114,9 +114,6 @@ class _Calls:
 
     def set_policy(self, call: Call) -> Any:
         return self._model.set_policy(call.params["name"], call.json())
-
-    def test_permissions(self, call: Call) -> Any:
-        return self._model.test_permissions(call.params["name"], call.json())
 
 
 def _quota(world: World, model: IamModel) -> Callable[[Call], dict[str, int]]:

@@ -10,11 +10,9 @@ from google.cloud.notebooks_v2.services.notebook_service.transports.grpc import 
 from google.cloud.notebooks_v2.services.notebook_service.transports.rest_base import _BaseNotebookServiceRestTransport
 
 from emulator.clock import rfc3339
-from emulator.errors import ApiError
 from emulator.journal import Entry
-from emulator.model.notebooks_fresh import config
 from emulator.model.notebooks_pages import page_of
-from emulator.model.notebooks_rules import ZONES, check_location, invalid
+from emulator.model.notebooks_rules import check_location, invalid
 from emulator.wire.http import Call, Route
 from emulator.wire.rpc import HttpBinding, derive
 from emulator.world import CallSpec, World
@@ -29,7 +27,6 @@ _INSTANCE = "{name=projects/*/locations/*/instances/*}"
 _REST_ONLY: dict[str, HttpBinding] = {
     "ResizeDisk": HttpBinding("POST", f"/v2/{_INSTANCE}:resizeDisk", "*"),
     "RestoreInstance": HttpBinding("POST", f"/v2/{_INSTANCE}:restore", "*"),
-    "GetConfig": HttpBinding("GET", "/v2/{name=projects/*/locations/*}/instances:getConfig", ""),
 }
 # method -> (mutates, IAM permission)
 _CALLS: dict[str, tuple[bool, str]] = {
@@ -41,22 +38,11 @@ _CALLS: dict[str, tuple[bool, str]] = {
     "StartInstance": (True, "notebooks.instances.start"),
     "StopInstance": (True, "notebooks.instances.stop"),
     "ResetInstance": (True, "notebooks.instances.reset"),
-    "CheckInstanceUpgradability": (False, "notebooks.instances.checkUpgradability"),
     "UpgradeInstance": (True, "notebooks.instances.upgrade"),
-    "RollbackInstance": (True, "notebooks.instances.rollback"),
-    "DiagnoseInstance": (True, "notebooks.instances.diagnose"),
     "ResizeDisk": (True, "notebooks.instances.update"),
     "RestoreInstance": (True, "notebooks.instances.update"),
-    "GetConfig": (False, ""),
-    "GetIamPolicy": (False, "notebooks.instances.getIamPolicy"),
-    "SetIamPolicy": (True, "notebooks.instances.setIamPolicy"),
-    "TestIamPermissions": (False, ""),
     "GetOperation": (False, "notebooks.operations.get"),
     "ListOperations": (False, "notebooks.operations.list"),
-    "CancelOperation": (True, "notebooks.operations.cancel"),
-    "DeleteOperation": (True, "notebooks.operations.delete"),
-    "ListLocations": (False, "notebooks.locations.list"),
-    "GetLocation": (False, "notebooks.locations.get"),
 }
 # Query parameters that every Google API takes.
 SYSTEM_PARAMETERS = frozenset(
@@ -166,72 +152,15 @@ class _Handlers:
         read_body(call, ("name",))
         return self._model.reset(call.params["name"])
 
-    def check_instance_upgradability(self, call: Call) -> Any:
-        read_query(call, ())
-        return self._model.upgradability(call.params["notebook_instance"])
-
     def upgrade_instance(self, call: Call) -> Any:
         read_body(call, ("name",))
         return self._model.upgrade(call.params["name"])
-
-    def rollback_instance(self, call: Call) -> Any:
-        body = read_body(call, ("name", "targetSnapshot", "revisionId"))
-        return self._model.rollback(call.params["name"], body.get("targetSnapshot", ""), body.get("revisionId", ""))
-
-    def diagnose_instance(self, call: Call) -> Any:
-        return self._model.diagnose(call.params["name"], call.json())
 
     def resize_disk(self, call: Call) -> Any:
         return self._model.resize_disk(call.params["name"], read_body(call, ("bootDisk", "dataDisk")))
 
     def restore_instance(self, call: Call) -> Any:
         return self._model.restore(call.params["name"], read_body(call, ("name", "snapshot")))
-
-    def get_config(self, call: Call) -> Any:
-        read_query(call, ())
-        _, project, _, zone = call.params["name"].split("/")
-        check_location(project, zone, ours={self._world.project})
-        return config(project, zone)
-
-    def get_iam_policy(self, call: Call) -> Any:
-        read_query(call, ("options.requestedPolicyVersion",))
-        return self._policy(call.params["resource"])
-
-    def set_iam_policy(self, call: Call) -> Any:
-        body = read_body(call, ("policy", "updateMask", "resource"))
-        policy = body.get("policy")
-        if not isinstance(policy, dict) or set(policy) - {"version", "bindings", "etag", "auditConfigs"}:
-            raise invalid("Invalid value at 'policy' (google.iam.v1.Policy).")
-        current = self._policy(call.params["resource"])
-        if policy.get("etag") not in (None, "", current["etag"]):
-            raise ApiError(
-                "ABORTED",
-                "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
-            )
-        instance = self._model.find(call.params["resource"])
-        serial = instance.policy.get("serial", 0) + 1
-        kept = {"version": policy.get("version", 1), "bindings": policy.get("bindings", [])}
-        instance.policy = {"serial": serial, **kept}
-        return self._policy(instance.name)
-
-    def _policy(self, name: str) -> dict[str, Any]:
-        held = self._model.find(name).policy
-        # An etag is bytes: base64 that gcloud can decode (facts/local-cloud.md section 4).
-        etag = f"BwX{held.get('serial', 0):05d}" if held else "ACAB"
-        found: dict[str, Any] = {"etag": etag}
-        if held:
-            found["version"] = held["version"]
-            if held["bindings"]:
-                found["bindings"] = held["bindings"]
-        return found
-
-    def test_iam_permissions(self, call: Call) -> Any:
-        asked = read_body(call, ("permissions", "resource")).get("permissions", [])
-        self._model.find(call.params["resource"])
-        if not isinstance(asked, list) or any(not isinstance(p, str) or "*" in p for p in asked):
-            raise invalid("Permissions with wildcards are not allowed.")
-        held = [permission for permission in asked if permission.startswith("notebooks.instances.")]
-        return {"permissions": held} if held else {}
 
     def get_operation(self, call: Call) -> Any:
         self._model.settle()
@@ -255,41 +184,6 @@ class _Handlers:
         )
         found: dict[str, Any] = {"operations": [operation.view() for operation in page]} if page else {}
         return found | ({"nextPageToken": token} if token else {})
-
-    def cancel_operation(self, call: Call) -> Any:
-        # Best effort by contract; nothing here can be undone half-way, so the wish is only noted.
-        self._model.settle()
-        operation = self._model.fleet.operations.get(call.params["name"])
-        operation.cancelled = operation.cancelled or operation.ended is None
-        return {}
-
-    def delete_operation(self, call: Call) -> Any:
-        self._model.settle()
-        self._model.fleet.operations.delete(call.params["name"])
-        return {}
-
-    def list_locations(self, call: Call) -> Any:
-        query = read_query(call, ("pageSize", "pageToken", "filter", "extraLocationTypes"))
-        name = call.params["name"]
-        check_location(name.split("/")[1], "-", ours={self._world.project}, wildcard=True)
-        page, token = page_of(
-            list(ZONES),
-            size=read_int(query, "pageSize"),
-            token=query.get("pageToken", ""),
-            scope=f"locations {name}",
-            key=lambda zone: zone,
-        )
-        found: dict[str, Any] = {"locations": [self._location(name, zone) for zone in page]}
-        return found | ({"nextPageToken": token} if token else {})
-
-    def get_location(self, call: Call) -> Any:
-        _, project, _, zone = call.params["name"].split("/")
-        check_location(project, zone, ours={self._world.project})
-        return self._location(f"projects/{project}", zone)
-
-    @staticmethod
-    def _location(project: str, zone: str) -> dict[str, Any]:
-        return {"name": f"{project}/locations/{zone}", "locationId": zone}
 
 
 def _resource(method: str) -> Callable[[Call], str]:
@@ -350,6 +244,7 @@ def routes(world: World, model: NotebooksModel) -> list[Route]:
             _resource(method),
         )
         for method, forms in bindings.items()
+        if method in _CALLS  # what else the client knows, nobody needs here
         for binding in forms
     ]
     # `[^/]+?` also matches a colon: what ends in a verb goes before what ends in a name.

@@ -16,7 +16,6 @@ from google.pubsub_v1.services.subscriber.transports.rest_base import _BaseSubsc
 from google.pubsub_v1.types import pubsub as types
 
 from emulator.clock import real_now
-from emulator.errors import ApiError
 from emulator.model.pubsub import Delivery, PubSubModel
 from emulator.model.pubsub_limits import Draft
 from emulator.model.pubsub_names import refuse
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 _PULL_WAIT_S = 3.0
 _PULL_LIMIT = 1000
-_FULL_PERMISSION_PREFIXES = ("pubsub.", "resourcemanager.")
 
 TopicPb = types.Topic.pb()
 SubscriptionPb = types.Subscription.pb()
@@ -38,18 +36,16 @@ ReceivedPb = types.ReceivedMessage.pb()
 _IAM_REQUESTS = {
     "SetIamPolicy": iam_policy_pb2.SetIamPolicyRequest,
     "GetIamPolicy": iam_policy_pb2.GetIamPolicyRequest,
-    "TestIamPermissions": iam_policy_pb2.TestIamPermissionsRequest,
 }
 _PERMISSIONS = {
     "CreateTopic": "topics.create", "UpdateTopic": "topics.update", "Publish": "topics.publish",
     "GetTopic": "topics.get", "ListTopics": "topics.list", "ListTopicSubscriptions": "topics.get",
-    "DeleteTopic": "topics.delete", "DetachSubscription": "topics.detachSubscription",
+    "DeleteTopic": "topics.delete",
     "CreateSubscription": "subscriptions.create", "GetSubscription": "subscriptions.get",
     "UpdateSubscription": "subscriptions.update", "ListSubscriptions": "subscriptions.list",
     "DeleteSubscription": "subscriptions.delete", "ModifyAckDeadline": "subscriptions.consume",
     "Acknowledge": "subscriptions.consume", "Pull": "subscriptions.consume",
-    "StreamingPull": "subscriptions.consume", "CreateSnapshot": "snapshots.create", "DeleteSnapshot": "snapshots.delete",
-    "UpdateSnapshot": "snapshots.update", "GetSnapshot": "snapshots.get", "ListSnapshots": "snapshots.list", "ModifyPushConfig": "subscriptions.update", "Seek": "subscriptions.consume",
+    "StreamingPull": "subscriptions.consume", "ModifyPushConfig": "subscriptions.update", "Seek": "subscriptions.consume",
 }  # fmt: skip
 _READS = ("Get", "List", "Test")
 _RESOURCE_FIELDS = ("name", "topic", "subscription", "project", "resource", "snapshot")
@@ -66,16 +62,16 @@ class Served:
 
 
 def served_calls(world: World, model: PubSubModel) -> list[Served]:
-    """Every unary RPC of the official clients; those the embedded cloud lacks answer UNIMPLEMENTED."""
+    """Return the unary RPCs of the official clients that are served; gRPC answers any other with UNIMPLEMENTED, the REST front with 404."""
     calls = _Calls(world, model)
     found: dict[str, Served] = {}
     publisher = derive(PublisherGrpcTransport, _BasePublisherRestTransport)
     subscriber = derive(SubscriberGrpcTransport, _BaseSubscriberRestTransport)
     for method, rpc in {**publisher, **subscriber}.items():
-        if rpc.kind != "unary_unary":
+        function = getattr(calls, _snake(method), None)
+        if rpc.kind != "unary_unary" or function is None:
             continue
         request_class = _IAM_REQUESTS[method] if method in _IAM_REQUESTS else rpc.request_type.pb()
-        function = getattr(calls, _snake(method), None) or _unserved(method)
         found[method] = Served(rpc, request_class, function, spec_of(method))
     return list(found.values())
 
@@ -101,13 +97,6 @@ def resource_of(request: Any) -> str:
 
 def _snake(method: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
-
-
-def _unserved(method: str) -> Callable[[Any], Proto]:
-    def refuse_it(_request: Any) -> Proto:
-        raise ApiError("UNIMPLEMENTED", f"The embedded cloud does not serve {method}.")
-
-    return refuse_it
 
 
 def received(delivery: Delivery) -> Any:
@@ -162,10 +151,6 @@ class _Calls:
         drafts = [Draft(m.data, dict(m.attributes), m.ordering_key) for m in request.messages]
         return types.PublishResponse.pb()(message_ids=self._model.publish(request.topic, drafts))
 
-    def detach_subscription(self, request: Any) -> Proto:
-        self._model.detach(request.subscription)
-        return types.DetachSubscriptionResponse.pb()()
-
     def create_subscription(self, request: Any) -> Proto:
         return self._subscription(self._model.create_subscription(_config(request)))
 
@@ -213,10 +198,8 @@ class _Calls:
         return empty_pb2.Empty()
 
     def seek(self, request: Any) -> Proto:
-        if request.WhichOneof("target") == "snapshot":
-            raise ApiError("UNIMPLEMENTED", "The embedded cloud does not serve snapshots.")
-        if request.WhichOneof("target") is None:
-            refuse("The seek request must have a time or a snapshot.")
+        if request.WhichOneof("target") != "time":
+            refuse("The seek request must have a time: there are no snapshots here.")
         self._model.seek(request.subscription, request.time.ToDatetime(tzinfo=UTC))
         return types.SeekResponse.pb()()
 
@@ -225,13 +208,6 @@ class _Calls:
 
     def get_iam_policy(self, request: Any) -> Proto:
         return self._policy(self._model.policy(request.resource))
-
-    def test_iam_permissions(self, request: Any) -> Proto:
-        self._model.holder(request.resource)
-        for permission in request.permissions:
-            if not permission.startswith(_FULL_PERMISSION_PREFIXES):
-                refuse(f"Permission {permission} is not valid for this resource.")
-        return iam_policy_pb2.TestIamPermissionsResponse(permissions=request.permissions)
 
     def _topic(self, config: dict[str, Any]) -> Any:
         return json_format.ParseDict(config, TopicPb())

@@ -43,7 +43,6 @@ _PERMISSIONS = {
     "objects.compose": "storage.objects.get,storage.objects.create",
     "objects.copy": "storage.objects.create",
     "objects.rewrite": "storage.objects.create",
-    "objects.move": "storage.objects.move,storage.objects.create",
     "objects.patch": "storage.objects.get,storage.objects.update",
 }
 
@@ -104,7 +103,6 @@ def _object_routes(api: _Api) -> list[Route]:
         _route("POST", f"{one}/compose", "objects.compose", api.compose, mutates=True),
         _to_route(f"{one}/copyTo{to}", "objects.copy", api.copy),
         _to_route(f"{one}/rewriteTo{to}", "objects.rewrite", api.rewrite),
-        _route("POST", one + "/moveTo/o/{to_object}", "objects.move", api.move, mutates=True),
     ]
 
 
@@ -281,10 +279,6 @@ class _Api:
             "done": True,
             "resource": resource,
         }
-
-    def move(self, call: Call) -> dict[str, Any]:
-        """`objects.move`."""
-        return object_json(call, self.model.move(_source(call), call.params["to_object"], conditions=conditions(call)))
 
     def compose(self, call: Call) -> dict[str, Any]:
         """`objects.compose`."""

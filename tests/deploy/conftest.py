@@ -1,4 +1,4 @@
-"""Deployments with the real gcloud, against the administrative cloud of tests/kit/gcp."""
+"""Deployments with the real gcloud, against the administrative services of emulator/admin."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import requests
 
+from emulator.admin import errors
 from emulator.app import EmbeddedCloud
+from emulator.model.iam_policy import Policy
 from tests.e2e.local_run import until
-from tests.kit.gcp import AdminCloud, Gcloud, UnfiredFaultsError, errors
-from tests.kit.gcp.ground import Ground
-from tests.kit.gcp.policy import Policy
+from tests.kit.gcp import AdminCloud, Gcloud, UnfiredFaultsError
 from tests.kit.gcp.sdk import plain_environment
 
 pytestmark = [
@@ -63,21 +63,11 @@ def gcloud(admin: AdminCloud, tmp_path: Path) -> Gcloud:
 def test_an_etag_is_known_again_in_the_alphabet_of_gcloud() -> None:
     """gcloud writes `-_` where the server wrote `+/`; a policy that does not know it again could never be changed."""
 
-    class Numbers(Ground):
-        def __init__(self) -> None:
-            self.given = 0
-
-        def next_id(self) -> int:
-            self.given += 1
-            return self.given
-
-        def check_members(self, bindings: Any) -> None:
-            """Whoever it is."""
-
-    policy, seen = Policy(Numbers()), set()
-    for _ in range(100):
-        seen |= set(policy.etag)
-        policy.put({"etag": policy.etag.replace("+", "-").replace("/", "_")}, has_role=bool)
+    policy, seen = Policy(serial=980), set()  # the first numbers have neither letter
+    for _ in range(50):
+        etag = policy.view()["etag"]
+        seen |= set(etag)
+        policy.put({"etag": etag.replace("+", "-").replace("/", "_")})
     assert seen >= {"+", "/"}
 
 
@@ -166,7 +156,7 @@ def test_the_project_its_apis_and_who_may_do_what(admin: AdminCloud, gcloud: Gcl
     revoke = ("projects", "remove-iam-policy-binding", PROJECT, member)
     gcloud(*revoke, f"--role=projects/{PROJECT}/roles/bkRole", "--condition=None")
     gcloud("iam", "roles", "update", "bkRole", f"--file={wider}", "--quiet", IN)
-    assert gcloud.json("iam", "roles", "describe", "bkRole", IN)["includedPermissions"][-1] == "pubsub.topics.get"
+    assert "pubsub.topics.get" in gcloud.json("iam", "roles", "describe", "bkRole", IN)["includedPermissions"]
     gcloud("iam", "roles", "delete", "bkRole", IN)
     assert gcloud.json("iam", "roles", "list", IN) == []
     assert "in a deleted state" in gcloud.refused("iam", "roles", "create", "bkRole", f"--file={role}", IN)
@@ -503,14 +493,14 @@ def test_an_api_that_is_off_refuses_every_call(admin: AdminCloud, gcloud: Gcloud
         answer = rest(admin, "GET", service, f"{version}/projects/{PROJECT}/{path}", status=403)
         (info,) = [detail for detail in answer["error"]["details"] if detail["@type"].endswith("ErrorInfo")]
         assert (info["reason"], info["metadata"]["service"]) == ("SERVICE_DISABLED", f"{service}.googleapis.com")
-    admin.propagation = 2
+    admin.ground.propagation = 2
     gcloud("services", "enable", "pubsub.googleapis.com", IN)
     for status in (403, 403, 200):
         rest(admin, "GET", "pubsub", f"v1/projects/{PROJECT}/topics", status=status)
 
 
 def test_without_billing_or_a_login_nothing_is_made(admin: AdminCloud, gcloud: Gcloud) -> None:
-    admin.billing = False
+    admin.ground.billing = False
     assert "UREQ_PROJECT_BILLING_NOT_FOUND" in gcloud.refused("services", "enable", "pubsub.googleapis.com", IN)
     assert "pubsub.googleapis.com" not in admin.state()["apis"]
     assert "billingEnabled" not in rest(admin, "GET", "cloudbilling", f"v1/projects/{PROJECT}/billingInfo")
@@ -527,7 +517,7 @@ def test_nobody_is_granted_anything_before_he_is_known_everywhere(admin: AdminCl
     topic = f"v1/projects/{PROJECT}/topics/life:setIamPolicy"
     answer = rest(admin, "POST", "pubsub", topic, {"policy": {"bindings": bindings}}, status=400)
     assert answer["error"]["message"] == f"Service account {RUNNER} does not exist."
-    admin.propagation = 1
+    admin.ground.propagation = 1
     make_account(admin)
     rest(admin, "POST", "pubsub", topic, {"policy": {"bindings": bindings}}, status=400)
     rest(admin, "POST", "pubsub", topic, {"policy": {"bindings": bindings}})
@@ -624,7 +614,7 @@ def test_wrong_functions_are_refused(admin: AdminCloud, wrong: tuple[str, str, A
 def test_faults_fire_where_they_were_scripted(admin: AdminCloud, gcloud: Gcloud) -> None:
     enable(admin, "iam", "pubsub")
     error = errors.permission_denied("pubsub.topics.create", f"//pubsub.googleapis.com/projects/{PROJECT}")
-    admin.fail(("pubsub", r"^PUT .*/topics/"), error, skip=1)
+    admin.fail(("pubsub", "PUT */topics/*"), error, skip=1)
     rest(admin, "PUT", "pubsub", f"v1/projects/{PROJECT}/topics/one", {})
     said = gcloud.refused("pubsub", "topics", "create", "two", IN)
     assert "Permission 'pubsub.topics.create' denied on resource" in said
@@ -638,7 +628,7 @@ def test_faults_fire_where_they_were_scripted(admin: AdminCloud, gcloud: Gcloud)
 
 def test_a_fault_that_does_not_fire_fails_the_test(tmp_path: Path) -> None:
     with pytest.raises(UnfiredFaultsError, match="currently unavailable"), started(tmp_path) as admin:
-        admin.fail(("iam", "^DELETE"), errors.unavailable())
+        admin.fail(("iam", "DELETE *"), errors.unavailable())
 
 
 @pytest.mark.parametrize(
@@ -656,17 +646,17 @@ def test_gcloud_says_each_error_in_its_own_words(admin: AdminCloud, gcloud: Gclo
     words = (
         ("storage", "buckets", "create", "gs://acme-bk") if storage else ("services", "enable", "pubsub.googleapis.com")
     )
-    admin.fail(("storage" if storage else "serviceusage", "^POST"), error, times=None)
+    admin.fail(("storage" if storage else "serviceusage", "POST *"), error, times=None)
     said = gcloud.refused(*words, IN)
     assert error.message.partition(".")[0] in " ".join(said.split())
 
 
 def test_gcloud_gets_over_a_failure_that_passes_and_tells_of_a_quota(admin: AdminCloud, gcloud: Gcloud) -> None:
     enable(admin, "iam")
-    admin.fail(("iam", "^GET"), errors.unavailable())
+    admin.fail(("iam", "GET *"), errors.unavailable())
     assert gcloud.json("iam", "service-accounts", "list", IN) == []
     for error in (errors.quota_used_up(), errors.quota("iam.googleapis.com", NUMBER)):
-        admin.fail(("iam", "^GET"), error)
+        admin.fail(("iam", "GET *"), error)
         assert "RESOURCE_EXHAUSTED" in gcloud.refused("iam", "service-accounts", "list", IN)
     assert [row.status for row in admin.journal if row.service == "iam"] == [503, 200, 429, 429]
 
@@ -698,13 +688,13 @@ def test_the_warm_gcloud_does_what_the_real_one_does(admin: AdminCloud, tmp_path
         assert one.err.replace("/cold/", "/warm/") == other.err
     rows = [row for row in admin.journal if row.command == "gcloud.projects.describe"]
     assert len(rows) == 4
-    assert len({(row.path, row.query) for row in rows}) == 2
+    assert len({row.path for row in rows}) == 2
 
 
 def test_a_warm_command_ends_with_its_client(admin: AdminCloud, tmp_path: Path) -> None:
     enable(admin, "pubsub")
     gcloud = admin.gcloud(tmp_path / "sdk")
-    admin.fail(("pubsub", "^GET"), errors.unavailable(), times=1)  # gcloud waits a second and more, then asks again
+    admin.fail(("pubsub", "GET *"), errors.unavailable(), times=1)  # gcloud waits a second and more, then asks again
     with subprocess.Popen(
         ["gcloud", "pubsub", "topics", "list", IN],
         env=gcloud.environment,

@@ -58,11 +58,10 @@ def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(tmp_path: Path)
         assert "nobody gets in" in said_of(mended.out, f"proxy {HUB}")
         assert audit(project.admin.state()) == []
 
-        before = len(project.admin.writes())
         down = project.destroy()
         assert {f"opener {ANALYSTS}", f"opener {STAFF}", f"function {HUB}"} <= set(down.lines("-"))
-        taken = [row.body["policy"]["bindings"] for row in project.admin.writes()[before:] if row.service == "iap"]
-        assert taken[-1] == [{"role": OPENER, "members": [THEIRS]}]
+        (left,) = project.admin.proxy.gone
+        assert left.bindings == [{"role": OPENER, "members": [THEIRS]}]
         assert project.admin.state()["proxied"] == []
 
 

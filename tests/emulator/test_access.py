@@ -149,8 +149,11 @@ def test_a_role_that_changes_changes_what_is_allowed(cloud: Cloud) -> None:
     cloud.on_bucket(role)
     cloud.free("PATCH", f"/v1/{role}", {"includedPermissions": []})
     assert cloud.page("GET", "/storage/v1/b/records/o").status_code == 403
+    cloud.free("PATCH", f"/v1/{role}", {"includedPermissions": ["storage.objects.list"]})
+    assert cloud.page("GET", "/storage/v1/b/records/o").status_code == 200
     cloud.free("DELETE", f"/v1/{role}")
-    assert cloud.client.get(f"/v1/{role}").status_code == 404
+    assert cloud.client.get(f"/v1/{role}").json["deleted"] is True
+    assert cloud.page("GET", "/storage/v1/b/records/o").status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emulator.app import EmbeddedCloud, build_world
+from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from tests.emulator.data_kit import ID, DataCloud
 
@@ -206,7 +206,7 @@ def test_groups_are_kept_with_the_world(cloud: DataCloud):
     name = group(cloud)
     join(cloud, name)
     saved = cloud.cloud.world.save()
-    other = DataCloud(EmbeddedCloud(build_world(clock=VirtualClock(start=cloud.cloud.world.clock.now(), speed=0))))
+    other = DataCloud(EmbeddedCloud.build(clock=VirtualClock(start=cloud.cloud.world.clock.now(), speed=0)))
     other.cloud.world.load(saved)
     assert members(other, name) == [ANN]
     assert other.cloud.world.save()["models"]["cloudidentity"] == saved["models"]["cloudidentity"]

@@ -136,8 +136,3 @@ def test_a_stuck_container_instance_is_as_recorded_but_for_what_terraform_and_th
         ours["gceSetup"]["metadata"]["custom-container-payload"]
         == real["gceSetup"]["metadata"]["custom-container-payload"]
     )
-
-
-def test_upgradability_is_as_recorded(cloud: NotebooksCloud):
-    real = json.loads((GOLDEN / "gcpdiag-notebooks2instance-ok-check-upgradability.json").read_text(encoding="utf-8"))
-    assert cloud.call("GET", f"/v2/{cloud.active('ann')}:checkUpgradability").json() == real

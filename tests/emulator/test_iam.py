@@ -322,15 +322,6 @@ def test_a_deleted_member_keeps_its_place_under_its_tombstone_until_it_comes_bac
     assert members(cloud) == [member]
 
 
-def test_permissions_are_all_held(cloud: DataCloud):
-    create(cloud)
-    asked = {"permissions": ["iam.serviceAccounts.actAs", "storage.objects.get"]}
-    assert cloud.call("POST", f"{path_of()}:testIamPermissions", asked) == {
-        "permissions": ["iam.serviceAccounts.actAs"]
-    }
-    cloud.refused("POST", f"{path_of()}:testIamPermissions", {"permissions": ["iam.*"]}, status=400)
-
-
 # --- eventual consistency, faults, journal, saved world
 
 

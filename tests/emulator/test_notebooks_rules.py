@@ -324,22 +324,16 @@ def test_a_stopped_instance_takes_the_change(cloud: NotebooksCloud, mask, body, 
 # --- the rest of the surface
 
 
-def test_upgrade_and_rollback_keep_their_history(cloud: NotebooksCloud):
+def test_an_upgrade_keeps_its_history(cloud: NotebooksCloud):
     name = cloud.active("ann")
-    assert cloud.client.check_instance_upgradability(request={"notebook_instance": name}).upgradeable is False
     assert cloud.call("POST", f"/v2/{name}:upgrade", {}).status_code == 400
     cloud.model.image = type(cloud.model.image)(version="20261001-2130-rc0", name="workbench-instances-2603-v20261001")
-    assert cloud.client.check_instance_upgradability(request={"notebook_instance": name}).upgradeable is True
     cloud.client.upgrade_instance(request={"name": name})
     assert cloud.state(name) == "UPGRADING"
     cloud.wait(300)
     history = cloud.client.get_instance(name=name).upgrade_history
     assert (history[0].version, history[0].target_version) == ("20260809-2130-rc0", "20261001-2130-rc0")
-    rollback = {"targetSnapshot": history[0].snapshot, "revisionId": "1"}
-    assert cloud.call("POST", f"/v2/{name}:rollback", rollback | {"targetSnapshot": "other"}).status_code == 400
-    cloud.call("POST", f"/v2/{name}:rollback", rollback).raise_for_status()
-    cloud.wait(300)
-    assert cloud.raw(name)["gceSetup"]["metadata"]["version"] == "20260809-2130-rc0"
+    assert cloud.raw(name)["gceSetup"]["metadata"]["version"] == "20261001-2130-rc0"
 
 
 def test_disks_only_grow(cloud: NotebooksCloud):
@@ -351,31 +345,7 @@ def test_disks_only_grow(cloud: NotebooksCloud):
     assert cloud.raw(name)["gceSetup"]["dataDisks"][0]["diskSizeGb"] == "500"
 
 
-def test_diagnose_needs_a_bucket(cloud: NotebooksCloud):
-    name = cloud.active("ann")
-    assert cloud.call("POST", f"/v2/{name}:diagnose", {"diagnosticConfig": {"gcsBucket": "b"}}).status_code == 400
-    assert cloud.call("POST", f"/v2/{name}:diagnose", {"diagnosticConfig": {"gcsBucket": "gs://b"}}).status_code == 200
-
-
-def test_iam_policies_are_changed_by_etag(cloud: NotebooksCloud):
-    name = cloud.active("ann")
-    bindings = [{"role": "roles/notebooks.viewer", "members": ["user:ann@example.com"]}]
-    first = cloud.client.get_iam_policy(request={"resource": name})
-    set_ = {"policy": {"bindings": bindings, "etag": "BwX00009"}}
-    assert cloud.call("POST", f"/v2/{name}:setIamPolicy", set_).json()["error"]["status"] == "ABORTED"
-    second = cloud.client.set_iam_policy(
-        request={"resource": name, "policy": {"bindings": bindings, "etag": first.etag}}
-    )
-    assert second.etag != first.etag
-    assert cloud.client.get_iam_policy(request={"resource": name}).bindings[0].role == "roles/notebooks.viewer"
-    asked = ["notebooks.instances.get", "compute.instances.get"]
-    assert (
-        list(cloud.client.test_iam_permissions(request={"resource": name, "permissions": asked}).permissions)
-        == asked[:1]
-    )
-
-
-def test_operations_are_listed_newest_first_cancelled_in_wish_only_and_deleted_when_done(cloud: NotebooksCloud):
+def test_operations_are_listed_newest_first(cloud: NotebooksCloud):
     first = cloud.create("ann").json()["name"]
     cloud.wait(1)
     second = cloud.create("bob").json()["name"]
@@ -383,21 +353,8 @@ def test_operations_are_listed_newest_first_cancelled_in_wish_only_and_deleted_w
     assert [o["name"] for o in listed["operations"]] == [second]
     rest = cloud.call("GET", f"/v2/{PROJECT}/locations/-/operations", pageToken="").json()
     assert [o["name"] for o in rest["operations"]] == [second, first]
-    assert cloud.call("POST", f"/v2/{first}:cancel", {}).json() == {}
-    assert cloud.raw(first)["metadata"]["requestedCancellation"] is True
-    assert cloud.call("DELETE", f"/v2/{first}").status_code == 400
     cloud.wait(300)
     assert "response" in cloud.raw(first)
-    assert cloud.call("DELETE", f"/v2/{first}").json() == {}
-    assert cloud.call("GET", f"/v2/{first}").status_code == 404
-
-
-def test_locations_and_config(cloud: NotebooksCloud):
-    zones = [found.location_id for found in cloud.client.list_locations(request={"name": PROJECT}).locations]
-    assert "us-east1-b" in zones
-    assert cloud.client.get_location(request={"name": ZONE}).name == ZONE
-    found = cloud.call("GET", f"/v2/{ZONE}/instances:getConfig").json()
-    assert found["disableWorkbenchLegacyCreation"] is True
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What gcloud says when something goes wrong, and what a person is told: one line of cause, one of remedy, and the right kind.
 
-The texts are gcloud 528's own: it was run against the administrative cloud of tests/kit/gcp, which answered with the bodies of
-tests/kit/gcp/errors.py. They are shortened where a text goes on about something else; the person's address stands for
+The texts are gcloud 528's own: it was run against the administrative services of emulator/admin, which answered with the bodies of
+emulator/admin/errors.py. They are shortened where a text goes on about something else; the person's address stands for
 gcloud's `[None]`, which it prints for a plain access token. Texts of another origin name their source.
 """
 

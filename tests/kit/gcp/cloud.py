@@ -1,102 +1,43 @@
-"""The admin cloud: Google's administrative APIs around an embedded cloud, on one port of 127.0.0.1."""
+"""The embedded cloud's administrative services, as tests use them: with the real gcloud, scripted faults, and rows to look at."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from emulator.wire.server import Server
+from emulator.admin.cloud import AdminServices
+from emulator.admin.door import SERVICES
+from emulator.faults import Fault
 from tests.kit.gcp import sdk
-from tests.kit.gcp.accounts import Accounts
-from tests.kit.gcp.domains import Domains
-from tests.kit.gcp.front import FORWARDED, MODELLED, Front
-from tests.kit.gcp.functions import Functions
-from tests.kit.gcp.ground import Ground
-from tests.kit.gcp.keys import Keys
-from tests.kit.gcp.logs import Logs
-from tests.kit.gcp.projects import Projects
-from tests.kit.gcp.proxy import Proxy
-from tests.kit.gcp.roles import Roles
-from tests.kit.gcp.run import Run
 from tests.kit.gcp.snapshot import snapshot
-from tests.kit.gcp.tables import Tables
 from tests.kit.gcp.warm import warm_path
-from tests.kit.gcp.watch import Watch
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from emulator.app import EmbeddedCloud
     from emulator.errors import ApiError
-    from tests.kit.gcp.journal import Row
 
 
 class UnfiredFaultsError(AssertionError):
     """A test scripted a fault that never happened: it did not test what it says."""
 
 
-class AdminCloud:
-    """See the package's docstring, its manual. `embedded` is started and stopped by the caller, after this one is stopped."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One call: `path` without the service's prefix and query; `command` is gcloud's (`gcloud.pubsub.topics.create`)."""
 
-    def __init__(
-        self,
-        embedded: EmbeddedCloud,
-        *,
-        project: str = "acme-analytics",
-        number: str = "123456789012",
-        organization: str | None = None,
-        function_environment: dict[str, str] | None = None,
-    ) -> None:
-        self.embedded = embedded
-        embedded.world.project = project
-        embedded.world.project_number = number
-        self.ground = Ground(embedded, project, number, organization)
-        self.roles = Roles(self.ground)
-        self.accounts = Accounts(self.ground, self.roles)
-        self.projects = Projects(self.ground, self.roles)
-        self.accounts.on_delete.append(self.projects.policy)
-        self.run = Run(self.ground, self.roles)
-        self.proxy = Proxy(self.ground, self.roles, self.run)
-        self.domains = Domains(self.ground, self.run)
-        self._folder = tempfile.TemporaryDirectory(prefix="admin-cloud-")
-        self.functions = Functions(
-            self.ground, self.run, folder=Path(self._folder.name), environment=function_environment or {}
-        )
-        self.logs = Logs(self.ground)
-        self.watch = Watch(self.ground, self.logs)
-        self.tables = Tables(self.ground)
-        self.keys = Keys(self.ground, self.roles)
-        services = (
-            self.roles, self.accounts, self.projects, self.run, self.functions, self.logs, self.watch, self.tables, self.keys,
-            self.proxy, self.domains,
-        )  # fmt: skip
-        self.token = f"ya29.{secrets.token_urlsafe(24)}"
-        handlers = {method: handler for service in services for method, handler in service.handlers().items()}
-        self._front = Front(
-            self.ground,
-            roles=self.roles,
-            keys=self.keys,
-            handlers=handlers,
-            uploads=self.functions.uploads,
-            token=self.token,
-        )
-        self._server: Server | None = None
+    service: str
+    verb: str
+    path: str
+    status: int
+    command: str
+    mutates: bool
 
-    # ---- where it is
 
-    @property
-    def url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        if self._server is None:
-            raise RuntimeError("the admin cloud is not started")
-        return f"http://127.0.0.1:{self._server.port}"
-
-    def endpoint(self, service: str) -> str:
-        """The base URL of a service, for REST calls with the token: `<endpoint>v3/projects/...`."""
-        return f"{self.url}/storage/v1/" if service == "storage" else f"{self.url}/{service}/"
+class AdminCloud(AdminServices):
+    """See the package's docstring, its manual."""
 
     def environment(self, folder: Path, *, warm: bool = True) -> dict[str, str]:
         """All that a child process needs for its gcloud to reach this cloud and no other; `folder` is to be fresh.
@@ -108,7 +49,7 @@ class AdminCloud:
         token.write_text(self.token)
         overrides = {
             f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service.upper()}": self.endpoint(service)
-            for service in (*MODELLED, *FORWARDED, "storage")
+            for service in (*SERVICES, "storage")
         }
         # Everything goes through a proxy, which is this server too: what has no override is refused instead of leaving the
         # machine, and `gcloud run`, which puts a region before the override's host, needs no name service.
@@ -136,47 +77,50 @@ class AdminCloud:
     @property
     def journal(self) -> list[Row]:
         """Every call, in order."""
-        return self._front.journal
+        rows = self.embedded.world.journal.listing(mutating_only=False)
+        return [
+            Row(
+                service=row["method"].partition(".")[0],
+                verb=row["resource"].partition(" ")[0],
+                path=row["resource"].partition(" ")[2],
+                status=row["status"],
+                command=row["principal"],
+                mutates=row["mutates"],
+            )
+            for row in rows
+            if row["service"] == "admin"
+        ]
 
     def writes(self) -> list[Row]:
         """The calls that asked for a change and got it."""
         return [row for row in self.journal if row.mutates and row.status < 400]
 
-    @property
-    def propagation(self) -> int:
-        """How many first uses of a new account or API are refused."""
-        return self.ground.propagation
-
-    @propagation.setter
-    def propagation(self, calls: int) -> None:
-        self.ground.propagation = calls
-
-    @property
-    def billing(self) -> bool:
-        """Whether the project has a billing account."""
-        return self.ground.billing
-
-    @billing.setter
-    def billing(self, on: bool) -> None:
-        self.ground.billing = on
-
     def fail(
         self, match: tuple[str, str], error: ApiError, *, times: int | None = 1, skip: int = 0, after: bool = False
     ) -> None:
-        """Refuse the next `times` calls of `(service, regular expression for "VERB path")`, `skip` of them let through first.
+        """Refuse the next `times` calls of `(service, glob for "VERB path")`, `skip` of them let through first.
 
         `times` None is from then on always (gcloud tries some calls again); it has to happen once. With `after` the call is
         carried out and only its answer is lost.
         """
-        self._front.faults.add(error, match, skip=skip, times=times, after=after)
+        service, resource = match
+        self._fail(f"admin.{service}.*", resource, error, times=times or 0, skip=skip, after=after)
 
     def fail_call(self, number: int, error: ApiError, *, after: bool = False) -> None:
         """Refuse the `number`th call from now on that asks for a change (1 = the next one)."""
-        self._front.faults.add(error, None, skip=number - 1, times=1, after=after)
+        self._fail("admin.*.write", "*", error, times=1, skip=number - 1, after=after)
+
+    def _fail(self, call: str, resource: str, error: ApiError, *, times: int, skip: int, after: bool) -> None:
+        said = {
+            "code": error.code, "message": error.message, "http_status": error.http_status, "reason": error.reason,
+            "details": error.details,
+        }  # fmt: skip
+        phase = "after" if after else "before"
+        self.embedded.world.faults.add(Fault(call, resource, times, skip, phase, error=said))
 
     def unfired(self) -> list[str]:
         """The scripted faults that did not happen, in words."""
-        return self._front.faults.unfired()
+        return [str(row) for row in self.embedded.world.faults.unfired()]
 
     def state(self) -> dict[str, Any]:
         """Everything that exists, as plain data without times, etags and numbers that differ between two equal worlds."""
@@ -184,27 +128,9 @@ class AdminCloud:
 
     # ---- life
 
-    def start(self) -> None:
-        """Serve."""
-        if self._server is not None:
-            raise RuntimeError("the admin cloud is already started")
-        self._server = Server(self._front)
-        self._server.start()
-
-    def stop(self) -> None:
-        """End it; safe to call twice."""
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
-        self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        super().__exit__(kind, error, trace)
         if kind is None and self.unfired():
             raise UnfiredFaultsError("; ".join(self.unfired()))

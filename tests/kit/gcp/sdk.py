@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -13,29 +12,6 @@ from typing import Any
 
 GCLOUD = shutil.which("gcloud")
 _PATIENCE_S = 120
-_APIS = Path("lib/googlecloudsdk/generated_clients/apis")
-
-
-@functools.cache
-def apis_folder() -> Path:
-    """The folder of the SDK's generated API clients: what every call and every field is checked against."""
-    for path in _ways_to_gcloud():
-        for parent in path.parents:
-            if (parent / _APIS).is_dir():
-                return parent / _APIS
-    asked = subprocess.run(
-        ["gcloud", "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=True
-    )
-    return Path(asked.stdout.strip()) / _APIS
-
-
-def sdk_root() -> Path:
-    """The SDK's own folder."""
-    return apis_folder().parents[3]
-
-
-def _ways_to_gcloud() -> list[Path]:
-    return [] if GCLOUD is None else [Path(GCLOUD).resolve(), Path(GCLOUD)]
 
 
 @dataclass(frozen=True, slots=True)

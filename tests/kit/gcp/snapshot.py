@@ -18,13 +18,15 @@ _FLEETING = {
 def snapshot(admin: AdminCloud) -> dict[str, Any]:
     """One dict of everything that exists, JSON-able, keyed by names."""
     embedded, ground = admin.embedded, admin.ground
-    with ground.lock, embedded.world.lock:
+    project = ground.project
+    with embedded.world.lock:
+        accounts = embedded.iam.listing(project, size=100, token="").get("accounts", [])
         state = {
             "apis": sorted(ground.apis),
-            "accounts": {email: account | {"iam": admin.accounts.policies[email].plain()} for email, account in ground.accounts.items()},
-            "roles": admin.roles.by_name,
-            "project_iam": admin.projects.policy.plain(),
-            "agents_iam": {email: policy.plain() for email, policy in admin.accounts.policies.items() if email not in ground.accounts},
+            "accounts": {row["email"]: row | {"iam": embedded.iam.get_policy(row["name"], version=3).get("bindings", [])} for row in accounts},
+            "roles": {row["name"]: row for row in embedded.access.roles(project, deleted=True, full=True).get("roles", [])},
+            "project_iam": embedded.access.project_policy.bindings,
+            "agents_iam": {email: policy.bindings for email, policy in admin.projects.agents.items()},
             "buckets": {name: bucket.fields | {"iam": bucket.policy.get("bindings", [])} for name, bucket in embedded.storage.buckets.by_name.items()},
             "topics": {name: topic.config | {"iam": topic.policy.get("bindings", [])} for name, topic in embedded.pubsub.topics.items()},
             "subscriptions": {
@@ -33,9 +35,9 @@ def snapshot(admin: AdminCloud) -> dict[str, Any]:
             },
             "functions": admin.functions.by_name,
             "triggers": {trigger["destination"]["cloudFunction"]: trigger | {"name": ""} for trigger in admin.run.triggers.values()},
-            "run_iam": {name: policy.plain() for name, policy in admin.run.policies.items()},
+            "run_iam": {name: policy.bindings for name, policy in admin.run.policies.items()},
             "proxied": sorted(name for name, service in admin.run.services.items() if _is_proxied(service)),
-            "proxy_iam": {name: policy.plain() for name, policy in admin.proxy.policies.items()},
+            "proxy_iam": {name: policy.bindings for name, policy in admin.proxy.policies.items()},
             "domains": admin.domains.mappings,
             "jobs": embedded.scheduler.dump()["jobs"],
             "sinks": admin.logs.sinks,
@@ -45,7 +47,7 @@ def snapshot(admin: AdminCloud) -> dict[str, Any]:
             "dashboards": {_called(row): row | {"name": ""} for row in admin.watch.dashboards.values()},
             "datasets": admin.tables.datasets,
             "tables": admin.tables.tables,
-            "keys_iam": {name: policy.plain() for name, policy in admin.keys.policies.items()},
+            "keys_iam": {name: policy.bindings for name, policy in admin.keys.policies.items()},
         }  # fmt: skip
         return {part: _lasting(copy.deepcopy(content)) for part, content in state.items()}
 

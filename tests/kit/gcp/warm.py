@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from emulator.admin.catalog import sdk_root
 from tests.kit.gcp import sdk
 
 _HERE = Path(__file__).parent
@@ -31,11 +32,11 @@ def warm_path() -> str | None:
 
 @functools.cache
 def _start() -> str | None:
-    python = sdk.sdk_root() / "platform/bundledpythonunix/bin/python3"
+    python = sdk_root() / "platform/bundledpythonunix/bin/python3"
     if not python.is_file():
         return None
     folder = Path(tempfile.mkdtemp(prefix="gcloud-"))
-    listens, lib = folder / "socket", sdk.sdk_root() / "lib"
+    listens, lib = folder / "socket", sdk_root() / "lib"
     process = subprocess.Popen(
         [str(python), str(_HERE / "warm_server.py"), str(lib), str(listens)],
         env=sdk.plain_environment(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from emulator.admin import errors
+from emulator.admin.ground import Ask, Ground, Handler, Json
 from emulator.errors import ApiError
-from tests.kit.gcp import errors
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
-from tests.kit.gcp.policy import Policy, asked_version
-from tests.kit.gcp.roles import Roles
+from emulator.model.iam_policy import Policy
 
 _FREE = {
     "iam",
@@ -36,10 +35,11 @@ _GRANTED = {
 class Projects:
     """The one project that exists, and its organization if it has one."""
 
-    def __init__(self, ground: Ground, roles: Roles) -> None:
+    def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._roles = roles
-        self.policy = Policy(ground, [{"role": "roles/owner", "members": ["user:owner@acme.example"]}])
+        self.agents: dict[str, Policy] = {}  # who may use Google's own accounts
+        self._policy = ground.embedded.access.project_policy
+        self._policy.grant("roles/owner", "user:owner@acme.example")
         self.operations: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -47,9 +47,11 @@ class Projects:
         manager = "cloudresourcemanager"
         return {
             f"{manager}.projects.get": self.get,
-            f"{manager}.projects.getIamPolicy": self.get_policy,
-            f"{manager}.projects.setIamPolicy": self.set_policy,
             f"{manager}.organizations.get": self.get_organization,
+            "iam.projects.serviceAccounts.getIamPolicy": lambda ask: self._agent(ask).view(ask.policy_version()),
+            "iam.projects.serviceAccounts.setIamPolicy": lambda ask: self._agent(ask).put(ask.body.get("policy", {})),
+            # gcloud asks which of the permissions of a new role are only being tested: none is.
+            "iam.permissions.queryTestablePermissions": lambda _ask: {},
             "cloudbilling.projects.getBillingInfo": self.billing,
             "serviceusage.services.list": self.list_services,
             "serviceusage.services.get": self.get_service,
@@ -83,18 +85,12 @@ class Projects:
             "createTime": "2026-01-05T09:00:00.000Z",
         }
 
-    def get_policy(self, ask: Ask) -> Json:
-        """`projects.getIamPolicy`."""
-        self._ground.check_project(ask.of("resource").removeprefix("projects/"))
-        return self.policy.get(int(ask.body.get("options", {}).get("requestedPolicyVersion", asked_version(ask.query))))
-
-    def set_policy(self, ask: Ask) -> Json:
-        """`projects.setIamPolicy`."""
-        self._ground.check_project(ask.of("resource").removeprefix("projects/"))
-        policy = ask.body.get("policy", {})
-        if not any(binding.get("role") == "roles/owner" for binding in policy.get("bindings", [])):
-            raise ApiError("INVALID_ARGUMENT", "Request contains an invalid argument: a project must keep an owner.")
-        return self.policy.put(policy, has_role=self._roles.known)
+    def _agent(self, ask: Ask) -> Policy:
+        """Return the policy of one of Google's own accounts, which the project has once its API is on."""
+        email = ask.of("resource").rpartition("/")[2]
+        if not self._ground.exists(email):
+            raise ApiError("NOT_FOUND", f"Unknown service account: {ask.of('resource')}")
+        return self.agents.setdefault(email, Policy())
 
     def get_organization(self, ask: Ask) -> Json:
         """`organizations.get`."""
@@ -130,7 +126,7 @@ class Projects:
     def list_services(self, ask: Ask) -> Json:
         """`services.list`; only what is on is known, so a filter for anything else is refused."""
         if ask.query.get("filter") != "state:ENABLED":
-            raise ApiError("UNIMPLEMENTED", f"The admin cloud lists no services by {ask.query.get('filter')!r}")
+            raise ApiError("UNIMPLEMENTED", f"The embedded cloud lists no services by {ask.query.get('filter')!r}")
         return {"services": [self._service(api) for api in sorted(self._ground.apis)]}
 
     def get_service(self, ask: Ask) -> Json:
@@ -164,7 +160,7 @@ class Projects:
             ground.enable(api)
             agent, role = _GRANTED.get(api.partition(".")[0], ("", ""))
             if role:
-                self.policy.grant(role, f"serviceAccount:service-{ground.number}@{agent}.iam.gserviceaccount.com")
+                self._policy.grant(role, f"serviceAccount:service-{ground.number}@{agent}.iam.gserviceaccount.com")
         kind = "EnableService" if len(apis) == 1 else "BatchEnableServices"
         services = [self._service(api) for api in apis]
         return self._operation(kind, {"service": services[0]} if len(apis) == 1 else {"services": services})
@@ -195,6 +191,6 @@ class Projects:
 
 def _known_api(api: str) -> str:
     """404 for what is no API's name."""
-    if not api.endswith(".googleapis.com") or api.count(".") != 2:
+    if not api.endswith(".googleapis.com") or len(api.split(".")) != len(["NAME", "googleapis", "com"]):
         raise ApiError("NOT_FOUND", f"Service '{api}' not found or permission denied.")
     return api

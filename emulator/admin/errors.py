@@ -1,6 +1,6 @@
 """The refusals of Google's administrative APIs, each in the shape that was seen in public, with its source.
 
-Give one to `AdminCloud.fail`. Numbers and names are this kit's; wording, status, `reason`, `domain` and `@type` are Google's.
+Tests script them too. Numbers and names are this cloud's; wording, status, `reason`, `domain` and `@type` are Google's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _details(kind: str, **fields: object) -> dict[str, object]:
 
 
 def api_disabled(api: str, project: str) -> ApiError:
-    """An API that is not enabled. Source: github.com/google-gemini/gemini-cli/issues/1343 (whole body)."""
+    """Refuse an API that is not enabled. Source: github.com/google-gemini/gemini-cli/issues/1343 (whole body)."""
     title = _TITLES.get(api.partition(".")[0], api)
     url = f"https://console.developers.google.com/apis/api/{api}/overview?project={project}"
     return ApiError(
@@ -49,7 +49,7 @@ def api_disabled(api: str, project: str) -> ApiError:
 
 
 def billing_off(number: str, *apis: str) -> ApiError:
-    """Service Usage, of a project without a billing account. Source: github.com/kyegomez/zeta/issues/71 (gcloud's whole output)."""
+    """Refuse to enable, for a project without a billing account. Source: github.com/kyegomez/zeta/issues/71 (gcloud's whole output)."""
     names = ",".join(apis)
     subject = f"?error_code=390001&project={number}" + "".join(f"&services={api}" for api in apis)
     return ApiError(
@@ -71,8 +71,11 @@ def billing_off(number: str, *apis: str) -> ApiError:
 
 
 def organization_policy(project: str, member: str) -> ApiError:
-    """A member outside the permitted organizations. Sources: github.com/terraform-google-modules/terraform-example-foundation/issues/1454
-    (whole details), github.com/MicrosoftDocs/azure-docs/issues/117449 (FAILED_PRECONDITION as gcloud prints it)."""  # fmt: skip
+    """Refuse a member outside the permitted organizations.
+
+    Sources: github.com/terraform-google-modules/terraform-example-foundation/issues/1454
+    (whole details), github.com/MicrosoftDocs/azure-docs/issues/117449 (FAILED_PRECONDITION as gcloud prints it).
+    """
     return ApiError(
         "FAILED_PRECONDITION",
         "One or more users named in the policy do not belong to a permitted customer.",
@@ -92,8 +95,11 @@ def organization_policy(project: str, member: str) -> ApiError:
 
 
 def permission_denied(permission: str, resource: str) -> ApiError:
-    """A caller without a permission. Message: github.com/CrowdStrike/falcon-integration-gateway/pull/98; the ErrorInfo
-    (reason and domain as newer services send it) is INFERRED: no whole body was found."""  # fmt: skip
+    """Refuse a caller without a permission.
+
+    Message: github.com/CrowdStrike/falcon-integration-gateway/pull/98; the ErrorInfo
+    (reason and domain as newer services send it) is INFERRED: no whole body was found.
+    """
     return ApiError(
         "PERMISSION_DENIED",
         f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
@@ -109,15 +115,20 @@ def permission_denied(permission: str, resource: str) -> ApiError:
 
 
 def no_such_project(project: str) -> ApiError:
-    """A project that does not exist or that the caller may not see: they look alike.
-    Source: github.com/GoogleCloudPlatform/k8s-config-connector/issues/273 (`The caller does not have permission`)."""  # fmt: skip
+    """Refuse a project that does not exist or that the caller may not see: they look alike.
+
+    Source: github.com/GoogleCloudPlatform/k8s-config-connector/issues/273 (`The caller does not have permission`).
+    """
     del project
     return ApiError("PERMISSION_DENIED", "The caller does not have permission")
 
 
 def user_project_denied(project: str, api: str) -> ApiError:
-    """No right to use the project for the call. Sources: github.com/google-github-actions/auth/issues/250 (message, Help),
-    github.com/GoogleCloudPlatform/pbmm-on-gcp-onboarding/issues/379 (ErrorInfo)."""  # fmt: skip
+    """Refuse a caller without the right to use the project for the call.
+
+    Sources: github.com/google-github-actions/auth/issues/250 (message, Help),
+    github.com/GoogleCloudPlatform/pbmm-on-gcp-onboarding/issues/379 (ErrorInfo).
+    """
     url = f"https://console.developers.google.com/iam-admin/iam/project?project={project}"
     return ApiError(
         "PERMISSION_DENIED",
@@ -137,7 +148,7 @@ def user_project_denied(project: str, api: str) -> ApiError:
 
 
 def not_logged_in(method: str, api: str) -> ApiError:
-    """A token that is missing, wrong or expired. Source: github.com/googleapis/google-cloud-python/issues/15080 (whole text)."""
+    """Refuse a token that is missing, wrong or expired. Source: github.com/googleapis/google-cloud-python/issues/15080 (whole text)."""
     return ApiError(
         "UNAUTHENTICATED",
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
@@ -156,8 +167,11 @@ def not_logged_in(method: str, api: str) -> ApiError:
 def quota(
     api: str, number: str, *, metric: str = "Write requests", limit: str = "Write requests per minute"
 ) -> ApiError:
-    """Too many calls. Sources: github.com/GoogleCloudPlatform/python-docs-samples/issues/3482 (message); reason and domain:
-    google/api/error_reason.proto of googleapis (RATE_LIMIT_EXCEEDED)."""  # fmt: skip
+    """Refuse one call too many.
+
+    Sources: github.com/GoogleCloudPlatform/python-docs-samples/issues/3482 (message); reason and domain:
+    google/api/error_reason.proto of googleapis (RATE_LIMIT_EXCEEDED).
+    """
     return ApiError(
         "RESOURCE_EXHAUSTED",
         f"Quota exceeded for quota metric '{metric}' and limit '{limit}' of service '{api}' for consumer "
@@ -174,7 +188,7 @@ def quota(
 
 
 def quota_used_up() -> ApiError:
-    """A quota of things, not of calls. Source: github.com/rapidwebltd/php-google-people-api/issues/45 (whole body)."""
+    """Refuse what goes beyond a quota of things, not of calls. Source: github.com/rapidwebltd/php-google-people-api/issues/45 (whole body)."""
     return ApiError(
         "RESOURCE_EXHAUSTED",
         "Resource has been exhausted (e.g. check quota).",
@@ -187,12 +201,12 @@ def quota_used_up() -> ApiError:
 
 
 def unavailable() -> ApiError:
-    """A passing failure. Source: google/rpc/code.proto of googleapis (UNAVAILABLE, 503), with the front ends' usual text."""
+    """Fail in passing. Source: google/rpc/code.proto of googleapis (UNAVAILABLE, 503), with the front ends' usual text."""
     return ApiError("UNAVAILABLE", "The service is currently unavailable.")
 
 
 def concurrent_change() -> ApiError:
-    """A policy that was changed in between. Source: github.com/DataBiosphere/leonardo/pull/737 (whole body)."""
+    """Refuse a policy that was changed in between. Source: github.com/DataBiosphere/leonardo/pull/737 (whole body)."""
     return ApiError(
         "ABORTED",
         "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
@@ -200,7 +214,7 @@ def concurrent_change() -> ApiError:
 
 
 def bucket_of_another() -> ApiError:
-    """A bucket name that somebody else has. Source: github.com/GoogleCloudPlatform/mlops-with-vertex-ai/issues/26."""
+    """Refuse a bucket name that somebody else has. Source: github.com/GoogleCloudPlatform/mlops-with-vertex-ai/issues/26."""
     return ApiError(
         "ALREADY_EXISTS",
         "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select "
@@ -210,8 +224,11 @@ def bucket_of_another() -> ApiError:
 
 
 def bucket_denied(who: str, bucket: str, permission: str = "storage.buckets.get") -> ApiError:
-    """Somebody else's bucket, or one that may not be seen. INFERRED from the
-    Storage JSON API's usual wording: no whole body was found."""  # fmt: skip
+    """Refuse somebody else's bucket, or one that may not be seen.
+
+    INFERRED from the
+    Storage JSON API's usual wording: no whole body was found.
+    """
     return ApiError(
         "PERMISSION_DENIED",
         f"{who} does not have {permission} access to the Google Cloud Storage bucket. Permission '{permission}' denied on "

@@ -9,16 +9,19 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import shutil
+import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from emulator.errors import ApiError
-from tests.kit.gcp.sdk import apis_folder
 
 _SYSTEM = {
     "$.xgafv", "access_token", "alt", "callback", "fields", "key", "oauth_token", "prettyPrint", "quotaUser", "uploadType",
     "upload_protocol",
 }  # fmt: skip
+_APIS = Path("lib/googlecloudsdk/generated_clients/apis")
 _ANYTHING = "extra_types."
 _BODY_IS_REQUEST = "<request>"
 
@@ -62,7 +65,7 @@ class Api:
     enums: dict[str, frozenset[str]]
 
     def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """The method that `VERB path` calls, with the values of its path parameters."""
+        """Return the method that `VERB path` calls, with the values of its path parameters."""
         for method in self.methods:
             if method.verb == verb and method.flat.fullmatch(path):
                 found = method.relative.fullmatch(path)
@@ -127,13 +130,13 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def unknown_name(name: str, at: str) -> ApiError:
-    """The front end's word for a field that is not there."""
+    """Return the refusal of a field that is not there, in the front end's words."""
     text = f'Invalid JSON payload received. Unknown name "{name}"{f" at {at!r}" if at else ""}: Cannot find field.'
     return _bad_request(at, text)
 
 
 def bad_value(at: str, kind: str, value: Any) -> ApiError:
-    """The front end's word for a value of the wrong kind."""
+    """Return the refusal of a value of the wrong kind, in the front end's words."""
     return _bad_request(at, f"Invalid value at '{at}' ({kind}), {value!r}")
 
 
@@ -151,8 +154,29 @@ def _snake(name: str) -> str:
 
 
 @functools.cache
+def apis_folder() -> Path:
+    """Return the folder of the SDK's generated API clients: what every call and every field is checked against."""
+    gcloud = Path(shutil.which("gcloud") or "gcloud")
+    for parent in (*gcloud.resolve().parents, *gcloud.parents):
+        if (parent / _APIS).is_dir():
+            return parent / _APIS
+    asked = subprocess.run(
+        ["gcloud", "info", "--format=value(installation.sdk_root)"],  # noqa: S607 - whichever the PATH finds
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Path(asked.stdout.strip()) / _APIS
+
+
+def sdk_root() -> Path:
+    """Return the SDK's own folder."""
+    return apis_folder().parents[3]
+
+
+@functools.cache
 def api(service: str, version: str) -> Api | None:
-    """The API as gcloud's generated client has it; None when it has none of that name and version."""
+    """Return the API as gcloud's generated client has it; None when it has none of that name and version."""
     folder = apis_folder() / service / version
     client, messages = (folder / f"{service}_{version}_{part}.py" for part in ("client", "messages"))
     if not client.is_file():

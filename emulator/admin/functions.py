@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from emulator.admin import functions_rules as rules
+from emulator.admin.ground import Ask, Ground, Handler, Json
+from emulator.admin.run import Run
 from emulator.errors import ApiError
 from emulator.host import Deployment
-from tests.kit.gcp import functions_rules as rules
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
-from tests.kit.gcp.run import Run
 
 _META = "type.googleapis.com/google.cloud.functions.v2.OperationMetadata"
 _FUNCTION = "type.googleapis.com/google.cloud.functions.v2.Function"
@@ -167,11 +167,11 @@ class Functions:
         return self.subscription(short) in self._ground.embedded.pubsub.subscriptions
 
     def subscription(self, short: str) -> str:
-        """The full name of the subscription that feeds a function."""
+        """Return the full name of the subscription that feeds a function."""
         return f"projects/{self._ground.project}/subscriptions/eventarc-{short}"
 
     def _fill(self, made: Json) -> None:
-        """What only the service sets."""
+        """Set what only the service sets."""
         ground, name = self._ground, made["name"]
         _, _, _, region, _, short = name.split("/")
         default = f"{ground.number}-compute@developer.gserviceaccount.com"

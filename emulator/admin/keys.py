@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from emulator.admin.ground import Ask, Ground, Handler, Json
 from emulator.errors import ApiError
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
-from tests.kit.gcp.policy import Policy, asked_version
-from tests.kit.gcp.roles import Roles
+from emulator.model.iam_policy import Policy
 
 _USER = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
@@ -13,9 +12,8 @@ _USER = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 class Keys:
     """Policies by the key's name, `projects/P/locations/L/keyRings/R/cryptoKeys/K`."""
 
-    def __init__(self, ground: Ground, roles: Roles) -> None:
+    def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._roles = roles
         self.policies: dict[str, Policy] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -23,18 +21,18 @@ class Keys:
         keys = "cloudkms.projects.locations.keyRings.cryptoKeys"
         return {
             f"{keys}.get": self.get,
-            f"{keys}.getIamPolicy": lambda ask: self._policy(ask.of("resource")).get(asked_version(ask.query)),
+            f"{keys}.getIamPolicy": lambda ask: self._policy(ask.of("resource")).view(ask.policy_version()),
             f"{keys}.setIamPolicy": self.set_policy,
         }
 
     def add(self, name: str) -> None:
-        """A key that somebody made."""
-        self.policies.setdefault(name, Policy(self._ground))
+        """Make a key."""
+        self.policies.setdefault(name, Policy())
 
     def check_use(self, name: str, email: str) -> None:
         """403, as Cloud Storage words it, unless the account may use the key."""
         policy = self.policies.get(name)
-        granted = [] if policy is None else policy.plain()
+        granted = [] if policy is None else policy.bindings
         if not any(b["role"] == _USER and f"serviceAccount:{email}" in b["members"] for b in granted):
             raise ApiError(
                 "PERMISSION_DENIED",
@@ -50,7 +48,7 @@ class Keys:
 
     def set_policy(self, ask: Ask) -> Json:
         """`cryptoKeys.setIamPolicy`."""
-        return self._policy(ask.of("resource")).put(ask.body.get("policy", {}), has_role=self._roles.known)
+        return self._policy(ask.of("resource")).put(ask.body.get("policy", {}))
 
     def _policy(self, name: str) -> Policy:
         if name not in self.policies:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from emulator.admin.ground import Ask, Ground, Handler, Json
 from emulator.errors import ApiError
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
 
 _SINK = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _METRIC = re.compile(r"[A-Za-z0-9_.,+!*',()%/-]{1,100}")

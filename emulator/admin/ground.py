@@ -1,16 +1,15 @@
-"""What all services of the admin cloud stand on: the project, its APIs, who exists, and how a call arrives."""
+"""What all administrative services stand on: the project, its APIs, who exists, and how a call arrives."""
 
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emulator.admin import errors
 from emulator.clock import rfc3339
 from emulator.errors import ApiError
-from tests.kit.gcp import errors
 
 if TYPE_CHECKING:
     from emulator.app import EmbeddedCloud
@@ -47,8 +46,13 @@ class Ask:
     base_url: str
 
     def of(self, *names: str) -> str:
-        """The first of these path parameters that the call has."""
+        """Return the first of these path parameters that the call has."""
         return next(self.params[name] for name in names if name in self.params)
+
+    def policy_version(self) -> int:
+        """Return the version of an allow policy that the caller understands."""
+        asked = self.body.get("options", {}).get("requestedPolicyVersion")
+        return int(asked or self.query.get("options.requestedPolicyVersion", "1"))
 
 
 Handler = Callable[[Ask], Any]
@@ -56,7 +60,10 @@ Handler = Callable[[Ask], Any]
 
 @dataclass
 class Ground:
-    """The project and what is true of it for every service. State changes only while `lock` is held."""
+    """The project and what is true of it for every service. State changes only while the world's lock is held.
+
+    `propagation` is how many first uses of a new account or API are refused.
+    """
 
     embedded: EmbeddedCloud
     project: str
@@ -64,20 +71,23 @@ class Ground:
     organization: str | None
     billing: bool = True
     propagation: int = 0
-    lock: threading.RLock = field(default_factory=threading.RLock)
     apis: set[str] = field(default_factory=lambda: set(FIRST_APIS))
-    accounts: dict[str, Json] = field(default_factory=dict)
     identities: set[str] = field(default_factory=set)
     _accounts_late: dict[str, int] = field(default_factory=dict)
     _apis_late: dict[str, int] = field(default_factory=dict)
     _versions: int = 0
 
+    @property
+    def lock(self) -> Any:
+        """The world's lock."""
+        return self.embedded.world.lock
+
     def now(self) -> str:
-        """The embedded cloud's time as the APIs write it."""
+        """Return the embedded cloud's time as the APIs write it."""
         return rfc3339(self.embedded.world.clock.now())
 
     def next_id(self) -> int:
-        """A number that was not given before."""
+        """Return a number that was not given before."""
         with self.lock:
             self._versions += 1
             return self._versions
@@ -85,12 +95,12 @@ class Ground:
     # ---- the project
 
     def check_project(self, name: str) -> None:
-        """403 for a project that is not ours (a project that does not exist answers as one that one may not see)."""
+        """Raise 403 for a project that is not ours (a project that does not exist answers as one that one may not see)."""
         if name not in (self.project, self.number):
             raise errors.no_such_project(name)
 
     def canonical(self, name: str) -> str:
-        """A resource name with the project by its id; `projects/-` and other collections stay."""
+        """Return a resource name with the project by its id; `projects/-` and other collections stay."""
         head, slash, rest = name.partition("/")
         if head not in ("projects", "namespaces") or not slash:
             return self.project if name == self.number else name
@@ -109,7 +119,7 @@ class Ground:
             self._apis_late[api] = self.propagation
 
     def check_enabled(self, api: str) -> None:
-        """403 SERVICE_DISABLED while the API is off or its enabling has not arrived everywhere."""
+        """Raise 403 SERVICE_DISABLED while the API is off or its enabling has not arrived everywhere."""
         with self.lock:
             late = self._apis_late.get(api, 0)
             if late:
@@ -119,16 +129,12 @@ class Ground:
 
     # ---- accounts
 
-    def account_made(self, email: str) -> None:
-        """A new service account: its first `propagation` grants are refused."""
-        self._accounts_late[email] = self.propagation
-
     def exists(self, email: str) -> bool:
-        """True when a service account of ours, or one of Google's for an API that is on, has this address."""
-        if email in self.accounts or email in self.identities:
+        """Return True when a service account of ours, or one of Google's for an API that is on, has this address."""
+        if self.is_own(email):
+            return self.embedded.iam.account(email) is not None
+        if email in self.identities:
             return True
-        if email.endswith(f"@{self.project}.iam.gserviceaccount.com"):
-            return False
         if email == f"{self.number}-compute@developer.gserviceaccount.com":
             return "compute.googleapis.com" in self.apis
         if email == f"{self.number}@cloudbuild.gserviceaccount.com":
@@ -140,18 +146,23 @@ class Ground:
         return True  # another project's or Google's own: nothing is known here against it
 
     def check_members(self, bindings: list[Json]) -> None:
-        """400 for a service account that does not exist, or is not known everywhere yet."""
+        """Raise 400 for a service account that does not exist, or whose first `propagation` grants are not over."""
         for binding in bindings:
             for member in binding.get("members", []):
                 kind, _, email = member.partition(":")
                 if kind == "serviceAccount":
-                    self.check_account(email)
+                    self._check_account(email)
 
-    def check_account(self, email: str) -> None:
-        """400 for a service account that does not exist, or is not known everywhere yet."""
+    def is_own(self, email: str) -> bool:
+        """Return True for the address of a service account that the project can make."""
+        return email.endswith(f"@{self.project}.iam.gserviceaccount.com")
+
+    def _check_account(self, email: str) -> None:
         with self.lock:
-            late = self._accounts_late.get(email, 0)
-            if late:
-                self._accounts_late[email] = late - 1
-            if late or not self.exists(email):
+            found = self.exists(email)
+            if found and self.is_own(email):
+                late = self._accounts_late.setdefault(email, self.propagation)
+                self._accounts_late[email] = max(0, late - 1)
+                found = not late
+            if not found:
                 raise ApiError("INVALID_ARGUMENT", f"Service account {email} does not exist.")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from emulator.admin.ground import Ask, Ground, Handler, Json
 from emulator.errors import ApiError
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
-from tests.kit.gcp.policy import Policy, asked_version
-from tests.kit.gcp.roles import Roles
+from emulator.model.iam_policy import Policy
 
 
 class Run:
     """Services by `projects/P/locations/R/services/S`, triggers by their names."""
 
-    def __init__(self, ground: Ground, roles: Roles) -> None:
+    def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._roles = roles
         self.services: dict[str, Json] = {}
         self.policies: dict[str, Policy] = {}
         self.triggers: dict[str, Json] = {}
@@ -37,7 +35,7 @@ class Run:
     # ---- what the functions do to them
 
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
-        """The service of a function that was deployed, and its trigger if it has one. Grants on the service stay.
+        """Keep the service of a function that was deployed, and its trigger if it has one. Grants on the service stay.
 
         What was set at the service itself is gone: Cloud Functions writes it anew from the function. That this holds for the proxy's
         annotation is INFERRED; a deployment that copes with it copes with the other case too.
@@ -76,7 +74,7 @@ class Run:
                 "conditions": [{"type": "Ready", "status": "True"}],
             },
         }
-        self.policies.setdefault(name, Policy(ground))
+        self.policies.setdefault(name, Policy())
         trigger = function.get("eventTrigger")
         if trigger:
             self.triggers[trigger["trigger"]] = {
@@ -95,11 +93,11 @@ class Run:
             }
 
     def trigger_of(self, function: str) -> str:
-        """The name of the trigger that a function has, or nothing."""
+        """Return the name of the trigger that a function has, or nothing."""
         return next((k for k, t in self.triggers.items() if t["destination"]["cloudFunction"] == function), "")
 
     def forget(self, region: str, short: str) -> None:
-        """A deleted function's service, its grants and its trigger are gone."""
+        """Forget a deleted function's service, its grants and its trigger."""
         name = f"projects/{self._ground.project}/locations/{region}/services/{short}"
         self.services.pop(name, None)
         self.policies.pop(name, None)
@@ -136,11 +134,11 @@ class Run:
 
     def get_policy(self, ask: Ask) -> Json:
         """`services.getIamPolicy`. A service that is not there answers like one that one may not see."""
-        return self._policy(ask).get(asked_version(ask.query))
+        return self._policy(ask).view(ask.policy_version())
 
     def set_policy(self, ask: Ask) -> Json:
         """`services.setIamPolicy`."""
-        return self._policy(ask).put(ask.body.get("policy", {}), has_role=self._roles.known)
+        return self._policy(ask).put(ask.body.get("policy", {}))
 
     def _policy(self, ask: Ask) -> Policy:
         name = ask.of("resource")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from emulator.admin.functions_rules import check_labels
+from emulator.admin.ground import Ask, Ground, Handler, Json
 from emulator.errors import ApiError
-from tests.kit.gcp.functions_rules import check_labels
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
 
 _ID = re.compile(r"\w{1,1024}", re.ASCII)
 _FIRST_ACCESS = [

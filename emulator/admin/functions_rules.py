@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import re
 
+from emulator.admin.ground import Ground, Json
 from emulator.errors import ApiError
-from tests.kit.gcp.ground import Ground, Json
 
 RUNTIMES = ("python310", "python311", "python312", "python313", "python314")
 PUBSUB_EVENT = "google.cloud.pubsub.topic.v1.messagePublished"
@@ -95,7 +95,7 @@ def _check_limits(service: Json, *, event: bool) -> None:
 
 
 def _cpu_for(memory: float) -> float:
-    """The processors that a function gets where it does not say: by its memory, in the steps of the first generation."""
+    """Return the processors that a function gets where it does not say: by its memory, in the steps of the first generation."""
     for limit, cpu in ((256, 1 / 6), (512, 1 / 3), (1024, 0.583)):
         if memory <= limit * 2**20:
             return cpu
@@ -103,7 +103,7 @@ def _cpu_for(memory: float) -> float:
 
 
 def bytes_of(text: str) -> float:
-    """A Kubernetes quantity."""
+    """Return the bytes of a Kubernetes quantity."""
     found = _MEMORY.fullmatch(text)
     if found is None:
         raise bad(f"Invalid value for available_memory: {text}.")
@@ -112,7 +112,7 @@ def bytes_of(text: str) -> float:
 
 def _check_account(email: str, ground: Ground) -> None:
     email = email or f"{ground.number}-compute@developer.gserviceaccount.com"
-    if not ground.exists(email) or ground.accounts.get(email, {}).get("disabled"):
+    if not ground.exists(email) or (ground.embedded.iam.account(email) or {}).get("disabled"):
         raise ApiError("NOT_FOUND", f"Service account projects/-/serviceAccounts/{email} was not found or is disabled.")
 
 
@@ -124,7 +124,7 @@ def _check_builder(name: str, ground: Ground) -> None:
 
 def _check_trigger(trigger: Json, ground: Ground) -> None:
     if trigger.get("eventType") != PUBSUB_EVENT:
-        raise bad(f"The admin cloud serves Pub/Sub triggers only, not {trigger.get('eventType')}")
+        raise bad(f"The embedded cloud serves Pub/Sub triggers only, not {trigger.get('eventType')}")
     topic = trigger.get("pubsubTopic", "")
     if topic not in ground.embedded.pubsub.topics:
         raise bad(

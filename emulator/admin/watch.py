@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from emulator.admin.functions_rules import check_labels
+from emulator.admin.ground import Ask, Ground, Handler, Json
+from emulator.admin.logs import Logs
 from emulator.errors import ApiError
-from tests.kit.gcp.functions_rules import check_labels
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
-from tests.kit.gcp.logs import Logs
+from emulator.model.filters import fields_filter, labels_of
 
 _LAYOUTS = {"gridLayout", "mosaicLayout", "rowLayout", "columnLayout"}
 _CONDITIONS = {
@@ -20,9 +23,6 @@ _MOST_COLUMNS = 48
 _CHANNEL_LABELS = {"email": {"email_address"}, "pubsub": {"topic"}, "slack": {"channel_name"}, "pagerduty": {"service_key"},
                    "webhook_tokenauth": {"url"}, "webhook_basicauth": {"url"}, "sms": {"number"}, "google_chat": {"space"}}  # fmt: skip
 _USER_METRIC = re.compile(r'metric\.type\s*=\s*"logging\.googleapis\.com/user/(?P<name>[^"]+)"')
-_TERM = re.compile(
-    r"""(?P<field>user_labels\.[\w-]+|display_name|type)\s*=\s*(?P<quote>["'])(?P<value>.*?)(?P=quote)"""
-)
 
 
 class Watch:
@@ -203,7 +203,7 @@ def _remove(kept: dict[str, Json], name: str) -> Json:
 
 
 def _masked(old: Json, ask: Ask) -> Json:
-    """The body, or with a mask `old` with the mask's top fields taken from it."""
+    """Return the body, or with a mask `old` with the mask's top fields taken from it."""
     mask = ask.query.get("updateMask")
     if not mask:
         return ask.body
@@ -213,23 +213,18 @@ def _masked(old: Json, ask: Ask) -> Json:
 
 
 def _page(name: str, kept: dict[str, Json], ask: Ask) -> Json:
-    """A list, filtered; `user_labels.x="y"`, `display_name`, `type`, joined by AND, are understood, all else is refused."""
-    wanted: list[tuple[str, str]] = []
-    for term in filter(None, re.split(r"\s+AND\s+", ask.query.get("filter", "").strip())):
-        found = _TERM.fullmatch(term.strip())
-        if found is None:
-            raise ApiError(
-                "INVALID_ARGUMENT", f"The supplied filter {term!r} does not specify a valid combination of fields."
-            )
-        wanted.append((found["field"], found["value"]))
-    rows = [row for _, row in sorted(kept.items()) if all(_has(row, field, value) for field, value in wanted)]
+    """Return a list, filtered; `user_labels.x="y"`, `display_name`, `type`, joined by AND, are understood, all else is refused."""
+    passes = fields_filter(ask.query.get("filter", ""), ("display_name", "type", "user_labels."), _fields)
+    rows = [row for _, row in sorted(kept.items()) if passes(row)]
     return {name: rows} if rows else {}
 
 
-def _has(row: Json, field: str, value: str) -> bool:
-    if field.startswith("user_labels."):
-        return bool(row.get("userLabels", {}).get(field.removeprefix("user_labels.")) == value)
-    return bool(row.get({"display_name": "displayName"}.get(field, field)) == value)
+def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **labels_of(row, "userLabels", "user_labels."),
+        "display_name": row.get("displayName"),
+        "type": row.get("type"),
+    }
 
 
 def _check_dashboard(body: Json) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from emulator.admin.ground import Ask, Ground, Handler, Json
+from emulator.admin.run import Run
 from emulator.errors import ApiError
-from tests.kit.gcp.ground import Ask, Ground, Handler, Json
-from tests.kit.gcp.run import Run
 
 _CNAME = "ghs.googlehosted.com."  # Cloud Run, Mapping custom domains: the record of a subdomain
 
@@ -53,7 +53,7 @@ class Domains:
         return self.mappings[domain]
 
     def be_ready(self, domain: str) -> None:
-        """The records are set and the certificate is there."""
+        """Make a mapping ready: its records are set and the certificate is there."""
         self._say(domain, "True")
 
     def _say(self, domain: str, status: str) -> None:

@@ -1,0 +1,54 @@
+"""The services of the embedded cloud: one world with every model in it.
+
+`EmbeddedCloud` serves them; what only looks at them (the gateway to the JupyterLabs) takes `Services`, not the whole application.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emulator.model.access import AccessModel
+from emulator.model.cloudidentity import CloudIdentityModel
+from emulator.model.compute import ComputeModel
+from emulator.model.dataproc import DataprocModel
+from emulator.model.disks import Disks
+from emulator.model.iam import IamModel
+from emulator.model.monitoring import MonitoringModel
+from emulator.model.notebooks import NotebooksModel
+from emulator.model.pubsub import PubSubModel
+from emulator.model.scheduler import SchedulerModel
+from emulator.model.storage import StorageModel
+
+if TYPE_CHECKING:
+    from emulator.world import World
+
+
+class Services:
+    """Every service's model, registered in a new world under the name by which the world saves it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        disks = Disks()  # Notebooks attaches and deletes them, Compute Engine shows them
+        self.storage = StorageModel(world)
+        self.notebooks = NotebooksModel(world, disks)
+        self.compute = ComputeModel(world, disks, self.notebooks.settle)
+        self.iam = IamModel(world)
+        self.cloudidentity = CloudIdentityModel(world, self.iam)
+        self.dataproc = DataprocModel(world)
+        self.monitoring = MonitoringModel(world)
+        self.pubsub = PubSubModel(world)
+        self.access = AccessModel(world, self.storage, self.pubsub, self.iam, self.cloudidentity)
+        self.scheduler = SchedulerModel(world)
+        world.access = self.access
+        world.models.update(
+            storage=self.storage,
+            notebooks=self.notebooks,
+            compute=self.compute,  # loaded after the instances whose disks it has
+            iam=self.iam,
+            cloudidentity=self.cloudidentity,
+            dataproc=self.dataproc,
+            monitoring=self.monitoring,
+            pubsub=self.pubsub,
+            access=self.access,
+            scheduler=self.scheduler,
+        )
