@@ -15,7 +15,7 @@ from shared.domain.identity import UserKey
 from shared.domain.record import Power, UserRecord
 from shared.domain.status import ConditionType
 from shared.engine import wishes
-from shared.engine.intake import Accepted
+from shared.engine.changing import Accepted
 from shared.engine.ports.deps import Deps
 from shared.engine.reconciler import reconcile
 

@@ -21,7 +21,7 @@ from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
 from shared.domain.people import People
 from shared.domain.structs import to_dict
-from shared.engine.policy_change import impact_of_policy
+from shared.engine.policy_impact import impact_of_policy
 from shared.engine.ports.records import Stored
 from shared.settings import ConfigError, Settings
 from shared.wiring import checked_settings, make_clients

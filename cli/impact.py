@@ -12,14 +12,16 @@ import click
 from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.output import console, print_csv, print_json, say, table
 from cli.publishing_files import read_content, say_faults, source_named
+from shared.domain.effect import ASSUMED_HOURS, Basis, Effect, StepKind
 from shared.domain.identity import UserKey
-from shared.domain.impact import ASSUMED_HOURS, Basis, Effect, Impact, StepKind
+from shared.domain.impact import Impact
 from shared.domain.impact_limits import Excess, Limit
 from shared.domain.policy_change import Proposal
 from shared.domain.policy_codec import policy_digest
 from shared.domain.sources import OPERATOR
 from shared.domain.waves import FROM, sizes_for
-from shared.engine.policy_change import Judged, impact_of_news, impact_of_policy, waiting
+from shared.engine.policy_change import waiting
+from shared.engine.policy_impact import Judged, impact_of_news, impact_of_policy
 from shared.engine.ports.deps import Deps
 from shared.settings import Settings
 from shared.wiring import checked_settings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from portal.manage import acts, attention, changes, costs, fleet, letters, person, person_tables, releases
+from portal.manage import acts, attention, changes, changes_api, costs, fleet, letters, person, person_tables, releases
 from portal.manage.base import blueprint
 
-_PARTS = (fleet, person, person_tables, acts, attention, changes, releases, letters, costs)
+_PARTS = (fleet, person, person_tables, acts, attention, changes, changes_api, releases, letters, costs)
 ROUTES = tuple(route for part in _PARTS for route in part.ROUTES)
 
 __all__ = ["ROUTES", "blueprint"]

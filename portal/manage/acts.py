@@ -24,8 +24,8 @@ from shared.domain.errors import RefusedError
 from shared.domain.identity import without_addresses
 from shared.domain.record import UserRecord
 from shared.domain.wish import MAX_REASON, Asked, WishKind
+from shared.engine.changing import is_decided
 from shared.engine.foresight import preview_after
-from shared.engine.intake import is_decided
 from shared.engine.views import plan_view
 from shared.engine.wishes import ask
 

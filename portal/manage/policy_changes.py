@@ -8,11 +8,12 @@ from enum import StrEnum
 from msgspec import Struct
 
 from portal.deps import current
-from portal.manage.changes_view import Change, Seen, Unread, missing, takes_effect_at
+from portal.manage.changes_meaning import Change, Seen, Unread, takes_effect_at
+from portal.manage.changes_view import missing
 from shared.domain.decision import About
+from shared.domain.effect import StepKind
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import UserKey
-from shared.domain.impact import StepKind
 from shared.domain.policy_change import Proposal
 from shared.engine import policy_change
 from shared.engine.decisions import concerned_by

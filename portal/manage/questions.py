@@ -15,7 +15,8 @@ from msgspec import Struct, field
 
 from portal.deps import current
 from portal.manage.base import NoFleetError, figures_now
-from portal.manage.changes_view import Change, Seen, Unread, is_stored, missing, needs_another, takes_effect_at
+from portal.manage.changes_meaning import Change, Seen, Unread, needs_another, takes_effect_at
+from portal.manage.changes_view import is_stored, missing
 from shared.domain.decision import About
 from shared.domain.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.figures import Figures

@@ -8,7 +8,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from portal.deps import current
-from portal.manage.changes_view import Change, Seen, Unread, missing, takes_effect_at
+from portal.manage.changes_meaning import Change, Seen, Unread, takes_effect_at
+from portal.manage.changes_view import missing
 from portal.manage.policy_changes import Row
 from shared.domain.decision import About
 from shared.domain.errors import BenchkeeperError

@@ -14,8 +14,9 @@ from msgspec import NODEFAULT, convert, defstruct, field
 from msgspec.json import Decoder
 from msgspec.structs import fields
 
-from shared.domain import facts as facts_module
+from shared.domain import facts_json
 from shared.domain.errors import DamagedRecordError, NewerRecordError
+from shared.domain.facts import TIMELINES
 from shared.domain.keeping import Former
 from shared.domain.power import as_once_kept
 from shared.domain.record import Spec, UserRecord
@@ -45,7 +46,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "email": record.email,
         "created_at": record.created_at.isoformat(),
         "cost_center": record.cost_center,
-        "facts": facts_module.to_json(record.facts),
+        "facts": facts_json.to_json(record.facts),
         **forgotten,
         # The words, too: a program of an earlier version insists on them.
         "spec": {**_plain(record.spec), "power_because": str(record.spec.power_reason)},
@@ -65,13 +66,7 @@ def _version(record: UserRecord) -> int:
     status = record.status
     if status.guard.waiting_cut is not None or status.guard.kept_in:
         return VERSION_WITH_GUARD
-    if (
-        facts_module.is_sourced(record.facts)
-        or record.former_emails
-        or record.rename
-        or record.claim
-        or record.handover
-    ):
+    if facts_json.is_sourced(record.facts) or record.former_emails or record.rename or record.claim or record.handover:
         return VERSION_WITH_SOURCES
     if (
         record.email_since is not None
@@ -109,18 +104,14 @@ def from_json(raw: Any) -> UserRecord:
         if version not in _VERSIONS:
             raise ValueError(f"version {version!r}")
         raw = _in_parts(_with_power_reason(raw))
-        stated = facts_module.from_json(raw["facts"], raw.get("forgotten", ()))
+        stated = facts_json.from_json(raw["facts"], raw.get("forgotten", ()))
         rest = convert(raw, _Rest)
         _check(rest, raw)
         return UserRecord(facts=stated, **{name: getattr(rest, name) for name in rest.__struct_fields__})
     except UnknownWordError as error:
         raise _newer(error) from error
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        word = (
-            unknown_word(raw, _Rest) or unknown_word(raw.get("facts"), facts_module.TIMELINES)
-            if isinstance(raw, dict)
-            else None
-        )
+        word = unknown_word(raw, _Rest) or unknown_word(raw.get("facts"), TIMELINES) if isinstance(raw, dict) else None
         if word is not None:
             raise _newer(word) from error
         raise DamagedRecordError(

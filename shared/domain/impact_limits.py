@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from shared.domain.effect import StepKind, has_instance
 from shared.domain.guard_settings import GuardSettings
-from shared.domain.impact import Impact, StepKind, has_instance
+from shared.domain.impact import Impact
 from shared.domain.plan import Policy
 from shared.domain.record import Presence, RecordRow, UserRecord
 

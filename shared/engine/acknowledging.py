@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.domain.identity import UserKey
 from shared.domain.record import UserRecord, unknown_leaver_since
 from shared.domain.story import StoryKind, StoryLine, told
-from shared.engine.intake import Accepted, change_record
+from shared.engine.changing import Accepted, change_record
 from shared.engine.ports.deps import Deps
 
 

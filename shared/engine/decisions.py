@@ -8,43 +8,41 @@ it was told already.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.domain.batches import Batch, Entry, announced_until
 from shared.domain.batches import from_json as batch_from_json
-from shared.domain.cuts import CREATE, IDLE_STOP, OF_NO_CUT, Clearance, CutClass, KeptIn
-from shared.domain.cuts import StepKind as CutStep
+from shared.domain.cuts import Clearance, CutClass
 from shared.domain.decision import MAX_BYTES, About, Decision, Verdict, from_json
+from shared.domain.effect import StepKind
 from shared.domain.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, RefusedError
-from shared.domain.guard import steps_of, waits_for_creation, with_kept_in
-from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import UserKey, parse_email, user_key_for
-from shared.domain.impact import Impact, StepKind
+from shared.domain.impact import Impact
 from shared.domain.policy_change import PolicyInForce, Proposal, bound_digest
 from shared.domain.question import QUESTIONS
 from shared.domain.question import from_json as question_from_json
-from shared.domain.record import Presence, UserRecord
-from shared.domain.story import StoryKind, StoryLine, told
+from shared.domain.record import UserRecord
+from shared.domain.story import told
 from shared.domain.wanted import with_wanted
 from shared.engine import policy_change, questions
-from shared.engine.intake import change_record
+from shared.engine.list_decisions import (
+    ACCESS,
+    BY_POLICY,
+    Outcome,
+    Standing,
+    Vote,
+    carried_out,
+    changed,
+    line_of,
+    standing_of,
+)
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.guard import WaitingDecision
 from shared.engine.questions import Answer
 from shared.engine.waves import facts_of, go_on, halted
-
-# A policy changes what groups and profiles give; that somebody left is another matter.
-_BY_POLICY = frozenset({CutClass.GROUP, CutClass.POLICY})
-_ACCESS = frozenset({StepKind.LOSES_ACCESS, StepKind.GAINS_ACCESS, StepKind.CHANGES_PROFILE})
-_END = "The end of access"
-_WHAT = {CREATE: "Making the environment", IDLE_STOP: "The stop for idleness"}
 
 
 class Fault(StrEnum):
@@ -56,53 +54,6 @@ class Fault(StrEnum):
     NO_LIST = "NoList"
     CONCERNED = "Concerned"  # on the list, or whoever asked for it: nobody decides about themselves
     LAPSED = "Lapsed"
-
-
-class Outcome(StrEnum):
-    """What became of one person of a list."""
-
-    DONE = "done"
-    DIFFERENT = "different"  # not waiting any more, or for something else: not covered by what was decided
-    FAILED = "failed"
-
-
-class Vote(Struct, frozen=True, kw_only=True):
-    """A decision that counts: `subject` is the key of whoever gave it, `concerned` True for one that only a team of one may give."""
-
-    waiting: WaitingDecision
-    decision: Decision
-    subject: UserKey
-    concerned: bool = False
-
-
-class Standing(StrEnum):
-    """Where a list stands by the votes that were given."""
-
-    OPEN = "open"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-
-
-def standing_of(
-    votes: Sequence[Vote], guard: GuardSettings, now: datetime, *, author_is_known: bool = False, alone: bool = True
-) -> Standing:
-    """Return where a list stands. One rejection is enough; of approvals two, or one that nobody objected to for long enough.
-
-    Without `alone` one approval is never enough, however long nobody objects. With a verified author one approval of somebody
-    else is enough; `approvers: 1` is a team of one, who approves at once.
-    """
-    if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
-        return Standing.REJECTED
-    approvals = [vote for vote in votes if vote.decision.verdict is Verdict.APPROVE]
-    if not approvals:
-        return Standing.OPEN
-    needed = 1 if author_is_known else guard.approvers
-    if len({vote.subject for vote in approvals}) >= needed:
-        return Standing.APPROVED
-    if not alone:
-        return Standing.OPEN
-    oldest = min(vote.waiting.created_at for vote in approvals)
-    return Standing.APPROVED if now - oldest >= guard.wait_alone else Standing.OPEN
 
 
 def try_take_up_decisions(deps: Deps) -> None:
@@ -173,7 +124,7 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
     standing = standing_of(votes, deps.policy.guard, deps.clock.now(), alone=alone)
     if standing is Standing.OPEN:
         return
-    if _carried_out(batch, digest, standing, votes, deps):
+    if carried_out(batch, digest, standing, votes, deps):
         for vote in votes:
             deps.decisions.remove(vote.waiting)
 
@@ -312,7 +263,7 @@ def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
 
     Whose notebook is only changed or replaced may: else nobody could decide about a new image for everybody.
     """
-    keys = {each.user_key for each in proposal.impact.entries if _ACCESS & set(each.steps)}
+    keys = {each.user_key for each in proposal.impact.entries if ACCESS & set(each.steps)}
     with contextlib.suppress(InvalidMessageError):
         keys.add(user_key_for(parse_email(proposal.author)))
     return frozenset(keys)
@@ -332,14 +283,14 @@ def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool
             now = deps.clock.now()
             current = with_wanted(record, deps.policy, now)
             waiting = current.status.guard.waiting_cut
-            if waiting is None or waiting.cause not in _BY_POLICY:
+            if waiting is None or waiting.cause not in BY_POLICY:
                 return record
             clearance = Clearance(ref=waiting.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
             names = f", approved by {' and '.join(by)}" if by else ""
-            line = _line(now, "The end of access comes with the configuration", f"policy {digest[:12]}{names}")
+            line = line_of(now, "The end of access comes with the configuration", f"policy {digest[:12]}{names}")
             return current.with_status(clearance=clearance, story=told(current.status.story, [line]))
 
-        return _changed(user_key, change, deps)
+        return changed(user_key, change, deps)
 
     return Outcome.FAILED not in set(deps.workers.run([partial(tell, key) for key in losers]))
 
@@ -367,127 +318,3 @@ def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[Use
         return None
     person = key if stored is None else stored.record.user_key  # whoever changed address is still one
     return Vote(waiting=waiting, decision=decision, subject=person, concerned=is_concerned)
-
-
-def _carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
-    """Tell every record of the list what was decided; False if some could not be told yet."""
-    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
-    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
-    voted_at = min(vote.waiting.created_at for vote in votes if vote.decision.verdict is verdict)
-    decided = _Decided(batch=batch, digest=digest, by=by, at=voted_at)
-    change = _approving(decided, deps) if verdict is Verdict.APPROVE else _rejecting(decided, deps)
-    jobs = [partial(_changed, entry.user_key, change(entry), deps) for entry in batch.entries]
-    outcomes = Counter(deps.workers.run(jobs))
-    deps.log.warning(
-        "Approved list" if verdict is Verdict.APPROVE else "Rejected list",
-        digest=digest,
-        cause=batch.cause.value,
-        source=batch.source,
-        by=by,
-        own=len(by) == 1 and deps.policy.guard.approvers == 1,
-        people=len(batch.entries),
-        **{outcome.value: outcomes[outcome] for outcome in Outcome},
-    )
-    return not outcomes[Outcome.FAILED]
-
-
-def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:
-    try:
-        accepted = change_record(user_key, change, deps, wakes=True)
-    except BenchkeeperError as error:
-        deps.log.warning("Decision left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
-        return Outcome.FAILED
-    return Outcome.DONE if accepted is not None and accepted.changed else Outcome.DIFFERENT
-
-
-class _Decided(Struct, frozen=True, kw_only=True):
-    """A list on which was decided: by whom, and since when the oldest vote stands."""
-
-    batch: Batch
-    digest: str
-    by: Sequence[str]
-    at: datetime
-
-
-def _approving(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
-    digest, by = decided.digest, decided.by
-
-    def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
-        def change(record: UserRecord) -> UserRecord:
-            now = deps.clock.now()
-            current = _covered(record, entry, decided, deps)
-            if current is None or (entry.ref not in OF_NO_CUT and entry.steps and steps_of(current) != entry.steps):
-                return record
-            waiting = current.status.guard.waiting_cut
-            known = current.status.guard.clearance
-            if known is not None and known.by == digest:
-                return record  # told before the crash
-            until = announced_until(entry.ref)
-            ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
-            clearance = Clearance(ref=ref, by=digest, until=now + deps.policy.guard.approval_lapses)
-            if until is not None:
-                clearance = Clearance(ref="", by=digest, until=until)
-            line = _line(
-                now, f"{_WHAT.get(entry.ref, _END)} was approved", f"list {digest[:12]}, approved by {' and '.join(by)}"
-            )
-            return current.with_status(
-                clearance=clearance,
-                not_before=None if entry.ref == CREATE else current.status.notebook.not_before,
-                story=told(current.status.story, [line]),
-            )
-
-        return change
-
-    return for_one
-
-
-def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
-    digest, by = decided.digest, decided.by
-
-    def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
-        def change(record: UserRecord) -> UserRecord:
-            now = deps.clock.now()
-            current = _covered(record, entry, decided, deps)
-            if current is None:
-                return record
-            waiting = current.status.guard.waiting_cut
-            if announced_until(entry.ref) is not None:
-                return record  # nothing has ended that could be taken back
-            ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
-            kept = KeptIn(ref=ref, by=" ".join(by), digest=digest, at=now)
-            stays = with_kept_in(current, kept)
-            if stays is current:
-                return record  # told before the crash
-            line = _line(
-                now, f"{_WHAT.get(entry.ref, _END)} was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}"
-            )
-            return stays.with_status(story=told(stays.status.story, [line]))
-
-        return change
-
-    return for_one
-
-
-def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) -> UserRecord | None:
-    """Return the record as it is now if the list speaks of what waits there; None if something else is true by now.
-
-    It must have waited without a break since before the decision, for the same sort of reason from the same source: a feed that
-    repeats it under new ids makes it no other, and whoever was let back in meanwhile is not covered by what was decided before.
-    """
-    now = deps.clock.now()
-    current = with_wanted(record, deps.policy, now)
-    until = announced_until(entry.ref)
-    if until is not None:
-        return current if current.spec.presence is Presence.PRESENT and now < until else None
-    if entry.ref == IDLE_STOP:
-        return current if current.spec.presence is Presence.PRESENT else None
-    if entry.ref == CREATE:
-        return current if waits_for_creation(current) is not None and entry.steps == (CutStep.CREATE,) else None
-    waiting = current.status.guard.waiting_cut
-    if waiting is None or waiting.since > decided.at:
-        return None
-    return current if (waiting.cause, waiting.source) == (decided.batch.cause, decided.batch.source) else None
-
-
-def _line(now: datetime, text: str, because: str) -> StoryLine:
-    return StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because)

@@ -17,7 +17,7 @@ from shared.domain.notebook import Absent, InstanceRef, NotebookState
 from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power, Presence, RecordRow, row_of
 from shared.domain.status import ConditionStatus, ConditionType, set_condition
-from shared.engine.intake import want_power
+from shared.engine.changing import want_power
 from shared.engine.ports.deps import Deps
 from shared.engine.reconciler import reconcile
 from shared.engine.repair import load_mended

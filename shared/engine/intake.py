@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
-
-from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.domain.errors import ConflictError, Reason
+from shared.domain.errors import ConflictError
 from shared.domain.events import (
     Joined,
     LifecycleEvent,
@@ -22,12 +18,11 @@ from shared.domain.facts import PERSON_ID
 from shared.domain.guard import with_urgency
 from shared.domain.handover import handed_over, joined_again, split, with_earlier_holder, with_same_person
 from shared.domain.identity import UserKey, user_key_for
-from shared.domain.power import PowerReason
-from shared.domain.record import Hold, Power, UserRecord
+from shared.domain.record import UserRecord
 from shared.domain.renaming import Renaming, confirmed, owns_something, renaming
-from shared.domain.status import ConditionType
-from shared.domain.wanted import HORIZON, new_record, with_event, with_hold, with_power, with_wanted
-from shared.engine.chronicle import with_hold_told, with_news
+from shared.domain.wanted import HORIZON, new_record, with_event, with_wanted
+from shared.engine.changing import Accepted, due_soon, lost_the_race, save
+from shared.engine.chronicle import with_news
 from shared.engine.lookup import (
     Target,
     collision,
@@ -43,15 +38,6 @@ from shared.engine.ports.records import Stored
 from shared.engine.repair import load_mended
 
 _TRIES = 8
-# A pass follows at once; should the process die before, the tick takes over this much later.
-SAFETY = timedelta(seconds=60)
-
-
-class Accepted(Struct, frozen=True, kw_only=True):
-    """What became of a piece of news or a wish: `changed` is False for a duplicate or something overruled by later news."""
-
-    stored: Stored
-    changed: bool
 
 
 def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
@@ -106,12 +92,12 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = Fa
                 continue
             return handed
         wanted = with_wanted(with_news(folded, event, now), deps.policy, now)
-        saved = _save(_due_soon(wanted, deps), stored, deps)
+        saved = save(due_soon(wanted, deps), stored, deps)
         if saved is not None:
             stored, changed = saved, True
             break
     else:
-        raise _lost_the_race(target.user_key)
+        raise lost_the_race(target.user_key)
     if stored is None:
         raise AssertionError("a record that was not there is a change")
     return [Accepted(stored=stored, changed=changed), *([] if alone else _concerned_too(event, stored, deps))]
@@ -172,10 +158,10 @@ def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None,
     new = existing
     if existing is None or halves.new is not existing.record:
         told = with_wanted(with_news(halves.new, event, now), deps.policy, now)
-        new = _save(_due_soon(told, deps), existing, deps)
+        new = save(due_soon(told, deps), existing, deps)
     if new is None:
         return None
-    old = _save(_due_soon(with_wanted(with_news(halves.old, event, now), deps.policy, now), deps), stored, deps)
+    old = save(due_soon(with_wanted(with_news(halves.old, event, now), deps.policy, now), deps), stored, deps)
     if old is None:
         return None
     deps.log.warning("Address was given to a new account", user=old.record.user_key, new=new.record.user_key)
@@ -231,9 +217,9 @@ def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
     joined = joined_again(old.record, record, now)
     if joined is None:
         return []
-    saved = _save(_due_soon(with_wanted(with_news(joined, event, now), deps.policy, now), deps), old, deps)
+    saved = save(due_soon(with_wanted(with_news(joined, event, now), deps.policy, now), deps), old, deps)
     if saved is None or not _point(record.user_key, saved, stored, deps):
-        raise _lost_the_race(record.user_key)
+        raise lost_the_race(record.user_key)
     return [Accepted(stored=saved, changed=True)]
 
 
@@ -254,9 +240,9 @@ def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
     kept, gone, whole = (stored, new, joined)
     if owns_something(new.record):
         kept, gone, whole = (new, stored, with_earlier_holder(new.record, joined))
-    saved = _save(_due_soon(with_wanted(with_news(whole, event, now), deps.policy, now), deps), kept, deps)
+    saved = save(due_soon(with_wanted(with_news(whole, event, now), deps.policy, now), deps), kept, deps)
     if saved is None or not _point(gone.record.user_key, saved, gone, deps):
-        raise _lost_the_race(record.user_key)
+        raise lost_the_race(record.user_key)
     return [Accepted(stored=saved, changed=True)]
 
 
@@ -286,7 +272,7 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
             return (replace(waiting, changed=changed),)
         if asked.record is not asked.before or replaced is not None:
             news = with_news(asked.record, event, now)
-            kept = _save(_due_soon(with_wanted(news, deps.policy, now), deps), kept, deps)
+            kept = save(due_soon(with_wanted(news, deps.policy, now), deps), kept, deps)
             if kept is None:
                 continue
             changed = True
@@ -296,7 +282,7 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
             continue
         _log_renaming(event, asked, deps, changed=changed)
         return (Accepted(stored=kept, changed=changed),)
-    raise _lost_the_race(user_key_for(event.user))
+    raise lost_the_race(user_key_for(event.user))
 
 
 def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps) -> Accepted | None:
@@ -306,11 +292,11 @@ def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored 
         raise AssertionError("a change that waits has two sides")
     if claimed is None or asked.claimed is not claimed.record:
         side = with_wanted(with_news(asked.claimed, event, now), deps.policy, now)
-        if _save(_due_soon(side, deps), claimed, deps) is None:
+        if save(due_soon(side, deps), claimed, deps) is None:
             return None
     if asked.record is asked.before:
         return Accepted(stored=kept, changed=False)
-    saved = _save(_due_soon(with_wanted(with_news(asked.record, event, now), deps.policy, now), deps), kept, deps)
+    saved = save(due_soon(with_wanted(with_news(asked.record, event, now), deps.policy, now), deps), kept, deps)
     if saved is None:
         return None
     deps.log.warning(
@@ -333,74 +319,3 @@ def _log_renaming(event: Renamed, asked: Renaming, deps: Deps, *, changed: bool)
         return
     took_over = asked.replaced.user_key if asked.replaced is not None else ""
     deps.log.info("Changed the address", user=asked.record.user_key, event_id=event.event_id, took_over=took_over)
-
-
-def want_power(user_key: UserKey, power: Power, reason: PowerReason, deps: Deps) -> Stored | None:
-    """Ask for another power state of a person's environment; None when there is no record."""
-    return _wanted(user_key, lambda record: with_power(record, power, reason), deps)
-
-
-def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "the command line") -> Stored | None:
-    """Put a person's data on hold for a reason, or release it (None); None when there is no record. Safe to repeat."""
-    hold = Hold(reason=reason, since=deps.clock.now()) if reason is not None else None
-    now = deps.clock.now()
-    stored = _wanted(user_key, lambda record: with_hold_told(record, with_hold(record, hold), by, now), deps)
-    if stored is not None:
-        deps.log.warning(
-            "Put on hold" if hold is not None else "Released from hold", user=user_key, because=reason or ""
-        )
-    return stored
-
-
-def is_decided(record: UserRecord) -> bool:
-    """Return True when a deletion was decided before: a hold that comes then may be too late."""
-    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
-    return ready is not None and ready.reason is Reason.DELETING
-
-
-def change_record(
-    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool, mends: bool = True
-) -> Accepted | None:
-    """Write a change of one person's record; None when there is no record.
-
-    `change` gives the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is put back.
-    """
-    for _ in range(_TRIES):
-        stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)
-        if stored is None:
-            return None
-        changed = change(stored.record)
-        if changed is stored.record:
-            return Accepted(stored=stored, changed=False)
-        saved = _save(_due_soon(changed, deps) if wakes else changed, stored, deps)
-        if saved is not None:
-            return Accepted(stored=saved, changed=True)
-    raise _lost_the_race(user_key)
-
-
-def _wanted(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Stored | None:
-    accepted = change_record(user_key, change, deps, wakes=True)
-    return accepted.stored if accepted is not None else None
-
-
-def _due_soon(record: UserRecord, deps: Deps) -> UserRecord:
-    """Never later than `SAFETY` from now; an earlier time that is set already stands."""
-    soon = deps.clock.now() + SAFETY
-    planned = record.status.next_attempt_at
-    return replace(
-        record, status=record.status.changed(next_attempt_at=min(planned, soon) if planned is not None else soon)
-    )
-
-
-def _save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None:
-    try:
-        return deps.records.save(record, expected=stored)
-    except ConflictError:
-        return None
-
-
-def _lost_the_race(user_key: UserKey) -> ConflictError:
-    return ConflictError(
-        user_message="This person's record is being changed by somebody else just now; it is tried again.",
-        detail=f"record of {user_key} changed under {_TRIES} attempts to write it",
-    )

@@ -23,9 +23,9 @@ from shared.domain.record import UserRecord
 from shared.domain.renaming import renaming
 from shared.domain.times import parse_time, rfc3339
 from shared.domain.wanted import new_record, with_event
+from shared.engine.changing import change_record
 from shared.engine.deliver import deliver
 from shared.engine.guard import wanted_in_a_pass
-from shared.engine.intake import change_record
 from shared.engine.lookup import find, targets
 from shared.engine.observer import observe
 from shared.engine.ports.deps import Deps

@@ -35,9 +35,10 @@ from shared.domain.record import Rejected, UserRecord
 from shared.domain.renaming import confirmed, led_again, owns_something, without_claim, without_rename
 from shared.domain.story import StoryKind, StoryLine, told
 from shared.domain.wanted import with_hold, with_wanted
+from shared.engine.changing import change_record
 from shared.engine.chronicle import with_hold_told
 from shared.engine.group_news import concerned_by
-from shared.engine.intake import accept, change_record
+from shared.engine.intake import accept
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
 from shared.engine.repair import load_mended

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.domain import facts as facts_module
+from shared.domain import facts_json
 from shared.domain.entitlement import judge_entitlement
 from shared.domain.identity import UserKey
 from shared.domain.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
@@ -68,7 +68,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
             for c in record.status.conditions
         ],
         "observed": observed_view(found),
-        "facts": facts_module.to_json(record.facts),
+        "facts": facts_json.to_json(record.facts),
         "groups": sorted(record.facts.groups(now)),
         "plan": plan_view(found.plan),
     }

@@ -20,8 +20,8 @@ from shared.domain.record import Power, UserRecord
 from shared.domain.story import StoryKind, StoryLine, told
 from shared.domain.wanted import with_wanted
 from shared.domain.wish import LAPSES_AFTER, MAX_BYTES, Asked, Wish, WishKind, from_json, may_ask, wish_id_of
+from shared.engine.changing import Accepted, change_record
 from shared.engine.chronicle import with_hold_told
-from shared.engine.intake import Accepted, change_record
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import WaitingWish
 

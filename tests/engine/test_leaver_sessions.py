@@ -13,8 +13,8 @@ from shared.domain.events import Joined, Left
 from shared.domain.identity import account_email, account_id_for, parse_email, user_key_for
 from shared.domain.notebook import LABEL_USER
 from shared.domain.status import ConditionStatus, ConditionType
+from shared.engine.changing import want_hold
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_hold
 from shared.engine.reconciler import preview
 from shared.engine.sweeps import sweep
 

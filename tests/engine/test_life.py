@@ -15,7 +15,7 @@ from shared.domain.errors import Reason
 from shared.domain.events import Renamed
 from shared.domain.identity import account_email, parse_email, user_key_for
 from shared.domain.status import ConditionType
-from shared.engine.intake import want_hold
+from shared.engine.changing import want_hold
 from shared.engine.reconciler import preview
 from shared.engine.sweeps import sweep
 

@@ -31,7 +31,8 @@ from shared.domain.facts import Facts
 from shared.domain.identity import UserEmail, parse_email, user_key_for
 from shared.domain.lifetimes import ERASED, Kept, cutting, reduced
 from shared.domain.times import parse_time
-from shared.engine.intake import accept, want_hold
+from shared.engine.changing import want_hold
+from shared.engine.intake import accept
 from shared.engine.lifetimes import Over, erase, keep_lifetimes, look
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.sweeps import sweep

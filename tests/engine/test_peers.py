@@ -9,15 +9,15 @@ from kit.oracle import instances
 from msgspec.structs import replace
 
 from shared.domain.catalog import Disk, Disruption, Identity
+from shared.domain.effect import StepKind
 from shared.domain.errors import Reason
 from shared.domain.events import AccountChanged, AccountState
 from shared.domain.identity import parse_email
-from shared.domain.impact import StepKind
 from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power
 from shared.domain.status import ConditionType, Notice
-from shared.engine.intake import want_power
-from shared.engine.policy_change import impact_of_policy
+from shared.engine.changing import want_power
+from shared.engine.policy_impact import impact_of_policy
 from shared.engine.sweeps import sweep
 
 WORK = b"written before leaving"

@@ -12,11 +12,11 @@ from kit.policies import in_force
 from msgspec.structs import replace
 
 from shared.domain.catalog import Assignment, Disk, Disruption
+from shared.domain.effect import StepKind
 from shared.domain.errors import PermanentError, RefusedError
 from shared.domain.events import Joined, Left
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email, user_key_for
-from shared.domain.impact import StepKind
 from shared.domain.impact_limits import Limit
 from shared.domain.notebook_actions import UpdateInstance
 from shared.domain.policy_change import Noted, Outcome
@@ -25,18 +25,11 @@ from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power, Presence
 from shared.domain.snapshot_actions import CreateSnapshot
 from shared.domain.template_actions import RemoveTemplate
+from shared.engine.changing import want_power
 from shared.engine.decisions import clear_losers
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_power
-from shared.engine.policy_change import (
-    impact_of_policy,
-    keep_policy,
-    note_deployed,
-    propose,
-    put_in_force,
-    reject,
-    waiting,
-)
+from shared.engine.policy_change import keep_policy, note_deployed, propose, put_in_force, reject, waiting
+from shared.engine.policy_impact import impact_of_policy
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 from shared.wiring import wire

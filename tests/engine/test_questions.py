@@ -26,9 +26,9 @@ from shared.domain.question import Question, from_json, group_ref, release_of, t
 from shared.domain.record import Presence, UserRecord
 from shared.domain.sources import DIRECTORY
 from shared.domain.status import Notice
+from shared.engine.changing import want_hold
 from shared.engine.decisions import take_up_decisions
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_hold
 from shared.engine.questions import rename_question, same_person_question
 from shared.engine.sweeps import sweep
 

@@ -16,8 +16,8 @@ from shared.domain.events import Joined, Left, Moved, Renamed
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.record import Presence
 from shared.domain.status import ConditionStatus, ConditionType
+from shared.engine.changing import want_hold
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_hold
 from shared.engine.letters import attributes_for, keep, letter_of, replay
 from shared.engine.sweeps import sweep
 

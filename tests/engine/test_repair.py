@@ -18,9 +18,9 @@ from shared.domain.identity import account_id_for, parse_email, user_key_for
 from shared.domain.notebook import LABEL_USER
 from shared.domain.record import Presence
 from shared.domain.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
+from shared.engine.changing import want_hold
 from shared.engine.deliver import deliver
 from shared.engine.fail_closed import cut_by_label, is_cut_in_effect
-from shared.engine.intake import want_hold
 from shared.engine.repair import load_mended
 from shared.engine.sweeps import sweep
 

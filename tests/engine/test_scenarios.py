@@ -13,8 +13,8 @@ from shared.domain.errors import Reason
 from shared.domain.events import GroupChanged, Joined, Left, Moved
 from shared.domain.identity import parse_email, user_key_for
 from shared.domain.status import ConditionType
+from shared.engine.changing import want_hold
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_hold
 from shared.engine.sweeps import sweep
 from shared.wiring import wire
 

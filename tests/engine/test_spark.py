@@ -19,7 +19,7 @@ from shared.domain.errors import Reason, RefusedError
 from shared.domain.identity import account_email, account_id_for
 from shared.domain.spark import AUTO_ZONE, cluster_name
 from shared.domain.status import ConditionType
-from shared.engine.intake import want_hold
+from shared.engine.changing import want_hold
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 from shared.engine.wishes import drop_cluster, want_cluster

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from shared.domain.events import Joined, Left
 from shared.domain.record import Power
 from shared.domain.story import MAX_LINES, StoryKind
+from shared.engine.changing import want_hold
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_hold
 from shared.engine.reconciler import reconcile
 from shared.engine.sweeps import sweep
 from shared.engine.wishes import ask_power, keep_on, want_cluster

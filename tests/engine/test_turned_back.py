@@ -14,8 +14,8 @@ from shared.domain.catalog import Disruption, Identity
 from shared.domain.events import Joined, Moved
 from shared.domain.identity import account_email, account_id_for
 from shared.domain.record import Power
+from shared.engine.changing import want_hold
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_hold
 from shared.engine.reconciler import reconcile
 from shared.engine.sweeps import sweep
 

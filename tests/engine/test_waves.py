@@ -21,8 +21,8 @@ from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power
 from shared.domain.status import ConditionType
 from shared.domain.waves import RolloutState
+from shared.engine.changing import want_power
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_power
 from shared.engine.policy_change import keep_policy, note_deployed, propose, put_in_force, take_back, waiting
 from shared.engine.reconciler import preview
 from shared.engine.sweeps import sweep

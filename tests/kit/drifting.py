@@ -21,7 +21,7 @@ from shared.domain.identity import parse_email
 from shared.domain.notebook import LABEL_COST_CENTER, Network, NotebookSpec
 from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power
-from shared.engine.intake import want_power
+from shared.engine.changing import want_power
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeping import Summary
 from shared.engine.sweeps import sweep

@@ -27,8 +27,8 @@ from shared.domain.catalog import Disruption, Identity
 from shared.domain.errors import BenchkeeperError
 from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
 from shared.domain.record import Presence
+from shared.engine.changing import is_decided, want_hold
 from shared.engine.deliver import deliver, deliver_all
-from shared.engine.intake import is_decided, want_hold
 from shared.engine.reconciler import preview, reconcile
 from shared.engine.sweeps import sweep
 

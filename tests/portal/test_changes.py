@@ -13,7 +13,7 @@ from kit.official import storage_bucket
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from portal.manage.changes import ROUTES
+from portal.manage import changes, changes_api
 from portal.routes import JSON
 from shared.domain.batches import Batch, batches_of
 from shared.domain.decision import Verdict
@@ -363,7 +363,11 @@ class TestScripts:
     def test_what_the_page_shows_as_json(self, hub: Hub) -> None:
         jsonschema = pytest.importorskip("jsonschema")
         batch, mia = batch_of(hub), hub.browser(MIA)
-        schemas = {route.name: dict(route.schema or {}) for route in ROUTES if route.media == JSON}
+        schemas = {
+            route.name: dict(route.schema or {})
+            for route in (*changes.ROUTES, *changes_api.ROUTES)
+            if route.media == JSON
+        }
         found = mia.get("/api/changes").json
         jsonschema.validate(found, schemas["manage.api_changes"])
         assert [each["digest"] for each in found["changes"]] == [batch.digest]
@@ -412,7 +416,7 @@ class TestScripts:
 
 
 def test_only_administrators_see_or_decide_anything(hub: Hub) -> None:
-    for route in ROUTES:
+    for route in (*changes.ROUTES, *changes_api.ROUTES):
         assert ask(hub.browser(ANA), route).status_code == 403, route.name
         assert ask(hub.browser(None), route).status_code == 401, route.name
 

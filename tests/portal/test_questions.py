@@ -10,7 +10,7 @@ from kit.life import ANA, Life
 from kit.oracle import instances
 
 from portal.manage import releases
-from portal.manage.changes import ROUTES
+from portal.manage.changes_api import ROUTES
 from portal.routes import JSON
 from shared.domain.decision import Verdict
 from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Renamed
@@ -21,8 +21,8 @@ from shared.domain.record import Presence, UserRecord
 from shared.domain.sources import DIRECTORY
 from shared.domain.status import Notice
 from shared.domain.wish import Asked, WishKind
+from shared.engine.changing import want_hold
 from shared.engine.deliver import deliver
-from shared.engine.intake import want_hold
 from shared.engine.sweeps import sweep
 from shared.engine.wishes import ask as wish_for
 

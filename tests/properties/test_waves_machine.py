@@ -27,7 +27,7 @@ from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power, Presence
 from shared.domain.waves import Rollout, RolloutState, Standing
 from shared.engine import waves as engine
-from shared.engine.intake import want_power
+from shared.engine.changing import want_power
 from shared.engine.policy_change import keep_policy, put_in_force, take_back, waiting
 from shared.engine.sweeps import sweep
 from shared.engine.waves import go_on, halted

@@ -10,20 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.domain.facts import (
-    EMPLOYMENT,
-    GROUP,
-    MAX_FORGOTTEN,
-    ROSTER,
-    Facts,
-    Statement,
-    answer,
-    fold,
-    from_json,
-    next_change,
-    parse_value,
-    to_json,
-)
+from shared.domain.facts import EMPLOYMENT, GROUP, MAX_FORGOTTEN, ROSTER, Facts, Statement, answer, fold, next_change
+from shared.domain.facts_json import from_json, parse_value, to_json
 from shared.domain.lifetimes import cutting
 from shared.domain.statements import MOST_LAST, fold_briefly
 

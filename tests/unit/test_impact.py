@@ -13,11 +13,12 @@ from shared.domain import impact
 from shared.domain.catalog import Assignment, Disk, Identity
 from shared.domain.creation import spec_of
 from shared.domain.differences import immutables
+from shared.domain.effect import Basis, Part, StepKind, effect_of
 from shared.domain.entitlement import Cause
 from shared.domain.events import Joined, Left
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.identity import parse_email
-from shared.domain.impact import Basis, Part, StepKind, differing, effect_of, impact_of
+from shared.domain.impact import differing, impact_of
 from shared.domain.impact_limits import Excess, Fleet, Limit, excesses, policy_excesses
 from shared.domain.notebook import Network
 from shared.domain.usage import NOTEBOOK, Usage

@@ -1,0 +1,262 @@
+"""`/api/changes`: what waits for administrators, for scripts: the lists, a decision about one, and an announcement."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import flask
+
+from portal import pages
+from portal.deps import current
+from portal.manage.base import blueprint
+from portal.manage.changes import (
+    DECIDE,
+    DIGEST_PARAM,
+    NO_SUCH_LIST,
+    REFUSED,
+    TEXTS,
+    VERDICT_PARAM,
+    VERDICTS,
+    act_of,
+    change_of,
+    changes_now,
+    decided,
+    guard_settings,
+    objection,
+    rows_of,
+)
+from portal.manage.changes_meaning import Change
+from portal.manage.export import FLAG, NUMBER, TEXT, TIME
+from portal.routes import JSON, Access, Route
+from portal.visit import signed_in, visit
+from shared.domain.batches import announced
+from shared.domain.batches import to_json as batch_to_json
+from shared.domain.decision import About, Decision, Verdict
+from shared.domain.errors import InvalidMessageError, RefusedError
+from shared.domain.identity import UserKey, parse_user_key
+from shared.domain.times import parse_time, rfc3339
+
+_LONGEST = timedelta(days=31)  # an announcement is for a moment, not for good
+
+
+_MOST_ANNOUNCED = 4_000_000  # bytes: about 100,000 people
+
+
+_MOST_ROWS = 1_000  # of one list in an answer of the API; the whole list is a file
+
+
+@blueprint.get("/api/changes")
+def api_changes() -> flask.Response:
+    """Return what the page shows, as JSON."""
+    waiting, found = changes_now()
+    return pages.json_answer(
+        {
+            "taken_at": rfc3339(visit().now()),
+            "approvers": guard_settings().approvers,
+            "unread": [each.value for each in found.unread],
+            "changes": [_view(each) for each in waiting],
+        }
+    )
+
+
+@blueprint.get("/api/changes/<digest>")
+def api_change(digest: str) -> flask.Response:
+    """One list, as JSON."""
+    found, seen = change_of(digest)
+    rows = [
+        {"user_key": key, "address": address, "steps": str(steps).split(), "waits": waits}
+        for key, address, _, _, steps, waits in islice(rows_of(found, seen), _MOST_ROWS)
+    ]
+    return pages.json_answer({**_view(found), "why_not": objection(found), "rows": rows})
+
+
+@blueprint.post("/api/changes/<digest>/<verdict>")
+def api_decide(digest: str, verdict: str) -> flask.Response:
+    """Decide about one list. Sent by a script: JSON, with the header of our own (`portal.csrf.check_script`)."""
+    wanted = VERDICTS[act_of(verdict)]
+    said = decided(digest, wanted)
+    return pages.json_answer({"digest": digest, "verdict": wanted.value, "outcome": said.value, "says": TEXTS[said]})
+
+
+@blueprint.post("/api/announcements")
+def api_announce() -> flask.Response:
+    """Announce who is going to lose access, and until when: a list that another administrator has to approve."""
+    portal, (_, key) = current(), signed_in()
+    flask.request.max_content_length = _MOST_ANNOUNCED
+    keys, until = _announced(flask.request.get_json(silent=True))
+    deps, present = portal.deps.engine, visit()
+    digest = deps.decisions.put_list(batch_to_json(announced(keys, until)))
+    deps.decisions.put(
+        Decision(
+            decision_id=secrets.token_hex(8),
+            about=About.CUTS,
+            verdict=Verdict.APPROVE,
+            digest=digest,
+            asked_at=present.now(),
+            assertion=present.assertion,
+        ),
+        by=key,
+    )
+    deps.log.info("Announced on the page", digest=digest, people=len(keys), by=key)
+    return pages.json_answer({"digest": digest, "people": len(keys), "until": rfc3339(until)})
+
+
+def _announced(sent: object) -> tuple[list[UserKey], datetime]:
+    """Return the people and the moment of an announcement. `RefusedError` says what is valid."""
+    try:
+        if not isinstance(sent, dict) or not isinstance(sent["people"], list) or not sent["people"]:
+            raise ValueError("no list of people")
+        keys = [parse_user_key(str(each)) for each in sent["people"]]
+        until = parse_time(str(sent["until"]))
+    except (KeyError, ValueError, InvalidMessageError) as error:
+        raise RefusedError(
+            user_message='Send {"people": [user keys], "until": a time such as 2026-12-01T18:00:00Z}. Nothing was announced.',
+            detail=f"no announcement: {type(error).__name__}",
+        ) from error
+    now = visit().now()
+    if not now < until <= now + _LONGEST:
+        raise RefusedError(
+            user_message=f"until must lie within the next {_LONGEST.days} days. Nothing was announced.",
+            detail="an announcement for too long, or for the past",
+        )
+    return sorted(set(keys)), until
+
+
+def _view(change: Change) -> dict[str, Any]:
+    return {
+        "about": change.about.value,
+        "digest": change.digest,
+        "title": change.title,
+        "cause": change.cause,
+        "source": change.source,
+        "people": change.people,
+        "still": change.still,
+        "undone": change.undone,
+        "since": _time(change.since),
+        "patience_ends": _time(change.patience_ends),
+        "takes_effect_at": _time(change.takes_effect_at),
+        "is_current": change.is_current,
+        "needs_another": change.needs_another,
+        "cannot_approve": change.cannot_approve,
+        "approving": list(change.approving),
+        "rejecting": list(change.rejecting),
+        "votes": [
+            {"by": vote.by, "verdict": vote.verdict.value, "at": rfc3339(vote.at), "is_own": vote.is_own}
+            for vote in change.votes
+        ],
+    }
+
+
+def _time(moment: Any) -> str | None:
+    return rfc3339(moment) if moment is not None else None
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _array(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+_PROPERTIES: Mapping[str, Any] = {
+    "about": {"type": "string"},
+    "digest": {"type": "string"},
+    "title": {"type": "string"},
+    "cause": {"type": "string"},
+    "source": {"type": "string"},
+    "people": {"type": "integer"},
+    "still": {"type": ["integer", "null"]},
+    "undone": {"type": "integer"},
+    "since": TIME,
+    "patience_ends": TIME,
+    "takes_effect_at": TIME,
+    "is_current": FLAG,
+    "needs_another": FLAG,
+    "cannot_approve": TEXT,
+    "approving": _array(TEXT),
+    "rejecting": _array(TEXT),
+    "votes": _array(_object({"by": TEXT, "verdict": TEXT, "at": TIME, "is_own": FLAG})),
+}
+
+
+_ROW = _object({"user_key": TEXT, "address": TEXT, "steps": _array(TEXT), "waits": FLAG})
+
+
+_ALL = _object({"taken_at": TIME, "approvers": NUMBER, "unread": _array(TEXT), "changes": _array(_object(_PROPERTIES))})
+
+
+_ONE = _object({**_PROPERTIES, "why_not": TEXT, "rows": _array(_ROW)})
+
+
+_ANNOUNCED = _object({"digest": TEXT, "people": NUMBER, "until": TIME})
+
+
+_DECIDED = _object({"digest": TEXT, "verdict": TEXT, "outcome": TEXT, "says": TEXT})
+
+
+_API = "/api/changes/<digest>"
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        rule="/api/changes",
+        name="manage.api_changes",
+        summary="What waits for administrators to decide, for scripts.",
+        access=Access.ADMIN,
+        media=JSON,
+        schema=_ALL,
+        answers={200: "All of it."},
+    ),
+    Route(
+        method="GET",
+        rule=_API,
+        name="manage.api_change",
+        summary=f"One list of people who wait, for scripts; the first {_MOST_ROWS:,} people.",
+        access=Access.ADMIN,
+        params=(DIGEST_PARAM,),
+        media=JSON,
+        schema=_ONE,
+        answers={200: "The list.", **NO_SUCH_LIST},
+    ),
+    Route(
+        method="POST",
+        rule="/api/announcements",
+        name="manage.api_announce",
+        summary="Announce who is going to lose access, by a script.",
+        access=Access.ADMIN,
+        media=JSON,
+        takes=JSON,
+        schema=_ANNOUNCED,
+        answers={
+            200: "Written down; another administrator has to approve the list.",
+            403: "Not an administrator, or not sent as a script sends it.",
+            409: "No such people or moment; the answer says what is valid.",
+        },
+    ),
+    Route(
+        method="POST",
+        rule=_API + DECIDE,
+        name="manage.api_decide",
+        summary="Decide about a list of people who wait, by a script.",
+        access=Access.ADMIN,
+        params=(DIGEST_PARAM, VERDICT_PARAM),
+        media=JSON,
+        takes=JSON,
+        schema=_DECIDED,
+        answers={
+            200: "Written down, or so already.",
+            403: "Not an administrator, or not sent as a script sends it.",
+            **NO_SUCH_LIST,
+            **REFUSED,
+        },
+    ),
+)
