@@ -112,17 +112,10 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         text = _filled(path, values, faults)
         return parse_text(path, text, model, faults) if text is not None else None
 
-    apis, accounts, roles = (
-        read("apis.yaml", ApisFile),
-        read("accounts.yaml", AccountsFile),
-        read("roles.yaml", RolesFile),
-    )
-    buckets, topics = read("buckets.yaml", BucketsFile), read("topics.yaml", TopicsFile)
-    functions, jobs, sinks = (
-        read("functions.yaml", FunctionsFile),
-        read("jobs.yaml", JobsFile),
-        read("sinks.yaml", SinksFile),
-    )
+    apis, accounts = read("apis.yaml", ApisFile), read("accounts.yaml", AccountsFile)
+    roles, buckets = read("roles.yaml", RolesFile), read("buckets.yaml", BucketsFile)
+    topics, functions = read("topics.yaml", TopicsFile), read("functions.yaml", FunctionsFile)
+    jobs, sinks = read("jobs.yaml", JobsFile), read("sinks.yaml", SinksFile)
     metrics, alerts = read("metrics.yaml", MetricsFile), read("alerts.yaml", AlertsFile)
     dashboard, view = read("dashboard.yaml", DashboardFile), _filled(folder / "cost_by_user.sql", values, faults)
     if topics is not None and functions is not None and jobs is not None and accounts is not None:
@@ -134,14 +127,11 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
     if jobs is None or sinks is None or metrics is None or alerts is None or dashboard is None or faults:
         raise ConfigError(faults)
     holds = _conditions(settings, options)
-    wanted_apis = {name: why for name, why in apis.optional.items() if holds[why]}
-    grants = tuple(grant for grant in roles.grants if grant.when is None or holds[grant.when])
-    dormant = tuple(grant for grant in roles.grants if grant not in grants)
-    asleep = _custom_roles(dormant) - _custom_roles(grants)
+    grants, dormant, asleep = _given(roles, holds)
     return Deployment(
         settings=settings,
         options=options,
-        apis={**apis.apis, **wanted_apis},
+        apis={**apis.apis, **{name: why for name, why in apis.optional.items() if holds[why]}},
         accounts=accounts.accounts,
         roles={name: role for name, role in roles.roles.items() if name not in asleep},
         grants=grants,
@@ -166,6 +156,17 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         dashboard=dashboard.model_dump(),
         cost_view=view or "",
     )
+
+
+# Those whose condition holds, the others, and the custom roles that only the others use.
+_Grants = tuple[tuple[GrantModel, ...], tuple[GrantModel, ...], frozenset[str]]
+
+
+def _given(roles: RolesFile, holds: Mapping[str, bool]) -> _Grants:
+    """Return the grants whose condition holds, the others, and the custom roles that only the others use."""
+    grants = tuple(grant for grant in roles.grants if grant.when is None or holds[grant.when])
+    dormant = tuple(grant for grant in roles.grants if grant not in grants)
+    return grants, dormant, frozenset(_custom_roles(dormant) - _custom_roles(grants))
 
 
 def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentModel:
