@@ -8,7 +8,7 @@ from string import Template
 from typing import Any, TypeVar
 
 from msgspec import Struct
-from pydantic import BaseModel
+from msgspec.structs import replace
 
 from cli.deploy.models import (
     AccountModel,
@@ -36,9 +36,9 @@ from shared.faults import ConfigFault, nearest
 from shared.messages.table import render_people_filter
 from shared.settings import ConfigError, Settings
 from shared.settings.file import parse_file, parse_text
-from shared.settings.models import DeploymentModel, ProfilesFile, SettingsFile
+from shared.settings.models import DeploymentFile, ProfilesFile, SettingsFile
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 FOLDER = "deploy"
 # The service agents of Google that roles.yaml and code may name, by project number.
 AGENTS = {
@@ -63,7 +63,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """
 
     settings: Settings
-    options: DeploymentModel
+    options: DeploymentFile
     apis: Mapping[str, str]
     accounts: Mapping[str, AccountModel]
     roles: Mapping[str, RoleModel]
@@ -153,7 +153,7 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         sinks=_rendered(sinks, options.organization or ""),
         metrics=metrics.metrics,
         alerts=alerts.alerts,
-        dashboard=dashboard.model_dump(),
+        dashboard=dashboard.body,
         cost_view=view or "",
     )
 
@@ -169,10 +169,10 @@ def _given(roles: RolesFile, holds: Mapping[str, bool]) -> _Grants:
     return grants, dormant, frozenset(_custom_roles(dormant) - _custom_roles(grants))
 
 
-def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentModel:
+def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentFile:
     """Return what the settings file says under `deployment`."""
     parsed = parse_file(settings.config_dir / f"settings.{settings.env}.yaml", SettingsFile, faults)
-    return parsed.deployment if parsed is not None else DeploymentModel()
+    return parsed.deployment if parsed is not None else DeploymentFile()
 
 
 def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, tuple[str, ...]]:
@@ -185,7 +185,7 @@ def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, 
     return {group: tuple(sorted(roles)) for group, roles in sorted(found.items())}
 
 
-def _conditions(settings: Settings, options: DeploymentModel) -> dict[str, bool]:
+def _conditions(settings: Settings, options: DeploymentFile) -> dict[str, bool]:
     """Return what optional parts of the data depend on: is it configured?"""
     profiles = settings.catalog.profiles.values()
     return {
@@ -199,7 +199,7 @@ def _conditions(settings: Settings, options: DeploymentModel) -> dict[str, bool]
 def _rendered(file: SinksFile, organization: str) -> dict[str, SinkModel]:
     """Return the sinks, each with its whole filter."""
     return {
-        name: sink.model_copy(update={"filter": RENDERED[name](organization)}) if sink.filter == _BY_CODE else sink
+        name: replace(sink, filter=RENDERED[name](organization)) if sink.filter == _BY_CODE else sink
         for name, sink in file.sinks.items()
     }
 
@@ -208,7 +208,7 @@ def _custom_roles(grants: Iterable[GrantModel]) -> frozenset[str]:
     return frozenset(name for kind, _, name in (grant.role.partition("/") for grant in grants) if kind == "custom")
 
 
-def _placeholders(settings: Settings, options: DeploymentModel) -> dict[str, str]:
+def _placeholders(settings: Settings, options: DeploymentFile) -> dict[str, str]:
     return {
         "project": settings.project,
         "region": settings.region,

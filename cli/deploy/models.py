@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from msgspec import Meta, field
 
-from shared.settings.fields import Duration
+from shared.settings.fields import Strict, check, one_of
 
-_ID = r"^[a-zA-Z][a-zA-Z0-9._~%+-]{2,254}$"  # a Pub/Sub topic's or subscription's id
-_FUNCTION = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
-_TEXT = Annotated[str, Field(min_length=1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+_Id = Annotated[str, Meta(pattern=r"^[a-zA-Z][a-zA-Z0-9._~%+-]{2,254}$")]  # a Pub/Sub topic's or subscription's id
+_FunctionName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+_Api = Annotated[str, Meta(pattern=r"^[a-z]+\.googleapis\.com$")]
+_Text = Annotated[str, Meta(min_length=1)]
 
 
-class ApisFile(_Strict):
+class ApisFile(Strict, frozen=True, kw_only=True):
     """config/deploy/apis.yaml: services to turn on, each with what it is for."""
 
-    apis: dict[Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], _TEXT]
-    optional: dict[
-        Annotated[str, Field(pattern=r"^[a-z]+\.googleapis\.com$")], Literal["billing_export", "kms_key", "groups"]
-    ] = {}
+    apis: Mapping[_Api, _Text]
+    optional: Mapping[_Api, Annotated[str, one_of("billing_export", "kms_key", "groups")]] = {}
 
 
-class AccountModel(_Strict):
+class AccountModel(Strict, frozen=True, kw_only=True):
     """A service account."""
 
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")
-    title: str = Field(min_length=1, max_length=100)
-    purpose: str = Field(min_length=1, max_length=256, alias="for")
+    id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
+    title: Annotated[str, Meta(min_length=1, max_length=100)]
+    purpose: Annotated[str, Meta(min_length=1, max_length=256)] = field(name="for")
 
 
-class AccountsFile(_Strict):
+class AccountsFile(Strict, frozen=True, kw_only=True):
     """config/deploy/accounts.yaml."""
 
-    accounts: dict[str, AccountModel]
+    accounts: Mapping[str, AccountModel]
 
 
-class RoleModel(_Strict):
+class RoleModel(Strict, frozen=True, kw_only=True):
     """A custom role of the project."""
 
-    title: str = Field(min_length=1, max_length=100)
-    description: str = Field(min_length=1, max_length=256)
-    permissions: list[Annotated[str, Field(pattern=r"^[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+$")]] = Field(min_length=1)
+    title: Annotated[str, Meta(min_length=1, max_length=100)]
+    description: Annotated[str, Meta(min_length=1, max_length=256)]
+    permissions: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+$")], ...], Meta(min_length=1)
+    ]
 
 
 def _not_too_wide(role: str) -> str:
@@ -56,63 +54,58 @@ def _not_too_wide(role: str) -> str:
     return role
 
 
-class GrantModel(_Strict):
+class GrantModel(Strict, frozen=True, kw_only=True):
     """One binding, added to what is there: `role` for `to` on `on`; with `when` only where that is configured.
 
     With `prefix` it holds for the objects of a bucket whose names begin so.
     """
 
-    to: str = Field(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")
-    role: Annotated[
-        str, Field(pattern=r"^(custom/[A-Za-z0-9_.]{3,64}|roles/[A-Za-z.]+)$"), AfterValidator(_not_too_wide)
+    to: Annotated[str, Meta(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")]
+    role: Annotated[str, check(_not_too_wide, pattern=r"^(custom/[A-Za-z0-9_.]{3,64}|roles/[A-Za-z.]+)$")]
+    on: Annotated[
+        str,
+        Meta(pattern=r"^(project|bucket/(records|inbox|letters)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"),
     ]
-    on: str = Field(
-        pattern=r"^(project|bucket/(records|inbox|letters)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"
-    )
-    prefix: str = Field(default="", pattern=r"^([a-z_]+/)*$")
-    when: Literal["personal_accounts", "billing_export"] | None = None
+    prefix: Annotated[str, Meta(pattern=r"^([a-z_]+/)*$")] = ""
+    when: Annotated[str, one_of("personal_accounts", "billing_export")] | None = None
 
 
-class RolesFile(_Strict):
+class RolesFile(Strict, frozen=True, kw_only=True):
     """config/deploy/roles.yaml."""
 
-    roles: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{3,64}$")], RoleModel]
-    grants: list[GrantModel]
-    withdrawn: list[GrantModel] = []
+    roles: Mapping[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.]{3,64}$")], RoleModel]
+    grants: tuple[GrantModel, ...]
+    withdrawn: tuple[GrantModel, ...] = ()
 
-    @model_validator(mode="after")
-    def _known(self) -> RolesFile:
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of grants that do not go together."""
         for grant in self.withdrawn:
             if grant.when is not None or not grant.on.startswith(("bucket/", "topic/")):
-                raise ValueError(
-                    f"{grant.to} on {grant.on}: only what is on a bucket or a topic is withdrawn, and always"
-                )
+                yield "", f"{grant.to} on {grant.on}: only what is on a bucket or a topic is withdrawn, and always"
             if any((grant.to, grant.role, grant.on) == (each.to, each.role, each.on) for each in self.grants):
-                raise ValueError(f"{grant.role} of {grant.to} on {grant.on} is granted and withdrawn")
+                yield "", f"{grant.role} of {grant.to} on {grant.on} is granted and withdrawn"
         for grant in (*self.grants, *self.withdrawn):
             kind, _, name = grant.role.partition("/")
             if kind == "custom" and name not in self.roles:
-                raise ValueError(f"no custom role '{name}'; there are: {', '.join(sorted(self.roles))}")
-        return self
+                yield "", f"no custom role '{name}'; there are: {', '.join(sorted(self.roles))}"
 
 
-class BucketModel(_Strict):
+def _a_week(value: timedelta | None) -> timedelta | None:
+    if value is not None and value < timedelta(days=7):
+        raise ValueError("it must be 7d or more: it is what a mistake is mended from")
+    return value
+
+
+class BucketModel(Strict, frozen=True, kw_only=True):
     """How a bucket keeps things. `delete_after`: objects themselves go, too, at that age; None: they stay."""
 
-    versioning: Literal[True] = True
-    soft_delete: Duration
-    keep_old_versions: Duration
-    delete_after: Duration | None = None
-
-    @field_validator("soft_delete", "keep_old_versions", "delete_after")
-    @classmethod
-    def _days(cls, value: timedelta | None) -> timedelta | None:
-        if value is not None and value < timedelta(days=7):
-            raise ValueError("it must be 7d or more: it is what a mistake is mended from")
-        return value
+    soft_delete: Annotated[timedelta, check(_a_week)]
+    keep_old_versions: Annotated[timedelta, check(_a_week)]
+    delete_after: Annotated[timedelta | None, check(_a_week)] = None
+    versioning: Annotated[bool, one_of(True)] = True  # noqa: FBT003 - the one value
 
 
-class BucketsModel(_Strict):
+class BucketsModel(Strict, frozen=True, kw_only=True):
     """The buckets by what they are for."""
 
     records: BucketModel
@@ -120,7 +113,7 @@ class BucketsModel(_Strict):
     letters: BucketModel
 
 
-class BucketsFile(_Strict):
+class BucketsFile(Strict, frozen=True, kw_only=True):
     """config/deploy/buckets.yaml."""
 
     buckets: BucketsModel
@@ -138,17 +131,17 @@ def _answered(value: timedelta) -> timedelta:
     return value
 
 
-Retention = Annotated[Duration, AfterValidator(_kept)]
-AckDeadline = Annotated[Duration, AfterValidator(_answered)]
+Retention = Annotated[timedelta, check(_kept)]
+AckDeadline = Annotated[timedelta, check(_answered)]
 
 
-class TopicModel(_Strict):
+class TopicModel(Strict, frozen=True, kw_only=True):
     """A topic; what was published stays readable for `retention`."""
 
     retention: Retention
 
 
-class SubscriptionModel(_Strict):
+class SubscriptionModel(Strict, frozen=True, kw_only=True):
     """A pull subscription that never expires."""
 
     topic: str
@@ -156,35 +149,33 @@ class SubscriptionModel(_Strict):
     ack_deadline: AckDeadline
 
 
-class TopicsFile(_Strict):
+class TopicsFile(Strict, frozen=True, kw_only=True):
     """config/deploy/topics.yaml."""
 
-    topics: dict[Annotated[str, Field(pattern=_ID)], TopicModel]
-    subscriptions: dict[Annotated[str, Field(pattern=_ID)], SubscriptionModel] = {}
+    topics: Mapping[_Id, TopicModel]
+    subscriptions: Mapping[_Id, SubscriptionModel] = {}
 
-    @model_validator(mode="after")
-    def _topics(self) -> TopicsFile:
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of subscriptions without a topic."""
         for name, subscription in self.subscriptions.items():
             if subscription.topic not in self.topics:
-                raise ValueError(f"subscription '{name}' is for topic '{subscription.topic}', which is not here")
-        return self
+                yield "", f"subscription '{name}' is for topic '{subscription.topic}', which is not here"
 
 
-class DeliveryModel(_Strict):
+class DeliveryModel(Strict, frozen=True, kw_only=True):
     """How messages reach a function: the settings of the subscription that Eventarc makes for it."""
 
     ack_deadline: AckDeadline
-    min_backoff: Duration
-    max_backoff: Duration
+    min_backoff: timedelta
+    max_backoff: timedelta
     retention: Retention
     dead_letter_topic: str | None = None
-    max_delivery_attempts: int | None = Field(default=None, ge=5, le=100)
+    max_delivery_attempts: Annotated[int, Meta(ge=5, le=100)] | None = None
 
-    @model_validator(mode="after")
-    def _both(self) -> DeliveryModel:
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of keys that do not go together."""
         if (self.dead_letter_topic is None) != (self.max_delivery_attempts is None):
-            raise ValueError("dead_letter_topic and max_delivery_attempts go together")
-        return self
+            yield "", "dead_letter_topic and max_delivery_attempts go together"
 
 
 class Heard(NamedTuple):
@@ -197,45 +188,34 @@ class Heard(NamedTuple):
 _LONGEST_EVENT, _LONGEST_HTTP = timedelta(seconds=540), timedelta(hours=1)  # facts of the platform
 
 
-class FunctionModel(_Strict):
+class FunctionModel(Strict, frozen=True, kw_only=True):
     """A function; what is not said here is taken from `defaults`. It hears a topic, or with `http` it is a page."""
 
-    entry_point: str = Field(pattern=r"^[a-z_][a-z0-9_]*$")
+    entry_point: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*$")]
     account: str
+    runtime: Annotated[str, Meta(pattern=r"^python3\d{2}$")]
+    memory: Annotated[str, Meta(pattern=r"^\d+(Mi|Gi)$")]
+    cpu: Annotated[str, Meta(pattern=r"^[1248]$")]  # a part of a CPU takes one request at a time
+    concurrency: Annotated[int, Meta(ge=1, le=1000)]
+    max_instances: Annotated[int, Meta(ge=1, le=1000)]
+    timeout: timedelta
+    ingress: Annotated[str, one_of("internal-only", "internal-and-gclb", "all")]
     http: bool = False
     topic: str | None = None
     delivery: DeliveryModel | None = None
-    runtime: str = Field(pattern=r"^python3\d{2}$")
-    memory: str = Field(pattern=r"^\d+(Mi|Gi)$")
-    cpu: str = Field(pattern=r"^[1248]$")  # a part of a CPU takes one request at a time
-    concurrency: int = Field(ge=1, le=1000)
-    max_instances: int = Field(ge=1, le=1000)
-    timeout: Duration
-    ingress: Literal["internal-only", "internal-and-gclb", "all"]
 
-    @field_validator("timeout")
-    @classmethod
-    def _lives(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        if value > _LONGEST_HTTP:
-            raise ValueError("an http function lives 3600s at most")
-        if value > _LONGEST_EVENT and not info.data.get("http"):
-            raise ValueError("an event function lives 540s at most")
-        return value
-
-    @field_validator("ingress")
-    @classmethod
-    def _from_inside(cls, value: str, info: ValidationInfo) -> str:
-        if value == "all" and not info.data.get("http"):
-            raise ValueError("'all' is for http functions only: messages come from inside, write internal-only")
-        return value
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> FunctionModel:
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of what the platform refuses for this kind of function."""
+        if self.timeout > _LONGEST_HTTP:
+            yield "timeout", "an http function lives 3600s at most"
+        elif self.timeout > _LONGEST_EVENT and not self.http:
+            yield "timeout", "an event function lives 540s at most"
+        if self.ingress == "all" and not self.http:
+            yield "ingress", "'all' is for http functions only: messages come from inside, write internal-only"
         if self.http and (self.topic is not None or self.delivery is not None):
-            raise ValueError("with http: true it hears no topic; leave out topic and delivery, or http")
+            yield "", "with http: true it hears no topic; leave out topic and delivery, or http"
         if not self.http and self.heard is None:
-            raise ValueError("topic and delivery are both needed, or http: true for a page that people open")
-        return self
+            yield "", "topic and delivery are both needed, or http: true for a page that people open"
 
     @property
     def heard(self) -> Heard | None:
@@ -243,86 +223,90 @@ class FunctionModel(_Strict):
         return None if self.topic is None or self.delivery is None else Heard(self.topic, self.delivery)
 
 
-class FunctionsFile(_Strict):
+class FunctionsFile(Strict, frozen=True, kw_only=True):
     """config/deploy/functions.yaml."""
 
     build_account: str
     push_account: str
-    functions: dict[Annotated[str, Field(pattern=_FUNCTION)], FunctionModel]
-    defaults: dict[str, Any] = {}
+    functions: Mapping[_FunctionName, FunctionModel]
+    defaults: Mapping[str, Any] = {}
 
-    @model_validator(mode="after")
-    def _one_page(self) -> FunctionsFile:
+    @classmethod
+    def prepared(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Return what the file says with the defaults in each function."""
+        functions, defaults = raw.get("functions"), raw.get("defaults") or {}
+        if not isinstance(functions, dict) or not isinstance(defaults, dict):
+            return raw
+        filled = {
+            name: {**defaults, **(each or {})} if isinstance(each, dict | None) else each
+            for name, each in functions.items()
+        }
+        return {**raw, "functions": filled}
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of functions that do not go together."""
         pages = sorted(name for name, function in self.functions.items() if function.http)
         if len(pages) > 1:
-            raise ValueError(f"one function may have http: true, not {', '.join(pages)}: hub_access is about one page")
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("functions"), dict):
-            defaults = data.get("defaults") or {}
-            data = {
-                **data,
-                "functions": {name: {**defaults, **(each or {})} for name, each in data["functions"].items()},
-            }
-        return data
+            yield "", f"one function may have http: true, not {', '.join(pages)}: hub_access is about one page"
 
 
-class JobModel(_Strict):
+def _cron(value: str) -> str:
+    try:
+        CronSim(value, datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise ValueError(f"'{value}' is no schedule; write five fields, for example */10 * * * *") from error
+    return value
+
+
+class JobModel(Strict, frozen=True, kw_only=True):
     """A scheduled message."""
 
-    schedule: str
+    schedule: Annotated[str, check(_cron)]
     topic: str
-    body: dict[str, Any] = Field(min_length=1)
-
-    @field_validator("schedule")
-    @classmethod
-    def _cron(cls, value: str) -> str:
-        try:
-            CronSim(value, datetime(2026, 1, 1, tzinfo=UTC))
-        except CronSimError as error:
-            raise ValueError(f"'{value}' is no schedule; write five fields, for example */10 * * * *") from error
-        return value
+    body: Annotated[Mapping[str, Any], Meta(min_length=1)]
 
 
-class JobsFile(_Strict):
+class JobsFile(Strict, frozen=True, kw_only=True):
     """config/deploy/jobs.yaml."""
 
-    jobs: dict[Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_-]{0,499}$")], JobModel]
+    jobs: Mapping[Annotated[str, Meta(pattern=r"^[a-zA-Z][a-zA-Z0-9_-]{0,499}$")], JobModel]
 
 
-class SinkModel(_Strict):
+class SinkModel(Strict, frozen=True, kw_only=True):
     """A log sink into a topic."""
 
-    scope: Literal["project", "organization"]
+    scope: Annotated[str, one_of("project", "organization")]
     topic: str
-    filter: str = Field(min_length=1)
+    filter: Annotated[str, Meta(min_length=1)]
 
 
-class SinksFile(_Strict):
+class SinksFile(Strict, frozen=True, kw_only=True):
     """config/deploy/sinks.yaml."""
 
-    sinks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")], SinkModel]
+    sinks: Mapping[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,100}$")], SinkModel]
 
 
-class MetricsFile(_Strict):
+class MetricsFile(Strict, frozen=True, kw_only=True):
     """config/deploy/metrics.yaml: bodies of log-based metrics by id."""
 
-    metrics: dict[Annotated[str, Field(pattern=r"^benchkeeper/[a-z0-9_-]+$")], dict[str, Any]]
+    metrics: Mapping[Annotated[str, Meta(pattern=r"^benchkeeper/[a-z0-9_-]+$")], Mapping[str, Any]]
 
 
-class AlertsFile(_Strict):
+class AlertsFile(Strict, frozen=True, kw_only=True):
     """config/deploy/alerts.yaml: bodies of alert policies by key, which becomes a label."""
 
-    alerts: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")], dict[str, Any]]
+    alerts: Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")], Mapping[str, Any]]
 
 
-class DashboardFile(BaseModel):
-    """config/deploy/dashboard.yaml: the body of one dashboard."""
-
-    model_config = ConfigDict(extra="allow")
+class DashboardFile(Strict, frozen=True, kw_only=True):
+    """config/deploy/dashboard.yaml: `body` is the whole file, one dashboard as the API takes it."""
 
     displayName: str  # noqa: N815 - the API's own field
-    mosaicLayout: dict[str, Any]  # noqa: N815 - same
+    mosaicLayout: Mapping[str, Any]  # noqa: N815 - same
+    body: Mapping[str, Any]
+
+    @classmethod
+    def prepared(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Return the two keys that have to be there, and the whole."""
+        needed: dict[str, Any] = {name: raw[name] for name in ("displayName", "mosaicLayout") if name in raw}
+        return needed | {"body": raw}

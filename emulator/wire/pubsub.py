@@ -13,8 +13,8 @@ from google.pubsub_v1.types import pubsub as types
 
 from emulator.clock import real_now
 from emulator.errors import CODES, ApiError
-from emulator.oidc import TokenIssuer
 from emulator.wire.http import Call, Route, principal_of_header
+from emulator.wire.oidc import TokenIssuer
 from emulator.wire.pubsub_calls import Served, received, resource_of, served_calls, spec_of
 from emulator.wire.pubsub_rest import rest_routes
 from emulator.wire.push import PushDispatcher, Rewrite, Signer

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from shared.domain.errors import UnknownProfileError
+from shared.domain.identity import Email
 from shared.domain.structs import to_dict
 
 SESSION_KINDS = ("jupyterSession", "sparkConnectSession")  # fields of a template of serverless sessions, one of the two
@@ -26,29 +29,36 @@ class Identity(StrEnum):
     PERSONAL_SERVICE_ACCOUNT = "personal-service-account"
 
 
-class Disk(Struct, frozen=True, kw_only=True):
+class Disk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A persistent disk: size in GB (10^9 bytes as the API counts), Compute's type name (`PD_BALANCED`)."""
 
-    size_gb: int
-    type: str
+    size_gb: Annotated[int, Meta(ge=10, le=65_536)]
+    type: Annotated[str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXTREME|HYPERDISK_[A-Z_]+)$")] = (
+        "PD_BALANCED"
+    )
 
 
-class Accelerator(Struct, frozen=True, kw_only=True):
+class Accelerator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """GPUs: the API's type name (`NVIDIA_TESLA_T4`) and how many."""
 
-    type: str
-    count: int
+    type: Annotated[str, Meta(pattern=r"^NVIDIA_[A-Z0-9_]+$")]
+    count: Annotated[int, Meta(ge=1, le=16)] = 1
 
 
-class VmImage(Struct, frozen=True, kw_only=True):
+class VmImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the VM's image comes from: a family (newest) or one name, never both."""
 
-    project: str
+    project: str = "cloud-notebooks-managed"
     family: str | None = None
     name: str | None = None
 
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of keys that do not go together; the field is empty for the whole."""
+        if (self.family is None) == (self.name is None):
+            yield "", "give either a family or a name"
 
-class ShieldedVm(Struct, frozen=True, kw_only=True):
+
+class ShieldedVm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shielded VM switches. Secure boot refuses unsigned GPU drivers, so it is the administrator's choice."""
 
     secure_boot: bool = False
@@ -56,16 +66,27 @@ class ShieldedVm(Struct, frozen=True, kw_only=True):
     integrity_monitoring: bool = True
 
 
-class IdleSettings(Struct, frozen=True, kw_only=True):
+_WORKBENCH_TIMER = (timedelta(minutes=10), timedelta(hours=24))  # the bounds of its own idle timer
+
+
+class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When an environment counts as idle: see `shared.domain.idle` for what each bound means.
 
     `max_keep_on` is how long ahead somebody may ask not to be stopped.
     """
 
-    timeout: timedelta
-    max_blind: timedelta
-    cpu_busy_at: float
-    max_keep_on: timedelta = timedelta(hours=12)
+    timeout: timedelta = timedelta(hours=3)
+    max_blind: timedelta = timedelta(hours=24)
+    cpu_busy_at: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    max_keep_on: Annotated[
+        timedelta, Meta(description="How long ahead somebody may ask not to be stopped for idleness.")
+    ] = timedelta(hours=12)
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of values that Workbench would refuse."""
+        least, most = _WORKBENCH_TIMER
+        if not least <= self.timeout <= most:
+            yield "timeout", "Workbench's own idle timer takes 10 minutes to 24 hours"
 
 
 class ClusterIdentity(StrEnum):
@@ -79,7 +100,7 @@ class ClusterIdentity(StrEnum):
     PERSONAL_SERVICE_ACCOUNT = "personal-service-account"
 
 
-class SparkSettings(Struct, frozen=True, kw_only=True):
+class SparkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What people of a profile may start: how many clusters at a time, how many vCPUs each may have, and as whom they run."""
 
     identity: ClusterIdentity = ClusterIdentity.PERSONAL_AUTH
@@ -87,12 +108,22 @@ class SparkSettings(Struct, frozen=True, kw_only=True):
     max_vcpus: int = 64
 
 
-class Environment(Struct, frozen=True, kw_only=True):
+HourlyCost = Annotated[
+    float,
+    Meta(
+        ge=0,
+        le=sys.float_info.max,  # finite
+        description="List price of a running hour with its disks, in the billing currency; for the dashboard's estimate.",
+    ),
+]
+
+
+class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What people read of a template: its title, a plain description, what a running hour costs (None: nobody said)."""
 
-    title: str
-    description: str = ""
-    hourly_cost: float | None = None
+    title: Annotated[str, Meta(min_length=1, max_length=60)]
+    description: Annotated[str, Meta(max_length=300)] = ""
+    hourly_cost: HourlyCost | None = None
 
 
 class Disruption(StrEnum):
@@ -103,7 +134,7 @@ class Disruption(StrEnum):
     WINDOW = "window"
 
 
-class Window(Struct, frozen=True, kw_only=True):
+class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A maintenance window: opens at `start` (local time in `zone`) on each of `days` (Monday is 0), for `length`."""
 
     days: frozenset[int]
@@ -112,7 +143,7 @@ class Window(Struct, frozen=True, kw_only=True):
     zone: tzinfo
 
 
-class Profile(Struct, frozen=True, kw_only=True):
+class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
 
     `hourly_cost` is what a running hour costs by the price list, None when nobody said. `window` is there with
@@ -151,12 +182,12 @@ class Profile(Struct, frozen=True, kw_only=True):
         )
 
 
-class Assignment(Struct, frozen=True, kw_only=True):
+class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Members of `group` get `profile`; the highest `priority` wins among the groups that a person holds."""
 
-    group: str
+    group: Email
     profile: str
-    priority: int
+    priority: int = 0
 
 
 @lru_cache(maxsize=256)  # a sweep asks for each of everybody's templates
@@ -164,7 +195,7 @@ def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class MasterTemplate(Struct, frozen=True, kw_only=True):
+class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever its text does."""
 
     name: str
@@ -181,7 +212,7 @@ class MasterTemplate(Struct, frozen=True, kw_only=True):
         return _digest_of(self.text)
 
 
-class Catalog(Struct, frozen=True, kw_only=True):
+class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All profiles by name, the assignments, the default for people who asked without naming one, the masters by name.
 
     `environments` has what people read of a template, where the administrator wrote it.

@@ -10,7 +10,9 @@ import hashlib
 import re
 import unicodedata
 from functools import lru_cache
-from typing import NewType
+from typing import Annotated, NewType
+
+from msgspec import Meta
 
 from shared.domain.errors import InvalidMessageError
 
@@ -54,6 +56,10 @@ def parse_email(raw: object) -> UserEmail:
     if any(c.isspace() and c != " " for c in local) or local != local.strip() or "@" in local:
         raise _bad_email("has a stray @ or white space in the name")
     return UserEmail(text)
+
+
+# An address in the configuration: read by `parse_email`, so that it is written as news of people write it.
+Email = Annotated[str, Meta(extra={"read": parse_email})]
 
 
 def _bad_email(why: str) -> InvalidMessageError:

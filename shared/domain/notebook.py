@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from shared.domain.catalog import Accelerator, Disk, Identity, Profile, ShieldedVm, VmImage
 from shared.domain.errors import BenchkeeperError
@@ -56,11 +57,11 @@ class InstanceRef(Struct, frozen=True, kw_only=True):
     zone: str
 
 
-class Network(Struct, frozen=True, kw_only=True):
+class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Full or relative resource names of the VPC network and subnetwork; empty = the API's default network."""
 
-    network: str = ""
-    subnet: str = ""
+    network: Annotated[str, Meta(pattern=r"^$|^projects/[^/]+/global/networks/[^/]+$")] = ""
+    subnet: Annotated[str, Meta(pattern=r"^$|^projects/[^/]+/regions/[^/]+/subnetworks/[^/]+$")] = ""
 
 
 class NotebookSpec(Struct, frozen=True, kw_only=True):

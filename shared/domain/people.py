@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 
-class People(Struct, frozen=True, kw_only=True):
+class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the administrator says of the people. Without `domains` nobody is refused for the domain (embedded cloud only).
 
     `alias_domains` leads from an alias to the domain that it stands for. `time_zone` is a name of the IANA database. `organization` is the

@@ -9,20 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import time, timedelta
-from typing import Any
+from datetime import time, timedelta, tzinfo
+from pathlib import Path
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct, convert
+from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from shared.domain import catalog as domain
+from shared.domain.catalog import Catalog
 from shared.domain.guard_settings import GuardSettings
 from shared.domain.notebook import Network
 from shared.domain.people import People
 from shared.domain.plan import Policy
-from shared.domain.sources import Joiners, May, Shape, Source
+from shared.domain.sources import Source
 from shared.domain.structs import to_dict
 
+T = TypeVar("T")
 # Raise it when a content of this program means something else to older ones. A key that a program does not know is refused.
 VERSION = 1
 
@@ -83,42 +87,21 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
         known = content_of(own)
         if content["version"] != VERSION or content.keys() - known.keys():
             raise UnknownContentError(f"version {content['version']!r} with {', '.join(sorted(content))}")
-        content = {**known, **content}  # an older program's content lacks what was added since
-        network = Network(**content["network"])
         topics = {name: source.topic for name, source in own.sources.items()}
         sources = {
-            name: source_from({**raw, "topic": topics.get(name, "")}) for name, raw in content["sources"].items()
+            name: {**raw, "topic": topics.get(name, "")}
+            for name, raw in content.get("sources", known["sources"]).items()
         }
-        return replace(
-            own,
-            catalog=catalog_from(content["catalog"]),
-            zones=tuple(content["zones"]),
-            network=network,
-            # The own one ends with the own subnetwork (`Settings.policy`).
-            template_context=own.template_context.removesuffix(own.network.subnet) + network.subnet,
-            retention=timedelta(seconds=content["retention"]),
-            snapshot_retention=timedelta(seconds=content["snapshot_retention"]),
-            personal_data=timedelta(seconds=content["personal_data"]),
-            people=people_from(content["people"]),
-            sources=sources,
-            guard=guard_from(content["guard"]),
-        )
+        # An older program's content lacks what was added since.
+        said = read_plain({**known, **content, "sources": sources}, _Content)
+        kept = {name: getattr(said, name) for name in _Content.__struct_fields__ if name != "version"}
+        # The own one ends with the own subnetwork (`Settings.policy`).
+        context = own.template_context.removesuffix(own.network.subnet) + said.network.subnet
+        return replace(own, **kept, template_context=context)
     except UnknownContentError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnknownContentError(f"{type(error).__name__}: {error}") from error
-
-
-def people_from(raw: Mapping[str, Any]) -> People:
-    """Return who is one of the people, of plain values."""
-    return People(**{**raw, "domains": tuple(raw["domains"])})
-
-
-def guard_from(raw: Mapping[str, Any]) -> GuardSettings:
-    """Return the guard's settings of their plain values."""
-    times = {name: timedelta(seconds=raw[name]) for name in ("approval_lapses", "wait_alone")}
-    patience = None if raw["patience"] is None else timedelta(seconds=raw["patience"])
-    return GuardSettings(**{**raw, **times, "patience": patience})
 
 
 def plain(value: object) -> float | str | list[int]:
@@ -136,65 +119,33 @@ def plain(value: object) -> float | str | list[int]:
             raise TypeError(f"{type(value).__name__} cannot be kept")
 
 
-def catalog_from(raw: Mapping[str, Any]) -> domain.Catalog:
-    """Return the catalog of its plain values."""
-    return domain.Catalog(
-        profiles={name: _profile(profile) for name, profile in raw["profiles"].items()},
-        assignments=tuple(domain.Assignment(**each) for each in raw["assignments"]),
-        default_profile=raw["default_profile"],
-        masters={name: domain.MasterTemplate(**master) for name, master in raw["masters"].items()},
-        environments={name: domain.Environment(**each) for name, each in raw["environments"].items()},
-    )
+def read_plain(raw: object, kind: type[T]) -> T:
+    """Return what `plain` made plain. Raise `ValueError` for anything else, a key that this program does not know included."""
+    return convert(raw, kind, strict=False, dec_hook=_from_plain)  # not strict: a length of time is a number of seconds
 
 
-def source_from(raw: Mapping[str, Any]) -> Source:
-    """Return the source of its plain values."""
-
-    def names(field: str) -> frozenset[str] | None:
-        return None if raw[field] is None else frozenset(raw[field])
-
-    return Source(
-        name=raw["name"],
-        topic=raw["topic"],
-        shapes=frozenset(Shape(each) for each in raw["shapes"]),
-        may_state=frozenset(May(each) for each in raw["may_state"]),
-        profiles=names("profiles"),
-        domains=names("domains"),
-        joiners=Joiners(raw["joiners"]),
-        aliases=raw["aliases"],
-    )
+def _from_plain(kind: type, raw: Any) -> object:
+    if kind is tzinfo:
+        return ZoneInfo(raw)
+    if kind is Path:
+        return Path(raw)
+    raise NotImplementedError(kind)
 
 
-def _profile(raw: dict[str, Any]) -> domain.Profile:
-    idle = raw["idle"]
-    return domain.Profile(
-        **{
-            **raw,
-            "image": domain.VmImage(**raw["image"]),
-            "boot_disk": domain.Disk(**raw["boot_disk"]),
-            "data_disk": domain.Disk(**raw["data_disk"]),
-            "accelerator": domain.Accelerator(**raw["accelerator"]) if raw["accelerator"] else None,
-            "shielded": domain.ShieldedVm(**raw["shielded"]),
-            "idle": domain.IdleSettings(
-                **{**idle, **{name: timedelta(seconds=idle[name]) for name in ("timeout", "max_blind", "max_keep_on")}}
-            ),
-            "identity": domain.Identity(raw["identity"]),
-            "tags": tuple(raw["tags"]),
-            "templates": tuple(raw["templates"]),
-            "session_templates": tuple(raw["session_templates"]),
-            "spark": domain.SparkSettings(
-                **{**raw["spark"], "identity": domain.ClusterIdentity(raw["spark"]["identity"])}
-            ),
-            "disruption": domain.Disruption(raw["disruption"]),
-            "window": _window(raw["window"]) if raw["window"] else None,
-        }
-    )
+class _Content(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of a policy, with the topics of this deployment."""
+
+    version: int
+    catalog: Catalog
+    zones: tuple[str, ...]
+    network: Network
+    retention: timedelta
+    snapshot_retention: timedelta
+    personal_data: timedelta
+    people: People
+    sources: Mapping[str, Source]
+    guard: GuardSettings
 
 
-def _window(raw: dict[str, Any]) -> domain.Window:
-    return domain.Window(
-        days=frozenset(raw["days"]),
-        start=time.fromisoformat(raw["start"]),
-        length=timedelta(seconds=raw["length"]),
-        zone=ZoneInfo(raw["zone"]),
-    )
+# msgspec learns the types now: learnt by two threads at once, they end the process (docs/traps.md).
+Decoder(_Content, dec_hook=_from_plain)

@@ -44,7 +44,7 @@ class Joiners(StrEnum):
     EVENTS = "events"
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A source: its topic's id and what it may state.
 
     `profiles` and `domains` are those that it may ask for and speak about; None means all of the configuration. A cut is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -42,3 +42,10 @@ def to_utc(moment: datetime) -> datetime:
 def rfc3339(moment: datetime) -> str:
     """RFC 3339 in UTC with `Z`."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def duration_text(value: timedelta) -> str:
+    """`30d`, as the configuration says it."""
+    seconds = int(value.total_seconds())
+    units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+    return next(f"{seconds // size}{unit}" for unit, size in units if seconds % size == 0)

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from shared.domain.notebook import Network
-from shared.domain.policy_codec import catalog_from, guard_from, people_from, plain, source_from
+from shared.domain.policy_codec import plain, read_plain
 from shared.domain.structs import to_dict
-
-if TYPE_CHECKING:
-    from shared.settings import Settings
+from shared.settings.values import Settings
 
 _SHARED = Path(__file__).resolve().parents[1]
 # What decides whether settings are right and what they become.
@@ -28,6 +23,8 @@ _CODE = (
     "faults.py",
     "domain/catalog.py",
     "domain/identity.py",
+    "domain/notebook.py",
+    "domain/times.py",
     "domain/sources.py",
     "domain/people.py",
     "domain/guard_settings.py",
@@ -53,35 +50,25 @@ def digest_of(folder: Path, env: str) -> str:
     return total.hexdigest()
 
 
+# What is told by where the files are, and by the environment: never kept.
+_NOT_KEPT = ("config_dir", "env", "iap_audience", "move_logs_until", "deployed_at", "deployed_by")
+
+
 def write(settings: Settings) -> Path:
     """Keep these settings, which were just checked."""
-    values = to_dict(settings)
-    del values["config_dir"], values["env"], values["iap_audience"], values["move_logs_until"]
-    del values["deployed_at"], values["deployed_by"]
+    values = {name: value for name, value in to_dict(settings).items() if name not in _NOT_KEPT}
     path = file_of(settings.config_dir, settings.env)
     made = {"digest": digest_of(settings.config_dir, settings.env), "settings": values}
     path.write_text(json.dumps(made, default=plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
 
 
-def read(folder: Path, env: str) -> dict[str, Any] | None:
-    """Return the fields of `Settings` but `env` and `config_dir`; None when nothing is kept or something changed since."""
+def read(folder: Path, env: str) -> Settings | None:
+    """Return the settings that are kept, without what the environment says; None if none are, or something changed since."""
     try:
         kept = json.loads(file_of(folder, env).read_text(encoding="utf-8"))
         if kept["digest"] != digest_of(folder, env):
             return None
-        values: dict[str, Any] = kept["settings"]
+        return read_plain({**kept["settings"], "config_dir": str(folder), "env": env}, Settings)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {
-        **values,
-        "zones": tuple(values["zones"]),
-        "network": Network(**values["network"]),
-        "retention": timedelta(seconds=values["retention"]),
-        "snapshot_retention": timedelta(seconds=values["snapshot_retention"]),
-        "personal_data": timedelta(seconds=values["personal_data"]),
-        "catalog": catalog_from(values["catalog"]),
-        "sources": {name: source_from(each) for name, each in values["sources"].items()},
-        "people": people_from(values["people"]),
-        "guard": guard_from(values["guard"]),
-    }

@@ -1,24 +1,42 @@
-"""Kinds of values in the configuration: durations, addresses, and the base of every model, which knows no other keys."""
+"""Kinds of values in the configuration, and the base of every file's shapes, which knows no other keys.
+
+A shape is a `msgspec.Struct`; `shared.settings.file` reads it. Beside msgspec's own constraints a field may say in `Meta(extra=...)`:
+`read`, a function from what the file says to the value; `check`, a function from the value to the value that is kept; both raise
+`ValueError` or `BenchkeeperError`. `one_of` are the values that it may have, `words` texts that stand for a value. A shape may have `contradictions()`, which yields
+(field, problem), `REFUSED`, keys that are refused with a reason, and `prepared`, which changes what the file says.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
-
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import parse_email
+from msgspec import Meta, Struct
 
 _DURATION = re.compile(r"^(\d+)\s*([smhd])$")
 _LONGEST = timedelta(days=3650)  # dates are added to it
 _UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+DURATION_SCHEMA = {"type": "string", "pattern": r"^\d+\s*[smhd]$"}
 
 
-def _duration(raw: Any) -> timedelta:
-    if isinstance(raw, timedelta):
-        return raw
+class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a file; a key that it does not have is a fault."""
+
+
+def check(function: Callable[[Any], Any], **more: Any) -> Meta:
+    """Return what a field says that is checked by a function; `more` as `msgspec.Meta` has it."""
+    return Meta(extra={"check": function}, **more)
+
+
+def one_of(*values: object) -> Meta:
+    """Return what a field says that has one of these values; a fault names them in this order."""
+    return Meta(extra={"one_of": values}, extra_json_schema={"enum": list(values)})
+
+
+def read_duration(raw: Any) -> timedelta:
+    """`30d` -> the duration. Raises `ValueError`."""
     match = _DURATION.match(str(raw))
     if match is None:
         raise ValueError(f"'{raw}' is no duration; write a number and a unit: 90s, 30m, 3h or 30d")
@@ -29,33 +47,3 @@ def _duration(raw: Any) -> timedelta:
     if duration > _LONGEST:
         raise ValueError(f"'{raw}' is too long; at most {_LONGEST.days}d")
     return duration
-
-
-def duration_text(value: timedelta) -> str:
-    """`30d`, as the files say it."""
-    seconds = int(value.total_seconds())
-    return next(
-        f"{seconds // n}{unit}" for unit, n in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % n == 0
-    )
-
-
-def _email(raw: Any) -> str:
-    try:
-        return str(parse_email(raw))
-    except BenchkeeperError as error:
-        raise ValueError(error.user_message) from error
-
-
-Email = Annotated[str, BeforeValidator(_email)]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    PlainSerializer(duration_text, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+\s*[smhd]$"}),
-]
-
-
-class Strict(BaseModel):
-    """A part of a file; a key that it does not have is a fault."""
-
-    model_config = ConfigDict(extra="forbid", frozen=False, str_strip_whitespace=True)

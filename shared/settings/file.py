@@ -1,20 +1,45 @@
-"""One YAML file -> a checked model, with the line of every fault."""
+"""One YAML file -> the struct that describes it, with every fault at once, each with line and nearest key (docs/adr/0028).
+
+msgspec itself stops at the first fault and knows no lines; so the data and msgspec's own description of the type are walked together.
+"""
 
 from __future__ import annotations
 
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from msgspec import NODEFAULT, ValidationError, convert, inspect
 
+from shared.domain.errors import BenchkeeperError
 from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
+from shared.settings.fields import read_duration
 from shared.yaml_lines import YamlFaultError, load_yaml
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
+_BAD: Any = object()  # a fault was noted; never a value
+_LONGEST_SHOWN = 60  # characters of a value, a line's worth
+_PLAIN: dict[type, tuple[type, str]] = {
+    inspect.StrType: (str, "string"),
+    inspect.IntType: (int, "integer"),
+    inspect.FloatType: (float, "number"),
+    inspect.BoolType: (bool, "boolean"),
+}
+_BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
+    ("ge", "greater than or equal to", operator.ge),
+    ("gt", "greater than", operator.gt),
+    ("le", "less than or equal to", operator.le),
+    ("lt", "less than", operator.lt),
+)
 
 
-def parse_file(path: Path, model: type[M], faults: list[ConfigFault], *, missing_hint: str = "") -> M | None:
-    """Return the checked file, or None with what is wrong with it added to `faults`."""
+def parse_file(
+    path: Path, kind: type[M], faults: list[ConfigFault], *, missing_hint: str = "", lines: dict[Loc, int] | None = None
+) -> M | None:
+    """Return the checked file, or None with what is wrong with it added to `faults`. `lines` gets the line of every key."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -23,72 +48,160 @@ def parse_file(path: Path, model: type[M], faults: list[ConfigFault], *, missing
     except (OSError, UnicodeDecodeError) as error:
         faults.append(ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text."))
         return None
-    return parse_text(path, text, model, faults)
+    return parse_text(path, text, kind, faults, lines=lines)
 
 
-def parse_text(path: Path, text: str, model: type[M], faults: list[ConfigFault]) -> M | None:
+def parse_text(
+    path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, lines: dict[Loc, int] | None = None
+) -> M | None:
     """Return the same for a text that stands in for the file at `path`."""
     try:
-        data, lines = load_yaml(text)
+        data, found = load_yaml(text)
     except YamlFaultError as error:
         faults.append(ConfigFault(str(path), error.line, "", error.problem, ""))
         return None
-    try:
-        parsed = model.model_validate(data)
-    except ValidationError as error:
-        faults += [_fault(path, model, dict(item), lines) for item in error.errors(include_url=False)]
-        return None
-    if hasattr(parsed, "lines"):
-        parsed.lines = lines
-    return parsed
+    if lines is not None:
+        lines.update(found)
+    walk = _Walk(str(path), found, faults)
+    value = walk.read(data, inspect.type_info(kind), ())
+    return None if value is _BAD else value
 
 
-def _fault(path: Path, model: type[BaseModel], item: dict[str, Any], lines: dict[Loc, int]) -> ConfigFault:
-    loc: Loc = tuple(part for part in item["loc"] if part != "[key]")
-    problem = str(item["msg"]).removeprefix("Value error, ")
-    hint = ""
-    match item["type"]:
-        case "extra_forbidden":
-            problem = f"unknown key '{loc[-1]}'"
-            hint = nearest(str(loc[-1]), fields_at(model, loc[:-1]))
-        case "invalid_key":
-            loc = (*loc[:-1], str(loc[-1]))
-        case "missing":
-            problem = "is missing"
-            loc = loc or ("",)
-        case "enum" | "literal_error":
-            problem = f"'{item['input']}' is not one of the values: {item['ctx']['expected']}"
-        case _:
-            given = repr(item.get("input"))
-            if len(given) <= 60 and "error" not in item.get("ctx", {}):  # noqa: PLR2004 - a line's worth
-                problem = f"{problem}, not {given}"
-    return ConfigFault(str(path), line_of(lines, loc), dotted(loc), problem[:1].lower() + problem[1:], hint)
+class _Walk:
+    """Data beside the description of its type. What is wrong becomes a fault and `_BAD`; the rest is read all the same."""
+
+    def __init__(self, path: str, lines: dict[Loc, int], faults: list[ConfigFault]) -> None:
+        self._path, self._lines, self._faults = path, lines, faults
+
+    def _bad(self, loc: Loc, problem: str, hint: str = "") -> Any:
+        self._faults.append(ConfigFault(self._path, line_of(self._lines, loc), dotted(loc), problem, hint))
+        return _BAD
+
+    def _wrong(self, loc: Loc, problem: str, raw: object) -> Any:
+        given = repr(raw)
+        return self._bad(loc, problem + (f", not {given}" if len(given) <= _LONGEST_SHOWN else ""))
+
+    def _by(self, function: Callable[[Any], Any], raw: Any, loc: Loc) -> Any:
+        try:
+            return function(raw)
+        except BenchkeeperError as error:
+            return self._bad(loc, error.user_message[:1].lower() + error.user_message[1:].rstrip("."))
+        except ValueError as error:
+            return self._bad(loc, str(error))
+
+    def read(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
+        """Return the value of what the file says at a place."""
+        extra: Mapping[str, Any] = {}
+        if isinstance(kind, inspect.Metadata):
+            extra, kind = kind.extra or {}, kind.type
+        raw = raw.strip() if isinstance(raw, str) and not isinstance(kind, inspect.AnyType) else raw
+        if "words" in extra:
+            if isinstance(raw, str) and raw in extra["words"]:
+                return extra["words"][raw]
+            kind = _wanted(kind)  # None is written as its word, and never left empty
+        if "one_of" in extra:
+            return self._word(raw, extra["one_of"], loc)
+        value = self._by(extra["read"], raw, loc) if "read" in extra else self._kind(raw, kind, loc)
+        return self._by(extra["check"], value, loc) if "check" in extra and value is not _BAD else value
+
+    def _kind(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
+        match kind:
+            case inspect.StructType():
+                return self._struct(raw, kind, loc)
+            case inspect.DictType():
+                return self._dict(raw, kind, loc)
+            case inspect.ListType() | inspect.VarTupleType() | inspect.FrozenSetType():
+                return self._items(raw, kind, loc)
+            case inspect.UnionType(types=types):
+                if raw is None and any(isinstance(each, inspect.NoneType) for each in types):
+                    return None
+                return self.read(raw, _wanted(kind), loc)
+            case inspect.EnumType(cls=words):
+                said = self._word(raw, [each.value for each in words], loc)
+                return said if said is _BAD else words(said)
+            case inspect.TimeDeltaType():
+                return self._by(read_duration, raw, loc)
+            case inspect.AnyType():
+                return raw
+            case _:
+                return self._plain(raw, kind, loc)
+
+    def _struct(self, raw: Any, kind: inspect.StructType, loc: Loc) -> Any:
+        if not isinstance(raw, dict):
+            return self._wrong(loc, "should be a valid dictionary", raw)
+        raw = kind.cls.prepared(raw) if hasattr(kind.cls, "prepared") else raw
+        refused: Mapping[str, str] = getattr(kind.cls, "REFUSED", {})
+        values: dict[str, Any] = {}
+        for field in kind.fields:
+            name = field.encode_name
+            if name in raw:
+                values[field.name] = self.read(raw[name], field.type, (*loc, name))
+            elif field.required:
+                values[field.name] = self._bad((*loc, name), "is missing")
+        known = [field.encode_name for field in kind.fields]
+        for key in (
+            str(key) for key, value in raw.items() if key not in known and not (key in refused and value is None)
+        ):
+            problem, hint = refused.get(key), nearest(key, known)
+            values[key] = self._bad((*loc, key), problem or f"unknown key '{key}'", "" if problem else hint)
+        if any(value is _BAD for value in values.values()):
+            return _BAD
+        made: Any = kind.cls(**values)
+        for place, problem in made.contradictions() if hasattr(made, "contradictions") else ():
+            made = self._bad((*loc, place) if place else loc, problem)
+        return made
+
+    def _dict(self, raw: Any, kind: inspect.DictType, loc: Loc) -> Any:
+        if not isinstance(raw, dict):
+            return self._wrong(loc, "should be a valid dictionary", raw)
+        made = {
+            self.read(key, kind.key_type, (*loc, str(key))): self.read(value, kind.value_type, (*loc, str(key)))
+            for key, value in raw.items()
+        }
+        return self._sized(made, kind, loc, is_bad=any(_BAD in pair for pair in made.items()))
+
+    def _items(self, raw: Any, kind: Any, loc: Loc) -> Any:
+        if not isinstance(raw, list):
+            return self._wrong(loc, "should be a valid list", raw)
+        made = [self.read(item, kind.item_type, (*loc, index)) for index, item in enumerate(raw)]
+        found = self._sized(made, kind, loc, is_bad=_BAD in made)
+        kinds: dict[type, Callable[[Any], Any]] = {inspect.VarTupleType: tuple, inspect.FrozenSetType: frozenset}
+        return found if found is _BAD else kinds.get(type(kind), list)(found)
+
+    def _sized(self, made: Any, kind: Any, loc: Loc, *, is_bad: bool) -> Any:
+        for bound, words, holds in (("min_length", "at least", operator.ge), ("max_length", "at most", operator.le)):
+            limit = getattr(kind, bound)
+            if limit is not None and not holds(len(made), limit):
+                unit = "character" if isinstance(made, str) else "item"
+                return self._bad(loc, f"should have {words} {limit} {unit}{'' if limit == 1 else 's'}, not {len(made)}")
+        return _BAD if is_bad else made
+
+    def _word(self, raw: Any, values: Sequence[object], loc: Loc) -> Any:
+        if raw in values:
+            return raw
+        *first, last = [repr(value) for value in values]
+        valid = f"{', '.join(first)} or {last}" if first else last
+        return self._bad(loc, f"'{raw}' is not one of the values: {valid}")
+
+    def _plain(self, raw: Any, kind: Any, loc: Loc) -> Any:
+        python, name = _PLAIN[type(kind)]
+        value: Any = NODEFAULT
+        with suppress(ValidationError):
+            value = convert(raw, python, strict=False)  # '4' is a number, too
+        if value is NODEFAULT:
+            return self._wrong(loc, f"should be a valid {name}", raw)
+        if python is str:
+            if kind.pattern is not None and not re.search(kind.pattern, value):
+                return self._wrong(loc, f"string should match pattern '{kind.pattern}'", raw)
+            return self._sized(value, kind, loc, is_bad=False)
+        for bound, words, holds in _BOUNDS if python is not bool else ():
+            limit = getattr(kind, bound)
+            if limit is not None and not holds(value, limit):
+                return self._wrong(loc, f"should be {words} {limit}", raw)
+        return value
 
 
-def fields_at(model: type[BaseModel], loc: Loc) -> list[str]:
-    """Return the valid keys at a place of a model."""
-    current: Any = model
-    for part in loc:
-        current = _inside(current, part)
-        if current is None:
-            return []
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return [field.alias or name for name, field in current.model_fields.items() if not field.exclude]
-    return []
-
-
-def _inside(current: Any, part: int | str) -> Any:
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        for name, field in current.model_fields.items():
-            if part in {name, field.alias}:
-                return _unwrap(field.annotation)
-        return None
-    args = getattr(current, "__args__", ())
-    return _unwrap(args[-1]) if args else None
-
-
-def _unwrap(annotation: Any) -> Any:
-    """`X | None` -> X; lists and dicts stay, so that the next part goes into them."""
-    options = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
-    is_container = getattr(annotation, "__origin__", None) in {list, dict, tuple}
-    return options[0] if options and not is_container else annotation
+def _wanted(kind: Any) -> inspect.Type:
+    """Return the type that a value has unless it is None."""
+    found: inspect.Type = next(each for each in kind.types if not isinstance(each, inspect.NoneType))
+    return found

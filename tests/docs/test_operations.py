@@ -31,7 +31,7 @@ from shared.domain.status import ConditionType
 from shared.engine.deliver import deliver
 from shared.engine.sweeps import sweep
 from shared.settings.file import parse_text
-from shared.settings.models import SettingsFile
+from shared.settings.models import DeploymentFile, SettingsFile
 from tests.kit.gcp import sdk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -345,7 +345,7 @@ def test_every_reason_that_a_condition_can_have_is_in_the_decision_tree():
 
 
 def test_every_setting_that_is_named_is_one():
-    fields = set(SettingsFile.model_fields["deployment"].annotation.model_fields)
+    fields = set(DeploymentFile.__struct_fields__)
     named = set(re.findall(r"`deployment\.(\w+)`", TEXT))
     assert named == fields
     assert (

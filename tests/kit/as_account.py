@@ -193,7 +193,7 @@ def deploy_access(bench: Bench, *, publishers: Sequence[str] = ()) -> Target:
     `publishers` are those of the settings: who may announce people.
     """
     deployment = load_deployment(bench.settings)
-    options = deployment.options.model_copy(update={"publishers": list(publishers)})
+    options = replace(deployment.options, publishers=tuple(publishers))
     deployment = replace(deployment, options=options)
     make_topics(bench, deployment)
     _make_uniform(bench, [deployment.bucket_named(name) for name in ("records", "inbox", "letters")])

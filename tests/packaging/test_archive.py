@@ -352,6 +352,6 @@ def test_the_checked_settings_are_those_of_the_staged_files(tmp_path: Path) -> N
     code = """
         from shared.settings import load_settings
         found = load_settings(env="prod")
-        print(found.project, found.api_endpoint, sorted({"pydantic", "yaml"} & set(sys.modules)))
+        print(found.project, found.api_endpoint, sorted({"shared.settings.file", "yaml"} & set(sys.modules)))
     """
     assert python(code, folder).split() == ["acme-analytics", "None", "[]"]

@@ -64,7 +64,7 @@ def serving(**more: Any) -> dict[str, Any]:
 
 
 def with_options(world: World, **options: Any) -> None:
-    world.deployment = replace(world.deployment, options=world.deployment.options.model_copy(update=options))
+    world.deployment = replace(world.deployment, options=replace(world.deployment.options, **options))
 
 
 def of_page(world: World) -> dict[str, Step]:

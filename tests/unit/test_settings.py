@@ -22,10 +22,10 @@ from shared.settings import (
     env_from,
     load_settings,
     project_override_variables,
-    schema_of,
 )
 from shared.settings.file import parse_text
 from shared.settings.models import ProfilesFile, SettingsFile
+from shared.settings.schema import schema_of
 from shared.settings.sources import SourcesFile
 from shared.wiring import checked_settings
 from shared.yaml_lines import YamlFaultError, load_yaml
@@ -550,5 +550,5 @@ def test_limits_are_read_from_the_settings():
     text = f"{base}guard: {{approvers: 1, patience: never}}\n"
     found = parse_text(Path("settings.x.yaml"), text, SettingsFile, [])
     assert found is not None
-    assert (found.guard.to_domain().approvers, found.guard.to_domain().patience) == (1, None)
-    assert parse_text(Path("settings.x.yaml"), base, SettingsFile, []).guard.to_domain() == GuardSettings()
+    assert (found.guard.approvers, found.guard.patience) == (1, None)
+    assert parse_text(Path("settings.x.yaml"), base, SettingsFile, []).guard == GuardSettings()

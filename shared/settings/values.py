@@ -1,0 +1,128 @@
+"""`Settings`, and the error that says why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from shared.domain.catalog import Catalog
+from shared.domain.guard_settings import GuardSettings
+from shared.domain.notebook import Network
+from shared.domain.people import People
+from shared.domain.plan import Policy
+from shared.domain.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, Source
+from shared.faults import ConfigFault
+
+COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `faults` says everything that is wrong with it."""
+
+    def __init__(self, faults: list[ConfigFault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that the administrator set. `api_endpoint` is set for the embedded cloud only.
+
+    `sources` are by name. `move_logs_until`: until then log entries on HR's topic are moved to the directory's; a deployment sets it
+    when it gives an older installation's sink its new destination.
+    `iap_audience` is what a signed header must be made for, on the page and in a wish; the deployment sets it.
+    `named_inbox` and `named_letters` are buckets that the administrator named himself. `deployed_at` and `deployed_by` are when and with
+    which account these files were deployed, if the deployment said so.
+    """
+
+    env: str
+    config_dir: Path
+    project: str
+    zones: tuple[str, ...]
+    bucket: str
+    topic_tick: str
+    topic_dead_letter: str
+    network: Network
+    retention: timedelta
+    snapshot_retention: timedelta
+    api_endpoint: str | None
+    max_message_bytes: int
+    catalog: Catalog
+    admin_group: str | None = None
+    contact: str = ""
+    currency: str = "USD"
+    billing_export: str | None = None
+    iap_audience: str = ""
+    personal_data: timedelta = timedelta(days=365)
+    sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
+    people: People = field(default_factory=People)
+    move_logs_until: datetime | None = None
+    named_inbox: str | None = None
+    named_letters: str | None = None
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    deployed_at: datetime | None = None
+    deployed_by: str = ""
+
+    @property
+    def inbox_bucket(self) -> str:
+        """The bucket into which the page writes wishes."""
+        return self.named_inbox or f"{self.bucket}-inbox"
+
+    @property
+    def letters_bucket(self) -> str:
+        """The bucket in which dead letters are kept; older ones are in the bucket of records."""
+        return self.named_letters or f"{self.bucket}-letters"
+
+    @property
+    def all_buckets(self) -> tuple[str, str, str]:
+        """All buckets of an installation, that of the records first."""
+        return (self.bucket, self.inbox_bucket, self.letters_bucket)
+
+    @property
+    def topic_lifecycle(self) -> str:
+        """The topic of HR."""
+        return self.sources[HR].topic
+
+    @property
+    def topic_directory(self) -> str:
+        """The topic of the organization's logs."""
+        return self.sources[DIRECTORY].topic
+
+    @property
+    def topic_operator(self) -> str:
+        """The topic of what is said by hand."""
+        return self.sources[OPERATOR].topic
+
+    @property
+    def topic_wake(self) -> str:
+        """The topic of wake-ups, which state nothing."""
+        return self.sources[WAKE].topic
+
+    def policy(self) -> Policy:
+        """Return what planning needs of the settings."""
+        return Policy(
+            catalog=self.catalog,
+            zones=self.zones,
+            network=self.network,
+            retention=self.retention,
+            snapshot_retention=self.snapshot_retention,
+            personal_data=self.personal_data,
+            project=self.project,
+            template_context=f"{self.project}|{self.bucket}|{self.network.subnet}",
+            people=self.people,
+            sources=self.sources,
+            guard=self.guard,
+            cuts_wait=True,
+        )
+
+    @property
+    def cost_view(self) -> str | None:
+        """The view of cost by person, which a deployment makes in this project; None without a billing export."""
+        return None if self.billing_export is None else f"{self.project}.{COST_DATASET}.{COST_VIEW}"
+
+    @property
+    def region(self) -> str:
+        """The region of the preferred zone."""
+        return self.zones[0].rpartition("-")[0]
