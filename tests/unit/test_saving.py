@@ -341,10 +341,10 @@ def test_one_that_another_pass_may_still_ask_for_is_remembered_until_it_cannot(s
     asked = replace(status["snapshots"][0], asked_at=NOW - 4 * MINUTE)
     record = person(**{**status, "snapshots": (asked,), "saved_in": saved_in})
     step = kept_of(record, {FIRST: Absent()}, sight=sight)
-    assert step.record.status.snapshots == (asked,)
+    assert step.record.status.data.snapshots == (asked,)
     assert step.requeue_after == 6 * MINUTE
     late = kept_of(record, {FIRST: Absent()}, sight=sight, now=NOW + 6 * MINUTE)
-    assert late.record.status.snapshots == ()
+    assert late.record.status.data.snapshots == ()
     came = kept_of(record, {FIRST: READY}, sight=RUNS, now=NOW + 6 * MINUTE)
     assert deleted(came) == ([FIRST] if not saved_in else [])
 
