@@ -81,13 +81,13 @@ def test_the_timeline_itself_is_the_same_for_every_order(statements, dice):
 def test_what_never_comes_ends_nothing_of_what_was_said_before():
     """The second was still to come when the third was said, and the third is still to come."""
     timeline = ()
-    for said in (
-        statement("first", 0, 0, member=True),
-        statement("second", 1, 5, member=False),
-        statement("third", 2, 90, member=False),
-        statement("fourth", 3, 91, member=False),
+    for said, horizon in (
+        (statement("first", 0, 0, member=True), -1),
+        (statement("second", 1, 5, member=False), 0),
+        (statement("third", 2, 90, member=False), 1),
+        (statement("fourth", 6, 91, member=False), 5),
     ):
-        timeline = fold(timeline, said, hour(6))
+        timeline = fold(timeline, said, hour(horizon))
     assert answer(timeline, hour(6)).event_id == "first"
 
 
