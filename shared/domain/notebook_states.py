@@ -15,7 +15,7 @@ from shared.domain.notebook_actions import StartInstance, UpdateInstance
 from shared.domain.plan import OperationSeen, Policy, request_id
 from shared.domain.power import PowerCause, PowerReason
 from shared.domain.record import Power, Presence, UserRecord
-from shared.domain.replacement import is_to_restore, replace_step, restore_step
+from shared.domain.replacement import is_to_restore, may_be_restore, replace_step, restore_step
 from shared.domain.status import ConditionStatus, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
 from shared.domain.turns import in_turn, with_turn, with_turn_ended, without_old_turn
@@ -78,7 +78,8 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
 def _restored(record: UserRecord, scene: Scene) -> UserRecord:
     """End the restore: the files are on the disk again, or there is nothing to bring back, and then what was replaced is kept for a person to see."""
     seen = scene.seen.operation
-    done = isinstance(seen, OperationSeen) and seen.done and record.status.data.restoring is not None
+    asked = record.status.data.restoring
+    done = isinstance(seen, OperationSeen) and seen.done and asked is not None and may_be_restore(seen.ref, asked)
     former = record.status.notebook.former
     if not done and former is not None:
         record = record.with_status(former=replace(former, touched=True))

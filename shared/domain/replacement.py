@@ -20,9 +20,12 @@ from shared.domain.notebook_actions import DeleteInstance, RestoreData, StopInst
 from shared.domain.plan import Action, OperationSeen, request_id
 from shared.domain.record import Presence, UserRecord
 from shared.domain.saving import is_kept, is_paused, newest_ready, save_data
-from shared.domain.status import ConditionStatus, Verb
+from shared.domain.status import ConditionStatus, OperationRef, Verb
 from shared.domain.step import VERB_TEXT, Scene, Step, held, patience, wait_for_identity
 from shared.domain.turns import with_refusal
+
+_OTHERS = frozenset({Verb.CREATE, Verb.DELETE, Verb.START, Verb.STOP})
+_SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
@@ -31,15 +34,24 @@ def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
     return snapshot is not None and snapshot.instance_uid != notebook.uid
 
 
+def may_be_restore(operation: OperationRef, asked: Restoring) -> bool:
+    """Return True for an operation that may be the restore that was asked for.
+
+    How the API words a restore is not documented, so what is surely something else is left out.
+    """
+    return operation.verb not in _OTHERS and operation.started_at >= asked.asked_at - _SKEW
+
+
 def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
     """Put the files back onto an instance that is ACTIVE or at rest. None: there is nothing to bring back any more."""
     name = record.status.data.saved_in
     sight = scene.seen.snapshots.get(name, Absent())
     marker = record.status.data.restoring
-    asked = marker is not None and marker.snapshot == name and marker.instance_uid == notebook.uid
+    asked = marker if marker is not None and (marker.snapshot, marker.instance_uid) == (name, notebook.uid) else None
     operation = scene.seen.operation
-    if asked and isinstance(operation, OperationSeen) and operation.done and operation.error is None:
-        return None
+    if asked is not None and isinstance(operation, OperationSeen) and operation.done and operation.error is None:
+        # After the operation of another pass it is looked for: who brings files back twice undoes what was done since.
+        return None if may_be_restore(operation.ref, asked) else _waiting(record, scene.policy.poll)
     for unread in (operation, sight):
         if isinstance(unread, Unreadable):
             return _waiting(record, patience(record, unread.error, timedelta(minutes=5)))

@@ -171,12 +171,13 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
     record = _with_losses(record, scene)
     status = record.status
     actions: list[Action] = []
-    waits: list[timedelta] = []
+    coming = [each for each in status.data.snapshots if _may_come(each, scene)]
+    waits = [each.asked_at + scene.policy.confirm_absence_after - scene.now for each in coming]
     because: list[str] = []
     for snapshot in status.data.snapshots:
         sight = scene.seen.snapshots.get(snapshot.name)  # None: asked for in this very pass
         why = _why_over(record, snapshot, scene)
-        if sight is None or why is None:
+        if sight is None or why is None or snapshot in coming:
             continue
         match sight:
             case Unreadable():
@@ -217,10 +218,19 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
             continue
         if snapshot.ready_at is not None:
             record = with_snapshot(record, replace(snapshot, lost=True))
+        elif _may_come(snapshot, scene):
+            continue
         elif snapshot.name != record.status.data.saved_in or isinstance(scene.seen.notebook, Absent):
             # It failed, and was deleted; another took its place, or its disk is gone, and none can.
             record = _without(record, snapshot)
     return record
+
+
+def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
+    """Return True for one that is not there while the pass that wrote it down may not have asked Google for it: forgotten, it would stay for good."""
+    is_absent = isinstance(scene.seen.snapshots.get(snapshot.name), Absent)
+    asked_now = scene.now - snapshot.asked_at < scene.policy.confirm_absence_after
+    return is_absent and asked_now and snapshot.ready_at is None
 
 
 def is_paused(record: UserRecord) -> bool:

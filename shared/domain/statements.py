@@ -111,13 +111,19 @@ Timeline = tuple[Statement, ...]
 
 def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
     """Return the timeline with one more statement; the same object when nothing changes (a duplicate, or long overruled)."""
-    if any(kept.is_same(statement) or kept.ends(statement, horizon) for kept in timeline):
+    decided = _decides(timeline, horizon)
+    if any(kept.is_same(statement) for kept in timeline) or (decided is not None and decided.ends(statement, horizon)):
         return timeline
-    together = [*timeline, statement]
-    # What decides at the horizon ends all that is older, so one look over the timeline is enough.
-    decides = max((s for s in together if s.effective_at <= horizon), key=Statement.rank, default=None)
+    together = (*timeline, statement)
+    decides = _decides(together, horizon)
     kept = together if decides is None else [s for s in together if not decides.ends(s, horizon)]
     return tuple(bounded(sorted(kept, key=Statement.rank)))
+
+
+def _decides(timeline: Timeline, horizon: datetime) -> Statement | None:
+    """Return what decides at the horizon; it ends all that is older. What never comes decides nothing."""
+    begun = sorted((s for s in timeline if s.effective_at <= horizon), key=Statement.rank, reverse=True)
+    return next((s for s in begun if not any(other.forestalls(s) for other in timeline)), None)
 
 
 def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
@@ -130,7 +136,13 @@ def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = B
     if len(folded) <= MOST_LAST or horizon == BEFORE_EVERYTHING:  # any moment may be asked about
         return folded
     kept = [*folded[-MOST_LAST:], answer(folded, horizon), answer(folded, folded[-1].occurred_at)]
-    new = tuple(s for s in folded if any(s is each for each in kept))
+    # Lists that were said at the same moment decide together: without one of them somebody would be let in.
+    moments = {each.occurred_at for each in kept if each is not None and isinstance(each.value, tuple)}
+    new = tuple(
+        s
+        for s in folded
+        if any(s is each for each in kept) or (isinstance(s.value, tuple) and s.occurred_at in moments)
+    )
     return timeline if new == timeline else new
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -30,14 +29,11 @@ from shared.domain.plan import (
     TemplatesSeen,
 )
 from shared.domain.record import Presence, UserRecord
+from shared.domain.replacement import may_be_restore
 from shared.domain.spark import FAILED, ClusterOperationSeen
 from shared.domain.spark_sessions import session_owner, sessions_to_look_for
 from shared.domain.status import ConditionStatus, ConditionType, Verb
 from shared.engine.ports.deps import Deps
-
-# How the API words a restore is not documented, so what is surely something else is left out.
-_OTHERS = frozenset({Verb.CREATE, Verb.DELETE, Verb.START, Verb.STOP})
-_SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 
 
 def observe(record: UserRecord, deps: Deps) -> Observed:
@@ -144,14 +140,19 @@ def _get(ref: InstanceRef, deps: Deps) -> NotebookSight:
 def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> OperationSight:
     ref = record.status.notebook.operation
     try:
-        if ref is not None:
-            return NotLooked() if _is_over(ref.verb, notebook) else deps.notebooks.operation(ref)
-        if isinstance(notebook, ObservedNotebook) and notebook.state not in {NotebookState.ACTIVE, *RESTING}:
+        if ref is not None and not _is_over(ref.verb, notebook):
+            return deps.notebooks.operation(ref)
+        is_on_its_way = isinstance(notebook, ObservedNotebook) and notebook.state not in {
+            NotebookState.ACTIVE,
+            *RESTING,
+        }
+        if ref is None and isinstance(notebook, ObservedNotebook) and is_on_its_way:
             # Something is under way that the record does not know: a crash came between "cloud said yes" and the save.
             found = deps.notebooks.latest_operation(notebook.ref)
             return NotLooked() if found is None else deps.notebooks.operation(found)
-        if isinstance(notebook, ObservedNotebook) and record.status.data.restoring is not None:
-            return _restoring(record.status.data.restoring, notebook.ref, deps)
+        restoring = record.status.data.restoring
+        if isinstance(notebook, ObservedNotebook) and not is_on_its_way and restoring is not None:
+            return _restoring(restoring, notebook.ref, deps)
     except BenchkeeperError as error:
         return Unreadable(error)
     return NotLooked()
@@ -160,7 +161,7 @@ def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> Opera
 def _restoring(asked: Restoring, ref: InstanceRef, deps: Deps) -> OperationSight:
     """Return the restore that was, or was not, asked for before a crash: doing it twice would undo what the person did since."""
     found = deps.notebooks.latest_operation(ref)
-    if found is None or found.verb in _OTHERS or found.started_at < asked.asked_at - _SKEW:
+    if found is None or not may_be_restore(found, asked):
         return NotLooked()
     return deps.notebooks.operation(found)
 

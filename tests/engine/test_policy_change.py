@@ -285,6 +285,25 @@ def test_a_crash_between_the_proposal_and_its_taking_force_costs_nothing(bench, 
     assert fewer.policies.proposals() == ()
 
 
+def test_a_crash_before_what_waits_is_withdrawn_costs_no_second_write_of_the_policy(bench, monkeypatch):
+    sweep("drift", revision(bench, WRONG))
+    bench.advance(minutes=1)
+    note_deployed(bench.deps.base_policy, bench.deps, by=DEPLOYER)
+
+    def dies(*_args, **_more):
+        raise RuntimeError("the process is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(bench.deps.policies), "withdraw", dies)
+        with pytest.raises(RuntimeError):
+            keep_policy(bench.deps)
+    bench.cloud.world.journal.clear()
+    keep_policy(bench.deps)
+    assert waiting(bench.deps) == ()
+    written = [call["resource"] for call in bench.calls() if call["method"] == "objects.insert"]
+    assert [name for name in written if name.endswith("policy/current")] == []
+
+
 def test_a_crash_between_the_approved_list_and_the_policy_is_repaired_by_the_same_approval(bench, monkeypatch):
     wrong = revision(bench, WRONG)
     sweep("drift", wrong)

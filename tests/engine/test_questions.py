@@ -552,6 +552,19 @@ def replace_waits(hub: Hub) -> GroupEvent:
     )
 
 
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_word_about_a_group_of_which_nothing_is_known_any_more_changes_nothing(hub, verdict):
+    people = group_of(hub)
+    question = group_question(hub, people, gone_group(hub))
+    stored = hub.bench.deps.books.load()
+    hub.bench.deps.books.save(replace(stored.book, events=()), expected=stored)
+    decide(hub, question, verdict, by=VOTERS)
+    ticks(hub, 6)
+    assert {person.record.spec.presence for person in people} == {Presence.PRESENT}
+    assert effects(hub) == ["different"]
+    assert given(hub) == 0
+
+
 def test_an_approval_that_leaves_somebody_out_changes_nothing(hub):
     people = group_of(hub)
     decide(hub, group_question(hub, people[1:], gone_group(hub)), Verdict.APPROVE, by=VOTERS)

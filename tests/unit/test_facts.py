@@ -78,6 +78,19 @@ def test_the_timeline_itself_is_the_same_for_every_order(statements, dice):
     assert one == other
 
 
+def test_what_never_comes_ends_nothing_of_what_was_said_before():
+    """The second was still to come when the third was said, and the third is still to come."""
+    timeline = ()
+    for said, horizon in (
+        (statement("first", 0, 0, member=True), -1),
+        (statement("second", 1, 5, member=False), 0),
+        (statement("third", 2, 90, member=False), 1),
+        (statement("fourth", 6, 91, member=False), 5),
+    ):
+        timeline = fold(timeline, said, hour(horizon))
+    assert answer(timeline, hour(6)).event_id == "first"
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.sampled_from([0, 0, 0, 30, 600]), st.booleans()), min_size=6, max_size=60)
 )
@@ -153,6 +166,21 @@ def test_forgetting_changes_no_answer_from_the_horizon_on(statements, horizon, d
         for number in range(horizon, 9):
             decided = answer(forgetful, hour(number))
             assert (None if decided is None else decided.value) == said_last(statements, hour(number))
+
+
+def test_lists_of_the_same_moment_decide_together_however_much_is_said_for_later():
+    """Of two lists the one that leaves a group out wins the tie: it is not dropped for lists that are to come."""
+    facts = Facts.none()
+    for event_id, occurred, effective, listed in [
+        ("without", 0, 0, ()),
+        ("with", 0, 0, GROUPS),
+        ("later", 1, 72, GROUPS),
+        ("later too", 2, 73, GROUPS),
+        ("much later", 3, 74, GROUPS),
+    ]:
+        said = replace(statement(event_id, occurred, effective, member=bool(listed)), value=tuple(listed))
+        facts = facts.with_statement(ROSTER, said, hour(0))
+        assert facts.groups(hour(occurred)) == {}
 
 
 # --- groups: a roster speaks about every group, a message about one only about that one ---

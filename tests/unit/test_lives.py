@@ -232,7 +232,7 @@ def test_who_returns_gets_an_instance_and_then_the_files():
     assert reason(then) is Reason.RESTORING
     marker = then.record.status.data.restoring
     assert marker == Restoring(snapshot=NAME, instance_uid=NEW_UID, asked_at=NOW)
-    done = returned(FRESH, restoring=marker, op=OperationSeen(ref=operation(Verb.RESTORE), done=True))
+    done = returned(FRESH, restoring=marker, op=OperationSeen(ref=operation(Verb.RESTORE, started=NOW), done=True))
     assert (names(done), reason(done)) == (["DeleteSnapshot"], Reason.READY)
     assert (done.record.status.data.restoring, done.record.status.data.saved_in) == (None, "")
 

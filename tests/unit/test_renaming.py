@@ -112,3 +112,10 @@ def test_a_change_to_an_address_that_owns_something_waits():
     asked = renaming(WAITS, person(), under_new(person()), NOW)
     assert (asked.record.rename.new_email, asked.claimed.claim.owner) == (NEW, KEY)
     assert asked.record.facts == person().facts
+
+
+def test_of_two_that_own_nothing_every_address_of_either_leads_to_the_one_that_stays():
+    older = parse_email("older@example.com")
+    replaced = replace(under_new(after(left("l", -2))), former_emails=(older,))
+    kept = renaming(RENAMED, after(moved(attributes={"desk": "7"})), replaced, NOW)
+    assert {address for address in (ANA, NEW, older) if kept.record.is_known_as(address)} == {ANA, NEW, older}

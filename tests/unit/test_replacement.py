@@ -89,6 +89,14 @@ def test_an_operation_that_is_not_our_restore_says_nothing(marker):
     assert [type(action) for action in step.actions] == [RestoreData]
 
 
+@pytest.mark.parametrize("verb", [Verb.START, Verb.STOP])
+def test_the_end_of_another_operation_is_not_that_of_the_restore(verb):
+    """A leaver's pass stopped the instance in the moment in which the restore was refused: the files are not there."""
+    step = restored(restoring=ASKED, op=OperationSeen(ref=operation(verb, started=NOW), done=True))
+    assert (step.actions, step.record.status.data.saved_in, step.record.status.data.restoring) == ((), NAME, ASKED)
+    assert (step.reason, step.requeue_after) == (Reason.RESTORING, POLL)
+
+
 def test_one_that_failed_is_asked_for_again():
     failed = OperationSeen(ref=RESTORE, done=True, error=OperationFailedError(user_message="x", detail="x"))
     assert [type(action) for action in restored(restoring=ASKED, op=failed).actions] == [RestoreData]

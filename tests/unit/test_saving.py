@@ -334,6 +334,21 @@ def test_one_that_never_came_is_forgotten_when_its_disk_is_gone():
     assert [each.name for each in still.record.status.data.snapshots] == [FIRST]
 
 
+@pytest.mark.parametrize(("sight", "saved_in"), [(RUNS, ""), (Absent(), FIRST)])
+def test_one_that_another_pass_may_still_ask_for_is_remembered_until_it_cannot(sight, saved_in):
+    """Another pass wrote it down just now, and is about to make it: a forgotten one would be nobody's, and stay."""
+    status = saved(ready=False)
+    asked = replace(status["snapshots"][0], asked_at=NOW - 4 * MINUTE)
+    record = person(**{**status, "snapshots": (asked,), "saved_in": saved_in})
+    step = kept_of(record, {FIRST: Absent()}, sight=sight)
+    assert step.record.status.data.snapshots == (asked,)
+    assert step.requeue_after == 6 * MINUTE
+    late = kept_of(record, {FIRST: Absent()}, sight=sight, now=NOW + 6 * MINUTE)
+    assert late.record.status.data.snapshots == ()
+    came = kept_of(record, {FIRST: READY}, sight=RUNS, now=NOW + 6 * MINUTE)
+    assert deleted(came) == ([FIRST] if not saved_in else [])
+
+
 def test_one_that_never_had_a_manifest_is_just_forgotten():
     step = kept_of(gone(absent_for=KEPT, **saved(ready=False)), {FIRST: Absent()}, sight=Absent())
     assert (step.actions, step.record.status.data.snapshots, step.record.status.data.saved_in) == ((), (), "")

@@ -314,6 +314,14 @@ def test_one_that_runs_gives_its_address_and_its_time_counts():
     assert later.actions == ()
 
 
+def test_when_one_was_seen_to_run_first_is_noted_once():
+    first = step_of(someone(KNOWN["asked"], ASKED), cluster("RUNNING")).record
+    later = step_of(first, cluster("RUNNING"), now=NOW + HOUR).record
+    assert later.status.cluster(T).seen_running_at == NOW
+    again = replace(first, spec=replace(first.spec, clusters=(ClusterWish(template=T, since=NOW + MINUTE),)))
+    assert step_of(again, cluster("RUNNING"), now=NOW + HOUR).record.status.cluster(T).seen_running_at == NOW + HOUR
+
+
 @pytest.mark.parametrize("state", ["UPDATING", "ERROR_DUE_TO_UPDATE"])
 def test_one_that_can_be_worked_on_is_fine_whatever_it_is_called(state):
     """It accepts jobs in these states; to delete it for them would take the person's work [clusters.py ClusterStatus.State]."""

@@ -178,3 +178,11 @@ def test_another_power_is_a_new_request():
     assert then.status.generation == before.status.generation + 1
     assert then.spec.power_reason.cause is PowerCause.STOPPED_BY_PERSON
     assert with_wanted(then, policy(), NOW) == then
+
+
+def test_whoever_moves_to_another_group_is_entitled_by_that_one_from_then_on():
+    """A group that goes takes access from whoever the record says it entitles."""
+    record = with_wanted(after(group("a", ANALYSTS, -2, member=True)), policy(), NOW)
+    assert record.spec.entitled_by == ANALYSTS
+    record = with_wanted(with_event(record, group("b", ENGINEERS, -1, member=True)), policy(), NOW)
+    assert (record.spec.presence, record.spec.entitled_by) == (Presence.PRESENT, ENGINEERS)

@@ -44,6 +44,7 @@ class Task:
         self.waits: Callable[[], bool] | None = None
         self.is_done = self.is_dying = False
         self.how = self.changes = ""  # how the next call changes which of the cloud's objects; "" for a read
+        self.writes = ""  # the object of Cloud Storage that the next call writes
         self.error: BaseException | None = None
         self.turns = self.drawn = 0
         self.go = allocate_lock()

@@ -1,8 +1,8 @@
 """Histories as data: drawn with a seed, run, shortened when they fail, and kept in tests/histories.
 
 A step is an object whose first key says what it is: `begin` (an entry as a task, by name), `turns` (who runs until the next
-call, by name), `advance`, `fault`, `crash`, `works`, `outside`, `finish`. A turn of a task that is not there, or cannot run, is left
-out, so that a history keeps its meaning when steps are taken away and when new kinds of steps come into being.
+call, by name), `advance`, `fault`, `crash`, `works`, `outside`, `deploy`, `finish_one`, `finish`.
+A turn of a task that is not there, or cannot run, is left out, so that a history keeps its meaning when steps are taken away and when new kinds of steps come into being.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.machine import FAULTS, GROUPS
+from kit.simulator.affairs import AFFAIRS
 from kit.simulator.journal import Coverage, Journal
 from kit.simulator.world import USERS, Simulation, injected
 from kit.spark_machine import SPARK, SPARK_FAULTS
@@ -137,7 +138,7 @@ def run(steps: Sequence[Step] | None, *, seed: str, journal: Journal, coverage: 
     )
 
 
-def carry_out(step: Step, simulation: Simulation) -> None:
+def carry_out(step: Step, simulation: Simulation) -> None:  # noqa: C901, PLR0912 - a case a kind of step
     """Do one step."""
     match step:
         case {"turns": turns}:
@@ -154,8 +155,13 @@ def carry_out(step: Step, simulation: Simulation) -> None:
             simulation.crash(process)
         case {"works": user}:
             simulation.works(user)
+        case {"deploy": image}:
+            simulation.desk.deploy(image, step.get("zones", ()))
         case {"outside": user, "what": what}:
             simulation.outside(user, what)
+        case {"finish_one": name}:
+            while simulation.turn(name):
+                pass
         case {"finish": turns}:
             for name in turns:
                 simulation.turn(name)
@@ -196,10 +202,13 @@ class _Draw:
             self.begin({"entry": "news", **self.news(user), "kind": "joiner", "groups": [self.pick(GROUPS[:2])]})
         if self.count:
             self.calm()
-        if self.rng.random() < 0.5:
+        x = self.rng.random()
+        if x < 0.4:
             self.duel()
-        else:
+        elif x < 0.7:
             self.past()
+        else:
+            self.pick(AFFAIRS)(self)
         entries = self.count + _ENTRIES - 6
         while self.count < entries:
             while len(self.roots()) < (_MOST_ALIVE if self.clashes else _ALIVE):
@@ -323,9 +332,42 @@ class _Draw:
                 self.begin({"entry": "click", "user": self.person, "kind": "START_CLUSTER", "template": template})
                 self.minutes(self.pick((0, 1, 3)))
 
+    def held(self, entry: dict[str, Any], kind: str, how: str) -> str:
+        """Begin an entry, and let it run until it is about to change something so. Return its task, "" if it came to its end."""
+        others = set(self.simulation.baton.tasks)
+        self.begin(entry)
+        return self.until(kind, how, but=others)
+
+    def alone(self, entry: dict[str, Any]) -> None:
+        """Let an entry run to its end, while all others are held."""
+        self.held(entry, "", "")
+
+    def shuffle(self, names: list[str], count: int) -> None:
+        """So many turns of these tasks, in any order."""
+        if names:
+            turns = [self.pick(names) for _ in range(count)]
+            self.step({"turns": turns})
+
+    def until_stored(self, name: str, prefix: str) -> bool:
+        """Run one task until it is about to write an object of that prefix. False: it came to its end."""
+        tasks = self.simulation.baton.tasks
+        names: list[str] = []
+        self.done.append({"turns": names})
+        while name in tasks and len(names) < _MOST_TURNS:
+            if tasks[name].writes.startswith(prefix):
+                return True
+            names.append(name)
+            if not self.simulation.turn(name):
+                break
+        return False
+
+    def finish(self) -> None:
+        """Let the tasks come to their ends, in any order."""
+        self.turns(_MOST_TURNS, until_done=True)
+
     def minutes(self, count: int) -> None:
         """The tasks end; then so many minutes pass, each with its sweep."""
-        self.turns(_MOST_TURNS, until_done=True)
+        self.finish()
         for _ in range(count):
             self.step({"advance": 60})
             self.begin({"entry": "due"})
@@ -363,8 +405,10 @@ class _Draw:
         if self.wanted:
             return self.wanted.pop(0)
         what = self.pick(
-            ("news", "news", "news", "again", "due", "due", "due", "drift", "idle", "wake", "click", "click")
+            ("news", "news", "news", "again", "due", "due", "due", "drift", "idle", "wake", "click", "click", "desk")
         )
+        if what == "desk":
+            return self.of_the_desk()
         if self.simulation.wakes and what in {"wake", "due"}:
             return {"entry": "wake", "user": self.simulation.wakes.pop(0)}
         if what == "again":
@@ -378,6 +422,16 @@ class _Draw:
             kind = self.pick(_CLICKS)
             template = {"template": self.pick(SPARK)} if kind.endswith("CLUSTER") else {}
             return {"entry": "click", "user": self.user(), "kind": WishKind(kind).value, **template}
+        return {"entry": what}
+
+    def of_the_desk(self) -> dict[str, Any]:
+        what = self.pick(("hold", "release", "replay", "decide", "park", "park"))
+        pending = [sent.event_id for sent in self.simulation.judge.pending]
+        if what == "park":
+            return {"entry": "park", "of": self.pick(pending)} if pending else {"entry": "drift"}
+        if what in {"hold", "release"}:
+            reason = {"reason": "case"} if what == "hold" else {}
+            return {"entry": what, "user": self.user(), **reason}
         return {"entry": what}
 
     def turns(self, count: int, *, until_done: bool = False) -> None:
@@ -444,7 +498,9 @@ class _Draw:
         elif x < 0.55:
             self.step({"fault": self.pick((*FAULTS, *SPARK_FAULTS))})
         elif x < 0.62:
-            self.step({"crash": self.pick(("lifecycle", "tick", "hub"))})
+            self.step(
+                {"crash": self.pick(("lifecycle", "tick", "hub", "lifecycle", "tick", "hub", "cli", "dead_letter"))}
+            )
         elif x < 0.67:
             self.step({"outside": self.user(), "what": self.pick((*_HANDS, *_OTHER_HANDS))})
         elif x < 0.85:

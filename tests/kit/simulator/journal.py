@@ -37,21 +37,36 @@ def _plain(value: Any) -> str:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)
 
 
+_NAME = re.compile(rb'"name": ?"([a-z-]+/[^"]*)"')
+# One cluster or template is looked at only after a refused create: that meets others, too.
+_SEEN_AFTER_A_CREATE = re.compile(r"/(clusters|sessionTemplates)/[^/:]+$")
+
+
 def change(method: str, asked: str, body: bytes) -> tuple[str, str]:
     """Return how a call changes which of the cloud's objects: ("stop", "instances/nb-ann"). Two empty texts for all that is stored or read."""
     path, _, query = asked.partition("?")
+    if method == "GET" and _SEEN_AFTER_A_CREATE.search(path):
+        return "get", "/".join(path.rsplit("/", 2)[1:])
     if method == "GET" or path.endswith(":getIamPolicy") or "/storage/" in path:
         return "", ""
     last = path.rpartition("/")[2]
     how = last.partition(":")[2] or {"POST": "create", "PATCH": "update", "DELETE": "delete"}[method]
     if last == "instances":
         return how, f"instances/{parse_qs(query).get('instanceId', [''])[0]}"
+    if last == "sessionTemplates":
+        return how, f"{last}/{json.loads(body or b'{}').get('name', '').rpartition('/')[2]}"
     made = {"serviceAccounts": "accountId", "clusters": "clusterName", "createSnapshot": "name"}.get(last)
     if made is not None:
         kind = "snapshots" if made == "name" else last
         return how, f"{kind}/{json.loads(body or b'{}').get(made, '')}"
     *_, kind, name = path.split("/")
     return how, f"{kind}/{name.partition(':')[0].partition('@')[0]}"
+
+
+def written(method: str, body: bytes) -> str:
+    """Return the name of the object that a call to Cloud Storage writes, "" for any other call."""
+    found = _NAME.search(body[:400]) if method == "POST" else None
+    return found[1].decode() if found is not None else ""
 
 
 # --- coverage

@@ -13,7 +13,7 @@ import importlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -33,9 +33,11 @@ from kit.life import settings_with
 from kit.machine import PROFILES, WorldMachine
 from kit.oracle import Sent, wanted_profile
 from kit.simulator.baton import Baton, CrashError, Task
-from kit.simulator.journal import Coverage, Journal, change
+from kit.simulator.desk import PROCESSES, Desk, body_of
+from kit.simulator.journal import Coverage, Journal, change, written
 from shared import wiring
 from shared.cloud.clients import Clients, CloudConfig
+from shared.domain.drift import _hour_of
 from shared.domain.errors import BenchkeeperError, NotSignedInError
 from shared.domain.identity import UserEmail, account_email, account_id_for, parse_email, user_key_for
 from shared.domain.sources import SHIPPED
@@ -45,6 +47,7 @@ from shared.engine.ports.deps import Deps
 from shared.engine.sweeps import sweep
 from shared.engine.wishes import ask
 from shared.messages.parse import wake_message
+from shared.settings import Settings
 from shared.wiring import patience_s, wire
 
 USERS = ("ann@example.com", "ann@example.org", "Ñandú.O'Neil@sub.example.co")
@@ -55,11 +58,13 @@ _PROCESS = {
     "wake": "lifecycle",
     "click": "hub",
     **dict.fromkeys(SWEEPS, "tick"),
+    **PROCESSES,
 }
 _TOPIC = "//pubsub.googleapis.com/projects/{project}/topics/{topic}"
 _TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 _APP = flask.Flask("simulator")
 _HOURS = 3  # after the faults end, all is settled within three sweeps of each kind
+_HOURS_OF_A_ROLLOUT = 7  # a wave takes a drift sweep; there are two, and whoever failed before has an hour's patience
 
 
 class UnsettledError(AssertionError):
@@ -122,12 +127,13 @@ class SimAdapter(WsgiAdapter):
         asked = parts.path + (f"?{parts.query}" if parts.query else "")
         if baton.current is not None:
             baton.current.how, baton.current.changes = change(method, asked, body or b"")
+            baton.current.writes = written(method, body or b"")
         baton.pause()
         journal = simulation.bench.cloud.world.journal
         count = journal.count
         answer = super().answer(method, url, headers, body)
         if baton.current is not None:
-            baton.current.how = baton.current.changes = ""
+            baton.current.how = baton.current.changes = baton.current.writes = ""
         if method == "POST" and answer.status == 200 and b'"name": "records/' in (body or b"")[:400]:
             simulation.note_starts()
         simulation.journal.note("call", baton.who, method, asked, body or b"", answer.status, answer.content)
@@ -191,6 +197,7 @@ class Simulation:
             self.bench.cloud.world.journal.clear()
             self.bench.clients, self.bench.deps = self._wired("tick")
         self.judge = Judge(self.bench)
+        self.desk = Desk(self)
         for process in ("lifecycle", "tick", "hub"):
             self._start(process)
 
@@ -234,6 +241,19 @@ class Simulation:
         self._deps[process] = deps
         wiring._CACHED[process] = (self.bench.settings, deps)
 
+    def deps_of(self, process: str) -> Deps:
+        """Return what a process works with; it starts with its first entry."""
+        return self._deps[process]
+
+    def deploy(self, settings: Settings) -> None:
+        """Start each process anew with other settings, beside what runs."""
+        self.bench.settings = settings
+        with self._made():
+            self.bench.clients, self.bench.deps = self._wired("tick")
+        for process in list(self._deps):
+            self._start(process)
+        self.journal.note("deploy")
+
     @property
     def now(self) -> datetime:
         return self.bench.now
@@ -261,14 +281,19 @@ class Simulation:
                 work = partial(self._deliver, self.sent_by[entry["of"]])
             case "wake":
                 key = user_key_for(parse_email(entry["user"]))
-                work = partial(self._handle, lifecycle, wake_message(key), SHIPPED["wake"].topic, f"w-{name}", self.now)
+                work = partial(self.handle, lifecycle, wake_message(key), SHIPPED["wake"].topic, f"w-{name}", self.now)
             case "click":
                 work = partial(self._click, entry)
             case "due" | "idle" | "drift":
                 body = json.dumps({"sweep": kind}).encode()
-                work = partial(self._handle, tick, body, "workbench-tick", f"t-{name}", self.now)
+                work = partial(self.handle, tick, body, "workbench-tick", f"t-{name}", self.now)
             case _:
-                raise ValueError(f"no such entry: {kind}")
+                own = self.desk.work(name, entry)
+                if own is None:
+                    return
+                work = own
+        if _PROCESS[kind] not in self._deps:
+            self._start(_PROCESS[kind])
         self.entries[name] = entry
         self.journal.note("begin", name, entry)
         self.baton.begin(name, _PROCESS[kind], work)
@@ -297,22 +322,20 @@ class Simulation:
         return sent
 
     def _deliver(self, sent: Sent) -> None:
-        body = {
-            "schema": "workbench.lifecycle/v1",
-            "event_id": sent.event_id,
-            "type": sent.kind,
-            "user": sent.user,
-            "occurred_at": sent.occurred.isoformat(),
-            "effective_time": sent.effective.isoformat(),
-            "attributes": sent.attributes,
-        }
         assert sent.published is not None
-        self._handle(lifecycle, json.dumps(body).encode(), SHIPPED["hr"].topic, sent.event_id, sent.published)
+        self.handle(lifecycle, body_of(sent), SHIPPED["hr"].topic, sent.event_id, sent.published)
         with contextlib.suppress(ValueError):
             self.judge.pending.remove(sent)
 
-    def _handle(
-        self, function: Callable[[CloudEvent], None], body: bytes, topic: str, message_id: str, published: datetime
+    def handle(
+        self,
+        function: Callable[[CloudEvent], None],
+        body: bytes,
+        topic: str,
+        message_id: str,
+        published: datetime,
+        *,
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
         """Hand a function its CloudEvent, as Eventarc does. Raises what the function raises: a nack."""
         about = {
@@ -322,7 +345,8 @@ class Simulation:
             "time": rfc3339(published),
         }
         message = {
-            "data": base64.b64encode(body).decode(), "messageId": message_id, "publishTime": rfc3339(published), "attributes": {},
+            "data": base64.b64encode(body).decode(), "messageId": message_id, "publishTime": rfc3339(published),
+            "attributes": dict(attributes or {}),
         }  # fmt: skip
         event = CloudEvent(
             about, {"message": message, "subscription": "projects/p/subscriptions/s", "deliveryAttempt": 1}
@@ -379,6 +403,8 @@ class Simulation:
             raise task.error
         if self.unexpected:
             raise AssertionError(self.unexpected[0])
+        with self._undisturbed():
+            self.desk.look_at_letters()
 
     def finish(self) -> None:
         """Let all tasks come to their ends, in turns."""
@@ -443,18 +469,27 @@ class Simulation:
         judge = self.judge
         number = 0
         for _ in range(5):
-            for sent in list(judge.pending):
+            for sent in [each for each in judge.pending if each.event_id not in self.desk.parked]:
                 number += 1
                 name = f"redelivery{number}"
                 self.entries[name] = {"entry": "again"}
                 self.baton.begin(name, "lifecycle", partial(self._deliver, sent))
             self.finish()
+            if self.desk.parked:
+                self.begin(f"replay{number}", {"entry": "replay"})
+                self.finish()
         assert not judge.pending, "a message is not taken although nothing is wrong"
+        for number, entry in enumerate(self.desk.release_the_rest()):
+            self.begin(f"release{number}", entry)
+        self.finish()
         for user in sorted(self.unseen):
             self.begin(f"look.{user}", {"entry": "wake", "user": user})
             self.finish()
         judge.two_by_others = {str(parse_email(user)) for user in USERS}  # whom other hands gave a second one
-        for hour in range(_HOURS):
+        for hour in range(_HOURS_OF_A_ROLLOUT if self.desk.image else _HOURS):
+            if self.desk.image:
+                self.begin(f"q{hour}.decide", {"entry": "decide"})
+                self.finish()
             self._minutes_of(f"q{hour}.a", 9)
             judge.two_by_others.clear()
             self.advance(35 * 60)
@@ -475,13 +510,21 @@ class Simulation:
 
     def _is_settled(self) -> None:
         judge = self.judge
+        keys = [user_key_for(parse_email(user)) for user in USERS]
+        for hour in range(len(keys)):  # in one hour of the day a sweep always wants to look at somebody's account
+            if all(_hour_of(key) != self.now.hour for key in keys):
+                break
+            self.advance(44 * 60)
+            self._minutes_of(f"look{hour}", 16)
         summary = sweep("drift", self.bench.deps, dry_run=True)
         if summary.decisions or judge._busy():
             raise UnsettledError(f"not settled after {_HOURS} sweeps of each kind: {summary.decisions} {judge._busy()}")
         judge.world_matches()
         judge.facts_are_allowed()
         users = sorted({sent.user for sent in judge.sent})
-        judge.spark_matches({user: wanted_profile(judge.sent, user, self.now) for user in users})
+        profiles = {user: wanted_profile(judge.sent, user, self.now) for user in users}
+        self.desk.images_match(profiles)
+        judge.spark_matches(profiles)
 
     def close(self) -> None:
         """Put the whole world into the journal: every object's bytes and metadata, and what each service knows."""
@@ -505,6 +548,7 @@ def injected(simulation: Simulation) -> Iterator[None]:
     changes = (
         ("shared.engine.wishes", "secrets", secrets),
         ("shared.cloud.objects", "secrets", secrets),
+        ("shared.engine.waves", "FROM", 2),  # three people are a fleet here
         ("shared.cloud.transport", "time", waiting),
         ("shared.cloud.transport", "random", drawing),
     )
