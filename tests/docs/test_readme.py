@@ -6,13 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.local_run import ROOT, clean_environment, running_local, until
+from tests.e2e.local_run import ROOT, Local, clean_environment, running_local, until
 
-# A reader meets them in this order, and so does the system.
 DOCUMENTS = ("README.md", "docs/start-here.md", "docs/using.md", "docs/operations.md")
 FENCE = re.compile(r"(?m)^ *```(bash[^\n]*)\n(.*?)^ *```$", flags=re.DOTALL)
 RUN, NOT_RUN = "bash", "bash not-run"
@@ -24,14 +24,6 @@ BIN = Path(sys.executable).parent
 def blocks(document: str) -> list[tuple[str, str]]:
     """Return each block of shell commands with what its fence says."""
     return [(said, body) for said, body in FENCE.findall((ROOT / document).read_text(encoding="utf-8"))]
-
-
-TO_RUN = [
-    (document, body)
-    for document in DOCUMENTS
-    for said, body in blocks(document)
-    if said == RUN and body not in ELSEWHERE
-]
 
 
 def test_the_first_command_of_the_readme_starts_the_system():
@@ -57,32 +49,38 @@ def test_only_what_needs_a_project_is_not_run():
     assert left_out == []
 
 
+@pytest.fixture(scope="module")
+def local() -> Iterator[Local]:
+    """The system that the README's first command starts, with its example people there."""
+    with running_local("--speed", "600") as system:
+        until(lambda: system.said("Try it in another terminal"), seconds=120, what="the examples to be ready")
+        yield system
+
+
 @pytest.mark.e2e
 @pytest.mark.waits("for the clock of a whole system")
-@pytest.mark.timeout(240)
-def test_every_example_works_as_it_stands(tmp_path):
-    assert len(TO_RUN) >= 12
-    with running_local("--speed", "600") as local:
-        until(lambda: local.said("Try it in another terminal"), seconds=120, what="the examples to be ready")
-        for document, block in TO_RUN:
-            if "gcloud" in block and shutil.which("gcloud") is None:
-                continue
-            script = block.replace("http://127.0.0.1:8900", f"http://127.0.0.1:{local.port}")
-            script = script.replace(".venv/bin/", f"{BIN}/")
-            if document == "docs/operations.md":
-                script = script.replace("USER", "ana.silva@example.com").replace("benchkeeper ", f"{BIN}/benchkeeper ")
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script],
-                cwd=ROOT,
-                env=clean_environment(
-                    BENCHKEEPER_API_ENDPOINT=f"http://127.0.0.1:{local.port}", CLOUDSDK_CONFIG=str(tmp_path / "gcloud")
-                ),
-                capture_output=True,
-                text=True,
-                timeout=280,
-                check=False,
-            )
-            assert done.returncode == 0, f"{document}: {block}\n{done.stdout}\n{done.stderr}"
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_example_works_as_it_stands(document: str, local: Local, tmp_path: Path):
+    to_run = [body for said, body in blocks(document) if said == RUN and body not in ELSEWHERE]
+    assert to_run
+    for block in to_run:
+        if "gcloud" in block and shutil.which("gcloud") is None:
+            continue
+        script = block.replace("http://127.0.0.1:8900", local.url).replace(".venv/bin/", f"{BIN}/")
+        if document == "docs/operations.md":
+            script = script.replace("USER", "ana.silva@example.com").replace("benchkeeper ", f"{BIN}/benchkeeper ")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=ROOT,
+            env=clean_environment(BENCHKEEPER_API_ENDPOINT=local.url, CLOUDSDK_CONFIG=str(tmp_path / "gcloud")),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, f"{document}: {block}\n{done.stdout}\n{done.stderr}"
+    if document == "docs/using.md":
         listed = local.benchkeeper("list", "--output", "json").stdout
         assert "dana.cruz@example.com" in listed
         assert "eli.novak@example.com" in listed
