@@ -36,6 +36,11 @@ def test_every_block_is_run_or_says_that_it_is_not(document: str):
     assert [body for said, body in blocks(document) if said == RUN] != []
 
 
+def test_no_other_document_has_a_block_that_looks_as_if_it_were_run():
+    others = {path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]}
+    assert {name for name in others - set(DOCUMENTS) for said, _ in blocks(name) if said != NOT_RUN} == set()
+
+
 def test_only_what_needs_a_project_is_not_run():
     assert [body for document in DOCUMENTS[:-1] for said, body in blocks(document) if said == NOT_RUN] == []
     reading = {"show", "plan", "list", "history", "impact", "policy", "waves"}
