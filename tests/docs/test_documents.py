@@ -27,6 +27,9 @@ FACTS = re.compile(r"\bfacts?(?: |, |: |/)(?:\d+(?:\.\d+)*\b|[A-Z]\w+ API|patch\
 RULE = re.compile(r"(?<![\w$\"'#-])R\d{1,2}(?![\w\"'.-])")
 MARK = re.compile(r"(?:\[|; )(WB|GEAP|GC|SDK|PY|MM|DIAG|KCC|CE|BP|TFB|SPAWN|SEED|PUB)\b(?=[^\[\]]*\])")
 CITED = re.compile(r"docs/([\w-]+\.md)#([\w-]+)")
+FOLDERS = ("functions", "cli", "portal", "shared", "emulator", "config", "tests", "docs", "bench")
+# Files that the program writes.
+WRITTEN = re.compile(r"config/(?:settings\.prod\.yaml|checked\.\w+\.json)")
 READ = (".py", ".md", ".yaml", ".toml", ".sh", ".html", ".js", ".css", ".json")
 
 
@@ -126,6 +129,17 @@ def test_every_section_that_a_comment_cites_is_there():
     assert [
         f"{document}#{anchor}" for document, anchor in sorted(cited) if anchor not in anchors(DOCS / document)
     ] == []
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(TEXTS) if name.endswith(".md") and name != "CHANGELOG.md"])
+def test_every_file_that_a_document_names_is_there(name: str):
+    text = re.sub(r"(?s)\[[A-Z]{2,5} [^]]*\]", "", TEXTS[name])  # sources of the platform facts are files of others
+    named = re.findall(
+        rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*\.(?:py|yaml|md|sh|html|svg|png|json|txt)\b", text
+    )
+    gone = [path for path in named if not (ROOT / path).exists()]
+    gone += [cited for cited in re.findall(r"docs/adr/\d{4}", text) if not list(ROOT.glob(f"{cited}-*.md"))]
+    assert sorted({path for path in gone if not WRITTEN.fullmatch(path)}) == []
 
 
 def test_every_mark_of_a_source_is_in_the_legend():
