@@ -24,6 +24,8 @@ GUIDES = [
 ]
 # A document of the authors' own by number ("facts 6.3", "facts, Notebooks API"), or a mark of a source that no legend explains.
 FACTS = re.compile(r"\bfacts?(?: |, |: |/)(?:\d+(?:\.\d+)*\b|[A-Z]\w+ API|patch\b|[\w-]+\.md)")
+# orphan, history, preview, fix, request (CONTRIBUTING.md); in code marks the names of the code may differ
+HOUSE = re.compile(r"\b(?:strays?|story|stories|chronicles?|foresight|mend(?:s|ed|ing)?|wish(?:es)?)\b", re.IGNORECASE)
 RULE = re.compile(r"(?<![\w$\"'#-])R\d{1,2}(?![\w\"'.-])")
 MARK = re.compile(r"(?:\[|; )(WB|GEAP|GC|SDK|PY|MM|DIAG|KCC|CE|BP|TFB|SPAWN|SEED|PUB)\b(?=[^\[\]]*\])")
 CITED = re.compile(r"docs/([\w-]+\.md)#([\w-]+)")
@@ -96,6 +98,18 @@ def test_the_glossary_is_short_and_each_word_stands_once():
 def test_lines_of_guides_fit(name: str):
     lines = re.sub(r"(?ms)^ *```.*?^ *```", "", TEXTS[name]).splitlines()
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
+def prose(text: str) -> str:
+    """Return what is said in the document's own words: no code, headings, links, quotations."""
+    text = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
+    text = re.sub(r"(?m)^(?:#| {4}).*$", "", text)
+    return re.sub(r"\[[^\]]*\]\([^)]*\)|`[^`]*`|\"[^\"\n]*\"", "", text)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(TEXTS) if name.endswith(".md") and name != "CHANGELOG.md"])
+def test_documents_use_the_words_of_the_field(name: str):
+    assert HOUSE.findall(prose(TEXTS[name])) == []
 
 
 @pytest.mark.parametrize("sentence", ["see facts 6.3", "(facts 9)", "facts, Notebooks API v2", "facts/local-cloud.md"])
