@@ -81,7 +81,6 @@ def test_a_decision_fits_on_a_screen(path: Path):
     assert re.match(r"# \d+\. ", text)
     for part in ("**Context.**", "**Decision.**"):
         assert part in text, part
-    assert max(map(len, text.splitlines())) <= 150
 
 
 def test_the_glossary_is_short_and_each_word_stands_once():
@@ -94,10 +93,11 @@ def test_the_glossary_is_short_and_each_word_stands_once():
     assert [word for word in sorted(set(every)) if every.count(word) > 1] == []
 
 
-@pytest.mark.parametrize("name", GUIDES)
-def test_lines_of_guides_fit(name: str):
+@pytest.mark.parametrize("name", [name for name in sorted(TEXTS) if name.endswith(".md") and name != "CHANGELOG.md"])
+def test_lines_fit(name: str):
+    most = 120 if name in GUIDES or name.startswith("docs/adr/") else 140
     lines = re.sub(r"(?ms)^ *```.*?^ *```", "", TEXTS[name]).splitlines()
-    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+    assert [line for line in lines if len(line) > most and not line.startswith(("|", "![", "    ", "["))] == []
 
 
 def prose(text: str) -> str:
