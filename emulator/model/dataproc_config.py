@@ -223,6 +223,6 @@ def _group(asked: dict[str, Any], zone: str, usual: int, stem: str) -> dict[str,
 
 
 def read_request_id(request_id: str) -> None:
-    """At most 40 letters, digits, underscores and dashes (facts 9)."""
+    """At most 40 letters, digits, underscores and dashes (docs/platform-facts.md#64-names-and-limits)."""
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise invalid(f"Invalid request_id '{request_id}'. It has at most 40 letters, digits, underscores or hyphens.")

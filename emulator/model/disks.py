@@ -20,7 +20,8 @@ from emulator.model.storage_rules import crc32c_of
 if TYPE_CHECKING:
     from emulator.model.compute_ops import ComputeOperation
 
-BOOT, DATA = "boot", "data-workspace"  # the names that Workbench gives its disks (recorded, facts 2.5)
+# The names that Workbench gives its disks (docs/platform-facts.md#24-names).
+BOOT, DATA = "boot", "data-workspace"
 
 
 @dataclass(slots=True)

@@ -239,7 +239,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=self._now())
 
     def upgrade(self, name: str) -> dict[str, Any]:
-        """UpgradeInstance: to the newest image; only while it runs (facts 2.12)."""
+        """UpgradeInstance: to the newest image; only while it runs (docs/platform-facts.md#211-upgrades)."""
         instance = self._running(name, "upgraded")
         if instance.metadata().get("version") == self.image.version:
             raise ApiError("FAILED_PRECONDITION", "Current and latest available image are the same")

@@ -185,8 +185,9 @@ class Fleet:
         return packed(full_view(instance, at, self.gateway))
 
     def _native_idle_stops(self, until: datetime) -> bool:
-        """Workbench's own idle shutdown (facts 4.1): kernels only, and here only where a script speaks of kernels.
+        """Workbench's own idle shutdown: kernels only, and here only where a script speaks of kernels.
 
+        Source: docs/platform-facts.md#41-workbenchs-own-idle-shutdown.
         An absent or empty `idle-timeout-seconds` is off: an empty value removes the key, and the docs call that off.
         """
         stopped = False

@@ -13,12 +13,13 @@ DEFAULT_MACHINE = "e2-standard-4"
 DEFAULT_BOOT_GB, DEFAULT_DATA_GB = "150", "100"
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"]
 _SYSTEM_TAGS = ["deeplearning-vm", "notebook-instance"]
-_REPORT_EVERY = timedelta(seconds=30)  # the agent's health reports (facts 4.5)
+# The agent's health reports (docs/platform-facts.md#44-what-can-be-seen-from-outside).
+_REPORT_EVERY = timedelta(seconds=30)
 _PLANS_PER_LIFE = 1_000_000
 PROXY = ".notebooks.googleusercontent.com"
 _HEALTH = ("system_health", "docker_status", "jupyterlab_status", "jupyterlab_api_status")
-# Keys that Google alone writes (facts 5). The others of the "protected" table are set at creation by Terraform in recorded
-# instances (`title`, `framework`, `serial-port-logging-enable`...), so a user's value stands where Google writes none.
+# Keys that Google alone writes (docs/platform-facts.md#5-metadata-keys-of-workbench). The others of
+# the "protected" table are set at creation by Terraform in recorded instances (`title`, `framework`, `serial-port-logging-enable`...), so a user's value stands where Google writes none.
 GOOGLE_ONLY = frozenset(
     [
         "data-disk-uri",
@@ -270,7 +271,7 @@ def _view(instance: Instance, now: datetime, setup: dict[str, Any], gateway: str
     updated = instance.updated
     if instance.active_since is not None:
         reported = instance.active_since + ((now - instance.active_since) // _REPORT_EVERY) * _REPORT_EVERY
-        # A health report moves updateTime: it is no sign of use (facts 4.5).
+        # A health report moves updateTime: no sign of use (docs/platform-facts.md#44-what-can-be-seen-from-outside).
         updated = max(updated, reported)
         body["healthState"] = "HEALTHY"
         body["healthInfo"] = {**dict.fromkeys(_HEALTH, "1"), "last_updated": f"{reported:%Y-%m-%dT%H:%M:%S}+00:00"}

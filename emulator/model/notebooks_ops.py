@@ -143,7 +143,7 @@ class Operations:
         return self._all.get(self._by_request.get((endpoint, target, request_id.lower()), "")) if request_id else None
 
     def check_free(self, target: str) -> None:
-        """409 while an operation on `target` runs: one at a time (facts 2.7; Terraform retries on these words)."""
+        """409 while an operation on `target` runs; Terraform retries on these words (docs/platform-facts.md#26-operations)."""
         running = self._running.get(target)
         if running is not None:
             raise ApiError(

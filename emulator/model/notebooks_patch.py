@@ -1,4 +1,7 @@
-"""What a patch of an instance may change, by its update mask (facts 2.8), and what it then makes of the instance."""
+"""What a patch of an instance may change, by its update mask, and what it then makes of the instance.
+
+Source: docs/platform-facts.md#27-what-a-patch-may-change.
+"""
 
 from __future__ import annotations
 

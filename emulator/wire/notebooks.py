@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emulator.model.notebooks import NotebooksModel
 
 _INSTANCE = "{name=projects/*/locations/*/instances/*}"
-# What the REST API has and the client 1.18.0 lacks (facts 2.1).
+# What the REST API has and the client 1.18.0 lacks (docs/platform-facts.md#21-calls-and-permissions).
 _REST_ONLY: dict[str, HttpBinding] = {
     "ResizeDisk": HttpBinding("POST", f"/v2/{_INSTANCE}:resizeDisk", "*"),
     "RestoreInstance": HttpBinding("POST", f"/v2/{_INSTANCE}:restore", "*"),

@@ -93,7 +93,7 @@ class ClusterIdentity(StrEnum):
     """As whom the code on a Spark cluster reads data.
 
     `PERSONAL_AUTH`: as the person, but by default only objects in Cloud Storage of the same project, and only while a tool of
-    the person's own keeps a session open (facts 6.3). `PERSONAL_SERVICE_ACCOUNT`: as the person's own account.
+    the person's own keeps a session open (docs/platform-facts.md, 6.1). `PERSONAL_SERVICE_ACCOUNT`: as the person's own account.
     """
 
     PERSONAL_AUTH = "personal-auth"

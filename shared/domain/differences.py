@@ -1,7 +1,7 @@
 """What differs between an instance as it is and as it should be, and what it takes to change it.
 
 Only what we own counts: Google writes dozens of labels and metadata keys of its own. Which fields can be patched, which only
-while stopped, and which never: facts, Notebooks API v2 patch.
+while stopped, and which never: docs/platform-facts.md#27-what-a-patch-may-change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.domain.catalog import Disk, Identity, VmImage
 from shared.domain.notebook import LABEL_COST_CENTER, NotebookSpec, ObservedNotebook, Patch
 
 OWNER = "owner"
-# Metadata that the API takes only while the instance is stopped (facts: patch, 2.8).
+# Metadata that the API takes only while the instance is stopped (docs/platform-facts.md#27-what-a-patch-may-change).
 STOPPED_ONLY_METADATA = frozenset(
     {
         "disable-mixer",

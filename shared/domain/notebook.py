@@ -38,7 +38,7 @@ class NotebookState(StrEnum):
     SUSPENDED = "SUSPENDED"
 
 
-# `healthState` of an instance whose Jupyter server does not answer (facts: Notebooks API v2, Instance).
+# `healthState` of an instance whose Jupyter server does not answer (docs/platform-facts.md#29-states).
 NOT_WELL = frozenset({"UNHEALTHY", "AGENT_NOT_RUNNING"})
 RESTING = frozenset({NotebookState.STOPPED, NotebookState.SUSPENDED})
 # States that a fresh instance reaches only through ACTIVE: there may be somebody's data on it.

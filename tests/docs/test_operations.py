@@ -38,9 +38,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "config" / "deploy"
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 BLOCKS = [
-    re.sub(r"(?m)^ +```$", "", block) for block in re.findall(r"(?m)^ *```bash\n(.*?)^ *```", TEXT, flags=re.DOTALL)
+    re.sub(r"(?m)^ +```$", "", block)
+    for block in re.findall(r"(?m)^ *```bash(?: not-run)?\n(.*?)^ *```", TEXT, flags=re.DOTALL)
 ]
-PROSE = re.sub(r"(?ms)^ *```bash\n.*?^ *```", "", TEXT)
+PROSE = re.sub(r"(?ms)^ *```bash(?: not-run)?\n.*?^ *```", "", TEXT)
 SPANS = [re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", PROSE)]
 OTHERS = {
     "bq", "cd", "do", "done", "echo", "export", "for", "git", "grep", "jq", "read", "split", "terraform", "while",

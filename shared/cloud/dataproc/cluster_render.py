@@ -91,8 +91,9 @@ def _labels(master: MasterTemplate, record: UserRecord) -> dict[str, str]:
 
 
 def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarget) -> None:
-    """Only the person can use it, and code on it reads data as the person or as the person's own account (facts 6.3, 6.4).
+    """Only the person can use it, and code on it reads data as the person or as the person's own account.
 
+    Sources: docs/platform-facts.md#61-personal-cluster-authentication and #62-an-account-of-the-persons-own.
     With an account, the mapping lets only those that it names run anything: the address is compared as it is written.
     """
     if record.spec.profile not in target.own_accounts:

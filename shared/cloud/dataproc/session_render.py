@@ -29,7 +29,7 @@ from shared.faults import ConfigFault, Loc, dotted, line_of
 SESSION_SET_HERE = ("name", "labels", "creator", "createTime", "updateTime", "uuid")
 _AS_ONESELF = "END_USER_CREDENTIALS"
 _EXECUTION = ("environmentConfig", "executionConfig")
-_LEAST, _MOST = timedelta(minutes=10), timedelta(days=14)  # facts 4.4
+_LEAST, _MOST = timedelta(minutes=10), timedelta(days=14)  # docs/platform-facts.md#43-sessions
 
 
 def render_session(
