@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from shared.domain.errors import Reason
 from shared.domain.notebook import Absent, InstanceRef, ObservedNotebook
-from shared.domain.notebook_actions import StopInstance
+from shared.domain.notebook_actions import DeleteInstance, StopInstance
+from shared.domain.plan import request_id
 from shared.domain.record import UserRecord
 from shared.domain.saving import Saving, is_kept, is_paused, retention_end, save_data
-from shared.domain.status import ConditionStatus
-from shared.domain.step import Scene, Step, delete
+from shared.domain.status import ConditionStatus, Verb
+from shared.domain.step import Scene, Step
 
 _PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
 _UNDECIDED = (
@@ -33,6 +34,19 @@ def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: st
         reason=Reason.STOPPING,
         message=f"{why[:1].upper()}{why[1:].rstrip('.')}. The notebook is being stopped.",
         requeue_after=scene.policy.poll,
+        because=because,
+    )
+
+
+def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, because: tuple[str, ...]) -> Step:
+    """Delete the instance with its disks; `reason` and `message` say to people what that is part of."""
+    return Step(
+        record=record,
+        actions=(DeleteInstance(ref=ref, request_id=request_id(record, Verb.DELETE)),),
+        condition=ConditionStatus.FALSE,
+        reason=reason,
+        message=message,
+        requeue_after=timedelta(seconds=60),
         because=because,
     )
 

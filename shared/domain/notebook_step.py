@@ -20,7 +20,7 @@ from shared.domain.errors import (
     RetryableError,
     StockoutError,
 )
-from shared.domain.leaver import gone
+from shared.domain.leaver import delete, gone
 from shared.domain.notebook import (
     MAY_HAVE_RUN,
     RESTING,
@@ -37,7 +37,7 @@ from shared.domain.record import Presence, UserRecord
 from shared.domain.replacement import go_back
 from shared.domain.saving import newest_ready
 from shared.domain.status import ConditionStatus, OperationRef, Verb
-from shared.domain.step import Scene, Step, delete, unreadable, wait_for
+from shared.domain.step import Scene, Step, unreadable, wait_for
 from shared.domain.turns import with_refusal, with_sold_out
 
 

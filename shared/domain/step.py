@@ -8,9 +8,8 @@ from msgspec import Struct
 
 from shared.domain.backoff import backoff
 from shared.domain.errors import BenchkeeperError, Reason, RetryableError
-from shared.domain.notebook import Absent, InstanceRef, NotebookState, ObservedNotebook
-from shared.domain.notebook_actions import DeleteInstance
-from shared.domain.plan import Action, Observed, Policy, request_id
+from shared.domain.notebook import Absent, NotebookState, ObservedNotebook
+from shared.domain.plan import Action, Observed, Policy
 from shared.domain.record import UserRecord
 from shared.domain.status import ConditionStatus, ConditionType, Verb
 
@@ -130,17 +129,4 @@ def wait_for_identity(record: UserRecord, policy: Policy) -> Step:
         message="Your own service account is being set up first.",
         requeue_after=policy.poll,
         because=("Nothing is created or started before the person's service account is ready.",),
-    )
-
-
-def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, because: tuple[str, ...]) -> Step:
-    """Delete the instance with its disks; `reason` and `message` say to people what that is part of."""
-    return Step(
-        record=record,
-        actions=(DeleteInstance(ref=ref, request_id=request_id(record, Verb.DELETE)),),
-        condition=ConditionStatus.FALSE,
-        reason=reason,
-        message=message,
-        requeue_after=timedelta(seconds=60),
-        because=because,
     )
