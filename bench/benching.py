@@ -25,7 +25,7 @@ import requests  # noqa: E402 - the tree comes first on sys.path
 
 from cli.local.ports import Ports  # noqa: E402
 from cli.local.system import LocalSystem  # noqa: E402
-from shared.domain.guard_settings import GuardSettings  # noqa: E402
+from shared.domain.plan.guard_settings import GuardSettings  # noqa: E402
 from shared.settings import Settings, load_settings  # noqa: E402
 
 HELLO = '''import os

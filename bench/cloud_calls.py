@@ -14,8 +14,8 @@ from kit.inprocess import Bench
 from kit.official import storage_bucket
 from people import message, settled_world, tell
 
-from shared.domain.identity import parse_email, user_key_for
-from shared.engine.sweeps import sweep
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.sweeps.sweeps import sweep
 
 
 def calls(bench: Bench) -> list[dict[str, Any]]:

@@ -205,9 +205,9 @@ def secured(environment: dict[str, str]) -> tuple[float, float]:
 
 _SECURED = """
 import functions_framework, json, time
-from shared.cloud.connections import Connections
-from shared.cloud.token import MetadataToken
-from shared.cloud.transport import Transport
+from shared.cloud.http.connections import Connections
+from shared.cloud.http.token import MetadataToken
+from shared.cloud.http.transport import Transport
 wall, cpu = time.perf_counter(), time.process_time()
 headers = {}
 MetadataToken(Transport(sign=lambda *_: None, patience_s=10, trust_env=False)).sign("GET", "", headers)

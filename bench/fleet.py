@@ -28,8 +28,8 @@ from people import settled
 from emulator.model.notebooks_activity import Machine, Script
 from emulator.model.storage_records import Bucket, StoredObject
 from emulator.model.storage_rules import crc32c_of, md5_of
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
-from shared.domain.template import wanted_templates
+from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
 
 UP = timedelta(hours=5)  # longer than the window of the shipped profile: every series is whole
 LIMIT_MB = {10_000: 120, 100_000: 256}

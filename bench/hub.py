@@ -28,10 +28,10 @@ from opening import first_byte_s
 from people import MODEL, settled
 
 from emulator.iap.signing import claims_of
-from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
-from shared.domain.identity import UserEmail, instance_id_for, parse_email, user_key_for
-from shared.domain.record import RecordRow, UserRecord, row_of
-from shared.domain.usage import NOTEBOOK, Usage
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
+from shared.domain.record.record import RecordRow, UserRecord, row_of
+from shared.domain.things.identity import UserEmail, instance_id_for, parse_email, user_key_for
+from shared.domain.things.usage import NOTEBOOK, Usage
 from shared.settings import Settings, project_override_variables
 
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"

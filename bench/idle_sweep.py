@@ -14,7 +14,7 @@ from cloud_calls import calls, named
 from kit.inprocess import Bench
 from people import settled_world
 
-from shared.engine.sweeps import sweep
+from shared.engine.sweeps.sweeps import sweep
 
 
 def script_activity(bench: Bench) -> int:

@@ -36,10 +36,10 @@ from functions import hub as hub_module  # noqa: E402
 from functions.lifecycle import lifecycle  # noqa: E402
 from functions.tick import tick  # noqa: E402
 from shared import wiring  # noqa: E402
-from shared.cloud.clock import SystemClock  # noqa: E402
-from shared.domain.identity import UserEmail, parse_email, user_key_for  # noqa: E402
-from shared.domain.sources import SHIPPED  # noqa: E402
-from shared.domain.times import rfc3339  # noqa: E402
+from shared.cloud.http.clock import SystemClock  # noqa: E402
+from shared.domain.people.sources import SHIPPED  # noqa: E402
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for  # noqa: E402
+from shared.domain.things.times import rfc3339  # noqa: E402
 from shared.messages.parse import wake_message  # noqa: E402
 from shared.telemetry import JsonLog  # noqa: E402
 

@@ -27,7 +27,7 @@ from benching import (
 )
 
 from cli.local.system import LocalSystem
-from shared.domain.identity import instance_id_for, parse_email
+from shared.domain.things.identity import instance_id_for, parse_email
 
 _TOPIC = "bench-hello"
 _SUBSCRIPTION = "eventarc-bench-hello"

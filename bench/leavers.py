@@ -19,9 +19,9 @@ from kit.oracle import instances
 from msgspec.structs import replace
 from people import message, tell
 
-from shared.domain.catalog import Identity
-from shared.domain.identity import account_email, account_id_for, instance_id_for, parse_email, user_key_for
-from shared.engine.sweeps import sweep
+from shared.domain.things.catalog import Identity
+from shared.domain.things.identity import account_email, account_id_for, instance_id_for, parse_email, user_key_for
+from shared.engine.sweeps.sweeps import sweep
 
 _THREADS = 8
 _QUOTA = 10_000  # service accounts a project; Google gives 100 until asked for more

@@ -7,7 +7,7 @@ import hashlib
 from benching import arguments, header, judge, median, say, timed
 from properties.test_names import addresses, check
 
-from shared.domain.identity import instance_id_for, parse_email
+from shared.domain.things.identity import instance_id_for, parse_email
 
 
 def main() -> None:

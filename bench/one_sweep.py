@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 import functions  # noqa: E402, F401 - what a function's process sets for itself
-from shared.cloud.clients import Clients, CloudConfig  # noqa: E402 - the tree comes first on sys.path
-from shared.engine import due_sweep  # noqa: E402
+from shared.cloud.http.clients import Clients, CloudConfig  # noqa: E402 - the tree comes first on sys.path
 from shared.engine.ports.deps import Deps  # noqa: E402
-from shared.engine.sweeps import sweep  # noqa: E402
+from shared.engine.sweeps import due as due_sweep  # noqa: E402
+from shared.engine.sweeps.sweeps import sweep  # noqa: E402
 from shared.settings import load_settings  # noqa: E402
 from shared.telemetry import JsonLog  # noqa: E402
 from shared.wiring import wire  # noqa: E402

@@ -11,11 +11,11 @@ from kit.official import storage_bucket
 from kit.reading import read
 from msgspec.structs import replace
 
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
-from shared.domain.record import UserRecord
-from shared.domain.template import wanted_templates
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.record.record import UserRecord
+from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
 from shared.messages.message import Message
 
 MODEL = "person.zero@example.com"

@@ -7,7 +7,7 @@ import click
 from cli.context import App, guarded, output_option, pass_app
 from cli.output import print_json, say
 from cli.users import say_unknown, user_key
-from shared.engine.acknowledging import acknowledge as acknowledged
+from shared.engine.news.acknowledging import acknowledge as acknowledged
 
 
 @click.command()

@@ -11,13 +11,13 @@ import click
 from cli.context import App, guarded, output_option, pass_app
 from cli.output import coloured, console, print_json, say, table
 from cli.users import say_unknown, user_key
-from shared.domain.identity import UserKey
-from shared.domain.record import Power, UserRecord
-from shared.domain.status import ConditionType
-from shared.engine import wishes
-from shared.engine.changing import Accepted
+from shared.domain.record.record import Power, UserRecord
+from shared.domain.record.status import ConditionType
+from shared.domain.things.identity import UserKey
+from shared.engine.news import requests as wishes
 from shared.engine.ports.deps import Deps
-from shared.engine.reconciler import reconcile
+from shared.engine.reconcile.changing import Accepted
+from shared.engine.reconcile.reconciler import reconcile
 
 _BY = "the command line"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}

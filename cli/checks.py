@@ -17,11 +17,11 @@ from cli.impact import count_lines, verdict_lines
 from cli.notes import notes
 from cli.output import console, print_json, say, table
 from cli.users import address_forms
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
-from shared.domain.people import People
-from shared.domain.structs import to_dict
-from shared.engine.policy_impact import impact_of_policy
+from shared.domain.people.domains import People
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
+from shared.domain.things.structs import to_dict
+from shared.engine.decisions.policy_impact import impact_of_policy
 from shared.engine.ports.records import Stored
 from shared.settings import ConfigError, Settings
 from shared.wiring import checked_settings, make_clients

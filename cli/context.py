@@ -12,8 +12,8 @@ import click
 from msgspec import Struct
 
 from cli.output import complain
-from shared.cloud.clients import Clients
-from shared.domain.errors import BenchkeeperError, CloudUnavailableError, PermanentError
+from shared.cloud.http.clients import Clients
+from shared.domain.things.errors import BenchkeeperError, CloudUnavailableError, PermanentError
 from shared.engine.ports.deps import Deps
 from shared.settings import ConfigError, Settings, load_settings
 from shared.telemetry import SilentLog

@@ -9,8 +9,8 @@ import click
 from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.output import agreed, complain, print_json, say
 from cli.users import say_unknown, user_key
-from shared.domain.lifetimes import Kept
-from shared.engine.lifetimes import Erasure, erase, look
+from shared.domain.intent.lifetimes import Kept
+from shared.engine.sweeps.lifetimes import Erasure, erase, look
 
 _WHY = {
     Kept.ENTITLED: "{user} is entitled to an environment. Nothing is erased while somebody works here: publish a leaver first.",

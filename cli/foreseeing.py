@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from msgspec import Struct, field
 
 from cli.users import known_addresses
-from shared.domain.changes import ChangeKind
-from shared.domain.errors import DamagedRecordError, NewerRecordError, PoisonError
-from shared.domain.events import (
+from shared.domain.intent.changes import ChangeKind
+from shared.domain.people.events import (
     AccountUsable,
     Joined,
     LeaveCancelled,
@@ -21,10 +20,11 @@ from shared.domain.events import (
     Renamed,
     Woken,
 )
-from shared.domain.groups import GroupEvent
-from shared.domain.nearest import nearest_addresses
-from shared.engine.letters import Change, foreseen
-from shared.engine.lookup import find
+from shared.domain.people.groups import GroupEvent
+from shared.domain.people.nearest import nearest_addresses
+from shared.domain.things.errors import DamagedRecordError, NewerRecordError, PoisonError
+from shared.engine.news.dead_letters import Change, foreseen
+from shared.engine.news.lookup import find
 from shared.engine.ports.deps import Deps
 from shared.messages.files import Row
 

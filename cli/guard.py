@@ -15,10 +15,10 @@ from cli.hub_door import Door, HubError, hub_options, open_door
 from cli.output import PlainGroup, agreed, complain, console, print_json, say, table
 from cli.publishing_files import read_content, say_faults, source_named
 from portal.reader import duration_text
-from shared.domain.events import Left
-from shared.domain.identity import UserEmail, UserKey, user_key_for
-from shared.domain.sources import OPERATOR
-from shared.domain.times import parse_time
+from shared.domain.people.events import Left
+from shared.domain.people.sources import OPERATOR
+from shared.domain.things.identity import UserEmail, UserKey, user_key_for
+from shared.domain.things.times import parse_time
 
 _SHORT = 12  # digits of a digest, enough to tell lists apart
 _WHOLE = 32

@@ -8,8 +8,8 @@ from rich.text import Text
 from cli.context import App, guarded, output_option, pass_app
 from cli.output import Terminal, console, print_csv, print_json, say, table
 from cli.users import say_unknown, user_key
-from shared.domain.story import MAX_LINES, StoryKind, StoryLine
-from shared.domain.times import rfc3339
+from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine
+from shared.domain.things.times import rfc3339
 
 _KINDS = {
     StoryKind.NEWS: Text("news", style="blue"),

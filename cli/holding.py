@@ -8,8 +8,8 @@ from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.hub_door import hub_options, open_door, why_no_page
 from cli.output import complain, print_json, say
 from cli.users import say_unknown, user_key
-from shared.domain.record import UserRecord
-from shared.engine.changing import is_decided, want_hold
+from shared.domain.record.record import UserRecord
+from shared.engine.reconcile.changing import is_decided, want_hold
 
 _LONGEST = 200
 

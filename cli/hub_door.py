@@ -20,7 +20,7 @@ from cli.context import App, guarded, output_option, pass_app
 from cli.deploy.data import load_deployment
 from cli.local.people import ADMINISTRATOR
 from portal.csrf import SCRIPT, SCRIPT_HEADER
-from shared.domain.errors import PermanentError
+from shared.domain.things.errors import PermanentError
 from shared.settings import Settings
 
 _TIMEOUT_S = 30

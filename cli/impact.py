@@ -12,16 +12,16 @@ import click
 from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.output import console, print_csv, print_json, say, table
 from cli.publishing_files import read_content, say_faults, source_named
-from shared.domain.effect import ASSUMED_HOURS, Basis, Effect, StepKind
-from shared.domain.identity import UserKey
-from shared.domain.impact import Impact
-from shared.domain.impact_limits import Excess, Limit
-from shared.domain.policy_change import Proposal
-from shared.domain.policy_codec import policy_digest
-from shared.domain.sources import OPERATOR
-from shared.domain.waves import FROM, sizes_for
-from shared.engine.policy_change import waiting
-from shared.engine.policy_impact import Judged, impact_of_news, impact_of_policy
+from shared.domain.people.sources import OPERATOR
+from shared.domain.policy.effect import ASSUMED_HOURS, Basis, Effect, StepKind
+from shared.domain.policy.impact import Impact
+from shared.domain.policy.impact_limits import Excess, Limit
+from shared.domain.policy.policy_change import Proposal
+from shared.domain.policy.policy_codec import policy_digest
+from shared.domain.record.waves import FROM, sizes_for
+from shared.domain.things.identity import UserKey
+from shared.engine.decisions.policy_change import waiting
+from shared.engine.decisions.policy_impact import Judged, impact_of_news, impact_of_policy
 from shared.engine.ports.deps import Deps
 from shared.settings import Settings
 from shared.wiring import checked_settings

@@ -15,11 +15,11 @@ from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import complain, console, print_json, say, table
 from shared.cloud.dataproc.masters import check_masters
 from shared.cloud.publish import publish as publish_message
-from shared.cloud.seed_bucket import SeedBucket, SeedObject
-from shared.domain.catalog import MasterTemplate
-from shared.domain.errors import BenchkeeperError, PoisonError
-from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.people import People
+from shared.cloud.storage.seed_bucket import SeedBucket, SeedObject
+from shared.domain.people.domains import People
+from shared.domain.things.catalog import MasterTemplate
+from shared.domain.things.errors import BenchkeeperError, PoisonError
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for
 from shared.messages.addresses import parse_person
 from shared.messages.hr import SCHEMA
 from shared.seed_templates import collisions, draft_of, is_as_made

@@ -15,12 +15,12 @@ from rich.text import Text
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import Terminal, complain, console, print_array, print_json, say, table
 from cli.users import address_forms, user_key
-from shared.domain.errors import Reason
-from shared.domain.events import News
-from shared.domain.identity import UserKey, user_key_for
-from shared.domain.marks import bounded
-from shared.domain.times import parse_time, rfc3339
-from shared.engine.letters import OURS, Replayed, replay
+from shared.domain.people.events import News
+from shared.domain.record.marks import bounded
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import UserKey, user_key_for
+from shared.domain.things.times import parse_time, rfc3339
+from shared.engine.news.dead_letters import OURS, Replayed, replay
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.messages.letters import parse_letter
 

@@ -9,16 +9,22 @@ from datetime import datetime
 from msgspec import Struct
 
 from cli.users import did_you_mean, known_addresses, known_rows
-from shared.domain.changes import ChangeKind
-from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError, NotSignedInError, PoisonError
-from shared.domain.events import AccountUsable, Joined, LifecycleEvent, Moved
-from shared.domain.facts import ACCOUNT, ACCOUNT_STATES, ARCHIVED, DELETED, DISABLED, SUSPENDED, Facts
-from shared.domain.identity import UserEmail, UserKey
-from shared.domain.nearest import nearest_addresses
-from shared.domain.record import Presence, UserRecord, unknown_leaver_since
-from shared.domain.status import ConditionType
-from shared.engine.letters import Change, foreseen
-from shared.engine.lookup import find
+from shared.domain.intent.changes import ChangeKind
+from shared.domain.people.events import AccountUsable, Joined, LifecycleEvent, Moved
+from shared.domain.people.facts import ACCOUNT, ACCOUNT_STATES, ARCHIVED, DELETED, DISABLED, SUSPENDED, Facts
+from shared.domain.people.nearest import nearest_addresses
+from shared.domain.record.record import Presence, UserRecord, unknown_leaver_since
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    DamagedRecordError,
+    NewerRecordError,
+    NotSignedInError,
+    PoisonError,
+)
+from shared.domain.things.identity import UserEmail, UserKey
+from shared.engine.news.dead_letters import Change, foreseen
+from shared.engine.news.lookup import find
 from shared.engine.ports.deps import Deps
 
 _READERS = 16

@@ -11,9 +11,9 @@ import click
 from cli.context import App, guarded, output_option, pass_app
 from cli.publishing import Consent, Details, draft, publish_by_hand
 from cli.publishing_files import publish_file
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import is_user_key, parse_email
-from shared.domain.times import parse_time
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import is_user_key, parse_email
+from shared.domain.things.times import parse_time
 
 NEVER = "never"
 

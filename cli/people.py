@@ -12,12 +12,12 @@ from rich.text import Text
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
 from cli.users import say_unknown, user_key
-from shared.domain.errors import Reason
-from shared.domain.status import ConditionType
-from shared.engine import views
-from shared.engine.idle_sweep import examine
-from shared.engine.notices import to_know
-from shared.engine.reconciler import preview, reconcile
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import Reason
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.idle import examine
+from shared.engine.views import person as views
+from shared.engine.views.notices import to_know
 from shared.faults import nearest
 
 _COLUMNS = (

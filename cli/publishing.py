@@ -21,11 +21,11 @@ from cli.output import agreed, complain, console, print_json, say, table
 from cli.progress import Progress
 from cli.users import did_you_mean
 from shared.cloud.publish import publish as publish_message
-from shared.domain.changes import ChangeKind
-from shared.domain.errors import InvalidMessageError
-from shared.domain.events import Joined, LifecycleEvent, Moved
-from shared.domain.identity import parse_user_key
-from shared.domain.sources import OPERATOR
+from shared.domain.intent.changes import ChangeKind
+from shared.domain.people.events import Joined, LifecycleEvent, Moved
+from shared.domain.people.sources import OPERATOR
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import parse_user_key
 from shared.messages.hr import SCHEMA
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message

@@ -18,10 +18,10 @@ from cli.progress import Progress
 from cli.publishing import somebody_there
 from cli.users import did_you_mean
 from shared.cloud.publish import publish_all
-from shared.domain.changes import ChangeKind
-from shared.domain.errors import BenchkeeperError, PoisonError, Reason, UnsupportedMessageError
-from shared.domain.events import Joined, Moved, News
-from shared.domain.sources import OPERATOR, Shape, Source
+from shared.domain.intent.changes import ChangeKind
+from shared.domain.people.events import Joined, Moved, News
+from shared.domain.people.sources import OPERATOR, Shape, Source
+from shared.domain.things.errors import BenchkeeperError, PoisonError, Reason, UnsupportedMessageError
 from shared.messages.files import MOST_ROWS, Row, RowFault, read_rows
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message

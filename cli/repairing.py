@@ -10,11 +10,11 @@ import click
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import agreed, complain, print_json, say
 from cli.users import user_key
-from shared.domain.identity import UserKey
-from shared.domain.recovery import Intact, NeverWritten, Recoverable
-from shared.domain.times import rfc3339
-from shared.engine.reconciler import reconcile
-from shared.engine.repair import find_damage, load_mended
+from shared.domain.record.recovery import Intact, NeverWritten, Recoverable
+from shared.domain.things.identity import UserKey
+from shared.domain.things.times import rfc3339
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.reconcile.repair import find_damage, load_mended
 
 
 @click.command()

@@ -8,8 +8,8 @@ import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import console, print_json, say, table
-from shared.engine.sweeping import Summary
-from shared.engine.sweeps import sweep
+from shared.engine.sweeps.sweeping import Summary
+from shared.engine.sweeps.sweeps import sweep
 
 
 @click.command(name="sweep")

@@ -12,12 +12,12 @@ import click
 
 from cli.context import FAILED, App, stop
 from cli.output import complain, say
-from shared.domain.errors import BenchkeeperError, DamagedRecordError, InvalidMessageError, NewerRecordError
-from shared.domain.identity import UserEmail, UserKey, parse_email, parse_user_key, user_key_for
-from shared.domain.nearest import nearest_addresses
-from shared.domain.people import People
-from shared.domain.record import RecordRow
-from shared.domain.times import rfc3339
+from shared.domain.people.domains import People
+from shared.domain.people.nearest import nearest_addresses
+from shared.domain.record.record import RecordRow
+from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, InvalidMessageError, NewerRecordError
+from shared.domain.things.identity import UserEmail, UserKey, parse_email, parse_user_key, user_key_for
+from shared.domain.things.times import rfc3339
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
 from shared.messages.addresses import other_forms, parse_address, parse_person

@@ -8,8 +8,8 @@ import click
 
 from cli.context import App, guarded, output_option, pass_app
 from cli.output import console, print_json, say, table
-from shared.domain.waves import Counts, Rollout, RolloutState
-from shared.engine.waves import counts_now, facts_of
+from shared.domain.record.waves import Counts, Rollout, RolloutState
+from shared.engine.decisions.waves import counts_now, facts_of
 
 _STANDS = {
     RolloutState.OPEN: "under way",

@@ -19,10 +19,10 @@ from cloudevents.http import CloudEvent
 from msgspec import Struct, field
 
 from shared import telemetry
-from shared.domain.errors import BenchkeeperError, InvalidMessageError, PoisonError, Reason, RetryableError
-from shared.domain.sources import Source, source_of_topic
-from shared.domain.times import parse_time, rfc3339
-from shared.engine.letters import attributes_for
+from shared.domain.people.sources import Source, source_of_topic
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError, PoisonError, Reason, RetryableError
+from shared.domain.things.times import parse_time, rfc3339
+from shared.engine.news.dead_letters import attributes_for
 from shared.engine.ports.deps import Deps
 from shared.messages.message import PART_OF, PART_PUBLISHED, Message, Rules
 from shared.settings import Settings

@@ -6,9 +6,9 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions._delivery import Delivery, handling
-from shared.domain.identity import UserEmail, UserKey
-from shared.domain.sources import HR, Source, source_of_topic
-from shared.engine.letters import TOPIC, keep, letter_of
+from shared.domain.people.sources import HR, Source, source_of_topic
+from shared.domain.things.identity import UserEmail, UserKey
+from shared.engine.news.dead_letters import TOPIC, keep, letter_of
 from shared.messages.letters import states_a_leave
 from shared.messages.message import Message
 from shared.messages.people import people_named

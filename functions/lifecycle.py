@@ -6,8 +6,8 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions._delivery import Delivery, handling
-from shared.domain.errors import PoisonError
-from shared.engine.deliver import deliver_all
+from shared.domain.things.errors import PoisonError
+from shared.engine.news.deliver import deliver_all
 from shared.messages.message import Parsed
 from shared.messages.parse import parse_message
 

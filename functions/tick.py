@@ -8,13 +8,13 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions._delivery import Delivery, handling
-from shared.domain.errors import BenchkeeperError, Reason
-from shared.domain.events import News
-from shared.domain.times import rfc3339
-from shared.engine.clock_check import clock_differs
-from shared.engine.letter_sweep import sweep_letters
+from shared.domain.people.events import News
+from shared.domain.things.errors import BenchkeeperError, Reason
+from shared.domain.things.times import rfc3339
 from shared.engine.ports.inbox import DeadLetter
-from shared.engine.sweeps import sweep
+from shared.engine.sweeps.clock_check import clock_differs
+from shared.engine.sweeps.dead_letters import sweep_letters
+from shared.engine.sweeps.sweeps import sweep
 from shared.messages.letters import parse_letter
 from shared.messages.parse import parse_tick
 

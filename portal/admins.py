@@ -6,8 +6,8 @@ import threading
 from collections import OrderedDict
 from enum import Enum
 
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import UserEmail, user_key_for
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserEmail, user_key_for
 from shared.engine.ports.deps import Deps
 
 # Somebody who leaves the group is out of the page within a minute; Cloud Identity is asked once a minute and person.

@@ -11,8 +11,8 @@ from portal.mine import Mine, is_entitled, mine, my_page
 from portal.openapi import describe
 from portal.problems import NotEntitledError
 from portal.routes import JSON, Route
-from shared.domain.structs import to_dict
-from shared.engine.views import plain
+from shared.domain.things.structs import to_dict
+from shared.engine.views.person import plain
 
 blueprint = flask.Blueprint("api", __name__)
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from shared.domain.catalog import Catalog, Profile
-from shared.domain.fleet import Notes
-from shared.domain.record import UserRecord
-from shared.domain.usage import NOTEBOOK, cluster_usage, month_of
+from shared.domain.fleet.fleet import Notes
+from shared.domain.record.record import UserRecord
+from shared.domain.things.catalog import Catalog, Profile
+from shared.domain.things.usage import NOTEBOOK, cluster_usage, month_of
 
 
 class CostLine(Struct, frozen=True, kw_only=True):

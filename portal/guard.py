@@ -13,7 +13,7 @@ from portal.headers import secure
 from portal.problems import TooManyError, problem_of
 from portal.reader import zone_of
 from portal.visit import Visit, begin, visit
-from shared.domain.identity import user_key_for
+from shared.domain.things.identity import user_key_for
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_ENDPOINTS = frozenset({"static"})  # the same files for everybody, in every copy of this product

@@ -14,11 +14,11 @@ from portal.mine import Mine, is_entitled, mine, my_page, my_record
 from portal.notebook_view import keep_choices
 from portal.routes import Param, Place, Route
 from portal.visit import signed_in, visit
-from shared.domain.errors import RefusedError
-from shared.domain.record import UserRecord
-from shared.domain.status import Notice
-from shared.domain.wish import Asked, WishKind
-from shared.engine.wishes import ask
+from shared.domain.intent.wish import Asked, WishKind
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import Notice
+from shared.domain.things.errors import RefusedError
+from shared.engine.news.requests import ask
 
 blueprint = flask.Blueprint("home", __name__)
 _NOTEBOOK = "notebook"

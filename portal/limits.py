@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.domain.identity import UserKey
+from shared.domain.things.identity import UserKey
 from shared.engine.ports.runtime import Clock
 
 _MAX_KEPT = 10_000

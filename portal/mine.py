@@ -11,11 +11,11 @@ from portal.reading import holder_of
 from portal.spark_view import SparkView, spark_views
 from portal.visit import signed_in, visit
 from portal.waits import Waits, waiting_for, waits_of
-from shared.domain.catalog import ClusterIdentity, Environment, Profile
-from shared.domain.errors import BenchkeeperError
-from shared.domain.fleet import Notes
-from shared.domain.identity import UserKey, account_email
-from shared.domain.record import Presence, UserRecord
+from shared.domain.fleet.fleet import Notes
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.things.catalog import ClusterIdentity, Environment, Profile
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey, account_email
 from shared.engine.ports.inbox import WaitingWish
 
 

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from portal.reader import duration_text, local
-from shared.domain.catalog import Profile
-from shared.domain.errors import Reason
-from shared.domain.record import Power, UserRecord
-from shared.domain.status import Condition, ConditionStatus, ConditionType, Verb
-from shared.engine.views import url_of
+from shared.domain.record.record import Power, UserRecord
+from shared.domain.record.status import Condition, ConditionStatus, ConditionType, Verb
+from shared.domain.things.catalog import Profile
+from shared.domain.things.errors import Reason
+from shared.engine.views.person import url_of
 
 FAST_S, SLOW_S = 3, 30  # how often a page looks for news while something moves, and while it is only hoped for
 _TONIGHT = time(20, 0)

@@ -16,7 +16,7 @@ from portal.deps import current
 from portal.problems import Problem
 from portal.reader import duration_text, moment_text, relative_text
 from portal.visit import Visit, visit
-from shared.domain.times import rfc3339
+from shared.domain.things.times import rfc3339
 
 PROBLEM_JSON = "application/problem+json"
 ADMIN_PAGE = "manage.index"  # where administrators begin

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 from portal import pages
 from portal.reader import COOKIE, zone_named
 from portal.routes import Param, Place, Route
-from shared.domain.errors import RefusedError
+from shared.domain.things.errors import RefusedError
 
 blueprint = flask.Blueprint("preferences", __name__)
 _YEAR_S = 31_536_000

@@ -7,7 +7,7 @@ from datetime import timedelta
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
-from shared.domain.errors import (
+from shared.domain.things.errors import (
     AccessDeniedError,
     BenchkeeperError,
     NotSignedInError,

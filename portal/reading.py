@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from portal.deps import current
-from shared.domain.errors import DamagedRecordError, Reason, RetryableError
-from shared.domain.identity import UserEmail, UserKey, user_key_for
-from shared.domain.record import UserRecord
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import DamagedRecordError, Reason, RetryableError
+from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.engine.ports.records import Stored
 
 

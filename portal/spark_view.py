@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from portal.notebook_view import FAST_S, SLOW_S
 from shared.cloud.dataproc.template_size import ClusterSize
-from shared.domain.catalog import Catalog, ClusterIdentity, Environment, Profile
-from shared.domain.record import UserRecord
-from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
-from shared.engine.views import url_of
+from shared.domain.record.record import UserRecord
+from shared.domain.things.catalog import Catalog, ClusterIdentity, Environment, Profile
+from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
+from shared.engine.views.person import url_of
 
 _LATE = timedelta(minutes=15)  # a start that takes longer is only looked at now and then
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from portal.admins import Admission
 from portal.deps import current
 from portal.problems import AdminsOnlyError, GroupUnreadableError
-from shared.domain.identity import UserEmail, UserKey
+from shared.domain.things.identity import UserEmail, UserKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

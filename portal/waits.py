@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from portal.deps import current
 from portal.visit import visit
-from shared.domain.asking import asked_text, was_taken
-from shared.domain.errors import BenchkeeperError, Reason
-from shared.domain.identity import UserKey
-from shared.domain.record import UserRecord
-from shared.domain.story import StoryKind, StoryLine
+from shared.domain.intent.asking import asked_text, was_taken
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import BenchkeeperError, Reason
+from shared.domain.things.history import StoryKind, StoryLine
+from shared.domain.things.identity import UserKey
+from shared.engine.news.requests import with_waiting
 from shared.engine.ports.inbox import WaitingWish
-from shared.engine.wishes import with_waiting
 
 _REFUSAL_SHOWN = timedelta(hours=1)
 

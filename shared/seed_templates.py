@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from shared.domain.identity import UserEmail
+from shared.domain.things.identity import UserEmail
 from shared.yaml_lines import YamlFaultError, load_yaml
 
 USER_MARK, BUCKET_MARK = "REPLACEME_USER_NAME", "REPLACEME_BUCKET_NAME"

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import yaml
 from msgspec import Struct
 
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import UserEmail, parse_email
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserEmail, parse_email
 from shared.faults import ConfigFault
 
 SEED_LIST = "notebook_users_list"  # the variable of both of the example's modules

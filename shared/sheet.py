@@ -15,7 +15,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from shared.domain.times import rfc3339
+from shared.domain.things.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

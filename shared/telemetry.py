@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-from shared.domain.identity import without_addresses
+from shared.domain.things.identity import without_addresses
 
 _TRACE: ContextVar[str] = ContextVar("trace", default="")
 _WRITE = threading.Lock()

@@ -7,10 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.cloud.accounts import IamAccounts
-from shared.cloud.activity import MonitoringActivity
-from shared.cloud.clients import Clients, CloudConfig
-from shared.cloud.clock import EndpointClock, SystemClock
 from shared.cloud.costs import BigQueryCosts
 from shared.cloud.dataproc.clusters import DataprocClusters
 from shared.cloud.dataproc.live_sessions import DataprocLiveSessions
@@ -19,26 +15,30 @@ from shared.cloud.dataproc.sessions import DataprocSessions
 from shared.cloud.dataproc.size_checks import check_sizes
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.templates import StorageTemplates
-from shared.cloud.dead_letters import PubSubDeadLetters
-from shared.cloud.decisions import StorageDecisions
-from shared.cloud.fleet_index import StorageFleetIndex
-from shared.cloud.groups import CloudIdentityGroups
-from shared.cloud.guard import StorageGuard
-from shared.cloud.iap import IapSignIn
-from shared.cloud.inbox import StorageInbox
-from shared.cloud.notebooks import WorkbenchNotebooks
-from shared.cloud.people import StorageGroupBooks, StoragePersons
-from shared.cloud.policies import StoragePolicies
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.cloud.http.clock import EndpointClock, SystemClock
+from shared.cloud.identity.accounts import IamAccounts
+from shared.cloud.identity.groups import CloudIdentityGroups
+from shared.cloud.identity.iap import IapSignIn
+from shared.cloud.notebook.activity import MonitoringActivity
+from shared.cloud.notebook.notebooks import WorkbenchNotebooks
+from shared.cloud.notebook.snapshots import ComputeSnapshots
 from shared.cloud.publish import publish
-from shared.cloud.records import StorageRecords
-from shared.cloud.snapshots import ComputeSnapshots
+from shared.cloud.storage.dead_letters import PubSubDeadLetters
+from shared.cloud.storage.decisions import StorageDecisions
+from shared.cloud.storage.fleet_index import StorageFleetIndex
+from shared.cloud.storage.guard import StorageGuard
+from shared.cloud.storage.inbox import StorageInbox
+from shared.cloud.storage.people import StorageGroupBooks, StoragePersons
+from shared.cloud.storage.policies import StoragePolicies
+from shared.cloud.storage.records import StorageRecords
 from shared.cloud.workers import ThreadWorkers
-from shared.domain.catalog import Catalog, ClusterIdentity
-from shared.domain.errors import BenchkeeperError, InvalidMessageError
-from shared.domain.identity import UserEmail, UserKey, parse_email
-from shared.domain.plan import Policy
-from shared.domain.policy_change import Noted
-from shared.domain.policy_codec import policy_digest
+from shared.domain.plan.plan import Policy
+from shared.domain.policy.policy_change import Noted
+from shared.domain.policy.policy_codec import policy_digest
+from shared.domain.things.catalog import Catalog, ClusterIdentity
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.things.identity import UserEmail, UserKey, parse_email
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import SignIn, Wake
 from shared.engine.ports.runtime import Clock, Log

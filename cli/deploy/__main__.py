@@ -34,7 +34,7 @@ from cli.groups import NotSeenError, look_at, warning
 from cli.notes import notes
 from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
-from shared.cloud.clock import SystemClock
+from shared.cloud.http.clock import SystemClock
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings
 from shared.wiring import checked_settings

@@ -17,7 +17,7 @@ from cli.deploy.step import Mark, Step
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
 _READERS = 4
-_PERSONAL = "Benchkeeper: "  # how the description of a person's own account begins (shared.cloud.accounts)
+_PERSONAL = "Benchkeeper: "  # how the description of a person's own account begins (shared.cloud.identity.accounts)
 
 
 def make_destroy_plan(target: Target) -> list[Step]:

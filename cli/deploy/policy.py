@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cli.deploy.failures import DeployError
 from cli.deploy.gcloud import Gcloud
 from cli.impact import count_lines, verdict_lines
-from shared.domain.errors import BenchkeeperError
-from shared.engine.policy_impact import impact_of_policy
+from shared.domain.things.errors import BenchkeeperError
+from shared.engine.decisions.policy_impact import impact_of_policy
 from shared.settings import Settings
 from shared.telemetry import SilentLog
 from shared.wiring import make_clients, wire

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.output import Terminal, coloured, table
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import UserKey
-from shared.domain.record import UserRecord
-from shared.domain.status import ConditionType
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
-from shared.engine.views import url_of
+from shared.engine.views.person import url_of
 
 _POLL_S = 0.25
 _SETTLED = {"Ready", "Stopped", "Idle", "Removed", "NotEntitled", "Retained", "OnHold", "NotOurs", "UnknownProfile"}

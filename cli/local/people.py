@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.domain.identity import parse_email
-from shared.domain.structs import to_dict
+from shared.domain.things.identity import parse_email
+from shared.domain.things.structs import to_dict
 from shared.settings import Settings
 
 ADMINISTRATOR = "mia.chen@example.com"

@@ -21,10 +21,10 @@ from cli.local.people import offered
 from cli.local.ports import HOST, Ports
 from cli.local.system import LocalSystem
 from cli.output import Terminal, complain, console, print_fleet, say
-from shared.cloud.clients import Clients
+from shared.cloud.http.clients import Clients
 from shared.cloud.publish import publish
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import UserKey, parse_email, user_key_for
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey, parse_email, user_key_for
 from shared.settings import ConfigError, Settings
 from shared.telemetry import SilentLog
 from shared.wiring import checked_settings, make_clients, wire

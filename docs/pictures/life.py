@@ -21,9 +21,9 @@ from kit.life import Life, life, settings_with  # noqa: E402
 
 from cli.output import Terminal  # noqa: E402
 from cli.people import print_person, print_plan  # noqa: E402
-from shared.domain.catalog import Disruption, Identity, Window  # noqa: E402
-from shared.domain.identity import parse_email  # noqa: E402
-from shared.engine.views import show  # noqa: E402
+from shared.domain.things.catalog import Disruption, Identity, Window  # noqa: E402
+from shared.domain.things.identity import parse_email  # noqa: E402
+from shared.engine.views.person import show  # noqa: E402
 
 WEEKEND = Window(days=frozenset({5, 6}), start=time(22), length=timedelta(hours=4), zone=ZoneInfo("Europe/Berlin"))
 PROFILE = {

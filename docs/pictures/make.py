@@ -23,10 +23,10 @@ from kit.reading import news_of  # noqa: E402
 from cli.local.follow import final_rows, look, picture  # noqa: E402
 from cli.output import Terminal, print_fleet  # noqa: E402
 from cli.people import print_person  # noqa: E402
-from shared.domain.identity import parse_email, user_key_for  # noqa: E402
-from shared.engine.deliver import deliver  # noqa: E402
-from shared.engine.sweeps import sweep  # noqa: E402
-from shared.engine.views import show  # noqa: E402
+from shared.domain.things.identity import parse_email, user_key_for  # noqa: E402
+from shared.engine.news.deliver import deliver  # noqa: E402
+from shared.engine.sweeps.sweeps import sweep  # noqa: E402
+from shared.engine.views.person import show  # noqa: E402
 
 
 def main() -> None:

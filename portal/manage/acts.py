@@ -19,15 +19,15 @@ from portal.manage.person import Said
 from portal.manage.person_tables import record_of
 from portal.routes import Access, Param, Place, Route
 from portal.visit import signed_in, visit
-from shared.domain.asking import with_asked
-from shared.domain.errors import RefusedError
-from shared.domain.identity import without_addresses
-from shared.domain.record import UserRecord
-from shared.domain.wish import MAX_REASON, Asked, WishKind
-from shared.engine.changing import is_decided
-from shared.engine.foresight import preview_after
-from shared.engine.views import plan_view
-from shared.engine.wishes import ask
+from shared.domain.intent.asking import with_asked
+from shared.domain.intent.wish import MAX_REASON, Asked, WishKind
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import RefusedError
+from shared.domain.things.identity import without_addresses
+from shared.engine.news.requests import ask
+from shared.engine.reconcile.changing import is_decided
+from shared.engine.views.person import plan_view
+from shared.engine.views.preview import preview_after
 
 
 class Act(StrEnum):

@@ -11,9 +11,9 @@ from portal.manage.export import TEXT, Columns, Sheet, offer
 from portal.manage.fleet import NEEDS
 from portal.manage.letters import open_letters
 from portal.routes import Access, Param, Place, Route
-from shared.domain.figures import figures_of
-from shared.domain.fleet import FleetSnapshot
-from shared.engine.fleet_views import in_need, nearest_known
+from shared.domain.fleet.figures import figures_of
+from shared.domain.fleet.fleet import FleetSnapshot
+from shared.engine.views.fleet import in_need, nearest_known
 from shared.sheet import Value
 
 _STRAY = "Stray"

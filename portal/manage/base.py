@@ -16,10 +16,10 @@ from portal.manage.kept import Kept
 from portal.problems import problem_of
 from portal.routes import Param, Place
 from portal.visit import admins_only, visit
-from shared.domain.errors import BenchkeeperError, Reason, RetryableError
-from shared.domain.figures import Figures, figures_of
-from shared.domain.fleet import FleetSnapshot
-from shared.domain.identity import UserKey, parse_user_key
+from shared.domain.fleet.figures import Figures, figures_of
+from shared.domain.fleet.fleet import FleetSnapshot
+from shared.domain.things.errors import BenchkeeperError, Reason, RetryableError
+from shared.domain.things.identity import UserKey, parse_user_key
 
 T = TypeVar("T")
 PAGE_ROWS = 50

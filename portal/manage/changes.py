@@ -23,9 +23,9 @@ from portal.manage.changes_view import is_concerned, lists, own_keys
 from portal.manage.export import FLAG, TEXT, Columns, Sheet, offer
 from portal.routes import Access, Param, Place, Route
 from portal.visit import signed_in, visit
-from shared.domain.decision import DIGEST, About, Decision, Verdict
-from shared.domain.errors import CloudUnavailableError, RefusedError
-from shared.domain.guard_settings import GuardSettings
+from shared.domain.intent.decision import DIGEST, About, Decision, Verdict
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.errors import CloudUnavailableError, RefusedError
 from shared.sheet import Value
 
 _FIRST = 10  # of the people of a batch, shown before its own page

@@ -33,12 +33,12 @@ from portal.manage.changes_meaning import Change
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME
 from portal.routes import JSON, Access, Route
 from portal.visit import signed_in, visit
-from shared.domain.batches import announced
-from shared.domain.batches import to_json as batch_to_json
-from shared.domain.decision import About, Decision, Verdict
-from shared.domain.errors import InvalidMessageError, RefusedError
-from shared.domain.identity import UserKey, parse_user_key
-from shared.domain.times import parse_time, rfc3339
+from shared.domain.intent.batches import announced
+from shared.domain.intent.batches import to_json as batch_to_json
+from shared.domain.intent.decision import About, Decision, Verdict
+from shared.domain.things.errors import InvalidMessageError, RefusedError
+from shared.domain.things.identity import UserKey, parse_user_key
+from shared.domain.things.times import parse_time, rfc3339
 
 _LONGEST = timedelta(days=31)  # an announcement is for a moment, not for good
 

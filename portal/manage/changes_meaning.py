@@ -12,12 +12,12 @@ from msgspec import Struct, field
 
 from portal.deps import current
 from portal.visit import visit
-from shared.domain.batches import Batch, WaitingPerson, announced_until, batches_of
-from shared.domain.cuts import IMPATIENT, CutClass, StepKind
-from shared.domain.decision import About, Verdict
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import UserKey
-from shared.domain.question import QUESTIONS
+from shared.domain.intent.batches import Batch, WaitingPerson, announced_until, batches_of
+from shared.domain.intent.decision import About, Verdict
+from shared.domain.intent.question import QUESTIONS
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.cuts import IMPATIENT, CutClass, StepKind
+from shared.domain.things.identity import UserKey
 
 # What ends access, for people.
 TITLES = {

@@ -17,12 +17,12 @@ import flask
 from portal.deps import current
 from portal.manage.changes_meaning import Change, Seen, Unread, Vote, change_of_batch
 from portal.visit import signed_in, visit
-from shared.domain.batches import Batch, batches_of
-from shared.domain.batches import from_json as batch_from_json
-from shared.domain.batches import to_json as batch_to_json
-from shared.domain.decision import About
-from shared.domain.errors import BenchkeeperError, InvalidMessageError
-from shared.domain.identity import UserKey, user_key_for
+from shared.domain.intent.batches import Batch, batches_of
+from shared.domain.intent.batches import from_json as batch_from_json
+from shared.domain.intent.batches import to_json as batch_to_json
+from shared.domain.intent.decision import About
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.things.identity import UserKey, user_key_for
 from shared.engine.ports.deps import Deps
 
 _MOST_OLDER = 20  # lists that somebody decided about and that are no batch any more: read one by one

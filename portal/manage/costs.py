@@ -11,9 +11,9 @@ from portal.manage.base import PAGE, blueprint, cut, fleet, fleet_page, kept, pa
 from portal.manage.export import NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import Access, Route
 from portal.visit import visit
-from shared.domain.errors import BenchkeeperError
-from shared.domain.fleet import FleetSnapshot, Notes
-from shared.engine.fleet_costs import Month, Sums, month
+from shared.domain.fleet.fleet import FleetSnapshot, Notes
+from shared.domain.things.errors import BenchkeeperError
+from shared.engine.views.costs import Month, Sums, month
 from shared.sheet import Value
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from portal.manage.base import blueprint
 from portal.routes import CSV, JSON, Access, Param, Route
-from shared.domain.times import rfc3339
+from shared.domain.things.times import rfc3339
 from shared.sheet import Value, csv_lines
 
 _CHUNK = 200  # rows that are sent at once

@@ -16,11 +16,11 @@ from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
 from portal.routes import Access, Place, Route
 from portal.visit import visit
-from shared.domain.figures import ReadyDay, running_clusters
-from shared.domain.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
-from shared.domain.record import RecordRow
-from shared.domain.status import Notice
-from shared.engine.fleet_views import (
+from shared.domain.fleet.figures import ReadyDay, running_clusters
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
+from shared.domain.record.record import RecordRow
+from shared.domain.record.status import Notice
+from shared.engine.views.fleet import (
     Column,
     chosen,
     offered,

@@ -15,7 +15,7 @@ from portal.manage.base import PAGE, blueprint, cut, page_number
 from portal.manage.export import FLAG, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
-from shared.domain.errors import BenchkeeperError
+from shared.domain.things.errors import BenchkeeperError
 from shared.engine.ports.inbox import LetterRow
 from shared.sheet import Value
 

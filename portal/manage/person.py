@@ -15,13 +15,13 @@ from portal.reading import asking_for_repair
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from portal.waits import waiting_for, waits_of
-from shared.domain.entitlement import judge_entitlement
-from shared.domain.fleet import standing
-from shared.domain.record import row_of
-from shared.domain.story import StoryKind
-from shared.engine.notices import to_know
-from shared.engine.reconciler import preview
-from shared.engine.views import address_view, observed_view, plan_view, url_of
+from shared.domain.fleet.fleet import standing
+from shared.domain.people.entitlement import judge_entitlement
+from shared.domain.record.record import row_of
+from shared.domain.things.history import StoryKind
+from shared.engine.reconcile.reconciler import preview
+from shared.engine.views.notices import to_know
+from shared.engine.views.person import address_view, observed_view, plan_view, url_of
 
 
 class Said(StrEnum):

@@ -14,9 +14,9 @@ from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.reading import read_record
 from portal.routes import Param, Place, Route
 from portal.visit import visit
-from shared.domain.errors import BenchkeeperError
-from shared.domain.record import UserRecord
-from shared.domain.story import StoryKind, StoryLine
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.history import StoryKind, StoryLine
 from shared.sheet import Value
 
 

@@ -10,13 +10,13 @@ from msgspec import Struct
 from portal.deps import current
 from portal.manage.changes_meaning import Change, Seen, Unread, takes_effect_at
 from portal.manage.changes_view import missing
-from shared.domain.decision import About
-from shared.domain.effect import StepKind
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import UserKey
-from shared.domain.policy_change import Proposal
-from shared.engine import policy_change
-from shared.engine.decisions import concerned_by
+from shared.domain.intent.decision import About
+from shared.domain.policy.effect import StepKind
+from shared.domain.policy.policy_change import Proposal
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey
+from shared.engine.decisions import policy_change
+from shared.engine.decisions.decisions import concerned_by
 
 TITLE = "The configuration that was deployed changes things for many"
 STEPS: Mapping[StepKind, tuple[str, str]] = {

@@ -20,11 +20,11 @@ from msgspec.structs import replace
 from portal.deps import current
 from portal.manage.base import one_line, page_number
 from portal.routes import Param, Place
-from shared.domain.errors import InvalidMessageError
-from shared.domain.fleet import FleetSnapshot, Standing
-from shared.domain.identity import user_key_for
-from shared.domain.record import Presence
-from shared.engine.fleet_views import Choice, Column, key_of_address
+from shared.domain.fleet.fleet import FleetSnapshot, Standing
+from shared.domain.record.record import Presence
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import user_key_for
+from shared.engine.views.fleet import Choice, Column, key_of_address
 from shared.messages.addresses import parse_address
 
 E = TypeVar("E", bound=StrEnum)

@@ -17,18 +17,18 @@ from portal.deps import current
 from portal.manage.base import NoFleetError, figures_now
 from portal.manage.changes_meaning import Change, Seen, Unread, needs_another, takes_effect_at
 from portal.manage.changes_view import is_stored, missing
-from shared.domain.decision import About
-from shared.domain.errors import BenchkeeperError, InvalidMessageError
-from shared.domain.figures import Figures
-from shared.domain.groups import GroupEvent, GroupEventKind
-from shared.domain.identity import UserKey
-from shared.domain.question import QUESTIONS, Question, from_json, group_ref, release_of, to_json
-from shared.domain.record import UserRecord
-from shared.domain.renaming import owns_something
-from shared.domain.status import Notice
-from shared.engine.group_news import concerned_by
+from shared.domain.fleet.figures import Figures
+from shared.domain.intent.decision import About
+from shared.domain.intent.question import QUESTIONS, Question, from_json, group_ref, release_of, to_json
+from shared.domain.intent.renaming import owns_something
+from shared.domain.people.groups import GroupEvent, GroupEventKind
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import Notice
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.things.identity import UserKey
+from shared.engine.decisions.questions import both_own, rename_question, same_person_question
+from shared.engine.news.groups import concerned_by
 from shared.engine.ports.deps import Deps
-from shared.engine.questions import both_own, rename_question, same_person_question
 
 _MOST = 50  # of people whose word is waited for, read live in one look
 _WORKERS = 8

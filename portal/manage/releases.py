@@ -10,10 +10,10 @@ from portal.manage.base import blueprint, user_key_of
 from portal.manage.changes import Said, decided
 from portal.reading import read_record
 from portal.routes import JSON, Access, Route
-from shared.domain.decision import Verdict
-from shared.domain.errors import RefusedError
-from shared.domain.question import release_of, to_json
-from shared.domain.record import UserRecord
+from shared.domain.intent.decision import Verdict
+from shared.domain.intent.question import release_of, to_json
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import RefusedError
 
 SAYS = {
     Said.APPROVED: "The release was asked for. The hold ends once another administrator approves it under Changes; nothing is deleted "

@@ -11,13 +11,13 @@ from portal.deps import current
 from portal.manage.changes_meaning import Change, Seen, Unread, takes_effect_at
 from portal.manage.changes_view import missing
 from portal.manage.policy_changes import Row
-from shared.domain.decision import About
-from shared.domain.errors import BenchkeeperError
-from shared.domain.policy_change import PolicyInForce
-from shared.domain.record import RecordRow
-from shared.domain.waves import Counts, Rollout, RolloutState, Standing
-from shared.engine.decisions import author_of
-from shared.engine.waves import halted
+from shared.domain.intent.decision import About
+from shared.domain.policy.policy_change import PolicyInForce
+from shared.domain.record.record import RecordRow
+from shared.domain.record.waves import Counts, Rollout, RolloutState, Standing
+from shared.domain.things.errors import BenchkeeperError
+from shared.engine.decisions.decisions import author_of
+from shared.engine.decisions.waves import halted
 
 TITLE = "A change of notebooks has halted: too many were not ready in time"
 

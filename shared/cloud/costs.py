@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shared.cloud.clients import Clients
-from shared.domain.errors import CloudUnavailableError, PermanentError, Reason
-from shared.domain.identity import UserKey
+from shared.cloud.http.clients import Clients
+from shared.domain.things.errors import CloudUnavailableError, PermanentError, Reason
+from shared.domain.things.identity import UserKey
 from shared.engine.ports.runtime import Log
 
 # The view gives a row for each service and profile; this is everybody's sum, one row a person and currency.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from shared.cloud.clients import Clients
-from shared.cloud.translate import translated
+from shared.cloud.http.clients import Clients
+from shared.cloud.http.translate import translated
 
 _TIMEOUT_S = 30
 _UNDER_WAY = 2_000  # messages that wait for an answer: the client sends them in batches

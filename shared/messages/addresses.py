@@ -11,9 +11,9 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from shared.domain.errors import InvalidMessageError
-from shared.domain.identity import MAX_EMAIL_BYTES, UserEmail, parse_email
-from shared.domain.people import People
+from shared.domain.people.domains import People
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import MAX_EMAIL_BYTES, UserEmail, parse_email
 
 MAX_LOCAL_BYTES = 64  # RFC 5321 4.5.3.1.1
 MAX_DOMAIN = 253

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.domain.errors import Reason, UnsupportedMessageError
-from shared.domain.sources import May
+from shared.domain.people.sources import May
+from shared.domain.things.errors import Reason, UnsupportedMessageError
 from shared.messages.message import Rules
 
 

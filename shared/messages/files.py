@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.domain.errors import InvalidMessageError
+from shared.domain.things.errors import InvalidMessageError
 from shared.messages.hr import SCHEMA
 from shared.messages.message import read_json
 

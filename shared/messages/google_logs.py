@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
-from shared.domain.events import (
+from shared.domain.people.events import (
     AccountChanged,
     AccountState,
     GroupChanged,
@@ -22,11 +21,12 @@ from shared.domain.events import (
     Renamed,
     Woken,
 )
-from shared.domain.events import is_cut as takes_away
-from shared.domain.groups import GroupEvent, GroupEventKind
-from shared.domain.identity import UserEmail, user_key_of_instance
-from shared.domain.sources import May, Source
-from shared.domain.times import parse_time
+from shared.domain.people.events import is_cut as takes_away
+from shared.domain.people.groups import GroupEvent, GroupEventKind
+from shared.domain.people.sources import May, Source
+from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.things.identity import UserEmail, user_key_of_instance
+from shared.domain.things.times import parse_time
 from shared.messages.addresses import (
     forms_of_cut,
     is_service_account,

@@ -16,8 +16,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
 
-from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
-from shared.domain.events import (
+from shared.domain.people.events import (
     AccessUntil,
     AccountUsable,
     Joined,
@@ -27,10 +26,11 @@ from shared.domain.events import (
     Moved,
     Renamed,
 )
-from shared.domain.facts import Value
-from shared.domain.identity import UserEmail
-from shared.domain.sources import DIRECTORY, OPERATOR, Joiners, May
-from shared.domain.times import parse_time, to_utc
+from shared.domain.people.facts import Value
+from shared.domain.people.sources import DIRECTORY, OPERATOR, Joiners, May
+from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.things.identity import UserEmail
+from shared.domain.things.times import parse_time, to_utc
 from shared.messages.addresses import forms_of_cut, other_forms, parse_address, parse_person
 from shared.messages.allowed import allowed
 from shared.messages.message import Fault, Message, Parsed, Rules, Several, keys_twice, read_leniently, too_large

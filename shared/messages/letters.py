@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
-from shared.domain.events import News, Woken, is_cut
-from shared.domain.groups import GroupEvent
-from shared.domain.people import People
-from shared.domain.sources import HR, Source, source_of_topic
-from shared.engine.letters import MESSAGE_ID
+from shared.domain.people.domains import People
+from shared.domain.people.events import News, Woken, is_cut
+from shared.domain.people.groups import GroupEvent
+from shared.domain.people.sources import HR, Source, source_of_topic
+from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.engine.news.dead_letters import MESSAGE_ID
 from shared.engine.ports.inbox import DeadLetter
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message, parse_tick

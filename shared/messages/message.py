@@ -10,11 +10,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.domain.errors import InvalidMessageError, PoisonError
-from shared.domain.events import News
-from shared.domain.people import People
-from shared.domain.sources import Source
-from shared.domain.times import parse_time
+from shared.domain.people.domains import People
+from shared.domain.people.events import News
+from shared.domain.people.sources import Source
+from shared.domain.things.errors import InvalidMessageError, PoisonError
+from shared.domain.things.times import parse_time
 
 # What Pub/Sub takes at most. A larger limit of the settings is for grants; a leaver is read up to here.
 HARD_LIMIT = 10_000_000

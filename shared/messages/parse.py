@@ -11,11 +11,11 @@ import json
 import re
 from typing import Any
 
-from shared.domain.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
-from shared.domain.events import Woken, is_cut
-from shared.domain.groups import GroupEvent
-from shared.domain.identity import UserKey, parse_user_key
-from shared.domain.sources import Shape
+from shared.domain.people.events import Woken, is_cut
+from shared.domain.people.groups import GroupEvent
+from shared.domain.people.sources import Shape
+from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.things.identity import UserKey, parse_user_key
 from shared.messages.google_logs import KNOWN_SERVICES, parse_entry
 from shared.messages.hr import SCHEMA, parse_neutral
 from shared.messages.message import (

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from shared.domain.errors import InvalidMessageError
-from shared.domain.events import News, Renamed, Woken
-from shared.domain.groups import GroupEvent
-from shared.domain.identity import UserEmail, UserKey, user_key_for
-from shared.domain.people import People
-from shared.domain.sources import Source
+from shared.domain.people.domains import People
+from shared.domain.people.events import News, Renamed, Woken
+from shared.domain.people.groups import GroupEvent
+from shared.domain.people.sources import Source
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.messages.addresses import addresses_in, forms_of_cut
 from shared.messages.google_logs import member_of_removal
 from shared.messages.hr import SCHEMA, is_leaver

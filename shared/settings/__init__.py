@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from shared.domain.catalog import Catalog, MasterTemplate
-from shared.domain.people import People
-from shared.domain.sources import SHIPPED
-from shared.domain.times import parse_time
+from shared.domain.people.domains import People
+from shared.domain.people.sources import SHIPPED
+from shared.domain.things.catalog import Catalog, MasterTemplate
+from shared.domain.things.times import parse_time
 from shared.faults import ConfigFault
 from shared.settings import checked
 from shared.settings.values import ConfigError, Settings

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from shared.domain.catalog import MasterTemplate
-from shared.domain.sessions import MAX_LABELS, OUR_LABELS
+from shared.domain.template.sessions import MAX_LABELS, OUR_LABELS
+from shared.domain.things.catalog import MasterTemplate
 from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 from shared.settings.models import ProfilesFile
 from shared.settings.sources import SourcesFile

@@ -11,8 +11,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from shared.domain.policy_codec import plain, read_plain
-from shared.domain.structs import to_dict
+from shared.domain.policy.policy_codec import plain, read_plain
+from shared.domain.things.structs import to_dict
 from shared.settings.values import Settings
 
 _SHARED = Path(__file__).resolve().parents[1]
@@ -21,14 +21,14 @@ _CODE = (
     "settings/*.py",
     "yaml_lines.py",
     "faults.py",
-    "domain/catalog.py",
-    "domain/identity.py",
-    "domain/notebook.py",
-    "domain/times.py",
-    "domain/sources.py",
-    "domain/people.py",
-    "domain/guard_settings.py",
-    "domain/policy_codec.py",
+    "domain/things/catalog.py",
+    "domain/things/identity.py",
+    "domain/things/notebook.py",
+    "domain/things/times.py",
+    "domain/people/sources.py",
+    "domain/people/domains.py",
+    "domain/plan/guard_settings.py",
+    "domain/policy/policy_codec.py",
 )
 
 

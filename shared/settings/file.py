@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import NODEFAULT, ValidationError, convert, inspect
 
-from shared.domain.errors import BenchkeeperError
+from shared.domain.things.errors import BenchkeeperError
 from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 from shared.settings.fields import read_duration
 from shared.yaml_lines import YamlFaultError, load_yaml

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
-from shared.domain.catalog import Assignment, Environment
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import Email
-from shared.domain.notebook import Network
-from shared.domain.times import duration_text
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.catalog import Assignment, Environment
+from shared.domain.things.identity import Email
+from shared.domain.things.notebook import Network
+from shared.domain.things.times import duration_text
 from shared.settings.fields import Strict, check
 from shared.settings.profile import ProfileFile
 

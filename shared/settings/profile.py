@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from shared.domain.catalog import (
+from shared.domain.things.catalog import (
     Accelerator,
     ClusterIdentity,
     Disk,
@@ -21,7 +21,7 @@ from shared.domain.catalog import (
     SparkSettings,
     VmImage,
 )
-from shared.domain.identity import Email
+from shared.domain.things.identity import Email
 from shared.settings.fields import Strict, check
 from shared.settings.windows import WindowFile
 

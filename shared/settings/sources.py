@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.domain.sources import NEEDED, Joiners, May, Shape, Source
+from shared.domain.people.sources import NEEDED, Joiners, May, Shape, Source
 from shared.settings.fields import Strict, check, one_of
 
 TopicId = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$")]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from shared.domain.catalog import Catalog
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.notebook import Network
-from shared.domain.people import People
-from shared.domain.plan import Policy
-from shared.domain.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, Source
+from shared.domain.people.domains import People
+from shared.domain.people.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, Source
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.plan.plan import Policy
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.notebook import Network
 from shared.faults import ConfigFault
 
 COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
-from shared.domain.catalog import Window
+from shared.domain.things.catalog import Window
 from shared.settings.fields import Strict, check, one_of
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from kit.making import ANA
 
-from shared.cloud.accounts import ACT_AS
-from shared.domain.errors import (
+from shared.cloud.identity.accounts import ACT_AS
+from shared.domain.plan.plan import AccountSeen
+from shared.domain.things.errors import (
     AccessDeniedError,
     CloudUnavailableError,
     ConflictError,
@@ -15,9 +16,8 @@ from shared.domain.errors import (
     QuotaExhaustedError,
     RateLimitedError,
 )
-from shared.domain.identity import AccountId, account_email, account_id_for, parse_email, user_key_for
-from shared.domain.notebook import Absent
-from shared.domain.plan import AccountSeen
+from shared.domain.things.identity import AccountId, account_email, account_id_for, parse_email, user_key_for
+from shared.domain.things.notebook import Absent
 
 KEY = user_key_for(ANA)
 ID = account_id_for(KEY)

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from kit.making import ANA, ZONES, profile
 
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError
-from shared.domain.identity import InstanceId, UserEmail, instance_id_for, user_key_for
-from shared.domain.notebook import InstanceRef, Network, ObservedNotebook, spec_for
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError
+from shared.domain.things.identity import InstanceId, UserEmail, instance_id_for, user_key_for
+from shared.domain.things.notebook import InstanceRef, Network, ObservedNotebook, spec_for
 
 WINDOW = timedelta(hours=1)
 BEN = UserEmail("ben@example.com")
@@ -103,11 +103,11 @@ def test_when_monitoring_does_not_answer_nothing_is_said_of_anybody(bench, code,
 
 
 def test_many_machines_are_read_in_two_queries_and_by_pages(bench, monkeypatch):
-    monkeypatch.setattr("shared.cloud.activity._BY_ID", 1)
+    monkeypatch.setattr("shared.cloud.notebook.activity._BY_ID", 1)
     ana, ben = instance(bench, ANA), instance(bench, BEN)
     bench.advance(minutes=30)
     whole = read(bench, ana, ben)
-    monkeypatch.setattr("shared.cloud.activity._PAGE", 3)
+    monkeypatch.setattr("shared.cloud.notebook.activity._PAGE", 3)
     assert read(bench, ana, ben) == whole
     assert all(evidence.cpu for evidence in whole.values())
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from kit.inprocess import START, Bench, make_bench
 
-from shared.cloud.clock import EndpointClock
-from shared.domain.identity import parse_email, user_key_for
+from shared.cloud.http.clock import EndpointClock
+from shared.domain.things.identity import parse_email, user_key_for
 from shared.wiring import piece_of_work, wire
 
 HOUR = timedelta(hours=1)

@@ -6,7 +6,9 @@ import pytest
 from kit.making import ANA, person
 
 from shared.cloud.dataproc.clusters import _state
-from shared.domain.errors import (
+from shared.domain.spark.actions import CreateCluster
+from shared.domain.things.clusters import ClusterOperationSeen, ClusterState, cluster_name
+from shared.domain.things.errors import (
     AccessDeniedError,
     BusyError,
     CloudUnavailableError,
@@ -17,10 +19,8 @@ from shared.domain.errors import (
     RateLimitedError,
     StockoutError,
 )
-from shared.domain.identity import user_key_for
-from shared.domain.notebook import LABEL_USER, Absent
-from shared.domain.spark import ClusterOperationSeen, ClusterState, cluster_name
-from shared.domain.spark_actions import CreateCluster
+from shared.domain.things.identity import user_key_for
+from shared.domain.things.notebook import LABEL_USER, Absent
 
 KEY = user_key_for(ANA)
 OTHER = "ben-0123456789ab"

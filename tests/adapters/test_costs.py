@@ -9,9 +9,9 @@ import pytest
 from kit.bills import PROJECT, VIEW, BigQuery, Bill, serving
 from kit.inprocess import ListLog
 
-from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.costs import BigQueryCosts
-from shared.domain.errors import (
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.domain.things.errors import (
     AccessDeniedError,
     CloudUnavailableError,
     InvalidSpecError,
@@ -19,8 +19,8 @@ from shared.domain.errors import (
     RateLimitedError,
     Reason,
 )
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 
 KEYS = [user_key_for(parse_email(f"person{number}@example.com")) for number in range(7)]
 

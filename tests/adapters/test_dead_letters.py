@@ -13,8 +13,8 @@ from kit.making import ANA, NOW
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
-from shared.domain.errors import AccessDeniedError, PermanentError
-from shared.domain.identity import user_key_for
+from shared.domain.things.errors import AccessDeniedError, PermanentError
+from shared.domain.things.identity import user_key_for
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 
 ROW = LetterRow(

@@ -13,14 +13,14 @@ from kit.making import NOW, person
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
-from shared.cloud.fleet_index import StorageFleetIndex
-from shared.domain.drift import Stray
-from shared.domain.errors import PermanentError, Reason
-from shared.domain.figures import figures_of
-from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
-from shared.domain.identity import AccountId, InstanceId, UserKey, parse_email, user_key_for
-from shared.domain.record import Power, Presence, RecordRow, row_of
-from shared.domain.usage import Usage
+from shared.cloud.storage.fleet_index import StorageFleetIndex
+from shared.domain.fleet.drift import Stray
+from shared.domain.fleet.figures import figures_of
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
+from shared.domain.record.record import Power, Presence, RecordRow, row_of
+from shared.domain.things.errors import PermanentError, Reason
+from shared.domain.things.identity import AccountId, InstanceId, UserKey, parse_email, user_key_for
+from shared.domain.things.usage import Usage
 from shared.engine.ports.fleet import FleetAbout
 
 FLEET, NOTES = "index/fleet.json.gz", "index/notes.json.gz"

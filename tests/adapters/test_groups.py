@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.cloud.groups import CloudIdentityGroups
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError, ConflictError, InvalidSpecError
+from shared.cloud.identity.groups import CloudIdentityGroups
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, ConflictError, InvalidSpecError
 
 READERS = "scientists-data@example.com"
 FORUM = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
@@ -142,7 +142,7 @@ def test_a_403_for_a_membership_is_settled_by_the_list_of_members(bench, groups,
 
 
 def test_the_list_is_read_to_its_end(bench, groups, ann, readers, monkeypatch):
-    monkeypatch.setattr("shared.cloud.groups._PAGE", 2)
+    monkeypatch.setattr("shared.cloud.identity.groups._PAGE", 2)
     others = [account(bench, f"nb-person-{number:04}") for number in range(5)]
     for member in (*others, ann):
         groups.join(READERS, member)

@@ -9,9 +9,9 @@ import pytest
 from kit.inprocess import Bench, make_bench
 from kit.official import storage_bucket
 
-from shared.domain.errors import AccessDeniedError
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.wish import Asked, Wish, WishKind
+from shared.domain.intent.wish import Asked, Wish, WishKind
+from shared.domain.things.errors import AccessDeniedError
+from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.ports.inbox import WaitingWish
 
 ANA, BEN = (user_key_for(parse_email(f"{name}@example.com")) for name in ("ana", "ben"))

@@ -8,9 +8,10 @@ import pytest
 from kit.making import ANA, ZONES, profile
 from msgspec.structs import replace
 
-from shared.cloud.instance_json import observed_from
-from shared.domain.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
-from shared.domain.errors import (
+from shared.cloud.notebook.instance_json import observed_from
+from shared.domain.record.status import OperationRef, Verb
+from shared.domain.things.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
+from shared.domain.things.errors import (
     AccessDeniedError,
     BusyError,
     CloudUnavailableError,
@@ -24,10 +25,9 @@ from shared.domain.errors import (
     Reason,
     StockoutError,
 )
-from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
-from shared.domain.keeping import data_disk_of
-from shared.domain.notebook import Absent, InstanceRef, Network, NotebookState, Patch, is_ours, spec_for
-from shared.domain.status import OperationRef, Verb
+from shared.domain.things.identity import account_email, account_id_for, instance_id_for, user_key_for
+from shared.domain.things.notebook import Absent, InstanceRef, Network, NotebookState, Patch, is_ours, spec_for
+from shared.domain.things.snapshots import data_disk_of
 
 ZONE = ZONES[0]
 KEY = user_key_for(ANA)
@@ -535,7 +535,7 @@ def test_what_cannot_be_read_is_an_error_and_not_an_absence(bench, notebooks, ca
 
 
 def test_a_listing_tells_of_all_zones_and_pages(bench, notebooks, monkeypatch):
-    monkeypatch.setattr("shared.cloud.notebooks._PAGE", 2)
+    monkeypatch.setattr("shared.cloud.notebook.notebooks._PAGE", 2)
     refs = [InstanceRef(instance_id=f"nb-p{n}-0123456789a{n}", zone=ZONES[n % 2]) for n in range(5)]
     for ref in refs:
         notebooks.create(spec(instance_id=ref.instance_id), ref.zone, "")
@@ -588,7 +588,7 @@ def test_an_operation_that_google_forgot_is_absent(bench, notebooks):
 
 
 def test_the_latest_operation_of_an_instance_is_found_without_its_name(bench, notebooks, monkeypatch):
-    monkeypatch.setattr("shared.cloud.notebooks._PAGE", 1)
+    monkeypatch.setattr("shared.cloud.notebook.notebooks._PAGE", 1)
     assert notebooks.latest_operation(REF) is None
     create = made(bench, notebooks)
     other = InstanceRef(instance_id="nb-other-0123456789ab", zone=ZONE)

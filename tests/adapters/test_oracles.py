@@ -17,12 +17,12 @@ from kit.inprocess import ENDPOINT, Bench, WsgiAdapter, impatient, make_bench
 from kit.official import notebooks, storage_bucket
 from msgspec.structs import replace
 
-from shared.cloud.clients import Clients, CloudConfig
-from shared.cloud.notebooks import WorkbenchNotebooks
-from shared.cloud.objects import Unchanged
-from shared.cloud.translate import from_status
-from shared.domain.errors import BenchkeeperError, CloudUnavailableError
-from shared.domain.notebook import InstanceRef
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.cloud.http.objects import Unchanged
+from shared.cloud.http.translate import from_status
+from shared.cloud.notebook.notebooks import WorkbenchNotebooks
+from shared.domain.things.errors import BenchkeeperError, CloudUnavailableError
+from shared.domain.things.notebook import InstanceRef
 
 NAME = "records/Ñandú O'Neil+test.json"
 METADATA = {"holder": "ñ", "empty": ""}
@@ -218,7 +218,7 @@ def test_a_listing_goes_on_page_by_page(bench, monkeypatch):
     bucket = bench.clients.bucket()
     for number in range(7):
         bucket.write(f"r/{number}/x", b"", what="x")
-    monkeypatch.setattr("shared.cloud.objects._PAGE", 3)
+    monkeypatch.setattr("shared.cloud.http.objects._PAGE", 3)
     assert [o.name for o in bucket.objects(prefix="r/", what="x")] == [f"r/{n}/x" for n in range(7)]
     assert bucket.folders("r/", what="x") == [f"r/{n}/" for n in range(7)]
     assert [o.name for o in bucket.objects(prefix="r/", most=2, what="x")] == ["r/0/x", "r/1/x"]

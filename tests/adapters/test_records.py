@@ -11,17 +11,17 @@ from kit.making import ANALYSTS, NOW, after, joined, operation, person
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
-from shared.cloud.clients import Clients, CloudConfig
-from shared.cloud.records import StorageRecords
-from shared.domain import codec
-from shared.domain.errors import CloudUnavailableError, ConflictError, PermanentError, RateLimitedError
-from shared.domain.identity import InstanceId, parse_email, user_key_for
-from shared.domain.keeping import Former, Snapshot
-from shared.domain.record import Power, Presence, Reason, row_of
-from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
-from shared.domain.status import ConditionStatus, ConditionType, Verb, set_condition
-from shared.domain.usage import Usage
-from shared.domain.wanted import new_record
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.cloud.storage.records import StorageRecords
+from shared.domain.intent.wanted import new_record
+from shared.domain.record import codec
+from shared.domain.record.record import Power, Presence, Reason, row_of
+from shared.domain.record.status import ConditionStatus, ConditionType, Verb, set_condition
+from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.things.errors import CloudUnavailableError, ConflictError, PermanentError, RateLimitedError
+from shared.domain.things.identity import InstanceId, parse_email, user_key_for
+from shared.domain.things.snapshots import Former, Snapshot
+from shared.domain.things.usage import Usage
 from shared.engine.ports.records import DueHint, Stored
 
 

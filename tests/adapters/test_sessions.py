@@ -6,13 +6,13 @@ import pytest
 from kit.making import ANALYSTS, joined
 from msgspec.structs import replace
 
-from shared.domain.catalog import MasterTemplate
-from shared.domain.errors import AccessDeniedError, InvalidSpecError, NotOursError
-from shared.domain.sessions import LABEL_DIGEST, offers
-from shared.engine.intake import accept
-from shared.engine.reconciler import reconcile
-from shared.engine.session_sync import sync_sessions
-from shared.engine.sweeps import sweep
+from shared.domain.template.sessions import LABEL_DIGEST, offers
+from shared.domain.things.catalog import MasterTemplate
+from shared.domain.things.errors import AccessDeniedError, InvalidSpecError, NotOursError
+from shared.engine.news.intake import accept
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.sweeps.session_templates import sync_sessions
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 PARENT = "/v1/projects/benchkeeper-local/locations/europe-west1/sessionTemplates"

@@ -10,7 +10,8 @@ from kit.making import ANA, ZONES, profile
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
-from shared.domain.errors import (
+from shared.domain.snapshot.actions import WriteManifest
+from shared.domain.things.errors import (
     AccessDeniedError,
     BusyError,
     CloudUnavailableError,
@@ -21,10 +22,9 @@ from shared.domain.errors import (
     RateLimitedError,
     Reason,
 )
-from shared.domain.identity import instance_id_for, user_key_for
-from shared.domain.keeping import Snapshot, SnapshotState, data_disk_of, snapshot_labels, snapshot_name
-from shared.domain.notebook import LABEL_MANAGED_BY, MANAGED_BY, Absent, InstanceRef, Network, spec_for
-from shared.domain.snapshot_actions import WriteManifest
+from shared.domain.things.identity import instance_id_for, user_key_for
+from shared.domain.things.notebook import LABEL_MANAGED_BY, MANAGED_BY, Absent, InstanceRef, Network, spec_for
+from shared.domain.things.snapshots import Snapshot, SnapshotState, data_disk_of, snapshot_labels, snapshot_name
 
 ZONE = ZONES[0]
 KEY = user_key_for(ANA)
@@ -243,7 +243,7 @@ def test_what_cannot_be_read_or_deleted_is_an_error_and_not_an_absence(bench, sn
 
 
 def test_all_pages_of_ours_and_nobody_elses_are_listed(bench, snapshots, instance, monkeypatch):
-    monkeypatch.setattr("shared.cloud.snapshots._PAGE", 2)
+    monkeypatch.setattr("shared.cloud.notebook.snapshots._PAGE", 2)
     ours = [snapshot_name(REF.instance_id, number) for number in range(1, 6)]
     for name in ours:
         snapshots.create(name, instance, LABELS)

@@ -8,10 +8,10 @@ from kit.making import ANALYSTS, NOW, joined, with_event
 from kit.official import storage_bucket
 
 from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER
-from shared.domain.errors import AccessDeniedError
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.template_actions import PutTemplate
-from shared.domain.wanted import new_record
+from shared.domain.intent.wanted import new_record
+from shared.domain.template.actions import PutTemplate
+from shared.domain.things.errors import AccessDeniedError
+from shared.domain.things.identity import parse_email, user_key_for
 
 NAME = "personal-auth-cluster"
 

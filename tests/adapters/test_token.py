@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from kit.inprocess import impatient
 
-from shared.cloud import token as tokens
-from shared.cloud.clients import Clients, CloudConfig
-from shared.cloud.connections import Answer, NoAnswerError
-from shared.cloud.token import MetadataToken, is_on_google_cloud
-from shared.cloud.transport import Transport
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError
+from shared.cloud.http import token as tokens
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.cloud.http.connections import Answer, NoAnswerError
+from shared.cloud.http.token import MetadataToken, is_on_google_cloud
+from shared.cloud.http.transport import Transport
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError
 
 ASKED = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"
 

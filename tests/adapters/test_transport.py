@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kit.inprocess import impatient
 
-from shared.cloud import connections
-from shared.cloud.connections import Answer, NoAnswerError
-from shared.cloud.transport import Transport
+from shared.cloud.http import connections
+from shared.cloud.http.connections import Answer, NoAnswerError
+from shared.cloud.http.transport import Transport
 
 Reply = Callable[["Handler"], None]
 

@@ -11,9 +11,9 @@ from kit.crowd import REASONS, crowd, put
 from msgspec.structs import replace
 from playwright.sync_api import Locator, Page, expect
 
-from shared.domain import codec
-from shared.domain.errors import Reason
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.record import codec
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email, user_key_for
 from tests.e2e.local_run import until
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from kit.browser import ENGINEERS, MIA, barriers, headline, living_in, sideways,
 from playwright.sync_api import Page, expect
 
 from portal.app import CHANGES_AT_ONCE
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.things.identity import parse_email, user_key_for
 from tests.e2e.local_run import ROOT, news, until
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from kit.inprocess import ROOT, START
 from cli.main import main
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
-from shared.domain.sources import HR, OPERATOR
-from shared.domain.times import parse_time
-from shared.engine.deliver import deliver
+from shared.domain.people.sources import HR, OPERATOR
+from shared.domain.things.times import parse_time
+from shared.engine.news.deliver import deliver
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message
 from shared.settings import load_settings

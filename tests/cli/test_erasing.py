@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from shared.domain.identity import UserKey
-from shared.domain.lifetimes import Kept
-from shared.engine.lifetimes import Erasure
-from shared.engine.sweeps import sweep
+from shared.domain.intent.lifetimes import Kept
+from shared.domain.things.identity import UserKey
+from shared.engine.sweeps.lifetimes import Erasure
+from shared.engine.sweeps.sweeps import sweep
 from shared.settings import load_settings
 from shared.telemetry import SilentLog
 from shared.wiring import wire

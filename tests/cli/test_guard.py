@@ -26,14 +26,14 @@ from cli import hub_door
 from cli.hub_door import HubError
 from cli.main import main
 from cli.notes import notes
-from shared.cloud.iap import HEADER
-from shared.domain.batches import Batch, batches_of
-from shared.domain.decision import Verdict
-from shared.domain.events import Joined, Left, Renamed
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.engine.sweeps import sweep
+from shared.cloud.identity.iap import HEADER
+from shared.domain.intent.batches import Batch, batches_of
+from shared.domain.intent.decision import Verdict
+from shared.domain.people.events import Joined, Left, Renamed
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.record import Presence
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.sweeps.sweeps import sweep
 
 FEW = GuardSettings(per_hour=3, share=0.0)
 TOM = parse_email("tom.berger@example.com")

@@ -32,7 +32,7 @@ from cli.output import (
     say,
     table,
 )
-from shared.domain.times import parse_time
+from shared.domain.things.times import parse_time
 
 CLI = Path(__file__).resolve().parents[2] / "cli"
 NASTY = "\x1b[2J\x1b]52;c;AAAA\x07\x9b31m\u202eevil\u2066\u200b\r\b[red]bold[/red] [link=http://evil]x[/link] :bomb:\nbenchkeeper: all is well"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.domain.identity import parse_email
-from shared.domain.policy_codec import digest_of
+from shared.domain.policy.policy_codec import digest_of
+from shared.domain.things.identity import parse_email
 from tests.cli.conftest import Terminal
 
 ANALYSTS, TYPO = "data-analysts@example.com", "data-analyst@example.com"

@@ -11,7 +11,7 @@ import yaml
 from kit.oracle import instances
 
 from emulator.faults import Fault
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.things.identity import parse_email, user_key_for
 from shared.seed_templates import BUCKET_MARK, USER_MARK
 
 BUCKET = "personal_dataproc_notebooks"

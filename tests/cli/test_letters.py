@@ -10,9 +10,9 @@ import yaml
 from kit.inprocess import START
 from kit.reading import PEOPLE
 
-from shared.domain.errors import InvalidMessageError, UnknownProfileError
-from shared.domain.sources import SHIPPED
-from shared.engine.letters import attributes_for, keep, letter_of
+from shared.domain.people.sources import SHIPPED
+from shared.domain.things.errors import InvalidMessageError, UnknownProfileError
+from shared.engine.news.dead_letters import attributes_for, keep, letter_of
 from shared.messages.message import Message
 from shared.messages.people import people_named
 from shared.settings import load_settings

@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.things.identity import parse_email, user_key_for
 
 ANA = "ana.silva@example.com"
 PLACE = f"records/{user_key_for(parse_email(ANA))}.json"

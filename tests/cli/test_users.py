@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.domain.events import AccountChanged, AccountState
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.status import Notice
-from shared.engine.deliver import deliver
-from shared.engine.notices import _WORDS, to_know
+from shared.domain.people.events import AccountChanged, AccountState
+from shared.domain.record.status import Notice
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.views.notices import _WORDS, to_know
 from shared.settings import load_settings
 from shared.telemetry import SilentLog
 from shared.wiring import wire

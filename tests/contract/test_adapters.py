@@ -12,15 +12,15 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from kit.official import storage_bucket
 
-from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.templates import StorageTemplates
-from shared.cloud.records import StorageRecords
-from shared.domain.errors import ConflictError
-from shared.domain.identity import UserEmail, UserKey, user_key_for
-from shared.domain.record import UserRecord, row_of
-from shared.domain.template_actions import PutTemplate
-from shared.domain.wanted import new_record
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.cloud.storage.records import StorageRecords
+from shared.domain.intent.wanted import new_record
+from shared.domain.record.record import UserRecord, row_of
+from shared.domain.template.actions import PutTemplate
+from shared.domain.things.errors import ConflictError
+from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.engine.ports.records import DueHint
 from tests.contract.backends import embedded, fake_gcs
 from tests.kit.inprocess import local_settings

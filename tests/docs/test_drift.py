@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.domain.errors import Reason
+from shared.domain.things.errors import Reason
 from tests.engine.test_mutations import MUTATIONS, End
 
 ROOT = Path(__file__).resolve().parents[2]

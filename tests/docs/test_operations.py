@@ -24,12 +24,12 @@ from kit.oracle import instances
 from cli.deploy.__main__ import main as deploy
 from cli.local.__main__ import main as local
 from cli.main import main as benchkeeper
-from shared.domain.errors import Reason
-from shared.domain.events import Joined
-from shared.domain.identity import parse_email
-from shared.domain.status import ConditionType
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Joined
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
 from shared.settings.file import parse_text
 from shared.settings.models import DeploymentFile, SettingsFile
 from tests.kit.gcp import sdk

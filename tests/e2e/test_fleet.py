@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.things.identity import parse_email, user_key_for
 from tests.e2e.local_run import PROJECT, Local, World, alive, news, running_local, until, with_room_for_crowds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.waits("for the clock of a whole system"), pytest.mark.timeout(280)]

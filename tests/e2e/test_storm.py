@@ -12,7 +12,7 @@ from kit.storm import COPIES, Published, replay_log, survive
 from kit.storm_events import Drop, make_storm, questions
 from kit.storm_judge import Evidence, canonical, differences, faults_of
 
-from shared.domain import facts
+from shared.domain.people import facts
 
 SEED = 20261123
 EVENTS, PEOPLE = 300, 15

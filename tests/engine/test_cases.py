@@ -16,18 +16,18 @@ from kit.oracle import instances
 from kit.reading import PEOPLE, rules
 from msgspec.structs import replace
 
-from shared.domain.codec import from_json, to_json
-from shared.domain.entitlement import Cause
-from shared.domain.errors import PoisonError
-from shared.domain.fleet import needs_person
-from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.domain.sources import SHIPPED
-from shared.domain.status import ConditionStatus, ConditionType, Notice
-from shared.engine.deliver import deliver_all
-from shared.engine.letters import attributes_for, keep, letter_of
-from shared.engine.lookup import find
-from shared.engine.sweeps import sweep
+from shared.domain.fleet.fleet import needs_person
+from shared.domain.people.entitlement import Cause
+from shared.domain.people.sources import SHIPPED
+from shared.domain.record.codec import from_json, to_json
+from shared.domain.record.record import Presence
+from shared.domain.record.status import ConditionStatus, ConditionType, Notice
+from shared.domain.things.errors import PoisonError
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for
+from shared.engine.news.dead_letters import attributes_for, keep, letter_of
+from shared.engine.news.deliver import deliver_all
+from shared.engine.news.lookup import find
+from shared.engine.sweeps.sweeps import sweep
 from shared.messages.addresses import forms_of_cut
 from shared.messages.message import PART_OF, PART_PUBLISHED, Message
 from shared.messages.parse import parse_message
@@ -529,7 +529,7 @@ def test_whoever_is_in_otherwise_does_not_wait_for_a_deleted_group_and_a_later_m
 @pytest.mark.parametrize("renamed", [False, True])
 @pytest.mark.parametrize("enters", [True, False])
 def test_other_groups_push_nothing_out_that_is_said_of_one_that_entitles(monkeypatch, enters, renamed):
-    monkeypatch.setattr("shared.domain.facts.MAX_GROUPS", 5)
+    monkeypatch.setattr("shared.domain.people.facts.MAX_GROUPS", 5)
     bench = make_bench()
     clock = at(bench)
     group = "an2@example.com" if renamed else ANALYSTS

@@ -8,11 +8,11 @@ import pytest
 from kit.inprocess import START, make_bench
 from kit.oracle import instances
 
-from shared.domain.events import Joined, Left
-from shared.domain.identity import parse_email
-from shared.engine.clock_check import ClockWatch, clock_differs
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Joined, Left
+from shared.domain.things.identity import parse_email
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.clock_check import ClockWatch, clock_differs
+from shared.engine.sweeps.sweeps import sweep
 
 
 class Clock:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cloud.instance_json import observed_from
-from shared.domain.catalog import Disk, Identity, ShieldedVm, VmImage
-from shared.domain.differences import Change, compare, immutables
-from shared.domain.identity import UserEmail
-from shared.domain.notebook import (
+from shared.cloud.notebook.instance_json import observed_from
+from shared.domain.notebook.differences import Change, compare, immutables
+from shared.domain.things.catalog import Disk, Identity, ShieldedVm, VmImage
+from shared.domain.things.identity import UserEmail
+from shared.domain.things.notebook import (
     IDLE_TIMEOUT_KEY,
     LABEL_COST_CENTER,
     LABEL_MANAGED_BY,

@@ -11,12 +11,12 @@ from kit.life import Life, settings_with
 from kit.oracle import object_names
 from msgspec.structs import replace
 
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.engine import due_sweep
-from shared.engine.due_sweep import LAPSE, part_of, sweep_due
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.identity import parse_email
 from shared.engine.ports.records import DueClaim
+from shared.engine.sweeps import due as due_sweep
+from shared.engine.sweeps.due import LAPSE, part_of, sweep_due
 
 PEOPLE = 24
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)

@@ -10,12 +10,12 @@ from kit.official import storage_bucket
 from kit.spark import SMALL, spark_life
 from msgspec.structs import replace
 
-from shared.domain.errors import CloudUnavailableError
-from shared.domain.fleet import Standing, standing
-from shared.domain.idle import Activity, Sample
-from shared.domain.record import Power
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import ask_power, keep_on
+from shared.domain.fleet.fleet import Standing, standing
+from shared.domain.fleet.idle import Activity, Sample
+from shared.domain.record.record import Power
+from shared.domain.things.errors import CloudUnavailableError
+from shared.engine.news.requests import ask_power, keep_on
+from shared.engine.sweeps.sweeps import sweep
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ import pytest
 from kit.inprocess import make_bench
 from kit.life import Life, settings_with
 
-from shared.domain import codec
-from shared.domain.events import GroupChanged, LeaveCancelled, Left, Moved
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import UserEmail, parse_email
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import GroupChanged, LeaveCancelled, Left, Moved
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record import codec
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.identity import UserEmail, parse_email
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
 
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)
 

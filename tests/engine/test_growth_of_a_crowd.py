@@ -9,12 +9,12 @@ import pytest
 from kit.hub import MIA, hub_settings, make_hub
 from kit.life import Life
 
-from shared.domain.fleet import Notes
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email
-from shared.domain.notebook import InstanceRef
-from shared.engine import due_sweep
-from shared.engine.sweeps import sweep
+from shared.domain.fleet.fleet import Notes
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.identity import parse_email
+from shared.domain.things.notebook import InstanceRef
+from shared.engine.sweeps import due as due_sweep
+from shared.engine.sweeps.sweeps import sweep
 
 FEW, MANY = 20, 80
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)

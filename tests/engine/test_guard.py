@@ -18,24 +18,24 @@ from kit.official import storage_bucket
 from kit.oracle import instances, template_names
 from msgspec.structs import replace
 
-from shared.domain.batches import Batch, announced, batches_of, to_json
-from shared.domain.cuts import CutClass, StepKind
-from shared.domain.decision import About, Decision, Verdict
-from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved, Renamed
-from shared.domain.guard_settings import DAY, HOUR, GuardSettings
-from shared.domain.identity import UserKey, account_id_for, parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.domain.status import Notice
-from shared.domain.wanted import with_event, with_wanted
-from shared.engine import guard
-from shared.engine.decisions import take_up_decisions
-from shared.engine.deliver import deliver
-from shared.engine.guard import Window
-from shared.engine.policy_change import note_deployed
-from shared.engine.policy_change import waiting as policy_waiting
+from shared.domain.intent.batches import Batch, announced, batches_of, to_json
+from shared.domain.intent.decision import About, Decision, Verdict
+from shared.domain.intent.wanted import with_event, with_wanted
+from shared.domain.people.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved, Renamed
+from shared.domain.plan.guard_settings import DAY, HOUR, GuardSettings
+from shared.domain.record.cuts import CutClass, StepKind
+from shared.domain.record.record import Presence
+from shared.domain.record.status import Notice
+from shared.domain.things.identity import UserKey, account_id_for, parse_email, user_key_for
+from shared.engine.decisions.decisions import take_up_decisions
+from shared.engine.decisions.policy_change import note_deployed
+from shared.engine.decisions.policy_change import waiting as policy_waiting
+from shared.engine.news.deliver import deliver
 from shared.engine.ports.deps import Deps
-from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeps import sweep
+from shared.engine.reconcile import guard
+from shared.engine.reconcile.guard import Window
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 MANY = 40

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 from kit.inprocess import Bench, impatient, make_bench
 
-from shared.domain import identity
-from shared.domain.events import AccountChanged, AccountState, Joined, Left, LifecycleEvent, Renamed
-from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.domain.sources import DIRECTORY, HR
-from shared.engine.deliver import deliver
-from shared.engine.lookup import KeyCollisionError, find
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import AccountChanged, AccountState, Joined, Left, LifecycleEvent, Renamed
+from shared.domain.people.sources import DIRECTORY, HR
+from shared.domain.record.record import Presence
+from shared.domain.things import identity
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.news.lookup import KeyCollisionError, find
+from shared.engine.sweeps.sweeps import sweep
 
 PEOPLE = [parse_email(f"person{number}@example.com") for number in range(24)]
 

@@ -7,16 +7,16 @@ from kit.inprocess import impatient, local_settings, make_bench
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from shared.domain.catalog import Identity
-from shared.domain.errors import Reason
-from shared.domain.events import Joined, Left
-from shared.domain.identity import account_email, account_id_for, parse_email, user_key_for
-from shared.domain.notebook import LABEL_USER
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.engine.changing import want_hold
-from shared.engine.deliver import deliver
-from shared.engine.reconciler import preview
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Joined, Left
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.catalog import Identity
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import account_email, account_id_for, parse_email, user_key_for
+from shared.domain.things.notebook import LABEL_USER
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.reconcile.reconciler import preview
+from shared.engine.sweeps.sweeps import sweep
 
 ANA, BEN = parse_email("ana.silva@example.com"), parse_email("ben@example.com")
 KEY = user_key_for(ANA)

@@ -9,13 +9,13 @@ import pytest
 from kit.inprocess import impatient, make_bench
 from kit.reading import PEOPLE
 
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.domain.sources import HR, SHIPPED
-from shared.domain.status import ConditionType
-from shared.engine import letter_sweep
-from shared.engine.letter_sweep import sweep_letters
-from shared.engine.letters import FORWARDED, keep, letter_of
+from shared.domain.people.sources import HR, SHIPPED
+from shared.domain.record.record import Presence
+from shared.domain.record.status import ConditionType
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.dead_letters import FORWARDED, keep, letter_of
+from shared.engine.sweeps import dead_letters as letter_sweep
+from shared.engine.sweeps.dead_letters import sweep_letters
 from shared.messages.letters import parse_letter, states_a_leave
 from shared.messages.message import Message
 from shared.messages.people import people_named

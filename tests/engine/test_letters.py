@@ -11,12 +11,12 @@ from kit.oracle import instances
 from kit.reading import news_of
 from msgspec.structs import replace
 
-from shared.domain.errors import RateLimitedError, UnknownProfileError
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.engine.deliver import deliver
-from shared.engine.letters import attributes_for, keep, letter_of, replay
+from shared.domain.record.record import Presence
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.errors import RateLimitedError, UnknownProfileError
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.dead_letters import attributes_for, keep, letter_of, replay
+from shared.engine.news.deliver import deliver
 
 ANA = "ana.silva@example.com"
 KEY = user_key_for(parse_email(ANA))

@@ -10,14 +10,14 @@ from kit.inprocess import impatient
 from kit.life import DATA_GROUP, disruptive, life, personal, settings_with
 from msgspec.structs import replace
 
-from shared.domain.catalog import Disruption, Identity, Window
-from shared.domain.errors import Reason
-from shared.domain.events import Renamed
-from shared.domain.identity import account_email, parse_email, user_key_for
-from shared.domain.status import ConditionType
-from shared.engine.changing import want_hold
-from shared.engine.reconciler import preview
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Renamed
+from shared.domain.record.status import ConditionType
+from shared.domain.things.catalog import Disruption, Identity, Window
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import account_email, parse_email, user_key_for
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.reconcile.reconciler import preview
+from shared.engine.sweeps.sweeps import sweep
 
 REFUSED = {"code": "INVALID_ARGUMENT", "message": "The image family does not exist."}
 GOOGLE_KNOWS = parse_email("Ana.O'Neil+test@sub.example.co")

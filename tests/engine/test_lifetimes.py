@@ -14,9 +14,9 @@ from kit.official import storage_bucket
 from kit.oracle import object_names
 from msgspec.structs import replace
 
-from shared.domain.entitlement import judge_entitlement
-from shared.domain.errors import ConflictError
-from shared.domain.events import (
+from shared.domain.intent.lifetimes import ERASED, Kept, cutting, reduced
+from shared.domain.people.entitlement import judge_entitlement
+from shared.domain.people.events import (
     AccountChanged,
     AccountState,
     GroupChanged,
@@ -27,15 +27,15 @@ from shared.domain.events import (
     Renamed,
     statements_of,
 )
-from shared.domain.facts import Facts
-from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.lifetimes import ERASED, Kept, cutting, reduced
-from shared.domain.times import parse_time
-from shared.engine.changing import want_hold
-from shared.engine.intake import accept
-from shared.engine.lifetimes import Over, erase, keep_lifetimes, look
+from shared.domain.people.facts import Facts
+from shared.domain.things.errors import ConflictError
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for
+from shared.domain.things.times import parse_time
+from shared.engine.news.intake import accept
 from shared.engine.ports.inbox import DeadLetter, LetterRow
-from shared.engine.sweeps import sweep
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.sweeps.lifetimes import Over, erase, keep_lifetimes, look
+from shared.engine.sweeps.sweeps import sweep
 
 BEN = parse_email("ben.okafor@example.com")
 YEAR = 365

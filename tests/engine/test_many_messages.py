@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kit.inprocess import Bench, impatient, make_bench
 
-from shared.domain.events import Joined, Moved
-from shared.domain.identity import parse_email, user_key_for
-from shared.engine.deliver import deliver
+from shared.domain.people.events import Joined, Moved
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.deliver import deliver
 
 ANA = parse_email("ana.silva@example.com")
 MESSAGES = 500

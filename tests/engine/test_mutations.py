@@ -18,15 +18,15 @@ from kit.drifting import ENTITLED, LEFT, OWNS, RESTS, RUNS, SETTINGS, WORK, Drif
 from kit.inprocess import impatient
 from kit.official import storage_bucket
 
-from shared.domain.differences import STOPPED_ONLY_METADATA, immutables
-from shared.domain.errors import Reason
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Patch
-from shared.domain.notebook import labels_for as _labels_for
-from shared.domain.notebook import metadata_for as _metadata_for
-from shared.domain.power import PowerCause
-from shared.domain.record import Power
-from shared.domain.status import ConditionType
+from shared.domain.notebook.differences import STOPPED_ONLY_METADATA, immutables
+from shared.domain.record.record import Power
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Patch
+from shared.domain.things.notebook import labels_for as _labels_for
+from shared.domain.things.notebook import metadata_for as _metadata_for
+from shared.domain.things.power import PowerCause
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Hand = Callable[[Drifting, str, Draw], None]

@@ -8,17 +8,17 @@ from kit.life import RETENTION, SNAPSHOT_RETENTION, Life, life, settings_with
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from shared.domain.catalog import Disk, Disruption, Identity
-from shared.domain.effect import StepKind
-from shared.domain.errors import Reason
-from shared.domain.events import AccountChanged, AccountState
-from shared.domain.identity import parse_email
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power
-from shared.domain.status import ConditionType, Notice
-from shared.engine.changing import want_power
-from shared.engine.policy_impact import impact_of_policy
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import AccountChanged, AccountState
+from shared.domain.policy.effect import StepKind
+from shared.domain.record.record import Power
+from shared.domain.record.status import ConditionType, Notice
+from shared.domain.things.catalog import Disk, Disruption, Identity
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email
+from shared.domain.things.power import PowerCause, PowerReason
+from shared.engine.decisions.policy_impact import impact_of_policy
+from shared.engine.reconcile.changing import want_power
+from shared.engine.sweeps.sweeps import sweep
 
 WORK = b"written before leaving"
 ANN = parse_email("ann.o'neil+test@sub.example.co")

@@ -11,27 +11,27 @@ from kit.oracle import instances
 from kit.policies import in_force
 from msgspec.structs import replace
 
-from shared.domain.catalog import Assignment, Disk, Disruption
-from shared.domain.effect import StepKind
-from shared.domain.errors import PermanentError, RefusedError
-from shared.domain.events import Joined, Left
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.impact_limits import Limit
-from shared.domain.notebook_actions import UpdateInstance
-from shared.domain.policy_change import Noted, Outcome
-from shared.domain.policy_codec import digest_of, policy_digest
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power, Presence
-from shared.domain.snapshot_actions import CreateSnapshot
-from shared.domain.template_actions import RemoveTemplate
-from shared.engine.changing import want_power
-from shared.engine.decisions import clear_losers
-from shared.engine.deliver import deliver
-from shared.engine.policy_change import keep_policy, note_deployed, propose, put_in_force, reject, waiting
-from shared.engine.policy_impact import impact_of_policy
-from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeps import sweep
+from shared.domain.notebook.actions import UpdateInstance
+from shared.domain.people.events import Joined, Left
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.policy.effect import StepKind
+from shared.domain.policy.impact_limits import Limit
+from shared.domain.policy.policy_change import Noted, Outcome
+from shared.domain.policy.policy_codec import digest_of, policy_digest
+from shared.domain.record.record import Power, Presence
+from shared.domain.snapshot.actions import CreateSnapshot
+from shared.domain.template.actions import RemoveTemplate
+from shared.domain.things.catalog import Assignment, Disk, Disruption
+from shared.domain.things.errors import PermanentError, RefusedError
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.power import PowerCause, PowerReason
+from shared.engine.decisions.decisions import clear_losers
+from shared.engine.decisions.policy_change import keep_policy, note_deployed, propose, put_in_force, reject, waiting
+from shared.engine.decisions.policy_impact import impact_of_policy
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_power
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 GROUP, TYPO, SMALL = "analysts@example.com", "analyst@example.com", "engineers@example.com"

@@ -12,25 +12,25 @@ from kit.life import ANA, Life
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from shared.domain.codec import from_json as record_from_json
-from shared.domain.codec import to_json as record_to_json
-from shared.domain.decision import About, Decision, Verdict
-from shared.domain.errors import CloudUnavailableError, InvalidMessageError
-from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Renamed
-from shared.domain.groups import GroupEvent, GroupEventKind
-from shared.domain.groups import from_json as book_from_json
-from shared.domain.groups import to_json as book_to_json
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import UserKey, parse_email, user_key_for
-from shared.domain.question import Question, from_json, group_ref, release_of, to_json
-from shared.domain.record import Presence, UserRecord
-from shared.domain.sources import DIRECTORY
-from shared.domain.status import Notice
-from shared.engine.changing import want_hold
-from shared.engine.decisions import take_up_decisions
-from shared.engine.deliver import deliver
-from shared.engine.questions import rename_question, same_person_question
-from shared.engine.sweeps import sweep
+from shared.domain.intent.decision import About, Decision, Verdict
+from shared.domain.intent.question import Question, from_json, group_ref, release_of, to_json
+from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Renamed
+from shared.domain.people.groups import GroupEvent, GroupEventKind
+from shared.domain.people.groups import from_json as book_from_json
+from shared.domain.people.groups import to_json as book_to_json
+from shared.domain.people.sources import DIRECTORY
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.codec import from_json as record_from_json
+from shared.domain.record.codec import to_json as record_to_json
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import Notice
+from shared.domain.things.errors import CloudUnavailableError, InvalidMessageError
+from shared.domain.things.identity import UserKey, parse_email, user_key_for
+from shared.engine.decisions.decisions import take_up_decisions
+from shared.engine.decisions.questions import rename_question, same_person_question
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.sweeps.sweeps import sweep
 
 OTTO = parse_email("otto.admin@example.com")
 NEW = parse_email("Ñandú O'Neil+new@sub.example.co")

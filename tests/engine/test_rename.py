@@ -11,15 +11,15 @@ from kit.inprocess import START, impatient, make_bench
 from kit.oracle import instances, object_names
 from kit.reading import news_of
 
-from shared.domain.errors import AccessDeniedError, UnsupportedMessageError
-from shared.domain.events import Joined, Left, Moved, Renamed
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.engine.changing import want_hold
-from shared.engine.deliver import deliver
-from shared.engine.letters import attributes_for, keep, letter_of, replay
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Joined, Left, Moved, Renamed
+from shared.domain.record.record import Presence
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.errors import AccessDeniedError, UnsupportedMessageError
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.dead_letters import attributes_for, keep, letter_of, replay
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.sweeps.sweeps import sweep
 
 A, B, C, D = (parse_email(f"{name}@example.com") for name in ("ana.silva", "ana.lima", "a.lima", "lima"))
 KEYS = KEY_A, KEY_B, KEY_C, KEY_D = tuple(map(user_key_for, (A, B, C, D)))

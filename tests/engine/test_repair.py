@@ -11,18 +11,18 @@ from kit.official import storage_bucket
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from shared.domain.catalog import Identity
-from shared.domain.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
-from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed, Woken
-from shared.domain.identity import account_id_for, parse_email, user_key_for
-from shared.domain.notebook import LABEL_USER
-from shared.domain.record import Presence
-from shared.domain.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
-from shared.engine.changing import want_hold
-from shared.engine.deliver import deliver
-from shared.engine.fail_closed import cut_by_label, is_cut_in_effect
-from shared.engine.repair import load_mended
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed, Woken
+from shared.domain.record.record import Presence
+from shared.domain.record.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
+from shared.domain.things.catalog import Identity
+from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
+from shared.domain.things.identity import account_id_for, parse_email, user_key_for
+from shared.domain.things.notebook import LABEL_USER
+from shared.engine.news.deliver import deliver
+from shared.engine.news.fail_closed import cut_by_label, is_cut_in_effect
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.reconcile.repair import load_mended
+from shared.engine.sweeps.sweeps import sweep
 
 ANA, NEW = parse_email("ana.silva@example.com"), parse_email("ana.souza@example.com")
 BEN = parse_email("ben@example.com")

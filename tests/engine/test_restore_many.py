@@ -11,10 +11,10 @@ from kit.oracle import instances
 from msgspec.structs import replace
 
 from emulator.model.disks import disk_path
-from shared.domain.catalog import Disruption
-from shared.domain.events import Joined, Left, Moved
-from shared.domain.identity import parse_email, user_key_for
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Joined, Left, Moved
+from shared.domain.things.catalog import Disruption
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.sweeps.sweeps import sweep
 
 COUNT = 100
 NAMES = ["ana", "Ñandú.O'Neil", "李雷", "zoë", "søren.å", "ann+test", "ἀγάπη", "o'brien"]

@@ -9,13 +9,13 @@ from kit.inprocess import impatient, make_bench
 from kit.oracle import instances, template_names
 from msgspec.structs import replace
 
-from shared.domain.errors import Reason
-from shared.domain.events import GroupChanged, Joined, Left, Moved
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.status import ConditionType
-from shared.engine.changing import want_hold
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import GroupChanged, Joined, Left, Moved
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 ANA = parse_email("ana.silva@example.com")

@@ -14,15 +14,15 @@ from kit.official import storage_bucket
 from kit.spark import LARGE, SMALL, DeafClusters, lag_by, spark_life, spark_settings
 from msgspec.structs import replace
 
-from shared.domain.catalog import ClusterIdentity, Identity
-from shared.domain.errors import Reason, RefusedError
-from shared.domain.identity import account_email, account_id_for
-from shared.domain.spark import AUTO_ZONE, cluster_name
-from shared.domain.status import ConditionType
-from shared.engine.changing import want_hold
-from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import drop_cluster, want_cluster
+from shared.domain.record.status import ConditionType
+from shared.domain.things.catalog import ClusterIdentity, Identity
+from shared.domain.things.clusters import AUTO_ZONE, cluster_name
+from shared.domain.things.errors import Reason, RefusedError
+from shared.domain.things.identity import account_email, account_id_for
+from shared.engine.news.requests import drop_cluster, want_cluster
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.sweeps import sweep
 
 ZONES = ("europe-west1-b", "europe-west1-c", "europe-west1-d")
 QUOTA = {"code": "RESOURCE_EXHAUSTED", "message": "Quota 'CPUS' exceeded.  Limit: 24.0 in region europe-west1."}

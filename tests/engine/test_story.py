@@ -11,14 +11,14 @@ from kit.official import storage_bucket
 from kit.spark import SMALL, spark_life
 from msgspec.structs import replace
 
-from shared.domain.events import Joined, Left
-from shared.domain.record import Power
-from shared.domain.story import MAX_LINES, StoryKind
-from shared.engine.changing import want_hold
-from shared.engine.deliver import deliver
-from shared.engine.reconciler import reconcile
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import ask_power, keep_on, want_cluster
+from shared.domain.people.events import Joined, Left
+from shared.domain.record.record import Power
+from shared.domain.things.history import MAX_LINES, StoryKind
+from shared.engine.news.deliver import deliver
+from shared.engine.news.requests import ask_power, keep_on, want_cluster
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.sweeps.sweeps import sweep
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ from kit.inprocess import make_bench
 from kit.making import person
 from msgspec.structs import replace
 
-from shared.cloud import objects
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
-from shared.domain.record import RecordRow
-from shared.engine.fleet_keeping import FleetKeeper
-from shared.engine.sweeps import by_user, sweep
+from shared.cloud.http import objects
+from shared.domain.record.record import RecordRow
+from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
+from shared.engine.sweeps.fleet import FleetKeeper
+from shared.engine.sweeps.sweeps import by_user, sweep
 
 PEOPLE = 30
 MOST_ALIVE = 6  # three pages of two

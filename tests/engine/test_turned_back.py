@@ -10,14 +10,14 @@ import pytest
 from kit.inprocess import impatient
 from kit.life import Life, disruptive, life, settings_with
 
-from shared.domain.catalog import Disruption, Identity
-from shared.domain.events import Joined, Moved
-from shared.domain.identity import account_email, account_id_for
-from shared.domain.record import Power
-from shared.engine.changing import want_hold
-from shared.engine.deliver import deliver
-from shared.engine.reconciler import reconcile
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Joined, Moved
+from shared.domain.record.record import Power
+from shared.domain.things.catalog import Disruption, Identity
+from shared.domain.things.identity import account_email, account_id_for
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.sweeps.sweeps import sweep
 
 
 class DiedError(BaseException):

@@ -7,15 +7,15 @@ from datetime import timedelta
 import pytest
 from kit.inprocess import make_bench
 
-from shared.domain.errors import Reason
-from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed
-from shared.domain.fleet import needs_person
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.engine.acknowledging import acknowledge
-from shared.engine.deliver import deliver
-from shared.engine.fleet_views import in_need, nearest_known
-from shared.engine.sweeps import sweep
+from shared.domain.fleet.fleet import needs_person
+from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed
+from shared.domain.record.record import Presence
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.acknowledging import acknowledge
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
+from shared.engine.views.fleet import in_need, nearest_known
 
 ANA, SLIP = parse_email("ana.silva@example.com"), parse_email("ana.slva@example.com")
 KEY, SLIP_KEY = user_key_for(ANA), user_key_for(SLIP)

@@ -10,12 +10,12 @@ from kit.inprocess import Bench
 from kit.predecessor import SETTLED, predecessor
 from kit.reading import read
 
-from shared.domain.errors import Reason
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import UserRecord
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
 
 # As the earlier version left them: the reason of the notebook's condition, and whether something is due.
 PEOPLE = {

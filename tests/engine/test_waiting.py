@@ -8,13 +8,13 @@ import pytest
 from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
 
-from shared.domain.batches import WaitingPerson, batches_of
-from shared.domain.cuts import CutClass, StepKind
-from shared.domain.events import Joined, Left
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email, user_key_for
-from shared.engine.sweeps import sweep
-from shared.engine.waiting import keep_waiting
+from shared.domain.intent.batches import WaitingPerson, batches_of
+from shared.domain.people.events import Joined, Left
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.cuts import CutClass, StepKind
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.sweeps.sweeps import sweep
+from shared.engine.sweeps.waiting import keep_waiting
 
 GONE = user_key_for(parse_email("gone@example.com"))
 

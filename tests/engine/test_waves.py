@@ -11,22 +11,22 @@ from kit.life import disruptive
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from shared.domain.catalog import Assignment, Disruption, VmImage
-from shared.domain.events import Joined, Left
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.policy_change import Outcome
-from shared.domain.policy_codec import policy_digest
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power
-from shared.domain.status import ConditionType
-from shared.domain.waves import RolloutState
-from shared.engine.changing import want_power
-from shared.engine.deliver import deliver
-from shared.engine.policy_change import keep_policy, note_deployed, propose, put_in_force, take_back, waiting
-from shared.engine.reconciler import preview
-from shared.engine.sweeps import sweep
-from shared.engine.waves import go_on, halted
+from shared.domain.people.events import Joined, Left
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.policy.policy_change import Outcome
+from shared.domain.policy.policy_codec import policy_digest
+from shared.domain.record.record import Power
+from shared.domain.record.status import ConditionType
+from shared.domain.record.waves import RolloutState
+from shared.domain.things.catalog import Assignment, Disruption, VmImage
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.power import PowerCause, PowerReason
+from shared.engine.decisions.policy_change import keep_policy, note_deployed, propose, put_in_force, take_back, waiting
+from shared.engine.decisions.waves import go_on, halted
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_power
+from shared.engine.reconcile.reconciler import preview
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 PEOPLE = 24

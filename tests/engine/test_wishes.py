@@ -12,17 +12,17 @@ from kit.official import storage_bucket
 from msgspec.structs import replace
 
 from emulator.iap.signing import claims_of, new_key
-from shared.domain.asking import MAX_TAKEN, REMEMBERED
-from shared.domain.errors import BenchkeeperError, CloudUnavailableError, Reason, RefusedError
-from shared.domain.events import Renamed
-from shared.domain.identity import UserEmail, user_key_for
-from shared.domain.record import Power
-from shared.domain.story import StoryKind
-from shared.domain.wish import LAPSES_AFTER, Asked, Wish, WishKind
-from shared.engine import wishes
+from shared.domain.intent.asking import MAX_TAKEN, REMEMBERED
+from shared.domain.intent.wish import LAPSES_AFTER, Asked, Wish, WishKind
+from shared.domain.people.events import Renamed
+from shared.domain.record.record import Power
+from shared.domain.things.errors import BenchkeeperError, CloudUnavailableError, Reason, RefusedError
+from shared.domain.things.history import StoryKind
+from shared.domain.things.identity import UserEmail, user_key_for
+from shared.engine.news import requests as wishes
+from shared.engine.news.requests import Fault, ask, take_up
 from shared.engine.ports.deps import Deps
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import Fault, ask, take_up
+from shared.engine.sweeps.sweeps import sweep
 
 KEY, BENS = user_key_for(ANA), user_key_for(BEN)
 SMALL = "single-node"

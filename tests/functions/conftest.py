@@ -19,8 +19,8 @@ from kit.inprocess import Bench, MemoryDeadLetters, make_bench
 from msgspec.structs import replace
 
 from shared import wiring
-from shared.domain.errors import CloudUnavailableError
-from shared.domain.times import rfc3339
+from shared.domain.things.errors import CloudUnavailableError
+from shared.domain.things.times import rfc3339
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.telemetry import JsonLog
 

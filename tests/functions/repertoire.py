@@ -30,19 +30,19 @@ from portal.app import ROUTES
 from portal.manage.acts import Act
 from portal.routes import JSON, Access, Route
 from shared import wiring
-from shared.cloud.clients import Clients, CloudConfig
 from shared.cloud.costs import BigQueryCosts
-from shared.domain.batches import to_json
-from shared.domain.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
-from shared.domain.decision import About
-from shared.domain.errors import Reason
-from shared.domain.events import Joined, Left, LifecycleEvent, Moved
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
-from shared.domain.sessions import offers
-from shared.domain.sources import HR, OPERATOR
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.domain.intent.batches import to_json
+from shared.domain.intent.decision import About
+from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
+from shared.domain.people.sources import HR, OPERATOR
+from shared.domain.template.sessions import offers
+from shared.domain.things.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.engine.ports.inbox import DeadLetter, LetterRow
-from shared.engine.session_sync import sync_sessions
+from shared.engine.sweeps.session_templates import sync_sessions
 from shared.messages.parse import wake_message
 from shared.settings import Settings
 from shared.telemetry import SilentLog

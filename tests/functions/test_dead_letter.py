@@ -9,8 +9,8 @@ import pytest
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.status import ConditionStatus, ConditionType
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.identity import parse_email, user_key_for
 from tests.functions.conftest import SUBSCRIPTION
 
 ACK, NACK = 200, 500

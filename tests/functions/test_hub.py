@@ -25,9 +25,9 @@ from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from functions import hub as entry
 from portal.headers import CSP
-from shared.cloud.iap import HEADER
-from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.record import UserRecord
+from shared.cloud.identity.iap import HEADER
+from shared.domain.record.record import UserRecord
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for
 from shared.settings import ENV_AUDIENCE, ENV_CONFIG, project_override_variables
 from shared.wiring import make_clients, wire
 from tests.functions.repertoire import prepare

@@ -11,10 +11,10 @@ from kit.official import storage_bucket
 from msgspec.structs import replace
 
 from shared import wiring
-from shared.domain.entitlement import Cause
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.notebook import NotebookState
-from shared.domain.record import Presence
+from shared.domain.people.entitlement import Cause
+from shared.domain.record.record import Presence
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.notebook import NotebookState
 from tests.functions.conftest import SUBSCRIPTION, TYPE, envelope
 
 EVENTS = Path(__file__).resolve().parents[1] / "events"

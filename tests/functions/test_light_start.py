@@ -15,7 +15,7 @@ import requests
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
-from shared.domain.times import rfc3339
+from shared.domain.things.times import rfc3339
 from shared.settings import checked, load_settings
 from tests.functions.conftest import TOPIC_OF, TOPICS, TYPE, envelope
 

@@ -16,10 +16,10 @@ from kit.official import storage_bucket
 from msgspec.structs import replace
 
 from shared import wiring
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.idle import Activity
-from shared.domain.notebook import InstanceRef
+from shared.domain.fleet.idle import Activity
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.notebook import InstanceRef
 from shared.messages.parse import wake_message
 from shared.settings import ConfigError
 from shared.telemetry import JsonLog
@@ -337,7 +337,7 @@ def test_a_pass_that_fails_is_a_failure_with_its_reason(functions, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("shared.engine.reconciler.make_plan", broken)
+    monkeypatch.setattr("shared.engine.reconcile.reconciler.make_plan", broken)
     tick(functions, after=3)
     news(functions, "mover", ANA, cost_center="x")
     assert failures(functions)[1:] == [("Pass failed unexpectedly", "Unexpected"), ("Left to the tick", "Unexpected")]

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from kit.making import ANALYSTS
 
-from shared.domain.events import Joined
-from shared.domain.identity import parse_email
-from shared.domain.notebook import InstanceRef, NotebookState
-from shared.engine.deliver import deliver
+from shared.domain.people.events import Joined
+from shared.domain.things.identity import parse_email
+from shared.domain.things.notebook import InstanceRef, NotebookState
+from shared.engine.news.deliver import deliver
 
 ACK = 200
 

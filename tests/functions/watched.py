@@ -18,15 +18,15 @@ from werkzeug.test import TestResponse
 
 from emulator.app import EmbeddedCloud
 from emulator.faults import Fault
-from shared.cloud.iap import HEADER
-from shared.domain.events import Joined, Left, LifecycleEvent, Moved
-from shared.domain.identity import UserEmail, account_email, parse_email, user_key_for
-from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
-from shared.domain.record import UserRecord
-from shared.domain.times import rfc3339
-from shared.engine.intake import accept
+from shared.cloud.identity.iap import HEADER
+from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
+from shared.domain.record.record import UserRecord
+from shared.domain.things.identity import UserEmail, account_email, parse_email, user_key_for
+from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
+from shared.domain.things.times import rfc3339
+from shared.engine.news.intake import accept
+from shared.engine.news.requests import drop_cluster, want_cluster
 from shared.engine.ports.deps import Deps
-from shared.engine.wishes import drop_cluster, want_cluster
 from shared.messages.parse import wake_message
 from shared.settings import Settings
 from tests.functions.conftest import HUB, TARGETS, TOPIC_OF, TOPICS, TYPE, envelope, is_of_directory

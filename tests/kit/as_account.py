@@ -27,7 +27,7 @@ from cli.deploy.target import Target
 from emulator.wire.http import JUDGED_TOKEN
 from kit.inprocess import ENDPOINT, Bench, KitClock, WsgiAdapter
 from kit.official import session
-from shared.cloud.clients import Clients, CloudConfig
+from shared.cloud.http.clients import Clients, CloudConfig
 from shared.engine.ports.deps import Deps
 from shared.settings import Settings
 from shared.wiring import wire

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from shared.domain.identity import parse_email, user_key_for
+from shared.domain.things.identity import parse_email, user_key_for
 from tests.e2e.local_run import Local, news, running_local, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

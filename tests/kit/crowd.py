@@ -12,13 +12,13 @@ from typing import Any
 import google_crc32c
 from msgspec.structs import replace
 
-from shared.cloud.record_rows import to_texts
-from shared.domain import codec
-from shared.domain.errors import Reason
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
-from shared.domain.record import UserRecord, row_of
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.domain.usage import NOTEBOOK, Usage, month_of
+from shared.cloud.storage.record_rows import to_texts
+from shared.domain.record import codec
+from shared.domain.record.record import UserRecord, row_of
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.things.usage import NOTEBOOK, Usage, month_of
 from tests.e2e.local_run import Local
 
 REASONS = (Reason.READY, Reason.READY, Reason.STOPPED, Reason.IDLE, Reason.STUCK)

@@ -15,16 +15,16 @@ from emulator.model.notebooks_fresh import full_view
 from kit.inprocess import Bench, make_bench
 from kit.life import DATA_GROUP, Life, settings_with
 from kit.official import storage_bucket
-from shared.domain.catalog import Accelerator, Disruption, Identity
-from shared.domain.creation import spec_of
-from shared.domain.identity import parse_email
-from shared.domain.notebook import LABEL_COST_CENTER, Network, NotebookSpec
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power
-from shared.engine.changing import want_power
-from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeping import Summary
-from shared.engine.sweeps import sweep
+from shared.domain.notebook.creation import spec_of
+from shared.domain.record.record import Power
+from shared.domain.things.catalog import Accelerator, Disruption, Identity
+from shared.domain.things.identity import parse_email
+from shared.domain.things.notebook import LABEL_COST_CENTER, Network, NotebookSpec
+from shared.domain.things.power import PowerCause, PowerReason
+from shared.engine.reconcile.changing import want_power
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.sweeping import Summary
+from shared.engine.sweeps.sweeps import sweep
 
 RUNS, RESTS, OWNS, LEFT = "runs@example.com", "rests@example.com", "owns@example.com", "left@example.com"
 ENTITLED = (RUNS, RESTS, OWNS)

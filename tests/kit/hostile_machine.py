@@ -18,11 +18,11 @@ from emulator.model.disks import disk_path
 from kit.oracle import STATES, Sent, instances
 from kit.reading import read
 from kit.spark_machine import USERS, parse_email
-from shared.domain.errors import BenchkeeperError, PoisonError
-from shared.domain.identity import user_key_for
-from shared.domain.renaming import owns_something
-from shared.domain.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, May
-from shared.engine.deliver import deliver_all
+from shared.domain.intent.renaming import owns_something
+from shared.domain.people.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, May
+from shared.domain.things.errors import BenchkeeperError, PoisonError
+from shared.domain.things.identity import user_key_for
+from shared.engine.news.deliver import deliver_all
 
 if TYPE_CHECKING:
     from kit.inprocess import Bench

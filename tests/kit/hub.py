@@ -21,14 +21,14 @@ from portal.app import create_app
 from portal.csrf import SCRIPT, SCRIPT_HEADER
 from portal.deps import PortalDeps, portal_deps
 from portal.routes import JSON, Place, Route
-from shared.cloud.iap import HEADER
-from shared.domain.batches import Batch, Entry, to_json
-from shared.domain.cuts import CutClass, StepKind
-from shared.domain.events import Joined, Left, Woken
-from shared.domain.identity import UserEmail, UserKey, parse_email, user_key_for
-from shared.domain.record import UserRecord
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.cloud.identity.iap import HEADER
+from shared.domain.intent.batches import Batch, Entry, to_json
+from shared.domain.people.events import Joined, Left, Woken
+from shared.domain.record.cuts import CutClass, StepKind
+from shared.domain.record.record import UserRecord
+from shared.domain.things.identity import UserEmail, UserKey, parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
 from shared.settings import Settings
 from shared.wiring import sign_in
 

@@ -23,8 +23,8 @@ from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from emulator.faults import Fault
 from kit.skipped_time import impatient
-from shared.cloud.clients import Clients, CloudConfig
-from shared.cloud.connections import Answer
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.cloud.http.connections import Answer
 from shared.engine.ports.deps import Deps
 from shared.settings import Settings, load_settings
 from shared.wiring import patience_s, wire

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from emulator.model.disks import disk_path
 from kit.inprocess import Bench
 from kit.oracle import instances
-from shared.domain.identity import user_key_for
-from shared.domain.status import ConditionStatus, ConditionType
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.identity import user_key_for
 
 
 @dataclass

@@ -13,14 +13,14 @@ from emulator.model.disks import disk_path
 from kit.inprocess import Bench, local_settings, make_bench
 from kit.official import storage_bucket
 from kit.oracle import instances, object_names
-from shared.domain.catalog import Disruption, Identity, Profile
-from shared.domain.events import Joined, Left, LifecycleEvent, Moved
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.record import UserRecord
-from shared.domain.status import Condition, ConditionType
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import Condition, ConditionType
+from shared.domain.things.catalog import Disruption, Identity, Profile
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
 from shared.settings import Settings
 
 ANA = parse_email("Ñandú O'Neil+test@sub.example.co")

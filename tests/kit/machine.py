@@ -23,14 +23,14 @@ from kit.life import RETENTION, SNAPSHOT_RETENTION, settings_with
 from kit.oracle import TEMPLATES, Sent, instances, is_paused, template_names, wanted_profile
 from kit.reading import news_of, read
 from kit.spark_machine import SPARK_PROFILES, USERS, SparkRules, parse_email
-from shared.domain.catalog import Disruption, Identity
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
-from shared.domain.record import Presence
-from shared.engine.changing import is_decided, want_hold
-from shared.engine.deliver import deliver, deliver_all
-from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeps import sweep
+from shared.domain.record.record import Presence
+from shared.domain.things.catalog import Disruption, Identity
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import account_email, account_id_for, instance_id_for, user_key_for
+from shared.engine.news.deliver import deliver, deliver_all
+from shared.engine.reconcile.changing import is_decided, want_hold
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.sweeps import sweep
 
 # Whoever becomes an engineer gets another identity and a larger disk at once; an analyst is not disturbed at work.
 PROFILES = {

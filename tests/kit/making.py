@@ -7,8 +7,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.domain import wanted
-from shared.domain.catalog import (
+from shared.domain.intent import wanted
+from shared.domain.intent.wanted import new_record, with_wanted
+from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved
+from shared.domain.plan.plan import Observed, Policy, TemplatesSeen
+from shared.domain.record.record import Power, Presence, Spec, UserRecord
+from shared.domain.record.status import OperationRef, Status, Verb
+from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.catalog import (
     Assignment,
     Catalog,
     Disk,
@@ -18,10 +24,8 @@ from shared.domain.catalog import (
     Profile,
     VmImage,
 )
-from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved
-from shared.domain.identity import UserEmail, instance_id_for, user_key_for
-from shared.domain.keeping import Snapshot, SnapshotSeen, SnapshotState
-from shared.domain.notebook import (
+from shared.domain.things.identity import UserEmail, instance_id_for, user_key_for
+from shared.domain.things.notebook import (
     InstanceRef,
     Network,
     NotebookState,
@@ -30,12 +34,8 @@ from shared.domain.notebook import (
     labels_for,
     metadata_for,
 )
-from shared.domain.plan import Observed, Policy, TemplatesSeen
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power, Presence, Spec, UserRecord
-from shared.domain.status import OperationRef, Status, Verb
-from shared.domain.template import wanted_templates
-from shared.domain.wanted import new_record, with_wanted
+from shared.domain.things.power import PowerCause, PowerReason
+from shared.domain.things.snapshots import Snapshot, SnapshotSeen, SnapshotState
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ANA = UserEmail("ana.silva@example.com")

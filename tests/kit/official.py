@@ -10,7 +10,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from google.cloud.notebooks_v2 import NotebookServiceClient
 
-from shared.cloud.clients import Clients
+from shared.cloud.http.clients import Clients
 
 _KEPT = "_official"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.domain.policy_change import PolicyInForce
-from shared.domain.policy_codec import content_of, digest_of
+from shared.domain.policy.policy_change import PolicyInForce
+from shared.domain.policy.policy_codec import content_of, digest_of
 from shared.engine.ports.deps import Deps
 
 

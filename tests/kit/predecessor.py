@@ -18,9 +18,9 @@ from typing import Any
 import google_crc32c
 
 from kit.inprocess import ENDPOINT, ROOT, Bench, make_bench
-from shared.domain import codec
-from shared.domain.identity import UserEmail, instance_id_for, parse_email, user_key_for
-from shared.domain.template import wanted_templates
+from shared.domain.record import codec
+from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.identity import UserEmail, instance_id_for, parse_email, user_key_for
 from shared.settings import load_settings
 
 DATA = ROOT / "tests" / "data"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.domain.events import News
-from shared.domain.people import People
-from shared.domain.sources import DIRECTORY, HR, SHIPPED
+from shared.domain.people.domains import People
+from shared.domain.people.events import News
+from shared.domain.people.sources import DIRECTORY, HR, SHIPPED
 from shared.messages.message import Message, Parsed, Rules
 from shared.messages.parse import parse_message
 from shared.settings import load_settings

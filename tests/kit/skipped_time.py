@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from google.api_core.retry import retry_base, retry_unary
 
-from shared.cloud import transport
+from shared.cloud.http import transport
 
 
 class SkippedTime:

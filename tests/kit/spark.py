@@ -11,15 +11,15 @@ from msgspec.structs import replace
 from kit.inprocess import make_bench
 from kit.life import Life, settings_with
 from kit.making import ANA
-from shared.domain.catalog import SparkSettings
-from shared.domain.errors import CloudUnavailableError
-from shared.domain.identity import UserEmail, UserKey
-from shared.domain.record import UserRecord
-from shared.domain.spark import Cluster, ClusterOperationSeen, ClusterStatus
-from shared.domain.spark_actions import CreateCluster
+from shared.domain.record.record import UserRecord
+from shared.domain.spark.actions import CreateCluster
+from shared.domain.things.catalog import SparkSettings
+from shared.domain.things.clusters import Cluster, ClusterOperationSeen, ClusterStatus
+from shared.domain.things.errors import CloudUnavailableError
+from shared.domain.things.identity import UserEmail, UserKey
+from shared.engine.news.requests import drop_cluster, want_cluster
 from shared.engine.ports.resources import Clusters
-from shared.engine.reconciler import Result, reconcile
-from shared.engine.wishes import drop_cluster, want_cluster
+from shared.engine.reconcile.reconciler import Result, reconcile
 from shared.settings import Settings
 
 SMALL, LARGE = "single-node", "personal-auth-cluster"

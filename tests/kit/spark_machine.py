@@ -12,13 +12,13 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from kit.oracle import wanted_profile
 from kit.spark import cloud_clusters
-from shared.domain import identity
-from shared.domain.catalog import ClusterIdentity, SparkSettings
-from shared.domain.errors import BenchkeeperError
-from shared.domain.identity import account_email, account_id_for, user_key_for
-from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import drop_cluster, want_cluster
+from shared.domain.things import identity
+from shared.domain.things.catalog import ClusterIdentity, SparkSettings
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import account_email, account_id_for, user_key_for
+from shared.engine.news.requests import drop_cluster, want_cluster
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.sweeps import sweep
 
 if TYPE_CHECKING:
     from kit.inprocess import Bench

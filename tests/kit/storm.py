@@ -40,11 +40,11 @@ from kit.reading import read
 from kit.storm_events import DIRECTORY, HR, MAX_BYTES, Drop
 from kit.storm_judge import Evidence, View
 from shared import wiring
-from shared.cloud.clients import Clients, CloudConfig
-from shared.domain.errors import PoisonError
-from shared.engine.deliver import deliver
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.domain.things.errors import PoisonError
+from shared.engine.news.deliver import deliver
 from shared.engine.ports.deps import Deps
-from shared.engine.sweeps import sweep
+from shared.engine.sweeps.sweeps import sweep
 from shared.messages.message import Message
 from shared.settings import Settings
 

@@ -15,8 +15,8 @@ from emulator.clock import wall_now
 from emulator.iap.signing import claims_of, new_key, sign_es256
 from portal.app import ROUTES
 from portal.routes import Access
-from shared.cloud.iap import HEADER, KEYS_URL
-from shared.domain.errors import NotSignedInError
+from shared.cloud.identity.iap import HEADER, KEYS_URL
+from shared.domain.things.errors import NotSignedInError
 from shared.settings import ConfigError, load_settings
 from shared.wiring import make_clients, sign_in
 from tests.unit.test_iap import HandClock, KeyServer, pem

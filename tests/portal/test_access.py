@@ -11,8 +11,8 @@ from emulator.iap.signing import new_key
 from portal.app import ROUTES, portal_of
 from portal.deps import attach
 from portal.routes import Access, Route
-from shared.cloud.iap import HEADER
-from shared.domain.identity import parse_email
+from shared.cloud.identity.iap import HEADER
+from shared.domain.things.identity import parse_email
 
 LEO = parse_email("leo.former@example.com")
 NOBODYS = ("nobody", "expired", "forged", "wrong audience", "unsigned header")
@@ -127,7 +127,7 @@ def test_a_foreign_template_is_as_if_it_did_not_exist(hub: Hub) -> None:
 
 def test_who_gave_an_address_up_is_not_who_has_it_now() -> None:
     """A record still answers to an old address; who signs in with that address today may be somebody else."""
-    from shared.domain.events import Renamed  # noqa: PLC0415 - only here
+    from shared.domain.people.events import Renamed  # noqa: PLC0415 - only here
 
     hub = make_hub()
     hub.joined(ANA)

@@ -15,15 +15,15 @@ from msgspec.structs import replace
 
 from portal.manage import changes, changes_api
 from portal.routes import JSON
-from shared.domain.batches import Batch, batches_of
-from shared.domain.decision import Verdict
-from shared.domain.events import Joined, LeaveCancelled, Left, Moved
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import UserKey, parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.engine.policy_change import note_deployed
-from shared.engine.policy_change import waiting as policy_waiting
-from shared.engine.sweeps import sweep
+from shared.domain.intent.batches import Batch, batches_of
+from shared.domain.intent.decision import Verdict
+from shared.domain.people.events import Joined, LeaveCancelled, Left, Moved
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.record import Presence
+from shared.domain.things.identity import UserKey, parse_email, user_key_for
+from shared.engine.decisions.policy_change import note_deployed
+from shared.engine.decisions.policy_change import waiting as policy_waiting
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 FEW = GuardSettings(per_hour=3, share=0.0)

@@ -17,8 +17,8 @@ from kit.hub import ANA, AUDIENCE, Hub, hub_settings, make_hub
 from functions import hub as entry
 from portal.headers import CSP
 from shared import wiring
-from shared.cloud.iap import HEADER
-from shared.domain.identity import user_key_for
+from shared.cloud.identity.iap import HEADER
+from shared.domain.things.identity import user_key_for
 from shared.telemetry import JsonLog
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"

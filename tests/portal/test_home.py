@@ -11,17 +11,17 @@ from kit.official import storage_bucket
 from msgspec.structs import replace
 
 from portal.app import create_app
-from shared.domain.errors import Reason
-from shared.domain.events import AccountChanged, AccountState, Joined, Renamed, Woken
-from shared.domain.fleet import Notes
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.record import Power
-from shared.domain.sources import DIRECTORY
-from shared.domain.status import ConditionStatus, ConditionType, set_condition
-from shared.domain.wish import Asked, Wish, WishKind
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import take_up
+from shared.domain.fleet.fleet import Notes
+from shared.domain.intent.wish import Asked, Wish, WishKind
+from shared.domain.people.events import AccountChanged, AccountState, Joined, Renamed, Woken
+from shared.domain.people.sources import DIRECTORY
+from shared.domain.record.record import Power
+from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.news.requests import take_up
+from shared.engine.sweeps.sweeps import sweep
 
 REFRESH = '<noscript><meta http-equiv="refresh"'
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from kit.hub import ANA, BEN, Hub, hub_settings, make_hub, plain
 
-from shared.domain.fleet import Notes
-from shared.domain.identity import user_key_for
+from shared.domain.fleet.fleet import Notes
+from shared.domain.things.identity import user_key_for
 
 
 def notes(hub: Hub, **more: Any) -> None:

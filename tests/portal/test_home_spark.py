@@ -8,9 +8,9 @@ from kit.hub import ANA, Hub, hub_settings, make_hub, plain
 from msgspec.structs import replace
 
 from portal.app import create_app
-from shared.domain.catalog import ClusterIdentity, Environment, MasterTemplate
-from shared.domain.identity import user_key_for
-from shared.domain.spark import ClusterState
+from shared.domain.things.catalog import ClusterIdentity, Environment, MasterTemplate
+from shared.domain.things.clusters import ClusterState
+from shared.domain.things.identity import user_key_for
 
 REFRESH = '<noscript><meta http-equiv="refresh"'
 

@@ -16,13 +16,13 @@ from msgspec.structs import replace
 
 from portal.manage import ROUTES
 from portal.manage.base import PAGE_ROWS
-from shared.domain.drift import Stray
-from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes
-from shared.domain.identity import InstanceId, instance_id_for, parse_email, user_key_for
-from shared.domain.keeping import Snapshot
-from shared.domain.record import RecordRow, row_of
-from shared.domain.spark import ClusterStatus
-from shared.domain.usage import NOTEBOOK, Usage
+from shared.domain.fleet.drift import Stray
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
+from shared.domain.record.record import RecordRow, row_of
+from shared.domain.things.clusters import ClusterStatus
+from shared.domain.things.identity import InstanceId, instance_id_for, parse_email, user_key_for
+from shared.domain.things.snapshots import Snapshot
+from shared.domain.things.usage import NOTEBOOK, Usage
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 
 GETS = [route for route in ROUTES if route.method == "GET"]

@@ -13,20 +13,20 @@ from kit.official import storage_bucket
 from msgspec.structs import replace
 
 from portal.manage.acts import Act
-from shared.domain.errors import Reason
-from shared.domain.events import Left, Renamed
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.keeping import Snapshot
-from shared.domain.record import Power
-from shared.domain.status import ConditionType
-from shared.domain.story import StoryKind, StoryLine
-from shared.domain.times import rfc3339
-from shared.engine.deliver import deliver
-from shared.engine.foresight import preview_after
-from shared.engine.reconciler import preview, reconcile
-from shared.engine.sweeps import sweep
-from shared.engine.views import plan_view
-from shared.engine.wishes import take_up, want_cluster
+from shared.domain.people.events import Left, Renamed
+from shared.domain.record.record import Power
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import Reason
+from shared.domain.things.history import StoryKind, StoryLine
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.snapshots import Snapshot
+from shared.domain.things.times import rfc3339
+from shared.engine.news.deliver import deliver
+from shared.engine.news.requests import take_up, want_cluster
+from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.sweeps import sweep
+from shared.engine.views.person import plan_view
+from shared.engine.views.preview import preview_after
 
 KEY = user_key_for(ANA)
 BY = user_key_for(MIA)

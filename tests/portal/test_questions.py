@@ -12,19 +12,19 @@ from kit.oracle import instances
 from portal.manage import releases
 from portal.manage.changes_api import ROUTES
 from portal.routes import JSON
-from shared.domain.decision import Verdict
-from shared.domain.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Renamed
-from shared.domain.groups import GroupEvent, GroupEventKind
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import UserKey, parse_email, user_key_for
-from shared.domain.record import Presence, UserRecord
-from shared.domain.sources import DIRECTORY
-from shared.domain.status import Notice
-from shared.domain.wish import Asked, WishKind
-from shared.engine.changing import want_hold
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import ask as wish_for
+from shared.domain.intent.decision import Verdict
+from shared.domain.intent.wish import Asked, WishKind
+from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Renamed
+from shared.domain.people.groups import GroupEvent, GroupEventKind
+from shared.domain.people.sources import DIRECTORY
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import Notice
+from shared.domain.things.identity import UserKey, parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.news.requests import ask as wish_for
+from shared.engine.reconcile.changing import want_hold
+from shared.engine.sweeps.sweeps import sweep
 
 OTTO = parse_email("otto.admin@example.com")
 NEW = parse_email("Ñandú O'Neil+new@sub.example.co")

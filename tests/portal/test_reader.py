@@ -10,7 +10,7 @@ import pytest
 from portal.notebook_view import keep_choices
 from portal.pages import money, price
 from portal.reader import duration_text, moment_text, relative_text, zone_named, zone_of
-from shared.engine.views import url_of
+from shared.engine.views.person import url_of
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

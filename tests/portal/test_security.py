@@ -17,9 +17,9 @@ from portal import app as app_module
 from portal.app import ROUTES, create_app
 from portal.assets import FOLDER
 from portal.headers import CSP
-from shared.cloud.inbox import StorageInbox
-from shared.domain.catalog import Environment
-from shared.domain.identity import user_key_for
+from shared.cloud.storage.inbox import StorageInbox
+from shared.domain.things.catalog import Environment
+from shared.domain.things.identity import user_key_for
 
 POSTS = [route for route in ROUTES if route.method == "POST"]
 OWN = [route for route in POSTS if route.name.startswith("home.")]

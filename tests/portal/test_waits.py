@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from kit.hub import ANA, BEN, MIA, Hub, plain
 
-from shared.domain.events import Left
-from shared.domain.identity import user_key_for
-from shared.domain.record import Power
+from shared.domain.people.events import Left
+from shared.domain.record.record import Power
+from shared.domain.things.identity import user_key_for
 
 SMALL = "single-node"
 WAITS = "Asked at 08:08 UTC (now), not yet taken up:"

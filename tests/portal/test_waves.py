@@ -7,13 +7,13 @@ from kit.hub import MIA, Hub, hub_settings, make_hub, plain
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from shared.domain.catalog import Disruption, VmImage
-from shared.domain.identity import parse_email
-from shared.domain.policy_codec import policy_digest
-from shared.domain.waves import RolloutState
-from shared.engine.policy_change import note_deployed, put_in_force, waiting
+from shared.domain.policy.policy_codec import policy_digest
+from shared.domain.record.waves import RolloutState
+from shared.domain.things.catalog import Disruption, VmImage
+from shared.domain.things.identity import parse_email
+from shared.engine.decisions.policy_change import note_deployed, put_in_force, waiting
 from shared.engine.ports.deps import Deps
-from shared.engine.sweeps import sweep
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 DEPLOYER = "deployer@example.com"

@@ -27,16 +27,17 @@ from kit.hub import ADMINS, MIA, Hub, hub_settings, make_hub
 from kit.life import Life
 from kit.oracle import instances
 
-from shared.domain.batches import Batch, batches_of, to_json
-from shared.domain.decision import About, Decision, Verdict
-from shared.domain.errors import BenchkeeperError
-from shared.domain.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, LifecycleEvent
-from shared.domain.guard_settings import DAY, HOUR, GuardSettings
-from shared.domain.identity import UserKey, parse_email, user_key_for
-from shared.domain.record import Presence
-from shared.engine import decisions, guard
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.intent.batches import Batch, batches_of, to_json
+from shared.domain.intent.decision import About, Decision, Verdict
+from shared.domain.people.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, LifecycleEvent
+from shared.domain.plan.guard_settings import DAY, HOUR, GuardSettings
+from shared.domain.record.record import Presence
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey, parse_email, user_key_for
+from shared.engine.decisions import decisions
+from shared.engine.news.deliver import deliver
+from shared.engine.reconcile import guard
+from shared.engine.sweeps.sweeps import sweep
 
 PEOPLE = 8
 GUARD = GuardSettings(per_hour=2, share=0.0, group_from=1000)

@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Iterator
 
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
 
 SEED = 20_261_123
 _VALID = re.compile(r"[a-z][a-z0-9-]{0,46}[a-z0-9]")

@@ -17,20 +17,21 @@ from kit.life import Life, settings_with
 from kit.oracle import instances
 from msgspec.structs import replace
 
-from shared.domain import drift, notebook_states
-from shared.domain.catalog import Disruption, VmImage
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email
-from shared.domain.notebook import LABEL_USER
-from shared.domain.policy_change import Outcome
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power, Presence
-from shared.domain.waves import Rollout, RolloutState, Standing
-from shared.engine import waves as engine
-from shared.engine.changing import want_power
-from shared.engine.policy_change import keep_policy, put_in_force, take_back, waiting
-from shared.engine.sweeps import sweep
-from shared.engine.waves import go_on, halted
+from shared.domain.fleet import drift
+from shared.domain.notebook import states as notebook_states
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.policy.policy_change import Outcome
+from shared.domain.record.record import Power, Presence
+from shared.domain.record.waves import Rollout, RolloutState, Standing
+from shared.domain.things.catalog import Disruption, VmImage
+from shared.domain.things.identity import parse_email
+from shared.domain.things.notebook import LABEL_USER
+from shared.domain.things.power import PowerCause, PowerReason
+from shared.engine.decisions import waves as engine
+from shared.engine.decisions.policy_change import keep_policy, put_in_force, take_back, waiting
+from shared.engine.decisions.waves import go_on, halted
+from shared.engine.reconcile.changing import want_power
+from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 PEOPLE = 10

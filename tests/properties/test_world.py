@@ -17,21 +17,19 @@ from kit.histories import ARE_THE_SAME, RUNS
 from kit.machine import WorldMachine
 from msgspec.structs import replace
 
-from shared.domain import (
-    identity,
-    identity_step,
-    leaver,
-    notebook_states,
-    notebook_step,
-    replacement,
-    saving,
-    spark_step,
-)
-from shared.domain.errors import Reason
-from shared.domain.identity import UserKey, _readable
-from shared.domain.notebook import InstanceRef
-from shared.domain.status import ConditionStatus
-from shared.domain.step import Step, delete
+from shared.domain.account import step as identity_step
+from shared.domain.notebook import leaver, replacement
+from shared.domain.notebook import states as notebook_states
+from shared.domain.notebook import step as notebook_step
+from shared.domain.notebook.leaver import delete
+from shared.domain.plan.step import Step
+from shared.domain.record.status import ConditionStatus
+from shared.domain.snapshot import step as saving
+from shared.domain.spark import step as spark_step
+from shared.domain.things import identity
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import UserKey, _readable
+from shared.domain.things.notebook import InstanceRef
 
 SHARDS = 4
 SHRINK = [Phase.shrink] if os.environ.get("BENCHKEEPER_SHRINK") else []  # noqa: TID251 - asked for by hand

@@ -8,7 +8,7 @@ import pytest
 from kit.simulator.pins import SEEDS, calls_of, first_difference, pin_of, pinned, pins_of, read_pins
 from msgspec.structs import replace
 
-from shared.cloud.notebooks import WorkbenchNotebooks
+from shared.cloud.notebook.notebooks import WorkbenchNotebooks
 
 BUCKET = "/upload/storage/v1/b/benchkeeper-local/o?uploadType=multipart&ifGenerationMatch="
 

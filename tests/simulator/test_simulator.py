@@ -19,9 +19,10 @@ from kit.simulator.history import KEPT, read, run, shortened
 from kit.simulator.journal import Journal
 from msgspec.structs import replace
 
-from shared.cloud.objects import Bucket
-from shared.domain import leaver, saving
-from shared.engine import reconciler
+from shared.cloud.http.objects import Bucket
+from shared.domain.notebook import leaver
+from shared.domain.snapshot import step as saving
+from shared.engine.reconcile import reconciler
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = 3

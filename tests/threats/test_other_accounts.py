@@ -7,13 +7,13 @@ from kit.as_account import Acting, acting, deploy_access, writer_of
 from kit.attempts import permitted
 from kit.hub import ADMINS, ANA, BEN, MIA, Hub, hub_settings, make_hub
 
-from shared.domain.batches import WaitingPerson
-from shared.domain.cuts import CutClass, StepKind
-from shared.domain.decision import About, Decision, Verdict
-from shared.domain.errors import AccessDeniedError
-from shared.domain.identity import user_key_for
-from shared.domain.wish import Asked, WishKind
-from shared.engine.wishes import ask
+from shared.domain.intent.batches import WaitingPerson
+from shared.domain.intent.decision import About, Decision, Verdict
+from shared.domain.intent.wish import Asked, WishKind
+from shared.domain.record.cuts import CutClass, StepKind
+from shared.domain.things.errors import AccessDeniedError
+from shared.domain.things.identity import user_key_for
+from shared.engine.news.requests import ask
 
 KEY = user_key_for(ANA)
 HR = "hr-feed@acme-hr.iam.gserviceaccount.com"
@@ -127,8 +127,8 @@ def test_none_makes_anybody_an_administrator(hub: Hub, name: str) -> None:
 
 def test_the_functions_work_with_these_grants(hub: Hub) -> None:
     """Wishes are taken up by the lifecycle function's account and by the tick's; the grants are not so narrow that nothing works."""
-    from shared.engine.sweeps import sweep  # noqa: PLC0415 - only here
-    from shared.engine.wishes import take_up  # noqa: PLC0415
+    from shared.engine.news.requests import take_up  # noqa: PLC0415
+    from shared.engine.sweeps.sweeps import sweep  # noqa: PLC0415 - only here
 
     accounts = {name: ours(hub, name) for name in ("lifecycle", "tick")}
     for account in accounts.values():

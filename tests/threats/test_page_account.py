@@ -13,17 +13,17 @@ from kit.inprocess import START
 from kit.official import storage_bucket
 
 from emulator.iap.signing import new_key
-from shared.domain.batches import Batch, Entry
-from shared.domain.batches import to_json as list_json
-from shared.domain.cuts import CutClass, StepKind
-from shared.domain.decision import About, Decision, Verdict
-from shared.domain.errors import AccessDeniedError
-from shared.domain.identity import user_key_for
-from shared.domain.record import Power
-from shared.domain.wish import Asked, Wish, WishKind
-from shared.engine.decisions import take_up_decisions
+from shared.domain.intent.batches import Batch, Entry
+from shared.domain.intent.batches import to_json as list_json
+from shared.domain.intent.decision import About, Decision, Verdict
+from shared.domain.intent.wish import Asked, Wish, WishKind
+from shared.domain.record.cuts import CutClass, StepKind
+from shared.domain.record.record import Power
+from shared.domain.things.errors import AccessDeniedError
+from shared.domain.things.identity import user_key_for
+from shared.engine.decisions.decisions import take_up_decisions
+from shared.engine.news.requests import ask, take_up
 from shared.engine.ports.inbox import DeadLetter, LetterRow
-from shared.engine.wishes import ask, take_up
 
 KEY = user_key_for(ANA)
 LETTER = DeadLetter(

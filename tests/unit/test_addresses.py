@@ -16,8 +16,8 @@ from confusable_homoglyphs import confusables
 from fontTools import unicodedata as tables
 from idna import idnadata
 
-from shared.domain.errors import InvalidMessageError
-from shared.domain.people import People
+from shared.domain.people.domains import People
+from shared.domain.things.errors import InvalidMessageError
 from shared.messages.addresses import forms_of_cut, parse_address, parse_person, script_of
 
 PEOPLE = People(

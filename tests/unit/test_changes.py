@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from kit.making import ANA, ANALYSTS, ENGINEERS, NOW, STRANGERS, at, group, joined, left, moved, policy, with_event
 
-from shared.domain.changes import ChangeKind, kind_of, what_changed
-from shared.domain.events import Renamed
-from shared.domain.identity import parse_email
-from shared.domain.renaming import renaming
-from shared.domain.wanted import new_record, with_wanted
+from shared.domain.intent.changes import ChangeKind, kind_of, what_changed
+from shared.domain.intent.renaming import renaming
+from shared.domain.intent.wanted import new_record, with_wanted
+from shared.domain.people.events import Renamed
+from shared.domain.things.identity import parse_email
 
 
 def renamed(name, hours=-1):

@@ -13,17 +13,11 @@ from hypothesis import strategies as st
 from kit.making import NOW, account, group, joined, moved, operation, person, with_event
 from msgspec.structs import replace
 
-from shared.cloud.record_rows import from_texts, to_texts
-from shared.domain import codec
-from shared.domain.cuts import Clearance, CutClass, KeptIn, WaitingCut
-from shared.domain.errors import PermanentError, Reason
-from shared.domain.identity import AccountId, InstanceId
-from shared.domain.keeping import Former, Restoring, Snapshot
-from shared.domain.power import _ONCE_KEPT as _ONCE
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Hold, Power, Presence, Spec, row_of
-from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
-from shared.domain.status import (
+from shared.cloud.storage.record_rows import from_texts, to_texts
+from shared.domain.record import codec
+from shared.domain.record.cuts import Clearance, CutClass, KeptIn, WaitingCut
+from shared.domain.record.record import Hold, Power, Presence, Spec, row_of
+from shared.domain.record.status import (
     PARTS,
     Condition,
     ConditionStatus,
@@ -34,9 +28,15 @@ from shared.domain.status import (
     Verb,
     set_condition,
 )
-from shared.domain.story import StoryKind, StoryLine
-from shared.domain.usage import Usage
-from shared.domain.waves import Turn
+from shared.domain.record.waves import Turn
+from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.things.errors import PermanentError, Reason
+from shared.domain.things.history import StoryKind, StoryLine
+from shared.domain.things.identity import AccountId, InstanceId
+from shared.domain.things.power import _ONCE_KEPT as _ONCE
+from shared.domain.things.power import PowerCause, PowerReason
+from shared.domain.things.snapshots import Former, Restoring, Snapshot
+from shared.domain.things.usage import Usage
 
 _TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis takes naive bounds
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

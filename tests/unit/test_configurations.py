@@ -19,7 +19,7 @@ from kit.configurations import write
 from kit.inprocess import ROOT
 
 from cli.deploy.models import MetricsFile
-from shared.domain.policy_codec import content_of, with_content
+from shared.domain.policy.policy_codec import content_of, with_content
 from shared.settings import ConfigError, Settings, checked, load_settings
 from shared.settings.file import parse_text
 from shared.settings.models import ProfilesFile, SettingsFile

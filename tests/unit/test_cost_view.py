@@ -13,11 +13,17 @@ from sqlglot import expressions as sql
 
 from cli.deploy.kinds import billing
 from shared.cloud.dataproc.cluster_render import render
-from shared.domain.catalog import MasterTemplate
-from shared.domain.identity import first_instance_id, instance_id_for, next_instance_id, parse_email, user_key_for
-from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
-from shared.domain.sessions import labels_of, offers
-from shared.domain.wanted import new_record
+from shared.domain.intent.wanted import new_record
+from shared.domain.template.sessions import labels_of, offers
+from shared.domain.things.catalog import MasterTemplate
+from shared.domain.things.identity import (
+    first_instance_id,
+    instance_id_for,
+    next_instance_id,
+    parse_email,
+    user_key_for,
+)
+from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.wiring import render_target
 
 ANA, BEN = (parse_email(f"{name}@example.com") for name in ("ana.silva", "ben"))

@@ -32,7 +32,7 @@ from cli.deploy.destroy import make_destroy_plan
 from cli.deploy.gcloud import Call
 from cli.deploy.kinds import billing, functions, spark
 from cli.deploy.step import Mark, Step
-from shared.domain.catalog import ClusterIdentity, MasterTemplate
+from shared.domain.things.catalog import ClusterIdentity, MasterTemplate
 
 HUB, OPENER = "benchkeeper-hub", "roles/iap.httpsResourceAccessor"
 ANALYSTS, ENGINEERS = "group:data-analysts@example.com", "group:data-engineers@example.com"

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from cli.deploy import policy
 from cli.deploy.failures import DeployError
-from shared.domain.catalog import Assignment
-from shared.domain.events import Joined
-from shared.domain.identity import parse_email
-from shared.engine.deliver import deliver
+from shared.domain.people.events import Joined
+from shared.domain.things.catalog import Assignment
+from shared.domain.things.identity import parse_email
+from shared.engine.news.deliver import deliver
 from shared.settings import Settings
 
 GROUP = "analysts@example.com"

@@ -171,7 +171,7 @@ def test_a_condition_keeps_monitorings_rules(key, kind, condition):
 
 
 def test_the_values_that_alerts_ask_for_are_ones_that_are_logged():
-    from shared.domain.errors import Reason  # noqa: PLC0415 - beside what it checks
+    from shared.domain.things.errors import Reason  # noqa: PLC0415 - beside what it checks
 
     known = {
         "reason": {reason.value for reason in Reason},

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from kit.making import ANA, UID, ZONES, notebook, profile
 from msgspec.structs import replace
 
-from shared.domain.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
-from shared.domain.differences import STOPPED_ONLY_METADATA, Change, compare, immutables, say
-from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
-from shared.domain.notebook import InstanceRef, Network, NotebookState, ObservedNotebook, Patch, spec_for
+from shared.domain.notebook.differences import STOPPED_ONLY_METADATA, Change, compare, immutables, say
+from shared.domain.things.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
+from shared.domain.things.identity import account_email, account_id_for, instance_id_for, user_key_for
+from shared.domain.things.notebook import InstanceRef, Network, NotebookState, ObservedNotebook, Patch, spec_for
 
 KEY = user_key_for(ANA)
 VPC = Network(network="projects/p/global/networks/v", subnet="projects/p/regions/r/subnetworks/s")

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from kit.making import NOW, ZONES, catalog, notebook, operation, person, policy, profile, saved, seen, snapshot_seen
 from msgspec.structs import replace
 
-from shared.domain.catalog import Disk, Disruption, Identity, Window
-from shared.domain.drift import (
+from shared.domain.fleet.drift import (
     Comparisons,
     Listed,
     StrayCheck,
@@ -21,14 +20,22 @@ from shared.domain.drift import (
     why_pass,
     why_waits,
 )
-from shared.domain.identity import AccountId, UserEmail, account_email, account_id_for, instance_id_for, user_key_for
-from shared.domain.keeping import Former
-from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, InstanceRef, NotebookState
-from shared.domain.planner import make_plan
-from shared.domain.record import Power, Presence, row_of
-from shared.domain.seen import Instances
-from shared.domain.status import Verb
-from shared.domain.template import wanted_templates
+from shared.domain.fleet.seen import Instances
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.record import Power, Presence, row_of
+from shared.domain.record.status import Verb
+from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.catalog import Disk, Disruption, Identity, Window
+from shared.domain.things.identity import (
+    AccountId,
+    UserEmail,
+    account_email,
+    account_id_for,
+    instance_id_for,
+    user_key_for,
+)
+from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_USER, InstanceRef, NotebookState
+from shared.domain.things.snapshots import Former
 
 S = NotebookState
 

@@ -24,13 +24,13 @@ from kit.making import (
 )
 from msgspec.structs import replace
 
-from shared.domain.entitlement import Cause, judge_entitlement
-from shared.domain.events import AccountState, statements_of
-from shared.domain.facts import Facts
-from shared.domain.power import PowerCause
-from shared.domain.record import Power, Presence
-from shared.domain.wanted import new_record, with_wanted
-from shared.domain.wanted import with_event as told
+from shared.domain.intent.wanted import new_record, with_wanted
+from shared.domain.intent.wanted import with_event as told
+from shared.domain.people.entitlement import Cause, judge_entitlement
+from shared.domain.people.events import AccountState, statements_of
+from shared.domain.people.facts import Facts
+from shared.domain.record.record import Power, Presence
+from shared.domain.things.power import PowerCause
 
 
 def news(kind: str, hour: int):

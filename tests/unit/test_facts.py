@@ -10,10 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.domain.facts import EMPLOYMENT, GROUP, MAX_FORGOTTEN, ROSTER, Facts, Statement, answer, fold, next_change
-from shared.domain.facts_json import from_json, parse_value, to_json
-from shared.domain.lifetimes import cutting
-from shared.domain.statements import MOST_LAST, fold_briefly
+from shared.domain.intent.lifetimes import cutting
+from shared.domain.people.facts import (
+    EMPLOYMENT,
+    GROUP,
+    MAX_FORGOTTEN,
+    ROSTER,
+    Facts,
+    Statement,
+    answer,
+    fold,
+    next_change,
+)
+from shared.domain.people.facts_json import from_json, parse_value, to_json
+from shared.domain.people.statements import MOST_LAST, fold_briefly
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 HOURS = range(-1, 8)

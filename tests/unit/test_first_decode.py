@@ -10,14 +10,14 @@ from pathlib import Path
 
 from kit.life import life
 
-from shared.domain.codec import to_json
+from shared.domain.record.codec import to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 # What msgspec runs of its own Python code, it runs to learn a type. Afterwards decoding is C alone, and no thread takes over in it.
 CODE = """
 import json, sys
-from shared.cloud import notebooks
-from shared.domain import codec
+from shared.cloud.notebook import notebooks
+from shared.domain.record import codec
 record = json.load(sys.stdin)
 learnt = set()
 def watch(frame, event, _):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from kit.making import NOW, person
 from msgspec.structs import replace
 
-from shared.domain.errors import Reason
-from shared.domain.figures import FigureCount
-from shared.domain.fleet import MAX_POINTS, FleetPoint, Standing, needs_person, standing, with_point
-from shared.domain.record import Presence, row_of
-from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.fleet.figures import FigureCount
+from shared.domain.fleet.fleet import MAX_POINTS, FleetPoint, Standing, needs_person, standing, with_point
+from shared.domain.record.record import Presence, row_of
+from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.things.errors import Reason
 
 ROW = row_of(person())
 KEY = ROW.user_key

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from kit.life import settings_with
 from msgspec.structs import replace
 
-from shared.domain.catalog import Environment
-from shared.domain.figures import FigureCount, figures_of, nearest_rank
-from shared.domain.fleet import FleetPoint, FleetSnapshot, Notes, Standing
-from shared.domain.identity import UserKey, instance_id_for, parse_email, user_key_for
-from shared.domain.record import Power, Presence, RecordRow
-from shared.domain.usage import NOTEBOOK, Usage
-from shared.engine.fleet_costs import month
-from shared.engine.fleet_views import (
+from shared.domain.fleet.figures import FigureCount, figures_of, nearest_rank
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes, Standing
+from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.things.catalog import Environment
+from shared.domain.things.identity import UserKey, instance_id_for, parse_email, user_key_for
+from shared.domain.things.usage import NOTEBOOK, Usage
+from shared.engine.views.costs import month
+from shared.engine.views.fleet import (
     ANY_NEED,
     NO_VALUE,
     Choice,

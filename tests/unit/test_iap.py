@@ -17,10 +17,10 @@ from kit.inprocess import ListLog
 
 from emulator.clock import wall_now
 from emulator.iap.signing import claims_of, new_key, sign_es256
-from shared.cloud.clients import Clients, CloudConfig
-from shared.cloud.connections import Answer, NoAnswerError
-from shared.cloud.iap import HEADER, KEYS_URL, IapSignIn
-from shared.domain.errors import CloudUnavailableError, NotSignedInError
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.cloud.http.connections import Answer, NoAnswerError
+from shared.cloud.identity.iap import HEADER, KEYS_URL, IapSignIn
+from shared.domain.things.errors import CloudUnavailableError, NotSignedInError
 
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"
 ANA = "ana.silva@example.com"

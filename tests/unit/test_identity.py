@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.domain.errors import InvalidMessageError
-from shared.domain.identity import (
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import (
     MAX_NAMING,
     account_email,
     account_id_for,

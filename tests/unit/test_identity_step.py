@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kit.making import ANA, NOW, catalog, notebook, operation, person, policy, profile, saved, seen
 from msgspec.structs import replace
 
-from shared.domain.account_actions import (
+from shared.domain.account.actions import (
     CreateAccount,
     DeleteAccount,
     DisableAccount,
@@ -19,18 +19,18 @@ from shared.domain.account_actions import (
     LeaveGroup,
     ShareAccount,
 )
-from shared.domain.catalog import Identity
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
-from shared.domain.identity import account_email, account_id_for, instance_id_for, user_key_for
-from shared.domain.identity_step import USER_ROLE, identity_step, wants_account
-from shared.domain.keeping import Former
-from shared.domain.notebook import Absent, NotebookState, NotLooked, Unreadable
-from shared.domain.plan import AccountSeen
-from shared.domain.planner import make_plan
-from shared.domain.record import Hold, Power, Presence
-from shared.domain.spark import ClusterStatus
-from shared.domain.status import ConditionStatus, Verb
-from shared.domain.step import Scene
+from shared.domain.account.step import USER_ROLE, identity_step, wants_account
+from shared.domain.plan.plan import AccountSeen
+from shared.domain.plan.step import Scene
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.record import Hold, Power, Presence
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.things.catalog import Identity
+from shared.domain.things.clusters import ClusterStatus
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, Reason
+from shared.domain.things.identity import account_email, account_id_for, instance_id_for, user_key_for
+from shared.domain.things.notebook import Absent, NotebookState, NotLooked, Unreadable
+from shared.domain.things.snapshots import Former
 
 ACCOUNT = account_id_for(user_key_for(ANA))
 READERS, OTHERS = "readers@example.com", "others@example.com"

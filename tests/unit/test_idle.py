@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.domain.idle import (
+from shared.domain.fleet.idle import (
     Activity,
     IdlePolicy,
     Keep,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shared.domain.idle import (
+from shared.domain.fleet.idle import (
     Activity,
     IdlePolicy,
     Keep,

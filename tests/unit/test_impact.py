@@ -9,20 +9,20 @@ import pytest
 from kit.inprocess import local_settings
 from msgspec.structs import replace
 
-from shared.domain import impact
-from shared.domain.catalog import Assignment, Disk, Identity
-from shared.domain.creation import spec_of
-from shared.domain.differences import immutables
-from shared.domain.effect import Basis, Part, StepKind, effect_of
-from shared.domain.entitlement import Cause
-from shared.domain.events import Joined, Left
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.identity import parse_email
-from shared.domain.impact import differing, impact_of
-from shared.domain.impact_limits import Excess, Fleet, Limit, excesses, policy_excesses
-from shared.domain.notebook import Network
-from shared.domain.usage import NOTEBOOK, Usage
-from shared.domain.wanted import new_record, with_event, with_wanted
+from shared.domain.intent.wanted import new_record, with_event, with_wanted
+from shared.domain.notebook.creation import spec_of
+from shared.domain.notebook.differences import immutables
+from shared.domain.people.entitlement import Cause
+from shared.domain.people.events import Joined, Left
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.policy import impact
+from shared.domain.policy.effect import Basis, Part, StepKind, effect_of
+from shared.domain.policy.impact import differing, impact_of
+from shared.domain.policy.impact_limits import Excess, Fleet, Limit, excesses, policy_excesses
+from shared.domain.things.catalog import Assignment, Disk, Identity
+from shared.domain.things.identity import parse_email
+from shared.domain.things.notebook import Network
+from shared.domain.things.usage import NOTEBOOK, Usage
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 GROUP = "analysts@example.com"

@@ -51,18 +51,21 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in sorted(_modules_of_shared() - {SPEAKS_TO_GOOGLE, *INNER}):
         _add(folder, f"shared.{name}", "import google.auth")
     _add(folder, "portal.assets", "def late():\n    import google.auth")
-    _add(folder, "shared.domain.times", "from shared.faults import ConfigFault")
-    _add(folder, "shared.domain.backoff", "import google.auth")
-    _add(folder, "shared.engine.deliver", "import yaml")
+    _add(folder, "shared.domain.things.times", "from shared.faults import ConfigFault")
+    _add(folder, "shared.domain.plan.backoff", "import google.auth")
+    _add(folder, "shared.engine.news.deliver", "import yaml")
     _add(folder, "shared.faults", "import shared.yaml_lines")
     _add(folder, "shared.messages.hr", "from shared.messages import parse")
     _add(folder, "shared.cloud.dataproc.session_render", "def late():\n    import shared.cloud.dataproc.masters")
     _add(folder, "shared.sheet", "import shared.visible")
     _add(folder, "shared.telemetry", "import portal.assets")
-    _add(folder, "shared.cloud.clock", "import emulator.clock")
+    _add(folder, "shared.cloud.http.clock", "import emulator.clock")
+    _add(folder, "shared.domain.things.usage", "import shared.domain.people.facts")
+    _add(folder, "shared.engine.ports.runtime", "import shared.engine.news.intake")
+    _add(folder, "shared.cloud.http.token", "import shared.cloud.publish")
     code, said = _lint(folder)
     assert code == 1, said
-    assert "0 kept, 7 broken" in said, said
+    assert "0 kept, 10 broken" in said, said
     return said
 
 
@@ -75,16 +78,19 @@ def test_google_is_refused_in_every_module_that_is_no_adapter(planted, name):
     "refused",
     [
         "portal.assets -> google (l.",
-        "shared.domain.times -> shared.faults (l.",
-        "shared.domain.backoff -> google (l.",
-        "shared.engine.deliver -> yaml (l.",
+        "shared.domain.things.times -> shared.faults (l.",
+        "shared.domain.things.usage -> shared.domain.people.facts (l.",
+        "shared.engine.ports.runtime -> shared.engine.news.intake (l.",
+        "shared.cloud.http.token -> shared.cloud.publish (l.",
+        "shared.domain.plan.backoff -> google (l.",
+        "shared.engine.news.deliver -> yaml (l.",
         "shared.faults -> shared.yaml_lines (l.",
         "No cycles are allowed in shared.messages.",
         "No cycles are allowed in shared.cloud.dataproc.",
         "shared.cloud.dataproc.session_render -> shared.cloud.dataproc.masters (l.",
         "shared.sheet -> shared.visible (l.",
         "shared.telemetry -> portal.assets (l.",
-        "shared.cloud.clock -> emulator.clock (l.",
+        "shared.cloud.http.clock -> emulator.clock (l.",
     ],
 )
 def test_what_no_layer_allows_is_refused(planted, refused):

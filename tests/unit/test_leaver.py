@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from kit.making import NOW, RETENTION, UID, notebook, person, policy, saved, seen, snapshot_seen
 from msgspec.structs import replace
 
-from shared.domain.errors import Reason
-from shared.domain.identity import instance_id_for
-from shared.domain.keeping import Restoring, SnapshotState
-from shared.domain.leaver import gone, retained, stop
-from shared.domain.notebook import Absent, NotebookState
-from shared.domain.notebook_actions import DeleteInstance, StopInstance
-from shared.domain.record import Hold, Power, Presence
-from shared.domain.snapshot_actions import CreateSnapshot, WriteManifest
-from shared.domain.status import ConditionStatus
-from shared.domain.step import Scene
+from shared.domain.notebook.actions import DeleteInstance, StopInstance
+from shared.domain.notebook.leaver import gone, retained, stop
+from shared.domain.plan.step import Scene
+from shared.domain.record.record import Hold, Power, Presence
+from shared.domain.record.status import ConditionStatus
+from shared.domain.snapshot.actions import CreateSnapshot, WriteManifest
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import instance_id_for
+from shared.domain.things.notebook import Absent, NotebookState
+from shared.domain.things.snapshots import Restoring, SnapshotState
 
 RESTS = notebook(NotebookState.STOPPED)
 TICK = timedelta(seconds=1)

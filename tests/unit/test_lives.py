@@ -23,9 +23,15 @@ from kit.making import (
 )
 from msgspec.structs import replace
 
-from shared.domain.catalog import Disk, Disruption, Identity, Window
-from shared.domain.differences import Change, Difference, digest
-from shared.domain.errors import (
+from shared.domain.notebook.actions import DeleteInstance
+from shared.domain.notebook.differences import Change, Difference, digest
+from shared.domain.plan.plan import AccountSeen, ClustersSeen, OperationSeen
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.record import Power, Presence
+from shared.domain.record.status import ConditionStatus, ConditionType, Verb
+from shared.domain.things.catalog import Disk, Disruption, Identity, Window
+from shared.domain.things.clusters import Cluster, ClusterState
+from shared.domain.things.errors import (
     AccessDeniedError,
     CloudUnavailableError,
     InvalidSpecError,
@@ -34,15 +40,9 @@ from shared.domain.errors import (
     Reason,
     StockoutError,
 )
-from shared.domain.identity import account_id_for, instance_id_for, user_key_for
-from shared.domain.keeping import Former, Restoring, SnapshotState
-from shared.domain.notebook import Absent, InstanceRef, NotebookState, Unreadable
-from shared.domain.notebook_actions import DeleteInstance
-from shared.domain.plan import AccountSeen, ClustersSeen, OperationSeen
-from shared.domain.planner import make_plan
-from shared.domain.record import Power, Presence
-from shared.domain.spark import Cluster, ClusterState
-from shared.domain.status import ConditionStatus, ConditionType, Verb
+from shared.domain.things.identity import account_id_for, instance_id_for, user_key_for
+from shared.domain.things.notebook import Absent, InstanceRef, NotebookState, Unreadable
+from shared.domain.things.snapshots import Former, Restoring, SnapshotState
 
 S = NotebookState
 RUN = (Presence.PRESENT, Power.RUNNING)

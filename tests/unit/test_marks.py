@@ -8,12 +8,12 @@ import pytest
 from kit.making import ANA, NOW, joined, moved, policy, with_event
 from msgspec.structs import replace
 
-from shared.domain import codec
-from shared.domain.errors import Reason
-from shared.domain.marks import bounded, with_later_news, with_letter, with_letter_used
-from shared.domain.record import row_of
-from shared.domain.status import ConditionStatus, ConditionType
-from shared.domain.wanted import new_record, with_wanted
+from shared.domain.intent.wanted import new_record, with_wanted
+from shared.domain.record import codec
+from shared.domain.record.marks import bounded, with_later_news, with_letter, with_letter_used
+from shared.domain.record.record import row_of
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.errors import Reason
 
 LATER = NOW + timedelta(hours=1)
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from kit.reading import read, rules
 from msgspec.structs import replace
 
-from shared.domain.errors import InvalidMessageError, Reason, UnsupportedMessageError
-from shared.domain.events import (
+from shared.domain.people.events import (
     AccountChanged,
     AccountState,
     GroupChanged,
@@ -26,9 +25,10 @@ from shared.domain.events import (
     Woken,
     statements_of,
 )
-from shared.domain.groups import GroupEvent
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.sources import DIRECTORY, HR
+from shared.domain.people.groups import GroupEvent
+from shared.domain.people.sources import DIRECTORY, HR
+from shared.domain.things.errors import InvalidMessageError, Reason, UnsupportedMessageError
+from shared.domain.things.identity import parse_email, user_key_for
 from shared.messages.hr import SCHEMA
 from shared.messages.message import Message
 from shared.messages.parse import WAKE_SCHEMA, parse_message, parse_tick, wake_message

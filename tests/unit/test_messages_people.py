@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kit.making import NOW
 from kit.reading import PEOPLE
 
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.sources import DIRECTORY, HR, SHIPPED
+from shared.domain.people.sources import DIRECTORY, HR, SHIPPED
+from shared.domain.things.identity import parse_email, user_key_for
 from shared.messages.message import Message
 from shared.messages.people import people_named
 

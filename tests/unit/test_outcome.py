@@ -25,7 +25,7 @@ from kit.making import (
 )
 from msgspec.structs import replace
 
-from shared.domain.account_actions import (
+from shared.domain.account.actions import (
     CreateAccount,
     DeleteAccount,
     DisableAccount,
@@ -34,7 +34,24 @@ from shared.domain.account_actions import (
     LeaveGroup,
     ShareAccount,
 )
-from shared.domain.errors import (
+from shared.domain.notebook.actions import (
+    CreateInstance,
+    DeleteInstance,
+    RestoreData,
+    StartInstance,
+    StopInstance,
+    UpdateInstance,
+)
+from shared.domain.plan.plan import Action, Plan, TemplatesSeen
+from shared.domain.reconcile.outcome import Asked, Done, Failed, Started, with_outcomes
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.record import Power, Presence
+from shared.domain.record.status import ConditionStatus, ConditionType, Verb
+from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, WriteManifest
+from shared.domain.spark.actions import CreateCluster, DeleteCluster, EndSession
+from shared.domain.template.actions import PutTemplate, RemoveTemplate
+from shared.domain.things.clusters import ClusterStatus, ClusterWish
+from shared.domain.things.errors import (
     AccessDeniedError,
     BusyError,
     CloudUnavailableError,
@@ -46,27 +63,10 @@ from shared.domain.errors import (
     Reason,
     StockoutError,
 )
-from shared.domain.identity import account_id_for, instance_id_for, user_key_for
-from shared.domain.keeping import Former, Restoring
-from shared.domain.notebook import Absent, InstanceRef, NotebookState, Patch
-from shared.domain.notebook_actions import (
-    CreateInstance,
-    DeleteInstance,
-    RestoreData,
-    StartInstance,
-    StopInstance,
-    UpdateInstance,
-)
-from shared.domain.outcome import Asked, Done, Failed, Started, with_outcomes
-from shared.domain.plan import Action, Plan, TemplatesSeen
-from shared.domain.planner import make_plan
-from shared.domain.record import Power, Presence
-from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
-from shared.domain.spark import ClusterStatus, ClusterWish
-from shared.domain.spark_actions import CreateCluster, DeleteCluster, EndSession
-from shared.domain.status import ConditionStatus, ConditionType, Verb
-from shared.domain.template_actions import PutTemplate, RemoveTemplate
-from shared.engine import executor
+from shared.domain.things.identity import account_id_for, instance_id_for, user_key_for
+from shared.domain.things.notebook import Absent, InstanceRef, NotebookState, Patch
+from shared.domain.things.snapshots import Former, Restoring
+from shared.engine.reconcile import executor
 
 HALF_HOUR = timedelta(minutes=30)
 

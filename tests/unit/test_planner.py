@@ -33,7 +33,22 @@ from kit.making import (
 )
 from msgspec.structs import replace
 
-from shared.domain.errors import (
+from shared.domain.intent.wanted import with_wanted
+from shared.domain.notebook.actions import (
+    CreateInstance,
+    DeleteInstance,
+    RestoreData,
+    StartInstance,
+    StopInstance,
+    UpdateInstance,
+)
+from shared.domain.plan.plan import OperationSeen, TemplatesSeen
+from shared.domain.reconcile.outcome import Done, Failed, Started, with_outcomes
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.record import Power, Presence
+from shared.domain.record.status import ConditionStatus, ConditionType, Verb
+from shared.domain.template.actions import PutTemplate, RemoveTemplate
+from shared.domain.things.errors import (
     AccessDeniedError,
     CloudUnavailableError,
     InvalidSpecError,
@@ -43,8 +58,8 @@ from shared.domain.errors import (
     Reason,
     StockoutError,
 )
-from shared.domain.identity import instance_id_for
-from shared.domain.notebook import (
+from shared.domain.things.identity import instance_id_for
+from shared.domain.things.notebook import (
     LABEL_COST_CENTER,
     LABEL_MANAGED_BY,
     LABEL_USER,
@@ -54,22 +69,7 @@ from shared.domain.notebook import (
     NotLooked,
     Unreadable,
 )
-from shared.domain.notebook_actions import (
-    CreateInstance,
-    DeleteInstance,
-    RestoreData,
-    StartInstance,
-    StopInstance,
-    UpdateInstance,
-)
-from shared.domain.outcome import Done, Failed, Started, with_outcomes
-from shared.domain.plan import OperationSeen, TemplatesSeen
-from shared.domain.planner import make_plan
-from shared.domain.power import PowerCause, PowerReason, as_once_kept
-from shared.domain.record import Power, Presence
-from shared.domain.status import ConditionStatus, ConditionType, Verb
-from shared.domain.template_actions import PutTemplate, RemoveTemplate
-from shared.domain.wanted import with_wanted
+from shared.domain.things.power import PowerCause, PowerReason, as_once_kept
 
 S = NotebookState
 ON_NOTEBOOK = (CreateInstance, StartInstance, StopInstance, DeleteInstance, UpdateInstance, RestoreData)

@@ -8,9 +8,9 @@ import pytest
 from kit.inprocess import local_settings
 from msgspec.structs import replace
 
-from shared.domain.guard_settings import GuardSettings
-from shared.domain.notebook import Network
-from shared.domain.policy_codec import UnknownContentError, content_of, digest_of, policy_digest, with_content
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.policy.policy_codec import UnknownContentError, content_of, digest_of, policy_digest, with_content
+from shared.domain.things.notebook import Network
 
 OWN = local_settings().policy()
 

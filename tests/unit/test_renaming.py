@@ -6,13 +6,13 @@ import pytest
 from kit.making import ANA, NOW, after, at, joined, left, moved, operation, person
 from msgspec.structs import replace
 
-from shared.domain.errors import UnsupportedMessageError
-from shared.domain.events import Renamed
-from shared.domain.identity import AccountId, InstanceId, parse_email, user_key_for
-from shared.domain.keeping import Former, Restoring, Snapshot
-from shared.domain.record import Hold, Presence, Reason
-from shared.domain.renaming import renaming
-from shared.domain.status import ConditionStatus, ConditionType, Verb, set_condition
+from shared.domain.intent.renaming import renaming
+from shared.domain.people.events import Renamed
+from shared.domain.record.record import Hold, Presence, Reason
+from shared.domain.record.status import ConditionStatus, ConditionType, Verb, set_condition
+from shared.domain.things.errors import UnsupportedMessageError
+from shared.domain.things.identity import AccountId, InstanceId, parse_email, user_key_for
+from shared.domain.things.snapshots import Former, Restoring, Snapshot
 
 NEW = parse_email("new@example.com")
 KEY, NEW_KEY = user_key_for(ANA), user_key_for(NEW)

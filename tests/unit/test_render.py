@@ -19,12 +19,12 @@ from shared.cloud.dataproc import templates
 from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER, render
 from shared.cloud.dataproc.masters import check_masters
 from shared.cloud.dataproc.target import RenderTarget
-from shared.domain.catalog import MasterTemplate
-from shared.domain.errors import InvalidMessageError, InvalidSpecError, Reason
-from shared.domain.identity import parse_email
-from shared.domain.record import UserRecord
-from shared.domain.spark import MAX_CLUSTER_NAME, cluster_name
-from shared.domain.wanted import new_record
+from shared.domain.intent.wanted import new_record
+from shared.domain.record.record import UserRecord
+from shared.domain.things.catalog import MasterTemplate
+from shared.domain.things.clusters import MAX_CLUSTER_NAME, cluster_name
+from shared.domain.things.errors import InvalidMessageError, InvalidSpecError, Reason
+from shared.domain.things.identity import parse_email
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "templates"
 SHIPPED = {

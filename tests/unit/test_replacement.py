@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from kit.making import ANA, NOW, RETENTION, UID, ZONES, notebook, operation, person, policy, saved, seen, snapshot_seen
 from msgspec.structs import replace
 
-from shared.domain.differences import Change, Difference, digest
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError, OperationFailedError, Reason
-from shared.domain.identity import instance_id_for
-from shared.domain.keeping import Former, Restoring, SnapshotState
-from shared.domain.notebook import Absent, InstanceRef, NotebookState, NotLooked, Unreadable
-from shared.domain.notebook_actions import CreateInstance, DeleteInstance, RestoreData, StopInstance
-from shared.domain.plan import OperationSeen
-from shared.domain.record import Hold, Power, Presence
-from shared.domain.replacement import former_step, go_back, is_to_restore, replace_step, restore_step
-from shared.domain.snapshot_actions import CreateSnapshot
-from shared.domain.status import ConditionStatus, Verb
-from shared.domain.step import Scene
+from shared.domain.notebook.actions import CreateInstance, DeleteInstance, RestoreData, StopInstance
+from shared.domain.notebook.differences import Change, Difference, digest
+from shared.domain.notebook.replacement import former_step, go_back, is_to_restore, replace_step, restore_step
+from shared.domain.plan.plan import OperationSeen
+from shared.domain.plan.step import Scene
+from shared.domain.record.record import Hold, Power, Presence
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.snapshot.actions import CreateSnapshot
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, OperationFailedError, Reason
+from shared.domain.things.identity import instance_id_for
+from shared.domain.things.notebook import Absent, InstanceRef, NotebookState, NotLooked, Unreadable
+from shared.domain.things.snapshots import Former, Restoring, SnapshotState
 
 S = NotebookState
 INSTANCE = instance_id_for(ANA)

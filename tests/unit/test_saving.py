@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from kit.making import ANA, NOW, RETENTION, UID, ZONES, notebook, operation, person, policy, saved, seen, snapshot_seen
 from msgspec.structs import replace
 
-from shared.domain.catalog import Disk, VmImage
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
-from shared.domain.identity import instance_id_for, user_key_for
-from shared.domain.keeping import Former, Restoring, Snapshot, SnapshotSeen, SnapshotState
-from shared.domain.notebook import Absent, NotebookState, NotLooked, Unreadable
-from shared.domain.record import Hold, Power, Presence
-from shared.domain.saving import is_saved, keeping_step, retention_end, save_data, without_deleted
-from shared.domain.snapshot_actions import CreateSnapshot, DeleteSnapshot, WriteManifest
-from shared.domain.status import ConditionStatus, Verb
-from shared.domain.step import Scene
+from shared.domain.plan.step import Scene
+from shared.domain.record.record import Hold, Power, Presence
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, WriteManifest
+from shared.domain.snapshot.step import is_saved, keeping_step, retention_end, save_data, without_deleted
+from shared.domain.things.catalog import Disk, VmImage
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, Reason
+from shared.domain.things.identity import instance_id_for, user_key_for
+from shared.domain.things.notebook import Absent, NotebookState, NotLooked, Unreadable
+from shared.domain.things.snapshots import Former, Restoring, Snapshot, SnapshotSeen, SnapshotState
 
 KEY, INSTANCE = user_key_for(ANA), instance_id_for(ANA)
 FIRST, SECOND = f"{INSTANCE}-s1", f"{INSTANCE}-s2"

@@ -14,13 +14,13 @@ from kit.inprocess import WsgiAdapter, impatient, make_bench
 from kit.oracle import instances, object_names, template_names
 from msgspec.structs import replace
 
-from shared.domain.catalog import MasterTemplate
-from shared.domain.events import Joined, Left
-from shared.domain.identity import UserEmail, parse_email, user_key_for
-from shared.domain.template_actions import PutTemplate
-from shared.domain.wanted import new_record
-from shared.engine.deliver import deliver
-from shared.engine.sweeps import sweep
+from shared.domain.intent.wanted import new_record
+from shared.domain.people.events import Joined, Left
+from shared.domain.template.actions import PutTemplate
+from shared.domain.things.catalog import MasterTemplate
+from shared.domain.things.identity import UserEmail, parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.sweeps.sweeps import sweep
 from shared.settings import ConfigError, load_settings
 from shared.wiring import wire
 

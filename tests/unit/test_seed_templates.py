@@ -8,8 +8,8 @@ from kit.inprocess import ROOT
 
 from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER, SET_HERE
 from shared.cloud.dataproc.masters import check_masters
-from shared.domain.catalog import MasterTemplate
-from shared.domain.identity import UserEmail
+from shared.domain.things.catalog import MasterTemplate
+from shared.domain.things.identity import UserEmail
 from shared.seed_templates import _PERSONAL_AUTH, _SET_HERE, BUCKET_MARK, USER_MARK, collisions, draft_of, is_as_made
 
 MASTER = f"""\

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kit.inprocess import local_settings
 from msgspec.structs import replace
 
-from shared.domain.sessions import (
+from shared.domain.template.sessions import (
     LABEL_DIGEST,
     LABEL_TEMPLATE,
     CreateSession,

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from shared.cloud.dataproc.masters import check_masters
 from shared.cloud.dataproc.session_render import render_session
 from shared.cloud.dataproc.target import RenderTarget
-from shared.domain.catalog import MasterTemplate
-from shared.domain.errors import InvalidSpecError, Reason
-from shared.domain.sessions import LABEL_DIGEST, SessionOffer, digest_label
+from shared.domain.template.sessions import LABEL_DIGEST, SessionOffer, digest_label
+from shared.domain.things.catalog import MasterTemplate
+from shared.domain.things.errors import InvalidSpecError, Reason
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "templates"
 SHIPPED = [path for path in sorted(FOLDER.glob("*.yaml")) if "Session:" in path.read_text(encoding="utf-8")]

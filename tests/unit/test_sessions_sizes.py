@@ -9,7 +9,7 @@ import pytest
 from kit.inprocess import ROOT
 
 from shared.cloud.dataproc.template_size import size_of
-from shared.domain.catalog import MasterTemplate
+from shared.domain.things.catalog import MasterTemplate
 from shared.settings import ConfigError
 from shared.wiring import checked_settings
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from shared.cloud.dataproc.template_schema import template_schema
-from shared.domain.catalog import Disruption, Identity, Window
-from shared.domain.guard_settings import GuardSettings
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.catalog import Disruption, Identity, Window
 from shared.settings import (
     ConfigError,
     config_dir_from,

@@ -13,7 +13,7 @@ from kit.cases import CASES, ORGANIZATION
 from kit.log_query import matches
 from kit.reading import read
 
-from shared.domain.errors import PoisonError
+from shared.domain.things.errors import PoisonError
 from shared.messages.google_logs import KNOWN_SERVICES, is_refused
 from shared.messages.table import EVENTS, NOTEBOOKS, LogEvent, render_notebooks_filter, render_people_filter
 

@@ -8,15 +8,15 @@ import pytest
 from kit.making import NOW, person, policy, seen
 from msgspec.structs import replace
 
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
-from shared.domain.notebook import Absent, NotLooked, Unreadable
-from shared.domain.plan import ClustersSeen
-from shared.domain.record import Hold, Power, Presence
-from shared.domain.spark import Cluster, ClusterState
-from shared.domain.spark_actions import DeleteCluster
-from shared.domain.spark_step import spark_step
-from shared.domain.status import ConditionStatus
-from shared.domain.step import Scene
+from shared.domain.plan.plan import ClustersSeen
+from shared.domain.plan.step import Scene
+from shared.domain.record.record import Hold, Power, Presence
+from shared.domain.record.status import ConditionStatus
+from shared.domain.spark.actions import DeleteCluster
+from shared.domain.spark.step import spark_step
+from shared.domain.things.clusters import Cluster, ClusterState
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, Reason
+from shared.domain.things.notebook import Absent, NotLooked, Unreadable
 
 GONE = person(Presence.ABSENT, Power.STOPPED)
 HELD = replace(GONE, hold=Hold(reason="case 1", since=NOW))

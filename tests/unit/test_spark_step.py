@@ -11,19 +11,13 @@ from hypothesis import strategies as st
 from kit.making import ANA, NOW, ZONES, person, policy, seen
 from msgspec.structs import replace
 
-from shared.domain.errors import (
-    AccessDeniedError,
-    CloudUnavailableError,
-    OperationFailedError,
-    QuotaExhaustedError,
-    Reason,
-    StockoutError,
-)
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.notebook import Absent, NotLooked, Unreadable
-from shared.domain.plan import ClustersSeen
-from shared.domain.record import Hold, Power, Presence
-from shared.domain.spark import (
+from shared.domain.plan.plan import ClustersSeen
+from shared.domain.plan.step import Scene
+from shared.domain.record.record import Hold, Power, Presence
+from shared.domain.record.status import ConditionStatus
+from shared.domain.spark.actions import CreateCluster, DeleteCluster
+from shared.domain.spark.step import spark_step
+from shared.domain.things.clusters import (
     AUTO_ZONE,
     MAX_CLUSTER_NAME,
     Cluster,
@@ -33,10 +27,16 @@ from shared.domain.spark import (
     ClusterWish,
     cluster_name,
 )
-from shared.domain.spark_actions import CreateCluster, DeleteCluster
-from shared.domain.spark_step import spark_step
-from shared.domain.status import ConditionStatus
-from shared.domain.step import Scene
+from shared.domain.things.errors import (
+    AccessDeniedError,
+    CloudUnavailableError,
+    OperationFailedError,
+    QuotaExhaustedError,
+    Reason,
+    StockoutError,
+)
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.notebook import Absent, NotLooked, Unreadable
 
 T = "spark"
 NAME = cluster_name(T, user_key_for(ANA))

@@ -8,21 +8,21 @@ import pytest
 from kit.making import ANA, NOW, account, group, joined, left, moved, notebook, person, policy, seen
 from msgspec.structs import replace
 
-from shared.domain.errors import AccessDeniedError, CloudUnavailableError, Reason
-from shared.domain.events import Left, Renamed
-from shared.domain.identity import parse_email
-from shared.domain.notebook_actions import StopInstance
-from shared.domain.outcome import Asked, Done, Failed, Started
-from shared.domain.plan import Plan
-from shared.domain.planner import make_plan
-from shared.domain.record import Hold
-from shared.domain.spark import ClusterStatus, ClusterWish
-from shared.domain.spark_actions import CreateCluster, DeleteCluster
-from shared.domain.status import ConditionStatus, ConditionType, OperationRef, Verb, set_condition
-from shared.domain.story import MAX_LINES, StoryKind, StoryLine, told
-from shared.domain.template_actions import PutTemplate
-from shared.domain.wanted import with_hold
-from shared.engine.chronicle import with_chronicle, with_hold_told, with_news
+from shared.domain.intent.wanted import with_hold
+from shared.domain.notebook.actions import StopInstance
+from shared.domain.people.events import Left, Renamed
+from shared.domain.plan.plan import Plan
+from shared.domain.reconcile.outcome import Asked, Done, Failed, Started
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.record import Hold
+from shared.domain.record.status import ConditionStatus, ConditionType, OperationRef, Verb, set_condition
+from shared.domain.spark.actions import CreateCluster, DeleteCluster
+from shared.domain.template.actions import PutTemplate
+from shared.domain.things.clusters import ClusterStatus, ClusterWish
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, Reason
+from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine, told
+from shared.domain.things.identity import parse_email
+from shared.engine.reconcile.history import with_chronicle, with_hold_told, with_news
 
 LATER = NOW + timedelta(minutes=5)
 PUT = PutTemplate(template="spark", digest="d")

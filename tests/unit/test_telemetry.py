@@ -11,7 +11,7 @@ import flask
 import pytest
 from google.cloud.logging_v2.handlers import StructuredLogHandler
 
-from shared.domain.errors import Reason
+from shared.domain.things.errors import Reason
 from shared.telemetry import JsonLog, SilentLog, trace
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.cloud.dataproc.template_size import ClusterSize, PriceClass, machine_size, size_of
-from shared.domain.catalog import MasterTemplate
+from shared.domain.things.catalog import MasterTemplate
 
 ALONE = "  softwareConfig: {properties: {'dataproc:dataproc.allow.zero.workers': 'true'}}\n"
 

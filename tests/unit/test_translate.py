@@ -11,8 +11,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cloud.translate import from_operation, from_status, scrub, translated
-from shared.domain.errors import (
+from shared.cloud.http.translate import from_operation, from_status, scrub, translated
+from shared.domain.things.errors import (
     AccessDeniedError,
     BenchkeeperError,
     BusyError,

@@ -8,13 +8,13 @@ import pytest
 from kit.making import NOW, notebook, person, policy
 from msgspec.structs import replace
 
-from shared.domain.differences import Differences
-from shared.domain.identity import InstanceId, UserKey
-from shared.domain.keeping import Former, Restoring
-from shared.domain.notebook import NotebookState, Patch
-from shared.domain.record import Power
-from shared.domain.turns import with_turn_ended, without_old_turn
-from shared.domain.waves import Rollout, Turn
+from shared.domain.notebook.differences import Differences
+from shared.domain.notebook.turns import with_turn_ended, without_old_turn
+from shared.domain.record.record import Power
+from shared.domain.record.waves import Rollout, Turn
+from shared.domain.things.identity import InstanceId, UserKey
+from shared.domain.things.notebook import NotebookState, Patch
+from shared.domain.things.snapshots import Former, Restoring
 
 BEGAN = NOW - timedelta(minutes=5)
 TURN = Turn(rollout="r2", began_at=BEGAN)

@@ -26,10 +26,10 @@ from kit.making import (
 )
 from msgspec.structs import replace
 
-from shared.domain.identity import instance_id_for, parse_email, user_key_for
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power, Presence
-from shared.domain.wanted import with_power, with_wanted
+from shared.domain.intent.wanted import with_power, with_wanted
+from shared.domain.record.record import Power, Presence
+from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.things.power import PowerCause, PowerReason
 
 _NEWS = st.lists(
     st.one_of(

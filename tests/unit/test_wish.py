@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.errors import InvalidMessageError
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.wish import (
+from shared.domain.intent.wish import (
     ADMINISTRATORS,
     MAX_BYTES,
     OWN,
@@ -23,6 +21,8 @@ from shared.domain.wish import (
     to_text,
     wish_id_of,
 )
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import parse_email, user_key_for
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 KEY = user_key_for(parse_email("ana.silva@example.com"))

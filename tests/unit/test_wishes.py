@@ -8,14 +8,14 @@ import pytest
 from kit.making import ANALYSTS, ENGINEERS, NOW, ZONES, catalog, group, left, person, policy, profile, with_event
 from msgspec.structs import replace
 
-from shared.domain.catalog import IdleSettings, MasterTemplate, SparkSettings
-from shared.domain.errors import Reason, RefusedError
-from shared.domain.power import PowerCause, PowerReason
-from shared.domain.record import Power, Presence
-from shared.domain.spark import ClusterState, ClusterStatus, ClusterWish
-from shared.domain.status import ConditionStatus, ConditionType, set_condition
-from shared.domain.wanted import with_wanted
-from shared.domain.wishes import with_asked_power, with_keep_on, with_wish, without_wish
+from shared.domain.intent.wanted import with_wanted
+from shared.domain.intent.wishes import with_asked_power, with_keep_on, with_wish, without_wish
+from shared.domain.record.record import Power, Presence
+from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
+from shared.domain.things.catalog import IdleSettings, MasterTemplate, SparkSettings
+from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
+from shared.domain.things.errors import Reason, RefusedError
+from shared.domain.things.power import PowerCause, PowerReason
 
 LATER = NOW + timedelta(minutes=5)
 ASKED = PowerReason(cause=PowerCause.STARTED_BY_PERSON)

@@ -10,7 +10,7 @@ from cli.deploy.gcloud import Do
 from cli.deploy.models import GrantModel
 from cli.deploy.step import Mark, Step, same
 from cli.deploy.target import Target
-from shared.domain.catalog import Identity
+from shared.domain.things.catalog import Identity
 
 Policy = Mapping[str, Any]
 USER_ROLE = "roles/iam.serviceAccountUser"

@@ -16,7 +16,7 @@ from cli.deploy.models import FunctionModel, Heard
 from cli.deploy.retention import LABEL, is_noted_at, noted, shortened
 from cli.deploy.step import Mark, Step, differs, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
-from shared.domain.times import parse_time, rfc3339
+from shared.domain.things.times import parse_time, rfc3339
 from shared.settings import ENV_DEPLOYED_AT, ENV_DEPLOYED_BY, ENV_MOVE_LOGS
 
 _FUNCTIONS, _RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"

@@ -8,7 +8,7 @@ from cli.deploy.failures import NoAccessError, NotThereError
 from cli.deploy.kinds.access import Policy, full_role, grant_key, granted, has
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
-from shared.domain.catalog import ClusterIdentity
+from shared.domain.things.catalog import ClusterIdentity
 from shared.yaml_lines import YamlFaultError, load_yaml
 
 ON = "cluster-accounts"  # what a grant of roles.yaml says it is on

@@ -13,13 +13,13 @@ from typing import Any
 from shared.cloud.dataproc.message_check import problem_of, section_of, set_here, unknown_fields, within
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.types import CLUSTER
-from shared.domain.catalog import SESSION_KINDS, MasterTemplate
-from shared.domain.errors import InvalidSpecError
-from shared.domain.identity import account_email, account_id_for, label_value
-from shared.domain.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
-from shared.domain.record import UserRecord
-from shared.domain.sessions import LABEL_TEMPLATE
-from shared.domain.spark import cluster_name
+from shared.domain.record.record import UserRecord
+from shared.domain.template.sessions import LABEL_TEMPLATE
+from shared.domain.things.catalog import SESSION_KINDS, MasterTemplate
+from shared.domain.things.clusters import cluster_name
+from shared.domain.things.errors import InvalidSpecError
+from shared.domain.things.identity import account_email, account_id_for, label_value
+from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.faults import ConfigFault, Loc, dotted, line_of
 
 PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"

@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.cloud.clients import Clients
 from shared.cloud.dataproc.cluster_render import personal_cluster
 from shared.cloud.dataproc.target import RenderTarget
-from shared.cloud.translate import from_operation, scrub, translated
-from shared.domain.catalog import Catalog
-from shared.domain.errors import BenchkeeperError, BusyError, InvalidSpecError, NotOursError, OperationFailedError
-from shared.domain.identity import UserKey
-from shared.domain.notebook import LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Absent
-from shared.domain.record import UserRecord
-from shared.domain.spark import FAILED, Cluster, ClusterOperationSeen, ClusterState
-from shared.domain.spark_actions import CreateCluster
+from shared.cloud.http.clients import Clients
+from shared.cloud.http.translate import from_operation, scrub, translated
+from shared.domain.record.record import UserRecord
+from shared.domain.spark.actions import CreateCluster
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.clusters import FAILED, Cluster, ClusterOperationSeen, ClusterState
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    BusyError,
+    InvalidSpecError,
+    NotOursError,
+    OperationFailedError,
+)
+from shared.domain.things.identity import UserKey
+from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Absent
 
 _PAGE = 200
 _TIMEOUT_S = 60

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.cloud.clients import Clients
-from shared.domain.errors import BusyError, InvalidSpecError
-from shared.domain.notebook import LABEL_USER
-from shared.domain.spark_sessions import SessionOwner
+from shared.cloud.http.clients import Clients
+from shared.domain.spark.sessions import SessionOwner
+from shared.domain.things.errors import BusyError, InvalidSpecError
+from shared.domain.things.notebook import LABEL_USER
 
 _PAGE = 200
 _RUNNING = ("ACTIVE", "CREATING")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from shared.cloud.dataproc.cluster_render import check_cluster
 from shared.cloud.dataproc.session_render import check_session
-from shared.domain.catalog import MasterTemplate
+from shared.domain.things.catalog import MasterTemplate
 from shared.faults import ConfigFault
 
 

@@ -21,9 +21,9 @@ from shared.cloud.dataproc.message_check import (
 )
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.types import SESSION_TEMPLATE
-from shared.domain.catalog import SESSION_KINDS, MasterTemplate
-from shared.domain.errors import InvalidSpecError
-from shared.domain.sessions import LABEL_DIGEST, SessionOffer, WantedSession, digest_label
+from shared.domain.template.sessions import LABEL_DIGEST, SessionOffer, WantedSession, digest_label
+from shared.domain.things.catalog import SESSION_KINDS, MasterTemplate
+from shared.domain.things.errors import InvalidSpecError
 from shared.faults import ConfigFault, Loc, dotted, line_of
 
 SESSION_SET_HERE = ("name", "labels", "creator", "createTime", "updateTime", "uuid")

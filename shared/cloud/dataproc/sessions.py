@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from shared.cloud.clients import Clients
 from shared.cloud.dataproc.message_check import canonical
 from shared.cloud.dataproc.session_render import render_session
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.types import SESSION_TEMPLATE
-from shared.domain.catalog import Catalog
-from shared.domain.errors import ConflictError, NotOursError
-from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession, labels_of
+from shared.cloud.http.clients import Clients
+from shared.domain.template.sessions import SessionOffer, SessionSeen, WantedSession, labels_of
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.errors import ConflictError, NotOursError
 
 _PAGE = 200
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.cloud.dataproc.message_check import section_of
 from shared.cloud.dataproc.template_size import machine_size, size_of
-from shared.domain.catalog import Catalog, MasterTemplate
+from shared.domain.things.catalog import Catalog, MasterTemplate
 from shared.faults import ConfigFault, Loc, dotted, line_of
 
 _GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.domain.catalog import MasterTemplate
+from shared.domain.things.catalog import MasterTemplate
 
 # GB of memory for each vCPU, where a family has its own; else _USUAL.
 _GB_PER_VCPU = {

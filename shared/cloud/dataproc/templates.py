@@ -10,14 +10,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from shared.cloud.clients import Clients
 from shared.cloud.dataproc.cluster_render import render
 from shared.cloud.dataproc.target import RenderTarget
-from shared.domain.catalog import Catalog
-from shared.domain.identity import UserKey
-from shared.domain.plan import TemplatesSeen
-from shared.domain.record import UserRecord
-from shared.domain.template_actions import PutTemplate
+from shared.cloud.http.clients import Clients
+from shared.domain.plan.plan import TemplatesSeen
+from shared.domain.record.record import UserRecord
+from shared.domain.template.actions import PutTemplate
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.identity import UserKey
 
 _PREFIX = "templates/"
 _NAME = re.compile(r"^templates/([a-z0-9-]+)/([A-Za-z0-9._-]+)\.yaml$")

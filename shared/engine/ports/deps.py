@@ -7,9 +7,9 @@ from typing import TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from shared.domain.groups import GroupBook
-from shared.domain.plan import Policy
-from shared.domain.policy_change import Noted
+from shared.domain.people.groups import GroupBook
+from shared.domain.plan.plan import Policy
+from shared.domain.policy.policy_change import Noted
 from shared.engine.ports.fleet import Costs, FleetIndex
 from shared.engine.ports.guard import Decisions, Guard, Policies
 from shared.engine.ports.inbox import DeadLetters, Inbox, Relay, SignIn

@@ -1,6 +1,6 @@
 """Ports of what sweeps keep of everybody for the pages, and what it cost.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.errors`, and nothing else on purpose. Adapters in
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
 `shared.cloud` fulfil the ports; tests bring fakes of their own.
 """
 
@@ -12,9 +12,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.domain.figures import Figures
-from shared.domain.fleet import FleetSnapshot, Notes
-from shared.domain.identity import UserKey
+from shared.domain.fleet.figures import Figures
+from shared.domain.fleet.fleet import FleetSnapshot, Notes
+from shared.domain.things.identity import UserKey
 from shared.engine.ports.records import ListedRow
 
 

@@ -1,6 +1,6 @@
 """Ports of the guard against mass changes: slots, the policy in force, decisions that were given on the page.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.errors`, and nothing else on purpose. Adapters in
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
 `shared.cloud` fulfil the ports; tests bring fakes of their own.
 """
 
@@ -12,11 +12,11 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from shared.domain.batches import WaitingPerson
-from shared.domain.decision import Decision, ShownDecision
-from shared.domain.identity import UserKey
-from shared.domain.plan import Policy
-from shared.domain.policy_change import Approved, Noted, PolicyInForce, Proposal
+from shared.domain.intent.batches import WaitingPerson
+from shared.domain.intent.decision import Decision, ShownDecision
+from shared.domain.plan.plan import Policy
+from shared.domain.policy.policy_change import Approved, Noted, PolicyInForce, Proposal
+from shared.domain.things.identity import UserKey
 
 
 class WaitingDecision(Struct, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ class Guard(Protocol):
 
 
 class Policies(Protocol):
-    """The policy in force, and what became of proposed ones: objects below `policy/` (`shared.domain.policy_change`)."""
+    """The policy in force, and what became of proposed ones: objects below `policy/` (`shared.domain.policy.policy_change`)."""
 
     def in_force(self, own: Policy) -> Policy:
         """Return what to judge by: the content in force in the process's own policy; the own one where none is in force yet.

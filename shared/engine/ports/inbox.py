@@ -1,6 +1,6 @@
 """Ports of what comes in: requests from the page, dead letters, sign-ins, and messages that are sent on.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.errors`, and nothing else on purpose. Adapters in
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
 `shared.cloud` fulfil the ports; tests bring fakes of their own.
 """
 
@@ -12,8 +12,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.domain.identity import UserEmail, UserKey
-from shared.domain.wish import Wish
+from shared.domain.intent.wish import Wish
+from shared.domain.things.identity import UserEmail, UserKey
 
 
 class LetterRow(Struct, frozen=True, kw_only=True):

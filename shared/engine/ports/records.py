@@ -1,6 +1,6 @@
 """Ports of what is kept about people: records, their rows, who has which address or number, the book of groups.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.errors`, and nothing else on purpose. Adapters in
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
 `shared.cloud` fulfil the ports; tests bring fakes of their own.
 """
 
@@ -12,10 +12,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.domain.groups import GroupBook
-from shared.domain.identity import UserKey
-from shared.domain.record import RecordRow, UserRecord
-from shared.domain.recovery import Examined, Recoverable
+from shared.domain.people.groups import GroupBook
+from shared.domain.record.record import RecordRow, UserRecord
+from shared.domain.record.recovery import Examined, Recoverable
+from shared.domain.things.identity import UserKey
 
 
 class Stored(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Ports of what a person has in the cloud: instances, accounts, saved files, clusters, templates, and what is seen of their use.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.errors`, and nothing else on purpose. Adapters in
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
 `shared.cloud` fulfil the ports; tests bring fakes of their own.
 """
 
@@ -12,19 +12,19 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.domain.identity import AccountId, UserEmail, UserKey
-from shared.domain.idle import Activity
-from shared.domain.keeping import SnapshotSeen
-from shared.domain.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch
-from shared.domain.plan import AccountSeen, OperationSeen, TemplatesSeen
-from shared.domain.record import UserRecord
-from shared.domain.sessions import SessionOffer, SessionSeen, WantedSession
-from shared.domain.snapshot_actions import WriteManifest
-from shared.domain.spark import Cluster, ClusterOperationSeen
-from shared.domain.spark_actions import CreateCluster
-from shared.domain.spark_sessions import SessionOwner
-from shared.domain.status import OperationRef
-from shared.domain.template_actions import PutTemplate
+from shared.domain.fleet.idle import Activity
+from shared.domain.plan.plan import AccountSeen, OperationSeen, TemplatesSeen
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import OperationRef
+from shared.domain.snapshot.actions import WriteManifest
+from shared.domain.spark.actions import CreateCluster
+from shared.domain.spark.sessions import SessionOwner
+from shared.domain.template.actions import PutTemplate
+from shared.domain.template.sessions import SessionOffer, SessionSeen, WantedSession
+from shared.domain.things.clusters import Cluster, ClusterOperationSeen
+from shared.domain.things.identity import AccountId, UserEmail, UserKey
+from shared.domain.things.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch
+from shared.domain.things.snapshots import SnapshotSeen
 
 
 class NotebookListing(Struct, frozen=True):

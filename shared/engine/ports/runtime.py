@@ -1,6 +1,6 @@
 """Ports of the process itself: its clock, its log, its workers.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.errors`, and nothing else on purpose. Adapters in
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
 `shared.cloud` fulfil the ports; tests bring fakes of their own.
 """
 

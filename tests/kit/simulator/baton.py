@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 # The modules whose lock is held across a call on purpose, and why. A task waits there until the lock is free.
 HELD_ON_PURPOSE = {
-    "shared.cloud.fleet_index": "several requests at once wait for one download of a large object",
-    "shared.cloud.policies": "the policy in force is read once a minute by one thread; the others need its answer",
+    "shared.cloud.storage.fleet_index": "several requests at once wait for one download of a large object",
+    "shared.cloud.storage.policies": "the policy in force is read once a minute by one thread; the others need its answer",
 }
 
 

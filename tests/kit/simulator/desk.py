@@ -14,16 +14,16 @@ from functions.dead_letter import dead_letter
 from kit.life import settings_with
 from kit.machine import PROFILES
 from kit.oracle import Sent
-from shared.domain.catalog import VmImage
-from shared.domain.events import News
-from shared.domain.identity import parse_email, user_key_for
-from shared.domain.times import rfc3339
-from shared.domain.waves import RolloutState
-from shared.engine.intake import is_decided, want_hold
-from shared.engine.letters import FORWARDED, replay
-from shared.engine.policy_change import put_in_force, take_back, waiting
-from shared.engine.ports import DeadLetter
-from shared.engine.waves import go_on, halted
+from shared.domain.people.events import News
+from shared.domain.record.waves import RolloutState
+from shared.domain.things.catalog import VmImage
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.times import rfc3339
+from shared.engine.decisions.policy_change import put_in_force, take_back, waiting
+from shared.engine.decisions.waves import go_on, halted
+from shared.engine.news.dead_letters import FORWARDED, replay
+from shared.engine.ports.inbox import DeadLetter
+from shared.engine.reconcile.changing import is_decided, want_hold
 from shared.messages.letters import parse_letter
 
 if TYPE_CHECKING:

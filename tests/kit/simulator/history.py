@@ -21,7 +21,7 @@ from kit.simulator.affairs import AFFAIRS
 from kit.simulator.journal import Coverage, Journal
 from kit.simulator.world import USERS, Simulation, injected
 from kit.spark_machine import SPARK, SPARK_FAULTS
-from shared.domain.wish import WishKind
+from shared.domain.intent.wish import WishKind
 
 KEPT = Path(__file__).resolve().parents[2] / "histories"
 Step = dict[str, Any]

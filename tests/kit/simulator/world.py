@@ -36,16 +36,16 @@ from kit.simulator.baton import Baton, CrashError, Task
 from kit.simulator.desk import PROCESSES, Desk, body_of
 from kit.simulator.journal import Coverage, Journal, change, written
 from shared import wiring
-from shared.cloud.clients import Clients, CloudConfig
-from shared.domain.drift import _hour_of
-from shared.domain.errors import BenchkeeperError, NotSignedInError
-from shared.domain.identity import UserEmail, account_email, account_id_for, parse_email, user_key_for
-from shared.domain.sources import SHIPPED
-from shared.domain.times import rfc3339
-from shared.domain.wish import Asked, WishKind
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.domain.fleet.drift import _hour_of
+from shared.domain.intent.wish import Asked, WishKind
+from shared.domain.people.sources import SHIPPED
+from shared.domain.things.errors import BenchkeeperError, NotSignedInError
+from shared.domain.things.identity import UserEmail, account_email, account_id_for, parse_email, user_key_for
+from shared.domain.things.times import rfc3339
+from shared.engine.news.requests import ask
 from shared.engine.ports.deps import Deps
-from shared.engine.sweeps import sweep
-from shared.engine.wishes import ask
+from shared.engine.sweeps.sweeps import sweep
 from shared.messages.parse import wake_message
 from shared.settings import Settings
 from shared.wiring import patience_s, wire
@@ -546,11 +546,11 @@ def injected(simulation: Simulation) -> Iterator[None]:
     waiting = SimpleNamespace(monotonic=lambda: getattr(waited, "s", 0.0), sleep=sleep)
     drawing = SimpleNamespace(uniform=lambda a, b: a + (b - a) * int(simulation.random("uniform")[:8], 16) / 2**32)
     changes = (
-        ("shared.engine.wishes", "secrets", secrets),
-        ("shared.cloud.objects", "secrets", secrets),
-        ("shared.engine.waves", "FROM", 2),  # three people are a fleet here
-        ("shared.cloud.transport", "time", waiting),
-        ("shared.cloud.transport", "random", drawing),
+        ("shared.engine.news.requests", "secrets", secrets),
+        ("shared.cloud.http.objects", "secrets", secrets),
+        ("shared.engine.decisions.waves", "FROM", 2),  # three people are a fleet here
+        ("shared.cloud.http.transport", "time", waiting),
+        ("shared.cloud.http.transport", "random", drawing),
     )
     kept = [(importlib.import_module(name), attribute) for name, attribute, _ in changes]
     before = [getattr(module, attribute) for module, attribute in kept]

@@ -1,0 +1,1 @@
+"""The one transport, the clients on it, and how errors are translated."""

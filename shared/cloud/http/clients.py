@@ -1,0 +1,205 @@
+"""The ways to Google, each made once per process on first use: buckets and plain REST over one transport, and official clients.
+
+An official client is for what the product does not send itself (Dataproc's creates, Pub/Sub): its import costs a third of a second.
+
+With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` sees to that) they are anonymous and go there; without
+it they use Application Default Credentials and Google's own addresses. There is no other difference.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from shared.cloud.http.clock import AnsweredTime
+from shared.cloud.http.connections import Door
+from shared.cloud.http.json import JsonSession
+from shared.cloud.http.objects import Bucket
+from shared.cloud.http.token import MetadataToken, is_on_google_cloud
+from shared.cloud.http.translate import translated
+from shared.cloud.http.transport import Transport
+
+if TYPE_CHECKING:
+    import requests
+    from google.auth.credentials import Credentials
+
+T = TypeVar("T")
+_STORAGE = "https://storage.googleapis.com"
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# More than the threads of a process; else connections are made and thrown away.
+_PUBLIC_S = 10.0  # to wait for what Google publishes: somebody waits for a page meanwhile
+_POOL = 32
+
+
+class CloudConfig(Struct, frozen=True, kw_only=True):
+    """Where Google Cloud is for this product: `api_endpoint` None = Google's own addresses.
+
+    `token` is an access token to work with instead of Application Default Credentials. `patience_s` is how long a call to Cloud Storage is tried again while it fails for a passing reason.
+    """
+
+    project: str
+    bucket: str
+    api_endpoint: str | None
+    patience_s: float = 120.0
+    token: str = ""
+
+    def __repr__(self) -> str:
+        """Without the token, which is a secret."""
+        return f"CloudConfig(project={self.project!r}, bucket={self.bucket!r}, api_endpoint={self.api_endpoint!r})"
+
+
+class Clients:
+    """One per process. `mount` (a requests adapter) and `door` let tests answer calls without a socket."""
+
+    def __init__(
+        self, config: CloudConfig, *, mount: requests.adapters.BaseAdapter | None = None, door: Door | None = None
+    ) -> None:
+        self._config = config
+        self._mount = mount
+        self._door = door
+        self._lock = threading.RLock()
+        self._built: dict[str, Any] = {}
+        self.answered_time = AnsweredTime()
+
+    def bucket(self, name: str = "") -> Bucket:
+        """Return a bucket; without a name that of records."""
+        named = name or self._config.bucket
+        base = self._config.api_endpoint or _STORAGE
+        return self._once(f"bucket:{named}", lambda: Bucket(self.transport(), base, named))
+
+    def transport(self) -> Transport:
+        """Return what sends requests with the credentials."""
+        return self._once("transport", self._build_transport)
+
+    def clusters(self, region: str) -> Any:
+        """Return the Dataproc cluster client over REST, at the region's own address: others do not know its clusters."""
+        return self._once(f"clusters:{region}", lambda: self._build_clusters(region))
+
+    def publisher(self) -> Any:
+        """Return the Pub/Sub publisher."""
+        return self._once("publisher", self._build_publisher)
+
+    def json(self, service: str) -> JsonSession:
+        """Plain authorised REST to a Google service (`notebooks`, `monitoring`), or to the embedded cloud's own door."""
+        base = self._config.api_endpoint or f"https://{service}.googleapis.com"
+        return self._once(f"json:{service}", lambda: JsonSession(base, self.transport()))
+
+    @property
+    def api_endpoint(self) -> str | None:
+        """Where the embedded cloud is; None with Google's own addresses."""
+        return self._config.api_endpoint
+
+    def without_credentials(self) -> Transport:
+        """Return what sends requests for what Google publishes for everybody."""
+        return self._once("without credentials", lambda: self._transport(lambda *_: None, timeout_s=_PUBLIC_S))
+
+    @property
+    def mount(self) -> requests.adapters.BaseAdapter | None:
+        """What answers calls without a socket, in tests."""
+        return self._mount
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self.transport().close()
+
+    def _once(self, name: str, build: Callable[[], T]) -> T:
+        with self._lock:  # functions run several threads; two clients would be one too many
+            if name not in self._built:
+                with translated(f"make {name}"):  # whoever is not logged in is told so, whichever call came first
+                    self._built[name] = build()
+            built: T = self._built[name]
+            return built
+
+    def _credentials(self) -> Credentials:
+        if self._config.api_endpoint:
+            from google.auth.credentials import AnonymousCredentials
+
+            return AnonymousCredentials()
+        if self._config.token:
+            from google.oauth2.credentials import Credentials as TokenCredentials
+
+            return TokenCredentials(token=self._config.token)
+        import google.auth
+
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+        return credentials
+
+    def _build_transport(self) -> Transport:
+        if self._config.api_endpoint:
+            return self._transport(lambda *_: None)
+        if not self._config.token and is_on_google_cloud(os.environ):  # noqa: TID251 - the platform's own word, no setting
+            # The metadata server is no place behind a proxy.
+            token = MetadataToken(
+                Transport(sign=lambda *_: None, patience_s=_PUBLIC_S, trust_env=False, door=self._door)
+            )
+            return self._transport(token.sign, renew=token.renew)
+        return self._transport(self._sign, renew=None if self._config.token else self._renew)
+
+    def _transport(
+        self,
+        sign: Callable[[str, str, dict[str, str]], None],
+        *,
+        renew: Callable[[], None] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Transport:
+        return Transport(
+            sign=sign,
+            renew=renew,
+            timeout_s=timeout_s,
+            patience_s=self._config.patience_s,
+            door=self._door,
+            heard=self.answered_time.hear if self._config.api_endpoint else None,
+            # A proxy that the environment names has no business with this machine's own port.
+            trust_env=not self._config.api_endpoint,
+        )
+
+    def _sign(self, method: str, url: str, headers: dict[str, str]) -> None:
+        with self._lock:  # a token that is over is asked for by one thread
+            self._once("credentials", self._credentials).before_request(self._refreshing(), method, url, headers)
+
+    def _renew(self) -> None:
+        with self._lock:
+            self._once("credentials", self._credentials).refresh(self._refreshing())
+
+    def _refreshing(self) -> Any:
+        from google.auth.transport.requests import Request
+
+        return self._once("refreshing", Request)
+
+    def _mounted(self, session: requests.Session) -> requests.Session:
+        import requests
+
+        adapter = self._mount or requests.adapters.HTTPAdapter(pool_connections=_POOL, pool_maxsize=_POOL)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        if self._config.api_endpoint:
+            session.trust_env = False  # a proxy that the environment names has no business with this machine's own port
+        return session
+
+    def _build_clusters(self, region: str) -> Any:
+        from google.cloud.dataproc_v1 import ClusterControllerClient
+
+        client = ClusterControllerClient(
+            transport="rest",
+            credentials=self._once("credentials", self._credentials),
+            client_options={"api_endpoint": self._config.api_endpoint or f"{region}-dataproc.googleapis.com"},
+        )
+        self._mounted(client.transport._session)  # noqa: SLF001 - as for notebooks
+        return client
+
+    def _build_publisher(self) -> Any:
+        from google.cloud import pubsub_v1
+
+        endpoint = self._config.api_endpoint
+        if not endpoint:
+            return pubsub_v1.PublisherClient()
+        import grpc
+        from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+
+        channel = grpc.insecure_channel(urlsplit(endpoint).netloc)
+        return pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))

@@ -1,0 +1,78 @@
+"""JSON over HTTP for what has no adapter of its own below it: authorised and translated, each call sent once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from msgspec.json import Decoder
+
+from shared.cloud.http.connections import Answer
+from shared.cloud.http.translate import error_of, from_status, translated
+from shared.cloud.http.transport import Transport
+
+_NOT_FOUND = 404
+T = TypeVar("T")
+
+
+class JsonSession:
+    """Calls against one base URL."""
+
+    def __init__(self, base_url: str, transport: Transport) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._transport = transport
+
+    def call(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
+    ) -> dict[str, Any]:
+        """Return the answer as JSON. Raises our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`.
+
+        `what` names the call in an error's detail, instead of method and path.
+        """
+        what = what or f"{method} {path}"
+        answer = self.call_or_none(method, path, params=params, body=body, what=what)
+        if answer is None:
+            raise from_status(_NOT_FOUND, "not found", what)
+        return answer
+
+    def call_or_none(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
+    ) -> dict[str, Any] | None:
+        """Like `call`, with None for 404."""
+        what = what or f"{method} {path}"
+        answer = self._sent(method, path, params, body, what)
+        if answer is None:
+            return None
+        try:
+            parsed = json.loads(answer.content)
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise from_status(502, f"no JSON object: {answer.content[:100].decode(errors='replace')}", what)
+        return parsed
+
+    def page(self, decoder: Decoder[T], path: str, *, params: Mapping[str, Any]) -> T:
+        """Return the answer to a GET, decoded: of a large one only what is read. Raises as `call` does."""
+        what = f"GET {path}"
+        answer = self._sent("GET", path, params, None, what)
+        if answer is None:
+            raise from_status(_NOT_FOUND, "not found", what)
+        try:
+            return decoder.decode(answer.content)
+        except ValueError as error:
+            raise from_status(502, f"no JSON as documented: {error}", what) from error
+
+    def _sent(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, what: str) -> Answer | None:
+        asked = {name: value for name, value in (params or {}).items() if value is not None}
+        query = f"?{urlencode(asked, doseq=True)}" if asked else ""
+        sent = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"content-type": "application/json"}
+        with translated(what):
+            answer = self._transport.send(method, f"{self._base_url}{path}{query}", headers=headers, body=sent)
+        if answer.status == _NOT_FOUND:
+            return None
+        if not answer.ok:
+            raise error_of(answer, what)
+        return answer

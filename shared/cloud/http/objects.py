@@ -1,0 +1,265 @@
+"""Objects of Cloud Storage by its JSON API, over the transport: what the adapters need, and no more.
+
+Every error comes out as ours. CRC32C goes along with each write, and what is read is compared with what Cloud Storage says it holds.
+Google's own client (`shared.cloud.official`) is the measure: tests hold that both make the same calls and the same of each answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import google_crc32c
+from msgspec import Struct, field
+from msgspec.json import Decoder
+
+from shared.cloud.http.connections import Answer, Headers
+from shared.cloud.http.translate import error_of, from_status, translated
+from shared.cloud.http.transport import Transport
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError
+from shared.domain.things.times import parse_time
+
+_NOT_MODIFIED, _NOT_FOUND, _PRECONDITION_FAILED = 304, 404, 412
+_PAGE = 1000
+T = TypeVar("T")
+
+
+class Content(Struct, frozen=True, kw_only=True):
+    """An object's bytes and its generation."""
+
+    content: bytes
+    generation: int
+
+
+class Unchanged:
+    """The object is at the generation that the caller knows."""
+
+
+class Listed(
+    Struct, frozen=True, kw_only=True, rename={"md5": "md5Hash", "created": "timeCreated", "deleted": "timeDeleted"}
+):
+    """What a listing tells of an object, as far as its `fields` were asked for: decoded as it is from Cloud Storage's JSON."""
+
+    name: str
+    bucket: str = ""
+    generation: int = 0
+    created: str = ""
+    deleted: str = ""
+    size: int = 0
+    md5: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """Return when it was created; None if that was not asked for."""
+        return parse_time(self.created) if self.created else None
+
+    @property
+    def deleted_at(self) -> datetime | None:
+        """Return when this version was deleted; None while it is the live one, or if that was not asked for."""
+        return parse_time(self.deleted) if self.deleted else None
+
+
+class _Page(Struct):
+    """A page of a listing."""
+
+    items: list[Listed] = []
+    prefixes: list[str] = []
+    nextPageToken: str = ""  # noqa: N815 - as Cloud Storage writes it
+
+
+# Not strict: numbers come as texts.
+_PAGES, _OBJECT = Decoder(_Page, strict=False), Decoder(Listed, strict=False)
+
+
+class Bucket:
+    """One bucket. `what` names a call in an error's detail; a missing object is an answer, never an error."""
+
+    def __init__(self, transport: Transport, base: str, name: str) -> None:
+        self._transport = transport
+        self._base = base.rstrip("/")
+        self.name = name
+        self._objects = f"{self._base}/storage/v1/b/{quote(name, safe='')}/o"
+
+    def read(
+        self, name: str, *, what: str, generation: int | None = None, known: int | None = None
+    ) -> Content | Unchanged | None:
+        """Return the object, of that generation if one is asked for; None: there is none. `Unchanged` if it is at `known` still."""
+        query = {"alt": "media"}
+        if generation is not None:
+            query["generation"] = str(generation)
+        if known is not None:
+            query["ifGenerationNotMatch"] = str(known)
+        url = f"{self._base}/download{self._path(name)}?{_encoded(**query)}"
+        answer = self._sent("GET", url, what=what)
+        if answer.status == _NOT_FOUND:
+            return None
+        if answer.status == _NOT_MODIFIED:
+            return Unchanged()
+        self._check(answer, what)
+        _compare(answer, what)
+        return Content(content=answer.content, generation=int(answer.headers.get("x-goog-generation", 0)))
+
+    def get(self, name: str, *, what: str, generation: int | None = None) -> Content | None:
+        """Return the object, whatever the caller knows."""
+        found = self.read(name, what=what, generation=generation)
+        return found if isinstance(found, Content) else None
+
+    def write(
+        self,
+        name: str,
+        content: bytes,
+        *,
+        what: str,
+        content_type: str = "application/json",
+        metadata: Mapping[str, str] | None = None,
+        expected: int | None = None,
+    ) -> int | None:
+        """Write it, and return its new generation. None: the object is not at `expected` (0: there is one), and nothing was written."""
+        query = {"uploadType": "multipart"}
+        if expected is not None:
+            query["ifGenerationMatch"] = str(expected)
+        about: dict[str, Any] = {"name": name, "crc32c": _crc32c(content)}
+        if metadata is not None:
+            about["metadata"] = dict(metadata)
+        boundary = f"=={secrets.token_hex(16)}=="
+        head = (
+            f"--{boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n{json.dumps(about)}\r\n"
+            f"--{boundary}\r\ncontent-type: {content_type}\r\n\r\n"
+        )
+        body = head.encode() + content + f"\r\n--{boundary}--".encode()
+        url = f"{self._base}/upload/storage/v1/b/{quote(self.name, safe='')}/o?{_encoded(**query)}"
+        headers = {"content-type": f'multipart/related; boundary="{boundary}"'}
+        answer = self._sent("POST", url, what=what, body=body, headers=headers)
+        if answer.status == _PRECONDITION_FAILED:
+            return None
+        self._check(answer, what)
+        return _decoded(_OBJECT, answer, what).generation
+
+    def create(
+        self, name: str, content: bytes, *, what: str, content_type: str = "application/json",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Write it unless there is one, for an account that may not delete.
+
+        Cloud Storage may answer 403 then for an object that is there, before it judges the precondition: when a write is sent again
+        because the first answer was lost. A listing tells.
+        """
+        try:
+            self.write(name, content, what=what, content_type=content_type, metadata=metadata, expected=0)
+        except AccessDeniedError:
+            if not any(found.name == name for found in self.objects(prefix=name, what=what, most=1)):
+                raise
+
+    def delete(self, name: str, *, what: str, expected: int | None = None) -> None:
+        """Delete it, if it is at `expected`; one that is gone, or at another generation, is done."""
+        query = f"?ifGenerationMatch={expected}" if expected is not None else ""
+        answer = self._sent("DELETE", f"{self._base}{self._path(name)}{query}", what=what)
+        if answer.status not in {_NOT_FOUND, _PRECONDITION_FAILED}:
+            self._check(answer, what)
+
+    def look(self, name: str, *, what: str) -> Listed | None:
+        """Return what is told of it without its bytes; None: there is none."""
+        url = f"{self._base}{self._path(name)}?projection=noAcl"
+        answer = self._sent("GET", url, what=what)
+        if answer.status == _NOT_FOUND:
+            return None
+        self._check(answer, what)
+        return _decoded(_OBJECT, answer, what)
+
+    def note(self, name: str, metadata: Mapping[str, str], *, what: str) -> None:
+        """Change these keys of its metadata and no other; a missing object is not an error. Sent once."""
+        url = f"{self._base}{self._path(name)}?projection=full"
+        body = json.dumps({"metadata": dict(metadata)}).encode()
+        headers = {"content-type": "application/json"}
+        answer = self._sent("PATCH", url, what=what, body=body, headers=headers, again=False)
+        if answer.status != _NOT_FOUND:
+            self._check(answer, what)
+
+    def objects(
+        self, *, prefix: str, what: str, fields: str = "name", most: int | None = None, versions: bool = False,
+        start_offset: str = "", end_offset: str = "", if_missing: bool = False,
+    ) -> Iterator[Listed]:  # fmt: skip
+        """Yield the objects below a prefix by name, page by page; `fields` are those of each that are wanted.
+
+        With `if_missing` a bucket that is not there has no objects; else that is an error.
+        """
+        query = {"prefix": prefix, "fields": f"items({fields}),nextPageToken", "projection": "noAcl"}
+        query |= {"startOffset": start_offset} if start_offset else {}
+        query |= {"endOffset": end_offset} if end_offset else {}
+        query |= {"versions": "true"} if versions else {}
+        left = most
+        for page in self._pages(query, most=most, what=what, if_missing=if_missing):
+            yield from page.items if left is None else page.items[:left]
+            left = None if left is None else max(0, left - len(page.items))
+            if left == 0:
+                return
+
+    def folders(self, prefix: str, *, what: str) -> list[str]:
+        """Return the folders right below a prefix, sorted; many objects in one cost no more than one."""
+        query = {"prefix": prefix, "delimiter": "/", "fields": "prefixes,nextPageToken", "projection": "noAcl"}
+        return sorted({found for page in self._pages(query, most=None, what=what) for found in page.prefixes})
+
+    def _pages(
+        self, query: Mapping[str, str], *, most: int | None, what: str, if_missing: bool = False
+    ) -> Iterator[_Page]:
+        token, size = "", str(_PAGE if most is None else min(most, _PAGE))
+        while True:
+            asked = {**query, "maxResults": size, **({"pageToken": token} if token else {})}
+            answer = self._sent("GET", f"{self._objects}?{_encoded(**asked)}", what=what)
+            if answer.status == _NOT_FOUND and if_missing:
+                return
+            self._check(answer, what)
+            page = _decoded(_PAGES, answer, what)
+            yield page
+            token = page.nextPageToken
+            if not token or (most is not None and most <= _PAGE):
+                return
+
+    def _path(self, name: str) -> str:
+        return f"/storage/v1/b/{quote(self.name, safe='')}/o/{quote(name, safe='')}"
+
+    def _sent(
+        self, method: str, url: str, *, what: str, body: bytes | None = None, headers: Headers | None = None,
+        again: bool = True,
+    ) -> Answer:  # fmt: skip
+        with translated(what):
+            return self._transport.send(method, url, headers=headers, body=body, again=again)
+
+    @staticmethod
+    def _check(answer: Answer, what: str) -> None:
+        if not answer.ok:
+            raise error_of(answer, what)
+
+
+@functools.lru_cache(512)  # most calls ask with words that were asked with before
+def _encoded(**query: str) -> str:
+    return urlencode(query)
+
+
+def _decoded(decoder: Decoder[T], answer: Answer, what: str) -> T:
+    try:
+        return decoder.decode(answer.content)
+    except ValueError as error:
+        raise from_status(502, f"no JSON as documented: {error}", what) from error
+
+
+def _crc32c(content: bytes) -> str:
+    return base64.b64encode(int(google_crc32c.value(content)).to_bytes(4, "big")).decode()
+
+
+def _compare(answer: Answer, what: str) -> None:
+    """Compare what arrived with what Cloud Storage holds, unless it says nothing, or says it of the packed bytes of one that it unpacked."""
+    said = dict(part.strip().split("=", 1) for part in answer.headers.get("x-goog-hash", "").split(",") if "=" in part)
+    if "crc32c" not in said or answer.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
+        return
+    if said["crc32c"] != _crc32c(answer.content):
+        raise CloudUnavailableError(
+            user_message="What Google Cloud sent is damaged; it is tried again.", detail=f"{what}: CRC32C differs"
+        )

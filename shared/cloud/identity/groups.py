@@ -1,0 +1,125 @@
+"""Google groups that carry data roles: who is a direct member, over Cloud Identity's REST API.
+
+Cloud Identity says the same to who may not see a group and to who asks for one that does not exist: 403, "(or it may not exist)"
+(docs/traps.md). So a 403 never means that something is absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from shared.cloud.http.clients import Clients
+from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, ConflictError, InvalidSpecError
+
+_PAGE = 1000
+_SHOWS_SOON = timedelta(seconds=10)
+_NO_SUCH_ACCOUNT = re.compile(r"does not exist", re.IGNORECASE)
+_IN_GROUP = re.compile(r": 403 (?!.*has not been used in project)")
+
+
+class CloudIdentityGroups:
+    """The port `Groups`. A group is named by its address, a member too."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def has(self, group: str, member: str) -> bool:
+        """Return True when `member` is a direct member; a group that is gone has none."""
+        with _as_manager(group):
+            name = self._name(group)
+            return name is not None and self._membership(name, member) is not None
+
+    def join(self, group: str, member: str) -> None:
+        """Make `member` a member; it is one already is done."""
+        body = {"preferredMemberKey": {"id": member}, "roles": [{"name": "MEMBER"}]}
+        with _as_manager(group):
+            name = self._name(group)
+            if name is None:
+                raise _denied(group, "groups:lookup answered 404")
+            try:
+                made = self._call("POST", f"/v1/{name}/memberships", body=body)
+            except ConflictError:
+                # Somebody was faster, or our own answer was lost. Anything else that conflicts is tried again.
+                if self._membership(name, member) is None:
+                    raise
+            except InvalidSpecError as error:
+                if _NO_SUCH_ACCOUNT.search(error.detail) is None:
+                    raise
+                raise _not_known(error.detail) from error
+            else:
+                if made is None:
+                    raise _not_known(f"POST /v1/{name}/memberships: 404")
+
+    def leave(self, group: str, member: str) -> None:
+        """Take `member` out; no member, or no such group, is done."""
+        with _as_manager(group):
+            name = self._name(group)
+            membership = self._membership(name, member) if name is not None else None
+            if membership is not None:
+                self._call("DELETE", f"/v1/{membership}")
+
+    def _name(self, group: str) -> str | None:
+        """`groups/ID`, None when Google says outright that there is none."""
+        found = self._call("GET", "/v1/groups:lookup", params={"groupKey.id": group})
+        return str(found["name"]) if found is not None else None
+
+    def _membership(self, name: str, member: str) -> str | None:
+        """`groups/ID/memberships/ID` of a direct membership.
+
+        Google's clients have seen both 404 and 403 for a membership that is not there. The list of members settles a 403: who may not
+        see the group cannot list it either.
+        """
+        try:
+            found = self._call("GET", f"/v1/{name}/memberships:lookup", params={"memberKey.id": member})
+        except AccessDeniedError:
+            return next((row for row, key in self._members(name) if key == member.lower()), None)
+        return str(found["name"]) if found is not None else None
+
+    def _members(self, name: str) -> Iterator[tuple[str, str]]:
+        """(membership, address) of all direct members."""
+        token = ""
+        while True:
+            query = {"pageSize": str(_PAGE), **({"pageToken": token} if token else {})}
+            page = self._clients.json("cloudidentity").call("GET", f"/v1/{name}/memberships", params=query)
+            for row in page.get("memberships", []):
+                yield str(row["name"]), str(row.get("preferredMemberKey", {}).get("id", "")).lower()
+            token = page.get("nextPageToken", "")
+            if not token:
+                return
+
+    def _call(
+        self, method: str, path: str, *, params: dict[str, str] | None = None, body: dict[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        return self._clients.json("cloudidentity").call_or_none(method, path, params=params, body=body)
+
+
+@contextmanager
+def _as_manager(group: str) -> Iterator[None]:
+    """Says what an administrator must do when we may not see or change the group."""
+    try:
+        yield
+    except AccessDeniedError as error:
+        if _IN_GROUP.search(error.detail) is None:
+            raise  # not logged in, or the service is off: another remedy
+        raise _denied(group, error.detail) from error
+
+
+def _denied(group: str, detail: str) -> AccessDeniedError:
+    return AccessDeniedError(
+        user_message=f"Benchkeeper may not see or change the group {group}, or it does not exist. An administrator must make "
+        "the functions' service accounts managers of it.",
+        detail=detail,
+    )
+
+
+def _not_known(detail: str) -> CloudUnavailableError:
+    """Return an account that was just made is not known everywhere yet: the rule of IAM, taken for Cloud Identity too."""
+    return CloudUnavailableError(
+        user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again in a moment.",
+        detail=detail,
+        retry_after=_SHOWS_SOON,
+    )

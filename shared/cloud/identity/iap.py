@@ -1,0 +1,240 @@
+"""Who asks for a page, by the header that Identity-Aware Proxy signs. Nothing else is trusted.
+
+https://cloud.google.com/iap/docs/signed-headers-howto: `x-goog-iap-jwt-assertion` is a JSON Web Token, ES256, of the issuer
+https://cloud.google.com/iap, for one audience, valid for ten minutes. The embedded cloud signs in the same way with keys of its
+own, so this is the only door: there is none that is open on a developer's machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from msgspec import Struct
+
+from shared.cloud.http.clients import Clients
+from shared.cloud.http.connections import Answer, NoAnswerError
+from shared.domain.things.errors import CloudUnavailableError, InvalidMessageError, InvalidSpecError, NotSignedInError
+from shared.domain.things.identity import UserEmail, parse_email
+from shared.engine.ports.runtime import Clock, Log
+
+HEADER = "x-goog-iap-jwt-assertion"
+ISSUER = "https://cloud.google.com/iap"
+KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
+LOCAL_KEYS_PATH = "/_emulator/iap/public_key"
+SKEW_S = 30
+_ALGORITHM = "ES256"
+_MAX_TOKEN = 8_192  # what a proxy lets through in one header; a signed one has about 700 characters
+_DAY_S, _HOUR_S, _AGAIN_S = 86_400.0, 3_600.0, 60.0
+_MAX_AGE = re.compile(r"max-age=(\d{1,9})")
+
+
+class _Keys(Struct, frozen=True):
+    """Public keys in PEM by key id, and until when (real, monotonic seconds) they count as fresh."""
+
+    by_id: Mapping[str, str]
+    fresh_until_s: float
+
+
+class IapSignIn:
+    """The port `SignIn`. Keys are fetched when first needed and kept as long as their answer says, a day at most.
+
+    `audience` names this one service; "" refuses everybody. `canonical` turns a signed address into the form that records have, and
+    raises `InvalidMessageError`. Safe for several threads.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        audience: str,
+        clock: Clock,
+        log: Log,
+        canonical: Callable[[object], UserEmail] = parse_email,
+    ) -> None:
+        self._audience = audience
+        self._canonical = canonical
+        self._clock = clock
+        self._log = log
+        self._source = _KeySource(clients, clock, log)
+
+    def identify(self, headers: Mapping[str, str]) -> UserEmail:
+        """Return the person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
+        token = self.assertion(headers)
+        if not self._audience:
+            self._log.error("No audience is configured, so nobody can sign in")
+            _refuse("no audience is configured (BENCHKEEPER_IAP_AUDIENCE)")
+        return self.subject_of(token, self._clock.now())
+
+    def assertion(self, headers: Mapping[str, str]) -> str:
+        """Return the signed header's value, not yet verified. `NotSignedInError` unless there is exactly one."""
+        return _token_of(headers)
+
+    def subject_of(self, assertion: str, at: datetime) -> UserEmail:
+        """Return the person whom Identity-Aware Proxy signed for in an assertion that was used at `at`.
+
+        The page passes the present moment. Whoever takes up a wish passes the moment at which Cloud Storage created the wish: an
+        assertion that expired later was good then. The times are those of the cloud's clock, which the signer writes, too.
+        Raises `InvalidSpecError` where no audience is configured: then it cannot be said who signed, which is not "nobody".
+        """
+        if not self._audience:
+            raise InvalidSpecError(
+                user_message="Who asked on the page cannot be verified here: set BENCHKEEPER_IAP_AUDIENCE.",
+                detail="no audience is configured (BENCHKEEPER_IAP_AUDIENCE)",
+            )
+        if len(assertion) > _MAX_TOKEN or not assertion.isascii():
+            _refuse("the signed header is no token")
+        claims = self._verified(assertion, at.timestamp())
+        if claims.get("iss") != ISSUER:
+            _refuse("another issuer")
+        if "gcip" in claims:
+            _refuse("an identity of Identity Platform, which is not supported")
+        try:
+            return self._canonical(claims.get("email"))
+        except InvalidMessageError as error:
+            raise _not_signed_in(f"email claim: {error.detail}") from error
+
+    def _verified(self, token: str, at_s: float) -> Mapping[str, Any]:
+        """Return the claims, once algorithm, key, signature, times and audience hold.
+
+        google-auth judges times by the machine's clock alone, so the times and the audience are judged here.
+        """
+        from google.auth import exceptions, jwt
+        from google.auth.crypt import es
+
+        wrong = (exceptions.GoogleAuthError, ValueError, TypeError, AttributeError, KeyError, OverflowError)
+        try:
+            header = jwt.decode_header(token)
+            algorithm, key_id = header.get("alg"), header.get("kid")
+        except wrong as error:
+            raise _not_signed_in(f"no token: {type(error).__name__}") from error
+        if algorithm != _ALGORITHM or not isinstance(key_id, str):
+            _refuse("signed in another way than ES256 with a named key")
+        key = self._source.key(key_id)
+        if key is None:
+            _refuse("signed with an unknown key")
+        signed, _, signature = token.rpartition(".")
+        try:
+            is_genuine = es.EsVerifier.from_string(key).verify(signed.encode(), _from_base64url(signature))
+            claims = jwt.decode(token, verify=False)
+        except wrong as error:
+            raise _not_signed_in(f"not valid: {type(error).__name__}") from error
+        if not is_genuine:
+            _refuse("the signature is wrong")
+        if not isinstance(claims, Mapping):
+            _refuse("claims are no object")
+        issued_s, expires_s = _seconds(claims.get("iat")), _seconds(claims.get("exp"))
+        if at_s < issued_s - SKEW_S:
+            _refuse("issued in the future")
+        if at_s > expires_s + SKEW_S:
+            _refuse("expired")
+        if claims.get("aud") != self._audience:
+            _refuse("for another audience")
+        return claims
+
+
+class _KeySource:
+    """The public keys, from the network or from what was fetched before."""
+
+    def __init__(self, clients: Clients, clock: Clock, log: Log) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._log = log
+        self._lock = threading.Lock()
+        self._keys: _Keys | None = None
+        self._asked_s: float | None = None
+
+    def key(self, key_id: str) -> str | None:
+        """Return the key of that id; None when there is none.
+
+        An unknown id asks for the keys again, for they are rotated, but once a minute at most, for anybody can make ids up.
+        """
+        with self._lock:
+            now = self._clock.monotonic_s()
+            keys = self._keys
+            if keys is None or keys.fresh_until_s <= now or key_id not in keys.by_id:
+                keys = self._renewed(keys, now)
+            return keys.by_id.get(key_id)
+
+    def _renewed(self, kept: _Keys | None, now: float) -> _Keys:
+        if kept is not None and self._asked_s is not None and now - self._asked_s < _AGAIN_S:
+            return kept
+        self._asked_s = now
+        try:
+            self._keys = self._fetched(now)
+        except CloudUnavailableError as error:
+            if kept is None:
+                raise
+            self._log.warning("Keys of Identity-Aware Proxy were not renewed", detail=error.detail)
+            return kept
+        return self._keys
+
+    def _fetched(self, now: float) -> _Keys:
+        endpoint = self._clients.api_endpoint
+        url = f"{endpoint}{LOCAL_KEYS_PATH}" if endpoint else KEYS_URL
+        try:
+            answer = self._clients.without_credentials().send("GET", url)
+            if not answer.ok:
+                raise ValueError(f"status {answer.status}")
+            raw = json.loads(answer.content)
+        except (NoAnswerError, ValueError) as error:
+            raise _unavailable(f"{type(error).__name__}: {error}"[:300]) from error
+        if not isinstance(raw, dict) or not raw:
+            raise _unavailable("no keys in the answer")
+        return _Keys({str(name): str(pem) for name, pem in raw.items()}, now + _age_s(answer))
+
+
+def _age_s(answer: Answer) -> float:
+    """How long the answer says that it holds: an hour when it says nothing, a minute at least, a day at most."""
+    said = answer.headers.get("cache-control", "")
+    match = _MAX_AGE.search(said)
+    if match is None:
+        return _AGAIN_S if "no-" in said else _HOUR_S
+    return min(max(float(match[1]), _AGAIN_S), _DAY_S)
+
+
+def _token_of(headers: Mapping[str, str]) -> str:
+    """Return the one header; servers join two of the same name with a comma, which no token has."""
+    found = [value for name, value in headers.items() if name.lower() == HEADER]
+    if len(found) != 1 or not found[0]:
+        _refuse("no signed header" if not any(found) else "several signed headers")
+    token = found[0]
+    if len(token) > _MAX_TOKEN or not token.isascii() or "," in token:
+        _refuse("the signed header is no token")
+    return token
+
+
+def _from_base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _seconds(raw: object) -> float:
+    """Return a claim that is a time. A boolean is a number to Python, and NaN is later than nothing."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+        _refuse("times are missing or no numbers")
+    return float(raw)
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise _not_signed_in(detail)
+
+
+def _not_signed_in(detail: str) -> NotSignedInError:
+    return NotSignedInError(
+        user_message="You are not signed in, or your session is over. Load the page again; if that does not help, close all its "
+        "tabs and open it anew.",
+        detail=detail,
+    )
+
+
+def _unavailable(detail: str) -> CloudUnavailableError:
+    return CloudUnavailableError(
+        user_message="Whether you are signed in cannot be checked just now. Try again in a minute.",
+        detail=f"keys of Identity-Aware Proxy: {detail}",
+    )

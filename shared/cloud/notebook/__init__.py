@@ -1,0 +1,1 @@
+"""Instances, their snapshots, and what is seen of their use."""

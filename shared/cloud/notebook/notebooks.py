@@ -1,0 +1,222 @@
+"""Workbench instances through the Notebooks API v2.
+
+Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, restoring and `unreachable`, drops
+unknown fields silently, and costs a third of a second to import; tests hold its calls to be these (tests/adapters/test_oracles.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from shared.cloud.http.clients import Clients
+from shared.cloud.http.translate import from_operation
+from shared.cloud.notebook.instance_json import InstanceJson, instance_body, observed, observed_from, patch_body
+from shared.domain.plan.plan import OperationSeen
+from shared.domain.record.status import OperationRef, Verb
+from shared.domain.things.errors import (
+    BusyError,
+    CloudUnavailableError,
+    ConflictError,
+    InvalidSpecError,
+    NotOursError,
+    PermanentError,
+    Reason,
+)
+from shared.domain.things.identity import UserKey
+from shared.domain.things.notebook import LABEL_USER as _LABEL_USER
+from shared.domain.things.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch, is_ours
+from shared.domain.things.times import parse_time
+from shared.engine.ports.resources import NotebookListing
+from shared.engine.ports.runtime import Clock
+
+_PAGE = 500
+
+
+class _Page(Struct):
+    """A page of a listing."""
+
+    instances: list[InstanceJson] = []
+    unreachable: list[str] = []
+    nextPageToken: str = ""  # noqa: N815 - as the API writes it
+
+
+_PAGES = Decoder(_Page, strict=False)  # numbers come as texts
+# IAM is eventually consistent: an account that was just made may be refused as unknown. The wording is IAM's.
+_NO_ACCOUNT = re.compile(r"service ?account.*(does not exist|not found)", re.IGNORECASE)
+
+
+class WorkbenchNotebooks:
+    """The port `Notebooks`."""
+
+    def __init__(self, clients: Clients, *, project: str, clock: Clock) -> None:
+        self._clients = clients
+        self._project = project
+        self._clock = clock
+
+    def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
+        """One GET. Plain REST: the typed client has no field for the VM's numeric id."""
+        raw = self._clients.json("notebooks").call_or_none("GET", f"/v2/{self._name(ref)}")
+        return Absent() if raw is None else observed_from(raw)
+
+    def listing(self) -> NotebookListing:
+        """All pages at once."""
+        pages = list(self.pages())
+        return NotebookListing(
+            tuple(notebook for page in pages for notebook in page.notebooks),
+            frozenset[str]().union(*(page.unreachable for page in pages)),
+        )
+
+    def pages(self) -> Iterator[NotebookListing]:
+        """All pages over all zones. A zone in `unreachable` was not asked: absence there means nothing."""
+        token = ""
+        while True:
+            page = self._clients.json("notebooks").page(
+                _PAGES,
+                f"/v2/projects/{self._project}/locations/-/instances",
+                params={"pageSize": _PAGE, **({"pageToken": token} if token else {})},
+            )
+            yield NotebookListing(
+                tuple(map(observed, page.instances)), frozenset(name.rpartition("/")[2] for name in page.unreachable)
+            )
+            token = page.nextPageToken
+            if not token:
+                return
+
+    def operation(self, ref: OperationRef) -> OperationSeen | Absent:
+        """Return an operation by name; absent when Google has forgotten it."""
+        raw = self._clients.json("notebooks").call_or_none("GET", f"/v2/{ref.name}")
+        if raw is None:
+            return Absent()
+        error = raw.get("error")
+        return OperationSeen(
+            ref=ref,
+            done=bool(raw.get("done")),
+            error=from_operation(error, f"{ref.verb.value} instance") if error else None,
+        )
+
+    def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
+        """Return the newest operation whose target is this instance. The filter's syntax is not documented, so it is done here."""
+        path = f"/v2/projects/{self._project}/locations/{ref.zone}/operations"
+        found: list[OperationRef] = []
+        token = ""
+        while True:
+            page = self._clients.json("notebooks").call(
+                "GET", path, params={"pageSize": _PAGE, **({"pageToken": token} if token else {})}
+            )
+            found += [
+                self._operation_ref(raw)
+                for raw in page.get("operations", [])
+                if raw.get("metadata", {}).get("target") == self._name(ref)
+            ]
+            token = page.get("nextPageToken", "")
+            if not token:
+                return max(found, key=lambda operation: operation.started_at, default=None)
+
+    def create(self, spec: NotebookSpec, zone: str, request_id: str) -> OperationRef | None:
+        """Create means ensure: there already and ours is success; not ours raises `NotOursError`."""
+        ref = InstanceRef(instance_id=spec.instance_id, zone=zone)
+        try:
+            raw = self._clients.json("notebooks").call(
+                "POST",
+                f"/v2/projects/{self._project}/locations/{zone}/instances",
+                params={"instanceId": spec.instance_id, "requestId": request_id},
+                body=instance_body(spec),
+            )
+        except BusyError:
+            raise
+        except ConflictError as conflict:
+            seen = self.get(ref)
+            if isinstance(seen, ObservedNotebook) and is_ours(seen, UserKey(spec.labels[_LABEL_USER]), ""):
+                return None
+            if isinstance(seen, Absent):
+                raise  # it went away between the two calls; the next pass sees what is there
+            raise NotOursError(
+                user_message=f"An instance named {spec.instance_id} exists in {zone} that Benchkeeper did not make. "
+                "An administrator must rename or remove it.",
+                detail=f"{zone}/{spec.instance_id} exists without our labels",
+            ) from conflict
+        except InvalidSpecError as error:
+            if not spec.service_account or _NO_ACCOUNT.search(error.detail) is None:
+                raise
+            raise CloudUnavailableError(
+                user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again.",
+                detail=error.detail,
+            ) from error
+        return self._operation_ref(raw)
+
+    def start(self, ref: InstanceRef) -> OperationRef | None:
+        """Start a stopped instance."""
+        return self._started(f"/v2/{self._name(ref)}:start", Verb.START, what=f"start {ref.instance_id}")
+
+    def stop(self, ref: InstanceRef) -> OperationRef | None:
+        """Stop; an instance that is gone is stopped."""
+        path = f"/v2/{self._name(ref)}:stop"
+        return self._started(path, Verb.STOP, what=f"stop {ref.instance_id}", missing_is_done=True)
+
+    def delete(self, ref: InstanceRef, request_id: str) -> OperationRef | None:
+        """Delete with its disks; gone already is done."""
+        raw = self._clients.json("notebooks").call_or_none(
+            "DELETE", f"/v2/{self._name(ref)}", params={"requestId": request_id}, what=f"delete {ref.instance_id}"
+        )
+        return None if raw is None else self._begun(raw, Verb.DELETE)
+
+    def update(self, ref: InstanceRef, patch: Patch, request_id: str) -> OperationRef | None:
+        """Patch exactly these; the API merges maps, and an empty text removes a key. None when there is nothing to patch."""
+        body, mask = patch_body(patch)
+        if not mask:
+            return None
+        raw = self._clients.json("notebooks").call(
+            "PATCH",
+            f"/v2/{self._name(ref)}",
+            params={"updateMask": ",".join(mask), "requestId": request_id},
+            body=body,
+        )
+        return self._operation_ref(raw)
+
+    def restore(self, ref: InstanceRef, snapshot: str) -> OperationRef | None:
+        """Restore: the API deletes the data disk and makes a new one from the snapshot. Never None; it has no request id."""
+        raw = self._clients.json("notebooks").call_or_none(
+            "POST",
+            f"/v2/{self._name(ref)}:restore",
+            body={"snapshot": {"projectId": self._project, "snapshotId": snapshot}},
+        )
+        if raw is None:
+            raise PermanentError(
+                user_message=f"The files cannot be brought back: the snapshot {snapshot}, or the notebook for it, is not "
+                "there. An administrator must look at what became of it.",
+                detail=f"restore {ref.zone}/{ref.instance_id} from {snapshot}: one of them is not there",
+                reason=Reason.DATA_MISSING,
+            )
+        return self._operation_ref(raw)
+
+    def _name(self, ref: InstanceRef) -> str:
+        return f"projects/{self._project}/locations/{ref.zone}/instances/{ref.instance_id}"
+
+    def _operation_ref(self, raw: dict[str, Any]) -> OperationRef:
+        metadata = raw.get("metadata", {})
+        return OperationRef(
+            name=str(raw["name"]),
+            verb=_verb(str(metadata.get("verb", "create"))),
+            started_at=parse_time(metadata["createTime"]) if metadata.get("createTime") else self._clock.now(),
+        )
+
+    def _started(self, path: str, verb: Verb, *, what: str, missing_is_done: bool = False) -> OperationRef | None:
+        """Send a custom method without arguments; nobody waits for its operation here."""
+        ask = self._clients.json("notebooks")
+        raw = (ask.call_or_none if missing_is_done else ask.call)("POST", path, body={}, what=what)
+        return None if raw is None else self._begun(raw, verb)
+
+    def _begun(self, raw: dict[str, Any], verb: Verb) -> OperationRef:
+        return OperationRef(name=str(raw["name"]), verb=verb, started_at=self._clock.now())
+
+
+def _verb(text: str) -> Verb:
+    try:
+        return Verb(text)
+    except ValueError:
+        return Verb.UPDATE  # reset, upgrade, rollback: somebody else's, waited for like an update

@@ -1,0 +1,384 @@
+"""The fleet at one moment, in one object that sweeps write and pages read: `index/fleet.json.gz`, `index/notes.json.gz`.
+
+One object for ten thousand people is 0.3 MB; it is read again only when its generation changed (ADR 14).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from msgspec import Raw, Struct, convert
+from msgspec.json import Decoder, encode
+from msgspec.structs import replace
+
+from shared.cloud.http.clients import Clients
+from shared.cloud.http.objects import Unchanged
+from shared.cloud.storage.record_rows import from_texts, to_texts
+from shared.domain.fleet.drift import Stray
+from shared.domain.fleet.figures import Figures, figures_of
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
+from shared.domain.record.record import RecordRow
+from shared.domain.things.errors import PermanentError, Reason
+from shared.domain.things.identity import UserKey
+from shared.engine.ports.fleet import FleetAbout, FleetDraft
+from shared.engine.ports.records import ListedRow
+
+T = TypeVar("T", FleetSnapshot, FleetAbout, "_PackedNotes")
+_VERSION = 1
+_FLEET = "index/fleet.json.gz"
+_TAKEN_AT = "taken-at"  # custom metadata: whether a list is newer is asked without reading it
+# A line for each row, so that a list is read line by line. The line ends within a row: versions before 2026-11-29 take no space between rows.
+_BEGIN, _BETWEEN, _END = b'{"rows":[', b",{\n", b"],\n"
+_ROW = Decoder(dict[str, str])
+_SHARED = frozenset(
+    {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
+)
+_NOT_SHOWN = frozenset({"built-from", "proxy-uri"})  # a third of a row, and no page tells it of everybody
+_PACKED_AT_ONCE = 200  # rows; few enough to weigh nothing, enough for one pass of the packer
+
+
+class _Kept(Generic[T]):
+    """One object, kept in the process by its generation; safe from several threads."""
+
+    def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], dump: Callable[[T], bytes]) -> None:
+        self._clients, self._name = clients, name
+        self._parse: Callable[[bytes], T] = parse
+        self._dump: Callable[[T], bytes] = dump
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._value: T | None = None
+
+    def read(self) -> T | None:
+        """Return what it says now: one call, whose answer is empty when nothing changed.
+
+        While one thread reads a new one, the others go on with the one that they know; only the very first is waited for.
+        """
+        if not self._lock.acquire(blocking=self._value is None):
+            return self._value
+        try:
+            found = self._clients.bucket().read(self._name, known=self._generation or None, what=f"read {self._name}")
+            if isinstance(found, Unchanged):
+                return self._value
+            if found is None:
+                self._generation, self._value = 0, None
+                return None
+            self._value = self._read(found.content)
+            self._generation = found.generation
+            return self._value
+        finally:
+            self._lock.release()
+
+    def _read(self, raw: bytes) -> T:
+        try:
+            value: T = self._parse(raw)
+        except (OSError, EOFError, zlib.error, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise PermanentError(
+                user_message="The list of all environments is damaged; the next sweep writes it anew within ten minutes.",
+                detail=f"unreadable {self._name}: {type(error).__name__}: {error}",
+                reason=Reason.UNREADABLE,
+            ) from error
+        return value
+
+    def write(self, value: T) -> None:
+        """Write it unless what is there is newer. Somebody who writes at the same moment wins: theirs is as good."""
+        if self._is_newer(value) or self._written(value):
+            return
+        try:
+            self.read()  # not what was read last: look again, then once more
+        except PermanentError:
+            self._generation = self._generation_now()  # damaged: this mends it
+        if not self._is_newer(value):
+            self._written(value)
+
+    def _is_newer(self, value: T) -> bool:
+        return self._value is not None and self._value.taken_at > value.taken_at
+
+    def _written(self, value: T) -> bool:
+        """Return False when the object is not at the generation that was read."""
+        raw = gzip.compress(self._dump(value), 6, mtime=0)
+        with self._lock:
+            written = self._clients.bucket().write(
+                self._name,
+                raw,
+                content_type="application/gzip",
+                expected=self._generation,
+                what=f"write {self._name}",
+            )
+            if written is None:
+                return False
+            self._generation, self._value = written, value
+        return True
+
+    def _generation_now(self) -> int:
+        found = self._clients.bucket().look(self._name, what=f"look at {self._name}")
+        return 0 if found is None else found.generation
+
+
+class _Draft:
+    """The port `FleetDraft`: the object's bytes grow row by row, packed."""
+
+    def __init__(self, clients: Clients, about: _Kept[FleetAbout]) -> None:
+        self._clients, self._about = clients, about
+        self._gzip = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._parts = [self._gzip.compress(_BEGIN)]
+        self._texts: list[bytes] = []
+        self._is_empty = True
+
+    def add(self, listed: ListedRow) -> None:
+        """Pack a row; what is empty is left out: most of it is, and a reader parses it a thousand times."""
+        shown = {k: v for k, v in listed.texts.items() if v and k not in _NOT_SHOWN}
+        self._texts.append(encode({"key": listed.row.user_key, **shown}))
+        if len(self._texts) >= _PACKED_AT_ONCE:
+            self._pack()
+
+    def _pack(self) -> None:
+        if self._texts:
+            text = b"".join([_BETWEEN + text[1:] for text in self._texts])
+            self._parts.append(self._gzip.compress(text[1:] if self._is_empty else text))
+            self._texts, self._is_empty = [], False
+
+    def write(self, about: FleetSnapshot, figures: Figures) -> None:
+        """Two calls, two more when somebody else writes at the same moment: whose list is as good, if it is newer."""
+        self._pack()
+        rest = _END + encode(_about_json(about))[1:]
+        content = b"".join((*self._parts, self._gzip.compress(rest), self._gzip.flush()))
+        bucket, metadata = self._clients.bucket(), {_TAKEN_AT: about.taken_at.isoformat()}
+        for _ in range(2):
+            there = bucket.look(_FLEET, what=f"look at {_FLEET}")
+            if there is not None and _taken_at(there.metadata.get(_TAKEN_AT, "")) > about.taken_at:
+                return
+            expected = 0 if there is None else there.generation
+            if bucket.write(
+                _FLEET,
+                content,
+                content_type="application/gzip",
+                metadata=metadata,
+                expected=expected,
+                what=f"write {_FLEET}",
+            ):
+                self._about.write(FleetAbout(replace(about, rows=()), figures))
+                return
+
+
+class StorageFleetIndex:
+    """The port `FleetIndex`. `index/fleet-about.json.gz` says all but the rows once more, for the next sweep."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _fleet, lambda fleet: encode(_about_json(fleet)))
+        self._about: _Kept[FleetAbout] = _Kept(clients, "index/fleet-about.json.gz", _about, _dumped_about)
+        self._notes: _Kept[_PackedNotes] = _Kept(
+            clients, "index/notes.json.gz", _PackedNotes.read, lambda notes: encode(_notes_json(notes.of_all()))
+        )
+
+    def fleet(self) -> FleetSnapshot | None:
+        """One call."""
+        return self._fleet.read()
+
+    def about(self) -> FleetAbout | None:
+        """One call; two after an upgrade from a version that wrote the list alone."""
+        found = self._about.read()
+        if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
+            found = FleetAbout(replace(whole, rows=()), None)
+        return found
+
+    def notes(self) -> Notes | None:
+        """One call."""
+        found = self._notes.read()
+        return None if found is None else found.of_all()
+
+    def notes_about(self, user_key: UserKey) -> Notes | None:
+        """One call; nobody else's notes are parsed."""
+        found = self._notes.read()
+        return None if found is None else found.of(user_key)
+
+    def draft(self) -> FleetDraft:
+        """No call."""
+        return _Draft(self._clients, self._about)
+
+    def write_fleet(self, fleet: FleetSnapshot) -> None:
+        """Write a list whose rows are at hand."""
+        draft = self.draft()
+        for row in fleet.rows:
+            draft.add(ListedRow(row, to_texts(row)))
+        draft.write(fleet, figures_of(fleet))
+
+    def write_notes(self, notes: Notes) -> None:
+        """One call, two more when somebody else wrote since the last read."""
+        self._notes.write(_PackedNotes(encode(_notes_json(notes))))
+
+
+def _taken_at(text: str) -> datetime:
+    """Return when a list was taken; long ago for one that does not say it: that one gives way."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _about_json(fleet: FleetSnapshot) -> dict[str, Any]:
+    return {
+        "version": _VERSION,
+        "taken_at": fleet.taken_at.isoformat(),
+        "strays": [[s.name, s.zone, s.why] for s in fleet.strays],
+        "blind": sorted(fleet.blind),
+        "points": [[p.at.isoformat(), p.running, p.resting, p.moving, p.attention] for p in fleet.points],
+    }
+
+
+_EMPTY = dict.fromkeys(
+    ("profile", "cost-center", "instance", "zone", "next-attempt", "entitling"),
+    "",
+)  # what `from_texts` asks for by name
+
+
+def _content(raw: bytes) -> Any:
+    return _of_our_version(json.loads(gzip.decompress(raw)))
+
+
+def _of_our_version(content: Any) -> Any:
+    if content["version"] != _VERSION:
+        raise ValueError(f"version {content['version']!r}")
+    return content
+
+
+def _fleet(raw: bytes) -> FleetSnapshot:
+    """Read a list row by row: neither its text nor its rows as JSON are ever there as a whole."""
+    shared: dict[str, str] = {}
+    rows: list[RecordRow] = []
+    texts = _Rows(raw)
+    for each in texts:
+        known = {name: shared.setdefault(text, text) if name in _SHARED else text for name, text in each.items()}
+        row = from_texts(UserKey(each["key"]), {**_EMPTY, **known})
+        if row is not None:
+            rows.append(row)
+    return replace(_about_of(texts.rest), rows=tuple(rows))
+
+
+class _Rows:
+    """Yields the rows of a packed list as texts by name; `rest` is all else, once they are through.
+
+    A list of an earlier version, whose rows have no line each, is read as a whole.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self._stream = gzip.GzipFile(fileobj=io.BytesIO(raw))
+        self.rest: Any = None
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        line = self._stream.readline()
+        if line not in {_BEGIN + _BETWEEN[1:], _BEGIN + _END}:
+            self.rest = _of_our_version(json.loads(line + self._stream.read()))
+            yield from self.rest["rows"]
+            return
+        while not line.endswith(_END):
+            line = self._stream.readline()
+            if not line.endswith((_BETWEEN, _END)):
+                raise EOFError("a list without an end")
+            yield _ROW.decode(b"{" + line[: -len(_END)])
+        self.rest = _of_our_version(json.loads(b"{" + self._stream.read()))
+
+
+def _about(raw: bytes) -> FleetAbout:
+    content = _content(raw)
+    figures = content.get("figures")
+    return FleetAbout(_about_of(content), None if figures is None else convert(figures, Figures))
+
+
+def _dumped_about(about: FleetAbout) -> bytes:
+    return encode({**_about_json(about.fleet), "figures": about.figures})
+
+
+def _about_of(raw: Any) -> FleetSnapshot:
+    return FleetSnapshot(
+        taken_at=_time(raw["taken_at"]),
+        rows=(),
+        strays=tuple(Stray(name=name, zone=zone, why=why) for name, zone, why in raw["strays"]),
+        blind=frozenset(UserKey(key) for key in raw["blind"]),
+        points=tuple(
+            FleetPoint(at=_time(at), running=running, resting=resting, moving=moving, attention=attention)
+            for at, running, resting, moving, attention in raw["points"]
+        ),
+    )
+
+
+def _notes_json(notes: Notes) -> dict[str, Any]:
+    return {
+        "version": _VERSION,
+        "taken_at": notes.taken_at.isoformat(),
+        "idle_stops": {key: at.isoformat() for key, at in notes.idle_stops.items()},
+        "costs": None if notes.costs is None else dict(notes.costs),
+        "costs_month": notes.costs_month,
+        "costs_at": None if notes.costs_at is None else notes.costs_at.isoformat(),
+    }
+
+
+class _NotesJson(Struct, frozen=True):
+    version: int
+    taken_at: datetime
+    idle_stops: Raw
+    costs: Raw
+    costs_month: str
+    costs_at: datetime | None
+
+
+class _PackedNotes:
+    """Everybody's notes as they were written. Of one person they are looked up in the text: a page asks for no other's."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._about = _NOTES.decode(raw)
+        if self._about.version != _VERSION:
+            raise ValueError(f"version {self._about.version!r}")
+        self.taken_at = self._about.taken_at
+        self._idle_stops, self._costs = bytes(self._about.idle_stops), bytes(self._about.costs)
+
+    @classmethod
+    def read(cls, packed: bytes) -> _PackedNotes:
+        return cls(gzip.decompress(packed))
+
+    def of_all(self) -> Notes:
+        return self._notes(_TIMES.decode(self._idle_stops), _NUMBERS.decode(self._costs))
+
+    def of(self, user_key: UserKey) -> Notes:
+        stops, cost = _found(self._idle_stops, user_key), _found(self._costs, user_key)
+        costs: dict[str, float] | None = {} if cost is None else {user_key: float(cost)}
+        return self._notes(
+            {} if stops is None else {user_key: _time(stops.decode().strip('"'))},
+            None if self._costs == b"null" else costs,
+        )
+
+    def _notes(self, idle_stops: dict[str, datetime], costs: dict[str, float] | None) -> Notes:
+        about = self._about
+        return Notes(
+            taken_at=about.taken_at,
+            idle_stops={UserKey(key): at for key, at in idle_stops.items()},
+            costs=None if costs is None else {UserKey(key): cost for key, cost in costs.items()},
+            costs_month=about.costs_month,
+            costs_at=about.costs_at,
+        )
+
+
+_NOTES = Decoder(_NotesJson)
+_TIMES, _NUMBERS = Decoder(dict[str, datetime]), Decoder(dict[str, float] | None)
+
+
+def _found(raw: bytes, user_key: UserKey) -> bytes | None:
+    """Return the value of a key in an object as `encode` writes it. A user key is letters, digits and dashes, so it is nowhere else."""
+    name = f'"{user_key}":'.encode()
+    begin = raw.find(name)
+    if begin < 0:
+        return None
+    begin += len(name)
+    end = raw.find(b",", begin)
+    return raw[begin:end] if end >= 0 else raw[begin:-1]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

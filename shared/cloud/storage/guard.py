@@ -1,0 +1,193 @@
+"""What the guard keeps in the records' bucket.
+
+`guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time says since when
+`guard/waiting/<user_key>[.idle]`          empty; metadata says what waits, so that one listing tells of everybody
+`guard/sizes`                              JSON; how large the fleet is, by the sweep that counted last
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from shared.cloud.http.clients import Clients
+from shared.cloud.http.objects import Listed
+from shared.domain.intent.batches import WaitingPerson
+from shared.domain.record.cuts import CutClass, StepKind
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
+from shared.domain.things.identity import UserKey, parse_user_key
+from shared.engine.ports.guard import FleetSizes, Slot
+
+if TYPE_CHECKING:
+    from shared.engine.ports.runtime import Clock
+
+_SLOTS = "guard/slots/"
+_WAITING = "guard/waiting/"
+_IDLE = ".idle"
+_SIZES = "guard/sizes"
+_SLOT = re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)")
+_NOBODY = "_"  # a folder needs a name: of what earlier versions kept without a source
+_FIELDS = "name,generation,timeCreated,metadata"
+_EMPTY = "application/octet-stream"
+_KEEP_S = 300.0
+
+
+class StorageGuard:
+    """The port `Guard` over Cloud Storage."""
+
+    def __init__(self, clients: Clients, *, clock: Clock) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: tuple[float, FleetSizes | None] | None = None
+
+    def slots(self, source: str) -> tuple[Slot, ...]:
+        """One listing; what carries no holder that can be read counts as taken by nobody known."""
+        return tuple(slot for _, slot in self._listed(f"{_SLOTS}{source or _NOBODY}/"))
+
+    def all_slots(self) -> Iterator[tuple[str, Slot]]:
+        """One listing."""
+        yield from self._listed(_SLOTS)
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, Slot]]:
+        for listed in self._clients.bucket().objects(prefix=prefix, fields=_FIELDS, what="list slots"):
+            found = _slot(listed)
+            if found is not None:
+                yield found
+
+    def slot(self, source: str, window: str, number: int) -> Slot | None:
+        """One look at an object's metadata."""
+        listed = self._clients.bucket().look(_slot_name(source, window, number), what="look at a slot")
+        found = _slot(listed) if listed is not None else None
+        return found[1] if found is not None else None
+
+    def free(self, source: str, slot: Slot) -> None:
+        """One conditional delete."""
+        name = _slot_name(source, slot.window, slot.number)
+        self._clients.bucket().delete(name, expected=slot.generation, what="free a slot")
+
+    def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
+        """One conditional write."""
+        written = self._clients.bucket().write(
+            _slot_name(source, window, number),
+            b"",
+            content_type=_EMPTY,
+            metadata={"holder": holder},
+            expected=expected.generation if expected is not None else 0,
+            what=f"claim a slot for {holder}",
+        )
+        return written is not None
+
+    def sizes(self) -> FleetSizes | None:
+        """Return what was read in the last five minutes. Not readable now is not nobody: what was read last goes on, if any."""
+        now = self._clock.monotonic_s()
+        with self._lock:
+            kept = self._kept
+        if kept is not None and now - kept[0] < _KEEP_S:
+            return kept[1]
+        try:
+            return self._keep(self._read_sizes())
+        except BenchkeeperError:
+            if kept is None:
+                raise
+            return kept[1]
+
+    def _read_sizes(self) -> FleetSizes | None:
+        stored = self._clients.bucket().get(_SIZES, what="read the sizes of the fleet")
+        if stored is None:
+            return None
+        try:
+            found = json.loads(stored.content)
+            return FleetSizes(
+                everybody=int(found["everybody"]),
+                profiles={str(name): int(count) for name, count in found["profiles"].items()},
+                groups={str(name): int(count) for name, count in found["groups"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None  # the next sweep writes it anew
+
+    def _keep(self, sizes: FleetSizes | None) -> FleetSizes | None:
+        with self._lock:
+            self._kept = (self._clock.monotonic_s(), sizes)
+        return sizes
+
+    def write_sizes(self, sizes: FleetSizes) -> None:
+        """One write; the last one wins, as each counts everybody."""
+        content = {"everybody": sizes.everybody, "profiles": dict(sizes.profiles), "groups": dict(sizes.groups)}
+        self._clients.bucket().write(
+            _SIZES, json.dumps(content, ensure_ascii=False).encode(), what="write the sizes of the fleet"
+        )
+        self._keep(sizes)
+
+    def note_waiting(self, waiting: WaitingPerson) -> None:
+        """One write; the same content again is the same object."""
+        self._clients.bucket().write(
+            _waiting_name(waiting.user_key, idle=waiting.cause is CutClass.IDLE),
+            b"",
+            content_type=_EMPTY,
+            metadata={
+                "ref": waiting.ref,
+                "steps": " ".join(step.value for step in waiting.steps),
+                "cause": waiting.cause.value,
+                "source": waiting.source,
+                "since": waiting.since.isoformat(),
+                "profile": waiting.profile,
+                "undoable_done": str(waiting.undoable_done),
+            },
+            what=f"note that {waiting.user_key} waits",
+        )
+
+    def forget_waiting(self, user_key: UserKey, *, idle: bool = False) -> None:
+        """One delete."""
+        self._clients.bucket().delete(_waiting_name(user_key, idle=idle), what=f"forget that {user_key} waits")
+
+    def waiting(self) -> Iterator[WaitingPerson]:
+        """One listing; what cannot be read is left out, and written anew by the person's next pass."""
+        for listed in self._clients.bucket().objects(prefix=_WAITING, fields=_FIELDS, what="list who waits"):
+            found = _waiting(listed.name.removeprefix(_WAITING).removesuffix(_IDLE), listed.metadata)
+            if found is not None:
+                yield found
+
+
+def _slot_name(source: str, window: str, number: int) -> str:
+    return f"{_SLOTS}{source or _NOBODY}/{window}/{number:04}"
+
+
+def _slot(listed: Listed) -> tuple[str, Slot] | None:
+    """Return the source's folder and the slot; None for what is none."""
+    match = _SLOT.fullmatch(listed.name)
+    if match is None or listed.created_at is None:
+        return None
+    slot = Slot(
+        window=match["window"],
+        number=int(match["number"]),
+        holder=UserKey(listed.metadata.get("holder", "")),
+        at=listed.created_at,
+        generation=listed.generation,
+    )
+    return match["source"], slot
+
+
+def _waiting_name(user_key: UserKey, *, idle: bool) -> str:
+    """Return the object's name: a stop for idleness is kept beside a cut of the same person, and neither takes the other's place."""
+    return f"{_WAITING}{user_key}{_IDLE if idle else ''}"
+
+
+def _waiting(name: str, metadata: Mapping[str, str]) -> WaitingPerson | None:
+    try:
+        return WaitingPerson(
+            user_key=parse_user_key(name),
+            ref=metadata["ref"],
+            steps=tuple(StepKind(word) for word in metadata["steps"].split()),
+            cause=CutClass(metadata["cause"]),
+            source=metadata["source"],
+            since=datetime.fromisoformat(metadata["since"]),
+            profile=metadata["profile"],
+            undoable_done=metadata["undoable_done"] == str(True),
+        )
+    except (KeyError, ValueError, AttributeError, InvalidMessageError):
+        return None

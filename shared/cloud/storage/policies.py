@@ -1,0 +1,232 @@
+"""The policy in force and proposed ones in the bucket of records, below `policy/` (`shared.domain.policy.policy_change` has the objects).
+
+`policy/current` is written conditionally and read at most once a minute by a process. Not readable now is not absent: the last one
+that was read goes on, else the read's error is raised and the message is kept. An object that is gone while the process knows one
+counts as not readable. A content that this program does not understand is a newer program's: the last good one goes on, or the own
+files, with an error in the log each time.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec.structs import replace
+
+from shared.cloud.http.clients import Clients
+from shared.domain.plan.plan import Policy
+from shared.domain.policy.policy_change import (
+    Approved,
+    Noted,
+    PolicyInForce,
+    Proposal,
+    approved_from_json,
+    approved_to_json,
+    in_force_from_json,
+    in_force_to_json,
+    noted_from_json,
+    noted_to_json,
+    proposal_from_json,
+    proposal_to_json,
+)
+from shared.domain.policy.policy_codec import UnknownContentError, policy_digest, with_content
+from shared.domain.record.waves import Rollout
+from shared.domain.things.errors import BenchkeeperError, ConflictError, PermanentError, Reason
+
+if TYPE_CHECKING:
+    from shared.engine.ports.runtime import Clock, Log
+
+T = TypeVar("T")
+_CURRENT = "policy/current"
+_PROPOSED, _APPROVED, _REJECTED, _DEPLOYED = (
+    f"policy/{kind}/" for kind in ("proposed", "approved", "rejected", "deployed")
+)
+_KEEP_S = 60.0
+_AFTER_FAILURE_S = 5.0
+
+
+class StoragePolicies:
+    """The port `Policies`. With `strict` a content that this program does not understand is an error: nobody reads the log."""
+
+    def __init__(self, clients: Clients, *, clock: Clock, log: Log, strict: bool = False) -> None:
+        self._clients = clients
+        self._strict = strict
+        self._clock, self._log = clock, log
+        self._lock = threading.RLock()
+        self._kept: PolicyInForce | None = None
+        self._look_again_at = float("-inf")
+        self._own: tuple[Policy, str] | None = None
+        self._judged: tuple[Policy, PolicyInForce, Policy] | None = None
+
+    def in_force(self, own: Policy) -> Policy:
+        """Return what was read in the last minute, put into the process's own policy; the own one where nothing is in force yet."""
+        with self._lock:
+            current = self._recent()
+            if current is None or (current.rollout is None and current.digest == self._digest_of(own)):
+                return own
+            judged = self._judged
+            if judged is not None and judged[0] is own and judged[1] is current:
+                return judged[2]
+            policy = self._built(own, current)
+            self._judged = (own, current, policy)
+            return policy
+
+    def _recent(self) -> PolicyInForce | None:
+        if self._clock.monotonic_s() < self._look_again_at:
+            return self._kept
+        try:
+            return self.load()
+        except BenchkeeperError as error:
+            if self._kept is None:
+                raise
+            self._log.error("Policy in force could not be read", reason=error.reason.value, detail=error.detail)
+            self._look_again_at = self._clock.monotonic_s() + _AFTER_FAILURE_S
+            return self._kept
+
+    def _digest_of(self, own: Policy) -> str:
+        if self._own is None or self._own[0] is not own:
+            self._own = (own, policy_digest(own))
+        return self._own[1]
+
+    def _built(self, own: Policy, current: PolicyInForce) -> Policy:
+        try:
+            policy = own if current.digest == self._digest_of(own) else with_content(own, current.content)
+            return (
+                policy
+                if current.rollout is None
+                else replace(policy, rollout=current.rollout, earlier=self._earlier(own, current.rollout))
+            )
+        except UnknownContentError as error:
+            if self._strict:
+                raise PermanentError(
+                    user_message="Another version of Benchkeeper wrote the policy in force, and this one does not understand it. Use "
+                    "the version that is deployed.",
+                    detail=f"content of policy {current.digest}: {error}"[:300],
+                    reason=Reason.WRITTEN_BY_NEWER,
+                ) from error
+            last = self._judged[2] if self._judged is not None and self._judged[0] is own else own
+            self._log.error("Policy in force is of another program", digest=current.digest, detail=str(error)[:300])
+            return last
+
+    def _earlier(self, own: Policy, rollout: Rollout) -> tuple[Policy, ...]:
+        """Return the policies by which somebody may still be right; without one that another program wrote, which holds back nobody."""
+        found = []
+        for content in rollout.earlier:
+            try:
+                found.append(with_content(own, content))
+            except UnknownContentError as error:
+                self._log.error(
+                    "Earlier policy is of another program", rollout=rollout.rollout_id, detail=str(error)[:300]
+                )
+        return tuple(found)
+
+    def load(self) -> PolicyInForce | None:
+        """One read, whatever is kept."""
+        found = self._read(_CURRENT)
+        if found is None:
+            with self._lock:
+                if self._kept is not None:
+                    raise PermanentError(
+                        user_message=f"The object {_CURRENT} is gone. An administrator must restore an older version of it.",
+                        detail="the policy in force was deleted",
+                        reason=Reason.UNREADABLE,
+                    )
+                self._look_again_at = self._clock.monotonic_s() + _KEEP_S
+            return None
+        raw, generation = found
+        return self._keep(_parsed(_CURRENT, lambda: in_force_from_json(raw, generation)))
+
+    def put(self, policy: PolicyInForce, *, expected: PolicyInForce | None) -> PolicyInForce:
+        """One conditional write."""
+        generation = self._write(
+            _CURRENT, in_force_to_json(policy), expected=expected.generation if expected is not None else 0
+        )
+        return self._keep(replace(policy, generation=generation))
+
+    def _keep(self, current: PolicyInForce) -> PolicyInForce:
+        with self._lock:
+            if self._kept is not None and self._kept.generation == current.generation:
+                current = self._kept  # so that what was built of it is still of the same object
+            self._kept = current
+            self._look_again_at = self._clock.monotonic_s() + _KEEP_S
+        return current
+
+    def proposals(self) -> tuple[Proposal, ...]:
+        """One listing, and one read for each."""
+        listed = self._clients.bucket().objects(prefix=_PROPOSED, what="list proposed policies")
+        digests = [each.name.removeprefix(_PROPOSED) for each in listed]
+        found = (self.proposal(digest) for digest in digests)
+        return tuple(sorted((each for each in found if each is not None), key=lambda each: (each.at, each.digest)))
+
+    def proposal(self, digest: str) -> Proposal | None:
+        """One read."""
+        return self._object(f"{_PROPOSED}{digest}", proposal_from_json)
+
+    def propose(self, proposal: Proposal) -> None:
+        """One write over what is there."""
+        self._write(f"{_PROPOSED}{proposal.digest}", proposal_to_json(proposal))
+
+    def withdraw(self, digest: str) -> None:
+        """One delete."""
+        self._clients.bucket().delete(f"{_PROPOSED}{digest}", what="withdraw a proposed policy")
+
+    def approved(self, digest: str) -> Approved | None:
+        """One read."""
+        return self._object(f"{_APPROVED}{digest}", approved_from_json)
+
+    def approve(self, approved: Approved) -> None:
+        """One write over what is there."""
+        self._write(f"{_APPROVED}{approved.digest}", approved_to_json(approved))
+
+    def rejected(self, digest: str) -> Noted | None:
+        """One read."""
+        return self._object(f"{_REJECTED}{digest}", noted_from_json)
+
+    def reject(self, noted: Noted) -> None:
+        """One write over what is there."""
+        self._write(f"{_REJECTED}{noted.digest}", noted_to_json(noted))
+
+    def deployed(self, digest: str) -> Noted | None:
+        """One read."""
+        return self._object(f"{_DEPLOYED}{digest}", noted_from_json)
+
+    def note_deployed(self, noted: Noted) -> None:
+        """One write over what is there."""
+        self._write(f"{_DEPLOYED}{noted.digest}", noted_to_json(noted))
+
+    def _object(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
+        found = self._read(name)
+        return None if found is None else _parsed(name, lambda: parse(found[0]))
+
+    def _read(self, name: str) -> tuple[dict[str, Any], int] | None:
+        found = self._clients.bucket().get(name, what=f"read {name}")
+        if found is None:
+            return None
+        return _parsed(name, lambda: dict(json.loads(found.content))), found.generation
+
+    def _write(self, name: str, content: Mapping[str, Any], *, expected: int | None = None) -> int:
+        written = self._clients.bucket().write(
+            name,
+            json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
+            expected=expected,
+            what=f"write {name}",
+        )
+        if written is None:
+            raise ConflictError(
+                user_message="Somebody changed the policy in force at the same time; it is tried again.",
+                detail=f"{name} is not at generation {expected}",
+            )
+        return written
+
+
+def _parsed(name: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PermanentError(
+            user_message=f"The object {name} is damaged. An administrator must restore an older version of it.",
+            detail=f"unreadable {name}: {type(error).__name__}: {error}"[:300],
+            reason=Reason.UNREADABLE,
+        ) from error

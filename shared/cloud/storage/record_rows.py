@@ -1,0 +1,163 @@
+"""A record's row as texts by name: the custom metadata of its object, and a line of the fleet's index."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec.json import Decoder
+
+from shared.domain.people.entitlement import Cause
+from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.record.status import Notice
+from shared.domain.record.waves import Turn
+from shared.domain.things.identity import AccountId, InstanceId, UserKey
+from shared.domain.things.usage import Usage
+
+_PRESENCES = {word.value: word for word in Presence}
+_POWERS = {word.value: word for word in Power}
+_CAUSES = {word.value: word for word in Cause}
+_NOTHING: Mapping[str, Any] = {}  # one for all: nobody changes a row
+_MAPPING = Decoder(dict[str, str])
+_USAGES = Decoder(dict[str, tuple[str, float, str]])
+
+
+def to_texts(row: RecordRow) -> dict[str, str]:
+    """Return the row as an object's custom metadata; what is empty is left out where an older program had no such key."""
+    texts = {
+        "presence": row.presence.value,
+        "power": row.power.value,
+        "power-settled": str(row.power_settled),
+        "profile": row.profile or "",
+        "cost-center": row.cost_center,
+        "instance": row.instance_id or "",
+        "zone": row.zone or "",
+        "busy": str(row.busy),
+        "next-attempt": _iso(row.next_attempt_at),
+        "settled": str(row.settled),
+        "entitling": row.entitling_digest,
+        "reason": row.reason,
+        "email": row.email,
+        "proxy-uri": row.proxy_uri,
+        "ready-since": _iso(row.ready_since),
+        "idle-warned": _iso(row.idle_warned_at),
+        "waiting-since": _iso(row.waiting_since),
+        "summary": row.summary,
+        "former": "/".join(row.former) if row.former is not None else "",
+        "snapshots": ",".join(row.snapshots),
+        "account": row.account_id or "",
+        "built-from": json.dumps(dict(row.built_from), separators=(",", ":")),
+        "hold": str(row.on_hold),
+    }
+    later = {
+        "keep-on-until": _iso(row.keep_on_until),
+        "usage": _usage_text(row.usage),
+        "ready-took": "" if row.ready_took_s is None else str(row.ready_took_s),
+        "unknown-since": _iso(row.unknown_since),
+        "clusters": json.dumps(dict(row.clusters), separators=(",", ":")) if row.clusters else "",
+        "notices": ",".join(row.notices),
+        "cause": "" if row.cause is Cause.UNKNOWN else row.cause.value,
+        "entitled-by": row.entitled_by,
+        "marked": "True" if row.marked else "",
+        "absent-since": _iso(row.absent_since),
+        "turn": _turn_text(row.turn),
+        "refused": row.refused,
+    }
+    return texts | {name: text for name, text in later.items() if text}
+
+
+def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
+    """None for an object that carries no row (somebody put it there): the sweep does not guess.
+
+    A sweep over a hundred thousand people calls it as often, so that words are looked up, and what most rows lack is passed over.
+    """
+    try:
+        get = raw.get
+        return RecordRow(
+            user_key=user_key,
+            presence=_PRESENCES[raw["presence"]],
+            power=_POWERS[raw["power"]],
+            power_settled=raw["power-settled"] == "True",
+            profile=raw["profile"] or None,
+            cost_center=raw["cost-center"],
+            instance_id=InstanceId(raw["instance"]) if raw["instance"] else None,
+            zone=raw["zone"] or None,
+            busy=raw["busy"] == "True",
+            next_attempt_at=_time(raw["next-attempt"]),
+            settled=raw["settled"] == "True",
+            entitling_digest=raw["entitling"],
+            reason=raw["reason"],
+            email=get("email", ""),
+            proxy_uri=get("proxy-uri", ""),
+            ready_since=_time(get("ready-since")),
+            idle_warned_at=_time(get("idle-warned")),
+            waiting_since=_time(get("waiting-since")),
+            summary=get("summary", ""),
+            former=_former(text) if (text := get("former")) else None,
+            snapshots=tuple(name for name in text.split(",") if name) if (text := get("snapshots")) else (),
+            account_id=AccountId(text) if (text := get("account")) else None,
+            built_from=_MAPPING.decode(text) if (text := get("built-from")) else _NOTHING,
+            on_hold=get("hold") == "True",
+            keep_on_until=_time(get("keep-on-until")),
+            usage=_usage(text) if (text := get("usage")) else _NOTHING,
+            ready_took_s=float(text) if (text := get("ready-took")) else None,
+            clusters=_MAPPING.decode(text) if (text := get("clusters")) else _NOTHING,
+            notices=tuple(Notice(each) for each in text.split(",") if each) if (text := get("notices")) else (),
+            cause=_CAUSES[text] if (text := get("cause")) else Cause.UNKNOWN,
+            entitled_by=get("entitled-by", ""),
+            marked=get("marked") == "True",
+            unknown_since=_time(get("unknown-since")),
+            absent_since=_time(get("absent-since")),
+            turn=_turn(text) if (text := get("turn")) else None,
+            refused=get("refused", ""),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _former(text: str) -> tuple[str, str] | None:
+    zone, _, instance_id = text.partition("/")
+    return (zone, instance_id) if instance_id else None
+
+
+def _turn_text(turn: Turn | None) -> str:
+    return (
+        ""
+        if turn is None
+        else f"{turn.rollout} {_iso(turn.began_at)} {_iso(turn.ended_at)} {turn.refused} {turn.sold_out}"
+    )
+
+
+def _turn(text: str) -> Turn:
+    rollout, began, ended, refused, sold_out = text.split(" ")
+    return Turn(
+        rollout=rollout,
+        began_at=datetime.fromisoformat(began),
+        ended_at=_time(ended),
+        refused=refused == "True",
+        sold_out=sold_out == "True",
+    )
+
+
+def _usage_text(usage: Mapping[str, Usage]) -> str:
+    if not usage:
+        return ""
+    return json.dumps({name: [u.month, u.ran_s, _iso(u.since)] for name, u in usage.items()}, separators=(",", ":"))
+
+
+def _usage(text: str) -> dict[str, Usage]:
+    return {
+        sys.intern(name): Usage(month=sys.intern(month), ran_s=int(ran_s), since=_time(since))
+        for name, (month, ran_s, since) in _USAGES.decode(text).items()
+    }
+
+
+def _iso(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat()
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

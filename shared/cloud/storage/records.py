@@ -1,0 +1,275 @@
+"""Records in Cloud Storage: one object a person, written conditionally; beside them the due index.
+
+`records/<user_key>.json`   the record; custom metadata carries the row that sweeps list. For an address that somebody with a
+                            record took on it is a pointer instead: {"version": 4, "moved_to": "<user_key>"}, without a row
+`due/<time>/<user_key>`     empty; time in UTC to the second, sortable
+`due/.claims/<part>`        empty; metadata names the sweep that works on this part of the due users
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.cloud.http.clients import Clients
+from shared.cloud.http.objects import Listed
+from shared.cloud.storage.record_rows import from_texts, to_texts
+from shared.domain.record import codec
+from shared.domain.record.record import RecordRow, UserRecord, row_of
+from shared.domain.record.recovery import Examined, Intact, NeverWritten, Recoverable, Unrecoverable
+from shared.domain.things.errors import ConflictError, DamagedRecordError, InvalidMessageError, NewerRecordError
+from shared.domain.things.identity import UserKey, is_user_key, parse_user_key
+from shared.engine.ports.records import DueClaim, DueHint, ListedRow, Stored
+
+_RECORDS = "records/"
+_DUE = "due/"
+_TIME = "%Y%m%dT%H%M%SZ"
+_HINT = re.compile(r"^due/(\d{8}T\d{6}Z)/([a-z0-9-]+)$")
+_CLAIM = re.compile(r"^due/\.claims/(\d{2})$")  # sorts before all times
+_POINTER_VERSION = 4  # no record has it: a program that does not know pointers refuses one
+_MAX_HOPS = 8  # one for each record that gave way to another
+_MOST_VERSIONS = 100  # that are read for one record: more damaged versions in a row are left to an administrator
+_POINTER = {"pointer": "True"}  # custom metadata: tells a pointer from a damaged object in a listing
+
+
+class StorageRecords:
+    """The port `Records` over Cloud Storage."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def load(self, user_key: UserKey) -> Stored | None:
+        """One read; one more for each pointer on the way."""
+        key = user_key
+        for hop in range(_MAX_HOPS + 1):
+            parsed, generation = self._read(key)
+            if generation is None:
+                if hop:
+                    raise _leads_nowhere(user_key, f"{key}, which is not there", damaged=key)
+                return None
+            read = _content(parsed, key)
+            if isinstance(read, UserRecord):
+                return Stored(record=read, generation=generation)
+            key = read
+        raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others", damaged="")
+
+    def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
+        """Return what the object says, and its generation; None when there is no object. By default the live one."""
+        found = self._clients.bucket().get(_name(user_key), what=f"read record {user_key}", generation=generation)
+        if found is None:
+            return None, None
+        try:
+            return json.loads(found.content), found.generation
+        except ValueError:
+            return None, found.generation  # the codec says what a damaged record is
+
+    def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
+        """Return the hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""
+        wake_up = record.status.next_attempt_at
+        if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
+            self._put_hint(record.user_key, wake_up)
+        generation = self._write(
+            record.user_key,
+            codec.to_json(record),
+            metadata=to_texts(row_of(record)),
+            generation=0 if expected is None else expected.generation,
+        )
+        return Stored(record=record, generation=generation)
+
+    def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
+        """Write an object without a row: what lists records passes over it."""
+        self._write_pointer(user_key, to, generation=0 if expected is None else expected.generation)
+
+    def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
+        """Write the hint first, as for every record."""
+        if record is None:
+            if found.moved_to is None:
+                raise AssertionError("a version that can be put back is a record or a pointer")
+            self._write_pointer(found.user_key, found.moved_to, generation=found.live_generation)
+            return
+        if record.status.next_attempt_at is not None:
+            self._put_hint(record.user_key, record.status.next_attempt_at)
+        self._write(
+            record.user_key,
+            codec.to_json(record),
+            metadata=to_texts(row_of(record)),
+            generation=found.live_generation,
+        )
+
+    def examine(self, user_key: UserKey) -> Examined:
+        """One listing of the versions, and one read for each that is tried."""
+        versions = self._versions(user_key)
+        if not versions:
+            return NeverWritten()
+        live = next((generation for generation, _, is_live in versions if is_live), 0)
+        for generation, written_at, is_live in versions[:_MOST_VERSIONS]:
+            parsed, found = self._read(user_key, generation)
+            if found is None:
+                continue  # its time was over between the two calls
+            try:
+                read = _content(parsed, user_key)
+            except DamagedRecordError:
+                continue
+            if is_live:
+                return Intact()
+            return Recoverable(
+                user_key=user_key,
+                live_generation=live,
+                generation=generation,
+                written_at=written_at,
+                record=read if isinstance(read, UserRecord) else None,
+                moved_to=None if isinstance(read, UserRecord) else read,
+            )
+        return Unrecoverable(live_generation=live, versions=len(versions))
+
+    def _versions(self, user_key: UserKey) -> list[tuple[int, datetime, bool]]:
+        """Return generation, when it was written, and whether it is the live one; the newest first."""
+        name = _name(user_key)
+        found = self._clients.bucket().objects(
+            prefix=name, versions=True, fields="name,generation,timeCreated,timeDeleted", what="list objects"
+        )
+        return sorted(
+            (
+                (listed.generation, listed.created_at, listed.deleted_at is None)
+                for listed in found
+                if listed.name == name and listed.created_at is not None
+            ),
+            reverse=True,
+        )
+
+    def _write_pointer(self, user_key: UserKey, to: UserKey, *, generation: int) -> None:
+        content = {"version": _POINTER_VERSION, "moved_to": to}
+        self._write(user_key, content, metadata=_POINTER, generation=generation)
+
+    def _write(self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str], generation: int) -> int:
+        """Return the object, if it is still at that generation (0: if there is none); its new generation."""
+        written = self._clients.bucket().write(
+            _name(user_key),
+            json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
+            what=f"write record {user_key}",
+            metadata=metadata,
+            expected=generation,
+        )
+        if written is None:
+            raise ConflictError(
+                user_message="Somebody changed this person's record at the same time; it is tried again.",
+                detail=f"record {user_key} is not at generation {generation}",
+            )
+        return written
+
+    def rows(self) -> Iterator[RecordRow]:
+        """Pages of a listing; no object is read."""
+        return (found.row for found in self.listed() if isinstance(found, ListedRow))
+
+    def listed(self) -> Iterator[ListedRow | UserKey]:
+        """Yield the same pages. What has no name of ours is somebody else's and is passed over."""
+        for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
+            name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
+            row = from_texts(UserKey(name), listed.metadata)
+            if row is not None:
+                yield ListedRow(row, listed.metadata)
+            elif listed.metadata != _POINTER and listed.name == _name(UserKey(name)) and is_user_key(name):
+                yield UserKey(name)
+
+    def due(self, until: datetime) -> Iterator[DueHint]:
+        """One listing call when nothing is due."""
+        return (found for found in self.due_and_claims(until) if isinstance(found, DueHint))
+
+    def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
+        """Yield the same listing."""
+        # endOffset is exclusive: the character after the second's own entries.
+        end = f"{_DUE}{until.astimezone(UTC).strftime(_TIME)}0"
+        fields = "name,generation,timeCreated,metadata"
+        for listed in self._clients.bucket().objects(prefix=_DUE, end_offset=end, fields=fields, what="list objects"):
+            match = _HINT.match(listed.name)
+            if match is not None:
+                at = datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+                yield DueHint(at=at, user_key=UserKey(match[2]))
+            elif (claim := _claim(listed)) is not None:
+                yield claim
+
+    def drop_hint(self, hint: DueHint) -> None:
+        """Not being there is fine."""
+        self._clients.bucket().delete(_hint_name(hint.user_key, hint.at), what=f"drop hint of {hint.user_key}")
+
+    def claim_due(self, part: int, holder: str) -> DueClaim | None:
+        """One conditional write; one look more if there is a claim, which may be our own: an answer that was lost."""
+        name = _claim_name(part)
+        self._clients.bucket().write(
+            name, b"", content_type="text/plain", metadata={"holder": holder}, expected=0, what=f"claim part {part}"
+        )
+        found = self._clients.bucket().look(name, what=f"look whose part {part} is")
+        return None if found is None else _claim(found)
+
+    def release_due(self, claim: DueClaim) -> None:
+        """One conditional delete."""
+        name = _claim_name(claim.part)
+        self._clients.bucket().delete(name, expected=claim.generation, what=f"let go of part {claim.part}")
+
+    def _put_hint(self, user_key: UserKey, at: datetime) -> None:
+        self._clients.bucket().write(
+            _hint_name(user_key, at), b"", content_type="text/plain", what=f"write hint of {user_key}"
+        )
+
+
+def _name(user_key: UserKey) -> str:
+    return f"{_RECORDS}{user_key}.json"
+
+
+def _claim_name(part: int) -> str:
+    return f"{_DUE}.claims/{part:02}"
+
+
+def _claim(listed: Listed) -> DueClaim | None:
+    match = _CLAIM.match(listed.name)
+    if match is None or listed.created_at is None:
+        return None
+    return DueClaim(
+        part=int(match[1]),
+        holder=listed.metadata.get("holder", ""),
+        at=listed.created_at,
+        generation=listed.generation,
+    )
+
+
+def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
+    """Return the record of this key, or where a pointer leads. `DamagedRecordError` and `NewerRecordError` name the key."""
+    if isinstance(parsed, dict) and parsed.get("version") == _POINTER_VERSION:
+        try:
+            return parse_user_key(str(parsed.get("moved_to")))
+        except InvalidMessageError as error:
+            raise _leads_nowhere(user_key, "what is no user key", damaged=user_key) from error
+    try:
+        record = codec.from_json(parsed)
+    except (DamagedRecordError, NewerRecordError) as error:
+        error.user_key = user_key
+        raise
+    if record.user_key != user_key:
+        raise DamagedRecordError(
+            user_message="This person's record is damaged: it is somebody else's. An administrator can put the last good "
+            "version back: benchkeeper repair USER",
+            detail=f"unreadable record: {user_key} holds the record of {record.user_key}",
+            user_key=user_key,
+        )
+    return record
+
+
+def _leads_nowhere(user_key: UserKey, where: str, *, damaged: str) -> DamagedRecordError:
+    return DamagedRecordError(
+        user_message="This person's record is damaged: it leads to no record. An administrator must restore an older version "
+        f"of records/{user_key}.json or of what it names.",
+        detail=f"record {user_key} leads to {where}",
+        user_key=damaged,
+    )
+
+
+def _hint_name(user_key: UserKey, at: datetime) -> str:
+    # Rounded up: a tick at that second finds the record due, never a moment early.
+    up = at.astimezone(UTC)
+    if up.microsecond:
+        up = up.replace(microsecond=0)
+        up = datetime.fromtimestamp(up.timestamp() + 1, UTC)
+    return f"{_DUE}{up.strftime(_TIME)}/{user_key}"

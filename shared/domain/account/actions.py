@@ -1,0 +1,88 @@
+"""What can be asked of the cloud about a person's own service account."""
+
+from __future__ import annotations
+
+from shared.domain.plan.plan import Action
+from shared.domain.record.status import ConditionType
+from shared.domain.things.identity import AccountId, UserEmail
+
+
+class CreateAccount(Action, frozen=True, kw_only=True):
+    """Make the person's own service account."""
+
+    condition = ConditionType.IDENTITY_READY
+    target = "account_id"
+    words = "create service account {0.account_id}"
+
+    account_id: AccountId
+
+
+class ShareAccount(Action, frozen=True, kw_only=True):
+    """Let this person, and nobody else, act as the account; None: nobody at all."""
+
+    condition = ConditionType.IDENTITY_READY
+    target = "account_id"
+
+    account_id: AccountId
+    user: UserEmail | None
+
+    def describe(self) -> str:
+        """Return the action in words."""
+        whom = "its owner, and nobody else" if self.user is not None else "nobody"
+        return f"share service account {self.account_id} with {whom}"
+
+
+class EnableAccount(Action, frozen=True, kw_only=True):
+    """Let the account be used again."""
+
+    condition = ConditionType.IDENTITY_READY
+    target = "account_id"
+    words = "enable service account {0.account_id}"
+
+    account_id: AccountId
+
+
+class DisableAccount(Action, frozen=True, kw_only=True):
+    """End what the account can do, at once, whoever holds tokens for it."""
+
+    condition = ConditionType.IDENTITY_READY
+    target = "account_id"
+    words = "disable service account {0.account_id}"
+
+    account_id: AccountId
+
+
+class DeleteAccount(Action, frozen=True, kw_only=True):
+    """Delete the person's own service account."""
+
+    condition = ConditionType.IDENTITY_READY
+    target = "account_id"
+    words = "delete service account {0.account_id}"
+    written_first = True
+
+    account_id: AccountId
+
+
+class JoinGroup(Action, frozen=True, kw_only=True):
+    """Make the account a member of the group that carries the profile's data roles."""
+
+    condition = ConditionType.IDENTITY_READY
+    target = "group"
+    words = "add service account {0.account_id} to {0.group}"
+
+    account_id: AccountId
+    group: str
+
+
+class LeaveGroup(Action, frozen=True, kw_only=True):
+    """Take the account out of a group."""
+
+    condition = ConditionType.IDENTITY_READY
+    target = "group"
+    words = "take service account {0.account_id} out of {0.group}"
+
+    account_id: AccountId
+    group: str
+
+
+AccountAction = CreateAccount | ShareAccount | EnableAccount | DisableAccount | DeleteAccount | JoinGroup | LeaveGroup

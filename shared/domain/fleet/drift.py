@@ -1,0 +1,364 @@
+"""Which records need a pass, judged from listings alone: no record is read and no instance is asked for by name.
+
+The sweep that uses it may be wrong in one direction only: a pass that was not needed changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+
+from shared.domain.fleet.seen import Labelled, SeenNotebook
+from shared.domain.notebook.differences import OWNER, Change, Differences, compare, is_refused
+from shared.domain.notebook.disruption import may_disrupt
+from shared.domain.notebook.turns import in_turn
+from shared.domain.plan.plan import Policy
+from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.record.waves import RolloutState
+from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
+from shared.domain.things.notebook import (
+    LABEL_MANAGED_BY,
+    LABEL_USER,
+    MANAGED_BY,
+    RESTING,
+    InstanceRef,
+    NotebookState,
+    ObservedNotebook,
+    runs_as,
+    spec_for,
+)
+from shared.domain.things.snapshots import SnapshotSeen
+
+# A wake-up this late has lost its hint; until then the tick is trusted to come to it.
+LOST_AFTER = timedelta(minutes=5)
+_MOST_KEPT = 4096  # comparisons of one sweep: more say that notebooks are not alike
+# A wake-up this near is work under way; one that is further off is a date (news for later, a window), and says nothing of today.
+_UNDER_WAY = timedelta(hours=2)
+_GLOBAL = "global"  # where a snapshot is
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """What the listings show of one user: the instance that the record names, template digests, the zones that did not answer.
+
+    `snapshots` are the names of everybody's snapshots with our labels, None when they were not listed. `entitling` is the digest
+    of the assignments, once for a whole sweep; empty: it is worked out here. `comparisons` are those of a whole sweep, too.
+    """
+
+    notebook: ObservedNotebook | None
+    templates: Mapping[str, str]
+    unreachable: frozenset[str]
+    snapshots: frozenset[str] | None = None
+    entitling: str = ""
+    comparisons: Comparisons | None = None
+    _compared: dict[str, Differences | None] = field(default_factory=dict)
+
+    def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
+        """Return what differs of that row's instance; three questions about it are one comparison."""
+        if row.user_key not in self._compared:
+            seen = self.notebook
+            known = self.comparisons or Comparisons()
+            self._compared[row.user_key] = None if seen is None else known.of(row, seen, policy)
+        return self._compared[row.user_key]
+
+
+def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
+    """Why this record needs a pass, None when nothing is out of line as far as the listings tell."""
+    if not row.settled:
+        return "what is wanted was not looked at yet"
+    if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
+        return "its wake-up was lost"
+    if row.entitling_digest != (listed.entitling or policy.entitling_digest()):
+        return "the assignments changed"
+    wanted = wanted_templates(row, policy)
+    if wanted is not None and dict(listed.templates) != wanted:
+        return "template objects differ"
+    if row.account_id is not None and _hour_of(row.user_key) == now.hour:
+        return "its account is looked at once a day"
+    soon = row.next_attempt_at is not None and row.next_attempt_at <= now + _UNDER_WAY
+    if row.busy or (soon and row.presence is Presence.PRESENT):
+        return None  # under way; the tick follows it
+    return _why_notebook(row, listed, policy, now)
+
+
+def _hour_of(user_key: UserKey) -> int:
+    """Return the hour of the day (UTC) at which somebody's account is looked at: no listing shows who may act as it."""
+    return hashlib.sha256(user_key.encode()).digest()[0] % 24
+
+
+def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
+    if row.zone is None or row.zone in listed.unreachable:
+        return None  # not listed is not absent
+    seen = listed.notebook
+    if row.presence is Presence.ABSENT:
+        return _why_leaver(row, listed)
+    if seen is None:
+        return "the instance is gone"
+    running = seen.state is NotebookState.ACTIVE
+    if running != (row.power is Power.RUNNING):
+        return f"wanted {row.power.value}, and the instance is {seen.state.value}"
+    profile = policy.catalog.profiles.get(row.profile or "")
+    differences = listed.differences(row, policy)
+    if profile is None or differences is None:
+        return None
+    # One replacement after the other, as the plan has it: a former instance may be kept until an administrator has looked.
+    wanted = differences.disruptive if row.former is None else differences.of(Change.RESTART)
+    pending = wanted and not is_refused(differences.disruptive, row.refused)
+    if pending and (not running or may_disrupt(profile, now)):
+        return f"out of line: {_how(differences)}"
+    if differences.of(Change.PATCH):
+        return "out of line: patch in place"
+    if is_to_verify(row, policy):
+        return "its change is to be verified"
+    if differences.of(Change.LEFT) and row.reason == Reason.READY:
+        return "out of line: cannot be changed, to be said"
+    return None
+
+
+def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
+    seen = listed.notebook
+    if listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots):
+        return "a snapshot of a leaver is gone"
+    if seen is not None and seen.state in RESTING and not row.snapshots:
+        return "the files of a leaver are not saved"
+    if seen is None or seen.state in RESTING:
+        return None  # the end of the retention is a planned wake-up
+    return f"not entitled, and the instance is {seen.state.value}"
+
+
+def is_to_verify(row: RecordRow, policy: Policy) -> bool:
+    """Return True if somebody's change has begun in a rollout, and was not seen to have worked; once more when that is over."""
+    rollout, turn = policy.rollout, row.turn
+    if turn is None or turn.ended_at is not None:
+        return False
+    return rollout is None or rollout.state is not RolloutState.DONE or turn.rollout != rollout.rollout_id
+
+
+def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
+    """Return what an environment will be stopped for when it may be, or when its turn comes; None when nothing waits for that."""
+    seen = listed.notebook
+    if row.presence is Presence.ABSENT or seen is None:
+        return None
+    differences = listed.differences(row, policy)
+    if differences is None:
+        return None
+    if differences.held:
+        return "waits for its turn in a rollout"
+    waits = differences.disruptive and seen.state is NotebookState.ACTIVE
+    return f"waits to be stopped: {_how(differences)}" if waits else None
+
+
+def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
+    """Return that an instance reads otherwise than it was asked for, in what can never be changed; None when it does not."""
+    seen = listed.notebook
+    if row.presence is Presence.ABSENT or seen is None:
+        return None
+    differences = listed.differences(row, policy)
+    return "differs in what cannot be changed" if differences is not None and differences.of(Change.LEFT) else None
+
+
+def _how(differences: Differences) -> str:
+    return (Change.REPLACE if differences.of(Change.REPLACE) else Change.RESTART).value
+
+
+def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+    """Return what differs, as far as the listings tell and it is the person's turn; None for a profile that the configuration lost."""
+    return Comparisons().of(row, seen, policy)
+
+
+class Comparisons:
+    """Comparisons of many environments by the same policies, each made once for all that are alike.
+
+    Alike are notebooks of one shape (`SeenNotebook`) and service account whose rows have the same profile, cost centre and origin, and that
+    carry what is the person's own as it should be: label and owner. All that differs of them then is the same. The notebook of somebody
+    with an account of their own is compared by itself.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Differences | None] = {}
+        self._kept: list[object] = []  # what is known by its id stays, so that nothing else gets that id
+
+    def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+        """Return what `differences_of` does."""
+        return in_turn(lambda one: self._by(row, seen, one), policy, row.user_key, row.turn)
+
+    def _by(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+        if (
+            not isinstance(seen, SeenNotebook)
+            or row.account_id is not None
+            or seen.labels.get(LABEL_USER) != row.user_key
+            or (seen.owners is not None and seen.owners != (row.email,))
+            or row.built_from.get(OWNER, row.email) != row.email
+        ):
+            return notebook_differences(row, seen, policy)
+        alike = (
+            id(policy), id(seen.shape), row.instance_id is None, row.profile, row.cost_center, seen.owners is None, seen.service_account,
+            *[text for what, text in row.built_from.items() if what != OWNER], *row.built_from,
+        )  # fmt: skip
+        if alike in self._known:
+            return self._known[alike]
+        found = notebook_differences(row, seen, policy)
+        if len(self._known) < _MOST_KEPT:
+            self._known[alike] = found
+            self._kept += (policy, seen.shape)
+        return found
+
+
+def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
+    """Return the same, whoever's turn it is."""
+    profile = policy.catalog.profiles.get(row.profile or "")
+    if profile is None or row.instance_id is None:
+        return None
+    spec = spec_for(
+        owner=UserEmail(row.email),
+        user_key=row.user_key,
+        instance_id=row.instance_id,
+        profile=profile,
+        cost_center=row.cost_center,
+        network=policy.network,
+        service_account=runs_as(profile, row.account_id, policy.project),
+    )
+    return compare(seen, spec, row.built_from)
+
+
+class Stray(Struct, frozen=True, kw_only=True):
+    """An instance that belongs to no record as it should: reported, never deleted on its own."""
+
+    name: str
+    zone: str
+    why: str
+
+
+class StrayCheck:
+    """Holds what was listed against the rows as they come, one after the other.
+
+    Reported are instances that carry our labels without a record, sit in another zone than their record says, or have our name only;
+    and snapshots with our labels that no record names, for they bill. What a replacement takes the place of is known to the record.
+    """
+
+    def __init__(
+        self, notebooks: Iterable[Labelled | ObservedNotebook], snapshots: Iterable[SnapshotSeen] = ()
+    ) -> None:
+        self._labelled: dict[str, list[InstanceRef]] = {}
+        self._named: dict[str, list[InstanceRef]] = {}
+        self._saved: dict[str, set[str]] = {}
+        self._without_row: set[str] = set()
+        self._found: list[Stray] = []
+        for notebook in notebooks:
+            named = user_key_of_instance(notebook.ref.instance_id)
+            if notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY:
+                self._labelled.setdefault(notebook.labels.get(LABEL_USER, ""), []).append(notebook.ref)
+            elif named is not None:
+                self._named.setdefault(named, []).append(notebook.ref)
+        for snapshot in snapshots:
+            key = snapshot.labels.get(LABEL_USER, "")
+            self._saved.setdefault(key, set()).add(snapshot.name)
+            if snapshot.labels.get(LABEL_MANAGED_BY) == MANAGED_BY:
+                self._without_row.add(key)
+
+    def add(self, row: RecordRow) -> None:
+        """Take in a row; what it accounts for is forgotten."""
+        key = row.user_key
+        for ref in self._labelled.pop(key, ()):
+            if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:
+                self._note(ref, "is not where its user's record says")
+        for ref in self._named.pop(key, ()):
+            self._note(ref, "has our name without our labels")
+        for name in self._saved.pop(key, set()).difference(row.snapshots):
+            self._note_snapshot(name)
+        self._without_row.discard(key)
+
+    def strays(self) -> list[Stray]:
+        """Return them, by name, after the last row."""
+        for refs in self._labelled.values():
+            for ref in refs:
+                self._note(ref, "carries our labels and has no record")
+        self._without_row |= self._labelled.keys()
+        for names in self._saved.values():
+            for name in names:
+                self._note_snapshot(name)
+        self._labelled, self._saved = {}, {}
+        return sorted(self._found, key=lambda stray: (stray.zone == _GLOBAL, stray.name, stray.zone))
+
+    def without_record(self, rowless: Iterable[UserKey]) -> list[UserKey]:
+        """Return the keys whose record may be damaged or gone, after `strays`: something carries our labels, or the object has no row."""
+        return sorted({UserKey(key) for key in self._without_row if is_user_key(key)} | set(rowless))
+
+    def _note(self, ref: InstanceRef, why: str) -> None:
+        self._found.append(Stray(name=ref.instance_id, zone=ref.zone, why=why))
+
+    def _note_snapshot(self, name: str) -> None:
+        why = "is a snapshot with our labels that no record names"
+        self._found.append(Stray(name=name, zone=_GLOBAL, why=why))
+
+
+class Count(Struct, frozen=True, kw_only=True):
+    """How many environments of a profile are in a state, and what they cost an hour (None: not estimated)."""
+
+    profile: str
+    state: str
+    count: int
+    hourly_cost: float | None
+
+
+class Census:
+    """Environments by profile and state, counted row by row.
+
+    The state is the instance's own; MISSING where somebody entitled has none, UNREACHABLE where its zone did not answer.
+    """
+
+    def __init__(self) -> None:
+        self._found: Counter[tuple[str, str]] = Counter()
+
+    def add(self, row: RecordRow, seen: ObservedNotebook | None, unreachable: frozenset[str]) -> None:
+        """Count one; a tombstone without an instance is none."""
+        if seen is not None:
+            state = seen.state.value
+        elif row.zone in unreachable:
+            state = "UNREACHABLE"
+        elif row.presence is Presence.PRESENT:
+            state = "MISSING"
+        else:
+            return
+        self._found[row.profile or "", state] += 1
+
+    def counts(self, policy: Policy) -> list[Count]:
+        """Return them, sorted. Every profile has its running ones counted, so that none reads as 0 and not as nothing."""
+        profiles, found = policy.catalog.profiles, self._found.copy()
+        for name in profiles:
+            found[name, NotebookState.ACTIVE.value] += 0
+        counts = []
+        for (name, state), count in sorted(found.items()):
+            price = profiles[name].hourly_cost if name in profiles and state == NotebookState.ACTIVE.value else None
+            cost = None if price is None else round(price * count, 4)
+            counts.append(Count(profile=name, state=state, count=count, hourly_cost=cost))
+        return counts
+
+
+class LongestWaits:
+    """How long the news that waits longest has waited: of who is to get an environment, of who is to lose it; zero where nobody waits."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._longest = dict.fromkeys(Presence, timedelta(0))
+
+    def add(self, row: RecordRow) -> None:
+        """Take in a row."""
+        if row.waiting_since is not None:
+            waits = self._now - row.waiting_since
+            self._longest[row.presence] = max(self._longest[row.presence], waits)
+
+    @property
+    def ready(self) -> timedelta:
+        """Return the longest wait for an environment."""
+        return self._longest[Presence.PRESENT]
+
+    @property
+    def stopped(self) -> timedelta:
+        """Return the longest wait for its end."""
+        return self._longest[Presence.ABSENT]

@@ -1,0 +1,156 @@
+"""Everybody in figures: what the manager's overview shows. A sweep counts them row by row, so that the page needs no row for it."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, timedelta
+
+from msgspec import Struct
+
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
+from shared.domain.record.record import Presence, RecordRow
+from shared.domain.record.status import Notice
+from shared.domain.things.clusters import ClusterState
+from shared.domain.things.identity import UserKey
+
+MOST_ASKED = 100  # of whom a question is open; the page shows half of them at once
+_ASKED = frozenset({Notice.RENAME_WAITS, Notice.SAME_PERSON})
+_READY_DAYS = 30
+_BLIND = "Blind"
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """Everybody counted. `matrix` counts by profile (empty for none) and standing, `states` by standing and reason.
+
+    `needs` counts those whom somebody should look at, by why, the most frequent first.
+    """
+
+    people: int
+    standings: Mapping[Standing, int]
+    matrix: Mapping[str, Mapping[Standing, int]]
+    states: Sequence[tuple[Standing, str, int]]
+    needs: Mapping[str, int]
+    clusters: int
+
+
+class ReadyDay(Struct, frozen=True, kw_only=True):
+    """How long joining took for those whose environment became ready on that day (UTC): how many, the middle, the slow end."""
+
+    day: date
+    count: int
+    p50_s: float
+    p95_s: float
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """What is counted of a list. `ready` has the last thirty days, oldest first.
+
+    `notices` counts people by notice; `asked` are those about whom a question may be open, in the order of the list, at most `MOST_ASKED`.
+    """
+
+    overview: Overview
+    ready: tuple[ReadyDay, ...]
+    notices: Mapping[str, int]
+    asked: tuple[UserKey, ...]
+
+
+class FigureCount:
+    """Counts rows one by one, of a list that is taken at `taken_at`. `blind` is who could not be seen at work, as known when it begins."""
+
+    def __init__(self, blind: AbstractSet[UserKey], taken_at: datetime) -> None:
+        self._blind, self._taken_at = blind, taken_at
+        self._first = taken_at.date() - timedelta(days=_READY_DAYS - 1)
+        self._people = self._clusters = self._blind_people = 0
+        self._states: Counter[tuple[str | None, Standing, str]] = Counter()
+        self._needs: Counter[str] = Counter()
+        self._needing: set[UserKey] = set()
+        self._took: defaultdict[date, array[float]] = defaultdict(lambda: array("d"))
+        self._notices: Counter[str] = Counter()
+        self._asked: list[UserKey] = []
+
+    def add(self, row: RecordRow) -> None:
+        """Count one."""
+        self._people += 1
+        self._states[row.profile, standing(row), row.reason] += 1
+        why = needs_person(row, frozenset(), self._taken_at)
+        if why is not None:
+            self._needs[why] += 1
+            self._needing.add(row.user_key)
+        elif row.user_key in self._blind and row.presence is Presence.PRESENT:
+            self._blind_people += 1
+        if row.clusters:
+            self._clusters += running_clusters(row)
+        if row.ready_took_s is not None and row.ready_since is not None and row.ready_since.date() >= self._first:
+            self._took[row.ready_since.date()].append(row.ready_took_s)
+        if row.notices:
+            self._notices.update(row.notices)
+            if len(self._asked) < MOST_ASKED and _ASKED.intersection(row.notices):
+                self._asked.append(row.user_key)
+
+    def figures(self, blind: AbstractSet[UserKey] | None = None) -> Figures:
+        """Return all of it. `blind`: whom the sweep itself could not see at work, all of them among the rows and entitled."""
+        unseen = self._blind_people if blind is None else len(blind - self._needing)
+        needs = self._needs + Counter({_BLIND: unseen})
+        standings: Counter[Standing] = Counter()
+        matrix: defaultdict[str, Counter[Standing]] = defaultdict(Counter)
+        states: Counter[tuple[Standing, str]] = Counter()
+        for (profile, where, reason), count in self._states.items():
+            standings[where] += count
+            matrix[profile or ""][where] += count
+            states[where, reason] += count
+        order = list(Standing)
+        return Figures(
+            overview=Overview(
+                people=self._people,
+                standings={each: standings[each] for each in order},
+                matrix={name: {each: matrix[name][each] for each in order} for name in sorted(matrix)},
+                states=[
+                    (where, reason, count)
+                    for (where, reason), count in sorted(
+                        states.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
+                    )
+                ],
+                needs=dict(needs.most_common()),
+                clusters=self._clusters,
+            ),
+            ready=tuple(
+                ReadyDay(day=day, count=len(took), p50_s=nearest_rank(took, 0.5), p95_s=nearest_rank(took, 0.95))
+                for day, took in sorted(self._took.items())
+            ),
+            notices=dict(sorted(self._notices.items())),
+            asked=tuple(self._asked),
+        )
+
+    def point(self) -> FleetPoint:
+        """Return what the picture of the hours shows."""
+        view = self.figures().overview
+        return FleetPoint(
+            at=self._taken_at,
+            running=view.standings[Standing.RUNNING],
+            resting=view.standings[Standing.RESTING],
+            moving=view.standings[Standing.MOVING],
+            attention=sum(view.needs.values()),
+        )
+
+
+def figures_of(fleet: FleetSnapshot) -> Figures:
+    """Return the figures of a list whose rows are at hand."""
+    count = FigureCount(fleet.blind, fleet.taken_at)
+    for row in fleet.rows:
+        count.add(row)
+    return count.figures()
+
+
+def running_clusters(row: RecordRow) -> int:
+    """How many of somebody's Spark clusters run."""
+    return sum(state == ClusterState.RUNNING for state in row.clusters.values())
+
+
+def nearest_rank(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least `share` of them do not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(share * len(ranked)) - 1)]

@@ -1,0 +1,1 @@
+"""What is wanted of one person: from facts, from requests, from decisions."""

@@ -1,0 +1,103 @@
+"""What a wish makes of a record, and what it is called: pure, the same for the page's wishes and the command line."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from shared.domain.intent.wanted import with_hold
+from shared.domain.intent.wish import Asked, WishKind
+from shared.domain.intent.wishes import with_asked_power, with_keep_on, with_wish, without_wish
+from shared.domain.record.record import Hold, Power, UserRecord
+from shared.domain.record.status import TakenWish
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.power import PowerCause, PowerReason
+
+# The page counted "the longest" from its own clock, a moment before the wish is taken up by another machine's.
+_CLOCKS_DIFFER = timedelta(minutes=1)
+_ASKED = {  # by the person themselves, else by an administrator
+    (Power.RUNNING, True): PowerCause.STARTED_BY_PERSON,
+    (Power.RUNNING, False): PowerCause.STARTED_BY_ADMINISTRATOR,
+    (Power.STOPPED, True): PowerCause.STOPPED_BY_PERSON,
+    (Power.STOPPED, False): PowerCause.STOPPED_BY_ADMINISTRATOR,
+}
+# Longer than any function lives: whoever listed a wish before it was removed is done by then, so its id may be forgotten.
+REMEMBERED = timedelta(hours=1)
+MAX_TAKEN = 200
+
+
+def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime, *, by_person: bool) -> UserRecord:
+    """Return the record as asked for; the same object if that changes nothing. Raises `RefusedError` with what is allowed.
+
+    LOOK_AGAIN changes nothing of what is wanted: a pass follows every wish.
+    """
+    match asked.kind:
+        case WishKind.START | WishKind.STOP:
+            power = Power.RUNNING if asked.kind is WishKind.START else Power.STOPPED
+            return with_asked_power(record, power, catalog, PowerReason(cause=_ASKED[power, by_person]))
+        case WishKind.KEEP_ON | WishKind.END_KEEP_ON:
+            return with_keep_on(record, _until(record, asked.until, catalog, now), catalog, now)
+        case WishKind.START_CLUSTER:
+            return with_wish(record, asked.template, catalog, now)
+        case WishKind.DELETE_CLUSTER:
+            return without_wish(record, asked.template)
+        case WishKind.HOLD:
+            return with_hold(record, Hold(reason=asked.reason, since=now))
+        case WishKind.RELEASE:
+            return with_hold(record, None)
+        case WishKind.LOOK_AGAIN:
+            return record
+        case _:
+            assert_never(asked.kind)
+
+
+def _until(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> datetime | None:
+    """Return the moment; the longest there is for one that exceeds it by no more than clocks differ."""
+    profile = catalog.profiles.get(record.spec.profile or "")
+    if until is None or profile is None:
+        return until
+    longest = now + profile.idle.max_keep_on
+    return longest if longest < until <= longest + _CLOCKS_DIFFER else until
+
+
+def asked_text(asked: Asked) -> str:
+    """Return what was asked for, in words, for the history and the page."""
+    match asked.kind:
+        case WishKind.START:
+            return "Start the notebook"
+        case WishKind.STOP:
+            return "Stop the notebook"
+        case WishKind.KEEP_ON:
+            return f"Keep the notebook on until {asked.until:%Y-%m-%d %H:%M} UTC"
+        case WishKind.END_KEEP_ON:
+            return "No longer keep the notebook on"
+        case WishKind.START_CLUSTER:
+            return f"Start the Spark environment {asked.template}"
+        case WishKind.DELETE_CLUSTER:
+            return f"Delete the Spark environment {asked.template}"
+        case WishKind.HOLD:
+            return "Put on hold"
+        case WishKind.RELEASE:
+            return "Released from hold"
+        case WishKind.LOOK_AGAIN:
+            return "Look again now"
+        case _:
+            assert_never(asked.kind)
+
+
+def was_taken(record: UserRecord, wish_id: str) -> bool:
+    """Return True if the record remembers that this wish was folded into it."""
+    return any(each.wish_id == wish_id for each in record.status.inbox.taken_wishes)
+
+
+def with_taken(record: UserRecord, wish_ids: list[str], listed: frozenset[str], now: datetime) -> UserRecord:
+    """Return the record that remembers these wishes too.
+
+    A wish is remembered as long as its object may come up in a listing: those of which no object is listed any more are
+    forgotten once nobody can still hold an older listing.
+    """
+    kept = [each for each in record.status.inbox.taken_wishes if each.wish_id in listed or now - each.at < REMEMBERED]
+    new = [TakenWish(wish_id=wish_id, at=now) for wish_id in wish_ids]
+    return replace(record, status=record.status.changed(taken_wishes=(*kept, *new)))

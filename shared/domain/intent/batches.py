@@ -1,0 +1,147 @@
+"""People whose cuts wait, put together by who said it and why: what a person approves or rejects in one go. Pure.
+
+What is approved is a frozen list of (person, cut, steps) with a digest. What runs is a subset of it: whoever is not on the
+list, or of whom something else is true by then, is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+
+from shared.domain.record.cuts import CutClass, StepKind
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import UserKey, parse_user_key
+
+VERSION = 1
+MAX_ENTRIES = 200_000
+_UNTIL = "until:"
+_NAME = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_REF = re.compile(r"[A-Za-z0-9.:+-]{1,60}")
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One person on a list: which cut (`shared.domain.intent.guard.cut_of`), and what it does to them."""
+
+    user_key: UserKey
+    ref: str
+    steps: tuple[StepKind, ...]
+
+
+class WaitingPerson(Struct, frozen=True, kw_only=True):
+    """Somebody whose cut waits, as the index of those who wait has it. `undoable_done`: stopped already, the rest waits."""
+
+    user_key: UserKey
+    ref: str
+    steps: tuple[StepKind, ...]
+    cause: CutClass
+    source: str
+    since: datetime
+    profile: str = ""
+    undoable_done: bool = False
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """Everybody who waits for one sort of reason from one source. `entries` are sorted; `since` is when the first began to wait."""
+
+    cause: CutClass
+    source: str
+    entries: tuple[Entry, ...]
+    since: datetime
+
+    @property
+    def digest(self) -> str:
+        """Return 32 hex digits of SHA-256 over the list."""
+        return digest_of(to_json(self))
+
+    @property
+    def people(self) -> frozenset[UserKey]:
+        """Return who is on the list."""
+        return frozenset(entry.user_key for entry in self.entries)
+
+
+def announced(people: Iterable[UserKey], until: datetime) -> Batch:
+    """Return the list of people who may lose access until a moment, for whatever reason, without taking slots."""
+    ref = f"{_UNTIL}{until.astimezone(UTC).isoformat()}"
+    entries = tuple(Entry(user_key=key, ref=ref, steps=()) for key in sorted(set(people)))
+    return Batch(cause=CutClass.ANNOUNCED, source="", entries=entries, since=datetime.fromtimestamp(0, UTC))
+
+
+def announced_until(ref: str) -> datetime | None:
+    """Return until when an announced person may lose access, by the entry's `ref`; None for an entry of any other list."""
+    if not ref.startswith(_UNTIL):
+        return None
+    try:
+        until = datetime.fromisoformat(ref.removeprefix(_UNTIL))
+    except ValueError:
+        return None
+    return until if until.tzinfo is not None else None
+
+
+def batches_of(waiting: Iterable[WaitingPerson]) -> tuple[Batch, ...]:
+    """Return the batches, the oldest first. The order in which people come makes no difference."""
+    sorts: dict[tuple[CutClass, str], dict[UserKey, WaitingPerson]] = {}
+    for person in waiting:
+        sorts.setdefault((person.cause, person.source), {})[person.user_key] = person
+    found = [
+        Batch(
+            cause=cause,
+            source=source,
+            entries=tuple(
+                Entry(user_key=p.user_key, ref=p.ref, steps=p.steps)
+                for p in sorted(people.values(), key=lambda p: p.user_key)
+            ),
+            since=min(p.since for p in people.values()),
+        )
+        for (cause, source), people in sorts.items()
+    ]
+    return tuple(sorted(found, key=lambda batch: (batch.since, batch.cause, batch.source)))
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of a list's bytes."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def to_json(batch: Batch) -> bytes:
+    """Return the list as it is approved: the same batch gives the same bytes. `since` is no part of it."""
+    return json.dumps(
+        {
+            "version": VERSION,
+            "cause": batch.cause.value,
+            "source": batch.source,
+            "entries": [[e.user_key, e.ref, [step.value for step in e.steps]] for e in batch.entries],
+        },
+        separators=(",", ":"),
+        sort_keys=True,
+    ).encode()
+
+
+def from_json(raw: bytes) -> Batch:
+    """Return the list that `to_json` gave. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    try:
+        found: Any = json.loads(raw)
+        if found["version"] != VERSION or len(found["entries"]) > MAX_ENTRIES:
+            raise ValueError("another version, or too many")
+        entries = tuple(
+            Entry(user_key=parse_user_key(str(key)), ref=str(ref), steps=tuple(StepKind(step) for step in steps))
+            for key, ref, steps in found["entries"]
+        )
+        if not _NAME.fullmatch(str(found["source"])) or not all(_REF.fullmatch(entry.ref) for entry in entries):
+            raise ValueError("a source or a reference of another form")
+        return Batch(
+            cause=CutClass(found["cause"]),
+            source=str(found["source"]),
+            entries=entries,
+            since=datetime.fromtimestamp(0, UTC),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidMessageError(
+            user_message="This object is no list of people.", detail=f"no list: {type(error).__name__}"
+        ) from error

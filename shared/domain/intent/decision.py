@@ -1,0 +1,132 @@
+"""A decision about many people at once, given on the page: an object that the page may create and never change (R20).
+
+The page writes down what was clicked with the assertion that Identity-Aware Proxy signed; the tick takes it up, checks who that was,
+and acts. A decision binds the digest of a frozen list: what became different since is not covered by it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from shared.domain.things.errors import InvalidMessageError
+
+VERSION = 1
+MAX_BYTES = 20_000
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_ID = re.compile(r"[0-9a-f]{16,32}")
+DIGEST = re.compile(r"[0-9a-f]{16,64}")
+
+
+class About(StrEnum):
+    """What is decided."""
+
+    CUTS = "CUTS"  # people whose cuts wait
+    POLICY = "POLICY"  # another configuration
+    WAVES = "WAVES"  # whether a halted rollout goes on, or back
+    RENAME = "RENAME"  # a changed address that nobody with authority confirmed
+    SAME_PERSON = "SAME_PERSON"  # a new account under an address: the same person's?
+    GROUP = "GROUP"  # an assigned group that is gone
+    RELEASE = "RELEASE"  # the release of a hold
+
+
+class Verdict(StrEnum):
+    """What was clicked."""
+
+    APPROVE = "APPROVE"
+    REJECT = "REJECT"
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """A decision as the page wrote it. Nothing in it is believed before the assertion was verified.
+
+    `asked_at` is the page's clock, for people; what counts is when the object was created.
+    """
+
+    decision_id: str
+    about: About
+    verdict: Verdict
+    digest: str
+    asked_at: datetime
+    assertion: str
+
+    @property
+    def name(self) -> str:
+        """Return the object's name; names sort by time."""
+        return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.decision_id}"
+
+
+class ShownDecision(Struct, frozen=True, kw_only=True):
+    """A decision as a listing tells of it: without its assertion, so that nobody who lists can use it. `by` is a user key."""
+
+    about: About
+    verdict: Verdict
+    digest: str
+    by: str
+
+
+def to_note(decision: Decision, *, by: str) -> dict[str, str]:
+    """Return the decision as custom metadata."""
+    return {
+        "about": decision.about.value,
+        "verdict": decision.verdict.value,
+        "digest": decision.digest,
+        "by": by,
+    }
+
+
+def from_note(note: Mapping[str, str] | None) -> ShownDecision | None:
+    """Return what `to_note` wrote; None for anything else."""
+    try:
+        found = note or {}
+        shown = ShownDecision(
+            about=About(found["about"]), verdict=Verdict(found["verdict"]), digest=found["digest"], by=found["by"]
+        )
+    except (KeyError, ValueError):
+        return None
+    return shown if DIGEST.fullmatch(shown.digest) else None
+
+
+def to_json(decision: Decision) -> bytes:
+    """Return the object's content."""
+    return json.dumps(
+        {
+            "version": VERSION,
+            "id": decision.decision_id,
+            "about": decision.about.value,
+            "verdict": decision.verdict.value,
+            "digest": decision.digest,
+            "asked_at": decision.asked_at.astimezone(UTC).isoformat(),
+            "assertion": decision.assertion,
+        }
+    ).encode()
+
+
+def from_json(raw: bytes) -> Decision:
+    """Return the decision that `to_json` wrote. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    try:
+        if len(raw) > MAX_BYTES:
+            raise ValueError("too large")
+        found = json.loads(raw)
+        decision = Decision(
+            decision_id=found["id"],
+            about=About(found["about"]),
+            verdict=Verdict(found["verdict"]),
+            digest=found["digest"],
+            asked_at=datetime.fromisoformat(found["asked_at"]),
+            assertion=found["assertion"],
+        )
+        if found["version"] != VERSION or decision.asked_at.tzinfo is None or not isinstance(decision.assertion, str):
+            raise ValueError("another form")
+        if not _ID.fullmatch(decision.decision_id) or not DIGEST.fullmatch(decision.digest):
+            raise ValueError("an id or a digest of another form")
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise InvalidMessageError(
+            user_message="This object is no decision.", detail=f"no decision: {type(error).__name__}"
+        ) from error
+    return decision

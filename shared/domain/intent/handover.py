@@ -1,0 +1,121 @@
+"""One address, two people in turn: an account is deleted and the address given to a new one. Pure.
+
+The new account is another person: a new key, an empty environment, none of the groups. What was said after the deletion is about
+the new person, in whatever order the log delivers. Two things join them: the same person number from HR, at once; an approval.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.intent.question import handover_ref
+from shared.domain.intent.wanted import HORIZON, new_record
+from shared.domain.people.facts import CREATED, DELETED, Facts, Statement
+from shared.domain.record.record import Handover, UserRecord
+from shared.domain.things.identity import next_holder_key
+
+
+class Split(Struct, frozen=True, kw_only=True):
+    """A record whose address was given away, and the record of the address's new holder."""
+
+    old: UserRecord
+    new: UserRecord
+
+
+def handed_over(record: UserRecord, now: datetime) -> Statement | None:
+    """Return the deletion of the account that was followed by a new one under the address; None if there was none."""
+    if record.handover is not None:
+        return None
+    deleted, created = record.facts.at(DELETED, now), record.facts.at(CREATED, now)
+    if deleted is None or deleted.value is not True or created is None:
+        return None
+    return deleted if created.occurred_at > deleted.occurred_at else None
+
+
+def with_same_person(record: UserRecord, now: datetime) -> UserRecord:
+    """Return the record with its account usable again if HR's number says that the new account is the same person's.
+
+    The number must have been said before the deletion and after it. The same object where nothing says so.
+    """
+    deleted, created = handed_over(record, now), record.facts.at(CREATED, now)
+    if deleted is None or created is None:
+        return record
+    before, after = record.facts.split(deleted.occurred_at)
+    number = before.person_id(now)
+    if not number or after.person_id(now) != number:
+        return record
+    return _returned(record, created, now)
+
+
+def _returned(record: UserRecord, created: Statement, now: datetime) -> UserRecord:
+    """Return the record whose account is usable again since a new one was made."""
+    returned = replace(created, value=False, withdraws=False)
+    return replace(record, facts=record.facts.with_statement(DELETED, returned, now - HORIZON))
+
+
+def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, now: datetime) -> Split:
+    """Return the two records of an address that was given to a new account; `existing` is the new holder's, if it is there."""
+    at = deleted.occurred_at
+    before, later = record.facts.split(at, leaves_since=holder_since(record.facts, at))
+    new = existing if existing is not None else _first(record, now)
+    merged = new.facts.merged(later, now - HORIZON)
+    return Split(
+        old=replace(record, facts=before, handover=Handover(to=new.user_key, at=at)),
+        new=new if merged is new.facts else replace(new, facts=merged),
+    )
+
+
+def holder_since(facts: Facts, deleted: datetime) -> datetime:
+    """Return when the account was made that came after a deletion; the deletion's moment where nothing says so.
+
+    A leaver that was published later may be about either holder, whatever its date.
+    """
+    made = [s.occurred_at for s in facts.timelines.get(CREATED, ()) if s.value is True and s.occurred_at > deleted]
+    return min(made, default=deleted)
+
+
+def _first(record: UserRecord, now: datetime) -> UserRecord:
+    made = new_record(record.email, now)
+    return replace(made, user_key=next_holder_key(record.email, record.user_key), predecessor=record.user_key)
+
+
+def with_earlier_holder(new: UserRecord, joined: UserRecord) -> UserRecord:
+    """Return the new holder's record, whose things stay, as that of one person: with all that is said in `joined`, by no other."""
+    return replace(new, facts=joined.facts, predecessor=None)
+
+
+def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord | None:
+    """Return the old record with all that was said of the new holder, if HR's number says that both are one person."""
+    number = old.facts.person_id(now)
+    if not number or new.facts.person_id(now) != number or new.predecessor != old.user_key:
+        return None
+    facts: Facts = old.facts.merged(new.facts, now - HORIZON)
+    return with_same_person(replace(old, facts=facts, handover=None), now)
+
+
+def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord:
+    """Return the old record with all that was said of the new holder: somebody said that both are one person. Safe to repeat."""
+    whole = replace(old, facts=old.facts.merged(new.facts, now - HORIZON), handover=None)
+    created = whole.facts.at(CREATED, now)
+    if created is None or handed_over(whole, now) is None:
+        return whole
+    return _returned(whole, created, now)
+
+
+def is_to_be_joined(old: UserRecord, new: UserRecord, ref: str) -> bool:
+    """Return True if the two are the holders of one address in turn that a question (`ref`) was about, also half joined.
+
+    A crash after the first write leaves the record that stays without its side of the link.
+    """
+    if new.handover is not None:
+        return False
+    if old.handover is None:
+        return new.predecessor == old.user_key
+    return (
+        handover_ref(old.handover) == ref
+        and old.handover.to == new.user_key
+        and new.predecessor in {None, old.user_key}
+    )

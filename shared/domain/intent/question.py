@@ -1,0 +1,143 @@
+"""What waits for an administrator's word about one person or one group, as a frozen question with a digest. Pure.
+
+A changed address that nobody with authority confirmed, a new account under an address that may be the same person's, an assigned
+group that is gone, and the release of a hold. The page keeps the question as it shows it; a decision binds its digest. `ref` names
+just the fact that was shown: once anything else is true, the same digest answers nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from shared.domain.intent.batches import MAX_ENTRIES, digest_of
+from shared.domain.intent.decision import About
+from shared.domain.people.entitlement import ref_of
+from shared.domain.people.groups import GroupEvent
+from shared.domain.record.record import Handover, Hold, Rejected, UserRecord, WaitingRename
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import UserEmail, UserKey, parse_user_key
+
+VERSION = 1
+MAX_REJECTED = 10
+QUESTIONS = frozenset({About.RENAME, About.SAME_PERSON, About.RELEASE, About.GROUP})
+_PEOPLE = {About.RENAME: 2, About.SAME_PERSON: 2, About.RELEASE: 1}
+_REF = re.compile(r"[0-9a-f]{16}")
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """A question that waits for an answer. `people` are those concerned, who may not answer it.
+
+    Of a changed address: whose record keeps everything, then the key of the new address. Of a new account: the earlier holder, then
+    the present one. Of a group: everybody who would lose access, sorted.
+    """
+
+    about: About
+    people: tuple[UserKey, ...]
+    ref: str
+
+    @property
+    def digest(self) -> str:
+        """Return 32 hex digits of SHA-256 over the question."""
+        return digest_of(to_json(self))
+
+
+def rename_ref(waits: WaitingRename) -> str:
+    """Return what names one changed address that waits: another statement of the same change has another."""
+    return ref_of("rename", waits.new_email, waits.source, waits.event_id, waits.occurred_at.isoformat())
+
+
+def pair_ref(new_email: UserEmail) -> str:
+    """Return what names the claim that a person has a new address, whoever says so and when."""
+    return ref_of("new-address", new_email)
+
+
+def event_ref(source: str, event_id: str) -> str:
+    """Return what names an event of a source."""
+    return ref_of("event", source, event_id)
+
+
+def same_person_ref(predecessor: UserKey) -> str:
+    """Return what names the question whether the present holder of an address is the earlier one."""
+    return ref_of("same-person", predecessor)
+
+
+def handover_ref(handover: Handover) -> str:
+    """Return what names one deletion of an account that was followed by a new one."""
+    return ref_of("handover", handover.to, handover.at.isoformat())
+
+
+def hold_ref(hold: Hold) -> str:
+    """Return what names a hold: another reason, or another beginning, is another hold."""
+    return ref_of("hold", hold.reason, hold.since.isoformat())
+
+
+def group_ref(event: GroupEvent) -> str:
+    """Return what names one change of a group."""
+    return ref_of("group", event.source, event.event_id, event.kind.value, event.group)
+
+
+def release_of(record: UserRecord) -> Question | None:
+    """Return the question whether the person's hold may end; None if there is no hold."""
+    if record.hold is None:
+        return None
+    return Question(about=About.RELEASE, people=(record.user_key,), ref=hold_ref(record.hold))
+
+
+def with_rejected(record: UserRecord, rejected: Rejected) -> tuple[Rejected, ...]:
+    """Return what the record remembers of rejected claims, with one more; the newest of each claim is enough."""
+    others = [each for each in record.rejected if each.ref != rejected.ref]
+    return (*others, rejected)[-MAX_REJECTED:]
+
+
+def is_rejected(known: Iterable[Rejected], *, ref: str, event: str, said_at: datetime) -> bool:
+    """Return True if the claim was rejected, and this is the same event again or was said before the rejection."""
+    return any(each.ref == ref and (said_at <= each.at or (event != "" and each.event == event)) for each in known)
+
+
+def is_other_person(record: UserRecord) -> bool:
+    """Return True if an operator said that the address's present holder is not the earlier one."""
+    return record.predecessor is not None and any(
+        each.ref == same_person_ref(record.predecessor) for each in record.rejected
+    )
+
+
+def to_json(question: Question) -> bytes:
+    """Return the question as it is answered: the same question gives the same bytes."""
+    return json.dumps(
+        {
+            "version": VERSION,
+            "about": question.about.value,
+            "people": list(question.people),
+            "ref": question.ref,
+        },
+        separators=(",", ":"),
+        sort_keys=True,
+    ).encode()
+
+
+def from_json(raw: bytes) -> Question:
+    """Return the question that `to_json` gave. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    try:
+        found: Any = json.loads(raw)
+        if found["version"] != VERSION or not isinstance(found["people"], list) or len(found["people"]) > MAX_ENTRIES:
+            raise ValueError("another version, or too many")
+        question = Question(
+            about=About(found["about"]),
+            people=tuple(parse_user_key(str(key)) for key in found["people"]),
+            ref=str(found["ref"]),
+        )
+        if question.about not in QUESTIONS or not _REF.fullmatch(question.ref):
+            raise ValueError("no question")
+        if len(question.people) != _PEOPLE.get(question.about, len(question.people)):
+            raise ValueError("too many or too few people")
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidMessageError(
+            user_message="This object is no question.", detail=f"no question: {type(error).__name__}"
+        ) from error
+    return question

@@ -1,0 +1,246 @@
+"""A changed address: whose record stays, what it says afterwards, and which key leads to it. Pure; for intake and for replay.
+
+The record stays where it is, with its key and the names made of it; only its address changes. The other address becomes a key
+that leads there. So a person's news meets in one record, whichever address it comes under and in whatever order renames arrive:
+an older one than the present address still says that both addresses are one person's.
+
+A change that nobody with authority confirms waits where the person owns something: the record keeps its address and remembers the
+new one, and whoever is new under that is given nothing for a day. A cut under either address cuts the owner meanwhile, whenever it comes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.intent.question import event_ref, is_rejected, pair_ref, rename_ref, with_rejected
+from shared.domain.intent.wanted import HORIZON, new_record
+from shared.domain.people.events import Renamed
+from shared.domain.record.marks import with_later_news
+from shared.domain.record.record import Claim, Presence, Rejected, UserRecord, WaitingRename
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import Reason, UnsupportedMessageError
+from shared.domain.things.identity import UserKey, user_key_for
+
+# How long somebody new waits under an address that a change may give to somebody else.
+CLAIM = timedelta(hours=24)
+
+
+class Renaming(Struct, frozen=True, kw_only=True):
+    """What a changed address comes to.
+
+    `before` is the record that stays, as it was (None: there was none), `record` as it is to be; the same object when it says
+    so already. `pointer` is the key that is to lead to it, None when it does; `replaced` is the record that is there now.
+    `claimed` is, for a change that waits, the new address's record as it is to be, which takes the place of `replaced`.
+    """
+
+    before: UserRecord | None
+    record: UserRecord
+    pointer: UserKey | None = None
+    replaced: UserRecord | None = None
+    claimed: UserRecord | None = None
+
+
+def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> bool:
+    """Return True if the change needs the directory's or an operator's word, or an equal person number, and has none."""
+    if event.confirmed or old is None or not owns_something(old):
+        return False
+    if event.new_user in {old.email, *old.former_emails}:  # back to an address that was this person's
+        return False
+    number = old.facts.person_id(now)
+    said = {event.person_id, new.facts.person_id(now) if new is not None else ""} - {""}
+    return not number or said != {number}
+
+
+def _was_rejected(event: Renamed, old: UserRecord) -> bool:
+    """Return True if an operator said that this is not true: the same event again, or the same pair as it was said before."""
+    return is_rejected(
+        old.rejected,
+        ref=pair_ref(event.new_user),
+        event=event_ref(event.source, event.event_id),
+        said_at=event.occurred_at,
+    )
+
+
+def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datetime) -> Renaming:
+    """Return the two records of a change that waits.
+
+    What cuts whoever has the new address cuts the owner too, also where it was said before the change was known. It may have been
+    said of an earlier holder; the owner is stopped all the same until somebody confirms the change or the owner is let back in.
+    """
+    asked = WaitingRename(
+        new_email=event.new_user, event_id=event.event_id, source=event.source, occurred_at=event.occurred_at
+    )
+    known = old.rename
+    is_newer = known is None or (asked.new_email, asked.occurred_at) > (known.new_email, known.occurred_at)
+    facts = old.facts
+    if new is not None:
+        # Of somebody with an environment, old changes of groups are their own story.
+        since = event.occurred_at if owns_something(new) else None
+        facts = facts.merged(new.facts.cuts(groups_since=since), now - HORIZON)
+    record = old if facts is old.facts else replace(old, facts=facts)
+    if is_newer:
+        record = with_later_news(replace(record, rename=asked), now)
+    before = new if new is not None else new_record(event.new_user, now)
+    claimed = (
+        before if before.claim is not None else replace(before, claim=Claim(owner=old.user_key, until=now + CLAIM))
+    )
+    return Renaming(before=old, record=record, replaced=new, claimed=claimed)
+
+
+def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
+    """Return what to make of the records that the two addresses lead to. Raises `UnsupportedMessageError` when both own something."""
+    if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
+        if _was_rejected(event, old):
+            return Renaming(before=old, record=old)
+        return _waiting(event, old, new, now)
+    if old is None and new is None:  # so that later news under either address meets in one record
+        record = _told(new_record(event.user, now), None, event, now)
+        return Renaming(before=None, record=record, pointer=user_key_for(event.new_user))
+    if old is None or new is None:
+        known = old or new
+        if known is None:  # the caller has looked
+            raise AssertionError("one of two records is there")
+        pointer = user_key_for(event.new_user if old is not None else event.user)
+        return Renaming(before=known, record=_told(known, None, event, now), pointer=pointer)
+    if old.user_key == new.user_key:
+        return Renaming(before=old, record=_told(old, None, event, now))
+    kept, replaced = _choose(old, new)
+    return Renaming(before=kept, record=_told(kept, replaced, event, now), pointer=replaced.user_key, replaced=replaced)
+
+
+def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
+    """Return (the record that stays, the one that gives way): whose things there are, stays; else the old address's."""
+    if not owns_something(new):
+        return old, new
+    if not owns_something(old):
+        return new, old
+    raise UnsupportedMessageError(
+        user_message="The old and the new address both have an environment, saved files or a hold, and an address change cannot "
+        "make one of two. An administrator decides: publish a leaver message for the one that is to go, wait until its "
+        "retention has passed and everything is deleted, then replay this letter.",
+        detail=f"{old.user_key} and {new.user_key} both own something",
+    )
+
+
+def owns_something(record: UserRecord) -> bool:
+    """Return True when something of the person's is in the cloud, may come to be there, or is on hold."""
+    status = record.status
+    if (
+        record.hold is not None
+        or status.data.snapshots
+        or status.notebook.former is not None
+        or status.data.restoring is not None
+    ):
+        return True
+    return _is_named(record) and not _is_over(record)
+
+
+def _is_named(record: UserRecord) -> bool:
+    """Return True when there was something to name: somebody wanted an environment once."""
+    return record.status.notebook.instance_id is not None or record.status.account.account_id is not None
+
+
+def _is_over(record: UserRecord) -> bool:
+    """Return True when all that had a name is gone, and nothing is left to be looked at."""
+    status = record.status
+    ends = [ConditionType.NOTEBOOK_READY] + (
+        [ConditionType.IDENTITY_READY] if status.account.account_id is not None else []
+    )
+    conditions = [status.condition(kind) for kind in ends]
+    return (
+        record.spec.presence is Presence.ABSENT
+        and status.observed_generation == status.generation
+        and status.notebook.operation is None
+        and status.next_attempt_at is None
+        and all(condition is not None and condition.reason is Reason.REMOVED for condition in conditions)
+    )
+
+
+def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: datetime) -> UserRecord:
+    """Return the record with the address that was announced last, and with what was said of the one that it replaces.
+
+    What was said of somebody whose environment has come and gone went with it: an address may have been another person's, and
+    an administrator may have ended that one to keep this.
+    """
+    joins = replaced if replaced is not None and not _is_named(replaced) else None
+    facts = record.facts if joins is None else record.facts.merged(joins.facts, now - HORIZON)
+    announced = [(event.occurred_at, event.new_user)]
+    announced += [(r.email_since, r.email) for r in (record, joins) if r is not None and r.email_since is not None]
+    since, email = max(announced)
+    others = [record.email, *record.former_emails, event.user, event.new_user]
+    others += [joins.email, *joins.former_emails] if joins is not None else []
+    former = tuple(sorted({each for each in others if each != email}))
+    if (email, since, former) == (record.email, record.email_since, record.former_emails) and facts is record.facts:
+        return record
+    # The new owner has to be told to the cloud: a change of what is wanted.
+    status = record.status.changed(
+        last_event_id=event.event_id,
+        generation=record.status.generation + (email != record.email),
+    )
+    waits = record.rename if record.rename is not None and record.rename.new_email not in {email, *former} else None
+    renamed = replace(
+        record,
+        email=email,
+        email_since=since,
+        facts=facts,
+        status=status,
+        former_emails=former,
+        rename=waits,
+        claim=None,
+    )
+    return with_later_news(renamed, now)
+
+
+def confirmed(record: UserRecord) -> Renamed | None:
+    """Return the change that waits as if somebody with authority had said it; None if none waits."""
+    waits = record.rename
+    if waits is None:
+        return None
+    return Renamed(
+        event_id=waits.event_id, user=record.email, new_user=waits.new_email, confirmed=True,
+        occurred_at=waits.occurred_at, effective_at=waits.occurred_at, source=waits.source,
+    )  # fmt: skip
+
+
+def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
+    """Return a change that was carried out once more, so that the key `other` leads to the record; None if it never was.
+
+    It is older than everything: it changes nothing but a pointer that a crash left out.
+    """
+    addresses = (record.email, *record.former_emails)
+    given = next((each for each in addresses if user_key_for(each) == other), None)
+    known = next((each for each in addresses if user_key_for(each) != other), None)
+    if given is None or known is None or record.email_since is None:
+        return None
+    start = datetime.fromtimestamp(0, UTC)
+    return Renamed(
+        event_id=record.status.inbox.last_event_id,
+        user=known,
+        new_user=given,
+        confirmed=True,
+        occurred_at=start,
+        effective_at=start,
+    )
+
+
+def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: datetime) -> UserRecord:
+    """Return the record without the change that waits, which an operator rejected; the same object if another one, or none, waits."""
+    waits = record.rename
+    if waits is None or rename_ref(waits) != ref:
+        return record
+    rejected = Rejected(
+        ref=pair_ref(waits.new_email), event=event_ref(waits.source, waits.event_id), by=by, digest=digest, at=now
+    )
+    return with_later_news(replace(record, rename=None, rejected=with_rejected(record, rejected)), now)
+
+
+def without_claim(record: UserRecord, owner: UserRecord) -> UserRecord:
+    """Return the new address's record, which waits no more; the same object if the owner's change to it waits still, or anew."""
+    if record.claim is None or record.claim.owner != owner.user_key:
+        return record
+    if owner.rename is not None and record.is_known_as(owner.rename.new_email):
+        return record
+    return replace(record, claim=None)

@@ -1,0 +1,237 @@
+"""From facts to what is wanted: the one place where a record's `spec` is derived."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from shared.domain.intent.guard import guarded, without_waiting
+from shared.domain.intent.question import is_other_person
+from shared.domain.intent.wishes import with_profile_templates
+from shared.domain.people.entitlement import Cause, Entitlement, judge_entitlement
+from shared.domain.people.events import LifecycleEvent, statements_of
+from shared.domain.people.facts import DELETED, Facts
+from shared.domain.plan.plan import Policy
+from shared.domain.record.cuts import OF_NO_CUT
+from shared.domain.record.marks import with_later_news
+from shared.domain.record.record import Hold, Power, Presence, Spec, UserRecord
+from shared.domain.record.status import Notice, Status
+from shared.domain.things.identity import UserEmail, UserKey, account_id_for, first_instance_id, user_key_for
+from shared.domain.things.power import PowerCause, PowerReason
+
+COST_CENTER = "cost_center"
+# How far back facts can still be asked for: more than clocks differ.
+HORIZON = timedelta(hours=1)
+# Whoever has waited for longer than this for a change of presence was not waiting: the news was imported or repeated.
+_NEWS_AGE = timedelta(days=1)
+
+
+def new_record(email: UserEmail, now: datetime) -> UserRecord:
+    """Return the record of somebody of whom nothing is known yet."""
+    return UserRecord(
+        user_key=user_key_for(email),
+        email=email,
+        facts=Facts.none(),
+        spec=Spec(
+            presence=Presence.ABSENT,
+            power=Power.STOPPED,
+            power_reason=PowerReason(cause=PowerCause.UNKNOWN),
+            profile=None,
+            because="nothing known",
+        ),
+        status=Status(generation=0),
+        created_at=now,
+    )
+
+
+def with_event(
+    record: UserRecord, event: LifecycleEvent, now: datetime, *, entitling: frozenset[str] = frozenset()
+) -> UserRecord:
+    """Return the record with what the event states; the same object when it states nothing new. News that is used ends a mark.
+
+    `entitling` are the addresses of groups that entitle: when there are too many facts, those of other groups go.
+    """
+    facts = record.facts
+    for name, statement in statements_of(event):
+        facts = facts.with_statement(name, statement, now - HORIZON, kept=entitling)
+    if facts is record.facts:
+        return record
+    # Of a person whose data was erased the record has no address any more: who speaks of the person says it again.
+    told = replace(
+        record,
+        email=record.email or event.user,
+        facts=facts,
+        status=record.status.changed(last_event_id=event.event_id),
+    )
+    return with_later_news(told, now)
+
+
+def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
+    """Return the record with its spec derived from its facts at `now`. The same content when nothing changed.
+
+    A profile that was asked for and that the configuration lost is a mistake in the configuration, not news about the
+    person: what is wanted stays as it was. So it does while a cut waits (`shared.domain.intent.guard`).
+    """
+    judged = _entitlement(record, policy, now)
+    is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT
+    was_undecided = record.is_undecided
+    if is_lost:
+        record, entitlement = without_waiting(record), None
+    else:
+        record, entitlement = guarded(record, judged, policy, now)
+    record = record.with_status(notices=notices_of(record, judged, policy, now))
+    if entitlement is None:
+        return record.with_status(entitling_digest=policy.entitling_digest())
+    cost_center = str(record.facts.attribute(COST_CENTER, now) or "")
+    spec = _spec(record.spec, entitlement, now)
+    if was_undecided and not record.is_undecided and spec.presence is Presence.ABSENT:
+        spec = replace(spec, absent_since=now)  # only now somebody agreed: the retention begins
+    offered = policy.catalog.profiles.get(spec.profile or "")
+    spec = with_profile_templates(replace(record, spec=spec), offered).spec
+    status = record.status
+    if spec.presence is not record.spec.presence:
+        status = status.changed(
+            power_settled=False,
+            failed_zones=(),
+            attempts=0,
+            not_before=None,
+            waiting_since=_news_time(record.facts, now),
+        )
+    if spec.presence is Presence.PRESENT:
+        status = status.changed(  # The first address's name (`instance_id_for`): the address may have changed before anything was named.
+            instance_id=status.notebook.instance_id or first_instance_id(record.user_key),
+            zone=status.notebook.zone or policy.zones[0],
+        )
+        status = _with_account(status, record.user_key, spec.profile, policy)
+    if _what_counts(spec, cost_center) != _what_counts(record.spec, record.cost_center) or status.generation == 0:
+        status = status.changed(generation=status.generation + 1)
+    status = status.changed(entitling_digest=policy.entitling_digest())
+    return replace(record, spec=spec, status=status, cost_center=cost_center)
+
+
+def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitlement:
+    """Return what the facts give; nothing for somebody new under an address that may be about to become another person's."""
+    mistakes = frozenset(kept.ref for kept in record.status.guard.kept_in)
+    entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book, mistakes=mistakes)
+    claim = record.claim
+    if entitlement.entitled and claim is not None and now < claim.until and record.spec.presence is Presence.ABSENT:
+        because = f"the address may become somebody else's; waits until {claim.until:%Y-%m-%d %H:%M} UTC at most"
+        return Entitlement(profile=None, because=because, cause=Cause.ADDRESS_WAITS)
+    return entitlement
+
+
+def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime) -> tuple[Notice, ...]:
+    """Return what a manager should know of the person, in the order of the enum."""
+    employment = record.facts.employment(now)
+    found = _guard_notices(record.status)
+    if employment.confirmed_since is not None:
+        found.add(Notice.STILL_LISTED)
+    if employment.tied is not None:
+        found.add(Notice.TIE_WENT_TO_LEAVER)
+    if record.facts.overruled_groups(now):
+        found.add(Notice.DIRECTORY_OVERRULES)
+    if entitlement.cause is Cause.ACCOUNT_DELETED and record.handover is None:
+        deleted = record.facts.at(DELETED, now)
+        hired = employment.decides if employment.employed else None
+        if deleted is not None and hired is not None and hired.said_at > deleted.said_at:
+            found.add(Notice.DELETED_BUT_JOINED)
+    if record.predecessor is not None and not is_other_person(record):
+        found.add(Notice.SAME_PERSON)
+    if record.rename is not None:
+        found.add(Notice.RENAME_WAITS)
+    since = record.spec.absent_since
+    if entitlement.cause is Cause.ACCOUNT_SUSPENDED and since is not None and since + policy.retention <= now:
+        found.add(Notice.SUSPENDED_LONG)
+    if entitlement.cause is Cause.ADDRESS_WAITS:
+        found.add(Notice.ADDRESS_WAITS)
+    if entitlement.entitled and policy.book.waits:
+        agreed = judge_entitlement(record.facts, policy.catalog, now, policy.book.agreed())
+        if not agreed.entitled:
+            found.add(Notice.GROUP_WAITS)
+    return tuple(notice for notice in Notice if notice in found)
+
+
+def _guard_notices(status: Status) -> set[Notice]:
+    found = {Notice.CUT_WAITS} if status.guard.waiting_cut is not None else set()
+    return found | ({Notice.KEPT_IN} if any(kept.ref not in OF_NO_CUT for kept in status.guard.kept_in) else set())
+
+
+def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
+    """Return the account and the group that carries its data roles, named before either is touched, so that both can be undone."""
+    profile = policy.catalog.profiles.get(profile_name or "")
+    if profile is None or not profile.needs_account:
+        return status
+    group = (profile.data_group,) if profile.data_group is not None else ()
+    return status.changed(
+        account_id=status.account.account_id or account_id_for(user_key),
+        data_groups=tuple(dict.fromkeys([*status.account.data_groups, *group])),
+    )
+
+
+def _news_time(facts: Facts, now: datetime) -> datetime:
+    """Return the moment from which somebody waits for a change of presence.
+
+    News that is older than a day was imported or repeated, or the assignments changed: nobody waited since then.
+    """
+    newest = facts.newest(now)
+    return newest if newest is not None and now - _NEWS_AGE <= newest <= now else now
+
+
+def with_power(record: UserRecord, power: Power, reason: PowerReason) -> UserRecord:
+    """Return the record with another power wanted: a new request, fulfilled once."""
+    spec = replace(record.spec, power=power, power_reason=reason)
+    status = record.status.changed(power_settled=False, generation=record.status.generation + 1)
+    return replace(record, spec=spec, status=status)
+
+
+def with_hold(record: UserRecord, hold: Hold | None) -> UserRecord:
+    """Return the record held, or released (None); the same object when that is how it is. A hold that stands keeps its time."""
+    now_held = record.hold.reason if record.hold is not None else None
+    if now_held == (hold.reason if hold is not None else None):
+        return record
+    if hold is not None and record.hold is not None:
+        hold = replace(hold, since=record.hold.since)
+    return replace(record, hold=hold).with_status(generation=record.status.generation + 1)
+
+
+def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
+    if not entitlement.entitled:
+        return Spec(
+            presence=Presence.ABSENT,
+            power=Power.STOPPED,
+            power_reason=PowerReason(cause=PowerCause.NOT_ENTITLED),
+            profile=old.profile,  # kept, so that the tombstone still says what it was
+            because=entitlement.because,
+            absent_since=_absent_since(old, entitlement, now),
+            cause=entitlement.cause,
+        )
+    if old.presence is Presence.PRESENT:
+        return replace(
+            old,
+            profile=entitlement.profile,
+            because=entitlement.because,
+            cause=entitlement.cause,
+            entitled_by=entitlement.group,
+        )
+    return Spec(
+        presence=Presence.PRESENT,
+        power=Power.RUNNING,
+        power_reason=PowerReason(cause=PowerCause.JOINED),
+        profile=entitlement.profile,
+        because=entitlement.because,
+        cause=entitlement.cause,
+        entitled_by=entitlement.group,
+    )
+
+
+def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
+    """Return when entitlement ended. A suspension is a pause: who leaves out of it has the whole retention."""
+    if old.presence is Presence.PRESENT or old.absent_since is None:
+        return now
+    pause = Cause.ACCOUNT_SUSPENDED
+    return now if old.cause is pause and entitlement.cause is not pause else old.absent_since
+
+
+def _what_counts(spec: Spec, cost_center: str) -> tuple[object, ...]:
+    return (spec.presence, spec.power, spec.profile, spec.clusters, cost_center)

@@ -1,0 +1,186 @@
+"""A wish: one click on the page, kept as an object that the page may create and never change (R20).
+
+The page writes wishes, the lifecycle function and the sweep take them up: they check who asked, and change the record. The signed
+assertion of Identity-Aware Proxy is kept with the wish, because the page's own account writes it: what the page says of the
+subject proves nothing, the signature does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.identity import UserKey, parse_user_key
+
+VERSION = 1
+MAX_BYTES = 20_000  # an assertion has about 700 characters, 8 KiB at most
+MAX_REASON = 200
+# A click of yesterday is not what the person wants today. What was not taken up by then lapses, and is reported.
+LAPSES_AFTER = timedelta(hours=24)
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_ID = re.compile(r"[0-9a-f]{16,32}")
+_TEMPLATE = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+class WishKind(StrEnum):
+    """What can be asked for on the page."""
+
+    START = "START"
+    STOP = "STOP"
+    KEEP_ON = "KEEP_ON"
+    END_KEEP_ON = "END_KEEP_ON"
+    START_CLUSTER = "START_CLUSTER"
+    DELETE_CLUSTER = "DELETE_CLUSTER"
+    HOLD = "HOLD"
+    RELEASE = "RELEASE"
+    LOOK_AGAIN = "LOOK_AGAIN"
+
+
+OWN = frozenset(
+    {
+        WishKind.START,
+        WishKind.STOP,
+        WishKind.KEEP_ON,
+        WishKind.END_KEEP_ON,
+        WishKind.START_CLUSTER,
+        WishKind.DELETE_CLUSTER,
+    }
+)  # what people may ask for themselves
+ADMINISTRATORS = frozenset(
+    {
+        WishKind.START,
+        WishKind.STOP,
+        WishKind.DELETE_CLUSTER,
+        WishKind.HOLD,
+        WishKind.RELEASE,
+        WishKind.LOOK_AGAIN,
+    }
+)  # what administrators may ask for anybody
+_OF_A_CLUSTER = frozenset({WishKind.START_CLUSTER, WishKind.DELETE_CLUSTER})
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What is asked for. `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD."""
+
+    kind: WishKind
+    until: datetime | None = None
+    template: str = ""
+    reason: str = ""
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """A wish as the page wrote it. Nothing in it is believed before the assertion was verified.
+
+    `as_administrator`: the click was on the manager's page, so the subject must be an administrator at the time the wish is
+    taken up. `asked_at` is the page's clock, for people; the order of wishes follows the time at which the object was created.
+    """
+
+    wish_id: str
+    user_key: UserKey
+    asked: Asked
+    as_administrator: bool
+    asked_at: datetime
+    assertion: str
+
+    @property
+    def name(self) -> str:
+        """The object's name below the person's prefix; names sort by time."""
+        return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.wish_id}"
+
+
+def wish_id_of(name: str) -> str | None:
+    """Return the id inside a name that `Wish.name` made; None for any other."""
+    wish_id = name.rpartition("-")[2]
+    return wish_id if _ID.fullmatch(wish_id) else None
+
+
+def may_ask(kind: WishKind, *, as_administrator: bool) -> bool:
+    """Return True if this kind of wish exists on the page that it says it came from."""
+    return kind in (ADMINISTRATORS if as_administrator else OWN)
+
+
+def to_json(wish: Wish) -> bytes:
+    """Return the object's content."""
+    return json.dumps({**_shown(wish), "assertion": wish.assertion}, ensure_ascii=False).encode()
+
+
+def to_text(wish: Wish) -> str:
+    """Return the wish without the assertion, for the object's metadata: a listing shows what waits."""
+    return json.dumps(_shown(wish), ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(raw: bytes | str) -> Wish:
+    """Return the wish that `to_json` or `to_text` wrote. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    if len(raw) > MAX_BYTES:
+        raise _no_wish(f"{len(raw)} bytes")
+    try:
+        found = json.loads(raw)
+        if not isinstance(found, dict) or found["version"] != VERSION:
+            raise _no_wish("another version")
+        wish = Wish(
+            wish_id=_text(found["id"]),
+            user_key=parse_user_key(_text(found["user_key"])),
+            asked=_asked(found["asked"]),
+            as_administrator=found["as_administrator"] is True,
+            asked_at=_moment(found["asked_at"]),
+            assertion=_text(found.get("assertion", "")),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise _no_wish(type(error).__name__) from error
+    if not _ID.fullmatch(wish.wish_id):
+        raise _no_wish("an id of another form")
+    return wish
+
+
+def _shown(wish: Wish) -> dict[str, Any]:
+    asked = wish.asked
+    return {
+        "version": VERSION,
+        "id": wish.wish_id,
+        "user_key": wish.user_key,
+        "as_administrator": wish.as_administrator,
+        "asked_at": wish.asked_at.astimezone(UTC).isoformat(),
+        "asked": {
+            "kind": asked.kind.value,
+            "until": asked.until.astimezone(UTC).isoformat() if asked.until is not None else None,
+            "template": asked.template,
+            "reason": asked.reason,
+        },
+    }
+
+
+def _asked(raw: Any) -> Asked:
+    kind = WishKind(raw["kind"])
+    until = _moment(raw["until"]) if raw["until"] is not None else None
+    asked = Asked(kind=kind, until=until, template=_text(raw["template"]), reason=_text(raw["reason"]))
+    if (until is not None) != (kind is WishKind.KEEP_ON):
+        raise _no_wish("a moment goes with KEEP_ON, and with nothing else")
+    if bool(asked.template) != (kind in _OF_A_CLUSTER) or (asked.template and not _TEMPLATE.fullmatch(asked.template)):
+        raise _no_wish("a template goes with the wishes about clusters, and with nothing else")
+    reason = asked.reason
+    if bool(reason) != (kind is WishKind.HOLD) or len(reason) > MAX_REASON or not reason.isprintable():
+        raise _no_wish("one short line of a reason goes with HOLD, and with nothing else")
+    return asked
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise _no_wish("a field that is no text")
+    return raw
+
+
+def _moment(raw: object) -> datetime:
+    moment = datetime.fromisoformat(_text(raw))
+    if moment.tzinfo is None:
+        raise _no_wish("a time without its zone")
+    return moment.astimezone(UTC)
+
+
+def _no_wish(why: str) -> InvalidMessageError:
+    return InvalidMessageError(user_message="This object is no wish.", detail=f"no wish: {why}")

@@ -1,0 +1,130 @@
+"""What a person, or an administrator for them, may ask for on the page and the command line: pure changes of a record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from shared.domain.record.record import Power, Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.catalog import Catalog, Profile
+from shared.domain.things.clusters import ClusterStatus, ClusterWish, cluster_name
+from shared.domain.things.errors import Reason, RefusedError
+from shared.domain.things.power import PowerReason
+
+
+def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime) -> UserRecord:
+    """Return the record that wants a cluster of `template`; the same object while one is being made.
+
+    One that runs is asked for anew, so that one that ended unseen is made again. Raises `RefusedError` with what is allowed.
+    """
+    profile = _entitled(record, catalog)
+    if template not in profile.templates:
+        offered = ", ".join(profile.templates) or "none"
+        raise RefusedError(
+            user_message=f"Your profile has no Spark environment '{template}'. It has: {offered}.",
+            detail=f"no template {template[:100]!r} in profile {profile.name}",
+        )
+    known_status = record.status.cluster(template)
+    wish = record.spec.wish(template)
+    if wish is not None and (known_status is None or known_status.seen_running_at is None):
+        return record
+    others = tuple(w for w in record.spec.clusters if w.template != template)
+    going = [
+        c
+        for c in record.status.clusters
+        if c.is_there and c.template != template and record.spec.wish(c.template) is None
+    ]
+    if wish is None and len(others) + len(going) >= profile.spark.max_clusters:
+        number = profile.spark.max_clusters
+        raise RefusedError(
+            user_message=f"You may have {number} Spark cluster{'s' if number != 1 else ''} at a time. Delete one first, and wait "
+            "until it is gone.",
+            detail=f"{len(others)} clusters wanted and {len(going)} going, {number} allowed",
+        )
+    wishes = sorted([*others, ClusterWish(template=template, since=now)], key=lambda w: w.template)
+    known = known_status or ClusterStatus(template=template, name=cluster_name(template, record.user_key))
+    statuses = sorted(
+        [*(c for c in record.status.clusters if c.template != template), replace(known, diagnosis="")],
+        key=lambda c: c.template,
+    )
+    changed = replace(record, spec=replace(record.spec, clusters=tuple(wishes)))
+    return changed.with_status(clusters=tuple(statuses), generation=record.status.generation + 1)
+
+
+def without_wish(record: UserRecord, template: str) -> UserRecord:
+    """Return the record that wants no cluster of `template`; the same object when it wants none."""
+    if record.spec.wish(template) is None:
+        return record
+    kept = tuple(w for w in record.spec.clusters if w.template != template)
+    changed = replace(record, spec=replace(record.spec, clusters=kept))
+    return changed.with_status(generation=record.status.generation + 1)
+
+
+def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> UserRecord:
+    """Return the record that is not stopped for idleness before `until` (None: as ever); the same object when that is so already."""
+    profile = _entitled(record, catalog)
+    if until is not None:
+        longest = now + profile.idle.max_keep_on
+        if until <= now:
+            raise RefusedError(
+                user_message="That moment is over. Choose a later one.",
+                detail=f"keep on until {until:%Y-%m-%dT%H:%M:%SZ}",
+            )
+        if until > longest:
+            hours = profile.idle.max_keep_on.total_seconds() / 3600
+            raise RefusedError(
+                user_message=f"A notebook can be kept on for {hours:g} hours at most.",
+                detail=f"keep on until {until:%Y-%m-%dT%H:%M:%SZ}, at most {longest:%Y-%m-%dT%H:%M:%SZ}",
+            )
+    if record.spec.keep_on_until == until:
+        return record
+    return replace(record, spec=replace(record.spec, keep_on_until=until))
+
+
+def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
+    """Return the record that is to run or rest because somebody asked; the same object while just that is under way or reached."""
+    _entitled(record, catalog)
+    if record.spec.power is power and (not record.status.notebook.power_settled or _is_reached(record, power)):
+        return record
+    spec = replace(record.spec, power=power, power_reason=reason)
+    if power is Power.STOPPED:
+        spec = replace(spec, keep_on_until=None)
+    status = record.status.changed(power_settled=False, not_before=None, generation=record.status.generation + 1)
+    return replace(record, spec=spec, status=status)
+
+
+def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserRecord:
+    """Return the record without wishes for what its profile does not offer any more; as it is where the profile is lost."""
+    if profile is None:
+        return record
+    for wish in record.spec.clusters:
+        if wish.template not in profile.templates:
+            record = without_wish(record, wish.template)
+    return record
+
+
+def _is_reached(record: UserRecord, power: Power) -> bool:
+    """Return True when the notebook was last seen as it is asked to be."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    if ready is None:
+        return False
+    if power is Power.RUNNING:
+        return ready.status is ConditionStatus.TRUE
+    return ready.reason in {Reason.STOPPED, Reason.IDLE}
+
+
+def _entitled(record: UserRecord, catalog: Catalog) -> Profile:
+    if record.spec.presence is Presence.ABSENT:
+        raise RefusedError(
+            user_message="There is no environment for you at present: ask whoever gives access to the data platform.",
+            detail="asked for by somebody who is not entitled",
+        )
+    profile = catalog.profiles.get(record.spec.profile or "")
+    if profile is None:
+        raise RefusedError(
+            user_message="Your profile is missing in the configuration; an administrator must mend that first.",
+            detail=f"profile {record.spec.profile!r} is not in the configuration",
+        )
+    return profile

@@ -1,0 +1,1 @@
+"""The instance: its actions, its step, replacement, and the end of it."""

@@ -1,0 +1,94 @@
+"""What can be asked of the cloud about an instance."""
+
+from __future__ import annotations
+
+from shared.domain.plan.plan import Action
+from shared.domain.record.status import ConditionType
+from shared.domain.things.notebook import InstanceRef, NotebookSpec, Patch
+
+
+class CreateInstance(Action, frozen=True, kw_only=True):
+    """Ask for a new instance in a zone."""
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "spec.instance_id"
+    words = "create instance {0.spec.instance_id} in {0.zone} ({0.spec.machine_type})"
+
+    spec: NotebookSpec
+    zone: str
+    request_id: str
+
+
+class StartInstance(Action, frozen=True, kw_only=True):
+    """Start a stopped instance."""
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "ref.instance_id"
+    words = "start instance {0.ref.instance_id}"
+
+    ref: InstanceRef
+
+
+class StopInstance(Action, frozen=True, kw_only=True):
+    """Stop a running instance."""
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "ref.instance_id"
+    words = "stop instance {0.ref.instance_id}"
+
+    ref: InstanceRef
+
+
+class DeleteInstance(Action, frozen=True, kw_only=True):
+    """Delete an instance and its disks."""
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "ref.instance_id"
+    words = "delete instance {0.ref.instance_id} in {0.ref.zone}"
+    written_first = True
+
+    ref: InstanceRef
+    request_id: str
+
+
+class UpdateInstance(Action, frozen=True, kw_only=True):
+    """Patch an instance; `disruptive` is the digest of those changes of it that only a stopped instance takes, "" for none."""
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "ref.instance_id"
+
+    ref: InstanceRef
+    patch: Patch
+    disruptive: str
+    request_id: str
+
+    def describe(self) -> str:
+        """Return the action in words."""
+        return f"update instance {self.ref.instance_id}: {', '.join(_patched(self.patch))}"
+
+
+class RestoreData(Action, frozen=True, kw_only=True):
+    """Put what a snapshot holds onto the instance's data disk, in place of what is there."""
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "ref.instance_id"
+    words = "restore instance {0.ref.instance_id} from snapshot {0.snapshot}"
+    written_first = True
+
+    ref: InstanceRef
+    snapshot: str
+
+
+NotebookAction = CreateInstance | StartInstance | StopInstance | DeleteInstance | UpdateInstance | RestoreData
+
+
+def _patched(patch: Patch) -> list[str]:
+    names = [f"label {name}" for name in patch.labels] + [f"metadata {name}" for name in patch.metadata]
+    whole = {
+        "machine type": patch.machine_type is not None,
+        "accelerators": patch.accelerators is not None,
+        "shielded VM": patch.shielded is not None,
+        "network tags": patch.tags is not None,
+        "public IP": patch.disable_public_ip,
+    }
+    return sorted(names + [name for name, is_patched in whole.items() if is_patched])

@@ -1,0 +1,222 @@
+"""What differs between an instance as it is and as it should be, and what it takes to change it.
+
+Only what we own counts: Google writes dozens of labels and metadata keys of its own. Which fields can be patched, which only
+while stopped, and which never: docs/platform-facts.md#27-what-a-patch-may-change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.things.catalog import Disk, Identity, VmImage
+from shared.domain.things.notebook import LABEL_COST_CENTER, NotebookSpec, ObservedNotebook, Patch
+
+OWNER = "owner"
+# Metadata that the API takes only while the instance is stopped (docs/platform-facts.md#27-what-a-patch-may-change).
+STOPPED_ONLY_METADATA = frozenset(
+    {
+        "disable-mixer",
+        "notebook-disable-terminal",
+        "notebook-disable-downloads",
+        "notebook-disable-nbconvert",
+        "notebook-disable-root",
+        "enable-jupyterlab4",
+    }
+)
+
+
+class Change(StrEnum):
+    """What it takes to make a difference go away."""
+
+    PATCH = "patch in place"
+    RESTART = "stop, patch, start"
+    REPLACE = "replace, files kept"
+    LEFT = "left: it was made so and reads otherwise"
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """One thing that is not as it should be."""
+
+    what: str
+    have: str
+    want: str
+    change: Change
+
+    def __str__(self) -> str:
+        """For people: what, from what to what, and how."""
+        return f"{self.what} {self.have or 'nothing'} to {self.want or 'nothing'} ({self.change.value})"
+
+
+class Differences(Struct, frozen=True, kw_only=True):
+    """All of them. `patch` can be sent whatever the state, `patch_at_rest` is what only a stopped instance takes.
+
+    `held` are those that wait for the person's turn in a rollout; they are in nothing else.
+    """
+
+    items: tuple[Difference, ...]
+    patch: Patch
+    patch_at_rest: Patch
+    held: tuple[Difference, ...] = ()
+
+    def of(self, change: Change) -> tuple[Difference, ...]:
+        """Those that take this."""
+        return tuple([item for item in self.items if item.change is change]) if self.items else ()
+
+    @property
+    def disruptive(self) -> tuple[Difference, ...]:
+        """Those for which the instance must be stopped."""
+        return self.of(Change.RESTART) + self.of(Change.REPLACE)
+
+    def without_disruptive(self) -> Differences:
+        """Return what can be done while the person waits for their turn."""
+        rest = tuple(item for item in self.items if item not in self.disruptive)
+        return Differences(items=rest, patch=self.patch, patch_at_rest=Patch(), held=self.disruptive)
+
+
+NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())
+
+
+def say(items: tuple[Difference, ...]) -> str:
+    """Return a list for people."""
+    return "; ".join(str(item) for item in items)
+
+
+def digest(items: tuple[Difference, ...]) -> str:
+    """Return what identifies these changes, whatever they are called or what they start from: of what, and to what. "" for none."""
+    if not items:
+        return ""
+    wanted = json.dumps(sorted([item.what, item.want] for item in items))
+    return hashlib.sha256(wanted.encode()).hexdigest()[:16]
+
+
+def is_refused(items: tuple[Difference, ...], remembered: str) -> bool:
+    """Return True if these are the changes that the cloud refused; `remembered` is their digest, "" for none."""
+    return bool(items and remembered) and remembered in {digest(items), _as_once_remembered(items)}
+
+
+def _as_once_remembered(items: tuple[Difference, ...]) -> str:
+    """Return the words by which records of versions before 0.2 remember refused changes. Theirs, for ever."""
+    how = {Change.RESTART: "stop, patch, start", Change.REPLACE: "replace, files kept"}
+    kept = [(item.what, item.have or "nothing", item.want or "nothing", how.get(item.change, "")) for item in items]
+    return "; ".join(f"{what} {have} to {want} ({change})" for what, have, want, change in kept)
+
+
+def compare(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> Differences:
+    """Return the differences of an instance that was created from `built_from` (see `immutables`; empty when not known)."""
+    found: list[Difference] = []
+    now, at_rest = _maps(seen, spec, found)
+    missing = [tag for tag in spec.tags if tag not in seen.tags]
+    if missing:
+        found.append(_difference("network tags", "", ", ".join(missing), Change.PATCH))
+        now = replace(now, tags=(*seen.tags, *missing))
+    if seen.has_public_ip:
+        found.append(_difference("public IP", "one", "none", Change.PATCH))
+        now = replace(now, disable_public_ip=True)
+    at_rest = _machine(seen, spec, at_rest, found)
+    found += _immutable(seen, spec, built_from)
+    return Differences(items=tuple(found), patch=now, patch_at_rest=at_rest)
+
+
+def _maps(seen: ObservedNotebook, spec: NotebookSpec, found: list[Difference]) -> tuple[Patch, Patch]:
+    """Labels and metadata. A cost-center label that we no longer want is the one key that we take away."""
+    labels = {name: value for name, value in spec.labels.items() if seen.labels.get(name) != value}
+    if LABEL_COST_CENTER in seen.labels and LABEL_COST_CENTER not in spec.labels:
+        labels[LABEL_COST_CENTER] = ""
+    found += [_difference(f"label {k}", seen.labels.get(k, ""), v, Change.PATCH) for k, v in sorted(labels.items())]
+    metadata = {name: value for name, value in spec.metadata.items() if seen.metadata.get(name, "") != value}
+    for name, value in sorted(metadata.items()):
+        how = Change.RESTART if name in STOPPED_ONLY_METADATA else Change.PATCH
+        found.append(_difference(f"metadata {name}", seen.metadata.get(name, ""), value, how))
+    return (
+        Patch(labels=labels, metadata={k: v for k, v in metadata.items() if k not in STOPPED_ONLY_METADATA}),
+        Patch(metadata={k: v for k, v in metadata.items() if k in STOPPED_ONLY_METADATA}),
+    )
+
+
+def _machine(seen: ObservedNotebook, spec: NotebookSpec, at_rest: Patch, found: list[Difference]) -> Patch:
+    if seen.machine_type != spec.machine_type:
+        found.append(_difference("machine type", seen.machine_type, spec.machine_type, Change.RESTART))
+        at_rest = replace(at_rest, machine_type=spec.machine_type)
+    wanted = (spec.accelerator,) if spec.accelerator is not None else ()
+    if seen.accelerators != wanted:
+        have, want = (", ".join(f"{a.count} x {a.type}" for a in each) for each in (seen.accelerators, wanted))
+        found.append(_difference("accelerators", have, want, Change.RESTART))
+        at_rest = replace(at_rest, accelerators=wanted)
+    if seen.shielded is not None and seen.shielded != spec.shielded:
+        found.append(_difference("shielded VM", str(seen.shielded), str(spec.shielded), Change.RESTART))
+        at_rest = replace(at_rest, shielded=spec.shielded)
+    return at_rest
+
+
+def immutables(spec: NotebookSpec) -> dict[str, str]:
+    """Return what an instance is created with and can never be changed, in words that can be compared. Empty: no wish."""
+    return {
+        OWNER: spec.owner,
+        "identity": _identity(managed_euc=spec.identity is Identity.END_USER_CREDENTIALS, account=spec.service_account),
+        "network": spec.network.network,
+        "subnetwork": spec.network.subnet,
+        "image": _image(spec.image),
+        "boot disk": _disk(spec.boot_disk),
+        "data disk": _disk(spec.data_disk),
+    }
+
+
+def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
+    """Return an instance that was created from what is wanted is never replaced, however it reads: that would never end."""
+    found = []
+    readings = _readings(seen, spec)
+    for what, want in immutables(spec).items():
+        built, reading = built_from.get(what), readings[what]
+        have = reading if reading is not None else built
+        if not want or have is None or have == want:
+            continue
+        found.append(_difference(what, have, want, Change.LEFT if built == want else Change.REPLACE))
+    return found
+
+
+def _readings(seen: ObservedNotebook, spec: NotebookSpec) -> dict[str, str | None]:
+    """Return the same as they were read; None when that cannot be told."""
+    identity = None
+    if seen.managed_euc:
+        identity = _identity(managed_euc=True, account="")
+    elif seen.service_account and (seen.managed_euc is False or spec.identity is not Identity.END_USER_CREDENTIALS):
+        identity = _identity(managed_euc=False, account=seen.service_account)
+    same_kind = seen.image is not None and (seen.image.family is None) == (spec.image.family is None)
+    return {
+        OWNER: None if seen.owners is None else ", ".join(owner.lower() for owner in seen.owners),
+        "identity": identity,
+        "network": seen.network.network or None,
+        "subnetwork": seen.network.subnet or None,
+        "image": _image(seen.image) if seen.image is not None and same_kind else None,
+        "boot disk": _enough(seen.boot_disk, spec.boot_disk),
+        "data disk": _enough(seen.data_disk, spec.data_disk),
+    }
+
+
+def _identity(*, managed_euc: bool, account: str) -> str:
+    return Identity.END_USER_CREDENTIALS.value if managed_euc else f"service account {account}"
+
+
+def _image(image: VmImage) -> str:
+    return f"{image.project}/{image.family or image.name}"
+
+
+def _enough(have: Disk | None, want: Disk) -> str | None:
+    """Return a disk that is larger than wanted is as good: it is never made smaller."""
+    if have is None:
+        return None
+    return _disk(want if have.type == want.type and have.size_gb >= want.size_gb else have)
+
+
+def _disk(disk: Disk) -> str:
+    return f"{disk.type} of {disk.size_gb} GB"
+
+
+def _difference(what: str, have: str, want: str, change: Change) -> Difference:
+    return Difference(what=what, have=have, want=want, change=change)

@@ -1,0 +1,180 @@
+"""Somebody who is not entitled: stopped at once, files saved, the instance kept for its retention, then deleted.
+
+The order is R9's: access ends first, data ends last. What ends access beside the stop (the account, templates, clusters) is
+planned apart, so that trouble with one holds up no other.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from shared.domain.notebook.actions import DeleteInstance, StopInstance
+from shared.domain.plan.plan import request_id
+from shared.domain.plan.step import Scene, Step
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.snapshot.step import Saving, is_kept, is_paused, retention_end, save_data
+from shared.domain.things.errors import Reason
+from shared.domain.things.notebook import Absent, InstanceRef, ObservedNotebook
+
+_PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
+_UNDECIDED = (
+    "Access is to end, as for many others. The notebook is stopped and kept with its files until that is approved."
+)
+
+
+def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
+    """Stop a running instance; `why` is said to the person."""
+    return Step(
+        record=record,
+        actions=(StopInstance(ref=ref),),
+        condition=ConditionStatus.FALSE,
+        reason=Reason.STOPPING,
+        message=f"{why[:1].upper()}{why[1:].rstrip('.')}. The notebook is being stopped.",
+        requeue_after=scene.policy.poll,
+        because=because,
+    )
+
+
+def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, because: tuple[str, ...]) -> Step:
+    """Delete the instance with its disks; `reason` and `message` say to people what that is part of."""
+    return Step(
+        record=record,
+        actions=(DeleteInstance(ref=ref, request_id=request_id(record, Verb.DELETE)),),
+        condition=ConditionStatus.FALSE,
+        reason=reason,
+        message=message,
+        requeue_after=timedelta(seconds=60),
+        because=because,
+    )
+
+
+def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    """Return the stopped instance of a leaver: save its files, then keep it, then delete it."""
+    record = record.with_status(power_settled=True)
+    pending = record.status.snapshot(record.status.data.saved_in)
+    is_elsewhere = pending is not None and pending.instance_uid != notebook.uid
+    if is_elsewhere and isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
+        # Somebody deleted it: what this disk has is all that is left.
+        is_elsewhere, record = False, record.with_status(saved_in="", restoring=None)
+    if is_elsewhere:
+        # The files were never brought back onto this one: what holds them is the snapshot.
+        saving = Saving(record=record, done=is_kept(record, scene), requeue_after=timedelta(hours=1))
+    else:
+        saving = save_data(record, notebook, scene)
+    record = saving.record
+    ends = (record.spec.absent_since or scene.now) + scene.policy.retention
+    if not saving.done:
+        return _saving(saving, ends, scene)
+    record = record.with_status(attempts=0, not_before=None)
+    if record.hold is not None:
+        return _on_hold(record)
+    if is_paused(record):
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.RETAINED,
+            message=_paused(record),
+            requeue_after=ends - scene.now if ends > scene.now else None,
+        )
+    if ends <= scene.now:
+        since = record.spec.absent_since
+        because = (
+            f"Not entitled since {since:%Y-%m-%d}; the retention is over." if since is not None else "Not entitled."
+        )
+        message = "The retention is over; the notebook is deleted. The files are in a snapshot."
+        return delete(record, notebook.ref, Reason.DELETING, message, (because,))
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.RETAINED,
+        message=_kept_until(record, ends, scene),
+        requeue_after=ends - scene.now,
+    )
+
+
+def _saving(saving: Saving, ends: datetime, scene: Scene) -> Step:
+    step = Step(
+        record=saving.record,
+        actions=saving.actions,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.RETAINED,
+        message=_kept_until(saving.record, ends, scene),
+        requeue_after=saving.requeue_after,
+        because=saving.because,
+    )
+    if saving.record.hold is None:
+        return step
+    held = _on_hold(saving.record)
+    return replace(step, reason=held.reason, message=held.message)
+
+
+def _kept_until(record: UserRecord, ends: datetime, scene: Scene) -> str:
+    if is_paused(record):
+        return _paused(record)
+    last = max(ends, retention_end(record, scene) or ends)
+    return f"Access has ended. The notebook is kept until {ends:%Y-%m-%d %H:%M} UTC, its files until {last:%Y-%m-%d %H:%M} UTC."
+
+
+def _paused(record: UserRecord) -> str:
+    return _UNDECIDED if record.is_undecided else _PAUSED
+
+
+def _on_hold(record: UserRecord) -> Step:
+    hold = record.hold
+    if hold is None:  # the caller has looked
+        raise AssertionError("not on hold")
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.ON_HOLD,
+        message=f"Access has ended. The data is on hold since {hold.since:%Y-%m-%d} ({hold.reason}) and is "
+        "kept until it is released.",
+        because=("On hold: nothing is deleted, whatever the retention says.",),
+    )
+
+
+def gone(record: UserRecord, scene: Scene) -> Step:
+    """There is no instance, or none any more; perhaps there is still what was on its disk."""
+    snapshots = bool(record.status.data.snapshots)
+    removed = record.with_status(
+        operation=None,
+        was_active=False,
+        instance_uid="",
+        proxy_uri="",
+        not_before=None,
+        attempts=0,
+        power_settled=True,
+        restoring=None,
+        built_from={},
+        refused="",
+    )
+    if not snapshots:
+        return Step(
+            record=removed,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.REMOVED if record.status.notebook.instance_id is not None else Reason.NOT_ENTITLED,
+            message="There is no notebook.",
+        )
+    end = retention_end(record, scene)
+    until = (
+        "until it is released from hold"
+        if record.hold is not None
+        else f"until {end:%Y-%m-%d %H:%M} UTC"
+        if end
+        else (
+            "until somebody approves that access ends" if record.is_undecided else "as long as the account is suspended"
+        )
+        if is_paused(record)
+        else ""
+    )
+    return Step(
+        record=removed,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.ON_HOLD if record.hold is not None else Reason.RETAINED,
+        message=f"Access has ended. The notebook is deleted; its files are kept in a snapshot {until}.".replace(
+            " .", "."
+        ),
+    )

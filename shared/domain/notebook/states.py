@@ -1,0 +1,305 @@
+"""What to do about an instance that is there and ours, by its state against what is wanted."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from shared.domain.notebook.actions import StartInstance, UpdateInstance
+from shared.domain.notebook.creation import spec_of
+from shared.domain.notebook.differences import (
+    NO_DIFFERENCES,
+    Change,
+    Difference,
+    Differences,
+    compare,
+    digest,
+    is_refused,
+    say,
+)
+from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
+from shared.domain.notebook.leaver import retained, stop
+from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
+from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
+from shared.domain.plan.plan import OperationSeen, Policy, request_id
+from shared.domain.plan.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
+from shared.domain.record.record import Power, Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.things.catalog import Identity, Profile
+from shared.domain.things.errors import Reason
+from shared.domain.things.notebook import RESTING, NotebookState, ObservedNotebook, Patch
+from shared.domain.things.power import PowerCause, PowerReason
+
+_GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
+
+
+def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    """Return the step for an instance that was seen and is ours."""
+    record = _seen(record, notebook)
+    state = notebook.state
+    if state is not NotebookState.ACTIVE and state not in RESTING:
+        return _in_transition(record, notebook, scene)
+    record = record.with_status(was_active=True)
+    if state is NotebookState.ACTIVE:
+        record = record.with_status(proxy_uri=notebook.proxy_uri, failed_zones=())
+    if record.spec.presence is Presence.ABSENT:
+        if state is NotebookState.ACTIVE:
+            because = f"Not entitled: {record.spec.because}."
+            return stop(record, notebook.ref, (because,), "Access has ended.", scene)
+        return retained(record, notebook, scene)
+    if is_to_restore(record, notebook):
+        step = restore_step(record, notebook, scene)
+        if step is not None:
+            return step
+        record = _restored(record, scene)
+    record = without_old_turn(record, scene.policy)
+    record = with_turn_ended(record, notebook, scene.now, lambda: differences_of(record, notebook, scene.policy))
+    is_news = record.status.observed_generation != record.status.generation and not record.status.notebook.power_settled
+    if (
+        record.spec.power is Power.RUNNING
+        and is_news
+        and (state is NotebookState.ACTIVE or record.status.data.snapshots)
+    ):
+        record = record.with_status(settles_at=scene.now + scene.policy.confirm_absence_after)
+    if state is NotebookState.ACTIVE:
+        return _active(record, notebook, scene)
+    return _resting(record, notebook, scene)
+
+
+def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
+    """Return what the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
+    if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
+        # Seen for the first time, so its disk is new: what was saved is to be brought back, also if who created it could not save.
+        of_others = [s for s in record.status.data.snapshots if s.instance_uid != notebook.uid]
+        saved = [s.name for s in of_others if s.ready_at is not None and not s.lost]
+        record = record.with_status(saved_in=saved[-1] if saved else "")
+    if record.status.notebook.instance_uid not in {"", notebook.uid}:
+        record = record.with_status(built_from={})
+    status = record.status
+    snapshot = status.snapshot(status.data.saved_in)
+    still = notebook.state in RESTING | _GOING
+    if snapshot is not None and snapshot.instance_uid == notebook.uid and not still:
+        record = record.with_status(saved_in="")
+    if status.data.restoring is not None and status.data.restoring.instance_uid != notebook.uid:
+        record = record.with_status(restoring=None)
+    return record.with_status(instance_uid=notebook.uid, zone=notebook.ref.zone)
+
+
+def _restored(record: UserRecord, scene: Scene) -> UserRecord:
+    """End the restore: the files are on the disk again, or there is nothing to bring back, and then what was replaced is kept for a person to see."""
+    seen = scene.seen.operation
+    asked = record.status.data.restoring
+    done = isinstance(seen, OperationSeen) and seen.done and asked is not None and may_be_restore(seen.ref, asked)
+    former = record.status.notebook.former
+    if not done and former is not None:
+        record = record.with_status(former=replace(former, touched=True))
+    return record.with_status(saved_in="", restoring=None)
+
+
+def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    since = notebook.create_time
+    policy = scene.policy
+    stuck = not record.status.notebook.was_active and since is not None and scene.now - since > policy.stuck_after
+    verb = {
+        NotebookState.STOPPING: Verb.STOP,
+        NotebookState.SUSPENDING: Verb.STOP,
+        NotebookState.DELETED: Verb.DELETE,
+        NotebookState.UPGRADING: Verb.UPDATE,
+    }.get(notebook.state, Verb.START if record.status.notebook.was_active else Verb.CREATE)
+    if record.status.data.restoring is not None and record.spec.presence is Presence.PRESENT:
+        verb = Verb.RESTORE
+    return wait_for(
+        verb,
+        record,
+        notebook,
+        policy.poll,
+        stuck=f"The notebook has been {notebook.state.value} for too long" if stuck else "",
+        because=f"The instance is {notebook.state.value}; nothing can be done until that is over.",
+    )
+
+
+def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    if record.spec.power is Power.STOPPED:
+        if not record.status.notebook.power_settled:
+            why = str(record.spec.power_reason)
+            return stop(record, notebook.ref, (f"To be stopped: {why}.",), why, scene)
+        record = _adopt(record, Power.RUNNING, PowerCause.STARTED_OUTSIDE)
+    if record.status.notebook.settles_at is None or record.status.notebook.settles_at <= scene.now:
+        record = record.with_status(power_settled=True, settles_at=None)
+    record = record.with_status(attempts=0, not_before=None)
+    differences = differences_of(record, notebook, scene.policy)
+    record = _without_old_refusal(record, differences, scene.policy)
+    profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
+    message = f"Your notebook is ready.{_consent(profile)}{_notes(record, differences, profile, scene)}"
+    if differences.patch != Patch():
+        return Step(
+            record=record,
+            actions=(_update(record, notebook, differences.patch, ""),),
+            condition=ConditionStatus.TRUE,
+            reason=Reason.READY,
+            message=message,
+            requeue_after=scene.policy.poll,
+            because=(f"Out of line: {say(differences.of(Change.PATCH))}.",),
+        )
+    pending = _pending(record, differences)
+    if not pending or profile is None:
+        drifted = bool(differences.of(Change.LEFT) or differences.disruptive)
+        reason = Reason.DRIFTED if drifted else Reason.READY
+        because = _because_held(differences)
+        return Step(record=record, condition=ConditionStatus.TRUE, reason=reason, message=message, because=because)
+    if may_disrupt(profile, scene.now) and scene.identity_ready:
+        # Not settled: what follows is to end in a running notebook again.
+        begun = with_turn(record, scene.policy, scene.now).with_status(power_settled=False)
+        step = stop(begun, notebook.ref, (), "It is changed, and comes back.", scene)
+        return replace(step, because=(f"Out of line, and may be stopped now: {say(pending)}.",))
+    chance = next_chance(profile, scene.now)
+    return Step(
+        record=record,
+        condition=ConditionStatus.TRUE,
+        reason=Reason.UPDATE_PENDING,
+        message=message,
+        requeue_after=max(chance - scene.now, scene.policy.poll) if chance is not None else None,
+        because=(f"Out of line, to be changed {say_when(profile, scene.now)}: {say(pending)}.",),
+    )
+
+
+def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
+    """Return what only a stopped instance takes, without what the cloud has refused. One replacement after the other."""
+    if is_refused(differences.disruptive, record.status.notebook.refused):
+        return ()
+    return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)
+
+
+def _because_held(differences: Differences) -> tuple[str, ...]:
+    return (f"Waits for its turn in a rollout: {say(differences.held)}.",) if differences.held else ()
+
+
+def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
+    """Return what a person should know of differences that are not mended now."""
+    if is_refused(differences.disruptive, record.status.notebook.refused):
+        return " A change to its machine was refused by Google Cloud; an administrator should look."
+    if record.status.notebook.former is not None and record.status.notebook.former.touched:
+        return (
+            f" Its former instance {record.status.notebook.former.instance_id} is kept; an administrator should look."
+        )
+    if differences.disruptive and profile is not None:
+        return f" A change to its machine is made {say_when(profile, scene.now)}."
+    if differences.of(Change.LEFT):
+        return " It differs from its profile in what cannot be changed; an administrator should look."
+    return ""
+
+
+def _consent(profile: Profile | None) -> str:
+    """With managed end-user credentials the owner agrees once for each instance, in a dialog of the console only.
+
+    Source: Workbench documentation, Create an instance with end-user credentials.
+    """
+    if profile is None or profile.identity is not Identity.END_USER_CREDENTIALS:
+        return ""
+    return " The first time, open it in the Google Cloud console (Open JupyterLab) and agree once."
+
+
+def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    if record.spec.power is Power.RUNNING and record.status.notebook.power_settled:
+        record = _adopt(record, Power.STOPPED, PowerCause.STOPPED_OUTSIDE)
+    record = record.with_status(proxy_uri=notebook.proxy_uri)
+    differences = differences_of(record, notebook, scene.policy)
+    record = _without_old_refusal(record, differences, scene.policy)
+    pending = _pending(record, differences)
+    replaced = tuple(item for item in pending if item.change is Change.REPLACE)
+    if pending:
+        record = with_turn(record, scene.policy, scene.now)
+    if replaced:
+        return replace_step(record, notebook, pending, scene)
+    record = record.with_status(saved_in="")  # entitled, and on the disk: no copy is needed
+    patch = _joined(differences.patch, differences.patch_at_rest if pending else Patch())
+    if patch != Patch():
+        items = differences.of(Change.PATCH) + tuple(pending)
+        return Step(
+            record=record,
+            actions=(_update(record, notebook, patch, digest(differences.disruptive) if pending else ""),),
+            condition=ConditionStatus.FALSE,
+            reason=Reason.UPDATING,
+            message=VERB_TEXT[Verb.UPDATE],
+            requeue_after=scene.policy.poll,
+            because=(f"Out of line: {say(items)}.",),
+        )
+    if record.spec.power is Power.STOPPED:
+        profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
+        notes = _notes(record, differences, profile, scene)
+        return Step(
+            record=record.with_status(power_settled=True, attempts=0, not_before=None),
+            condition=ConditionStatus.FALSE,
+            reason=Reason.IDLE if record.spec.power_reason.is_idle else Reason.STOPPED,
+            message=f"Your notebook is stopped: {record.spec.power_reason}. Your files are kept.{notes}",
+            because=_because_held(differences),
+        )
+    waiting = held(record, scene.now)
+    if waiting is not None:
+        return waiting
+    if not scene.identity_ready:
+        return wait_for_identity(record, scene.policy)
+    if record.status.notebook.former is not None and record.status.notebook.former.is_remnant:
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.WAITING,
+            message="Your notebook could not be replaced; it starts as it was in a few minutes.",
+            requeue_after=scene.policy.poll,
+            because=("What was begun of a replacement goes first: nobody has two.",),
+        )
+    return Step(
+        record=record,
+        actions=(StartInstance(ref=notebook.ref),),
+        condition=ConditionStatus.FALSE,
+        reason=Reason.STARTING,
+        message=VERB_TEXT[Verb.START],
+        requeue_after=scene.policy.poll,
+        because=(f"To run: {record.spec.power_reason}.",),
+    )
+
+
+def _joined(now: Patch, at_rest: Patch) -> Patch:
+    return replace(
+        now,
+        metadata={**now.metadata, **at_rest.metadata},
+        machine_type=at_rest.machine_type,
+        accelerators=at_rest.accelerators,
+        shielded=at_rest.shielded,
+    )
+
+
+def _adopt(record: UserRecord, power: Power, cause: PowerCause) -> UserRecord:
+    """Return what was wanted had been reached, and somebody changed it since: that is now what is wanted."""
+    spec = replace(record.spec, power=power, power_reason=PowerReason(cause=cause))
+    return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
+
+
+def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Differences:
+    """Return what differs; nothing for a profile that is lost from the configuration: what is there stays as it is.
+
+    What a rollout changes is not counted before the person's turn.
+    """
+
+    def by(one: Policy) -> Differences | None:
+        spec = spec_of(record, one)
+        return None if spec is None else compare(notebook, spec, record.status.notebook.built_from)
+
+    return in_turn(by, policy, record.user_key, record.status.notebook.turn) or NO_DIFFERENCES
+
+
+def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
+    """Return the digest of the changes that a stopped instance is patched with: what is remembered when the cloud refuses them."""
+    return digest(differences_of(record, notebook, policy).disruptive)
+
+
+def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
+    """Forget what was refused once it is not wanted any more, or an administrator lets the rollout go on: then it is tried again."""
+    turn, rollout = record.status.notebook.turn, policy.rollout
+    is_tried_again = turn is not None and turn.refused and rollout is not None and rollout.excuses(turn)
+    return record if differences.disruptive and not is_tried_again else record.with_status(refused="")
+
+
+def _update(record: UserRecord, notebook: ObservedNotebook, patch: Patch, disruptive: str) -> UpdateInstance:
+    return UpdateInstance(
+        ref=notebook.ref, patch=patch, disruptive=disruptive, request_id=request_id(record, Verb.UPDATE)
+    )

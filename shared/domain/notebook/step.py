@@ -1,0 +1,202 @@
+"""What to do about the notebook: the state machine of one instance, as a pure function of what was seen.
+
+Read it as a table: first what could not be seen, then an operation that is under way or failed, then the state of the
+instance against what is wanted. Only one mutation at a time: the API refuses a second.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from shared.domain.notebook.creation import create_step, zones_left
+from shared.domain.notebook.leaver import delete, gone
+from shared.domain.notebook.replacement import go_back
+from shared.domain.notebook.states import observed_step, refusable
+from shared.domain.notebook.turns import with_refusal, with_sold_out
+from shared.domain.plan.backoff import backoff
+from shared.domain.plan.plan import OperationSeen, OperationSight, Policy
+from shared.domain.plan.step import Scene, Step, unreadable, wait_for
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, OperationRef, Verb
+from shared.domain.snapshot.step import newest_ready
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    QuotaExhaustedError,
+    Reason,
+    RetryableError,
+    StockoutError,
+)
+from shared.domain.things.notebook import (
+    MAY_HAVE_RUN,
+    RESTING,
+    Absent,
+    NotebookState,
+    NotLooked,
+    ObservedNotebook,
+    Unreadable,
+    is_ours,
+)
+
+
+def notebook_step(record: UserRecord, scene: Scene) -> Step:
+    """Return the notebook's half of the plan."""
+    seen = scene.seen
+    notebook = seen.notebook
+    match notebook:
+        case NotLooked():
+            return gone(record, scene)
+        case Unreadable(error=error):
+            return _unreadable(record, error)
+        case ObservedNotebook() if not is_ours(notebook, record.user_key, record.status.notebook.instance_uid):
+            return _not_ours(record, notebook)
+        case Absent() | ObservedNotebook():
+            pass
+        case _:
+            assert_never(notebook)
+    operation = seen.operation
+    if isinstance(operation, OperationSeen):
+        if not operation.done:
+            record = record.with_status(operation=operation.ref)
+            return _under_way(record, operation.ref.verb, notebook, scene)
+        if operation.error is not None:
+            return _operation_failed(record, notebook, operation, scene)
+    elif isinstance(operation, Unreadable) and record.status.notebook.operation is not None:
+        # What it does is unknown, so nothing is sent into it; the state below may still tell that it is over.
+        return _under_way(record, record.status.notebook.operation.verb, notebook, scene)
+    record = record.with_status(operation=_kept(operation, notebook))
+    match notebook:
+        case Absent():
+            return _absent(record, scene)
+        case ObservedNotebook():
+            return observed_step(record, notebook, scene)
+        case _:
+            assert_never(notebook)
+
+
+def _kept(operation: OperationSight, notebook: Absent | ObservedNotebook) -> OperationRef | None:
+    """Return the operation that is over while the instance is still on its way: without its name, all of the zone would be listed for it."""
+    on_its_way = isinstance(notebook, ObservedNotebook) and notebook.state not in {NotebookState.ACTIVE, *RESTING}
+    return operation.ref if on_its_way and isinstance(operation, OperationSeen) else None
+
+
+def _unreadable(record: UserRecord, error: BenchkeeperError) -> Step:
+    step = unreadable(
+        record,
+        error,
+        what="The notebook",
+        because="The notebook could not be read, so nothing is created, stopped or deleted.",
+    )
+    return replace(step, record=record.with_status(attempts=record.status.attempts + 1))
+
+
+def _not_ours(record: UserRecord, notebook: ObservedNotebook) -> Step:
+    return Step(
+        record=record.with_status(operation=None),
+        condition=ConditionStatus.FALSE,
+        reason=Reason.NOT_OURS,
+        message=f"An instance named {notebook.ref.instance_id} exists that Benchkeeper did not make. "
+        "An administrator must rename or remove it.",
+        requeue_after=timedelta(hours=1),
+        because=("An instance has our name without our labels: hands off.",),
+    )
+
+
+def _under_way(record: UserRecord, verb: Verb, notebook: Absent | ObservedNotebook, scene: Scene) -> Step:
+    operation = record.status.notebook.operation
+    stuck = operation is not None and scene.now - operation.started_at > scene.policy.stuck_after
+    return wait_for(
+        verb,
+        record,
+        notebook,
+        scene.policy.poll,
+        stuck=f"Google Cloud has not finished to {verb.value} the notebook" if stuck else "",
+        because=f"The operation to {verb.value} the instance is under way.",
+    )
+
+
+def _operation_failed(
+    record: UserRecord, notebook: Absent | ObservedNotebook, operation: OperationSeen, scene: Scene
+) -> Step:
+    error = operation.error
+    if error is None:  # the caller has looked
+        raise AssertionError("an operation without an error did not fail")
+    policy, now = scene.policy, scene.now
+    record = with_sold_out(record, error, now).with_status(operation=None, attempts=record.status.attempts + 1)
+    wait = _retry_after(record, error, policy)
+    verb = operation.ref.verb
+    if verb is not Verb.CREATE:
+        if verb is Verb.UPDATE and isinstance(notebook, ObservedNotebook) and not isinstance(error, RetryableError):
+            record = with_refusal(record).with_status(refused=refusable(record, notebook, policy))
+        if verb is Verb.RESTORE:
+            record = record.with_status(restoring=None)
+        return _waiting(record, error, wait, now, f"The operation to {verb.value} the instance failed.")
+    zone = record.status.notebook.zone or policy.zones[0]
+    if isinstance(error, StockoutError):
+        record = record.with_status(failed_zones=tuple(dict.fromkeys([*record.status.notebook.failed_zones, zone])))
+        if not zones_left(record, policy):
+            record = record.with_status(not_before=now + policy.capacity_retry)
+    else:
+        record = record.with_status(not_before=now + wait)
+    because = f"The create in {zone} failed: {error.reason.value}."
+    # A remnant of a failed create was never ACTIVE and holds no data: it goes before anything else is tried. Only a state on
+    # the way to the first ACTIVE says so; what stops or rests has run, seen by us or not.
+    remnant = notebook if isinstance(notebook, ObservedNotebook) else None
+    if remnant is not None and (remnant.state in MAY_HAVE_RUN or record.status.notebook.was_active):
+        return observed_step(record, remnant, scene)
+    if record.status.notebook.former is not None and not isinstance(error, RetryableError):
+        return _back(record, remnant, error, because)
+    if remnant is not None:
+        return delete(record, remnant.ref, error.reason, error.user_message, (because, "Its remnant is removed first."))
+    step = _absent(record, scene)
+    if step.actions or record.spec.presence is Presence.ABSENT:
+        return replace(step, because=(because, *step.because))
+    return replace(step, reason=error.reason, message=error.user_message, because=(because, *step.because))
+
+
+def _back(record: UserRecord, remnant: ObservedNotebook | None, error: BenchkeeperError, because: str) -> Step:
+    """Return what was to replace the instance cannot be built: the person gets back what they had."""
+    return Step(
+        record=go_back(record, remnant),
+        condition=ConditionStatus.FALSE,
+        reason=error.reason,
+        message=f"Your notebook could not be replaced and comes back as it was. {error.user_message}",
+        requeue_after=timedelta(seconds=5),
+        because=(because, "The former instance takes its place again."),
+    )
+
+
+def _retry_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
+    if isinstance(error, QuotaExhaustedError):
+        return max(error.retry_after, policy.capacity_retry)
+    at_least = error.retry_after if isinstance(error, RetryableError) else timedelta(hours=1)
+    return backoff(record.status.attempts, at_least=at_least, spread_by=record.user_key)
+
+
+def _waiting(record: UserRecord, error: BenchkeeperError, wait: timedelta, now: datetime, because: str) -> Step:
+    return Step(
+        record=record.with_status(not_before=now + wait),
+        condition=ConditionStatus.FALSE,
+        reason=error.reason,
+        message=error.user_message,
+        requeue_after=wait,
+        because=(because,),
+    )
+
+
+def _absent(record: UserRecord, scene: Scene) -> Step:
+    if record.spec.presence is Presence.ABSENT:
+        step = gone(record, scene)
+        # Somebody who planned from an older record may still be creating: look once more, later.
+        first = record.status.observed_generation != record.status.generation
+        return replace(step, requeue_after=scene.policy.confirm_absence_after if first else None)
+    if not record.status.data.saved_in or isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
+        record = record.with_status(saved_in=newest_ready(record, scene))
+    because = "There is no instance yet."
+    if record.status.notebook.was_active:
+        because = "The instance was deleted from outside; a new one takes its place."
+    elif record.status.notebook.former is not None:
+        because = "The one that takes the former's place is not there yet."
+    return create_step(record, scene, (because,))

@@ -1,0 +1,194 @@
+"""Is the person employed? The rules of leaves: what begins one, what ends it, and which statements may be forgotten. Pure.
+
+Timelines of the fact `employment` hold joiners (True), leavers (False) and cancelled leaves (True, `Force.CANCELS`).
+
+* A leave stands from its `effective_at` until something ends it. The order of arrival does not matter.
+* A joiner that only confirms (a feed that repeats everybody who works here) ends no leave.
+* A joiner with an explicit effective time ends the leaves that took effect before it. With the very same explicit time from one
+  source the two are a conversion: the joiner's side wins.
+* A joiner that is an event, and a cancelled leave, end the leaves that were said before. A leaver that is dated back counts as said
+  when it was published, so that it is never older than what it came after.
+* A tie is the leaver's. What was still to come when a leaver was said never comes, and a leave that was still to come when
+  another leaver was said is replaced by that.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from shared.domain.people.statements import MAX_STATEMENTS, Force, Statement, Timeline
+
+
+class Employment(Struct, frozen=True, kw_only=True):
+    """The answer at a moment. `employed` is None if nobody has said anything that is in effect.
+
+    `decides` is the statement that decides. `confirmed_since` is the newest joiner that confirms a person whose leave stands.
+    `tied` is a joiner that was said at the very moment of the leaver that won.
+    """
+
+    employed: bool | None
+    decides: Statement | None = None
+    confirmed_since: Statement | None = None
+    tied: Statement | None = None
+
+
+def is_leave(statement: Statement) -> bool:
+    """Return True for a leaver's statement."""
+    return statement.value is not True
+
+
+def is_conversion(joiner: Statement, leave: Statement) -> bool:
+    """Return True if both took effect at the same explicit moment and one source said both."""
+    return (
+        joiner.explicit
+        and leave.explicit
+        and joiner.effective_at == leave.effective_at
+        and joiner.source == leave.source
+    )
+
+
+def ends_leave(statement: Statement, leave: Statement) -> bool:
+    """Return True if `statement` ends `leave`, from its own effective time on."""
+    if is_leave(statement):
+        return False
+    is_later = statement.occurred_at > leave.happened_at and statement.said_at >= leave.said_at
+    if statement.force is Force.CANCELS:
+        return is_later
+    if is_conversion(statement, leave):
+        return True
+    # The leaver was said while the joiner was still to come.
+    if statement.occurred_at < leave.said_at < statement.effective_at:
+        return False
+    if statement.force is Force.SAYS and is_later:
+        return True
+    return statement.explicit and statement.effective_at > leave.effective_at
+
+
+def _is_replaced(leave: Statement, timeline: Timeline) -> bool:
+    """Return True if another leaver was said while this leave was still to come."""
+    return any(is_leave(other) and other.forestalls(leave) for other in timeline)
+
+
+def standing_leaves(timeline: Timeline, now: datetime) -> list[Statement]:
+    """Return the leaves that hold at `now`."""
+    begun = [s for s in timeline if s.effective_at <= now]
+    return [
+        leave
+        for leave in begun
+        if is_leave(leave)
+        and not _is_replaced(leave, timeline)
+        and not any(ends_leave(other, leave) for other in begun)
+    ]
+
+
+def lasting_leaves(timeline: Timeline) -> Timeline:
+    """Return the leaves, begun or to come, that nothing replaces or ends."""
+    return tuple(
+        leave
+        for leave in timeline
+        if is_leave(leave)
+        and not _is_replaced(leave, timeline)
+        and not any(ends_leave(other, leave) for other in timeline)
+    )
+
+
+def judge_employment(timeline: Timeline, now: datetime) -> Employment:
+    """Return whether the person is employed at `now`, and which statement decides."""
+    standing = standing_leaves(timeline, now)
+    joiners = [s for s in timeline if s.effective_at <= now and not is_leave(s) and s.force is not Force.CANCELS]
+    if standing:
+        leave = max(standing, key=Statement.rank)
+        confirming = [
+            s for s in joiners if s.force is Force.CONFIRMS and s.said_at > max(leave.effective_at, leave.said_at)
+        ]
+        return Employment(
+            employed=False,
+            decides=leave,
+            confirmed_since=max(confirming, key=Statement.rank, default=None),
+            tied=next((s for s in joiners if s.occurred_at == leave.occurred_at and not s.explicit), None),
+        )
+    in_force = [s for s in joiners if not any(_forestalled_by(other, s) for other in timeline)]
+    if not in_force:
+        return Employment(employed=None)
+    return Employment(employed=True, decides=max(in_force, key=Statement.rank))
+
+
+def _forestalled_by(leave: Statement, joiner: Statement) -> bool:
+    """Return True if the leaver was said while the joiner was still to come, so that it never comes."""
+    return (
+        is_leave(leave)
+        and joiner.occurred_at < leave.said_at < joiner.effective_at
+        and not is_conversion(joiner, leave)
+    )
+
+
+def next_employment_change(timeline: Timeline, now: datetime) -> datetime | None:
+    """Return the next moment at which a statement takes effect."""
+    return min((s.effective_at for s in timeline if s.effective_at > now), default=None)
+
+
+def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
+    """Return the newest leave that a joiner has ended (not cancelled, no conversion): the person left and was hired again."""
+    begun = [s for s in timeline if s.effective_at <= now]
+    ended = [
+        leave
+        for leave in begun
+        if is_leave(leave)
+        and any(ends_leave(s, leave) and s.force is not Force.CANCELS and not is_conversion(s, leave) for s in begun)
+    ]
+    return max(ended, key=Statement.rank, default=None)
+
+
+def fold_employment(timeline: Timeline, statement: Statement, horizon: datetime) -> Timeline:
+    """Return the timeline with one more statement and without what can decide nothing from `horizon` on."""
+    if any(kept.is_same(statement) for kept in timeline):
+        return timeline
+    kept = _without_what_is_over(tuple(sorted([*timeline, statement], key=Statement.rank)), horizon)
+    return timeline if kept == timeline else kept
+
+
+def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
+    """Forget by dominance: a statement goes if another one, in effect, does at least as much in every respect."""
+    returned_from = leave_before_return(timeline, horizon)
+    kept = [
+        s
+        for index, s in enumerate(timeline)
+        if s is returned_from
+        or not any(
+            _outdoes(other, s, horizon) and not _holds_off(s, other, timeline) for other in timeline[index + 1 :]
+        )
+    ]
+    if len(kept) <= MAX_STATEMENTS:
+        return tuple(kept)
+    joiners = [s for s in kept if not is_leave(s)]
+    most = max(1, MAX_STATEMENTS // 3)
+    leaves = [s for s in kept if is_leave(s)]
+    return tuple(sorted([*joiners[-most:], *leaves[-(MAX_STATEMENTS - most) :]], key=Statement.rank))
+
+
+def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
+    """Return True if a joiner never comes because of the older leave alone: by the newer one it would have begun already."""
+    return any(
+        _forestalled_by(older, joiner) and not _forestalled_by(newer, joiner)
+        for joiner in timeline
+        if not is_leave(joiner)
+    )
+
+
+def _outdoes(newer: Statement, older: Statement, horizon: datetime) -> bool:
+    """Return True if `older` decides nothing any more beside `newer`. Both are in effect at the horizon."""
+    if is_leave(newer) is not is_leave(older) or max(newer.effective_at, older.effective_at) > horizon:
+        return False
+    at_least = (
+        newer.occurred_at >= older.occurred_at
+        and newer.said_at >= older.said_at
+        and newer.effective_at >= older.effective_at
+    )
+    if is_leave(newer):
+        # What ends the newer leave ends the older one too, a conversion included.
+        return at_least and (newer.effective_at > older.effective_at or newer.source == older.source)
+    if older.force is Force.CONFIRMS and not older.explicit and newer.force is not Force.CANCELS:
+        return newer.occurred_at >= older.occurred_at and newer.said_at >= older.said_at
+    return at_least and newer.force is older.force and newer.explicit >= older.explicit and newer.source == older.source

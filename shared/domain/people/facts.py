@@ -1,0 +1,375 @@
+"""What has been stated about a person, folded so that the order of arrival does not matter.
+
+A *fact* is one question ("is employed?", "is a member of group G?", "cost centre?"). Its *timeline* keeps the statements that
+can still decide it. A statement has `occurred_at` (when it was said; orders statements) and `effective_at` (from when it
+holds). The answer at time T is the statement said last among those in effect at T; a tie goes to the one that withdraws.
+What was still to come when something newer was said about the same fact never comes: a postponed leaving date replaces the
+first one. Employment has rules of its own: `shared.domain.people.employment`.
+
+A statement can be forgotten once a newer one has been in effect for an hour (the *horizon*: clocks differ, and nothing is asked
+about the time before it). Facts are bounded in number and each timeline in length, so a record stays small however often
+somebody moves. When they are full, grants go first; what cuts is always taken. What is said of groups that entitle stays longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.json import Decoder
+from msgspec.structs import replace
+
+from shared.domain.people.employment import (
+    Employment,
+    fold_employment,
+    is_leave,
+    judge_employment,
+    lasting_leaves,
+    leave_before_return,
+    next_employment_change,
+)
+from shared.domain.people.groups import GroupBook
+from shared.domain.people.sources import DIRECTORY
+from shared.domain.people.statements import (
+    BEFORE_EVERYTHING,
+    Force,
+    Scalar,
+    Statement,
+    Timeline,
+    Value,
+    answer,
+    bounded,
+    fold,
+    fold_briefly,
+    in_effect,
+    next_change,
+)
+
+__all__ = ["Force", "Scalar", "Statement", "Timeline", "Value", "answer", "fold", "in_effect", "next_change"]
+
+EMPLOYMENT = "employment"  # True employed, False left
+ACCOUNT = "account"  # of earlier versions: True usable, False suspended, archived or deleted
+SUSPENDED, ARCHIVED, DELETED, DISABLED = "account:suspended", "account:archived", "account:deleted", "account:disabled"
+CREATED = "account:created"  # True: the directory said that an account with this address was made
+# Each True while it holds; a way out ends that one alone. Of several that hold the first is why: a suspension is only a pause,
+# and an account that was suspended before it was deleted must not look paused for good.
+ACCOUNT_STATES = (DELETED, ARCHIVED, DISABLED, SUSPENDED)
+ROSTER = "roster"  # tuple of groups: a statement about all groups at once
+REQUEST = "request"  # profile name asked for by hand, "" = the default profile, None = withdrawn
+DEFAULT = "default"  # "" = a joiner that only confirms named neither groups nor a profile, None = one that named groups
+ACCESS_UNTIL = "access_until"  # RFC 3339 text: access ends then; None = no end
+PERSON_ID = "person_id"  # the number that HR knows the person by
+GROUP = "group:"  # + address: True member, False not
+ATTRIBUTE = "attribute:"  # + name: any scalar or list, as HR gives it
+
+MAX_GROUPS = 100  # facts about single groups of one person
+MAX_ATTRIBUTES = 100
+MAX_FORGOTTEN = 64
+_GIVING = frozenset({EMPLOYMENT, ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL, *ACCOUNT_STATES})
+
+
+TIMELINES = dict[str, tuple[Statement, ...]]
+# msgspec learns the types now: learnt by two threads at their first record, they end the process (docs/traps.md).
+Decoder(TIMELINES)
+
+
+class Facts(Struct, frozen=True):
+    """All timelines of one person, by fact name. Immutable.
+
+    `forgotten` tells duplicates of undated statements that were dropped and might give access: such a one looks newer each time
+    that it is sent, and what was said since would be overruled by it.
+    """
+
+    timelines: Mapping[str, Timeline]
+    forgotten: tuple[str, ...] = ()
+
+    @classmethod
+    def none(cls) -> Facts:
+        """Nothing is known."""
+        return cls(MappingProxyType({}))
+
+    def with_statement(
+        self,
+        name: str,
+        statement: Statement,
+        horizon: datetime = BEFORE_EVERYTHING,
+        *,
+        kept: frozenset[str] = frozenset(),
+        people: int = 1,
+    ) -> Facts:
+        """With one more statement about fact `name`; the same object when nothing changes.
+
+        `kept` names the groups that entitle: what is said of them never goes for what is said of others.
+        `people` says for how many people's facts there is room.
+        """
+        old = self.timelines.get(name, ())
+        if self.forgotten and _may_look_newer(name, statement) and statement.guard(name) in self.forgotten:
+            return self
+        new = _fold_of(name)(old, statement, horizon)
+        dropped = [s for s in (*old, statement) if not any(k is s or k.is_same(s) for k in new)]
+        forgotten = with_guards(self.forgotten, name, dropped)
+        if new is old:
+            return self if forgotten == self.forgotten else replace(self, forgotten=forgotten)
+        timelines = {**self.timelines, name: new}
+        if not old and name.startswith(GROUP):
+            _bound(timelines, GROUP, people * MAX_GROUPS, kept)
+        if not old and name.startswith(ATTRIBUTE):
+            _bound(timelines, ATTRIBUTE, people * MAX_ATTRIBUTES, frozenset())
+        return Facts(MappingProxyType(timelines), forgotten)
+
+    def merged(self, other: Facts, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
+        """With all that was stated in `other`; the same object when that adds nothing. As if all had been said of one person."""
+        forgotten = _newest_guards(self.forgotten, other.forgotten)
+        facts = self if forgotten == self.forgotten else replace(self, forgotten=forgotten)
+        for name, timeline in other.timelines.items():
+            for statement in timeline:
+                # Which groups entitle is not known here: there is room for both until the next fact comes.
+                facts = facts.with_statement(name, statement, horizon, people=2)
+        return facts
+
+    def at(self, name: str, now: datetime) -> Statement | None:
+        """Return what decides fact `name` at `now`."""
+        return answer(self.timelines.get(name, ()), now)
+
+    def employment(self, now: datetime) -> Employment:
+        """Return whether the person is employed at `now`."""
+        return judge_employment(self.timelines.get(EMPLOYMENT, ()), now)
+
+    def returned_from(self, now: datetime) -> Statement | None:
+        """Return the newest leave after which the person was hired again; None if there was none."""
+        return leave_before_return(self.timelines.get(EMPLOYMENT, ()), now)
+
+    def account_states(self, now: datetime) -> Iterator[tuple[str, Statement]]:
+        """Return the states for which the account cannot be used, each with the statement that says so; none if it can be used."""
+        for name in ACCOUNT_STATES:
+            state = self.at(name, now)
+            if state is not None and state.value is True:
+                yield name, state
+        older = self.at(ACCOUNT, now)
+        if older is None or older.value is True:
+            return
+        # A record of an earlier version does not say which of the states it was: any way out that was said later ends it.
+        ways_out = [s for name in ACCOUNT_STATES for s in self.timelines.get(name, ()) if s.value is False]
+        if not any(s.effective_at <= now and s.occurred_at > older.occurred_at for s in ways_out):
+            yield ACCOUNT, older
+
+    def access_until(self, now: datetime) -> tuple[datetime, Statement] | None:
+        """Return the moment at which access ends, as it was said last; None if there is no end."""
+        said = self.at(ACCESS_UNTIL, now)
+        if said is None or not isinstance(said.value, str):
+            return None
+        return datetime.fromisoformat(said.value).astimezone(UTC), said
+
+    def person_id(self, now: datetime) -> str:
+        """Return the number that HR knows the person by; empty if it was never said."""
+        said = self.at(PERSON_ID, now)
+        return said.value if said is not None and isinstance(said.value, str) else ""
+
+    def groups(self, now: datetime, book: GroupBook | None = None) -> dict[str, Statement]:
+        """Every group whose membership is decided at `now` in favour, with the statement that decides.
+
+        A group of which the directory has spoken about this person is decided by the directory alone. For the others a roster
+        (HR's list of all groups) speaks about every group, a message about one group only about that one; the later wins for each
+        group, a tie goes to the one that takes the membership away. Groups are named as they were when it was said.
+        """
+        book = book if book is not None else GroupBook()
+        roster, listed = self._roster(now)
+        # Several addresses may be one group's; what is said of a group is what is said of all of them.
+        said: dict[object, list[tuple[str, Statement]]] = {}
+        for name, timeline in sorted(self.timelines.items()):
+            if not name.startswith(GROUP):
+                continue
+            group = name[len(GROUP) :]
+            for statement in in_effect(timeline, now):
+                identity = book.identity(group, statement.occurred_at)
+                if identity is not None:
+                    said.setdefault(identity, []).append((group, statement))
+        listed_groups: dict[object, str] = {}
+        for group in sorted(listed):
+            listed_as = None if roster is None else book.identity(group, roster.occurred_at)
+            if listed_as is not None:
+                listed_groups[listed_as] = group
+        held: dict[str, Statement] = {}
+        for one in dict.fromkeys([*said, *listed_groups]):
+            statements = said.get(one, [])
+            own = [pair for pair in statements if _is_directory(pair[1])]
+            if own:
+                statements = own
+            elif roster is not None:
+                listing = _as_membership(roster, member=one in listed_groups)
+                statements = [*statements, (listed_groups.get(one, ""), listing)]
+            group, decides = max(statements, key=lambda pair: pair[1].rank())
+            if decides.value is True:
+                held[group] = decides
+        return held
+
+    def overruled_groups(self, now: datetime) -> tuple[str, ...]:
+        """Return the groups that HR's newest list names otherwise than the directory, which decides."""
+        roster, listed = self._roster(now)
+        if roster is None:
+            return ()
+        return tuple(
+            sorted(
+                group
+                for group in {name[len(GROUP) :] for name in self.timelines if name.startswith(GROUP)}
+                if (own := self.at(f"{GROUP}{group}", now)) is not None
+                and _is_directory(own)
+                and own.value is not (group in listed)
+                and roster.occurred_at > own.occurred_at
+            )
+        )
+
+    def _roster(self, now: datetime) -> tuple[Statement | None, frozenset[str]]:
+        """Return the newest list of groups and what it lists; of several said at the same moment, what all of them list."""
+        newest = self.at(ROSTER, now)
+        if newest is None:
+            return None, frozenset()
+        same_moment = [
+            frozenset(s.value)
+            for s in in_effect(self.timelines[ROSTER], now)
+            if s.occurred_at == newest.occurred_at and isinstance(s.value, tuple)
+        ]
+        return newest, frozenset.intersection(*same_moment) if same_moment else frozenset()
+
+    def newest(self, now: datetime) -> datetime | None:
+        """When the newest of what holds at `now` was said, or took effect if that was later."""
+        return max(
+            (
+                max(s.occurred_at, s.effective_at)
+                for timeline in self.timelines.values()
+                for s in in_effect(timeline, now)
+            ),
+            default=None,
+        )
+
+    def attribute(self, name: str, now: datetime) -> Value:
+        """Return an HR attribute's value at `now`, None when unknown."""
+        statement = self.at(f"{ATTRIBUTE}{name}", now)
+        return None if statement is None else statement.value
+
+    def next_change(self, now: datetime) -> datetime | None:
+        """When to look again because a statement takes effect, or access ends."""
+        others = [timeline for name, timeline in self.timelines.items() if name != EMPLOYMENT]
+        ends = self.access_until(now)
+        moments = [
+            next_change(others, now),
+            next_employment_change(self.timelines.get(EMPLOYMENT, ()), now),
+            ends[0] if ends is not None and ends[0] > now else None,
+        ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def cuts(self, *, groups_since: datetime | None = None) -> Facts:
+        """Return what ends access, now or later, and was not taken back: leaves, states of the account, the directory's removals.
+
+        Of the removals only those that were said since a moment, if one is given.
+        """
+        since = groups_since if groups_since is not None else BEFORE_EVERYTHING
+        found: dict[str, Timeline] = {}
+        for name, timeline in self.timelines.items():
+            if name == EMPLOYMENT:
+                kept = lasting_leaves(timeline)
+            elif name in {ACCOUNT, *ACCOUNT_STATES}:
+                kept = tuple(s for s in timeline if s.withdraws and _stands(s, timeline))
+            elif name.startswith(GROUP):
+                own = tuple(s for s in timeline if _is_directory(s) and s.occurred_at >= since)
+                kept = tuple(s for s in own if s.withdraws and _stands(s, timeline))
+            else:
+                continue
+            if kept:
+                found[name] = kept
+        return Facts(MappingProxyType(found))
+
+    def split(self, after: datetime, *, leaves_since: datetime | None = None) -> tuple[Facts, Facts]:
+        """Return what was said until a moment, and what was said later: of two people who had one address in turn.
+
+        A leave that is dated back behind that moment, but was published after `leaves_since`, may be either's: both have it.
+        """
+        before: dict[str, Timeline] = {}
+        later: dict[str, Timeline] = {}
+        for name, timeline in self.timelines.items():
+            since = leaves_since if name == EMPLOYMENT else None
+            eithers = [s for s in timeline if since is not None and is_leave(s) and s.said_at > since]
+            for place, part in (
+                (before, tuple(s for s in timeline if s.occurred_at <= after)),
+                (later, tuple(s for s in timeline if s.occurred_at > after or s in eithers)),
+            ):
+                if part:
+                    place[name] = part
+        return Facts(MappingProxyType(before), self.forgotten), Facts(MappingProxyType(later), self.forgotten)
+
+
+def _stands(statement: Statement, timeline: Timeline) -> bool:
+    """Return True if nothing that was said later takes the statement back."""
+    return not any(other.rank() > statement.rank() and not other.withdraws for other in timeline)
+
+
+def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -> Timeline:
+    """Keep the first and the last time that each number was said: whether it is the same before and after tells who it is."""
+    if any(kept.is_same(statement) for kept in timeline):
+        return timeline
+    by_value: dict[Value, list[Statement]] = {}
+    for each in sorted([*timeline, statement], key=Statement.rank):
+        by_value.setdefault(each.value, []).append(each)
+    kept = {id(each): each for same in by_value.values() for each in (same[0], same[-1])}
+    new = tuple(bounded(sorted(kept.values(), key=Statement.rank)))
+    return timeline if new == timeline else new
+
+
+def _fold_of(name: str) -> Callable[[Timeline, Statement, datetime], Timeline]:
+    """Return how a fact is folded. Of a group and an account who said what counts too, so that more than the last is kept of them."""
+    return fold_briefly if name in _BRIEF or name.startswith(ATTRIBUTE) else _FOLDS.get(name, fold)
+
+
+_BRIEF = frozenset({ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL})
+_FOLDS: Mapping[str, Callable[[Timeline, Statement, datetime], Timeline]] = {
+    EMPLOYMENT: fold_employment,
+    PERSON_ID: _fold_number,
+}
+
+
+def _bound(timelines: dict[str, Timeline], prefix: str, most: int, kept: frozenset[str]) -> None:
+    """Drop the facts of a kind that are too many: grants first, the oldest first; those in `kept` last of all."""
+    names = [name for name in timelines if name.startswith(prefix)]
+    if len(names) <= most:
+        return
+
+    def importance(name: str) -> tuple[bool, bool, datetime]:
+        newest = timelines[name][-1]
+        return (name[len(prefix) :] in kept, newest.withdraws, newest.occurred_at)
+
+    for name in sorted(names, key=importance)[: len(names) - most]:
+        del timelines[name]
+
+
+def _may_look_newer(name: str, statement: Statement) -> bool:
+    """Return True for what gives or may give access and is dated by its message alone, so that it looks newer when sent again."""
+    gives = name in _GIVING or name.startswith(GROUP)
+    return gives and statement.undated and not statement.withdraws and statement.force is not Force.CONFIRMS
+
+
+def with_guards(forgotten: tuple[str, ...], name: str, dropped: Iterable[Statement]) -> tuple[str, ...]:
+    """Return the guards with those of statements about a fact that were dropped."""
+    return _newest_guards(forgotten, [s.guard(name) for s in dropped if _may_look_newer(name, s)])
+
+
+def _newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    new = [guard for guard in dict.fromkeys(more) if guard not in forgotten]
+    return (*forgotten, *new)[-MAX_FORGOTTEN:] if new else forgotten
+
+
+def _is_directory(statement: Statement) -> bool:
+    """Return True for what the directory said. Records of earlier versions name no source: news about one group came from there only."""
+    return statement.source in {DIRECTORY, ""}
+
+
+def _as_membership(roster: Statement, *, member: bool) -> Statement:
+    return Statement(
+        event_id=roster.event_id,
+        occurred_at=roster.occurred_at,
+        effective_at=roster.effective_at,
+        value=member,
+        withdraws=not member,
+        source=roster.source,
+    )

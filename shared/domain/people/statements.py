@@ -1,0 +1,172 @@
+"""One thing that somebody said about a person, and timelines of such statements. See `shared.domain.people.facts` for the rules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+Scalar = str | int | float | bool | None
+Value = Scalar | tuple[str, ...]
+
+BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
+# Of a fact on which access hangs. More than anybody says within the horizon; what is beyond is what decides least.
+MAX_STATEMENTS = 48
+MOST_LAST = 3  # of the others, which are long or many: what was said last, beside what decides at the horizon and now
+
+
+class Force(StrEnum):
+    """How a statement bears on a leave (`shared.domain.people.employment`).
+
+    `SAYS`: an event like any other. `CONFIRMS`: the feed repeats what holds, and ends no leave. `CANCELS`: a leave was cancelled.
+    """
+
+    SAYS = "says"
+    CONFIRMS = "confirms"
+    CANCELS = "cancels"
+
+
+class Statement(Struct, frozen=True, kw_only=True):
+    """One thing somebody said: `withdraws` marks the side that wins a tie (the leaver's).
+
+    `source` is who said it ("" in records of earlier versions), `says` the author that the message merely claims. `published_at`
+    is when its message was first published. `claimed_at` is the `occurred_at` that the message gave, where that lay in the future
+    and was not believed, or was a mere day. `explicit`: the message named the moment from which it holds. `undated`: it named no
+    moment at which it was said, so that `occurred_at` is the publish time.
+    """
+
+    event_id: str
+    occurred_at: datetime
+    effective_at: datetime
+    value: Value
+    withdraws: bool
+    source: str = ""
+    says: str = ""
+    published_at: datetime | None = None
+    claimed_at: datetime | None = None
+    explicit: bool = False
+    undated: bool = False
+    force: Force = Force.SAYS
+
+    def rank(self) -> tuple[datetime, bool, str, str]:
+        """Later wins; at the same moment the withdrawing one; then the id and the value, so that a tie is never open."""
+        return (self.occurred_at, self.withdraws, self.event_id, repr(self.value))
+
+    @property
+    def said_at(self) -> datetime:
+        """When it was said aloud: the publish time where it is known, since `occurred_at` may be dated back."""
+        return self.occurred_at if self.published_at is None else max(self.occurred_at, self.published_at)
+
+    @property
+    def happened_at(self) -> datetime:
+        """When it happened by the sender's own word, of a mere day its beginning: what was said of it later is later than this."""
+        return self.claimed_at if self.undated and self.claimed_at is not None else self.occurred_at
+
+    def is_same(self, other: Statement) -> bool:
+        """Return True for a duplicate: the same source, id and statement, whenever it was published."""
+        return self.source == other.source and self.event_id == other.event_id and self._content() == other._content()
+
+    def guard(self, fact: str) -> str:
+        """Return what tells a duplicate of this statement about a fact once it is forgotten: a digest that says nothing else."""
+        text = repr((fact, self.source, self.event_id, self._content()))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def reuses_id_of(self, other: Statement) -> bool:
+        """Return True if the sender used one id for two statements that differ in what they say."""
+        return (
+            self.source == other.source
+            and self.event_id == other.event_id
+            and (self.value, self.effective_at, self.force) != (other.value, other.effective_at, other.force)
+        )
+
+    def _content(self) -> tuple[object, ...]:
+        effective = self.effective_at if self.explicit else None
+        return (
+            None if self.undated else self.claimed_at or self.occurred_at,
+            effective,
+            self.value,
+            self.withdraws,
+            self.force,
+        )
+
+    def ends(self, other: Statement, horizon: datetime) -> bool:
+        """Return True if `other` can decide nothing from `horizon` on, because this one does.
+
+        Two lists said at the same moment are both kept: for each group the one that leaves it out wins the tie.
+        """
+        if isinstance(self.value, tuple) and isinstance(other.value, tuple) and self.occurred_at == other.occurred_at:
+            return False
+        return self.rank() > other.rank() and self.effective_at <= horizon
+
+    def forestalls(self, other: Statement) -> bool:
+        """Return True if this was said while `other`, older, was still to come: then `other` never comes."""
+        return other.occurred_at < self.occurred_at < other.effective_at
+
+
+Timeline = tuple[Statement, ...]
+
+
+def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
+    """Return the timeline with one more statement; the same object when nothing changes (a duplicate, or long overruled)."""
+    decided = _decides(timeline, horizon)
+    if any(kept.is_same(statement) for kept in timeline) or (decided is not None and decided.ends(statement, horizon)):
+        return timeline
+    together = (*timeline, statement)
+    decides = _decides(together, horizon)
+    kept = together if decides is None else [s for s in together if not decides.ends(s, horizon)]
+    return tuple(bounded(sorted(kept, key=Statement.rank)))
+
+
+def _decides(timeline: Timeline, horizon: datetime) -> Statement | None:
+    """Return what decides at the horizon; it ends all that is older. What never comes decides nothing."""
+    begun = sorted((s for s in timeline if s.effective_at <= horizon), key=Statement.rank, reverse=True)
+    return next((s for s in begun if not any(other.forestalls(s) for other in timeline)), None)
+
+
+def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
+    """Do as `fold`, and keep only what was said last and what decides at the horizon and now, however much is said.
+
+    What is still to come is among the last: whatever was said after it, before it took effect, forestalled it. One that is dropped
+    forestalls nothing any more, which only an older statement could show that arrives later than three newer ones.
+    """
+    folded = fold(timeline, statement, horizon)
+    if len(folded) <= MOST_LAST or horizon == BEFORE_EVERYTHING:  # any moment may be asked about
+        return folded
+    kept = [*folded[-MOST_LAST:], answer(folded, horizon), answer(folded, folded[-1].occurred_at)]
+    # Lists that were said at the same moment decide together: without one of them somebody would be let in.
+    moments = {each.occurred_at for each in kept if each is not None and isinstance(each.value, tuple)}
+    new = tuple(
+        s
+        for s in folded
+        if any(s is each for each in kept) or (isinstance(s.value, tuple) and s.occurred_at in moments)
+    )
+    return timeline if new == timeline else new
+
+
+def bounded(ordered: list[Statement]) -> list[Statement]:
+    """Return at most `MAX_STATEMENTS` of them, oldest first: the oldest grants go first, then the oldest of all."""
+    surplus = len(ordered) - MAX_STATEMENTS
+    if surplus <= 0:
+        return ordered
+    grants = [s for s in ordered if not s.withdraws]
+    gone = {id(s) for s in [*grants[:-1], *ordered][:surplus]}
+    rest = [s for s in ordered if id(s) not in gone]
+    return rest[-MAX_STATEMENTS:]
+
+
+def in_effect(timeline: Timeline, now: datetime) -> list[Statement]:
+    """Return the statements that hold at `now`: begun, and not forestalled by a newer one."""
+    return [s for s in timeline if s.effective_at <= now and not any(other.forestalls(s) for other in timeline)]
+
+
+def answer(timeline: Timeline, now: datetime) -> Statement | None:
+    """Return the statement that decides at `now`; None when none is in effect."""
+    return max(in_effect(timeline, now), key=Statement.rank, default=None)
+
+
+def next_change(timelines: Iterable[Timeline], now: datetime) -> datetime | None:
+    """Return the next moment at which an answer may differ because something takes effect."""
+    return min((s.effective_at for timeline in timelines for s in timeline if s.effective_at > now), default=None)

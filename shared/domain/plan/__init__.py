@@ -1,0 +1,1 @@
+"""The kernel of planning: policy, observation, action, step. Knows no kind of resource."""

@@ -1,0 +1,92 @@
+"""How much may happen in an hour before somebody has to agree: what `guard:` in the settings says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from shared.domain.things.times import duration_text
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+_LEAST_PATIENCE = timedelta(minutes=15)
+
+
+class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits of the guard against mass changes, counted in people.
+
+    In any hour at most `per_hour` people lose access, or `share` of the fleet if that is more, and never more than `most`; of
+    people who share a group or a profile `group_share` of them once they are `group_from`; `day_factor` times as many in a day.
+    `urgent` is the window of its own for what a source calls urgent, `creations` how many environments may be made in an hour.
+    Whoever waits for an approval longer than `patience` is stopped without one as far as it can be undone; None: never. `approvers`
+    is how many must agree where no author is verified; one who approves alone waits `wait_alone`. An approval that is not used
+    ends after `approval_lapses`.
+    """
+
+    per_hour: Annotated[
+        int, Meta(ge=1, le=10_000, description="People who may lose something in an hour, at least.")
+    ] = 20
+    share: Annotated[float, Meta(gt=0, le=1, description="Of the fleet: the same, for large ones.")] = 0.05
+    most: Annotated[int, Meta(ge=1, le=10_000, description="People who may lose something in an hour, at most.")] = 200
+    group_share: Annotated[float, Meta(gt=0, le=1, description="Of those who share a group or a profile.")] = 0.5
+    group_from: Annotated[int, Meta(ge=2, le=10_000, description="From how many on group_share holds.")] = 6
+    day_factor: Annotated[int, Meta(ge=1, le=24, description="A day's limit is that many times an hour's.")] = 3
+    patience: Annotated[
+        timedelta | None,
+        Meta(
+            extra={"words": {"never": None}},
+            extra_json_schema={"words": ["never"]},
+            description="After that a leaver who waits is stopped as far as it can be undone; never: not at all.",
+        ),
+    ] = timedelta(hours=4)
+    approvers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2,
+            description="How many must approve where nobody knows who asked; where it is known, one other. 1: a team of one.",
+        ),
+    ] = 2
+    creations: Annotated[int, Meta(ge=1, le=100_000, description="Environments that may be made in an hour.")] = 300
+    urgent: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="Urgent leavers who may lose access in an hour, beside the others."),
+    ] = 5
+    approval_lapses: Annotated[
+        timedelta, Meta(description="How long an approval holds that is not enough, or is not used.")
+    ] = timedelta(hours=24)
+    wait_alone: Annotated[
+        timedelta, Meta(description="How long the approval of one alone waits for somebody to object.")
+    ] = timedelta(minutes=15)
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """(field, problem) of limits that cannot be; the field is empty for the whole."""
+        if self.patience is not None and self.patience < _LEAST_PATIENCE:
+            text = f"{duration_text(self.patience)} is too short for somebody to look at a change"
+            yield "patience", f"{text}. Valid: {duration_text(_LEAST_PATIENCE)} or more, or never"
+        if self.most < self.per_hour:
+            yield "", f"most ({self.most}) must not be smaller than per_hour ({self.per_hour})"
+
+    def per_hour_of(self, fleet_size: int) -> int:
+        """Return how many of a fleet of this size may lose access in an hour."""
+        return min(max(self.per_hour, int(fleet_size * self.share)), self.most)
+
+    def per_hour_of_group(self, group_size: int) -> int | None:
+        """Return how many of a group of this size may lose access in an hour; None if the group has no limit of its own."""
+        if group_size < self.group_from or self.group_share >= 1:
+            return None
+        return max(1, int(group_size * self.group_share))
+
+    def is_looser_than(self, other: GuardSettings) -> bool:
+        """Return True if anything that `other` would hold back goes through here."""
+        rising = ("per_hour", "share", "most", "group_share", "group_from", "day_factor", "creations", "urgent")
+        return (
+            any(getattr(self, name) > getattr(other, name) for name in rising)
+            or self.approvers < other.approvers
+            or self.approval_lapses > other.approval_lapses
+            or self.wait_alone < other.wait_alone
+            or (self.patience is not None and (other.patience is None or self.patience < other.patience))
+        )

@@ -1,0 +1,182 @@
+"""The plan: what one pass does for one person, and why. Types only; `shared.domain.reconcile.planner` makes it, `engine` carries it out."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import ClassVar
+
+from msgspec import Struct, field
+
+from shared.domain.people.domains import People
+from shared.domain.people.groups import GroupBook
+from shared.domain.people.sources import SHIPPED, Source
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionType, OperationRef, Verb
+from shared.domain.record.waves import Rollout
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.clusters import Cluster, ClusterOperationSeen
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.notebook import (
+    Absent,
+    Network,
+    NotebookSight,
+    NotLooked,
+    Unreadable,
+)
+from shared.domain.things.snapshots import SnapshotSeen
+
+_REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What the administrator decided, as far as planning needs it. Times are durations.
+
+    `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
+    `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
+    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `guard` has the
+    limits of changes that touch many; without `cuts_wait` a cut is what the facts say, as in a what-if. While a `rollout` is under
+    way, `earlier` are the policies by which a notebook may still be right. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    """
+
+    catalog: Catalog
+    zones: tuple[str, ...]
+    network: Network
+    retention: timedelta
+    snapshot_retention: timedelta = timedelta(days=90)
+    personal_data: timedelta = timedelta(days=365)
+    project: str = ""
+    template_context: str = ""
+    poll: timedelta = timedelta(seconds=60)
+    stuck_after: timedelta = timedelta(minutes=45)
+    confirm_absence_after: timedelta = timedelta(minutes=10)
+    capacity_retry: timedelta = timedelta(minutes=30)
+    people: People = field(default_factory=People)
+    sources: Mapping[str, Source] = field(default_factory=lambda: SHIPPED)
+    book: GroupBook = field(default_factory=GroupBook)
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    cuts_wait: bool = False
+    rollout: Rollout | None = None
+    earlier: tuple[Policy, ...] = ()
+
+    def entitling_groups(self) -> frozenset[str]:
+        """Return the addresses of all groups that entitle: those that are assigned, and what else these are or were called."""
+        return self.book.reached(frozenset(each.group for each in self.catalog.assignments))
+
+    def entitling_digest(self) -> str:
+        """Return what changes whenever the same facts could entitle to something else: assignments, default, profiles, groups."""
+        catalog = self.catalog.entitling_digest()
+        if not self.book.events:
+            return catalog
+        return hashlib.sha256(f"{catalog}|{self.book.digest_text()}".encode()).hexdigest()[:16]
+
+
+class OperationSeen(Struct, frozen=True, kw_only=True):
+    """An operation as it was read: `error` is set when it is done and failed, already classified."""
+
+    ref: OperationRef
+    done: bool
+    error: BenchkeeperError | None = None
+
+
+OperationSight = OperationSeen | Absent | Unreadable | NotLooked
+
+
+class TemplatesSeen(Struct, frozen=True):
+    """The user's template objects: name -> the digest they were written with ("" when they carry none)."""
+
+    digests: Mapping[str, str]
+
+
+class AccountSeen(Struct, frozen=True, kw_only=True):
+    """The person's own service account as it was read.
+
+    `is_ours` = its description says that we made it for this person. `shared_with` are all members that its policy lets do
+    something with it, by role. `in_groups` says of each group that was asked about whether it is a direct member.
+    """
+
+    is_ours: bool
+    disabled: bool
+    shared_with: Mapping[str, tuple[str, ...]]
+    in_groups: Mapping[str, bool] = field(default_factory=dict)
+
+
+AccountSight = AccountSeen | Absent | Unreadable | NotLooked
+SnapshotSight = SnapshotSeen | Absent | Unreadable
+
+
+class ClustersSeen(Struct, frozen=True):
+    """The person's Spark clusters."""
+
+    clusters: tuple[Cluster, ...]
+
+
+class SparkSessionsSeen(Struct, frozen=True):
+    """The ids of the person's serverless Spark sessions that run or are being made."""
+
+    sessions: tuple[str, ...]
+
+
+class Observed(Struct, frozen=True, kw_only=True):
+    """Everything that one pass looked at.
+
+    `snapshots` has a sight for each that the record names, `cluster_operations` one for each create of a cluster whose outcome
+    is not seen otherwise.
+    """
+
+    notebook: NotebookSight
+    operation: OperationSight
+    templates: TemplatesSeen | Unreadable | NotLooked
+    former: NotebookSight = field(default_factory=NotLooked)
+    account: AccountSight = field(default_factory=NotLooked)
+    snapshots: Mapping[str, SnapshotSight] = field(default_factory=dict)
+    clusters: ClustersSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
+    cluster_operations: Mapping[str, ClusterOperationSeen | Absent | Unreadable] = field(default_factory=dict)
+    sessions: SparkSessionsSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
+
+
+class Action(Struct, frozen=True):
+    """One change to ask of the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
+
+    `condition` is what the action's failure is told under, `target` is the path to the name of what is changed. `written_first`:
+    the record must say so before the cloud is asked, because the action cannot be taken back, or makes something whose name
+    only the record keeps.
+    """
+
+    condition: ClassVar[ConditionType]
+    target: ClassVar[str]
+    words: ClassVar[str] = ""
+    written_first: ClassVar[bool] = False
+
+    @property
+    def key(self) -> str:
+        """The kind and the target: what the history recognises a repeated call by, whatever its words are."""
+        return f"{type(self).__name__} {attrgetter(self.target)(self)}"
+
+    def describe(self) -> str:
+        """Return the action in words: what a plan prints, and what the history says of it. `words` with the action as `0`."""
+        return self.words.format(self)
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to do now (`actions`, in order), why (`because`), and the record as it is once they have been started.
+
+    `requeue_at` is when to look again, None when nothing is pending: the earliest of `waits`, which has it for each half of the
+    plan by the condition that it keeps, and of the next fact that takes effect.
+    """
+
+    record: UserRecord
+    actions: tuple[Action, ...]
+    because: tuple[str, ...]
+    requeue_at: datetime | None
+    waits: Mapping[ConditionType, datetime] = field(default_factory=dict)
+
+
+def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
+    """Return a UUID that is the same for the same try: asking twice after a crash is asking once."""
+    parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.notebook.zone}{about and ':' + about}"
+    return str(uuid.uuid5(_REQUESTS, parts))

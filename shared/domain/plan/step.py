@@ -1,0 +1,132 @@
+"""What the halves of a plan are made of: `Step`, and the steps that several states share."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from shared.domain.plan.backoff import backoff
+from shared.domain.plan.plan import Action, Observed, Policy
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType, Verb
+from shared.domain.things.errors import BenchkeeperError, Reason, RetryableError
+from shared.domain.things.notebook import Absent, NotebookState, ObservedNotebook
+
+_VERB_REASON = {
+    Verb.CREATE: Reason.CREATING,
+    Verb.START: Reason.STARTING,
+    Verb.STOP: Reason.STOPPING,
+    Verb.DELETE: Reason.DELETING,
+    Verb.UPDATE: Reason.UPDATING,
+    Verb.RESTORE: Reason.RESTORING,
+}
+VERB_TEXT = {
+    Verb.CREATE: "Being created; this takes a few minutes.",
+    Verb.START: "Your notebook is starting.",
+    Verb.STOP: "The notebook is being stopped.",
+    Verb.DELETE: "The notebook is being deleted.",
+    Verb.UPDATE: "The notebook is being updated.",
+    Verb.RESTORE: "Your files are being brought back; please wait until that is done.",
+}
+_STAGES = {
+    NotebookState.INITIALIZING: "Being created: the machine is set up.",
+    NotebookState.STARTING: "Being created: the machine starts.",
+    NotebookState.PROVISIONING: "Being created: JupyterLab is installed.",
+}
+
+
+class Scene(Struct, frozen=True, kw_only=True):
+    """What every half of a plan is made from. `identity_ready` = nothing may be created or started before it is True."""
+
+    seen: Observed
+    policy: Policy
+    now: datetime
+    identity_ready: bool = True
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One half of a plan: the record after it, the actions, the condition that then holds, when to look again, and why."""
+
+    record: UserRecord
+    condition: ConditionStatus
+    reason: Reason
+    message: str
+    actions: tuple[Action, ...] = ()
+    requeue_after: timedelta | None = None
+    because: tuple[str, ...] = ()
+
+
+def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) -> timedelta:
+    """How long to wait before what could not be read is read again; `otherwise` at least, where only somebody can mend it."""
+    at_least = error.retry_after if isinstance(error, RetryableError) else otherwise
+    return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
+
+
+def unreadable(
+    record: UserRecord, error: BenchkeeperError, *, what: str, because: str, otherwise: timedelta = timedelta(minutes=5)
+) -> Step:
+    """Not knowing is not absence: nothing is done about it, and it is looked at again."""
+    return Step(
+        record=record,
+        condition=ConditionStatus.UNKNOWN,
+        reason=Reason.UNREADABLE,
+        message=f"{what} could not be read. {error.user_message}",
+        requeue_after=patience(record, error, otherwise),
+        because=(because,),
+    )
+
+
+def wait_for(
+    verb: Verb,
+    record: UserRecord,
+    notebook: Absent | ObservedNotebook,
+    poll: timedelta,
+    *,
+    stuck: str,
+    because: str,
+) -> Step:
+    """Look again after `poll`; when `stuck` says what takes too long, a person is asked for and the looks become rarer."""
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.STUCK if stuck else _VERB_REASON[verb],
+        message=f"{stuck}; an administrator should look." if stuck else _progress(verb, notebook),
+        requeue_after=poll * 10 if stuck else poll,
+        because=(because,),
+    )
+
+
+def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
+    """How far it is, in words; a create passes three stages in a few minutes."""
+    if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
+        return _STAGES.get(notebook.state, VERB_TEXT[verb])
+    return VERB_TEXT[verb]
+
+
+def held(record: UserRecord, now: datetime) -> Step | None:
+    """Wait for `not_before`, with the condition that explains it left as it is."""
+    not_before = record.status.notebook.not_before
+    if not_before is None or not_before <= now:
+        return None
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=ready.reason if ready is not None else Reason.WAITING,
+        message=ready.message if ready is not None else "Waiting before the next attempt.",
+        requeue_after=not_before - now,
+        because=(f"Nothing is tried before {not_before:%Y-%m-%d %H:%M:%S} UTC.",),
+    )
+
+
+def wait_for_identity(record: UserRecord, policy: Policy) -> Step:
+    """Wait for the person's own service account: whatever is created or started needs it."""
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.WAITING,
+        message="Your own service account is being set up first.",
+        requeue_after=policy.poll,
+        because=("Nothing is created or started before the person's service account is ready.",),
+    )

@@ -1,0 +1,1 @@
+"""What a change of policy does to everybody."""

@@ -1,0 +1,133 @@
+"""The effect of a change on each person, before anything is done: what-if is the apply.
+
+A person is judged twice with the product's own rules (`with_wanted`, `compare`, `wanted_templates`): by the policy in force and by
+the proposed one, or with and without news. What differs is the `Effect`. The frozen list of all effects is the `Impact`; its digest
+is what an approval binds. Called by the command line, the drift sweep and the approval (`shared.engine.decisions.policy_change`).
+
+Cost is hours a month times `hourly_cost` of the profile. `Basis` says where the hours come from: as measured this month, scaled to a
+whole one once a week of it is over; as measured in the month that was measured last; else assumed (`ASSUMED_HOURS`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from shared.domain.people.entitlement import Cause
+from shared.domain.policy.effect import Basis, Effect, Part, StepKind
+from shared.domain.things.identity import UserKey
+
+# --- all of them
+
+
+class Impact(Struct, frozen=True):
+    """The frozen list of effects, by user key. Built by `impact_of`."""
+
+    entries: tuple[Effect, ...]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over (person, cause, kinds of step); the same whatever the order."""
+        bound = [
+            [each.user_key, each.cause.value, [p.value for p in each.parts], [s.value for s in each.steps]]
+            for each in self.entries
+        ]
+        return hashlib.sha256(json.dumps(bound, separators=(",", ":")).encode()).hexdigest()[:16]
+
+    @property
+    def counts(self) -> Mapping[StepKind, int]:
+        """How many people each kind of step is for; kinds of which there are none are left out."""
+        found = Counter(step for each in self.entries for step in each.steps)
+        return {kind: found[kind] for kind in StepKind if found[kind]}
+
+    @property
+    def takes(self) -> int:
+        """How many people lose something, are replaced or are stopped."""
+        return sum(each.takes for each in self.entries)
+
+    @property
+    def interrupts(self) -> int:
+        """How many people work now and are stopped for it."""
+        return sum(each.interrupts for each in self.entries)
+
+    def by_profile(self) -> Mapping[str, int]:
+        """How many people of each profile, the one that they have now, or get."""
+        return _counted(each.profile_before or each.profile_after for each in self.entries)
+
+    def by_group(self) -> Mapping[str, int]:
+        """How many people of each group that entitles them now, or will."""
+        return _counted(each.group_before or each.group_after for each in self.entries)
+
+    def cost(self) -> tuple[float, float, int]:
+        """Return the cost of a month before and after, and of how many people it is not known."""
+        known = [
+            (each.cost_before, each.cost_after)
+            for each in self.entries
+            if each.cost_before is not None and each.cost_after is not None
+        ]
+        before, after = (round(sum(pair[side] for pair in known), 2) for side in (0, 1))
+        return before, after, len(self.entries) - len(known)
+
+
+def impact_of(effects: Iterable[Effect | None]) -> Impact:
+    """Return the impact of what `effect_of` gave, in whatever order."""
+    return Impact(tuple(sorted((each for each in effects if each is not None), key=lambda each: each.user_key)))
+
+
+def differing(approved: Impact, now: Impact) -> tuple[Effect, ...]:
+    """Return the entries of `now` that are not in the approved list as they are: nobody agreed to them."""
+    agreed = {each.bound for each in approved.entries}
+    return tuple(each for each in now.entries if each.bound not in agreed)
+
+
+def _counted(names: Iterable[str]) -> Mapping[str, int]:
+    return dict(sorted(Counter(name for name in names if name).items()))
+
+
+# --- as JSON
+
+
+def to_json(impact: Impact) -> list[dict[str, Any]]:
+    """Return the JSON-able list; user keys, never addresses."""
+    return [
+        {
+            "user": each.user_key,
+            "cause": each.cause.value,
+            "parts": [part.value for part in each.parts],
+            "steps": [step.value for step in each.steps],
+            "interrupts": each.interrupts,
+            "had_access": each.had_access,
+            "group": [each.group_before, each.group_after],
+            "profile": [each.profile_before, each.profile_after],
+            "cost": [each.cost_before, each.cost_after],
+            "basis": each.basis.value,
+        }
+        for each in impact.entries
+    ]
+
+
+def from_json(raw: Iterable[Mapping[str, Any]]) -> Impact:
+    """Return the impact that `to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    return impact_of(
+        Effect(
+            user_key=UserKey(each["user"]),
+            cause=Cause(each["cause"]),
+            parts=tuple(Part(part) for part in each["parts"]),
+            steps=tuple(StepKind(step) for step in each["steps"]),
+            interrupts=bool(each["interrupts"]),
+            had_access=bool(each["had_access"]),
+            group_before=each["group"][0],
+            group_after=each["group"][1],
+            profile_before=each["profile"][0],
+            profile_after=each["profile"][1],
+            cost_before=each["cost"][0],
+            cost_after=each["cost"][1],
+            basis=Basis(each["basis"]),
+        )
+        for each in raw
+    )

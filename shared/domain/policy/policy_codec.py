@@ -1,0 +1,151 @@
+"""A policy as plain values and back: the content of `policy/current`, and the settings that a deployment has checked.
+
+`content_of` gives what judges people and nothing else: no project, bucket or endpoint, and no secret, for there is none in it.
+`with_content` puts such a content into a policy of this process, which keeps its own wiring: project, bucket, topics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import time, timedelta, tzinfo
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct, convert
+from msgspec.json import Decoder
+from msgspec.structs import replace
+
+from shared.domain.people.domains import People
+from shared.domain.people.sources import Source
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.plan.plan import Policy
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.notebook import Network
+from shared.domain.things.structs import to_dict
+
+T = TypeVar("T")
+# Raise it when a content of this program means something else to older ones. A key that a program does not know is refused.
+VERSION = 1
+
+
+class UnknownContentError(ValueError):
+    """The content is of a program that this one does not understand: a newer one, as a rule."""
+
+
+def content_of(policy: Policy) -> dict[str, Any]:
+    """Return the plain values of what judges people."""
+    kept = {
+        "version": VERSION,
+        "catalog": to_dict(policy.catalog),
+        "zones": policy.zones,
+        "network": to_dict(policy.network),
+        "retention": policy.retention,
+        "snapshot_retention": policy.snapshot_retention,
+        "personal_data": policy.personal_data,
+        "people": to_dict(policy.people),
+        "sources": {name: to_dict(source) for name, source in policy.sources.items()},
+        "guard": to_dict(policy.guard),
+    }
+    made: dict[str, Any] = json.loads(json.dumps(kept, default=plain))
+    for source in made["sources"].values():
+        del source["topic"]  # which topic a source has is the deployment's: messages arrive there
+    return made
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of SHA-256 over the content, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shape_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a content that says what a notebook should be, as a content by itself."""
+    catalog = {
+        "profiles": content["catalog"]["profiles"],
+        "assignments": [],
+        "default_profile": None,
+        "masters": {},
+        "environments": {},
+    }
+    return {"version": content["version"], "catalog": catalog, "network": content["network"]}
+
+
+def policy_digest(policy: Policy) -> str:
+    """Return the digest of a policy's content."""
+    return digest_of(content_of(policy))
+
+
+def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
+    """Return the process's own policy with another content. Raise `UnknownContentError` if this program cannot judge by it.
+
+    A source that only the content has keeps no topic of this deployment, so nothing arrives for it.
+    """
+    try:
+        known = content_of(own)
+        if content["version"] != VERSION or content.keys() - known.keys():
+            raise UnknownContentError(f"version {content['version']!r} with {', '.join(sorted(content))}")
+        topics = {name: source.topic for name, source in own.sources.items()}
+        sources = {
+            name: {**raw, "topic": topics.get(name, "")}
+            for name, raw in content.get("sources", known["sources"]).items()
+        }
+        # An older program's content lacks what was added since.
+        said = read_plain({**known, **content, "sources": sources}, _Content)
+        kept = {name: getattr(said, name) for name in _Content.__struct_fields__ if name != "version"}
+        # The own one ends with the own subnetwork (`Settings.policy`).
+        context = own.template_context.removesuffix(own.network.subnet) + said.network.subnet
+        return replace(own, **kept, template_context=context)
+    except UnknownContentError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnknownContentError(f"{type(error).__name__}: {error}") from error
+
+
+def plain(value: object) -> float | str | list[int]:
+    """Return what JSON has no form for as a plain value; the `default` of `json.dumps`."""
+    match value:
+        case timedelta():
+            return value.total_seconds()
+        case time():
+            return value.isoformat()
+        case ZoneInfo():
+            return value.key
+        case frozenset():
+            return sorted(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} cannot be kept")
+
+
+def read_plain(raw: object, kind: type[T]) -> T:
+    """Return what `plain` made plain. Raise `ValueError` for anything else, a key that this program does not know included."""
+    return convert(raw, kind, strict=False, dec_hook=_from_plain)  # not strict: a length of time is a number of seconds
+
+
+def _from_plain(kind: type, raw: Any) -> object:
+    if kind is tzinfo:
+        return ZoneInfo(raw)
+    if kind is Path:
+        return Path(raw)
+    raise NotImplementedError(kind)
+
+
+class _Content(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of a policy, with the topics of this deployment."""
+
+    version: int
+    catalog: Catalog
+    zones: tuple[str, ...]
+    network: Network
+    retention: timedelta
+    snapshot_retention: timedelta
+    personal_data: timedelta
+    people: People
+    sources: Mapping[str, Source]
+    guard: GuardSettings
+
+
+# msgspec learns the types now: learnt by two threads at once, they end the process (docs/traps.md).
+Decoder(_Content, dec_hook=_from_plain)

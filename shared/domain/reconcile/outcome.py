@@ -1,0 +1,214 @@
+"""From what carrying out a plan gave to the record that is saved. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.notebook.actions import (
+    CreateInstance,
+    DeleteInstance,
+    RestoreData,
+    StartInstance,
+    StopInstance,
+    UpdateInstance,
+)
+from shared.domain.notebook.replacement import go_back
+from shared.domain.notebook.turns import with_refusal, with_sold_out
+from shared.domain.plan.backoff import backoff
+from shared.domain.plan.plan import Action, Plan, Policy
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType, OperationRef, set_condition
+from shared.domain.snapshot.actions import WriteManifest
+from shared.domain.snapshot.step import with_snapshot, without_deleted
+from shared.domain.spark.actions import CreateCluster
+from shared.domain.spark.step import after_error
+from shared.domain.things.clusters import ClusterStatus
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    BusyError,
+    CloudUnavailableError,
+    PermanentError,
+    QuotaExhaustedError,
+    RetryableError,
+    StockoutError,
+)
+
+_AT_ONCE = timedelta(seconds=5)
+
+
+class Started(Struct, frozen=True):
+    """The cloud said yes and works on it."""
+
+    operation: OperationRef
+
+
+class Asked(Struct, frozen=True):
+    """The cloud said yes to a Spark cluster; `operation` is empty when it was there already."""
+
+    operation: str
+
+
+class Done(Struct, frozen=True):
+    """It is so now, or was so already."""
+
+
+class Failed(Struct, frozen=True):
+    """The cloud said no, or nothing."""
+
+    error: BenchkeeperError
+
+
+Outcome = Started | Asked | Done | Failed
+
+
+def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy: Policy, now: datetime) -> UserRecord:
+    """Return the record after the plan's actions. Failures become conditions and a time for the next attempt; nothing is raised."""
+    record = plan.record
+    failures: list[tuple[Action, BenchkeeperError]] = []
+    for action, outcome in outcomes:
+        match outcome:
+            case Started(operation=operation):
+                record = _with_operation(record, action, operation)
+            case Asked(operation=name):
+                record = _with_cluster_operation(record, action, name)
+            case Done():
+                record = _with_done(record, action)
+            case Failed(error=error):
+                failures.append((action, error))
+    if not failures:
+        return record
+    record = record.with_status(attempts=record.status.attempts + 1)
+    waits = [_wait(record, action, error, policy) for action, error in failures]
+    for (action, error), wait in zip(failures, waits, strict=True):
+        record = _with_failure(record, action, error, wait, policy, now)
+    change = record.facts.next_change(now)
+    # What failed is tried again in its own time; the other halves of the plan go on in theirs.
+    failed = {_condition_of(action, record) for action, _ in failures}
+    others = [when for kind, when in plan.waits.items() if kind not in failed]
+    due = [now + min(waits), *others, *([change] if change is not None else [])]
+    return replace(record, status=record.status.changed(next_attempt_at=min(due)))
+
+
+def _with_operation(record: UserRecord, action: Action, operation: OperationRef) -> UserRecord:
+    """Return the record follows the operations of the present instance; those of a former one are seen by its state."""
+    record = record.with_status(tries=record.status.tries + 1)
+    if (
+        isinstance(action, StopInstance | DeleteInstance)
+        and action.ref.instance_id != record.status.notebook.instance_id
+    ):
+        return record
+    return record.with_status(operation=operation)
+
+
+def _with_cluster_operation(record: UserRecord, action: Action, name: str) -> UserRecord:
+    known = record.status.cluster(action.template) if isinstance(action, CreateCluster) else None
+    if known is None:
+        return record
+    return _with_cluster(record, replace(known, operation=name, tries=known.tries + 1))
+
+
+def _with_cluster(record: UserRecord, known: ClusterStatus) -> UserRecord:
+    others = [c for c in record.status.clusters if c.template != known.template]
+    return record.with_status(clusters=tuple(sorted([*others, known], key=lambda c: c.template)))
+
+
+def _with_refused_cluster(
+    record: UserRecord, action: CreateCluster, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
+) -> UserRecord:
+    """Return the cloud did not even begin: another zone, another time, or the end of the wish with what the cloud said."""
+    known = record.status.cluster(action.template)
+    if known is None:
+        return record
+    known = replace(known, operation="", reason=error.reason, message=error.user_message)
+    if not isinstance(error, CloudUnavailableError):  # which may have done it and lost the answer
+        known = replace(known, asked_at=None)
+    if isinstance(error, RetryableError) and not isinstance(error, StockoutError | QuotaExhaustedError):
+        return _with_cluster(record, replace(known, not_before=now + wait))
+    was_seen = record.status.observed_generation == record.status.generation
+    record, known = after_error(record, known, error, policy)
+    if was_seen:
+        record = record.with_status(observed_generation=record.status.generation)
+    return _with_cluster(record, known)
+
+
+def _with_done(record: UserRecord, action: Action) -> UserRecord:
+    match action:
+        case CreateInstance():  # it was there: another pass created it, perhaps from something else
+            return record.with_status(tries=record.status.tries + 1, built_from={})
+        case DeleteInstance():
+            return record.with_status(tries=record.status.tries + 1)
+        case WriteManifest(snapshot=snapshot, deleted_at=None):
+            return with_snapshot(record, replace(snapshot, manifest=True))
+        case WriteManifest(snapshot=snapshot):
+            return without_deleted(record, snapshot.name)
+        case _:
+            return record
+
+
+def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError) -> bool:
+    """Return True when the cloud will never do it and there is something to go back to: the person gets that at once."""
+    if not isinstance(error, PermanentError):
+        return False
+    if isinstance(action, CreateInstance):
+        return record.status.notebook.former is not None
+    return isinstance(action, UpdateInstance) and bool(action.disruptive)
+
+
+def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> timedelta:
+    if _is_given_up(record, action, error):
+        return _AT_ONCE
+    creates = isinstance(action, CreateInstance)  # an instance that exists cannot go to another zone
+    if isinstance(action, CreateCluster) and isinstance(error, StockoutError):
+        return error.retry_after
+    match error:
+        case StockoutError() if creates and any(
+            z not in {*record.status.notebook.failed_zones, record.status.notebook.zone} for z in policy.zones
+        ):
+            return error.retry_after
+        case StockoutError() | QuotaExhaustedError():
+            return max(error.retry_after, policy.capacity_retry)
+        case RetryableError():
+            return backoff(record.status.attempts, at_least=error.retry_after, spread_by=record.user_key)
+        case _:
+            return timedelta(hours=1)
+
+
+def _with_failure(
+    record: UserRecord, action: Action, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
+) -> UserRecord:
+    if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
+        record = with_sold_out(record, error, now)
+    if isinstance(action, RestoreData) and isinstance(error, BusyError):
+        record = record.with_status(restoring=None)  # refused: the operation that was in the way is not the restore
+    if isinstance(action, CreateInstance) and isinstance(error, StockoutError):
+        zones = tuple(dict.fromkeys([*record.status.notebook.failed_zones, action.zone]))
+        record = record.with_status(failed_zones=zones)
+        if all(zone in zones for zone in policy.zones):
+            record = record.with_status(not_before=now + wait)
+    elif isinstance(action, CreateInstance) and _is_given_up(record, action, error):
+        record = go_back(record, None)
+    elif isinstance(action, CreateInstance | StartInstance | RestoreData):
+        record = record.with_status(not_before=now + wait)
+    elif isinstance(action, UpdateInstance) and _is_given_up(record, action, error):
+        record = with_refusal(record).with_status(refused=action.disruptive)
+    if isinstance(action, CreateCluster):
+        record = _with_refused_cluster(record, action, error, wait, policy, now)
+    kind, text = _condition_of(action, record), error.user_message
+    if isinstance(action, CreateCluster) and (known := record.status.cluster(action.template)) is not None:
+        text = known.message  # a wish that has ended is not tried again
+    conditions = record.status.conditions
+    for changed in (kind, ConditionType.RECONCILED):
+        conditions = set_condition(conditions, changed, ConditionStatus.FALSE, error.reason, text, now)
+    return record.with_status(conditions=conditions)
+
+
+def _condition_of(action: Action, record: UserRecord) -> ConditionType:
+    """Return what the action's failure is told under. Of a leaver there is another condition for clusters."""
+    leaves = record.spec.presence is Presence.ABSENT
+    if action.condition is ConditionType.CLUSTERS_READY and leaves:
+        return ConditionType.CLUSTERS_REMOVED
+    return action.condition

@@ -1,0 +1,161 @@
+"""`make_plan`: record + what was seen + policy + now -> what to do, and why. Pure.
+
+The notebook, the person's account, saved files, clusters, sessions and templates are planned apart, so that trouble with one never
+holds up another: a leaver's access ends although the instance cannot be read.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+
+from shared.domain.account.step import identity_step
+from shared.domain.intent.guard import next_look
+from shared.domain.intent.wanted import with_wanted
+from shared.domain.notebook.replacement import former_step
+from shared.domain.notebook.step import notebook_step
+from shared.domain.plan.plan import Observed, Plan, Policy, TemplatesSeen
+from shared.domain.plan.step import Scene, Step, unreadable
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
+from shared.domain.snapshot.step import keeping_step
+from shared.domain.spark.sessions import sessions_step
+from shared.domain.spark.step import spark_step
+from shared.domain.template.actions import PutTemplate, RemoveTemplate
+from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.errors import Reason
+from shared.domain.things.notebook import NotebookState, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.things.usage import NOTEBOOK, with_running
+
+_SOON = timedelta(hours=1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Plan:
+    """Return the plan for one person. Calling it changes nothing; `plan USER` prints it, `reconcile` carries it out."""
+    record = with_wanted(record, policy, now)
+    scene = Scene(seen=seen, policy=policy, now=now)
+    identity, ready = identity_step(record, scene)
+    record = _with_condition(record, identity, ConditionType.IDENTITY_READY, now)
+    scene = replace(scene, identity_ready=ready)
+    before = record.status.notebook.former
+    notebook = notebook_step(record, scene)
+    record = _with_condition(record, notebook, ConditionType.NOTEBOOK_READY, now)
+    record, former, former_wait, former_because = former_step(record, scene, before)
+    keeping = keeping_step(record, scene)
+    record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
+    clusters = spark_step(record, scene)
+    leaves = record.spec.presence is Presence.ABSENT
+    about, other = (ConditionType.CLUSTERS_REMOVED, ConditionType.CLUSTERS_READY)[:: 1 if leaves else -1]
+    record = _with_condition(_with_condition(record, None, other, now), clusters, about, now)
+    sessions = sessions_step(record, scene)
+    if sessions is not None or not leaves:
+        record = _with_condition(record, sessions, ConditionType.SESSIONS_ENDED, now)
+    templates = None
+    if not isinstance(seen.templates, NotLooked):
+        templates = _template_step(record, seen.templates, policy)
+        record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
+    record = _with_usage(record, seen, now)
+    if record.status.notebook.power_settled or notebook.condition is ConditionStatus.TRUE:
+        record = _with_end_of_waiting(record, now)
+    if not isinstance(seen.notebook, Unreadable):
+        record = record.with_status(observed_generation=record.status.generation)
+    halves = {
+        ConditionType.NOTEBOOK_READY: notebook,
+        ConditionType.IDENTITY_READY: identity,
+        about: clusters,
+        ConditionType.SESSIONS_ENDED: sessions,
+        ConditionType.TEMPLATES_READY: templates,
+        ConditionType.DATA_SAVED: keeping,
+    }
+    steps = [step for step in halves.values() if step is not None]
+    waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
+    # The account was judged first. If what kept it ended in this very pass, this may be the last one: look again.
+    if identity is not None and not identity.actions:
+        next_identity, _ = identity_step(record, scene)
+        if next_identity is not None and next_identity.actions:
+            waits[ConditionType.IDENTITY_READY] = now + policy.poll
+    if former_wait is not None:
+        waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
+    moments = (record.next_change(now), next_look(record, policy, now))
+    later = [moment for moment in moments if moment is not None]
+    settles_at = record.status.notebook.settles_at
+    settles = [settles_at] if settles_at is not None and settles_at > now else []
+    requeue_at = min([*waits.values(), *later, *settles], default=None)
+    # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
+    actions = tuple(action for step in steps for action in step.actions) + former
+    record = replace(record, status=record.status.changed(next_attempt_at=requeue_at))
+    # A Spark cluster that runs is looked at now and then: that is no work under way.
+    only_looks = clusters is not None and clusters.condition is ConditionStatus.TRUE
+    work = [when for kind, when in waits.items() if not (only_looks and kind is about)]
+    record = _with_reconciled(record, min([*work, *later], default=None), now, acting=bool(actions))
+    because = tuple(line for step in steps for line in step.because) + former_because
+    return Plan(record=record, actions=actions, because=because, requeue_at=requeue_at, waits=waits)
+
+
+def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord:
+    """How long the notebook has run, as far as it was seen."""
+    if isinstance(seen.notebook, Unreadable | NotLooked):
+        return record
+    runs = isinstance(seen.notebook, ObservedNotebook) and seen.notebook.state is NotebookState.ACTIVE
+    return record.with_status(usage=with_running(record.status.usage, NOTEBOOK, now, runs=runs))
+
+
+def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
+    """Return what was asked for is reached; for who joined, how long that took."""
+    since, ready = record.status.waiting_since, record.status.condition(ConditionType.NOTEBOOK_READY)
+    took = record.status.ready_took_s
+    is_ready = record.spec.presence is Presence.PRESENT and ready is not None and ready.status is ConditionStatus.TRUE
+    if since is not None and is_ready:
+        took = round((now - since).total_seconds(), 1)
+    return record.with_status(waiting_since=None, ready_took_s=took)
+
+
+def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datetime, *, acting: bool) -> UserRecord:
+    """Work is under way, or nothing is to be done, perhaps until a date that is far off (the end of a retention)."""
+    if acting or (requeue_at is not None and requeue_at - now <= _SOON):
+        status, reason, message = ConditionStatus.FALSE, Reason.WAITING, "Work is under way."
+    else:
+        status, reason, message = ConditionStatus.TRUE, Reason.SETTLED, "Nothing is left to do."
+        if requeue_at is not None:
+            message = f"Nothing is to be done before {requeue_at:%Y-%m-%d %H:%M} UTC."
+    conditions = set_condition(record.status.conditions, ConditionType.RECONCILED, status, reason, message, now)
+    return record.with_status(conditions=conditions)
+
+
+def _with_condition(record: UserRecord, step: Step | None, kind: ConditionType, now: datetime) -> UserRecord:
+    """Return the step's record with the condition that it says; without it where there is no such step any more."""
+    if step is None:
+        kept = tuple(c for c in record.status.conditions if c.type != kind)
+        return record.with_status(conditions=kept)
+    conditions = set_condition(step.record.status.conditions, kind, step.condition, step.reason, step.message, now)
+    return step.record.with_status(conditions=conditions)
+
+
+def _template_step(record: UserRecord, seen: TemplatesSeen | Unreadable, policy: Policy) -> Step:
+    if isinstance(seen, Unreadable):
+        untouched = "The template objects could not be read, so none is touched."
+        return unreadable(record, seen.error, what="The templates", because=untouched, otherwise=timedelta(minutes=10))
+    wanted = wanted_templates(record, policy)
+    if wanted is None:
+        return Step(
+            record=record,
+            condition=ConditionStatus.UNKNOWN,
+            reason=Reason.UNKNOWN_PROFILE,
+            message=f"The profile '{record.spec.profile}' does not exist any more.",
+            because=("The profile is gone from the configuration, so no template is touched.",),
+        )
+    puts = [PutTemplate(template=n, digest=d) for n, d in sorted(wanted.items()) if seen.digests.get(n) != d]
+    unwanted = () if record.is_undecided else sorted(set(seen.digests) - set(wanted))
+    removals = [RemoveTemplate(template=n) for n in unwanted]
+    because = [f"Template {p.template} is missing or out of date." for p in puts]
+    because += [f"Template {r.template} is not wanted any more." for r in removals]
+    return Step(
+        record=record,
+        actions=(*puts, *removals),
+        condition=ConditionStatus.TRUE if wanted else ConditionStatus.FALSE,
+        reason=Reason.READY if wanted else Reason.REMOVED,
+        message=f"{len(wanted)} template{'s' if len(wanted) != 1 else ''} ready." if wanted else "No templates.",
+        because=tuple(because),
+    )

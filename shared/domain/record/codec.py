@@ -1,0 +1,221 @@
+"""A record as JSON, and back.
+
+The version is the lowest that says all of it: 2 and 3 hold what an older program must not overlook, so that it refuses them.
+Strict when reading: a damaged record is an error, never a guess. A record of a newer program is another error, since it must
+not be replaced by an older version: its version is unknown, or it uses a word that this program does not know.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import NODEFAULT, convert, defstruct, field
+from msgspec.json import Decoder
+from msgspec.structs import fields
+
+from shared.domain.people import facts_json
+from shared.domain.people.facts import TIMELINES
+from shared.domain.record.record import Spec, UserRecord
+from shared.domain.record.status import (
+    PARTS,
+    AccountStatus,
+    DataStatus,
+    GuardStatus,
+    InboxStatus,
+    NotebookStatus,
+    Status,
+)
+from shared.domain.record.unknown_word import UnknownWordError, unknown_word
+from shared.domain.things.errors import DamagedRecordError, NewerRecordError
+from shared.domain.things.history import StoryLine
+from shared.domain.things.power import as_once_kept
+from shared.domain.things.snapshots import Former
+
+VERSION = 1
+# A record on hold: a program that does not know holds must refuse it, or it would drop the hold and delete what it keeps.
+VERSION_WITH_HOLD = 2
+# A record that names an account, snapshots or a replacement: a program that does not know them would forget what it must keep.
+VERSION_WITH_KEEPING = 3
+# 4 is a pointer's. A record whose facts name sources, or that waits for something: a program that does not know them would give
+# access to somebody whose account is archived, or hand one person's things to another.
+VERSION_WITH_SOURCES = 5
+# A record whose cut waits, or was said to be a mistake: a program that does not know that would end access, or delete.
+VERSION_WITH_GUARD = 6
+_VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES, VERSION_WITH_GUARD})
+
+
+def to_json(record: UserRecord) -> dict[str, Any]:
+    """JSON-able form of a record."""
+    forgotten = {"forgotten": list(record.facts.forgotten)} if record.facts.forgotten else {}
+    return {
+        "version": _version(record),
+        "user_key": record.user_key,
+        "email": record.email,
+        "created_at": record.created_at.isoformat(),
+        "cost_center": record.cost_center,
+        "facts": facts_json.to_json(record.facts),
+        **forgotten,
+        # The words, too: a program of an earlier version insists on them.
+        "spec": {**_plain(record.spec), "power_because": str(record.spec.power_reason)},
+        "status": _flat(_plain(record.status)),
+        "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
+        "email_since": None if record.email_since is None else record.email_since.isoformat(),
+        "former_emails": list(record.former_emails),
+        "rename": None if record.rename is None else _plain(record.rename),
+        "claim": None if record.claim is None else _plain(record.claim),
+        "handover": None if record.handover is None else _plain(record.handover),
+        "predecessor": record.predecessor,
+        "rejected": [_plain(each) for each in record.rejected],
+    }
+
+
+def _version(record: UserRecord) -> int:
+    status = record.status
+    if status.guard.waiting_cut is not None or status.guard.kept_in:
+        return VERSION_WITH_GUARD
+    if facts_json.is_sourced(record.facts) or record.former_emails or record.rename or record.claim or record.handover:
+        return VERSION_WITH_SOURCES
+    if (
+        record.email_since is not None
+        or status.account.account_id is not None
+        or status.notebook.former is not None
+        or status.data.restoring is not None
+        or status.data.snapshots
+        or status.notebook.naming > 1
+    ):
+        return VERSION_WITH_KEEPING
+    return VERSION if record.hold is None else VERSION_WITH_HOLD
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can say of it. By hand: times have the form of earlier versions."""
+    match value:
+        case None | str() | int() | float():
+            return value
+        case datetime():
+            return value.isoformat()
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+
+
+def from_json(raw: Any) -> UserRecord:
+    """Return the record that `to_json` gave. Raise `NewerRecordError` or `DamagedRecordError` for anything else."""
+    try:
+        version = raw["version"]
+        if _is_newer(version):
+            raise UnknownWordError(f"version {version!r}")
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version!r}")
+        raw = _in_parts(_with_power_reason(raw))
+        stated = facts_json.from_json(raw["facts"], raw.get("forgotten", ()))
+        rest = convert(raw, _Rest)
+        _check(rest, raw)
+        return UserRecord(facts=stated, **{name: getattr(rest, name) for name in rest.__struct_fields__})
+    except UnknownWordError as error:
+        raise _newer(error) from error
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        word = unknown_word(raw, _Rest) or unknown_word(raw.get("facts"), TIMELINES) if isinstance(raw, dict) else None
+        if word is not None:
+            raise _newer(word) from error
+        raise DamagedRecordError(
+            user_message="This person's record is damaged. An administrator can put the last good version back: "
+            "benchkeeper repair USER",
+            detail=f"unreadable record: {type(error).__name__}: {error}",
+        ) from error
+
+
+def _flat(status: dict[str, Any]) -> dict[str, Any]:
+    """Return the status with the fields of its parts side by side: the form that records have had from the first version on."""
+    return {
+        **{k: v for k, v in status.items() if k not in PARTS},
+        **{k: v for part in PARTS for k, v in status[part].items()},
+    }
+
+
+def _in_parts(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the record's JSON with a status in which each part finds its fields: all of them, of which it takes its own."""
+    status = raw["status"]
+    return {**raw, "status": {**status, **dict.fromkeys(PARTS, status)}}
+
+
+def _with_power_reason(raw: Any) -> Any:
+    """Return the record's JSON with a cause for the power, where an earlier version kept words only."""
+    spec = raw["spec"]
+    if "power_reason" in spec:
+        return raw
+    return {**raw, "spec": {**spec, "power_reason": _plain(as_once_kept(spec["power_because"]))}}
+
+
+def _newer(cause: object) -> NewerRecordError:
+    return NewerRecordError(
+        user_message="This person's record was written by a newer version of Benchkeeper. An administrator must deploy "
+        "that version again.",
+        detail=f"unreadable record: of a newer program: {cause}",
+    )
+
+
+def _is_newer(version: Any) -> bool:
+    """Return True for a version above all that this program and its forerunners wrote; 4 marks a pointer."""
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_GUARD
+
+
+def _check(value: Any, raw: Any) -> None:
+    """Raise for what `convert` lets pass: a field that every writer wrote and that is missing, a time that is not UTC."""
+    match value:
+        case None | str() | bool() | int() | float():
+            return
+        case datetime():
+            if value.tzinfo is not UTC:
+                raise ValueError(f"a time that is not UTC: {value}")
+        case tuple():
+            for item, each in zip(value, raw or (), strict=True):
+                _check(item, each)
+        case dict():
+            for name, item in value.items():
+                _check(item, raw[name])
+        case _:
+            names = value.__struct_fields__
+            if len(raw) < len(names) or any(name not in raw for name in names):
+                missing = {name for name in names if name not in raw} - _LATER.get(type(value), frozenset())
+                if missing:
+                    raise KeyError(f"{type(value).__name__} without {sorted(missing)}")
+            for name in names:
+                item = getattr(value, name)
+                if type(item) not in _LEAVES:
+                    _check(item, raw.get(name))
+
+
+_LEAVES = frozenset({str, int, bool, float, type(None)})
+# What records of earlier versions do not have. Without a row here, each field of what is read has to be there.
+_LATER: dict[type, frozenset[str]] = {
+    StoryLine: frozenset({"act", "refused"}),
+    Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
+    Former: frozenset({"built_from"}),
+    Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices"}),
+    NotebookStatus: frozenset({"naming", "built_from", "former", "refused", "turn", "settles_at"}),
+    DataStatus: frozenset({"snapshots", "snapshots_taken", "saved_in", "restoring"}),
+    AccountStatus: frozenset({"account_id", "data_groups"}),
+    GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),
+    InboxStatus: frozenset({"last_letter_id", "last_letter_at", "acknowledged_at", "taken_wishes"}),
+}  # fmt: skip
+# A record but for its facts, which stand in two places of its JSON.
+_Rest = defstruct(
+    "_Rest",
+    [
+        (f.name, f.type, field(default=f.default)) if f.default is not NODEFAULT else (f.name, f.type)
+        for f in fields(UserRecord)
+        if f.name != "facts"
+    ],
+    frozen=True,
+    kw_only=True,
+)
+# msgspec learns the types now: learnt by two threads at their first record, they end the process (docs/traps.md).
+Decoder(_Rest)
+_LATER[_Rest] = frozenset(
+    ["hold", "email_since", "former_emails", "rename", "claim", "handover", "predecessor", "rejected"]
+)

@@ -1,0 +1,64 @@
+"""The mark that a dead letter leaves on the record of a person whom it names: the condition `NewsUnderstood`.
+
+It changes nothing of what is wanted and wakes nobody: it tells whoever looks at the person that something was not heard.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
+from shared.domain.things.errors import Reason
+
+_LONGEST = 300  # of what is quoted from a letter
+_KNOWN = frozenset(reason.value for reason in Reason)
+_BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
+
+
+def bounded(reason: str) -> Reason:
+    """Return a letter's reason as one of ours: what somebody else put on the topic is an invalid message."""
+    return Reason(reason) if reason in _KNOWN else Reason.INVALID_MESSAGE
+
+
+def with_letter(
+    record: UserRecord, letter_id: str, sent_at: datetime, *, reason: str, detail: str, now: datetime
+) -> UserRecord:
+    """Return the record marked with a dead letter; the same object when this letter or a newer one has marked it before.
+
+    So a letter that is delivered twice marks once, also when the mark has ended in between.
+    """
+    status = record.status
+    if (sent_at, letter_id) <= (status.inbox.last_letter_at or _BEFORE_EVERYTHING, status.inbox.last_letter_id):
+        return record
+    text = (
+        f"A message about this person could not be used: {detail[:_LONGEST].rstrip('. ')}. "
+        f"Look at it: benchkeeper dead-letter show {letter_id}"
+    )
+    marked = record.with_status(last_letter_id=letter_id, last_letter_at=sent_at)
+    return _with(marked, ConditionStatus.FALSE, bounded(reason), text, now)
+
+
+def with_later_news(record: UserRecord, now: datetime) -> UserRecord:
+    """Return the record after news about the person was used: a mark ends. What the letter said is still not known."""
+    text = f"Later news was used. Dead letter {record.status.inbox.last_letter_id}, sent before it, was not."
+    return _ended(record, text, now)
+
+
+def with_letter_used(record: UserRecord, letter_id: str, now: datetime) -> UserRecord:
+    """Return the record after this letter was replayed; the same object when it is not the one that the mark names."""
+    if record.status.inbox.last_letter_id != letter_id:
+        return record
+    return _ended(record, f"Dead letter {letter_id} was replayed.", now)
+
+
+def _ended(record: UserRecord, text: str, now: datetime) -> UserRecord:
+    mark = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
+    if mark is None or mark.status is not ConditionStatus.FALSE:
+        return record
+    return _with(record, ConditionStatus.TRUE, Reason.SETTLED, text, now)
+
+
+def _with(record: UserRecord, status: ConditionStatus, reason: Reason, text: str, now: datetime) -> UserRecord:
+    kind = ConditionType.NEWS_UNDERSTOOD
+    return record.with_status(conditions=set_condition(record.status.conditions, kind, status, reason, text, now))

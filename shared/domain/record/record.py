@@ -1,0 +1,277 @@
+"""One person's record: what is wanted (`spec`, from the facts) and what cannot be read back from the cloud (`status`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Unpack
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from shared.domain.people.entitlement import Cause
+from shared.domain.people.facts import PERSON_ID, Facts
+from shared.domain.people.unknown_leaver import states_only_a_leave
+from shared.domain.record.status import ConditionStatus, ConditionType, Notice, Status, StatusChanges
+from shared.domain.record.waves import Turn
+from shared.domain.things.clusters import ClusterWish
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import AccountId, InstanceId, UserEmail, UserKey
+from shared.domain.things.power import PowerReason
+from shared.domain.things.usage import Usage
+
+
+class Presence(StrEnum):
+    """Whether the person is to have an environment."""
+
+    PRESENT = "PRESENT"
+    ABSENT = "ABSENT"
+
+
+class Power(StrEnum):
+    """Whether the environment is to run."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """What is wanted. `power` is a request that is fulfilled once; `power_reason` says whose it is.
+
+    `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the person asked not to be stopped
+    for idleness before. `clusters` are the Spark clusters that the person wants, one for each template. `cause` is why the
+    person is entitled or is not, `entitled_by` the assigned group that entitles, empty where something else does.
+    """
+
+    presence: Presence
+    power: Power
+    power_reason: PowerReason
+    profile: str | None
+    because: str
+    absent_since: datetime | None = None
+    keep_on_until: datetime | None = None
+    clusters: tuple[ClusterWish, ...] = ()
+    cause: Cause = Cause.UNKNOWN
+    entitled_by: str = ""
+
+    def wish(self, template: str) -> ClusterWish | None:
+        """Return the wish for a cluster of that template, if there is one."""
+        return next((w for w in self.clusters if w.template == template), None)
+
+
+class Hold(Struct, frozen=True, kw_only=True):
+    """A legal hold: nothing that may hold the person's data is deleted until it is released."""
+
+    reason: str
+    since: datetime
+
+
+class WaitingRename(Struct, frozen=True, kw_only=True):
+    """A changed address that nobody with authority has confirmed yet: `new_email` may become the person's."""
+
+    new_email: UserEmail
+    event_id: str
+    source: str
+    occurred_at: datetime
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """The address of this record may become that of `owner`, another record's key; nothing is given to it before `until`."""
+
+    owner: UserKey
+    until: datetime
+
+
+class Handover(Struct, frozen=True, kw_only=True):
+    """The address was given to a new account, hence to another person: what is said later is about the record `to`.
+
+    `at` is when the old account was deleted.
+    """
+
+    to: UserKey
+    at: datetime
+
+
+class Rejected(Struct, frozen=True, kw_only=True):
+    """An operator's word that a claim about this person is not true (`shared.domain.intent.question`).
+
+    `ref` names the claim, `event` the event that made it, "" for none. `by` are the operators' keys, `digest` the question.
+    """
+
+    ref: str
+    event: str
+    by: str
+    digest: str
+    at: datetime
+
+
+class UserRecord(Struct, frozen=True, kw_only=True):
+    """Everything that is kept about one person. The object `records/<user_key>.json`.
+
+    `user_key` is that of the first address and stays when the address changes; `email_since` is when the present one was
+    announced, None for the first. `former_emails` are all others that were the person's. `rename` and `claim` are the two sides
+    of a changed address that waits. `handover` says whose the address is now, `predecessor` is the record that had it before.
+    `rejected` are claims about who the person is that an operator rejected.
+    """
+
+    user_key: UserKey
+    email: UserEmail
+    facts: Facts
+    spec: Spec
+    status: Status
+    created_at: datetime
+    cost_center: str = ""
+    hold: Hold | None = None
+    email_since: datetime | None = None
+    former_emails: tuple[UserEmail, ...] = ()
+    rename: WaitingRename | None = None
+    claim: Claim | None = None
+    handover: Handover | None = None
+    predecessor: UserKey | None = None
+    rejected: tuple[Rejected, ...] = ()
+
+    @property
+    def waits_for_number(self) -> bool:
+        """True for the record that keeps what was said of a person number before anybody was known to have it."""
+        return not self.email and PERSON_ID in self.facts.timelines
+
+    @property
+    def is_undecided(self) -> bool:
+        """True for whoever was stopped because nobody decided for long: nothing is deleted before somebody does."""
+        return self.spec.presence is Presence.ABSENT and self.status.guard.waiting_cut is not None
+
+    def is_known_as(self, email: UserEmail) -> bool:
+        """Return True if the address is or was this person's. Two addresses may have one key: then the record is only one's.
+
+        Records of earlier versions whose address changed did not keep the others, and a record that was erased has none left.
+        """
+        if not self.email:
+            return not self.waits_for_number
+        if self.email_since is not None and not self.former_emails:
+            return True
+        return email == self.email or email in self.former_emails
+
+    def next_change(self, now: datetime) -> datetime | None:
+        """Return the next moment at which what is wanted may change by itself."""
+        moments = [self.facts.next_change(now)]
+        if self.claim is not None and self.claim.until > now:
+            moments.append(self.claim.until)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def with_status(self, **changes: Unpack[StatusChanges]) -> UserRecord:
+        """Return the record with some status fields changed, of whatever part."""
+        return replace(self, status=self.status.changed(**changes))
+
+    def is_due(self, now: datetime) -> bool:
+        """Return True when a pass is asked for: its time has come, or what is wanted has not been looked at yet."""
+        if self.status.observed_generation != self.status.generation:
+            return True
+        return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
+
+
+class RecordRow(Struct, frozen=True, kw_only=True):
+    """What a listing tells of a record without reading it (the object's custom metadata).
+
+    `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names, without
+    those that are known to be lost. `clusters` are the states of Spark clusters by template, "" before one was seen. `marked`: a
+    message about the person could not be used.
+    `unknown_since` is set for a leaver of whom nothing is known, until somebody acknowledges it.
+    """
+
+    user_key: UserKey
+    presence: Presence
+    power: Power
+    power_settled: bool
+    profile: str | None
+    cost_center: str
+    instance_id: InstanceId | None
+    zone: str | None
+    busy: bool
+    next_attempt_at: datetime | None
+    settled: bool
+    entitling_digest: str
+    reason: str
+    email: str = ""
+    proxy_uri: str = ""
+    ready_since: datetime | None = None
+    idle_warned_at: datetime | None = None
+    waiting_since: datetime | None = None
+    summary: str = ""
+    former: tuple[str, str] | None = None
+    snapshots: tuple[str, ...] = ()
+    account_id: AccountId | None = None
+    built_from: Mapping[str, str] = field(default_factory=dict)
+    on_hold: bool = False
+    keep_on_until: datetime | None = None
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    ready_took_s: float | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    cause: Cause = Cause.UNKNOWN
+    entitled_by: str = ""
+    marked: bool = False
+    unknown_since: datetime | None = None
+    absent_since: datetime | None = None
+    turn: Turn | None = None
+    refused: str = ""
+
+
+def unknown_leaver_since(record: UserRecord) -> datetime | None:
+    """Return since when a leave is known of somebody of whom nothing else ever was; None for everybody else.
+
+    Once anything is stated that gives something, or the address changes, it is an ordinary record.
+    """
+    status = record.status
+    is_ordinary = record.spec.presence is Presence.PRESENT or status.notebook.instance_id is not None
+    if is_ordinary or status.inbox.acknowledged_at is not None or record.email_since is not None:
+        return None
+    return record.created_at if states_only_a_leave(record.facts) else None
+
+
+def row_of(record: UserRecord) -> RecordRow:
+    """Return the row of a record."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
+    return RecordRow(
+        user_key=record.user_key,
+        presence=record.spec.presence,
+        power=record.spec.power,
+        power_settled=record.status.notebook.power_settled,
+        profile=record.spec.profile,
+        cost_center=record.cost_center,
+        instance_id=record.status.notebook.instance_id,
+        zone=record.status.notebook.zone,
+        busy=record.status.notebook.operation is not None,
+        next_attempt_at=record.status.next_attempt_at,
+        settled=record.status.observed_generation == record.status.generation,
+        entitling_digest=record.status.entitling_digest,
+        reason=ready.reason.value if ready is not None else Reason.PENDING.value,
+        email=record.email,
+        proxy_uri=record.status.notebook.proxy_uri,
+        ready_since=ready.last_transition_time if ready is not None and ready.status is ConditionStatus.TRUE else None,
+        idle_warned_at=record.status.notebook.idle_warned_at,
+        waiting_since=record.status.waiting_since,
+        summary=ready.message if ready is not None else "",
+        former=(former.zone, former.instance_id) if (former := record.status.notebook.former) is not None else None,
+        snapshots=tuple(s.name for s in record.status.data.snapshots if not s.lost),
+        account_id=record.status.account.account_id,
+        built_from=record.status.notebook.built_from,
+        on_hold=record.hold is not None,
+        keep_on_until=record.spec.keep_on_until,
+        usage=record.status.usage,
+        ready_took_s=record.status.ready_took_s,
+        absent_since=record.spec.absent_since,
+        clusters={
+            c.template: c.state.value if c.state is not None else ""
+            for c in record.status.clusters
+            if c.is_there or record.spec.wish(c.template) is not None
+        },
+        notices=record.status.notices,
+        cause=record.spec.cause,
+        entitled_by=record.spec.entitled_by,
+        marked=news is not None and news.status is ConditionStatus.FALSE,
+        unknown_since=unknown_leaver_since(record),
+        turn=record.status.notebook.turn,
+        refused=record.status.notebook.refused if record.status.notebook.former is None else "",
+    )

@@ -1,0 +1,327 @@
+"""What is remembered of one person and cannot be read back from the cloud, in typed parts; conditions and notices with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import TypedDict, Unpack
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from shared.domain.record.cuts import Clearance, KeptIn, WaitingCut
+from shared.domain.record.waves import Turn
+from shared.domain.things.clusters import ClusterStatus
+from shared.domain.things.errors import Reason
+from shared.domain.things.history import StoryLine
+from shared.domain.things.identity import AccountId, InstanceId
+from shared.domain.things.snapshots import Former, Restoring, Snapshot
+from shared.domain.things.usage import Usage
+
+
+class ConditionType(StrEnum):
+    """What a condition speaks about."""
+
+    NOTEBOOK_READY = "NotebookReady"
+    TEMPLATES_READY = "TemplatesReady"
+    IDENTITY_READY = "IdentityReady"
+    DATA_SAVED = "DataSaved"
+    CLUSTERS_READY = "ClustersReady"
+    CLUSTERS_REMOVED = "ClustersRemoved"
+    SESSIONS_ENDED = "SessionsEnded"
+    RECONCILED = "Reconciled"
+    NEWS_UNDERSTOOD = "NewsUnderstood"
+
+
+class ConditionStatus(StrEnum):
+    """Kubernetes' three values; UNKNOWN when it could not be read."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """One sentence about the present: `message` is for people, `reason` for machines; the time is of the last change of `status`."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    message: str
+    last_transition_time: datetime
+
+
+class Notice(StrEnum):
+    """Something about a person that a manager should know of, worked out from the facts at each pass."""
+
+    STILL_LISTED = "StillListed"  # HR's feed repeats somebody whose leave stands
+    TIE_WENT_TO_LEAVER = "TieWentToLeaver"  # joiner and leaver were said for the same moment
+    DIRECTORY_OVERRULES = "DirectoryOverrules"  # HR's list of groups says otherwise than the directory
+    DELETED_BUT_JOINED = "DeletedButJoined"  # HR says joined, the Google account is deleted
+    SAME_PERSON = "SamePerson"  # the address was given to a new account; perhaps it is the same person
+    RENAME_WAITS = "RenameWaits"  # an address change that nobody with authority has confirmed
+    SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's things are kept
+    ADDRESS_WAITS = "AddressWaits"  # new under an address that somebody else may be about to take
+    GROUP_WAITS = (
+        "GroupWaits"  # in by a group that is gone; others lose access too, so nobody does before it is agreed to
+    )
+    CUT_WAITS = "CutWaits"  # access is to end, and so it is for many others: it waits for room, or for an approval
+    KEPT_IN = "KeptIn"  # access was to end, and somebody said that this is a mistake
+
+
+# What a person has to decide; the others are only said.
+NEEDS_ATTENTION = frozenset(
+    {
+        Notice.STILL_LISTED,
+        Notice.DELETED_BUT_JOINED,
+        Notice.SAME_PERSON,
+        Notice.RENAME_WAITS,
+        Notice.SUSPENDED_LONG,
+        Notice.ADDRESS_WAITS,
+        Notice.GROUP_WAITS,
+        Notice.CUT_WAITS,
+    }
+)
+
+
+class Verb(StrEnum):
+    """What a long-running operation does."""
+
+    CREATE = "create"
+    DELETE = "delete"
+    START = "start"
+    STOP = "stop"
+    UPDATE = "update"
+    RESTORE = "restore"
+
+
+class OperationRef(Struct, frozen=True, kw_only=True):
+    """A long-running operation that was started: its full name, its verb, when."""
+
+    name: str
+    verb: Verb
+    started_at: datetime
+
+
+class TakenWish(Struct, frozen=True, kw_only=True):
+    """A wish of the page that was folded into the record, and when: its object may still be there, and must not count twice."""
+
+    wish_id: str
+    at: datetime
+
+
+class StatusChanges(TypedDict, total=False):
+    """The fields of a status and of its parts, so that `with_status` takes nothing else."""
+
+    generation: int
+    observed_generation: int
+    instance_id: InstanceId | None
+    zone: str | None
+    instance_uid: str
+    was_active: bool
+    power_settled: bool
+    settles_at: datetime | None
+    operation: OperationRef | None
+    failed_zones: tuple[str, ...]
+    attempts: int
+    tries: int
+    not_before: datetime | None
+    next_attempt_at: datetime | None
+    proxy_uri: str
+    idle_warned_at: datetime | None
+    entitling_digest: str
+    last_event_id: str
+    waiting_since: datetime | None
+    last_letter_id: str
+    last_letter_at: datetime | None
+    account_id: AccountId | None
+    data_groups: tuple[str, ...]
+    naming: int
+    built_from: Mapping[str, str]
+    former: Former | None
+    snapshots: tuple[Snapshot, ...]
+    snapshots_taken: int
+    saved_in: str
+    restoring: Restoring | None
+    refused: str
+    clusters: tuple[ClusterStatus, ...]
+    usage: Mapping[str, Usage]
+    ready_took_s: float | None
+    acknowledged_at: datetime | None
+    story: tuple[StoryLine, ...]
+    notices: tuple[Notice, ...]
+    taken_wishes: tuple[TakenWish, ...]
+    waiting_cut: WaitingCut | None
+    clearance: Clearance | None
+    kept_in: tuple[KeptIn, ...]
+    waiting_listed: str
+    turn: Turn | None
+    urgent: str
+    conditions: tuple[Condition, ...]
+
+
+class NotebookStatus(Struct, frozen=True, kw_only=True):
+    """What is remembered of the instance.
+
+    `power_settled` = the wanted power was reached once, so a later difference is somebody's will, not our debt; not before `settles_at`,
+    while a pass that was planned when the person was not entitled may still stop the instance, or delete it.
+    `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
+    Nothing is created or started before `not_before`. `naming` counts the names that the instance has had: a replacement exists
+    beside what it replaces, which is `former`. `built_from` says what the present instance was created with, as far as that
+    can never be changed (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: it is not tried
+    again until something else is wanted. `turn` is when the person's change began in the last rollout that reached them.
+    """
+
+    instance_id: InstanceId | None = None
+    zone: str | None = None
+    instance_uid: str = ""
+    was_active: bool = False
+    power_settled: bool = False
+    settles_at: datetime | None = None
+    operation: OperationRef | None = None
+    failed_zones: tuple[str, ...] = ()
+    not_before: datetime | None = None
+    proxy_uri: str = ""
+    idle_warned_at: datetime | None = None
+    naming: int = 1
+    built_from: Mapping[str, str] = field(default_factory=dict)
+    former: Former | None = None
+    refused: str = ""
+    turn: Turn | None = None
+
+
+class DataStatus(Struct, frozen=True, kw_only=True):
+    """What is remembered of saved files.
+
+    `snapshots` are all that may exist, oldest first; `saved_in` names the one that holds what is on the data disk, and is
+    empty once the instance may have been used since. `restoring` is set before the cloud is asked to bring data back.
+    """
+
+    snapshots: tuple[Snapshot, ...] = ()
+    snapshots_taken: int = 0
+    saved_in: str = ""
+    restoring: Restoring | None = None
+
+
+class AccountStatus(Struct, frozen=True, kw_only=True):
+    """The person's own service account, once one was wanted, and the groups that it may be a member of through us."""
+
+    account_id: AccountId | None = None
+    data_groups: tuple[str, ...] = ()
+
+
+class GuardStatus(Struct, frozen=True, kw_only=True):
+    """What the guard against mass changes has to say of the person.
+
+    `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says which were mistakes.
+    `waiting_listed` tells what the index of those who wait has of this person, "" for nothing.
+    `urgent` names the leave that must not wait while many others leave (`ref` of a cut), "" for none.
+    """
+
+    waiting_cut: WaitingCut | None = None
+    clearance: Clearance | None = None
+    kept_in: tuple[KeptIn, ...] = ()
+    waiting_listed: str = ""
+    urgent: str = ""
+
+
+class InboxStatus(Struct, frozen=True, kw_only=True):
+    """What came in last.
+
+    `last_letter_id` and `last_letter_at` name the newest dead letter about this person, by when it was sent. `acknowledged_at` is when
+    an operator saw that this is a leaver of whom nothing is known (`shared.domain.people.unknown_leaver`). `taken_wishes` are the page's
+    wishes that were folded in lately.
+    """
+
+    last_event_id: str = ""
+    last_letter_id: str = ""
+    last_letter_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    taken_wishes: tuple[TakenWish, ...] = ()
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What cannot be read back, by what it is about.
+
+    `generation` counts changes of what is wanted, `observed_generation` is the last one that a whole pass has seen.
+    `tries` counts operations that were started (it makes request ids: the same try after a crash has the same id), `attempts`
+    failures in a row.
+    `waiting_since` = the moment of the news whose outcome is still awaited: to be ready for who joined, to be stopped for who left.
+    `ready_took_s` is how long the last joining took, in seconds. `clusters` has what is known of the person's Spark clusters, by template.
+    `usage` says how long this month the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran.
+    `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name.
+
+    A record's JSON has the fields of all parts side by side, as ever (`shared.domain.record.codec`); no two have one name.
+    """
+
+    generation: int = 1
+    observed_generation: int = 0
+    attempts: int = 0
+    tries: int = 0
+    next_attempt_at: datetime | None = None
+    entitling_digest: str = ""
+    waiting_since: datetime | None = None
+    clusters: tuple[ClusterStatus, ...] = ()
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    ready_took_s: float | None = None
+    story: tuple[StoryLine, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    notebook: NotebookStatus = field(default_factory=NotebookStatus)
+    data: DataStatus = field(default_factory=DataStatus)
+    account: AccountStatus = field(default_factory=AccountStatus)
+    guard: GuardStatus = field(default_factory=GuardStatus)
+    inbox: InboxStatus = field(default_factory=InboxStatus)
+
+    def changed(self, **changes: Unpack[StatusChanges]) -> Status:
+        """Return the status with some fields changed, of whatever part."""
+        own: dict[str, object] = {}
+        parts: dict[str, dict[str, object]] = {}
+        for name, value in changes.items():
+            part = PART_OF.get(name)
+            if part is None:
+                own[name] = value
+            else:
+                parts.setdefault(part, {})[name] = value
+        for part, inner in parts.items():
+            own[part] = replace(getattr(self, part), **inner)
+        return replace(self, **own)
+
+    def condition(self, kind: ConditionType) -> Condition | None:
+        """Return the condition of that type, if there is one."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        """Return the snapshot of that name, if the record has one."""
+        return next((s for s in self.data.snapshots if s.name == name), None)
+
+    def cluster(self, template: str) -> ClusterStatus | None:
+        """Return what is remembered of that template's cluster, if anything."""
+        return next((c for c in self.clusters if c.template == template), None)
+
+
+# The parts of a status, and which of them has a field.
+PARTS: Mapping[str, type[Struct]] = {
+    "notebook": NotebookStatus,
+    "data": DataStatus,
+    "account": AccountStatus,
+    "guard": GuardStatus,
+    "inbox": InboxStatus,
+}
+PART_OF: Mapping[str, str] = {name: part for part, kind in PARTS.items() for name in kind.__struct_fields__}
+
+
+def set_condition(
+    conditions: tuple[Condition, ...],
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: str,
+    now: datetime,
+) -> tuple[Condition, ...]:
+    """Return the conditions with one set; its time moves only when its status does, so that a pass that changes nothing writes nothing."""
+    old = next((c for c in conditions if c.type == kind), None)
+    since = old.last_transition_time if old is not None and old.status == status else now
+    new = Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
+    return tuple(sorted([c for c in conditions if c.type != kind] + [new], key=lambda c: c.type.value))

@@ -1,0 +1,1 @@
+"""Saved files: the actions and the step."""

@@ -1,0 +1,337 @@
+"""Save what is on a data disk before its instance may go: a snapshot, seen READY, and its manifest. And delete old ones."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.people.entitlement import Cause
+from shared.domain.plan.backoff import backoff
+from shared.domain.plan.plan import Action, SnapshotSight
+from shared.domain.plan.step import Scene, Step, patience
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import ConditionStatus
+from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, WriteManifest
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import label_value
+from shared.domain.things.notebook import (
+    LABEL_COST_CENTER,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    RESTING,
+    Absent,
+    InstanceRef,
+    NotebookState,
+    ObservedNotebook,
+    Unreadable,
+)
+from shared.domain.things.snapshots import Snapshot, SnapshotSeen, SnapshotState, snapshot_labels, snapshot_name
+
+_LOOK_AGAIN = timedelta(minutes=5)
+
+
+class Saving(Struct, frozen=True, kw_only=True):
+    """How far it is: `done`, or the actions to take and in how long to look again. `condition` says it to people."""
+
+    record: UserRecord
+    done: bool
+    actions: tuple[Action, ...] = ()
+    requeue_after: timedelta | None = None
+    because: tuple[str, ...] = ()
+
+
+def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
+    """Have the data disk of a stopped instance saved. Done only when the snapshot is READY now and its manifest is written."""
+    snapshot = record.status.snapshot(record.status.data.saved_in)
+    if snapshot is None or snapshot.instance_uid != notebook.uid:
+        return _ask(record, notebook, scene)
+    sight = scene.seen.snapshots.get(snapshot.name, Absent())
+    match sight:
+        case Unreadable():
+            return Saving(record=record, done=False, requeue_after=patience(record, sight.error, _LOOK_AGAIN))
+        case Absent() if snapshot.ready_at is not None:  # somebody deleted it; the disk is still there
+            return _ask(record.with_status(saved_in=""), notebook, scene)
+        case Absent():
+            action = _create(record, snapshot)
+            because = ("The snapshot was asked for and is not there.",)
+            return Saving(
+                record=record, done=False, actions=(action,), requeue_after=scene.policy.poll, because=because
+            )
+        case SnapshotSeen(state=SnapshotState.READY):
+            return _ready(record, snapshot, sight, notebook, scene)
+        case SnapshotSeen(state=SnapshotState.FAILED):
+            return _failed(record, scene.now)
+        case SnapshotSeen():
+            return Saving(record=record, done=False, requeue_after=scene.policy.poll)
+
+
+def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
+    not_before = record.status.notebook.not_before
+    if not_before is not None and not_before > scene.now:
+        return Saving(record=record, done=False, requeue_after=not_before - scene.now)
+    number = record.status.data.snapshots_taken + 1
+    snapshot = Snapshot(
+        name=snapshot_name(notebook.ref.instance_id, number),
+        instance_id=notebook.ref.instance_id,
+        zone=notebook.ref.zone,
+        instance_uid=notebook.uid,
+        asked_at=scene.now,
+    )
+    record = record.with_status(
+        snapshots=(*record.status.data.snapshots, snapshot), snapshots_taken=number, saved_in=snapshot.name
+    )
+    return Saving(
+        record=record,
+        done=False,
+        actions=(_create(record, snapshot),),
+        requeue_after=scene.policy.poll,
+        because=("The files are saved in a snapshot before anything is deleted.",),
+    )
+
+
+def _create(record: UserRecord, snapshot: Snapshot) -> CreateSnapshot:
+    carries = {LABEL_MANAGED_BY: MANAGED_BY}
+    if record.cost_center:
+        carries[LABEL_COST_CENTER] = label_value(record.cost_center)
+    return CreateSnapshot(
+        name=snapshot.name,
+        source=InstanceRef(instance_id=snapshot.instance_id, zone=snapshot.zone),
+        labels=snapshot_labels(record.user_key, snapshot.instance_id, carries),
+    )
+
+
+def _ready(
+    record: UserRecord, snapshot: Snapshot, seen: SnapshotSeen, notebook: ObservedNotebook, scene: Scene
+) -> Saving:
+    if snapshot.ready_at is None or not snapshot.spec:
+        snapshot = replace(
+            snapshot,
+            ready_at=snapshot.ready_at or scene.now,
+            size_bytes=seen.size_bytes,
+            disk_size_gb=seen.disk_size_gb,
+            snapshot_id=seen.snapshot_id,
+            spec=_spec_of(notebook, record),
+        )
+        record = with_snapshot(record, snapshot)
+    if snapshot.manifest:
+        return Saving(record=record, done=True)
+    action = WriteManifest(snapshot=snapshot)
+    because = ("The snapshot is ready; its manifest is written.",)
+    return Saving(record=record, done=False, actions=(action,), requeue_after=scene.policy.poll, because=because)
+
+
+def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
+    """Return the instance that the disk was of, as far as somebody needs it to read the files again. No address: it goes to an object."""
+    image = notebook.image
+    return {
+        "id": notebook.ref.instance_id,
+        "uid": notebook.uid,
+        "zone": notebook.ref.zone,
+        "profile": record.spec.profile or "",
+        "machine_type": notebook.machine_type,
+        "image": f"{image.project}/{image.family or image.name}" if image is not None else "",
+        "data_disk": f"{notebook.data_disk.type} {notebook.data_disk.size_gb} GB" if notebook.data_disk else "",
+    }
+
+
+def newest_ready(record: UserRecord, scene: Scene) -> str:
+    """Return the newest snapshot that can still be brought back, "" for none: when the disk is gone, older files are better than none."""
+    ready = [
+        snapshot.name
+        for snapshot in record.status.data.snapshots
+        if isinstance(sight := scene.seen.snapshots.get(snapshot.name), SnapshotSeen)
+        and sight.state is SnapshotState.READY
+    ]
+    return ready[-1] if ready else ""
+
+
+def with_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
+    """Return the record with this snapshot in place of what it knew of it."""
+    kept = tuple(snapshot if s.name == snapshot.name else s for s in record.status.data.snapshots)
+    return record.with_status(snapshots=kept)
+
+
+def _failed(record: UserRecord, now: datetime) -> Saving:
+    attempts = record.status.attempts + 1
+    wait = backoff(attempts, at_least=timedelta(minutes=5), spread_by=record.user_key)
+    record = record.with_status(saved_in="", attempts=attempts, not_before=now + wait)
+    because = ("The snapshot failed; nothing is deleted, and another is taken later.",)
+    return Saving(record=record, done=False, requeue_after=wait, because=because)
+
+
+# --- what is kept, and until when
+
+
+def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
+    """Delete what is not needed any more, and say what is kept; None when there is, and was, nothing."""
+    if not record.status.data.snapshots:
+        return None
+    record = _with_losses(record, scene)
+    status = record.status
+    actions: list[Action] = []
+    coming = [each for each in status.data.snapshots if _may_come(each, scene)]
+    waits = [each.asked_at + scene.policy.confirm_absence_after - scene.now for each in coming]
+    because: list[str] = []
+    for snapshot in status.data.snapshots:
+        sight = scene.seen.snapshots.get(snapshot.name)  # None: asked for in this very pass
+        why = _why_over(record, snapshot, scene)
+        if sight is None or why is None or snapshot in coming:
+            continue
+        match sight:
+            case Unreadable():
+                waits.append(patience(record, sight.error, _LOOK_AGAIN))
+            case Absent():
+                if snapshot.manifest:
+                    actions.append(WriteManifest(snapshot=snapshot, deleted_at=scene.now))
+                else:
+                    record = _without(record, snapshot)
+            case SnapshotSeen(state=SnapshotState.DELETING):
+                waits.append(scene.policy.poll)
+            case SnapshotSeen():
+                actions.append(DeleteSnapshot(name=snapshot.name))
+                because.append(why)
+                if snapshot.name == status.data.saved_in:
+                    record = record.with_status(saved_in="")
+    if actions:
+        waits.append(scene.policy.poll)
+    end = retention_end(record, scene)
+    if record.spec.presence is Presence.ABSENT and end is not None and end > scene.now and record.hold is None:
+        waits.append(end - scene.now)
+    condition, reason, message = _say(record, scene)
+    return Step(
+        record=record,
+        actions=tuple(actions),
+        condition=condition,
+        reason=reason,
+        message=message,
+        requeue_after=min(waits, default=None),
+        because=tuple(because),
+    )
+
+
+def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
+    """Return the record with what is gone noted, once, and without what never held anything: a sweep need not come back for it."""
+    for snapshot in record.status.data.snapshots:
+        if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
+            continue
+        if snapshot.ready_at is not None:
+            record = with_snapshot(record, replace(snapshot, lost=True))
+        elif _may_come(snapshot, scene):
+            continue
+        elif snapshot.name != record.status.data.saved_in or isinstance(scene.seen.notebook, Absent):
+            # It failed, and was deleted; another took its place, or its disk is gone, and none can.
+            record = _without(record, snapshot)
+    return record
+
+
+def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
+    """Return True for one that is not there while the pass that wrote it down may not have asked Google for it: forgotten, it would stay for good."""
+    is_absent = isinstance(scene.seen.snapshots.get(snapshot.name), Absent)
+    asked_now = scene.now - snapshot.asked_at < scene.policy.confirm_absence_after
+    return is_absent and asked_now and snapshot.ready_at is None
+
+
+def is_paused(record: UserRecord) -> bool:
+    """Return True if the account is suspended and nothing else ends access: a leave of absence, in which nothing is deleted.
+
+    Nothing is deleted either of whoever was stopped although nobody has agreed to it yet.
+    """
+    if record.is_undecided:
+        return True
+    return record.spec.presence is Presence.ABSENT and record.spec.cause is Cause.ACCOUNT_SUSPENDED
+
+
+def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
+    """Return until when a leaver's snapshot is kept; None for somebody entitled, and while that is paused."""
+    since = record.spec.absent_since
+    return None if since is None or is_paused(record) else since + scene.policy.snapshot_retention
+
+
+def _without(record: UserRecord, snapshot: Snapshot) -> UserRecord:
+    kept = tuple(s for s in record.status.data.snapshots if s.name != snapshot.name)
+    saved_in = "" if record.status.data.saved_in == snapshot.name else record.status.data.saved_in
+    return record.with_status(snapshots=kept, saved_in=saved_in)
+
+
+def without_deleted(record: UserRecord, name: str) -> UserRecord:
+    """Return the record after the manifest of a deleted snapshot was written."""
+    snapshot = record.status.snapshot(name)
+    return record if snapshot is None else _without(record, snapshot)
+
+
+def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | None:
+    """Why this snapshot is not needed any more; None while it is."""
+    if record.hold is not None or record.status.notebook.former is not None or record.status.data.restoring is not None:
+        return None
+    notebook = scene.seen.notebook
+    if record.spec.presence is Presence.ABSENT:
+        end = retention_end(record, scene)
+        is_over = end is not None and end <= scene.now
+        if is_over and isinstance(notebook, Absent):
+            return f"The retention of snapshot {snapshot.name} is over."
+    elif not record.status.notebook.power_settled:
+        return None  # a pass that was planned before the person came back may still delete the disk
+    if snapshot.name == record.status.data.saved_in:
+        return None
+    settled = isinstance(notebook, ObservedNotebook) and notebook.state in RESTING | {NotebookState.ACTIVE}
+    if not settled or record.status.notebook.operation is not None:
+        return None
+    newest = record.status.snapshot(record.status.data.saved_in)
+    if isinstance(notebook, ObservedNotebook) and newest is not None and newest.instance_uid != notebook.uid:
+        return None  # the files are not on this disk yet: an older copy is needed if the newest turns out to be lost
+    if record.status.data.saved_in and not is_saved(record):
+        return None  # a newer one is on its way; until then this may be the last that holds anything
+    if record.spec.presence is Presence.ABSENT and not record.status.data.saved_in:
+        return None
+    return f"Snapshot {snapshot.name} is older than what is on the disk."
+
+
+def is_saved(record: UserRecord) -> bool:
+    """Return True when what is on the data disk is in a snapshot that was READY, with its manifest, as far as the record knows."""
+    snapshot = record.status.snapshot(record.status.data.saved_in)
+    return snapshot is not None and snapshot.ready_at is not None and snapshot.manifest
+
+
+def is_kept(record: UserRecord, scene: Scene) -> bool:
+    """Return True when that snapshot is READY now, as far as this pass has seen."""
+    sight = scene.seen.snapshots.get(record.status.data.saved_in)
+    return is_saved(record) and isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
+
+
+def _say(record: UserRecord, scene: Scene) -> tuple[ConditionStatus, Reason, str]:
+    status = record.status
+    snapshot = status.snapshot(status.data.saved_in)
+    if snapshot is None:
+        if status.notebook.not_before is not None and status.notebook.not_before > scene.now:
+            return ConditionStatus.FALSE, Reason.SNAPSHOT_FAILED, "Saving the files failed; it is tried again."
+        end = retention_end(record, scene)
+        if not status.data.snapshots and (end is None or end > scene.now):
+            text = "The notebook was deleted from outside before its files were saved; nothing is kept."
+            return ConditionStatus.FALSE, Reason.DATA_MISSING, text
+        if isinstance(scene.seen.notebook, Absent):
+            return ConditionStatus.FALSE, Reason.REMOVED, "The retention is over; the saved files are deleted."
+        return ConditionStatus.TRUE, Reason.SAVED, "The files are on the notebook's own disk."
+    sight: SnapshotSight | None = scene.seen.snapshots.get(snapshot.name)
+    if isinstance(sight, Unreadable):
+        return ConditionStatus.UNKNOWN, Reason.UNREADABLE, f"The snapshot could not be read. {sight.error.user_message}"
+    if snapshot.ready_at is None:
+        late = scene.now - snapshot.asked_at > scene.policy.stuck_after
+        if late:
+            return ConditionStatus.FALSE, Reason.STUCK, "Saving the files takes too long; an administrator should look."
+        return ConditionStatus.FALSE, Reason.SAVING, "The files are being saved in a snapshot."
+    if isinstance(sight, Absent):
+        text = f"Snapshot {snapshot.name}, which held the files, is gone. An administrator should look."
+        return ConditionStatus.FALSE, Reason.DATA_MISSING, text
+    until = ""
+    end = retention_end(record, scene)
+    if record.hold is not None:
+        until = ", on hold until it is released"
+    elif record.spec.presence is Presence.ABSENT and end is not None:
+        until = f", kept until {end:%Y-%m-%d %H:%M} UTC"
+    return (
+        ConditionStatus.TRUE,
+        Reason.SAVED,
+        f"Saved on {snapshot.ready_at:%Y-%m-%d %H:%M} UTC in snapshot {snapshot.name}{until}.",
+    )

@@ -1,0 +1,45 @@
+"""What can be asked of the cloud about Spark clusters and sessions."""
+
+from __future__ import annotations
+
+from shared.domain.plan.plan import Action
+from shared.domain.record.status import ConditionType
+
+
+class CreateCluster(Action, frozen=True, kw_only=True):
+    """Ask for a Spark cluster of a template; `zone` empty = Dataproc picks one that has machines."""
+
+    condition = ConditionType.CLUSTERS_READY
+    target = "name"
+    written_first = True
+
+    template: str
+    name: str
+    zone: str
+    request_id: str
+
+    def describe(self) -> str:
+        """Return the action in words."""
+        where = f" in {self.zone}" if self.zone else ""
+        return f"create Spark cluster {self.name}{where} from template {self.template}"
+
+
+class DeleteCluster(Action, frozen=True, kw_only=True):
+    """Delete one of the person's Spark clusters."""
+
+    condition = ConditionType.CLUSTERS_READY
+    target = "name"
+    words = "delete Spark cluster {0.name}"
+    written_first = True
+
+    name: str
+
+
+class EndSession(Action, frozen=True, kw_only=True):
+    """Terminate one of a leaver's serverless Spark sessions."""
+
+    condition = ConditionType.SESSIONS_ENDED
+    target = "name"
+    words = "end Spark session {0.name}"
+
+    name: str

@@ -1,0 +1,104 @@
+"""A leaver's Spark clusters: all are deleted, those too that the list does not show yet; a hold keeps them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from shared.domain.plan.plan import ClustersSeen
+from shared.domain.plan.step import Scene, Step
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus
+from shared.domain.spark.actions import DeleteCluster
+from shared.domain.things.clusters import USABLE, Cluster, ClusterState, ClusterStatus
+from shared.domain.things.errors import Reason
+from shared.domain.things.notebook import Absent, Unreadable
+from shared.domain.things.usage import cluster_usage, with_running
+
+# A create that the list does not show yet, or an operation that is not there: after this it counts as gone.
+LAG = timedelta(minutes=10)
+
+
+def may_come(known: ClusterStatus, scene: Scene) -> bool:
+    """Return True while something that was asked for may still show itself although nothing of it is seen.
+
+    A create goes on, or its operation could not be read: unknown is not over.
+    """
+    if known.asked_at is None or known.seen_running_at is not None or known.deleting:
+        return False
+    sight = scene.seen.cluster_operations.get(known.operation, Absent())
+    if isinstance(sight, Unreadable) or (not isinstance(sight, Absent) and not sight.done):
+        return True
+    failed = not isinstance(sight, Absent) and sight.error is not None
+    return not failed and scene.now - known.asked_at <= LAG
+
+
+def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
+    """All go, unless a hold keeps everything, or nobody has agreed yet that access ends. What is on its way is known until it is gone, should the person come back."""
+    record, coming = _remembered(record, seen, scene)
+    count = len(seen.clusters) + coming
+    if not count:
+        return Step(
+            record=record,
+            condition=ConditionStatus.TRUE,
+            reason=Reason.REMOVED,
+            message="There are no Spark clusters of this person.",
+        )
+    number = f"{count} Spark cluster{'s' if count > 1 else ''}"
+    if record.is_undecided:
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.WAITING,
+            message=f"{number} kept until somebody approves that access ends; their own idle time may end them all the same.",
+            requeue_after=timedelta(hours=6),
+        )
+    if record.hold is not None:
+        return Step(
+            record=record,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.ON_HOLD,
+            message=f"{number} kept on hold; their own idle time may end them all the same.",
+            requeue_after=timedelta(hours=6),
+        )
+    actions = tuple(DeleteCluster(name=c.name) for c in seen.clusters if c.state is not ClusterState.DELETING)
+    return Step(
+        record=record,
+        actions=actions,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.DELETING,
+        message=f"{number} being deleted.",
+        requeue_after=scene.policy.poll,
+        because=(f"Access has ended: {number} to delete.",) if actions else (),
+    )
+
+
+def _remembered(record: UserRecord, seen: ClustersSeen, scene: Scene) -> tuple[UserRecord, int]:
+    """Return the record that knows what is there or may come, and how many of these are not seen."""
+    by_name = {cluster.name: cluster for cluster in seen.clusters}
+    usage, kept, coming = record.status.usage, [], 0
+    for known in record.status.clusters:
+        cluster = by_name.get(known.name)
+        runs = cluster is not None and cluster.state in USABLE
+        usage = with_running(usage, cluster_usage(known.template), scene.now, runs=runs)
+        if cluster is not None:
+            kept.append(_as_seen(known, cluster, record, scene))
+        elif may_come(known, scene):
+            kept.append(known)
+            coming += 1
+    return record.with_status(clusters=tuple(kept), usage=usage), coming
+
+
+def _as_seen(known: ClusterStatus, cluster: Cluster, record: UserRecord, scene: Scene) -> ClusterStatus:
+    held = record.hold is not None or record.is_undecided
+    return replace(
+        known,
+        state=cluster.state,
+        asked_at=known.asked_at or scene.now,
+        seen_running_at=known.seen_running_at or (scene.now if cluster.state in USABLE else None),
+        deleting=known.deleting or not held,
+        jupyter_url="",
+        reason=Reason.ON_HOLD if held else Reason.DELETING,
+        message="Kept." if held else "Being deleted.",
+    )

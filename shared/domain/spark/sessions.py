@@ -1,0 +1,91 @@
+"""Serverless interactive Spark sessions of a leaver: all are ended, and looked for until none is left.
+
+A session is no wish of the product: whoever may use a session template starts one from a notebook or with gcloud, as themselves. So
+sessions are looked for only once the person leaves. Ending one keeps its history in Dataproc and destroys no data, so a hold
+does not keep it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from msgspec import Struct
+
+from shared.domain.plan.step import Scene, Step, unreadable
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.spark.actions import EndSession
+from shared.domain.things.errors import Reason
+from shared.domain.things.identity import account_email
+from shared.domain.things.notebook import RESTING, Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
+
+
+class SessionOwner(Struct, frozen=True):
+    """How a session is known to be one person's: by who made or owns it, or by the person's key in its label."""
+
+    user_key: str
+    addresses: frozenset[str]
+
+
+def session_owner(record: UserRecord, project: str) -> SessionOwner:
+    """Return the addresses under which the person starts sessions: their own, former ones too, and the own service account's."""
+    addresses = {str(email) for email in (record.email, *record.former_emails) if email}
+    if record.status.account.account_id is not None:
+        addresses.add(account_email(record.status.account.account_id, project))
+    return SessionOwner(record.user_key, frozenset(addresses))
+
+
+def sessions_to_look_for(record: UserRecord) -> bool:
+    """Return True for a leaver of whom sessions may be left; an environment that never was started none."""
+    if record.spec.presence is Presence.PRESENT or record.status.notebook.instance_id is None:
+        return False
+    ended = record.status.condition(ConditionType.SESSIONS_ENDED)
+    return ended is None or ended.status is not ConditionStatus.TRUE
+
+
+def sessions_step(record: UserRecord, scene: Scene) -> Step | None:
+    """Return what to do about a leaver's sessions; None if they were not looked for.
+
+    The condition turns true once none was seen after the notebook had stopped: until then a kernel may start another.
+    """
+    seen = scene.seen.sessions
+    if isinstance(seen, NotLooked):
+        return None
+    if isinstance(seen, Unreadable):
+        return unreadable(
+            record,
+            seen.error,
+            what="The person's serverless Spark sessions",
+            because="The Spark sessions could not be read, so none is ended.",
+            otherwise=timedelta(hours=1),  # an API that is off or a missing permission stays so until somebody acts
+        )
+    if not seen.sessions:
+        over = _is_over(scene.seen.notebook)
+        return Step(
+            record=record,
+            condition=ConditionStatus.TRUE if over else ConditionStatus.FALSE,
+            reason=Reason.REMOVED if over else Reason.WAITING,
+            message="There are no serverless Spark sessions of this person."
+            if over
+            else "Looked for once more when the notebook has stopped.",
+        )
+    number = f"{len(seen.sessions)} serverless Spark session{'s' if len(seen.sessions) > 1 else ''}"
+    return Step(
+        record=record,
+        actions=tuple(EndSession(name=name) for name in seen.sessions),
+        condition=ConditionStatus.FALSE,
+        reason=Reason.STOPPING,
+        message=f"{number} being ended.",
+        requeue_after=scene.policy.poll,
+        because=(f"Access has ended: {number} to end.",),
+    )
+
+
+def _is_over(notebook: NotebookSight) -> bool:
+    match notebook:
+        case ObservedNotebook(state=state):
+            return state in RESTING
+        case Absent() | NotLooked():
+            return True
+        case Unreadable():
+            return False

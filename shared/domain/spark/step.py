@@ -1,0 +1,395 @@
+"""The Spark half of a plan: the clusters that the person wants are there, all others of theirs are not.
+
+Of one template there is one cluster, with one name, so never two at a time. A cluster that ended by itself (idle, too old) is
+not made again; one that failed is removed, with what Dataproc said of it kept for the person. Leavers lose all of theirs.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.intent.wishes import without_wish
+from shared.domain.plan.plan import Action, ClustersSeen, Policy, request_id
+from shared.domain.plan.step import Scene, Step, unreadable
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.spark.actions import CreateCluster, DeleteCluster
+from shared.domain.spark.leaver import leaver_step, may_come
+from shared.domain.things.clusters import (
+    AUTO_ZONE,
+    FAILED,
+    JUPYTERLAB,
+    USABLE,
+    Cluster,
+    ClusterState,
+    ClusterStatus,
+    cluster_name,
+)
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    OperationFailedError,
+    QuotaExhaustedError,
+    Reason,
+    StockoutError,
+)
+from shared.domain.things.notebook import Absent, NotLooked, Unreadable
+from shared.domain.things.usage import cluster_usage, with_running
+
+# A cluster that runs ends by itself now and then; its owner sees that within this time, and at once after a click.
+_LOOK_AT_RUNNING = timedelta(minutes=15)
+_PATIENCE = timedelta(hours=1)  # so long is a start tried again; nobody waits longer for a cluster
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_ENDED_ITSELF = "A Spark cluster ended by itself; it is not made again."
+_USABLE = {
+    ClusterState.RUNNING: "Running.",
+    ClusterState.UPDATING: "Running, and being changed just now.",
+    ClusterState.ERROR_DUE_TO_UPDATE: "Running, but a change of it failed: it cannot grow or shrink any more.",
+}
+# Others have a change under way, before whose end Dataproc deletes nothing.
+_DELETABLE = frozenset(
+    {ClusterState.RUNNING, ClusterState.ERROR_DUE_TO_UPDATE, ClusterState.STOPPED, ClusterState.UNKNOWN}
+)
+
+
+class _Look(Struct, frozen=True, kw_only=True):
+    """One template's cluster: the record, what is remembered and seen of it, and the scene."""
+
+    record: UserRecord
+    known: ClusterStatus
+    seen: Cluster | None
+    scene: Scene
+
+    @property
+    def now(self) -> datetime:
+        return self.scene.now
+
+    @property
+    def poll(self) -> timedelta:
+        return self.scene.policy.poll
+
+
+class _Did(Struct, frozen=True, kw_only=True):
+    """What comes of one template: the record, an action, when to look again (None: nothing is pending), why."""
+
+    record: UserRecord
+    action: Action | None = None
+    again: timedelta | None = None
+    because: str = ""
+
+
+def spark_step(record: UserRecord, scene: Scene) -> Step | None:
+    """Return what to do about the person's clusters; None when nobody looked, for there is nothing to be looked for."""
+    seen = scene.seen.clusters
+    if isinstance(seen, NotLooked):
+        return None
+    if isinstance(seen, Unreadable):
+        return unreadable(
+            record,
+            seen.error,
+            what="The person's Spark clusters",
+            because="The Spark clusters could not be read, so none is made or deleted.",
+            # An API that is off or a missing permission stays so until somebody acts.
+            otherwise=timedelta(hours=6) if record.spec.presence is Presence.ABSENT else timedelta(minutes=10),
+        )
+    if record.spec.presence is Presence.ABSENT:
+        return leaver_step(record, seen, scene)
+    return _wanted(record, seen, scene)
+
+
+def _wanted(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
+    by_name = {cluster.name: cluster for cluster in seen.clusters}
+    templates = sorted({w.template for w in record.spec.clusters} | {c.template for c in record.status.clusters})
+    done: list[_Did] = []
+    for template in templates:
+        known = record.status.cluster(template) or ClusterStatus(
+            template=template, name=cluster_name(template, record.user_key)
+        )
+        look = _Look(record=record, known=known, seen=by_name.get(known.name), scene=scene)
+        did = _one(look)
+        record = did.record
+        done.append(did)
+    waits = [did.again for did in done if did.again is not None]
+    moving = [c for c in record.status.clusters if _moves(record, c)]
+    if moving:
+        condition, reason, message = ConditionStatus.FALSE, moving[0].reason, moving[0].message
+    else:
+        number = sum(c.state in USABLE for c in record.status.clusters)
+        condition, reason = ConditionStatus.TRUE, Reason.READY if number else Reason.REMOVED
+        message = f"{number} Spark cluster{'s' if number > 1 else ''} running." if number else "No Spark cluster runs."
+    return Step(
+        record=record,
+        actions=tuple(did.action for did in done if did.action is not None),
+        condition=condition,
+        reason=reason,
+        message=message,
+        requeue_after=min(waits, default=None),
+        because=tuple(did.because for did in done if did.because),
+    )
+
+
+def _moves(record: UserRecord, known: ClusterStatus) -> bool:
+    """Return True while what is there is not what is wanted."""
+    if record.spec.wish(known.template) is None:
+        return known.is_there
+    return known.state not in USABLE
+
+
+def _one(look: _Look) -> _Did:
+    known, seen = look.known, look.seen
+    wanted = look.record.spec.wish(known.template) is not None
+    if seen is not None and not seen.is_ours:
+        return _ended(
+            look, Reason.NOT_OURS, f"There is a cluster '{known.name}' that is not ours; ask an administrator."
+        )
+    if seen is None:
+        return _absent(look, wanted=wanted)
+    look = replace(look, known=_seen(known, seen, look))
+    match seen.state:
+        case ClusterState.DELETING:
+            return _deleting(look, wanted=wanted)
+        case _ if _is_held(look) and (not wanted or seen.state in FAILED):
+            text = "Kept on hold; its own idle time may end it all the same."
+            known = replace(look.known, reason=Reason.ON_HOLD, message=text)
+            return _Did(record=_with(look, known), again=_LOOK_AT_RUNNING)
+        case _ if seen.state in FAILED:
+            return _failed(look, wanted=wanted)
+        case _ if not wanted and seen.state in _DELETABLE:
+            return _delete(look, "It is not wanted any more.")
+        case _ if seen.state in USABLE:
+            kept = replace(
+                look.known,
+                reason=Reason.READY,
+                message=_USABLE[seen.state],
+                diagnosis="",
+                tried_zones=(),
+                not_before=None,
+            )
+            return _Did(record=_with(look, kept), again=_LOOK_AT_RUNNING)
+        case ClusterState.STOPPED:
+            text = "Stopped by somebody else; delete it and start it again."
+            return _Did(
+                record=_with(look, replace(look.known, reason=Reason.STOPPED, message=text)), again=_LOOK_AT_RUNNING
+            )
+        case _:
+            return _Did(record=_with(look, _on_the_way(look, wanted=wanted)), again=look.poll)
+
+
+def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
+    """Return what is remembered, brought up to what was read. One that is going was not asked for since."""
+    runs, goes = seen.state in USABLE, seen.state is ClusterState.DELETING
+    is_news = known.seen_running_at is None or _asked_again(look)
+    confirmed = look.now if runs and is_news else known.seen_running_at
+    return replace(
+        known,
+        uuid=seen.uuid,
+        state=seen.state,
+        zone=seen.zone,
+        asked_at=known.asked_at or (None if goes else look.now),
+        seen_running_at=confirmed,
+        operation="" if runs else known.operation,
+        deleting=known.deleting and not runs,  # one that runs was not deleted: that is asked for again
+        jupyter_url=seen.ports.get(JUPYTERLAB, "") if runs else "",
+    )
+
+
+def _on_the_way(look: _Look, *, wanted: bool) -> ClusterStatus:
+    """Being made or changed. Dataproc deletes nothing before that is over."""
+    known = look.known
+    late = known.asked_at is not None and look.now - known.asked_at > look.scene.policy.stuck_after
+    if late and known.seen_running_at is None:
+        return replace(known, reason=Reason.STUCK, message="It takes too long; an administrator should look.")
+    if not wanted:
+        return replace(known, reason=Reason.DELETING, message="It is deleted as soon as it has been made.")
+    return replace(known, reason=Reason.CREATING, message="Being created; this takes about two minutes.")
+
+
+def _deleting(look: _Look, *, wanted: bool) -> _Did:
+    if wanted and look.known.is_there and not look.known.deleting and not _asked_again(look):
+        # Nobody of ours asked for that: its own idle time or age ended it, and it is not made again.
+        return _Did(record=_with(look, _going(look.known), drop=True), again=look.poll, because=_ENDED_ITSELF)
+    # Followed until it is gone, whoever asked for that; a wish that came since waits for it.
+    known = replace(look.known, deleting=True, asked_at=look.known.asked_at or look.now)
+    if not known.diagnosis:
+        text = "The old one is being deleted; the new one follows." if wanted else "Being deleted."
+        known = replace(known, reason=Reason.DELETING, message=text)
+    return _Did(record=_with(look, known), again=look.poll)
+
+
+def _going(known: ClusterStatus) -> ClusterStatus:
+    return replace(known, reason=Reason.DELETING, message="It ended by itself, after its idle time or at its age.")
+
+
+def _is_held(look: _Look) -> bool:
+    """Return True when a hold keeps it: it ran, so it may hold what its owner worked on."""
+    return look.record.hold is not None and look.known.seen_running_at is not None
+
+
+def _failed(look: _Look, *, wanted: bool) -> _Did:
+    """Return what a failed one leaves is removed before anything else; the wish stays only while another zone may do."""
+    if not wanted or look.known.deleting:
+        return _delete(look, "It failed and is removed.")
+    error = _operation_error(look) or (look.seen.error if look.seen is not None else None)
+    if error is None and _is_unread(look):  # what it says decides between another zone and the end of the wish
+        return _Did(record=_with(look, _on_the_way(look, wanted=wanted)), again=look.poll)
+    if error is None:
+        error = OperationFailedError(
+            user_message="The Spark cluster failed, and Google Cloud does not say why. Start it again; if it fails again, ask an "
+            "administrator.",
+            detail=f"cluster {look.known.name} failed without a detail",
+        )
+    record, known = after_error(look.record, look.known, error, look.scene.policy)
+    return _delete(replace(look, record=record, known=known), f"It failed and is removed: {error.reason.value}.")
+
+
+def _delete(look: _Look, because: str) -> _Did:
+    known = replace(look.known, deleting=True)
+    if not known.diagnosis:  # which is what the person should read meanwhile
+        known = replace(known, reason=Reason.DELETING, message="Being deleted.")
+    return _Did(
+        record=_with(look, known),
+        action=DeleteCluster(name=known.name),
+        again=look.poll,
+        because=f"Spark cluster {known.name}: {because}",
+    )
+
+
+def _absent(look: _Look, *, wanted: bool) -> _Did:
+    known = look.known
+    if known.deleting or (not known.is_there and not wanted):
+        known = _fresh(known)  # gone as we wanted
+        if not wanted:
+            return _Did(record=_forget(look, known))
+        return _start(replace(look, known=known))
+    if not known.is_there or (wanted and not known.operation and known.seen_running_at is None):
+        return _start(look)  # nothing was asked for yet, or a crash came before the answer: asking twice is asking once
+    if known.seen_running_at is not None:
+        if wanted and _asked_again(look):
+            return _start(replace(look, known=_fresh(known)))
+        return _Did(record=_forget(look, _fresh(known), drop=True), because=_ENDED_ITSELF)
+    error = _operation_error(look)
+    if error is not None:
+        return _after_failed_create(look, error, wanted=wanted)
+    if not may_come(known, look.scene):
+        return _Did(record=_forget(look, _fresh(known), drop=True), because="The Spark cluster is not there any more.")
+    return _Did(record=_with(look, _on_the_way(look, wanted=wanted)), again=look.poll)
+
+
+def _asked_again(look: _Look) -> bool:
+    """Return True when the person asked for it after it was last known to be there."""
+    wish, last = look.record.spec.wish(look.known.template), look.known.seen_running_at
+    return wish is not None and wish.since > (last or look.known.asked_at or _LONG_AGO)
+
+
+def _is_unread(look: _Look) -> bool:
+    """Return True while how the create went cannot be read: unknown is not over. Not for ever, since a failed one costs money."""
+    sight = look.scene.seen.cluster_operations.get(look.known.operation, Absent())
+    return isinstance(sight, Unreadable) and look.now - (look.known.asked_at or look.now) <= _PATIENCE
+
+
+def _operation_error(look: _Look) -> BenchkeeperError | None:
+    sight = look.scene.seen.cluster_operations.get(look.known.operation, Absent())
+    return None if isinstance(sight, Absent | Unreadable) else sight.error
+
+
+def _after_failed_create(look: _Look, error: BenchkeeperError, *, wanted: bool) -> _Did:
+    """Return the create left nothing behind."""
+    if not wanted:
+        return _Did(record=_forget(look, _fresh(look.known)))
+    record, known = after_error(look.record, look.known, error, look.scene.policy)
+    look = replace(look, record=record, known=_fresh(known))
+    if record.spec.wish(known.template) is None:
+        return _Did(
+            record=_forget(look, look.known), because=f"The Spark cluster could not be made: {error.reason.value}."
+        )
+    return _start(look)
+
+
+def after_error(
+    record: UserRecord, known: ClusterStatus, error: BenchkeeperError, policy: Policy
+) -> tuple[UserRecord, ClusterStatus]:
+    """Return the record and what is remembered once a create failed: another zone, or the end of the wish with a diagnosis."""
+    if isinstance(error, StockoutError):
+        first = () if known.tried_zones else (AUTO_ZONE,)
+        tried = tuple(dict.fromkeys([*known.tried_zones, *first, known.zone]))
+        if any(zone not in tried for zone in policy.zones):
+            return record, replace(known, tried_zones=tried)
+        text = "No zone of the region has such machines just now. Try again later, or take a smaller environment."
+    elif isinstance(error, QuotaExhaustedError):
+        text = "The platform's quota is used up just now. Try again later; an administrator sees this too."
+    else:
+        text = error.user_message
+    ended = replace(known, tried_zones=(), reason=error.reason, message=text, diagnosis=text)
+    return without_wish(record, known.template), ended
+
+
+def _start(look: _Look) -> _Did:
+    known, policy = look.known, look.scene.policy
+    wish = look.record.spec.wish(known.template)
+    if known.not_before is not None and wish is not None and look.now - wish.since > _PATIENCE:
+        text = (
+            "Google Cloud did not take it for an hour. Start it again later; if that fails too, ask an administrator."
+        )
+        if may_come(known, look.scene):  # the answer to the last try may have been lost
+            return _Did(record=_with(look, known), again=look.poll)
+        return _ended(look, known.reason, text)
+    if known.not_before is not None and known.not_before > look.now:
+        waiting = replace(known, message=known.message or "Waiting before the next attempt.")
+        return _Did(record=_with(look, waiting), again=known.not_before - look.now)
+    if not look.scene.identity_ready:
+        text = "Your own service account is being set up first."
+        return _Did(record=_with(look, replace(known, reason=Reason.WAITING, message=text)), again=look.poll)
+    zone = next((z for z in policy.zones if z not in known.tried_zones), AUTO_ZONE) if known.tried_zones else AUTO_ZONE
+    action = CreateCluster(
+        template=known.template,
+        name=known.name,
+        zone=zone,
+        request_id=request_id(look.record, Verb.CREATE, f"{known.name}:{known.tries}:{zone}"),
+    )
+    text = f"No machines elsewhere; trying {zone}." if zone else "Being created; this takes about two minutes."
+    asked = replace(
+        known,
+        zone=zone,
+        asked_at=look.now,
+        state=None,
+        reason=Reason.CREATING,
+        message=text,
+        diagnosis="",
+        not_before=None,
+    )
+    because = f"The person wants a Spark cluster of '{known.template}'."
+    return _Did(record=_with(look, asked), action=action, again=look.poll, because=because)
+
+
+def _fresh(known: ClusterStatus) -> ClusterStatus:
+    """Nothing of it is there any more: what is kept is its name, the zones that failed in this round, and a diagnosis."""
+    return ClusterStatus(
+        template=known.template,
+        name=known.name,
+        tries=known.tries + known.is_there,  # an answer that was lost did not count, and no request id may come twice
+        tried_zones=known.tried_zones,
+        not_before=known.not_before,
+        reason=known.reason if known.diagnosis else Reason.PENDING,
+        message=known.message if known.diagnosis else "",
+        diagnosis=known.diagnosis,
+    )
+
+
+def _ended(look: _Look, reason: Reason, text: str) -> _Did:
+    known = replace(_fresh(look.known), not_before=None, reason=reason, message=text, diagnosis=text)
+    return _Did(record=_with(look, known, drop=True), because=f"Spark cluster {known.name}: {text}")
+
+
+def _forget(look: _Look, known: ClusterStatus, *, drop: bool = False) -> UserRecord:
+    """Nothing is there: only a diagnosis is worth keeping, and the count of tries, so that no request id comes twice."""
+    return _with(look, known, drop=drop, keep=bool(known.diagnosis) or known.tries > 0)
+
+
+def _with(look: _Look, known: ClusterStatus, *, drop: bool = False, keep: bool = True) -> UserRecord:
+    record = without_wish(look.record, known.template) if drop else look.record
+    others = [c for c in record.status.clusters if c.template != known.template]
+    clusters = sorted([*others, *([known] if keep else [])], key=lambda c: c.template)
+    usage = with_running(record.status.usage, cluster_usage(known.template), look.now, runs=known.state in USABLE)
+    return record.with_status(clusters=tuple(clusters), usage=usage)

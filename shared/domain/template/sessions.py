@@ -1,0 +1,195 @@
+"""Templates of serverless Spark sessions: one for each profile and each session template that it lists, in the project's region.
+
+They belong to profiles, not to people: whoever may see one template of the project sees them all, and sessions run as whoever
+starts them. So what a session costs carries its profile on the bill and nobody's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from shared.domain.things.catalog import Catalog, Profile
+from shared.domain.things.identity import label_value
+from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, MANAGED_BY
+
+LABEL_TEMPLATE = "benchkeeper-template"
+LABEL_DIGEST = "benchkeeper-digest"
+OUR_LABELS = (LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_TEMPLATE, LABEL_DIGEST)
+MAX_LABELS = 32  # [PY: dataproc_v1/types/session_templates.py SessionTemplate.labels]
+# 4 to 63 of a-z, 0-9 and dash: the rule for sessions; for templates none is documented [PY: sessions.py CreateSessionRequest].
+MAX_SESSION_ID = 63
+_HEX = 12
+
+
+class SessionOffer(Struct, frozen=True, kw_only=True):
+    """One session template of one profile. `is_shared`: other profiles offer it too, so that its name must tell them apart."""
+
+    session_id: str
+    profile: str
+    template: str
+    is_shared: bool = False
+
+
+class WantedSession(Struct, frozen=True, kw_only=True):
+    """An offer as Dataproc should have it: `body` is the canonical JSON of a `SessionTemplate`, its digest label included."""
+
+    session_id: str
+    body: Mapping[str, object]
+
+
+class SessionSeen(Struct, frozen=True, kw_only=True):
+    """A session template as it was read, in the same canonical form."""
+
+    session_id: str
+    labels: Mapping[str, str]
+    body: Mapping[str, object]
+
+    @property
+    def is_ours(self) -> bool:
+        """True when Benchkeeper's label is on it."""
+        return self.labels.get(LABEL_MANAGED_BY) == MANAGED_BY
+
+    @property
+    def is_as_named(self) -> bool:
+        """True when its digest was made for this name: a copy that somebody made by export and import has another."""
+        return self.labels.get(LABEL_DIGEST, "").endswith(f"-{_name_mark(self.session_id)}")
+
+
+class CreateSession(Struct, frozen=True, kw_only=True):
+    """Make a template that is not there."""
+
+    wanted: WantedSession
+    because: str
+
+
+class UpdateSession(Struct, frozen=True, kw_only=True):
+    """Replace what one of ours says."""
+
+    wanted: WantedSession
+    because: str
+
+
+class RemoveSession(Struct, frozen=True, kw_only=True):
+    """Delete one of ours; sessions that were started from it go on."""
+
+    session_id: str
+    because: str
+
+
+class LeaveSession(Struct, frozen=True, kw_only=True):
+    """Do nothing but tell: it has a name of ours and is not ours."""
+
+    session_id: str
+    because: str
+
+
+SessionAction = CreateSession | UpdateSession | RemoveSession | LeaveSession
+
+
+def session_id_for(profile: str, template: str) -> str:
+    """`<profile>-<template>-<12 hex digits over both>`, so that no two meet: at most 63 of a-z, 0-9 and dash, a letter first."""
+    digits = hashlib.sha256(f"{profile}\n{template}".encode()).hexdigest()[:_HEX]
+    stem = re.sub(r"[^a-z0-9]+", "-", f"{profile}-{template}".lower()).strip("-")
+    return f"{stem[: MAX_SESSION_ID - _HEX - 1].rstrip('-')}-{digits}"
+
+
+def offers(catalog: Catalog) -> tuple[SessionOffer, ...]:
+    """Return what the configuration offers, in the order in which it says so."""
+    listed = [(name, each) for name, profile in catalog.profiles.items() for each in _listed(profile)]
+    named = [template for _, template in listed]
+    return tuple(
+        SessionOffer(
+            session_id=session_id_for(profile, template),
+            profile=profile,
+            template=template,
+            is_shared=named.count(template) > 1,
+        )
+        for profile, template in listed
+    )
+
+
+def _listed(profile: Profile) -> Iterable[str]:
+    return dict.fromkeys(profile.session_templates)
+
+
+def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
+    """Return the labels but for the digest: the profile's own and ours. Sessions inherit them, and so does the bill."""
+    ours = {
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_PROFILE: offer.profile,
+        LABEL_TEMPLATE: label_value(offer.template),
+    }
+    return {**profile.labels, **ours}
+
+
+def digest_label(session_id: str, body: Mapping[str, object]) -> str:
+    """Return what the digest label says: changes with the body, and tells by the name whether it was made for it.
+
+    A letter comes first, for Dataproc asks of labels what RFC 1035 asks of names.
+    """
+    text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+    return f"d{hashlib.sha256(text.encode()).hexdigest()[:16]}-{_name_mark(session_id)}"
+
+
+def _name_mark(session_id: str) -> str:
+    return hashlib.sha256(session_id.encode()).hexdigest()[:8]
+
+
+def plan_sessions(
+    wanted: Iterable[WantedSession], seen: Iterable[SessionSeen], *, unknown: frozenset[str] = frozenset()
+) -> tuple[SessionAction, ...]:
+    """Return what makes `seen` be as `wanted`, with reasons; nothing when it is.
+
+    Only what carries our labels is updated or removed. `unknown` are ids that are wanted and whose content cannot be told now
+    (their master is wrong): what is there of them stays.
+    """
+    by_id = {each.session_id: each for each in seen}
+    asked = {each.session_id: each for each in wanted}
+    actions: list[SessionAction] = []
+    for session_id, each in asked.items():
+        action = _bring_about(each, by_id.get(session_id))
+        if action is not None:
+            actions.append(action)
+    actions += [
+        RemoveSession(session_id=session_id, because="no profile offers it any more")
+        for session_id, there in sorted(by_id.items())
+        if session_id not in asked and session_id not in unknown and there.is_ours and there.is_as_named
+    ]
+    return tuple(actions)
+
+
+def _bring_about(wanted: WantedSession, seen: SessionSeen | None) -> SessionAction | None:
+    if seen is None:
+        return CreateSession(wanted=wanted, because="it is not there")
+    if not seen.is_ours:
+        return LeaveSession(session_id=wanted.session_id, because="it is there without Benchkeeper's labels")
+    labels = wanted.body.get("labels")
+    if isinstance(labels, Mapping) and seen.labels.get(LABEL_DIGEST) != labels.get(LABEL_DIGEST):
+        return UpdateSession(wanted=wanted, because="the configuration changed")
+    differs = _difference(wanted.body, seen.body, "")
+    if differs is not None:
+        return UpdateSession(wanted=wanted, because=f"{differs} is not as it was written")
+    return None
+
+
+def _difference(wanted: object, seen: object, path: str) -> str | None:
+    """Where something that we wrote reads otherwise, None when it all reads as written. What the service adds is its own."""
+    if isinstance(wanted, Mapping):
+        held = seen if isinstance(seen, Mapping) else {}
+        for key, inner in wanted.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key not in held:
+                return here
+            found = _difference(inner, held[key], here)
+            if found is not None:
+                return found
+        return None
+    same = wanted == seen
+    if isinstance(wanted, str) and isinstance(seen, str):
+        same = same or seen.endswith(f"/{wanted}")  # a resource may be read back by its whole address
+    return None if same else path

@@ -1,0 +1,31 @@
+"""Which template objects a person should have. Rendering itself needs YAML and the Dataproc API's types: `shared.cloud`."""
+
+from __future__ import annotations
+
+import hashlib
+
+from shared.domain.plan.plan import Policy
+from shared.domain.record.record import Presence, RecordRow, UserRecord
+
+RENDERER = "3"  # raise it when the same master renders differently
+
+
+def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str, str] | None:
+    """Template name -> digest of what its object is made from; empty for somebody who is not entitled.
+
+    None when the profile is not in the configuration: what should be there is unknown, so nothing is touched.
+    """
+    presence = record.presence if isinstance(record, RecordRow) else record.spec.presence
+    profile_name = record.profile if isinstance(record, RecordRow) else record.spec.profile
+    if presence is Presence.ABSENT or profile_name is None:
+        return {}
+    if profile_name not in policy.catalog.profiles:
+        return None
+    profile, masters = policy.catalog.profiles[profile_name], policy.catalog.masters
+    end = f"{record.user_key}\n{profile_name}\n{profile.spark.identity.value}\n{record.cost_center}"
+    return {
+        name: hashlib.sha256(
+            f"{RENDERER}\n{masters[name].digest}\n{policy.template_context}\n{end}".encode()
+        ).hexdigest()[:16]
+        for name in profile.templates
+    }

@@ -1,0 +1,117 @@
+"""A person's own Spark clusters: what is wanted (`ClusterWish`), what cannot be read back (`ClusterStatus`), what was seen (`Cluster`)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from shared.domain.things.errors import BenchkeeperError, Reason
+from shared.domain.things.identity import UserKey
+
+MAX_CLUSTER_NAME = 51  # [PY: dataproc_v1/types/clusters.py Cluster.cluster_name]
+AUTO_ZONE = ""  # no zone named: Dataproc picks one that has machines
+JUPYTERLAB = "JupyterLab"  # the name under which the Component Gateway reports it
+
+
+class ClusterState(StrEnum):
+    """Dataproc's `ClusterStatus.State`."""
+
+    UNKNOWN = "UNKNOWN"
+    CREATING = "CREATING"
+    RUNNING = "RUNNING"
+    ERROR = "ERROR"
+    ERROR_DUE_TO_UPDATE = "ERROR_DUE_TO_UPDATE"
+    DELETING = "DELETING"
+    UPDATING = "UPDATING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    REPAIRING = "REPAIRING"
+    SCHEDULED = "SCHEDULED"
+
+
+FAILED = frozenset({ClusterState.ERROR})
+# In these it accepts and does work [PY: dataproc_v1/types/clusters.py ClusterStatus.State].
+USABLE = frozenset({ClusterState.RUNNING, ClusterState.UPDATING, ClusterState.ERROR_DUE_TO_UPDATE})
+
+
+class Cluster(Struct, frozen=True, kw_only=True):
+    """A cluster with the person's label as it was read.
+
+    `error` says why it failed, classified, when it did; `ports` are the
+    Component Gateway's addresses by name, `is_ours` = our own labels are on it too.
+    """
+
+    name: str
+    state: ClusterState
+    uuid: str = ""
+    zone: str = ""
+    error: BenchkeeperError | None = None
+    ports: Mapping[str, str] = field(default_factory=dict)
+    is_ours: bool = True
+
+
+class ClusterOperationSeen(Struct, frozen=True, kw_only=True):
+    """A cluster operation as it was read: `error` is set when it is done and failed, already classified."""
+
+    done: bool
+    error: BenchkeeperError | None = None
+
+
+class ClusterWish(Struct, frozen=True, kw_only=True):
+    """The person wants a cluster of this template since then."""
+
+    template: str
+    since: datetime
+
+
+class ClusterStatus(Struct, frozen=True, kw_only=True):
+    """What is remembered of the cluster of one template: its name, computed once, and how far it is.
+
+    `operation` names the create that was asked for at `asked_at`; `tried_zones` had no machines in this round (`AUTO_ZONE`
+    among them); nothing is created before `not_before`. `seen_running_at` = when it was first seen RUNNING after the latest
+    wish, so that its absence later is its own end. `deleting` = we asked for its deletion. `reason` and `message` are for
+    people; a `diagnosis` says why the last one is not there, and stays until the next start.
+    """
+
+    template: str
+    name: str
+    uuid: str = ""
+    state: ClusterState | None = None
+    zone: str = ""
+    operation: str = ""
+    asked_at: datetime | None = None
+    tries: int = 0
+    tried_zones: tuple[str, ...] = ()
+    not_before: datetime | None = None
+    seen_running_at: datetime | None = None
+    deleting: bool = False
+    jupyter_url: str = ""
+    reason: Reason = Reason.PENDING
+    message: str = ""
+    diagnosis: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        """True while something of it is, or may be, in the cloud."""
+        return self.asked_at is not None
+
+
+def cluster_name(template: str, user_key: UserKey) -> str:
+    """`<template>-<12 hex of the user key>`: lower case, digits, dashes, a letter first, at most 51 characters.
+
+    A template whose name had to be changed for that carries eight hex digits of its own, so that no two meet in one name.
+    """
+    digits = user_key.rpartition("-")[2]
+    stem = re.sub(r"[^a-z0-9]+", "-", template.lower()).strip("-")
+    stem = stem if stem[:1].isalpha() else f"c-{stem}".rstrip("-")
+    room = MAX_CLUSTER_NAME - 1 - len(digits)
+    if stem != template or len(stem) > room:
+        mark = hashlib.sha256(template.encode()).hexdigest()[:8]
+        stem = f"{stem[: room - 9].rstrip('-')}-{mark}"
+    return f"{stem}-{digits}"

@@ -1,0 +1,320 @@
+"""Takes up what administrators decided about many people: who decided, may they, about which list, and then what it says.
+
+It believes nothing that the page wrote but the assertion that Identity-Aware Proxy signed. A decision is an object that stays
+until it has taken effect, so a crash in the middle only means that the next tick goes on: each person's own record says whether
+it was told already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+
+from msgspec.structs import replace
+
+from shared.domain.intent.batches import from_json as batch_from_json
+from shared.domain.intent.decision import MAX_BYTES, About, Decision, Verdict, from_json
+from shared.domain.intent.question import QUESTIONS
+from shared.domain.intent.question import from_json as question_from_json
+from shared.domain.intent.wanted import with_wanted
+from shared.domain.policy.effect import StepKind
+from shared.domain.policy.impact import Impact
+from shared.domain.policy.policy_change import PolicyInForce, Proposal, bound_digest
+from shared.domain.record.cuts import Clearance, CutClass
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, RefusedError
+from shared.domain.things.history import told
+from shared.domain.things.identity import UserKey, parse_email, user_key_for
+from shared.engine.decisions import policy_change, questions
+from shared.engine.decisions.lists import (
+    ACCESS,
+    BY_POLICY,
+    Outcome,
+    Standing,
+    Vote,
+    carried_out,
+    changed,
+    line_of,
+    standing_of,
+)
+from shared.engine.decisions.questions import Answer
+from shared.engine.decisions.waves import facts_of, go_on, halted
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.guard import WaitingDecision
+
+
+class Fault(StrEnum):
+    """Why a decision does not count. Bounded: it is a metric label."""
+
+    NO_DECISION = "NoDecision"
+    NOT_SIGNED = "NotSigned"
+    NOT_ADMINISTRATOR = "NotAdministrator"
+    NO_LIST = "NoList"
+    CONCERNED = "Concerned"  # on the list, or whoever asked for it: nobody decides about themselves
+    LAPSED = "Lapsed"
+
+
+def try_take_up_decisions(deps: Deps) -> None:
+    """Take up what waits, and leave to the next tick what cannot be done now."""
+    try:
+        take_up_decisions(deps)
+    except BenchkeeperError as error:
+        deps.log.warning("Decisions left to the tick", reason=error.reason.value, detail=error.detail)
+
+
+def take_up_decisions(deps: Deps) -> None:
+    """Judge all decisions that wait, list by list, and carry out those lists that are approved or rejected."""
+    found: dict[tuple[About, str], list[tuple[WaitingDecision, Decision]]] = {}
+    for waiting in deps.decisions.waiting():
+        decision = _read(waiting, deps)
+        if decision is not None:
+            found.setdefault((decision.about, decision.digest), []).append((waiting, decision))
+    for (about, digest), given in found.items():
+        try:
+            _one_list(about, digest, given, deps)
+        except BenchkeeperError as error:  # the other lists are not held up
+            deps.log.warning("Decision left to the tick", digest=digest, reason=error.reason.value, detail=error.detail)
+
+
+def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
+    try:
+        raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
+    except BenchkeeperError as error:  # the others are not held up
+        deps.log.warning("Decision left to the tick", reason=error.reason.value, detail=error.detail)
+        return None
+    if raw is None:
+        return None
+    try:
+        return from_json(raw)
+    except InvalidMessageError:
+        _drop(waiting, Fault.NO_DECISION, deps)
+        return None
+
+
+def _drop(waiting: WaitingDecision, fault: Fault, deps: Deps, *, by: str = "") -> None:
+    deps.log.warning("Dropped decision", reason=fault.value, by=by)
+    deps.decisions.remove(waiting)
+
+
+def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    if about is About.POLICY:
+        _one_policy(digest, given, deps)
+        return
+    if about in QUESTIONS:
+        _one_question(about, digest, given, deps)
+        return
+    if about is About.WAVES:
+        _one_rollout(digest, given, deps)
+        return
+    content = deps.decisions.read_list(digest)
+    batch = None
+    if content is not None:
+        try:
+            batch = batch_from_json(content)
+        except InvalidMessageError:
+            batch = None
+    if batch is None:
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    votes = _votes(given, batch.people, deps)
+    alone = batch.cause is not CutClass.ANNOUNCED  # who announces is the first to approve: another one must agree
+    standing = standing_of(votes, deps.policy.guard, deps.clock.now(), alone=alone)
+    if standing is Standing.OPEN:
+        return
+    if carried_out(batch, digest, standing, votes, deps):
+        for vote in votes:
+            deps.decisions.remove(vote.waiting)
+
+
+def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    """Carry out what was decided about one person or group."""
+    content, question = deps.decisions.read_list(digest), None
+    if content is not None:
+        with contextlib.suppress(InvalidMessageError):
+            question = question_from_json(content)
+    if question is None or question.about is not about:
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    votes, guard = _votes(given, frozenset(question.people), deps), deps.policy.guard
+    if about is About.RELEASE:  # who asks for it is the first to approve: another one must agree, and one is enough
+        guard = replace(guard, approvers=min(guard.approvers, 2))
+    standing = standing_of(votes, guard, deps.clock.now(), alone=about is not About.RELEASE)
+    if standing is Standing.OPEN:
+        if not questions.is_open(question, deps):  # answered, or something else is true by now
+            questions.finish(question, deps)
+            for vote in votes:
+                deps.decisions.remove(vote.waiting)
+        return
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    effect = questions.carry_out(Answer(question=question, verdict=verdict, by=by), deps)
+    deps.log.warning(
+        "Approved question" if verdict is Verdict.APPROVE else "Rejected question",
+        digest=digest,
+        about=about.value,
+        by=by,
+        own=len(by) == 1 and guard.approvers == 1,
+        users=list(question.people),
+        effect=effect.value,
+    )
+    # A rejection goes last: approvals that a crash left behind must not count without it.
+    for vote in sorted(votes, key=lambda each: each.decision.verdict is Verdict.REJECT):
+        deps.decisions.remove(vote.waiting)
+
+
+def _votes(given: Sequence[tuple[WaitingDecision, Decision]], concerned: frozenset[UserKey], deps: Deps) -> list[Vote]:
+    found = (_vote(waiting, decision, concerned, deps) for waiting, decision in given)
+    return [vote for vote in found if vote is not None]
+
+
+def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    """Carry out what was decided about a configuration that waits; a crash in between is made up for by the next tick."""
+    current = deps.policies.load()
+    proposal = next((each for each in deps.policies.proposals() if each.decided_by == digest), None)
+    if proposal is None and (current is None or _decided_by(current) != digest):
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    if proposal is None:  # put in force already: those who lose by it may not have been told yet
+        approved = deps.policies.approved(current.digest) if current is not None else None
+        done = approved is None or _cleared(approved.impact, approved.digest, approved.by, deps)
+        for waiting, _ in given if done else ():
+            deps.decisions.remove(waiting)
+        return
+    votes = _votes(given, concerned_by(proposal), deps)
+    standing = standing_of(votes, deps.policy.guard, deps.clock.now(), author_is_known=bool(proposal.author))
+    if standing is Standing.OPEN:
+        return
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    done = True
+    if verdict is Verdict.REJECT:
+        policy_change.reject(proposal.digest, deps, by=" ".join(by))
+    else:
+        done = _put_in_force(proposal, by, deps)
+    deps.log.warning(
+        "Approved policy" if verdict is Verdict.APPROVE else "Rejected policy",
+        digest=proposal.digest,
+        by=by,
+        own=len(by) == 1 and deps.policy.guard.approvers == 1,
+        people=len(proposal.impact.entries),
+    )
+    for vote in votes if done else ():
+        deps.decisions.remove(vote.waiting)
+
+
+def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    """Let a halted rollout go on, or back. One administrator other than who deployed it is enough, if that is known."""
+    found = halted(deps)
+    if found is None or found[1].decided_by != digest:
+        for waiting, _ in given:
+            _drop(waiting, Fault.NO_LIST, deps)
+        return
+    current, rollout = found
+    votes = _votes(given, author_of(current), deps)
+    standing = standing_of(votes, deps.policy.guard, deps.clock.now(), author_is_known=bool(current.by))
+    if standing is Standing.OPEN:
+        return
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    if verdict is Verdict.APPROVE:
+        go_on(rollout.rollout_id, deps, deps.clock.now())
+    else:
+        back = policy_change.take_back(current, rollout, deps, by=by)
+        if back is None:
+            return  # the policy changed meanwhile: the next tick looks again
+    deps.log.warning(
+        "Approved rollout" if verdict is Verdict.APPROVE else "Rejected rollout", by=by, **facts_of(rollout)
+    )
+    for vote in votes:
+        deps.decisions.remove(vote.waiting)
+
+
+def author_of(current: PolicyInForce) -> frozenset[UserKey]:
+    """Return who may not decide about a rollout: whoever deployed it, by deploying the earlier files can go back all the same."""
+    try:
+        return frozenset({user_key_for(parse_email(current.by))})
+    except InvalidMessageError:
+        return frozenset()
+
+
+def _decided_by(current: PolicyInForce) -> str:
+    return bound_digest(current.digest, current.impact_digest)
+
+
+def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
+    """Put it in force for the people of the list. True: nothing is left to do, also where the change is another one by now."""
+    try:
+        put = policy_change.put_in_force(
+            proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
+        )
+    except RefusedError as error:
+        deps.log.warning("Approved policy is another one by now", digest=proposal.digest, detail=error.detail)
+        return True
+    return _cleared(put.approved, proposal.digest, tuple(by), deps)
+
+
+def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
+    """Return who may not decide about a configuration: who deployed it, and whose access it changes.
+
+    Whose notebook is only changed or replaced may: else nobody could decide about a new image for everybody.
+    """
+    keys = {each.user_key for each in proposal.impact.entries if ACCESS & set(each.steps)}
+    with contextlib.suppress(InvalidMessageError):
+        keys.add(user_key_for(parse_email(proposal.author)))
+    return frozenset(keys)
+
+
+def clear_losers(impact: Impact, digest: str, deps: Deps) -> None:
+    """Let those who lose access by a harmless change lose it now; who could not be told yet takes a slot, or waits."""
+    _cleared(impact, digest, (), deps)
+
+
+def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool:
+    """Tell everybody who loses access by the policy in force that this was agreed to; False if some could not be told yet."""
+    losers = [each.user_key for each in impact.entries if StepKind.LOSES_ACCESS in each.steps]
+
+    def tell(user_key: UserKey) -> Outcome:
+        def change(record: UserRecord) -> UserRecord:
+            now = deps.clock.now()
+            current = with_wanted(record, deps.policy, now)
+            waiting = current.status.guard.waiting_cut
+            if waiting is None or waiting.cause not in BY_POLICY:
+                return record
+            clearance = Clearance(ref=waiting.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
+            names = f", approved by {' and '.join(by)}" if by else ""
+            line = line_of(now, "The end of access comes with the configuration", f"policy {digest[:12]}{names}")
+            return current.with_status(clearance=clearance, story=told(current.status.story, [line]))
+
+        return changed(user_key, change, deps)
+
+    return Outcome.FAILED not in set(deps.workers.run([partial(tell, key) for key in losers]))
+
+
+def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[UserKey], deps: Deps) -> Vote | None:
+    """Return the decision as a vote; None for one that does not count, which is dropped and reported."""
+    try:
+        subject = deps.sign_in.subject_of(decision.assertion, waiting.created_at)
+    except NotSignedInError as error:
+        deps.log.warning("Decision was not signed", detail=error.detail)
+        _drop(waiting, Fault.NOT_SIGNED, deps)
+        return None
+    key = user_key_for(subject)
+    if deps.clock.now() - waiting.created_at > deps.policy.guard.approval_lapses:
+        _drop(waiting, Fault.LAPSED, deps, by=key)
+        return None
+    if deps.admin_group is None or not deps.groups.has(deps.admin_group, subject):
+        _drop(waiting, Fault.NOT_ADMINISTRATOR, deps, by=key)
+        return None
+    stored = deps.records.load(key)  # an address may lead to a record under another key
+    keys = {key} if stored is None else {key, stored.record.user_key}
+    is_concerned = bool(keys & concerned)
+    if is_concerned and deps.policy.guard.approvers > 1:
+        _drop(waiting, Fault.CONCERNED, deps, by=key)
+        return None
+    person = key if stored is None else stored.record.user_key  # whoever changed address is still one
+    return Vote(waiting=waiting, decision=decision, subject=person, concerned=is_concerned)

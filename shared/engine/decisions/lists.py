@@ -1,0 +1,212 @@
+"""Carry out what was decided about a list of people: each record is cleared or kept, as it stands now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+
+from msgspec import Struct
+
+from shared.domain.intent.batches import Batch, Entry, announced_until
+from shared.domain.intent.decision import Decision, Verdict
+from shared.domain.intent.guard import steps_of, waits_for_creation, with_kept_in
+from shared.domain.intent.wanted import with_wanted
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.policy.effect import StepKind
+from shared.domain.record.cuts import CREATE, IDLE_STOP, OF_NO_CUT, Clearance, CutClass, KeptIn
+from shared.domain.record.cuts import StepKind as CutStep
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.history import StoryKind, StoryLine, told
+from shared.domain.things.identity import UserKey
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.guard import WaitingDecision
+from shared.engine.reconcile.changing import change_record
+
+# A policy changes what groups and profiles give; that somebody left is another matter.
+BY_POLICY = frozenset({CutClass.GROUP, CutClass.POLICY})
+
+
+ACCESS = frozenset({StepKind.LOSES_ACCESS, StepKind.GAINS_ACCESS, StepKind.CHANGES_PROFILE})
+
+
+_END = "The end of access"
+
+
+_WHAT = {CREATE: "Making the environment", IDLE_STOP: "The stop for idleness"}
+
+
+class Outcome(StrEnum):
+    """What became of one person of a list."""
+
+    DONE = "done"
+    DIFFERENT = "different"  # not waiting any more, or for something else: not covered by what was decided
+    FAILED = "failed"
+
+
+class Vote(Struct, frozen=True, kw_only=True):
+    """A decision that counts: `subject` is the key of whoever gave it, `concerned` True for one that only a team of one may give."""
+
+    waiting: WaitingDecision
+    decision: Decision
+    subject: UserKey
+    concerned: bool = False
+
+
+class Standing(StrEnum):
+    """Where a list stands by the votes that were given."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+def standing_of(
+    votes: Sequence[Vote], guard: GuardSettings, now: datetime, *, author_is_known: bool = False, alone: bool = True
+) -> Standing:
+    """Return where a list stands. One rejection is enough; of approvals two, or one that nobody objected to for long enough.
+
+    Without `alone` one approval is never enough, however long nobody objects. With a verified author one approval of somebody
+    else is enough; `approvers: 1` is a team of one, who approves at once.
+    """
+    if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
+        return Standing.REJECTED
+    approvals = [vote for vote in votes if vote.decision.verdict is Verdict.APPROVE]
+    if not approvals:
+        return Standing.OPEN
+    needed = 1 if author_is_known else guard.approvers
+    if len({vote.subject for vote in approvals}) >= needed:
+        return Standing.APPROVED
+    if not alone:
+        return Standing.OPEN
+    oldest = min(vote.waiting.created_at for vote in approvals)
+    return Standing.APPROVED if now - oldest >= guard.wait_alone else Standing.OPEN
+
+
+def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
+    """Tell every record of the list what was decided; False if some could not be told yet."""
+    verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
+    by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
+    voted_at = min(vote.waiting.created_at for vote in votes if vote.decision.verdict is verdict)
+    decided = _Decided(batch=batch, digest=digest, by=by, at=voted_at)
+    change = _approving(decided, deps) if verdict is Verdict.APPROVE else _rejecting(decided, deps)
+    jobs = [partial(changed, entry.user_key, change(entry), deps) for entry in batch.entries]
+    outcomes = Counter(deps.workers.run(jobs))
+    deps.log.warning(
+        "Approved list" if verdict is Verdict.APPROVE else "Rejected list",
+        digest=digest,
+        cause=batch.cause.value,
+        source=batch.source,
+        by=by,
+        own=len(by) == 1 and deps.policy.guard.approvers == 1,
+        people=len(batch.entries),
+        **{outcome.value: outcomes[outcome] for outcome in Outcome},
+    )
+    return not outcomes[Outcome.FAILED]
+
+
+def changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:
+    """Change one record of a list, and have the person looked at soon."""
+    try:
+        accepted = change_record(user_key, change, deps, wakes=True)
+    except BenchkeeperError as error:
+        deps.log.warning("Decision left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
+        return Outcome.FAILED
+    return Outcome.DONE if accepted is not None and accepted.changed else Outcome.DIFFERENT
+
+
+class _Decided(Struct, frozen=True, kw_only=True):
+    """A list on which was decided: by whom, and since when the oldest vote stands."""
+
+    batch: Batch
+    digest: str
+    by: Sequence[str]
+    at: datetime
+
+
+def _approving(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+    digest, by = decided.digest, decided.by
+
+    def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
+        def change(record: UserRecord) -> UserRecord:
+            now = deps.clock.now()
+            current = _covered(record, entry, decided, deps)
+            if current is None or (entry.ref not in OF_NO_CUT and entry.steps and steps_of(current) != entry.steps):
+                return record
+            waiting = current.status.guard.waiting_cut
+            known = current.status.guard.clearance
+            if known is not None and known.by == digest:
+                return record  # told before the crash
+            until = announced_until(entry.ref)
+            ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
+            clearance = Clearance(ref=ref, by=digest, until=now + deps.policy.guard.approval_lapses)
+            if until is not None:
+                clearance = Clearance(ref="", by=digest, until=until)
+            line = line_of(
+                now, f"{_WHAT.get(entry.ref, _END)} was approved", f"list {digest[:12]}, approved by {' and '.join(by)}"
+            )
+            return current.with_status(
+                clearance=clearance,
+                not_before=None if entry.ref == CREATE else current.status.notebook.not_before,
+                story=told(current.status.story, [line]),
+            )
+
+        return change
+
+    return for_one
+
+
+def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[UserRecord], UserRecord]]:
+    digest, by = decided.digest, decided.by
+
+    def for_one(entry: Entry) -> Callable[[UserRecord], UserRecord]:
+        def change(record: UserRecord) -> UserRecord:
+            now = deps.clock.now()
+            current = _covered(record, entry, decided, deps)
+            if current is None:
+                return record
+            waiting = current.status.guard.waiting_cut
+            if announced_until(entry.ref) is not None:
+                return record  # nothing has ended that could be taken back
+            ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
+            kept = KeptIn(ref=ref, by=" ".join(by), digest=digest, at=now)
+            stays = with_kept_in(current, kept)
+            if stays is current:
+                return record  # told before the crash
+            line = line_of(
+                now, f"{_WHAT.get(entry.ref, _END)} was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}"
+            )
+            return stays.with_status(story=told(stays.status.story, [line]))
+
+        return change
+
+    return for_one
+
+
+def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) -> UserRecord | None:
+    """Return the record as it is now if the list speaks of what waits there; None if something else is true by now.
+
+    It must have waited without a break since before the decision, for the same sort of reason from the same source: a feed that
+    repeats it under new ids makes it no other, and whoever was let back in meanwhile is not covered by what was decided before.
+    """
+    now = deps.clock.now()
+    current = with_wanted(record, deps.policy, now)
+    until = announced_until(entry.ref)
+    if until is not None:
+        return current if current.spec.presence is Presence.PRESENT and now < until else None
+    if entry.ref == IDLE_STOP:
+        return current if current.spec.presence is Presence.PRESENT else None
+    if entry.ref == CREATE:
+        return current if waits_for_creation(current) is not None and entry.steps == (CutStep.CREATE,) else None
+    waiting = current.status.guard.waiting_cut
+    if waiting is None or waiting.since > decided.at:
+        return None
+    return current if (waiting.cause, waiting.source) == (decided.batch.cause, decided.batch.source) else None
+
+
+def line_of(now: datetime, text: str, because: str) -> StoryLine:
+    """Return the history line about a decision."""
+    return StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because)

@@ -1,0 +1,1 @@
+"""What comes in: messages, dead letters, requests from the page."""

@@ -1,0 +1,320 @@
+"""Dead letters: what is written on them, how they are kept, the mark they leave, and how they are used after all.
+
+`functions` writes and keeps them, the CLI replays them. Replay goes through the same door as a delivery, with the message's own
+id and time, so the rules of the facts make it safe: known news changes nothing, older news is overruled by newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.intent.changes import ChangeKind, kind_of, what_changed
+from shared.domain.intent.renaming import renaming
+from shared.domain.intent.wanted import new_record, with_event
+from shared.domain.people.events import Joined, LifecycleEvent, Moved, News, Renamed, Woken
+from shared.domain.people.groups import GroupEvent
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.marks import bounded, with_letter, with_letter_used
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import BenchkeeperError, Reason
+from shared.domain.things.identity import UserEmail, UserKey
+from shared.domain.things.times import parse_time, rfc3339
+from shared.engine.news.deliver import deliver
+from shared.engine.news.lookup import find, targets
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import DeadLetter, LetterRow
+from shared.engine.reconcile.changing import change_record
+from shared.engine.reconcile.guard import wanted_in_a_pass
+from shared.engine.reconcile.observer import observe
+
+REASON, DETAIL = "reason", "detail"
+MESSAGE_ID, PUBLISHED, SIZE = "source-message-id", "source-publish-time", "source-bytes"
+FUNCTION, SUBSCRIPTION, TOPIC = "source-function", "source-subscription", "source-topic"
+OURS = (REASON, DETAIL, MESSAGE_ID, PUBLISHED, SIZE, FUNCTION, SUBSCRIPTION, TOPIC)
+# What Pub/Sub itself adds when it forwards a message after its last attempt.
+FORWARDED = "CloudPubSubDeadLetterSource"
+_MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
+_MAX_ATTRIBUTES = 100
+
+Parse = Callable[[DeadLetter], Sequence[News]]
+
+
+def attributes_for(
+    error: BenchkeeperError,
+    *,
+    message_id: str,
+    sent_at: datetime,
+    size: int,
+    function: str,
+    subscription: str,
+    others: Mapping[str, str],
+    topic: str = "",
+) -> dict[str, str]:
+    """Return what is written on a message that goes to the dead letters: why, and what replay needs; then its own attributes.
+
+    One that would make the letter look like Pub/Sub's own forwarding is left out, and ours stand over the message's.
+    """
+    ours = {
+        REASON: error.reason.value,
+        DETAIL: _cut(error.user_message),
+        MESSAGE_ID: message_id,
+        PUBLISHED: rfc3339(sent_at),
+        SIZE: str(size),
+        FUNCTION: function,
+        SUBSCRIPTION: _cut(subscription),
+        TOPIC: _cut(topic),
+    }
+    kept = [(name, text) for name, text in others.items() if name not in ours and not name.startswith(FORWARDED)]
+    return {**dict(kept[: _MAX_ATTRIBUTES - len(ours)]), **ours}
+
+
+def _cut(text: str) -> str:
+    return text.encode(errors="replace")[:_MAX_ATTRIBUTE].decode(errors="ignore")
+
+
+def letter_of(
+    *,
+    body: bytes,
+    attributes: Mapping[str, str],
+    message_id: str,
+    published_at: datetime,
+    users: tuple[UserKey, ...],
+    cuts: bool = False,
+) -> DeadLetter:
+    """Return the letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was.
+
+    `cuts` = the message states that somebody leaves, as far as it could be read.
+    """
+    forwarded = f"{FORWARDED}Subscription" in attributes
+    ours: Mapping[str, str] = {} if forwarded else attributes
+    sent = attributes.get(f"{FORWARDED}TopicPublishTime") if forwarded else ours.get(PUBLISHED)
+    size = int(ours[SIZE]) if ours.get(SIZE, "").isdecimal() else len(body)
+    reason = Reason.DELIVERY_ATTEMPTS_EXHAUSTED if forwarded else bounded(ours.get(REASON, ""))
+    no_detail = "No attempt to deliver it succeeded; see the log of the function." if forwarded else "No reason given."
+    return DeadLetter(
+        row=LetterRow(
+            letter_id=ours.get(MESSAGE_ID) or message_id,
+            sent_at=_moment(sent, published_at),
+            reason=reason.value,
+            detail=_cut(ours.get(DETAIL) or no_detail),
+            function=_cut(ours.get(FUNCTION, "")),
+            users=users,
+            cuts=cuts,
+        ),
+        source=attributes.get(f"{FORWARDED}Subscription", "") if forwarded else ours.get(SUBSCRIPTION, ""),
+        received_at=published_at,
+        body=body[:size],  # an empty message travels as {}
+        size=size,
+        attributes=dict(attributes),
+        topic=_cut(ours.get(TOPIC, "")),
+    )
+
+
+def _moment(text: str | None, otherwise: datetime) -> datetime:
+    try:
+        return parse_time(text) if text else otherwise
+    except ValueError:
+        return otherwise
+
+
+def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
+    """Store a letter and mark the records of those whom it names; how many were marked now. Safe to repeat.
+
+    Raise only while the letter is not stored. A mark that failed stays pending on the letter, and the sweep tries it again.
+    `named` has the address for each key: a record is marked only if the address is its own, never for a key alone.
+    """
+    letter = replace(letter, row=replace(letter.row, marks_pending=bool(letter.row.users)))
+    deps.dead_letters.store(letter)
+    return mark_people(letter.row, deps, named=named)
+
+
+def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
+    """Mark the records of all whom the letter names and note that it is done; how many were changed now. Safe to repeat."""
+
+    def marked(record: UserRecord) -> UserRecord:
+        email = named.get(record.user_key) if named is not None else None
+        if email and not record.is_known_as(email):
+            return record
+        now = deps.clock.now()
+        return with_letter(record, row.letter_id, row.sent_at, reason=row.reason, detail=row.detail, now=now)
+
+    count, failed = 0, False
+    for user_key in row.users:
+        try:
+            count += _changed(user_key, marked, deps)
+        except BenchkeeperError as error:
+            failed = True
+            _log_pending(row, error.reason.value, error.detail, deps)
+        except Exception as error:  # noqa: BLE001 - the letter is stored: whatever becomes of a mark must not bring it again
+            failed = True
+            _log_pending(row, Reason.UNEXPECTED.value, repr(error), deps)
+    if not failed and row.marks_pending:
+        try:
+            deps.dead_letters.note_marked(row)
+        except BenchkeeperError as error:
+            _log_pending(row, error.reason.value, error.detail, deps)
+    return count
+
+
+def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
+    deps.log.warning("Left a mark to the sweep", letter=row.letter_id, reason=reason, detail=detail)
+
+
+def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
+    """Return True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
+    accepted = change_record(user_key, change, deps, wakes=False, mends=False)
+    return accepted is not None and accepted.changed
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What one piece of news did, or would do: to whom, in words, and the actions that would follow (dry runs only).
+
+    `kind`, and the reasons of the plan, are given by dry runs only. `user_key` is empty where no person is meant.
+    """
+
+    user: str
+    text: str
+    actions: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
+    kind: ChangeKind | None = None
+    user_key: str = ""
+
+
+class Replayed(Struct, frozen=True, kw_only=True):
+    """What came of one letter. `used` False: it still cannot be used, and `why` says why."""
+
+    row: LetterRow
+    used: bool
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it in a line."""
+        if not self.used:
+            return self.why
+        return "; ".join(f"{change.user}: {change.text}" for change in self.changes) or "concerns nobody"
+
+
+def replay(row: LetterRow, parse: Parse, deps: Deps, *, dry_run: bool = False) -> Replayed:
+    """Handle a letter's message again; with `dry_run` only say what that would change.
+
+    It is noted as replayed last: whoever dies before has it again, and the same news twice changes nothing. A letter that still
+    fails stays as it is.
+    """
+    try:
+        letter = deps.dead_letters.read(row)
+        refused = _why_not(letter)
+        if refused:
+            return Replayed(row=row, used=False, reason=row.reason, why=refused)
+        news = parse(letter)
+        if dry_run:
+            return Replayed(row=row, used=True, changes=tuple(foreseen(news, deps)))
+        done = Replayed(row=row, used=True, changes=tuple(_delivered(piece, deps) for piece in news))
+        _end_marks(row, deps)
+        deps.dead_letters.mark_replayed(row, deps.clock.now(), done.text)
+    except BenchkeeperError as error:
+        return Replayed(row=row, used=False, reason=error.reason.value, why=error.user_message)
+    return done
+
+
+def _why_not(letter: DeadLetter) -> str:
+    if letter.is_cut:
+        return (
+            f"The message had {letter.size:,} bytes, of which {len(letter.body):,} were kept: it cannot be replayed. "
+            "Ask its sender for a smaller one."
+        )
+    if letter.row.function == "tick":
+        return "A tick is not replayed: the next one does its work."
+    return ""
+
+
+def _delivered(news: News, deps: Deps) -> Change:
+    if isinstance(news, Woken):
+        deliver(news, deps)
+        return Change(user=news.user_key, text="looked at again")
+    if isinstance(news, GroupEvent):
+        deliver(news, deps)
+        return Change(user=news.group, text=f"group {news.kind.value}")
+    befores = _known(news, deps)
+    key = deliver(news, deps)
+    after = deps.records.load(key) if key is not None else None
+    if after is None:
+        return Change(user=news.user, text="concerns nobody here")
+    known = next((record for record in befores if record.user_key == after.record.user_key), None)
+    return Change(user=news.user, text=what_changed(known, after.record, news, deps.clock.now()))
+
+
+def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
+    """Return the records that the news is about, as they are: a change of address is about two."""
+    if isinstance(news, Renamed):
+        found = [find(email, deps) for email in (news.user, news.new_user)]
+        return [stored.record for stored in found if stored is not None]
+    return [target.stored.record for target in targets(news, deps) if target.stored is not None]
+
+
+def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
+    """Return what `_delivered` would say of each, folded one upon the other, and the plan that would follow. Changes nothing."""
+    folded: dict[UserKey, UserRecord] = {}
+    changes: list[Change] = []
+    for piece in news:
+        now = deps.clock.now()
+        if isinstance(piece, Woken):
+            changes.append(Change(user=piece.user_key, text="looked at again"))
+            continue
+        if isinstance(piece, GroupEvent):
+            changes.append(Change(user=piece.group, text=f"group {piece.kind.value}"))
+            continue
+        for before, after in fold_one(piece, folded, deps, now):
+            actions: tuple[str, ...] = ()
+            because: tuple[str, ...] = ()
+            if after is not before:
+                folded[after.user_key] = after
+                plan = make_plan(after, observe(after, deps), deps.policy, now)
+                actions, because = tuple(action.describe() for action in plan.actions), plan.because
+            changes.append(
+                Change(
+                    user=piece.user or after.user_key,
+                    text=what_changed(before, after, piece, now),
+                    actions=actions,
+                    because=because,
+                    kind=kind_of(before, after, piece, now),
+                    user_key=after.user_key,
+                )
+            )
+    return changes
+
+
+def fold_one(
+    event: LifecycleEvent, folded: Mapping[UserKey, UserRecord], deps: Deps, now: datetime
+) -> list[tuple[UserRecord | None, UserRecord]]:
+    """Return the records that `intake.accept` would write, before and after; the same object where it would change nothing.
+
+    `folded` has those that news before this piece changed.
+    """
+    if isinstance(event, Renamed):
+        found = [find(email, deps) for email in (event.user, event.new_user)]
+        old, new = (None if s is None else folded.get(s.record.user_key, s.record) for s in found)
+        asked = renaming(event, old, new, now)
+        before, after = asked.before, asked.record
+        return [(before, before if after is before and before is not None else wanted_in_a_pass(after, deps, now))]
+    if isinstance(event, Joined | Moved) and event.profile:
+        deps.policy.catalog.profile(event.profile)
+    told: list[tuple[UserRecord | None, UserRecord]] = []
+    for target in targets(event, deps):
+        stored = target.stored.record if target.stored is not None else None
+        known = folded.get(target.user_key, stored)
+        base = known if known is not None else new_record(target.email, now)
+        after = with_event(base, event, now, entitling=deps.policy.entitling_groups())
+        told.append((known, base if after is base else wanted_in_a_pass(after, deps, now)))
+    return told
+
+
+def _end_marks(row: LetterRow, deps: Deps) -> None:
+    for user_key in row.users:
+        _changed(user_key, lambda record: with_letter_used(record, row.letter_id, deps.clock.now()), deps)

@@ -1,0 +1,119 @@
+"""What one message says, start to end: fold it, then reconcile whom it is about. After the fold is saved, nothing is lost any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from shared.domain.people.events import GroupChanged, LifecycleEvent, News, Woken
+from shared.domain.people.groups import GroupEvent
+from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, NewerRecordError, PoisonError
+from shared.domain.things.identity import UserKey
+from shared.engine.news.fail_closed import fail_closed
+from shared.engine.news.groups import accept_group_events
+from shared.engine.news.intake import accept
+from shared.engine.news.requests import try_take_up
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.reconcile.repair import load_mended
+
+
+class Delivered(Struct, frozen=True, kw_only=True):
+    """Whose news it was, by the keys of the records; `refused` could not be used, each with its error."""
+
+    users: tuple[UserKey, ...]
+    refused: tuple[tuple[News, PoisonError], ...] = ()
+
+
+def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
+    """Fold all news of a message, then reconcile each person once: two pieces about one person are judged together.
+
+    Each piece stands by itself: one that cannot be used, or that cannot be written now, holds up no other. Raises only while an
+    intent is not durable yet, after everything else was done. A pass that fails after that is logged and left to the tick, which
+    finds the wake-up that was saved with the intent. A record that cannot be used raises too, after the access of a leaver was
+    ended without it.
+    """
+    passes: dict[UserKey, Stored | None] = {}
+    users: dict[UserKey, None] = {}
+    refused: list[tuple[News, PoisonError]] = []
+    failed: Exception | None = None
+    of_groups = [piece for piece in news if isinstance(piece, GroupEvent)]
+    try:
+        if of_groups:
+            passes.update(dict.fromkeys(accept_group_events(of_groups, deps)))
+        elif any(_may_be_renamed(piece, deps) for piece in news):
+            deps.books.current(fresh=True)
+    except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
+        failed = error
+    users |= dict.fromkeys(passes)
+    for piece in news:
+        if isinstance(piece, GroupEvent):
+            continue
+        try:
+            for key, stored, is_due in _accepted(piece, deps):
+                users[key] = None
+                if is_due:
+                    passes[key] = stored
+        except PoisonError as error:
+            refused.append((piece, error))
+        except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
+            failed = failed or error
+    woken = {piece.user_key for piece in news if isinstance(piece, Woken)}
+    for key, stored in passes.items():
+        _try_pass(key, deps, stored=stored, if_missing=key in woken)
+    if failed is not None:
+        raise failed
+    return Delivered(users=tuple(users), refused=tuple(refused))
+
+
+def deliver(news: News, deps: Deps) -> UserKey | None:
+    """Fold and reconcile one piece; return whose news it was, None if nobody's. Raises `PoisonError` if it cannot be used."""
+    delivered = deliver_all([news], deps)
+    for _, error in delivered.refused:
+        raise error
+    return delivered.users[0] if delivered.users else None
+
+
+def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
+    """Fold one piece; return the people concerned, each as it was written, and whether a pass is due."""
+    match piece:
+        case Woken():
+            wishes = try_take_up(piece.user_key, deps)
+            return [(piece.user_key, wishes.stored if wishes is not None else None, True)]
+        case _:
+            return _folded(piece, deps)
+
+
+def _may_be_renamed(piece: News, deps: Deps) -> bool:
+    """Return True for news of a group that may have the new address of one that entitles: the book says so."""
+    return isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None
+
+
+def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
+    try:
+        accepted = accept(piece, deps)
+    except (DamagedRecordError, NewerRecordError) as error:
+        fail_closed(piece, error, deps)
+        raise
+    found: list[tuple[UserKey, Stored | None, bool]] = []
+    for each in accepted:
+        status = each.stored.record.status
+        is_due = each.changed or status.observed_generation != status.generation
+        found.append((each.stored.record.user_key, each.stored, is_due))
+    return found
+
+
+def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
+    """Make a pass. With `if_missing` something of that name moved, so there may have been a record that is gone."""
+    try:
+        if if_missing and stored is None:
+            stored = load_mended(user_key, deps, if_missing=True)
+            if stored is None:
+                return
+        reconcile(user_key, deps, stored=stored)
+    except BenchkeeperError as error:
+        deps.log.warning("Left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
+    except Exception as error:  # noqa: BLE001 - the intent is saved: the tick owns the retry, not Pub/Sub
+        deps.log.error("Left to the tick", user=user_key, reason="Unexpected", detail=repr(error))

@@ -1,0 +1,154 @@
+"""A leaver whose record cannot be used: end the access by what the cloud itself shows, without the record.
+
+Called by `deliver` for news that states a leave, when the record was written by a newer program or no version of it can be
+read. It stops and disables only, both of which can be undone: nothing is deleted and the record is not written. The message is
+kept, so this runs again at each delivery until the record can be used. Everybody else fails open: nothing is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from shared.domain.people.events import AccountChanged, Left, LifecycleEvent, is_cut
+from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
+from shared.domain.things.identity import UserKey, account_id_for, is_user_key, user_key_for, user_key_of_instance
+from shared.domain.things.notebook import (
+    LABEL_MANAGED_BY,
+    LABEL_USER,
+    MANAGED_BY,
+    RESTING,
+    Absent,
+    NotebookState,
+    ObservedNotebook,
+)
+from shared.engine.ports.deps import Deps
+
+# An older statement may have been overruled by what the unreadable record says: the person may be back.
+LATELY = timedelta(days=14)
+_ENDING = RESTING | {NotebookState.STOPPING, NotebookState.SUSPENDING, NotebookState.DELETED}
+
+
+class CutByLabel(Struct, frozen=True, kw_only=True):
+    """The result of one cut. `complete` is False while something could not be read, stopped or disabled yet."""
+
+    stopped: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is left to try."""
+        return not self.failed and not self.unreachable
+
+
+def is_cut_in_effect(news: LifecycleEvent, now: datetime, *, stated_at: datetime | None = None) -> bool:
+    """Return True for news that plainly says that the person has left, lately and in effect.
+
+    `stated_at` is when the message was first published, where the caller knows it; else what the message itself claims counts.
+    Leaving one group does not count: another group may entitle the person, and only the record says so.
+    """
+    match news:
+        case Left() | AccountChanged(holds=True) if is_cut(news):
+            said = stated_at or news.published_at or max(news.occurred_at, news.effective_at)
+            return news.effective_at <= now and now - said <= LATELY
+        case _:
+            return False
+
+
+def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordError, deps: Deps) -> CutByLabel | None:
+    """Cut the person of this news if it states a leave; None if it does not. Raises nothing that the caller must handle.
+
+    `error` is why the record cannot be used; it names the key to which the address led.
+    """
+    if not is_cut_in_effect(news, deps.clock.now()):
+        return None
+    forms = (news.user, *news.also_known_as) if news.user else ()
+    keys = {user_key_for(form) for form in forms} | {key for form in forms for key in _known_as(form, deps)}
+    if is_user_key(error.user_key):
+        keys.add(UserKey(error.user_key))
+    done = cut_by_label(keys, deps)
+    deps.log.error(
+        "Cut a leaver by label",
+        users=sorted(keys),
+        event_id=news.event_id,
+        reason=error.reason.value,
+        stopped=list(done.stopped),
+        disabled=list(done.disabled),
+        failed=list(done.failed),
+        unreachable=list(done.unreachable),
+        complete=done.complete,
+    )
+    return done
+
+
+def cut_by_label(user_keys: Iterable[UserKey], deps: Deps) -> CutByLabel:
+    """Stop every instance of these keys, in all zones and under all names, and disable their own service accounts.
+
+    Safe to repeat. An instance counts by our labels, or by a name that only this product computes. One failure does not hold up
+    the others; what failed is named in the result.
+    """
+    keys = frozenset(user_keys)
+    stopped, failed = [], []
+    unreachable: frozenset[str] = frozenset()
+    try:
+        listing = deps.notebooks.listing()
+    except BenchkeeperError as error:
+        failed.append(f"list instances: {error.reason.value}")
+    else:
+        unreachable = listing.unreachable
+        for notebook in listing.notebooks:
+            if _owner(notebook) not in keys or notebook.state in _ENDING:
+                continue
+            try:
+                deps.notebooks.stop(notebook.ref)
+            except BenchkeeperError as error:
+                failed.append(f"stop {notebook.ref.instance_id}: {error.reason.value}")
+            else:
+                stopped.append(notebook.ref.instance_id)
+    disabled, not_disabled = _disable(keys, deps)
+    return CutByLabel(
+        stopped=tuple(stopped),
+        failed=(*failed, *not_disabled),
+        unreachable=tuple(sorted(unreachable)),
+        disabled=disabled,
+    )
+
+
+def _owner(notebook: ObservedNotebook) -> UserKey | None:
+    """Whose instance it is: by the label, else by the name, for labels can be taken off."""
+    label = notebook.labels.get(LABEL_USER, "")
+    if notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY and label:
+        return UserKey(label)
+    return user_key_of_instance(notebook.ref.instance_id)
+
+
+def _disable(keys: frozenset[UserKey], deps: Deps) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the accounts that were disabled, and what failed. Without personal accounts in the configuration nothing is asked."""
+    if not any(profile.needs_account for profile in deps.policy.catalog.profiles.values()):
+        return (), ()
+    disabled, failed = [], []
+    for key in sorted(keys):
+        account_id = account_id_for(key)
+        try:
+            seen = deps.accounts.get(account_id, key)
+            if isinstance(seen, Absent) or not seen.is_ours or seen.disabled:
+                continue
+            deps.accounts.disable(account_id)
+        except BenchkeeperError as error:
+            failed.append(f"disable {account_id}: {error.reason.value}")
+        else:
+            disabled.append(account_id)
+    return tuple(disabled), tuple(failed)
+
+
+def _known_as(address: str, deps: Deps) -> set[UserKey]:
+    """Return the keys of whoever has this address by the fleet index: a key stays when an address changes."""
+    try:
+        fleet = deps.fleet.fleet()
+    except BenchkeeperError:
+        return set()  # a hint only: the address's own key and the pointer's are cut in any case
+    return {row.user_key for row in fleet.rows if row.email == address} if fleet is not None else set()

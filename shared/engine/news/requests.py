@@ -1,0 +1,339 @@
+"""What people ask for: the page writes a wish, whoever looks at the person takes it up; the command line has a direct door.
+
+`ask` is the page's: it changes no record. `take_up` is called with each wake-up and by the due sweep, so a lost wake-up costs a
+minute. It believes nothing that the page wrote but the assertion that Identity-Aware Proxy signed, and folds each wish exactly
+once: the record's own conditional write remembers the ids, and only then the objects are removed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from shared.domain.intent.asking import MAX_TAKEN, asked_text, was_taken, with_asked, with_taken
+from shared.domain.intent.wanted import with_wanted
+from shared.domain.intent.wish import LAPSES_AFTER, MAX_BYTES, Asked, Wish, WishKind, from_json, may_ask, wish_id_of
+from shared.domain.record.record import Power, UserRecord
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, Reason, RefusedError
+from shared.domain.things.history import StoryKind, StoryLine, told
+from shared.domain.things.identity import UserEmail, UserKey, user_key_for
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import WaitingWish
+from shared.engine.reconcile.changing import Accepted, change_record
+from shared.engine.reconcile.history import with_hold_told
+
+_HOLDS = frozenset({WishKind.HOLD, WishKind.RELEASE})
+
+
+class Fault(StrEnum):
+    """Why a wish is not acted on. Bounded: it is a metric label."""
+
+    NO_WISH = "NoWish"
+    NOT_SIGNED = "NotSigned"
+    NOT_THEIRS = "NotTheirs"
+    NOT_ADMINISTRATOR = "NotAdministrator"
+    NOT_OFFERED = "NotOffered"
+    NO_RECORD = "NoRecord"
+    LAPSED = "Lapsed"
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What became of a click. `record` is the person's as it would be with all that waits; `changed` False: that is so already."""
+
+    record: UserRecord
+    changed: bool
+
+
+class _Judged(Struct, frozen=True, kw_only=True):
+    """A wish of which all was checked that can be checked without the record.
+
+    `fault` None: so far it may be acted on. `undecided`: it could not be said whether the subject is an administrator.
+    """
+
+    waiting: WaitingWish
+    wish_id: str
+    asked: Asked | None = None
+    subject: UserEmail | None = None
+    as_administrator: bool = False
+    fault: Fault | None = None
+    undecided: BenchkeeperError | None = None
+
+
+# ---- the page's door
+
+
+def ask(
+    user_key: UserKey, asked: Asked, deps: Deps, *, subject: UserEmail, assertion: str, as_administrator: bool = False
+) -> Answer | None:
+    """Write down a wish of `subject` about a person. None: no record. `RefusedError` says what is allowed.
+
+    The record is read, not written. What waits already counts: a second click on Stop is one too many before the first was
+    taken up. What waits is listed first: a wish that is taken up in between is in the record then, and never in neither. The wish
+    is judged once more, and by what is true then, when it is taken up.
+    """
+    waiting = deps.inbox.waiting(user_key)
+    stored = deps.records.load(user_key)
+    if stored is None:
+        return None
+    now = deps.clock.now()
+    current = with_waiting(with_wanted(stored.record, deps.policy, now), waiting, deps)
+    by_person = subject == stored.record.email
+    changed = with_asked(current, asked, deps.policy.catalog, now, by_person=by_person)
+    if changed is current and asked.kind is not WishKind.LOOK_AGAIN:
+        return Answer(record=current, changed=False)
+    wish = Wish(
+        wish_id=secrets.token_hex(8),
+        user_key=stored.record.user_key,
+        asked=asked,
+        as_administrator=as_administrator,
+        asked_at=now,
+        assertion=assertion,
+    )
+    deps.inbox.put(wish)
+    deps.log.info("Asked for on the page", user=wish.user_key, kind=asked.kind.value, by=user_key_for(subject))
+    return Answer(record=changed, changed=True)
+
+
+def with_waiting(record: UserRecord, waiting: tuple[WaitingWish, ...], deps: Deps) -> UserRecord:
+    """Return the record as it would be if all that waits were taken up now; what would be refused changes nothing."""
+    for each in waiting:
+        if each.shown is None or was_taken(record, each.shown.wish_id):
+            continue
+        try:
+            record = with_asked(
+                record,
+                each.shown.asked,
+                deps.policy.catalog,
+                each.created_at,
+                by_person=not each.shown.as_administrator,
+            )
+        except RefusedError:
+            continue
+    return record
+
+
+# ---- taking wishes up
+
+
+def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
+    """Fold the wishes that wait for a person into the record, in the order of creation; None: nothing waits, or no record.
+
+    Safe to repeat, and for two at the same time. Raises while the inbox, the keys of the signatures or the record cannot be read.
+    While the group of administrators cannot be read, administrators' wishes wait in their order, the person's own do not; the
+    error is raised once those are folded.
+    """
+    waiting = deps.inbox.waiting(user_key)
+    if not waiting:
+        return None
+    judged: list[_Judged] = []
+    undecided: BenchkeeperError | None = None
+    for each in waiting:
+        found = _judge(each, deps)
+        if found.undecided is not None:
+            undecided = undecided or found.undecided
+        elif undecided is None or not found.as_administrator:
+            judged.append(found)
+    accepted = _folded(user_key, judged, frozenset(_id_of(each) for each in waiting), deps)
+    if undecided is not None:
+        raise undecided
+    return accepted
+
+
+def try_take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
+    """Do the same, and leave to the next sweep what cannot be done now: a wish is an object, and a pass is not held up by it."""
+    try:
+        return take_up(user_key, deps)
+    except BenchkeeperError as error:
+        deps.log.warning("Wishes left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
+        return None
+
+
+def _id_of(waiting: WaitingWish) -> str:
+    return wish_id_of(waiting.name) or ""
+
+
+def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
+    """Check all that needs no record: form, signature, kind, and whether the subject is an administrator now."""
+    wish_id = _id_of(waiting)
+    faulty = _Judged(waiting=waiting, wish_id=wish_id, fault=Fault.NO_WISH)
+    if not wish_id or waiting.size > MAX_BYTES:
+        return faulty
+    raw = deps.inbox.read(waiting)
+    if raw is None:  # somebody else took it up
+        return _Judged(waiting=waiting, wish_id=wish_id)
+    try:
+        wish = from_json(raw)
+    except InvalidMessageError:
+        return faulty
+    if (wish.wish_id, wish.user_key) != (wish_id, waiting.user_key):
+        return faulty
+    fault: Fault | None = None
+    subject: UserEmail | None = None
+    try:
+        subject = deps.sign_in.subject_of(wish.assertion, waiting.created_at)
+    except NotSignedInError as error:
+        deps.log.warning("Wish was not signed", user=waiting.user_key, detail=error.detail)
+        fault = Fault.NOT_SIGNED
+    if fault is None and not may_ask(wish.asked.kind, as_administrator=wish.as_administrator):
+        fault = Fault.NOT_OFFERED
+    if fault is None and deps.clock.now() - waiting.created_at > LAPSES_AFTER:
+        fault = Fault.LAPSED
+    undecided: BenchkeeperError | None = None
+    if fault is None and wish.as_administrator:
+        try:
+            if subject is None or not _is_administrator(subject, deps):
+                fault = Fault.NOT_ADMINISTRATOR
+        except BenchkeeperError as error:
+            undecided = error
+    return _Judged(
+        waiting=waiting,
+        wish_id=wish_id,
+        asked=wish.asked,
+        subject=subject,
+        as_administrator=wish.as_administrator,
+        fault=fault,
+        undecided=undecided,
+    )
+
+
+def _is_administrator(subject: UserEmail, deps: Deps) -> bool:
+    """Return True if the subject is a member of the group now, whatever the page found. An unreadable group raises."""
+    return deps.admin_group is not None and deps.groups.has(deps.admin_group, subject)
+
+
+class _Fold(Struct):
+    """One attempt to fold wishes into the record as it was read: `faults` and `left` are told once the record is written."""
+
+    judged: list[_Judged]
+    listed: frozenset[str]
+    deps: Deps
+    faults: dict[str, Fault] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+
+    def __call__(self, record: UserRecord) -> UserRecord:
+        self.left.clear()
+        self.faults.clear()
+        now = self.deps.clock.now()
+        result = with_wanted(record, self.deps.policy, now)
+        taken: list[str] = []
+        for each in self.judged:
+            if was_taken(record, each.wish_id) or (each.fault is None and each.asked is None):
+                continue
+            fault = _fault_of(each, record)
+            if fault is not None:
+                self.faults[each.waiting.name] = fault
+                if fault is not Fault.LAPSED:
+                    continue
+            if len(record.status.inbox.taken_wishes) + len(taken) >= MAX_TAKEN:
+                self.left.add(each.waiting.name)
+                continue
+            result = _with_one(result, each, fault, self.deps, now)
+            taken.append(each.wish_id)
+        return with_taken(result, taken, self.listed, now) if taken else record
+
+
+def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
+    """Return why this record takes no such wish. An address that was given up or handed over may be another person's by now."""
+    if each.fault not in {None, Fault.LAPSED}:
+        return each.fault
+    is_theirs = each.subject == record.email and record.handover is None
+    return each.fault if each.as_administrator or is_theirs else Fault.NOT_THEIRS
+
+
+def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], deps: Deps) -> Accepted | None:
+    """One conditional write for all of them, then the objects go. A crash in between leaves objects whose ids are remembered."""
+    fold = _Fold(judged, listed, deps)
+    accepted = change_record(user_key, fold, deps, wakes=True)
+    faults = fold.faults
+    if accepted is None:
+        faults = {each.waiting.name: each.fault or Fault.NO_RECORD for each in judged if each.asked or each.fault}
+    for name, fault in faults.items():
+        deps.log.warning("Dropped wish", user=user_key, wish=name, reason=fault.value)
+    if fold.left:
+        deps.log.error("Too many wishes", user=user_key, left=len(fold.left))
+    for each in judged:
+        if each.waiting.name not in fold.left:
+            deps.inbox.remove(each.waiting)
+    return accepted
+
+
+def _with_one(record: UserRecord, each: _Judged, fault: Fault | None, deps: Deps, now: datetime) -> UserRecord:
+    """Return the record with one wish folded in, or with the reason why not. The history tells either."""
+    asked, subject = each.asked, each.subject
+    if asked is None or subject is None:
+        raise AssertionError("a wish without a fault has a subject")
+    by = record.user_key if subject == record.email else user_key_for(subject)
+    if fault is Fault.LAPSED:
+        late = "It was not taken up within a day, so it counts no more. Ask again if you still want it."
+        return _with_line(record, _refusal(asked, late, now))
+    try:
+        return _with_told(record, asked, deps, by=by)
+    except RefusedError as error:
+        deps.log.info("Refused wish", user=record.user_key, kind=asked.kind.value, detail=error.detail, by=by)
+        return _with_line(record, _refusal(asked, error.user_message, now))
+
+
+def _refusal(asked: Asked, because: str, now: datetime) -> StoryLine:
+    text = f"{asked_text(asked)}: refused"
+    return StoryLine(at=now, kind=StoryKind.WISH, text=text, because=because, ref=Reason.REFUSED.value)
+
+
+def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> UserRecord:
+    """Return the record as asked for, and its history with the line about it; the same object if nothing changes."""
+    now, by_person = deps.clock.now(), by == before.user_key
+    if asked.kind is WishKind.RELEASE and before.hold is not None and deps.policy.guard.approvers > 1:
+        raise RefusedError(
+            user_message="The release of a hold needs another administrator: ask for it again on this person's page.",
+            detail="a release that nobody else agreed to",
+        )
+    after = with_asked(before, asked, deps.policy.catalog, now, by_person=by_person)
+    if after is before and asked.kind is not WishKind.LOOK_AGAIN:
+        return before
+    if asked.kind in _HOLDS:
+        deps.log.warning(asked_text(asked), user=before.user_key, because=asked.reason)
+        return with_hold_told(before, after, by, now)
+    deps.log.info("Asked for", user=before.user_key, wish=asked_text(asked), by=by)
+    because = "asked for by the person" if by_person else f"asked for by {by}"
+    return _with_line(after, StoryLine(at=now, kind=StoryKind.WISH, text=asked_text(asked), because=because))
+
+
+def _with_line(record: UserRecord, line: StoryLine) -> UserRecord:
+    return record.with_status(story=told(record.status.story, [line]))
+
+
+# ---- the command line's door
+
+
+def want_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Accepted | None:
+    """Ask for a Spark cluster of `template`; `RefusedError` says what the profile allows. None: no record."""
+    return _direct(user_key, Asked(kind=WishKind.START_CLUSTER, template=template), deps, by=by)
+
+
+def drop_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Accepted | None:
+    """Ask for no Spark cluster of `template`. None: no record."""
+    return _direct(user_key, Asked(kind=WishKind.DELETE_CLUSTER, template=template), deps, by=by)
+
+
+def keep_on(user_key: UserKey, until: datetime | None, deps: Deps, *, by: str) -> Accepted | None:
+    """Ask not to be stopped for idleness before `until`; None takes that back. `RefusedError` when it is too long."""
+    kind = WishKind.KEEP_ON if until is not None else WishKind.END_KEEP_ON
+    return _direct(user_key, Asked(kind=kind, until=until), deps, by=by)
+
+
+def ask_power(user_key: UserKey, power: Power, deps: Deps, *, by: str) -> Accepted | None:
+    """Ask that the notebook runs or rests; `RefusedError` for somebody who is not to have one. None: no record."""
+    return _direct(user_key, Asked(kind=WishKind.START if power is Power.RUNNING else WishKind.STOP), deps, by=by)
+
+
+def _direct(user_key: UserKey, asked: Asked, deps: Deps, *, by: str) -> Accepted | None:
+    """Write the record at once, by the operator's own account. What is wanted is judged first: assignments may have changed."""
+
+    def change(record: UserRecord) -> UserRecord:
+        current = with_wanted(record, deps.policy, deps.clock.now())
+        changed = _with_told(current, asked, deps, by=by)
+        return record if changed is current else changed
+
+    return change_record(user_key, change, deps, wakes=True)

@@ -1,0 +1,1 @@
+"""One person: observe, plan, carry out, save."""

@@ -1,0 +1,106 @@
+"""Change one person's record by hand, with one conditional write, and have the person looked at soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.intent.wanted import with_hold, with_power
+from shared.domain.record.record import Hold, Power, UserRecord
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import ConflictError, Reason
+from shared.domain.things.identity import UserKey
+from shared.domain.things.power import PowerReason
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
+from shared.engine.reconcile.history import with_hold_told
+from shared.engine.reconcile.repair import load_mended
+
+_TRIES = 8
+
+
+# A pass follows at once; should the process die before, the tick takes over this much later.
+SAFETY = timedelta(seconds=60)
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """What became of a piece of news or a wish: `changed` is False for a duplicate or something overruled by later news."""
+
+    stored: Stored
+    changed: bool
+
+
+def want_power(user_key: UserKey, power: Power, reason: PowerReason, deps: Deps) -> Stored | None:
+    """Ask for another power state of a person's environment; None when there is no record."""
+    return _wanted(user_key, lambda record: with_power(record, power, reason), deps)
+
+
+def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "the command line") -> Stored | None:
+    """Put a person's data on hold for a reason, or release it (None); None when there is no record. Safe to repeat."""
+    hold = Hold(reason=reason, since=deps.clock.now()) if reason is not None else None
+    now = deps.clock.now()
+    stored = _wanted(user_key, lambda record: with_hold_told(record, with_hold(record, hold), by, now), deps)
+    if stored is not None:
+        deps.log.warning(
+            "Put on hold" if hold is not None else "Released from hold", user=user_key, because=reason or ""
+        )
+    return stored
+
+
+def is_decided(record: UserRecord) -> bool:
+    """Return True when a deletion was decided before: a hold that comes then may be too late."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    return ready is not None and ready.reason is Reason.DELETING
+
+
+def change_record(
+    user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool, mends: bool = True
+) -> Accepted | None:
+    """Write a change of one person's record; None when there is no record.
+
+    `change` gives the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is put back.
+    """
+    for _ in range(_TRIES):
+        stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)
+        if stored is None:
+            return None
+        changed = change(stored.record)
+        if changed is stored.record:
+            return Accepted(stored=stored, changed=False)
+        saved = save(due_soon(changed, deps) if wakes else changed, stored, deps)
+        if saved is not None:
+            return Accepted(stored=saved, changed=True)
+    raise lost_the_race(user_key)
+
+
+def _wanted(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Stored | None:
+    accepted = change_record(user_key, change, deps, wakes=True)
+    return accepted.stored if accepted is not None else None
+
+
+def due_soon(record: UserRecord, deps: Deps) -> UserRecord:
+    """Never later than `SAFETY` from now; an earlier time that is set already stands."""
+    soon = deps.clock.now() + SAFETY
+    planned = record.status.next_attempt_at
+    return replace(
+        record, status=record.status.changed(next_attempt_at=min(planned, soon) if planned is not None else soon)
+    )
+
+
+def save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None:
+    """Write the record over `stored`; return None if somebody else wrote in between."""
+    try:
+        return deps.records.save(record, expected=stored)
+    except ConflictError:
+        return None
+
+
+def lost_the_race(user_key: UserKey) -> ConflictError:
+    """Return the error for a record that somebody else kept writing; the caller tries again later."""
+    return ConflictError(
+        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        detail=f"record of {user_key} changed under {_TRIES} attempts to write it",
+    )

@@ -1,0 +1,193 @@
+"""`reconcile(user)`: make it so. The one door through which portal, CLI, sweeps and messages touch the cloud."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from shared.domain.account.actions import DisableAccount
+from shared.domain.intent.wanted import with_wanted
+from shared.domain.plan.plan import Action, Observed, OperationSeen, Plan
+from shared.domain.reconcile.outcome import Done, Outcome, with_outcomes
+from shared.domain.reconcile.planner import make_plan
+from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.errors import ConflictError
+from shared.domain.things.identity import UserKey
+from shared.domain.things.notebook import NotLooked
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
+from shared.engine.reconcile.executor import carry_out
+from shared.engine.reconcile.guard import wanted_in_a_pass, with_listing, with_room
+from shared.engine.reconcile.history import with_chronicle
+from shared.engine.reconcile.observer import observe
+from shared.engine.reconcile.repair import load_mended
+
+_TRIES = 6
+# A wake-up that is planned already is not moved for less than this: an early look costs little, a new hint costs a call.
+SLACK = timedelta(seconds=90)
+# Whoever is to be looked at by the next tick again stays due at the time that has passed: no new hint, and where nothing else
+# changed no write. Not for longer than this: it would look like a sweep that does not come to its people.
+_NEXT_TICK = timedelta(minutes=1)
+_STAYS_DUE = timedelta(minutes=5)
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What one pass did. `requeue_at` None = nothing pending."""
+
+    record: UserRecord
+    plan: Plan
+    requeue_at: datetime | None
+
+
+class Preview(Struct, frozen=True, kw_only=True):
+    """A plan that was not carried out, and what it was made from."""
+
+    record: UserRecord
+    observed: Observed
+    plan: Plan
+
+
+def preview(user_key: UserKey, deps: Deps) -> Preview | None:
+    """Return the plan that `reconcile` would carry out now; None when there is no record."""
+    stored = deps.records.load(user_key)
+    if stored is None:
+        return None
+    now = deps.clock.now()
+    record = wanted_in_a_pass(stored.record, deps, now)
+    seen = observe(record, deps)
+    return Preview(record=stored.record, observed=seen, plan=make_plan(record, seen, deps.policy, now))
+
+
+def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> Result | None:
+    """One pass for one person: observe, plan, carry out, save; None when there is no record.
+
+    `stored` saves the first read when the caller has just written the record. When somebody writes in between, the pass is
+    made again from what they wrote: every action is safe to repeat, and what the newer record wants decides.
+    """
+    for _ in range(_TRIES):
+        if stored is None:
+            stored = load_mended(user_key, deps)
+        if stored is None:
+            return None
+        result = _pass(stored, deps)
+        if result is not None:
+            return result
+        stored = None
+    raise ConflictError(
+        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        detail=f"record of {user_key} changed under {_TRIES} passes",
+    )
+
+
+def _pass(stored: Stored, deps: Deps) -> Result | None:
+    now = deps.clock.now()
+    record = with_room(with_wanted(stored.record, deps.policy, now), deps, now)
+    record = with_wanted(record, deps.policy, now)
+    seen = observe(record, deps)
+    plan = make_plan(record, seen, deps.policy, now)
+    if _is_written_first(plan, stored):
+        try:
+            stored = deps.records.save(plan.record, expected=stored)
+        except ConflictError:
+            return None
+    outcomes = carry_out(plan, deps)
+    after = _keep_wake_up(with_outcomes(plan, outcomes, deps.policy, now), stored.record, now)
+    after = with_listing(with_chronicle(record, after, plan, outcomes, now), deps)
+    if after != stored.record:
+        try:
+            deps.records.save(after, expected=stored)
+        except ConflictError:
+            return None
+    _log_progress(record, seen, after, deps, now)
+    _log_revoked(record, outcomes, deps, now)
+    _log_failed_clusters(record, after, deps)
+    return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
+
+
+def _is_written_first(plan: Plan, stored: Stored) -> bool:
+    """Return True when the record must say so before the cloud is asked.
+
+    Zone and id are an instance's name: written before anything is created there, a crash cannot leave an instance where
+    nobody looks; likewise a snapshot, and a cluster whose wish is taken back meanwhile. A deletion or a restore cannot be taken back: the write fails when somebody came back
+    or was put on hold meanwhile. An instance that is stopped for a change only must not look as if somebody had stopped it; nor one
+    that is stopped for the end of access, should the person be entitled again before this pass is over.
+    What an instance is created with replaces what its predecessor was: an old answer would have it replaced again and again.
+    An account, and its groups, that no record names would outlive every leave.
+    """
+    before, after = stored.record.status, plan.record.status
+    moves = (before.notebook.zone, before.notebook.instance_id) != (after.notebook.zone, after.notebook.instance_id)
+    pauses = before.notebook.power_settled and not after.notebook.power_settled
+    rebuilds = bool(before.notebook.built_from) and before.notebook.built_from != after.notebook.built_from
+    leaves = stored.record.spec.presence is Presence.PRESENT and plan.record.spec.presence is Presence.ABSENT
+    names = (before.account.account_id, before.account.data_groups) != (
+        after.account.account_id,
+        after.account.data_groups,
+    )
+    return bool(plan.actions) and (
+        moves or pauses or rebuilds or leaves or names or any(action.written_first for action in plan.actions)
+    )
+
+
+def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
+    """Say once what metrics are made of: an operation that failed, and that what news asked for was reached."""
+    operation = seen.operation
+    if (
+        isinstance(operation, OperationSeen)
+        and operation.error is not None
+        and before.status.notebook.operation is not None
+    ):
+        error = operation.error
+        deps.log.warning(
+            "Operation failed",
+            user=before.user_key,
+            verb=operation.ref.verb.value,
+            reason=error.reason.value,
+            detail=error.detail,
+        )
+    since = before.status.waiting_since
+    if since is None or after.status.waiting_since is not None:
+        return
+    waited = round((now - since).total_seconds(), 1)
+    profile = after.spec.profile or ""
+    ready = after.status.condition(ConditionType.NOTEBOOK_READY)
+    if after.spec.presence is Presence.ABSENT:
+        if not isinstance(seen.notebook, NotLooked):  # there never was an instance
+            deps.log.info("Stopped for a leaver", user=after.user_key, profile=profile, event_to_stopped_s=waited)
+    elif ready is not None and ready.status is ConditionStatus.TRUE:
+        deps.log.info("Became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
+
+
+def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
+    """Say once that a leaver's service account can do nothing any more, and how long that took."""
+    since = before.status.waiting_since or before.spec.absent_since
+    if since is None or before.spec.presence is Presence.PRESENT:
+        return
+    if any(isinstance(action, DisableAccount) and isinstance(outcome, Done) for action, outcome in outcomes):
+        waited = round((now - since).total_seconds(), 1)
+        deps.log.info(
+            "Revoked for a leaver", user=before.user_key, profile=before.spec.profile or "", event_to_revoked_s=waited
+        )
+
+
+def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Say once that a Spark cluster could not be had, and why."""
+    for wish in before.spec.clusters:
+        known = after.status.cluster(wish.template)
+        if after.spec.wish(wish.template) is None and known is not None and known.diagnosis:
+            deps.log.warning(
+                "Spark cluster failed", user=after.user_key, template=wish.template, reason=known.reason.value
+            )
+
+
+def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:
+    """Return the record with the wake-up that was planned before, where the new one is as good as the same: its hint is there."""
+    planned, wanted = before.status.next_attempt_at, after.status.next_attempt_at
+    if planned is None or wanted is None or planned == wanted:
+        return after
+    if planned <= now:
+        same = wanted <= now + _NEXT_TICK and now < planned + _STAYS_DUE
+    else:
+        same = timedelta(0) <= wanted - planned <= SLACK
+    return after.with_status(next_attempt_at=planned) if same else after

@@ -1,0 +1,138 @@
+"""Put damaged and deleted records back: the newest version that can be read, before the ordinary path goes on.
+
+Every writer of the engine loads a record by `load_mended`, so that a delivery, a sweep and the command line repair what they
+meet. A record of a newer program is never touched. What was stated after the version that comes back is lost: it is logged as
+an error, with the moment of that version, and the history of the person says so.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from shared.domain.record.record import UserRecord
+from shared.domain.record.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
+from shared.domain.things.errors import ConflictError, DamagedRecordError, NewerRecordError, Reason
+from shared.domain.things.history import StoryKind, StoryLine, told
+from shared.domain.things.identity import UserKey
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
+
+_TRIES = 12  # one for each pointer on the way, and a few for neighbours
+_SOON = timedelta(seconds=60)  # until a pass looks at what came back, should this process die
+
+
+def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
+    """Load a record as `Records.load` does, after a damaged object on the way was put back.
+
+    With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a person
+    who never had a record. Raise `DamagedRecordError` if no version can be read, `NewerRecordError` for a newer program's; both
+    are logged here as errors, for an alert.
+    """
+    try:
+        return _load_mended(user_key, deps, if_missing=if_missing)
+    except (DamagedRecordError, NewerRecordError) as error:
+        deps.log.error(
+            "Record cannot be used",
+            user=error.user_key or user_key,
+            asked_for=user_key,
+            reason=error.reason.value,
+            detail=error.detail,
+        )
+        raise
+
+
+def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored | None:
+    for _ in range(_TRIES):
+        try:
+            stored = deps.records.load(user_key)
+        except DamagedRecordError as error:
+            if not error.user_key or not mend(UserKey(error.user_key), deps):
+                raise
+            continue
+        if stored is not None or not if_missing or not mend(user_key, deps):
+            return stored
+    raise ConflictError(
+        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        detail=f"record of {user_key} is damaged again after {_TRIES} attempts to put it back",
+    )
+
+
+def mend(user_key: UserKey, deps: Deps) -> bool:
+    """Put the object of this key back if it is damaged or gone. Return False if there never was one.
+
+    Safe to repeat, and beside a neighbour: the write is conditional, and who loses the race finds the winner's.
+    """
+    found = deps.records.examine(user_key)
+    match found:
+        case NeverWritten():
+            return False
+        case Intact():
+            return True
+        case Unrecoverable():
+            raise no_version(user_key, found)
+        case Recoverable():
+            _put_back(found, deps)
+            return True
+
+
+def _put_back(found: Recoverable, deps: Deps) -> None:
+    reason = "Deleted" if found.deleted else Reason.DAMAGED.value
+    try:
+        deps.records.put_back(found, None if found.record is None else _as_put_back(found, found.record, deps))
+    except ConflictError:
+        return  # somebody else wrote it: the caller loads that
+    deps.log.error(
+        "Put back a record",
+        user=found.user_key,
+        reason=reason,
+        written_at=found.written_at.isoformat(),
+        generation=found.generation,
+    )
+
+
+def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserRecord:
+    """Return the version with a line in its history; a pass follows soon, for the cloud may differ from what it says."""
+    now = deps.clock.now()
+    what = "deleted" if found.deleted else "damaged"
+    line = StoryLine(
+        at=now,
+        kind=StoryKind.DECISION,
+        text="Record put back",
+        because=f"It was {what}. The version of {found.written_at:%Y-%m-%d %H:%M:%S} UTC is in force again.",
+        ref=str(found.generation),
+    )
+    planned = record.status.next_attempt_at
+    soon = now + _SOON
+    status = record.status.changed(
+        story=told(record.status.story, [line]),
+        next_attempt_at=soon if planned is None else min(planned, soon),
+    )
+    return replace(record, status=status)
+
+
+def no_version(user_key: UserKey, found: Unrecoverable) -> DamagedRecordError:
+    """Return the error for an object of which no version can be read."""
+    what = "damaged" if found.live_generation else "gone"
+    return DamagedRecordError(
+        user_message=f"This person's record is {what}, and none of its {found.versions} kept versions can be read. An "
+        "administrator must look at it; nothing is changed meanwhile.",
+        detail=f"unreadable record: no version of {user_key} can be read",
+        user_key=user_key,
+    )
+
+
+def find_damage(user_key: UserKey, deps: Deps) -> NeverWritten | Intact | Recoverable:
+    """Say what `load_mended` would put back first, without doing it. Raise the errors that it would raise."""
+    try:
+        if deps.records.load(user_key) is not None:
+            return Intact()
+    except DamagedRecordError as error:
+        if not error.user_key:
+            raise
+        user_key = UserKey(error.user_key)
+    found = deps.records.examine(user_key)
+    if isinstance(found, Unrecoverable):
+        raise no_version(user_key, found)
+    return found

@@ -1,0 +1,227 @@
+"""The sweep of each minute: whose time has come is reconciled, and wishes whose wake-up was lost are taken up.
+
+A sweep may last longer than a minute, so that the next one begins beside it. Where many users are due, sweeps share them: a sweep
+claims a part of the users, lists anew what is due of it, works on it, and lets go. Claims save work and nothing depends on them: what a
+claim cannot tell is worked on, for a pass may be made twice. What lies with a sweep that died is free when its claim lapses.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey
+from shared.engine.decisions.decisions import try_take_up_decisions
+from shared.engine.news.requests import try_take_up
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import InboxFolders
+from shared.engine.ports.records import DueClaim, DueHint
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.reconcile.repair import load_mended
+from shared.engine.sweeps.clock_check import ClockWatch
+from shared.engine.sweeps.sweeping import DEADLINE, Summary, finish, for_each
+
+FEW = 200  # so many one sweep has done before the next one begins
+PARTS = 16  # a part of five thousand users takes less than half a minute, and its claim two calls
+AT_ONCE = 2  # sweeps at work on many users; a third would take the place of an idle or a drift sweep
+TURN = timedelta(seconds=120)  # the longest that a sweep works on one part
+LAPSE = timedelta(seconds=180)  # a turn, and what was begun in it
+_LEFT_TO_ANOTHER = "left to another sweep"
+
+
+def part_of(user_key: UserKey) -> int:
+    """Return the part of the users that this one belongs to, the same in each process."""
+    return zlib.crc32(user_key.encode()) % PARTS
+
+
+def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
+    """Reconcile the users whose time has come, and take up the page's wishes whose wake-up was lost.
+
+    A quiet tick is two listing calls, whatever the number of users.
+    """
+    summary = Summary(kind="due", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
+    listed = _look(deps, now)
+    if dry_run:
+        summary.looked_at = len(listed.keys)
+        summary.decisions = [
+            (key, "its time has come" if key in listed.hints else "a wish waits to be taken up") for key in listed.keys
+        ]
+        return summary
+
+    work = _Work(deps, now, summary, listed)
+    living = list(_living(listed.claims, deps))
+    if len(listed.keys) <= FEW:
+        held = {claim.part for claim in living}
+        work.over(key for key in listed.keys if part_of(key) not in held)
+        work.leave(held)
+    else:
+        work.share(living)
+    if listed.has_decisions:
+        try_take_up_decisions(deps)
+    oldest = min(work.due_since.values(), default=now)
+    summary.measures["oldest_due_s"] = round((now - oldest).total_seconds(), 1)
+    return finish(summary, deps)
+
+
+class _Listed(Struct, frozen=True, kw_only=True):
+    """What one look at the due index and the inbox found. `keys` are all users, those that are due longest first."""
+
+    hints: Mapping[UserKey, list[DueHint]]
+    claims: tuple[DueClaim, ...]
+    wishing: frozenset[UserKey]
+    has_decisions: bool
+    keys: tuple[UserKey, ...]
+
+
+def _look(deps: Deps, now: datetime) -> _Listed:
+    hints: dict[UserKey, list[DueHint]] = {}
+    claims = []
+    for found in deps.records.due_and_claims(now):
+        if isinstance(found, DueClaim):
+            claims.append(found)
+        else:
+            hints.setdefault(found.user_key, []).append(found)
+    folders = _folders(deps)
+    return _Listed(
+        hints=hints,
+        claims=tuple(claims),
+        wishing=frozenset(folders.people),
+        has_decisions=folders.has_decisions,
+        keys=tuple(dict.fromkeys([*hints, *sorted(folders.people)])),
+    )
+
+
+def _folders(deps: Deps) -> InboxFolders:
+    """Return what waits; nothing while the inbox cannot be listed, which holds up nobody whose time has come."""
+    try:
+        return deps.inbox.folders()
+    except BenchkeeperError as error:
+        deps.log.warning("Wishes could not be listed", reason=error.reason.value, detail=error.detail)
+        return InboxFolders(people=())
+
+
+def _living(claims: Iterable[DueClaim], deps: Deps) -> Iterator[DueClaim]:
+    """Yield the claims that count, and remove those that lapsed."""
+    for claim in claims:
+        if _lapsed(claim, deps):
+            _release(claim, deps)
+        else:
+            yield claim
+
+
+def _lapsed(claim: DueClaim, deps: Deps) -> bool:
+    """Return True for one that has lapsed. The embedded cloud's clock runs faster than the sweeps do."""
+    return claim.at + LAPSE * max(1.0, deps.clock.speed()) <= deps.clock.now()
+
+
+def _release(claim: DueClaim, deps: Deps) -> None:
+    """Let go; if that fails the claim lapses, or lapsed already."""
+    try:
+        deps.records.release_due(claim)
+    except BenchkeeperError as error:
+        deps.log.warning("Claim stayed", part=claim.part, reason=error.reason.value, detail=error.detail)
+
+
+class _Work:
+    """One sweep's work. `due_since` says of each user who is still due since when, for the sweep's measure."""
+
+    def __init__(self, deps: Deps, now: datetime, summary: Summary, listed: _Listed) -> None:
+        self._deps, self._now, self._summary, self._listed = deps, now, summary, listed
+        self._holder = f"{now.isoformat()} {summary.began_s}"
+        # What cannot be read, and what the deadline leaves over, counts from its hint.
+        self.due_since: dict[UserKey, datetime] = {}
+        self._note(listed.keys)
+
+    def _note(self, keys: Iterable[UserKey]) -> None:
+        for key in keys:
+            self.due_since[key] = max((hint.at for hint in self._listed.hints.get(key, ())), default=self._now)
+
+    def over(self, keys: Iterable[UserKey], *, until_s: float | None = None) -> None:
+        """Make a pass for each of these users; until a moment of the monotonic clock, or the sweep's deadline."""
+        chosen = list(keys)
+        self._summary.looked_at += len(chosen)
+        for_each(chosen, self._one, self._summary, self._deps, until_s=until_s)
+
+    def _one(self, key: UserKey) -> bool:
+        deps, listed = self._deps, self._listed
+        accepted = try_take_up(key, deps) if key in listed.wishing else None
+        stays_due: datetime | None = None
+        # A hint says that there was a record.
+        stored = accepted.stored if accepted is not None else load_mended(key, deps, if_missing=True)
+        is_new = accepted is not None and accepted.changed
+        if stored is None or not (is_new or stored.record.is_due(self._now)):
+            del self.due_since[key]  # a stale hint
+            acted = False
+        else:
+            self.due_since[key] = min(stored.record.status.next_attempt_at or self._now, self._now)
+            result = reconcile(key, deps, stored=stored)
+            acted = result is not None and bool(result.plan.actions)
+            stays_due = result.requeue_at if result is not None else None
+        for hint in listed.hints.get(key, ()):
+            if stays_due is not None and hint.at - timedelta(seconds=1) < stays_due <= hint.at:
+                del self.due_since[key]  # it was looked at just now
+            else:
+                deps.records.drop_hint(hint)
+        return acted
+
+    def share(self, living: list[DueClaim]) -> None:
+        """Work on one part after another, as far as no other sweep does; those who are due longest come first."""
+        if len({claim.holder for claim in living}) >= AT_ONCE:
+            self.leave(set(range(PARTS)))
+            return
+        held, done = {claim.part for claim in living}, set[int]()
+        end_s = self._summary.began_s + DEADLINE.total_seconds()
+        while self._deps.clock.monotonic_s() < end_s:
+            parts = (part_of(key) for key in self._listed.keys)
+            part = next((each for each in parts if each not in held and each not in done), None)
+            if part is None:
+                break
+            claimed, claim = self._claimed(part)
+            if not claimed:
+                held.add(part)
+                continue
+            done.add(part)
+            self._turn(part)
+            held |= {each.part for each in self._listed.claims if self._is_anothers(each)} - done
+            if claim is not None:
+                _release(claim, self._deps)
+        left = {part_of(key) for key in self._listed.keys} - held - done
+        self._summary.left_over += sum(part_of(key) in left for key in self._listed.keys)
+        self.leave(held)
+
+    def _is_anothers(self, claim: DueClaim) -> bool:
+        return claim.holder != self._holder and not _lapsed(claim, self._deps)
+
+    def _claimed(self, part: int) -> tuple[bool, DueClaim | None]:
+        """Return whether to work on the part, and the claim to let go of. Not known whose it is: it is worked on."""
+        try:
+            claim = self._deps.records.claim_due(part, self._holder)
+        except BenchkeeperError as error:
+            self._deps.log.warning("Worked without a claim", reason=error.reason.value, detail=error.detail)
+            return True, None
+        if claim is None or self._is_anothers(claim):
+            return False, None
+        return True, claim
+
+    def _turn(self, part: int) -> None:
+        """List what is due of the part now, for another sweep may have had it since the last look, and work on that."""
+        try:
+            self._listed = _look(self._deps, self._now)
+        except BenchkeeperError as error:
+            self._deps.log.warning("Worked from an older list", reason=error.reason.value, detail=error.detail)
+        for key in [key for key in self.due_since if part_of(key) == part]:
+            del self.due_since[key]
+        keys = [key for key in self._listed.keys if part_of(key) == part]
+        self._note(keys)
+        self.over(keys, until_s=self._deps.clock.monotonic_s() + TURN.total_seconds())
+
+    def leave(self, parts: set[int]) -> None:
+        """Count who is left to other sweeps."""
+        left = sum(part_of(key) in parts for key in self._listed.keys)
+        if left:
+            self._summary.found[_LEFT_TO_ANOTHER] += left

@@ -1,0 +1,52 @@
+"""The guard of the idle sweep: when most of what runs looks idle at once, it is rather the evidence that is wrong.
+
+Nobody is stopped then before somebody agrees, or before the guard's patience is over: a stop can be undone, and what is truly idle
+must not bill on for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from shared.domain.fleet.idle import Stop
+from shared.domain.intent.batches import WaitingPerson
+from shared.domain.intent.guard import may_be_stopped_idle
+from shared.domain.record.cuts import IDLE_STOP, CutClass, StepKind
+from shared.domain.things.identity import UserKey
+from shared.engine.ports.deps import Deps
+from shared.engine.sweeps.idle import Judged
+
+
+def held_back(to_act: Mapping[UserKey, Judged], running: int, deps: Deps, now: datetime) -> frozenset[UserKey]:
+    """Return, of those who are not just kept of `running` machines, who is not to be stopped by this sweep although idle. Keeps the index of those who wait in step; one listing."""
+    stops = {key: each for key, each in to_act.items() if isinstance(each.verdict, Stop)}
+    known = {each.user_key: each for each in deps.guard.waiting() if each.cause is CutClass.IDLE}
+    is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > running
+    held = {key for key in stops if _waits(key, known.get(key), deps, now)} if is_mass else set()
+    for key in known.keys() - held:
+        deps.guard.forget_waiting(key, idle=True)
+    for key in sorted(held - known.keys()):
+        deps.guard.note_waiting(
+            WaitingPerson(
+                user_key=key,
+                ref=IDLE_STOP,
+                steps=(StepKind.STOP,),
+                cause=CutClass.IDLE,
+                source="",
+                since=now,
+                profile=stops[key].machine.profile or "",
+            )
+        )
+    if held:
+        deps.log.error("Idle stops wait", people=len(held), running=running)
+    return frozenset(held)
+
+
+def _waits(key: UserKey, known: WaitingPerson | None, deps: Deps, now: datetime) -> bool:
+    patience = deps.policy.guard.patience
+    stored = deps.records.load(key)
+    decided = None if stored is None else may_be_stopped_idle(stored.record, now)
+    if decided is not None:
+        return not decided
+    return known is None or patience is None or now - known.since < patience

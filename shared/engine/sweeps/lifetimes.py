@@ -1,0 +1,171 @@
+"""Erase what is left of people of whom nothing exists any more: by hand for one, and in the drift sweep for all past their lifetime.
+
+Called by `benchkeeper erase` and by `sweep_drift`. Safe to repeat: what is beside the record goes first, the record is reduced last and
+only if it is as it was read, so that a crash leaves a record that is found again.
+
+A dead letter past its lifetime goes when it was replayed, or when everybody whom it names is erased or unknown to the records. Any other
+unread letter stays, however old: it may say that somebody left who still has access. It is counted and logged until a person replays it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from shared.domain.intent.lifetimes import ERASED, Kept, is_erased, is_over, may_be_over, reduced, why_kept
+from shared.domain.record.record import RecordRow, UserRecord
+from shared.domain.things.errors import BenchkeeperError, ConflictError
+from shared.domain.things.identity import UserKey, user_key_for
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.inbox import LetterRow
+from shared.engine.ports.records import DueHint, Stored
+from shared.engine.reconcile.observer import observe
+
+_MOST_A_SWEEP = 500  # tombstones; the next sweep goes on
+_FAR = timedelta(days=3650)
+
+
+class Erasure(Struct, frozen=True, kw_only=True):
+    """What is left of a person, or was erased. `kept` says why nothing is; then the rest is empty."""
+
+    user_key: UserKey
+    kept: Kept | None = None
+    record: bool = False
+    letters: tuple[LetterRow, ...] = ()
+    shared_letters: int = 0
+    manifests: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    hints: tuple[DueHint, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Return True if there is nothing to erase."""
+        return not (self.record or self.letters or self.manifests or self.templates or self.hints)
+
+
+def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
+    """Return what erasing would remove, and the record as it was read."""
+    stored = deps.records.load(user_key)
+    own = stored.record.user_key if stored is not None else user_key
+    if stored is not None:
+        kept = why_kept(stored.record, observe(stored.record, deps), deps.clock.now())
+        if kept is not None:
+            return Erasure(user_key=own, kept=kept), stored
+    keys = {user_key, own}  # a letter names the key of the address that stood in it
+    if stored is not None and not is_erased(stored.record):
+        keys.add(user_key_for(stored.record.email))
+    naming = [row for row in deps.dead_letters.rows() if keys & set(row.users)]
+    found = Erasure(
+        user_key=own,
+        record=stored is not None and not is_erased(stored.record),
+        letters=tuple(row for row in naming if keys.issuperset(row.users)),
+        shared_letters=sum(not keys.issuperset(row.users) for row in naming),
+        manifests=tuple(deps.snapshots.manifests(own)),
+        templates=tuple(deps.templates.seen(own).digests),
+        hints=tuple(hint for hint in deps.records.due(deps.clock.now() + _FAR) if hint.user_key == own),
+    )
+    return found, stored
+
+
+def erase(user_key: UserKey, deps: Deps) -> Erasure:
+    """Erase what is left of a person, unless something forbids it. Raises `ConflictError` if the record changes meanwhile."""
+    found, stored = look(user_key, deps)
+    if found.kept is not None:
+        return found
+    for row in found.letters:
+        deps.dead_letters.forget(row)
+    _forget(found.user_key, found.manifests, found.templates, deps)
+    for hint in found.hints:
+        deps.records.drop_hint(hint)
+    if stored is not None and found.record:
+        _forget_number(stored.record, deps)
+        deps.records.save(reduced(stored.record, deps.clock.now()), expected=stored)
+    if not found.is_empty:
+        deps.log.info("Erased personal data", user=found.user_key, letters=len(found.letters))
+    return found
+
+
+def _forget(user_key: UserKey, manifests: Iterable[str], templates: Iterable[str], deps: Deps) -> None:
+    for name in manifests:
+        deps.snapshots.forget_manifest(user_key, name)
+    for name in templates:
+        deps.templates.remove(user_key, name)
+
+
+def _forget_number(record: UserRecord, deps: Deps) -> None:
+    number = record.facts.person_id(deps.clock.now())
+    if number:
+        deps.persons.forget(number, record.user_key)
+
+
+class Over:
+    """Finds in the rows, one after the other, the tombstones that may be past their lifetime, and who is erased."""
+
+    def __init__(self, lifetime: timedelta, now: datetime) -> None:
+        self._lifetime, self._now = lifetime, now
+        self.tombstones: list[UserKey] = []
+        self.erased: set[UserKey] = set()
+
+    def add(self, row: RecordRow) -> None:
+        """Take in a row."""
+        if row.email == ERASED:
+            self.erased.add(row.user_key)
+        elif len(self.tombstones) < _MOST_A_SWEEP and may_be_over(row, self._lifetime, self._now):
+            self.tombstones.append(row.user_key)
+
+
+def keep_lifetimes(deps: Deps, found: Over, *, dry_run: bool) -> dict[str, float]:
+    """Remove the letters and reduce the tombstones whose lifetime is over; measures for the sweep's one line.
+
+    One person's failure holds up nobody: it is logged, and the next sweep tries again.
+    """
+    lifetime = deps.policy.personal_data
+    removed = overdue = 0
+    for letter in _letters(deps, lifetime):
+        if letter.replayed_at is None and not _concerns_nobody(letter, found.erased):
+            overdue += 1
+            continue
+        if not dry_run:
+            deps.dead_letters.forget(letter)
+        removed += 1
+    if overdue:
+        deps.log.warning("Kept unread dead letters past their lifetime", letters=overdue)
+    erased = sum(dry_run or _reduce(key, deps) for key in found.tombstones)
+    return {"removed_letters": removed, "overdue_letters": overdue, "erased_people": erased}
+
+
+def _letters(deps: Deps, lifetime: timedelta) -> Iterator[LetterRow]:
+    now = deps.clock.now()
+    try:
+        yield from [row for row in deps.dead_letters.rows(until=now - lifetime) if is_over(row.sent_at, lifetime, now)]
+    except BenchkeeperError as error:
+        deps.log.warning("Dead letters could not be listed", reason=error.reason.value, detail=error.detail)
+
+
+def _concerns_nobody(letter: LetterRow, erased: set[UserKey]) -> bool:
+    """Return True if everybody whom the letter names has nothing any more. One that names nobody may concern anybody."""
+    return bool(letter.users) and erased.issuperset(letter.users)
+
+
+def _reduce(key: UserKey, deps: Deps) -> bool:
+    """Do the same as `erase`, but for the letters, which have a lifetime of their own."""
+    try:
+        stored = deps.records.load(key)
+        if stored is None or stored.record.user_key != key or is_erased(stored.record):
+            return False
+        kept = why_kept(stored.record, observe(stored.record, deps), deps.clock.now())
+        if kept is not None:
+            deps.log.info("Kept a tombstone past its lifetime", user=key, because=kept.value)
+            return False
+        _forget(key, tuple(deps.snapshots.manifests(key)), tuple(deps.templates.seen(key).digests), deps)
+        _forget_number(stored.record, deps)
+        deps.records.save(reduced(stored.record, deps.clock.now()), expected=stored)
+    except ConflictError:
+        return False  # somebody spoke of the person in this moment; the next sweep looks again
+    except BenchkeeperError as error:
+        deps.log.warning("Personal data could not be erased", user=key, reason=error.reason.value, detail=error.detail)
+        return False
+    deps.log.info("Erased personal data", user=key, letters=0)
+    return True

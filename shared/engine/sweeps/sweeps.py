@@ -1,0 +1,268 @@
+"""The scheduled passes: `due` each minute (`due_sweep`), `idle` each ten, `drift` hourly.
+
+Each lists once, judges purely, isolates every user's failure, stops before its deadline and says what it did in one summary.
+What a stopped sweep did not reach is still due and comes first next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+
+from shared.domain.fleet.drift import (
+    Census,
+    Comparisons,
+    Count,
+    Listed,
+    LongestWaits,
+    StrayCheck,
+    why_left,
+    why_pass,
+    why_waits,
+)
+from shared.domain.fleet.seen import Instances
+from shared.domain.policy.policy_change import Outcome
+from shared.domain.record.record import RecordRow
+from shared.domain.record.status import Notice
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey
+from shared.domain.things.snapshots import SnapshotSeen
+from shared.engine.decisions.decisions import clear_losers
+from shared.engine.decisions.policy_change import keep_policy
+from shared.engine.decisions.waves import instances_now, keep_waves
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import ListedRow
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.reconcile.repair import load_mended
+from shared.engine.sweeps.clock_check import ClockWatch
+from shared.engine.sweeps.due import sweep_due
+from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_idle_stops
+from shared.engine.sweeps.idle import Judged, act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
+from shared.engine.sweeps.idle_guard import held_back
+from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
+from shared.engine.sweeps.session_templates import sync_sessions
+from shared.engine.sweeps.sweeping import Summary, finish, for_each
+from shared.engine.sweeps.waiting import keep_waiting
+
+MOST_LOST = 500  # records that one drift sweep tries to put back; the rest comes with the next one
+
+
+def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
+    """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too.
+
+    With `proposes` the process's own files are proposed first, if they are not in force: what a deployed function does.
+    """
+    summary = Summary(kind="drift", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
+    if proposes and not dry_run:
+        _try_keep_policy(deps)
+    # Snapshots and instances before records, for a record names both before there are any: so what is there and named by no record
+    # is a stray. Only these are held; records and templates come in the order of the key and are judged as they pass.
+    snapshots = _snapshots(deps)
+    instances, unreachable = instances_now(deps)
+    if proposes and not dry_run:
+        keep_waves(deps, instances, unreachable, now)
+    look = _Look(
+        deps=deps,
+        now=now,
+        instances=instances,
+        unreachable=unreachable,
+        saved=None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots),
+        strays=StrayCheck(instances.labelled(), snapshots or ()),
+        keeper=None if dry_run else FleetKeeper(deps, now, counts=True),
+    )
+    look.over_all(summary)
+    summary.unreachable = tuple(sorted(unreachable))
+    summary.strays = look.strays.strays()
+    lost = look.strays.without_record(look.rowless)
+    if lost:
+        summary.found["a record may be damaged or gone"] = len(lost)
+    if look.keeper is not None:
+        for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
+        for_each(lost[:MOST_LOST], lambda key: _found_again(key, deps), summary, deps)
+        for stray in summary.strays:  # reported one by one, never deleted on their own
+            deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
+        _log_counts(look.census.counts(deps.policy), deps)
+        look.keeper.keep(strays=tuple(summary.strays))
+        keep_costs(deps, now)
+    summary.sessions = sync_sessions(deps, dry_run=dry_run)
+    summary.measures |= _waits(look.waits)
+    summary.measures |= keep_waiting(deps, now, rows=look.cuts, dry_run=dry_run)
+    summary.measures |= keep_lifetimes(deps, look.over, dry_run=dry_run)
+    return finish(summary, deps)
+
+
+class _Look:
+    """The drift sweep's one pass over records and templates; keeps counts, and the rows that something is to be done about."""
+
+    def __init__(
+        self,
+        *,
+        deps: Deps,
+        now: datetime,
+        instances: Instances,
+        unreachable: frozenset[str],
+        saved: frozenset[str] | None,
+        strays: StrayCheck,
+        keeper: FleetKeeper | None,
+    ) -> None:
+        self.strays, self.keeper = strays, keeper
+        self.rowless: list[UserKey] = []
+        self.cuts: list[RecordRow] = []
+        self.census = Census()
+        self.waits = LongestWaits(now)
+        self.over = Over(deps.policy.personal_data, now)
+        self._deps, self._now, self._policy = deps, now, deps.policy
+        self._instances, self._unreachable, self._saved = instances, unreachable, saved
+        self._entitling, self._comparisons = self._policy.entitling_digest(), Comparisons()
+
+    def over_all(self, summary: Summary) -> None:
+        """Ask for the pages of both listings as they are needed, and judge each row."""
+        templates = by_user(self._deps.templates.rows())
+        for found in self._deps.records.listed():
+            if isinstance(found, ListedRow):
+                summary.looked_at += 1
+                if self.keeper is not None:
+                    self.keeper.add(found)
+                self._take(found.row, templates(found.row.user_key), summary)
+            else:
+                self.rowless.append(found)
+
+    def _take(self, row: RecordRow, templates: Mapping[str, str], summary: Summary) -> None:
+        seen = self._instances.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
+        self.strays.add(row)
+        self.census.add(row, seen, self._unreachable)
+        self.waits.add(row)
+        self.over.add(row)
+        if Notice.CUT_WAITS in row.notices:
+            self.cuts.append(row)
+        listed = Listed(
+            notebook=seen,
+            templates=templates,
+            unreachable=self._unreachable,
+            snapshots=self._saved,
+            entitling=self._entitling,
+            comparisons=self._comparisons,
+        )
+        why = why_pass(row, listed, self._policy, self._now)
+        if why is not None:
+            summary.decisions.append((row.user_key, why))
+            summary.found[why] += 1
+        elif (waits := why_waits(row, listed, self._policy)) is not None:
+            summary.found[waits] += 1
+        elif (left := why_left(row, listed, self._policy)) is not None:
+            summary.found[left] += 1
+
+
+def by_user(rows: Iterable[tuple[UserKey, str, str]]) -> Callable[[UserKey], Mapping[str, str]]:
+    """Return what gives the templates of a user, name to digest. Users must be asked for in the order of their objects' names.
+
+    That is the order of the key with `/` behind it: of `records/<key>.json` as of `templates/<key>/...`, for both `.` and `/`
+    come after `-` and before all else that a key may have.
+    """
+    stream = iter(rows)
+    ahead = next(stream, None)
+
+    def of(user_key: UserKey) -> Mapping[str, str]:
+        nonlocal ahead
+        found: dict[str, str] = {}
+        while ahead is not None and f"{ahead[0]}/" <= f"{user_key}/":
+            if ahead[0] == user_key:
+                found[ahead[1]] = ahead[2]
+            ahead = next(stream, None)
+        return found
+
+    return of
+
+
+def _try_keep_policy(deps: Deps) -> None:
+    """Propose the deployed files. If that fails, the sweep goes on with the policy in force, and the next one tries again."""
+    try:
+        proposed = keep_policy(deps)
+        if proposed.outcome is Outcome.PUT and proposed.proposal is not None:
+            clear_losers(proposed.proposal.impact, proposed.digest, deps)
+    except BenchkeeperError as error:
+        deps.log.error("Policy could not be proposed", reason=error.reason.value, detail=error.detail)
+
+
+def _found_again(key: UserKey, deps: Deps) -> bool:
+    """Put back what is damaged or deleted of this key, then look after the person; False for a pointer: that record is listed itself."""
+    stored = load_mended(key, deps, if_missing=True)
+    if stored is None or stored.record.user_key != key:
+        return False
+    return _acted(key, deps)
+
+
+def _snapshots(deps: Deps) -> list[SnapshotSeen] | None:
+    """All snapshots with our labels; None when they could not be listed, which holds up nothing else."""
+    try:
+        return list(deps.snapshots.rows())
+    except BenchkeeperError as error:
+        deps.log.warning("Snapshots could not be listed", reason=error.reason.value, detail=error.detail)
+        return None
+
+
+def _log_counts(counts: Iterable[Count], deps: Deps) -> None:
+    """One line for each profile and state: what metrics with these labels are made of."""
+    for each in counts:
+        cost = {} if each.hourly_cost is None else {"hourly_cost": each.hourly_cost}
+        deps.log.info("Counted environments", profile=each.profile, state=each.state, count=each.count, **cost)
+
+
+def _waits(waits: LongestWaits) -> dict[str, float]:
+    return {
+        "longest_wait_s": round(waits.ready.total_seconds(), 1),
+        "longest_stop_s": round(waits.stopped.total_seconds(), 1),
+    }
+
+
+def _acted(key: UserKey, deps: Deps) -> bool:
+    result = reconcile(key, deps)
+    return result is not None and bool(result.plan.actions)
+
+
+def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
+    """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
+    summary = Summary(kind="idle", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
+    now = watch.started_at
+    waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
+
+    def rows() -> Iterator[RecordRow]:
+        for found in deps.records.listed():
+            if isinstance(found, ListedRow):
+                waits.add(found.row)
+                if keeper is not None:
+                    keeper.add(found)
+                yield found.row
+
+    to_act: dict[UserKey, Judged] = {}
+    blind: set[UserKey] = set()
+    stops: dict[UserKey, datetime] = {}
+    for item in judge_all(rows(), deps, now):
+        key, word = item.machine.user_key, verdict_word(item.verdict)
+        summary.looked_at += 1
+        summary.found["BLIND" if is_blind(item.verdict) else word] += 1
+        if word != "KEEP":
+            summary.decisions.append((key, f"{word} {verdict_text(item.verdict)}"))
+            to_act[key] = item
+        if for_blindness(item.verdict):
+            blind.add(key)
+        if item.stops_at is not None:
+            stops[key] = item.stops_at
+    if keeper is not None:
+        held = held_back(to_act, summary.looked_at, deps, now)
+        acted_on = [key for key in to_act if key not in held]
+        for_each(acted_on, lambda key: act_on(to_act[key], deps), summary, deps)
+        if held:
+            summary.found["held back by the guard"] = len(held)
+        keeper.keep(blind=frozenset(blind))
+        keep_idle_stops(deps, now, stops)
+    summary.measures = {"blind": len(blind), **_waits(waits)}
+    return finish(summary, deps)
+
+
+def sweep(kind: str, deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
+    """Return the sweep of this name: `due`, `idle` or `drift`; `proposes` as for `sweep_drift`."""
+    if kind == "drift":
+        return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
+    return {"due": sweep_due, "idle": sweep_idle}[kind](deps, dry_run=dry_run)

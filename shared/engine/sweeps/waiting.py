@@ -1,0 +1,102 @@
+"""Those who wait to be cut, as the hourly sweep sees them: one line for each batch, two measures, and entries that are none any more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import partial
+
+from shared.domain.intent.batches import WaitingPerson, batches_of
+from shared.domain.record.cuts import CutClass
+from shared.domain.record.record import RecordRow
+from shared.domain.record.status import Notice
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import UserKey
+from shared.engine.ports.deps import Deps
+from shared.engine.reconcile.guard import entry_of
+
+_MOST = 400  # entries that one sweep holds against their records; over the hours all have their turn
+_YOUNG = timedelta(hours=1)  # the index is written before the record: a younger entry may be of a pass that still runs
+
+
+def keep_waiting(
+    deps: Deps, now: datetime, *, rows: Iterable[RecordRow] = (), dry_run: bool = False
+) -> dict[str, float]:
+    """Log one line for each batch, write entries that are missing, and forget those of people who wait no more.
+
+    Return the sweep's measures. `rows` say who waits by the records.
+
+    One listing, and one read for each of at most 400 entries that are older than an hour, other ones each hour. An index that cannot be read is reported, and has no measures:
+    "nobody waits" is never said of what was not seen.
+    """
+    try:
+        waiting = list(deps.guard.waiting())
+    except BenchkeeperError as error:
+        deps.log.warning("Who waits could not be listed", reason=error.reason.value, detail=error.detail)
+        return {}
+    if not dry_run:
+        waiting += _missing(waiting, rows, deps)
+        over = _over(waiting, deps, now)
+        waiting = [person for person in waiting if person.user_key not in over]
+    undone = {person.user_key for person in waiting if person.undoable_done}
+    for batch in batches_of(waiting):
+        deps.log.warning(
+            "Batch waits",
+            digest=batch.digest,
+            cause=batch.cause.value,
+            source=batch.source,
+            people=len(batch.entries),
+            oldest_s=round((now - batch.since).total_seconds(), 1),
+            undone=len(batch.people & undone),
+        )
+    oldest = min((person.since for person in waiting), default=now)
+    return {"cuts_waiting": len(waiting), "oldest_cut_wait_s": round((now - oldest).total_seconds(), 1)}
+
+
+def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: Deps) -> list[WaitingPerson]:
+    """Write the entries that the index lost, or that cannot be read: nobody waits unseen. Return them."""
+    listed = {person.user_key for person in waiting if person.cause is not CutClass.IDLE}
+    found = []
+    for row in rows:
+        if Notice.CUT_WAITS not in row.notices or row.user_key in listed:
+            continue
+        try:
+            stored = deps.records.load(row.user_key)
+            entry = entry_of(stored.record) if stored is not None else None
+            if entry is not None:
+                deps.guard.note_waiting(entry)
+                found.append(entry)
+        except BenchkeeperError as error:
+            deps.log.warning("Left out of the index", user=row.user_key, reason=error.reason.value, detail=error.detail)
+    return found
+
+
+def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[UserKey]:
+    """Return who waits no more, of those whose turn it is in this hour."""
+
+    def turn(person: WaitingPerson) -> str:
+        return hashlib.sha256(f"{now:%Y%m%d%H}|{person.user_key}".encode()).hexdigest()
+
+    # Stops for idleness are no record's: the idle sweep keeps those.
+    known = (person for person in waiting if person.cause is not CutClass.IDLE and now - person.since >= _YOUNG)
+    old = sorted(known, key=turn)[:_MOST]
+    found = deps.workers.run([partial(_is_over, person, deps) for person in old])
+    return frozenset(person.user_key for person, is_over in zip(old, found, strict=True) if is_over)
+
+
+def _is_over(person: WaitingPerson, deps: Deps) -> bool:
+    """Return True if the record says that nothing waits, and forget the entry. What cannot be read waits on."""
+    try:
+        stored = deps.records.load(person.user_key)
+        status = stored.record.status if stored is not None else None
+        if status is not None and (status.guard.waiting_cut is not None or status.guard.waiting_listed):
+            return False
+        deps.guard.forget_waiting(person.user_key)
+    except BenchkeeperError as error:
+        deps.log.warning(
+            "Left an entry of the index", user=person.user_key, reason=error.reason.value, detail=error.detail
+        )
+        return False
+    deps.log.info("Forgot an entry of the index", user=person.user_key)
+    return True

@@ -1,0 +1,186 @@
+"""What the manager's page shows of everybody: chosen, sorted and counted from one snapshot of the fleet. Pure; nothing is read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from msgspec import Struct
+
+from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
+from shared.domain.people.nearest import nearest_addresses
+from shared.domain.record.record import Presence, RecordRow
+from shared.domain.things.identity import UserEmail, UserKey, user_key_for
+from shared.domain.things.usage import NOTEBOOK
+
+ANY_NEED = "any"
+NO_VALUE = "-"  # how a filter names what has no profile or no cost centre
+
+
+class Column(StrEnum):
+    """What the table of people can be sorted by; each is a column of it."""
+
+    PERSON = "person"
+    PROFILE = "profile"
+    COST_CENTER = "cost-center"
+    STATE = "state"
+    SINCE = "since"
+    HOURS = "hours"
+    SPARK = "spark"
+    NEEDS = "needs"
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """Which people are asked for; what is empty does not matter.
+
+    `text` is looked for in address, user key and instance. `state` is a reason's word (`Creating`), `needs` too, or `ANY_NEED`.
+    `profile` and `cost_center` may be `NO_VALUE`.
+    """
+
+    text: str = ""
+    standing: Standing | None = None
+    state: str = ""
+    profile: str = ""
+    cost_center: str = ""
+    needs: str = ""
+    presence: Presence | None = None
+
+
+def chosen(fleet: FleetSnapshot, choice: Choice) -> list[RecordRow]:
+    """Return the rows that match all of it, in the snapshot's order."""
+    tests = _tests(fleet, choice)
+    return [row for row in fleet.rows if all(test(row) for test in tests)]
+
+
+def _tests(fleet: FleetSnapshot, choice: Choice) -> list[Callable[[RecordRow], bool]]:
+    """Only the questions that are asked: over ten thousand rows the others cost as much as these."""
+    tests: list[Callable[[RecordRow], bool]] = []
+    if choice.presence is not None:
+        tests.append(lambda row: row.presence is choice.presence)
+    if choice.profile:
+        profile = "" if choice.profile == NO_VALUE else choice.profile
+        tests.append(lambda row: (row.profile or "") == profile)
+    if choice.cost_center:
+        center = "" if choice.cost_center == NO_VALUE else choice.cost_center
+        tests.append(lambda row: row.cost_center == center)
+    if choice.state:
+        tests.append(lambda row: row.reason == choice.state)
+    if choice.standing is not None:
+        tests.append(lambda row: standing(row) is choice.standing)
+    if choice.needs == ANY_NEED:
+        tests.append(lambda row: needs_person(row, fleet.blind, fleet.taken_at) is not None)
+    elif choice.needs:
+        tests.append(lambda row: needs_person(row, fleet.blind, fleet.taken_at) == choice.needs)
+    if choice.text:
+        wanted = folded(choice.text)
+        tests.append(lambda row: wanted in folded(f"{row.email} {row.user_key} {row.instance_id or ''}"))
+    return tests
+
+
+def folded(text: str) -> str:
+    """How texts are compared in a search: without case, composed."""
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+
+
+def ordered(
+    fleet: FleetSnapshot, rows: Iterable[RecordRow], column: Column, *, descending: bool = False
+) -> list[RecordRow]:
+    """Return the rows by one column, those without a value last in both directions; people of one value by address."""
+    value = _values(fleet)[column]
+    by_name = sorted(rows, key=_name)
+    if column is Column.PERSON:
+        return by_name[::-1] if descending else by_name
+    known = [(found, row) for row in by_name if (found := value(row)) is not None]
+    unknown = [row for row in by_name if value(row) is None]
+    known.sort(key=lambda pair: pair[0], reverse=descending)
+    return [row for _, row in known] + unknown
+
+
+def _values(fleet: FleetSnapshot) -> Mapping[Column, Callable[[RecordRow], str | float | None]]:
+    at = fleet.taken_at
+    return {
+        Column.PERSON: _name,
+        Column.PROFILE: lambda row: row.profile or None,
+        Column.COST_CENTER: lambda row: row.cost_center or None,
+        Column.STATE: lambda row: f"{standing(row)} {row.reason}",
+        Column.SINCE: lambda row: row.ready_since.timestamp() if row.ready_since is not None else None,
+        Column.HOURS: lambda row: ran(row, at).total_seconds() or None,
+        Column.SPARK: lambda row: len(row.clusters) or None,
+        Column.NEEDS: lambda row: needs_person(row, fleet.blind, fleet.taken_at),
+    }
+
+
+def _name(row: RecordRow) -> str:
+    return folded(row.email or row.user_key)
+
+
+def ran(row: RecordRow, at: datetime) -> timedelta:
+    """How long somebody's notebook ran in the month of `at`, up to then."""
+    usage = row.usage.get(NOTEBOOK)
+    return usage.in_month_of(at) if usage is not None else timedelta(0)
+
+
+class Need(Struct, frozen=True, kw_only=True):
+    """Somebody whom a person should look at, and why: a reason's word, `Blind` or `OnHold`."""
+
+    row: RecordRow
+    why: str
+
+
+def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
+    """Everybody in need, or those for one reason, by reason and address."""
+    found = [
+        Need(row=row, why=need)
+        for row in fleet.rows
+        if (need := needs_person(row, fleet.blind, fleet.taken_at)) is not None and why in {"", need}
+    ]
+    return sorted(found, key=lambda each: (each.why, _name(each.row)))
+
+
+def point_days(points: Iterable[FleetPoint]) -> list[FleetPoint]:
+    """Return the last count of each day (UTC), newest first: what a table can show of two months of hours."""
+    last = {point.at.date(): point for point in points}
+    return [last[day] for day in sorted(last, reverse=True)]
+
+
+class Offered(Struct, frozen=True, kw_only=True):
+    """What a filter can be set to, as far as the snapshot has it."""
+
+    states: tuple[str, ...]
+    profiles: tuple[str, ...]
+    cost_centers: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
+def offered(fleet: FleetSnapshot) -> Offered:
+    """Return the values that occur, sorted."""
+    return Offered(
+        states=tuple(sorted({row.reason for row in fleet.rows})),
+        profiles=tuple(sorted({row.profile or NO_VALUE for row in fleet.rows})),
+        cost_centers=tuple(sorted({row.cost_center or NO_VALUE for row in fleet.rows})),
+        needs=tuple(
+            sorted(
+                {need for row in fleet.rows if (need := needs_person(row, fleet.blind, fleet.taken_at)) is not None}
+            ),
+        ),
+    )
+
+
+def nearest_known(fleet: FleetSnapshot, rows: Iterable[RecordRow]) -> Mapping[UserKey, tuple[RecordRow, ...]]:
+    """For each leaver of whom nobody knows among `rows`, those with the nearest addresses of whom something is known."""
+    unknown = [row for row in rows if row.unknown_since is not None]
+    known = {row.email: row for row in fleet.rows if row.unknown_since is None and row.email} if unknown else {}
+    return {row.user_key: tuple(known[near] for near in nearest_addresses(row.email, known)) for row in unknown}
+
+
+def key_of_address(fleet: FleetSnapshot, address: str) -> UserKey | None:
+    """Return the user key of who has this address now, which may have been made from an earlier one; None: nobody has it.
+
+    The record of an account that was deleted keeps its address and comes after the account that was made anew.
+    """
+    own = user_key_for(UserEmail(address))
+    holders = [row for row in fleet.rows if row.email == address]
+    holders.sort(key=lambda row: (row.presence is not Presence.PRESENT, row.user_key == own))
+    return holders[0].user_key if holders else None

@@ -1,0 +1,205 @@
+"""What people and scripts are shown of a person, a fleet or a plan: JSON-able, made from the same records as everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared.domain.people import facts_json
+from shared.domain.people.entitlement import judge_entitlement
+from shared.domain.plan.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
+from shared.domain.record.record import RecordRow, UserRecord, unknown_leaver_since
+from shared.domain.things.identity import UserKey
+from shared.domain.things.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.things.structs import to_dict
+from shared.engine.ports.deps import Deps
+from shared.engine.reconcile.reconciler import Preview, preview
+
+
+def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
+    """Everything about one person: record, conditions, what is seen now, why, and what would be done. None: no record."""
+    found = preview(user_key, deps)
+    if found is None:
+        return None
+    record, now = found.record, deps.clock.now()
+    entitlement = judge_entitlement(record.facts, deps.policy.catalog, now, deps.policy.book)
+    return {
+        **address_view(record, now),
+        "entitled": entitlement.entitled,
+        "profile": entitlement.profile,
+        "because": entitlement.because,
+        "presence": record.spec.presence.value,
+        "power": record.spec.power.value,
+        "power_because": str(record.spec.power_reason),
+        "cost_center": record.cost_center,
+        "unknown_leaver_since": _iso(unknown_leaver_since(record)),
+        "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,
+        "instance": record.status.notebook.instance_id,
+        "zone": record.status.notebook.zone,
+        "url": url_of(record.status.notebook.proxy_uri),
+        "account": record.status.account.account_id,
+        "former_instance": record.status.notebook.former.instance_id
+        if record.status.notebook.former is not None
+        else None,
+        "snapshots": [
+            {
+                "name": s.name,
+                "taken_at": _iso(s.asked_at),
+                "ready_at": _iso(s.ready_at),
+                "size_bytes": s.size_bytes,
+                "holds_the_disk": s.name == record.status.data.saved_in,
+            }
+            for s in record.status.data.snapshots
+        ],
+        "operation": record.status.notebook.operation.name if record.status.notebook.operation is not None else None,
+        "next_attempt_at": _iso(record.status.next_attempt_at),
+        "attempts": record.status.attempts,
+        "conditions": [
+            {
+                "type": c.type.value,
+                "status": c.status.value,
+                "reason": c.reason.value,
+                "message": c.message,
+                "last_transition_time": _iso(c.last_transition_time),
+            }
+            for c in record.status.conditions
+        ],
+        "observed": observed_view(found),
+        "facts": facts_json.to_json(record.facts),
+        "groups": sorted(record.facts.groups(now)),
+        "plan": plan_view(found.plan),
+    }
+
+
+def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
+    """Who it is, under which addresses, and what there is to know about that; `shared.engine.views.notices` has the words."""
+    ends = record.facts.access_until(now)
+    return {
+        "user": record.email,
+        "user_key": record.user_key,
+        "person_id": record.facts.person_id(now),
+        "access_until": _iso(ends[0]) if ends is not None else None,
+        "former_addresses": list(record.former_emails),
+        "notices": [notice.value for notice in record.status.notices],
+        "rename": plain(to_dict(record.rename)) if record.rename is not None else None,
+        "predecessor": record.predecessor,
+        "handed_over_to": record.handover.to if record.handover is not None else None,
+        "handed_over_at": _iso(record.handover.at) if record.handover is not None else None,
+        "now": _iso(now),
+    }
+
+
+def _templates_view(seen: TemplatesSeen | Unreadable | NotLooked) -> list[str] | str:
+    match seen:
+        case TemplatesSeen(digests=digests):
+            return sorted(digests)
+        case NotLooked():
+            return "not looked at while an operation is under way"
+        case _:
+            return "unreadable"
+
+
+def observed_view(found: Preview) -> dict[str, Any]:
+    """Return what was seen, in words."""
+    seen = found.observed
+    account, clusters = seen.account, seen.clusters
+    view = {
+        "notebook": _notebook_view(seen.notebook),
+        "templates": _templates_view(seen.templates),
+    }
+    if found.record.status.notebook.former is not None:
+        view["former"] = _notebook_view(seen.former)
+    if isinstance(account, AccountSeen):
+        view["account"] = {"disabled": account.disabled, "shared": bool(account.shared_with)}
+    if isinstance(clusters, ClustersSeen):
+        view["clusters"] = [cluster.name for cluster in clusters.clusters]
+    return view
+
+
+def _notebook_view(sight: NotebookSight) -> dict[str, Any]:
+    match sight:
+        case ObservedNotebook():
+            return {
+                "state": sight.state.value,
+                "zone": sight.ref.zone,
+                "machine_type": sight.machine_type,
+                "health": sight.health,
+                "labels": dict(sight.labels),
+                "public_ip": sight.has_public_ip,
+                "created": _iso(sight.create_time),
+            }
+        case Absent():
+            return {"state": "ABSENT"}
+        case NotLooked():
+            return {"state": "NONE"}
+        case Unreadable(error=error):
+            return {"state": "UNREADABLE", "why": error.user_message}
+
+
+def plan_view(plan: Plan) -> dict[str, Any]:
+    """Return the plan's actions in words, why, and when it looks again."""
+    return {
+        "actions": [action.describe() for action in plan.actions],
+        "because": list(plan.because),
+        "requeue_at": _iso(plan.requeue_at),
+    }
+
+
+def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
+    """One row a person, by listing."""
+    for row in deps.records.rows():
+        yield row_view(row)
+
+
+def row_view(row: RecordRow) -> dict[str, Any]:
+    """Return a row as JSON."""
+    raw: dict[str, Any] = plain(to_dict(row))
+    raw["state"] = row.reason
+    raw["url"] = url_of(row.proxy_uri)
+    return raw
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can say: times as RFC 3339, durations in seconds, enumerations as their values."""
+    match value:
+        case datetime():
+            return _iso(value)
+        case timedelta():
+            return value.total_seconds()
+        case StrEnum():
+            return value.value
+        case Mapping():
+            return {key: plain(each) for key, each in value.items()}
+        case tuple() | list():
+            return [plain(each) for each in value]
+        case _:
+            return value
+
+
+def url_of(host_or_url: str) -> str:
+    """Return what a browser opens. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
+
+    Anything that is no plain web address gives "": it would end as a link that somebody clicks.
+    """
+    if not host_or_url:
+        return ""
+    url = host_or_url if "://" in host_or_url else f"//{host_or_url}"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port  # raises for what is no number: `javascript:alert(1)` is no host with a port
+    except ValueError:
+        return ""
+    if not host or parts.username is not None or parts.scheme not in {"", "http", "https"}:
+        return ""
+    is_here = host == "localhost" or host.endswith(".localhost")
+    if parts.scheme == "http" and not is_here:
+        return ""
+    return parts._replace(scheme=parts.scheme or ("http" if is_here else "https")).geturl()
+
+
+def _iso(moment: Any) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
