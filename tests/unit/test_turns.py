@@ -25,7 +25,7 @@ RUNS, RESTS = notebook(NotebookState.ACTIVE), notebook(NotebookState.STOPPED)
 
 
 def ended(record, sight):
-    return with_turn_ended(record, sight, NOW, lambda: ALIKE).status.turn.ended_at
+    return with_turn_ended(record, sight, NOW, lambda: ALIKE).status.notebook.turn.ended_at
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def rollout(rollout_id):
 @pytest.mark.parametrize(("current", "kept"), [("r2", TURN), ("r3", None), (None, None)])
 def test_a_turn_is_kept_as_long_as_its_rollout_is_the_last_one(current, kept):
     rules = replace(policy(), rollout=rollout(current) if current is not None else None)
-    assert without_old_turn(person(turn=TURN), rules).status.turn == kept
+    assert without_old_turn(person(turn=TURN), rules).status.notebook.turn == kept

@@ -159,7 +159,7 @@ class Desk:
         wanted = deps.policy.catalog.profiles["engineer"].image.name
         for user, profile in profiles.items():
             stored = deps.records.load(user_key_for(parse_email(user)))
-            if profile != "engineer" or stored is None or stored.record.status.refused:
+            if profile != "engineer" or stored is None or stored.record.status.notebook.refused:
                 continue
             for instance in judge.without_kept(user, judge.of(user)):
                 found = instance.body["gceSetup"]["vmImage"].get("name")
