@@ -3,8 +3,10 @@
 #   ./tests/run.sh [--all] [--runs N] [arguments for pytest]
 #   ./tests/run.sh --simulate [--seed N] [--histories K] [--coverage] [--replay FILE] [--trace FILE]
 #   ./tests/run.sh --pinned [--renew] [--against COMMIT]
+#   ./tests/run.sh --mutants record FOLDER… | run [--seed N] [--count K] [--only NUMBER…] | list
 # --simulate: the simulator alone; the last line is the digest of its journal.
 # --pinned: whether the product makes the calls that are pinned in tests/data/pinned-calls.txt.
+# --mutants: which small changes of decisions and orchestration no test notices.
 # --all: the slow tests too, and 2000 histories; --runs N: so many histories, other ones each time (default: the same 500).
 # What is slow, and how long all this takes: docs/testing.md.
 set -euo pipefail
@@ -82,6 +84,9 @@ main() {
   fi
   if [[ ${1:-} == --pinned ]]; then
     simulate kit.simulator.pins "${@:2}"
+  fi
+  if [[ ${1:-} == --mutants ]]; then
+    simulate kit.mutants "${@:2}"
   fi
   local -a more=() files=()
   local all='' runs=${BENCHKEEPER_RUNS:-} which='not slow and not alone' said jupyter types file

@@ -784,6 +784,7 @@ def test_a_typo_that_is_rejected_never_acts_and_is_not_proposed_again(hub):
     sweep("drift", wrong)
     assert policy_waiting(wrong) == ()
     assert running(hub.bench) == len(people)
+    assert list(hub.bench.deps.decisions.waiting()) == []  # the word was taken, and is not taken again
 
 
 def test_whoever_deployed_it_or_loses_by_it_decides_nothing(hub):

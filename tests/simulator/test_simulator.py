@@ -20,9 +20,9 @@ from kit.simulator.journal import Journal
 from msgspec.structs import replace
 
 from shared.cloud.http.objects import Bucket
-from shared.domain.notebook import leaver
+from shared.domain.notebook import leaver, replacement, states
 from shared.domain.snapshot import step as saving
-from shared.engine.reconcile import reconciler
+from shared.engine.reconcile import observer, reconciler
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = 3
@@ -176,10 +176,21 @@ def _snapshots_go_before_the_disk_is_safe(monkeypatch):
     monkeypatch.setattr(saving, "_why_over", hasty)
 
 
+def _any_operation_is_taken_for_the_restore(monkeypatch):
+    for module in (replacement, states, observer):
+        monkeypatch.setattr(module, "may_be_restore", lambda *_: True)
+
+
+def _snapshots_that_are_about_to_be_taken_are_forgotten(monkeypatch):
+    monkeypatch.setattr(saving, "_may_come", lambda *_: False)
+
+
 ONLY_INTERLEAVED = {
     "two-movers-at-once": _end_of_access_is_written_late,
     "account-begun-and-never-named": _accounts_are_named_late,
     "returned-while-it-was-deleted": _snapshots_go_before_the_disk_is_safe,
+    "stop-taken-for-the-restore": _any_operation_is_taken_for_the_restore,
+    "snapshot-asked-for-and-forgotten": _snapshots_that_are_about_to_be_taken_are_forgotten,
 }
 
 

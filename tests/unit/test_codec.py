@@ -488,3 +488,11 @@ def test_what_a_change_of_a_status_takes_has_the_types_of_its_fields():
         assert {name: hints[name] for name in kind.__struct_fields__ if name not in PARTS} == {
             name: taken[name] for name in kind.__struct_fields__ if name not in PARTS
         }
+
+
+@pytest.mark.parametrize("guards", [(), ("0123456789abcdef",)])
+def test_what_is_remembered_of_dropped_statements_is_kept(guards):
+    """Without it a duplicate of an erased statement would be news."""
+    record = full()
+    record = replace(record, facts=replace(record.facts, forgotten=guards))
+    assert codec.from_json(json.loads(json.dumps(codec.to_json(record)))).facts.forgotten == guards

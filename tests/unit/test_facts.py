@@ -323,3 +323,12 @@ def test_what_is_remembered_of_dropped_statements_is_bounded():
         said = replace(statement(f"m{number}", number, number, member=True), undated=True)
         facts = facts.with_statement(f"{GROUP}a", said, hour(1000))
     assert len(facts.forgotten) == MAX_FORGOTTEN
+
+
+@pytest.mark.parametrize(("newer", "cut"), [(False, {"group:a@x.com"}), (True, set()), (None, {"group:a@x.com"})])
+def test_a_removal_is_a_cut_until_it_is_taken_back(newer, cut):
+    facts = Facts.none()
+    for number, member in enumerate([False, newer] if newer is not None else [False]):
+        said = replace(statement(f"e{number}", number, number, member=member), source="directory")
+        facts = facts.with_statement("group:a@x.com", said)
+    assert set(facts.cuts().timelines) == cut

@@ -81,6 +81,12 @@ def test_a_typo_in_a_group_takes_access_and_says_why():
     assert effect.takes
 
 
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_an_earlier_idle_stop_takes_something_from_whoever_it_interrupts_and_from_nobody_else(interrupts):
+    effect = replace(effect_of(person(), POLICY, TYPO, NOW), steps=(StepKind.IDLE_SOONER,), interrupts=interrupts)
+    assert effect.takes is interrupts
+
+
 def test_another_profile_is_what_it_takes_to_get_there():
     after = with_assignments(Assignment(group=GROUP, profile="engineer", priority=1))
     assert {StepKind.CHANGES_PROFILE, StepKind.UPDATED} <= steps(person(), after)

@@ -751,3 +751,13 @@ def test_who_must_agree_once_is_told_where():
     plan = plan_of(person(), notebook(S.ACTIVE))
     message = next(c.message for c in plan.record.status.conditions if c.type is ConditionType.NOTEBOOK_READY)
     assert message.startswith("Your notebook is ready. The first time, open it in the Google Cloud console")
+
+
+def test_work_is_under_way_while_any_part_of_it_is_near():
+    """The person leaves in a month; what could not be read is looked at again in minutes."""
+    record = with_event(person(), left("later", -1, effective=720))
+    unread = Unreadable(CloudUnavailableError(user_message="x", detail="x"))
+    far = make_plan(record, seen(notebook(), record=record), policy(), NOW).record
+    near = make_plan(record, seen(notebook(), templates=unread, record=record), policy(), NOW).record
+    assert far.status.condition(ConditionType.RECONCILED).status is ConditionStatus.TRUE
+    assert near.status.condition(ConditionType.RECONCILED).status is ConditionStatus.FALSE

@@ -132,6 +132,9 @@ def test_when_it_became_ready_is_noted_once():
     early = gone(**saved(manifest=False))
     (action,) = saving_of(early, {FIRST: READY}).actions
     assert action.snapshot.ready_at == early.status.data.snapshots[0].ready_at != NOW
+    known = replace(early.status.data.snapshots[0], size_bytes=7, spec={"machine_type": "n1-standard-1"})
+    (action,) = saving_of(early.with_status(snapshots=(known,)), {FIRST: READY}).actions
+    assert action.snapshot == known
 
 
 def test_a_manifest_says_nothing_of_what_could_not_be_read():

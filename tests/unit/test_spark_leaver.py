@@ -14,7 +14,7 @@ from shared.domain.record.record import Hold, Power, Presence
 from shared.domain.record.status import ConditionStatus
 from shared.domain.spark.actions import DeleteCluster
 from shared.domain.spark.step import spark_step
-from shared.domain.things.clusters import Cluster, ClusterState
+from shared.domain.things.clusters import Cluster, ClusterState, ClusterStatus
 from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, Reason
 from shared.domain.things.notebook import Absent, NotLooked, Unreadable
 
@@ -81,3 +81,11 @@ def test_a_failed_look_is_no_absence(error, at_least, record):
     assert (step.actions, step.condition, step.reason) == ((), ConditionStatus.UNKNOWN, Reason.UNREADABLE)
     assert error.user_message in step.message
     assert at_least <= step.requeue_after <= at_least * 1.25
+
+
+@pytest.mark.parametrize(("record", "deleting"), [(GONE, True), (HELD, False)])
+def test_what_was_being_deleted_when_the_hold_came_is_being_deleted(record, deleting):
+    for before in (True, False):
+        known = ClusterStatus(template="spark", name="spark-0", asked_at=NOW, deleting=before)
+        step = step_of(clusters("DELETING"), record.with_status(clusters=(known,)))
+        assert step.record.status.cluster("spark").deleting is (before or deleting)

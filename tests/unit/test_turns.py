@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from shared.domain.notebook.differences import Differences
 from shared.domain.notebook.turns import with_turn_ended, without_old_turn
 from shared.domain.record.record import Power
-from shared.domain.record.waves import Rollout, Turn
+from shared.domain.record.waves import Counts, Rollout, RolloutState, Turn, judge
 from shared.domain.things.identity import InstanceId, UserKey
 from shared.domain.things.notebook import NotebookState, Patch
 from shared.domain.things.snapshots import Former, Restoring
@@ -63,3 +63,25 @@ def rollout(rollout_id):
 def test_a_turn_is_kept_as_long_as_its_rollout_is_the_last_one(current, kept):
     rules = replace(policy(), rollout=rollout(current) if current is not None else None)
     assert without_old_turn(person(turn=TURN), rules).status.notebook.turn == kept
+
+
+@pytest.mark.parametrize(("sight", "began_at", "sold_out"), [(RUNS, NOW, False), (RESTS, BEGAN, True)])
+def test_the_time_of_whoever_waited_for_a_machine_begins_when_it_runs(sight, began_at, sold_out):
+    waited = person(turn=replace(TURN, sold_out=True), former=FORMER)
+    turn = with_turn_ended(waited, sight, NOW, lambda: ALIKE).status.notebook.turn
+    assert (turn.began_at, turn.sold_out, turn.ended_at) == (began_at, sold_out, None)
+
+
+@pytest.mark.parametrize(
+    ("wave", "failed", "begun", "state"),
+    [
+        (0, 0, 1, RolloutState.OPEN),
+        (0, 1, 1, RolloutState.HALTED),  # of the first one none may fail
+        (1, 1, 50, RolloutState.OPEN),  # later one in fifty
+        (1, 2, 50, RolloutState.HALTED),
+    ],
+)
+def test_a_rollout_halts_at_the_first_that_fails_and_later_at_more_than_one_in_fifty(wave, failed, begun, state):
+    waves = replace(rollout("r2"), sizes=(1, 50, 90), bounds=(1, 2), wave=wave)
+    counts = Counts(verified=0, under_way=begun - failed, failed=failed)
+    assert judge(waves, counts, NOW).state is state

@@ -26,8 +26,8 @@ from kit.making import (
 )
 from msgspec.structs import replace
 
-from shared.domain.intent.wanted import with_power, with_wanted
-from shared.domain.record.record import Power, Presence
+from shared.domain.intent.wanted import with_hold, with_power, with_wanted
+from shared.domain.record.record import Hold, Power, Presence
 from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.things.power import PowerCause, PowerReason
 
@@ -186,3 +186,12 @@ def test_whoever_moves_to_another_group_is_entitled_by_that_one_from_then_on():
     assert record.spec.entitled_by == ANALYSTS
     record = with_wanted(with_event(record, group("b", ENGINEERS, -1, member=True)), policy(), NOW)
     assert (record.spec.presence, record.spec.entitled_by) == (Presence.PRESENT, ENGINEERS)
+
+
+def test_a_hold_and_its_release_are_changes_of_what_is_wanted_and_the_same_again_is_none():
+    """A pass that was planned before has not seen them: it is told by the generation."""
+    before, hold = person(), Hold(reason="case 1", since=NOW)
+    held = with_hold(before, hold)
+    assert held.status.generation == before.status.generation + 1
+    assert with_hold(held, replace(hold, since=at(1))) is held
+    assert with_hold(held, None).status.generation == before.status.generation + 2
