@@ -125,7 +125,7 @@ class EmbeddedCloud(Services):
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")
         grpc_handlers = [*self.pubsub_runtime.grpc_handlers(), DataprocGrpc(self.world, self.dataproc)]
-        server = Server(self.wsgi, port=port, grpc_handlers=grpc_handlers)
+        server = Server(self.wsgi.respond, port=port, grpc_handlers=grpc_handlers)
         if token_folder is not None:
             try:
                 self.token.write(token_folder)
