@@ -86,7 +86,7 @@ class EmbeddedCloud(Services):
                 *dataproc_routes(self.dataproc),
                 *monitoring_routes(world, self.monitoring),
                 *pubsub_routes(world, self.pubsub),
-                *scheduler_routes(world, self.scheduler),
+                *scheduler_routes(self.scheduler),
             ],
             names=names,
         )

@@ -160,17 +160,19 @@ class IamModel:
         account.description = changed.get("description", account.description)
         return {key: value for key, value in changed.items() if value}
 
-    def switch(self, name: str, *, disabled: bool) -> None:
+    def switch(self, name: str, *, disabled: bool) -> dict[str, Any]:
         """serviceAccounts.disable and enable; of one that is so already, nothing."""
         self._find(name, "disable" if disabled else "enable").disabled = disabled
+        return {}
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> dict[str, Any]:
         """serviceAccounts.delete: gone at once, in every policy a `deleted:` member, for 30 days to be undeleted."""
         account = self._find(name, "delete")
         account.deleted = self._now()
         del self._living[account.email]
         self._gone.append(account)
         self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))
+        return {}
 
     def undelete(self, name: str) -> dict[str, Any]:
         """serviceAccounts.undelete: by unique id, within 30 days, while no other account has the address."""

@@ -125,10 +125,11 @@ class SchedulerModel:
             _checked(kept), self._world.clock.now(), state=old["state"], attempt=old.get("lastAttemptTime")
         )
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> dict[str, Any]:
         """Remove the job."""
         self.get(name)
         del self._jobs[name], self._runs[name]
+        return {}
 
     def pause(self, name: str) -> Job:
         """No runs until it is resumed."""

@@ -39,13 +39,13 @@ _IAM_REQUESTS = {
 }
 _PERMISSIONS = {
     "CreateTopic": "topics.create", "UpdateTopic": "topics.update", "Publish": "topics.publish",
-    "GetTopic": "topics.get", "ListTopics": "topics.list", "ListTopicSubscriptions": "topics.get",
+    "GetTopic": "topics.get", "ListTopics": "topics.list",
     "DeleteTopic": "topics.delete",
     "CreateSubscription": "subscriptions.create", "GetSubscription": "subscriptions.get",
     "UpdateSubscription": "subscriptions.update", "ListSubscriptions": "subscriptions.list",
     "DeleteSubscription": "subscriptions.delete", "ModifyAckDeadline": "subscriptions.consume",
     "Acknowledge": "subscriptions.consume", "Pull": "subscriptions.consume",
-    "StreamingPull": "subscriptions.consume", "ModifyPushConfig": "subscriptions.update", "Seek": "subscriptions.consume",
+    "StreamingPull": "subscriptions.consume", "Seek": "subscriptions.consume",
 }  # fmt: skip
 _READS = ("Get", "List", "Test")
 _RESOURCE_FIELDS = ("name", "topic", "subscription", "project", "resource", "snapshot")
@@ -137,12 +137,6 @@ class _Calls:
         page, token = self._model.page(mine, request.page_size, request.page_token)
         return types.ListTopicsResponse.pb()(topics=[self._topic(c) for c in page], next_page_token=token)
 
-    def list_topic_subscriptions(self, request: Any) -> Proto:
-        page, token = self._model.page(
-            sorted(self._model.subscriptions_of(request.topic)), request.page_size, request.page_token
-        )
-        return types.ListTopicSubscriptionsResponse.pb()(subscriptions=page, next_page_token=token)
-
     def delete_topic(self, request: Any) -> Proto:
         self._model.delete_topic(request.topic)
         return empty_pb2.Empty()
@@ -169,10 +163,6 @@ class _Calls:
 
     def delete_subscription(self, request: Any) -> Proto:
         self._model.delete_subscription(request.subscription)
-        return empty_pb2.Empty()
-
-    def modify_push_config(self, request: Any) -> Proto:
-        self._model.modify_push_config(request.subscription, _config(request.push_config))
         return empty_pb2.Empty()
 
     def pull(self, request: Any) -> Proto:

@@ -1,7 +1,7 @@
 """One loopback port for HTTP/1.1 and gRPC.
 
 Each accepted connection is looked at without reading (MSG_PEEK): HTTP/2's preface goes on to a gRPC server, byte for byte;
-everything else is HTTP/1.1, served in place as the proxies serve it (`streaming`). docs/adr/0028 says why it is not another server.
+everything else is HTTP/1.1, served in place as the proxies serve it (`streaming`). docs/adr/0029 says why it is not another server.
 """
 
 from __future__ import annotations
