@@ -33,8 +33,8 @@ from emulator.model.dataproc_interactive import InteractiveSessions
 from emulator.model.dataproc_sessions import SessionTemplates
 from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import invalid
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,15 +137,14 @@ class DataprocModel:
             f"{parent}/clusters/",
         )
         views = [each.view(now, self.gateway) for name, each in self._clusters.items() if name.startswith(prefix)]
-        page, following = page_of(
+        return listed(
+            "clusters",
             [view for view in views if passes(view)],
             size=size,
             token=token,
             scope=f"clusters {parent} {filter_}",
             key=lambda view: str(view["clusterName"]),
         )
-        found: dict[str, Any] = {"clusters": page} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
 
     def delete(self, name: str, *, uuid: str = "", request_id: str = "") -> dict[str, Any]:
         """DeleteCluster: by name, and by uuid if one is given; not while it is being made or deleted."""
@@ -184,15 +183,14 @@ class DataprocModel:
             fields_filter(filter_, ("clusterName", "operationType", "status.state"), _operation_fields),
         )
         views = [each.view(now) for key, each in self._operations.items() if key.startswith(f"{name}/")]
-        page, following = page_of(
+        return listed(
+            "operations",
             [view for view in views if passes(view)],
             size=size,
             token=token,
             scope=f"operations {name} {filter_}",
             key=lambda view: str(view["name"]),
         )
-        found: dict[str, Any] = {"operations": page} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
 
     def delete_operation(self, name: str) -> dict[str, Any]:
         """DeleteOperation: forgets it; what it does goes on."""

@@ -16,7 +16,7 @@ from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
 from emulator.model.iam_policy import ACCOUNT, Policy, invalid, tombstone
 from emulator.model.notebooks_fresh import digest
-from emulator.model.notebooks_pages import page_of
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from emulator.world import World
@@ -132,15 +132,15 @@ class IamModel:
     def listing(self, project: str, *, size: int, token: str) -> dict[str, Any]:
         """serviceAccounts.list."""
         now = self._check_project(project, "list")
-        page, following = page_of(
+        return listed(
+            "accounts",
             [account for account in self._living.values() if account.readable <= now],
             size=min(size or _DEFAULT_PAGE, _MAX_PAGE),
             token=token,
             scope=f"serviceAccounts {project}",
             key=lambda account: account.serial,
+            view=_view,
         )
-        found: dict[str, Any] = {"accounts": [_view(account) for account in page]} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
 
     def patch(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """serviceAccounts.patch: answers with the name and what was changed alone, as recorded."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _FIRST_ID = 10_000_000_000_000_000
 _MAX_EXTENSION_S = 600
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,21 +290,7 @@ class PubSubModel:
         moments = [sub.backlog.next_deadline() for sub in self.subscriptions.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    # ---- lists and policies
-
-    def page(self, items: list[Any], size: int, token: str) -> tuple[list[Any], str]:
-        """One page of `items` and the token of the next; 400 for a size or token that is none."""
-        if size < 0:
-            refuse(f"Invalid page_size given (page_size={size}).")
-        start = 0
-        if token:
-            try:
-                start = int(base64.urlsafe_b64decode(token.encode()))
-            except ValueError:
-                refuse(f"Invalid page_token given (page_token={token}).")
-        end = start + min(size or _PAGE, _PAGE)
-        following = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else ""
-        return items[start:end], following
+    # ---- policies
 
     def holder(self, name: str) -> Topic | Subscription:
         """Return what carries the IAM policy of `name`."""

@@ -11,8 +11,8 @@ from google.cloud.notebooks_v2.services.notebook_service.transports.rest_base im
 
 from emulator.clock import rfc3339
 from emulator.journal import Entry
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import check_location, invalid
+from emulator.model.pages import listed
 from emulator.wire.http import Call, Handler, Route, read_int, with_body, with_query
 from emulator.wire.rpc import HttpBinding, derive
 from emulator.world import CallSpec, World
@@ -80,16 +80,16 @@ def _handlers(world: World, model: NotebooksModel) -> dict[str, Handler]:
         model.settle()
         _, project, _, location = parent.split("/")
         check_location(project, location, ours={world.project}, wildcard=True)
-        page, token = page_of(
+        return listed(
+            "operations",
             model.fleet.operations.listing(parent),
             size=read_int(query, "pageSize"),
             token=query.get("pageToken", ""),
             scope=f"operations {parent}",
             key=lambda operation: f"{rfc3339(operation.created)} {operation.name}",
             descending=True,
+            view=lambda operation: operation.view(),
         )
-        found: dict[str, Any] = {"operations": [operation.view() for operation in page]} if page else {}
-        return found | ({"nextPageToken": token} if token else {})
 
     return {
         "ListInstances": with_query(list_instances, "pageSize", "pageToken", "orderBy", "filter"),
