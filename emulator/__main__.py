@@ -18,7 +18,7 @@ from emulator.iap.front import DEFAULT_REGION
 from emulator.jupyter.labs import Options
 from emulator.keep import BadDataError, Keeper
 from emulator.token import FILE_NAME
-from emulator.wire.listening import PortInUseError
+from emulator.wire.streaming import PortInUseError
 
 _USAGE_ERROR = 2
 _HIGHEST_PORT = 65_535

@@ -86,7 +86,7 @@ class EmbeddedCloud(Services):
                 *dataproc_routes(self.dataproc),
                 *monitoring_routes(world, self.monitoring),
                 *pubsub_routes(world, self.pubsub),
-                *scheduler_routes(world, self.scheduler),
+                *scheduler_routes(self.scheduler),
             ],
             names=names,
         )
@@ -125,7 +125,7 @@ class EmbeddedCloud(Services):
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")
         grpc_handlers = [*self.pubsub_runtime.grpc_handlers(), DataprocGrpc(self.world, self.dataproc)]
-        server = Server(self.wsgi, port=port, grpc_handlers=grpc_handlers)
+        server = Server(self.wsgi.respond, port=port, grpc_handlers=grpc_handlers)
         if token_folder is not None:
             try:
                 self.token.write(token_folder)

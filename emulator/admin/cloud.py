@@ -82,7 +82,7 @@ class AdminServices:
         """Serve."""
         if self._server is not None:
             raise RuntimeError("the administrative services are already started")
-        self._server = Server(self._front)
+        self._server = Server(self._front.respond)
         self._server.start()
 
     def stop(self) -> None:

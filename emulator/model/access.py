@@ -116,7 +116,7 @@ class AccessModel:
     def change_role(self, name: str, body: dict[str, Any], *, mask: str = "") -> dict[str, Any]:
         """projects.roles.patch: of the fields in the mask, without one of those in the body."""
         held = self._living_role(name, body.get("etag"))
-        named = [part[:1] + "".join(map(str.capitalize, part.split("_")))[1:] for part in mask.split(",") if part]
+        named = [re.sub("_([a-z])", lambda found: found[1].upper(), part) for part in mask.split(",") if part]
         given = {key: body.get(key) for key in named if key != "etag"} if named else body
         return self._put_role(name, held, given)
 

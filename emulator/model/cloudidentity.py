@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from emulator.clock import rfc3339
 from emulator.errors import ApiError
 from emulator.model.notebooks_fresh import digest
-from emulator.model.notebooks_pages import page_of
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from emulator.model.iam import IamModel
@@ -157,15 +157,15 @@ class CloudIdentityModel:
     def members(self, parent: str, *, size: int, token: str) -> dict[str, Any]:
         """groups.memberships.list, the BASIC view: names, keys and roles."""
         group = self._find(parent)
-        page, following = page_of(
+        return listed(
+            "memberships",
             list(group.members.values()),
             size=min(size or _DEFAULT_PAGE, _MAX_PAGE),
             token=token,
             scope=f"memberships {group.name}",
             key=lambda row: str(row["name"]),
+            view=lambda row: {key: row[key] for key in ("name", "preferredMemberKey", "roles")},
         )
-        rows = [{key: row[key] for key in ("name", "preferredMemberKey", "roles")} for row in page]
-        return ({"memberships": rows} if rows else {}) | ({"nextPageToken": following} if following else {})
 
     def lookup_member(self, parent: str, email: str) -> dict[str, Any]:
         """groups.memberships.lookup: the name of a direct membership."""

@@ -13,8 +13,8 @@ from emulator.model import compute_rules as rules
 from emulator.model.compute_ops import ComputeOperation, stamp
 from emulator.model.disks import BOOT, Disk, Disks, DiskTimings, Draft, Snapshot
 from emulator.model.filters import resource_filter
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import COMPUTE
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,11 +72,6 @@ class ComputeModel:
         self._look(parent)
         views = [_disk_view(disk) for path, disk in self.disks.disks.items() if path.startswith(f"{parent}/")]
         return _listed("disk", parent, views, query)
-
-    def delete_disk(self, path: str) -> dict[str, Any]:
-        """disks.delete: every disk here belongs to an instance, and goes with that alone."""
-        self._look(path)
-        raise rules.in_use(path, _user_of(self.disks.find_disk(path)))
 
     def content(self, path: str) -> bytes:
         """Return what is on a disk, for tests and the control API."""
@@ -317,7 +312,8 @@ def _listed(kind: str, parent: str, views: list[dict[str, Any]], query: dict[str
         raise rules.invalid("maxResults", limit, f"Must be a number from 0 to {_MAX_RESULTS}.")
     passes = resource_filter(query.get("filter", ""))
     newest = order.endswith("desc")
-    page, token = page_of(
+    found = listed(
+        "items",
         [view for view in views if passes(view)],
         size=int(limit),
         token=query.get("pageToken", ""),
@@ -326,7 +322,4 @@ def _listed(kind: str, parent: str, views: list[dict[str, Any]], query: dict[str
         descending=newest,
     )
     link = f"{COMPUTE}{parent}/{kind}s"
-    found: dict[str, Any] = {"kind": f"compute#{kind}List", "id": f"{parent}/{kind}s", "selfLink": link}
-    if page:
-        found["items"] = page
-    return found | ({"nextPageToken": token} if token else {})
+    return {"kind": f"compute#{kind}List", "id": f"{parent}/{kind}s", "selfLink": link, **found}

@@ -22,9 +22,7 @@ from emulator.model.dataproc_cluster import (
 )
 from emulator.model.dataproc_config import (
     check_cluster,
-    check_cluster_labels,
     filled,
-    read_message,
     read_request_id,
     without_machines,
     workers_of,
@@ -35,8 +33,8 @@ from emulator.model.dataproc_interactive import InteractiveSessions
 from emulator.model.dataproc_sessions import SessionTemplates
 from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import invalid
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
 # ends then; so the stricter answer stands here: wait.
 _PENDING = {"CREATING": "create", "DELETING": "delete"}
 _ACTIVE = ("CREATING", "UPDATING", "RUNNING")  # INACTIVE is every other state (the client's ListClustersRequest)
-_METHODS = {"CREATE": "CreateCluster", "UPDATE": "UpdateCluster", "DELETE": "DeleteCluster"}
+_METHODS = {"CREATE": "CreateCluster", "DELETE": "DeleteCluster"}
 
 
 @dataclass(slots=True)
@@ -57,7 +55,6 @@ class DataprocTimings:
     """How long things take, in virtual time."""
 
     create: timedelta = timedelta(seconds=90)
-    update: timedelta = timedelta(seconds=5)
     delete: timedelta = timedelta(seconds=60)
 
 
@@ -140,36 +137,14 @@ class DataprocModel:
             f"{parent}/clusters/",
         )
         views = [each.view(now, self.gateway) for name, each in self._clusters.items() if name.startswith(prefix)]
-        page, following = page_of(
+        return listed(
+            "clusters",
             [view for view in views if passes(view)],
             size=size,
             token=token,
             scope=f"clusters {parent} {filter_}",
             key=lambda view: str(view["clusterName"]),
         )
-        found: dict[str, Any] = {"clusters": page} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
-
-    def update(self, name: str, body: dict[str, Any], *, mask: str, request_id: str = "") -> dict[str, Any]:
-        """UpdateCluster, of labels only; they show at once (inferred), Google's own stay."""
-        now = self._now()
-        earlier = self._repeated("UPDATE", request_id)
-        if earlier is not None:
-            return earlier.view(now)
-        asked, cluster = read_message("Cluster", body), self._find(name)
-        if mask != "labels":
-            raise ApiError("UNIMPLEMENTED", f"The embedded cloud updates a cluster's labels, not '{mask}'.")
-        labels = asked.get("labels", {})
-        check_cluster_labels(labels)
-        if cluster.state(now) != "RUNNING":
-            text = f"Cannot update cluster '{cluster.body['clusterName']}' in state {cluster.state(now)}."
-            raise ApiError("FAILED_PRECONDITION", text)
-        operation = self._start(cluster, "UPDATE", "Update cluster labels.", now + self.timings.update, request_id)
-        if operation.error is None:
-            googles = {key: value for key, value in cluster.body["labels"].items() if key.startswith("goog-dataproc-")}
-            cluster.body = cluster.body | {"labels": labels | googles}
-        operation.response = {"@type": f"{TYPE}Cluster", **cluster.body}
-        return operation.view(now)
 
     def delete(self, name: str, *, uuid: str = "", request_id: str = "") -> dict[str, Any]:
         """DeleteCluster: by name, and by uuid if one is given; not while it is being made or deleted."""
@@ -208,15 +183,14 @@ class DataprocModel:
             fields_filter(filter_, ("clusterName", "operationType", "status.state"), _operation_fields),
         )
         views = [each.view(now) for key, each in self._operations.items() if key.startswith(f"{name}/")]
-        page, following = page_of(
+        return listed(
+            "operations",
             [view for view in views if passes(view)],
             size=size,
             token=token,
             scope=f"operations {name} {filter_}",
             key=lambda view: str(view["name"]),
         )
-        found: dict[str, Any] = {"operations": page} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
 
     def delete_operation(self, name: str) -> dict[str, Any]:
         """DeleteOperation: forgets it; what it does goes on."""

@@ -17,8 +17,8 @@ from emulator.model.dataproc_cluster import TYPE
 from emulator.model.dataproc_config import check_cluster_labels, read_message, read_request_id, uuid_of, zones_of
 from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import invalid
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,15 +157,14 @@ class InteractiveSessions:
             f"{parent}/sessions/",
         )
         views = [each.view(now) for name, each in self._sessions.items() if name.startswith(prefix)]
-        page, following = page_of(
+        return listed(
+            "sessions",
             [view for view in views if passes(view)],
             size=size,
             token=token,
             scope=f"sessions {parent} {filter_}",
             key=lambda view: str(view["name"]),
         )
-        found: dict[str, Any] = {"sessions": page} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
 
     def terminate(self, name: str, *, request_id: str = "") -> dict[str, Any]:
         """TerminateSession."""

@@ -18,8 +18,8 @@ from emulator.model.dataproc_config import (
 )
 from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import invalid
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from emulator.world import World
@@ -77,15 +77,14 @@ class SessionTemplates:
         """ListSessionTemplates, in the order of their names."""
         self._check_parent(parent)
         passes, prefix = fields_filter(filter_, ("labels.",), labels_of, alone=True), f"{parent}/sessionTemplates/"
-        page, following = page_of(
+        return listed(
+            "sessionTemplates",
             [each for name, each in self._templates.items() if name.startswith(prefix) and passes(each)],
             size=size,
             token=token,
             scope=f"sessionTemplates {parent} {filter_}",
             key=lambda template: str(template["name"]),
         )
-        found: dict[str, Any] = {"sessionTemplates": page} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
 
     def update(self, body: dict[str, Any]) -> dict[str, Any]:
         """UpdateSessionTemplate: the whole of it is replaced, but for what only the service sets.

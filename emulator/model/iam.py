@@ -16,7 +16,7 @@ from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
 from emulator.model.iam_policy import ACCOUNT, Policy, invalid, tombstone
 from emulator.model.notebooks_fresh import digest
-from emulator.model.notebooks_pages import page_of
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from emulator.world import World
@@ -132,15 +132,15 @@ class IamModel:
     def listing(self, project: str, *, size: int, token: str) -> dict[str, Any]:
         """serviceAccounts.list."""
         now = self._check_project(project, "list")
-        page, following = page_of(
+        return listed(
+            "accounts",
             [account for account in self._living.values() if account.readable <= now],
             size=min(size or _DEFAULT_PAGE, _MAX_PAGE),
             token=token,
             scope=f"serviceAccounts {project}",
             key=lambda account: account.serial,
+            view=_view,
         )
-        found: dict[str, Any] = {"accounts": [_view(account) for account in page]} if page else {}
-        return found | ({"nextPageToken": following} if following else {})
 
     def patch(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """serviceAccounts.patch: answers with the name and what was changed alone, as recorded."""
@@ -160,17 +160,19 @@ class IamModel:
         account.description = changed.get("description", account.description)
         return {key: value for key, value in changed.items() if value}
 
-    def switch(self, name: str, *, disabled: bool) -> None:
+    def switch(self, name: str, *, disabled: bool) -> dict[str, Any]:
         """serviceAccounts.disable and enable; of one that is so already, nothing."""
         self._find(name, "disable" if disabled else "enable").disabled = disabled
+        return {}
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> dict[str, Any]:
         """serviceAccounts.delete: gone at once, in every policy a `deleted:` member, for 30 days to be undeleted."""
         account = self._find(name, "delete")
         account.deleted = self._now()
         del self._living[account.email]
         self._gone.append(account)
         self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))
+        return {}
 
     def undelete(self, name: str) -> dict[str, Any]:
         """serviceAccounts.undelete: by unique id, within 30 days, while no other account has the address."""

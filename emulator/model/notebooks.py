@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from emulator.errors import ApiError
 from emulator.model.notebooks_fleet import Fleet, Timings
 from emulator.model.notebooks_fresh import Instance, digest, fresh, full_view, list_view
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_patch import changed_body, read_mask
 from emulator.model.notebooks_restore import RESTORE_FROM, restore_source
 from emulator.model.notebooks_rules import (
@@ -25,6 +24,7 @@ from emulator.model.notebooks_rules import (
     invalid,
 )
 from emulator.model.notebooks_schema import parse
+from emulator.model.pages import listed
 
 if TYPE_CHECKING:
     from emulator.faults import Fault
@@ -103,17 +103,16 @@ class NotebooksModel:
         ]
         unreachable = self._unreachable(parent, location, {i.zone for i in shown})
         shown = [i for i in shown if i.zone not in unreachable]
-        page, token = page_of(
+        result = listed(
+            "instances",
             shown,
             size=page_size,
             token=page_token,
             scope=f"{parent} {order_by}",
             key=(lambda i: i.name) if order_by else (lambda i: i.serial),
             descending=order_by.endswith("desc"),
+            view=lambda i: list_view(i, now, self.fleet.gateway),
         )
-        result: dict[str, Any] = {"instances": [list_view(i, now, self.fleet.gateway) for i in page]} if page else {}
-        if token:
-            result["nextPageToken"] = token
         if unreachable:
             result["unreachable"] = [f"projects/{self.world.project}/locations/{zone}" for zone in sorted(unreachable)]
         return result

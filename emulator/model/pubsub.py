@@ -16,7 +16,7 @@ from emulator.clock import real_now
 from emulator.errors import ApiError
 from emulator.model import pubsub_names as names
 from emulator.model.filters import Predicate, message_filter
-from emulator.model.pubsub_config import Config, check_push_config, merged, rules_of, subscription_config, topic_config
+from emulator.model.pubsub_config import Config, merged, rules_of, subscription_config, topic_config
 from emulator.model.pubsub_limits import Draft, check_drafts, checked_ack_ids
 from emulator.model.pubsub_names import already_exists, check_name, not_found, refuse
 from emulator.model.pubsub_queue import Backlog, Entry, Message
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _FIRST_ID = 10_000_000_000_000_000
 _MAX_EXTENSION_S = 600
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +112,6 @@ class PubSubModel:
     def _of_topic(self, name: str) -> list[Subscription]:
         return [sub for sub in self.subscriptions.values() if sub.config["topic"] == name]
 
-    def subscriptions_of(self, topic: str) -> list[str]:
-        """Return the names of the attached subscriptions."""
-        self.topic(topic)
-        return [sub.config["name"] for sub in self._of_topic(topic)]
-
     # ---- publish
 
     def publish(self, topic: str, drafts: list[Draft]) -> list[str]:
@@ -180,13 +174,6 @@ class PubSubModel:
         subscription.backlog.rules = rules_of(kept)
         self._announce()
         return kept
-
-    def modify_push_config(self, name: str, push: Config) -> None:
-        """Another endpoint, or pull when `push` is empty."""
-        subscription = self.subscription(name)
-        check_push_config(push)
-        subscription.config = {**subscription.config, "pushConfig": push}
-        self._announce()
 
     def delete_subscription(self, name: str) -> None:
         """Remove it with its backlog."""
@@ -303,21 +290,7 @@ class PubSubModel:
         moments = [sub.backlog.next_deadline() for sub in self.subscriptions.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    # ---- lists and policies
-
-    def page(self, items: list[Any], size: int, token: str) -> tuple[list[Any], str]:
-        """One page of `items` and the token of the next; 400 for a size or token that is none."""
-        if size < 0:
-            refuse(f"Invalid page_size given (page_size={size}).")
-        start = 0
-        if token:
-            try:
-                start = int(base64.urlsafe_b64decode(token.encode()))
-            except ValueError:
-                refuse(f"Invalid page_token given (page_token={token}).")
-        end = start + min(size or _PAGE, _PAGE)
-        following = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else ""
-        return items[start:end], following
+    # ---- policies
 
     def holder(self, name: str) -> Topic | Subscription:
         """Return what carries the IAM policy of `name`."""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
+from emulator.model.pages import listed
 from emulator.model.pubsub_names import parse_duration
 from emulator.model.scheduler_cron import next_run
 
@@ -101,18 +102,15 @@ class SchedulerModel:
 
     def listing(self, parent: str, *, size: int, token: str) -> Job:
         """Return a page of the jobs of a location, by name."""
-        names = sorted(name for name in self._jobs if name.startswith(f"{parent}/jobs/"))
-        if token:
-            try:
-                last = base64.urlsafe_b64decode(token.encode()).decode()
-            except ValueError as error:
-                raise _bad("Invalid page token.") from error
-            names = [name for name in names if name > last]
-        end = min(size or _PAGE, _PAGE)
-        page: Job = {"jobs": [dict(self._jobs[name]) for name in names[:end]]} if names else {}
-        if len(names) > end:
-            page["nextPageToken"] = base64.urlsafe_b64encode(names[end - 1].encode()).decode()
-        return page
+        return listed(
+            "jobs",
+            [job for name, job in self._jobs.items() if name.startswith(f"{parent}/jobs/")],
+            size=min(size or _PAGE, _PAGE),
+            token=token,
+            scope=f"jobs {parent}",
+            key=lambda job: str(job["name"]),
+            view=dict,
+        )
 
     def patch(self, name: str, job: Job, paths: list[str]) -> Job:
         """Return the job with the fields in `paths` (camel case, dotted; empty = all that can be set) taken from `job`."""
@@ -125,10 +123,11 @@ class SchedulerModel:
             _checked(kept), self._world.clock.now(), state=old["state"], attempt=old.get("lastAttemptTime")
         )
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> dict[str, Any]:
         """Remove the job."""
         self.get(name)
         del self._jobs[name], self._runs[name]
+        return {}
 
     def pause(self, name: str) -> Job:
         """No runs until it is resumed."""

@@ -17,15 +17,14 @@ from emulator.clock import real_now
 from emulator.errors import ApiError
 from emulator.model.compute_rules import as_compute
 from emulator.model.disks import checksum
-from emulator.wire.http import Call, HttpFront, Route
-from emulator.wire.notebooks import SYSTEM_PARAMETERS
+from emulator.wire.http import SYSTEM_PARAMETERS, Call, HttpFront, Route
 from emulator.wire.storage_batch import batch
 from emulator.world import CallSpec, World
 
 if TYPE_CHECKING:
     from emulator.model.compute import ComputeModel
 
-Resource = Callable[[Call], str]
+_Asked = Callable[[Call, dict[str, str]], Any]
 _V1 = r"^/compute/v1/"
 _GLOBAL = r"(?P<parent>projects/[^/]+/global)"
 _ZONE = r"(?P<parent>projects/[^/]+/zones/[^/]+)"
@@ -39,28 +38,39 @@ _WAIT = timedelta(minutes=2)
 def routes(world: World, model: ComputeModel) -> list[Route]:
     """Return the service's routes and those of the control API."""
     calls = _Calls(world, model)
-    table: list[tuple[str, str, str, Callable[[Call], Any], str]] = [
-        ("GET", f"{_ZONE}/disks", "disks.list", calls.list_disks, "compute.disks.list"),
-        ("GET", _DISK, "disks.get", calls.get_disk, "compute.disks.get"),
-        ("DELETE", _DISK, "disks.delete", calls.delete_disk, "compute.disks.delete"),
-        (
-            "POST", f"{_DISK}/createSnapshot", "disks.createSnapshot", calls.create_snapshot,
-            "compute.disks.createSnapshot,compute.snapshots.create",
-        ),
-        (
-            "POST", f"{_GLOBAL}/snapshots", "snapshots.insert", calls.insert_snapshot,
-            "compute.snapshots.create,compute.disks.createSnapshot",
-        ),
-        ("GET", f"{_GLOBAL}/snapshots", "snapshots.list", calls.list_snapshots, "compute.snapshots.list"),
-        ("GET", _SNAPSHOT, "snapshots.get", calls.get_snapshot, "compute.snapshots.get"),
-        ("DELETE", _SNAPSHOT, "snapshots.delete", calls.delete_snapshot, "compute.snapshots.delete"),
-        ("POST", f"{_SNAPSHOT}/setLabels", "snapshots.setLabels", calls.set_labels, "compute.snapshots.setLabels"),
+
+    def create_snapshot(call: Call, query: dict[str, str]) -> Any:
+        disk, request_id = call.params.get("path", ""), query.get("requestId", "")
+        scope = call.params.get("parent") or disk.rpartition("/disks/")[0]
+        return model.create_snapshot(scope, call.json(), disk=disk, user=call.principal, request_id=request_id)
+
+    def delete_snapshot(call: Call, query: dict[str, str]) -> Any:
+        return model.delete_snapshot(call.params["path"], user=call.principal, request_id=query.get("requestId", ""))
+
+    def get_operation(call: Call, _query: dict[str, str]) -> Any:
+        return model.get_operation(_operation(call))
+
+    # verb, path, method, permission, query parameters, handler
+    table: list[tuple[str, str, str, str, tuple[str, ...], _Asked]] = [
+        ("GET", f"{_ZONE}/disks", "disks.list", "compute.disks.list", _LIST,
+         lambda call, query: model.list_disks(call.params["parent"], query)),
+        ("GET", _DISK, "disks.get", "compute.disks.get", (), lambda call, _: model.get_disk(call.params["path"])),
+        ("POST", f"{_DISK}/createSnapshot", "disks.createSnapshot", "compute.disks.createSnapshot,compute.snapshots.create",
+         ("requestId", "guestFlush"), create_snapshot),
+        ("POST", f"{_GLOBAL}/snapshots", "snapshots.insert", "compute.snapshots.create,compute.disks.createSnapshot",
+         ("requestId",), create_snapshot),
+        ("GET", f"{_GLOBAL}/snapshots", "snapshots.list", "compute.snapshots.list", _LIST,
+         lambda call, query: model.list_snapshots(call.params["parent"], query)),
+        ("GET", _SNAPSHOT, "snapshots.get", "compute.snapshots.get", (), lambda call, _: model.get_snapshot(call.params["path"])),
+        ("DELETE", _SNAPSHOT, "snapshots.delete", "compute.snapshots.delete", ("requestId",), delete_snapshot),
+        ("POST", f"{_SNAPSHOT}/setLabels", "snapshots.setLabels", "compute.snapshots.setLabels", (),
+         lambda call, _: model.set_labels(call.params["path"], call.json(), user=call.principal)),
     ]  # fmt: skip
-    found = [calls.route(verb, path, method, handler, permission) for verb, path, method, handler, permission in table]
+    found = [calls.route(*row) for row in table]
     for place, service in ((_GLOBAL, "globalOperations"), (_ZONE, "zoneOperations")):
         path = place.replace("<parent>", "<scope>") + r"/operations/(?P<name>[^/]+)"
-        found.append(calls.route("GET", path, f"{service}.get", calls.get_operation, f"compute.{service}.get"))
-        wait = calls.route("POST", f"{path}/wait", f"{service}.wait", calls.get_operation, f"compute.{service}.get")
+        found.append(calls.route("GET", path, f"{service}.get", f"compute.{service}.get", (), get_operation))
+        wait = calls.route("POST", f"{path}/wait", f"{service}.wait", f"compute.{service}.get", (), get_operation)
         found.append(Route(wait.method, wait.pattern, None, functools.partial(calls.wait, wait.handler)))
     front = HttpFront(world, found)
     found.append(Route("POST", re.compile(r"^/batch/compute/v1$"), None, lambda call: batch(call, front)))
@@ -74,58 +84,21 @@ class _Calls:
         self._world = world
         self._model = model
 
-    def route(self, verb: str, path: str, method: str, handler: Callable[[Call], Any], permission: str) -> Route:
+    def route(
+        self, verb: str, path: str, method: str, permission: str, known: tuple[str, ...], handler: _Asked
+    ) -> Route:
         """Return a route that journals by itself, since even a scripted refusal takes Compute Engine's shape."""
         mutates = verb in ("POST", "DELETE") and not method.endswith(".wait")
         spec = CallSpec("compute", method, mutates=mutates, permission=permission)
-        return Route(verb, re.compile(f"{_V1}{path}$"), None, functools.partial(self._perform, spec, handler))
+        return Route(verb, re.compile(f"{_V1}{path}$"), None, functools.partial(self._perform, spec, known, handler))
 
-    def _perform(self, spec: CallSpec, handler: Callable[[Call], Any], call: Call) -> Any:
+    def _perform(self, spec: CallSpec, known: tuple[str, ...], handler: _Asked, call: Call) -> Any:
         try:
-            return self._world.perform(spec, _resource(call), call.principal, lambda: handler(call))
+            return self._world.perform(
+                spec, _resource(call), call.principal, lambda: handler(call, _query(call, known))
+            )
         except ApiError as error:
             raise as_compute(error) from error
-
-    def list_disks(self, call: Call) -> Any:
-        return self._model.list_disks(call.params["parent"], _query(call, _LIST))
-
-    def get_disk(self, call: Call) -> Any:
-        _query(call, ())
-        return self._model.get_disk(call.params["path"])
-
-    def delete_disk(self, call: Call) -> Any:
-        _query(call, ("requestId",))
-        return self._model.delete_disk(call.params["path"])
-
-    def create_snapshot(self, call: Call) -> Any:
-        path = call.params["path"]
-        scope = path.rpartition("/disks/")[0]
-        request_id = _query(call, ("requestId", "guestFlush")).get("requestId", "")
-        return self._model.create_snapshot(scope, call.json(), disk=path, user=call.principal, request_id=request_id)
-
-    def insert_snapshot(self, call: Call) -> Any:
-        request_id = _query(call, ("requestId",)).get("requestId", "")
-        scope = call.params["parent"]
-        return self._model.create_snapshot(scope, call.json(), user=call.principal, request_id=request_id)
-
-    def list_snapshots(self, call: Call) -> Any:
-        return self._model.list_snapshots(call.params["parent"], _query(call, _LIST))
-
-    def get_snapshot(self, call: Call) -> Any:
-        _query(call, ())
-        return self._model.get_snapshot(call.params["path"])
-
-    def delete_snapshot(self, call: Call) -> Any:
-        request_id = _query(call, ("requestId",)).get("requestId", "")
-        return self._model.delete_snapshot(call.params["path"], user=call.principal, request_id=request_id)
-
-    def set_labels(self, call: Call) -> Any:
-        _query(call, ())
-        return self._model.set_labels(call.params["path"], call.json(), user=call.principal)
-
-    def get_operation(self, call: Call) -> Any:
-        _query(call, ())
-        return self._model.get_operation(_operation(call))
 
     def wait(self, look: Callable[[Call], Any], call: Call) -> Any:
         """operations.wait: best effort by contract; on a clock that stands still it answers at once."""

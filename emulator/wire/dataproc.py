@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from emulator.wire.dataproc_calls import METHODS, Function, Method, Request, functions, resource_of
-from emulator.wire.http import Call, Route
-from emulator.wire.notebooks import read_query
+from emulator.wire.http import Call, Route, read_query
 
 if TYPE_CHECKING:
     from emulator.model.dataproc import DataprocModel

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emulator.wire.notebooks import read_int
+from emulator.wire.http import read_int
 from emulator.wire.rpc import HttpBinding
 from emulator.world import CallSpec
 
@@ -51,10 +51,6 @@ METHODS: dict[str, Method] = {
     "CreateCluster": Method(
         CLUSTERS, HttpBinding("POST", _CLUSTERS, "cluster"), "Operation", "clusters.create", mutates=True,
         query=("requestId", "actionOnFailedPrimaryWorkers"),
-    ),
-    "UpdateCluster": Method(
-        CLUSTERS, HttpBinding("PATCH", _CLUSTER, "cluster"), "Operation", "clusters.update", mutates=True,
-        query=("requestId", "updateMask", "gracefulDecommissionTimeout"),
     ),
     "GetCluster": Method(CLUSTERS, HttpBinding("GET", _CLUSTER, ""), "Cluster", "clusters.get"),
     "ListClusters": Method(
@@ -133,7 +129,6 @@ def functions(model: DataprocModel) -> dict[str, Function]:
     calls = _Calls(model)
     return {
         "CreateCluster": calls.create_cluster,
-        "UpdateCluster": calls.update_cluster,
         "GetCluster": lambda asked, _: model.get(resource_of(asked)),
         "ListClusters": calls.list_clusters,
         "DeleteCluster": calls.delete_cluster,
@@ -172,11 +167,6 @@ class _Calls:
         del principal
         where = (asked.get("projectId", ""), asked.get("region", ""))
         return self._model.create(*where, asked.get("cluster", {}), request_id=asked.get("requestId", ""))
-
-    def update_cluster(self, asked: Request, principal: str) -> dict[str, Any]:
-        del principal
-        mask, request_id = asked.get("updateMask", ""), asked.get("requestId", "")
-        return self._model.update(resource_of(asked), asked.get("cluster", {}), mask=mask, request_id=request_id)
 
     def list_clusters(self, asked: Request, principal: str) -> dict[str, Any]:
         del principal

@@ -112,6 +112,76 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(f"^{out}$")
 
 
+# Query parameters that every Google API takes.
+SYSTEM_PARAMETERS = frozenset(
+    [
+        "$alt",
+        "alt",
+        "$fields",
+        "fields",
+        "$prettyPrint",
+        "prettyPrint",
+        "$callback",
+        "callback",
+        "key",
+        "access_token",
+        "oauth_token",
+        "quotaUser",
+        "userProject",
+        "uploadType",
+        "upload_protocol",
+        "$.xgafv",
+    ]
+)
+
+
+def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
+    """Return the request's own query parameters under their camelCase names; 400 for one that the method has not."""
+    names = {name: name for name in known}
+    names |= {"".join("_" + c.lower() if c.isupper() else c for c in name): name for name in known}
+    found: dict[str, str] = {}
+    for name, value in call.request.args.items():
+        if name in names:
+            found[names[name]] = str(value)
+        elif name not in SYSTEM_PARAMETERS:
+            raise ApiError(
+                "INVALID_ARGUMENT",
+                f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
+                f"Field '{name}' could not be found in request message.",
+            )
+    return found
+
+
+def read_int(query: dict[str, str], name: str) -> int:
+    """Return an int32 query parameter, 0 when absent; 400 otherwise."""
+    text = query.get(name, "0") or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise ApiError("INVALID_ARGUMENT", f"Invalid value at '{name}' (TYPE_INT32), \"{text}\"") from None
+
+
+def read_body(call: Call, known: Iterable[str]) -> dict[str, Any]:
+    """Return the JSON body with only known fields; 400 otherwise. The path already names the resource."""
+    body = call.json()
+    for name in body:
+        if name not in known:
+            raise ApiError(
+                "INVALID_ARGUMENT", f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
+            )
+    return body
+
+
+def with_query(handler: Callable[[Call, dict[str, str]], Any], *known: str) -> Handler:
+    """Return a handler that reads the request's own query parameters, `known` ones alone, before it begins."""
+    return lambda call: handler(call, read_query(call, known))
+
+
+def with_body(handler: Callable[[Call, dict[str, Any]], Any], *known: str) -> Handler:
+    """Return a handler that reads the body, `known` fields alone, before it begins."""
+    return lambda call: handler(call, read_body(call, known))
+
+
 def principal_of(request: Request) -> str:
     """Who asks, from the bearer token: an ID token's or our own token's `email`, else `anonymous`. `as:EMAIL` asks to be judged."""
     return principal_of_header(request.headers.get("Authorization", ""))
@@ -168,8 +238,9 @@ class HttpFront:
     def __init__(self, world: World, routes: Iterable[Route], *, names: Collection[str] = ()) -> None:
         self.world = world
         self._names = frozenset(name.lower() for name in names)
+        self.routes = list(routes)
         self._by_method: dict[str, list[Route]] = {}
-        for entry in routes:
+        for entry in self.routes:
             self._by_method.setdefault(entry.method, []).append(entry)
         # Clients ask for the same paths again and again: two hundred patterns are tried for each once.
         self._found = functools.lru_cache(4096)(self._find)

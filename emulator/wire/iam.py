@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from emulator.model.iam_policy import invalid
-from emulator.wire.http import Call, Route, route
-from emulator.wire.notebooks import read_body, read_int, read_query
+from emulator.wire.http import Call, Handler, Route, read_int, route, with_body, with_query
 from emulator.world import CallSpec, World
 
 if TYPE_CHECKING:
@@ -20,24 +19,37 @@ _ACCOUNT = r"^/v1/(?P<name>projects/[^/:]+/serviceAccounts/[^/:]+)"
 
 def routes(world: World, model: IamModel) -> list[Route]:
     """Return the service's routes, and the one of the control API."""
-    calls = _Calls(model)
-    # verb, path, method, mutates, permission
-    table: list[tuple[str, str, str, Callable[[Call], Any], str]] = [
-        ("POST", _PROJECT, "create", calls.create, "create"),
-        ("GET", _PROJECT, "list", calls.listing, "list"),
-        ("GET", _ACCOUNT, "get", calls.get, "get"),
-        ("PATCH", _ACCOUNT, "patch", calls.patch, "update"),
-        ("DELETE", _ACCOUNT, "delete", calls.delete, "delete"),
-        ("POST", f"{_ACCOUNT}:enable", "enable", calls.enable, "enable"),
-        ("POST", f"{_ACCOUNT}:disable", "disable", calls.disable, "disable"),
-        ("POST", f"{_ACCOUNT}:undelete", "undelete", calls.undelete, "undelete"),
-        ("POST", f"{_ACCOUNT}:getIamPolicy", "getIamPolicy", calls.get_policy, "getIamPolicy"),
-        ("POST", f"{_ACCOUNT}:setIamPolicy", "setIamPolicy", calls.set_policy, "setIamPolicy"),
-    ]
+
+    def listing(call: Call, query: dict[str, str]) -> Any:
+        size, token = read_int(query, "pageSize"), query.get("pageToken", "")
+        return model.listing(call.params["project"], size=size, token=token)
+
+    def get_policy(call: Call, query: dict[str, str]) -> Any:
+        return model.get_policy(call.params["name"], version=read_int(query, "options.requestedPolicyVersion"))
+
+    def switch(*, disabled: bool) -> Handler:
+        return with_body(lambda call, _: model.switch(call.params["name"], disabled=disabled))
+
+    # verb, path, method, permission, handler
+    table: list[tuple[str, str, str, str, Handler]] = [
+        ("POST", _PROJECT, "create", "create", with_query(lambda call, _: model.create(call.params["project"], call.json()))),
+        ("GET", _PROJECT, "list", "list", with_query(listing, "pageSize", "pageToken")),
+        ("GET", _ACCOUNT, "get", "get", with_query(lambda call, _: model.get(call.params["name"]))),
+        ("PATCH", _ACCOUNT, "patch", "update", with_query(lambda call, _: model.patch(call.params["name"], call.json()))),
+        ("DELETE", _ACCOUNT, "delete", "delete", with_query(lambda call, _: model.delete(call.params["name"]))),
+        ("POST", f"{_ACCOUNT}:enable", "enable", "enable", switch(disabled=False)),
+        ("POST", f"{_ACCOUNT}:disable", "disable", "disable", switch(disabled=True)),
+        ("POST", f"{_ACCOUNT}:undelete", "undelete", "undelete",
+         with_body(lambda call, _: model.undelete(call.params["name"]))),
+        ("POST", f"{_ACCOUNT}:getIamPolicy", "getIamPolicy", "getIamPolicy",
+         with_query(get_policy, "options.requestedPolicyVersion")),
+        ("POST", f"{_ACCOUNT}:setIamPolicy", "setIamPolicy", "setIamPolicy",
+         lambda call: model.set_policy(call.params["name"], call.json())),
+    ]  # fmt: skip
     return [
         *(
             Route(verb, re.compile(f"{path}$"), _spec(method, permission), handler, _resource(world, path))
-            for verb, path, method, handler, permission in table
+            for verb, path, method, permission, handler in table
         ),
         route("POST", "/_emulator/iam", None, _quota(world, model)),
     ]
@@ -63,57 +75,6 @@ def _resource(world: World, path: str) -> Callable[[Call], str]:
         return f"projects/{project}/serviceAccounts/{wanted}@{project}.iam.gserviceaccount.com"
 
     return of
-
-
-class _Calls:
-    """The handlers."""
-
-    def __init__(self, model: IamModel) -> None:
-        self._model = model
-
-    def create(self, call: Call) -> Any:
-        read_query(call, ())
-        return self._model.create(call.params["project"], call.json())
-
-    def listing(self, call: Call) -> Any:
-        query = read_query(call, ("pageSize", "pageToken"))
-        size, token = read_int(query, "pageSize"), query.get("pageToken", "")
-        return self._model.listing(call.params["project"], size=size, token=token)
-
-    def get(self, call: Call) -> Any:
-        read_query(call, ())
-        return self._model.get(call.params["name"])
-
-    def patch(self, call: Call) -> Any:
-        read_query(call, ())
-        return self._model.patch(call.params["name"], call.json())
-
-    def delete(self, call: Call) -> Any:
-        read_query(call, ())
-        self._model.delete(call.params["name"])
-        return {}
-
-    def enable(self, call: Call) -> Any:
-        read_body(call, ())
-        self._model.switch(call.params["name"], disabled=False)
-        return {}
-
-    def disable(self, call: Call) -> Any:
-        read_body(call, ())
-        self._model.switch(call.params["name"], disabled=True)
-        return {}
-
-    def undelete(self, call: Call) -> Any:
-        read_body(call, ())
-        return self._model.undelete(call.params["name"])
-
-    def get_policy(self, call: Call) -> Any:
-        query = read_query(call, ("options.requestedPolicyVersion",))
-        version = read_int(query, "options.requestedPolicyVersion")
-        return self._model.get_policy(call.params["name"], version=version)
-
-    def set_policy(self, call: Call) -> Any:
-        return self._model.set_policy(call.params["name"], call.json())
 
 
 def _quota(world: World, model: IamModel) -> Callable[[Call], dict[str, int]]:

@@ -9,8 +9,7 @@ from typing import Any
 from emulator.clock import parse_rfc3339
 from emulator.errors import ApiError
 from emulator.model.monitoring import MonitoringModel, Query
-from emulator.wire.http import Call, Route
-from emulator.wire.notebooks import read_int, read_query
+from emulator.wire.http import Call, Route, read_int, read_query
 from emulator.world import CallSpec, World
 
 _KNOWN = (

@@ -11,14 +11,14 @@ from google.cloud.notebooks_v2.services.notebook_service.transports.rest_base im
 
 from emulator.clock import rfc3339
 from emulator.journal import Entry
-from emulator.model.notebooks_pages import page_of
 from emulator.model.notebooks_rules import check_location, invalid
-from emulator.wire.http import Call, Route
+from emulator.model.pages import listed
+from emulator.wire.http import Call, Handler, Route, read_int, with_body, with_query
 from emulator.wire.rpc import HttpBinding, derive
 from emulator.world import CallSpec, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from emulator.model.notebooks import NotebooksModel
 
@@ -44,73 +44,13 @@ _CALLS: dict[str, tuple[bool, str]] = {
     "GetOperation": (False, "notebooks.operations.get"),
     "ListOperations": (False, "notebooks.operations.list"),
 }
-# Query parameters that every Google API takes.
-SYSTEM_PARAMETERS = frozenset(
-    [
-        "$alt",
-        "alt",
-        "$fields",
-        "fields",
-        "$prettyPrint",
-        "prettyPrint",
-        "$callback",
-        "callback",
-        "key",
-        "access_token",
-        "oauth_token",
-        "quotaUser",
-        "userProject",
-        "uploadType",
-        "upload_protocol",
-        "$.xgafv",
-    ]
-)
 
 
-def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
-    """Return the request's own query parameters under their camelCase names; 400 for one that the method has not."""
-    names = {name: name for name in known}
-    names |= {"".join("_" + c.lower() if c.isupper() else c for c in name): name for name in known}
-    found: dict[str, str] = {}
-    for name, value in call.request.args.items():
-        if name in names:
-            found[names[name]] = str(value)
-        elif name not in SYSTEM_PARAMETERS:
-            raise invalid(
-                f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
-                f"Field '{name}' could not be found in request message."
-            )
-    return found
+def _handlers(world: World, model: NotebooksModel) -> dict[str, Handler]:
+    """Return the handler of each method."""
 
-
-def read_int(query: dict[str, str], name: str) -> int:
-    """Return an int32 query parameter, 0 when absent; 400 otherwise."""
-    text = query.get(name, "0") or "0"
-    try:
-        return int(text)
-    except ValueError:
-        raise invalid(f"Invalid value at '{name}' (TYPE_INT32), \"{text}\"") from None
-
-
-def read_body(call: Call, known: Iterable[str]) -> dict[str, Any]:
-    """Return the JSON body with only known fields; 400 otherwise. The path already names the resource."""
-    body = call.json()
-    for name in body:
-        if name not in known:
-            raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
-    return body
-
-
-class _Handlers:
-    """One method per RPC, under the RPC's own name in snake_case."""
-
-    def __init__(self, world: World, model: NotebooksModel) -> None:
-        self._world = world
-        self._model = model
-
-    def list_instances(self, call: Call) -> Any:
-        query = read_query(call, ("pageSize", "pageToken", "orderBy", "filter"))
-        return self._model.list_instances(
+    def list_instances(call: Call, query: dict[str, str]) -> Any:
+        return model.list_instances(
             call.params["parent"],
             page_size=read_int(query, "pageSize"),
             page_token=query.get("pageToken", ""),
@@ -118,72 +58,56 @@ class _Handlers:
             filter_=query.get("filter", ""),
         )
 
-    def get_instance(self, call: Call) -> Any:
-        read_query(call, ())
-        return self._model.get(call.params["name"])
+    def create_instance(call: Call, query: dict[str, str]) -> Any:
+        ident, request_id = query.get("instanceId", ""), query.get("requestId", "")
+        return model.create(call.params["parent"], ident, call.json(), request_id=request_id, creator=call.principal)
 
-    def create_instance(self, call: Call) -> Any:
-        query = read_query(call, ("instanceId", "requestId"))
-        return self._model.create(
-            call.params["parent"],
-            query.get("instanceId", ""),
-            call.json(),
-            request_id=query.get("requestId", ""),
-            creator=call.principal,
-        )
-
-    def update_instance(self, call: Call) -> Any:
-        query = read_query(call, ("updateMask", "requestId"))
+    def update_instance(call: Call, query: dict[str, str]) -> Any:
         mask, request_id = query.get("updateMask", ""), query.get("requestId", "")
-        return self._model.patch(call.params["instance__name"], call.json(), mask=mask, request_id=request_id)
+        return model.patch(call.params["instance__name"], call.json(), mask=mask, request_id=request_id)
 
-    def delete_instance(self, call: Call) -> Any:
-        return self._model.delete(call.params["name"], request_id=read_query(call, ("requestId",)).get("requestId", ""))
+    def delete_instance(call: Call, query: dict[str, str]) -> Any:
+        return model.delete(call.params["name"], request_id=query.get("requestId", ""))
 
-    def start_instance(self, call: Call) -> Any:
-        read_body(call, ("name",))
-        return self._model.start(call.params["name"])
+    def get_operation(call: Call) -> Any:
+        model.settle()
+        return model.fleet.operations.get(call.params["name"]).view()
 
-    def stop_instance(self, call: Call) -> Any:
-        read_body(call, ("name",))
-        return self._model.stop(call.params["name"])
-
-    def reset_instance(self, call: Call) -> Any:
-        read_body(call, ("name",))
-        return self._model.reset(call.params["name"])
-
-    def upgrade_instance(self, call: Call) -> Any:
-        read_body(call, ("name",))
-        return self._model.upgrade(call.params["name"])
-
-    def resize_disk(self, call: Call) -> Any:
-        return self._model.resize_disk(call.params["name"], read_body(call, ("bootDisk", "dataDisk")))
-
-    def restore_instance(self, call: Call) -> Any:
-        return self._model.restore(call.params["name"], read_body(call, ("name", "snapshot")))
-
-    def get_operation(self, call: Call) -> Any:
-        self._model.settle()
-        return self._model.fleet.operations.get(call.params["name"]).view()
-
-    def list_operations(self, call: Call) -> Any:
-        query = read_query(call, ("pageSize", "pageToken", "filter", "returnPartialSuccess"))
+    def list_operations(call: Call, query: dict[str, str]) -> Any:
         if query.get("filter"):
             raise invalid(f"Invalid filter: '{query['filter']}'.")
         parent = call.params["name"]
-        self._model.settle()
+        model.settle()
         _, project, _, location = parent.split("/")
-        check_location(project, location, ours={self._world.project}, wildcard=True)
-        page, token = page_of(
-            self._model.fleet.operations.listing(parent),
+        check_location(project, location, ours={world.project}, wildcard=True)
+        return listed(
+            "operations",
+            model.fleet.operations.listing(parent),
             size=read_int(query, "pageSize"),
             token=query.get("pageToken", ""),
             scope=f"operations {parent}",
             key=lambda operation: f"{rfc3339(operation.created)} {operation.name}",
             descending=True,
+            view=lambda operation: operation.view(),
         )
-        found: dict[str, Any] = {"operations": [operation.view() for operation in page]} if page else {}
-        return found | ({"nextPageToken": token} if token else {})
+
+    return {
+        "ListInstances": with_query(list_instances, "pageSize", "pageToken", "orderBy", "filter"),
+        "GetInstance": with_query(lambda call, _: model.get(call.params["name"])),
+        "CreateInstance": with_query(create_instance, "instanceId", "requestId"),
+        "UpdateInstance": with_query(update_instance, "updateMask", "requestId"),
+        "DeleteInstance": with_query(delete_instance, "requestId"),
+        "StartInstance": with_body(lambda call, _: model.start(call.params["name"]), "name"),
+        "StopInstance": with_body(lambda call, _: model.stop(call.params["name"]), "name"),
+        "ResetInstance": with_body(lambda call, _: model.reset(call.params["name"]), "name"),
+        "UpgradeInstance": with_body(lambda call, _: model.upgrade(call.params["name"]), "name"),
+        "ResizeDisk": with_body(
+            lambda call, body: model.resize_disk(call.params["name"], body), "bootDisk", "dataDisk"
+        ),
+        "RestoreInstance": with_body(lambda call, body: model.restore(call.params["name"], body), "name", "snapshot"),
+        "GetOperation": get_operation,
+        "ListOperations": with_query(list_operations, "pageSize", "pageToken", "filter", "returnPartialSuccess"),
+    }
 
 
 def _resource(method: str) -> Callable[[Call], str]:
@@ -196,10 +120,6 @@ def _resource(method: str) -> Callable[[Call], str]:
         return next(iter(call.params.values()))
 
     return of
-
-
-def _snake(method: str) -> str:
-    return "".join("_" + c.lower() if c.isupper() else c for c in method).lstrip("_")
 
 
 def _outside(world: World, model: NotebooksModel, verb: str, call: Call) -> dict[str, Any]:
@@ -229,7 +149,7 @@ def _control(world: World, model: NotebooksModel) -> list[Route]:
 
 def routes(world: World, model: NotebooksModel) -> list[Route]:
     """All routes of the service, the more specific ones first, and the control routes of this service."""
-    handlers = _Handlers(world, model)
+    handlers = _handlers(world, model)
     bindings = {
         name: rpc.bindings
         for name, rpc in derive(NotebookServiceGrpcTransport, _BaseNotebookServiceRestTransport).items()
@@ -240,7 +160,7 @@ def routes(world: World, model: NotebooksModel) -> list[Route]:
             binding.verb,
             binding.pattern(),
             CallSpec("notebooks", method, mutates=_CALLS[method][0], permission=_CALLS[method][1]),
-            getattr(handlers, _snake(method)),
+            handlers[method],
             _resource(method),
         )
         for method, forms in bindings.items()

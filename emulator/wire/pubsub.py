@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from emulator.model.pubsub import PubSubModel
     from emulator.world import World
 
+_UNSERVED = re.compile("/(schemas|snapshots)/")  # the client has their policies, too
 _LOOK_AT_LEAST_EVERY_S = 1.0
 _STREAM_BATCH = 1000
 _STREAM_DEADLINE_S = (10, 600)
@@ -44,7 +46,8 @@ def routes(world: World, model: PubSubModel) -> list[Route]:
     found: list[Route] = []
     for served in served_calls(world, model):
         found += rest_routes(served.rpc.bindings, served.request_class, _rest(world, served))
-    return sorted(found, key=lambda entry: entry.pattern.pattern.endswith(")$"))
+    kept = [entry for entry in found if not _UNSERVED.search(entry.pattern.pattern)]
+    return sorted(kept, key=lambda entry: entry.pattern.pattern.endswith(")$"))
 
 
 def _rest(world: World, served: Served) -> Callable[[Proto, Call], Proto]:

@@ -16,19 +16,21 @@ from google.pubsub_v1.services.subscriber.transports.rest_base import _BaseSubsc
 from google.pubsub_v1.types import pubsub as types
 
 from emulator.clock import real_now
-from emulator.model.pubsub import Delivery, PubSubModel
+from emulator.model.pages import listed
+from emulator.model.pubsub import Delivery, PubSubModel, Subscription, Topic
 from emulator.model.pubsub_limits import Draft
 from emulator.model.pubsub_names import refuse
 from emulator.wire.rpc import Rpc, derive
 from emulator.world import CallSpec, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from google.protobuf.message import Message as Proto
 
 _PULL_WAIT_S = 3.0
 _PULL_LIMIT = 1000
+_PAGE = 1000
 
 TopicPb = types.Topic.pb()
 SubscriptionPb = types.Subscription.pb()
@@ -39,13 +41,13 @@ _IAM_REQUESTS = {
 }
 _PERMISSIONS = {
     "CreateTopic": "topics.create", "UpdateTopic": "topics.update", "Publish": "topics.publish",
-    "GetTopic": "topics.get", "ListTopics": "topics.list", "ListTopicSubscriptions": "topics.get",
+    "GetTopic": "topics.get", "ListTopics": "topics.list",
     "DeleteTopic": "topics.delete",
     "CreateSubscription": "subscriptions.create", "GetSubscription": "subscriptions.get",
     "UpdateSubscription": "subscriptions.update", "ListSubscriptions": "subscriptions.list",
     "DeleteSubscription": "subscriptions.delete", "ModifyAckDeadline": "subscriptions.consume",
     "Acknowledge": "subscriptions.consume", "Pull": "subscriptions.consume",
-    "StreamingPull": "subscriptions.consume", "ModifyPushConfig": "subscriptions.update", "Seek": "subscriptions.consume",
+    "StreamingPull": "subscriptions.consume", "Seek": "subscriptions.consume",
 }  # fmt: skip
 _READS = ("Get", "List", "Test")
 _RESOURCE_FIELDS = ("name", "topic", "subscription", "project", "resource", "snapshot")
@@ -116,6 +118,19 @@ def _config(message: Any) -> dict[str, Any]:
     return config
 
 
+def _page(held: Mapping[str, Topic] | Mapping[str, Subscription], request: Any, kind: str) -> dict[str, Any]:
+    """Return the page of a project's topics or subscriptions that a request asks for, by name."""
+    prefix = f"{request.project}/{kind}/"
+    return listed(
+        kind,
+        [each.config for name, each in held.items() if name.startswith(prefix)],
+        size=request.page_size or _PAGE,
+        token=request.page_token,
+        scope=prefix,
+        key=lambda config: str(config["name"]),
+    )
+
+
 class _Calls:
     """The functions, named as the RPCs are in snake case; they run under the world's lock."""
 
@@ -133,15 +148,9 @@ class _Calls:
         return self._topic(self._model.topic(request.topic).config)
 
     def list_topics(self, request: Any) -> Proto:
-        mine = [t.config for n, t in sorted(self._model.topics.items()) if n.startswith(f"{request.project}/topics/")]
-        page, token = self._model.page(mine, request.page_size, request.page_token)
-        return types.ListTopicsResponse.pb()(topics=[self._topic(c) for c in page], next_page_token=token)
-
-    def list_topic_subscriptions(self, request: Any) -> Proto:
-        page, token = self._model.page(
-            sorted(self._model.subscriptions_of(request.topic)), request.page_size, request.page_token
-        )
-        return types.ListTopicSubscriptionsResponse.pb()(subscriptions=page, next_page_token=token)
+        page = _page(self._model.topics, request, "topics")
+        topics = map(self._topic, page.get("topics", ()))
+        return types.ListTopicsResponse.pb()(topics=topics, next_page_token=page.get("nextPageToken", ""))
 
     def delete_topic(self, request: Any) -> Proto:
         self._model.delete_topic(request.topic)
@@ -162,17 +171,12 @@ class _Calls:
         return self._subscription(self._model.update_subscription(config, list(request.update_mask.paths)))
 
     def list_subscriptions(self, request: Any) -> Proto:
-        prefix = f"{request.project}/subscriptions/"
-        mine = [s.config for n, s in sorted(self._model.subscriptions.items()) if n.startswith(prefix)]
-        page, token = self._model.page(mine, request.page_size, request.page_token)
-        return types.ListSubscriptionsResponse.pb()(subscriptions=map(self._subscription, page), next_page_token=token)
+        page = _page(self._model.subscriptions, request, "subscriptions")
+        found = map(self._subscription, page.get("subscriptions", ()))
+        return types.ListSubscriptionsResponse.pb()(subscriptions=found, next_page_token=page.get("nextPageToken", ""))
 
     def delete_subscription(self, request: Any) -> Proto:
         self._model.delete_subscription(request.subscription)
-        return empty_pb2.Empty()
-
-    def modify_push_config(self, request: Any) -> Proto:
-        self._model.modify_push_config(request.subscription, _config(request.push_config))
         return empty_pb2.Empty()
 
     def pull(self, request: Any) -> Proto:

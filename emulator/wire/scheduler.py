@@ -36,22 +36,32 @@ _OUTCOMES = {
 }  # fmt: skip
 
 
-def routes(world: World, model: SchedulerModel) -> list[Route]:
+def routes(model: SchedulerModel) -> list[Route]:
     """Return the jobs' routes."""
-    del world
-    calls = _Calls(model)
+
+    def listing(call: Call) -> Any:
+        size = call.query("pageSize", "0")
+        if not size.isdigit():
+            raise ApiError("INVALID_ARGUMENT", f"Invalid value at 'page_size' (TYPE_INT32), \"{size}\"")
+        return model.listing(call.params["parent"], size=int(size), token=call.query("pageToken"))
+
+    def patch(call: Call) -> Any:
+        paths = [camel(path.strip()) for path in call.query("updateMask").split(",") if path.strip()]
+        return model.patch(call.params["name"], call.json(), paths)
+
     table: list[tuple[str, str, str, Handler]] = [
-        ("POST", _JOBS, "CreateJob", calls.create),
-        ("GET", _JOBS, "ListJobs", calls.listing),
-        ("GET", f"{_JOB}$", "GetJob", calls.get),
-        ("PATCH", f"{_JOB}$", "UpdateJob", calls.patch),
-        ("DELETE", f"{_JOB}$", "DeleteJob", calls.delete),
-        ("POST", f"{_JOB}:run$", "RunJob", calls.run),
-        ("POST", f"{_JOB}:pause$", "PauseJob", calls.pause),
-        ("POST", f"{_JOB}:resume$", "ResumeJob", calls.resume),
+        ("POST", _JOBS, "CreateJob", lambda call: model.create(call.params["parent"], call.json())),
+        ("GET", _JOBS, "ListJobs", listing),
+        ("GET", f"{_JOB}$", "GetJob", lambda call: model.get(call.params["name"])),
+        ("PATCH", f"{_JOB}$", "UpdateJob", patch),
+        ("DELETE", f"{_JOB}$", "DeleteJob", lambda call: model.delete(call.params["name"])),
+        ("POST", f"{_JOB}:run$", "RunJob", lambda call: model.force(call.params["name"])),
+        ("POST", f"{_JOB}:pause$", "PauseJob", lambda call: model.pause(call.params["name"])),
+        ("POST", f"{_JOB}:resume$", "ResumeJob", lambda call: model.resume(call.params["name"])),
     ]
     return [
-        Route(verb, re.compile(path), _spec(method), handler, _resource(path)) for verb, path, method, handler in table
+        Route(verb, re.compile(path), _spec(method), handler, "{parent}" if path == _JOBS else "{name}")
+        for verb, path, method, handler in table
     ]
 
 
@@ -61,46 +71,6 @@ def _spec(method: str) -> CallSpec:
     return CallSpec(
         "scheduler", method, mutates=verb not in {"get", "list"}, permission=f"cloudscheduler.jobs.{permission}"
     )
-
-
-def _resource(path: str) -> str:
-    return "{parent}" if path == _JOBS else "{name}"
-
-
-class _Calls:
-    """The handlers."""
-
-    def __init__(self, model: SchedulerModel) -> None:
-        self._model = model
-
-    def create(self, call: Call) -> Any:
-        return self._model.create(call.params["parent"], call.json())
-
-    def listing(self, call: Call) -> Any:
-        size = call.query("pageSize", "0")
-        if not size.isdigit():
-            raise ApiError("INVALID_ARGUMENT", f"Invalid value at 'page_size' (TYPE_INT32), \"{size}\"")
-        return self._model.listing(call.params["parent"], size=int(size), token=call.query("pageToken"))
-
-    def get(self, call: Call) -> Any:
-        return self._model.get(call.params["name"])
-
-    def patch(self, call: Call) -> Any:
-        paths = [camel(path.strip()) for path in call.query("updateMask").split(",") if path.strip()]
-        return self._model.patch(call.params["name"], call.json(), paths)
-
-    def delete(self, call: Call) -> Any:
-        self._model.delete(call.params["name"])
-        return {}
-
-    def run(self, call: Call) -> Any:
-        return self._model.force(call.params["name"])
-
-    def pause(self, call: Call) -> Any:
-        return self._model.pause(call.params["name"])
-
-    def resume(self, call: Call) -> Any:
-        return self._model.resume(call.params["name"])
 
 
 class SchedulerRuntime:

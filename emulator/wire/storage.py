@@ -84,7 +84,6 @@ def _bucket_routes(api: _Api) -> list[Route]:
             "GET", f"{one}/iam", "buckets.getIamPolicy", lambda call: api.model.buckets.policy(call.params["bucket"])
         ),
         _route("PUT", f"{one}/iam", "buckets.setIamPolicy", api.set_policy, mutates=True),
-        _route("GET", f"{one}/iam/testPermissions", "buckets.testIamPermissions", api.test_permissions),
         _route("GET", f"{one}/storageLayout", "buckets.getStorageLayout", api.storage_layout),
         _route("GET", f"{one}/managedFolders", "managedFolders.list", api.managed_folders),
         _route("GET", "/projects/{project}/serviceAccount", "projects.serviceAccount.get", api.service_account),
@@ -177,12 +176,6 @@ class _Api:
     def set_policy(self, call: Call) -> dict[str, Any]:
         """`buckets.setIamPolicy`."""
         return self.model.buckets.set_policy(call.params["bucket"], call.json())
-
-    def test_permissions(self, call: Call) -> dict[str, Any]:
-        """`buckets.testIamPermissions`: there is no access control here, so all that are asked for."""
-        self.model.buckets.get(call.params["bucket"])
-        asked = call.request.args.getlist("permissions")
-        return {"kind": "storage#testIamPermissionsResponse", "permissions": asked}
 
     def storage_layout(self, call: Call) -> dict[str, Any]:
         """`buckets.getStorageLayout`; gcloud asks before a recursive delete."""

@@ -1,22 +1,27 @@
-"""HTTP/1.1 on a loopback port for what stands before other servers: bodies go through as they come, and a connection may become a tunnel.
+"""HTTP/1.1 on a loopback port: bodies go through as they come, and a connection may become a tunnel, as a proxy needs it.
 
-`server.py` reads a request's body whole and unzips it, which is right for an API and wrong for a proxy.
+`server.py` serves the API on top of this, and reads a request's body whole.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import socket
+import socketserver
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
-from emulator.wire.listening import Connection, Listener
+from emulator.clock import real_now
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -25,8 +30,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 16
 _LINE = 1024
-_NO_BODY = {204, 304}
 _MOST_UNREAD = 1 << 20  # of a body that nobody wanted, so much is read to keep the connection
+_NO_BODY = {204, 304}
+_BACKLOG = 512
+_LAST_WORDS_S = 5.0
+
+
+class PortInUseError(OSError):
+    """The port is taken by another process."""
 
 
 @dataclass(slots=True)
@@ -42,15 +53,7 @@ class Tunnel:
 App = Callable[[Request], Response | Tunnel]
 
 
-class StreamingServer(Listener):
-    """Serves `app` on one port of 127.0.0.1 (`port` 0 = a free one), a thread a connection. Raises `PortInUseError`."""
-
-    def __init__(self, app: App, *, port: int = 0) -> None:
-        self.app = app
-        super().__init__(port, _Handler)
-
-
-class _Body(io.RawIOBase):
+class Body(io.RawIOBase):
     """A request's body as it comes in: of a known length, or in chunks."""
 
     def __init__(self, source: io.BufferedIOBase, length: int | None, before: Callable[[], None]) -> None:
@@ -61,7 +64,19 @@ class _Body(io.RawIOBase):
         self._done = length == 0
 
     def readable(self) -> bool:
+        """Return True: it can be read, and nothing else."""
         return True
+
+    def whole(self) -> bytes:
+        """Return all of it at once."""
+        if self._chunked or self._done:
+            return self.read()
+        self._before()
+        self._before, self._done = _nothing, True
+        data = self._source.read(self._left)
+        if len(data) < self._left:
+            raise ConnectionError("the body ended early")
+        return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """At most as much as there is in one piece."""
@@ -114,10 +129,20 @@ def _nothing() -> None:
     """After the first read there is nothing to tell."""
 
 
-class _Handler(Connection):
-    """One connection."""
+class Handler(BaseHTTPRequestHandler):
+    """One connection of HTTP/1.1 with keep-alive."""
 
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # headers and body leave in one packet
     server: StreamingServer
+
+    def finish(self) -> None:
+        """Close both directions; the base class leaves the reading one open when the caller went away before the answer was out."""
+        try:
+            super().finish()
+        finally:
+            self.rfile.close()
 
     def handle_one_request(self) -> None:
         """Serve one request of the connection."""
@@ -149,9 +174,9 @@ class _Handler(Connection):
             self.send_error(400, "Bad Content-Length or Transfer-Encoding")
             return
         waits = self.headers.get("Expect", "").lower() == "100-continue"
-        body = _Body(self.rfile, length, self._invite if waits else _nothing)
+        body = Body(self.rfile, length, self._invite if waits else _nothing)
         try:
-            answer = self.server.app(Request(self._environ(body, length)))
+            answer = self.serve(self._environ(length), body)
         except OSError:
             raise
         except Exception:  # noqa: BLE001 - one broken request must not end the server; the log has it, the caller a 500
@@ -169,6 +194,11 @@ class _Handler(Connection):
         finally:
             answer.close()
 
+    def serve(self, environ: WSGIEnvironment, body: Body) -> Response | Tunnel:
+        """Return the answer to one request; the application reads the body as it comes."""
+        environ["wsgi.input"] = io.BufferedReader(body, _BLOCK)
+        return self.server.app(Request(environ))
+
     def _length(self) -> int | None:
         """Return the length of the body, None when it comes in chunks; both, or neither well said, is how requests are smuggled."""
         coding, lengths = self.headers.get_all("Transfer-Encoding", []), self.headers.get_all("Content-Length", [])
@@ -184,8 +214,25 @@ class _Handler(Connection):
         self.end_headers()
         self.wfile.flush()
 
-    def _environ(self, body: _Body, length: int | None) -> WSGIEnvironment:
-        environ = self.environ() | {"wsgi.input": io.BufferedReader(body, _BLOCK)}
+    def _environ(self, length: int | None) -> WSGIEnvironment:
+        """Return what WSGI says of a request; `RAW_URI` is path and query as they were sent."""
+        path, _, query = self.path.partition("?")
+        host, port = self.server.server_address[:2]
+        environ: WSGIEnvironment = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "SERVER_PROTOCOL": self.request_version,
+            "SERVER_NAME": str(host),
+            "SERVER_PORT": str(port),
+            "REMOTE_ADDR": str(self.client_address[0]),
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote(path, "latin-1"),
+            "QUERY_STRING": query,
+            "RAW_URI": self.path,
+        }
         if length is not None and "Content-Length" in self.headers:
             environ["CONTENT_LENGTH"] = str(length)
         for key, value in self.headers.items():
@@ -224,6 +271,9 @@ class _Handler(Connection):
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
 
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """No access log: it would have addresses in it, and the journal has the calls."""
+
     def _dig(self, tunnel: Tunnel) -> None:
         """Carry bytes both ways until one side ends."""
         self.close_connection = True
@@ -251,3 +301,73 @@ def _pump(source: io.BufferedIOBase, target: socket.socket) -> None:
             target.sendall(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_RDWR)
+
+
+class StreamingServer(socketserver.ThreadingTCPServer):
+    """Serves `app` on one port of 127.0.0.1 (0 = a free one), a thread a connection. Raises `PortInUseError`."""
+
+    allow_reuse_address = sys.platform != "win32"  # there it would let two processes share the port
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = _BACKLOG
+
+    def __init__(self, app: App, *, port: int = 0, handler: type[Handler] | None = None) -> None:
+        self.app = app
+        self._guard = threading.Lock()
+        self._open: dict[socket.socket, threading.Thread] = {}
+        self._accepting: threading.Thread | None = None
+        try:
+            super().__init__(("127.0.0.1", port), handler or Handler)
+        except OSError as error:
+            reason = error.strerror or "it cannot be bound"
+            raise PortInUseError(
+                error.errno or errno.EADDRINUSE, f"Port {port} of 127.0.0.1 cannot be used: {reason}"
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """The port that is served."""
+        return int(self.server_address[1])
+
+    def start(self) -> None:
+        """Serve, in threads of its own."""
+        self._accepting = threading.Thread(target=self.serve_forever, args=(0.05,), name="http-accept", daemon=True)
+        self._accepting.start()
+
+    def stop(self) -> None:
+        """Close the port and every connection, and wait some seconds for their threads. Safe to call twice."""
+        if self._accepting is not None:
+            self.shutdown()
+            self._accepting.join()
+            self._accepting = None
+        self.server_close()
+        with self._guard:
+            left = list(self._open.items())
+        for connection, _ in left:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        until = real_now() + _LAST_WORDS_S
+        for _, thread in left:
+            thread.join(timeout=max(0.0, until - real_now()))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a connection, known to `stop` from the first moment."""
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), name="http-connection", daemon=True
+        )
+        with self._guard:
+            self._open[request] = thread
+        thread.start()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection to its end. A caller that went away is no news."""
+        try:
+            self.finish_request(request, client_address)
+        except OSError:
+            _log.debug("Connection ended early")
+        except Exception:  # noqa: BLE001 - one broken connection must not end the server; the log has it
+            _log.exception("Request failed in the embedded cloud")
+        finally:
+            with self._guard:
+                self._open.pop(request, None)
+            self.shutdown_request(request)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def storage_cloud() -> Iterator[StorageCloud]:
     world, model = storage_world()
-    server = Server(HttpFront(world, [*storage_wire.routes(world, model), *control.routes(world)]))
+    server = Server(HttpFront(world, [*storage_wire.routes(world, model), *control.routes(world)]).respond)
     server.start()
     try:
         yield StorageCloud(world, model, server)

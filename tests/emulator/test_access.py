@@ -156,6 +156,30 @@ def test_a_role_that_changes_changes_what_is_allowed(cloud: Cloud) -> None:
     assert cloud.page("GET", "/storage/v1/b/records/o").status_code == 403
 
 
+@pytest.mark.parametrize("mask", ["includedPermissions", "included_permissions,title"])
+def test_a_mask_says_what_of_a_role_changes(cloud: Cloud, mask: str) -> None:
+    role = cloud.role("storage.objects.list")
+    body = {"includedPermissions": ["storage.objects.get"], "title": "T", "description": "not named"}
+    changed = cloud.free("PATCH", f"/v1/{role}?updateMask={mask}", body).json
+    assert changed["includedPermissions"] == ["storage.objects.get"]
+    assert ("title" in changed, "description" in changed) == ("title" in mask, False)
+    stale = cloud.client.patch(f"/v1/{role}", json={"title": "U", "etag": "BwAAAAAAAAA="})
+    assert (stale.status_code, stale.json["error"]["status"]) == (409, "ABORTED")
+
+
+def test_a_deleted_role_keeps_its_name_and_comes_back(cloud: Cloud) -> None:
+    role = cloud.role("storage.objects.list")
+    cloud.free("DELETE", f"/v1/{role}")
+    again = {"roleId": "some_role", "role": {}}
+    refused = cloud.client.post(f"/v1/projects/{PROJECT}/roles", json=again)
+    assert (refused.status_code, refused.json["error"]["status"]) == (400, "FAILED_PRECONDITION")
+    assert cloud.free("GET", f"/v1/projects/{PROJECT}/roles").json == {}
+    assert len(cloud.free("GET", f"/v1/projects/{PROJECT}/roles?showDeleted=true").json["roles"]) == 1
+    cloud.free("POST", f"/v1/{role}:undelete", {})
+    cloud.on_project(role)
+    assert cloud.page("GET", "/storage/v1/b/records/o").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("verb", "path"),
     [

@@ -286,23 +286,3 @@ def test_a_create_needs_to_act_as_the_account_it_runs_as(cloud: DataCloud, gce: 
 
 
 # --- labels
-
-
-def test_labels_are_changed_and_googles_stay(cloud: DataCloud):
-    cloud.call("POST", CLUSTERS, {"clusterName": "ann-spark", "labels": {"team": "x", "old": "1"}})
-    wanted = {"labels": {"team": "y"}}
-    cloud.refused("PATCH", ANN, wanted, status=400, updateMask="labels")  # it is still CREATING
-    cloud.wait(90)
-    before = cloud.call("GET", ANN)["labels"]
-    first = cloud.call("PATCH", ANN, wanted, updateMask="labels", requestId="r-1")
-    assert cloud.call("PATCH", ANN, wanted, updateMask="labels", requestId="r-1")["name"] == first["name"]
-    cloud.wait(5)
-    assert cloud.call("GET", f"/v1/{first['name']}")["response"]["labels"]["team"] == "y"
-    after = cloud.call("GET", ANN)["labels"]
-    assert after == {key: value for key, value in before.items() if key != "old"} | {"team": "y"}
-    cloud.refused("PATCH", ANN, {}, status=501, updateMask="config.worker_config.num_instances")
-    cloud.refused("PATCH", ANN, {"labels": {"Team": "y"}}, status=400, updateMask="labels")
-    cloud.fault(call="dataproc.UpdateCluster", operation_error={"code": "INTERNAL"})
-    cloud.call("PATCH", ANN, {"labels": {}}, updateMask="labels")
-    assert cloud.call("GET", ANN)["labels"] == after
-    assert cloud.permissions()[-2] == "dataproc.clusters.update"

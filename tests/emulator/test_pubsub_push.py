@@ -225,7 +225,8 @@ def test_a_changed_endpoint_takes_over_what_is_left(cloud: PubSubCloud, target: 
     name = cloud.subscription("to-function", topic)
     publish_many(cloud, topic, 3)
     assert cloud.backlog(name) == 3
-    cloud.subscriber.modify_push_config(subscription=name, push_config={"push_endpoint": target.url})
+    changed = {"name": name, "push_config": {"push_endpoint": target.url}}
+    cloud.subscriber.update_subscription(request={"subscription": changed, "update_mask": {"paths": ["push_config"]}})
     cloud.until(lambda: cloud.backlog(name) == 0)
     assert sorted(target.texts) == ["0", "1", "2"]
 

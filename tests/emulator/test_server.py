@@ -22,16 +22,15 @@ import pytest
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from werkzeug.test import Client
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from emulator import keep
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock, real_now
 from emulator.keep import BadDataError, Keeper
 from emulator.wire.http import HttpFront
-from emulator.wire.listening import PortInUseError
 from emulator.wire.server import Server
-from emulator.wire.streaming import StreamingServer
+from emulator.wire.streaming import PortInUseError, StreamingServer
 from emulator.world import CallSpec
 from tests.emulator.storage_kit import START, storage_client, storage_world
 
@@ -48,15 +47,15 @@ def cloud():
 def echo():
     """A server whose application answers with what it was sent."""
 
-    def app(environ, start_response):
-        body = environ["wsgi.input"].read()
+    def app(request):
+        body = request.get_data()
         answer = {
-            "method": environ["REQUEST_METHOD"],
-            "uri": environ["RAW_URI"],
+            "method": request.method,
+            "uri": request.environ["RAW_URI"],
             "size": len(body),
             "head": body[:40].decode("latin-1"),
         }
-        return Response(json.dumps(answer))(environ, start_response)
+        return Response(json.dumps(answer))
 
     server = Server(app, grpc_handlers=[])
     server.start()
@@ -86,7 +85,7 @@ def test_a_large_message_passes_the_port_unharmed():
     handler = grpc.method_handlers_generic_handler(
         "test.Echo", {"Reverse": grpc.unary_unary_rpc_method_handler(reverse)}
     )
-    server = Server(Response("x"), grpc_handlers=[handler])
+    server = Server(lambda _request: Response("x"), grpc_handlers=[handler])
     server.start()
     with grpc.insecure_channel(
         f"127.0.0.1:{server.port}",
@@ -192,7 +191,7 @@ def test_a_caller_that_goes_away_before_the_answer_leaves_no_socket_open(kind):
         assert gone.wait(30)
         return Response(request.path)
 
-    server = kind(app if kind is StreamingServer else Request.application(app))
+    server = kind(app)
     server.start()
     gc.disable()  # it would close what was forgotten, with a warning in somebody else's test
     try:
@@ -215,7 +214,7 @@ def test_only_loopback_is_bound(echo):
 
 def test_a_port_that_is_taken(echo):
     with pytest.raises(PortInUseError, match=f"Port {echo.port} of 127.0.0.1 cannot be used"):
-        Server(Response("x"), port=echo.port)
+        Server(lambda _request: Response("x"), port=echo.port)
 
 
 def test_a_kept_world_comes_back(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emulator.errors import ApiError
 
@@ -18,7 +18,8 @@ T = TypeVar("T")
 MAX_PAGE, DEFAULT_PAGE = 1000, 500
 
 
-def page_of(
+def listed(
+    name: str,
     items: list[T],
     *,
     size: int,
@@ -26,10 +27,11 @@ def page_of(
     scope: str,
     key: Callable[[T], int | str],
     descending: bool = False,
-) -> tuple[list[T], str]:
-    """Items in the order of `key`, after the cursor in `token`, and the token of the next page (`""` at the end).
+    view: Callable[[T], Any] = lambda item: item,
+) -> dict[str, Any]:
+    """Return `{name: [...], "nextPageToken": ...}`: what `view` makes of the items in the order of `key`, after the cursor in `token`.
 
-    400 for a negative size and for a token of another listing (`scope`).
+    Neither key is there without items or without a next page. 400 for a negative size and for a token of another listing (`scope`).
     """
     if size < 0:
         raise ApiError("INVALID_ARGUMENT", f"Invalid page_size: {size}. It must not be negative.")
@@ -39,9 +41,10 @@ def page_of(
         ordered = [item for item in ordered if (_beyond(key(item), last, descending=descending))]
     count = min(size or DEFAULT_PAGE, MAX_PAGE)
     page = ordered[:count]
-    if len(ordered) <= count:
-        return page, ""
-    return page, base64.urlsafe_b64encode(json.dumps([scope, key(page[-1])]).encode()).decode()
+    found: dict[str, Any] = {name: [view(item) for item in page]} if page else {}
+    if len(ordered) > count:
+        found["nextPageToken"] = base64.urlsafe_b64encode(json.dumps([scope, key(page[-1])]).encode()).decode()
+    return found
 
 
 def _beyond(value: int | str, last: int | str, *, descending: bool) -> bool:
