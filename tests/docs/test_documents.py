@@ -95,7 +95,7 @@ def test_the_glossary_is_short_and_each_word_stands_once():
 
 @pytest.mark.parametrize("name", [name for name in sorted(TEXTS) if name.endswith(".md") and name != "CHANGELOG.md"])
 def test_lines_fit(name: str):
-    most = 120 if name in GUIDES or name.startswith("docs/adr/") else 140
+    most = 120 if name in GUIDES else 140
     lines = re.sub(r"(?ms)^ *```.*?^ *```", "", TEXTS[name]).splitlines()
     assert [line for line in lines if len(line) > most and not line.startswith(("|", "![", "    ", "["))] == []
 
