@@ -8,12 +8,13 @@ import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import console, print_json, say, table
+from shared.domain.things.sweep import Sweep
 from shared.engine.sweeps.sweeping import Summary
 from shared.engine.sweeps.sweeps import sweep
 
 
 @click.command(name="sweep")
-@click.argument("kind", type=click.Choice(["due", "idle", "drift"]))
+@click.argument("kind", type=click.Choice(Sweep, case_sensitive=False))
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
 @click.option(
     "--propose", is_flag=True, help="drift: propose these configuration files first, as the deployed function does."
@@ -21,12 +22,12 @@ from shared.engine.sweeps.sweeps import sweep
 @output_option()
 @pass_app
 @guarded
-def sweep_group(app: App, kind: str, *, dry_run: bool, propose: bool, output: str) -> None:
+def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: str) -> None:
     """Run one sweep now: `due` (whose time has come), `idle` (stop what nobody uses), `drift` (repair what differs).
 
     It judges by the policy in force, not by the files of this machine.
     """
-    if propose and (kind != "drift" or dry_run):
+    if propose and (kind is not Sweep.DRIFT or dry_run):
         raise click.UsageError("--propose is for a drift sweep that is no dry run.")
     summary = sweep(kind, app.deps, dry_run=dry_run, proposes=propose)
     if output == "json":

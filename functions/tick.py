@@ -10,6 +10,7 @@ from cloudevents.http import CloudEvent
 from functions._delivery import Delivery, handling
 from shared.domain.people.events import News
 from shared.domain.things.errors import BenchkeeperError, Reason
+from shared.domain.things.sweep import Sweep
 from shared.domain.things.times import rfc3339
 from shared.engine.ports.inbox import DeadLetter
 from shared.engine.sweeps.clock_check import clock_differs
@@ -17,9 +18,6 @@ from shared.engine.sweeps.dead_letters import sweep_letters
 from shared.engine.sweeps.sweeps import sweep
 from shared.messages.letters import parse_letter
 from shared.messages.parse import parse_tick
-
-# The due sweep comes each minute and is to cost one listing when nothing is due.
-_WITH_LETTERS = frozenset({"idle", "drift"})
 
 
 @functions_framework.cloud_event
@@ -38,11 +36,11 @@ def tick(event: CloudEvent) -> None:
             sweep(kind, delivery.deps)
         except BenchkeeperError as error:
             delivery.deps.log.error("Sweep failed", kind=kind, reason=error.reason.value, detail=error.detail)
-        if kind in _WITH_LETTERS:
+        if kind.tends_dead_letters:
             _letters(delivery)
 
 
-def _has_wrong_clock(kind: str, delivery: Delivery) -> bool:
+def _has_wrong_clock(kind: Sweep, delivery: Delivery) -> bool:
     published_at = delivery.message.publish_time
     ahead = clock_differs(published_at, delivery.deps.clock)
     if ahead is None:

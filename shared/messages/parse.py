@@ -16,6 +16,7 @@ from shared.domain.people.groups import GroupEvent
 from shared.domain.people.sources import Shape
 from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
 from shared.domain.things.identity import UserKey, parse_user_key
+from shared.domain.things.sweep import Sweep
 from shared.messages.google_logs import KNOWN_SERVICES, parse_entry
 from shared.messages.hr import SCHEMA, parse_neutral
 from shared.messages.message import (
@@ -36,7 +37,6 @@ from shared.messages.table import NOTEBOOKS
 from shared.messages.unknown import looks_like_a_leaver, states_a_leaver
 
 WAKE_SCHEMA = "workbench.wake/v1"  # what the page sends after it asked for something
-SWEEPS = ("due", "idle", "drift")
 _MAX_PARTS = 10_000
 _MESSAGE = frozenset({"schema", "protoPayload"})
 _FIRST, _NEXT = re.compile(r"\s*\[\s*"), re.compile(r"\s*,?\s*")  # before the elements of a list, and between them
@@ -277,13 +277,15 @@ def _wake(body: dict[str, Any], message: Message) -> Woken:
     return Woken(event_id=message.message_id, user_key=parse_user_key(user_key), occurred_at=message.publish_time)
 
 
-def parse_tick(message: Message) -> str:
-    """Return which sweep a tick asks for: `due`, `idle` or `drift`."""
+def parse_tick(message: Message) -> Sweep:
+    """Return which sweep a tick asks for."""
     body = json_object(message, 4096)
-    kind = body.get("sweep")
-    if kind not in SWEEPS:
+    asked = body.get("sweep")
+    kind = next((each for each in Sweep if each.value == asked), None)
+    if kind is None:
+        *most, last = (f'{{"sweep": "{each.value}"}}' for each in Sweep)
         raise InvalidMessageError(
-            user_message='A tick is {"sweep": "due"}, {"sweep": "idle"} or {"sweep": "drift"}.',
-            detail=f"tick asks for sweep {str(kind)[:40]!r}",
+            user_message=f"A tick is {', '.join(most)} or {last}.",
+            detail=f"tick asks for sweep {str(asked)[:40]!r}",
         )
-    return str(kind)
+    return kind

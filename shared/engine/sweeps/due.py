@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey
+from shared.domain.things.sweep import Sweep
 from shared.engine.decisions.decisions import try_take_up_decisions
 from shared.engine.news.requests import try_take_up
 from shared.engine.ports.deps import Deps
@@ -43,7 +44,7 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
     A quiet tick is two listing calls, whatever the number of users.
     """
-    summary = Summary(kind="due", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
+    summary = Summary(kind=Sweep.DUE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     listed = _look(deps, now)
     if dry_run:

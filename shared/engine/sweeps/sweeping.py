@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from shared.domain.fleet.drift import Stray
 from shared.domain.things.errors import BenchkeeperError, Reason
 from shared.domain.things.identity import UserKey
+from shared.domain.things.sweep import Sweep
 from shared.engine.ports.deps import Deps
 from shared.engine.sweeps.clock_check import ClockWatch
 from shared.engine.sweeps.session_templates import SessionsSynced
@@ -27,7 +28,7 @@ class Summary(Struct):
     drift sweep did about session templates. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic clock: the deadline counts from it, reading included.
     """
 
-    kind: str
+    kind: Sweep
     began_s: float
     looked_at: int = 0
     acted: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import assert_never
 
 from shared.domain.fleet.drift import (
     Census,
@@ -27,6 +28,7 @@ from shared.domain.record.status import Notice
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey
 from shared.domain.things.snapshots import SnapshotSeen
+from shared.domain.things.sweep import Sweep
 from shared.engine.decisions.decisions import clear_losers
 from shared.engine.decisions.policy_change import keep_policy
 from shared.engine.decisions.waves import instances_now, keep_waves
@@ -52,7 +54,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
 
     With `proposes` the process's own files are proposed first, if they are not in force: what a deployed function does.
     """
-    summary = Summary(kind="drift", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
+    summary = Summary(kind=Sweep.DRIFT, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     if proposes and not dry_run:
         _try_keep_policy(deps)
@@ -223,7 +225,7 @@ def _acted(key: UserKey, deps: Deps) -> bool:
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
-    summary = Summary(kind="idle", began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
+    summary = Summary(kind=Sweep.IDLE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
 
@@ -261,8 +263,14 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     return finish(summary, deps)
 
 
-def sweep(kind: str, deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
-    """Return the sweep of this name: `due`, `idle` or `drift`; `proposes` as for `sweep_drift`."""
-    if kind == "drift":
-        return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
-    return {"due": sweep_due, "idle": sweep_idle}[kind](deps, dry_run=dry_run)
+def sweep(kind: Sweep, deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
+    """Run a sweep of that kind and return its summary; `proposes` as for `sweep_drift`."""
+    match kind:
+        case Sweep.DUE:
+            return sweep_due(deps, dry_run=dry_run)
+        case Sweep.IDLE:
+            return sweep_idle(deps, dry_run=dry_run)
+        case Sweep.DRIFT:
+            return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
+        case _:
+            assert_never(kind)
