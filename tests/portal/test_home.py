@@ -80,7 +80,7 @@ class TestNotebook:
         two.life().minutes(4)
         text = ana.text("/")
         assert (state_of(text), REFRESH in text) == ("Stopped", False)
-        assert "stopped by the person" in text
+        assert "You stopped your notebook." in text
         assert ana.post("/notebook/start").headers["Location"] == "/?said=start#notebook"
         assert state_of(ana.text("/")) == "Starting"
         two.life().minutes(6)

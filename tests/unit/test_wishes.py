@@ -220,3 +220,19 @@ def test_one_that_rests_by_other_hands_is_started_anew(reason):
 def test_the_other_power_is_a_new_request():
     asked = with_asked_power(person(), Power.STOPPED, CATALOG, ASKED)
     assert (asked.spec.power, asked.status.notebook.power_settled) == (Power.STOPPED, False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (PowerReason(cause=PowerCause.STOPPED_BY_PERSON), "You stopped your notebook."),
+        (PowerReason(cause=PowerCause.STOPPED_BY_ADMINISTRATOR), "An administrator stopped your notebook."),
+        (PowerReason(cause=PowerCause.IDLE, since=NOW), f"nobody has used it since {NOW:%Y-%m-%d %H:%M} UTC."),
+        (PowerReason(cause=PowerCause.UNSEEN, since=NOW), "nothing could be seen of its use since"),
+        (PowerReason(cause=PowerCause.OTHER, words="by hand"), "Your notebook is stopped: by hand."),
+        (PowerReason(cause=PowerCause.JOINED), "Your notebook is stopped: joined."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.cause,
+)
+def test_the_owner_is_told_why_the_notebook_rests(reason, said):
+    assert said in reason.stopped()

@@ -230,7 +230,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             record=record.with_status(power_settled=True, attempts=0, not_before=None),
             condition=ConditionStatus.FALSE,
             reason=Reason.IDLE if record.spec.power_reason.is_idle else Reason.STOPPED,
-            message=f"Your notebook is stopped: {record.spec.power_reason}. Your files are kept.{notes}",
+            message=f"{record.spec.power_reason.stopped()} Your files are kept.{notes}",
             because=_because_held(differences),
         )
     waiting = held(record, scene.now)

@@ -38,6 +38,14 @@ _WORDS = {
 }
 
 
+# To the owner, of a notebook that rests.
+_STOPPED = {
+    PowerCause.STOPPED_BY_PERSON: "You stopped your notebook.",
+    PowerCause.STOPPED_BY_ADMINISTRATOR: "An administrator stopped your notebook.",
+    PowerCause.STOPPED_OUTSIDE: "Your notebook was stopped outside of this page, or by its own idle timer.",
+}
+
+
 class PowerReason(Struct, frozen=True, kw_only=True):
     """The cause, since when (idle or unseen, else None), and the words as a record of an earlier version kept them, else ""."""
 
@@ -49,6 +57,14 @@ class PowerReason(Struct, frozen=True, kw_only=True):
     def is_idle(self) -> bool:
         """True for a notebook that is stopped because nobody used it, as far as that could be seen."""
         return self.cause in {PowerCause.IDLE, PowerCause.UNSEEN}
+
+    def stopped(self) -> str:
+        """Return a sentence to the owner about why the notebook rests."""
+        if self.since is not None and self.is_idle:
+            unseen = self.cause is PowerCause.UNSEEN
+            why = "nothing could be seen of its use since" if unseen else "nobody has used it since"
+            return f"Your notebook was stopped: {why} {self.since:%Y-%m-%d %H:%M} UTC."
+        return _STOPPED.get(self.cause, f"Your notebook is stopped: {self}.")
 
     def __str__(self) -> str:
         """For people: why, as a part of a sentence."""
