@@ -215,10 +215,6 @@ def deleted(step):
     return [action.name for action in step.actions if isinstance(action, DeleteSnapshot)]
 
 
-def test_with_no_snapshot_there_is_nothing_to_say():
-    assert kept_of(person(), {}) is None
-
-
 AGE = [
     # left ago, what is there, deleted
     (KEPT - TICK, Absent(), []),

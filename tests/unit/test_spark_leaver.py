@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from shared.domain.plan.plan import ClustersSeen
 from shared.domain.plan.step import Scene
+from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Hold, Power, Presence
-from shared.domain.record.status import ConditionStatus
+from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.spark.actions import DeleteCluster
 from shared.domain.spark.step import spark_step
 from shared.domain.things.clusters import Cluster, ClusterState, ClusterStatus
@@ -24,7 +25,7 @@ HELD = replace(GONE, hold=Hold(reason="case 1", since=NOW))
 
 def step_of(sight, record=GONE):
     observed = replace(seen(Absent(), record=record), clusters=sight)
-    return spark_step(record, Scene(seen=observed, policy=policy(), now=NOW))
+    return spark_step(record, observed.clusters, Scene(seen=observed, policy=policy(), now=NOW))
 
 
 def clusters(*states: str) -> ClustersSeen:
@@ -32,7 +33,9 @@ def clusters(*states: str) -> ClustersSeen:
 
 
 def test_nobody_looked_so_nothing_is_said():
-    assert step_of(NotLooked()) is None
+    observed = replace(seen(Absent(), record=GONE), clusters=NotLooked())
+    plan = make_plan(GONE, observed, policy(), NOW)
+    assert plan.record.status.condition(ConditionType.CLUSTERS_REMOVED) is None
 
 
 @pytest.mark.parametrize("record", [GONE, HELD])

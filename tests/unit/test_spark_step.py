@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from shared.domain.plan.plan import ClustersSeen
 from shared.domain.plan.step import Scene
+from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Hold, Power, Presence
-from shared.domain.record.status import ConditionStatus
+from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.spark.actions import CreateCluster, DeleteCluster
 from shared.domain.spark.step import spark_step
 from shared.domain.things.clusters import (
@@ -72,7 +73,9 @@ def step_of(record, *found, operation=None, sight=None, identity_ready=True, now
         clusters=ClustersSeen(found) if sight is None else sight,
         cluster_operations={OPERATION: operation} if operation is not None else {},
     )
-    return spark_step(record, Scene(seen=observed, policy=policy(), now=now, identity_ready=identity_ready))
+    return spark_step(
+        record, observed.clusters, Scene(seen=observed, policy=policy(), now=now, identity_ready=identity_ready)
+    )
 
 
 # --- everything with everything
@@ -214,7 +217,11 @@ def test_what_cannot_be_read_is_not_touched(status, since, sight):
 
 @pytest.mark.parametrize("presence", Presence)
 def test_where_nobody_looked_nothing_is_said(presence):
-    assert step_of(someone(presence=presence), sight=NotLooked()) is None
+    record = someone(presence=presence)
+    observed = replace(seen(Absent(), record=record), clusters=NotLooked())
+    said = make_plan(record, observed, policy(), NOW).record.status
+    assert said.condition(ConditionType.CLUSTERS_READY) is None
+    assert said.condition(ConditionType.CLUSTERS_REMOVED) is None
 
 
 _STEPS = st.lists(

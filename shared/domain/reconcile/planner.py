@@ -15,7 +15,7 @@ from shared.domain.intent.guard import next_look
 from shared.domain.intent.wanted import with_wanted
 from shared.domain.notebook.replacement import former_step
 from shared.domain.notebook.step import notebook_step
-from shared.domain.plan.plan import Observed, Plan, Policy, TemplatesSeen
+from shared.domain.plan.plan import Action, Observed, Plan, Policy, TemplatesSeen
 from shared.domain.plan.step import Scene, Step, unreadable
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
@@ -26,6 +26,7 @@ from shared.domain.template.actions import PutTemplate, RemoveTemplate
 from shared.domain.template.wanted import wanted_templates
 from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import NotebookState, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.things.snapshots import Former
 from shared.domain.things.usage import NOTEBOOK, with_running
 
 _SOON = timedelta(hours=1)
@@ -36,20 +37,21 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     """Return the plan for one person. Calling it changes nothing; `plan USER` prints it, `reconcile` carries it out."""
     record = with_wanted(record, policy, now)
     scene = Scene(seen=seen, policy=policy, now=now)
-    identity, ready = identity_step(record, scene)
+    # A kind of resource is asked about only if the record, the profile or the observation names one of it.
+    identity, ready = identity_step(record, scene) if _has_account(record, policy) else (None, True)
     record = _with_condition(record, identity, ConditionType.IDENTITY_READY, now)
     scene = replace(scene, identity_ready=ready)
     before = record.status.notebook.former
     notebook = notebook_step(record, scene)
     record = _with_condition(record, notebook, ConditionType.NOTEBOOK_READY, now)
-    record, former, former_wait, former_because = former_step(record, scene, before)
-    keeping = keeping_step(record, scene)
+    record, former, former_wait, former_because = _former_step(record, scene, before)
+    keeping = keeping_step(record, scene) if record.status.data.snapshots else None
     record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
-    clusters = spark_step(record, scene)
+    clusters = None if isinstance(seen.clusters, NotLooked) else spark_step(record, seen.clusters, scene)
     leaves = record.spec.presence is Presence.ABSENT
     about, other = (ConditionType.CLUSTERS_REMOVED, ConditionType.CLUSTERS_READY)[:: 1 if leaves else -1]
     record = _with_condition(_with_condition(record, None, other, now), clusters, about, now)
-    sessions = sessions_step(record, scene)
+    sessions = None if isinstance(seen.sessions, NotLooked) else sessions_step(record, seen.sessions, scene)
     if sessions is not None or not leaves:
         record = _with_condition(record, sessions, ConditionType.SESSIONS_ENDED, now)
     templates = None
@@ -92,6 +94,19 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     record = _with_reconciled(record, min([*work, *later], default=None), now, acting=bool(actions))
     because = tuple(line for step in steps for line in step.because) + former_because
     return Plan(record=record, actions=actions, because=because, requeue_at=requeue_at, waits=waits)
+
+
+def _has_account(record: UserRecord, policy: Policy) -> bool:
+    profile = policy.catalog.profiles.get(record.spec.profile or "")
+    return record.status.account.account_id is not None or (profile is not None and profile.needs_account)
+
+
+def _former_step(
+    record: UserRecord, scene: Scene, looked_at: Former | None
+) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
+    if record.status.notebook.former is None:
+        return record, (), None, ()
+    return former_step(record, scene, looked_at)
 
 
 def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord:

@@ -164,10 +164,8 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
 # --- what is kept, and until when
 
 
-def keeping_step(record: UserRecord, scene: Scene) -> Step | None:
-    """Delete what is not needed any more, and say what is kept; None when there is, and was, nothing."""
-    if not record.status.data.snapshots:
-        return None
+def keeping_step(record: UserRecord, scene: Scene) -> Step:
+    """Delete snapshots that are not needed any more, and say what is kept."""
     record = _with_losses(record, scene)
     status = record.status
     actions: list[Action] = []

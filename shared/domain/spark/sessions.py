@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from msgspec import Struct
 
+from shared.domain.plan.plan import SparkSessionsSeen
 from shared.domain.plan.step import Scene, Step, unreadable
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
@@ -43,14 +44,11 @@ def sessions_to_look_for(record: UserRecord) -> bool:
     return ended is None or ended.status is not ConditionStatus.TRUE
 
 
-def sessions_step(record: UserRecord, scene: Scene) -> Step | None:
-    """Return what to do about a leaver's sessions; None if they were not looked for.
+def sessions_step(record: UserRecord, seen: SparkSessionsSeen | Unreadable, scene: Scene) -> Step:
+    """Return what to do about a leaver's sessions, of which `seen` were observed.
 
     The condition turns true once none was seen after the notebook had stopped: until then a kernel may start another.
     """
-    seen = scene.seen.sessions
-    if isinstance(seen, NotLooked):
-        return None
     if isinstance(seen, Unreadable):
         return unreadable(
             record,

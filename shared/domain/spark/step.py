@@ -35,7 +35,7 @@ from shared.domain.things.errors import (
     Reason,
     StockoutError,
 )
-from shared.domain.things.notebook import Absent, NotLooked, Unreadable
+from shared.domain.things.notebook import Absent, Unreadable
 from shared.domain.things.usage import cluster_usage, with_running
 
 # A cluster that runs ends by itself now and then; its owner sees that within this time, and at once after a click.
@@ -80,11 +80,8 @@ class _Did(Struct, frozen=True, kw_only=True):
     because: str = ""
 
 
-def spark_step(record: UserRecord, scene: Scene) -> Step | None:
-    """Return what to do about the person's clusters; None when nobody looked, for there is nothing to be looked for."""
-    seen = scene.seen.clusters
-    if isinstance(seen, NotLooked):
-        return None
+def spark_step(record: UserRecord, seen: ClustersSeen | Unreadable, scene: Scene) -> Step:
+    """Return what to do about the person's clusters, of which `seen` were observed."""
     if isinstance(seen, Unreadable):
         return unreadable(
             record,
