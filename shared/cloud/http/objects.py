@@ -1,7 +1,7 @@
 """Objects of Cloud Storage by its JSON API, over the transport: what the adapters need, and no more.
 
 Every error comes out as ours. CRC32C goes along with each write, and what is read is compared with what Cloud Storage says it holds.
-Google's own client (`shared.cloud.official`) is the measure: tests hold that both make the same calls and the same of each answer.
+Google's own client (`tests/kit/official.py`) is the measure: tests hold that both make the same calls and the same of each answer.
 """
 
 from __future__ import annotations
