@@ -24,7 +24,7 @@ from shared.domain.intent.wanted import with_event, with_wanted
 from shared.domain.people.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved, Renamed
 from shared.domain.plan.guard_settings import DAY, HOUR, GuardSettings
 from shared.domain.record.cuts import CutClass, StepKind
-from shared.domain.record.record import Presence
+from shared.domain.record.record import Presence, row_of
 from shared.domain.record.status import Notice
 from shared.domain.things.identity import UserKey, account_id_for, parse_email, user_key_for
 from shared.engine.decisions.decisions import take_up_decisions
@@ -33,7 +33,7 @@ from shared.engine.decisions.policy_change import waiting as policy_waiting
 from shared.engine.news.deliver import deliver
 from shared.engine.ports.deps import Deps
 from shared.engine.reconcile import guard
-from shared.engine.reconcile.guard import Window
+from shared.engine.reconcile.guard import Window, sizes_of
 from shared.engine.reconcile.reconciler import preview, reconcile
 from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
@@ -772,6 +772,14 @@ def test_a_typo_acts_on_nobody_until_two_agree_and_then_on_exactly_those(hub):
     assert running(hub.bench) == 0
     assert hub.bench.deps.decisions.waiting() == ()
     assert waiting(hub.bench) == set()
+
+
+def test_sizes_are_of_whoever_is_to_have_an_environment(hub):
+    rows = [person.record for person in members(hub)]
+    gone = replace(rows[0], spec=replace(rows[0].spec, presence=Presence.ABSENT))
+    assert sizes_of([row_of(record) for record in rows]).everybody == len(rows)
+    assert sizes_of([row_of(record) for record in [gone, *rows[1:]]]).everybody == len(rows) - 1
+    assert sizes_of([]).everybody == 0
 
 
 def test_a_typo_that_is_rejected_never_acts_and_is_not_proposed_again(hub):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from shared.domain.intent.decision import About, Decision, Verdict
 from shared.domain.intent.question import Question, from_json, group_ref, release_of, to_json
+from shared.domain.intent.renaming import confirmed
 from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Renamed
 from shared.domain.people.groups import GroupEvent, GroupEventKind
 from shared.domain.people.groups import from_json as book_from_json
@@ -27,7 +28,7 @@ from shared.domain.record.status import Notice
 from shared.domain.things.errors import CloudUnavailableError, InvalidMessageError
 from shared.domain.things.identity import UserKey, parse_email, user_key_for
 from shared.engine.decisions.decisions import take_up_decisions
-from shared.engine.decisions.questions import rename_question, same_person_question
+from shared.engine.decisions.questions import both_own, rename_question, same_person_question
 from shared.engine.news.deliver import deliver
 from shared.engine.reconcile.changing import want_hold
 from shared.engine.sweeps.sweeps import sweep
@@ -215,6 +216,20 @@ def test_two_environments_are_not_made_one_by_an_approval_and_a_rejection_keeps_
     ticks(hub, 1)
     assert record(hub, OLD_KEY).rename is None
     assert len(instances(hub.bench.cloud)) == 2
+
+
+@pytest.mark.parametrize("is_anothers", [False, True])
+def test_an_address_that_has_no_record_of_its_own_owns_nothing(hub, monkeypatch, is_anothers):
+    """There is none, or one of somebody else whose key is the same."""
+    waiting_rename(hub)
+    waits = record(hub, OLD_KEY)
+    another = Life(hub.bench, PLAIN)
+    another.join(profile="analyst")
+    nobody = replace(waits, rename=replace(waits.rename, new_email=parse_email("nobody@example.com")))
+    assert confirmed(nobody) is not None
+    stored = hub.bench.deps.records.load(another.key) if is_anothers else None
+    monkeypatch.setattr(type(hub.bench.deps.records), "load", lambda *_: stored)
+    assert not both_own(nobody, hub.bench.deps)
 
 
 @pytest.mark.parametrize("verdict", Verdict)

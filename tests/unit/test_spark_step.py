@@ -321,6 +321,12 @@ def test_one_that_runs_gives_its_address_and_its_time_counts():
     assert later.actions == ()
 
 
+def test_one_that_is_asked_for_again_waits_for_nothing_any_more():
+    step = step_of(someone(KNOWN["refused, waited"], ASKED))
+    assert [type(action) for action in step.actions] == [CreateCluster]
+    assert step.record.status.cluster(T).not_before is None
+
+
 def test_when_one_was_seen_to_run_first_is_noted_once():
     first = step_of(someone(KNOWN["asked"], ASKED), cluster("RUNNING")).record
     later = step_of(first, cluster("RUNNING"), now=NOW + HOUR).record
