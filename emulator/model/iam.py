@@ -1,4 +1,4 @@
-"""IAM v1, service accounts: their life (create, disable, delete, undelete) and the allow policy that each one has.
+"""IAM v1, service accounts: their life (create, disable, delete) and the allow policy that each one has.
 
 All methods take and give the REST API's JSON. IAM is eventually consistent; here that is scripted, by a fault on
 `iam.serviceAccounts.create` with `payload: {"lag": {"read_seconds": 7, "member_seconds": 60}}`, or for all by `read_lag`, `member_lag`.
@@ -7,7 +7,6 @@ All methods take and give the REST API's JSON. IAM is eventually consistent; her
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from emulator.world import World
 
 DEFAULT_QUOTA = 100  # service accounts a project, until Google is asked for more
-_UNDELETE_WINDOW = timedelta(days=30)
 _ACCOUNT_ID = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _MIN_ID, _MAX_ID = 6, 30
 _MAX_DISPLAY_NAME, _MAX_DESCRIPTION = 100, 256  # bytes in UTF-8
@@ -34,7 +32,7 @@ _FIELDS = {*_WRITABLE, "name", "projectId", "uniqueId", "email", "etag", "oauth2
 
 @dataclass(slots=True)
 class Account:
-    """One service account; `deleted` while it can still be undeleted. `policy` says who may act as it."""
+    """One service account. `policy` says who may act as it."""
 
     project: str
     email: str
@@ -45,7 +43,6 @@ class Account:
     readable: datetime
     known: datetime
     disabled: bool = False
-    deleted: datetime | None = None
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -62,11 +59,8 @@ class IamModel:
         self.quota = DEFAULT_QUOTA
         self.read_lag = timedelta(0)
         self.member_lag = timedelta(0)
-        self._accounts: dict[str, Account] = {}  # by unique id, deleted ones of the last 30 days included
+        self._accounts: dict[str, Account] = {}  # by unique id
         self._living: dict[str, Account] = {}  # by e-mail address
-        self._gone: deque[Account] = (
-            deque()
-        )  # deleted ones, the oldest first; one that was undeleted may still stand here
         self.further: list[Policy] = []  # other services', which name accounts too
         self._naming: set[str] = set()  # unique ids of those whose policy names a service account
         self._serial = 0
@@ -78,7 +72,7 @@ class IamModel:
             row = {each.name: getattr(account, each.name) for each in fields(Account) if each.name != "policy"}
             policy = account.policy
             row |= {"version": policy.version, "policy_serial": policy.serial, "bindings": policy.bindings}
-            times = {key: rfc3339(row[key]) if row[key] else None for key in ("readable", "known", "deleted")}
+            times = {key: rfc3339(row[key]) for key in ("readable", "known")}
             rows.append(row | times)
         return {"quota": self.quota, "serial": self._serial, "accounts": rows}
 
@@ -86,13 +80,15 @@ class IamModel:
         """Become what `dump` gave."""
         self.quota, self._serial, self._accounts = state["quota"], state["serial"], {}
         for row in state["accounts"]:
-            times = {key: parse_rfc3339(row[key]) if row[key] else None for key in ("readable", "known", "deleted")}
-            kept = {key: value for key, value in row.items() if key not in ("version", "policy_serial", "bindings")}
+            if row.get("deleted"):  # older worlds keep them for 30 days
+                continue
+            times = {key: parse_rfc3339(row[key]) for key in ("readable", "known")}
+            other = ("version", "policy_serial", "bindings", "deleted")
+            kept = {key: value for key, value in row.items() if key not in other}
             policy = Policy(row["bindings"], row["version"], row["policy_serial"])
             self._accounts[row["unique_id"]] = Account(**{**kept, **times}, policy=policy)
         held = self._accounts.values()
-        self._living = {account.email: account for account in held if account.deleted is None}
-        self._gone = deque(sorted((each for each in held if each.deleted), key=lambda each: each.deleted or each.known))
+        self._living = {account.email: account for account in held}
         self._naming = {account.unique_id for account in held if _names_accounts(account)}
 
     # --- the accounts
@@ -166,37 +162,11 @@ class IamModel:
         return {}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """serviceAccounts.delete: gone at once, in every policy a `deleted:` member, for 30 days to be undeleted."""
+        """serviceAccounts.delete: gone at once and for good, and in every policy a `deleted:` member."""
         account = self._find(name, "delete")
-        account.deleted = self._now()
-        del self._living[account.email]
-        self._gone.append(account)
+        del self._living[account.email], self._accounts[account.unique_id]
         self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))
         return {}
-
-    def undelete(self, name: str) -> dict[str, Any]:
-        """serviceAccounts.undelete: by unique id, within 30 days, while no other account has the address."""
-        now = self._now()
-        *_, project, _, unique_id = name.split("/")
-        if project != "-":
-            self._check_project(project, "undelete")
-        if not unique_id.isdigit():
-            raise invalid(
-                f"Invalid unique ID: '{unique_id}'. A deleted service account is named by its numeric unique ID."
-            )
-        account = self._accounts.get(unique_id)
-        if account is None or account.deleted is None or now - account.deleted > _UNDELETE_WINDOW:
-            raise ApiError("NOT_FOUND", f"Deleted service account {unique_id} does not exist.")
-        if account.email in self._living:
-            raise ApiError(
-                "ALREADY_EXISTS", f"Service account {account.email} already exists; {unique_id} cannot be undeleted."
-            )
-        if len(self._living) >= self.quota:
-            raise ApiError("RESOURCE_EXHAUSTED", "Maximum number of service accounts on project reached.")
-        account.deleted = None
-        self._living[account.email] = account
-        self._rename(tombstone(account.email, account.unique_id), ACCOUNT + account.email)
-        return {"restoredAccount": _view(account)}
 
     # --- their policies
 
@@ -222,23 +192,11 @@ class IamModel:
         """400 when the address is one of this project's accounts and there is none, or policies do not know it yet."""
         if not email.endswith(f"@{self.world.project}.iam.gserviceaccount.com"):
             return
-        held, now = self._living.get(email), self._now()
+        held, now = self._living.get(email), self.world.clock.now()
         if held is None or held.known > now:
             raise invalid(f"Service account {email} does not exist.")
 
     # --- inner
-
-    def _now(self) -> datetime:
-        """Return the time; accounts that can no longer be undeleted are forgotten."""
-        now = self.world.clock.now()
-        while self._gone:
-            oldest = self._gone[0]
-            if oldest.deleted is not None and now - oldest.deleted <= _UNDELETE_WINDOW:
-                break
-            self._gone.popleft()
-            if oldest.deleted is not None:
-                self._accounts.pop(oldest.unique_id, None)
-        return now
 
     def _lag(self, name: str) -> tuple[timedelta, timedelta]:
         fault = self.world.faults.take("iam.serviceAccounts.create", name, wanted="lag")
@@ -253,13 +211,13 @@ class IamModel:
         if project != self.world.project:
             text = f"Permission 'iam.serviceAccounts.{verb}' denied on resource (or it may not exist)."
             raise ApiError("PERMISSION_DENIED", text)
-        return self._now()
+        return self.world.clock.now()
 
     def _find(self, name: str, verb: str) -> Account:
         *_, project, _, key = name.split("/")
-        now = self._now() if project == "-" else self._check_project(project, verb)
+        now = self.world.clock.now() if project == "-" else self._check_project(project, verb)
         found = self._accounts.get(key) if key.isdigit() else self._living.get(key)
-        if found is not None and found.deleted is None and found.readable <= now:
+        if found is not None and found.readable <= now:
             return found
         raise ApiError("NOT_FOUND", f"Unknown service account: {name}")
 

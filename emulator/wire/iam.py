@@ -39,8 +39,6 @@ def routes(world: World, model: IamModel) -> list[Route]:
         ("DELETE", _ACCOUNT, "delete", "delete", with_query(lambda call, _: model.delete(call.params["name"]))),
         ("POST", f"{_ACCOUNT}:enable", "enable", "enable", switch(disabled=False)),
         ("POST", f"{_ACCOUNT}:disable", "disable", "disable", switch(disabled=True)),
-        ("POST", f"{_ACCOUNT}:undelete", "undelete", "undelete",
-         with_body(lambda call, _: model.undelete(call.params["name"]))),
         ("POST", f"{_ACCOUNT}:getIamPolicy", "getIamPolicy", "getIamPolicy",
          with_query(get_policy, "options.requestedPolicyVersion")),
         ("POST", f"{_ACCOUNT}:setIamPolicy", "setIamPolicy", "setIamPolicy",
