@@ -313,7 +313,7 @@ def test_every_topic_function_account_job_sink_and_role_of_ours_is_deployed():
     named = {name for name in named if name not in NOT_OURS}
     assert len(named) > 10
     assert sorted(named - deployed()) == []
-    text = (ROOT / "shared" / "domain" / "notebook.py").read_text(encoding="utf-8")
+    text = (ROOT / "shared" / "domain" / "things" / "notebook.py").read_text(encoding="utf-8")
     assert all(f'"{label}"' in text for label in labels)
 
 
