@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import (
@@ -27,7 +28,9 @@ from kit.making import (
 from msgspec.structs import replace
 
 from shared.domain.intent.wanted import with_hold, with_power, with_wanted
+from shared.domain.people.events import AccountChanged, AccountState
 from shared.domain.record.record import Hold, Power, Presence
+from shared.domain.record.status import Notice
 from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.things.power import PowerCause, PowerReason
 
@@ -195,3 +198,13 @@ def test_a_hold_and_its_release_are_changes_of_what_is_wanted_and_the_same_again
     assert held.status.generation == before.status.generation + 1
     assert with_hold(held, replace(hold, since=at(1))) is held
     assert with_hold(held, None).status.generation == before.status.generation + 2
+
+
+@pytest.mark.parametrize(("hired", "is_told"), [(-3, False), (-1, True)])
+def test_whoever_is_hired_after_the_account_was_deleted_is_named_to_an_administrator(hired, is_told):
+    deleted = AccountChanged(
+        event_id="d", user=ANA, occurred_at=at(-2), effective_at=at(-2), state=AccountState.DELETED, holds=True
+    )
+    record = with_wanted(after(joined("j", hired, groups=(ANALYSTS,)), deleted), policy(), NOW)
+    assert record.spec.presence is Presence.ABSENT
+    assert (Notice.DELETED_BUT_JOINED in record.status.notices) is is_told
