@@ -39,7 +39,7 @@ from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
 MANY = 40
-SMALL = GuardSettings(per_hour=5, share=0.0)  # so that few people are many
+SMALL = GuardSettings(per_hour=5, share=1e-9)  # so that few people are many
 CROWDS: list[tuple[tuple, str, list]] = []  # what they were made of, the world, what was logged
 OTHER_ADMIN = parse_email("otto.admin@example.com")
 

@@ -22,7 +22,7 @@ GONE = user_key_for(parse_email("gone@example.com"))
 @pytest.fixture
 def bench() -> Bench:
     """Six people left at once, two may go in an hour."""
-    made = make_bench(settings=settings_with(guard=GuardSettings(per_hour=2, share=0.0)))
+    made = make_bench(settings=settings_with(guard=GuardSettings(per_hour=2, share=1e-9)))
     people = [Life(made, parse_email(f"user{number}@example.com")) for number in range(6)]
     for person in people:
         person.tell(Joined, profile="analyst")

@@ -26,7 +26,7 @@ from shared.engine.decisions.policy_change import waiting as policy_waiting
 from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
-FEW = GuardSettings(per_hour=3, share=0.0)
+FEW = GuardSettings(per_hour=3, share=1e-9)
 OTTO = parse_email("otto.admin@example.com")
 PEOPLE = [parse_email(f"user{number}@example.com") for number in range(9)]
 ODD = parse_email("Ñandú.O'Neil+test@sub.example.co")
@@ -265,7 +265,7 @@ def test_whoever_is_on_the_list_cannot_decide_about_it(hub: Hub) -> None:
 
 
 def test_a_team_of_one_decides_at_once_even_about_itself() -> None:
-    hub = flooded(GuardSettings(per_hour=3, share=0.0, approvers=1))
+    hub = flooded(GuardSettings(per_hour=3, share=1e-9, approvers=1))
     batch = batch_of(hub)
     email = next(email for email in PEOPLE if user_key_for(email) in batch.people)
     hub.bench.deps.groups.join(ADMINS, email)

@@ -40,7 +40,7 @@ from shared.engine.reconcile import guard
 from shared.engine.sweeps.sweeps import sweep
 
 PEOPLE = 8
-GUARD = GuardSettings(per_hour=2, share=0.0, group_from=1000)
+GUARD = GuardSettings(per_hour=2, share=1e-9, group_from=1000)
 OTTO, NORAH = parse_email("otto.admin@example.com"), parse_email("norah.stranger@example.com")
 NAMES = ["Ñandú.O'Neil@sub.example.co", *(f"user{number}@example.com" for number in range(1, PEOPLE))]
 _VOTERS = (MIA, OTTO, NORAH, parse_email(NAMES[1]))

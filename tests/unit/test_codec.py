@@ -375,7 +375,7 @@ SPARK_FIELDS = [
 def test_a_line_of_an_earlier_version_is_shown_as_it_is():
     raw = json.loads(json.dumps(codec.to_json(with_spark())))
     for name in LATER_OF_A_LINE:
-        del inner(raw)["line"][name]
+        inner(raw)["line"].pop(name, None)  # a line without them is written without them
     (line, *_), (whole, *_) = codec.from_json(raw).status.story, with_spark().status.story
     assert line == replace(whole, act="", refused=False)
 

@@ -99,6 +99,9 @@ def _plain(value: Any) -> Any:
             return {key: _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
+        case StoryLine():  # there are eighty of them: what a line does not say takes no room
+            fields_of = ((name, getattr(value, name)) for name in value.__struct_fields__)
+            return {name: _plain(item) for name, item in fields_of if item or name not in _LATER[StoryLine]}
         case _:
             return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
 
