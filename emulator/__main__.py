@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
@@ -85,6 +86,21 @@ def _speed(text: str) -> float:
     return speed
 
 
+def _ending_by_signals() -> threading.Event:
+    # By a thread of its own: a handler that sets the event waits for ever if it runs while the main thread is inside Event.wait.
+    ending = threading.Event()
+    came: SimpleQueue[int] = SimpleQueue()
+
+    def watch() -> None:
+        came.get()
+        ending.set()
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: came.put(number))
+    return ending
+
+
 def _end_with_input(ending: threading.Event) -> None:
     # Not by sys.stdin: a daemon thread that waits in it makes the end of the interpreter a fatal error, after a signal.
     while os.read(sys.stdin.fileno(), 4096):
@@ -116,9 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit status: 0, or 2 when it cannot start."""
     asked = _read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
+    ending = _ending_by_signals()
     logs = asked.data / "logs" if asked.data is not None else None
     cloud = EmbeddedCloud.build(
         clock=VirtualClock(speed=asked.speed), project=asked.project, log_folder=logs, names=asked.allow_host

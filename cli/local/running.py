@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from types import FrameType
+from queue import SimpleQueue
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -84,13 +84,21 @@ def run(asked: Asked) -> int:
 
 
 def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+    """Return an event that a signal sets, by a thread of its own.
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    A handler that sets it would wait for ever if it ran while the main thread is inside `Event.wait`: the lock is not reentrant.
+    `SimpleQueue.put` may be called in a handler (library reference, queue).
+    """
+    stop = threading.Event()
+    came: SimpleQueue[int] = SimpleQueue()
+
+    def watch() -> None:
+        came.get()
         stop.set()
 
+    threading.Thread(target=watch, name="signals", daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, handle)
+        signal.signal(number, lambda number, _frame: came.put(number))
     return stop
 
 
