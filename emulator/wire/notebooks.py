@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.cloud.notebooks_v2.services.notebook_service.transports.grpc import NotebookServiceGrpcTransport
@@ -73,24 +74,6 @@ def _handlers(world: World, model: NotebooksModel) -> dict[str, Handler]:
         model.settle()
         return model.fleet.operations.get(call.params["name"]).view()
 
-    def list_operations(call: Call, query: dict[str, str]) -> Any:
-        if query.get("filter"):
-            raise invalid(f"Invalid filter: '{query['filter']}'.")
-        parent = call.params["name"]
-        model.settle()
-        _, project, _, location = parent.split("/")
-        check_location(project, location, ours={world.project}, wildcard=True)
-        return listed(
-            "operations",
-            model.fleet.operations.listing(parent),
-            size=read_int(query, "pageSize"),
-            token=query.get("pageToken", ""),
-            scope=f"operations {parent}",
-            key=lambda operation: f"{rfc3339(operation.created)} {operation.name}",
-            descending=True,
-            view=lambda operation: operation.view(),
-        )
-
     return {
         "ListInstances": with_query(list_instances, "pageSize", "pageToken", "orderBy", "filter"),
         "GetInstance": with_query(lambda call, _: model.get(call.params["name"])),
@@ -106,8 +89,29 @@ def _handlers(world: World, model: NotebooksModel) -> dict[str, Handler]:
         ),
         "RestoreInstance": with_body(lambda call, body: model.restore(call.params["name"], body), "name", "snapshot"),
         "GetOperation": get_operation,
-        "ListOperations": with_query(list_operations, "pageSize", "pageToken", "filter", "returnPartialSuccess"),
+        "ListOperations": with_query(
+            partial(_list_operations, world, model), "pageSize", "pageToken", "filter", "returnPartialSuccess"
+        ),
     }
+
+
+def _list_operations(world: World, model: NotebooksModel, call: Call, query: dict[str, str]) -> Any:
+    if query.get("filter"):
+        raise invalid(f"Invalid filter: '{query['filter']}'.")
+    parent = call.params["name"]
+    model.settle()
+    _, project, _, location = parent.split("/")
+    check_location(project, location, ours={world.project}, wildcard=True)
+    return listed(
+        "operations",
+        model.fleet.operations.listing(parent),
+        size=read_int(query, "pageSize"),
+        token=query.get("pageToken", ""),
+        scope=f"operations {parent}",
+        key=lambda operation: f"{rfc3339(operation.created)} {operation.name}",
+        descending=True,
+        view=lambda operation: operation.view(),
+    )
 
 
 def _resource(method: str) -> Callable[[Call], str]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -24,6 +24,9 @@ from shared.domain.things.times import parse_time
 from shared.faults import ConfigFault
 from shared.settings import checked
 from shared.settings.values import ConfigError, Settings
+
+if TYPE_CHECKING:
+    from shared.settings.models import ProfilesFile
 
 ENV_NAME = "BENCHKEEPER_ENV"
 ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
@@ -126,12 +129,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         if sources is not None and profiles is not None:
             faults += source_faults(place, sources, profiles)
     if raw is not None and not endpoint and not raw.people.domains:
-        faults.append(
-            ConfigFault(
-                str(path), 0, "people.domains", "is missing",
-                "Name the domains of your people, for example people: {domains: [example.com]}. Nobody else is given anything.",
-            )
-        )  # fmt: skip
+        faults.append(_no_domains(path))
     if faults or raw is None or profiles is None:
         raise ConfigError(faults)
     return Settings(
@@ -148,13 +146,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         personal_data=raw.retention.personal_data,
         api_endpoint=_trimmed(endpoint),
         max_message_bytes=raw.limits.message_bytes,
-        catalog=Catalog(
-            profiles={name: p.to_domain(name) for name, p in profiles.profiles.items()},
-            assignments=profiles.assignments,
-            default_profile=profiles.default,
-            masters=masters,
-            environments=profiles.environments,
-        ),
+        catalog=_catalog(profiles, masters),
         admin_group=raw.hub.admin_group,
         contact=raw.hub.contact,
         currency=raw.hub.currency,
@@ -171,6 +163,23 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         guard=raw.guard,
         **_said_by(environ),
     )
+
+
+def _catalog(profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> Catalog:
+    return Catalog(
+        profiles={name: p.to_domain(name) for name, p in profiles.profiles.items()},
+        assignments=profiles.assignments,
+        default_profile=profiles.default,
+        masters=masters,
+        environments=profiles.environments,
+    )
+
+
+def _no_domains(path: Path) -> ConfigFault:
+    fix = (
+        "Name the domains of your people, for example people: {domains: [example.com]}. Nobody else is given anything."
+    )
+    return ConfigFault(str(path), 0, "people.domains", "is missing", fix)
 
 
 def _known_envs(folder: Path) -> str:

@@ -80,11 +80,10 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
             waits[ConditionType.IDENTITY_READY] = now + policy.poll
     if former_wait is not None:
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
-    moments = (record.next_change(now), next_look(record, policy, now))
-    later = [moment for moment in moments if moment is not None]
     settles_at = record.status.notebook.settles_at
-    settles = [settles_at] if settles_at is not None and settles_at > now else []
-    requeue_at = min([*waits.values(), *later, *settles], default=None)
+    settles = settles_at if settles_at is not None and settles_at > now else None
+    later = [moment for moment in (record.next_change(now), next_look(record, policy, now)) if moment is not None]
+    requeue_at = min([*waits.values(), *later, *([settles] if settles is not None else [])], default=None)
     # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
     actions = tuple(action for step in steps for action in step.actions) + former
     record = replace(record, status=record.status.changed(next_attempt_at=requeue_at))

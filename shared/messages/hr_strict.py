@@ -1,0 +1,246 @@
+"""Read everything but a leaver of the neutral schema: exactly, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from shared.domain.people.events import (
+    AccessUntil,
+    AccountUsable,
+    Joined,
+    LeaveCancelled,
+    LifecycleEvent,
+    Moved,
+    Renamed,
+)
+from shared.domain.people.facts import Value
+from shared.domain.people.sources import DIRECTORY, OPERATOR, Joiners, May
+from shared.domain.things.errors import InvalidMessageError, Reason, UnsupportedMessageError
+from shared.domain.things.identity import UserEmail
+from shared.domain.things.times import parse_time
+from shared.messages.addresses import other_forms, parse_address, parse_person
+from shared.messages.allowed import allowed
+from shared.messages.hr_reader import (
+    MAX_ATTRIBUTES,
+    MAX_EVENT_ID,
+    MAX_GROUPS,
+    MAX_ITEM,
+    MAX_LIST,
+    MAX_NAME,
+    MAX_REASON,
+    MAX_TEXT,
+    Reader,
+    breaks,
+    shown_name,
+)
+from shared.messages.message import Parsed
+
+
+class Strict(Reader):
+    """Everything but a leaver: one fault, and nothing of it counts."""
+
+    def parsed(self, kind: str) -> Parsed:
+        """Return the news of a joiner, a mover, a cancelled leave, a changed address or an account's state."""
+        occurred_raw = self.body.get("occurred_at")
+        if occurred_raw is None:
+            occurred_at, claimed = self.published(), None
+        else:
+            occurred_at, claimed = self.bounded(self._exact("occurred_at", occurred_raw))
+        effective_raw = self.field("effective_time")
+        effective = None if effective_raw is None else self.moment("effective_time", effective_raw, day_ends=False)
+        common: dict[str, Any] = {
+            "event_id": self.text("event_id", MAX_EVENT_ID, needed=True),
+            "occurred_at": occurred_at,
+            "effective_at": effective or claimed or occurred_at,
+            "source": self.rules.source.name,
+            "says": self.says(),
+            "published_at": self.published(),
+            "claimed_at": claimed,
+            "explicit": effective is not None,
+            "undated": occurred_raw is None,
+            "person_id": self.person_id(),
+        }
+        self.text("reason", MAX_REASON)
+        if common["person_id"]:
+            allowed(self.rules, May.PERSON_ID)
+        if kind == "renamed":
+            news = self._renamed(common, begins_later=common["effective_at"] > max(occurred_at, self.published()))
+        else:
+            if self.body.get("new_user") is not None:
+                raise breaks("new_user goes with type 'renamed' only")
+            raw_user = self.user()
+            user = parse_person(raw_user, self.rules.people)
+            common |= {"user": user, "also_known_as": other_forms(raw_user, user)}
+            self._check_domain(user)
+            news = [self._about(kind, common)]
+        return Parsed(news=tuple(news), sender_faults=() if claimed is None else ("OccurredInFuture",))
+
+    def _exact(self, name: str, raw: object) -> datetime:
+        try:
+            if not isinstance(raw, str):
+                raise ValueError("no text")  # noqa: TRY004 - the one fault below
+            return parse_time(raw)
+        except ValueError as error:
+            raise breaks(
+                f"{name}: '{str(raw)[:40]}' is no time with a zone, for example 2026-12-01T08:00:00Z ({error})"
+            ) from error
+
+    def _about(self, kind: str, common: dict[str, Any]) -> LifecycleEvent:
+        match kind:
+            case "leave_cancelled":
+                allowed(self.rules, May.EMPLOYMENT)
+                return LeaveCancelled(**common)
+            case "account":
+                allowed(self.rules, May.ACCOUNT)
+                if self.body.get("account") != "usable":
+                    raise breaks("account: 'usable' is all that may be said of an account")
+                return AccountUsable(**common)
+            case "joiner":
+                allowed(self.rules, May.EMPLOYMENT)
+                confirms = self.rules.source.joiners is Joiners.CONFIRM
+                details = self._details()
+                if details.changes:
+                    raise breaks(
+                        "attributes.add_groups and remove_groups go with type 'mover'; a joiner names all groups"
+                    )
+                return Joined(
+                    **common, groups=details.groups, profile=details.profile, attributes=details.others,
+                    access_until=self._access_until(), confirms=confirms,
+                )  # fmt: skip
+            case _:
+                details = self._details()
+                return Moved(
+                    **common, groups=details.groups, profile=details.profile, profile_said=details.profile_said,
+                    attributes=details.others, access_until=self._access_until(), group_changes=details.changes,
+                )  # fmt: skip
+
+    def _access_until(self) -> AccessUntil | None:
+        aliases = [alias for alias, means in (self.rules.source.aliases or {}).items() if means == "access_until"]
+        attributes = self.body.get("attributes") or {}
+        if "access_until" not in self.body and not any(each in attributes for each in ("access_until", *aliases)):
+            return None
+        allowed(self.rules, May.ACCESS_UNTIL)
+        raw = self.field("access_until")
+        return AccessUntil(at=None if raw is None else self.moment("access_until", raw, day_ends=True))
+
+    def _check_domain(self, user: UserEmail) -> None:
+        source, domain = self.rules.source, user.rpartition("@")[2]
+        if source.domains is not None and domain not in source.domains:
+            raise UnsupportedMessageError(
+                user_message=f"The source '{source.name}' may give nothing to people of {domain}.",
+                detail=f"source {source.name} about a person of {domain}",
+                reason=Reason.NOT_ALLOWED,
+            )
+
+    def _details(self) -> Details:
+        raw = self.body.get("attributes")
+        if raw is None:
+            raw = {}
+        if not isinstance(raw, dict):
+            raise breaks("attributes: Input should be a valid dictionary")
+        if len(raw) > MAX_ATTRIBUTES:
+            raise breaks(f"attributes: Dictionary should have at most {MAX_ATTRIBUTES} items, not {len(raw)}")
+        attributes = {name: value for name, value in raw.items() if name not in {"access_until", "person_id"}}
+        groups = self._groups("groups", attributes.pop("groups", None))
+        changes = {
+            group: member
+            for name, member in (("add_groups", True), ("remove_groups", False))
+            for group in self._groups(name, attributes.pop(name, None)) or ()
+        }
+        if groups is not None and changes:
+            raise breaks("attributes.groups replaces all groups; name it or add_groups and remove_groups, not both")
+        if groups is not None or changes:
+            allowed(self.rules, May.GROUPS)
+        profile_said = "profile" in attributes
+        profile = attributes.pop("profile", None)
+        if profile is not None and (not isinstance(profile, str) or len(profile) > MAX_NAME):
+            raise InvalidMessageError(
+                user_message="attributes.profile must be a profile's name or null.",
+                detail="attributes.profile is no text",
+            )
+        if profile_said:
+            allowed(self.rules, May.PROFILE)
+        mine = self.rules.source.profiles
+        if profile and mine is not None and profile not in mine:
+            raise UnsupportedMessageError(
+                user_message=f"The source '{self.rules.source.name}' may not ask for profile '{profile}'. It may ask for: "
+                f"{', '.join(sorted(mine)) or 'none'}.",
+                detail=f"source {self.rules.source.name} asks for profile {profile!r}",
+                reason=Reason.NOT_ALLOWED,
+            )
+        if attributes:
+            allowed(self.rules, May.ATTRIBUTES)
+        return Details(
+            groups=groups,
+            changes=changes,
+            profile=profile,
+            profile_said=profile_said,
+            others={shown_name(name): _value(name, value) for name, value in attributes.items()},
+        )
+
+    def _groups(self, name: str, raw: object) -> tuple[str, ...] | None:
+        if raw is None:
+            return None
+        if not isinstance(raw, list):
+            raise InvalidMessageError(
+                user_message=f"attributes.{name} must be a list of group addresses.",
+                detail=f"attributes.{name} is no list",
+            )
+        if len(raw) > MAX_GROUPS:
+            raise breaks(f"attributes.{name}: List should have at most {MAX_GROUPS} items, not {len(raw)}")
+        return tuple(sorted({parse_address(item, self.rules.people) for item in raw}))
+
+    def _renamed(self, common: dict[str, Any], *, begins_later: bool) -> list[LifecycleEvent]:
+        """Nothing when the two differ in case only: that is one address."""
+        allowed(self.rules, May.ADDRESS)
+        if self.body.get("new_user") is None:
+            raise breaks("type 'renamed' needs new_user, the address from now on")
+        if self.body.get("attributes"):
+            raise breaks("type 'renamed' takes no attributes; what else changed is a message of type 'mover'")
+        raw_user = self.user()
+        user = parse_address(raw_user, self.rules.people)
+        try:
+            new_user = parse_person(self.body["new_user"], self.rules.people)
+        except InvalidMessageError as error:
+            raise breaks(f"new_user: {error.user_message.rstrip('.')}") from error
+        if begins_later:
+            raise breaks("type 'renamed' takes no effective_time to come; send it when the address has changed")
+        if new_user == user:
+            return []
+        confirmed = self.rules.source.name in {DIRECTORY, OPERATOR}
+        said = {**common, "effective_at": common["occurred_at"], "explicit": False}
+        return [
+            Renamed(
+                **said, user=user, also_known_as=other_forms(raw_user, user), new_user=new_user, confirmed=confirmed
+            )
+        ]
+
+
+class Details(Struct, frozen=True, kw_only=True):
+    """What `attributes` says."""
+
+    groups: tuple[str, ...] | None
+    changes: Mapping[str, bool]
+    profile: str | None
+    profile_said: bool
+    others: Mapping[str, Value]
+
+
+def _value(name: str, value: object) -> Value:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str() if len(value) <= MAX_TEXT:
+            return value
+        case list() if len(value) <= MAX_LIST and all(
+            isinstance(item, str | int | float | bool) and len(str(item)) <= MAX_ITEM for item in value
+        ):
+            return tuple(str(item) for item in value)
+    raise breaks(
+        f"attributes.{name[:MAX_NAME]}: must be a text of at most {MAX_TEXT} characters, a number, true, false, null, or a list of "
+        f"at most {MAX_LIST} of them"
+    )
