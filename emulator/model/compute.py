@@ -73,6 +73,11 @@ class ComputeModel:
         views = [_disk_view(disk) for path, disk in self.disks.disks.items() if path.startswith(f"{parent}/")]
         return _listed("disk", parent, views, query)
 
+    def delete_disk(self, path: str) -> dict[str, Any]:
+        """disks.delete: every disk here belongs to an instance, and goes with that alone."""
+        self._look(path)
+        raise rules.in_use(path, _user_of(self.disks.find_disk(path)))
+
     def content(self, path: str) -> bytes:
         """Return what is on a disk, for tests and the control API."""
         self._look(path)

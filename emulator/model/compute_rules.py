@@ -68,6 +68,12 @@ def not_ready(path: str) -> ApiError:
     return ApiError("FAILED_PRECONDITION", f"The resource '{path}' is not ready", reason="resourceNotReady")
 
 
+def in_use(path: str, user: str) -> ApiError:
+    """400 `resourceInUseByAnotherResource`."""
+    text = f"The disk resource '{path}' is already being used by '{user}'"
+    return ApiError("FAILED_PRECONDITION", text, reason="resourceInUseByAnotherResource")
+
+
 def stale_labels() -> ApiError:
     """412 `conditionNotMet`."""
     text = "Labels fingerprint either invalid or resource labels have changed"

@@ -55,6 +55,8 @@ def routes(world: World, model: ComputeModel) -> list[Route]:
         ("GET", f"{_ZONE}/disks", "disks.list", "compute.disks.list", _LIST,
          lambda call, query: model.list_disks(call.params["parent"], query)),
         ("GET", _DISK, "disks.get", "compute.disks.get", (), lambda call, _: model.get_disk(call.params["path"])),
+        ("DELETE", _DISK, "disks.delete", "compute.disks.delete", ("requestId",),
+         lambda call, _: model.delete_disk(call.params["path"])),
         ("POST", f"{_DISK}/createSnapshot", "disks.createSnapshot", "compute.disks.createSnapshot,compute.snapshots.create",
          ("requestId", "guestFlush"), create_snapshot),
         ("POST", f"{_GLOBAL}/snapshots", "snapshots.insert", "compute.snapshots.create,compute.disks.createSnapshot",

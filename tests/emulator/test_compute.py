@@ -71,6 +71,14 @@ def test_labels_and_sizes_of_the_instance_reach_its_disks_later_too(cloud: DataC
     assert disk["labelFingerprint"] != before
 
 
+def test_a_disk_in_use_is_not_deleted(cloud: DataCloud):
+    cloud.instance("ann")
+    error = cloud.refused("DELETE", disk_path("ann"), status=400)
+    assert error["errors"][0]["reason"] == "resourceInUseByAnotherResource"
+    assert f"{PROJECT}/zones/{ZONE}/instances/ann" in error["message"]
+    assert cloud.disk("ann")
+
+
 @pytest.mark.parametrize("outside", [True, False])
 def test_both_disks_go_with_their_instance(cloud: DataCloud, outside: bool):
     path = cloud.instance("ann")
