@@ -1,6 +1,6 @@
-"""News about people, whatever the source: `Joined`, `Moved`, `Left`, a group or account change, a new address, a mere wake-up.
+"""The events about users, from any source: `Joined`, `Moved`, `Left`, a group or account change, a new address, a wake.
 
-`statements_of(event)` says which facts a piece of news states; nothing else in the product interprets a message.
+`statements_of(event)` yields the facts that an event states; no other code interprets a message.
 """
 
 from __future__ import annotations
