@@ -43,7 +43,7 @@ class EnableAccount(Action, frozen=True, kw_only=True):
 
 
 class DisableAccount(Action, frozen=True, kw_only=True):
-    """The action that disables the account at once, whoever holds tokens for it."""
+    """The action that disables the account at once, also for holders of its tokens."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"

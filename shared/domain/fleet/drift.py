@@ -1,6 +1,6 @@
-"""The judgement which records need a pass, from listings alone: no record is read and no instance is read by name.
+"""The choice of records that need a pass, from listings alone: no record is read and no instance is read by name.
 
-It may be wrong in one direction: a pass that was not needed changes nothing.
+The choice may be wrong in one direction: a pass that was not needed changes nothing.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _hour_of(user_key: UserKey) -> int:
 
 def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
     if row.zone is None or row.zone in listed.unreachable:
-        return None  # not listed is not absent
+        return None  # a missing row of a listing does not mean absence
     seen = listed.notebook
     if row.presence is Presence.ABSENT:
         return _why_leaver(row, listed)
@@ -135,7 +135,7 @@ def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
 def is_to_verify(row: RecordRow, policy: Policy) -> bool:
     """Return True if the user's change has begun in a rollout and was not observed to work yet.
 
-    After the rollout the question is asked once more, so that the turn is cleared.
+    A turn of an earlier rollout counts, too, so that a pass removes it.
     """
     rollout, turn = policy.rollout, row.turn
     if turn is None or turn.ended_at is not None:
@@ -178,9 +178,10 @@ def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Di
 class Comparisons:
     """The comparisons of many environments by the same policies, each made once for all environments that are alike.
 
-    Notebooks are alike if they have the same shape (`SeenNotebook`) and service account, if their rows have the same profile, cost centre
-    and origin, and if the user's label and owner are as they should be. All their other differences are then the same. A notebook of a
-    user with a personal service account is compared separately.
+    Notebooks are alike if three things hold. They have the same shape (`SeenNotebook`) and service account. Their rows have the same
+    profile,
+    cost centre and origin. The user's label and the owner are as they should be. Such notebooks have the same differences. A notebook
+    of a user with a personal service account is compared separately.
     """
 
     def __init__(self) -> None:
@@ -216,7 +217,7 @@ class Comparisons:
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return the differences that the listings show, whether the user's turn has come or not; None if the configuration lost the profile."""
+    """Return the differences that the listings show, before or after the user's turn; None if the configuration lost the profile."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None
@@ -292,7 +293,10 @@ class StrayCheck:
         return sorted(self._found, key=lambda stray: (stray.zone == _GLOBAL, stray.name, stray.zone))
 
     def without_record(self, rowless: Iterable[UserKey]) -> list[UserKey]:
-        """Return the keys whose record may be damaged or missing, after `strays`: a resource carries our labels, or the object has no row."""
+        """Return the keys whose record may be damaged or missing: a resource carries our labels, or the object has no row.
+
+        To be called after `strays`.
+        """
         return sorted({UserKey(key) for key in self._without_row if is_user_key(key)} | set(rowless))
 
     def _note(self, ref: InstanceRef, why: str) -> None:
@@ -304,7 +308,7 @@ class StrayCheck:
 
 
 class Count(Struct, frozen=True, kw_only=True):
-    """The number of environments of a profile in a state, and their cost an hour (None: not estimated)."""
+    """The number of environments of a profile in a state, and the cost of all of them an hour (None: not estimated)."""
 
     profile: str
     state: str

@@ -139,7 +139,7 @@ class FigureCount:
 
 
 def figures_of(fleet: FleetSnapshot) -> Figures:
-    """Return the figures of a list whose rows are at hand."""
+    """Return the figures of a list whose rows are all in memory."""
     count = FigureCount(fleet.blind, fleet.taken_at)
     for row in fleet.rows:
         count.add(row)

@@ -19,10 +19,11 @@ MAX_POINTS = 24 * 62  # one an hour for two months
 
 
 class Notes(Struct, frozen=True, kw_only=True):
-    """What a person's own page tells from sweeps. `idle_stops`: when each running notebook will be stopped if nobody uses it.
+    """The notes that sweeps write for each user's own page.
 
-    `costs` is what each person cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None where no
-    export is configured, or it could not be read.
+    `idle_stops` are the times at which running notebooks will be stopped if they stay unused.
+    `costs` is each user's cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None if no
+    export is configured, or if it could not be read.
     """
 
     taken_at: datetime

@@ -38,7 +38,10 @@ class Reason(StrEnum):
 
 
 class KernelState(StrEnum):
-    """Jupyter's `execution_state`. `starting` is the normal state of a kernel that nobody ever connected to: no sign of work."""
+    """The states of a kernel: Jupyter's `execution_state`.
+
+    `starting` is the normal state of a kernel without any connection yet; it is not a sign of work.
+    """
 
     IDLE = "idle"
     BUSY = "busy"
@@ -77,11 +80,11 @@ class Activity(Struct, frozen=True):
     """The known activity of one running instance. None means unknown; samples are oldest first and of the whole machine.
 
     `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
-    `blind_since`: since when the source that a stop needs (kernels, or the metric that replaces them) has been refused or silent; None
-    if it answers, or if there is no such source. The caller sets it: without it such an instance is kept. `cpu` is of the machine, not of
-    the server's children: a nohup process leaves their tree. `gpu` empty: the machine has none. `outside_jobs`: names of
-    running jobs elsewhere (Spark...) that need this server; empty: none. `connections` and `sessions` are only displayed:
-    they decide nothing, because an open tab is not work.
+    `blind_since`: since when a source that a stop needs (kernels, or the metric that replaces them) has been refused or silent. It is
+    None if the source answers, or if there is no such source. The caller sets `blind_since`: without it such an instance is kept.
+    `cpu` is of the machine, not of the server's child processes, because a nohup process is not among these. `gpu` empty: the machine
+    has none. `outside_jobs`: names of running jobs elsewhere (Spark...) that need this server; empty: none.
+    `connections` and `sessions` are only displayed: they decide nothing, because an open tab is not work.
     """
 
     started_at: datetime | None = None

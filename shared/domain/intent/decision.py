@@ -45,7 +45,7 @@ class Verdict(StrEnum):
 class Decision(Struct, frozen=True, kw_only=True):
     """A decision as the page wrote it. Its content is not trusted before the assertion is verified.
 
-    `asked_at` is the page's clock, for people; the order follows the creation time of the object.
+    `asked_at` is the page's clock, for people; the product uses the creation time of the object.
     """
 
     decision_id: str

@@ -135,8 +135,8 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
 def cutting(facts: Facts, now: datetime) -> Facts:
     """Return the newest statement about each fact, as far as it takes something away.
 
-    A list of groups is kept as an empty list, and a request as withdrawn, each at its own time, so that an older list or request that
-    comes late gives nothing. A newer statement decides as usual.
+    A list of groups is kept as an empty list, and a request as withdrawn, each at its own time. An older list or request that comes late
+    then gives nothing. A newer statement decides as usual.
     """
     kept: dict[str, Timeline] = {}
     forgotten = facts.forgotten

@@ -63,7 +63,7 @@ def event_ref(source: str, event_id: str) -> str:
 
 
 def same_person_ref(predecessor: UserKey) -> str:
-    """Return the ref of the question if the present holder of an address is the earlier one."""
+    """Return the ref of the question whether the present holder of an address is the earlier holder."""
     return ref_of("same-person", predecessor)
 
 
@@ -83,7 +83,7 @@ def group_ref(event: GroupEvent) -> str:
 
 
 def release_of(record: UserRecord) -> Question | None:
-    """Return the question if the user's hold may end; None if there is no hold."""
+    """Return the question whether the user's hold may end; None if there is no hold."""
     if record.hold is None:
         return None
     return Question(about=About.RELEASE, people=(record.user_key,), ref=hold_ref(record.hold))

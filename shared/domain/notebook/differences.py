@@ -83,7 +83,7 @@ NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())
 
 
 def say(items: tuple[Difference, ...]) -> str:
-    """Return a list for people."""
+    """Return the differences as a list in words, for people."""
     return "; ".join(str(item) for item in items)
 
 

@@ -124,7 +124,7 @@ def _paused(record: UserRecord) -> str:
 
 def _on_hold(record: UserRecord) -> Step:
     hold = record.hold
-    if hold is None:  # the caller has looked
+    if hold is None:  # the caller has checked that
         raise AssertionError("not on hold")
     return Step(
         record=record,

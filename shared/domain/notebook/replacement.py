@@ -126,7 +126,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
     A remnant of the replacement takes the predecessor's field, to be deleted.
     """
     former = record.status.notebook.former
-    if former is None:  # the caller has looked
+    if former is None:  # the caller has checked that
         raise AssertionError("there is nothing to go back to")
     left = None
     if remnant is not None:

@@ -125,12 +125,12 @@ def _forestalled_by(leave: Statement, joiner: Statement) -> bool:
 
 
 def next_employment_change(timeline: Timeline, now: datetime) -> datetime | None:
-    """Return the next moment at which a statement takes effect."""
+    """Return the next moment at which a statement takes effect; None if there is none."""
     return min((s.effective_at for s in timeline if s.effective_at > now), default=None)
 
 
 def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
-    """Return the newest leave that a joiner ended (not cancelled, no conversion): the user left and was hired again. None if there is none."""
+    """Return the newest leave that a joiner ended (not cancelled, no conversion): the user was hired again. None if there is none."""
     begun = [s for s in timeline if s.effective_at <= now]
     ended = [
         leave

@@ -131,7 +131,7 @@ class AccountChanged(_News, frozen=True, kw_only=True):
 
 
 class AccountUsable(_News, frozen=True, kw_only=True):
-    """A statement by a source that may say so that the account can be used: it ends each state that denies access."""
+    """A statement that the account can be used, by a source that may say so: every state that denies access ends."""
 
 
 class Renamed(_News, frozen=True, kw_only=True):

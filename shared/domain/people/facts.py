@@ -102,8 +102,8 @@ class Facts(Struct, frozen=True):
     ) -> Facts:
         """Return the facts with one more statement about fact `name`; the same object if nothing changes.
 
-        `kept` are the groups that entitle: facts about other groups are dropped before theirs.
-        `people` is the number of users whose facts the limits leave room for.
+        `kept` are the groups that entitle: facts about other groups are dropped first.
+        The limits leave room for the facts of `people` users.
         """
         old = self.timelines.get(name, ())
         if self.forgotten and _may_look_newer(name, statement) and statement.guard(name) in self.forgotten:
@@ -311,7 +311,7 @@ def _stands(statement: Statement, timeline: Timeline) -> bool:
 def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -> Timeline:
     """Return the timeline with the first and the last statement of each number.
 
-    They tell if the number was the same before and after a deleted account, and so if both accounts belong to one user.
+    They tell whether the number was the same before and after a deleted account, and so whether both accounts belong to one user.
     """
     if any(kept.is_same(statement) for kept in timeline):
         return timeline

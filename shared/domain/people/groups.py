@@ -94,7 +94,7 @@ class GroupBook(Struct, frozen=True):
         return GroupBook().with_events((e for e in (*self.events, *self.others) if e.key not in gone), assigned)
 
     def knows(self, event: GroupEvent) -> bool:
-        """Return True for a duplicate."""
+        """Return True if the book has this event already (a duplicate)."""
         return any(each.key == event.key for each in (*self.events, *self.others))
 
     def reached(self, assigned: frozenset[str]) -> frozenset[str]:

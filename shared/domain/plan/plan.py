@@ -100,7 +100,7 @@ class AccountSeen(Struct, frozen=True, kw_only=True):
     """The user's own service account as it was read.
 
     `is_ours`: its description says that we made it for this user. `shared_with` are all members that its policy gives a role, by role.
-    `in_groups` says for each group that was asked about if the account is a direct member.
+    `in_groups` says of each queried group whether the account is a direct member.
     """
 
     is_ours: bool
@@ -147,8 +147,8 @@ class Action(Struct, frozen=True):
     """A change to ask of the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
 
     `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed. `written_first`:
-    the record must be saved before the cloud is asked, because the action cannot be taken back, or because only the record keeps the name
-    of what it makes.
+    the record must be saved before the cloud is asked. The reason is that the action cannot be taken back, or that only the record keeps
+    the name of what the action makes.
     """
 
     condition: ClassVar[ConditionType]

@@ -4,7 +4,7 @@
 `policy/proposed/<digest>`   a policy that waits for approval, with its impact as it was judged
 `policy/approved/<digest>`   the approved list of users; exactly these users may be changed by it
 `policy/rejected/<digest>`   a policy that was refused; the same files are never proposed again
-`policy/deployed/<digest>`   the author and the last time of a deployment with that digest; it may also ask to go back to those files
+`policy/deployed/<digest>`   the last deployment of files with that digest: its author, and a request to go back to these files
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The conversion of a record to JSON and back.
 
 The version written is the lowest that covers the content. Versions from 2 on hold data that an older program must not overlook, so an
-older program refuses them. Reading is strict: a damaged record is an error, never a guess. A record of a newer program (an unknown
-version, or a word that this program does not know) is another error, because it must not be replaced by an older version.
+older program refuses them. Reading is strict: a damaged record is an error, never a guess. A record of a newer program is another
+error, because an older version must not replace it: its version is unknown, or it has a word that this program does not know.
 """
 
 from __future__ import annotations

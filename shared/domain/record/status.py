@@ -164,14 +164,14 @@ class StatusChanges(TypedDict, total=False):
 class NotebookStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of the instance.
 
-    `power_settled`: the wanted power was reached once, so a later difference was made by somebody else and is adopted, not corrected.
+    `power_settled`: the wanted power was reached once, so a later difference was made from outside and is adopted, not corrected.
     It is not set before `settles_at`: until then a pass that was planned before the user was entitled may still stop or delete the
     instance.
     `was_active`: this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
     Nothing is created or started before `not_before`. `naming` counts the names that the instance has had: a replacement exists
     beside its predecessor, which is `former`. `built_from` is what the present instance was created with, as far as that
-    can never be changed (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: it is not
-    tried again until something else is wanted. `turn` is when the user's change began in the last rollout that reached the user.
+    can never be changed (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: the change
+    is not tried again until something else is wanted. `turn` is when the user's change began in the last rollout that reached the user.
     """
 
     instance_id: InstanceId | None = None
@@ -290,11 +290,11 @@ class Status(Struct, frozen=True, kw_only=True):
         return replace(self, **own)
 
     def condition(self, kind: ConditionType) -> Condition | None:
-        """Return the condition of that type, if there is one."""
+        """Return the condition of that type, None if there is none."""
         return next((c for c in self.conditions if c.type == kind), None)
 
     def snapshot(self, name: str) -> Snapshot | None:
-        """Return the snapshot of that name, if the record has one."""
+        """Return the snapshot of that name, None if the record has none."""
         return next((s for s in self.data.snapshots if s.name == name), None)
 
     def cluster(self, template: str) -> ClusterStatus | None:

@@ -64,12 +64,12 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     @property
     def begun(self) -> int:
-        """The users whose change began and was not stopped by a lack of machines."""
+        """The number of users whose change began and was not stopped by a lack of machines."""
         return self.verified + self.under_way + self.failed
 
     @property
     def people(self) -> int:
-        """The users who need the change and may have it."""
+        """The number of users who need the change and may have it."""
         return self.begun + self.waits + self.sold_out
 
 
@@ -220,7 +220,8 @@ def judge(rollout: Rollout, counts: Counts, now: datetime) -> Rollout:
     """Return the rollout after the gate: halted, in its next wave, done, or unchanged with the new counts.
 
     The rollout halts if more than 2 % of the begun changes are not ready in time; in the first wave, if one is not. It goes on if at
-    least half of the users whose turn has come are done and few changes are under way, so that a user who works for days does not block it.
+    least half of the users whose turn has come are done and few changes are under way. A user who works for days therefore does not
+    block it.
     """
     rollout = replace(rollout, counts=counts)
     if rollout.state is not RolloutState.OPEN:

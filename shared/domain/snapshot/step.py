@@ -308,7 +308,7 @@ def is_saved(record: UserRecord) -> bool:
 
 
 def is_kept(record: UserRecord, scene: Scene) -> bool:
-    """Return True if that snapshot is READY now, by this pass's observation."""
+    """Return True if the snapshot of the data disk is READY now, by this pass's observation, and its manifest is written."""
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     return is_saved(record) and isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 

@@ -207,7 +207,7 @@ def _deleting(look: _Look, *, wanted: bool) -> _Did:
     if wanted and look.known.is_there and not look.known.deleting and not _asked_again(look):
         # We did not request the deletion: the idle time or age of the cluster ended it, and it is not created again.
         return _Did(record=_with(look, _going(look.known), drop=True), again=look.poll, because=_ENDED_ITSELF)
-    # Observed until the cluster is gone, whoever requested that; a later request of the user waits for it.
+    # The deletion is observed until its end, even if we did not request it; a later request of the user waits for that.
     known = replace(look.known, deleting=True, asked_at=look.known.asked_at or look.now)
     if not known.diagnosis:
         text = "The old one is being deleted; the new one follows." if wanted else "Being deleted."

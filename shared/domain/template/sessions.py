@@ -181,7 +181,10 @@ def _bring_about(wanted: WantedSession, seen: SessionSeen | None) -> SessionActi
 
 
 def _difference(wanted: object, seen: object, path: str) -> str | None:
-    """Return the path of a field that we wrote and that reads differently; None if there is none. Fields that the service adds are ignored."""
+    """Return the path of a field that we wrote and that reads differently; None if there is none.
+
+    Fields that the service adds are ignored.
+    """
     if isinstance(wanted, Mapping):
         held = seen if isinstance(seen, Mapping) else {}
         for key, inner in wanted.items():

@@ -1,4 +1,4 @@
-"""Every failure that the product knows, each with three texts.
+"""The failures that the product knows, each with three texts.
 
 `user_message` is for the user (page, CLI), `reason` for metrics and conditions (bounded), `detail` for the log.
 Retryable means that the same call may succeed later; `retry_after` says when to try again. Permanent means that the call fails until
@@ -132,7 +132,7 @@ class ConflictError(RetryableError):
 
 
 class BusyError(RetryableError):
-    """An operation is under way on this instance (409 unable to queue)."""
+    """An operation that is under way on this instance and blocks another one (409 unable to queue)."""
 
     reason = Reason.BUSY
     default_retry_after = timedelta(seconds=30)
@@ -146,7 +146,7 @@ class OperationFailedError(RetryableError):
 
 
 class GuardWaitsError(RetryableError):
-    """A full window of the guard: the hourly limit of people is used up just now."""
+    """A full window of the guard: the hourly limit of users is reached just now."""
 
     reason = Reason.GUARD_WAITS
     default_retry_after = timedelta(minutes=15)

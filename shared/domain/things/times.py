@@ -1,4 +1,4 @@
-"""RFC 3339 texts and aware UTC times."""
+"""The conversion of RFC 3339 texts to aware UTC times and back."""
 
 from __future__ import annotations
 
