@@ -186,9 +186,7 @@ class Comparisons:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Differences | None] = {}
-        self._kept: list[
-            object
-        ] = []  # objects that are known by `id()` are kept alive, so that no other object gets that id
+        self._kept: list[object] = []  # kept alive, so that no other object gets the same `id()`
 
     def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
         """Return the same as `differences_of`."""

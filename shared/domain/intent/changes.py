@@ -42,7 +42,7 @@ def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent,
 
 
 def says_something_new(before: UserRecord, after: UserRecord, event: LifecycleEvent, now: datetime) -> bool:
-    """Return True if the event contradicts the facts of the record, now or later.
+    """Return True if the event changes an answer that the facts of the record give, now or later.
 
     A statement with a new id that only repeats what holds is not new. A statement made while another is still to come is new:
     the other one then never takes effect.

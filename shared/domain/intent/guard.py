@@ -140,7 +140,7 @@ def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
 
 
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
-    """Return the waiting cut. Another reason of the same kind does not restart the wait, because the user is to be cut in any case.
+    """Return the waiting cut. Another reason of the same kind does not restart the wait, because the cut is due in any case.
 
     A cut with a limit to its wait and a cut without are different: the time that one waited does not count for the other.
     """

@@ -102,7 +102,7 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
         return Renaming(before=None, record=record, pointer=user_key_for(event.new_user))
     if old is None or new is None:
         known = old or new
-        if known is None:  # the caller has checked that
+        if known is None:  # the caller excludes this
             raise AssertionError("one of two records is there")
         pointer = user_key_for(event.new_user if old is not None else event.user)
         return Renaming(before=known, record=_told(known, None, event, now), pointer=pointer)

@@ -99,7 +99,8 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
             waiting_since=_news_time(record.facts, now),
         )
     if spec.presence is Presence.PRESENT:
-        status = status.changed(  # The first address's name (`instance_id_for`): the address may have changed before the instance was named.
+        # The name by the first address (`instance_id_for`): the address may have changed before the instance was named.
+        status = status.changed(
             instance_id=status.notebook.instance_id or first_instance_id(record.user_key),
             zone=status.notebook.zone or policy.zones[0],
         )

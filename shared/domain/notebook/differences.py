@@ -211,7 +211,10 @@ def _image(image: VmImage) -> str:
 
 
 def _enough(have: Disk | None, want: Disk) -> str | None:
-    """Return the disk in words, as the wanted one if it has the same type and is as large or larger: a disk is never made smaller."""
+    """Return the disk as a text; the wanted disk if the type is the same and the size is as large or larger. None if it was not read.
+
+    A larger disk counts as the wanted one, because a disk is never made smaller.
+    """
     if have is None:
         return None
     return _disk(want if have.type == want.type and have.size_gb >= want.size_gb else have)

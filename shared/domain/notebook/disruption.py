@@ -8,7 +8,10 @@ from shared.domain.things.catalog import Disruption, Profile, Window
 
 
 def may_disrupt(profile: Profile, now: datetime) -> bool:
-    """Return True if a running environment of this profile may be stopped for a change at `now`."""
+    """Return True if a running environment of this profile may be stopped for a change at `now`.
+
+    A stopped environment may always be changed, so the question does not arise for it.
+    """
     match profile.disruption:
         case Disruption.NOW:
             return True

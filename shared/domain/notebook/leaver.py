@@ -124,7 +124,7 @@ def _paused(record: UserRecord) -> str:
 
 def _on_hold(record: UserRecord) -> Step:
     hold = record.hold
-    if hold is None:  # the caller has checked that
+    if hold is None:  # the caller excludes this
         raise AssertionError("not on hold")
     return Step(
         record=record,

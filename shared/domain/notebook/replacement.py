@@ -29,7 +29,7 @@ _SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
-    """Return True if the user's files are in a snapshot of another instance, and not yet on this one."""
+    """Return True if the user's files are in a snapshot of another instance, and not yet on this instance."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     return snapshot is not None and snapshot.instance_uid != notebook.uid
 
@@ -43,7 +43,7 @@ def may_be_restore(operation: OperationRef, asked: Restoring) -> bool:
 
 
 def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
-    """Return a step that restores the files onto an instance that is ACTIVE or stopped. None: there is nothing to restore any more."""
+    """Return a step that restores the files onto an instance that is ACTIVE or stopped; None if there is nothing to restore any more."""
     name = record.status.data.saved_in
     sight = scene.seen.snapshots.get(name, Absent())
     marker = record.status.data.restoring
@@ -126,7 +126,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
     A remnant of the replacement takes the predecessor's field, to be deleted.
     """
     former = record.status.notebook.former
-    if former is None:  # the caller has checked that
+    if former is None:  # the caller excludes this
         raise AssertionError("there is nothing to go back to")
     left = None
     if remnant is not None:

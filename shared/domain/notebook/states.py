@@ -178,7 +178,7 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
-    """Return what the user should know about differences that are not fixed now."""
+    """Return a note for the user about differences that are not fixed now; empty if there is nothing to say."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return " A change to its machine was refused by Google Cloud; an administrator should look."
     if record.status.notebook.former is not None and record.status.notebook.former.touched:
@@ -274,7 +274,7 @@ def _joined(now: Patch, at_rest: Patch) -> Patch:
 
 
 def _adopt(record: UserRecord, power: Power, cause: PowerCause) -> UserRecord:
-    """Return the record with the observed power as the wanted one: the wanted power had been reached, and was then changed from outside."""
+    """Return the record with the observed power as the wanted power: the wanted power had been reached, and was then changed from outside."""
     spec = replace(record.spec, power=power, power_reason=PowerReason(cause=cause))
     return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
 

@@ -124,7 +124,7 @@ def _operation_failed(
     record: UserRecord, notebook: Absent | ObservedNotebook, operation: OperationSeen, scene: Scene
 ) -> Step:
     error = operation.error
-    if error is None:  # the caller has checked that
+    if error is None:  # the caller excludes this
         raise AssertionError("an operation without an error did not fail")
     policy, now = scene.policy, scene.now
     record = with_sold_out(record, error, now).with_status(operation=None, attempts=record.status.attempts + 1)

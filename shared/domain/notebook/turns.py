@@ -1,4 +1,7 @@
-"""The part of a rollout that is about one user: which change waits for the turn, when it began, when it was observed to work. Pure."""
+"""The part of a rollout that is about one user: which change waits for the turn, when it began, when it was observed to work.
+
+Pure.
+"""
 
 from __future__ import annotations
 

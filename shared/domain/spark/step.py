@@ -261,9 +261,7 @@ def _absent(look: _Look, *, wanted: bool) -> _Did:
             return _Did(record=_forget(look, known))
         return _start(replace(look, known=known))
     if not known.is_there or (wanted and not known.operation and known.seen_running_at is None):
-        return _start(
-            look
-        )  # nothing was requested yet, or a crash came before the answer; a repeated request counts once
+        return _start(look)  # nothing was requested yet, or the answer was lost: a repeated request counts once
     if known.seen_running_at is not None:
         if wanted and _asked_again(look):
             return _start(replace(look, known=_fresh(known)))
