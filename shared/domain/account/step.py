@@ -129,7 +129,7 @@ def _groups(
 ) -> tuple[UserRecord, list[Action]]:
     """Return the record and the actions that put the account into the profile's group and take it out of all others.
 
-    An unreadable membership is requested again, which is safe to repeat.
+    If a membership could not be read, its change is requested anyway, which is safe to repeat.
     """
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     wanted = profile.data_group if profile is not None and wants_account(record, scene.policy) else None
@@ -150,7 +150,7 @@ def _groups(
 def _in_use(record: UserRecord, account_id: AccountId, scene: Scene) -> bool:
     """Return True while a resource that runs as the account exists, or may exist, or while the wanted profile is unknown.
 
-    The record does not remember if a Spark cluster was created with the account: any cluster counts.
+    The record does not remember whether a Spark cluster was created with the account, so any cluster counts.
     """
     if (record.spec.profile or "") not in scene.policy.catalog.profiles:
         return True

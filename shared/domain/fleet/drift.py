@@ -47,8 +47,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     """The content of the listings for one user: the record's instance, template digests, the zones that did not answer.
 
     `snapshots` are the names of all users' snapshots with our labels, None if they were not listed. `entitling` is the digest
-    of the assignments, computed once for a whole sweep; if it is empty, it is computed here. `comparisons` are shared by a whole sweep,
-    too.
+    of the assignments, computed once for a whole sweep; if it is empty, it is computed here. A sweep also shares its `comparisons`.
     """
 
     notebook: ObservedNotebook | None
@@ -179,9 +178,8 @@ class Comparisons:
     """The comparisons of many environments by the same policies, each made once for all environments that are alike.
 
     Notebooks are alike if three things hold. They have the same shape (`SeenNotebook`) and service account. Their rows have the same
-    profile,
-    cost centre and origin. The user's label and the owner are as they should be. Such notebooks have the same differences. A notebook
-    of a user with a personal service account is compared separately.
+    profile, cost centre and origin. The user's label and the owner are as they should be. Such notebooks have the same differences.
+    A notebook of a user with a personal service account is compared separately.
     """
 
     def __init__(self) -> None:

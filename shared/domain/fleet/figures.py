@@ -49,8 +49,8 @@ class ReadyDay(Struct, frozen=True, kw_only=True):
 class Figures(Struct, frozen=True, kw_only=True):
     """The figures of a list. `ready` has the last thirty days, oldest first.
 
-    `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the list, at most
-    `MOST_ASKED`.
+    `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the list; at most
+    `MOST_ASKED` users.
     """
 
     overview: Overview

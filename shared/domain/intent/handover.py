@@ -1,8 +1,8 @@
 """The handover of an address from one user to another: an account is deleted and its address given to a new account. Pure.
 
 The new account is another user: a new key, an empty environment, none of the groups. Statements after the deletion are about
-the new user, in whatever order the log delivers them. Both accounts count as one user again if HR states the same person number for
-both, at once, or if an operator approves it.
+the new user, in whatever order the log delivers them. Both accounts count as one user again at once if HR states the same person
+number for both, and otherwise after an approval.
 """
 
 from __future__ import annotations

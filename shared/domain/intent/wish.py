@@ -1,8 +1,8 @@
-"""A wish: a user's request, made by a click on the page, kept as an object that the page may create and never change (R20).
+"""A request (`Wish`), made by a user's click on the page, kept as an object that the page may create and never change (R20).
 
-The page writes wishes. The lifecycle function and the sweep take them up: they verify who asked, and change the record. The
-assertion that Identity-Aware Proxy signed is kept with the wish, because the page's own account writes the object: the page's own
-statement about the subject proves nothing, the signature does.
+The page writes requests. The lifecycle function and the sweep take them up: they verify who asked, and change the record. The
+assertion that Identity-Aware Proxy signed is kept with the request, because the page's own account writes the object: the page's
+own statement about the subject proves nothing, the signature does.
 """
 
 from __future__ import annotations

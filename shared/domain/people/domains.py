@@ -1,4 +1,4 @@
-"""The domains of the organization's addresses, and the time zone in which its days begin and end."""
+"""The domains of the users' addresses, and the time zone in which their days begin and end."""
 
 from __future__ import annotations
 

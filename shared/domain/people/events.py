@@ -75,8 +75,9 @@ class AccessUntil(Struct, frozen=True, kw_only=True):
 
 
 class Joined(_News, frozen=True, kw_only=True):
-    """A statement by HR or an operator that the user works here. `groups` None: not stated; `profile` None: not stated, "": the default.
+    """A statement, by HR or by hand, that the user works here.
 
+    `groups` None: not stated. `profile` None: not stated; "": the default profile.
     `confirms`: the source repeats all employees, so this event ends no leave.
     """
 
@@ -102,10 +103,10 @@ class Moved(_News, frozen=True, kw_only=True):
 
 
 class Left(_News, frozen=True, kw_only=True):
-    """A statement by HR or an operator that the user works here no longer.
+    """A statement, by HR or by hand, that the user works here no longer.
 
-    Without an address (`user` is empty), the event is about the user with the `person_id`. `urgent`: the event must not wait while many
-    others leave, and the source may say so.
+    Without an address (`user` is empty), the event is about the user with the `person_id`. `urgent`: the source states that the leave
+    must not wait while many others leave, and may state this.
     """
 
     cause: str = ""
@@ -113,7 +114,7 @@ class Left(_News, frozen=True, kw_only=True):
 
 
 class LeaveCancelled(_News, frozen=True, kw_only=True):
-    """A statement by HR or an operator that a leave is cancelled. The state before the leave holds again."""
+    """A statement, by HR or by hand, that a leave is cancelled. The state before the leave holds again."""
 
 
 class GroupChanged(_News, frozen=True, kw_only=True):

@@ -54,8 +54,8 @@ EMPLOYMENT = "employment"  # True employed, False left
 ACCOUNT = "account"  # of earlier versions: True usable, False suspended, archived or deleted
 SUSPENDED, ARCHIVED, DELETED, DISABLED = "account:suspended", "account:archived", "account:deleted", "account:disabled"
 CREATED = "account:created"  # True: the directory stated that an account with this address was created
-# Each state is True while it holds, and ends by itself. If several hold, the first is the cause: a suspension is only a pause,
-# and an account that was suspended before it was deleted must not count as paused for ever.
+# Each state is True while it holds; the end of one state does not end the others. If several hold, the first is the cause: a
+# suspension is only a pause, and an account that was suspended before it was deleted must not count as paused for ever.
 ACCOUNT_STATES = (DELETED, ARCHIVED, DISABLED, SUSPENDED)
 ROSTER = "roster"  # tuple of groups: a statement about all groups at once
 REQUEST = "request"  # profile name requested by hand, "" = the default profile, None = withdrawn

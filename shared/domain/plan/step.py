@@ -108,7 +108,7 @@ def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
 
 
 def held(record: UserRecord, now: datetime) -> Step | None:
-    """Return a step that waits for `not_before` and leaves the explaining condition as it is; None if there is nothing to wait for."""
+    """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for."""
     not_before = record.status.notebook.not_before
     if not_before is None or not_before <= now:
         return None

@@ -53,7 +53,7 @@ class StepKind(StrEnum):
     DATA_DELETED_SOONER = "DataDeletedSooner"
 
 
-# Each of these takes something from the user. IDLE_SOONER does so only if the notebook is in use now.
+# Each of these takes something from the user. IDLE_SOONER does so only if the notebook runs now.
 TAKES = frozenset(
     {
         StepKind.LOSES_ACCESS,

@@ -52,7 +52,7 @@ class Impact(Struct, frozen=True):
 
     @property
     def interrupts(self) -> int:
-        """The number of users whose notebook is in use now and is stopped for the change."""
+        """The number of users whose notebook runs now and is stopped for the change."""
         return sum(each.interrupts for each in self.entries)
 
     def by_profile(self) -> Mapping[str, int]:

@@ -156,7 +156,7 @@ def _with_done(record: UserRecord, action: Action) -> UserRecord:
 
 
 def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError) -> bool:
-    """Return True if the cloud will never do it and there is an earlier state to go back to: the user gets that at once."""
+    """Return True if the cloud will never do the action and there is an earlier state to go back to: the user gets that state at once."""
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):

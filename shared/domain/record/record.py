@@ -136,7 +136,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def waits_for_number(self) -> bool:
-        """The record of a person number: True if it keeps messages about a number that no known user has yet."""
+        """The state of a record for a person number: True if it keeps messages about a number that no known user has yet."""
         return not self.email and PERSON_ID in self.facts.timelines
 
     @property
@@ -147,8 +147,8 @@ class UserRecord(Struct, frozen=True, kw_only=True):
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this user's. Two addresses may have the same key, but a record belongs to only one user.
 
-        Records of earlier versions whose address changed did not keep the others, and an erased record has none left: both count as a
-        match.
+        Records of earlier versions whose address changed did not keep the others, and an erased record has no address left. For both, any
+        address counts as known.
         """
         if not self.email:
             return not self.waits_for_number

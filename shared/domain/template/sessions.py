@@ -92,7 +92,7 @@ SessionAction = CreateSession | UpdateSession | RemoveSession | LeaveSession
 
 
 def session_id_for(profile: str, template: str) -> str:
-    """Return `<profile>-<template>-<12 hex digits over both>`: at most 63 of a-z, 0-9 and dash.
+    """Return `<profile>-<template>-<12 hex digits over both>`: at most 63 of a-z, 0-9 and dash, a letter first.
 
     The digits keep the ids of two offers different.
     """
