@@ -274,7 +274,10 @@ def _joined(now: Patch, at_rest: Patch) -> Patch:
 
 
 def _adopt(record: UserRecord, power: Power, cause: PowerCause) -> UserRecord:
-    """Return the record with the observed power as the wanted power: the wanted power had been reached, and was then changed from outside."""
+    """Return the record with the observed power as the wanted power.
+
+    The wanted power had been reached, and the power was then changed from outside.
+    """
     spec = replace(record.spec, power=power, power_reason=PowerReason(cause=cause))
     return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
 

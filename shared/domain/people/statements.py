@@ -64,7 +64,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     def happened_at(self) -> datetime:
         """The time of the event by the sender's own date; for a mere day, its beginning.
 
-        Later statements about a day then count as later than this one.
+        Another statement about the same day then counts as later than this one.
         """
         return self.claimed_at if self.undated and self.claimed_at is not None else self.occurred_at
 

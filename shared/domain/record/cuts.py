@@ -37,11 +37,11 @@ class StepKind(StrEnum):
 
 
 class WaitingCut(Struct, frozen=True, kw_only=True):
-    """A cut that exceeded a limit. It waits for room, for an approval, or for the end of the guard's patience.
+    """A cut for which the limits left no room. It waits for room, for an approval, or for the end of the guard's patience.
 
-    `ref` names what ends access (`shared.domain.intent.guard.cut_of`), `source` the source that said so. `since` is when the wait began.
-    From `undoable_at` on, the part that can be undone is done; the rest still waits. `urgent`: the cut may use the small window for
-    urgent cuts.
+    `ref` names what ends access (`shared.domain.intent.guard.cut_of`), `source` the source that stated it. `since` is when the wait
+    began. From `undoable_at` on, the part that can be undone is done; the rest still waits. `urgent`: the cut may use the small window
+    for urgent cuts.
     """
 
     ref: str

@@ -105,7 +105,7 @@ class OperationRef(Struct, frozen=True, kw_only=True):
 
 
 class TakenWish(Struct, frozen=True, kw_only=True):
-    """A request of the page that was folded into the record. Its object may still exist, and must not count twice."""
+    """A request of the page that was folded into the record at `at`. Its object may still exist, and must not count twice."""
 
     wish_id: str
     at: datetime
@@ -165,13 +165,13 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of the instance.
 
     `power_settled`: the wanted power was reached once, so a later difference was made from outside and is adopted, not corrected.
-    It is not set before `settles_at`: until then a pass that was planned before the user was entitled may still stop or delete the
-    instance.
-    `was_active`: this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
-    Nothing is created or started before `not_before`. `naming` counts the names that the instance has had: a replacement exists
-    beside its predecessor, which is `former`. `built_from` is what the present instance was created with, as far as that
-    can never be changed (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: the change
-    is not tried again until something else is wanted. `turn` is when the user's change began in the last rollout that reached the user.
+    `settles_at`: `power_settled` is not set before this time, because a pass that was planned before the user was entitled may still
+    stop or delete the instance. `was_active`: this instance was ACTIVE at least once, so it may hold data.
+    `failed_zones` had no machines in this round. Nothing is created or started before `not_before`.
+    `naming` counts the names that the instance has had: a replacement exists beside its predecessor, which is `former`.
+    `built_from` is what the present instance was created with, as far as that can never be changed
+    (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: the change is not tried
+    again until something else is wanted. `turn` is when the user's change began in the last rollout that reached the user.
     """
 
     instance_id: InstanceId | None = None
@@ -215,7 +215,7 @@ class AccountStatus(Struct, frozen=True, kw_only=True):
 class GuardStatus(Struct, frozen=True, kw_only=True):
     """The state of the guard against mass changes for this user.
 
-    `waiting_cut` is a cut that exceeded a limit, `clearance` allows a cut, `kept_in` are the cuts that were mistakes.
+    `waiting_cut` is a cut for which the limits left no room, `clearance` allows a cut, `kept_in` are the cuts that were mistakes.
     `waiting_listed` is the entry of this user in the index of waiting users, "" for none.
     `urgent` names the leave that must not wait while many others leave (`ref` of a cut), "" for none.
     """

@@ -22,7 +22,7 @@ from shared.domain.things.notebook import RESTING, Absent, NotebookSight, NotLoo
 
 
 class SessionOwner(Struct, frozen=True):
-    """The marks of one user's sessions: the addresses of its creator or owner, or the user key in its label."""
+    """The marks of one user's sessions: the user's addresses as creator or owner, or the user key in the label."""
 
     user_key: str
     addresses: frozenset[str]
