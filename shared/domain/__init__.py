@@ -1,1 +1,1 @@
-"""Pure decisions. Standard library only; no I/O, no clock, no environment."""
+"""The pure decisions of the product. No I/O, no clock, no environment."""

@@ -1,1 +1,1 @@
-"""The person's own service account: the actions and the step."""
+"""The user's own service account: the actions and the step."""

@@ -1,4 +1,4 @@
-"""What can be asked of the cloud about a person's own service account."""
+"""The actions on a user's own service account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.domain.things.identity import AccountId, UserEmail
 
 
 class CreateAccount(Action, frozen=True, kw_only=True):
-    """Make the person's own service account."""
+    """The action that creates the user's own service account."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
@@ -18,7 +18,7 @@ class CreateAccount(Action, frozen=True, kw_only=True):
 
 
 class ShareAccount(Action, frozen=True, kw_only=True):
-    """Let this person, and nobody else, act as the account; None: nobody at all."""
+    """The action that lets only this user act as the account; None: no user at all."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
@@ -33,7 +33,7 @@ class ShareAccount(Action, frozen=True, kw_only=True):
 
 
 class EnableAccount(Action, frozen=True, kw_only=True):
-    """Let the account be used again."""
+    """The action that lets the account be used again."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
@@ -43,7 +43,7 @@ class EnableAccount(Action, frozen=True, kw_only=True):
 
 
 class DisableAccount(Action, frozen=True, kw_only=True):
-    """End what the account can do, at once, whoever holds tokens for it."""
+    """The action that disables the account at once, also for holders of its tokens."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
@@ -53,7 +53,7 @@ class DisableAccount(Action, frozen=True, kw_only=True):
 
 
 class DeleteAccount(Action, frozen=True, kw_only=True):
-    """Delete the person's own service account."""
+    """The action that deletes the user's own service account."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
@@ -64,7 +64,7 @@ class DeleteAccount(Action, frozen=True, kw_only=True):
 
 
 class JoinGroup(Action, frozen=True, kw_only=True):
-    """Make the account a member of the group that carries the profile's data roles."""
+    """The action that makes the account a member of the group that has the profile's data roles."""
 
     condition = ConditionType.IDENTITY_READY
     target = "group"
@@ -75,7 +75,7 @@ class JoinGroup(Action, frozen=True, kw_only=True):
 
 
 class LeaveGroup(Action, frozen=True, kw_only=True):
-    """Take the account out of a group."""
+    """The action that removes the account from a group."""
 
     condition = ConditionType.IDENTITY_READY
     target = "group"

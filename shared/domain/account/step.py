@@ -1,6 +1,7 @@
-"""The person's own service account: there and shared with its owner before anything runs as it; cut at once for a leaver.
+"""The step for a user's own service account.
 
-Deleted last; disabled first. Only profiles with `identity: personal-service-account` have one.
+The account is created and shared with its owner before anything runs as it. For a leaver it is disabled first and deleted last.
+Only profiles with `identity: personal-service-account` have such an account.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ USER_ROLE = "roles/iam.serviceAccountUser"
 
 
 class IdentityStep(NamedTuple):
-    """The half of the plan, None when the person has no account; and whether something may run as it."""
+    """The account's half of the plan, None if the user has no account; `ready`: resources may be created or started."""
 
     step: Step | None
     ready: bool
 
 
 def wants_account(record: UserRecord, policy: Policy) -> bool:
-    """Return True when the person's environment is to run as an account of the person's own."""
+    """Return True if the user's environment should run as an account of the user's own."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     return record.spec.presence is Presence.PRESENT and profile is not None and profile.needs_account
 
 
 def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
-    """Return what to do about the account."""
+    """Return the step for the account."""
     account_id = record.status.account.account_id
     if account_id is None:
         return IdentityStep(None, ready=not wants_account(record, scene.policy))
@@ -126,7 +127,10 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
 def _groups(
     record: UserRecord, account_id: AccountId, account: AccountSeen, scene: Scene
 ) -> tuple[UserRecord, list[Action]]:
-    """Into the profile's group and out of all others; what could not be read is asked for, which is safe to repeat."""
+    """Return the record and the actions that put the account into the profile's group and take it out of all others.
+
+    If a membership could not be read, its change is requested anyway, which is safe to repeat.
+    """
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     wanted = profile.data_group if profile is not None and wants_account(record, scene.policy) else None
     actions: list[Action] = []
@@ -144,9 +148,9 @@ def _groups(
 
 
 def _in_use(record: UserRecord, account_id: AccountId, scene: Scene) -> bool:
-    """Return True while something that runs as the account is there, or may be; or while nobody can tell what is wanted.
+    """Return True while a resource that runs as the account exists, or may exist, or while the wanted profile is unknown.
 
-    Whether a Spark cluster was made with the account or without is not remembered: as long as there is one, it counts.
+    The record does not remember whether a Spark cluster was created with the account, so any cluster counts.
     """
     if (record.spec.profile or "") not in scene.policy.catalog.profiles:
         return True
@@ -202,7 +206,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
 
 
 def _may_go(record: UserRecord, scene: Scene) -> bool:
-    """Return True when it may be deleted: last, after the instance, what it replaced, and every snapshot."""
+    """Return True if the account may be deleted: last, after the instance, its predecessor, and every snapshot."""
     if (
         record.hold is not None
         or record.is_undecided
@@ -211,5 +215,5 @@ def _may_go(record: UserRecord, scene: Scene) -> bool:
     ):
         return False
     if record.spec.presence is Presence.PRESENT:
-        return True  # nothing runs as it any more, or this would not be asked
+        return True  # the caller has made sure that nothing runs as the account any more
     return isinstance(scene.seen.notebook, Absent | NotLooked) and record.status.notebook.operation is None

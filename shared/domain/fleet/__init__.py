@@ -1,1 +1,1 @@
-"""Everybody at once: drift, idleness, figures."""
+"""The fleet of all users: drift, idleness, figures."""

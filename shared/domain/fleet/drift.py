@@ -1,6 +1,6 @@
-"""Which records need a pass, judged from listings alone: no record is read and no instance is asked for by name.
+"""The choice of records that need a pass, from listings alone: no record is read and no instance is read by name.
 
-The sweep that uses it may be wrong in one direction only: a pass that was not needed changes nothing.
+The choice may be wrong in one direction: a pass that was not needed changes nothing.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from shared.domain.things.notebook import (
 )
 from shared.domain.things.snapshots import SnapshotSeen
 
-# A wake-up this late has lost its hint; until then the tick is trusted to come to it.
+# A planned pass this late has lost its entry in the due index; until then the tick is expected to handle it.
 LOST_AFTER = timedelta(minutes=5)
-_MOST_KEPT = 4096  # comparisons of one sweep: more say that notebooks are not alike
-# A wake-up this near is work under way; one that is further off is a date (news for later, a window), and says nothing of today.
+_MOST_KEPT = 4096  # comparisons of one sweep; more would mean that notebooks are not alike
+# A planned pass this near means work under way. A later one is a date (a later fact, a window) and says nothing about today.
 _UNDER_WAY = timedelta(hours=2)
-_GLOBAL = "global"  # where a snapshot is
+_GLOBAL = "global"  # the place of a snapshot
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """What the listings show of one user: the instance that the record names, template digests, the zones that did not answer.
+    """The content of the listings for one user: the record's instance, template digests, the zones that did not answer.
 
-    `snapshots` are the names of everybody's snapshots with our labels, None when they were not listed. `entitling` is the digest
-    of the assignments, once for a whole sweep; empty: it is worked out here. `comparisons` are those of a whole sweep, too.
+    `snapshots` are the names of all users' snapshots with our labels, None if they were not listed. `entitling` is the digest
+    of the assignments, computed once for a whole sweep; if it is empty, it is computed here. A sweep also shares its `comparisons`.
     """
 
     notebook: ObservedNotebook | None
@@ -59,7 +59,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
-        """Return what differs of that row's instance; three questions about it are one comparison."""
+        """Return the differences of that row's instance, compared once for all callers."""
         if row.user_key not in self._compared:
             seen = self.notebook
             known = self.comparisons or Comparisons()
@@ -68,7 +68,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 
 def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
-    """Why this record needs a pass, None when nothing is out of line as far as the listings tell."""
+    """Return why this record needs a pass; None if the listings show no difference."""
     if not row.settled:
         return "what is wanted was not looked at yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
@@ -87,13 +87,13 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
 
 
 def _hour_of(user_key: UserKey) -> int:
-    """Return the hour of the day (UTC) at which somebody's account is looked at: no listing shows who may act as it."""
+    """Return the hour of the day (UTC) at which a user's account is checked, because no listing shows who may act as the account."""
     return hashlib.sha256(user_key.encode()).digest()[0] % 24
 
 
 def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
     if row.zone is None or row.zone in listed.unreachable:
-        return None  # not listed is not absent
+        return None  # a missing row of a listing does not mean absence
     seen = listed.notebook
     if row.presence is Presence.ABSENT:
         return _why_leaver(row, listed)
@@ -106,7 +106,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     differences = listed.differences(row, policy)
     if profile is None or differences is None:
         return None
-    # One replacement after the other, as the plan has it: a former instance may be kept until an administrator has looked.
+    # One replacement at a time, as in the plan: a predecessor may be kept until an administrator has looked.
     wanted = differences.disruptive if row.former is None else differences.of(Change.RESTART)
     pending = wanted and not is_refused(differences.disruptive, row.refused)
     if pending and (not running or may_disrupt(profile, now)):
@@ -127,12 +127,15 @@ def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
     if seen is not None and seen.state in RESTING and not row.snapshots:
         return "the files of a leaver are not saved"
     if seen is None or seen.state in RESTING:
-        return None  # the end of the retention is a planned wake-up
+        return None  # the end of the retention is a planned pass
     return f"not entitled, and the instance is {seen.state.value}"
 
 
 def is_to_verify(row: RecordRow, policy: Policy) -> bool:
-    """Return True if somebody's change has begun in a rollout, and was not seen to have worked; once more when that is over."""
+    """Return True if the user's change has begun in a rollout and was not observed to work yet.
+
+    A turn of an earlier rollout counts, too, so that a pass removes it.
+    """
     rollout, turn = policy.rollout, row.turn
     if turn is None or turn.ended_at is not None:
         return False
@@ -140,7 +143,7 @@ def is_to_verify(row: RecordRow, policy: Policy) -> bool:
 
 
 def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """Return what an environment will be stopped for when it may be, or when its turn comes; None when nothing waits for that."""
+    """Return the change for which an environment will be stopped later, when allowed or at its turn; None if there is none."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -154,7 +157,7 @@ def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
 
 
 def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """Return that an instance reads otherwise than it was asked for, in what can never be changed; None when it does not."""
+    """Return that an instance differs in properties that can never be changed; None if it does not."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -167,24 +170,24 @@ def _how(differences: Differences) -> str:
 
 
 def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return what differs, as far as the listings tell and it is the person's turn; None for a profile that the configuration lost."""
+    """Return the differences that the listings show and whose turn has come; None if the configuration lost the profile."""
     return Comparisons().of(row, seen, policy)
 
 
 class Comparisons:
-    """Comparisons of many environments by the same policies, each made once for all that are alike.
+    """The comparisons of many environments by the same policies, each made once for all environments that are alike.
 
-    Alike are notebooks of one shape (`SeenNotebook`) and service account whose rows have the same profile, cost centre and origin, and that
-    carry what is the person's own as it should be: label and owner. All that differs of them then is the same. The notebook of somebody
-    with an account of their own is compared by itself.
+    Notebooks are alike if three things hold. They have the same shape (`SeenNotebook`) and service account. Their rows have the same
+    profile, cost centre and origin. The user's label and the owner are as they should be. Such notebooks have the same differences.
+    A notebook of a user with a personal service account is compared separately.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Differences | None] = {}
-        self._kept: list[object] = []  # what is known by its id stays, so that nothing else gets that id
+        self._kept: list[object] = []  # kept alive, so that no other object gets the same `id()`
 
     def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-        """Return what `differences_of` does."""
+        """Return the same as `differences_of`."""
         return in_turn(lambda one: self._by(row, seen, one), policy, row.user_key, row.turn)
 
     def _by(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
@@ -210,7 +213,7 @@ class Comparisons:
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return the same, whoever's turn it is."""
+    """Return the differences that the listings show, before or after the user's turn; None if the configuration lost the profile."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None
@@ -227,7 +230,7 @@ def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy)
 
 
 class Stray(Struct, frozen=True, kw_only=True):
-    """An instance that belongs to no record as it should: reported, never deleted on its own."""
+    """An orphan: an instance or snapshot that does not belong to a record as it should. It is reported and never deleted automatically."""
 
     name: str
     zone: str
@@ -235,10 +238,10 @@ class Stray(Struct, frozen=True, kw_only=True):
 
 
 class StrayCheck:
-    """Holds what was listed against the rows as they come, one after the other.
+    """The search for orphans: it compares the listings with the rows as they come, one after the other.
 
-    Reported are instances that carry our labels without a record, sit in another zone than their record says, or have our name only;
-    and snapshots with our labels that no record names, for they bill. What a replacement takes the place of is known to the record.
+    Reported are instances that carry our labels without a record, that are in another zone than their record says, or that only have our
+    name; and snapshots with our labels that no record names, because they cost money. The record knows a predecessor, so it is no orphan.
     """
 
     def __init__(
@@ -262,7 +265,7 @@ class StrayCheck:
                 self._without_row.add(key)
 
     def add(self, row: RecordRow) -> None:
-        """Take in a row; what it accounts for is forgotten."""
+        """Compare a row; the resources that it accounts for are removed from the search."""
         key = row.user_key
         for ref in self._labelled.pop(key, ()):
             if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:
@@ -274,7 +277,7 @@ class StrayCheck:
         self._without_row.discard(key)
 
     def strays(self) -> list[Stray]:
-        """Return them, by name, after the last row."""
+        """Return the orphans by name, after the last row."""
         for refs in self._labelled.values():
             for ref in refs:
                 self._note(ref, "carries our labels and has no record")
@@ -286,7 +289,10 @@ class StrayCheck:
         return sorted(self._found, key=lambda stray: (stray.zone == _GLOBAL, stray.name, stray.zone))
 
     def without_record(self, rowless: Iterable[UserKey]) -> list[UserKey]:
-        """Return the keys whose record may be damaged or gone, after `strays`: something carries our labels, or the object has no row."""
+        """Return the keys whose record may be damaged or missing: a resource carries our labels, or the object has no row.
+
+        To be called after `strays`.
+        """
         return sorted({UserKey(key) for key in self._without_row if is_user_key(key)} | set(rowless))
 
     def _note(self, ref: InstanceRef, why: str) -> None:
@@ -298,7 +304,7 @@ class StrayCheck:
 
 
 class Count(Struct, frozen=True, kw_only=True):
-    """How many environments of a profile are in a state, and what they cost an hour (None: not estimated)."""
+    """The number of environments of a profile in a state, and the cost of all of them an hour (None: not estimated)."""
 
     profile: str
     state: str
@@ -307,16 +313,16 @@ class Count(Struct, frozen=True, kw_only=True):
 
 
 class Census:
-    """Environments by profile and state, counted row by row.
+    """The count of environments by profile and state, row by row.
 
-    The state is the instance's own; MISSING where somebody entitled has none, UNREACHABLE where its zone did not answer.
+    The state is the instance's own; MISSING if an entitled user has no instance, UNREACHABLE if its zone did not answer.
     """
 
     def __init__(self) -> None:
         self._found: Counter[tuple[str, str]] = Counter()
 
     def add(self, row: RecordRow, seen: ObservedNotebook | None, unreachable: frozenset[str]) -> None:
-        """Count one; a tombstone without an instance is none."""
+        """Count one environment; a tombstone without an instance does not count."""
         if seen is not None:
             state = seen.state.value
         elif row.zone in unreachable:
@@ -328,7 +334,7 @@ class Census:
         self._found[row.profile or "", state] += 1
 
     def counts(self, policy: Policy) -> list[Count]:
-        """Return them, sorted. Every profile has its running ones counted, so that none reads as 0 and not as nothing."""
+        """Return the counts, sorted. Every profile has a count of running instances, so that none is shown as 0 and not as missing."""
         profiles, found = policy.catalog.profiles, self._found.copy()
         for name in profiles:
             found[name, NotebookState.ACTIVE.value] += 0
@@ -341,24 +347,24 @@ class Census:
 
 
 class LongestWaits:
-    """How long the news that waits longest has waited: of who is to get an environment, of who is to lose it; zero where nobody waits."""
+    """The longest wait since a message for an environment, or for its end; zero if no user waits."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._longest = dict.fromkeys(Presence, timedelta(0))
 
     def add(self, row: RecordRow) -> None:
-        """Take in a row."""
+        """Add a row."""
         if row.waiting_since is not None:
             waits = self._now - row.waiting_since
             self._longest[row.presence] = max(self._longest[row.presence], waits)
 
     @property
     def ready(self) -> timedelta:
-        """Return the longest wait for an environment."""
+        """The longest wait for an environment."""
         return self._longest[Presence.PRESENT]
 
     @property
     def stopped(self) -> timedelta:
-        """Return the longest wait for its end."""
+        """The longest wait for the end of an environment."""
         return self._longest[Presence.ABSENT]

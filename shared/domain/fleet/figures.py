@@ -1,4 +1,4 @@
-"""Everybody in figures: what the manager's overview shows. A sweep counts them row by row, so that the page needs no row for it."""
+"""The figures of the manager's overview. A sweep counts row by row, so that the page needs no rows for it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from shared.domain.record.status import Notice
 from shared.domain.things.clusters import ClusterState
 from shared.domain.things.identity import UserKey
 
-MOST_ASKED = 100  # of whom a question is open; the page shows half of them at once
+MOST_ASKED = 100  # users with an open question; the page shows half of them at once
 _ASKED = frozenset({Notice.RENAME_WAITS, Notice.SAME_PERSON})
 _READY_DAYS = 30
 _BLIND = "Blind"
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """Everybody counted. `matrix` counts by profile (empty for none) and standing, `states` by standing and reason.
+    """The counts of all users. `matrix` counts by profile (empty for none) and standing, `states` by standing and reason.
 
-    `needs` counts those whom somebody should look at, by why, the most frequent first.
+    `needs` counts the users who need attention, by reason, the most frequent first.
     """
 
     people: int
@@ -38,7 +38,7 @@ class Overview(Struct, frozen=True, kw_only=True):
 
 
 class ReadyDay(Struct, frozen=True, kw_only=True):
-    """How long joining took for those whose environment became ready on that day (UTC): how many, the middle, the slow end."""
+    """The time that joining took for users whose environment became ready on that day (UTC): number, median, 95th percentile."""
 
     day: date
     count: int
@@ -47,9 +47,10 @@ class ReadyDay(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """What is counted of a list. `ready` has the last thirty days, oldest first.
+    """The figures of a list. `ready` has the last thirty days, oldest first.
 
-    `notices` counts people by notice; `asked` are those about whom a question may be open, in the order of the list, at most `MOST_ASKED`.
+    `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the list; at most
+    `MOST_ASKED` users.
     """
 
     overview: Overview
@@ -59,7 +60,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class FigureCount:
-    """Counts rows one by one, of a list that is taken at `taken_at`. `blind` is who could not be seen at work, as known when it begins."""
+    """A counter of rows for a list that is taken at `taken_at`. `blind` are the users known to be without activity data at its start."""
 
     def __init__(self, blind: AbstractSet[UserKey], taken_at: datetime) -> None:
         self._blind, self._taken_at = blind, taken_at
@@ -73,7 +74,7 @@ class FigureCount:
         self._asked: list[UserKey] = []
 
     def add(self, row: RecordRow) -> None:
-        """Count one."""
+        """Count one row."""
         self._people += 1
         self._states[row.profile, standing(row), row.reason] += 1
         why = needs_person(row, frozenset(), self._taken_at)
@@ -92,7 +93,7 @@ class FigureCount:
                 self._asked.append(row.user_key)
 
     def figures(self, blind: AbstractSet[UserKey] | None = None) -> Figures:
-        """Return all of it. `blind`: whom the sweep itself could not see at work, all of them among the rows and entitled."""
+        """Return all figures. `blind` are the users without activity data in this sweep, all of them among the rows and entitled."""
         unseen = self._blind_people if blind is None else len(blind - self._needing)
         needs = self._needs + Counter({_BLIND: unseen})
         standings: Counter[Standing] = Counter()
@@ -126,7 +127,7 @@ class FigureCount:
         )
 
     def point(self) -> FleetPoint:
-        """Return what the picture of the hours shows."""
+        """Return the counts for the chart of the last hours."""
         view = self.figures().overview
         return FleetPoint(
             at=self._taken_at,
@@ -138,7 +139,7 @@ class FigureCount:
 
 
 def figures_of(fleet: FleetSnapshot) -> Figures:
-    """Return the figures of a list whose rows are at hand."""
+    """Return the figures of a list whose rows are all in memory."""
     count = FigureCount(fleet.blind, fleet.taken_at)
     for row in fleet.rows:
         count.add(row)
@@ -146,11 +147,11 @@ def figures_of(fleet: FleetSnapshot) -> Figures:
 
 
 def running_clusters(row: RecordRow) -> int:
-    """How many of somebody's Spark clusters run."""
+    """Return how many of the user's Spark clusters run."""
     return sum(state == ClusterState.RUNNING for state in row.clusters.values())
 
 
 def nearest_rank(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least `share` of them do not exceed."""
+    """Return the smallest value that at least `share` of the values do not exceed."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)]

@@ -1,4 +1,4 @@
-"""The whole fleet at one moment, as a sweep saw it: what the manager's page shows without asking about each person."""
+"""The whole fleet at one moment, as a sweep observed it: the manager's page shows it without a query for each user."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ MAX_POINTS = 24 * 62  # one an hour for two months
 
 
 class Notes(Struct, frozen=True, kw_only=True):
-    """What a person's own page tells from sweeps. `idle_stops`: when each running notebook will be stopped if nobody uses it.
+    """The notes that sweeps write for each user's own page.
 
-    `costs` is what each person cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None where no
-    export is configured, or it could not be read.
+    `idle_stops` are the times at which running notebooks will be stopped if they stay unused.
+    `costs` is each user's cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None if no
+    export is configured, or if it could not be read.
     """
 
     taken_at: datetime
@@ -33,7 +34,7 @@ class Notes(Struct, frozen=True, kw_only=True):
 
 
 class FleetPoint(Struct, frozen=True, kw_only=True):
-    """How many environments there were at `at`: running, resting (stopped), on the way, and in need of a person."""
+    """The number of environments at `at`: running, resting (stopped), on the way, and in need of attention."""
 
     at: datetime
     running: int
@@ -43,7 +44,7 @@ class FleetPoint(Struct, frozen=True, kw_only=True):
 
 
 class FleetSnapshot(Struct, frozen=True, kw_only=True):
-    """Everybody's row at `taken_at`, what belongs to nobody, who could not be seen at work, and earlier counts, oldest first."""
+    """The rows of all users at `taken_at`, the orphans, the users without activity data, and earlier counts, oldest first."""
 
     taken_at: datetime
     rows: tuple[RecordRow, ...]
@@ -53,7 +54,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class Standing(StrEnum):
-    """How somebody's environment stands, in four words; GONE is a tombstone, which is no environment."""
+    """The state of an environment, in four words; GONE is a tombstone, which is not an environment."""
 
     RUNNING = "running"
     RESTING = "resting"
@@ -64,7 +65,7 @@ class Standing(StrEnum):
 _RUNNING = frozenset({Reason.READY, Reason.UPDATE_PENDING, Reason.DRIFTED})
 _RESTING = frozenset({Reason.STOPPED, Reason.IDLE, Reason.RETAINED, Reason.SAVED, Reason.ON_HOLD})
 _GONE = frozenset({Reason.REMOVED, Reason.NOT_ENTITLED})
-# What does not mend itself: somebody must look, grant, raise or decide.
+# Reasons that need a person, who must look, grant a permission, raise a quota or decide.
 _NEEDS = frozenset(
     {
         Reason.STUCK,
@@ -80,7 +81,7 @@ _NEEDS = frozenset(
 
 
 def standing(row: RecordRow) -> Standing:
-    """How the environment of this row stands."""
+    """Return the standing of this row's environment."""
     if row.reason in _GONE:
         return Standing.GONE
     if row.reason in _RUNNING:
@@ -89,9 +90,10 @@ def standing(row: RecordRow) -> Standing:
 
 
 def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None = None) -> str | None:
-    """Why somebody should look at it: the reason's or notice's own word, `NewsNotUnderstood`, `Blind`, `OnHold` or `UnknownLeaver`; None when nobody need.
+    """Return why the row needs attention; None if it does not.
 
-    `at` is the moment that counts for what is shown for a time only.
+    The word is that of the reason or notice, `NewsNotUnderstood`, `Blind`, `OnHold` or `UnknownLeaver`. `at` is the present moment for
+    reasons that are shown for a limited time.
     """
     if row.unknown_since is not None and (at is None or at - row.unknown_since < SHOWN_FOR):
         return Reason.UNKNOWN_LEAVER.value
@@ -110,7 +112,7 @@ def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None 
 
 
 def with_point(points: tuple[FleetPoint, ...], point: FleetPoint) -> tuple[FleetPoint, ...]:
-    """Earlier counts with one more, at most one an hour; the oldest are left out where there are too many."""
+    """Return the earlier counts with one more, at most one an hour. The oldest are dropped if there are more than `MAX_POINTS`."""
     if points and point.at - points[-1].at < timedelta(minutes=50):
         return points
     return (*points, point)[-MAX_POINTS:]

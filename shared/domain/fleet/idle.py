@@ -1,7 +1,7 @@
-"""The idle rule: from what could be seen of one running instance, keep it, warn its user, or stop it.
+"""The idle rule: from the observed activity of a running instance, keep it, warn its user, or stop it.
 
-Pure. The sweep gathers an `Activity` from whatever sources there are and asks `judge_idle`. The rule stops only on fresh,
-successful evidence; what is unknown (None) is never taken for zero. Why each clause is as it is, is told by traces that were
+Pure. The sweep gathers an `Activity` from all available sources and calls `judge_idle`. The rule stops only on fresh,
+successful evidence; an unknown value (None) never counts as zero. The reasons for each clause are traces that were
 recorded on a real server and on which other idle rules fail (docs/traps.md).
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why a verdict is what it is; bounded, for conditions and metrics."""
+    """The reason of a verdict. The list is closed, for conditions and metrics."""
 
     STARTED_RECENTLY = "StartedRecently"
     KERNEL_BUSY = "KernelBusy"
@@ -38,7 +38,10 @@ class Reason(StrEnum):
 
 
 class KernelState(StrEnum):
-    """Jupyter's `execution_state`. `starting` is the normal state of a kernel that nobody ever connected to: no sign of work."""
+    """The states of a kernel: Jupyter's `execution_state`.
+
+    `starting` is the normal state of a kernel without any connection yet; it is not a sign of work.
+    """
 
     IDLE = "idle"
     BUSY = "busy"
@@ -48,12 +51,12 @@ class KernelState(StrEnum):
     UNKNOWN = "unknown"
 
 
-# An unknown state is not idle: it may be work, within the same bound as `busy`.
+# An unknown state is not idle: the kernel may work, within the same bound as `busy`.
 _MAY_WORK = frozenset({KernelState.BUSY, KernelState.UNKNOWN})
 
 
 class Kernel(Struct, frozen=True):
-    """One kernel. Output and execution move `last_activity`; a silent cell moves it only at its start and its end."""
+    """A kernel. Output and execution update `last_activity`; a silent cell updates it only at its start and its end."""
 
     state: KernelState
     last_activity: datetime | None = None
@@ -61,7 +64,7 @@ class Kernel(Struct, frozen=True):
 
 
 class Terminal(Struct, frozen=True):
-    """One terminal. Its output moves `last_activity` even when no tab shows it, and then moves no other stamp."""
+    """A terminal. Its output updates `last_activity` even if no tab shows it, and then updates no other time stamp."""
 
     last_activity: datetime | None = None
 
@@ -74,13 +77,14 @@ class Sample(Struct, frozen=True):
 
 
 class Activity(Struct, frozen=True):
-    """What is known of one running instance. None means unknown; samples are oldest first and of the whole machine.
+    """The known activity of one running instance. None means unknown; samples are oldest first and of the whole machine.
 
     `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
-    `blind_since`: since when what a stop needs to see (kernels, or the metric that stands in for them) has been refused or
-    silent; None when it answers, or when there is no such source. Whoever gathers sets it: without it such an instance is kept. `cpu` is of the machine, not of the server's children: a nohup process leaves their tree. `gpu`
-    empty: the machine has none. `outside_jobs`: names of running jobs elsewhere (Spark...) that need this server; empty: none.
-    `connections` and `sessions` are told to people; they decide nothing, since an open tab is no work.
+    `blind_since`: since when a source that a stop needs (kernels, or the metric that replaces them) has been refused or silent. It is
+    None if the source answers, or if there is no such source. The caller sets `blind_since`: without it such an instance is kept.
+    `cpu` is of the machine, not of the server's child processes, because a nohup process is not among these. `gpu` empty: the machine
+    has none. `outside_jobs`: names of running jobs elsewhere (Spark...) that need this server; empty: none.
+    `connections` and `sessions` are only displayed: they decide nothing, because an open tab is not work.
     """
 
     started_at: datetime | None = None
@@ -99,12 +103,12 @@ class Activity(Struct, frozen=True):
 
 
 class IdlePolicy(Struct, frozen=True):
-    """When an instance counts as idle. Raises `ValueError` for bounds that contradict each other.
+    """The limits by which an instance counts as idle. Raises `ValueError` for limits that contradict each other.
 
-    `idle_timeout`: so long must nothing have happened. `max_busy`: so long does a busy kernel count without any output and
-    without CPU. `max_blind`: so long is a blind instance kept, and a stop for blindness is preceded by a warning of at least
-    `warn_before`. `grace`: nothing is stopped so soon after its start. `freshness`: evidence older than this is no evidence;
-    metrics become visible late, so it is longer than their lag. `max_gap`: samples further apart leave a hole.
+    `idle_timeout`: how long nothing must have happened. `max_busy`: how long a busy kernel counts without any output and
+    without CPU. `max_blind`: how long a blind instance is kept; a warning of at least `warn_before` precedes a stop for
+    blindness. `grace`: the time after a start in which nothing is stopped. `freshness`: the greatest age of evidence;
+    metrics become visible late, so it is longer than their delay. `max_gap`: samples further apart leave a hole.
     """
 
     idle_timeout: timedelta
@@ -125,14 +129,17 @@ class IdlePolicy(Struct, frozen=True):
 
 
 class Keep(Struct, frozen=True):
-    """Leave it running; `detail` says to people what was seen or is missing."""
+    """A verdict: leave the instance running. `detail` tells people what was observed or is missing."""
 
     reason: Reason
     detail: str
 
 
 class Warn(Struct, frozen=True):
-    """Leave it running, tell its user that it will be stopped at `stop_at` unless it is seen at work, and note `warned_at`."""
+    """A verdict: leave the instance running and note `warned_at`.
+
+    The user is told that the instance will be stopped at `stop_at` unless activity is observed.
+    """
 
     stop_at: datetime
     because: Reason
@@ -140,7 +147,7 @@ class Warn(Struct, frozen=True):
 
 
 class Stop(Struct, frozen=True):
-    """Stop it: nothing has happened since `since` (for `MAX_BLIND`: nothing could be seen)."""
+    """A verdict: stop the instance. Nothing has happened since `since` (for `MAX_BLIND`: nothing could be observed)."""
 
     since: datetime
     because: Reason
@@ -150,7 +157,10 @@ IdleVerdict = Keep | Warn | Stop
 
 
 def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVerdict:
-    """KEEP, WARN or STOP. Any sign of work keeps, however old the rest is; only evidence without a hole stops."""
+    """Return the verdict: keep, warn or stop.
+
+    Any sign of work keeps the instance, however old the other values are. Only evidence without a hole stops it.
+    """
     if activity.started_at is not None and now - activity.started_at < policy.grace:
         return Keep(Reason.STARTED_RECENTLY, f"started at {activity.started_at.isoformat()}")
     working = _work_now(activity, policy, now)
@@ -167,7 +177,7 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
 
 
 def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """When it will be stopped if nothing happens from now on; None while it works, or when that cannot be told."""
+    """Return when the instance will be stopped if nothing happens from now on; None while it works, or if that cannot be told."""
     if _work_now(activity, policy, now) is not None or _missing(activity, policy, now):
         return None
     last = max((at for at, _ in _signs(activity, policy, now)), default=None)
@@ -178,14 +188,14 @@ def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime 
 
 
 def _sees_jupyter(activity: Activity, policy: IdlePolicy, now: datetime) -> bool:
-    """Return True when kernels and terminals were read, both, and not long ago."""
+    """Return True if kernels and terminals were both read recently."""
     if activity.kernels is None or activity.terminals is None or activity.observed_at is None:
         return False
     return now - activity.observed_at <= policy.freshness
 
 
 def _work_now(activity: Activity, policy: IdlePolicy, now: datetime) -> Keep | None:
-    """Work that goes on without leaving a stamp: a job elsewhere, a silent cell."""
+    """Return a verdict to keep for work that leaves no time stamp: a job elsewhere, a silent cell. None if there is no such work."""
     if activity.outside_jobs:
         return Keep(Reason.OUTSIDE_JOB, ", ".join(activity.outside_jobs))
     if activity.kernels is None or activity.observed_at is None or now - activity.observed_at > policy.freshness:
@@ -193,14 +203,14 @@ def _work_now(activity: Activity, policy: IdlePolicy, now: datetime) -> Keep | N
     for kernel in activity.kernels:
         if kernel.state not in _MAY_WORK:
             continue
-        # A stuck kernel can be busy for ever; one whose cell computes is kept by the CPU, whatever its stamp.
+        # A stuck kernel can be busy for ever. If its cell computes, the CPU keeps the instance, whatever the time stamp.
         if kernel.last_activity is None or now - kernel.last_activity < policy.max_busy:
             return Keep(Reason.KERNEL_BUSY, f"a kernel is {kernel.state.value}")
     return None
 
 
 def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tuple[datetime, Reason]]:
-    """Every moment at which something happened, as far as known, with what it was."""
+    """Yield every known moment of activity, with its kind."""
     if activity.started_at is not None:
         yield activity.started_at, Reason.STARTED_RECENTLY
     for kernel in activity.kernels or ():
@@ -213,7 +223,7 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
         yield activity.server_last_activity, Reason.SERVER_ACTIVITY
     yield from ((s.at, Reason.CPU_BUSY) for s in activity.cpu or () if s.value >= policy.cpu_busy_at)
     yield from ((s.at, Reason.GPU_BUSY) for s in activity.gpu or () if s.value >= policy.gpu_busy_at)
-    # Through the proxy go also the pings of a tab that was left open (trace 6): asked only where Jupyter itself is not seen.
+    # The pings of an open tab also go through the proxy (trace 6): requests count only if Jupyter itself was not read.
     if not _sees_jupyter(activity, policy, now):
         if activity.proxy_last_activity is not None:
             yield activity.proxy_last_activity, Reason.PROXIED_REQUESTS
@@ -221,7 +231,7 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
 
 
 def _missing(activity: Activity, policy: IdlePolicy, now: datetime) -> list[str]:
-    """Return what cannot be seen and would have to be, to say that nothing happens."""
+    """Return the sources that were not read and would be needed to say that nothing happens."""
     missing = []
     if not _covers(activity.cpu, policy, now):
         missing.append("cpu")
@@ -230,7 +240,7 @@ def _missing(activity: Activity, policy: IdlePolicy, now: datetime) -> list[str]
     if activity.outside_jobs is None:
         missing.append("outside jobs")
     if not _sees_jupyter(activity, policy, now):
-        # Requests stand in for kernels only where nothing else is meant to look: a source that is refused is no quiet one.
+        # Requests replace kernels only if no other source is configured: a refused source is not a quiet one.
         if activity.blind_since is not None:
             missing.append("kernels")
         elif not _covers(activity.requests, policy, now):
@@ -239,7 +249,7 @@ def _missing(activity: Activity, policy: IdlePolicy, now: datetime) -> list[str]
 
 
 def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, now: datetime) -> bool:
-    """Return True when samples run from the begin of the idle window up to now without a hole; the newest may be as late as fresh."""
+    """Return True if samples cover the idle window up to now without a hole; the newest may be as old as `freshness`."""
     if not samples:
         return False
     begin = now - policy.idle_timeout
@@ -252,7 +262,10 @@ def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, now: datetim
 def _judge_blind(
     activity: Activity, policy: IdlePolicy, now: datetime, *, last: datetime | None, missing: list[str]
 ) -> IdleVerdict:
-    """Keep while blind; past `max_blind` stop, if a warning has gone out in time. Any later sign of work starts this anew."""
+    """Return the verdict for a blind instance: keep; after `max_blind` stop, if a warning was sent in time.
+
+    Any later sign of work restarts the count.
+    """
     detail = f"not seen: {', '.join(missing)}"
     begun = activity.blind_since if activity.blind_since is not None else _last_seen(activity)
     if begun is None:
@@ -270,7 +283,7 @@ def _judge_blind(
 
 
 def _last_seen(activity: Activity) -> datetime | None:
-    """When anything was last read with success, or the start of the machine."""
+    """Return when any source was last read with success, or the start of the machine; None if unknown."""
     seen = [activity.started_at, activity.observed_at]
     seen += [samples[-1].at for samples in (activity.cpu, activity.requests, activity.gpu) if samples]
     return max((moment for moment in seen if moment is not None), default=None)

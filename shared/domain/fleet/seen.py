@@ -1,7 +1,7 @@
-"""The instances of one listing, held small: what a sweep over a hundred thousand people keeps while records stream by.
+"""The instances of one listing in little memory, for a sweep over a hundred thousand users while records stream by.
 
-Most of an instance is as its profile says, so its shape is kept once, and of each instance what is its own. Only what a sweep asks for
-is kept: no times, no address, and of labels and metadata the keys that we own.
+Most of an instance is as its profile says, so each shape is kept once, and for each instance only its own values. Only fields that a
+sweep needs are kept: no times, no address, and only the labels and metadata keys that we own.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from shared.domain.things.notebook import (
 
 
 class Seen(Protocol):
-    """Instances by (zone, instance id)."""
+    """The instances by (zone, instance id)."""
 
     def get(self, key: tuple[str, str], /) -> ObservedNotebook | None:
-        """Return the instance; None if the listing had none there."""
+        """Return the instance; None if the listing has none under this key."""
 
 
 class _Shape(NamedTuple):
-    """What many instances have in common."""
+    """The values that many instances share."""
 
     zone: str
     state: NotebookState
@@ -53,20 +53,20 @@ class _Shape(NamedTuple):
 
 
 class SeenNotebook(ObservedNotebook, frozen=True, kw_only=True):
-    """An instance of a listing. Those with the very same `shape` differ in the user's label, owner, service account and VM at most."""
+    """An instance of a listing. Instances with the same `shape` differ at most in the user's label, owner, service account and VM."""
 
     shape: object
 
 
 class Labelled(NamedTuple):
-    """Of an instance what tells whose it is."""
+    """The part of an instance that tells whose it is."""
 
     ref: InstanceRef
     labels: Mapping[str, str]
 
 
 class _Packed(NamedTuple):
-    """One instance: the shape, and what is its own. `user` is its label, None if it has none."""
+    """An instance: the shape and its own values. `user` is the user's label, None if there is none."""
 
     shape: _Shape
     user: str | None
@@ -76,7 +76,7 @@ class _Packed(NamedTuple):
 
 
 class Instances:
-    """The instances of a listing, as far as a sweep under this policy asks for them."""
+    """The instances of a listing, with the fields that a sweep under this policy needs."""
 
     def __init__(self, notebooks: Iterable[ObservedNotebook], policy: Policy) -> None:
         self._labels, self._metadata = _owned(policy)
@@ -86,11 +86,11 @@ class Instances:
             self._packed[f"{notebook.ref.zone}/{notebook.ref.instance_id}"] = self._pack(notebook)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of instances."""
         return len(self._packed)
 
     def labelled(self) -> Iterator[Labelled]:
-        """Yield all of them, with the labels that say whose they are, in the order of the listing."""
+        """Yield all instances, with the labels that tell whose they are, in the order of the listing."""
         for name, packed in self._packed.items():
             zone, _, instance_id = name.partition("/")
             labels = {label: text for label, text in packed.shape.labels if label == LABEL_MANAGED_BY}
@@ -127,9 +127,9 @@ class Instances:
 
 
 def _owned(policy: Policy) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of labels and metadata that anybody's notebook is to have, by this policy or an earlier one.
+    """Return the names of labels and metadata that any notebook should have, by this policy or an earlier one.
 
-    The user's own label is kept apart.
+    The user's own label is kept separately.
     """
     labels, metadata = {LABEL_MANAGED_BY, LABEL_COST_CENTER}, set[str]()
     for each in (policy, *policy.earlier):

@@ -1,1 +1,1 @@
-"""What is wanted of one person: from facts, from requests, from decisions."""
+"""The wanted state of one user, derived from facts, requests and decisions."""

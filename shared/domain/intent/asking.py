@@ -1,4 +1,4 @@
-"""What a wish makes of a record, and what it is called: pure, the same for the page's wishes and the command line."""
+"""The effect of a request on a record, and its words. Pure, and the same for requests of the page and of the command line."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from shared.domain.record.status import TakenWish
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.power import PowerCause, PowerReason
 
-# The page counted "the longest" from its own clock, a moment before the wish is taken up by another machine's.
+# The page computes the longest time by its own clock, a moment before another machine takes the request up.
 _CLOCKS_DIFFER = timedelta(minutes=1)
-_ASKED = {  # by the person themselves, else by an administrator
+_ASKED = {  # (wanted power, requested by the user and not by an administrator)
     (Power.RUNNING, True): PowerCause.STARTED_BY_PERSON,
     (Power.RUNNING, False): PowerCause.STARTED_BY_ADMINISTRATOR,
     (Power.STOPPED, True): PowerCause.STOPPED_BY_PERSON,
     (Power.STOPPED, False): PowerCause.STOPPED_BY_ADMINISTRATOR,
 }
-# Longer than any function lives: whoever listed a wish before it was removed is done by then, so its id may be forgotten.
+# Longer than any function runs: a function that listed a request before its removal has ended by then, so its id may be forgotten.
 REMEMBERED = timedelta(hours=1)
 MAX_TAKEN = 200
 
 
 def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime, *, by_person: bool) -> UserRecord:
-    """Return the record as asked for; the same object if that changes nothing. Raises `RefusedError` with what is allowed.
+    """Return the record with the request applied; the same object if that changes nothing.
 
-    LOOK_AGAIN changes nothing of what is wanted: a pass follows every wish.
+    Raise `RefusedError`, which says what is allowed. LOOK_AGAIN changes nothing that is wanted: a pass follows every request.
     """
     match asked.kind:
         case WishKind.START | WishKind.STOP:
@@ -54,7 +54,7 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
 
 
 def _until(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> datetime | None:
-    """Return the moment; the longest there is for one that exceeds it by no more than clocks differ."""
+    """Return the requested time. If it exceeds the longest allowed time by no more than clocks differ, return the longest."""
     profile = catalog.profiles.get(record.spec.profile or "")
     if until is None or profile is None:
         return until
@@ -63,7 +63,7 @@ def _until(record: UserRecord, until: datetime | None, catalog: Catalog, now: da
 
 
 def asked_text(asked: Asked) -> str:
-    """Return what was asked for, in words, for the history and the page."""
+    """Return the request in words, for the history and the page."""
     match asked.kind:
         case WishKind.START:
             return "Start the notebook"
@@ -88,15 +88,15 @@ def asked_text(asked: Asked) -> str:
 
 
 def was_taken(record: UserRecord, wish_id: str) -> bool:
-    """Return True if the record remembers that this wish was folded into it."""
+    """Return True if the record remembers that this request was folded into it."""
     return any(each.wish_id == wish_id for each in record.status.inbox.taken_wishes)
 
 
 def with_taken(record: UserRecord, wish_ids: list[str], listed: frozenset[str], now: datetime) -> UserRecord:
-    """Return the record that remembers these wishes too.
+    """Return the record that also remembers these requests.
 
-    A wish is remembered as long as its object may come up in a listing: those of which no object is listed any more are
-    forgotten once nobody can still hold an older listing.
+    A request is remembered as long as a listing may show its object: a request whose object is not listed any more is
+    forgotten once no function can still hold an older listing.
     """
     kept = [each for each in record.status.inbox.taken_wishes if each.wish_id in listed or now - each.at < REMEMBERED]
     new = [TakenWish(wish_id=wish_id, at=now) for wish_id in wish_ids]

@@ -1,7 +1,7 @@
-"""People whose cuts wait, put together by who said it and why: what a person approves or rejects in one go. Pure.
+"""The batches of waiting users, grouped by source and reason, which an operator approves or rejects at once. Pure.
 
-What is approved is a frozen list of (person, cut, steps) with a digest. What runs is a subset of it: whoever is not on the
-list, or of whom something else is true by then, is left out.
+The approved list is frozen: (user, cut, steps) entries with a digest. The cuts that then run are a subset of it: a user who is not
+on the list, or for whom another fact holds by then, is left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REF = re.compile(r"[A-Za-z0-9.:+-]{1,60}")
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One person on a list: which cut (`shared.domain.intent.guard.cut_of`), and what it does to them."""
+    """A user on a list: the cut (`shared.domain.intent.guard.cut_of`) and its effects."""
 
     user_key: UserKey
     ref: str
@@ -35,7 +35,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class WaitingPerson(Struct, frozen=True, kw_only=True):
-    """Somebody whose cut waits, as the index of those who wait has it. `undoable_done`: stopped already, the rest waits."""
+    """A user whose cut waits, as the index of waiting users has it. `undoable_done`: the user is stopped already, the rest waits."""
 
     user_key: UserKey
     ref: str
@@ -48,7 +48,7 @@ class WaitingPerson(Struct, frozen=True, kw_only=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """Everybody who waits for one sort of reason from one source. `entries` are sorted; `since` is when the first began to wait."""
+    """All users who wait for one kind of reason from one source. `entries` are sorted; `since` is when the first began to wait."""
 
     cause: CutClass
     source: str
@@ -57,24 +57,24 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Return 32 hex digits of SHA-256 over the list."""
+        """The identity of the list: 32 hex digits of SHA-256 over it."""
         return digest_of(to_json(self))
 
     @property
     def people(self) -> frozenset[UserKey]:
-        """Return who is on the list."""
+        """The users on the list."""
         return frozenset(entry.user_key for entry in self.entries)
 
 
 def announced(people: Iterable[UserKey], until: datetime) -> Batch:
-    """Return the list of people who may lose access until a moment, for whatever reason, without taking slots."""
+    """Return the list of users who may lose access until a moment, for any reason, without taking slots."""
     ref = f"{_UNTIL}{until.astimezone(UTC).isoformat()}"
     entries = tuple(Entry(user_key=key, ref=ref, steps=()) for key in sorted(set(people)))
     return Batch(cause=CutClass.ANNOUNCED, source="", entries=entries, since=datetime.fromtimestamp(0, UTC))
 
 
 def announced_until(ref: str) -> datetime | None:
-    """Return until when an announced person may lose access, by the entry's `ref`; None for an entry of any other list."""
+    """Return until when an announced user may lose access, by the entry's `ref`; None for an entry of any other list."""
     if not ref.startswith(_UNTIL):
         return None
     try:
@@ -85,7 +85,7 @@ def announced_until(ref: str) -> datetime | None:
 
 
 def batches_of(waiting: Iterable[WaitingPerson]) -> tuple[Batch, ...]:
-    """Return the batches, the oldest first. The order in which people come makes no difference."""
+    """Return the batches, the oldest first. The order of the input makes no difference."""
     sorts: dict[tuple[CutClass, str], dict[UserKey, WaitingPerson]] = {}
     for person in waiting:
         sorts.setdefault((person.cause, person.source), {})[person.user_key] = person
@@ -110,7 +110,7 @@ def digest_of(content: bytes) -> str:
 
 
 def to_json(batch: Batch) -> bytes:
-    """Return the list as it is approved: the same batch gives the same bytes. `since` is no part of it."""
+    """Return the list as bytes for the approval: the same batch gives the same bytes. `since` is not a part of them."""
     return json.dumps(
         {
             "version": VERSION,
@@ -124,7 +124,7 @@ def to_json(batch: Batch) -> bytes:
 
 
 def from_json(raw: bytes) -> Batch:
-    """Return the list that `to_json` gave. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    """Return the list that `to_json` wrote. Raise `InvalidMessageError` for anything else, because the bytes are not trusted."""
     try:
         found: Any = json.loads(raw)
         if found["version"] != VERSION or len(found["entries"]) > MAX_ENTRIES:

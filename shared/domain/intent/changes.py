@@ -1,4 +1,4 @@
-"""What a piece of news did to a person's record, in a line: for `dead-letter replay`, from the record before and after. Pure."""
+"""The effect of a message on a user's record, in a line: for `dead-letter replay`, from the record before and after. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from shared.domain.record.record import Presence, UserRecord
 
 
 class ChangeKind(StrEnum):
-    """What sort of change a piece of news is for a person's record."""
+    """The kind of change that an event makes to a user's record."""
 
     JOINS = "joins"
     MOVES = "moves"
     LEAVES = "leaves"
-    LATER = "later"  # it takes effect at a moment to come
-    NOTED = "noted"  # a fact is new, and nothing else is wanted for it
+    LATER = "later"  # the event takes effect at a future moment
+    NOTED = "noted"  # a fact is new, but the wanted state stays the same
     NOTHING_NEW = "nothing-new"
 
 
 def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent, now: datetime) -> ChangeKind:
-    """Return what sort of change `event` makes of `before`; `after` is the record with the event and what is then wanted."""
+    """Return the kind of change that `event` makes to `before`; `after` is the record with the event and its wanted state."""
     was_present = before is not None and before.spec.presence is Presence.PRESENT
     is_present = after.spec.presence is Presence.PRESENT
     if is_present != was_present:
@@ -42,10 +42,10 @@ def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent,
 
 
 def says_something_new(before: UserRecord, after: UserRecord, event: LifecycleEvent, now: datetime) -> bool:
-    """Return True if the event answers a question otherwise than the record does, now or later.
+    """Return True if the event changes an answer that the facts of the record give, now or later.
 
-    A statement with a new id that only repeats what holds says nothing new. One that is said while another is still to come does:
-    that one never comes then.
+    A statement with a new id that only repeats what holds is not new. A statement made while another is still to come is new:
+    the other one then never takes effect.
     """
     if isinstance(event, Renamed):
         return (before.email, before.rename, before.claim) != (after.email, after.rename, after.claim)
@@ -61,13 +61,13 @@ def _is_new(before: UserRecord, name: str, statement: Statement, now: datetime) 
     if name == EMPLOYMENT:
         return before.facts.employment(now).employed is not statement.value
     held = before.facts.at(name, now)
-    if held is None:  # an account that nobody called unusable, a request that nobody made
+    if held is None:  # no statement yet: the account counts as usable, and there is no request
         return statement.value not in {None, False} if not isinstance(statement.value, tuple) else True
     return held.value != statement.value
 
 
 def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleEvent, now: datetime) -> str:
-    """Return what is wanted now and was not before; else why nothing is: known already, overruled, still to come, of no effect."""
+    """Return the changes of the wanted state in words. If there are none, say why: known already, overruled, still to come, no effect."""
     differences = _differences(before, after)
     if isinstance(event, Renamed) and (before is None or before.email != after.email):
         differences.insert(0, "address changed")
@@ -100,7 +100,7 @@ def _differences(before: UserRecord | None, after: UserRecord) -> list[str]:
 
 
 def _newer(after: UserRecord, event: LifecycleEvent) -> datetime | None:
-    """When the newest was said of what overrules something that the event states."""
+    """Return when the newest statement was made that overrules a part of the event; None if there is none."""
     if isinstance(event, Renamed):
         return None if after.email == event.new_user else after.email_since
     return max(

@@ -1,7 +1,7 @@
-"""A decision about many people at once, given on the page: an object that the page may create and never change (R20).
+"""A decision about many users at once, made on the page: an object that the page may create and never change (R20).
 
-The page writes down what was clicked with the assertion that Identity-Aware Proxy signed; the tick takes it up, checks who that was,
-and acts. A decision binds the digest of a frozen list: what became different since is not covered by it.
+The page writes the decision with the assertion that Identity-Aware Proxy signed. The tick takes it up, verifies who decided, and
+acts. A decision binds the digest of a frozen list: it does not cover what changed after that.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
 class About(StrEnum):
-    """What is decided."""
+    """The subject of a decision."""
 
-    CUTS = "CUTS"  # people whose cuts wait
+    CUTS = "CUTS"  # users whose cuts wait
     POLICY = "POLICY"  # another configuration
-    WAVES = "WAVES"  # whether a halted rollout goes on, or back
-    RENAME = "RENAME"  # a changed address that nobody with authority confirmed
-    SAME_PERSON = "SAME_PERSON"  # a new account under an address: the same person's?
-    GROUP = "GROUP"  # an assigned group that is gone
+    WAVES = "WAVES"  # a halted rollout: it goes on, or back
+    RENAME = "RENAME"  # a changed address that no source with authority confirmed
+    SAME_PERSON = "SAME_PERSON"  # a new account under an address: does it belong to the same user?
+    GROUP = "GROUP"  # an assigned group that was deleted
     RELEASE = "RELEASE"  # the release of a hold
 
 
 class Verdict(StrEnum):
-    """What was clicked."""
+    """The answer that was clicked."""
 
     APPROVE = "APPROVE"
     REJECT = "REJECT"
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """A decision as the page wrote it. Nothing in it is believed before the assertion was verified.
+    """A decision as the page wrote it. Its content is not trusted before the assertion is verified.
 
-    `asked_at` is the page's clock, for people; what counts is when the object was created.
+    `asked_at` is the page's clock, for people; the product uses the creation time of the object.
     """
 
     decision_id: str
@@ -57,12 +57,12 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Return the object's name; names sort by time."""
+        """The object's name; names sort by time."""
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.decision_id}"
 
 
 class ShownDecision(Struct, frozen=True, kw_only=True):
-    """A decision as a listing tells of it: without its assertion, so that nobody who lists can use it. `by` is a user key."""
+    """A decision as a listing shows it: without its assertion, so that a reader of listings cannot use it. `by` is a user key."""
 
     about: About
     verdict: Verdict
@@ -81,7 +81,7 @@ def to_note(decision: Decision, *, by: str) -> dict[str, str]:
 
 
 def from_note(note: Mapping[str, str] | None) -> ShownDecision | None:
-    """Return what `to_note` wrote; None for anything else."""
+    """Return the decision that `to_note` wrote; None for anything else."""
     try:
         found = note or {}
         shown = ShownDecision(
@@ -108,7 +108,7 @@ def to_json(decision: Decision) -> bytes:
 
 
 def from_json(raw: bytes) -> Decision:
-    """Return the decision that `to_json` wrote. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    """Return the decision that `to_json` wrote. Raise `InvalidMessageError` for anything else, because the bytes are not trusted."""
     try:
         if len(raw) > MAX_BYTES:
             raise ValueError("too large")

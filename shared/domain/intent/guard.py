@@ -1,7 +1,7 @@
-"""The guard against mass changes, as far as it is about one person: does this cut wait, may it happen, was it a mistake? Pure.
+"""The guard against mass changes for one user: does a cut wait, may it happen, was it a mistake? Pure.
 
-A cut is guarded where what is wanted is derived (`with_wanted`), so that no path leads around it: while it waits the record says
-what it said before. `shared.engine.reconcile.guard` finds out whether there is room, and writes that into the record as a clearance.
+A cut is guarded where the wanted state is derived (`with_wanted`), so that no code path avoids the guard: while the cut waits, the
+record keeps its former spec. `shared.engine.reconcile.guard` finds out if there is room, and writes that into the record as a clearance.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _ACCOUNT = frozenset(
     }
 )
 _GROUP = frozenset({Cause.NO_GROUP})
-# How often somebody who waits is looked at again: room comes back all the time. Spread, so that a thousand do not come at once.
+# How often a waiting record is reconciled: room becomes free all the time. Spread, so that a thousand do not come at once.
 _LOOK_EVERY = timedelta(minutes=10)
 _SPREAD_MINUTES = 20
 _FOR_ONE_PASS = timedelta(hours=1)
 _MOST_KEPT = 10
-_IDLE_REJECTED = timedelta(hours=12)  # long enough to mend what made everybody look idle
+_IDLE_REJECTED = timedelta(hours=12)  # long enough to fix what made every notebook look idle
 
 
 class Cut(Struct, frozen=True, kw_only=True):
-    """Why access ends: `ref` changes when it is another reason, and not when the same is only said again."""
+    """The end of access: `ref` changes with another reason, but not if the same reason is only repeated."""
 
     ref: str
     cause: CutClass
@@ -60,7 +60,7 @@ class Cut(Struct, frozen=True, kw_only=True):
 
 
 def cut_of(record: UserRecord, entitlement: Entitlement, now: datetime) -> Cut:
-    """Return the cut that the entitlement (to nothing) means for this person."""
+    """Return the cut that an entitlement to nothing means for this user."""
     cause = entitlement.cause
     if entitlement.ref:
         kind = (
@@ -73,7 +73,7 @@ def cut_of(record: UserRecord, entitlement: Entitlement, now: datetime) -> Cut:
 
 
 def _last_about_groups(facts: Facts, now: datetime) -> str:
-    """Return who spoke last of the person's groups; empty if nobody ever did."""
+    """Return the source of the last statement about the user's groups; empty if there is none."""
     said = [
         statement
         for name, timeline in facts.timelines.items()
@@ -86,7 +86,7 @@ def _last_about_groups(facts: Facts, now: datetime) -> str:
 def guarded(
     record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime
 ) -> tuple[UserRecord, Entitlement | None]:
-    """Return the record with what the guard remembers, and what counts as the person's entitlement; None: all stays as it was."""
+    """Return the record with the guard's state, and the entitlement that applies; None if the wanted state stays as it was."""
     status = record.status
     clearance = (
         status.guard.clearance if status.guard.clearance is not None and now < status.guard.clearance.until else None
@@ -120,18 +120,18 @@ def guarded(
         return record, entitlement
     if record.spec.presence is Presence.PRESENT:
         return record, None
-    # Stopped for a reason that is over; what is left waits, and whoever waits works.
+    # Stopped for a reason that is over. The new cut waits, and a user whose cut waits may work.
     because = "the end of access waits for room, or for an approval"
     return record, Entitlement(profile=record.spec.profile, because=because, cause=Cause.CUT_WAITS)
 
 
 def _is_kept(record: UserRecord, policy: Policy, now: datetime) -> bool:
-    """Return True if the person is in only because somebody said that a cut was a mistake."""
+    """Return True if the user has access only because an operator marked a cut as a mistake."""
     return not judge_entitlement(record.facts, policy.catalog, now, policy.book).entitled
 
 
 def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
-    """Return the record with one more cut that was a mistake; the same object if it knows that."""
+    """Return the record with one more cut marked as a mistake; the same object if the record knows that mark."""
     known = record.status.guard.kept_in
     if any((each.ref, each.digest) == (kept.ref, kept.digest) for each in known):
         return record
@@ -140,9 +140,9 @@ def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
 
 
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
-    """Return the cut as it waits. Another reason of the same sort does not begin the waiting anew: the person is no less to be cut.
+    """Return the waiting cut. Another reason of the same kind does not restart the wait, because the cut is due in any case.
 
-    One that waits without end, and one that does not, are two: the patience with one says nothing of the other.
+    A cut with a limit to its wait and a cut without are different: the time that one waited does not count for the other.
     """
     if known is None or (known.cause in IMPATIENT) is not (cut.cause in IMPATIENT):
         return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)
@@ -159,7 +159,7 @@ def _remembering(
 
 
 def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
-    """Return the record that remembers which leave is urgent, if the news says so: it may begin later than it was announced."""
+    """Return the record with the urgent leave noted, if the event is urgent: the leave may begin later than it was announced."""
     if not isinstance(event, Left) or not event.urgent:
         return record
     refs = (ref_of_leave(statement) for name, statement in statements_of(event) if name == EMPLOYMENT)
@@ -167,18 +167,18 @@ def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
 
 
 def without_waiting(record: UserRecord) -> UserRecord:
-    """Return the record with no cut that waits: nothing ends access now."""
+    """Return the record without a waiting cut: nothing ends access now."""
     return record if record.status.guard.waiting_cut is None else record.with_status(waiting_cut=None)
 
 
 def asks_for_room(record: UserRecord) -> bool:
-    """Return True if a cut waits and nothing of it is done yet."""
+    """Return True if a cut waits and no part of it is done yet."""
     waiting = record.status.guard.waiting_cut
     return waiting is not None and waiting.undoable_at is None and record.spec.presence is Presence.PRESENT
 
 
 def waits_for_creation(record: UserRecord) -> datetime | None:
-    """Return since when an environment waits for room to be made; None if it does not."""
+    """Return since when an environment waits to be created; None if it does not wait."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     if record.spec.presence is not Presence.PRESENT or ready is None or ready.reason is not Reason.GUARD_WAITS:
         return None
@@ -186,7 +186,7 @@ def waits_for_creation(record: UserRecord) -> datetime | None:
 
 
 def may_be_created(record: UserRecord, now: datetime) -> bool | None:
-    """Return what was decided about making this person's environment; None if nobody decided anything."""
+    """Return the decision about creating this user's environment; None if there is no decision."""
     clearance = record.status.guard.clearance
     if clearance is not None and clearance.ref == CREATE and now < clearance.until:
         return True
@@ -194,7 +194,7 @@ def may_be_created(record: UserRecord, now: datetime) -> bool | None:
 
 
 def may_be_stopped_idle(record: UserRecord, now: datetime) -> bool | None:
-    """Return what was decided lately about stopping this person's notebook with most others; None if nobody decided anything."""
+    """Return the recent decision about stopping this user's notebook together with most others; None if there is no decision."""
     clearance = record.status.guard.clearance
     if clearance is not None and clearance.ref == IDLE_STOP and now < clearance.until:
         return True
@@ -203,7 +203,7 @@ def may_be_stopped_idle(record: UserRecord, now: datetime) -> bool | None:
 
 
 def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
-    """Return what a cut would do to the person; empty: there is nothing to lose, so nobody needs to be asked."""
+    """Return the effects that a cut would have on the user. If there are none, the user has nothing to lose and no approval is needed."""
     status = record.status
     has_notebook = bool(
         status.notebook.instance_uid
@@ -222,7 +222,7 @@ def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
 
 
 def cleared(record: UserRecord, *, by: str, now: datetime) -> UserRecord:
-    """Return the record whose waiting cut may happen in this pass."""
+    """Return the record with a clearance for its waiting cut in this pass."""
     waiting = record.status.guard.waiting_cut
     if waiting is None:
         return record
@@ -230,13 +230,13 @@ def cleared(record: UserRecord, *, by: str, now: datetime) -> UserRecord:
 
 
 def is_out_of_patience(waiting: WaitingCut, policy: Policy, now: datetime) -> bool:
-    """Return True if what can be undone is to be done without an approval."""
+    """Return True if the part of the cut that can be undone should be done without an approval."""
     ends = _patience_ends(waiting, policy)
     return ends is not None and ends <= now
 
 
 def without_patience(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record whose waiting cut is done as far as it can be undone."""
+    """Return the record in which the undoable part of the waiting cut is to be done from now on."""
     waiting = record.status.guard.waiting_cut
     return record if waiting is None else record.with_status(waiting_cut=replace(waiting, undoable_at=now))
 
@@ -248,7 +248,7 @@ def _patience_ends(waiting: WaitingCut, policy: Policy) -> datetime | None:
 
 
 def next_look(record: UserRecord, policy: Policy, now: datetime) -> datetime | None:
-    """Return when to look again whether there is room for a cut that waits; None if none does."""
+    """Return when to check again for room for a waiting cut; None if no cut waits."""
     waiting = record.status.guard.waiting_cut
     if waiting is None or not asks_for_room(record):
         return None

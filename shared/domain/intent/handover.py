@@ -1,7 +1,8 @@
-"""One address, two people in turn: an account is deleted and the address given to a new one. Pure.
+"""The handover of an address from one user to another: an account is deleted and its address given to a new account. Pure.
 
-The new account is another person: a new key, an empty environment, none of the groups. What was said after the deletion is about
-the new person, in whatever order the log delivers. Two things join them: the same person number from HR, at once; an approval.
+The new account is another user: a new key, an empty environment, none of the groups. Statements after the deletion are about
+the new user, in whatever order the log delivers them. Both accounts count as one user again at once if HR states the same person
+number for both, and otherwise after an approval.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from shared.domain.things.identity import next_holder_key
 
 
 class Split(Struct, frozen=True, kw_only=True):
-    """A record whose address was given away, and the record of the address's new holder."""
+    """A record whose address was given to a new account, and the record of the address's new holder."""
 
     old: UserRecord
     new: UserRecord
 
 
 def handed_over(record: UserRecord, now: datetime) -> Statement | None:
-    """Return the deletion of the account that was followed by a new one under the address; None if there was none."""
+    """Return the statement of an account's deletion that was followed by a new account under the address; None if there was none."""
     if record.handover is not None:
         return None
     deleted, created = record.facts.at(DELETED, now), record.facts.at(CREATED, now)
@@ -36,9 +37,9 @@ def handed_over(record: UserRecord, now: datetime) -> Statement | None:
 
 
 def with_same_person(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record with its account usable again if HR's number says that the new account is the same person's.
+    """Return the record with its account usable again if HR's number says that the new account is the same user's.
 
-    The number must have been said before the deletion and after it. The same object where nothing says so.
+    The number must have been stated before the deletion and after it. Otherwise the same object is returned.
     """
     deleted, created = handed_over(record, now), record.facts.at(CREATED, now)
     if deleted is None or created is None:
@@ -51,13 +52,13 @@ def with_same_person(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def _returned(record: UserRecord, created: Statement, now: datetime) -> UserRecord:
-    """Return the record whose account is usable again since a new one was made."""
+    """Return the record whose account is usable again since the new account was created."""
     returned = replace(created, value=False, withdraws=False)
     return replace(record, facts=record.facts.with_statement(DELETED, returned, now - HORIZON))
 
 
 def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, now: datetime) -> Split:
-    """Return the two records of an address that was given to a new account; `existing` is the new holder's, if it is there."""
+    """Return the two records of an address that was given to a new account; `existing` is the new holder's record, if it exists."""
     at = deleted.occurred_at
     before, later = record.facts.split(at, leaves_since=holder_since(record.facts, at))
     new = existing if existing is not None else _first(record, now)
@@ -69,7 +70,7 @@ def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, n
 
 
 def holder_since(facts: Facts, deleted: datetime) -> datetime:
-    """Return when the account was made that came after a deletion; the deletion's moment where nothing says so.
+    """Return when the account was created that came after a deletion; the time of the deletion if that is unknown.
 
     A leaver that was published later may be about either holder, whatever its date.
     """
@@ -83,12 +84,12 @@ def _first(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def with_earlier_holder(new: UserRecord, joined: UserRecord) -> UserRecord:
-    """Return the new holder's record, whose things stay, as that of one person: with all that is said in `joined`, by no other."""
+    """Return the new holder's record, whose resources stay, with the facts of `joined`: both holders are one user."""
     return replace(new, facts=joined.facts, predecessor=None)
 
 
 def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord | None:
-    """Return the old record with all that was said of the new holder, if HR's number says that both are one person."""
+    """Return the old record with all facts of the new holder, if HR's number says that both are one user; None otherwise."""
     number = old.facts.person_id(now)
     if not number or new.facts.person_id(now) != number or new.predecessor != old.user_key:
         return None
@@ -97,7 +98,7 @@ def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord 
 
 
 def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord:
-    """Return the old record with all that was said of the new holder: somebody said that both are one person. Safe to repeat."""
+    """Return the old record with all facts of the new holder, because an operator said that both are one user. Safe to repeat."""
     whole = replace(old, facts=old.facts.merged(new.facts, now - HORIZON), handover=None)
     created = whole.facts.at(CREATED, now)
     if created is None or handed_over(whole, now) is None:
@@ -106,7 +107,7 @@ def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecor
 
 
 def is_to_be_joined(old: UserRecord, new: UserRecord, ref: str) -> bool:
-    """Return True if the two are the holders of one address in turn that a question (`ref`) was about, also half joined.
+    """Return True if the two are the consecutive holders of an address that a question (`ref`) was about, also if half joined.
 
     A crash after the first write leaves the record that stays without its side of the link.
     """

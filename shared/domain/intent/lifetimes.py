@@ -1,8 +1,8 @@
-"""How long what is known of a person stays once nothing of the person exists: `retention.personal_data`. Pure.
+"""The lifetime of a user's data once the user has no resources any more: `retention.personal_data`. Pure.
 
-What must outlive it is what cuts (R7): without it a joiner message that comes late would bring back somebody who left. So a record is
-not deleted, it is *reduced*: to its key and to the statements that take something away, each with its time and without the id, which
-others chose. Address, history, profile, cost centre and everything that was given are gone.
+Statements that end access must outlive it (R7): without them a late joiner message would bring a leaver back. So a record is
+not deleted but *reduced*: to its key and to the statements that take something away, each with its time and without its id, which
+others chose. Address, history, profile, cost centre and everything that was granted are removed.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from shared.domain.things.notebook import Absent, NotLooked, Unreadable
 from shared.domain.things.power import PowerCause, PowerReason
 
 _CUTTING = frozenset({ACCOUNT, ACCESS_UNTIL, *ACCOUNT_STATES})
-ERASED = UserEmail("")  # the address of a record that was reduced; news gives it one again
+ERASED = UserEmail("")  # the address of a reduced record; a new message brings an address again
 
 
 class Kept(StrEnum):
-    """Why a person's data cannot be erased now."""
+    """The reason why a user's data cannot be erased now."""
 
     ENTITLED = "Entitled"
     ANNOUNCED = "Announced"
@@ -56,17 +56,17 @@ _NAMELESS = "erased-"
 
 
 def is_over(since: datetime, lifetime: timedelta, now: datetime) -> bool:
-    """Return True if what dates from `since` has outlived its lifetime."""
+    """Return True if an item that dates from `since` has outlived its lifetime."""
     return since + lifetime <= now
 
 
 def is_erased(record: UserRecord) -> bool:
-    """Return True for a record that was reduced, and of which nobody spoke since."""
+    """Return True for a reduced record about which no message came since."""
     return record.email == ERASED
 
 
 def may_be_over(row: RecordRow, lifetime: timedelta, now: datetime) -> bool:
-    """Return True if a listing says that the record is a tombstone past its lifetime. A hint: `why_kept` decides on the record."""
+    """Return True if a listing shows a tombstone past its lifetime. This is a hint: `why_kept` decides on the record."""
     return (
         row.presence is Presence.ABSENT
         and row.email != ERASED
@@ -77,7 +77,7 @@ def may_be_over(row: RecordRow, lifetime: timedelta, now: datetime) -> bool:
 
 
 def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
-    """Return what forbids to erase, None if nothing does. What could not be read forbids it: unknown is not absent (R4)."""
+    """Return the reason that forbids erasing, None if there is none. An unreadable resource forbids it: unknown is not absent (R4)."""
     if record.spec.presence is Presence.PRESENT:
         return Kept.ENTITLED
     if record.facts.next_change(now) is not None:
@@ -99,7 +99,7 @@ def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
 
 
 def reduced(record: UserRecord, now: datetime) -> UserRecord:
-    """Return what must stay of a tombstone: the key, since when, and the facts that cut. Of a reduced one it is the same."""
+    """Return what must stay of a tombstone: the key, the time, and the facts that end access. A reduced record stays the same."""
     status = record.status
     gone = set_condition(
         (), ConditionType.NOTEBOOK_READY, ConditionStatus.FALSE, Reason.REMOVED, "There is no notebook.", now
@@ -125,7 +125,7 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
             conditions=gone,
         ),
         created_at=since,
-        # Whose the address is now, and was: without it news about the next holder would be about this person again.
+        # The present and the earlier holder of the address. Without them, messages about the next holder would count for this user again.
         handover=record.handover,
         predecessor=record.predecessor,
         rejected=tuple(replace(each, by="") for each in record.rejected),
@@ -135,8 +135,8 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
 def cutting(facts: Facts, now: datetime) -> Facts:
     """Return the newest statement about each fact, as far as it takes something away.
 
-    A list of groups and a request are kept as an empty list and as withdrawn, at their own times: so an older list or request that
-    comes late gives nothing either. Any newer statement decides as ever.
+    A list of groups is kept as an empty list, and a request as withdrawn, each at its own time. An older list or request that comes late
+    then gives nothing. A newer statement decides as usual.
     """
     kept: dict[str, Timeline] = {}
     forgotten = facts.forgotten
@@ -145,7 +145,7 @@ def cutting(facts: Facts, now: datetime) -> Facts:
         newest = max(timeline, key=Statement.rank, default=None)
         if newest is None:
             continue
-        if name == EMPLOYMENT:  # a feed may have gone on confirming somebody whose leave stands
+        if name == EMPLOYMENT:  # a feed may have confirmed a user after a leave that still holds
             leaves = standing_leaves(timeline, now)
             if leaves:
                 kept[name] = tuple(_bare(leave) for leave in leaves)
@@ -161,12 +161,12 @@ def cutting(facts: Facts, now: datetime) -> Facts:
 
 
 def _bare(statement: Statement) -> Statement:
-    """Without what others wrote: the id, the author that was claimed."""
+    """Return the statement without text that others wrote: the id and the claimed author."""
     return replace(statement, event_id=_nameless(statement.event_id), says="")
 
 
 def _nameless(event_id: str) -> str:
-    """Something that tells ids apart and says nothing: some feeds put the address into the id."""
+    """Return a digest that tells ids apart and reveals nothing: some feeds put the address into the id."""
     if event_id.startswith(_NAMELESS):
         return event_id
     return f"{_NAMELESS}{hashlib.sha256(event_id.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

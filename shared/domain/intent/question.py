@@ -1,8 +1,8 @@
-"""What waits for an administrator's word about one person or one group, as a frozen question with a digest. Pure.
+"""A question about one user or one group that waits for an administrator, frozen and identified by a digest. Pure.
 
-A changed address that nobody with authority confirmed, a new account under an address that may be the same person's, an assigned
-group that is gone, and the release of a hold. The page keeps the question as it shows it; a decision binds its digest. `ref` names
-just the fact that was shown: once anything else is true, the same digest answers nothing.
+The subjects: a changed address that no source with authority confirmed; a new account under an address that may be the same user's;
+an assigned group that was deleted; the release of a hold. The page keeps the question as it shows it; a decision binds its digest.
+`ref` identifies only the fact that was shown: once another fact holds, the same digest answers nothing.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _REF = re.compile(r"[0-9a-f]{16}")
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """A question that waits for an answer. `people` are those concerned, who may not answer it.
+    """A question that waits for an answer. `people` are the users concerned, who may not answer it.
 
-    Of a changed address: whose record keeps everything, then the key of the new address. Of a new account: the earlier holder, then
-    the present one. Of a group: everybody who would lose access, sorted.
+    For a changed address: the user whose record keeps everything, then the key of the new address. For a new account: the earlier
+    holder, then the present one. For a group: all users who would lose access, sorted.
     """
 
     about: About
@@ -43,60 +43,60 @@ class Question(Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Return 32 hex digits of SHA-256 over the question."""
+        """The identity of the question: 32 hex digits of SHA-256 over it."""
         return digest_of(to_json(self))
 
 
 def rename_ref(waits: WaitingRename) -> str:
-    """Return what names one changed address that waits: another statement of the same change has another."""
+    """Return the ref of a waiting address change: another statement of the same change has another ref."""
     return ref_of("rename", waits.new_email, waits.source, waits.event_id, waits.occurred_at.isoformat())
 
 
 def pair_ref(new_email: UserEmail) -> str:
-    """Return what names the claim that a person has a new address, whoever says so and when."""
+    """Return the ref of the claim that a user has a new address, whatever source states it, and whenever."""
     return ref_of("new-address", new_email)
 
 
 def event_ref(source: str, event_id: str) -> str:
-    """Return what names an event of a source."""
+    """Return the ref of an event of a source."""
     return ref_of("event", source, event_id)
 
 
 def same_person_ref(predecessor: UserKey) -> str:
-    """Return what names the question whether the present holder of an address is the earlier one."""
+    """Return the ref of the question whether the present holder of an address is the earlier holder."""
     return ref_of("same-person", predecessor)
 
 
 def handover_ref(handover: Handover) -> str:
-    """Return what names one deletion of an account that was followed by a new one."""
+    """Return the ref of an account's deletion that was followed by a new account."""
     return ref_of("handover", handover.to, handover.at.isoformat())
 
 
 def hold_ref(hold: Hold) -> str:
-    """Return what names a hold: another reason, or another beginning, is another hold."""
+    """Return the ref of a hold: another reason, or another start, is another hold."""
     return ref_of("hold", hold.reason, hold.since.isoformat())
 
 
 def group_ref(event: GroupEvent) -> str:
-    """Return what names one change of a group."""
+    """Return the ref of a change of a group."""
     return ref_of("group", event.source, event.event_id, event.kind.value, event.group)
 
 
 def release_of(record: UserRecord) -> Question | None:
-    """Return the question whether the person's hold may end; None if there is no hold."""
+    """Return the question whether the user's hold may end; None if there is no hold."""
     if record.hold is None:
         return None
     return Question(about=About.RELEASE, people=(record.user_key,), ref=hold_ref(record.hold))
 
 
 def with_rejected(record: UserRecord, rejected: Rejected) -> tuple[Rejected, ...]:
-    """Return what the record remembers of rejected claims, with one more; the newest of each claim is enough."""
+    """Return the record's rejected claims with one more; only the newest of each claim is kept."""
     others = [each for each in record.rejected if each.ref != rejected.ref]
     return (*others, rejected)[-MAX_REJECTED:]
 
 
 def is_rejected(known: Iterable[Rejected], *, ref: str, event: str, said_at: datetime) -> bool:
-    """Return True if the claim was rejected, and this is the same event again or was said before the rejection."""
+    """Return True if the claim was rejected, and this event is the rejected one or was stated before the rejection."""
     return any(each.ref == ref and (said_at <= each.at or (event != "" and each.event == event)) for each in known)
 
 
@@ -108,7 +108,7 @@ def is_other_person(record: UserRecord) -> bool:
 
 
 def to_json(question: Question) -> bytes:
-    """Return the question as it is answered: the same question gives the same bytes."""
+    """Return the question as bytes for the digest: the same question gives the same bytes."""
     return json.dumps(
         {
             "version": VERSION,
@@ -122,7 +122,7 @@ def to_json(question: Question) -> bytes:
 
 
 def from_json(raw: bytes) -> Question:
-    """Return the question that `to_json` gave. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    """Return the question that `to_json` wrote. Raise `InvalidMessageError` for anything else, because the bytes are not trusted."""
     try:
         found: Any = json.loads(raw)
         if found["version"] != VERSION or not isinstance(found["people"], list) or len(found["people"]) > MAX_ENTRIES:

@@ -1,11 +1,12 @@
-"""A changed address: whose record stays, what it says afterwards, and which key leads to it. Pure; for intake and for replay.
+"""The change of an address: which record stays, its new content, and which key leads to it. Pure; for intake and for replay.
 
-The record stays where it is, with its key and the names made of it; only its address changes. The other address becomes a key
-that leads there. So a person's news meets in one record, whichever address it comes under and in whatever order renames arrive:
-an older one than the present address still says that both addresses are one person's.
+The record stays where it is, with its key and the names made from the key; only its address changes. The other address becomes a key
+that leads there. All messages about the user therefore meet in one record, whichever address they name and in whatever order
+renames arrive: a rename that is older than the present address still says that both addresses belong to one user.
 
-A change that nobody with authority confirms waits where the person owns something: the record keeps its address and remembers the
-new one, and whoever is new under that is given nothing for a day. A cut under either address cuts the owner meanwhile, whenever it comes.
+A change that no source with authority confirms waits if the user owns anything. The record keeps its address and remembers the
+new one, and a new user under the new address gets nothing for a day. Meanwhile a cut under either address cuts the owner, whenever
+it comes.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import Reason, UnsupportedMessageError
 from shared.domain.things.identity import UserKey, user_key_for
 
-# How long somebody new waits under an address that a change may give to somebody else.
+# How long a new user waits under an address that a change may give to another user.
 CLAIM = timedelta(hours=24)
 
 
 class Renaming(Struct, frozen=True, kw_only=True):
-    """What a changed address comes to.
+    """The result of a changed address.
 
-    `before` is the record that stays, as it was (None: there was none), `record` as it is to be; the same object when it says
-    so already. `pointer` is the key that is to lead to it, None when it does; `replaced` is the record that is there now.
-    `claimed` is, for a change that waits, the new address's record as it is to be, which takes the place of `replaced`.
+    `before` is the record that stays, as it was (None: there was none). `record` is its new content; the same object if nothing
+    changes. `pointer` is the key that should lead to it, None if it does so already; `replaced` is the record that has that key now.
+    `claimed` is, for a change that waits, the new content of the new address's record, which takes the place of `replaced`.
     """
 
     before: UserRecord | None
@@ -44,10 +45,10 @@ class Renaming(Struct, frozen=True, kw_only=True):
 
 
 def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> bool:
-    """Return True if the change needs the directory's or an operator's word, or an equal person number, and has none."""
+    """Return True if the change needs a confirmation by the directory or an operator, or an equal person number, and has none."""
     if event.confirmed or old is None or not owns_something(old):
         return False
-    if event.new_user in {old.email, *old.former_emails}:  # back to an address that was this person's
+    if event.new_user in {old.email, *old.former_emails}:  # back to an address that this user had
         return False
     number = old.facts.person_id(now)
     said = {event.person_id, new.facts.person_id(now) if new is not None else ""} - {""}
@@ -55,7 +56,7 @@ def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, no
 
 
 def _was_rejected(event: Renamed, old: UserRecord) -> bool:
-    """Return True if an operator said that this is not true: the same event again, or the same pair as it was said before."""
+    """Return True if an operator rejected this change: the same event again, or the same pair stated before the rejection."""
     return is_rejected(
         old.rejected,
         ref=pair_ref(event.new_user),
@@ -67,8 +68,8 @@ def _was_rejected(event: Renamed, old: UserRecord) -> bool:
 def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datetime) -> Renaming:
     """Return the two records of a change that waits.
 
-    What cuts whoever has the new address cuts the owner too, also where it was said before the change was known. It may have been
-    said of an earlier holder; the owner is stopped all the same until somebody confirms the change or the owner is let back in.
+    Statements that cut the holder of the new address also cut the owner, even if they came before the change was known. They may be about
+    an earlier holder; the owner is stopped all the same until the change is confirmed or the owner is let back in.
     """
     asked = WaitingRename(
         new_email=event.new_user, event_id=event.event_id, source=event.source, occurred_at=event.occurred_at
@@ -77,7 +78,7 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
     is_newer = known is None or (asked.new_email, asked.occurred_at) > (known.new_email, known.occurred_at)
     facts = old.facts
     if new is not None:
-        # Of somebody with an environment, old changes of groups are their own story.
+        # If the new address's user has an environment, older changes of groups concern only that user.
         since = event.occurred_at if owns_something(new) else None
         facts = facts.merged(new.facts.cuts(groups_since=since), now - HORIZON)
     record = old if facts is old.facts else replace(old, facts=facts)
@@ -91,17 +92,17 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
 
 
 def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
-    """Return what to make of the records that the two addresses lead to. Raises `UnsupportedMessageError` when both own something."""
+    """Return the result for the records of the two addresses. Raise `UnsupportedMessageError` if both own something."""
     if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
         if _was_rejected(event, old):
             return Renaming(before=old, record=old)
         return _waiting(event, old, new, now)
-    if old is None and new is None:  # so that later news under either address meets in one record
+    if old is None and new is None:  # so that later messages under either address meet in one record
         record = _told(new_record(event.user, now), None, event, now)
         return Renaming(before=None, record=record, pointer=user_key_for(event.new_user))
     if old is None or new is None:
         known = old or new
-        if known is None:  # the caller has looked
+        if known is None:  # the caller excludes this
             raise AssertionError("one of two records is there")
         pointer = user_key_for(event.new_user if old is not None else event.user)
         return Renaming(before=known, record=_told(known, None, event, now), pointer=pointer)
@@ -112,7 +113,7 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
 
 
 def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
-    """Return (the record that stays, the one that gives way): whose things there are, stays; else the old address's."""
+    """Return (the record that stays, the record that gives way): the record that owns something stays; otherwise the old address's."""
     if not owns_something(new):
         return old, new
     if not owns_something(old):
@@ -126,7 +127,7 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
 
 
 def owns_something(record: UserRecord) -> bool:
-    """Return True when something of the person's is in the cloud, may come to be there, or is on hold."""
+    """Return True if a resource of the user is in the cloud, may come to exist there, or is on hold."""
     status = record.status
     if (
         record.hold is not None
@@ -139,12 +140,12 @@ def owns_something(record: UserRecord) -> bool:
 
 
 def _is_named(record: UserRecord) -> bool:
-    """Return True when there was something to name: somebody wanted an environment once."""
+    """Return True if resources were named: an environment was wanted once."""
     return record.status.notebook.instance_id is not None or record.status.account.account_id is not None
 
 
 def _is_over(record: UserRecord) -> bool:
-    """Return True when all that had a name is gone, and nothing is left to be looked at."""
+    """Return True if all named resources are gone, and no pass is pending."""
     status = record.status
     ends = [ConditionType.NOTEBOOK_READY] + (
         [ConditionType.IDENTITY_READY] if status.account.account_id is not None else []
@@ -160,10 +161,10 @@ def _is_over(record: UserRecord) -> bool:
 
 
 def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: datetime) -> UserRecord:
-    """Return the record with the address that was announced last, and with what was said of the one that it replaces.
+    """Return the record with the newest announced address, and with the facts of the record that it replaces.
 
-    What was said of somebody whose environment has come and gone went with it: an address may have been another person's, and
-    an administrator may have ended that one to keep this.
+    The facts of a replaced record whose environment has come and gone are dropped: the address may have been another user's, and
+    an administrator may have ended that record to keep this one.
     """
     joins = replaced if replaced is not None and not _is_named(replaced) else None
     facts = record.facts if joins is None else record.facts.merged(joins.facts, now - HORIZON)
@@ -175,7 +176,7 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
     former = tuple(sorted({each for each in others if each != email}))
     if (email, since, former) == (record.email, record.email_since, record.former_emails) and facts is record.facts:
         return record
-    # The new owner has to be told to the cloud: a change of what is wanted.
+    # The cloud must learn the new owner: a change of what is wanted.
     status = record.status.changed(
         last_event_id=event.event_id,
         generation=record.status.generation + (email != record.email),
@@ -195,7 +196,7 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
 
 
 def confirmed(record: UserRecord) -> Renamed | None:
-    """Return the change that waits as if somebody with authority had said it; None if none waits."""
+    """Return the waiting change as a confirmed one; None if none waits."""
     waits = record.rename
     if waits is None:
         return None
@@ -206,9 +207,9 @@ def confirmed(record: UserRecord) -> Renamed | None:
 
 
 def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
-    """Return a change that was carried out once more, so that the key `other` leads to the record; None if it never was.
+    """Return a change that was carried out before, so that the key `other` leads to the record again; None if there was none.
 
-    It is older than everything: it changes nothing but a pointer that a crash left out.
+    It is dated before everything else: it changes nothing but a pointer that a crash left out.
     """
     addresses = (record.email, *record.former_emails)
     given = next((each for each in addresses if user_key_for(each) == other), None)
@@ -227,7 +228,7 @@ def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
 
 
 def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: datetime) -> UserRecord:
-    """Return the record without the change that waits, which an operator rejected; the same object if another one, or none, waits."""
+    """Return the record without the waiting change that an operator rejected; the same object if another change, or none, waits."""
     waits = record.rename
     if waits is None or rename_ref(waits) != ref:
         return record
@@ -238,7 +239,7 @@ def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: d
 
 
 def without_claim(record: UserRecord, owner: UserRecord) -> UserRecord:
-    """Return the new address's record, which waits no more; the same object if the owner's change to it waits still, or anew."""
+    """Return the new address's record without the claim; the same object if the owner's change to that address still waits."""
     if record.claim is None or record.claim.owner != owner.user_key:
         return record
     if owner.rename is not None and record.is_known_as(owner.rename.new_email):

@@ -1,4 +1,4 @@
-"""From facts to what is wanted: the one place where a record's `spec` is derived."""
+"""The step from facts to the wanted state: the only place where a record's `spec` is derived."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from shared.domain.things.identity import UserEmail, UserKey, account_id_for, fi
 from shared.domain.things.power import PowerCause, PowerReason
 
 COST_CENTER = "cost_center"
-# How far back facts can still be asked for: more than clocks differ.
+# How far back facts can still be evaluated: more than clocks differ.
 HORIZON = timedelta(hours=1)
-# Whoever has waited for longer than this for a change of presence was not waiting: the news was imported or repeated.
+# A change of presence that was stated longer ago than this was imported or repeated, so the user did not wait since then.
 _NEWS_AGE = timedelta(days=1)
 
 
 def new_record(email: UserEmail, now: datetime) -> UserRecord:
-    """Return the record of somebody of whom nothing is known yet."""
+    """Return the record of a user about whom nothing is known yet."""
     return UserRecord(
         user_key=user_key_for(email),
         email=email,
@@ -48,16 +48,16 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
 def with_event(
     record: UserRecord, event: LifecycleEvent, now: datetime, *, entitling: frozenset[str] = frozenset()
 ) -> UserRecord:
-    """Return the record with what the event states; the same object when it states nothing new. News that is used ends a mark.
+    """Return the record with the statements of the event; the same object if they add nothing new. A message that is used ends a mark.
 
-    `entitling` are the addresses of groups that entitle: when there are too many facts, those of other groups go.
+    `entitling` are the addresses of groups that entitle: if there are too many facts, those of other groups are dropped.
     """
     facts = record.facts
     for name, statement in statements_of(event):
         facts = facts.with_statement(name, statement, now - HORIZON, kept=entitling)
     if facts is record.facts:
         return record
-    # Of a person whose data was erased the record has no address any more: who speaks of the person says it again.
+    # The record of a user whose data was erased has no address; a new message about the user brings the address again.
     told = replace(
         record,
         email=record.email or event.user,
@@ -68,10 +68,10 @@ def with_event(
 
 
 def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
-    """Return the record with its spec derived from its facts at `now`. The same content when nothing changed.
+    """Return the record with its spec derived from its facts at `now`. The content is the same if nothing changed.
 
-    A profile that was asked for and that the configuration lost is a mistake in the configuration, not news about the
-    person: what is wanted stays as it was. So it does while a cut waits (`shared.domain.intent.guard`).
+    If the configuration lost the requested profile, that is a mistake in the configuration, not news about the user, so the wanted state
+    stays as it was. It also stays while a cut waits (`shared.domain.intent.guard`).
     """
     judged = _entitlement(record, policy, now)
     is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT
@@ -86,7 +86,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
     cost_center = str(record.facts.attribute(COST_CENTER, now) or "")
     spec = _spec(record.spec, entitlement, now)
     if was_undecided and not record.is_undecided and spec.presence is Presence.ABSENT:
-        spec = replace(spec, absent_since=now)  # only now somebody agreed: the retention begins
+        spec = replace(spec, absent_since=now)  # the cut was approved only now: the retention begins
     offered = policy.catalog.profiles.get(spec.profile or "")
     spec = with_profile_templates(replace(record, spec=spec), offered).spec
     status = record.status
@@ -99,7 +99,8 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
             waiting_since=_news_time(record.facts, now),
         )
     if spec.presence is Presence.PRESENT:
-        status = status.changed(  # The first address's name (`instance_id_for`): the address may have changed before anything was named.
+        # The name by the first address (`instance_id_for`): the address may have changed before the instance was named.
+        status = status.changed(
             instance_id=status.notebook.instance_id or first_instance_id(record.user_key),
             zone=status.notebook.zone or policy.zones[0],
         )
@@ -111,7 +112,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
 
 
 def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitlement:
-    """Return what the facts give; nothing for somebody new under an address that may be about to become another person's."""
+    """Return the entitlement that the facts give; nothing for a new user whose address may be about to become another user's."""
     mistakes = frozenset(kept.ref for kept in record.status.guard.kept_in)
     entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book, mistakes=mistakes)
     claim = record.claim
@@ -122,7 +123,7 @@ def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitleme
 
 
 def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime) -> tuple[Notice, ...]:
-    """Return what a manager should know of the person, in the order of the enum."""
+    """Return the facts that a manager should know about the user, in the order of the enum."""
     employment = record.facts.employment(now)
     found = _guard_notices(record.status)
     if employment.confirmed_since is not None:
@@ -158,7 +159,10 @@ def _guard_notices(status: Status) -> set[Notice]:
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
-    """Return the account and the group that carries its data roles, named before either is touched, so that both can be undone."""
+    """Return the status with the names of the account and of the group that gives its data roles.
+
+    Both are named before the cloud is asked, so that both can be removed later.
+    """
     profile = policy.catalog.profiles.get(profile_name or "")
     if profile is None or not profile.needs_account:
         return status
@@ -170,9 +174,9 @@ def _with_account(status: Status, user_key: UserKey, profile_name: str | None, p
 
 
 def _news_time(facts: Facts, now: datetime) -> datetime:
-    """Return the moment from which somebody waits for a change of presence.
+    """Return the moment since when the user waits for a change of presence.
 
-    News that is older than a day was imported or repeated, or the assignments changed: nobody waited since then.
+    A statement older than a day was imported or repeated, or the assignments changed: then the wait begins now.
     """
     newest = facts.newest(now)
     return newest if newest is not None and now - _NEWS_AGE <= newest <= now else now
@@ -186,7 +190,7 @@ def with_power(record: UserRecord, power: Power, reason: PowerReason) -> UserRec
 
 
 def with_hold(record: UserRecord, hold: Hold | None) -> UserRecord:
-    """Return the record held, or released (None); the same object when that is how it is. A hold that stands keeps its time."""
+    """Return the record held, or released (None); the same object if that is the state already. A renewed hold keeps its start time."""
     now_held = record.hold.reason if record.hold is not None else None
     if now_held == (hold.reason if hold is not None else None):
         return record
@@ -201,7 +205,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
             presence=Presence.ABSENT,
             power=Power.STOPPED,
             power_reason=PowerReason(cause=PowerCause.NOT_ENTITLED),
-            profile=old.profile,  # kept, so that the tombstone still says what it was
+            profile=old.profile,  # kept, so that the tombstone still names the last profile
             because=entitlement.because,
             absent_since=_absent_since(old, entitlement, now),
             cause=entitlement.cause,
@@ -226,7 +230,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
 
 
 def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
-    """Return when entitlement ended. A suspension is a pause: who leaves out of it has the whole retention."""
+    """Return when entitlement ended. A suspension is a pause: a user who leaves during it gets the whole retention."""
     if old.presence is Presence.PRESENT or old.absent_since is None:
         return now
     pause = Cause.ACCOUNT_SUSPENDED

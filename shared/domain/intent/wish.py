@@ -1,8 +1,8 @@
-"""A wish: one click on the page, kept as an object that the page may create and never change (R20).
+"""A request (`Wish`), made by a user's click on the page, kept as an object that the page may create and never change (R20).
 
-The page writes wishes, the lifecycle function and the sweep take them up: they check who asked, and change the record. The signed
-assertion of Identity-Aware Proxy is kept with the wish, because the page's own account writes it: what the page says of the
-subject proves nothing, the signature does.
+The page writes requests. The lifecycle function and the sweep take them up: they verify who asked, and change the record. The
+assertion that Identity-Aware Proxy signed is kept with the request, because the page's own account writes the object: the page's
+own statement about the subject proves nothing, the signature does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.domain.things.identity import UserKey, parse_user_key
 VERSION = 1
 MAX_BYTES = 20_000  # an assertion has about 700 characters, 8 KiB at most
 MAX_REASON = 200
-# A click of yesterday is not what the person wants today. What was not taken up by then lapses, and is reported.
+# A request of yesterday may not be wanted today. A request that was not taken up by then lapses, and is reported.
 LAPSES_AFTER = timedelta(hours=24)
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _ID = re.compile(r"[0-9a-f]{16,32}")
@@ -29,7 +29,7 @@ _TEMPLATE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 class WishKind(StrEnum):
-    """What can be asked for on the page."""
+    """The kind of a request on the page."""
 
     START = "START"
     STOP = "STOP"
@@ -51,7 +51,7 @@ OWN = frozenset(
         WishKind.START_CLUSTER,
         WishKind.DELETE_CLUSTER,
     }
-)  # what people may ask for themselves
+)  # requests that users may make for themselves
 ADMINISTRATORS = frozenset(
     {
         WishKind.START,
@@ -61,12 +61,12 @@ ADMINISTRATORS = frozenset(
         WishKind.RELEASE,
         WishKind.LOOK_AGAIN,
     }
-)  # what administrators may ask for anybody
+)  # requests that administrators may make for any user
 _OF_A_CLUSTER = frozenset({WishKind.START_CLUSTER, WishKind.DELETE_CLUSTER})
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What is asked for. `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD."""
+    """The content of a request. `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD."""
 
     kind: WishKind
     until: datetime | None = None
@@ -75,10 +75,10 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """A wish as the page wrote it. Nothing in it is believed before the assertion was verified.
+    """A request as the page wrote it. Its content is not trusted before the assertion is verified.
 
-    `as_administrator`: the click was on the manager's page, so the subject must be an administrator at the time the wish is
-    taken up. `asked_at` is the page's clock, for people; the order of wishes follows the time at which the object was created.
+    `as_administrator`: the click was on the manager's page, so the subject must be an administrator when the request is
+    taken up. `asked_at` is the page's clock, for people; the order of requests follows the creation times of the objects.
     """
 
     wish_id: str
@@ -90,18 +90,18 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The object's name below the person's prefix; names sort by time."""
+        """The object's name below the user's prefix; names sort by time."""
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.wish_id}"
 
 
 def wish_id_of(name: str) -> str | None:
-    """Return the id inside a name that `Wish.name` made; None for any other."""
+    """Return the id inside a name that `Wish.name` made; None for any other name."""
     wish_id = name.rpartition("-")[2]
     return wish_id if _ID.fullmatch(wish_id) else None
 
 
 def may_ask(kind: WishKind, *, as_administrator: bool) -> bool:
-    """Return True if this kind of wish exists on the page that it says it came from."""
+    """Return True if the page that the request claims to come from offers this kind of request."""
     return kind in (ADMINISTRATORS if as_administrator else OWN)
 
 
@@ -111,12 +111,12 @@ def to_json(wish: Wish) -> bytes:
 
 
 def to_text(wish: Wish) -> str:
-    """Return the wish without the assertion, for the object's metadata: a listing shows what waits."""
+    """Return the request without the assertion, for the object's metadata, so that a listing shows waiting requests."""
     return json.dumps(_shown(wish), ensure_ascii=False, separators=(",", ":"))
 
 
 def from_json(raw: bytes | str) -> Wish:
-    """Return the wish that `to_json` or `to_text` wrote. Raises `InvalidMessageError` for anything else: anybody's bytes may be here."""
+    """Return the request that `to_json` or `to_text` wrote. Raise `InvalidMessageError` for anything else: the bytes are not trusted."""
     if len(raw) > MAX_BYTES:
         raise _no_wish(f"{len(raw)} bytes")
     try:

@@ -1,4 +1,4 @@
-"""What a person, or an administrator for them, may ask for on the page and the command line: pure changes of a record."""
+"""The requests of a user, or of an administrator for the user, from the page and the command line: pure changes of a record."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from shared.domain.things.power import PowerReason
 
 
 def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record that wants a cluster of `template`; the same object while one is being made.
+    """Return the record that requests a cluster of `template`; the same object while such a cluster is being created.
 
-    One that runs is asked for anew, so that one that ended unseen is made again. Raises `RefusedError` with what is allowed.
+    A request for a running cluster is renewed, so that a cluster that ended unobserved is created again. Raise `RefusedError`, which says
+    what is allowed.
     """
     profile = _entitled(record, catalog)
     if template not in profile.templates:
@@ -54,7 +55,7 @@ def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime
 
 
 def without_wish(record: UserRecord, template: str) -> UserRecord:
-    """Return the record that wants no cluster of `template`; the same object when it wants none."""
+    """Return the record without a request for a cluster of `template`; the same object if it has none."""
     if record.spec.wish(template) is None:
         return record
     kept = tuple(w for w in record.spec.clusters if w.template != template)
@@ -63,7 +64,10 @@ def without_wish(record: UserRecord, template: str) -> UserRecord:
 
 
 def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record that is not stopped for idleness before `until` (None: as ever); the same object when that is so already."""
+    """Return the record with no idle stop before `until`; the same object if nothing changes.
+
+    None resumes the normal idle shutdown. Raise `RefusedError` for a time that is over or too far ahead.
+    """
     profile = _entitled(record, catalog)
     if until is not None:
         longest = now + profile.idle.max_keep_on
@@ -84,7 +88,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 
 
 def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
-    """Return the record that is to run or rest because somebody asked; the same object while just that is under way or reached."""
+    """Return the record that should run or be stopped by request; the same object if that is under way or reached."""
     _entitled(record, catalog)
     if record.spec.power is power and (not record.status.notebook.power_settled or _is_reached(record, power)):
         return record
@@ -96,7 +100,7 @@ def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason:
 
 
 def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserRecord:
-    """Return the record without wishes for what its profile does not offer any more; as it is where the profile is lost."""
+    """Return the record without requests for templates that its profile no longer offers; unchanged if the profile is lost."""
     if profile is None:
         return record
     for wish in record.spec.clusters:
@@ -106,7 +110,7 @@ def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserR
 
 
 def _is_reached(record: UserRecord, power: Power) -> bool:
-    """Return True when the notebook was last seen as it is asked to be."""
+    """Return True if the notebook was last observed in the requested power."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     if ready is None:
         return False

@@ -1,1 +1,1 @@
-"""The instance: its actions, its step, replacement, and the end of it."""
+"""The instance: its actions, its step, its replacement and its end."""

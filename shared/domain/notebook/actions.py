@@ -1,4 +1,4 @@
-"""What can be asked of the cloud about an instance."""
+"""The actions on an instance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.domain.things.notebook import InstanceRef, NotebookSpec, Patch
 
 
 class CreateInstance(Action, frozen=True, kw_only=True):
-    """Ask for a new instance in a zone."""
+    """The action that creates an instance in a zone."""
 
     condition = ConditionType.NOTEBOOK_READY
     target = "spec.instance_id"
@@ -20,7 +20,7 @@ class CreateInstance(Action, frozen=True, kw_only=True):
 
 
 class StartInstance(Action, frozen=True, kw_only=True):
-    """Start a stopped instance."""
+    """The action that starts a stopped instance."""
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
@@ -30,7 +30,7 @@ class StartInstance(Action, frozen=True, kw_only=True):
 
 
 class StopInstance(Action, frozen=True, kw_only=True):
-    """Stop a running instance."""
+    """The action that stops a running instance."""
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
@@ -40,7 +40,7 @@ class StopInstance(Action, frozen=True, kw_only=True):
 
 
 class DeleteInstance(Action, frozen=True, kw_only=True):
-    """Delete an instance and its disks."""
+    """The action that deletes an instance and its disks."""
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
@@ -52,7 +52,7 @@ class DeleteInstance(Action, frozen=True, kw_only=True):
 
 
 class UpdateInstance(Action, frozen=True, kw_only=True):
-    """Patch an instance; `disruptive` is the digest of those changes of it that only a stopped instance takes, "" for none."""
+    """The action that patches an instance. `disruptive` is the digest of those changes that need a stopped instance, "" for none."""
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
@@ -68,7 +68,7 @@ class UpdateInstance(Action, frozen=True, kw_only=True):
 
 
 class RestoreData(Action, frozen=True, kw_only=True):
-    """Put what a snapshot holds onto the instance's data disk, in place of what is there."""
+    """The action that replaces the content of the instance's data disk by the content of a snapshot."""
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"

@@ -1,4 +1,4 @@
-"""Create an instance: which one, where, and what has to be there first."""
+"""The creation of an instance: its spec, its zone, and what must exist first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.domain.things.notebook import NotebookSpec, runs_as, spec_for
 
 
 def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
-    """Return the instance that the person should have; None when the profile is lost from the configuration."""
+    """Return the instance that the user should have; None if the profile is missing in the configuration."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     instance_id = record.status.notebook.instance_id
     if profile is None or instance_id is None:
@@ -38,7 +38,7 @@ def zones_left(record: UserRecord, policy: Policy) -> list[str]:
 
 
 def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> Step:
-    """Create what the record names, in its zone or the next one; waits for what must be there first."""
+    """Return a step that creates the instance of the record, in its zone or the next one, or that waits for what must exist first."""
     policy = scene.policy
     waiting = held(record, scene.now)
     if waiting is not None:

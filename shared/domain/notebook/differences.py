@@ -1,6 +1,6 @@
-"""What differs between an instance as it is and as it should be, and what it takes to change it.
+"""The differences between an instance as it is and as it should be, and the kind of change that each needs.
 
-Only what we own counts: Google writes dozens of labels and metadata keys of its own. Which fields can be patched, which only
+Only fields that we own count: Google writes dozens of labels and metadata keys of its own. Which fields can be patched, which only
 while stopped, and which never: docs/platform-facts.md#27-what-a-patch-may-change.
 """
 
@@ -32,7 +32,7 @@ STOPPED_ONLY_METADATA = frozenset(
 
 
 class Change(StrEnum):
-    """What it takes to make a difference go away."""
+    """The kind of change that removes a difference."""
 
     PATCH = "patch in place"
     RESTART = "stop, patch, start"
@@ -41,7 +41,7 @@ class Change(StrEnum):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """One thing that is not as it should be."""
+    """A property of an instance that is not as it should be."""
 
     what: str
     have: str
@@ -49,14 +49,14 @@ class Difference(Struct, frozen=True, kw_only=True):
     change: Change
 
     def __str__(self) -> str:
-        """For people: what, from what to what, and how."""
+        """Return the difference for people: the property, the present and the wanted value, and the kind of change."""
         return f"{self.what} {self.have or 'nothing'} to {self.want or 'nothing'} ({self.change.value})"
 
 
 class Differences(Struct, frozen=True, kw_only=True):
-    """All of them. `patch` can be sent whatever the state, `patch_at_rest` is what only a stopped instance takes.
+    """All differences. `patch` can be sent in any state, `patch_at_rest` needs a stopped instance.
 
-    `held` are those that wait for the person's turn in a rollout; they are in nothing else.
+    `held` are the differences that wait for the user's turn in a rollout; `items` and the patches do not contain them.
     """
 
     items: tuple[Difference, ...]
@@ -65,16 +65,16 @@ class Differences(Struct, frozen=True, kw_only=True):
     held: tuple[Difference, ...] = ()
 
     def of(self, change: Change) -> tuple[Difference, ...]:
-        """Those that take this."""
+        """Return the differences that need this kind of change."""
         return tuple([item for item in self.items if item.change is change]) if self.items else ()
 
     @property
     def disruptive(self) -> tuple[Difference, ...]:
-        """Those for which the instance must be stopped."""
+        """The differences for which the instance must be stopped."""
         return self.of(Change.RESTART) + self.of(Change.REPLACE)
 
     def without_disruptive(self) -> Differences:
-        """Return what can be done while the person waits for their turn."""
+        """Return the differences that can be changed while the user waits for the turn; the disruptive ones become `held`."""
         rest = tuple(item for item in self.items if item not in self.disruptive)
         return Differences(items=rest, patch=self.patch, patch_at_rest=Patch(), held=self.disruptive)
 
@@ -83,12 +83,12 @@ NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())
 
 
 def say(items: tuple[Difference, ...]) -> str:
-    """Return a list for people."""
+    """Return the differences as a list in words, for people."""
     return "; ".join(str(item) for item in items)
 
 
 def digest(items: tuple[Difference, ...]) -> str:
-    """Return what identifies these changes, whatever they are called or what they start from: of what, and to what. "" for none."""
+    """Return the digest of these changes: of each property and its wanted value, whatever the present value. "" for none."""
     if not items:
         return ""
     wanted = json.dumps(sorted([item.what, item.want] for item in items))
@@ -101,14 +101,14 @@ def is_refused(items: tuple[Difference, ...], remembered: str) -> bool:
 
 
 def _as_once_remembered(items: tuple[Difference, ...]) -> str:
-    """Return the words by which records of versions before 0.2 remember refused changes. Theirs, for ever."""
+    """Return the words by which records of versions before 0.2 remember refused changes. These words never change."""
     how = {Change.RESTART: "stop, patch, start", Change.REPLACE: "replace, files kept"}
     kept = [(item.what, item.have or "nothing", item.want or "nothing", how.get(item.change, "")) for item in items]
     return "; ".join(f"{what} {have} to {want} ({change})" for what, have, want, change in kept)
 
 
 def compare(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> Differences:
-    """Return the differences of an instance that was created from `built_from` (see `immutables`; empty when not known)."""
+    """Return the differences of an instance that was created from `built_from` (see `immutables`; empty if unknown)."""
     found: list[Difference] = []
     now, at_rest = _maps(seen, spec, found)
     missing = [tag for tag in spec.tags if tag not in seen.tags]
@@ -124,7 +124,7 @@ def compare(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str,
 
 
 def _maps(seen: ObservedNotebook, spec: NotebookSpec, found: list[Difference]) -> tuple[Patch, Patch]:
-    """Labels and metadata. A cost-center label that we no longer want is the one key that we take away."""
+    """Return the patches of labels and metadata. The only key that we remove is a cost-center label that is no longer wanted."""
     labels = {name: value for name, value in spec.labels.items() if seen.labels.get(name) != value}
     if LABEL_COST_CENTER in seen.labels and LABEL_COST_CENTER not in spec.labels:
         labels[LABEL_COST_CENTER] = ""
@@ -155,7 +155,7 @@ def _machine(seen: ObservedNotebook, spec: NotebookSpec, at_rest: Patch, found: 
 
 
 def immutables(spec: NotebookSpec) -> dict[str, str]:
-    """Return what an instance is created with and can never be changed, in words that can be compared. Empty: no wish."""
+    """Return the properties that can only be set at creation, as texts that can be compared. An empty text: any value will do."""
     return {
         OWNER: spec.owner,
         "identity": _identity(managed_euc=spec.identity is Identity.END_USER_CREDENTIALS, account=spec.service_account),
@@ -168,7 +168,10 @@ def immutables(spec: NotebookSpec) -> dict[str, str]:
 
 
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
-    """Return an instance that was created from what is wanted is never replaced, however it reads: that would never end."""
+    """Return the differences in properties that can only be set at creation.
+
+    An instance that was created from the wanted value is never replaced, whatever value is read; otherwise replacing would never end.
+    """
     found = []
     readings = _readings(seen, spec)
     for what, want in immutables(spec).items():
@@ -181,7 +184,7 @@ def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[s
 
 
 def _readings(seen: ObservedNotebook, spec: NotebookSpec) -> dict[str, str | None]:
-    """Return the same as they were read; None when that cannot be told."""
+    """Return the same properties as they were read; None if a property cannot be told."""
     identity = None
     if seen.managed_euc:
         identity = _identity(managed_euc=True, account="")
@@ -208,7 +211,10 @@ def _image(image: VmImage) -> str:
 
 
 def _enough(have: Disk | None, want: Disk) -> str | None:
-    """Return a disk that is larger than wanted is as good: it is never made smaller."""
+    """Return the disk as a text; the wanted disk if the type is the same and the size is as large or larger. None if it was not read.
+
+    A larger disk counts as the wanted one, because a disk is never made smaller.
+    """
     if have is None:
         return None
     return _disk(want if have.type == want.type and have.size_gb >= want.size_gb else have)

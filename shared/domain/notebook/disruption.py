@@ -1,4 +1,4 @@
-"""When a change may stop an environment that somebody may be working in."""
+"""The times at which a change may stop an environment that is perhaps in use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from shared.domain.things.catalog import Disruption, Profile, Window
 
 
 def may_disrupt(profile: Profile, now: datetime) -> bool:
-    """Return True when a running environment of this profile may be stopped for a change at `now`. One that rests always may."""
+    """Return True if a running environment of this profile may be stopped for a change at `now`.
+
+    A stopped environment may always be changed, so the question does not arise for it.
+    """
     match profile.disruption:
         case Disruption.NOW:
             return True
@@ -19,7 +22,7 @@ def may_disrupt(profile: Profile, now: datetime) -> bool:
 
 
 def next_chance(profile: Profile, now: datetime) -> datetime | None:
-    """When a running environment may next be stopped for a change; None: not before it is stopped for another reason."""
+    """Return when a running environment may next be stopped for a change; None if only after it is stopped for another reason."""
     if profile.disruption is Disruption.NOW:
         return now
     if profile.disruption is Disruption.WHEN_IDLE or profile.window is None:
@@ -30,7 +33,7 @@ def next_chance(profile: Profile, now: datetime) -> datetime | None:
 
 
 def say_when(profile: Profile, now: datetime) -> str:
-    """In words, for people."""
+    """Return the next chance in words, for people."""
     chance = next_chance(profile, now)
     if chance is None:
         return "when the notebook is stopped"
@@ -42,7 +45,7 @@ def _opened(window: Window, now: datetime) -> datetime | None:
 
 
 def _openings(window: Window, now: datetime) -> list[datetime]:
-    """Return the openings around `now`: from yesterday, for one may be open still, to the same day of the next week."""
+    """Return the openings around `now`: from yesterday, because a window may still be open, to the same day of the next week."""
     today = now.astimezone(window.zone).date()
     days = [today + timedelta(days=offset) for offset in range(-1, 9)]
     return [

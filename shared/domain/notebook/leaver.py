@@ -1,7 +1,7 @@
-"""Somebody who is not entitled: stopped at once, files saved, the instance kept for its retention, then deleted.
+"""The instance of a user who is not entitled: stopped at once, files saved, kept for the retention, then deleted.
 
-The order is R9's: access ends first, data ends last. What ends access beside the stop (the account, templates, clusters) is
-planned apart, so that trouble with one holds up no other.
+The order is that of R9: access ends first, data ends last. The other ends of access (the account, templates, clusters) are
+planned separately, so that trouble with one blocks no other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNDECIDED = (
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
-    """Stop a running instance; `why` is said to the person."""
+    """Return a step that stops a running instance; the user reads `why`."""
     return Step(
         record=record,
         actions=(StopInstance(ref=ref),),
@@ -39,7 +39,7 @@ def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: st
 
 
 def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, because: tuple[str, ...]) -> Step:
-    """Delete the instance with its disks; `reason` and `message` say to people what that is part of."""
+    """Return a step that deletes the instance with its disks; `reason` and `message` tell people why."""
     return Step(
         record=record,
         actions=(DeleteInstance(ref=ref, request_id=request_id(record, Verb.DELETE)),),
@@ -52,15 +52,15 @@ def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, b
 
 
 def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the stopped instance of a leaver: save its files, then keep it, then delete it."""
+    """Return the step for the stopped instance of a leaver: save its files, then keep it, then delete it."""
     record = record.with_status(power_settled=True)
     pending = record.status.snapshot(record.status.data.saved_in)
     is_elsewhere = pending is not None and pending.instance_uid != notebook.uid
     if is_elsewhere and isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
-        # Somebody deleted it: what this disk has is all that is left.
+        # The snapshot was deleted from outside: only this disk still has data.
         is_elsewhere, record = False, record.with_status(saved_in="", restoring=None)
     if is_elsewhere:
-        # The files were never brought back onto this one: what holds them is the snapshot.
+        # The files were never restored onto this instance: the snapshot holds them.
         saving = Saving(record=record, done=is_kept(record, scene), requeue_after=timedelta(hours=1))
     else:
         saving = save_data(record, notebook, scene)
@@ -124,7 +124,7 @@ def _paused(record: UserRecord) -> str:
 
 def _on_hold(record: UserRecord) -> Step:
     hold = record.hold
-    if hold is None:  # the caller has looked
+    if hold is None:  # the caller excludes this
         raise AssertionError("not on hold")
     return Step(
         record=record,
@@ -137,7 +137,7 @@ def _on_hold(record: UserRecord) -> Step:
 
 
 def gone(record: UserRecord, scene: Scene) -> Step:
-    """There is no instance, or none any more; perhaps there is still what was on its disk."""
+    """Return the step for a missing instance; a snapshot may still hold the files of its disk."""
     snapshots = bool(record.status.data.snapshots)
     removed = record.with_status(
         operation=None,

@@ -1,7 +1,7 @@
-"""Bring a person's files onto another instance: a return after the retention, and a mover whose instance cannot be patched.
+"""The move of a user's files to another instance: a return after the retention, or a change that a patch cannot make.
 
-Replacing is: stop, save, create under the next name, restore, verify that it was ACTIVE with the files, delete the former.
-The person never has two that run, and the former stays until the new one holds everything.
+To replace is: stop, save, create under the next name, restore, verify that the new instance was ACTIVE with the files, delete the
+predecessor. The user never has two running instances, and the predecessor stays until the new one holds everything.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ _SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
-    """Return True when the person's files are in a snapshot of another instance, and not yet on this one."""
+    """Return True if the user's files are in a snapshot of another instance, and not yet on this instance."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     return snapshot is not None and snapshot.instance_uid != notebook.uid
 
 
 def may_be_restore(operation: OperationRef, asked: Restoring) -> bool:
-    """Return True for an operation that may be the restore that was asked for.
+    """Return True for an operation that may be the requested restore.
 
-    How the API words a restore is not documented, so what is surely something else is left out.
+    The API does not document how it names a restore, so only operations that are certainly something else are excluded.
     """
     return operation.verb not in _OTHERS and operation.started_at >= asked.asked_at - _SKEW
 
 
 def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
-    """Put the files back onto an instance that is ACTIVE or at rest. None: there is nothing to bring back any more."""
+    """Return a step that restores the files onto an instance that is ACTIVE or stopped; None if there is nothing to restore any more."""
     name = record.status.data.saved_in
     sight = scene.seen.snapshots.get(name, Absent())
     marker = record.status.data.restoring
     asked = marker if marker is not None and (marker.snapshot, marker.instance_uid) == (name, notebook.uid) else None
     operation = scene.seen.operation
     if asked is not None and isinstance(operation, OperationSeen) and operation.done and operation.error is None:
-        # After the operation of another pass it is looked for: who brings files back twice undoes what was done since.
+        # After another operation the restore is still waited for: a second restore would undo the user's later work.
         return None if may_be_restore(operation.ref, asked) else _waiting(record, scene.policy.poll)
     for unread in (operation, sight):
         if isinstance(unread, Unreadable):
             return _waiting(record, patience(record, unread.error, timedelta(minutes=5)))
     has_failed = isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.FAILED
-    # Lost, or its disk was deleted meanwhile: an older one is better than none.
+    # The snapshot is lost, or its disk was deleted meanwhile: an older snapshot is better than none.
     if isinstance(sight, Absent) or has_failed:
         older = record.with_status(saved_in=newest_ready(record, scene), restoring=None)
         return restore_step(older, notebook, scene) if is_to_restore(older, notebook) else None
@@ -84,7 +84,7 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 
 
 def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[Difference, ...], scene: Scene) -> Step:
-    """Save what a stopped instance holds, then create another under the next name in its place."""
+    """Return a step that saves the files of a stopped instance, or then creates its replacement under the next name."""
     wait = held(record, scene.now)
     if wait is not None:
         return wait
@@ -113,7 +113,7 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
         ),
         naming=status.notebook.naming + 1,
         instance_id=next_instance_id(record.user_key, status.notebook.naming + 1),
-        refused=digest(wanted),  # on trial: gone once the new one is as wanted
+        refused=digest(wanted),  # provisional: cleared once the new instance is as wanted
         attempts=0,
     )
     step = create_step(record, scene, (because, "The files are saved."))
@@ -121,12 +121,12 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
 
 
 def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
-    """Return the record with the former instance in its place again: the replacement cannot be built, and nothing was lost.
+    """Return the record with the predecessor in its place again: the replacement cannot be created, and nothing was lost.
 
-    What was begun of the replacement takes the former's place, to be deleted.
+    A remnant of the replacement takes the predecessor's field, to be deleted.
     """
     former = record.status.notebook.former
-    if former is None:  # the caller has looked
+    if former is None:  # the caller excludes this
         raise AssertionError("there is nothing to go back to")
     left = None
     if remnant is not None:
@@ -150,9 +150,9 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
 def former_step(
     record: UserRecord, scene: Scene, looked_at: Former | None
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
-    """Return what to do about the instance that was replaced: (record, actions, look again in, because).
+    """Return the step for the predecessor: (record, actions, look again in, because).
 
-    `looked_at` is the one that the sight is of; this very plan may have made another the former one.
+    `looked_at` is the predecessor that was observed; this same plan may have made another instance the predecessor.
     """
     former = record.status.notebook.former
     seen = scene.seen.former
@@ -165,7 +165,7 @@ def former_step(
     if isinstance(seen, Absent) or seen.uid != former.uid:
         return record.with_status(former=None), (), None, ()
     if seen.state is NotebookState.ACTIVE and not former.is_remnant:
-        # Somebody started it: what is written there now is in no snapshot, so it is not deleted on its own any more.
+        # It was started from outside: new data on it is in no snapshot, so it is not deleted automatically any more.
         record = record.with_status(former=replace(former, touched=True))
         because = "The former instance runs although it was replaced: nobody has two."
         return record, (StopInstance(ref=seen.ref),), scene.policy.poll, (because,)
@@ -178,7 +178,7 @@ def former_step(
 
 
 def _is_done_with(record: UserRecord, scene: Scene) -> bool:
-    """Return True when nothing of the former instance is needed any more, and nobody wants it kept."""
+    """Return True if nothing of the predecessor is needed any more, and no hold or pause keeps it."""
     status = record.status
     if status.notebook.former is None:
         return False
@@ -188,7 +188,7 @@ def _is_done_with(record: UserRecord, scene: Scene) -> bool:
         return False
     notebook = scene.seen.notebook
     if record.spec.presence is Presence.ABSENT:
-        # It may be the last that holds the files; what somebody wrote on it later is in no snapshot at all.
+        # The predecessor may be the last to hold the files; data written on it later is in no snapshot at all.
         alone = status.notebook.former.touched or (bool(status.data.saved_in) and not is_kept(record, scene))
         if is_paused(record):
             return False

@@ -1,4 +1,4 @@
-"""What to do about an instance that is there and ours, by its state against what is wanted."""
+"""The step for an instance that exists and is ours, by its state against the wanted state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
 
 def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for an instance that was seen and is ours."""
+    """Return the step for an instance that was observed and is ours."""
     record = _seen(record, notebook)
     state = notebook.state
     if state is not NotebookState.ACTIVE and state not in RESTING:
@@ -66,9 +66,10 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """Return what the mere sight tells: which instance it is, and that a disk that may be written to is not what was saved."""
+    """Return the record with what the observation tells: the instance's uid, and that a disk in use may differ from its snapshot."""
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
-        # Seen for the first time, so its disk is new: what was saved is to be brought back, also if who created it could not save.
+        # First observation, so the disk is new: saved files must be restored, even if the pass that created the instance could not
+        # save its record.
         of_others = [s for s in record.status.data.snapshots if s.instance_uid != notebook.uid]
         saved = [s.name for s in of_others if s.ready_at is not None and not s.lost]
         record = record.with_status(saved_in=saved[-1] if saved else "")
@@ -85,7 +86,10 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
 
 
 def _restored(record: UserRecord, scene: Scene) -> UserRecord:
-    """End the restore: the files are on the disk again, or there is nothing to bring back, and then what was replaced is kept for a person to see."""
+    """Return the record after the restore: the files are on the disk again, or there is nothing to restore.
+
+    In the second case the predecessor is kept for an administrator to look at.
+    """
     seen = scene.seen.operation
     asked = record.status.data.restoring
     done = isinstance(seen, OperationSeen) and seen.done and asked is not None and may_be_restore(seen.ref, asked)
@@ -147,7 +151,7 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
         because = _because_held(differences)
         return Step(record=record, condition=ConditionStatus.TRUE, reason=reason, message=message, because=because)
     if may_disrupt(profile, scene.now) and scene.identity_ready:
-        # Not settled: what follows is to end in a running notebook again.
+        # Not settled: the change must end in a running notebook again.
         begun = with_turn(record, scene.policy, scene.now).with_status(power_settled=False)
         step = stop(begun, notebook.ref, (), "It is changed, and comes back.", scene)
         return replace(step, because=(f"Out of line, and may be stopped now: {say(pending)}.",))
@@ -163,7 +167,7 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """Return what only a stopped instance takes, without what the cloud has refused. One replacement after the other."""
+    """Return the differences that need a stopped instance, without refused ones. A replacement waits until the one before is complete."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
     return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)
@@ -174,7 +178,7 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
-    """Return what a person should know of differences that are not mended now."""
+    """Return a note for the user about differences that are not fixed now; empty if there is nothing to say."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return " A change to its machine was refused by Google Cloud; an administrator should look."
     if record.status.notebook.former is not None and record.status.notebook.former.touched:
@@ -189,8 +193,9 @@ def _notes(record: UserRecord, differences: Differences, profile: Profile | None
 
 
 def _consent(profile: Profile | None) -> str:
-    """With managed end-user credentials the owner agrees once for each instance, in a dialog of the console only.
+    """Return a note for the user about consent, if the profile uses managed end-user credentials.
 
+    The owner agrees once for each instance, in a dialog of the console only.
     Source: Workbench documentation, Create an instance with end-user credentials.
     """
     if profile is None or profile.identity is not Identity.END_USER_CREDENTIALS:
@@ -210,7 +215,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         record = with_turn(record, scene.policy, scene.now)
     if replaced:
         return replace_step(record, notebook, pending, scene)
-    record = record.with_status(saved_in="")  # entitled, and on the disk: no copy is needed
+    record = record.with_status(saved_in="")  # the user is entitled and the files are on the disk: no copy is needed
     patch = _joined(differences.patch, differences.patch_at_rest if pending else Patch())
     if patch != Patch():
         items = differences.of(Change.PATCH) + tuple(pending)
@@ -269,15 +274,18 @@ def _joined(now: Patch, at_rest: Patch) -> Patch:
 
 
 def _adopt(record: UserRecord, power: Power, cause: PowerCause) -> UserRecord:
-    """Return what was wanted had been reached, and somebody changed it since: that is now what is wanted."""
+    """Return the record with the observed power as the wanted power.
+
+    The wanted power had been reached, and the power was then changed from outside.
+    """
     spec = replace(record.spec, power=power, power_reason=PowerReason(cause=cause))
     return replace(record, spec=spec).with_status(power_settled=True, generation=record.status.generation + 1)
 
 
 def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Differences:
-    """Return what differs; nothing for a profile that is lost from the configuration: what is there stays as it is.
+    """Return the differences; none if the profile is missing in the configuration, so that the instance stays as it is.
 
-    What a rollout changes is not counted before the person's turn.
+    Changes of a rollout do not count before the user's turn.
     """
 
     def by(one: Policy) -> Differences | None:
@@ -288,12 +296,15 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
-    """Return the digest of the changes that a stopped instance is patched with: what is remembered when the cloud refuses them."""
+    """Return the digest of the changes that are patched on a stopped instance. It is remembered if the cloud refuses them."""
     return digest(differences_of(record, notebook, policy).disruptive)
 
 
 def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
-    """Forget what was refused once it is not wanted any more, or an administrator lets the rollout go on: then it is tried again."""
+    """Return the record without the refusal once the change is not wanted any more, or an administrator lets the rollout go on.
+
+    The change is then tried again.
+    """
     turn, rollout = record.status.notebook.turn, policy.rollout
     is_tried_again = turn is not None and turn.refused and rollout is not None and rollout.excuses(turn)
     return record if differences.disruptive and not is_tried_again else record.with_status(refused="")

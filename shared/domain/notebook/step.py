@@ -1,7 +1,7 @@
-"""What to do about the notebook: the state machine of one instance, as a pure function of what was seen.
+"""The notebook's half of a plan: the state machine of one instance, as a pure function of the observation.
 
-Read it as a table: first what could not be seen, then an operation that is under way or failed, then the state of the
-instance against what is wanted. Only one mutation at a time: the API refuses a second.
+Read it as a table: first a failed observation, then an operation that is under way or failed, then the state of the
+instance against the wanted state. There is only one mutation at a time, because the API refuses a second one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def notebook_step(record: UserRecord, scene: Scene) -> Step:
         if operation.error is not None:
             return _operation_failed(record, notebook, operation, scene)
     elif isinstance(operation, Unreadable) and record.status.notebook.operation is not None:
-        # What it does is unknown, so nothing is sent into it; the state below may still tell that it is over.
+        # The operation's progress is unknown, so no other call is sent meanwhile.
         return _under_way(record, record.status.notebook.operation.verb, notebook, scene)
     record = record.with_status(operation=_kept(operation, notebook))
     match notebook:
@@ -77,7 +77,10 @@ def notebook_step(record: UserRecord, scene: Scene) -> Step:
 
 
 def _kept(operation: OperationSight, notebook: Absent | ObservedNotebook) -> OperationRef | None:
-    """Return the operation that is over while the instance is still on its way: without its name, all of the zone would be listed for it."""
+    """Return the finished operation while the instance is still in transition, None otherwise.
+
+    Without the operation's name, all operations of the zone would be listed to find it.
+    """
     on_its_way = isinstance(notebook, ObservedNotebook) and notebook.state not in {NotebookState.ACTIVE, *RESTING}
     return operation.ref if on_its_way and isinstance(operation, OperationSeen) else None
 
@@ -121,7 +124,7 @@ def _operation_failed(
     record: UserRecord, notebook: Absent | ObservedNotebook, operation: OperationSeen, scene: Scene
 ) -> Step:
     error = operation.error
-    if error is None:  # the caller has looked
+    if error is None:  # the caller excludes this
         raise AssertionError("an operation without an error did not fail")
     policy, now = scene.policy, scene.now
     record = with_sold_out(record, error, now).with_status(operation=None, attempts=record.status.attempts + 1)
@@ -141,8 +144,8 @@ def _operation_failed(
     else:
         record = record.with_status(not_before=now + wait)
     because = f"The create in {zone} failed: {error.reason.value}."
-    # A remnant of a failed create was never ACTIVE and holds no data: it goes before anything else is tried. Only a state on
-    # the way to the first ACTIVE says so; what stops or rests has run, seen by us or not.
+    # A remnant of a failed create was never ACTIVE and holds no data: it is deleted before anything else is tried. Only a state on
+    # the way to the first ACTIVE proves that; an instance that stops or is stopped has run, observed by us or not.
     remnant = notebook if isinstance(notebook, ObservedNotebook) else None
     if remnant is not None and (remnant.state in MAY_HAVE_RUN or record.status.notebook.was_active):
         return observed_step(record, remnant, scene)
@@ -157,7 +160,7 @@ def _operation_failed(
 
 
 def _back(record: UserRecord, remnant: ObservedNotebook | None, error: BenchkeeperError, because: str) -> Step:
-    """Return what was to replace the instance cannot be built: the person gets back what they had."""
+    """Return the step after a replacement that cannot be created: the user gets the predecessor back."""
     return Step(
         record=go_back(record, remnant),
         condition=ConditionStatus.FALSE,
@@ -189,7 +192,7 @@ def _waiting(record: UserRecord, error: BenchkeeperError, wait: timedelta, now: 
 def _absent(record: UserRecord, scene: Scene) -> Step:
     if record.spec.presence is Presence.ABSENT:
         step = gone(record, scene)
-        # Somebody who planned from an older record may still be creating: look once more, later.
+        # A pass that planned from an older record may still be creating the instance: look once more, later.
         first = record.status.observed_generation != record.status.generation
         return replace(step, requeue_after=scene.policy.confirm_absence_after if first else None)
     if not record.status.data.saved_in or isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):

@@ -1,4 +1,7 @@
-"""A rollout, as far as it is about one person: what waits for their turn, when it began, when it was seen to have worked. Pure."""
+"""The part of a rollout that is about one user: which change waits for the turn, when it began, when it was observed to work.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ from shared.domain.things.notebook import NotebookState, ObservedNotebook
 def in_turn(
     by: Callable[[Policy], Differences | None], policy: Policy, user_key: UserKey, turn: Turn | None
 ) -> Differences | None:
-    """Return what differs by the policy in force; what takes a stop only once the person's turn has come.
+    """Return the differences by the policy in force. Those that need a stop count only once the user's turn has come.
 
-    What is out of line by all earlier policies, too, is no matter of the rollout: somebody moved, or changed the machine by hand.
+    If the instance is wrong by all earlier policies, too, the rollout does not matter: the user moved, or the machine was
+    changed by hand.
     """
     found, rollout = by(policy), policy.rollout
     if found is None or not found.disruptive or rollout is None or rollout.admits(user_key, turn):
@@ -32,9 +36,9 @@ def in_turn(
 
 
 def builds_by(policy: Policy, profile: str | None) -> Policy:
-    """Return the policy by which a new notebook is made: the last earlier one that knows the profile while a rollout is halted.
+    """Return the policy by which a new notebook is created: the last earlier one that knows the profile while a rollout is halted.
 
-    So nobody who joins meanwhile is given what has just failed.
+    A joiner therefore does not get the change that has just failed.
     """
     if policy.rollout is None or policy.rollout.state is not RolloutState.HALTED:
         return policy
@@ -43,7 +47,7 @@ def builds_by(policy: Policy, profile: str | None) -> Policy:
 
 
 def without_old_turn(record: UserRecord, policy: Policy) -> UserRecord:
-    """Return the record without the turn of a rollout that is not the last one any more."""
+    """Return the record without the turn of a rollout that is not the latest one any more."""
     turn = record.status.notebook.turn
     if turn is None or (policy.rollout is not None and turn.rollout == policy.rollout.rollout_id):
         return record
@@ -51,7 +55,7 @@ def without_old_turn(record: UserRecord, policy: Policy) -> UserRecord:
 
 
 def with_turn(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
-    """Return the record with the beginning of the person's change noted, if a rollout is under way."""
+    """Return the record with the start of the user's change noted, if a rollout is under way."""
     rollout, turn = policy.rollout, record.status.notebook.turn
     if rollout is None or rollout.state is RolloutState.DONE:
         return record
@@ -61,7 +65,7 @@ def with_turn(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
 
 
 def with_refusal(record: UserRecord) -> UserRecord:
-    """Return the record of whoever has what there was before, because the cloud refused the change for good."""
+    """Return the record of a user who keeps the old notebook, because the cloud refused the change for good."""
     turn = record.status.notebook.turn
     if turn is None or turn.ended_at is not None:
         return record
@@ -69,7 +73,7 @@ def with_refusal(record: UserRecord) -> UserRecord:
 
 
 def with_sold_out(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record of whoever waits for a machine that Google does not have now: their time has not begun."""
+    """Return the record of a user who waits for a machine that Google does not have now: the time limit starts again."""
     turn = record.status.notebook.turn
     if turn is None or turn.ended_at is not None or not isinstance(error, StockoutError | QuotaExhaustedError):
         return record
@@ -79,7 +83,7 @@ def with_sold_out(record: UserRecord, error: BenchkeeperError, now: datetime) ->
 def with_turn_ended(
     record: UserRecord, notebook: ObservedNotebook, now: datetime, differences: Callable[[], Differences]
 ) -> UserRecord:
-    """Return the record with the end noted of a change that has worked: nothing of it is left to do, and the notebook is well."""
+    """Return the record with the end of a change that has worked: nothing of it is left to do, and the notebook is healthy."""
     status, turn = record.status, record.status.notebook.turn
     if turn is None or turn.ended_at is not None or turn.refused:
         return record

@@ -1,1 +1,1 @@
-"""Who is entitled to what: facts from every source, folded, and what follows from them."""
+"""The users' entitlements: facts from every source, folded, and what follows from them."""

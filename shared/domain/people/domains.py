@@ -1,4 +1,4 @@
-"""Whose addresses are people's: the domains of the organization, and where a day begins and ends for its people."""
+"""The domains of the users' addresses, and the time zone in which their days begin and end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from msgspec import Struct, field
 
 
 class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the administrator says of the people. Without `domains` nobody is refused for the domain (embedded cloud only).
+    """The administrator's settings about users. Without `domains` every domain is accepted (embedded cloud only).
 
-    `alias_domains` leads from an alias to the domain that it stands for. `time_zone` is a name of the IANA database. `organization` is the
-    number of the Google Cloud organization whose logs are believed; None: logs of no organization are.
+    `alias_domains` maps an alias to the domain that it stands for. `time_zone` is a name of the IANA database. `organization` is the
+    number of the Google Cloud organization whose logs are believed; None: logs of no organization are believed.
     """
 
     domains: tuple[str, ...] = ()
@@ -24,5 +24,5 @@ class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.alias_domains.get(domain, domain)
 
     def knows_domain(self, domain: str) -> bool:
-        """Return True if people of that domain may be given something."""
+        """Return True if users of that domain may be given something."""
         return not self.domains or self.main_domain(domain) in self.domains

@@ -1,15 +1,15 @@
-"""Is the person employed? The rules of leaves: what begins one, what ends it, and which statements may be forgotten. Pure.
+"""The employment of a user. The rules of leaves: what begins a leave, what ends it, which statements may be forgotten. Pure.
 
 Timelines of the fact `employment` hold joiners (True), leavers (False) and cancelled leaves (True, `Force.CANCELS`).
 
-* A leave stands from its `effective_at` until something ends it. The order of arrival does not matter.
-* A joiner that only confirms (a feed that repeats everybody who works here) ends no leave.
-* A joiner with an explicit effective time ends the leaves that took effect before it. With the very same explicit time from one
-  source the two are a conversion: the joiner's side wins.
-* A joiner that is an event, and a cancelled leave, end the leaves that were said before. A leaver that is dated back counts as said
-  when it was published, so that it is never older than what it came after.
-* A tie is the leaver's. What was still to come when a leaver was said never comes, and a leave that was still to come when
-  another leaver was said is replaced by that.
+* A leave holds from its `effective_at` until another statement ends it. The order of arrival does not matter.
+* A joiner that only confirms (a feed that repeats all employees) ends no leave.
+* A joiner with an explicit effective time ends the leaves that took effect before it. If a joiner and a leaver of one source have the
+  same explicit time, they are a conversion: the joiner wins.
+* A joiner that is an event, and a cancelled leave, end the leaves that were stated before. A leaver that is dated back counts as
+  stated when it was published, so that it is never older than the statements it came after.
+* In a tie the leaver wins. A joiner that was still to come when a leaver was stated never takes effect. A leave that was still to
+  come when another leaver was stated is replaced by the other.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from shared.domain.people.statements import MAX_STATEMENTS, Force, Statement, Ti
 
 
 class Employment(Struct, frozen=True, kw_only=True):
-    """The answer at a moment. `employed` is None if nobody has said anything that is in effect.
+    """The answer at a moment. `employed` is None if no statement is in effect.
 
-    `decides` is the statement that decides. `confirmed_since` is the newest joiner that confirms a person whose leave stands.
-    `tied` is a joiner that was said at the very moment of the leaver that won.
+    `decides` is the statement that decides. `confirmed_since` is the newest confirming joiner for a user whose leave holds.
+    `tied` is a joiner that was stated at the same moment as the leaver that won.
     """
 
     employed: bool | None
@@ -40,7 +40,7 @@ def is_leave(statement: Statement) -> bool:
 
 
 def is_conversion(joiner: Statement, leave: Statement) -> bool:
-    """Return True if both took effect at the same explicit moment and one source said both."""
+    """Return True if both took effect at the same explicit moment and one source stated both."""
     return (
         joiner.explicit
         and leave.explicit
@@ -58,7 +58,7 @@ def ends_leave(statement: Statement, leave: Statement) -> bool:
         return is_later
     if is_conversion(statement, leave):
         return True
-    # The leaver was said while the joiner was still to come.
+    # The leaver was stated while the joiner was still to come.
     if statement.occurred_at < leave.said_at < statement.effective_at:
         return False
     if statement.force is Force.SAYS and is_later:
@@ -67,7 +67,7 @@ def ends_leave(statement: Statement, leave: Statement) -> bool:
 
 
 def _is_replaced(leave: Statement, timeline: Timeline) -> bool:
-    """Return True if another leaver was said while this leave was still to come."""
+    """Return True if another leaver was stated while this leave was still to come."""
     return any(is_leave(other) and other.forestalls(leave) for other in timeline)
 
 
@@ -84,7 +84,7 @@ def standing_leaves(timeline: Timeline, now: datetime) -> list[Statement]:
 
 
 def lasting_leaves(timeline: Timeline) -> Timeline:
-    """Return the leaves, begun or to come, that nothing replaces or ends."""
+    """Return the leaves, begun or to come, that no statement replaces or ends."""
     return tuple(
         leave
         for leave in timeline
@@ -95,7 +95,7 @@ def lasting_leaves(timeline: Timeline) -> Timeline:
 
 
 def judge_employment(timeline: Timeline, now: datetime) -> Employment:
-    """Return whether the person is employed at `now`, and which statement decides."""
+    """Return the employment at `now`, with the statement that decides."""
     standing = standing_leaves(timeline, now)
     joiners = [s for s in timeline if s.effective_at <= now and not is_leave(s) and s.force is not Force.CANCELS]
     if standing:
@@ -116,7 +116,7 @@ def judge_employment(timeline: Timeline, now: datetime) -> Employment:
 
 
 def _forestalled_by(leave: Statement, joiner: Statement) -> bool:
-    """Return True if the leaver was said while the joiner was still to come, so that it never comes."""
+    """Return True if the leaver was stated while the joiner was still to come, so that the joiner never takes effect."""
     return (
         is_leave(leave)
         and joiner.occurred_at < leave.said_at < joiner.effective_at
@@ -125,12 +125,12 @@ def _forestalled_by(leave: Statement, joiner: Statement) -> bool:
 
 
 def next_employment_change(timeline: Timeline, now: datetime) -> datetime | None:
-    """Return the next moment at which a statement takes effect."""
+    """Return the next moment at which a statement takes effect; None if there is none."""
     return min((s.effective_at for s in timeline if s.effective_at > now), default=None)
 
 
 def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
-    """Return the newest leave that a joiner has ended (not cancelled, no conversion): the person left and was hired again."""
+    """Return the newest leave that a joiner ended (not cancelled, no conversion): the user was hired again. None if there is none."""
     begun = [s for s in timeline if s.effective_at <= now]
     ended = [
         leave
@@ -142,7 +142,7 @@ def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
 
 
 def fold_employment(timeline: Timeline, statement: Statement, horizon: datetime) -> Timeline:
-    """Return the timeline with one more statement and without what can decide nothing from `horizon` on."""
+    """Return the timeline with one more statement and without statements that can decide nothing from `horizon` on."""
     if any(kept.is_same(statement) for kept in timeline):
         return timeline
     kept = _without_what_is_over(tuple(sorted([*timeline, statement], key=Statement.rank)), horizon)
@@ -150,7 +150,7 @@ def fold_employment(timeline: Timeline, statement: Statement, horizon: datetime)
 
 
 def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
-    """Forget by dominance: a statement goes if another one, in effect, does at least as much in every respect."""
+    """Return the timeline without dominated statements: another one, in effect, does at least as much in every respect."""
     returned_from = leave_before_return(timeline, horizon)
     kept = [
         s
@@ -169,7 +169,7 @@ def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
 
 
 def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
-    """Return True if a joiner never comes because of the older leave alone: by the newer one it would have begun already."""
+    """Return True if only the older leave forestalls a joiner that would have taken effect under the newer leave."""
     return any(
         _forestalled_by(older, joiner) and not _forestalled_by(newer, joiner)
         for joiner in timeline
@@ -187,7 +187,7 @@ def _outdoes(newer: Statement, older: Statement, horizon: datetime) -> bool:
         and newer.effective_at >= older.effective_at
     )
     if is_leave(newer):
-        # What ends the newer leave ends the older one too, a conversion included.
+        # A statement that ends the newer leave also ends the older one, a conversion included.
         return at_least and (newer.effective_at > older.effective_at or newer.source == older.source)
     if older.force is Force.CONFIRMS and not older.explicit and newer.force is not Force.CANCELS:
         return newer.occurred_at >= older.occurred_at and newer.said_at >= older.said_at

@@ -1,4 +1,4 @@
-"""Who is entitled to what, and which statement makes it so."""
+"""The entitlement of a user, and the statement that decides it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shared.domain.things.catalog import Catalog
 
 
 class Cause(StrEnum):
-    """Why somebody is entitled, or is not. Kept in the record; words are made of it when it is shown."""
+    """The cause of an entitlement, or of its absence. The record keeps it; words are made for display only."""
 
     UNKNOWN = "Unknown"
     LEFT = "Left"
@@ -56,11 +56,11 @@ _ACCOUNT_CAUSES = {
 
 
 class Entitlement(Struct, frozen=True, kw_only=True):
-    """`profile` is the profile's name, None when the person is entitled to nothing; `because` says which fact decides.
+    """The result of judging the facts. `profile` is None if the user is entitled to nothing; `because` names the fact that decides.
 
-    `unknown_profile` names a profile that was asked for and that the catalog does not have. `group` is the assigned group that
-    entitles, empty where something else does. Where a single statement ends access, `source` said it,
-    and `ref` changes when it is another statement, but not when the same is only said again.
+    `unknown_profile` is a requested profile that the catalog does not have. `group` is the assigned group that entitles, empty if
+    something else does. If a single statement ends access, `source` is the source of that statement, and `ref` identifies it: `ref`
+    changes with another statement, but not if the same statement is only repeated.
     """
 
     profile: str | None
@@ -73,7 +73,7 @@ class Entitlement(Struct, frozen=True, kw_only=True):
 
     @property
     def entitled(self) -> bool:
-        """True when the person is to have an environment."""
+        """The answer: True if the user should have an environment."""
         return self.profile is not None
 
 
@@ -85,11 +85,11 @@ def judge_entitlement(
     *,
     mistakes: frozenset[str] = frozenset(),
 ) -> Entitlement:
-    """Return what the facts give at `now`.
+    """Return the entitlement that the facts give at `now`.
 
-    In this order: who left, whose access ended or whose account is not usable gets nothing; a request by hand decides the
-    profile; else the group with the highest priority among those held (ties by name); else nothing. `mistakes` are the `ref`s of
-    ends of access that an operator said to be mistakes: they do not count, the others do.
+    In this order: a user who left, whose access ended or whose account is not usable gets nothing; a request by hand decides the
+    profile; otherwise the user's group with the highest priority decides (ties by name); otherwise nothing. `mistakes` are the `ref`s of
+    ends of access that an operator marked as mistakes: they do not count, the others do.
     """
     for ended in _ends_of_access(facts, now):
         if ended.ref not in mistakes:
@@ -101,12 +101,12 @@ def judge_entitlement(
 
 
 def sources_that_end(facts: Facts, now: datetime, mistakes: Collection[str]) -> tuple[str, ...]:
-    """Return who says something by which access ends, whoever says the weightiest first; nobody twice."""
+    """Return the sources of statements that end access, that of the weightiest statement first, each source once."""
     return tuple(dict.fromkeys(each.source for each in _ends_of_access(facts, now) if each.ref not in mistakes))
 
 
 def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:
-    """Return whatever single statement ends access, the weightiest first."""
+    """Yield an entitlement to nothing for each single statement that ends access, the weightiest first."""
     employment = facts.employment(now)
     if employment.employed is False and employment.decides is not None:
         yield _nothing(Cause.LEFT, "left", employment.decides)
@@ -119,12 +119,12 @@ def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:
 
 
 def ref_of(*parts: str) -> str:
-    """Return 16 hex digits that name a reason for which access ends."""
+    """Return 16 hex digits that identify a reason for which access ends."""
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
 def ref_of_leave(statement: Statement) -> str:
-    """Return what names a leave as the end of access."""
+    """Return the digest that identifies a leave as the end of access."""
     return ref_of(Cause.LEFT.value, statement.source, _which(statement))
 
 
@@ -139,16 +139,22 @@ def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
 
 
 def _which(statement: Statement) -> str:
-    """Return a feed repeats a leave with its date under new ids; one without a date is another statement each time."""
+    """Return the part of a statement that identifies it: its effective time if the message named one, otherwise the event id.
+
+    A feed repeats a leave with its date under new ids. A leave without a date is another statement each time.
+    """
     return statement.effective_at.isoformat() if statement.explicit else statement.event_id
 
 
 def _request(facts: Facts, now: datetime) -> Statement | None:
-    """Return the request for a profile that counts; a joiner that names nothing asks for the default if nobody asked otherwise."""
+    """Return the request for a profile that counts; None if there is none.
+
+    A joiner that names nothing requests the default profile, unless there is another request.
+    """
     request = facts.at(REQUEST, now)
     left = facts.returned_from(now)
     if request is not None and left is not None and request.occurred_at < left.occurred_at:
-        request = None  # asked for before the person left and was hired again
+        request = None  # requested before the user left and was hired again
     return request if request is not None else facts.at(DEFAULT, now)
 
 
@@ -156,7 +162,7 @@ def _requested(
     name: str, event_id: str, catalog: Catalog, facts: Facts, now: datetime, book: GroupBook | None
 ) -> Entitlement:
     if name == "":
-        # A group says more than the default does.
+        # A group is more specific than the default profile.
         by_group = _by_group(facts, catalog, now, book)
         if by_group.entitled:
             return by_group
@@ -188,7 +194,7 @@ def _by_group(facts: Facts, catalog: Catalog, now: datetime, book: GroupBook | N
         return Entitlement(profile=None, because=f"member of {groups}", cause=Cause.NO_GROUP)
     best = min(entitling, key=lambda a: (-a.priority, a.group))
     identity = book.identity(best.group, now)
-    if identity is None:  # `entitling` has those only that are in `held`
+    if identity is None:  # `entitling` holds only groups that are in `held`
         raise AssertionError("an entitling group is gone")
     event_id = held[identity][1].event_id
     because = f"member of {best.group} (event {event_id})"

@@ -1,6 +1,6 @@
-"""News about people, whatever the source: `Joined`, `Moved`, `Left`, a group or account change, a new address, a mere wake-up.
+"""The events about users, from any source: `Joined`, `Moved`, `Left`, a group or account change, a new address, a wake.
 
-`statements_of(event)` says which facts a piece of news states; nothing else in the product interprets a message.
+`statements_of(event)` yields the facts that an event states; no other code interprets a message.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from shared.domain.things.identity import UserEmail, UserKey
 
 
 class AccountState(StrEnum):
-    """A state of a Google account. All but `CREATED` keep a person out until their own way out is said."""
+    """A state of a Google account. All but `CREATED` deny access until the end of that same state is stated."""
 
     SUSPENDED = SUSPENDED
     ARCHIVED = ARCHIVED
@@ -47,11 +47,11 @@ class AccountState(StrEnum):
 
 
 class _News(Struct, frozen=True, kw_only=True):
-    """What all news has: an id, whom it is about, when it was said, from when it holds, who said it.
+    """The common fields of all events: an id, the user, the time of the statement, the time from which it holds, the source.
 
     `source` is the source's name ("" in code that has no sources), `says` the author that the message merely claims. See
-    `shared.domain.people.statements.Statement` for the times. `also_known_as` are other normal forms of the address, under which a
-    record of an earlier version may stand, or which a cut reaches.
+    `shared.domain.people.statements.Statement` for the times. `also_known_as` are other normal forms of the address: a
+    record of an earlier version may have one of them, and a cut reaches them, too.
     """
 
     event_id: str
@@ -69,15 +69,16 @@ class _News(Struct, frozen=True, kw_only=True):
 
 
 class AccessUntil(Struct, frozen=True, kw_only=True):
-    """The end of somebody's access; `at` None: no end."""
+    """The end of a user's access; `at` is None if there is no end."""
 
     at: datetime | None
 
 
 class Joined(_News, frozen=True, kw_only=True):
-    """HR or a person says: works here. `groups` None = not said; `profile` None = not said, "" = the default one.
+    """A statement, by HR or by hand, that the user works here.
 
-    `confirms`: the source repeats everybody who works here, so that this ends no leave.
+    `groups` None: not stated. `profile` None: not stated; "": the default profile.
+    `confirms`: the source repeats all employees, so this event ends no leave.
     """
 
     groups: tuple[str, ...] | None = None
@@ -88,9 +89,9 @@ class Joined(_News, frozen=True, kw_only=True):
 
 
 class Moved(_News, frozen=True, kw_only=True):
-    """Something about the person changed. Only what is said is changed; `profile_said` with None withdraws a request.
+    """A change of facts about the user. Only stated fields change; `profile_said` with `profile` None withdraws a request.
 
-    `group_changes` are single groups that the person came into (True) or left.
+    `group_changes` are single groups that the user joined (True) or left.
     """
 
     groups: tuple[str, ...] | None = None
@@ -102,9 +103,10 @@ class Moved(_News, frozen=True, kw_only=True):
 
 
 class Left(_News, frozen=True, kw_only=True):
-    """HR or a person says: works here no longer. Without an address (`user` empty) it is about whoever has the `person_id`.
+    """A statement, by HR or by hand, that the user works here no longer.
 
-    `urgent`: the source may say that it must not wait while many others leave, and does.
+    Without an address (`user` is empty), the event is about the user with the `person_id`. `urgent`: the source states that the leave
+    must not wait while many others leave, and may state this.
     """
 
     cause: str = ""
@@ -112,31 +114,31 @@ class Left(_News, frozen=True, kw_only=True):
 
 
 class LeaveCancelled(_News, frozen=True, kw_only=True):
-    """HR or a person says: does not leave after all. What was so before the leave is so again."""
+    """A statement, by HR or by hand, that a leave is cancelled. The state before the leave holds again."""
 
 
 class GroupChanged(_News, frozen=True, kw_only=True):
-    """The person became, or is no longer, a member of one group."""
+    """A change of one group: the user became a member, or is no longer a member."""
 
     group: str
     member: bool
 
 
 class AccountChanged(_News, frozen=True, kw_only=True):
-    """The person's Google account came into a state (`holds`), or out of it."""
+    """A change of the user's Google account: it came into a state (`holds`), or out of it."""
 
     state: AccountState
     holds: bool
 
 
 class AccountUsable(_News, frozen=True, kw_only=True):
-    """Somebody who may say so states that the account can be used: each state that kept the person out ends."""
+    """A statement that the account can be used, by a source that may say so: every state that denies access ends."""
 
 
 class Renamed(_News, frozen=True, kw_only=True):
-    """The person's address is now `new_user`; nothing else about the person changed. See `shared.domain.intent.renaming`.
+    """A new address: the user's address is now `new_user`; nothing else changed. See `shared.domain.intent.renaming`.
 
-    `confirmed`: the directory or an operator says so. Any other source's word waits where something is owned.
+    `confirmed`: the directory or an operator states the change. The statement of another source waits if the user owns anything.
     """
 
     new_user: UserEmail
@@ -144,7 +146,7 @@ class Renamed(_News, frozen=True, kw_only=True):
 
 
 class Woken(Struct, frozen=True, kw_only=True):
-    """Nothing new is wanted; something happened to this user's instance, so look now."""
+    """A wake: nothing new is wanted, but something happened to this user's instance, so a pass should look now."""
 
     event_id: str
     user_key: UserKey
@@ -152,12 +154,12 @@ class Woken(Struct, frozen=True, kw_only=True):
 
 
 LifecycleEvent = Joined | Moved | Left | LeaveCancelled | GroupChanged | AccountChanged | AccountUsable | Renamed
-# What a message may say: news about people, a wake-up, or something that happened to a group.
+# The content of a message: an event about a user, a wake, or an event of a group.
 News = LifecycleEvent | Woken | GroupEvent
 
 
 def is_cut(event: LifecycleEvent) -> bool:
-    """Return True if the news plainly ends something for the person: it is read leniently and never refused for its address."""
+    """Return True if the event clearly ends something for the user. Such a message is read leniently and never refused for its address."""
     match event:
         case Left():
             return True
@@ -170,7 +172,7 @@ def is_cut(event: LifecycleEvent) -> bool:
 
 
 def statements_of(event: LifecycleEvent) -> Iterator[tuple[str, Statement]]:
-    """(fact name, statement) for everything the event says. A new address is no fact: it says whose facts they are."""
+    """Yield (fact name, statement) for everything that the event states. A new address is not a fact: it tells whose the facts are."""
     yield from _stated(event)
     if isinstance(event, Joined | Moved):
         if event.access_until is not None:
@@ -226,17 +228,17 @@ def _joined(event: Joined) -> Iterator[tuple[str, Statement]]:
     if event.profile is not None:
         yield REQUEST, said(value=event.profile, withdraws=False)
     elif event.confirms:
-        # It repeats what holds, so it takes no request back: a profile that was asked for stays.
+        # A confirming joiner repeats what holds, so it withdraws no request: a requested profile stays.
         yield DEFAULT, said(value=None if event.groups is not None else "", withdraws=event.groups is not None)
     else:
-        # A joiner that is an event is a whole statement: one that names groups and no profile also ends an older request by
-        # hand, so that somebody who returns does not come back with what they once asked for.
+        # A joiner that is an event is complete: if it names groups and no profile, it also ends an older request by hand.
+        # A user who returns then does not get the profile that was once requested.
         asked = None if event.groups is not None else ""
         yield REQUEST, said(value=asked, withdraws=asked is None)
 
 
 def numbered(event: LifecycleEvent) -> Statement:
-    """Return the statement that the person has the number that the event names."""
+    """Return the statement that the user has the person number that the event names."""
     return _said(event, value=event.person_id, withdraws=False)
 
 

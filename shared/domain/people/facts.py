@@ -1,14 +1,15 @@
-"""What has been stated about a person, folded so that the order of arrival does not matter.
+"""The facts that were stated about a user, folded so that the order of arrival does not matter.
 
-A *fact* is one question ("is employed?", "is a member of group G?", "cost centre?"). Its *timeline* keeps the statements that
-can still decide it. A statement has `occurred_at` (when it was said; orders statements) and `effective_at` (from when it
-holds). The answer at time T is the statement said last among those in effect at T; a tie goes to the one that withdraws.
-What was still to come when something newer was said about the same fact never comes: a postponed leaving date replaces the
-first one. Employment has rules of its own: `shared.domain.people.employment`.
+A *fact* is a question ("is employed?", "is a member of group G?", "cost centre?"). Its *timeline* keeps the statements that
+can still decide it. A statement has `occurred_at` (when it was made; orders statements) and `effective_at` (from when it
+holds). The answer at time T is the newest statement among those in effect at T; in a tie, the statement that withdraws wins.
+A statement that was still to come when a newer one was made about the same fact never takes effect: a postponed leaving date
+replaces the first date. Employment has rules of its own: `shared.domain.people.employment`.
 
-A statement can be forgotten once a newer one has been in effect for an hour (the *horizon*: clocks differ, and nothing is asked
-about the time before it). Facts are bounded in number and each timeline in length, so a record stays small however often
-somebody moves. When they are full, grants go first; what cuts is always taken. What is said of groups that entitle stays longest.
+A statement can be forgotten once a newer one has been in effect for an hour (the *horizon*: clocks differ, and no question is
+about the time before it). The number of facts and the length of each timeline are limited, so a record stays small however often
+a user moves. If a limit is reached, statements that grant are dropped first; a statement that ends access is always accepted.
+Statements about groups that entitle are kept longest.
 """
 
 from __future__ import annotations
@@ -52,34 +53,34 @@ __all__ = ["Force", "Scalar", "Statement", "Timeline", "Value", "answer", "fold"
 EMPLOYMENT = "employment"  # True employed, False left
 ACCOUNT = "account"  # of earlier versions: True usable, False suspended, archived or deleted
 SUSPENDED, ARCHIVED, DELETED, DISABLED = "account:suspended", "account:archived", "account:deleted", "account:disabled"
-CREATED = "account:created"  # True: the directory said that an account with this address was made
-# Each True while it holds; a way out ends that one alone. Of several that hold the first is why: a suspension is only a pause,
-# and an account that was suspended before it was deleted must not look paused for good.
+CREATED = "account:created"  # True: the directory stated that an account with this address was created
+# Each state is True while it holds; the end of one state does not end the others. If several hold, the first is the cause: a
+# suspension is only a pause, and an account that was suspended before it was deleted must not count as paused for ever.
 ACCOUNT_STATES = (DELETED, ARCHIVED, DISABLED, SUSPENDED)
 ROSTER = "roster"  # tuple of groups: a statement about all groups at once
-REQUEST = "request"  # profile name asked for by hand, "" = the default profile, None = withdrawn
-DEFAULT = "default"  # "" = a joiner that only confirms named neither groups nor a profile, None = one that named groups
+REQUEST = "request"  # profile name requested by hand, "" = the default profile, None = withdrawn
+DEFAULT = "default"  # "" = a confirming joiner that named neither groups nor a profile, None = a confirming joiner that named groups
 ACCESS_UNTIL = "access_until"  # RFC 3339 text: access ends then; None = no end
-PERSON_ID = "person_id"  # the number that HR knows the person by
+PERSON_ID = "person_id"  # HR's number for the user
 GROUP = "group:"  # + address: True member, False not
 ATTRIBUTE = "attribute:"  # + name: any scalar or list, as HR gives it
 
-MAX_GROUPS = 100  # facts about single groups of one person
+MAX_GROUPS = 100  # facts about single groups of one user
 MAX_ATTRIBUTES = 100
 MAX_FORGOTTEN = 64
 _GIVING = frozenset({EMPLOYMENT, ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL, *ACCOUNT_STATES})
 
 
 TIMELINES = dict[str, tuple[Statement, ...]]
-# msgspec learns the types now: learnt by two threads at their first record, they end the process (docs/traps.md).
+# msgspec must learn the types now: if two threads learn them at their first record, the process ends (docs/traps.md).
 Decoder(TIMELINES)
 
 
 class Facts(Struct, frozen=True):
-    """All timelines of one person, by fact name. Immutable.
+    """All timelines of one user, by fact name. Immutable.
 
-    `forgotten` tells duplicates of undated statements that were dropped and might give access: such a one looks newer each time
-    that it is sent, and what was said since would be overruled by it.
+    `forgotten` are the digests of dropped statements without a date that might give access. Such a statement looks newer each time it is
+    sent, so a duplicate would overrule later statements. The digests identify these duplicates.
     """
 
     timelines: Mapping[str, Timeline]
@@ -87,7 +88,7 @@ class Facts(Struct, frozen=True):
 
     @classmethod
     def none(cls) -> Facts:
-        """Nothing is known."""
+        """Return facts without any statement."""
         return cls(MappingProxyType({}))
 
     def with_statement(
@@ -99,10 +100,10 @@ class Facts(Struct, frozen=True):
         kept: frozenset[str] = frozenset(),
         people: int = 1,
     ) -> Facts:
-        """With one more statement about fact `name`; the same object when nothing changes.
+        """Return the facts with one more statement about fact `name`; the same object if nothing changes.
 
-        `kept` names the groups that entitle: what is said of them never goes for what is said of others.
-        `people` says for how many people's facts there is room.
+        `kept` are the groups that entitle: facts about other groups are dropped first.
+        The limits leave room for the facts of `people` users.
         """
         old = self.timelines.get(name, ())
         if self.forgotten and _may_look_newer(name, statement) and statement.guard(name) in self.forgotten:
@@ -120,29 +121,29 @@ class Facts(Struct, frozen=True):
         return Facts(MappingProxyType(timelines), forgotten)
 
     def merged(self, other: Facts, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
-        """With all that was stated in `other`; the same object when that adds nothing. As if all had been said of one person."""
+        """Return the facts with all statements of `other`, as if all were about one user; the same object if that adds nothing."""
         forgotten = _newest_guards(self.forgotten, other.forgotten)
         facts = self if forgotten == self.forgotten else replace(self, forgotten=forgotten)
         for name, timeline in other.timelines.items():
             for statement in timeline:
-                # Which groups entitle is not known here: there is room for both until the next fact comes.
+                # The groups that entitle are not known here, so there is room for the facts of both users until the next statement.
                 facts = facts.with_statement(name, statement, horizon, people=2)
         return facts
 
     def at(self, name: str, now: datetime) -> Statement | None:
-        """Return what decides fact `name` at `now`."""
+        """Return the statement that decides fact `name` at `now`; None if there is none."""
         return answer(self.timelines.get(name, ()), now)
 
     def employment(self, now: datetime) -> Employment:
-        """Return whether the person is employed at `now`."""
+        """Return the employment at `now`, with the statement that decides."""
         return judge_employment(self.timelines.get(EMPLOYMENT, ()), now)
 
     def returned_from(self, now: datetime) -> Statement | None:
-        """Return the newest leave after which the person was hired again; None if there was none."""
+        """Return the newest leave after which the user was hired again; None if there was none."""
         return leave_before_return(self.timelines.get(EMPLOYMENT, ()), now)
 
     def account_states(self, now: datetime) -> Iterator[tuple[str, Statement]]:
-        """Return the states for which the account cannot be used, each with the statement that says so; none if it can be used."""
+        """Yield the states in which the account cannot be used, each with its statement; nothing if the account can be used."""
         for name in ACCOUNT_STATES:
             state = self.at(name, now)
             if state is not None and state.value is True:
@@ -150,33 +151,34 @@ class Facts(Struct, frozen=True):
         older = self.at(ACCOUNT, now)
         if older is None or older.value is True:
             return
-        # A record of an earlier version does not say which of the states it was: any way out that was said later ends it.
+        # A record of an earlier version does not say which state it was: the later end of any state ends it.
         ways_out = [s for name in ACCOUNT_STATES for s in self.timelines.get(name, ()) if s.value is False]
         if not any(s.effective_at <= now and s.occurred_at > older.occurred_at for s in ways_out):
             yield ACCOUNT, older
 
     def access_until(self, now: datetime) -> tuple[datetime, Statement] | None:
-        """Return the moment at which access ends, as it was said last; None if there is no end."""
+        """Return the moment at which access ends by the newest statement, and that statement; None if access has no end."""
         said = self.at(ACCESS_UNTIL, now)
         if said is None or not isinstance(said.value, str):
             return None
         return datetime.fromisoformat(said.value).astimezone(UTC), said
 
     def person_id(self, now: datetime) -> str:
-        """Return the number that HR knows the person by; empty if it was never said."""
+        """Return HR's number for the user; empty if it was never stated."""
         said = self.at(PERSON_ID, now)
         return said.value if said is not None and isinstance(said.value, str) else ""
 
     def groups(self, now: datetime, book: GroupBook | None = None) -> dict[str, Statement]:
-        """Every group whose membership is decided at `now` in favour, with the statement that decides.
+        """Return every group of which the user is a member at `now`, with the statement that decides.
 
-        A group of which the directory has spoken about this person is decided by the directory alone. For the others a roster
-        (HR's list of all groups) speaks about every group, a message about one group only about that one; the later wins for each
-        group, a tie goes to the one that takes the membership away. Groups are named as they were when it was said.
+        If the directory made a statement about a user and a group, the directory alone decides on that membership. For other groups a
+        roster (HR's list of all groups) counts as a statement about every group, and a message about one group only about that group. The
+        later statement wins for each group; in a tie, the statement that takes the membership away wins. Groups have the names that they
+        had at the time of the statement.
         """
         book = book if book is not None else GroupBook()
         roster, listed = self._roster(now)
-        # Several addresses may be one group's; what is said of a group is what is said of all of them.
+        # One group may have several addresses; a statement about any of them is about the group.
         said: dict[object, list[tuple[str, Statement]]] = {}
         for name, timeline in sorted(self.timelines.items()):
             if not name.startswith(GROUP):
@@ -206,7 +208,7 @@ class Facts(Struct, frozen=True):
         return held
 
     def overruled_groups(self, now: datetime) -> tuple[str, ...]:
-        """Return the groups that HR's newest list names otherwise than the directory, which decides."""
+        """Return the groups for which HR's newest list contradicts the directory, which decides."""
         roster, listed = self._roster(now)
         if roster is None:
             return ()
@@ -222,7 +224,7 @@ class Facts(Struct, frozen=True):
         )
 
     def _roster(self, now: datetime) -> tuple[Statement | None, frozenset[str]]:
-        """Return the newest list of groups and what it lists; of several said at the same moment, what all of them list."""
+        """Return the newest list of groups and its groups; if several lists have the same moment, the groups that are in all of them."""
         newest = self.at(ROSTER, now)
         if newest is None:
             return None, frozenset()
@@ -234,7 +236,7 @@ class Facts(Struct, frozen=True):
         return newest, frozenset.intersection(*same_moment) if same_moment else frozenset()
 
     def newest(self, now: datetime) -> datetime | None:
-        """When the newest of what holds at `now` was said, or took effect if that was later."""
+        """Return when the newest statement in effect at `now` was made, or took effect if that was later; None if there is none."""
         return max(
             (
                 max(s.occurred_at, s.effective_at)
@@ -245,12 +247,12 @@ class Facts(Struct, frozen=True):
         )
 
     def attribute(self, name: str, now: datetime) -> Value:
-        """Return an HR attribute's value at `now`, None when unknown."""
+        """Return an HR attribute's value at `now`, None if unknown."""
         statement = self.at(f"{ATTRIBUTE}{name}", now)
         return None if statement is None else statement.value
 
     def next_change(self, now: datetime) -> datetime | None:
-        """When to look again because a statement takes effect, or access ends."""
+        """Return the next moment at which a statement takes effect or access ends; None if there is none."""
         others = [timeline for name, timeline in self.timelines.items() if name != EMPLOYMENT]
         ends = self.access_until(now)
         moments = [
@@ -261,9 +263,10 @@ class Facts(Struct, frozen=True):
         return min((moment for moment in moments if moment is not None), default=None)
 
     def cuts(self, *, groups_since: datetime | None = None) -> Facts:
-        """Return what ends access, now or later, and was not taken back: leaves, states of the account, the directory's removals.
+        """Return the facts that end access, now or later, and were not taken back.
 
-        Of the removals only those that were said since a moment, if one is given.
+        These are leaves, states of the account, and the directory's removals from groups; of the removals only those stated since
+        `groups_since`, if it is given.
         """
         since = groups_since if groups_since is not None else BEFORE_EVERYTHING
         found: dict[str, Timeline] = {}
@@ -282,9 +285,9 @@ class Facts(Struct, frozen=True):
         return Facts(MappingProxyType(found))
 
     def split(self, after: datetime, *, leaves_since: datetime | None = None) -> tuple[Facts, Facts]:
-        """Return what was said until a moment, and what was said later: of two people who had one address in turn.
+        """Return the facts stated until a moment, and those stated later: the facts of two users who had one address in turn.
 
-        A leave that is dated back behind that moment, but was published after `leaves_since`, may be either's: both have it.
+        A leave that is dated before that moment, but was published after `leaves_since`, may be about either user: both get it.
         """
         before: dict[str, Timeline] = {}
         later: dict[str, Timeline] = {}
@@ -301,12 +304,15 @@ class Facts(Struct, frozen=True):
 
 
 def _stands(statement: Statement, timeline: Timeline) -> bool:
-    """Return True if nothing that was said later takes the statement back."""
+    """Return True if no later statement takes this one back."""
     return not any(other.rank() > statement.rank() and not other.withdraws for other in timeline)
 
 
 def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -> Timeline:
-    """Keep the first and the last time that each number was said: whether it is the same before and after tells who it is."""
+    """Return the timeline with the first and the last statement of each number.
+
+    They tell whether the number was the same before and after a deleted account, and so whether both accounts belong to one user.
+    """
     if any(kept.is_same(statement) for kept in timeline):
         return timeline
     by_value: dict[Value, list[Statement]] = {}
@@ -318,7 +324,10 @@ def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -
 
 
 def _fold_of(name: str) -> Callable[[Timeline, Statement, datetime], Timeline]:
-    """Return how a fact is folded. Of a group and an account who said what counts too, so that more than the last is kept of them."""
+    """Return the function that folds a fact.
+
+    For groups and account states the source of a statement matters, too, so more than the last statements are kept.
+    """
     return fold_briefly if name in _BRIEF or name.startswith(ATTRIBUTE) else _FOLDS.get(name, fold)
 
 
@@ -330,7 +339,7 @@ _FOLDS: Mapping[str, Callable[[Timeline, Statement, datetime], Timeline]] = {
 
 
 def _bound(timelines: dict[str, Timeline], prefix: str, most: int, kept: frozenset[str]) -> None:
-    """Drop the facts of a kind that are too many: grants first, the oldest first; those in `kept` last of all."""
+    """Drop the facts of a kind that exceed the limit: grants first, the oldest first; those in `kept` last of all."""
     names = [name for name in timelines if name.startswith(prefix)]
     if len(names) <= most:
         return
@@ -344,13 +353,13 @@ def _bound(timelines: dict[str, Timeline], prefix: str, most: int, kept: frozens
 
 
 def _may_look_newer(name: str, statement: Statement) -> bool:
-    """Return True for what gives or may give access and is dated by its message alone, so that it looks newer when sent again."""
+    """Return True if the statement may give access and has no date of its own, so that it looks newer when it is sent again."""
     gives = name in _GIVING or name.startswith(GROUP)
     return gives and statement.undated and not statement.withdraws and statement.force is not Force.CONFIRMS
 
 
 def with_guards(forgotten: tuple[str, ...], name: str, dropped: Iterable[Statement]) -> tuple[str, ...]:
-    """Return the guards with those of statements about a fact that were dropped."""
+    """Return the digests with those of dropped statements about fact `name` that may look newer when they are sent again."""
     return _newest_guards(forgotten, [s.guard(name) for s in dropped if _may_look_newer(name, s)])
 
 
@@ -360,7 +369,10 @@ def _newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str
 
 
 def _is_directory(statement: Statement) -> bool:
-    """Return True for what the directory said. Records of earlier versions name no source: news about one group came from there only."""
+    """Return True for a statement of the directory.
+
+    Records of earlier versions name no source: in them only the directory made statements about a single group.
+    """
     return statement.source in {DIRECTORY, ""}
 
 

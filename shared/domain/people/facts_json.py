@@ -1,4 +1,4 @@
-"""Facts as JSON and back."""
+"""The conversion of facts to JSON and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.domain.people.statements import (
 
 
 def to_json(facts: Facts) -> dict[str, object]:
-    """JSON-able form, for the record. What is as in earlier versions is written as they wrote it."""
+    """Return the JSON-able form, for the record. Fields of earlier versions keep their form."""
     return {name: [_statement_to_json(s) for s in timeline] for name, timeline in sorted(facts.timelines.items())}
 
 
@@ -46,19 +46,19 @@ def _statement_to_json(s: Statement) -> dict[str, object]:
 
 
 def from_json(raw: object, forgotten: Iterable[object] = ()) -> Facts:
-    """Return the reverse of `to_json`, with the guards that are written beside it; raises ValueError on a damaged record."""
+    """Return the facts that `to_json` wrote, with the digests that are written beside them. Raise ValueError for a damaged record."""
     return Facts(MappingProxyType(convert(raw, TIMELINES)), tuple(map(str, forgotten)))
 
 
 def is_sourced(facts: Facts) -> bool:
-    """Return True if anything in the facts is more than earlier versions can read."""
+    """Return True if the facts hold more than earlier versions can read."""
     return bool(facts.forgotten) or any(
         s.source or s.force is not Force.SAYS for timeline in facts.timelines.values() for s in timeline
     )
 
 
 def parse_value(raw: object) -> Value:
-    """Return a JSON value as a fact's value: scalars stay, a list becomes a tuple of texts, anything else its text."""
+    """Return a JSON value as a fact's value: scalars stay, a list becomes a tuple of texts, any other value becomes its text."""
     match raw:
         case None | bool() | int() | float() | str():
             return raw

@@ -1,7 +1,7 @@
-"""Google groups over time: a group keeps its identity when its address changes, and loses it when it is deleted. Pure.
+"""The Google groups over time: a group keeps its identity when its address changes, and loses it when it is deleted. Pure.
 
-Memberships are stated by address. `GroupBook` tells which group an address meant at a moment, from the news of groups that were
-renamed, created and deleted. It is kept with the policy, not with each person: nothing is fanned out when a group changes.
+Memberships are stated by address. `GroupBook` tells which group an address meant at a moment, from the events of groups that were
+renamed, created and deleted. The book is kept with the policy, not with each user, so a change of a group writes no records.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-MAX_EVENTS = 1000  # of groups that entitle; what deleted or made one of them is kept beyond that
+MAX_EVENTS = 1000  # of groups that entitle; their deletions and creations are kept beyond this limit
 MAX_LASTING = 4 * MAX_EVENTS
 MAX_OTHERS = 1000  # deletions of other groups, and as many of their changes of address and creations
 
 
 class GroupEventKind(StrEnum):
-    """What happened to a group."""
+    """The kind of an event of a group."""
 
     DELETED = "deleted"
     ADDRESS_CHANGED = "address-changed"
@@ -28,10 +28,10 @@ class GroupEventKind(StrEnum):
 
 
 class GroupEvent(Struct, frozen=True, kw_only=True):
-    """One thing that happened to a group. `new_group` is there for a changed address.
+    """An event of a group. `new_group` is set for a changed address.
 
-    `waits`: it would take something from more than one person and nobody has agreed yet, so that nothing is judged by it.
-    `rejected`: somebody said that it is a mistake, so that nothing is ever judged by it.
+    `waits`: the event would take something from more than one user and is not approved yet, so it has no effect.
+    `rejected`: an operator marked the event as a mistake, so it never has an effect.
     """
 
     kind: GroupEventKind
@@ -45,12 +45,12 @@ class GroupEvent(Struct, frozen=True, kw_only=True):
     rejected: bool = False
 
     def order(self) -> tuple[datetime, str, str]:
-        """When it happened; the same for every order of arrival."""
+        """Return the sort key: the time of the event, and parts that make the order independent of the order of arrival."""
         return (self.occurred_at, self.kind.value, self.event_id)
 
     @property
     def key(self) -> tuple[str, str, GroupEventKind, str]:
-        """The same for a duplicate."""
+        """The identity of the event: the same for a duplicate."""
         return (self.source, self.event_id, self.kind, self.group)
 
     @property
@@ -63,17 +63,17 @@ _GroupId = tuple[str, str]  # the first address, and the event that made it ("" 
 
 
 class GroupBook(Struct, frozen=True):
-    """What happened to the groups that count, oldest first.
+    """The events of the groups that count, oldest first.
 
-    `others` is what happened to groups that entitle nobody as far as is known. Nothing is judged by it; it is remembered because
-    the log may deliver the change of address that links such a group to one that entitles later.
+    `others` are events of groups that entitle no user as far as is known. They have no effect. They are kept because
+    the log may deliver later the change of address that links such a group to a group that entitles.
     """
 
     events: tuple[GroupEvent, ...] = ()
     others: tuple[GroupEvent, ...] = ()
 
     def with_events(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
-        """Return the book with more events, sorted into those of groups that entitle and others. One that is known stays."""
+        """Return the book with more events, sorted into those of groups that entitle and others. A known event is kept as it is."""
         together = {each.key: each for each in (*events, *self.events, *self.others)}
         ordered = sorted(together.values(), key=GroupEvent.order)
         reached = _reached(ordered, assigned)
@@ -82,31 +82,31 @@ class GroupBook(Struct, frozen=True):
         return GroupBook(_bounded(counting), _bounded_others(others))
 
     def sorted_for(self, assigned: frozenset[str]) -> GroupBook:
-        """Return the book sorted for the groups that are assigned now: the configuration may name others than when it was written."""
+        """Return the book sorted for the groups that are assigned now: the configuration may have changed since the book was written."""
         reached = self.reached(assigned)
         if not any(each.addresses & reached for each in self.others):
             return self
         return self.with_events((), assigned)
 
     def without(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
-        """Return the book as it were without some events."""
+        """Return the book as it would be without some events."""
         gone = {each.key for each in events}
         return GroupBook().with_events((e for e in (*self.events, *self.others) if e.key not in gone), assigned)
 
     def knows(self, event: GroupEvent) -> bool:
-        """Return True for a duplicate."""
+        """Return True if the book has this event already (a duplicate)."""
         return any(each.key == event.key for each in (*self.events, *self.others))
 
     def reached(self, assigned: frozenset[str]) -> frozenset[str]:
-        """Return the addresses of assigned groups and all that lead to or from one by a change of address."""
+        """Return the addresses of assigned groups, and all addresses linked to them by changes of address."""
         return _reached((*self.events, *self.others), assigned)
 
     def agreed(self) -> GroupBook:
-        """Return the book as it will be when all that waits is agreed to."""
+        """Return the book as it will be once all waiting events are approved."""
         return replace(self, events=tuple(replace(each, waits=False) for each in self.events))
 
     def decided(self, event: GroupEvent, *, agreed: bool) -> GroupBook:
-        """Return the book in which an event that waits was agreed to, or rejected."""
+        """Return the book after a waiting event was approved or rejected."""
 
         def one(each: GroupEvent) -> GroupEvent:
             return replace(each, waits=False, rejected=not agreed) if each.key == event.key else each
@@ -115,11 +115,11 @@ class GroupBook(Struct, frozen=True):
 
     @property
     def waits(self) -> bool:
-        """True when something of it waits to be agreed to."""
+        """The need of an approval: True if any event waits for one."""
         return any(each.waits for each in self.events)
 
     def identity(self, group: str, at: datetime) -> _GroupId | None:
-        """Return which group that address meant at a moment; None if that group is deleted by now or was given up."""
+        """Return the group that an address meant at a moment; None if that group was deleted since then."""
         if not self.events:
             return (group, "")
         holders: dict[str, _GroupId] = {}
@@ -146,7 +146,7 @@ class GroupBook(Struct, frozen=True):
         return None if found in deleted else found
 
     def digest_text(self) -> str:
-        """Return what changes whenever the same memberships could mean something else."""
+        """Return a text that changes whenever the same memberships could mean something else."""
         return "|".join(
             f"{e.kind}:{e.group}:{e.new_group}:{e.occurred_at.isoformat()}:{'rejected' if e.rejected else e.waits}"
             for e in self.events
@@ -168,7 +168,10 @@ def _reached(events: Iterable[GroupEvent], assigned: frozenset[str]) -> frozense
 
 
 def _bounded(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
-    """Drop the oldest changes of address if there are too many, but none to an address that was deleted: it says which group."""
+    """Return the events without the oldest changes of address, if there are too many.
+
+    A change to an address that was deleted is kept, because it tells which group was deleted.
+    """
     surplus = len(ordered) - MAX_EVENTS
     if surplus <= 0:
         return tuple(ordered)
@@ -179,7 +182,7 @@ def _bounded(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
 
 
 def _bounded_others(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
-    """Drop the oldest; deletions and the rest do not push each other out."""
+    """Return the newest events. Deletions and other events have separate limits."""
     deletions = [each for each in ordered if each.kind is GroupEventKind.DELETED]
     rest = [each for each in ordered if each.kind is not GroupEventKind.DELETED]
     return tuple(sorted([*deletions[-MAX_OTHERS:], *rest[-MAX_OTHERS:]], key=GroupEvent.order))
@@ -203,14 +206,13 @@ def _event_to_json(e: GroupEvent) -> dict[str, Any]:
         "source": e.source,
         "new_group": e.new_group,
         "says": e.says,
-        "waits": e.waits
-        or e.rejected,  # an earlier version knows of no rejections: to it nothing is judged by the event either
+        "waits": e.waits or e.rejected,  # an earlier version knows no rejections: it must also ignore the event
         **({"rejected": True} if e.rejected else {}),
     }
 
 
 def from_json(raw: Mapping[str, Any]) -> GroupBook:
-    """Return the book that `to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the book that `to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
     if raw["version"] != 1:
         raise ValueError(f"version {raw['version']!r}")
     return GroupBook(

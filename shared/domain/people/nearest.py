@@ -1,4 +1,4 @@
-"""Which known addresses are one or two letters away from an address: for "did you mean", and for leavers of whom nobody knows."""
+"""The search for known addresses that are one or two letters away from an address: for "did you mean", and for unknown leavers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def nearest_addresses(address: str, known: Iterable[str], limit: int = 3) -> tup
     """Return at most `limit` known addresses at a distance of 1 or 2, the nearest first, then by alphabet.
 
     The distance is the number of letters to insert, delete or replace, in the name before the last @ and in the domain together.
-    The address itself is never among them. Cheap for ten thousand addresses: most are ruled out by their length or letters.
+    The address itself is never in the result. Cheap for ten thousand addresses: length and letters exclude most of them.
     """
     local, domain, local_letters, domain_letters = _parts(address)
     found: list[tuple[int, str]] = []
@@ -56,7 +56,7 @@ def _parts(address: str) -> tuple[str, str, int, int]:
 
 
 def _letters(text: str) -> int:
-    """Return the set of letters as bits; several letters share one."""
+    """Return the set of letters as bits; several letters share a bit."""
     mask = 0
     for letter in set(text):
         mask |= 1 << (ord(letter) & 63)

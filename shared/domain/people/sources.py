@@ -1,4 +1,4 @@
-"""Sources of messages and what each may state (R13). A source is known by the topic a message came on, never by its content."""
+"""The sources of messages and what each may state (R13). A source is known by the topic of a message, never by its content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 HR, DIRECTORY, OPERATOR, WAKE = "hr", "directory", "operator", "wake"
-# These four are always there: parts of the product send to them or rest on them. Further ones are the administrator's.
+# These four sources always exist: parts of the product send to them or depend on them. The administrator may add others.
 NEEDED = (HR, DIRECTORY, OPERATOR, WAKE)
 
 
@@ -23,7 +23,7 @@ class May(StrEnum):
     PERSON_ID = "person-id"
     ACCOUNT = "account"
     ADDRESS = "address"
-    URGENT = "urgent"  # that a leave is not to wait for anybody's approval
+    URGENT = "urgent"  # that a leave must not wait for an approval
 
 
 class Shape(StrEnum):
@@ -34,10 +34,10 @@ class Shape(StrEnum):
 
 
 class Joiners(StrEnum):
-    """What a joiner without an explicit effective time means.
+    """The meaning of a joiner without an explicit effective time.
 
-    `CONFIRM`: the feed repeats everybody who is employed, so a joiner never ends a leave. `EVENTS`: each joiner is an event, so
-    one that was said after the leave ends it.
+    `CONFIRM`: the feed repeats all employees, so a joiner never ends a leave. `EVENTS`: each joiner is an event, so
+    a joiner that was stated after the leave ends it.
     """
 
     CONFIRM = "confirm"
@@ -47,8 +47,8 @@ class Joiners(StrEnum):
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A source: its topic's id and what it may state.
 
-    `profiles` and `domains` are those that it may ask for and speak about; None means all of the configuration. A cut is
-    taken about anybody who is known, whatever the domains. `aliases` are names of attributes that mean a field of the schema.
+    `profiles` and `domains` are those that the source may request and speak about; None means all of the configuration. A cut is
+    accepted about any known user, whatever the domain. `aliases` are names of attributes that mean a field of the schema.
     """
 
     name: str
@@ -76,7 +76,7 @@ _BY_HR = frozenset(
         May.ADDRESS,
     }
 )
-# What an installation without config/sources.yaml has; the shipped file says the same.
+# The sources of an installation without config/sources.yaml; the shipped file has the same content.
 SHIPPED: Mapping[str, Source] = {
     source.name: source
     for source in (

@@ -1,4 +1,4 @@
-"""One thing that somebody said about a person, and timelines of such statements. See `shared.domain.people.facts` for the rules."""
+"""The statement, which a source makes about a user, and timelines of statements. See `shared.domain.people.facts` for the rules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Scalar = str | int | float | bool | None
 Value = Scalar | tuple[str, ...]
 
 BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
-# Of a fact on which access hangs. More than anybody says within the horizon; what is beyond is what decides least.
+# The limit for a fact that decides access. No source makes so many statements within the horizon; the least decisive are dropped.
 MAX_STATEMENTS = 48
-MOST_LAST = 3  # of the others, which are long or many: what was said last, beside what decides at the horizon and now
+MOST_LAST = 3  # the limit for other facts, which are long or many: the last statements, beside those that decide at the horizon and now
 
 
 class Force(StrEnum):
-    """How a statement bears on a leave (`shared.domain.people.employment`).
+    """The effect of a statement on a leave (`shared.domain.people.employment`).
 
     `SAYS`: an event like any other. `CONFIRMS`: the feed repeats what holds, and ends no leave. `CANCELS`: a leave was cancelled.
     """
@@ -30,12 +30,12 @@ class Force(StrEnum):
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """One thing somebody said: `withdraws` marks the side that wins a tie (the leaver's).
+    """A statement about a user. `withdraws` marks the side that wins a tie (the leaver's).
 
-    `source` is who said it ("" in records of earlier versions), `says` the author that the message merely claims. `published_at`
-    is when its message was first published. `claimed_at` is the `occurred_at` that the message gave, where that lay in the future
-    and was not believed, or was a mere day. `explicit`: the message named the moment from which it holds. `undated`: it named no
-    moment at which it was said, so that `occurred_at` is the publish time.
+    `source` is the source that made it ("" in records of earlier versions), `says` the author that the message merely claims.
+    `published_at` is when its message was first published. `claimed_at` is the `occurred_at` of the message if that was in the future
+    and was not believed, or was a mere day. `explicit`: the message named the moment from which the statement holds. `undated`: the
+    message named no moment at which the statement was made, so that `occurred_at` is the publish time.
     """
 
     event_id: str
@@ -52,30 +52,36 @@ class Statement(Struct, frozen=True, kw_only=True):
     force: Force = Force.SAYS
 
     def rank(self) -> tuple[datetime, bool, str, str]:
-        """Later wins; at the same moment the withdrawing one; then the id and the value, so that a tie is never open."""
+        """Return the sort key by which statements win: the later one; at the same moment the withdrawing one; then by id and value."""
         return (self.occurred_at, self.withdraws, self.event_id, repr(self.value))
 
     @property
     def said_at(self) -> datetime:
-        """When it was said aloud: the publish time where it is known, since `occurred_at` may be dated back."""
+        """The time at which the statement became known: the publish time if it is known, because `occurred_at` may be dated back."""
         return self.occurred_at if self.published_at is None else max(self.occurred_at, self.published_at)
 
     @property
     def happened_at(self) -> datetime:
-        """When it happened by the sender's own word, of a mere day its beginning: what was said of it later is later than this."""
+        """The time of the event by the sender's own date; for a mere day, its beginning.
+
+        Another statement about the same day then counts as later than this one.
+        """
         return self.claimed_at if self.undated and self.claimed_at is not None else self.occurred_at
 
     def is_same(self, other: Statement) -> bool:
-        """Return True for a duplicate: the same source, id and statement, whenever it was published."""
+        """Return True for a duplicate: the same source, id and content, whenever it was published."""
         return self.source == other.source and self.event_id == other.event_id and self._content() == other._content()
 
     def guard(self, fact: str) -> str:
-        """Return what tells a duplicate of this statement about a fact once it is forgotten: a digest that says nothing else."""
+        """Return a digest by which a duplicate of this statement about a fact is recognised once the statement is forgotten.
+
+        The digest reveals nothing of the content.
+        """
         text = repr((fact, self.source, self.event_id, self._content()))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def reuses_id_of(self, other: Statement) -> bool:
-        """Return True if the sender used one id for two statements that differ in what they say."""
+        """Return True if the sender used one id for two statements with different content."""
         return (
             self.source == other.source
             and self.event_id == other.event_id
@@ -93,16 +99,16 @@ class Statement(Struct, frozen=True, kw_only=True):
         )
 
     def ends(self, other: Statement, horizon: datetime) -> bool:
-        """Return True if `other` can decide nothing from `horizon` on, because this one does.
+        """Return True if `other` can decide nothing from `horizon` on, because this statement does.
 
-        Two lists said at the same moment are both kept: for each group the one that leaves it out wins the tie.
+        Two lists of the same moment are both kept: for each group the list that leaves the group out wins the tie.
         """
         if isinstance(self.value, tuple) and isinstance(other.value, tuple) and self.occurred_at == other.occurred_at:
             return False
         return self.rank() > other.rank() and self.effective_at <= horizon
 
     def forestalls(self, other: Statement) -> bool:
-        """Return True if this was said while `other`, older, was still to come: then `other` never comes."""
+        """Return True if this statement was made while the older `other` was still to come: then `other` never takes effect."""
         return other.occurred_at < self.occurred_at < other.effective_at
 
 
@@ -110,7 +116,7 @@ Timeline = tuple[Statement, ...]
 
 
 def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
-    """Return the timeline with one more statement; the same object when nothing changes (a duplicate, or long overruled)."""
+    """Return the timeline with one more statement; the same object if nothing changes (a duplicate, or overruled before the horizon)."""
     decided = _decides(timeline, horizon)
     if any(kept.is_same(statement) for kept in timeline) or (decided is not None and decided.ends(statement, horizon)):
         return timeline
@@ -121,22 +127,22 @@ def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EV
 
 
 def _decides(timeline: Timeline, horizon: datetime) -> Statement | None:
-    """Return what decides at the horizon; it ends all that is older. What never comes decides nothing."""
+    """Return the statement that decides at the horizon; it ends all older ones. A forestalled statement decides nothing."""
     begun = sorted((s for s in timeline if s.effective_at <= horizon), key=Statement.rank, reverse=True)
     return next((s for s in begun if not any(other.forestalls(s) for other in timeline)), None)
 
 
 def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
-    """Do as `fold`, and keep only what was said last and what decides at the horizon and now, however much is said.
+    """Return the timeline as `fold` does, but with only the last statements and those that decide at the horizon and now.
 
-    What is still to come is among the last: whatever was said after it, before it took effect, forestalled it. One that is dropped
-    forestalls nothing any more, which only an older statement could show that arrives later than three newer ones.
+    A statement that is still to come is among the last: a statement made after it, before it took effect, would have forestalled it. A
+    dropped statement no longer forestalls others. That matters only for an older statement that arrives later than three newer ones.
     """
     folded = fold(timeline, statement, horizon)
-    if len(folded) <= MOST_LAST or horizon == BEFORE_EVERYTHING:  # any moment may be asked about
+    if len(folded) <= MOST_LAST or horizon == BEFORE_EVERYTHING:  # without a horizon, any moment may be asked about
         return folded
     kept = [*folded[-MOST_LAST:], answer(folded, horizon), answer(folded, folded[-1].occurred_at)]
-    # Lists that were said at the same moment decide together: without one of them somebody would be let in.
+    # Lists of the same moment decide together: without one of them a user might wrongly get access.
     moments = {each.occurred_at for each in kept if each is not None and isinstance(each.value, tuple)}
     new = tuple(
         s
@@ -147,7 +153,7 @@ def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = B
 
 
 def bounded(ordered: list[Statement]) -> list[Statement]:
-    """Return at most `MAX_STATEMENTS` of them, oldest first: the oldest grants go first, then the oldest of all."""
+    """Return at most `MAX_STATEMENTS` statements, oldest first. The oldest grants are dropped first, then the oldest of all."""
     surplus = len(ordered) - MAX_STATEMENTS
     if surplus <= 0:
         return ordered
@@ -158,15 +164,15 @@ def bounded(ordered: list[Statement]) -> list[Statement]:
 
 
 def in_effect(timeline: Timeline, now: datetime) -> list[Statement]:
-    """Return the statements that hold at `now`: begun, and not forestalled by a newer one."""
+    """Return the statements that hold at `now`: begun, and not forestalled by a newer statement."""
     return [s for s in timeline if s.effective_at <= now and not any(other.forestalls(s) for other in timeline)]
 
 
 def answer(timeline: Timeline, now: datetime) -> Statement | None:
-    """Return the statement that decides at `now`; None when none is in effect."""
+    """Return the statement that decides at `now`; None if none is in effect."""
     return max(in_effect(timeline, now), key=Statement.rank, default=None)
 
 
 def next_change(timelines: Iterable[Timeline], now: datetime) -> datetime | None:
-    """Return the next moment at which an answer may differ because something takes effect."""
+    """Return the next moment at which an answer may differ because a statement takes effect; None if there is none."""
     return min((s.effective_at for timeline in timelines for s in timeline if s.effective_at > now), default=None)

@@ -1,7 +1,7 @@
-"""A leaver of whom nobody knows: a leave was stated for an address without a record, so perhaps another address was meant.
+"""The unknown leaver: a leave was stated for an address without a record, so perhaps another address was meant.
 
-The record stays as a tombstone, whatever becomes of this. It is shown to an operator until somebody acknowledges it or it is 30
-days old, for a slip of the pen may mean that somebody who left still has access. `shared.domain.record.record.row_of` says who it is.
+The record stays as a tombstone in any case. An operator sees it until it is acknowledged or 30 days old, because a typing error may
+mean that a user who left still has access. `shared.domain.record.record.row_of` marks unknown leavers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SHOWN_FOR = timedelta(days=30)
 
 
 def states_only_a_leave(facts: Facts) -> bool:
-    """Return True if the facts say that somebody left, or that their account cannot be used, and never gave anything."""
+    """Return True if the facts state a leave or an unusable account, and never gave anything."""
     timelines = facts.timelines
     ends = {EMPLOYMENT, ACCOUNT, *ACCOUNT_STATES}
     if not ends & timelines.keys():

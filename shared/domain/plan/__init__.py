@@ -1,1 +1,1 @@
-"""The kernel of planning: policy, observation, action, step. Knows no kind of resource."""
+"""The kernel of planning: policy, observation, action, step. It knows no kind of resource."""

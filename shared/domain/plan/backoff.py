@@ -1,4 +1,4 @@
-"""How long to wait before trying again. Deterministic: the same user at the same attempt waits the same, others differ."""
+"""The wait before a further attempt. Deterministic: the same user at the same attempt waits the same time, other users differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = timedelta(minutes=30)
 
 
 def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
-    """30 s doubling up to 30 min, never under `at_least`, plus up to a quarter more taken from `spread_by` (the user key).
+    """Return 30 s doubling up to 30 min, at least `at_least`, plus up to a quarter more, derived from `spread_by` (the user key).
 
     The spread keeps a thousand users who failed together from coming back together.
     """

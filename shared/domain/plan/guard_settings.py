@@ -1,4 +1,4 @@
-"""How much may happen in an hour before somebody has to agree: what `guard:` in the settings says."""
+"""The limits of changes in an hour above which an approval is needed: the settings under `guard:`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LEAST_PATIENCE = timedelta(minutes=15)
 
 
 class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The limits of the guard against mass changes, counted in people.
+    """The limits of the guard against mass changes, counted in users.
 
-    In any hour at most `per_hour` people lose access, or `share` of the fleet if that is more, and never more than `most`; of
-    people who share a group or a profile `group_share` of them once they are `group_from`; `day_factor` times as many in a day.
-    `urgent` is the window of its own for what a source calls urgent, `creations` how many environments may be made in an hour.
-    Whoever waits for an approval longer than `patience` is stopped without one as far as it can be undone; None: never. `approvers`
-    is how many must agree where no author is verified; one who approves alone waits `wait_alone`. An approval that is not used
-    ends after `approval_lapses`.
+    In any hour at most `per_hour` users lose access, or `share` of the fleet if that is more, and never more than `most`. Of the users
+    who share a group or a profile, at most `group_share` lose access if the group has `group_from` members or more. A day's limit is
+    `day_factor` times an hour's. `urgent` is a separate window for leaves that a source calls urgent. `creations` is how many environments
+    may be created in an hour. A leaver who waits for an approval longer than `patience` is stopped without one, as far as that can be
+    undone; None: never. `approvers` is how many must approve if no author is verified; a single approver waits `wait_alone`.
+    An approval that is not used ends after `approval_lapses`.
     """
 
     per_hour: Annotated[
@@ -63,7 +63,7 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = timedelta(minutes=15)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of limits that cannot be; the field is empty for the whole."""
+        """Yield (field, problem) for limits that are not possible; the field is empty if the problem concerns the whole."""
         if self.patience is not None and self.patience < _LEAST_PATIENCE:
             text = f"{duration_text(self.patience)} is too short for somebody to look at a change"
             yield "patience", f"{text}. Valid: {duration_text(_LEAST_PATIENCE)} or more, or never"
@@ -81,7 +81,7 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return max(1, int(group_size * self.group_share))
 
     def is_looser_than(self, other: GuardSettings) -> bool:
-        """Return True if anything that `other` would hold back goes through here."""
+        """Return True if these settings let through anything that `other` would hold back."""
         rising = ("per_hour", "share", "most", "group_share", "group_from", "day_factor", "creations", "urgent")
         return (
             any(getattr(self, name) > getattr(other, name) for name in rising)

@@ -1,4 +1,4 @@
-"""The plan: what one pass does for one person, and why. Types only; `shared.domain.reconcile.planner` makes it, `engine` carries it out."""
+"""The plan: what one pass does for one user, and why. Types only; `shared.domain.reconcile.planner` makes it, `engine` carries it out."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """What the administrator decided, as far as planning needs it. Times are durations.
+    """The administrator's decisions, as far as planning needs them. Times are durations.
 
-    `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept.
-    `retention` is how long a leaver's instance is kept, `snapshot_retention` how long what was on its data disk; both count
-    from the end of entitlement. `people`, `sources` and `book` say whose word counts, about whom, and what became of groups. `guard` has the
-    limits of changes that touch many; without `cuts_wait` a cut is what the facts say, as in a what-if. While a `rollout` is under
-    way, `earlier` are the policies by which a notebook may still be right. `zones` in order of preference. `template_context` changes whenever a rendered template would, beyond its master.
+    `personal_data` is how long a dead letter, and a record without any resources, are kept. `retention` is how long a leaver's
+    instance is kept, `snapshot_retention` how long the content of its data disk is kept; both count from the end of entitlement.
+    `people`, `sources` and `book` say which sources count, about which users, and what became of groups.
+    `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a what-if.
+    While a `rollout` is under way, `earlier` are the policies by which a notebook may still be right. `zones` are in order of preference.
+    `template_context` changes whenever a rendered template would change for another reason than its master.
     """
 
     catalog: Catalog
@@ -64,11 +65,14 @@ class Policy(Struct, frozen=True, kw_only=True):
     earlier: tuple[Policy, ...] = ()
 
     def entitling_groups(self) -> frozenset[str]:
-        """Return the addresses of all groups that entitle: those that are assigned, and what else these are or were called."""
+        """Return the addresses of all groups that entitle: the assigned groups, and all other addresses that these groups have or had."""
         return self.book.reached(frozenset(each.group for each in self.catalog.assignments))
 
     def entitling_digest(self) -> str:
-        """Return what changes whenever the same facts could entitle to something else: assignments, default, profiles, groups."""
+        """Return a digest that changes whenever the same facts could entitle to something else.
+
+        It covers the assignments, the default profile, the profile names and the group events.
+        """
         catalog = self.catalog.entitling_digest()
         if not self.book.events:
             return catalog
@@ -76,7 +80,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class OperationSeen(Struct, frozen=True, kw_only=True):
-    """An operation as it was read: `error` is set when it is done and failed, already classified."""
+    """An operation as it was read: `error` is set if the operation is done and failed, already classified."""
 
     ref: OperationRef
     done: bool
@@ -87,16 +91,16 @@ OperationSight = OperationSeen | Absent | Unreadable | NotLooked
 
 
 class TemplatesSeen(Struct, frozen=True):
-    """The user's template objects: name -> the digest they were written with ("" when they carry none)."""
+    """The user's template objects: name -> the digest they were written with ("" if they carry none)."""
 
     digests: Mapping[str, str]
 
 
 class AccountSeen(Struct, frozen=True, kw_only=True):
-    """The person's own service account as it was read.
+    """The user's own service account as it was read.
 
-    `is_ours` = its description says that we made it for this person. `shared_with` are all members that its policy lets do
-    something with it, by role. `in_groups` says of each group that was asked about whether it is a direct member.
+    `is_ours`: its description says that we made it for this user. `shared_with` are all members that its policy gives a role, by role.
+    `in_groups` says of each queried group whether the account is a direct member.
     """
 
     is_ours: bool
@@ -110,22 +114,22 @@ SnapshotSight = SnapshotSeen | Absent | Unreadable
 
 
 class ClustersSeen(Struct, frozen=True):
-    """The person's Spark clusters."""
+    """The user's Spark clusters."""
 
     clusters: tuple[Cluster, ...]
 
 
 class SparkSessionsSeen(Struct, frozen=True):
-    """The ids of the person's serverless Spark sessions that run or are being made."""
+    """The ids of the user's serverless Spark sessions that run or are being created."""
 
     sessions: tuple[str, ...]
 
 
 class Observed(Struct, frozen=True, kw_only=True):
-    """Everything that one pass looked at.
+    """All observations of one pass.
 
-    `snapshots` has a sight for each that the record names, `cluster_operations` one for each create of a cluster whose outcome
-    is not seen otherwise.
+    `snapshots` has an observation for each snapshot that the record names. `cluster_operations` has one for each create of a cluster whose
+    outcome is not observed otherwise.
     """
 
     notebook: NotebookSight
@@ -140,11 +144,11 @@ class Observed(Struct, frozen=True, kw_only=True):
 
 
 class Action(Struct, frozen=True):
-    """One change to ask of the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
+    """A change to ask of the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
 
-    `condition` is what the action's failure is told under, `target` is the path to the name of what is changed. `written_first`:
-    the record must say so before the cloud is asked, because the action cannot be taken back, or makes something whose name
-    only the record keeps.
+    `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed. `written_first`:
+    the record must be saved before the cloud is asked. The reason is that the action cannot be taken back, or that only the record keeps
+    the name of what the action makes.
     """
 
     condition: ClassVar[ConditionType]
@@ -154,19 +158,19 @@ class Action(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The kind and the target: what the history recognises a repeated call by, whatever its words are."""
+        """The kind and the target, by which the history recognises a repeated call, whatever its words are."""
         return f"{type(self).__name__} {attrgetter(self.target)(self)}"
 
     def describe(self) -> str:
-        """Return the action in words: what a plan prints, and what the history says of it. `words` with the action as `0`."""
+        """Return the action in words, for plans and the history: `words` formatted with the action as `{0}`."""
         return self.words.format(self)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What to do now (`actions`, in order), why (`because`), and the record as it is once they have been started.
+    """The plan of one pass: `actions` in order, why (`because`), and the record as it is once the actions have been started.
 
-    `requeue_at` is when to look again, None when nothing is pending: the earliest of `waits`, which has it for each half of the
-    plan by the condition that it keeps, and of the next fact that takes effect.
+    `requeue_at` is when to look again, None if nothing is pending. It is the earliest of `waits` and of the next fact that takes effect.
+    `waits` has the time for each half of the plan, by the condition of that half.
     """
 
     record: UserRecord
@@ -177,6 +181,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
-    """Return a UUID that is the same for the same try: asking twice after a crash is asking once."""
+    """Return a UUID that is the same for the same try, so that a request repeated after a crash counts once."""
     parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.notebook.zone}{about and ':' + about}"
     return str(uuid.uuid5(_REQUESTS, parts))

@@ -1,4 +1,4 @@
-"""What the halves of a plan are made of: `Step`, and the steps that several states share."""
+"""The parts of a plan: `Step`, and the steps that several states share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STAGES = {
 
 
 class Scene(Struct, frozen=True, kw_only=True):
-    """What every half of a plan is made from. `identity_ready` = nothing may be created or started before it is True."""
+    """The plan context: the input of every half of a plan. Nothing may be created or started before `identity_ready` is True."""
 
     seen: Observed
     policy: Policy
@@ -46,7 +46,7 @@ class Scene(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One half of a plan: the record after it, the actions, the condition that then holds, when to look again, and why."""
+    """A half of a plan: the record after it, the actions, the condition that then holds, when to look again, and why."""
 
     record: UserRecord
     condition: ConditionStatus
@@ -58,7 +58,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) -> timedelta:
-    """How long to wait before what could not be read is read again; `otherwise` at least, where only somebody can mend it."""
+    """Return how long to wait before a failed read is repeated; at least `otherwise` if only a person can fix the error."""
     at_least = error.retry_after if isinstance(error, RetryableError) else otherwise
     return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
 
@@ -66,7 +66,7 @@ def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) 
 def unreadable(
     record: UserRecord, error: BenchkeeperError, *, what: str, because: str, otherwise: timedelta = timedelta(minutes=5)
 ) -> Step:
-    """Not knowing is not absence: nothing is done about it, and it is looked at again."""
+    """Return a step without actions that looks again later: a failed read does not mean absence."""
     return Step(
         record=record,
         condition=ConditionStatus.UNKNOWN,
@@ -86,7 +86,10 @@ def wait_for(
     stuck: str,
     because: str,
 ) -> Step:
-    """Look again after `poll`; when `stuck` says what takes too long, a person is asked for and the looks become rarer."""
+    """Return a step that looks again after `poll`.
+
+    If `stuck` says what takes too long, the step asks for an administrator and looks only after ten times `poll`.
+    """
     return Step(
         record=record,
         condition=ConditionStatus.FALSE,
@@ -98,14 +101,14 @@ def wait_for(
 
 
 def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
-    """How far it is, in words; a create passes three stages in a few minutes."""
+    """Return the progress in words; a create passes three stages in a few minutes."""
     if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
         return _STAGES.get(notebook.state, VERB_TEXT[verb])
     return VERB_TEXT[verb]
 
 
 def held(record: UserRecord, now: datetime) -> Step | None:
-    """Wait for `not_before`, with the condition that explains it left as it is."""
+    """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for."""
     not_before = record.status.notebook.not_before
     if not_before is None or not_before <= now:
         return None
@@ -121,7 +124,7 @@ def held(record: UserRecord, now: datetime) -> Step | None:
 
 
 def wait_for_identity(record: UserRecord, policy: Policy) -> Step:
-    """Wait for the person's own service account: whatever is created or started needs it."""
+    """Return a step that waits for the user's own service account, which every create or start needs."""
     return Step(
         record=record,
         condition=ConditionStatus.FALSE,

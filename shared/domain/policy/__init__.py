@@ -1,1 +1,1 @@
-"""What a change of policy does to everybody."""
+"""The effect of a change of policy on all users."""

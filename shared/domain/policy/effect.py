@@ -1,4 +1,4 @@
-"""The effect of a change of policy, or of a piece of news, on one person, before anything is done."""
+"""The effect of a change of policy, or of a message, on one user, before anything is done."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import InstanceRef, NotebookSpec, NotebookState, ObservedNotebook
 from shared.domain.things.usage import NOTEBOOK, month_of, month_start
 
-ASSUMED_HOURS = 160.0  # twenty days of eight hours: of somebody whose use was not measured yet
+ASSUMED_HOURS = 160.0  # twenty days of eight hours: for a user whose hours were not measured yet
 
 
 MONTH = timedelta(days=30)
 
 
-_ENOUGH = timedelta(days=7)  # of a month, before it says something about the whole
+_ENOUGH = timedelta(days=7)  # the part of a month that must be over before it is scaled to the whole
 
 
 _DISKS = frozenset({"boot disk", "data disk"})
 
 
 class StepKind(StrEnum):
-    """What a change does to one person."""
+    """The kind of effect on one user."""
 
     LOSES_ACCESS = "LosesAccess"
     GAINS_ACCESS = "GainsAccess"
     CHANGES_PROFILE = "ChangesProfile"
-    REPLACED = "Replaced"  # a new instance takes the place; the files come along
+    REPLACED = "Replaced"  # a new instance takes the place of the old one; the files are restored onto it
     UPDATED = "Updated"  # stopped, changed, started
     PATCHED = "Patched"  # changed while it runs
     DISK = "Disk"
     TEMPLATES = "Templates"
     CLUSTERS_END = "ClustersEnd"
-    DATA_ROLES = "DataRoles"  # the group that may read the data is another one
+    DATA_ROLES = "DataRoles"  # another group may read the data
     IDLE_SOONER = "IdleSooner"
     DELETED_SOONER = "DeletedSooner"
     DATA_DELETED_SOONER = "DataDeletedSooner"
 
 
-# Each of these takes something from a person; what is idle sooner does so to who works now.
+# Each of these takes something from the user. IDLE_SOONER does so only if the notebook runs now.
 TAKES = frozenset(
     {
         StepKind.LOSES_ACCESS,
@@ -71,7 +71,7 @@ _STOPS = frozenset({StepKind.LOSES_ACCESS, StepKind.REPLACED, StepKind.UPDATED, 
 
 
 class Part(StrEnum):
-    """The part of the policy, or of the news, that a change comes from."""
+    """The part of the policy that a change comes from, or a message (`NEWS`)."""
 
     ASSIGNMENTS = "Assignments"
     DEFAULT_PROFILE = "DefaultProfile"
@@ -111,7 +111,7 @@ _FROM: Mapping[StepKind, frozenset[Part]] = {
 
 
 class Basis(StrEnum):
-    """Where the hours of an estimate come from."""
+    """The source of the hours of an estimate."""
 
     MEASURED = "Measured"
     LAST_MONTH = "LastMonth"
@@ -119,10 +119,10 @@ class Basis(StrEnum):
 
 
 class Effect(Struct, frozen=True, kw_only=True):
-    """What a change does to one person.
+    """The effect of a change on one user.
 
-    `cause` is why the person is entitled, or is not, once the change is in force. `interrupts`: the person works now and is
-    stopped for it. Costs are for a month, None without a price; nobody's cost is theirs once access has ended.
+    `cause` is why the user is entitled or not, once the change is in force. `interrupts`: the notebook runs now and is
+    stopped for the change. Costs are for a month, None without a price; the cost is 0 for a user without access.
     """
 
     user_key: UserKey
@@ -141,17 +141,17 @@ class Effect(Struct, frozen=True, kw_only=True):
 
     @property
     def takes(self) -> bool:
-        """True if the person loses something, is replaced or is stopped: this is what limits count."""
+        """The loss: True if the user loses something, or if the notebook is replaced or stopped. The limits count this."""
         return bool(TAKES & set(self.steps)) or (StepKind.IDLE_SOONER in self.steps and self.interrupts)
 
     @property
     def stops_notebook(self) -> bool:
-        """True if the notebook is stopped to be changed or replaced, and comes back: many of these go in waves."""
+        """The temporary stop: True if the notebook is stopped to be changed or replaced, and comes back. Many of these go in waves."""
         return bool({StepKind.REPLACED, StepKind.UPDATED} & set(self.steps))
 
     @property
     def bound(self) -> tuple[object, ...]:
-        """What an approval binds: person, cause and kind of step."""
+        """The part that an approval binds: user, cause, parts and kinds of step."""
         return (self.user_key, self.cause, self.parts, self.steps)
 
 
@@ -164,11 +164,11 @@ def effect_of(
     told: UserRecord | None = None,
     seen: ObservedNotebook | None = None,
 ) -> Effect | None:
-    """Return what another policy, or news (`told` is the record with it), does to a person; None for nothing.
+    """Return the effect of another policy, or of a message (`told` is the record with it), on a user; None if there is none.
 
     Without `seen` the instance counts as what the record says that it was built from.
     """
-    # Whose cut waits counts as cut: what is asked here is what the policy gives, not whether there is room for it now.
+    # A waiting cut counts as a cut: the effect is what the policy gives, whether there is room for it now or not.
     old = with_wanted(record, replace(before, cuts_wait=False), now)
     new = with_wanted(told if told is not None else record, replace(after, cuts_wait=False), now)
     had, has = (each.spec.presence is Presence.PRESENT for each in (old, new))
@@ -246,7 +246,7 @@ def _steps_of_present(
 
 
 def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
-    """Return what two profiles say that no reading of an instance shows."""
+    """Return the effects of two profiles' differences that an instance does not show."""
     steps: set[StepKind] = set()
     group = was.data_group if was.needs_account else None
     if group is not None and (not becomes.needs_account or becomes.data_group != group):
@@ -259,7 +259,7 @@ def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
 def _steps_of_instance(
     old: UserRecord, new: UserRecord, before: Policy, after: Policy, seen: ObservedNotebook | None
 ) -> set[StepKind]:
-    """Return what it takes to make the instance as it should be, beyond what the policy in force takes anyway."""
+    """Return the changes that the instance needs beyond those that the policy in force requires anyway."""
     have, want = spec_of(old, before), spec_of(new, after)
     if have is None or want is None or (seen is None and not has_instance(old)):
         return set()
@@ -282,7 +282,7 @@ def _steps_for(difference: Difference) -> set[StepKind]:
 
 
 def _as_built(spec: NotebookSpec, record: UserRecord) -> ObservedNotebook:
-    """Return the instance as the policy in force has it; what never changes is told by what it was built from."""
+    """Return the instance as the policy in force wants it. Properties that never change come from `built_from` instead."""
     return ObservedNotebook(
         ref=InstanceRef(zone=record.status.notebook.zone or "", instance_id=spec.instance_id),
         state=NotebookState.ACTIVE,
@@ -307,7 +307,7 @@ def _steps_of_absent(record: UserRecord, before: Policy, after: Policy, seen: Ob
 
 
 def has_instance(record: UserRecord) -> bool:
-    """Return True if the record says that there was an instance at least once."""
+    """Return True if the record says that an instance existed at least once."""
     return record.status.notebook.was_active or bool(record.status.notebook.instance_uid)
 
 
@@ -319,7 +319,7 @@ def _runs(record: UserRecord, seen: ObservedNotebook | None) -> bool:
 
 
 def hours_a_month(record: UserRecord, now: datetime) -> tuple[float, Basis]:
-    """Return how long the notebook runs in a month, and where that comes from."""
+    """Return how many hours the notebook runs in a month, and the source of that number."""
     usage = record.status.usage.get(NOTEBOOK)
     over = now - max(month_start(now), record.created_at)
     if usage is not None and usage.month == month_of(now) and over >= _ENOUGH:

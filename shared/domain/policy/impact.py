@@ -1,11 +1,11 @@
-"""The effect of a change on each person, before anything is done: what-if is the apply.
+"""The impact of a change on all users, before anything is done. The preview uses the same code as the change itself.
 
-A person is judged twice with the product's own rules (`with_wanted`, `compare`, `wanted_templates`): by the policy in force and by
-the proposed one, or with and without news. What differs is the `Effect`. The frozen list of all effects is the `Impact`; its digest
-is what an approval binds. Called by the command line, the drift sweep and the approval (`shared.engine.decisions.policy_change`).
+Each user is judged twice with the product's own rules (`with_wanted`, `compare`, `wanted_templates`): by the policy in force and by
+the proposed policy, or with and without a message. The difference is the `Effect`. The frozen list of all effects is the `Impact`;
+an approval binds its digest. Called by the command line, the drift sweep and the approval (`shared.engine.decisions.policy_change`).
 
-Cost is hours a month times `hourly_cost` of the profile. `Basis` says where the hours come from: as measured this month, scaled to a
-whole one once a week of it is over; as measured in the month that was measured last; else assumed (`ASSUMED_HOURS`).
+Cost is hours a month times `hourly_cost` of the profile. `Basis` says where the hours come from: measured this month and scaled to a
+whole month, once a week of it is over; or the last measured month; or assumed (`ASSUMED_HOURS`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.domain.people.entitlement import Cause
 from shared.domain.policy.effect import Basis, Effect, Part, StepKind
 from shared.domain.things.identity import UserKey
 
-# --- all of them
+# --- the list of all effects
 
 
 class Impact(Struct, frozen=True):
@@ -32,7 +32,7 @@ class Impact(Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """16 hex digits of SHA-256 over (person, cause, kinds of step); the same whatever the order."""
+        """The identity of the list: 16 hex digits of SHA-256 over (user, cause, parts, kinds of step), independent of the order."""
         bound = [
             [each.user_key, each.cause.value, [p.value for p in each.parts], [s.value for s in each.steps]]
             for each in self.entries
@@ -41,30 +41,30 @@ class Impact(Struct, frozen=True):
 
     @property
     def counts(self) -> Mapping[StepKind, int]:
-        """How many people each kind of step is for; kinds of which there are none are left out."""
+        """The number of users for each kind of step; kinds without users are left out."""
         found = Counter(step for each in self.entries for step in each.steps)
         return {kind: found[kind] for kind in StepKind if found[kind]}
 
     @property
     def takes(self) -> int:
-        """How many people lose something, are replaced or are stopped."""
+        """The number of users who lose something, or whose notebook is replaced or stopped."""
         return sum(each.takes for each in self.entries)
 
     @property
     def interrupts(self) -> int:
-        """How many people work now and are stopped for it."""
+        """The number of users whose notebook runs now and is stopped for the change."""
         return sum(each.interrupts for each in self.entries)
 
     def by_profile(self) -> Mapping[str, int]:
-        """How many people of each profile, the one that they have now, or get."""
+        """Return the number of users of each profile: the present profile, else the future one."""
         return _counted(each.profile_before or each.profile_after for each in self.entries)
 
     def by_group(self) -> Mapping[str, int]:
-        """How many people of each group that entitles them now, or will."""
+        """Return the number of users of each group that entitles them now, else in the future."""
         return _counted(each.group_before or each.group_after for each in self.entries)
 
     def cost(self) -> tuple[float, float, int]:
-        """Return the cost of a month before and after, and of how many people it is not known."""
+        """Return the cost of a month before and after, and the number of users whose cost is unknown."""
         known = [
             (each.cost_before, each.cost_after)
             for each in self.entries
@@ -75,12 +75,12 @@ class Impact(Struct, frozen=True):
 
 
 def impact_of(effects: Iterable[Effect | None]) -> Impact:
-    """Return the impact of what `effect_of` gave, in whatever order."""
+    """Return the impact of the effects that `effect_of` returned, in any order."""
     return Impact(tuple(sorted((each for each in effects if each is not None), key=lambda each: each.user_key)))
 
 
 def differing(approved: Impact, now: Impact) -> tuple[Effect, ...]:
-    """Return the entries of `now` that are not in the approved list as they are: nobody agreed to them."""
+    """Return the entries of `now` that differ from the approved list: these are not approved."""
     agreed = {each.bound for each in approved.entries}
     return tuple(each for each in now.entries if each.bound not in agreed)
 
@@ -112,7 +112,7 @@ def to_json(impact: Impact) -> list[dict[str, Any]]:
 
 
 def from_json(raw: Iterable[Mapping[str, Any]]) -> Impact:
-    """Return the impact that `to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the impact that `to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
     return impact_of(
         Effect(
             user_key=UserKey(each["user"]),

@@ -1,4 +1,4 @@
-"""The limits of planned changes: above one of them nothing of a change happens before somebody has approved it. Pure."""
+"""The limits of planned changes. If a change exceeds one of them, nothing of it happens before an approval. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.domain.record.record import Presence, RecordRow, UserRecord
 
 
 class Limit(StrEnum):
-    """What a planned change is measured by."""
+    """The measure of a planned change."""
 
     FLEET = "Fleet"
     GROUP = "Group"
@@ -26,7 +26,7 @@ class Limit(StrEnum):
 
 
 class Excess(Struct, frozen=True):
-    """A limit that a change is above: how many people, how many may be. `name` is the group's or the profile's."""
+    """A limit that a change exceeds: the number of users and the allowed number. `name` is the group's or the profile's."""
 
     limit: Limit
     count: int
@@ -35,7 +35,7 @@ class Excess(Struct, frozen=True):
 
 
 class Fleet(Struct):
-    """How many people have access: in all, by group and by profile. `leavers` are those with things left, by profile."""
+    """The number of users with access: in all, by group and by profile. `leavers` are those with remaining resources, by profile."""
 
     size: int = 0
     groups: Counter[str] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Fleet(Struct):
     leavers: Counter[str] = field(default_factory=Counter)
 
     def add_row(self, row: RecordRow) -> None:
-        """Count one person who has access, as a listing tells."""
+        """Count one user with access, by the row of a listing."""
         if row.presence is Presence.PRESENT:
             self.size += 1
             self.profiles[row.profile or ""] += 1
@@ -51,7 +51,7 @@ class Fleet(Struct):
                 self.groups[row.entitled_by] += 1
 
     def add(self, record: UserRecord) -> None:
-        """Count one person, judged by the policy in force."""
+        """Count one user, judged by the policy in force."""
         if record.spec.presence is Presence.PRESENT:
             self.size += 1
             self.profiles[record.spec.profile or ""] += 1
@@ -62,7 +62,7 @@ class Fleet(Struct):
 
 
 def excesses(impact: Impact, fleet: Fleet, guard: GuardSettings) -> tuple[Excess, ...]:
-    """Return the limits that a planned change is above; empty: it may be done without anybody's approval."""
+    """Return the limits that a planned change exceeds; if there are none, the change needs no approval."""
     most = guard.per_hour_of(fleet.size)
     found = [Excess(Limit.FLEET, impact.takes, most)] if impact.takes > most else []
     taken = [each for each in impact.entries if each.takes]
@@ -81,6 +81,9 @@ def excesses(impact: Impact, fleet: Fleet, guard: GuardSettings) -> tuple[Excess
 
 
 def policy_excesses(impact: Impact, fleet: Fleet, before: Policy, after: Policy) -> tuple[Excess, ...]:
-    """Return the same for another policy, by the guard in force. A looser guard always waits: else a change would free itself."""
+    """Return the limits that another policy exceeds, by the guard in force.
+
+    A looser guard always waits for an approval; otherwise a change could remove its own limit.
+    """
     found = excesses(impact, fleet, before.guard)
     return (*found, Excess(Limit.GUARD, 0, 0)) if after.guard.is_looser_than(before.guard) else found

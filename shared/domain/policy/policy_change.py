@@ -1,10 +1,10 @@
-"""The policy in force and what became of proposed ones: the objects below `policy/`, as types and as JSON. Pure.
+"""The policy in force and the proposed policies: the objects below `policy/`, as types and as JSON. Pure.
 
 `policy/current`             the policy in force: all functions judge by it, whatever files they were deployed with
 `policy/proposed/<digest>`   a policy that waits for approval, with its impact as it was judged
-`policy/approved/<digest>`   the list that was agreed to, person by person; exactly these people may be changed by it
+`policy/approved/<digest>`   the approved list of users; exactly these users may be changed by it
 `policy/rejected/<digest>`   a policy that was refused; the same files are never proposed again
-`policy/deployed/<digest>`   who deployed files with that digest, and when last: the author, and a wish to go back to them
+`policy/deployed/<digest>`   the last deployment of files with that digest: its author, and a request to go back to these files
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MOST_SUPERSEDED = 50
 
 
 def bound_digest(digest: str, impact_digest: str) -> str:
-    """Return the digest of a policy together with its list: what a decision names."""
+    """Return the digest of a policy together with its list of users, which a decision names."""
     return hashlib.sha256(f"{digest}|{impact_digest}".encode()).hexdigest()[:32]
 
 
 class PolicyInForce(Struct, frozen=True, kw_only=True):
-    """The policy that all judge by. `content` is what `policy_codec.content_of` gave.
+    """The policy by which all functions judge. `content` is the result of `policy_codec.content_of`.
 
-    `superseded` are digests that were in force or proposed before: an older revision's own files are not proposed back by its
-    sweep. `deployed_at` is when its files were deployed, if that is known. `rollout` is set if it changes many notebooks. `generation` is that of the object, 0 for one that is
-    not written yet.
+    `superseded` are digests that were in force or proposed before: the sweep of an older revision does not propose its own files again.
+    `deployed_at` is when the files were deployed, if that is known. `rollout` is set if the policy changes many notebooks.
+    `generation` is that of the object, 0 for a policy that is not written yet.
     """
 
     digest: str
@@ -52,19 +52,19 @@ class PolicyInForce(Struct, frozen=True, kw_only=True):
     generation: int = 0
 
     def is_older_than(self, deployed: Noted) -> bool:
-        """Return True if files were deployed after the ones that are in force."""
+        """Return True if the given files were deployed after those in force."""
         return deployed.at > (self.deployed_at or self.since)
 
     def followed_by(self, digest: str, *more: str) -> tuple[str, ...]:
-        """Return what the policy of that digest supersedes, when it takes this one's place."""
+        """Return the digests that are superseded once the policy of the given digest takes this policy's place."""
         known = dict.fromkeys((*self.superseded, self.digest, *more))
         return tuple(each for each in known if each != digest)[-MOST_SUPERSEDED:]
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
-    """A policy that is not in force. `base` is the digest in force when `impact` was judged, `fleet` how many had access.
+    """A policy that is not in force. `base` is the digest in force when `impact` was judged, `fleet` how many users had access.
 
-    `author` is the account that deployed it, empty if that is not known. Without `excesses` it is put in force by itself.
+    `author` is the account that deployed it, empty if unknown. A proposal without `excesses` needs no approval to come into force.
     """
 
     digest: str
@@ -79,12 +79,12 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     @property
     def decided_by(self) -> str:
-        """Return the digest that a decision about this proposal names: of the policy and of the list, as both were shown."""
+        """The digest that a decision about this proposal names: of the policy and of the list, as both were shown."""
         return bound_digest(self.digest, self.impact.digest)
 
 
 class Approved(Struct, frozen=True, kw_only=True):
-    """What was agreed to: `impact` has exactly the people who may be changed, each with cause and kinds of step."""
+    """An approval: `impact` has exactly the users who may be changed, each with cause and kinds of step."""
 
     digest: str
     impact: Impact
@@ -93,7 +93,7 @@ class Approved(Struct, frozen=True, kw_only=True):
 
 
 class Noted(Struct, frozen=True, kw_only=True):
-    """Who rejected, or deployed, the policy of a digest, and when."""
+    """A rejection or deployment of the policy of a digest: the account and the time."""
 
     digest: str
     by: str
@@ -101,14 +101,14 @@ class Noted(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(StrEnum):
-    """What came of proposing a policy."""
+    """The result of proposing a policy."""
 
-    IN_FORCE = "InForce"  # it was in force already
-    PUT = "Put"  # it is in force now
+    IN_FORCE = "InForce"  # the policy was in force already
+    PUT = "Put"  # the policy is in force now
     WAITS = "Waits"  # for approval
     REJECTED = "Rejected"
-    SUPERSEDED = "Superseded"  # a newer one took its place; only a deployment proposes it again
-    FOREIGN = "Foreign"  # a program that this one does not understand wrote the one in force
+    SUPERSEDED = "Superseded"  # a newer policy took its place; only a deployment proposes it again
+    FOREIGN = "Foreign"  # the policy in force was written by a program that this one does not understand
 
 
 def in_force_to_json(policy: PolicyInForce) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def in_force_to_json(policy: PolicyInForce) -> dict[str, Any]:
 
 
 def in_force_from_json(raw: Mapping[str, Any], generation: int) -> PolicyInForce:
-    """Return what `in_force_to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the policy that `in_force_to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
     return PolicyInForce(
         digest=_digest(raw),
         content=raw["content"],
@@ -138,7 +138,7 @@ def in_force_from_json(raw: Mapping[str, Any], generation: int) -> PolicyInForce
         approved_by=tuple(str(each) for each in raw["approved_by"]),
         superseded=tuple(str(each) for each in raw["superseded"]),
         deployed_at=_time(raw["deployed_at"]) if raw["deployed_at"] else None,
-        rollout=waves.from_json(raw["rollout"]) if raw.get("rollout") else None,  # an earlier program's has no such key
+        rollout=waves.from_json(raw["rollout"]) if raw.get("rollout") else None,  # an earlier program wrote no such key
         generation=generation,
     )
 
@@ -161,7 +161,7 @@ def proposal_to_json(proposal: Proposal) -> dict[str, Any]:
 
 
 def proposal_from_json(raw: Mapping[str, Any]) -> Proposal:
-    """Return what `proposal_to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the proposal that `proposal_to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
     return Proposal(
         digest=_digest(raw),
         content=raw["content"],
@@ -190,7 +190,7 @@ def approved_to_json(approved: Approved) -> dict[str, Any]:
 
 
 def approved_from_json(raw: Mapping[str, Any]) -> Approved:
-    """Return what `approved_to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the approval that `approved_to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
     return Approved(
         digest=str(raw["digest"]),
         impact=_impact(raw),
@@ -205,12 +205,12 @@ def noted_to_json(noted: Noted) -> dict[str, Any]:
 
 
 def noted_from_json(raw: Mapping[str, Any]) -> Noted:
-    """Return what `noted_to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the note that `noted_to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
     return Noted(digest=str(raw["digest"]), by=str(raw["by"]), at=_time(raw["at"]))
 
 
 def _digest(raw: Mapping[str, Any]) -> str:
-    """Return the digest, which must be that of the content: nobody approves one and gets another."""
+    """Return the digest. Raise ValueError if it is not that of the content, so that no other content than the approved one is used."""
     digest = str(raw["digest"])
     if digest != digest_of(raw["content"]):
         raise ValueError(f"the content is not that of digest {digest[:40]!r}")

@@ -1,7 +1,7 @@
-"""A policy as plain values and back: the content of `policy/current`, and the settings that a deployment has checked.
+"""The conversion of a policy to plain values and back: the content of `policy/current`, and the settings that a deployment has checked.
 
-`content_of` gives what judges people and nothing else: no project, bucket or endpoint, and no secret, for there is none in it.
-`with_content` puts such a content into a policy of this process, which keeps its own wiring: project, bucket, topics.
+`content_of` returns the part by which users are judged: no project, bucket or endpoint, and no secret, because a policy has none.
+`with_content` puts such a content into a policy of this process, which keeps its own project, bucket and topics.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from shared.domain.things.notebook import Network
 from shared.domain.things.structs import to_dict
 
 T = TypeVar("T")
-# Raise it when a content of this program means something else to older ones. A key that a program does not know is refused.
+# Raise this number when a content means something else to older programs. A program refuses a key that it does not know.
 VERSION = 1
 
 
 class UnknownContentError(ValueError):
-    """The content is of a program that this one does not understand: a newer one, as a rule."""
+    """A content of a program that this program does not understand: usually a newer one."""
 
 
 def content_of(policy: Policy) -> dict[str, Any]:
-    """Return the plain values of what judges people."""
+    """Return the plain values of the part by which users are judged."""
     kept = {
         "version": VERSION,
         "catalog": to_dict(policy.catalog),
@@ -51,7 +51,7 @@ def content_of(policy: Policy) -> dict[str, Any]:
     }
     made: dict[str, Any] = json.loads(json.dumps(kept, default=plain))
     for source in made["sources"].values():
-        del source["topic"]  # which topic a source has is the deployment's: messages arrive there
+        del source["topic"]  # the topic of a source belongs to the deployment: messages arrive there
     return made
 
 
@@ -81,7 +81,7 @@ def policy_digest(policy: Policy) -> str:
 def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
     """Return the process's own policy with another content. Raise `UnknownContentError` if this program cannot judge by it.
 
-    A source that only the content has keeps no topic of this deployment, so nothing arrives for it.
+    A source that only the content has gets no topic of this deployment, so no message arrives for it.
     """
     try:
         known = content_of(own)
@@ -92,10 +92,10 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
             name: {**raw, "topic": topics.get(name, "")}
             for name, raw in content.get("sources", known["sources"]).items()
         }
-        # An older program's content lacks what was added since.
+        # The content of an older program lacks keys that were added later.
         said = read_plain({**known, **content, "sources": sources}, _Content)
         kept = {name: getattr(said, name) for name in _Content.__struct_fields__ if name != "version"}
-        # The own one ends with the own subnetwork (`Settings.policy`).
+        # This process's context ends with its own subnetwork (`Settings.policy`).
         context = own.template_context.removesuffix(own.network.subnet) + said.network.subnet
         return replace(own, **kept, template_context=context)
     except UnknownContentError:
@@ -105,7 +105,7 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
 
 
 def plain(value: object) -> float | str | list[int]:
-    """Return what JSON has no form for as a plain value; the `default` of `json.dumps`."""
+    """Return a value that JSON cannot express as a plain value; the `default` of `json.dumps`."""
     match value:
         case timedelta():
             return value.total_seconds()
@@ -120,8 +120,8 @@ def plain(value: object) -> float | str | list[int]:
 
 
 def read_plain(raw: object, kind: type[T]) -> T:
-    """Return what `plain` made plain. Raise `ValueError` for anything else, a key that this program does not know included."""
-    return convert(raw, kind, strict=False, dec_hook=_from_plain)  # not strict: a length of time is a number of seconds
+    """Return the value that `plain` made plain. Raise `ValueError` for anything else, also for a key that this program does not know."""
+    return convert(raw, kind, strict=False, dec_hook=_from_plain)  # not strict: a duration is a number of seconds
 
 
 def _from_plain(kind: type, raw: Any) -> object:
@@ -133,7 +133,7 @@ def _from_plain(kind: type, raw: Any) -> object:
 
 
 class _Content(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is kept of a policy, with the topics of this deployment."""
+    """The stored part of a policy, with the topics of this deployment."""
 
     version: int
     catalog: Catalog
@@ -147,5 +147,5 @@ class _Content(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guard: GuardSettings
 
 
-# msgspec learns the types now: learnt by two threads at once, they end the process (docs/traps.md).
+# msgspec must learn the types now: if two threads learn them at once, the process ends (docs/traps.md).
 Decoder(_Content, dec_hook=_from_plain)

@@ -1,4 +1,4 @@
-"""From what carrying out a plan gave to the record that is saved. Pure."""
+"""The step from the outcomes of a plan's actions to the record that is saved. Pure."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ _AT_ONCE = timedelta(seconds=5)
 
 
 class Started(Struct, frozen=True):
-    """The cloud said yes and works on it."""
+    """A call that the cloud accepted and works on."""
 
     operation: OperationRef
 
 
 class Asked(Struct, frozen=True):
-    """The cloud said yes to a Spark cluster; `operation` is empty when it was there already."""
+    """A Spark cluster that the cloud agreed to create; `operation` is empty if the cluster existed before."""
 
     operation: str
 
 
 class Done(Struct, frozen=True):
-    """It is so now, or was so already."""
+    """A call that is complete, or that was not needed because the wanted state was there before."""
 
 
 class Failed(Struct, frozen=True):
-    """The cloud said no, or nothing."""
+    """A call that the cloud refused, or did not answer."""
 
     error: BenchkeeperError
 
@@ -66,7 +66,7 @@ Outcome = Started | Asked | Done | Failed
 
 
 def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy: Policy, now: datetime) -> UserRecord:
-    """Return the record after the plan's actions. Failures become conditions and a time for the next attempt; nothing is raised."""
+    """Return the record after the plan's actions. A failure is not raised: it becomes a condition and a time for the next attempt."""
     record = plan.record
     failures: list[tuple[Action, BenchkeeperError]] = []
     for action, outcome in outcomes:
@@ -86,7 +86,7 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     for (action, error), wait in zip(failures, waits, strict=True):
         record = _with_failure(record, action, error, wait, policy, now)
     change = record.facts.next_change(now)
-    # What failed is tried again in its own time; the other halves of the plan go on in theirs.
+    # Each failed half of the plan has its own time for the next attempt; the other halves keep theirs.
     failed = {_condition_of(action, record) for action, _ in failures}
     others = [when for kind, when in plan.waits.items() if kind not in failed]
     due = [now + min(waits), *others, *([change] if change is not None else [])]
@@ -94,7 +94,10 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
 
 
 def _with_operation(record: UserRecord, action: Action, operation: OperationRef) -> UserRecord:
-    """Return the record follows the operations of the present instance; those of a former one are seen by its state."""
+    """Return the record with the started operation, if it is about the present instance.
+
+    Operations of a predecessor are observed by its state instead.
+    """
     record = record.with_status(tries=record.status.tries + 1)
     if (
         isinstance(action, StopInstance | DeleteInstance)
@@ -119,12 +122,15 @@ def _with_cluster(record: UserRecord, known: ClusterStatus) -> UserRecord:
 def _with_refused_cluster(
     record: UserRecord, action: CreateCluster, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
 ) -> UserRecord:
-    """Return the cloud did not even begin: another zone, another time, or the end of the wish with what the cloud said."""
+    """Return the record after the cloud refused to create a cluster.
+
+    The cluster is tried in another zone or at another time, or the request ends with the cloud's message.
+    """
     known = record.status.cluster(action.template)
     if known is None:
         return record
     known = replace(known, operation="", reason=error.reason, message=error.user_message)
-    if not isinstance(error, CloudUnavailableError):  # which may have done it and lost the answer
+    if not isinstance(error, CloudUnavailableError):  # the cloud may have created the cluster and lost the answer
         known = replace(known, asked_at=None)
     if isinstance(error, RetryableError) and not isinstance(error, StockoutError | QuotaExhaustedError):
         return _with_cluster(record, replace(known, not_before=now + wait))
@@ -137,7 +143,7 @@ def _with_refused_cluster(
 
 def _with_done(record: UserRecord, action: Action) -> UserRecord:
     match action:
-        case CreateInstance():  # it was there: another pass created it, perhaps from something else
+        case CreateInstance():  # the instance existed: another pass created it, perhaps from another spec
             return record.with_status(tries=record.status.tries + 1, built_from={})
         case DeleteInstance():
             return record.with_status(tries=record.status.tries + 1)
@@ -150,7 +156,7 @@ def _with_done(record: UserRecord, action: Action) -> UserRecord:
 
 
 def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError) -> bool:
-    """Return True when the cloud will never do it and there is something to go back to: the person gets that at once."""
+    """Return True if the cloud will never do the action and there is an earlier state to go back to: the user gets that state at once."""
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):
@@ -183,7 +189,7 @@ def _with_failure(
     if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
         record = with_sold_out(record, error, now)
     if isinstance(action, RestoreData) and isinstance(error, BusyError):
-        record = record.with_status(restoring=None)  # refused: the operation that was in the way is not the restore
+        record = record.with_status(restoring=None)  # refused: the operation that blocked the call is not the restore
     if isinstance(action, CreateInstance) and isinstance(error, StockoutError):
         zones = tuple(dict.fromkeys([*record.status.notebook.failed_zones, action.zone]))
         record = record.with_status(failed_zones=zones)
@@ -199,7 +205,7 @@ def _with_failure(
         record = _with_refused_cluster(record, action, error, wait, policy, now)
     kind, text = _condition_of(action, record), error.user_message
     if isinstance(action, CreateCluster) and (known := record.status.cluster(action.template)) is not None:
-        text = known.message  # a wish that has ended is not tried again
+        text = known.message  # a request that has ended is not tried again
     conditions = record.status.conditions
     for changed in (kind, ConditionType.RECONCILED):
         conditions = set_condition(conditions, changed, ConditionStatus.FALSE, error.reason, text, now)
@@ -207,7 +213,7 @@ def _with_failure(
 
 
 def _condition_of(action: Action, record: UserRecord) -> ConditionType:
-    """Return what the action's failure is told under. Of a leaver there is another condition for clusters."""
+    """Return the condition that reports the action's failure. For a leaver, clusters have another condition."""
     leaves = record.spec.presence is Presence.ABSENT
     if action.condition is ConditionType.CLUSTERS_READY and leaves:
         return ConditionType.CLUSTERS_REMOVED

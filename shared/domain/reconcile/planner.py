@@ -1,7 +1,7 @@
-"""`make_plan`: record + what was seen + policy + now -> what to do, and why. Pure.
+"""The planner: `make_plan` decides what to do, and why, from a record, the observation, the policy and `now`. Pure.
 
-The notebook, the person's account, saved files, clusters, sessions and templates are planned apart, so that trouble with one never
-holds up another: a leaver's access ends although the instance cannot be read.
+The notebook, the user's account, saved files, clusters, sessions and templates are planned separately, so that trouble with one never
+blocks another: a leaver's access ends even if the instance cannot be read.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Plan:
-    """Return the plan for one person. Calling it changes nothing; `plan USER` prints it, `reconcile` carries it out."""
+    """Return the plan for one user. The call changes nothing; `plan USER` prints the plan, `reconcile` carries it out."""
     record = with_wanted(record, policy, now)
     scene = Scene(seen=seen, policy=policy, now=now)
-    # A kind of resource is asked about only if the record, the profile or the observation names one of it.
+    # A kind of resource is planned only if the record, the profile or the observation names a resource of that kind.
     identity, ready = identity_step(record, scene) if _has_account(record, policy) else (None, True)
     record = _with_condition(record, identity, ConditionType.IDENTITY_READY, now)
     scene = replace(scene, identity_ready=ready)
@@ -73,7 +73,8 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     }
     steps = [step for step in halves.values() if step is not None]
     waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
-    # The account was judged first. If what kept it ended in this very pass, this may be the last one: look again.
+    # The account was planned before the other resources. If none of them needs it after this pass, look again; otherwise there might
+    # be no further pass.
     if identity is not None and not identity.actions:
         next_identity, _ = identity_step(record, scene)
         if next_identity is not None and next_identity.actions:
@@ -84,10 +85,10 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     settles = settles_at if settles_at is not None and settles_at > now else None
     later = [moment for moment in (record.next_change(now), next_look(record, policy, now)) if moment is not None]
     requeue_at = min([*waits.values(), *later, *([settles] if settles is not None else [])], default=None)
-    # The notebook's first: for a leaver that is the stop. Of one instance there is one change at a time.
+    # The notebook's actions come first: for a leaver that is the stop. An instance has one change at a time.
     actions = tuple(action for step in steps for action in step.actions) + former
     record = replace(record, status=record.status.changed(next_attempt_at=requeue_at))
-    # A Spark cluster that runs is looked at now and then: that is no work under way.
+    # A running Spark cluster is observed from time to time: that does not count as work under way.
     only_looks = clusters is not None and clusters.condition is ConditionStatus.TRUE
     work = [when for kind, when in waits.items() if not (only_looks and kind is about)]
     record = _with_reconciled(record, min([*work, *later], default=None), now, acting=bool(actions))
@@ -109,7 +110,7 @@ def _former_step(
 
 
 def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord:
-    """How long the notebook has run, as far as it was seen."""
+    """Return the record with the running time of the notebook, as far as it was observed."""
     if isinstance(seen.notebook, Unreadable | NotLooked):
         return record
     runs = isinstance(seen.notebook, ObservedNotebook) and seen.notebook.state is NotebookState.ACTIVE
@@ -117,7 +118,7 @@ def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord
 
 
 def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
-    """Return what was asked for is reached; for who joined, how long that took."""
+    """Return the record without `waiting_since`, because the wanted state is reached; for a joiner, with the time that took."""
     since, ready = record.status.waiting_since, record.status.condition(ConditionType.NOTEBOOK_READY)
     took = record.status.ready_took_s
     is_ready = record.spec.presence is Presence.PRESENT and ready is not None and ready.status is ConditionStatus.TRUE
@@ -127,7 +128,7 @@ def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datetime, *, acting: bool) -> UserRecord:
-    """Work is under way, or nothing is to be done, perhaps until a date that is far off (the end of a retention)."""
+    """Return the record with the condition `Reconciled`: work is under way, or nothing is left to do, perhaps until a distant date."""
     if acting or (requeue_at is not None and requeue_at - now <= _SOON):
         status, reason, message = ConditionStatus.FALSE, Reason.WAITING, "Work is under way."
     else:
@@ -139,7 +140,7 @@ def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datet
 
 
 def _with_condition(record: UserRecord, step: Step | None, kind: ConditionType, now: datetime) -> UserRecord:
-    """Return the step's record with the condition that it says; without it where there is no such step any more."""
+    """Return the step's record with the step's condition; without a step, the record without that condition."""
     if step is None:
         kept = tuple(c for c in record.status.conditions if c.type != kind)
         return record.with_status(conditions=kept)

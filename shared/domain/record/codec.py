@@ -1,8 +1,8 @@
-"""A record as JSON, and back.
+"""The conversion of a record to JSON and back.
 
-The version is the lowest that says all of it: 2 and 3 hold what an older program must not overlook, so that it refuses them.
-Strict when reading: a damaged record is an error, never a guess. A record of a newer program is another error, since it must
-not be replaced by an older version: its version is unknown, or it uses a word that this program does not know.
+The version written is the lowest that covers the content. Versions from 2 on hold data that an older program must not overlook, so an
+older program refuses them. Reading is strict: a damaged record is an error, never a guess. A record of a newer program is another
+error, because an older version must not replace it: its version is unknown, or it has a word that this program does not know.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from shared.domain.things.power import as_once_kept
 from shared.domain.things.snapshots import Former
 
 VERSION = 1
-# A record on hold: a program that does not know holds must refuse it, or it would drop the hold and delete what it keeps.
+# A record on hold: a program without holds must refuse it, or it would drop the hold and delete the data under hold.
 VERSION_WITH_HOLD = 2
-# A record that names an account, snapshots or a replacement: a program that does not know them would forget what it must keep.
+# A record that names an account, snapshots or a replacement: a program that does not know these would lose them.
 VERSION_WITH_KEEPING = 3
-# 4 is a pointer's. A record whose facts name sources, or that waits for something: a program that does not know them would give
-# access to somebody whose account is archived, or hand one person's things to another.
+# A pointer has version 4. A record whose facts name sources, or that waits for something: an older program would give access to
+# a user whose account is archived, or hand one user's resources to another.
 VERSION_WITH_SOURCES = 5
-# A record whose cut waits, or was said to be a mistake: a program that does not know that would end access, or delete.
+# A record whose cut waits, or was marked as a mistake: a program that does not know this would end access, or delete.
 VERSION_WITH_GUARD = 6
 _VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES, VERSION_WITH_GUARD})
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
-    """JSON-able form of a record."""
+    """Return the JSON-able form of a record."""
     forgotten = {"forgotten": list(record.facts.forgotten)} if record.facts.forgotten else {}
     return {
         "version": _version(record),
@@ -56,7 +56,7 @@ def to_json(record: UserRecord) -> dict[str, Any]:
         "cost_center": record.cost_center,
         "facts": facts_json.to_json(record.facts),
         **forgotten,
-        # The words, too: a program of an earlier version insists on them.
+        # The words, too: a program of an earlier version requires them.
         "spec": {**_plain(record.spec), "power_because": str(record.spec.power_reason)},
         "status": _flat(_plain(record.status)),
         "hold": None if record.hold is None else {"reason": record.hold.reason, "since": record.hold.since.isoformat()},
@@ -89,7 +89,7 @@ def _version(record: UserRecord) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can say of it. By hand: times have the form of earlier versions."""
+    """Return the value in JSON types. Written by hand, because times keep the form of earlier versions."""
     match value:
         case None | str() | int() | float():
             return value
@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
             return {key: _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
-        case StoryLine():  # there are eighty of them: what a line does not say takes no room
+        case StoryLine():  # a record holds up to eighty lines: empty later fields are left out
             fields_of = ((name, getattr(value, name)) for name in value.__struct_fields__)
             return {name: _plain(item) for name, item in fields_of if item or name not in _LATER[StoryLine]}
         case _:
@@ -107,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(raw: Any) -> UserRecord:
-    """Return the record that `to_json` gave. Raise `NewerRecordError` or `DamagedRecordError` for anything else."""
+    """Return the record that `to_json` wrote. Raise `NewerRecordError` or `DamagedRecordError` for anything else."""
     try:
         version = raw["version"]
         if _is_newer(version):
@@ -133,7 +133,7 @@ def from_json(raw: Any) -> UserRecord:
 
 
 def _flat(status: dict[str, Any]) -> dict[str, Any]:
-    """Return the status with the fields of its parts side by side: the form that records have had from the first version on."""
+    """Return the status with the fields of all parts side by side: the form of records since the first version."""
     return {
         **{k: v for k, v in status.items() if k not in PARTS},
         **{k: v for part in PARTS for k, v in status[part].items()},
@@ -141,13 +141,13 @@ def _flat(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_parts(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the record's JSON with a status in which each part finds its fields: all of them, of which it takes its own."""
+    """Return the record's JSON with a status in which each part sees all fields, of which it reads its own."""
     status = raw["status"]
     return {**raw, "status": {**status, **dict.fromkeys(PARTS, status)}}
 
 
 def _with_power_reason(raw: Any) -> Any:
-    """Return the record's JSON with a cause for the power, where an earlier version kept words only."""
+    """Return the record's JSON with a cause for the power, if an earlier version kept words only."""
     spec = raw["spec"]
     if "power_reason" in spec:
         return raw
@@ -163,12 +163,12 @@ def _newer(cause: object) -> NewerRecordError:
 
 
 def _is_newer(version: Any) -> bool:
-    """Return True for a version above all that this program and its forerunners wrote; 4 marks a pointer."""
+    """Return True for a version above all that this program and its predecessors wrote; 4 marks a pointer."""
     return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_GUARD
 
 
 def _check(value: Any, raw: Any) -> None:
-    """Raise for what `convert` lets pass: a field that every writer wrote and that is missing, a time that is not UTC."""
+    """Raise for what `convert` accepts: a missing field that every writer wrote, or a time that is not UTC."""
     match value:
         case None | str() | bool() | int() | float():
             return
@@ -194,7 +194,7 @@ def _check(value: Any, raw: Any) -> None:
 
 
 _LEAVES = frozenset({str, int, bool, float, type(None)})
-# What records of earlier versions do not have. Without a row here, each field of what is read has to be there.
+# Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused"}),
     Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
@@ -206,7 +206,7 @@ _LATER: dict[type, frozenset[str]] = {
     GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),
     InboxStatus: frozenset({"last_letter_id", "last_letter_at", "acknowledged_at", "taken_wishes"}),
 }  # fmt: skip
-# A record but for its facts, which stand in two places of its JSON.
+# A record without its facts, which are in two places of its JSON.
 _Rest = defstruct(
     "_Rest",
     [
@@ -217,7 +217,7 @@ _Rest = defstruct(
     frozen=True,
     kw_only=True,
 )
-# msgspec learns the types now: learnt by two threads at their first record, they end the process (docs/traps.md).
+# msgspec must learn the types now: if two threads learn them at their first record, the process ends (docs/traps.md).
 Decoder(_Rest)
 _LATER[_Rest] = frozenset(
     ["hold", "email_since", "former_emails", "rename", "claim", "handover", "predecessor", "rejected"]

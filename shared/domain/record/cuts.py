@@ -1,4 +1,4 @@
-"""A cut: somebody who is to have an environment comes to be entitled to none. What the record remembers of one that is guarded."""
+"""A cut: a user who should have an environment becomes entitled to none. The types here are what a record remembers of a guarded cut."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from msgspec import Struct
 
 
 class CutClass(StrEnum):
-    """What sort of reason ends access. It decides what waiting means."""
+    """The kind of reason that ends access. It decides what happens while the cut waits."""
 
     EMPLOYMENT = "Employment"
     ACCOUNT = "Account"
     GROUP = "Group"
     POLICY = "Policy"
-    CREATION = "Creation"  # no cut: many environments are to be made
-    IDLE = "Idle"  # no cut: most of what runs looks idle
-    ANNOUNCED = "Announced"  # no cut yet: somebody says beforehand who is going to lose access
+    CREATION = "Creation"  # not a cut: many environments are to be created
+    IDLE = "Idle"  # not a cut: most running environments look idle
+    ANNOUNCED = "Announced"  # not a cut yet: a source announces beforehand which users will lose access
 
 
-# The `ref` of a creation that waits, and of a stop for idleness.
+# The `ref` of a waiting creation, and of a waiting stop for idleness.
 CREATE, IDLE_STOP = "create", "idle"
 OF_NO_CUT = frozenset({CREATE, IDLE_STOP})
-# A leaver is not kept waiting for good: what can be undone is done once the guard's patience is over.
+# A leaver's cut does not wait for ever: the part that can be undone is done once the guard's patience is over.
 IMPATIENT = frozenset({CutClass.EMPLOYMENT, CutClass.ACCOUNT})
 
 
 class StepKind(StrEnum):
-    """What a cut does to somebody. Part of what is approved, so its words never change."""
+    """The effect of a cut on a user. It is part of what is approved, so its values never change."""
 
     STOP = "Stop"  # the notebook is stopped, and deleted once its retention is over
-    REVOKE = "Revoke"  # the person's own service account is disabled
+    REVOKE = "Revoke"  # the user's own service account is disabled
     END_CLUSTERS = "EndClusters"  # the Spark clusters are deleted
-    CREATE = "Create"  # an environment is made
+    CREATE = "Create"  # an environment is created
 
 
 class WaitingCut(Struct, frozen=True, kw_only=True):
-    """A cut for which there was no room: it waits for room, for an approval, or for the end of the guard's patience.
+    """A cut for which the limits left no room. It waits for room, for an approval, or for the end of the guard's patience.
 
-    `ref` names what ends access (`shared.domain.intent.guard.cut_of`), `source` who said it. `since` is when it began to wait. From
-    `undoable_at` on, what can be undone is done: the rest still waits. `urgent`: it may use the small window that is kept for that.
+    `ref` names what ends access (`shared.domain.intent.guard.cut_of`), `source` the source that stated it. `since` is when the wait
+    began. From `undoable_at` on, the part that can be undone is done; the rest still waits. `urgent`: the cut may use the small window
+    for urgent cuts.
     """
 
     ref: str
@@ -52,7 +53,7 @@ class WaitingCut(Struct, frozen=True, kw_only=True):
 
 
 class Clearance(Struct, frozen=True, kw_only=True):
-    """A cut that may happen: `ref` is the one that was cleared, "" for any; `by` is "slot", or the digest that was approved."""
+    """A cut that may happen: `ref` is the cleared cut, "" for any; `by` is "slot", or the digest that was approved."""
 
     ref: str
     by: str
@@ -60,7 +61,7 @@ class Clearance(Struct, frozen=True, kw_only=True):
 
 
 class KeptIn(Struct, frozen=True, kw_only=True):
-    """An operator's counter-statement: this cut (`ref`) was a mistake. `by` are the operators' keys, `digest` the list."""
+    """An operator's statement that this cut (`ref`) was a mistake. `by` are the operators' keys, `digest` the list."""
 
     ref: str
     by: str

@@ -1,6 +1,6 @@
-"""The mark that a dead letter leaves on the record of a person whom it names: the condition `NewsUnderstood`.
+"""The mark that a dead letter leaves on the record of the user whom it names: the condition `NewsUnderstood`.
 
-It changes nothing of what is wanted and wakes nobody: it tells whoever looks at the person that something was not heard.
+The mark changes nothing that is wanted and starts no pass. It tells the reader of the record that a message was not used.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.things.errors import Reason
 
-_LONGEST = 300  # of what is quoted from a letter
+_LONGEST = 300  # characters quoted from a dead letter
 _KNOWN = frozenset(reason.value for reason in Reason)
 _BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
 
 
 def bounded(reason: str) -> Reason:
-    """Return a letter's reason as one of ours: what somebody else put on the topic is an invalid message."""
+    """Return a dead letter's reason as one of ours. An unknown reason was put on the topic by others and becomes an invalid message."""
     return Reason(reason) if reason in _KNOWN else Reason.INVALID_MESSAGE
 
 
 def with_letter(
     record: UserRecord, letter_id: str, sent_at: datetime, *, reason: str, detail: str, now: datetime
 ) -> UserRecord:
-    """Return the record marked with a dead letter; the same object when this letter or a newer one has marked it before.
+    """Return the record marked with a dead letter; the same object if this dead letter or a newer one marked it before.
 
-    So a letter that is delivered twice marks once, also when the mark has ended in between.
+    A dead letter that is delivered twice therefore marks once, even if the mark ended in between.
     """
     status = record.status
     if (sent_at, letter_id) <= (status.inbox.last_letter_at or _BEFORE_EVERYTHING, status.inbox.last_letter_id):
@@ -40,13 +40,13 @@ def with_letter(
 
 
 def with_later_news(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record after news about the person was used: a mark ends. What the letter said is still not known."""
+    """Return the record after a message about the user was used: a mark ends. The content of the dead letter is still unknown."""
     text = f"Later news was used. Dead letter {record.status.inbox.last_letter_id}, sent before it, was not."
     return _ended(record, text, now)
 
 
 def with_letter_used(record: UserRecord, letter_id: str, now: datetime) -> UserRecord:
-    """Return the record after this letter was replayed; the same object when it is not the one that the mark names."""
+    """Return the record after this dead letter was replayed; the same object if the mark names another dead letter."""
     if record.status.inbox.last_letter_id != letter_id:
         return record
     return _ended(record, f"Dead letter {letter_id} was replayed.", now)

@@ -1,4 +1,4 @@
-"""One person's record: what is wanted (`spec`, from the facts) and what cannot be read back from the cloud (`status`)."""
+"""The record of one user: what is wanted (`spec`, from the facts) and what cannot be read back from the cloud (`status`)."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from shared.domain.things.usage import Usage
 
 
 class Presence(StrEnum):
-    """Whether the person is to have an environment."""
+    """The wanted existence of the environment."""
 
     PRESENT = "PRESENT"
     ABSENT = "ABSENT"
 
 
 class Power(StrEnum):
-    """Whether the environment is to run."""
+    """The wanted power of the environment: running or stopped."""
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """What is wanted. `power` is a request that is fulfilled once; `power_reason` says whose it is.
+    """The wanted state. `power` is a request that is fulfilled once; `power_reason` says what caused it.
 
-    `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the person asked not to be stopped
-    for idleness before. `clusters` are the Spark clusters that the person wants, one for each template. `cause` is why the
-    person is entitled or is not, `entitled_by` the assigned group that entitles, empty where something else does.
+    `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the user asked for no idle stop before
+    this time. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
+    entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does.
     """
 
     presence: Presence
@@ -56,19 +56,19 @@ class Spec(Struct, frozen=True, kw_only=True):
     entitled_by: str = ""
 
     def wish(self, template: str) -> ClusterWish | None:
-        """Return the wish for a cluster of that template, if there is one."""
+        """Return the request for a cluster of that template, None if there is none."""
         return next((w for w in self.clusters if w.template == template), None)
 
 
 class Hold(Struct, frozen=True, kw_only=True):
-    """A legal hold: nothing that may hold the person's data is deleted until it is released."""
+    """A legal hold: nothing that may hold the user's data is deleted until the hold is released."""
 
     reason: str
     since: datetime
 
 
 class WaitingRename(Struct, frozen=True, kw_only=True):
-    """A changed address that nobody with authority has confirmed yet: `new_email` may become the person's."""
+    """A changed address that no source with authority has confirmed yet: `new_email` may become the user's address."""
 
     new_email: UserEmail
     event_id: str
@@ -77,14 +77,17 @@ class WaitingRename(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """The address of this record may become that of `owner`, another record's key; nothing is given to it before `until`."""
+    """A possible change of owner: the address of this record may become that of `owner`, another record's key.
+
+    A new user under this address gets no environment before `until`.
+    """
 
     owner: UserKey
     until: datetime
 
 
 class Handover(Struct, frozen=True, kw_only=True):
-    """The address was given to a new account, hence to another person: what is said later is about the record `to`.
+    """A new owner of the address: it was given to a new account, hence to another user. Later messages are about the record `to`.
 
     `at` is when the old account was deleted.
     """
@@ -94,9 +97,9 @@ class Handover(Struct, frozen=True, kw_only=True):
 
 
 class Rejected(Struct, frozen=True, kw_only=True):
-    """An operator's word that a claim about this person is not true (`shared.domain.intent.question`).
+    """An operator's statement that a claim about this user is not true (`shared.domain.intent.question`).
 
-    `ref` names the claim, `event` the event that made it, "" for none. `by` are the operators' keys, `digest` the question.
+    `ref` names the claim, `event` the event that made it ("": none). `by` are the operators' keys, `digest` the question.
     """
 
     ref: str
@@ -107,12 +110,12 @@ class Rejected(Struct, frozen=True, kw_only=True):
 
 
 class UserRecord(Struct, frozen=True, kw_only=True):
-    """Everything that is kept about one person. The object `records/<user_key>.json`.
+    """All data that is kept about one user. The object `records/<user_key>.json`.
 
-    `user_key` is that of the first address and stays when the address changes; `email_since` is when the present one was
-    announced, None for the first. `former_emails` are all others that were the person's. `rename` and `claim` are the two sides
-    of a changed address that waits. `handover` says whose the address is now, `predecessor` is the record that had it before.
-    `rejected` are claims about who the person is that an operator rejected.
+    `user_key` is computed from the first address and stays when the address changes. `email_since` is when the present address was
+    announced, None for the first address. `former_emails` are all other addresses that the user had. `rename` and `claim` are the two
+    sides of an address change that waits. `handover` says who has the address now, `predecessor` is the record that had it before.
+    `rejected` are claims about the user's identity that an operator rejected.
     """
 
     user_key: UserKey
@@ -133,18 +136,19 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def waits_for_number(self) -> bool:
-        """True for the record that keeps what was said of a person number before anybody was known to have it."""
+        """The state of a record for a person number: True if it keeps messages about a number that no known user has yet."""
         return not self.email and PERSON_ID in self.facts.timelines
 
     @property
     def is_undecided(self) -> bool:
-        """True for whoever was stopped because nobody decided for long: nothing is deleted before somebody does."""
+        """The state of a user who was stopped because no decision came in time: nothing is deleted before the decision."""
         return self.spec.presence is Presence.ABSENT and self.status.guard.waiting_cut is not None
 
     def is_known_as(self, email: UserEmail) -> bool:
-        """Return True if the address is or was this person's. Two addresses may have one key: then the record is only one's.
+        """Return True if the address is or was this user's. Two addresses may have the same key, but a record belongs to only one user.
 
-        Records of earlier versions whose address changed did not keep the others, and a record that was erased has none left.
+        Records of earlier versions whose address changed did not keep the others, and an erased record has no address left. For both, any
+        address counts as known.
         """
         if not self.email:
             return not self.waits_for_number
@@ -153,30 +157,29 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         return email == self.email or email in self.former_emails
 
     def next_change(self, now: datetime) -> datetime | None:
-        """Return the next moment at which what is wanted may change by itself."""
+        """Return the next moment at which the wanted state may change by itself; None if there is none."""
         moments = [self.facts.next_change(now)]
         if self.claim is not None and self.claim.until > now:
             moments.append(self.claim.until)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def with_status(self, **changes: Unpack[StatusChanges]) -> UserRecord:
-        """Return the record with some status fields changed, of whatever part."""
+        """Return the record with some status fields changed, in whichever part they are."""
         return replace(self, status=self.status.changed(**changes))
 
     def is_due(self, now: datetime) -> bool:
-        """Return True when a pass is asked for: its time has come, or what is wanted has not been looked at yet."""
+        """Return True if a pass is needed: its time has come, or no pass has seen the latest change of what is wanted."""
         if self.status.observed_generation != self.status.generation:
             return True
         return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
 
 
 class RecordRow(Struct, frozen=True, kw_only=True):
-    """What a listing tells of a record without reading it (the object's custom metadata).
+    """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
-    `former` is the (zone, instance id) that a replacement takes the place of, `snapshots` are names, without
-    those that are known to be lost. `clusters` are the states of Spark clusters by template, "" before one was seen. `marked`: a
-    message about the person could not be used.
-    `unknown_since` is set for a leaver of whom nothing is known, until somebody acknowledges it.
+    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names, without those
+    known to be lost. `clusters` are the states of Spark clusters by template, "" before the first observation.
+    `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
     """
 
     user_key: UserKey
@@ -218,9 +221,9 @@ class RecordRow(Struct, frozen=True, kw_only=True):
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
-    """Return since when a leave is known of somebody of whom nothing else ever was; None for everybody else.
+    """Return when an unknown leaver was recorded: a user of whom only a leave was ever stated. None for every other user.
 
-    Once anything is stated that gives something, or the address changes, it is an ordinary record.
+    Once a statement gives something, or the address changes, the record is an ordinary record.
     """
     status = record.status
     is_ordinary = record.spec.presence is Presence.PRESENT or status.notebook.instance_id is not None

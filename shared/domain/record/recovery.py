@@ -1,6 +1,7 @@
-"""What became of the object of one user key: the record or pointer in it can be read, put back, or neither.
+"""The result of examining the object of one user key: its record or pointer can be read, can be put back, or neither.
 
-`Records.examine` says it, `shared.engine.reconcile.repair` acts on it. A record of a newer program is an error instead, since it is whole.
+`Records.examine` returns it, `shared.engine.reconcile.repair` acts on it. A record of a newer program is an error instead, because
+it is intact.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from shared.domain.things.identity import UserKey
 
 
 class NeverWritten(Struct, frozen=True):
-    """No object of the user key exists, nor any older version of one."""
+    """A user key without an object and without any older version of one."""
 
 
 class Intact(Struct, frozen=True):
-    """The live object can be read: a record, or a pointer to one."""
+    """A live object that can be read: a record, or a pointer to a record."""
 
 
 class Unrecoverable(Struct, frozen=True, kw_only=True):
-    """The live object is damaged or gone, and no kept version of it can be read. `versions` counts those that were tried."""
+    """A live object that is damaged or missing, without a readable version. `versions` counts the versions that were tried."""
 
     live_generation: int
     versions: int
 
 
 class Recoverable(Struct, frozen=True, kw_only=True):
-    """The live object is damaged (or gone: `live_generation` is 0), and `generation` is the newest version that can be read.
+    """A live object that is damaged (or missing: `live_generation` is 0); `generation` is the newest version that can be read.
 
     That version holds a record or a pointer: one of `record` and `moved_to` is set.
     """
@@ -43,7 +44,7 @@ class Recoverable(Struct, frozen=True, kw_only=True):
 
     @property
     def deleted(self) -> bool:
-        """True when there is no live object."""
+        """The absence of a live object: True if there is none."""
         return self.live_generation == 0
 
 

@@ -1,4 +1,4 @@
-"""What is remembered of one person and cannot be read back from the cloud, in typed parts; conditions and notices with it."""
+"""The typed parts of a user's status, which cannot be read back from the cloud; with conditions and notices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.domain.things.usage import Usage
 
 
 class ConditionType(StrEnum):
-    """What a condition speaks about."""
+    """The aspect of an environment that a condition describes."""
 
     NOTEBOOK_READY = "NotebookReady"
     TEMPLATES_READY = "TemplatesReady"
@@ -35,7 +35,7 @@ class ConditionType(StrEnum):
 
 
 class ConditionStatus(StrEnum):
-    """Kubernetes' three values; UNKNOWN when it could not be read."""
+    """The three values of Kubernetes; UNKNOWN if the aspect could not be read."""
 
     TRUE = "True"
     FALSE = "False"
@@ -43,7 +43,7 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """One sentence about the present: `message` is for people, `reason` for machines; the time is of the last change of `status`."""
+    """A sentence about the present state. `message` is for people, `reason` for machines; the time is of the last change of `status`."""
 
     type: ConditionType
     status: ConditionStatus
@@ -53,24 +53,24 @@ class Condition(Struct, frozen=True, kw_only=True):
 
 
 class Notice(StrEnum):
-    """Something about a person that a manager should know of, worked out from the facts at each pass."""
+    """A fact about a user that a manager should know, computed from the facts at each pass."""
 
-    STILL_LISTED = "StillListed"  # HR's feed repeats somebody whose leave stands
-    TIE_WENT_TO_LEAVER = "TieWentToLeaver"  # joiner and leaver were said for the same moment
-    DIRECTORY_OVERRULES = "DirectoryOverrules"  # HR's list of groups says otherwise than the directory
-    DELETED_BUT_JOINED = "DeletedButJoined"  # HR says joined, the Google account is deleted
-    SAME_PERSON = "SamePerson"  # the address was given to a new account; perhaps it is the same person
-    RENAME_WAITS = "RenameWaits"  # an address change that nobody with authority has confirmed
-    SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's things are kept
-    ADDRESS_WAITS = "AddressWaits"  # new under an address that somebody else may be about to take
+    STILL_LISTED = "StillListed"  # HR's feed repeats a user whose leave is still valid
+    TIE_WENT_TO_LEAVER = "TieWentToLeaver"  # joiner and leaver were stated for the same moment
+    DIRECTORY_OVERRULES = "DirectoryOverrules"  # HR's list of groups contradicts the directory
+    DELETED_BUT_JOINED = "DeletedButJoined"  # HR states a joiner, but the Google account is deleted
+    SAME_PERSON = "SamePerson"  # the address was given to a new account, perhaps of the same user
+    RENAME_WAITS = "RenameWaits"  # an address change that no source with authority has confirmed
+    SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's resources are kept
+    ADDRESS_WAITS = "AddressWaits"  # new under an address that another user may be about to take
     GROUP_WAITS = (
-        "GroupWaits"  # in by a group that is gone; others lose access too, so nobody does before it is agreed to
+        "GroupWaits"  # entitled by a deleted group; others lose access, too, so the loss waits for an approval
     )
-    CUT_WAITS = "CutWaits"  # access is to end, and so it is for many others: it waits for room, or for an approval
-    KEPT_IN = "KeptIn"  # access was to end, and somebody said that this is a mistake
+    CUT_WAITS = "CutWaits"  # access is to end, as for many others: the cut waits for room, or for an approval
+    KEPT_IN = "KeptIn"  # access was to end, and an operator marked this as a mistake
 
 
-# What a person has to decide; the others are only said.
+# Notices that need a decision; the others only inform.
 NEEDS_ATTENTION = frozenset(
     {
         Notice.STILL_LISTED,
@@ -86,7 +86,7 @@ NEEDS_ATTENTION = frozenset(
 
 
 class Verb(StrEnum):
-    """What a long-running operation does."""
+    """The kind of a long-running operation."""
 
     CREATE = "create"
     DELETE = "delete"
@@ -97,7 +97,7 @@ class Verb(StrEnum):
 
 
 class OperationRef(Struct, frozen=True, kw_only=True):
-    """A long-running operation that was started: its full name, its verb, when."""
+    """A started long-running operation: its full name, its verb, its start."""
 
     name: str
     verb: Verb
@@ -105,14 +105,14 @@ class OperationRef(Struct, frozen=True, kw_only=True):
 
 
 class TakenWish(Struct, frozen=True, kw_only=True):
-    """A wish of the page that was folded into the record, and when: its object may still be there, and must not count twice."""
+    """A request of the page that was folded into the record at `at`. Its object may still exist, and must not count twice."""
 
     wish_id: str
     at: datetime
 
 
 class StatusChanges(TypedDict, total=False):
-    """The fields of a status and of its parts, so that `with_status` takes nothing else."""
+    """The fields of a status and of its parts, so that `with_status` accepts nothing else."""
 
     generation: int
     observed_generation: int
@@ -162,15 +162,16 @@ class StatusChanges(TypedDict, total=False):
 
 
 class NotebookStatus(Struct, frozen=True, kw_only=True):
-    """What is remembered of the instance.
+    """The remembered status of the instance.
 
-    `power_settled` = the wanted power was reached once, so a later difference is somebody's will, not our debt; not before `settles_at`,
-    while a pass that was planned when the person was not entitled may still stop the instance, or delete it.
-    `was_active` = this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines in this round.
-    Nothing is created or started before `not_before`. `naming` counts the names that the instance has had: a replacement exists
-    beside what it replaces, which is `former`. `built_from` says what the present instance was created with, as far as that
-    can never be changed (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: it is not tried
-    again until something else is wanted. `turn` is when the person's change began in the last rollout that reached them.
+    `power_settled`: the wanted power was reached once, so a later difference was made from outside and is adopted, not corrected.
+    `settles_at`: `power_settled` is not set before this time, because a pass that was planned before the user was entitled may still
+    stop or delete the instance. `was_active`: this instance was ACTIVE at least once, so it may hold data.
+    `failed_zones` had no machines in this round. Nothing is created or started before `not_before`.
+    `naming` counts the names that the instance has had: a replacement exists beside its predecessor, which is `former`.
+    `built_from` is what the present instance was created with, as far as that can never be changed
+    (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: the change is not tried
+    again until something else is wanted. `turn` is when the user's change began in the last rollout that reached the user.
     """
 
     instance_id: InstanceId | None = None
@@ -192,10 +193,10 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
 
 
 class DataStatus(Struct, frozen=True, kw_only=True):
-    """What is remembered of saved files.
+    """The remembered status of saved files.
 
-    `snapshots` are all that may exist, oldest first; `saved_in` names the one that holds what is on the data disk, and is
-    empty once the instance may have been used since. `restoring` is set before the cloud is asked to bring data back.
+    `snapshots` are all that may exist, oldest first. `saved_in` names the snapshot that has the present content of the data disk, and is
+    empty once the instance may have been used since. `restoring` is set before the cloud is asked to restore data.
     """
 
     snapshots: tuple[Snapshot, ...] = ()
@@ -205,17 +206,17 @@ class DataStatus(Struct, frozen=True, kw_only=True):
 
 
 class AccountStatus(Struct, frozen=True, kw_only=True):
-    """The person's own service account, once one was wanted, and the groups that it may be a member of through us."""
+    """The user's own service account, once an account was wanted, and the groups that we may have made it a member of."""
 
     account_id: AccountId | None = None
     data_groups: tuple[str, ...] = ()
 
 
 class GuardStatus(Struct, frozen=True, kw_only=True):
-    """What the guard against mass changes has to say of the person.
+    """The state of the guard against mass changes for this user.
 
-    `waiting_cut` is a cut that there was no room for, `clearance` allows one, `kept_in` says which were mistakes.
-    `waiting_listed` tells what the index of those who wait has of this person, "" for nothing.
+    `waiting_cut` is a cut for which the limits left no room, `clearance` allows a cut, `kept_in` are the cuts that were mistakes.
+    `waiting_listed` is the entry of this user in the index of waiting users, "" for none.
     `urgent` names the leave that must not wait while many others leave (`ref` of a cut), "" for none.
     """
 
@@ -227,11 +228,11 @@ class GuardStatus(Struct, frozen=True, kw_only=True):
 
 
 class InboxStatus(Struct, frozen=True, kw_only=True):
-    """What came in last.
+    """The last messages about the user.
 
-    `last_letter_id` and `last_letter_at` name the newest dead letter about this person, by when it was sent. `acknowledged_at` is when
-    an operator saw that this is a leaver of whom nothing is known (`shared.domain.people.unknown_leaver`). `taken_wishes` are the page's
-    wishes that were folded in lately.
+    `last_letter_id` and `last_letter_at` name the newest dead letter about this user, by the time at which it was sent.
+    `acknowledged_at` is when an operator acknowledged an unknown leaver (`shared.domain.people.unknown_leaver`). `taken_wishes` are the
+    requests of the page that were folded in lately.
     """
 
     last_event_id: str = ""
@@ -242,17 +243,17 @@ class InboxStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What cannot be read back, by what it is about.
+    """The remembered state that cannot be read back from the cloud, in parts by subject.
 
-    `generation` counts changes of what is wanted, `observed_generation` is the last one that a whole pass has seen.
-    `tries` counts operations that were started (it makes request ids: the same try after a crash has the same id), `attempts`
-    failures in a row.
-    `waiting_since` = the moment of the news whose outcome is still awaited: to be ready for who joined, to be stopped for who left.
-    `ready_took_s` is how long the last joining took, in seconds. `clusters` has what is known of the person's Spark clusters, by template.
-    `usage` says how long this month the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran.
-    `story` is what happened lately, oldest first. `notices` are what a manager should know of, by name.
+    `generation` counts changes of what is wanted; `observed_generation` is the last generation that a whole pass has seen.
+    `tries` counts started operations. It is part of request ids: the same try after a crash has the same id.
+    `attempts` counts failures in a row.
+    `waiting_since` is the time of the message whose effect is pending: a joiner's notebook to be ready, or a leaver's to be stopped.
+    `ready_took_s` is how long the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template.
+    `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month.
+    `story` is the latest history, oldest first. `notices` are what a manager should know.
 
-    A record's JSON has the fields of all parts side by side, as ever (`shared.domain.record.codec`); no two have one name.
+    A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`), so no two parts have a field of the same name.
     """
 
     generation: int = 1
@@ -275,7 +276,7 @@ class Status(Struct, frozen=True, kw_only=True):
     inbox: InboxStatus = field(default_factory=InboxStatus)
 
     def changed(self, **changes: Unpack[StatusChanges]) -> Status:
-        """Return the status with some fields changed, of whatever part."""
+        """Return the status with some fields changed, in whichever part they are."""
         own: dict[str, object] = {}
         parts: dict[str, dict[str, object]] = {}
         for name, value in changes.items():
@@ -289,19 +290,19 @@ class Status(Struct, frozen=True, kw_only=True):
         return replace(self, **own)
 
     def condition(self, kind: ConditionType) -> Condition | None:
-        """Return the condition of that type, if there is one."""
+        """Return the condition of that type, None if there is none."""
         return next((c for c in self.conditions if c.type == kind), None)
 
     def snapshot(self, name: str) -> Snapshot | None:
-        """Return the snapshot of that name, if the record has one."""
+        """Return the snapshot of that name, None if the record has none."""
         return next((s for s in self.data.snapshots if s.name == name), None)
 
     def cluster(self, template: str) -> ClusterStatus | None:
-        """Return what is remembered of that template's cluster, if anything."""
+        """Return the remembered status of that template's cluster, None if there is none."""
         return next((c for c in self.clusters if c.template == template), None)
 
 
-# The parts of a status, and which of them has a field.
+# The parts of a status, and for each field its part.
 PARTS: Mapping[str, type[Struct]] = {
     "notebook": NotebookStatus,
     "data": DataStatus,
@@ -320,7 +321,10 @@ def set_condition(
     message: str,
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """Return the conditions with one set; its time moves only when its status does, so that a pass that changes nothing writes nothing."""
+    """Return the conditions with one of them set.
+
+    Its time changes only if its status does, so that a pass that changes nothing writes nothing.
+    """
     old = next((c for c in conditions if c.type == kind), None)
     since = old.last_transition_time if old is not None and old.status == status else now
     new = Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)

@@ -1,4 +1,4 @@
-"""What a newer program wrote: a word of a closed list that this one does not know, in what could not be read."""
+"""The search for words of a newer program: a value of a closed list that this program does not know, in data that could not be read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class UnknownWordError(Exception):
 
 
 def unknown_word(raw: Any, kind: Any) -> str | None:
-    """Return the first text in JSON data that stands where `kind` has a word of a closed list and is none of it; None if there is none."""
+    """Return the first text in JSON data that is not in the closed list that `kind` has at that place; None if there is none."""
     return _in(raw, inspect.type_info(kind))
 
 

@@ -1,9 +1,10 @@
-"""A change of machines or images goes through the fleet in waves, so that a bad one meets few people. Pure.
+"""The rollout of a change of machines or images: it reaches the fleet in waves, so that a bad change meets few users. Pure.
 
-A `Rollout` is part of the policy in force. Whoever's turn has not come keeps a notebook that is right by an earlier policy; whatever
-else is out of line is mended as always. The drift sweep counts (`count`), judges (`judge`) and opens the next wave (`shared.engine.decisions.waves`).
+A `Rollout` is part of the policy in force. A user whose turn has not come keeps a notebook that is right by an earlier policy; all
+other differences are corrected as usual. The drift sweep counts (`counts_of`), judges (`judge`) and opens the next wave
+(`shared.engine.decisions.waves`).
 
-Who is in which wave follows from a hash of the person's key, so that the object stays small and nobody is always the first.
+The waves follow from a hash of the user key. The object therefore stays small, and no user is always the first.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ from msgspec.structs import replace
 
 from shared.domain.things.identity import UserKey
 
-# From so many notebooks on that are stopped for it, a change goes in waves: one person, then these parts of all.
+# A change that stops at least this many notebooks goes in waves: one user, then these shares of all.
 FROM = 6
 SHARES = (0.05, 0.25, 1.0)
-PATIENCE = timedelta(minutes=60)  # from the begin of a person's change to a notebook that is ready and verified
+PATIENCE = timedelta(minutes=60)  # from the start of a user's change to a notebook that is ready and verified
 _MOST_FAILED = 0.02
-_STILL = 0.1  # of those who have begun so many may be under way when the next wave opens
-# Shapes that are kept: the oldest ones and the newest. Whoever is right by none of them would be changed at once.
+_STILL = 0.1  # the share of the begun changes that may be under way when the next wave opens
+# The number of shapes kept: the oldest and the newest. A notebook that is right by none of them would be changed at once.
 _MOST_EARLIER = 100
 
 
 class RolloutState(StrEnum):
-    """Where a rollout stands."""
+    """The state of a rollout."""
 
     OPEN = "Open"
-    HALTED = "Halted"  # too many failed: nobody begins until an administrator decides
+    HALTED = "Halted"  # too many failed: no further change begins until an administrator decides
     DONE = "Done"
 
 
 class Turn(Struct, frozen=True, kw_only=True):
-    """When a person's change began in a rollout, and when it was seen to have worked; None: not yet.
+    """The start of a user's change in a rollout, and the time at which it was observed to work (None: not yet).
 
-    `refused`: the cloud refused it for good, and the person has what there was. `sold_out`: Google has no machine, or no quota, for
-    it; that says nothing about the change.
+    `refused`: the cloud refused the change for good, and the user keeps the old notebook. `sold_out`: Google has no machine, or no
+    quota, for it; that says nothing about the change itself.
     """
 
     rollout: str
@@ -53,7 +54,7 @@ class Turn(Struct, frozen=True, kw_only=True):
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """People whose turn has come, by where they stand. `waits`: not begun, because somebody works there; `sold_out`: no machine."""
+    """The number of users whose turn has come, by standing. `waits`: not begun, because the notebook is in use; `sold_out`: no machine."""
 
     verified: int = 0
     under_way: int = 0
@@ -63,22 +64,22 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     @property
     def begun(self) -> int:
-        """Return how many have begun and were not stopped by a lack of machines."""
+        """The number of users whose change began and was not stopped by a lack of machines."""
         return self.verified + self.under_way + self.failed
 
     @property
     def people(self) -> int:
-        """Return how many need the change and may have it."""
+        """The number of users who need the change and may have it."""
         return self.begun + self.waits + self.sold_out
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
     """A change that goes in waves.
 
-    `sizes` are the people up to each wave, the last one is all; `bounds` the ranks up to which the others reach. `first` is the one
-    of the first wave. `before` is the content of the policy that was in force, to go back to; `earlier` are the shapes
-    (`policy_codec.shape_of`), oldest first, by which a notebook may still be right. `excused_at`: whoever began
-    before that does not count as failed any more, for an administrator said to go on.
+    `sizes` are the numbers of users up to each wave, all users for the last. `bounds` are the highest ranks of all waves but the last.
+    `first` is the user of the first wave. `before` is the content of the previous policy, to go back to. `earlier` are the
+    shapes (`policy_codec.shape_of`), oldest first, by which a notebook may still be right. `excused_at`: a change that began
+    before this time does not count as failed any more, because an administrator decided to go on.
     """
 
     rollout_id: str
@@ -96,27 +97,27 @@ class Rollout(Struct, frozen=True, kw_only=True):
 
     @property
     def is_last(self) -> bool:
-        """Return True if everybody's turn has come."""
+        """The last wave: True if the turn of every user has come."""
         return self.wave >= len(self.bounds)
 
     @property
     def decided_by(self) -> str:
-        """Return what a decision about a halted rollout names: this rollout, in this wave, since it last went on."""
+        """The digest that a decision about a halted rollout names: this rollout, in this wave, since it last went on."""
         said = f"{self.rollout_id}|{self.wave}|{self.opened_at.isoformat()}|{self.excused_at}"
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def reaches(self, user_key: UserKey) -> bool:
-        """Return True if the person's wave was opened."""
+        """Return True if the user's wave was opened."""
         if self.is_last or user_key == self.first:
             return True
         return self.wave > 0 and rank(self.rollout_id, user_key) <= self.bounds[self.wave]
 
     def excuses(self, turn: Turn) -> bool:
-        """Return True if the person began before an administrator said to go on: what failed then is tried again."""
+        """Return True if the change began before an administrator decided to go on: a failure before that is tried again."""
         return turn.rollout == self.rollout_id and self.excused_at is not None and turn.began_at < self.excused_at
 
     def admits(self, user_key: UserKey, turn: Turn | None) -> bool:
-        """Return True if the person's change may begin, or go on."""
+        """Return True if the user's change may begin, or go on."""
         match self.state:
             case RolloutState.DONE:
                 return True
@@ -127,12 +128,12 @@ class Rollout(Struct, frozen=True, kw_only=True):
 
 
 def rank(rollout_id: str, user_key: UserKey) -> int:
-    """Return the person's place in the order of a rollout: 48 bits of a hash."""
+    """Return the user's place in the order of a rollout: 48 bits of a hash."""
     return int(hashlib.sha256(f"{rollout_id}|{user_key}".encode()).hexdigest()[:12], 16)
 
 
 def sizes_for(people: int) -> tuple[int, ...]:
-    """Return how many people each wave of a change for so many brings it up to."""
+    """Return how many users have had the change after each wave, for a change that reaches `people` users."""
     return tuple(sorted({1, *(math.ceil(share * people) for share in SHARES)}))
 
 
@@ -145,7 +146,7 @@ def begin(
     earlier: tuple[Mapping[str, Any], ...],
     now: datetime,
 ) -> Rollout:
-    """Return a rollout for these people (at least one), its first wave open. The first of `rather` goes first, if there is one."""
+    """Return a rollout for these users (at least one) with its first wave open. The first user of `rather` goes first, if there is one."""
     ordered = sorted(set(people), key=lambda key: (rank(rollout_id, key), key))
     sizes = sizes_for(len(ordered))
     bounds = tuple(rank(rollout_id, ordered[size - 1]) for size in sizes[:-1])
@@ -164,7 +165,7 @@ def begin(
 
 
 class Standing(StrEnum):
-    """Where one person stands in a rollout."""
+    """The standing of one user in a rollout."""
 
     VERIFIED = "Verified"
     UNDER_WAY = "UnderWay"
@@ -174,10 +175,10 @@ class Standing(StrEnum):
 
 
 class Sight(Struct, frozen=True, kw_only=True):
-    """What a listing shows of somebody's notebook; `in_line` and `works` are None where that cannot be told.
+    """An observation of a user's notebook from a listing; `in_line` and `works` are None if they cannot be told.
 
-    `in_line`: it is as the policy in force wants it, in all that takes a stop. `works`: it runs and is healthy, or rests as it should,
-    and nothing of a replacement is left.
+    `in_line`: the notebook is as the policy in force wants it, in everything whose change needs a stop. `works`: the notebook runs and is
+    healthy, or is stopped as it should be, and nothing of a replacement is left.
     """
 
     in_line: bool | None
@@ -185,7 +186,7 @@ class Sight(Struct, frozen=True, kw_only=True):
 
 
 def standing_of(rollout: Rollout, turn: Turn | None, sight: Sight, now: datetime) -> Standing | None:
-    """Return where somebody stands whose turn has come; None for whoever needs nothing."""
+    """Return the standing of a user whose turn has come; None for a user who needs no change."""
     begun = turn if turn is not None and turn.rollout == rollout.rollout_id else None
     if begun is None:
         return Standing.WAITS if sight.in_line is False else None
@@ -195,7 +196,7 @@ def standing_of(rollout: Rollout, turn: Turn | None, sight: Sight, now: datetime
     if begun.ended_at is not None or (sight.in_line and sight.works):
         return Standing.VERIFIED
     if sight.in_line is None and sight.works is None:
-        return Standing.UNDER_WAY  # not readable now is not failed
+        return Standing.UNDER_WAY  # an unreadable notebook does not count as failed
     if begun.sold_out:
         return Standing.SOLD_OUT
     if now - begun.began_at < PATIENCE:
@@ -204,7 +205,7 @@ def standing_of(rollout: Rollout, turn: Turn | None, sight: Sight, now: datetime
 
 
 def counts_of(standings: Iterable[Standing]) -> Counts:
-    """Count them."""
+    """Return the number of users for each standing."""
     found = list(standings)
     return Counts(
         verified=found.count(Standing.VERIFIED),
@@ -216,10 +217,11 @@ def counts_of(standings: Iterable[Standing]) -> Counts:
 
 
 def judge(rollout: Rollout, counts: Counts, now: datetime) -> Rollout:
-    """Return the rollout after the gate: halted, in its next wave, done, or as it was with the new counts.
+    """Return the rollout after the gate: halted, in its next wave, done, or unchanged with the new counts.
 
-    It halts when more than 2 % of those who began are not ready in time; in the first wave, when one is not. It goes on when at least
-    half of those whose turn has come are done and few are under way; so somebody who works for days holds up nobody.
+    The rollout halts if more than 2 % of the begun changes are not ready in time; in the first wave, if one is not. It goes on if at
+    least half of the users whose turn has come are done and few changes are under way. A user who works for days therefore does not
+    block it.
     """
     rollout = replace(rollout, counts=counts)
     if rollout.state is not RolloutState.OPEN:
@@ -256,7 +258,7 @@ def to_json(rollout: Rollout) -> dict[str, Any]:
 
 
 def from_json(raw: Mapping[str, Any]) -> Rollout:
-    """Return what `to_json` gave; raise KeyError, TypeError or ValueError for anything else."""
+    """Return the rollout that `to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
     verified, under_way, failed, waits, sold_out = (int(each) for each in raw["counts"])
     sizes, bounds = tuple(int(each) for each in raw["sizes"]), tuple(int(each) for each in raw["bounds"])
     wave = int(raw["wave"])

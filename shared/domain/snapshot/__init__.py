@@ -1,1 +1,1 @@
-"""Saved files: the actions and the step."""
+"""The saved files of a user: the actions and the step."""

@@ -1,4 +1,4 @@
-"""What can be asked of the cloud about saved files."""
+"""The actions on saved files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.domain.things.snapshots import Snapshot
 
 
 class CreateSnapshot(Action, frozen=True, kw_only=True):
-    """Save the data disk of an instance."""
+    """The action that saves the data disk of an instance."""
 
     condition = ConditionType.DATA_SAVED
     target = "name"
@@ -25,7 +25,7 @@ class CreateSnapshot(Action, frozen=True, kw_only=True):
 
 
 class DeleteSnapshot(Action, frozen=True, kw_only=True):
-    """Delete a snapshot; its manifest then says when."""
+    """The action that deletes a snapshot; the time is then written into its manifest."""
 
     condition = ConditionType.DATA_SAVED
     target = "name"
@@ -36,7 +36,7 @@ class DeleteSnapshot(Action, frozen=True, kw_only=True):
 
 
 class WriteManifest(Action, frozen=True, kw_only=True):
-    """Write down what a snapshot holds, or (`deleted_at`) that it was deleted."""
+    """The action that writes the manifest of a snapshot: its content, or (`deleted_at`) its deletion."""
 
     condition = ConditionType.DATA_SAVED
     target = "snapshot.name"

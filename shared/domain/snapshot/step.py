@@ -1,4 +1,7 @@
-"""Save what is on a data disk before its instance may go: a snapshot, seen READY, and its manifest. And delete old ones."""
+"""The step for saved files: it saves a data disk before its instance may be deleted, and deletes snapshots that are not needed any more.
+
+A disk is saved when its snapshot was observed READY and its manifest is written.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ _LOOK_AGAIN = timedelta(minutes=5)
 
 
 class Saving(Struct, frozen=True, kw_only=True):
-    """How far it is: `done`, or the actions to take and in how long to look again. `condition` says it to people."""
+    """The progress of saving: `done`, or the actions to take and the time until the next look."""
 
     record: UserRecord
     done: bool
@@ -43,7 +46,10 @@ class Saving(Struct, frozen=True, kw_only=True):
 
 
 def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    """Have the data disk of a stopped instance saved. Done only when the snapshot is READY now and its manifest is written."""
+    """Return the progress of saving the data disk of a stopped instance.
+
+    Saving is done only if the snapshot is READY now and its manifest is written.
+    """
     snapshot = record.status.snapshot(record.status.data.saved_in)
     if snapshot is None or snapshot.instance_uid != notebook.uid:
         return _ask(record, notebook, scene)
@@ -51,7 +57,7 @@ def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
     match sight:
         case Unreadable():
             return Saving(record=record, done=False, requeue_after=patience(record, sight.error, _LOOK_AGAIN))
-        case Absent() if snapshot.ready_at is not None:  # somebody deleted it; the disk is still there
+        case Absent() if snapshot.ready_at is not None:  # deleted from outside; the disk still exists
             return _ask(record.with_status(saved_in=""), notebook, scene)
         case Absent():
             action = _create(record, snapshot)
@@ -123,7 +129,10 @@ def _ready(
 
 
 def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
-    """Return the instance that the disk was of, as far as somebody needs it to read the files again. No address: it goes to an object."""
+    """Return the properties of the disk's instance that are needed to read the files again.
+
+    They contain no address, because they are written into an object.
+    """
     image = notebook.image
     return {
         "id": notebook.ref.instance_id,
@@ -137,7 +146,7 @@ def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
 
 
 def newest_ready(record: UserRecord, scene: Scene) -> str:
-    """Return the newest snapshot that can still be brought back, "" for none: when the disk is gone, older files are better than none."""
+    """Return the newest snapshot that can still be restored, "" for none. If the disk is gone, older files are better than none."""
     ready = [
         snapshot.name
         for snapshot in record.status.data.snapshots
@@ -148,7 +157,7 @@ def newest_ready(record: UserRecord, scene: Scene) -> str:
 
 
 def with_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
-    """Return the record with this snapshot in place of what it knew of it."""
+    """Return the record with this snapshot in place of its entry of the same name."""
     kept = tuple(snapshot if s.name == snapshot.name else s for s in record.status.data.snapshots)
     return record.with_status(snapshots=kept)
 
@@ -161,11 +170,11 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
     return Saving(record=record, done=False, requeue_after=wait, because=because)
 
 
-# --- what is kept, and until when
+# --- the snapshots that are kept, and until when
 
 
 def keeping_step(record: UserRecord, scene: Scene) -> Step:
-    """Delete snapshots that are not needed any more, and say what is kept."""
+    """Return a step that deletes snapshots that are not needed any more, and whose condition says what is kept."""
     record = _with_losses(record, scene)
     status = record.status
     actions: list[Action] = []
@@ -173,7 +182,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
     waits = [each.asked_at + scene.policy.confirm_absence_after - scene.now for each in coming]
     because: list[str] = []
     for snapshot in status.data.snapshots:
-        sight = scene.seen.snapshots.get(snapshot.name)  # None: asked for in this very pass
+        sight = scene.seen.snapshots.get(snapshot.name)  # None: requested in this pass
         why = _why_over(record, snapshot, scene)
         if sight is None or why is None or snapshot in coming:
             continue
@@ -210,7 +219,10 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
 
 
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
-    """Return the record with what is gone noted, once, and without what never held anything: a sweep need not come back for it."""
+    """Return the record with missing snapshots marked as lost, and without those that never held data.
+
+    A sweep then need not come back for them.
+    """
     for snapshot in record.status.data.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
             continue
@@ -219,13 +231,16 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
         elif _may_come(snapshot, scene):
             continue
         elif snapshot.name != record.status.data.saved_in or isinstance(scene.seen.notebook, Absent):
-            # It failed, and was deleted; another took its place, or its disk is gone, and none can.
+            # The snapshot failed and was deleted. Another snapshot took its place, or the disk is gone and no snapshot can.
             record = _without(record, snapshot)
     return record
 
 
 def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
-    """Return True for one that is not there while the pass that wrote it down may not have asked Google for it: forgotten, it would stay for good."""
+    """Return True for a missing snapshot that the pass that recorded it may not have requested from Google yet.
+
+    If such a snapshot were dropped from the record, it would stay in the cloud for ever.
+    """
     is_absent = isinstance(scene.seen.snapshots.get(snapshot.name), Absent)
     asked_now = scene.now - snapshot.asked_at < scene.policy.confirm_absence_after
     return is_absent and asked_now and snapshot.ready_at is None
@@ -234,7 +249,7 @@ def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
 def is_paused(record: UserRecord) -> bool:
     """Return True if the account is suspended and nothing else ends access: a leave of absence, in which nothing is deleted.
 
-    Nothing is deleted either of whoever was stopped although nobody has agreed to it yet.
+    Nothing is deleted either for a user who was stopped without an approval yet.
     """
     if record.is_undecided:
         return True
@@ -242,7 +257,7 @@ def is_paused(record: UserRecord) -> bool:
 
 
 def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
-    """Return until when a leaver's snapshot is kept; None for somebody entitled, and while that is paused."""
+    """Return until when a leaver's snapshots are kept; None for an entitled user, and while the retention is paused."""
     since = record.spec.absent_since
     return None if since is None or is_paused(record) else since + scene.policy.snapshot_retention
 
@@ -260,7 +275,7 @@ def without_deleted(record: UserRecord, name: str) -> UserRecord:
 
 
 def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | None:
-    """Why this snapshot is not needed any more; None while it is."""
+    """Return why this snapshot is not needed any more; None while it is needed."""
     if record.hold is not None or record.status.notebook.former is not None or record.status.data.restoring is not None:
         return None
     notebook = scene.seen.notebook
@@ -270,7 +285,7 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
         if is_over and isinstance(notebook, Absent):
             return f"The retention of snapshot {snapshot.name} is over."
     elif not record.status.notebook.power_settled:
-        return None  # a pass that was planned before the person came back may still delete the disk
+        return None  # a pass that was planned before the user came back may still delete the disk
     if snapshot.name == record.status.data.saved_in:
         return None
     settled = isinstance(notebook, ObservedNotebook) and notebook.state in RESTING | {NotebookState.ACTIVE}
@@ -278,22 +293,22 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
         return None
     newest = record.status.snapshot(record.status.data.saved_in)
     if isinstance(notebook, ObservedNotebook) and newest is not None and newest.instance_uid != notebook.uid:
-        return None  # the files are not on this disk yet: an older copy is needed if the newest turns out to be lost
+        return None  # the files are not on this disk yet: an older copy is needed if the newest is lost
     if record.status.data.saved_in and not is_saved(record):
-        return None  # a newer one is on its way; until then this may be the last that holds anything
+        return None  # a newer snapshot is on its way; until then this may be the last one with data
     if record.spec.presence is Presence.ABSENT and not record.status.data.saved_in:
         return None
     return f"Snapshot {snapshot.name} is older than what is on the disk."
 
 
 def is_saved(record: UserRecord) -> bool:
-    """Return True when what is on the data disk is in a snapshot that was READY, with its manifest, as far as the record knows."""
+    """Return True if the record says that the data disk is in a snapshot that was READY, with its manifest."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     return snapshot is not None and snapshot.ready_at is not None and snapshot.manifest
 
 
 def is_kept(record: UserRecord, scene: Scene) -> bool:
-    """Return True when that snapshot is READY now, as far as this pass has seen."""
+    """Return True if the snapshot of the data disk is READY now, by this pass's observation, and its manifest is written."""
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     return is_saved(record) and isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 

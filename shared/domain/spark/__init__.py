@@ -1,1 +1,1 @@
-"""The person's clusters and sessions: the actions and the steps."""
+"""The user's clusters and sessions: the actions and the steps."""

@@ -1,4 +1,4 @@
-"""What can be asked of the cloud about Spark clusters and sessions."""
+"""The actions on Spark clusters and sessions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from shared.domain.record.status import ConditionType
 
 
 class CreateCluster(Action, frozen=True, kw_only=True):
-    """Ask for a Spark cluster of a template; `zone` empty = Dataproc picks one that has machines."""
+    """The action that creates a Spark cluster of a template; if `zone` is empty, Dataproc picks a zone that has machines."""
 
     condition = ConditionType.CLUSTERS_READY
     target = "name"
@@ -25,7 +25,7 @@ class CreateCluster(Action, frozen=True, kw_only=True):
 
 
 class DeleteCluster(Action, frozen=True, kw_only=True):
-    """Delete one of the person's Spark clusters."""
+    """The action that deletes one of the user's Spark clusters."""
 
     condition = ConditionType.CLUSTERS_READY
     target = "name"
@@ -36,7 +36,7 @@ class DeleteCluster(Action, frozen=True, kw_only=True):
 
 
 class EndSession(Action, frozen=True, kw_only=True):
-    """Terminate one of a leaver's serverless Spark sessions."""
+    """The action that terminates one of a leaver's serverless Spark sessions."""
 
     condition = ConditionType.SESSIONS_ENDED
     target = "name"

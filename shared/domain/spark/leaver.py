@@ -1,4 +1,4 @@
-"""A leaver's Spark clusters: all are deleted, those too that the list does not show yet; a hold keeps them."""
+"""The step for a leaver's Spark clusters: all are deleted, also those that the list does not show yet; a hold keeps them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import Absent, Unreadable
 from shared.domain.things.usage import cluster_usage, with_running
 
-# A create that the list does not show yet, or an operation that is not there: after this it counts as gone.
+# A create that the list does not show yet, or a missing operation: after this time the cluster counts as gone.
 LAG = timedelta(minutes=10)
 
 
 def may_come(known: ClusterStatus, scene: Scene) -> bool:
-    """Return True while something that was asked for may still show itself although nothing of it is seen.
+    """Return True while a requested cluster may still appear although it was not observed.
 
-    A create goes on, or its operation could not be read: unknown is not over.
+    Its create goes on, or its operation could not be read: unknown is not over.
     """
     if known.asked_at is None or known.seen_running_at is not None or known.deleting:
         return False
@@ -35,7 +35,10 @@ def may_come(known: ClusterStatus, scene: Scene) -> bool:
 
 
 def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
-    """All go, unless a hold keeps everything, or nobody has agreed yet that access ends. What is on its way is known until it is gone, should the person come back."""
+    """Return the step that deletes all clusters, unless a hold keeps them, or the end of access is not approved yet.
+
+    A cluster on its way stays in the record until it is gone, in case the user comes back.
+    """
     record, coming = _remembered(record, seen, scene)
     count = len(seen.clusters) + coming
     if not count:
@@ -75,7 +78,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
 
 
 def _remembered(record: UserRecord, seen: ClustersSeen, scene: Scene) -> tuple[UserRecord, int]:
-    """Return the record that knows what is there or may come, and how many of these are not seen."""
+    """Return the record with the clusters that exist or may appear, and the number of those that were not observed."""
     by_name = {cluster.name: cluster for cluster in seen.clusters}
     usage, kept, coming = record.status.usage, [], 0
     for known in record.status.clusters:

@@ -1,8 +1,8 @@
-"""Serverless interactive Spark sessions of a leaver: all are ended, and looked for until none is left.
+"""The step for a leaver's serverless interactive Spark sessions: all are ended, and looked for until none is left.
 
-A session is no wish of the product: whoever may use a session template starts one from a notebook or with gcloud, as themselves. So
-sessions are looked for only once the person leaves. Ending one keeps its history in Dataproc and destroys no data, so a hold
-does not keep it.
+The product does not request sessions: a user who may use a session template starts a session from a notebook or with gcloud, with the
+user's own identity. Sessions are therefore looked for only once the user leaves. Ending a session keeps its history in Dataproc and
+destroys no data, so a hold does not prevent it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from shared.domain.things.notebook import RESTING, Absent, NotebookSight, NotLoo
 
 
 class SessionOwner(Struct, frozen=True):
-    """How a session is known to be one person's: by who made or owns it, or by the person's key in its label."""
+    """The marks of one user's sessions: the user's addresses as creator or owner, or the user key in the label."""
 
     user_key: str
     addresses: frozenset[str]
 
 
 def session_owner(record: UserRecord, project: str) -> SessionOwner:
-    """Return the addresses under which the person starts sessions: their own, former ones too, and the own service account's."""
+    """Return the addresses under which the user starts sessions: present, former, and that of the user's own service account."""
     addresses = {str(email) for email in (record.email, *record.former_emails) if email}
     if record.status.account.account_id is not None:
         addresses.add(account_email(record.status.account.account_id, project))
@@ -37,7 +37,7 @@ def session_owner(record: UserRecord, project: str) -> SessionOwner:
 
 
 def sessions_to_look_for(record: UserRecord) -> bool:
-    """Return True for a leaver of whom sessions may be left; an environment that never was started none."""
+    """Return True for a leaver whose sessions may still run. A user who never had an environment started none."""
     if record.spec.presence is Presence.PRESENT or record.status.notebook.instance_id is None:
         return False
     ended = record.status.condition(ConditionType.SESSIONS_ENDED)
@@ -45,9 +45,9 @@ def sessions_to_look_for(record: UserRecord) -> bool:
 
 
 def sessions_step(record: UserRecord, seen: SparkSessionsSeen | Unreadable, scene: Scene) -> Step:
-    """Return what to do about a leaver's sessions, of which `seen` were observed.
+    """Return the step for a leaver's sessions, of which `seen` were observed.
 
-    The condition turns true once none was seen after the notebook had stopped: until then a kernel may start another.
+    The condition turns true once none was observed after the notebook had stopped: until then a kernel may start another.
     """
     if isinstance(seen, Unreadable):
         return unreadable(
@@ -55,7 +55,7 @@ def sessions_step(record: UserRecord, seen: SparkSessionsSeen | Unreadable, scen
             seen.error,
             what="The person's serverless Spark sessions",
             because="The Spark sessions could not be read, so none is ended.",
-            otherwise=timedelta(hours=1),  # an API that is off or a missing permission stays so until somebody acts
+            otherwise=timedelta(hours=1),  # a disabled API or a missing permission stays so until an administrator acts
         )
     if not seen.sessions:
         over = _is_over(scene.seen.notebook)

@@ -1,7 +1,7 @@
-"""The Spark half of a plan: the clusters that the person wants are there, all others of theirs are not.
+"""The Spark half of a plan: the clusters that the user requests exist, all others of the user do not.
 
-Of one template there is one cluster, with one name, so never two at a time. A cluster that ended by itself (idle, too old) is
-not made again; one that failed is removed, with what Dataproc said of it kept for the person. Leavers lose all of theirs.
+A template has one cluster, with one name, so there are never two at a time. A cluster that ended by itself (idle, too old) is
+not created again. A failed cluster is removed, and Dataproc's message is kept for the user. A leaver loses all clusters.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from shared.domain.things.errors import (
 from shared.domain.things.notebook import Absent, Unreadable
 from shared.domain.things.usage import cluster_usage, with_running
 
-# A cluster that runs ends by itself now and then; its owner sees that within this time, and at once after a click.
+# A running cluster may end by itself; its owner sees that within this time, and at once after a click.
 _LOOK_AT_RUNNING = timedelta(minutes=15)
-_PATIENCE = timedelta(hours=1)  # so long is a start tried again; nobody waits longer for a cluster
+_PATIENCE = timedelta(hours=1)  # how long a start is tried again; no user waits longer for a cluster
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ENDED_ITSELF = "A Spark cluster ended by itself; it is not made again."
 _USABLE = {
@@ -48,14 +48,14 @@ _USABLE = {
     ClusterState.UPDATING: "Running, and being changed just now.",
     ClusterState.ERROR_DUE_TO_UPDATE: "Running, but a change of it failed: it cannot grow or shrink any more.",
 }
-# Others have a change under way, before whose end Dataproc deletes nothing.
+# In other states a change is under way, and Dataproc deletes nothing before its end.
 _DELETABLE = frozenset(
     {ClusterState.RUNNING, ClusterState.ERROR_DUE_TO_UPDATE, ClusterState.STOPPED, ClusterState.UNKNOWN}
 )
 
 
 class _Look(Struct, frozen=True, kw_only=True):
-    """One template's cluster: the record, what is remembered and seen of it, and the scene."""
+    """The input for planning one template's cluster: the record, the remembered status, the observation, and the plan context."""
 
     record: UserRecord
     known: ClusterStatus
@@ -72,7 +72,7 @@ class _Look(Struct, frozen=True, kw_only=True):
 
 
 class _Did(Struct, frozen=True, kw_only=True):
-    """What comes of one template: the record, an action, when to look again (None: nothing is pending), why."""
+    """The result of planning one cluster: the record, an action, the reason. `again` is None if nothing is pending."""
 
     record: UserRecord
     action: Action | None = None
@@ -81,14 +81,14 @@ class _Did(Struct, frozen=True, kw_only=True):
 
 
 def spark_step(record: UserRecord, seen: ClustersSeen | Unreadable, scene: Scene) -> Step:
-    """Return what to do about the person's clusters, of which `seen` were observed."""
+    """Return the step for the user's clusters, of which `seen` were observed."""
     if isinstance(seen, Unreadable):
         return unreadable(
             record,
             seen.error,
             what="The person's Spark clusters",
             because="The Spark clusters could not be read, so none is made or deleted.",
-            # An API that is off or a missing permission stays so until somebody acts.
+            # A disabled API or a missing permission stays so until an administrator acts.
             otherwise=timedelta(hours=6) if record.spec.presence is Presence.ABSENT else timedelta(minutes=10),
         )
     if record.spec.presence is Presence.ABSENT:
@@ -128,7 +128,7 @@ def _wanted(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
 
 
 def _moves(record: UserRecord, known: ClusterStatus) -> bool:
-    """Return True while what is there is not what is wanted."""
+    """Return True while the cluster is not as it is wanted."""
     if record.spec.wish(known.template) is None:
         return known.is_there
     return known.state not in USABLE
@@ -175,7 +175,7 @@ def _one(look: _Look) -> _Did:
 
 
 def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
-    """Return what is remembered, brought up to what was read. One that is going was not asked for since."""
+    """Return the remembered status, updated by the observation. A cluster that is being deleted was not requested since."""
     runs, goes = seen.state in USABLE, seen.state is ClusterState.DELETING
     is_news = known.seen_running_at is None or _asked_again(look)
     confirmed = look.now if runs and is_news else known.seen_running_at
@@ -187,13 +187,13 @@ def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
         asked_at=known.asked_at or (None if goes else look.now),
         seen_running_at=confirmed,
         operation="" if runs else known.operation,
-        deleting=known.deleting and not runs,  # one that runs was not deleted: that is asked for again
+        deleting=known.deleting and not runs,  # a running cluster was not deleted: the deletion is requested again
         jupyter_url=seen.ports.get(JUPYTERLAB, "") if runs else "",
     )
 
 
 def _on_the_way(look: _Look, *, wanted: bool) -> ClusterStatus:
-    """Being made or changed. Dataproc deletes nothing before that is over."""
+    """Return the status of a cluster that is being created or changed. Dataproc deletes nothing before that is over."""
     known = look.known
     late = known.asked_at is not None and look.now - known.asked_at > look.scene.policy.stuck_after
     if late and known.seen_running_at is None:
@@ -205,9 +205,9 @@ def _on_the_way(look: _Look, *, wanted: bool) -> ClusterStatus:
 
 def _deleting(look: _Look, *, wanted: bool) -> _Did:
     if wanted and look.known.is_there and not look.known.deleting and not _asked_again(look):
-        # Nobody of ours asked for that: its own idle time or age ended it, and it is not made again.
+        # We did not request the deletion: the idle time or age of the cluster ended it, and it is not created again.
         return _Did(record=_with(look, _going(look.known), drop=True), again=look.poll, because=_ENDED_ITSELF)
-    # Followed until it is gone, whoever asked for that; a wish that came since waits for it.
+    # The deletion is observed until its end, even if we did not request it; a later request of the user waits for that.
     known = replace(look.known, deleting=True, asked_at=look.known.asked_at or look.now)
     if not known.diagnosis:
         text = "The old one is being deleted; the new one follows." if wanted else "Being deleted."
@@ -220,16 +220,16 @@ def _going(known: ClusterStatus) -> ClusterStatus:
 
 
 def _is_held(look: _Look) -> bool:
-    """Return True when a hold keeps it: it ran, so it may hold what its owner worked on."""
+    """Return True if a hold keeps the cluster: it ran, so it may hold the owner's work."""
     return look.record.hold is not None and look.known.seen_running_at is not None
 
 
 def _failed(look: _Look, *, wanted: bool) -> _Did:
-    """Return what a failed one leaves is removed before anything else; the wish stays only while another zone may do."""
+    """Return the result for a failed cluster: it is removed first. The request stays only while another zone may work."""
     if not wanted or look.known.deleting:
         return _delete(look, "It failed and is removed.")
     error = _operation_error(look) or (look.seen.error if look.seen is not None else None)
-    if error is None and _is_unread(look):  # what it says decides between another zone and the end of the wish
+    if error is None and _is_unread(look):  # the error decides between another zone and the end of the request
         return _Did(record=_with(look, _on_the_way(look, wanted=wanted)), again=look.poll)
     if error is None:
         error = OperationFailedError(
@@ -243,7 +243,7 @@ def _failed(look: _Look, *, wanted: bool) -> _Did:
 
 def _delete(look: _Look, because: str) -> _Did:
     known = replace(look.known, deleting=True)
-    if not known.diagnosis:  # which is what the person should read meanwhile
+    if not known.diagnosis:  # the user should read the diagnosis meanwhile
         known = replace(known, reason=Reason.DELETING, message="Being deleted.")
     return _Did(
         record=_with(look, known),
@@ -256,12 +256,12 @@ def _delete(look: _Look, because: str) -> _Did:
 def _absent(look: _Look, *, wanted: bool) -> _Did:
     known = look.known
     if known.deleting or (not known.is_there and not wanted):
-        known = _fresh(known)  # gone as we wanted
+        known = _fresh(known)  # deleted as wanted
         if not wanted:
             return _Did(record=_forget(look, known))
         return _start(replace(look, known=known))
     if not known.is_there or (wanted and not known.operation and known.seen_running_at is None):
-        return _start(look)  # nothing was asked for yet, or a crash came before the answer: asking twice is asking once
+        return _start(look)  # nothing was requested yet, or the answer was lost: a repeated request counts once
     if known.seen_running_at is not None:
         if wanted and _asked_again(look):
             return _start(replace(look, known=_fresh(known)))
@@ -275,13 +275,16 @@ def _absent(look: _Look, *, wanted: bool) -> _Did:
 
 
 def _asked_again(look: _Look) -> bool:
-    """Return True when the person asked for it after it was last known to be there."""
+    """Return True if the user requested the cluster after its last known existence."""
     wish, last = look.record.spec.wish(look.known.template), look.known.seen_running_at
     return wish is not None and wish.since > (last or look.known.asked_at or _LONG_AGO)
 
 
 def _is_unread(look: _Look) -> bool:
-    """Return True while how the create went cannot be read: unknown is not over. Not for ever, since a failed one costs money."""
+    """Return True while the result of the create cannot be read: unknown is not over.
+
+    The wait is limited, because a failed cluster costs money.
+    """
     sight = look.scene.seen.cluster_operations.get(look.known.operation, Absent())
     return isinstance(sight, Unreadable) and look.now - (look.known.asked_at or look.now) <= _PATIENCE
 
@@ -292,7 +295,7 @@ def _operation_error(look: _Look) -> BenchkeeperError | None:
 
 
 def _after_failed_create(look: _Look, error: BenchkeeperError, *, wanted: bool) -> _Did:
-    """Return the create left nothing behind."""
+    """Return the result for a create that left nothing behind."""
     if not wanted:
         return _Did(record=_forget(look, _fresh(look.known)))
     record, known = after_error(look.record, look.known, error, look.scene.policy)
@@ -307,7 +310,7 @@ def _after_failed_create(look: _Look, error: BenchkeeperError, *, wanted: bool) 
 def after_error(
     record: UserRecord, known: ClusterStatus, error: BenchkeeperError, policy: Policy
 ) -> tuple[UserRecord, ClusterStatus]:
-    """Return the record and what is remembered once a create failed: another zone, or the end of the wish with a diagnosis."""
+    """Return the record and the status after a failed create: another zone, or the end of the request with a diagnosis."""
     if isinstance(error, StockoutError):
         first = () if known.tried_zones else (AUTO_ZONE,)
         tried = tuple(dict.fromkeys([*known.tried_zones, *first, known.zone]))
@@ -329,7 +332,7 @@ def _start(look: _Look) -> _Did:
         text = (
             "Google Cloud did not take it for an hour. Start it again later; if that fails too, ask an administrator."
         )
-        if may_come(known, look.scene):  # the answer to the last try may have been lost
+        if may_come(known, look.scene):  # the answer to the last attempt may have been lost
             return _Did(record=_with(look, known), again=look.poll)
         return _ended(look, known.reason, text)
     if known.not_before is not None and known.not_before > look.now:
@@ -361,11 +364,11 @@ def _start(look: _Look) -> _Did:
 
 
 def _fresh(known: ClusterStatus) -> ClusterStatus:
-    """Nothing of it is there any more: what is kept is its name, the zones that failed in this round, and a diagnosis."""
+    """Return the status of a cluster that does not exist any more: its name, the zones that failed in this round, and a diagnosis."""
     return ClusterStatus(
         template=known.template,
         name=known.name,
-        tries=known.tries + known.is_there,  # an answer that was lost did not count, and no request id may come twice
+        tries=known.tries + known.is_there,  # a lost answer was not counted, and no request id may occur twice
         tried_zones=known.tried_zones,
         not_before=known.not_before,
         reason=known.reason if known.diagnosis else Reason.PENDING,
@@ -380,7 +383,10 @@ def _ended(look: _Look, reason: Reason, text: str) -> _Did:
 
 
 def _forget(look: _Look, known: ClusterStatus, *, drop: bool = False) -> UserRecord:
-    """Nothing is there: only a diagnosis is worth keeping, and the count of tries, so that no request id comes twice."""
+    """Return the record without the status of a missing cluster, unless it has a diagnosis or a count of tries.
+
+    The count stays so that no request id occurs twice.
+    """
     return _with(look, known, drop=drop, keep=bool(known.diagnosis) or known.tries > 0)
 
 

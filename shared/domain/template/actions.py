@@ -1,4 +1,4 @@
-"""What can be asked of the cloud about template objects."""
+"""The actions on template objects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from shared.domain.record.status import ConditionType
 
 
 class PutTemplate(Action, frozen=True, kw_only=True):
-    """Render a master for this user and write the object."""
+    """The action that renders a master for this user and writes the object."""
 
     condition = ConditionType.TEMPLATES_READY
     target = "template"
@@ -18,7 +18,7 @@ class PutTemplate(Action, frozen=True, kw_only=True):
 
 
 class RemoveTemplate(Action, frozen=True, kw_only=True):
-    """Remove one of the user's template objects."""
+    """The action that removes one of the user's template objects."""
 
     condition = ConditionType.TEMPLATES_READY
     target = "template"

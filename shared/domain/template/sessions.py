@@ -1,7 +1,7 @@
-"""Templates of serverless Spark sessions: one for each profile and each session template that it lists, in the project's region.
+"""The templates of serverless Spark sessions: one for each profile and each session template that it lists, in the project's region.
 
-They belong to profiles, not to people: whoever may see one template of the project sees them all, and sessions run as whoever
-starts them. So what a session costs carries its profile on the bill and nobody's name.
+They belong to profiles, not to users: a user who may see one template of the project sees them all, and a session runs as the user
+who starts it. The cost of a session therefore carries its profile on the bill and no user's name.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ LABEL_TEMPLATE = "benchkeeper-template"
 LABEL_DIGEST = "benchkeeper-digest"
 OUR_LABELS = (LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_TEMPLATE, LABEL_DIGEST)
 MAX_LABELS = 32  # [PY: dataproc_v1/types/session_templates.py SessionTemplate.labels]
-# 4 to 63 of a-z, 0-9 and dash: the rule for sessions; for templates none is documented [PY: sessions.py CreateSessionRequest].
+# 4 to 63 of a-z, 0-9 and dash: the rule for sessions; no rule for templates is documented [PY: sessions.py CreateSessionRequest].
 MAX_SESSION_ID = 63
 _HEX = 12
 
 
 class SessionOffer(Struct, frozen=True, kw_only=True):
-    """One session template of one profile. `is_shared`: other profiles offer it too, so that its name must tell them apart."""
+    """A session template of a profile. `is_shared`: other profiles offer the template, too, so its name must tell them apart."""
 
     session_id: str
     profile: str
@@ -51,38 +51,38 @@ class SessionSeen(Struct, frozen=True, kw_only=True):
 
     @property
     def is_ours(self) -> bool:
-        """True when Benchkeeper's label is on it."""
+        """The ownership: True if the template carries Benchkeeper's label."""
         return self.labels.get(LABEL_MANAGED_BY) == MANAGED_BY
 
     @property
     def is_as_named(self) -> bool:
-        """True when its digest was made for this name: a copy that somebody made by export and import has another."""
+        """The match of digest and name: False for a copy that was made by export and import, whose digest was made for another name."""
         return self.labels.get(LABEL_DIGEST, "").endswith(f"-{_name_mark(self.session_id)}")
 
 
 class CreateSession(Struct, frozen=True, kw_only=True):
-    """Make a template that is not there."""
+    """The action that creates a missing template."""
 
     wanted: WantedSession
     because: str
 
 
 class UpdateSession(Struct, frozen=True, kw_only=True):
-    """Replace what one of ours says."""
+    """The action that replaces the content of one of our templates."""
 
     wanted: WantedSession
     because: str
 
 
 class RemoveSession(Struct, frozen=True, kw_only=True):
-    """Delete one of ours; sessions that were started from it go on."""
+    """The action that deletes one of our templates; sessions that were started from it go on."""
 
     session_id: str
     because: str
 
 
 class LeaveSession(Struct, frozen=True, kw_only=True):
-    """Do nothing but tell: it has a name of ours and is not ours."""
+    """A report without a change: a template has one of our names but is not ours."""
 
     session_id: str
     because: str
@@ -92,14 +92,17 @@ SessionAction = CreateSession | UpdateSession | RemoveSession | LeaveSession
 
 
 def session_id_for(profile: str, template: str) -> str:
-    """`<profile>-<template>-<12 hex digits over both>`, so that no two meet: at most 63 of a-z, 0-9 and dash, a letter first."""
+    """Return `<profile>-<template>-<12 hex digits over both>`: at most 63 of a-z, 0-9 and dash, a letter first.
+
+    The digits keep the ids of two offers different.
+    """
     digits = hashlib.sha256(f"{profile}\n{template}".encode()).hexdigest()[:_HEX]
     stem = re.sub(r"[^a-z0-9]+", "-", f"{profile}-{template}".lower()).strip("-")
     return f"{stem[: MAX_SESSION_ID - _HEX - 1].rstrip('-')}-{digits}"
 
 
 def offers(catalog: Catalog) -> tuple[SessionOffer, ...]:
-    """Return what the configuration offers, in the order in which it says so."""
+    """Return the offers of the configuration, in its order."""
     listed = [(name, each) for name, profile in catalog.profiles.items() for each in _listed(profile)]
     named = [template for _, template in listed]
     return tuple(
@@ -118,7 +121,7 @@ def _listed(profile: Profile) -> Iterable[str]:
 
 
 def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
-    """Return the labels but for the digest: the profile's own and ours. Sessions inherit them, and so does the bill."""
+    """Return the labels except the digest: the profile's own and ours. Sessions inherit the labels, and so does the bill."""
     ours = {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_PROFILE: offer.profile,
@@ -128,9 +131,9 @@ def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
 
 
 def digest_label(session_id: str, body: Mapping[str, object]) -> str:
-    """Return what the digest label says: changes with the body, and tells by the name whether it was made for it.
+    """Return the value of the digest label. It changes with the body, and its end tells which name it was made for.
 
-    A letter comes first, for Dataproc asks of labels what RFC 1035 asks of names.
+    A letter comes first, because Dataproc requires of labels what RFC 1035 requires of names.
     """
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)
     return f"d{hashlib.sha256(text.encode()).hexdigest()[:16]}-{_name_mark(session_id)}"
@@ -143,10 +146,10 @@ def _name_mark(session_id: str) -> str:
 def plan_sessions(
     wanted: Iterable[WantedSession], seen: Iterable[SessionSeen], *, unknown: frozenset[str] = frozenset()
 ) -> tuple[SessionAction, ...]:
-    """Return what makes `seen` be as `wanted`, with reasons; nothing when it is.
+    """Return the actions that make `seen` as `wanted`, with reasons; empty if they are equal.
 
-    Only what carries our labels is updated or removed. `unknown` are ids that are wanted and whose content cannot be told now
-    (their master is wrong): what is there of them stays.
+    Only templates with our labels are updated or removed. `unknown` are wanted ids whose content cannot be told now
+    (their master is wrong): the existing templates of these ids stay.
     """
     by_id = {each.session_id: each for each in seen}
     asked = {each.session_id: each for each in wanted}
@@ -178,7 +181,10 @@ def _bring_about(wanted: WantedSession, seen: SessionSeen | None) -> SessionActi
 
 
 def _difference(wanted: object, seen: object, path: str) -> str | None:
-    """Where something that we wrote reads otherwise, None when it all reads as written. What the service adds is its own."""
+    """Return the path of a field that we wrote and that reads differently; None if there is none.
+
+    Fields that the service adds are ignored.
+    """
     if isinstance(wanted, Mapping):
         held = seen if isinstance(seen, Mapping) else {}
         for key, inner in wanted.items():
@@ -191,5 +197,5 @@ def _difference(wanted: object, seen: object, path: str) -> str | None:
         return None
     same = wanted == seen
     if isinstance(wanted, str) and isinstance(seen, str):
-        same = same or seen.endswith(f"/{wanted}")  # a resource may be read back by its whole address
+        same = same or seen.endswith(f"/{wanted}")  # a resource may be read back by its full name
     return None if same else path

@@ -1,4 +1,4 @@
-"""Which template objects a person should have. Rendering itself needs YAML and the Dataproc API's types: `shared.cloud`."""
+"""The template objects that a user should have. Rendering itself needs YAML and the Dataproc API's types: `shared.cloud`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import hashlib
 from shared.domain.plan.plan import Policy
 from shared.domain.record.record import Presence, RecordRow, UserRecord
 
-RENDERER = "3"  # raise it when the same master renders differently
+RENDERER = "3"  # raise this number when the same master renders differently
 
 
 def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str, str] | None:
-    """Template name -> digest of what its object is made from; empty for somebody who is not entitled.
+    """Return template name -> digest of the inputs of its object; empty for a user who is not entitled.
 
-    None when the profile is not in the configuration: what should be there is unknown, so nothing is touched.
+    None if the profile is not in the configuration: the wanted objects are unknown, so none is touched.
     """
     presence = record.presence if isinstance(record, RecordRow) else record.spec.presence
     profile_name = record.profile if isinstance(record, RecordRow) else record.spec.profile

@@ -1,1 +1,1 @@
-"""What there is: people's keys, profiles, instances, snapshots, clusters, errors and times. Types and names; nothing is decided here."""
+"""The shared types and names: user keys, profiles, instances, snapshots, clusters, errors and times. No module here decides anything."""

@@ -1,4 +1,4 @@
-"""What the administrator offers: profiles, who gets which, and the master templates."""
+"""The administrator's offer: profiles, the groups that get each profile, and the master templates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SESSION_KEY = re.compile(rf"^({'|'.join(SESSION_KINDS)})\s*:", re.MULTILINE)
 
 
 class Identity(StrEnum):
-    """As whom the code in a notebook reads data."""
+    """The identity with which the code in a notebook reads data."""
 
     END_USER_CREDENTIALS = "end-user-credentials"
     PERSONAL_SERVICE_ACCOUNT = "personal-service-account"
@@ -39,40 +39,40 @@ class Disk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Accelerator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """GPUs: the API's type name (`NVIDIA_TESLA_T4`) and how many."""
+    """The GPUs of a machine: the API's type name (`NVIDIA_TESLA_T4`) and their number."""
 
     type: Annotated[str, Meta(pattern=r"^NVIDIA_[A-Z0-9_]+$")]
     count: Annotated[int, Meta(ge=1, le=16)] = 1
 
 
 class VmImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the VM's image comes from: a family (newest) or one name, never both."""
+    """The source of the VM's image: a family (its newest image) or a single image by name, never both."""
 
     project: str = "cloud-notebooks-managed"
     family: str | None = None
     name: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of keys that do not go together; the field is empty for the whole."""
+        """Yield (field, problem) for keys that contradict each other; the field is empty if the problem concerns the whole."""
         if (self.family is None) == (self.name is None):
             yield "", "give either a family or a name"
 
 
 class ShieldedVm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Shielded VM switches. Secure boot refuses unsigned GPU drivers, so it is the administrator's choice."""
+    """The Shielded VM switches. Secure boot refuses unsigned GPU drivers, so the administrator decides about it."""
 
     secure_boot: bool = False
     vtpm: bool = True
     integrity_monitoring: bool = True
 
 
-_WORKBENCH_TIMER = (timedelta(minutes=10), timedelta(hours=24))  # the bounds of its own idle timer
+_WORKBENCH_TIMER = (timedelta(minutes=10), timedelta(hours=24))  # the bounds of Workbench's own idle timer
 
 
 class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When an environment counts as idle: see `shared.domain.fleet.idle` for what each bound means.
+    """The limits by which an environment counts as idle. `shared.domain.fleet.idle` explains each of them.
 
-    `max_keep_on` is how long ahead somebody may ask not to be stopped.
+    `max_keep_on` is how far ahead a user may extend the running time of an environment.
     """
 
     timeout: timedelta = timedelta(hours=3)
@@ -83,17 +83,18 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = timedelta(hours=12)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of values that Workbench would refuse."""
+        """Yield (field, problem) for values that Workbench would refuse."""
         least, most = _WORKBENCH_TIMER
         if not least <= self.timeout <= most:
             yield "timeout", "Workbench's own idle timer takes 10 minutes to 24 hours"
 
 
 class ClusterIdentity(StrEnum):
-    """As whom the code on a Spark cluster reads data.
+    """The identity with which the code on a Spark cluster reads data.
 
-    `PERSONAL_AUTH`: as the person, but by default only objects in Cloud Storage of the same project, and only while a tool of
-    the person's own keeps a session open (docs/platform-facts.md, 6.1). `PERSONAL_SERVICE_ACCOUNT`: as the person's own account.
+    `PERSONAL_AUTH`: the user's own identity. By default it reaches only objects in Cloud Storage of the same project, and only
+    while a tool of the user keeps a session open (docs/platform-facts.md, 6.1).
+    `PERSONAL_SERVICE_ACCOUNT`: the service account of the user.
     """
 
     PERSONAL_AUTH = "personal-auth"
@@ -101,7 +102,7 @@ class ClusterIdentity(StrEnum):
 
 
 class SparkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What people of a profile may start: how many clusters at a time, how many vCPUs each may have, and as whom they run."""
+    """The Spark limits of a profile: clusters at a time, vCPUs of each cluster, and the identity that the clusters run as."""
 
     identity: ClusterIdentity = ClusterIdentity.PERSONAL_AUTH
     max_clusters: int = 2
@@ -119,7 +120,7 @@ HourlyCost = Annotated[
 
 
 class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What people read of a template: its title, a plain description, what a running hour costs (None: nobody said)."""
+    """The texts about a template that users read: its title, a plain description, the price of a running hour (None: not stated)."""
 
     title: Annotated[str, Meta(min_length=1, max_length=60)]
     description: Annotated[str, Meta(max_length=300)] = ""
@@ -127,7 +128,7 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Disruption(StrEnum):
-    """When a change may stop an environment that runs. One that rests is changed at once."""
+    """The time at which a change may stop a running environment. An environment that is stopped is changed at once."""
 
     NOW = "now"
     WHEN_IDLE = "when-idle"
@@ -146,10 +147,9 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
 
-    `hourly_cost` is what a running hour costs by the price list, None when nobody said. `window` is there with
-    `Disruption.WINDOW`. `data_group` is the Google group whose members may read the data: with a personal service account,
-    the account becomes a member. `templates` are the Spark clusters that a person may start, `session_templates` the serverless
-    sessions that show up in the launcher.
+    `hourly_cost` is the list price of a running hour, None if it is not stated. `window` is set with `Disruption.WINDOW`.
+    `data_group` is the Google group whose members may read the data. With a personal service account, the account becomes a member.
+    `templates` are the Spark clusters that a user may start, `session_templates` the serverless sessions that the launcher shows.
     """
 
     name: str
@@ -175,7 +175,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def needs_account(self) -> bool:
-        """True when something of a person with this profile runs as a service account of their own."""
+        """The need of a personal service account: True if the notebook or the Spark clusters of this profile run as one."""
         return (
             self.identity is Identity.PERSONAL_SERVICE_ACCOUNT
             or self.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
@@ -183,14 +183,14 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Members of `group` get `profile`; the highest `priority` wins among the groups that a person holds."""
+    """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies."""
 
     group: Email
     profile: str
     priority: int = 0
 
 
-@lru_cache(maxsize=256)  # a sweep asks for each of everybody's templates
+@lru_cache(maxsize=256)  # a sweep asks for every template of every user
 def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -203,19 +203,19 @@ class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def is_session(self) -> bool:
-        """True for a template of serverless sessions, which is known by its top-level keys; a cluster has `config`."""
+        """The kind of the template: True for serverless sessions, recognised by their top-level keys; a cluster template has `config`."""
         return _SESSION_KEY.search(self.text) is not None
 
     @property
     def digest(self) -> str:
-        """16 hex digits of SHA-256 over the text."""
+        """The first 16 hex digits of the text's SHA-256."""
         return _digest_of(self.text)
 
 
 class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All profiles by name, the assignments, the default for people who asked without naming one, the masters by name.
+    """All profiles by name, the assignments, the default profile for joiners without a named profile, the master templates by name.
 
-    `environments` has what people read of a template, where the administrator wrote it.
+    `environments` holds the texts that users read about a template, as far as the administrator wrote them.
     """
 
     profiles: Mapping[str, Profile]
@@ -225,11 +225,11 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environments: Mapping[str, Environment] = field(default_factory=dict)
 
     def environment(self, template: str) -> Environment:
-        """Return what people read of a template; its own name where nobody wrote anything."""
+        """Return the texts that users read about a template; its title is the template's name if the administrator wrote none."""
         return self.environments.get(template) or Environment(title=template)
 
     def profile(self, name: str) -> Profile:
-        """Return the profile of that name; `UnknownProfileError` names those that exist."""
+        """Return the profile of that name. Raise `UnknownProfileError`, which names the existing profiles."""
         try:
             return self.profiles[name]
         except KeyError:
@@ -240,11 +240,14 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ) from None
 
     def assignment_for(self, group: str) -> Assignment | None:
-        """Return what membership of `group` gives, None when the group entitles to nothing."""
+        """Return the assignment of `group`; None if the group entitles to nothing."""
         return next((a for a in self.assignments if a.group == group), None)
 
     def entitling_digest(self) -> str:
-        """Return what changes whenever the same facts could entitle to something else: assignments, default, profile names."""
+        """Return a digest that changes whenever the same facts could entitle to something else.
+
+        It covers the assignments, the default profile and the profile names.
+        """
         text = json.dumps(
             [[to_dict(a) for a in self.assignments], self.default_profile, sorted(self.profiles)], sort_keys=True
         )

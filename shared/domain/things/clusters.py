@@ -1,4 +1,4 @@
-"""A person's own Spark clusters: what is wanted (`ClusterWish`), what cannot be read back (`ClusterStatus`), what was seen (`Cluster`)."""
+"""A user's own Spark clusters: the request (`ClusterWish`), the remembered status (`ClusterStatus`), the observation (`Cluster`)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.domain.things.errors import BenchkeeperError, Reason
 from shared.domain.things.identity import UserKey
 
 MAX_CLUSTER_NAME = 51  # [PY: dataproc_v1/types/clusters.py Cluster.cluster_name]
-AUTO_ZONE = ""  # no zone named: Dataproc picks one that has machines
-JUPYTERLAB = "JupyterLab"  # the name under which the Component Gateway reports it
+AUTO_ZONE = ""  # no zone named: Dataproc picks a zone that has machines
+JUPYTERLAB = "JupyterLab"  # the name under which the Component Gateway reports JupyterLab
 
 
 class ClusterState(StrEnum):
-    """Dataproc's `ClusterStatus.State`."""
+    """The states of a cluster: Dataproc's `ClusterStatus.State`."""
 
     UNKNOWN = "UNKNOWN"
     CREATING = "CREATING"
@@ -36,15 +36,15 @@ class ClusterState(StrEnum):
 
 
 FAILED = frozenset({ClusterState.ERROR})
-# In these it accepts and does work [PY: dataproc_v1/types/clusters.py ClusterStatus.State].
+# In these states a cluster accepts and does work [PY: dataproc_v1/types/clusters.py ClusterStatus.State].
 USABLE = frozenset({ClusterState.RUNNING, ClusterState.UPDATING, ClusterState.ERROR_DUE_TO_UPDATE})
 
 
 class Cluster(Struct, frozen=True, kw_only=True):
-    """A cluster with the person's label as it was read.
+    """A cluster with the user's label, as it was read.
 
-    `error` says why it failed, classified, when it did; `ports` are the
-    Component Gateway's addresses by name, `is_ours` = our own labels are on it too.
+    `error` is the classified failure if the cluster failed. `ports` are the addresses of the Component Gateway by name.
+    `is_ours` is True if the cluster carries our own labels, too.
     """
 
     name: str
@@ -57,26 +57,26 @@ class Cluster(Struct, frozen=True, kw_only=True):
 
 
 class ClusterOperationSeen(Struct, frozen=True, kw_only=True):
-    """A cluster operation as it was read: `error` is set when it is done and failed, already classified."""
+    """A cluster operation as it was read: `error` is set if the operation is done and failed, already classified."""
 
     done: bool
     error: BenchkeeperError | None = None
 
 
 class ClusterWish(Struct, frozen=True, kw_only=True):
-    """The person wants a cluster of this template since then."""
+    """A user's request for a cluster of this template, made at `since`."""
 
     template: str
     since: datetime
 
 
 class ClusterStatus(Struct, frozen=True, kw_only=True):
-    """What is remembered of the cluster of one template: its name, computed once, and how far it is.
+    """The remembered status of the cluster of one template: its name, computed once, and its progress.
 
-    `operation` names the create that was asked for at `asked_at`; `tried_zones` had no machines in this round (`AUTO_ZONE`
-    among them); nothing is created before `not_before`. `seen_running_at` = when it was first seen RUNNING after the latest
-    wish, so that its absence later is its own end. `deleting` = we asked for its deletion. `reason` and `message` are for
-    people; a `diagnosis` says why the last one is not there, and stays until the next start.
+    `operation` names the create that was requested at `asked_at`. `tried_zones` are the zones that had no machines in this round
+    (`AUTO_ZONE` among them). Nothing is created before `not_before`. `seen_running_at` is the first observation of RUNNING after the
+    latest request; if the cluster is absent later, it ended by itself. `deleting`: we requested its deletion.
+    `reason` and `message` are for people. `diagnosis` says why the last cluster is missing, and stays until the next start.
     """
 
     template: str
@@ -98,14 +98,14 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
 
     @property
     def is_there(self) -> bool:
-        """True while something of it is, or may be, in the cloud."""
+        """The existence of the cluster: True while something of the cluster is, or may be, in the cloud."""
         return self.asked_at is not None
 
 
 def cluster_name(template: str, user_key: UserKey) -> str:
-    """`<template>-<12 hex of the user key>`: lower case, digits, dashes, a letter first, at most 51 characters.
+    """Return `<template>-<12 hex of the user key>`: lower case, digits, dashes, a letter first, at most 51 characters.
 
-    A template whose name had to be changed for that carries eight hex digits of its own, so that no two meet in one name.
+    If the template's name had to be changed for that, eight hex digits of its hash are added, so that two templates never share a name.
     """
     digits = user_key.rpartition("-")[2]
     stem = re.sub(r"[^a-z0-9]+", "-", template.lower()).strip("-")

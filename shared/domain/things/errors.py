@@ -1,8 +1,8 @@
-"""Every failure the product knows, each with three texts.
+"""The failures that the product knows, each with three texts.
 
-`user_message` is for the person (page, CLI), `reason` for metrics and conditions (bounded), `detail` for the log.
-Retryable means: the same call may succeed later, and `retry_after` says when to try. Permanent means: not without a change by
-somebody. Raised by adapters and the edge, handled in `engine` and in `functions/_delivery.py` only.
+`user_message` is for the user (page, CLI), `reason` for metrics and conditions (bounded), `detail` for the log.
+Retryable means that the same call may succeed later; `retry_after` says when to try again. Permanent means that the call fails until
+a person changes something. Adapters and entry points raise these errors; only `engine` and `functions/_delivery.py` handle them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why something is as it is. Bounded on purpose: it is a metric label and a condition's reason."""
+    """The reason of a condition or an error. The list is closed on purpose, because the values are metric labels."""
 
     # conditions that are fine
     READY = "Ready"
@@ -73,7 +73,7 @@ class Reason(StrEnum):
 
 
 class BenchkeeperError(Exception):
-    """Base of all failures that the product names."""
+    """The base class of all failures that the product names."""
 
     reason: Reason = Reason.UNEXPECTED
 
@@ -86,7 +86,7 @@ class BenchkeeperError(Exception):
 
 
 class RetryableError(BenchkeeperError):
-    """The same may succeed later; `retry_after` is the earliest sensible time."""
+    """A failure after which the same call may succeed later; `retry_after` is the earliest sensible time."""
 
     default_retry_after = timedelta(seconds=30)
 
@@ -98,68 +98,68 @@ class RetryableError(BenchkeeperError):
 
 
 class CloudUnavailableError(RetryableError):
-    """Google answered 5xx, or did not answer."""
+    """A failure of Google: an answer of 5xx, or no answer."""
 
     reason = Reason.CLOUD_UNAVAILABLE
 
 
 class RateLimitedError(RetryableError):
-    """Too many requests just now (429 without a quota on resources)."""
+    """A rate-limited request: 429 without a quota on resources."""
 
     reason = Reason.RATE_LIMITED
     default_retry_after = timedelta(seconds=60)
 
 
 class QuotaExhaustedError(RetryableError):
-    """A resource quota of the region or project is used up; another zone does not help."""
+    """An exhausted resource quota of the region or project; another zone does not help."""
 
     reason = Reason.QUOTA_EXHAUSTED
     default_retry_after = timedelta(minutes=30)
 
 
 class StockoutError(RetryableError):
-    """The zone has no machines of this type now; another zone may."""
+    """A zone without machines of this type now; another zone may have some."""
 
     reason = Reason.STOCKOUT
     default_retry_after = timedelta(seconds=5)
 
 
 class ConflictError(RetryableError):
-    """Somebody wrote first (412): read again and plan again."""
+    """A concurrent write that came first (412): read again and plan again."""
 
     reason = Reason.CONFLICT
     default_retry_after = timedelta(seconds=1)
 
 
 class BusyError(RetryableError):
-    """An operation is under way on this instance (409 unable to queue)."""
+    """An operation that is under way on this instance and blocks another one (409 unable to queue)."""
 
     reason = Reason.BUSY
     default_retry_after = timedelta(seconds=30)
 
 
 class OperationFailedError(RetryableError):
-    """A long-running operation ended with an error that names no better class."""
+    """A long-running operation that ended with an error of no better class."""
 
     reason = Reason.OPERATION_FAILED
     default_retry_after = timedelta(minutes=2)
 
 
 class GuardWaitsError(RetryableError):
-    """The guard lets only so many people have this in an hour, and there is no room just now."""
+    """A full window of the guard: the hourly limit of users is reached just now."""
 
     reason = Reason.GUARD_WAITS
     default_retry_after = timedelta(minutes=15)
 
 
 class PermanentError(BenchkeeperError):
-    """Not without a change by somebody."""
+    """A failure that repeats until a person changes something."""
 
     reason = Reason.INVALID_SPEC
 
 
 class PoisonError(PermanentError):
-    """The message itself can never succeed: it goes to the dead-letter topic. Everything else is delivered again."""
+    """A message that can never succeed: it goes to the dead-letter topic. All other failures are delivered again."""
 
 
 class InvalidMessageError(PoisonError):
@@ -169,27 +169,27 @@ class InvalidMessageError(PoisonError):
 
 
 class UnsupportedMessageError(PoisonError):
-    """A message that is well-formed and known, and that this version does not act on."""
+    """A well-formed, known message that this version does not act on."""
 
     reason = Reason.UNSUPPORTED_MESSAGE
 
 
 class UnknownProfileError(PoisonError):
-    """A profile was asked for that the configuration does not have."""
+    """A request for a profile that the configuration does not have."""
 
     reason = Reason.UNKNOWN_PROFILE
 
 
 class InvalidSpecError(PermanentError):
-    """The cloud refuses the request as wrong (400)."""
+    """A request that the cloud refuses as invalid (400)."""
 
     reason = Reason.INVALID_SPEC
 
 
 class DamagedRecordError(PermanentError):
-    """The object of a user key says nothing that can be read; an older version of it may be put back.
+    """An object of a user key that cannot be read; an older version of the object may be put back.
 
-    `user_key` is the key of that object. It differs from the key that was asked for when a pointer led there.
+    `user_key` is the key of that object. It differs from the requested key if a pointer led there.
     """
 
     reason = Reason.DAMAGED
@@ -200,7 +200,7 @@ class DamagedRecordError(PermanentError):
 
 
 class NewerRecordError(PermanentError):
-    """A record was written by a newer program: this one must not rewrite it. `user_key` is the key of its object."""
+    """A record of a newer program: this program must not rewrite it. `user_key` is the key of its object."""
 
     reason = Reason.WRITTEN_BY_NEWER
 
@@ -210,24 +210,24 @@ class NewerRecordError(PermanentError):
 
 
 class NotOursError(PermanentError):
-    """A resource has our name and is not ours: hands off."""
+    """A resource that has our name but does not carry our label: it is left alone."""
 
     reason = Reason.NOT_OURS
 
 
 class NotSignedInError(PermanentError):
-    """Whoever asks for a page did not come through Identity-Aware Proxy, or its word does not hold."""
+    """A request for a page that did not come through Identity-Aware Proxy, or whose token is not valid."""
 
     reason = Reason.NOT_SIGNED_IN
 
 
 class RefusedError(PermanentError):
-    """Somebody asked for what their profile, or the moment, does not allow; the text says what is allowed."""
+    """A request that the user's profile, or the present state, does not allow; the text says what is allowed."""
 
     reason = Reason.REFUSED
 
 
 class AccessDeniedError(PermanentError):
-    """A permission is missing (401, 403)."""
+    """A missing permission (401, 403)."""
 
     reason = Reason.ACCESS_DENIED

@@ -1,4 +1,4 @@
-"""What happened to one person's environment, in time order: kept in the record itself, so that it is never at odds with it."""
+"""The history of one user's environment, in time order. The record itself holds it, so that both always agree."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-# About two months of an ordinary life; a record stays below 32 KB. What is older is in the log and in older versions of the object.
+# About two months of ordinary use; a record stays below 32 KB. Older lines are in the log and in older versions of the object.
 MAX_LINES = 80
 _MAX_TEXT = 300
 
 
 class StoryKind(StrEnum):
-    """What sort of thing happened."""
+    """The kind of an event in the history."""
 
     NEWS = "news"  # a message came in
-    WISH = "wish"  # somebody asked for something on the page or the command line
-    DECISION = "decision"  # how the environment stands changed
-    CALL = "call"  # the cloud was asked for a change, or said no
+    WISH = "wish"  # a request from the page or the command line
+    DECISION = "decision"  # a condition of the environment changed
+    CALL = "call"  # the cloud was asked for a change, or refused it
 
 
 class StoryLine(Struct, frozen=True, kw_only=True):
-    """One line: `text` for people, `because` why, `ref` an event id, an operation's name or an error's reason.
+    """A line of the history. `text` is for people, `because` the reason, `ref` an event id, an operation's name or an error's reason.
 
-    `act` identifies what was asked of the cloud (`Action.key`), `refused` says that the cloud said no. Lines of earlier versions
-    have neither.
+    `act` identifies the call to the cloud (`Action.key`); `refused`: the cloud refused the call. Lines of earlier versions have neither.
     """
 
     at: datetime
@@ -40,7 +39,7 @@ class StoryLine(Struct, frozen=True, kw_only=True):
 
 
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
-    """Return the story with more lines, the oldest left out where there are too many."""
+    """Return the history with more lines. The oldest lines are dropped if there are more than `MAX_LINES`."""
     return (*story, *(_cut(line) for line in lines))[-MAX_LINES:]
 
 

@@ -1,7 +1,7 @@
-"""Who a person is and what their resources are called. Total, deterministic, collision-proof.
+"""A user's identity, and the names of the user's resources. The names are total, deterministic and free of collisions.
 
-`UserEmail` is the normalised address, `UserKey` the name that stands for it in labels, logs and object names, `InstanceId` the
-Workbench instance's id. Names are computed once and then remembered in the record; nothing recomputes them later.
+`UserEmail` is the normalised address. `UserKey` is the name that stands for it in labels, logs and object names. `InstanceId` is the
+id of the Workbench instance. Names are computed once and then kept in the record; no later code computes them again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AccountId = NewType("AccountId", str)
 MAX_EMAIL_BYTES = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 MAX_INSTANCE_ID = 48  # 63 less "-data-workspace", the data disk's suffix
 READABLE = 28
-_READABLE_IN_ACCOUNT = 13  # IAM takes 6 to 30 characters for the whole
+_READABLE_IN_ACCOUNT = 13  # IAM accepts 6 to 30 characters for the whole id
 MAX_NAMING = 999
 _DOMAIN_LABEL = re.compile(r"^[^\W_]([\w-]{0,61}[^\W_])?$")
 _KEY = re.compile(r"[a-z][a-z0-9-]{0,27}-[0-9a-f]{12}")
@@ -34,10 +34,10 @@ _DROPPED_QUOTES = str.maketrans("", "", "'\u2019`\"")
 
 
 def parse_email(raw: object) -> UserEmail:
-    """Return the normalised address: NFC, lower case, trimmed. Raises `InvalidMessageError` saying what is wrong with it.
+    """Return the normalised address: NFC, lower case, trimmed. Raise `InvalidMessageError`, which says what is wrong with it.
 
-    Local parts outside ASCII, apostrophes, plus tags and inner spaces are kept: the address is a key here, not something
-    that mail is sent to. Two addresses that differ after this are two people.
+    Local parts outside ASCII, apostrophes, plus tags and inner spaces are kept, because the address is a key here; no mail is sent
+    to it. Two addresses that differ after normalisation are two users.
     """
     if not isinstance(raw, str):
         raise _bad_email(f"is {type(raw).__name__}, not text")
@@ -49,7 +49,7 @@ def parse_email(raw: object) -> UserEmail:
     local, at, domain = text.rpartition("@")
     if not at or not local:
         raise _bad_email("has no name before an @")
-    # Vowel signs and accents of other scripts are no letters to a regular expression.
+    # Vowel signs and accents of other scripts do not count as letters in a regular expression.
     labels = "".join(c for c in domain if not unicodedata.category(c).startswith("M")).split(".")
     if len(labels) < 2 or not all(_DOMAIN_LABEL.match(label) for label in labels):  # noqa: PLR2004 - name.tld
         raise _bad_email("has no valid domain after the @")
@@ -58,7 +58,7 @@ def parse_email(raw: object) -> UserEmail:
     return UserEmail(text)
 
 
-# An address in the configuration: read by `parse_email`, so that it is written as news of people write it.
+# An address in the configuration. `parse_email` reads it, so that it has the same form as addresses in messages.
 Email = Annotated[str, Meta(extra={"read": parse_email})]
 
 
@@ -70,49 +70,49 @@ def _bad_email(why: str) -> InvalidMessageError:
 
 
 def user_key_for(email: UserEmail) -> UserKey:
-    """`ana-silva-` + 12 hex digits of SHA-256 over the whole normalised address; at most 41 characters."""
+    """Return `ana-silva-` + 12 hex digits of SHA-256 over the whole normalised address; at most 41 characters."""
     digest = hashlib.sha256(email.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return UserKey(f"{_readable(email)}-{digest}")
 
 
 def next_holder_key(email: UserEmail, before: UserKey) -> UserKey:
-    """Return the key of whoever has the address after the person with the key `before`: as readable, and another one."""
+    """Return the key of the next holder of an address, after the user with the key `before`: equally readable, with another hash."""
     digest = hashlib.sha256(f"{email}\n{before}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return UserKey(f"{_readable(email)}-{digest}")
 
 
 def parse_user_key(text: str) -> UserKey:
-    """Check that a text is a user key (for names that come back from the outside)."""
+    """Return the text as a user key. Raise `InvalidMessageError` if it is not a user key. For names that come from outside."""
     if not _KEY.fullmatch(text):
         raise InvalidMessageError(user_message=f"'{text}' is not a user key.", detail=f"bad user key {text[:80]!r}")
     return UserKey(text)
 
 
 def is_user_key(text: str) -> bool:
-    """Return True for a text that this product could have computed as a user key."""
+    """Return True if this product could have computed the text as a user key."""
     return _KEY.fullmatch(text) is not None
 
 
 def instance_id_for(email: UserEmail) -> InstanceId:
-    """`nb-` + the user key: a letter first, lower case, digits and dashes, no dash last, at most 44 characters."""
+    """Return `nb-` + the user key: a letter first, lower case, digits and dashes, no dash last, at most 44 characters."""
     return first_instance_id(user_key_for(email))
 
 
 def first_instance_id(user_key: UserKey) -> InstanceId:
-    """Return the same from the key, which a person keeps when the address changes."""
+    """Return the first instance id, computed from the key, which a user keeps when the address changes."""
     return InstanceId(f"nb-{user_key}")
 
 
 def next_instance_id(user_key: UserKey, naming: int) -> InstanceId:
-    """Return the id of a replacement, for it exists beside what it replaces: the `naming`-th name, at most 48 characters.
+    """Return the id of a replacement, which exists beside its predecessor: the `naming`-th name, at most 48 characters.
 
-    After 999 the numbers start again at 2; what had that name is long gone.
+    After 999 the numbers start again at 2; the instance that had that name was deleted long before.
     """
     return InstanceId(f"nb-{user_key}-{(naming - 2) % (MAX_NAMING - 1) + 2}")
 
 
 def account_id_for(user_key: UserKey) -> AccountId:
-    """Return the id of the person's own service account: `nb-`, something readable, the key's 12 digits; 17 to 29 characters."""
+    """Return the id of the user's own service account: `nb-`, a readable part, the key's 12 digits; 17 to 29 characters."""
     readable, _, digits = user_key.rpartition("-")
     return AccountId(f"nb-{readable[:_READABLE_IN_ACCOUNT].rstrip('-')}-{digits}")
 
@@ -137,13 +137,13 @@ def _readable(email: UserEmail) -> str:
     return words[:READABLE].rstrip("-")
 
 
-@lru_cache(maxsize=1024)  # profiles and cost centres: few, and asked for with each environment
+@lru_cache(maxsize=1024)  # profiles and cost centres: few values, needed for every environment
 def label_value(text: str) -> str:
-    """`text` as a Google Cloud label value: `[a-z0-9_-]{0,63}`, others become dashes."""
+    """Return `text` as a Google Cloud label value: `[a-z0-9_-]{0,63}`; other characters become dashes."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-")[:63].rstrip("-")
 
 
 def without_addresses(text: str) -> str:
-    """`text` with everything that looks like an address taken out: what others wrote goes to logs."""
+    """Return `text` with everything that looks like an address replaced, so that text of others can go to logs."""
     return _ADDRESS.sub("<address>", text) if "@" in text else text

@@ -1,4 +1,4 @@
-"""What a notebook should be and what was seen of it, in this product's words (no API types)."""
+"""A notebook as wanted and as observed, in this product's words (no API types)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IDLE_TIMEOUT_KEY = "idle-timeout-seconds"
 
 
 class NotebookState(StrEnum):
-    """`Instance.state` of the Notebooks API v2."""
+    """The states of an instance: `Instance.state` of the Notebooks API v2."""
 
     UNSPECIFIED = "STATE_UNSPECIFIED"
     STARTING = "STARTING"
@@ -41,7 +41,7 @@ class NotebookState(StrEnum):
 # `healthState` of an instance whose Jupyter server does not answer (docs/platform-facts.md#29-states).
 NOT_WELL = frozenset({"UNHEALTHY", "AGENT_NOT_RUNNING"})
 RESTING = frozenset({NotebookState.STOPPED, NotebookState.SUSPENDED})
-# States that a fresh instance reaches only through ACTIVE: there may be somebody's data on it.
+# States that a fresh instance reaches only through ACTIVE: the instance may hold data of the user.
 MAY_HAVE_RUN = RESTING | {
     NotebookState.ACTIVE,
     NotebookState.STOPPING,
@@ -51,21 +51,21 @@ MAY_HAVE_RUN = RESTING | {
 
 
 class InstanceRef(Struct, frozen=True, kw_only=True):
-    """Where an instance is: the zone is part of its name."""
+    """The place of an instance: the zone is part of its name."""
 
     instance_id: InstanceId
     zone: str
 
 
 class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Full or relative resource names of the VPC network and subnetwork; empty = the API's default network."""
+    """The full or relative resource names of the VPC network and subnetwork; empty means the API's default network."""
 
     network: Annotated[str, Meta(pattern=r"^$|^projects/[^/]+/global/networks/[^/]+$")] = ""
     subnet: Annotated[str, Meta(pattern=r"^$|^projects/[^/]+/regions/[^/]+/subnetworks/[^/]+$")] = ""
 
 
 class NotebookSpec(Struct, frozen=True, kw_only=True):
-    """A whole instance as it should be. Never a public IP, never a shared service account."""
+    """A whole instance as it should be. It never has a public IP or a shared service account."""
 
     instance_id: InstanceId
     owner: UserEmail
@@ -80,13 +80,13 @@ class NotebookSpec(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     metadata: Mapping[str, str]
     tags: tuple[str, ...]
-    service_account: str = ""  # the person's own; empty with end-user credentials
+    service_account: str = ""  # the user's own account; empty with end-user credentials
 
 
 class ObservedNotebook(Struct, frozen=True, kw_only=True):
-    """What a read gave; empty texts and None when unknown.
+    """An instance as it was read; unknown values are empty texts or None.
 
-    `gce_instance_id` is the VM's numeric id, the join key to Cloud Monitoring, `uid` the instance's own UUID.
+    `gce_instance_id` is the VM's numeric id, by which Cloud Monitoring names it; `uid` is the instance's own UUID.
     """
 
     ref: InstanceRef
@@ -113,14 +113,17 @@ class ObservedNotebook(Struct, frozen=True, kw_only=True):
 
     @property
     def is_well(self) -> bool:
-        """True unless it runs and Google says that it does not work. Of one that rests the last word says nothing."""
+        """The health of the instance: False if it runs and Google reports that it does not work.
+
+        The health of a stopped instance is outdated, so a stopped instance counts as healthy.
+        """
         return self.state is not NotebookState.ACTIVE or self.health not in NOT_WELL
 
 
 class Patch(Struct, frozen=True, kw_only=True):
-    """What to change on an instance: None and empty mappings leave alone, an empty text removes a key.
+    """A change of an instance. None and empty mappings leave a value as it is; an empty text removes a key.
 
-    The maps are merged by the API; `tags` and `accelerators` are whole lists.
+    The API merges the maps; `tags` and `accelerators` are whole lists.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -133,24 +136,24 @@ class Patch(Struct, frozen=True, kw_only=True):
 
 
 class Absent(Struct, frozen=True):
-    """It was looked for, successfully, and is not there."""
+    """An observation: the resource was looked for, successfully, and does not exist."""
 
 
 class Unreadable(Struct, frozen=True):
-    """It could not be read. Not knowing is not absence: nothing is created, stopped or deleted on this."""
+    """An observation that failed. A failed read does not mean absence: nothing is created, stopped or deleted because of it."""
 
     error: BenchkeeperError
 
 
 class NotLooked(Struct, frozen=True):
-    """Nobody looked, because the record says that there can be nothing yet."""
+    """A resource that was not observed, because the record says that it cannot exist yet."""
 
 
 NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
 
 
 def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[str, str]:
-    """Return the labels that carry cost to a person: user key, profile, cost centre, managed-by, and the profile's own."""
+    """Return the labels that assign cost to a user: user key, profile, cost centre, managed-by, and the labels of the profile."""
     labels = dict(profile.labels)
     labels |= {LABEL_MANAGED_BY: MANAGED_BY, LABEL_USER: user_key, LABEL_PROFILE: label_value(profile.name)}
     if cost_center:
@@ -159,12 +162,15 @@ def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[st
 
 
 def metadata_for(profile: Profile) -> dict[str, str]:
-    """Return the metadata keys that we own: the profile's, and the VM's own idle switch-off."""
+    """Return the metadata keys that we own: those of the profile, and the idle timeout of the VM's own timer."""
     return {**profile.metadata, IDLE_TIMEOUT_KEY: str(int(profile.idle.timeout.total_seconds()))}
 
 
 def runs_as(profile: Profile, account_id: AccountId | None, project: str) -> str:
-    """Return the address of the service account that code runs as; empty with end-user credentials, or before there is a name for one."""
+    """Return the address of the service account that code runs as.
+
+    The text is empty with end-user credentials, and until the account has an id.
+    """
     if profile.identity is not Identity.PERSONAL_SERVICE_ACCOUNT or account_id is None:
         return ""
     return account_email(account_id, project)
@@ -180,7 +186,7 @@ def spec_for(
     network: Network,
     service_account: str = "",
 ) -> NotebookSpec:
-    """Return the instance that this person should have. `service_account` is the person's own, where the profile says so."""
+    """Return the instance that this user should have. `service_account` is the user's own account, if the profile wants one."""
     return NotebookSpec(
         instance_id=instance_id,
         owner=owner,
@@ -200,9 +206,9 @@ def spec_for(
 
 
 def is_ours(seen: ObservedNotebook, user_key: UserKey, known_uid: str) -> bool:
-    """Return True when it is the very instance that we knew (`uid`), or its labels say that we made it for this user.
+    """Return True if the instance has the `uid` that we know, or if its labels say that we made it for this user.
 
-    The uid comes first so that somebody who removes a label does not make us let go of a running instance.
+    The uid is compared first, so that removing a label does not make us give up a running instance.
     """
     if known_uid and seen.uid == known_uid:
         return True

@@ -1,4 +1,4 @@
-"""Why an environment is to run or to rest. The cause is what code decides by; the words are made when somebody looks."""
+"""The reason why an environment should run or be stopped. Code decides by the cause; words are made only for display."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from msgspec import Struct
 
 
 class PowerCause(StrEnum):
-    """What made the environment's power what it is to be."""
+    """The cause of the wanted power of an environment."""
 
-    UNKNOWN = "Unknown"  # nothing is known of the person yet
+    UNKNOWN = "Unknown"  # nothing is known of the user yet
     JOINED = "Joined"
     NOT_ENTITLED = "NotEntitled"
     STARTED_BY_PERSON = "StartedByPerson"
@@ -21,8 +21,8 @@ class PowerCause(StrEnum):
     STARTED_OUTSIDE = "StartedOutside"  # in the console or by the API: adopted
     STOPPED_OUTSIDE = "StoppedOutside"  # likewise, or by the machine's own idle timer
     IDLE = "Idle"
-    UNSEEN = "Unseen"  # stopped, because nothing could be seen of it for as long as that is allowed
-    OTHER = "Other"  # told in words by a record of an earlier version
+    UNSEEN = "Unseen"  # stopped, because there was no activity data for as long as that is allowed
+    OTHER = "Other"  # a record of an earlier version that kept words only
 
 
 _WORDS = {
@@ -38,7 +38,7 @@ _WORDS = {
 }
 
 
-# To the owner, of a notebook that rests.
+# Texts for the owner of a stopped notebook.
 _STOPPED = {
     PowerCause.STOPPED_BY_PERSON: "You stopped your notebook.",
     PowerCause.STOPPED_BY_ADMINISTRATOR: "An administrator stopped your notebook.",
@@ -47,7 +47,7 @@ _STOPPED = {
 
 
 class PowerReason(Struct, frozen=True, kw_only=True):
-    """The cause, since when (idle or unseen, else None), and the words as a record of an earlier version kept them, else ""."""
+    """The cause, its time (idle or unseen since then, else None), and the words of a record of an earlier version, else ""."""
 
     cause: PowerCause
     since: datetime | None = None
@@ -55,11 +55,11 @@ class PowerReason(Struct, frozen=True, kw_only=True):
 
     @property
     def is_idle(self) -> bool:
-        """True for a notebook that is stopped because nobody used it, as far as that could be seen."""
+        """The idle stop: True if the notebook was stopped because no use of it was observed."""
         return self.cause in {PowerCause.IDLE, PowerCause.UNSEEN}
 
     def stopped(self) -> str:
-        """Return a sentence to the owner about why the notebook rests."""
+        """Return a sentence to the owner that says why the notebook is stopped."""
         if self.since is not None and self.is_idle:
             unseen = self.cause is PowerCause.UNSEEN
             why = "nothing could be seen of its use since" if unseen else "nobody has used it since"
@@ -67,7 +67,7 @@ class PowerReason(Struct, frozen=True, kw_only=True):
         return _STOPPED.get(self.cause, f"Your notebook is stopped: {self}.")
 
     def __str__(self) -> str:
-        """For people: why, as a part of a sentence."""
+        """Return the reason for people, as a part of a sentence."""
         if self.words:
             return self.words
         since = f"{self.since:%Y-%m-%d %H:%M} UTC" if self.since is not None else "an unknown time"
@@ -80,7 +80,7 @@ class PowerReason(Struct, frozen=True, kw_only=True):
                 return _WORDS.get(self.cause, "")
 
 
-# The words that records of earlier versions hold instead of a cause. Theirs, for ever: they are not to follow `_WORDS`.
+# The words that records of earlier versions hold instead of a cause. They stay as they are, also if `_WORDS` changes.
 _ONCE_KEPT = {
     "nothing known": PowerCause.UNKNOWN,
     "joined": PowerCause.JOINED,
@@ -97,7 +97,7 @@ _ONCE_UNSEEN = "idle: nothing could be seen of it since "
 
 
 def as_once_kept(words: str) -> PowerReason:
-    """Return the reason that a record of an earlier version kept in words only."""
+    """Return the reason for the words that a record of an earlier version kept."""
     known = _ONCE_KEPT.get(words)
     if known is not None:
         return PowerReason(cause=known)

@@ -1,4 +1,4 @@
-"""What is kept of a person's data: snapshots of the data disk, their manifests, and the instance that a replacement supersedes."""
+"""The saved data of a user: snapshots of the data disk, their manifests, and the predecessor of a replacement."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ DATA_DISK_SUFFIX = (
 
 
 class Former(Struct, frozen=True, kw_only=True):
-    """The instance that a replacement takes the place of. Stopped, saved, and deleted once the new one has its data.
+    """The predecessor: an instance that a replacement takes the place of.
 
-    `touched` = it was seen to run after it was saved, so it may hold what nothing else does. `is_remnant` = it is what a failed
-    replacement left, and never held anything. `built_from` is what it was created with, as in the record's status.
+    It is stopped, saved, and deleted once the new instance has its data. `touched`: it was observed to run after it was saved, so it may
+    hold data that no snapshot has. `is_remnant`: it was left by a failed replacement and never held data. `built_from` is what it
+    was created with, as in the record's status.
     """
 
     instance_id: InstanceId
@@ -32,11 +33,11 @@ class Former(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """A snapshot of a data disk that was asked for. It is of the instance `instance_uid`, whatever has that name now.
+    """A requested snapshot of the data disk of the instance `instance_uid`, whatever instance has that name now.
 
-    `ready_at` is set once it was seen READY, with its size in bytes as stored, Compute Engine's numeric id, and what the instance
-    was (`spec`, for the manifest); `manifest` is True once its manifest was written. `lost` = it was READY, and then seen to be gone
-    although nobody of ours deleted it.
+    `ready_at` is set once the snapshot was observed READY. With it come its size in bytes as stored, Compute Engine's numeric id, and the
+    properties of the instance (`spec`, for the manifest). `manifest` is True once its manifest was written. `lost`: the snapshot was
+    READY and then observed to be missing, although we did not delete it.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
 
 class Restoring(Struct, frozen=True, kw_only=True):
-    """The cloud is, or was, asked to bring a snapshot back onto the instance with this uid. Saved before it is asked."""
+    """A request to the cloud to restore a snapshot onto the instance with this uid. The record is saved before the request is sent."""
 
     snapshot: str
     instance_uid: str
@@ -62,7 +63,7 @@ class Restoring(Struct, frozen=True, kw_only=True):
 
 
 class SnapshotState(StrEnum):
-    """`Snapshot.status` of the Compute API."""
+    """The states of a snapshot: `Snapshot.status` of the Compute API."""
 
     CREATING = "CREATING"
     UPLOADING = "UPLOADING"
@@ -91,10 +92,10 @@ def data_disk_of(instance_id: InstanceId) -> str:
 
 
 def snapshot_name(instance_id: InstanceId, number: int) -> str:
-    """`<instance id>-s<number>`: at most 48 + 2 + 6 of the 63 characters that Compute Engine allows."""
+    """Return `<instance id>-s<number>`: at most 48 + 2 + 6 of the 63 characters that Compute Engine allows."""
     return f"{instance_id}-s{number}"
 
 
 def snapshot_labels(user_key: UserKey, instance_id: InstanceId, managed_by: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels of a snapshot: whose it is, of which instance, and what carries its cost."""
+    """Return the labels of a snapshot: its user, its instance, and the labels that assign its cost."""
     return {**managed_by, LABEL_SOURCE: instance_id, "benchkeeper-user": user_key}

@@ -1,4 +1,4 @@
-"""What the product's own types have in common: they are `msgspec.Struct`s, which are made ten times as fast as data classes at a start."""
+"""The common helper for the product's own types: `msgspec.Struct`s, which are created ten times as fast as data classes at a start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 def to_dict(value: Any) -> Any:
-    """Return a struct, and whatever it holds, as dictionaries by field name. Leaves stay what they are: times, enumerations, sets."""
+    """Return a struct, and everything inside it, as dictionaries by field name. Leaves such as times, enumerations and sets are kept."""
     match value:
         case Struct():
             return {name: to_dict(getattr(value, name)) for name in value.__struct_fields__}

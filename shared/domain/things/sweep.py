@@ -1,4 +1,4 @@
-"""The kinds of sweep. A further kind is a row here; mypy and a test of jobs, metrics and alerts name what it needs besides."""
+"""The kinds of sweep. A new kind is a row here; mypy and a test of jobs, metrics and alerts name what else it needs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from enum import StrEnum
 
 
 class Sweep(StrEnum):
-    """A scheduled pass over many people. The value is what a tick says, and the label of metrics."""
+    """A scheduled pass over many users. The value is the name in a tick and the label of metrics."""
 
-    DUE = "due"  # each minute: whose time has come
-    IDLE = "idle"  # each ten minutes: what nobody uses
-    DRIFT = "drift"  # each hour: what differs from the record
+    DUE = "due"  # each minute: records whose time has come
+    IDLE = "idle"  # each ten minutes: environments that are not used
+    DRIFT = "drift"  # each hour: differences from the record
 
     @property
     def tends_dead_letters(self) -> bool:
-        """True if dead letters are looked after behind it. The due sweep is to cost one listing when nothing is due."""
+        """The care for dead letters: True if this sweep handles them at its end.
+
+        The due sweep does not: it should cost a single listing if nothing is due.
+        """
         return self is not Sweep.DUE

@@ -1,4 +1,4 @@
-"""RFC 3339 texts and aware UTC times."""
+"""The conversion of RFC 3339 texts to aware UTC times and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def parse_time(text: str) -> datetime:
-    """RFC 3339 -> aware UTC; nanoseconds are cut to microseconds. Raises `ValueError` for anything else, a missing zone too."""
+    """Return an RFC 3339 text as an aware UTC time; nanoseconds are cut to microseconds.
+
+    Raise `ValueError` for any other text, and for a time without a zone.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -19,7 +22,7 @@ def parse_time(text: str) -> datetime:
 
 
 def _mended(text: str) -> str:
-    """Return the text as `fromisoformat` reads it: no space around, no small z, no point without digits."""
+    """Return the text in a form that `fromisoformat` reads: no space around, no small z, no point without digits."""
     body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
     head, point, rest = body.partition(".")
     if not point:
@@ -29,7 +32,7 @@ def _mended(text: str) -> str:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """Return the same moment in UTC. Raises `ValueError` outside the years that can be counted with (rounding up included)."""
+    """Return the same moment in UTC. Raise `ValueError` if it is outside the years that arithmetic can handle (rounding up included)."""
     try:
         utc = moment.astimezone(UTC)
     except OverflowError as error:
@@ -40,12 +43,12 @@ def to_utc(moment: datetime) -> datetime:
 
 
 def rfc3339(moment: datetime) -> str:
-    """RFC 3339 in UTC with `Z`."""
+    """Return the time as RFC 3339 in UTC with `Z`."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def duration_text(value: timedelta) -> str:
-    """`30d`, as the configuration says it."""
+    """Return the duration as the configuration writes it, for example `30d`."""
     seconds = int(value.total_seconds())
     units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
     return next(f"{seconds // size}{unit}" for unit, size in units if seconds % size == 0)

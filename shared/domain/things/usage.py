@@ -1,4 +1,4 @@
-"""How long something ran in a calendar month (UTC): what an estimate of its cost is made of. Pure."""
+"""The running time of a resource in a calendar month (UTC), from which its cost is estimated. Pure."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def cluster_usage(template: str) -> str:
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """Seconds that ended runs took in `month` (`2026-11`), and since when the present run goes on (None: nothing runs)."""
+    """The seconds of ended runs in `month` (`2026-11`), and the start of the present run (None: the resource does not run)."""
 
     month: str
     ran_s: int = 0
     since: datetime | None = None
 
     def in_month_of(self, now: datetime) -> timedelta:
-        """Return the time that it ran in the month of `now`, up to `now`."""
+        """Return the running time in the month of `now`, up to `now`."""
         ended = self.ran_s if self.month == month_of(now) else 0
         running = now - max(self.since, month_start(now)) if self.since is not None else timedelta(0)
         return timedelta(seconds=ended) + max(running, timedelta(0))
 
 
 def month_of(now: datetime) -> str:
-    """`2026-11`."""
+    """Return the month as `2026-11`."""
     return f"{now:%Y-%m}"
 
 
@@ -40,9 +40,9 @@ def month_start(now: datetime) -> datetime:
 
 
 def with_running(usage: Mapping[str, Usage], name: str, now: datetime, *, runs: bool) -> Mapping[str, Usage]:
-    """Return the usage once `name` was seen to run or not; the same object while nothing changes, so that nothing is written.
+    """Return the usage after `name` was observed to run or not; the same object if nothing changes, so that nothing is written.
 
-    A run ends when its end is seen, so that it counts at most one look too long.
+    A run ends when its end is observed. It therefore counts too long by at most the time between two observations.
     """
     known = usage.get(name)
     if runs == (known is not None and known.since is not None):
