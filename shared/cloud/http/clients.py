@@ -191,7 +191,7 @@ class Clients:
             credentials=self._once("credentials", self._credentials),
             client_options={"api_endpoint": self._config.api_endpoint or f"{region}-dataproc.googleapis.com"},
         )
-        self._mounted(client.transport._session)  # noqa: SLF001 - as for notebooks
+        self._mounted(client.transport._session)  # noqa: SLF001 - the client has no public access to its session
         return client
 
     def _build_publisher(self) -> Any:

@@ -44,7 +44,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class NoAnswerError(OSError):
-    """There is no usable answer: a lost connection, a timeout, or an answer above the size limit."""
+    """The error for a missing or unusable answer: a lost connection, a timeout, or an answer above the size limit."""
 
 
 # A function that sends one request once: (method, url, headers, body) -> the answer. Raises `NoAnswerError` if there is none.

@@ -73,14 +73,14 @@ def take_up_decisions(deps: Deps) -> None:
     for (about, digest), given in found.items():
         try:
             _one_list(about, digest, given, deps)
-        except BenchkeeperError as error:  # the other lists are not held up
+        except BenchkeeperError as error:  # continue with the other lists
             deps.log.warning("Decision left to the tick", digest=digest, reason=error.reason.value, detail=error.detail)
 
 
 def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
     try:
         raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
-    except BenchkeeperError as error:  # the others are not held up
+    except BenchkeeperError as error:  # continue with the others
         deps.log.warning("Decision left to the tick", reason=error.reason.value, detail=error.detail)
         return None
     if raw is None:

@@ -69,8 +69,8 @@ def standing_of(
 ) -> Standing:
     """Return the state of a list. One rejection is enough; approval needs two votes, or one without objection for long enough.
 
-    Without `alone` one approval is never enough, however long nobody objects. With a verified author one approval of another
-    user is enough; `approvers: 1` is a team of one, whose approval counts at once.
+    Without `alone` one approval is never enough, however long it stands without objection. With a verified author one approval of
+    another user is enough; `approvers: 1` is a team of one, whose approval counts at once.
     """
     if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
         return Standing.REJECTED
@@ -139,7 +139,7 @@ def _approving(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
             waiting = current.status.guard.waiting_cut
             known = current.status.guard.clearance
             if known is not None and known.by == digest:
-                return record  # told before the crash
+                return record  # written before a crash
             until = announced_until(entry.ref)
             ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
             clearance = Clearance(ref=ref, by=digest, until=now + deps.policy.guard.approval_lapses)
@@ -175,7 +175,7 @@ def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
             kept = KeptIn(ref=ref, by=" ".join(by), digest=digest, at=now)
             stays = with_kept_in(current, kept)
             if stays is current:
-                return record  # told before the crash
+                return record  # written before a crash
             line = line_of(
                 now, f"{_WHAT.get(entry.ref, _END)} was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}"
             )

@@ -54,9 +54,6 @@ class PutInForce(Struct, frozen=True, kw_only=True):
     left_out: tuple[Effect, ...]
 
 
-# --- what it would do
-
-
 # --- proposing
 
 

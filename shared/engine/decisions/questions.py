@@ -220,7 +220,7 @@ def _join(answer: Answer, deps: Deps) -> Effect:
         return Effect.DIFFERENT
     old, new = found
     if old.record.handover is not None and is_other_person(new.record):
-        return Effect.DIFFERENT  # answered before
+        return Effect.DIFFERENT  # the question was answered before
     if owns_something(old.record) and owns_something(new.record):
         return Effect.TWO
     now = deps.clock.now()
@@ -325,7 +325,7 @@ def _look_at(key: UserKey, answer: Answer, policy: Policy, deps: Deps) -> None:
         waiting = current.status.guard.waiting_cut
         if approved and waiting is not None and waiting.cause in _BY_GROUP:
             if current.status.guard.clearance is not None and current.status.guard.clearance.by == answer.digest:
-                return record  # told before the crash
+                return record  # written before a crash
             clearance = Clearance(ref=waiting.ref, by=answer.digest, until=now + policy.guard.approval_lapses)
             return _told(current.with_status(clearance=clearance), "The change of the group was approved", answer, now)
         return record if current == record else current
@@ -333,7 +333,7 @@ def _look_at(key: UserKey, answer: Answer, policy: Policy, deps: Deps) -> None:
     change_record(key, change, deps, wakes=True)
 
 
-# ---- telling
+# ---- history lines
 
 
 def _note(key: UserKey, text: str, answer: Answer, deps: Deps) -> None:
@@ -348,7 +348,7 @@ def _told(record: UserRecord, text: str, answer: Answer, now: datetime) -> UserR
     return record.with_status(story=told(record.status.story, [line]))
 
 
-# ---- what waits, for pages
+# ---- open questions, for pages
 
 
 def rename_question(record: UserRecord) -> Question | None:

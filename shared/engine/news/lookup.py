@@ -21,7 +21,7 @@ _MAX_HOLDERS = 20
 
 
 class KeyCollisionError(PoisonError):
-    """Two addresses have the same user key, and the record belongs to the other address. It is not touched; an administrator must look."""
+    """The error for two addresses with the same user key. The record belongs to the other address. An administrator must decide."""
 
     reason = Reason.KEY_COLLISION
 

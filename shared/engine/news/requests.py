@@ -62,7 +62,7 @@ class _Judged(Struct, frozen=True, kw_only=True):
     undecided: BenchkeeperError | None = None
 
 
-# ---- the page's door
+# ---- the page's entry point
 
 
 def ask(
@@ -115,7 +115,7 @@ def with_waiting(record: UserRecord, waiting: tuple[WaitingWish, ...], deps: Dep
     return record
 
 
-# ---- taking wishes up
+# ---- folding requests in
 
 
 def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
@@ -143,7 +143,7 @@ def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
 
 
 def try_take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
-    """Do what `take_up` does, but leave to the next sweep what fails now: the request's object stays, and the pass is not held up."""
+    """Do what `take_up` does, but leave to the next sweep what fails now: the request's object stays, and the pass continues."""
     try:
         return take_up(user_key, deps)
     except BenchkeeperError as error:
@@ -304,7 +304,7 @@ def _with_line(record: UserRecord, line: StoryLine) -> UserRecord:
     return record.with_status(story=told(record.status.story, [line]))
 
 
-# ---- the command line's door
+# ---- the command line's entry points
 
 
 def want_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Accepted | None:

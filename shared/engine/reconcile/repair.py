@@ -1,4 +1,4 @@
-"""The repair of damaged and deleted records: the newest readable version is restored before the ordinary path goes on.
+"""The repair of damaged and deleted records: the newest readable version is restored before the ordinary path continues.
 
 Every writer of the engine loads a record by `load_mended`, so that a delivery, a sweep and the command line repair what they
 find. A record of a newer program is never touched. Statements made after the restored version are lost: this is logged as an error

@@ -98,7 +98,7 @@ def _look(deps: Deps, now: datetime) -> _Listed:
 
 
 def _folders(deps: Deps) -> InboxFolders:
-    """Return the users with waiting requests; empty if the inbox cannot be listed, so that due users are not held up."""
+    """Return the users with waiting requests; empty if the inbox cannot be listed, so that due users still get their passes."""
     try:
         return deps.inbox.folders()
     except BenchkeeperError as error:

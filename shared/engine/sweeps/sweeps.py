@@ -178,7 +178,7 @@ def by_user(rows: Iterable[tuple[UserKey, str, str]]) -> Callable[[UserKey], Map
 
 
 def _try_keep_policy(deps: Deps) -> None:
-    """Propose the deployed files. If that fails, the sweep goes on with the policy in force, and the next one tries again."""
+    """Propose the deployed files. If that fails, the sweep continues with the policy in force, and the next sweep tries again."""
     try:
         proposed = keep_policy(deps)
         if proposed.outcome is Outcome.PUT and proposed.proposal is not None:
