@@ -269,7 +269,10 @@ def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
 
 
 def clear_losers(impact: Impact, digest: str, deps: Deps) -> None:
-    """Clear the users who lose access by a harmless change, so that they lose it now. If a record fails now, its cut takes a slot or waits."""
+    """Clear the users who lose access by a harmless change, so that they lose it now.
+
+    If a record cannot be written now, its cut takes a slot later, or waits.
+    """
     _cleared(impact, digest, (), deps)
 
 

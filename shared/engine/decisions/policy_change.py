@@ -223,9 +223,9 @@ def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Se
     """Put an approved policy in force for exactly the users of the approved list. Idempotent.
 
     `impact_digest` is that of the list that the users in `approved_by` saw. All users are judged again. A user who is not in the list,
-    or whose entry differs by now, is left out of `policy/approved/<digest>` and logged. A user who needs no entry any more is left out, too.
-    If the new and differing entries are so many that they need an approval themselves, the policy is not put in force: the new list
-    waits in place of the old one, and `RefusedError` is raised.
+    or whose entry differs by now, is left out of `policy/approved/<digest>` and logged. A user who needs no entry any more is left out.
+    If so many entries are new or differ that they need an approval themselves, the policy is not put in force. The new list then waits
+    in place of the old one, and `RefusedError` is raised.
     """
     by = tuple(dict.fromkeys(approved_by))
     for _ in range(_TRIES):
@@ -322,7 +322,10 @@ def reject(digest: str, deps: Deps, *, by: str) -> None:
 
 
 def note_deployed(own: Policy, deps: Deps, *, by: str, at: datetime | None = None) -> str:
-    """Store who deployed these files, for the sweep that proposes them, and return their digest. A deployment counts as a request for them."""
+    """Store who deployed these files, for the sweep that proposes them, and return their digest.
+
+    A deployment counts as a request for the files' policy.
+    """
     digest = digest_of(content_of(own))
     deps.policies.note_deployed(Noted(digest=digest, by=by, at=at or deps.clock.now()))
     return digest

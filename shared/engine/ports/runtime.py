@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """The time."""
+    """The clock: the current time, and the real seconds of this process."""
 
     def now(self) -> datetime:
         """Return the current time, aware, in UTC."""

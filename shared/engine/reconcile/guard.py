@@ -273,8 +273,8 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
 def _may_create(holder: UserKey, guard: GuardSettings, deps: Deps, now: datetime) -> bool:
     """Claim a slot of the hour. Claim a slot of the day only if the user's first place of the hour is taken.
 
-    So a single joiner costs one write. In a flood only users who met a taken place claim slots of the day: the flood ends after a few
-    times `day_factor`, not after exactly `day_factor` times the hour's room.
+    So a single joiner costs one write. In a flood only users who met a taken place claim slots of the day. So the flood ends after a
+    few times `day_factor`, not after exactly `day_factor` times the hour's room.
     """
     hour, day = _windows("create", guard.creations, guard)
     if hour.room > 0 and deps.guard.claim(
