@@ -1,1 +1,1 @@
-"""The product's core: `domain` decides, `engine` orchestrates, `cloud` speaks to Google, `wiring` puts them together."""
+"""The product's core: `domain` decides, `engine` orchestrates, `cloud` calls Google's APIs, `wiring` connects them."""

@@ -1,4 +1,4 @@
-"""Faults of configuration files that say where they are and what would be right."""
+"""Faults of configuration files, each with its place and a hint how to fix it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Loc = tuple[int | str, ...]
 
 
 class ConfigFault(Struct, frozen=True):
-    """One thing that is wrong: where (file, line from 1, 0 = the whole file; field), what, and what to do."""
+    """A fault in a configuration file: its place, the problem and what to do.
+
+    `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key.
+    """
 
     file: str
     line: int
@@ -26,14 +29,14 @@ class ConfigFault(Struct, frozen=True):
 
 
 def line_of(lines: dict[Loc, int], loc: Loc) -> int:
-    """Return the line of the nearest thing that has one."""
+    """Return the line of the innermost key or item around `loc` whose line is known; 0 if there is none."""
     while loc and loc not in lines:
         loc = loc[:-1]
     return lines.get(loc, 0)
 
 
 def dotted(loc: Loc) -> str:
-    """`profiles.analyst.templates[0]`."""
+    """Return the location as text, such as `profiles.analyst.templates[0]`."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
@@ -41,7 +44,7 @@ def dotted(loc: Loc) -> str:
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """`Did you mean 'x'?` and what is valid."""
+    """Return a hint: `Did you mean 'x'?` if a valid name is similar, then all valid names."""
     names = sorted(valid)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     guess = f"Did you mean '{close[0]}'? " if close else ""

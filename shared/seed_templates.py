@@ -1,7 +1,7 @@
-"""Cluster templates of Google's Terraform example -> drafts of ours, and what became of the copies that it made for each user.
+"""Import of the cluster templates of Google's Terraform example: drafts of master templates, and a check of the copies made for each user.
 
-Pure. The example replaced two words in a text; here the text is parsed, what Benchkeeper sets itself is taken out, and every change
-is said. Whether a draft is right is for `shared.cloud.dataproc.masters.check_masters` to say. Called by `benchkeeper import seed`.
+Pure. The example replaced two words in a text. This module parses the text, removes what Benchkeeper sets itself, and notes every change.
+`shared.cloud.dataproc.masters.check_masters` judges whether a draft is valid. Called by `benchkeeper import seed`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _IDLE, _AGE = "7200s", "172800s"
 
 
 class Draft(Struct, frozen=True):
-    """A master as ours. `notes` say what was changed and what a person must decide; `fault`: it could not be read at all."""
+    """A draft of a master template. `notes` say what was changed and what a person must decide; `fault` says why it was unreadable."""
 
     name: str
     text: str
@@ -34,7 +34,7 @@ class Draft(Struct, frozen=True):
 
 
 def draft_of(name: str, text: str, bucket: str) -> Draft:
-    """Return the draft of one master template of the example, whose bucket was `bucket`."""
+    """Return the draft of one master template of the example; `bucket` is the name of the example's bucket."""
     try:
         data, _ = load_yaml(text)
     except YamlFaultError as error:
@@ -61,7 +61,7 @@ def draft_of(name: str, text: str, bucket: str) -> Draft:
 
 
 def _section(parent: dict[str, Any], key: str) -> dict[str, Any] | None:
-    """Return the mapping of that name, made when it is missing or empty; None when something else stands there."""
+    """Return the mapping under `key`; create it if it is missing or empty. Return None if the value is not a mapping."""
     if not parent.get(key):
         parent[key] = {}
     section = parent[key]
@@ -131,7 +131,7 @@ def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
 
 
 def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any:
-    """Return the value with the bucket's mark filled in; what holds the user's mark is left out and said."""
+    """Return the value with the bucket's mark filled in. Leave out each entry with the user's mark, and note it."""
     match value:
         case dict():
             kept = {}
@@ -157,7 +157,7 @@ def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any
 
 
 def is_as_made(text: str, masters: Mapping[str, str], user: str, bucket: str) -> bool:
-    """Return True when one of the masters gives this very copy for the user, as the example's shell script made it."""
+    """Return True if the text is exactly the copy that the example's shell script made of one of the masters for the user."""
     return any(
         _plain(master.replace(USER_MARK, user).replace(BUCKET_MARK, bucket)) == _plain(text)
         for master in masters.values()
@@ -169,7 +169,7 @@ def _plain(text: str) -> str:
 
 
 def collisions(users: Iterable[UserEmail]) -> list[tuple[UserEmail, ...]]:
-    """People whom the example could not tell apart: it named everything by what stands before the @."""
+    """Return the groups of users whom the example could not tell apart: it named everything by the part before the @."""
     by_name: dict[str, list[UserEmail]] = {}
     for user in sorted(set(users)):
         by_name.setdefault(user.partition("@")[0], []).append(user)

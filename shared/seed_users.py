@@ -1,7 +1,7 @@
-"""The user list of Google's Terraform example, whatever file it is kept in -> addresses, and every bad line with its place.
+"""Reader of the user list of Google's Terraform example: addresses, and a fault with its line for every bad entry.
 
-By the file's ending: `.tfvars` and `.tf` (lists of texts), `.json` and `.yaml` (a list, or a mapping of lists), `.csv`; anything else
-is one address a line. Called by `benchkeeper import seed`.
+The file's ending decides the format: `.tfvars` and `.tf` (lists of texts), `.json` and `.yaml` (a list, or a mapping of lists), `.csv`.
+Any other file has one address a line. Called by `benchkeeper import seed`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.faults import ConfigFault
 
 SEED_LIST = "notebook_users_list"  # the variable of both of the example's modules
 _ADDRESS_KEYS = ("email", "e-mail", "mail", "user", "address", "user_email", "primaryemail")
-# HCL as far as lists of texts go; everything else is one mark or word.
+# The part of HCL that lists of texts need; all other input becomes single marks or words.
 _HCL = re.compile(
     r'(?P<blank>[ \t\r]+)|(?P<line>\n)|(?P<comment>\#[^\n]*|//[^\n]*|/\*.*?\*/)|(?P<text>"(?:[^"\\\n]|\\.)*")'
     r"|(?P<word>[A-Za-z_][\w.-]*)|(?P<mark>[^\s\"])|(?P<broken>\")",
@@ -30,14 +30,17 @@ _HCL = re.compile(
 
 
 class Listed(Struct, frozen=True):
-    """One person of the list and the line (from 1) that names them first."""
+    """A user of the list and the line (from 1) that names the user."""
 
     user: UserEmail
     line: int
 
 
 class UserList(Struct, frozen=True):
-    """Who is listed, once each in order; `faults` are the bad lines, `repeated` the lines that name somebody again."""
+    """The users of a list, each once, in the order of the list.
+
+    `faults` are the bad lines. `repeated` are the lines that name a user again.
+    """
 
     people: tuple[Listed, ...]
     faults: tuple[ConfigFault, ...]
@@ -51,7 +54,7 @@ class _FaultError(Exception):
 
 
 def read_users(file: str, raw: bytes) -> UserList:
-    """Return the people of a list; `file` is its name for the faults, and its ending says what it is."""
+    """Return the users of a list. `file` is the file's name: its ending decides the format, and faults cite it."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -78,7 +81,7 @@ def read_users(file: str, raw: bytes) -> UserList:
 
 
 def _entries(file: str, text: str) -> Iterator[tuple[int, str]]:
-    """(line, what should be an address)."""
+    """Yield the line (from 1) and the text of each entry that should be an address."""
     if file.endswith((".tfvars", ".tf")):
         yield from _from_hcl(text)
     elif file.endswith((".json", ".yaml", ".yml")):
@@ -93,7 +96,7 @@ def _entries(file: str, text: str) -> Iterator[tuple[int, str]]:
 
 
 def _from_csv(text: str) -> Iterator[tuple[int, str]]:
-    """One column of addresses: the one whose heading says so, or the only one that holds an @."""
+    """Yield the entries of the address column: the column with a known heading, or else the only one that holds an @."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     column: int | None = None
     try:
@@ -127,7 +130,7 @@ def _from_yaml(text: str, *, is_json: bool) -> Iterator[tuple[int, str]]:
             json.loads(text)
         except (ValueError, RecursionError) as error:
             raise _FaultError(getattr(error, "lineno", 0), f"is not JSON: {error}", "Mend it there.") from error
-        text = text.replace("\t", " ")  # JSON's blank that YAML does not take; inside a text JSON has it as \t only
+        text = text.replace("\t", " ")  # YAML does not accept JSON's tabs as white space; in JSON texts a tab is \t
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -160,7 +163,7 @@ def _yaml_address(item: yaml.Node) -> str:
 
 
 def _from_hcl(text: str) -> Iterator[tuple[int, str]]:
-    """Texts of every list that is assigned to the example's variable, or that holds an @."""
+    """Yield the texts of every list that is assigned to the example's variable or that holds an @."""
     tokens = list(_hcl_tokens(text))
     index = 0
     found = False
@@ -194,7 +197,7 @@ def _hcl_tokens(text: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _list_start(tokens: list[tuple[str, str, int]], index: int) -> int | None:
-    """Where the items begin after `name = [` or `name = toset([`."""
+    """Return the index of the first item after `name = [` or `name = toset([`; None if no list begins there."""
     words = [word for _, word, _ in tokens[index + 1 : index + 5]]
     if words[:2] == ["=", "["]:
         return index + 3

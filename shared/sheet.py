@@ -1,9 +1,9 @@
-"""The one CSV writer, of the page's downloads and of the command line.
+"""The CSV writer for the page's downloads and the command line.
 
-A spreadsheet runs a cell that begins like a formula, and opens a file with separators of its own: where the list separator is a
-semicolon, `x;=1` becomes two cells. So a text gets an apostrophe before each place in it where some spreadsheet could see a cell begin
-with a formula. A number is known by its type: what Python has as a number is a number of ours, whatever its sign; a text that looks like
-one is somebody's text. Standard library only.
+A spreadsheet runs a cell that begins like a formula, and it splits a file at its own separators. If the list separator is a semicolon,
+`x;=1` becomes two cells. Therefore an apostrophe is inserted at each place in a text where some spreadsheet could see a cell begin with
+a formula. Values with a Python number type stay as they are, whatever their sign; a text that looks like a number is treated as text.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 Value = str | float | bool | datetime | None
 
-# A cell can begin at the beginning and after every separator that some program takes (a comma is safe: such a text is quoted); white
-# space and quotes before it do not help. Formulas begin with = + - @ in every width (Excel, LibreOffice and Google Sheets take the
-# wide ones too), and | once called programs. White space that ends a cell elsewhere is no beginning of a cell either.
+# A cell can begin at the start of the text and after every separator that some program uses (a comma is safe: such a text is quoted);
+# white space and quotes before a formula do not prevent it. Formulas begin with = + - @ in every width (Excel, LibreOffice and Google
+# Sheets accept the wide forms too), and | once called programs. White space at the end of a cell does not begin a cell.
 _FORMULA = re.compile(r"""(^(?=[\t\r\n])|(?:^|[;|\t\r\n])(?=[\s"']*[=+\-@|＝＋－＠﹢﹣﹦﹫]))""")  # noqa: RUF001 - the wide and the small ones are meant
 
 
 def csv_lines(rows: Iterable[Sequence[object]], *, end: str = "\r\n") -> str:
-    """Return the rows as CSV by RFC 4180. `end` ends each line."""
+    """Return the rows as CSV by RFC 4180; `end` ends each line."""
     lines = io.StringIO()
     csv.writer(lines, lineterminator=end).writerows([cell(value) for value in row] for row in rows)
     return lines.getvalue()
 
 
 def cell(value: object) -> str:
-    """Return a cell: true and false in small letters, times in UTC, numbers as they are, texts that no spreadsheet runs."""
+    """Return the text of a cell: booleans in lower case, times in UTC, numbers unchanged, texts made safe by `safe_text`."""
     match value:
         case None:
             return ""
@@ -51,5 +51,5 @@ def cell(value: object) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Return a text that no spreadsheet runs, whatever somebody wrote into a name or a reason."""
+    """Return the text with an apostrophe before each possible formula, so that no spreadsheet runs it."""
     return _FORMULA.sub(r"\1'", text)

@@ -23,7 +23,7 @@ _WRITE = threading.Lock()
 
 @contextmanager
 def trace(header: str | None, project: str) -> Iterator[None]:
-    """Log lines inside carry the trace of a `traceparent` (W3C) or `X-Cloud-Trace-Context` header."""
+    """Add the trace of a `traceparent` (W3C) or `X-Cloud-Trace-Context` header to all log lines inside the block."""
     token = _TRACE.set(_trace_name(header or "", project))
     try:
         yield
@@ -38,7 +38,7 @@ def _trace_name(header: str, project: str) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Facts without addresses: whoever logs gives a user key, but details quote what others wrote."""
+    """Return the facts without e-mail addresses. Callers log user keys, but details may quote text that others wrote."""
     match value:
         case str():
             return without_addresses(value)
@@ -53,7 +53,7 @@ def _clean(value: Any) -> Any:
 
 
 class JsonLog:
-    """The port `Log`: constant messages, facts as fields."""
+    """The adapter of the port `Log`: constant messages, facts as JSON fields."""
 
     def __init__(self, component: str, *, stream: TextIO | None = None) -> None:
         self._component = component
@@ -64,11 +64,11 @@ class JsonLog:
         self._write("INFO", message, facts)
 
     def warning(self, message: str, **facts: Any) -> None:
-        """Worth a look."""
+        """Log something that an administrator should look at."""
         self._write("WARNING", message, facts)
 
     def error(self, message: str, **facts: Any) -> None:
-        """Somebody must act."""
+        """Log something that an administrator must act on."""
         self._write("ERROR", message, facts)
 
     def _write(self, severity: str, message: str, facts: dict[str, Any]) -> None:
@@ -77,20 +77,20 @@ class JsonLog:
         if _TRACE.get():
             line["logging.googleapis.com/trace"] = _TRACE.get()
         text = json.dumps(line, default=str)
-        with _WRITE:  # threads share the stream; half lines would be no JSON
+        with _WRITE:  # threads share the stream; interleaved lines would not be JSON
             stream = self._stream or sys.stdout
             stream.write(text + "\n")
             stream.flush()
 
 
 class SilentLog:
-    """For callers that show their own words (the CLI)."""
+    """The log for callers that print their own messages (the CLI)."""
 
     def info(self, message: str, **facts: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def warning(self, message: str, **facts: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def error(self, message: str, **facts: Any) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""The composition root: settings and adapters put together, once per process."""
+"""The composition root: it builds the engine's dependencies from the settings and the adapters, once per process."""
 
 from __future__ import annotations
 
@@ -54,18 +54,20 @@ if TYPE_CHECKING:
 
 _LOCK = threading.Lock()
 _PATIENCE_S = 120.0
-_PATIENCES_S = {"hub": 8.0}  # whoever waits for a page is better told to come back; messages and ticks have time
-_WAKE_S = 5.0  # somebody waits for the page; the tick comes to it anyway
+_PATIENCES_S = {
+    "hub": 8.0
+}  # a user waits for the page, so fail early and ask the user to come back; messages and ticks have time
+_WAKE_S = 5.0  # a user waits for the page; if the message fails, the tick handles the request anyway
 _CACHED: dict[str, tuple[Settings, Deps]] = {}
 
 
 def patience_s(component: str) -> float:
-    """Return for how many seconds a process of this component tries a call to Cloud Storage again."""
+    """Return for how many seconds a process of this component retries a call to Cloud Storage."""
     return _PATIENCES_S.get(component, _PATIENCE_S)
 
 
 def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: str = "") -> Clients:
-    """Return the Google clients for these settings; nothing is imported or connected yet. `token` is an access token to work with."""
+    """Return the Google clients for these settings; nothing is imported or connected yet. `token` is the access token to use, if any."""
     return Clients(
         CloudConfig(
             project=settings.project,
@@ -141,7 +143,7 @@ def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: 
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
-    """Return what asks the lifecycle function for a pass by a message; if that fails, the tick comes to it within a minute."""
+    """Return the function that requests a pass by a message. If publishing fails, the tick makes the pass within a minute."""
 
     def wake(user_key: UserKey) -> None:
         try:
@@ -160,20 +162,20 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
 
 
 def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> SignIn:
-    """Tells who asks for a page. With the embedded cloud it is the same check, against that cloud's own keys."""
+    """Return the check that identifies the user of a page. With the embedded cloud, the same check uses that cloud's own keys."""
     people = settings.policy().people
 
     def canonical(raw: object) -> UserEmail:
         try:
             return parse_address(raw, people)
-        except InvalidMessageError:  # an address that earlier versions took and that is given nothing new today
+        except InvalidMessageError:  # an address that earlier versions accepted; today it gets nothing new
             return parse_email(raw)
 
     return IapSignIn(clients, audience=settings.iap_audience, clock=clock, log=log, canonical=canonical)
 
 
 def render_target(settings: Settings) -> RenderTarget:
-    """Return what rendering a person's cluster needs of the settings."""
+    """Return the part of the settings that rendering a user's cluster needs."""
     return _render_target(settings.policy(), settings.bucket)
 
 
@@ -189,10 +191,10 @@ def _render_target(policy: Policy, bucket: str) -> RenderTarget:
 
 
 def process_deps(component: str) -> tuple[Settings, Deps]:
-    """Return what this process works with, built on first use and kept; safe from several threads.
+    """Return the settings and dependencies of this process, built on first use and cached. Thread-safe.
 
-    A broken configuration raises `ConfigError` at the first delivery, which is then retried: a new revision mends it and
-    nothing was lost.
+    A broken configuration raises `ConfigError` at the first delivery. Pub/Sub retries that delivery, so a new revision with a fixed
+    configuration loses nothing.
     """
     with _LOCK:
         if component not in _CACHED:
@@ -208,14 +210,17 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
 
 
 def piece_of_work(deps: Deps) -> AbstractContextManager[None]:
-    """One event on this thread: from its first call on, the embedded cloud's answers tell the time."""
+    """Return the context of one event on this thread. With the embedded cloud, its answers tell the time from the first call on."""
     return deps.clock.told_by_answers() if isinstance(deps.clock, EndpointClock) else nullcontext()
 
 
 def checked_settings(
     *, env: str | None = None, config_dir: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Settings:
-    """Return the settings, the master templates checked against the Dataproc API and the profiles' bounds. `ConfigError` has all faults."""
+    """Return the settings after checking the master templates against the Dataproc API and the profiles' bounds.
+
+    Raise `ConfigError` with all faults.
+    """
     try:
         settings = load_settings(env=env, config_dir=config_dir, environ=environ, trust_checked=False)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""YAML with the line of every key. Used by the settings and by the template check."""
+"""A YAML reader that knows the line of every key. Used by the settings and by the template check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_NODES = 20_000
 
 
 class YamlFaultError(Exception):
-    """The text is no YAML mapping, or says a key twice."""
+    """The text is not a YAML mapping, or it has a key twice."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
@@ -24,9 +24,9 @@ class YamlFaultError(Exception):
 
 @functools.cache
 def _fast_loader() -> type[Any]:
-    """Return a loader that reads by libyaml where PyYAML has it: every cold start reads the settings.
+    """Return a loader that uses libyaml if PyYAML has it, because every cold start reads the settings.
 
-    Not `CSafeLoader`: it composes in C too, and deep nesting ends the process there. Composed in Python it is a RecursionError.
+    Not `CSafeLoader`: it also composes in C, where deep nesting ends the process. Composed in Python, deep nesting is a RecursionError.
     """
     if not yaml.__with_libyaml__:
         return yaml.SafeLoader
@@ -48,8 +48,8 @@ def _fast_loader() -> type[Any]:
 
 
 def load_yaml(text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
-    """Return the mapping in a YAML text and the line (from 1) of every key and item. Raises `YamlFaultError`."""
-    # A fault is found again below, in words without libyaml's.
+    """Return the mapping in a YAML text and the line (from 1) of every key and item. Raise `YamlFaultError` for invalid text."""
+    # The loader below finds the same fault again and words it without libyaml.
     with suppress(yaml.YAMLError, ValueError, RecursionError):
         return _load(text, _fast_loader())
     try:
@@ -77,7 +77,7 @@ def _load(text: str, loader: type[yaml.SafeLoader]) -> tuple[dict[str, Any], dic
 
 def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> None:
     lines.setdefault(loc, node.start_mark.line + 1)
-    if len(lines) > _MOST_NODES:  # anchors that use anchors multiply without end
+    if len(lines) > _MOST_NODES:  # nested anchors multiply without end
         raise YamlFaultError(node.start_mark.line + 1, "too many keys and items")
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()

@@ -1,1 +1,1 @@
-"""Adapters to Google Cloud. The only package that imports `google.*`; every Google error leaves it translated."""
+"""The adapters to Google Cloud. The only package that imports `google.*`; every Google error is translated before it leaves."""

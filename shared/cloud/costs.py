@@ -1,4 +1,4 @@
-"""What people cost, from the view over the billing export that a deployment makes (config/deploy/cost_by_user.sql). Plain REST."""
+"""The users' costs, from the view over the billing export that a deployment makes (config/deploy/cost_by_user.sql). Plain REST."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.domain.things.errors import CloudUnavailableError, PermanentError, R
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.runtime import Log
 
-# The view gives a row for each service and profile; this is everybody's sum, one row a person and currency.
+# The view has a row for each service and profile; the query sums them up to one row per user and currency.
 _QUERY = """\
 SELECT user_key, currency, SUM(net_cost) AS net_cost
 FROM `{view}`
@@ -19,18 +19,18 @@ WHERE invoice_month = @month
 GROUP BY user_key, currency
 ORDER BY user_key, currency"""
 _PAGE = 10_000
-_WAIT_MS = 20_000  # BigQuery itself waits that long before it says that the query still runs
+_WAIT_MS = 20_000  # BigQuery itself waits that long before it answers that the query still runs
 _MOST_WAITS = 4
 # The view reads some columns of the whole export; a query that would read more fails without being billed.
 _MOST_BYTES = 50 * 1024**3
-# It comes as 500 bytesBilledLimitExceeded (github.com/exmergo/dex/issues/320), and will again an hour later.
+# The error is a 500 bytesBilledLimitExceeded (github.com/exmergo/dex/issues/320); a later try fails in the same way.
 _TOO_MUCH = "exceeded limit for bytes billed"
 
 
 class BigQueryCosts:
-    """The port `Costs`. `view` is `project.dataset.cost_by_user`; None where no billing export is configured.
+    """The adapter of the port `Costs`. `view` is `project.dataset.cost_by_user`; None if no billing export is configured.
 
-    Only what was billed in `currency` is told: sums over several would be no sums. Others are named in the log.
+    Only costs billed in `currency` are returned, because sums over several currencies are meaningless. The others are logged.
     """
 
     def __init__(self, clients: Clients, *, project: str, view: str | None, currency: str, log: Log) -> None:
@@ -39,7 +39,7 @@ class BigQueryCosts:
         self._queries = f"/bigquery/v2/projects/{project}/queries"
 
     def month(self, month: str) -> Mapping[UserKey, float] | None:
-        """One query for everybody."""
+        """Return the users' costs by one query."""
         if self._view is None:
             return None
         costs: dict[UserKey, float] = {}
@@ -56,7 +56,7 @@ class BigQueryCosts:
         return costs
 
     def _rows(self, view: str, month: str) -> Iterator[dict[str, str | None]]:
-        """All rows of all pages by column."""
+        """Yield the rows of all pages, each as values by column."""
         page = self._finished(self._start(view, month))
         while True:
             names = [str(field["name"]) for field in page["schema"]["fields"]]
@@ -89,7 +89,7 @@ class BigQueryCosts:
         )
 
     def _finished(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Return the first page, once the query is through. `CloudUnavailableError` when that takes too long for a sweep."""
+        """Return the first page once the query is done. Raise `CloudUnavailableError` if that takes too long for a sweep."""
         for _ in range(_MOST_WAITS):
             if answer.get("jobComplete"):
                 return answer
@@ -102,7 +102,7 @@ class BigQueryCosts:
         )
 
     def _results(self, job: Mapping[str, Any], **more: str) -> dict[str, Any]:
-        """Return the next page, or the first one of a query that ran on. A job is found only where it runs."""
+        """Return the next page, or the first page of a running query. A job is found only in its own location."""
         query = {"timeoutMs": _WAIT_MS, "maxResults": _PAGE, **more}
         if job.get("location"):
             query["location"] = job["location"]

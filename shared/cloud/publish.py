@@ -1,4 +1,4 @@
-"""Put lifecycle messages or a tick on their topic (the CLI's `publish`, tests, benchmarks)."""
+"""The publisher of lifecycle messages, wake-ups and ticks to their topics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.cloud.http.clients import Clients
 from shared.cloud.http.translate import translated
 
 _TIMEOUT_S = 30
-_UNDER_WAY = 2_000  # messages that wait for an answer: the client sends them in batches
+_UNDER_WAY = 2_000  # messages awaiting an answer: the client sends them in batches
 
 
 def publish(
@@ -21,16 +21,16 @@ def publish(
     attributes: dict[str, str],
     timeout_s: float = _TIMEOUT_S,
 ) -> str:
-    """Return the id that Pub/Sub gave the message. Raises our errors."""
+    """Publish one message and return the id that Pub/Sub gave it. Raise our errors."""
     with translated(f"publish to {topic}"):
         future = clients.publisher().publish(f"projects/{project}/topics/{topic}", body, **attributes)
         return str(future.result(timeout=timeout_s))
 
 
 def publish_all(clients: Clients, *, project: str, topic: str, bodies: Iterable[bytes]) -> Iterator[str]:
-    """Yield the id that Pub/Sub gave each message, in order; the client sends many at once. Raises our errors.
+    """Publish the messages and yield their Pub/Sub ids in order; the client sends many at once. Raise our errors.
 
-    Whatever was yielded is published. What was not may be published or not: the caller sends it again, under the same event ids.
+    A message whose id was yielded is published. Any other may be published or not: the caller sends it again, under the same event id.
     """
     under_way: deque[object] = deque()
     with translated(f"publish to {topic}"):

@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 class ThreadWorkers:
-    """The port `Workers`: calls to Google take most of a job's time, so that more jobs than cores are under way."""
+    """The adapter of the port `Workers`. Calls to Google take most of a job's time, so more jobs than cores run at once."""
 
     def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
         """Run all jobs, each on a thread, and return their results in the order of the jobs.
 
-        An exception of a job is raised; jobs that have not begun by then are left out.
+        If a job raises an exception, raise it; jobs that have not begun by then are left out.
         """
         if not jobs:
             return []

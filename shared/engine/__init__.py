@@ -1,1 +1,1 @@
-"""Orchestration over ports: read, decide (domain), act, save. Imports the domain only."""
+"""The orchestration over ports: read, decide (domain), act, save. Imports the domain only."""

@@ -1,1 +1,1 @@
-"""Untrusted bytes -> news about people: sources, addresses, the neutral schema, Google's log entries, dead letters' people."""
+"""The parsers of untrusted bytes into news: sources, addresses, the neutral schema, Google's log entries, users in dead letters."""

@@ -1,8 +1,8 @@
-"""Whose address is it? One canonical form for grants, read strictly; every plausible form for cuts, read leniently.
+"""E-mail addresses: one canonical form for grants, parsed strictly; every plausible form for cuts, parsed leniently.
 
-Canonical: NFC, lower case, the domain in Unicode by IDNA 2008, an alias domain replaced by the domain that it stands for. A grant is
-refused for white space, invisible and compatibility characters (full-width letters), scripts mixed otherwise than Unicode TR 39
-"Highly Restrictive" allows, plus addresses, service accounts and domains that are not the organization's.
+Canonical: NFC, lower case, the domain in Unicode by IDNA 2008, an alias domain replaced by its main domain. A grant is
+refused for white space, invisible and compatibility characters (full-width letters), and for a mix of scripts that Unicode TR 39
+"Highly Restrictive" does not allow. It is also refused for tagged addresses, service accounts and other organizations' domains.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ MAX_LOCAL_BYTES = 64  # RFC 5321 4.5.3.1.1
 MAX_DOMAIN = 253
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]+)>")
-# Bounded, so that a long text without an @ is read once, not once for each letter.
+# Bounded, so that a long text without an @ is scanned once, not once for each letter.
 _ADDRESS = re.compile(r"[^\s<>()\[\]{},;:\"?|/\\=@]{1,64}@[^\s<>()\[\]{},;:\"?|/\\=@]{1,253}")
 _IN_LOCAL = frozenset("._-'&+\u2019")
-# Letters and marks that show nothing (Default_Ignorable_Code_Point beside the format characters).
+# Invisible letters and marks (Default_Ignorable_Code_Point beside the format characters).
 _IGNORABLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u180b\u180c\u180d\u180f") | {
     chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
 }
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# The first words of character names, by script; TR 31's recommended scripts. Everything else is refused.
+# The first words of character names, by script; TR 31's recommended scripts. All other scripts are refused.
 _SCRIPTS = {
     "LATIN": "Latin", "GREEK": "Greek", "CYRILLIC": "Cyrillic", "ARMENIAN": "Armenian", "HEBREW": "Hebrew", "ARABIC": "Arabic",
     "THAANA": "Thaana", "DEVANAGARI": "Devanagari", "BENGALI": "Bengali", "GURMUKHI": "Gurmukhi", "GUJARATI": "Gujarati",
@@ -40,12 +40,12 @@ _TOGETHER = (
     frozenset({"Latin", "Han", "Bopomofo"}),
     frozenset({"Latin", "Han", "Hangul"}),
 )
-_ACCENTS = range(0x300, 0x370)  # they go with the letters of any script
+_ACCENTS = range(0x300, 0x370)  # accents combine with the letters of any script
 SERVICE_ACCOUNTS = ".gserviceaccount.com"
 
 
 def parse_address(raw: object, people: People) -> UserEmail:
-    """Return the canonical form. Raises `InvalidMessageError` saying what is wrong; says nothing of whose address it is."""
+    """Return the canonical form of any address, a user's or not. Raise `InvalidMessageError` with the fault if the address is invalid."""
     if not isinstance(raw, str):
         raise bad_address(f"is {type(raw).__name__}, not text")
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", raw.strip()).lower())
@@ -60,7 +60,7 @@ def parse_address(raw: object, people: People) -> UserEmail:
 
 
 def parse_person(raw: object, people: People) -> UserEmail:
-    """Return the canonical form of an address that may be given something. Raises `InvalidMessageError` for everybody else's."""
+    """Return the canonical form of the address of a user who may be granted something. Raise `InvalidMessageError` for any other."""
     email = parse_address(raw, people)
     local, _, domain = email.rpartition("@")
     if is_service_account(email):
@@ -76,36 +76,36 @@ def parse_person(raw: object, people: People) -> UserEmail:
 
 
 def other_forms(raw: object, email: UserEmail) -> tuple[UserEmail, ...]:
-    """Return the forms under which earlier versions may have kept the person."""
+    """Return the forms under which earlier versions may have stored the user."""
     return tuple(form for form in dict.fromkeys(_older(raw)) if form != email)
 
 
 def forms_of_cut(raw: object, people: People) -> tuple[UserEmail, ...]:
-    """Return every form that a leaver's address may be known under, the likeliest first. Raises if there is no address in it.
+    """Return every form under which a leaver's address may be known, the most likely first. Raise `InvalidMessageError` if there is none.
 
-    Read leniently: a display name, `mailto:`, invisible and full-width characters, alias domains and plus tags do not save access.
+    Parsed leniently: a display name, `mailto:`, invisible or full-width characters, an alias domain or a plus tag must not save access.
     """
     found = dict.fromkeys(_plausible(raw, people))
     if not found:
-        parse_address(raw, people)  # says what is wrong
+        parse_address(raw, people)  # raises the error that names the fault
         raise bad_address("cannot be read")
     tagless = {form: None for form in map(_without_tag, found) if form is not None}
     return tuple(found | tagless)
 
 
 def addresses_in(text: str) -> list[str]:
-    """Return what looks like addresses in a text, as they were written. They only say whom a message may be about."""
+    """Return the texts that look like addresses, as they were written. They only hint at the users whom a message may be about."""
     plain = unicodedata.normalize("NFKC", text)
     return [found.strip("'.") for found in _ADDRESS.findall(plain)]
 
 
 def is_service_account(email: str) -> bool:
-    """Return True for an address of a service account or of Google's agents."""
+    """Return True for the address of a service account, Google's own agents included."""
     return email.endswith((SERVICE_ACCOUNTS, "@gserviceaccount.com"))
 
 
 def bad_address(why: str) -> InvalidMessageError:
-    """Return the error for an address; the address itself stays out of the log."""
+    """Return the error for an invalid address; the address itself is not logged."""
     return InvalidMessageError(
         user_message=f"The address {why}. A valid one looks like ana.silva@example.com.", detail=f"user address {why}"
     )
@@ -128,7 +128,7 @@ def _plausible(raw: object, people: People) -> Iterator[UserEmail]:
 
 
 def _older(raw: object) -> Iterator[UserEmail]:
-    """Yield the form of earlier versions: normalised and in lower case, the domain as it was written, and as ASCII."""
+    """Yield the forms of earlier versions: normalised, in lower case, with the domain as it was written, and in ASCII."""
     try:
         form = parse_email(raw)
     except InvalidMessageError:
@@ -142,7 +142,7 @@ def _older(raw: object) -> Iterator[UserEmail]:
 
 
 def _bare(text: str) -> str:
-    """Return the address of `Name <address>` and of `mailto:address`. A name that itself holds an address makes it ambiguous."""
+    """Return the address in `Name <address>` or `mailto:address`. Raise `InvalidMessageError` if the name itself holds an address."""
     named = _NAMED.fullmatch(text.strip())
     if named is not None:
         if "@" in named["name"] or "\uff20" in named["name"]:
@@ -156,7 +156,7 @@ def _bare(text: str) -> str:
 
 
 def _cleaned(text: str) -> str:
-    """Without what does not show, compatibility characters as the ones they look like, no white space, no final dot."""
+    """Return the text without invisible characters, white space and a final dot, and with compatibility characters replaced."""
     plain = unicodedata.normalize("NFKC", text)
     kept = "".join(
         c for c in plain if unicodedata.category(c) not in _HIDDEN and c not in _IGNORABLE and not c.isspace()
@@ -192,12 +192,12 @@ def _check_local(local: str) -> None:
 
 
 def _marks(first: str) -> tuple[str, ...]:
-    """Return the first character if it is a mark, which has nothing to stand on there."""
+    """Return the first character if it is a combining mark, which has no letter to combine with there."""
     return (first,) if first and unicodedata.category(first).startswith("M") else ()
 
 
 def check_scripts(text: str) -> None:
-    """Raise `InvalidMessageError` if scripts are mixed so that one letter may be taken for another (TR 39, Highly Restrictive)."""
+    """Raise `InvalidMessageError` if scripts are mixed so that letters may be confused (TR 39, Highly Restrictive)."""
     if text.isascii():
         return
     scripts = {script for c in text if (script := script_of(c))}
@@ -208,7 +208,7 @@ def check_scripts(text: str) -> None:
 
 
 def script_of(c: str) -> str:
-    """Return the script of a character, "" for one that goes with any (digits, marks, dots), "?" for an unusual one."""
+    """Return the script of a character: "" if it goes with any script (digits, marks, dots), "?" if it is unusual."""
     category = unicodedata.category(c)
     if c.isascii():
         return "Latin" if c.isalpha() else ""
@@ -223,11 +223,11 @@ def script_of(c: str) -> str:
 
 
 def canonical_domain(domain: str) -> str:
-    """Return the domain in Unicode. Raises `InvalidMessageError` for what cannot be the name of a host."""
+    """Return the domain in Unicode. Raise `InvalidMessageError` if it cannot be a host name."""
     ascii_name = ascii_domain(domain)
     if "xn--" not in ascii_name:
         return ascii_name
-    import idna  # noqa: PLC0415 - only for a domain that is not ASCII: a start of a function need not pay for its tables
+    import idna  # noqa: PLC0415 - only for a domain that is not ASCII: a cold start need not load its tables
 
     try:
         shown = idna.decode(ascii_name)
@@ -239,7 +239,7 @@ def canonical_domain(domain: str) -> str:
 
 
 def ascii_domain(domain: str) -> str:
-    """Return the domain in ASCII (IDNA 2008 for labels that are not). Raises `InvalidMessageError` for what is no host name."""
+    """Return the domain in ASCII (by IDNA 2008 for other labels). Raise `InvalidMessageError` if it cannot be a host name."""
     name = domain
     if not domain.isascii() or "xn--" in domain:
         import idna  # noqa: PLC0415 - see above

@@ -1,4 +1,4 @@
-"""What a source may say."""
+"""The check of what a source may state."""
 
 from __future__ import annotations
 

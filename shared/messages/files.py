@@ -1,8 +1,8 @@
-"""Files of messages -> the messages in them, each with its place: CSV, a JSON list, JSON lines, a single JSON object.
+"""The reader of files of messages, each message with its place: CSV, a JSON list, JSON lines, a single JSON object.
 
 Called by `benchkeeper publish file`. UTF-8, UTF-16 and UTF-32, with or without a byte order mark; CSV with commas, semicolons or tabs.
-Nothing is judged here but the form: what a message says is read by `parse_message`, as for any other. JSON objects stay as they were
-written, byte for byte where they have an event id, so that keys that stand twice are still found.
+Only the form is checked here: `parse_message` reads the content, as for any other message. JSON objects stay byte for byte as
+written if they have an event id, so that duplicate keys are still found.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.messages.hr_reader import SCHEMA
 from shared.messages.message import read_json
 
 MOST_ROWS = 10_000
-# Longest first: the mark of UTF-32 begins with that of UTF-16.
+# The longest first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -48,11 +48,11 @@ _LISTS = frozenset({"groups", "add_groups", "remove_groups"})
 _NAMES = _FIELDS | _LISTS | {"profile", "cost_center"}
 _SEPARATORS = re.compile(r"[|;,\s]+")
 _WHITE = re.compile(r"\s*")
-_NEXT_OBJECT = re.compile(r"\n\{")  # one within another is indented
+_NEXT_OBJECT = re.compile(r"\n\{")  # a nested object is indented
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """A message and where it stands: the file's name and the line (from 1) on which it begins."""
+    """A message and its place: the file's name and the line (from 1) on which the message begins."""
 
     file: str
     line: int
@@ -60,26 +60,26 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class RowFault(Struct, frozen=True, kw_only=True):
-    """What is wrong at a line of a file, and what to do; line 0 is the whole file."""
+    """A fault on a line of a file, and what to do; line 0 is the whole file."""
 
     file: str
     line: int
     problem: str
 
     def __str__(self) -> str:
-        """As editors and compilers say it."""
+        """Return the fault in the form that editors and compilers use."""
         return f"{self.file}:{self.line}: {self.problem}" if self.line else f"{self.file}: {self.problem}"
 
 
 class Rows(Struct, frozen=True, kw_only=True):
-    """All messages of a file, and all faults of its form."""
+    """The messages of a file, and all faults of its form."""
 
     rows: Sequence[Row]
     faults: Sequence[RowFault]
 
 
 def read_rows(file: str, raw: bytes) -> Rows:
-    """Return what a file holds; `file` is its name for the faults."""
+    """Return the messages and faults of a file; `file` is its name for the faults."""
     found: list[Row | RowFault]
     try:
         text = _text(raw)
@@ -110,7 +110,7 @@ def _text(raw: bytes) -> str:
 
 
 def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
-    """Yield a list's elements, or the objects one after the other. After a fault the next line that begins an object is tried."""
+    """Yield a list's elements, or the objects one after another. After a fault, continue at the next line that begins an object."""
     decoder, lines = json.JSONDecoder(), _Lines(text)
     place = _end(_WHITE, text, 0)
     in_list = text[place] == "["
@@ -136,7 +136,7 @@ def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             at = error.pos if isinstance(error, json.JSONDecodeError) else place
             following = None if in_list else _NEXT_OBJECT.search(text, place + 1)
-            # A message that is not closed takes the next one for its own.
+            # A message without its closing brace swallows the next message.
             at = min(at, len(text) if following is None else following.start())
             yield RowFault(file=file, line=lines.at(at), problem=f"is not JSON: {reason}.")
             if following is None:
@@ -155,7 +155,7 @@ def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
 
 
 def _between(text: str, place: int) -> str | None:
-    """Return what is wrong with what follows an element of a list."""
+    """Return the fault in the text after an element of a list; None if there is none."""
     if text[place] == "]":
         return None if _end(_WHITE, text, place + 1) == len(text) else "has something behind the end of the list."
     return None if text[place] == "," else "lacks a comma between two messages of the list."
@@ -167,7 +167,7 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 class _Lines(Struct):
-    """Which line a place of a text is on; places only go up."""
+    """The line numbers of places in a text; fast for places in ascending order."""
 
     text: str
     place: int = 0
@@ -182,7 +182,7 @@ class _Lines(Struct):
 
 
 def _with_event_id(value: dict[str, Any], written: str) -> bytes:
-    """Give a message of the neutral schema an id of its content if it has none, unless a key stands twice in it."""
+    """Return the message's bytes. Add an id made from its content if it is of the neutral schema, has no id and has no duplicate key."""
     data = written.encode("utf-8", "surrogatepass")
     if value.get("schema") != SCHEMA or value.get("event_id") is not None or _stands_twice(data):
         return data
@@ -193,11 +193,11 @@ def _stands_twice(data: bytes) -> bool:
     try:
         return bool(read_json(data).twice)
     except InvalidMessageError:
-        return True  # no number of JSON, for example: left as it is for whoever reads it next
+        return True  # not strict JSON, for example by a number: leave it unchanged for the next reader
 
 
 def _data(body: dict[str, Any]) -> bytes:
-    """Return the bytes of a message; its id says what it says, so that publishing it twice is one event."""
+    """Return the bytes of a message. Its id is a digest of its content, so that publishing it twice is one event."""
     if not body.get("event_id"):
         content = json.dumps({k: v for k, v in body.items() if k != "event_id"}, sort_keys=True, ensure_ascii=False)
         body = {**body, "event_id": f"file-{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:32]}"}
@@ -209,7 +209,7 @@ def _data(body: dict[str, Any]) -> bytes:
 
 def _csv_rows(file: str, text: str) -> Iterator[Row | RowFault]:
     skipped = 0
-    named = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)  # spreadsheets write it
+    named = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)  # some spreadsheets write this line
     if named is not None:
         text, skipped = text[named.end() :], 1
     delimiter = named[1] if named is not None else _delimiter(text)
@@ -241,7 +241,7 @@ def _csv_rows(file: str, text: str) -> Iterator[Row | RowFault]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the one that separates most columns of the header."""
+    """Return the delimiter that occurs most often in the header."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     return max(",;\t", key=lambda each: (first.count(each), each == ","))
 
@@ -267,7 +267,7 @@ def _header_faults(header: Sequence[str]) -> Iterator[str]:
 
 
 def _body(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    """Return the message of a row. An empty cell says nothing."""
+    """Return the message of a row. An empty cell states nothing."""
     body: dict[str, Any] = {"schema": SCHEMA}
     attributes: dict[str, Any] = {}
     for name, cell in zip(header, cells, strict=False):

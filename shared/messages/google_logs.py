@@ -1,7 +1,7 @@
-"""Google's log entries -> news: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
+"""The parser of Google's log entries into news: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
 
-Each event of an entry stands by itself: one that cannot be read holds up no other. Entries and events that were refused or failed
-state nothing, and only the configured organization is believed.
+Each event of an entry stands by itself: an unreadable event does not stop the others. Entries and events that were refused or failed
+state nothing, and only entries of the configured organization are trusted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _GROUP = {
 
 
 def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed:
-    """Return what a log entry says about people. Raises `PoisonError` if all of it is unusable."""
+    """Return the news in a log entry. Raise `PoisonError` if the whole entry is unusable."""
     payload = entry["protoPayload"]
     service = str(payload.get("serviceName"))
     if service == NOTEBOOKS:
@@ -76,7 +76,7 @@ def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed
 
 
 def _check_organization(entry: dict[str, Any], rules: Rules) -> None:
-    """Raise if the entry is not of the configured organization's own log."""
+    """Raise `UnsupportedMessageError` if the entry does not come from the configured organization's own log."""
     known = rules.people.organization
     parts = str(entry.get("logName")).split("/")
     if known is not None and parts[:2] == ["organizations", known]:
@@ -90,20 +90,20 @@ def _check_organization(entry: dict[str, Any], rules: Rules) -> None:
 
 
 def is_refused(entry: dict[str, Any]) -> bool:
-    """Return True if what the entry reports did not happen: its status is not OK, or a permission was not granted."""
+    """Return True if the reported action did not happen: its status is not OK, or a permission was not granted."""
     payload = entry["protoPayload"]
     status = payload.get("status")
     if isinstance(status, dict) and str(status.get("code")) not in {"None", "0", "OK"}:
         return True
     asked = payload.get("authorizationInfo")
-    # Fields that are false are left out of Google's JSON: what does not say granted was not.
+    # Google's JSON leaves out false fields: without `granted` the permission was not granted.
     return isinstance(asked, list) and any(
         not (isinstance(each, dict) and each.get("granted") is True) for each in asked
     )
 
 
 def has_failed(event: dict[str, Any]) -> bool:
-    """Return True if the event itself says that it failed."""
+    """Return True if the event itself reports that it failed."""
     status = event.get("status")
     if not isinstance(status, dict):
         return False
@@ -112,7 +112,7 @@ def has_failed(event: dict[str, Any]) -> bool:
 
 
 class _Reading:
-    """The reading of one entry."""
+    """The state of parsing one entry."""
 
     def __init__(self, entry: dict[str, Any], message: Message, rules: Rules) -> None:
         self.entry = entry
@@ -122,7 +122,7 @@ class _Reading:
         self.bad_time: InvalidMessageError | None = None
         try:
             self.occurred_at = _entry_time(entry, message)
-        except InvalidMessageError as error:  # a cut counts from its publication; a grant is refused
+        except InvalidMessageError as error:  # a cut is dated by its publish time; a grant is refused
             self.bad_time = error
             self.occurred_at = message.publish_time.astimezone(UTC)
         principal = entry["protoPayload"].get("authenticationInfo")
@@ -130,10 +130,10 @@ class _Reading:
         self.says = says[:254] if isinstance(says, str) and says.isprintable() else ""
 
     def events(self, payload: dict[str, Any]) -> Parsed:
-        """Return what the events of an admin or login entry say, each by itself."""
+        """Return the news of the events of an admin or login entry, each event by itself."""
         metadata = payload.get("metadata")
         events = metadata.get("event") if isinstance(metadata, dict) else None
-        alone_written = isinstance(events, dict) and bool(events)  # Google writes a list: only a cut is read in it
+        alone_written = isinstance(events, dict) and bool(events)  # Google writes a list: accept only a cut
         if alone_written:
             events = [events]
         if not isinstance(metadata, dict) or not isinstance(events, list) or not events:
@@ -196,7 +196,7 @@ class _Reading:
             )  # fmt: skip
 
     def membership(self, raw: object, group: str, event_id: str, *, member: bool) -> Iterator[LifecycleEvent]:
-        """Yield the change of one membership; nothing for members that are no people."""
+        """Yield the change of one membership; nothing if the member is not a user."""
         allowed(self.rules, May.GROUPS)
         for user, others in self._people(raw, is_cut=not member):
             yield GroupChanged(
@@ -206,7 +206,7 @@ class _Reading:
             )  # fmt: skip
 
     def _people(self, raw: object, *, is_cut: bool) -> Iterator[tuple[UserEmail, tuple[UserEmail, ...]]]:
-        """Yield whom an address names: nobody for a service account. A cut is read leniently, a grant strictly."""
+        """Yield the user whom an address names; nothing for a service account. A cut is parsed leniently, a grant strictly."""
         if isinstance(raw, str) and is_service_account(raw.strip().lower()):
             self.ignored.append(NOT_A_PERSON)
             return
@@ -220,7 +220,7 @@ class _Reading:
         yield user, other_forms(raw, user)
 
     def _renamed(self, raw: object, raw_new: object, event_id: str) -> Iterator[LifecycleEvent]:
-        """Nothing when the two differ in case only: that is one address."""
+        """Yield the change of address; nothing if the two addresses differ only in case."""
         allowed(self.rules, May.ADDRESS)
         self._timely()
         user, new_user = parse_address(raw, self.rules.people), parse_person(raw_new, self.rules.people)
@@ -254,7 +254,7 @@ class _Reading:
         return self.rules.source
 
     def cloud_identity(self, payload: dict[str, Any]) -> Parsed:
-        """Return what an entry of the group log says: members only, OWNER and MANAGER come and go without the membership."""
+        """Return the news of a group log entry: only the role MEMBER counts, because OWNER and MANAGER change without the membership."""
         metadata = payload.get("metadata")
         delta = metadata.get("membershipDelta") if isinstance(metadata, dict) else None
         if not isinstance(metadata, dict) or not isinstance(delta, dict):
@@ -293,7 +293,7 @@ class _Reading:
 
 
 def _actions(deltas: object) -> tuple[list[str], bool]:
-    """Return what became of the role of a member, in order, and whether it is written as Google writes it."""
+    """Return the actions on a member's role MEMBER in order, and whether they are written in Google's exact form."""
     several = [deltas] if isinstance(deltas, dict) else deltas
     if not isinstance(several, list) or not all(isinstance(each, dict) for each in several):
         raise _bad_deltas()
@@ -311,9 +311,9 @@ def _bad_deltas() -> InvalidMessageError:
 
 
 def member_of_removal(raw: object) -> str | None:
-    """Return the person's address in the member of a group, read leniently; None for what is no person's.
+    """Return the user's address in the member of a group, parsed leniently; None if the member is not a user.
 
-    `deleted:user:ADDRESS?uid=…` is a person whose account is deleted.
+    `deleted:user:ADDRESS?uid=…` is a user whose account is deleted.
     """
     kinds, _, member = str(raw).strip().rpartition(":")
     if kinds.lower() not in {"user", "deleted:user", ""} or "@" not in member:
@@ -322,7 +322,7 @@ def member_of_removal(raw: object) -> str | None:
 
 
 def is_taking(piece: News) -> bool:
-    """Return True for news that takes something from somebody."""
+    """Return True for news that takes access away from a user."""
     return not isinstance(piece, Woken | GroupEvent) and takes_away(piece)
 
 
@@ -348,7 +348,7 @@ def _check_domain(user: UserEmail, source: Source) -> None:
 
 
 def _parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
-    """Return a parameter by its name: the order differs between samples. In a cut it may be a list of one."""
+    """Return a parameter by its name, because the order differs between samples. In a cut it may be a list of one."""
     parameters = event.get("parameter")
     for parameter in parameters if isinstance(parameters, list) else []:
         if isinstance(parameter, dict) and parameter.get("name") == name:
@@ -373,7 +373,7 @@ def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message)
 
 
 def _entry_time(entry: dict[str, Any], message: Message) -> datetime:
-    """When it happened: the log entry's timestamp, never later than it was published; else when it was published."""
+    """Return the log entry's timestamp, but never later than its publish time; without a timestamp, the publish time."""
     published = message.publish_time.astimezone(UTC)
     raw = entry.get("timestamp")
     if raw is None:
@@ -387,13 +387,13 @@ def _entry_time(entry: dict[str, Any], message: Message) -> datetime:
 
 
 def _entry_id(entry: dict[str, Any], message: Message) -> str:
-    """InsertId is unique only together with the timestamp."""
+    """Return the entry's id with its timestamp: an insertId alone is not unique."""
     insert_id = entry.get("insertId")
     return f"{insert_id}@{entry.get('timestamp')}" if insert_id else message.origin_id
 
 
 def _digest(event: object) -> str:
-    """Tells the events of an entry apart, wherever they stand in it and whatever the order of their parameters."""
+    """Return a digest that tells the events of an entry apart, independent of their place and of their parameters' order."""
     if isinstance(event, dict) and isinstance(event.get("parameter"), list):
         event = {**event, "parameter": sorted(event["parameter"], key=lambda each: json.dumps(each, sort_keys=True))}
     return hashlib.sha256(json.dumps(event, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:12]

@@ -1,6 +1,6 @@
-"""The neutral schema `workbench.lifecycle/v1` -> news. A leaver is read leniently, everything else strictly.
+"""The parser of the neutral schema `workbench.lifecycle/v1` into news. A leaver is parsed leniently, all else strictly.
 
-Whoever is known is cut by a message that plainly says so, although other parts of it are faulty; the faulty rest is reported.
+A known user is cut by a message that plainly states the leave, even if other parts of it are faulty; the faulty rest is reported.
 Fields: schema, event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time,
 access_until, attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
 """
@@ -20,7 +20,7 @@ TYPES = ("joiner", "mover", "leaver", "leave_cancelled", "renamed", "account")
 
 
 def parse_neutral(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
-    """Return what a message of the neutral schema says. Raises `PoisonError` if it cannot be used at all."""
+    """Return the news in a message of the neutral schema. Raise `PoisonError` if it cannot be used at all."""
     try:
         return _read(body, twice, message, rules)
     except InvalidMessageError as error:
@@ -34,7 +34,7 @@ def parse_neutral(body: dict[str, Any], twice: frozenset[str], message: Message,
 
 
 def is_leaver(body: dict[str, Any]) -> bool:
-    """Return True if the type says so, or if it says nothing that is known and something else looks like a leaver."""
+    """Return True if the type is a leaver's, or if the type is unknown and another field looks like a leaver's."""
     kind = _kind(body)
     return kind == "leaver" or (kind not in TYPES and looks_like_a_leaver(body))
 

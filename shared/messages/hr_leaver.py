@@ -1,4 +1,4 @@
-"""Read a leaver of the neutral schema, however little of the message can be used: a leaver is never lost."""
+"""The parser of a leaver in the neutral schema: it uses whatever part of the message is usable, so that no leave is lost."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from shared.messages.message import Fault, Parsed, Several, read_leniently
 
 
 class Leaver(Reader):
-    """A leaver: all that is needed is who. Every other fault is kept, and reported with the rest of the message."""
+    """A leaver's message: only the user is needed. All other faults are collected and reported."""
 
     twice: frozenset[str]
     faults: list[str] = field(default_factory=list)
 
     def parsed(self) -> Parsed:
-        """Return the leaver, and a fault for what else was wrong with the message."""
+        """Return the leave, and a fault for all else that is wrong with the message."""
         allowed(self.rules, May.EMPLOYMENT)
         self.faults += [f"the key '{key[:60]}' stands twice" for key in sorted(self.twice)]
         if len(self.message.data) > self.rules.max_bytes:
@@ -88,7 +88,7 @@ class Leaver(Reader):
         return Parsed(news=(left,), faults=self._reported(), sender_faults=senders)
 
     def _urgent(self) -> bool:
-        """Return True if the message says that the leave is urgent, and the source may say so. The leave counts either way."""
+        """Return True if the message states urgency and its source may do so. The leave counts in any case."""
         raw, source = self.body.get("urgent"), self.rules.source
         if raw is None or isinstance(raw, bool):
             if raw is not True or source.may(May.URGENT):
@@ -99,7 +99,7 @@ class Leaver(Reader):
         return False
 
     def plain_number(self, raw: str) -> str:
-        """Return the number without what does not show, too."""
+        """Return the number without invisible characters, too."""
         plain = unicodedata.normalize("NFKC", raw)
         return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
 
@@ -117,9 +117,9 @@ class Leaver(Reader):
             return otherwise
 
     def _occurred(self) -> tuple[datetime, datetime | None]:
-        """Return when it was said. A bare date and midnight say a day, not a moment: then, and where it cannot be read, it is the publish time.
+        """Return when the leave was stated, and the beginning of the stated day if only a day was stated.
 
-        The second is the beginning of that day.
+        A bare date or a midnight states a day, not a moment: then, and if it cannot be read, the moment is the publish time.
         """
         raw = self.body.get("occurred_at")
         if raw is None:
@@ -139,9 +139,9 @@ class Leaver(Reader):
         return (self.published(), said) if is_day or is_midnight else (said, None)
 
     def _effective(self) -> datetime | None:
-        """None, so that it holds at once, where none is said and where it cannot be read."""
+        """Return the effective time; None, so that the leave begins at once, if it is missing or cannot be read."""
         said = [self.field("effective_time")]
-        if "effective_time" in self.twice:  # the earliest of them
+        if "effective_time" in self.twice:  # a duplicate key: the earliest value counts
             every = read_leniently(self.message.data, all_values=True).value.get("effective_time")
             said = every if isinstance(every, Several) else said
         moments: list[datetime] = []
@@ -156,7 +156,7 @@ class Leaver(Reader):
         return min(moments)
 
     def _local(self, raw: object) -> object:
-        """Return a date of other spellings as one of ours, and a time without its zone in that of the people; anything else as it is."""
+        """Return a date in another spelling as an ISO date, and a time without a zone in the users' zone; any other value unchanged."""
         text = raw.strip() if isinstance(raw, str) else ""
         if BASIC_DATE.fullmatch(text):
             return f"{text[:4]}-{text[4:6]}-{text[6:]}"
@@ -164,7 +164,7 @@ class Leaver(Reader):
         if written is not None:
             first, second, year = int(written[1]), int(written[2]), written[3]
             day, month = max(first, second), min(first, second)
-            if month > MONTHS or (day <= MONTHS and day != month):  # none, or two readings
+            if month > MONTHS or (day <= MONTHS and day != month):  # no valid reading, or two
                 return raw
             self.faults.append(f"effective_time: '{text}' is read as {year}-{month:02}-{day:02}")
             return f"{year}-{month:02}-{day:02}"
@@ -179,10 +179,10 @@ class Leaver(Reader):
         return raw
 
     def _look_at_the_rest(self) -> None:
-        """Note what else stands there and would be refused in a grant; a leaver needs none of it."""
+        """Collect the faults for which a grant would be refused; a leaver needs none of these fields."""
         strict = Strict(self.body, self.message, self.rules)
         try:
-            strict._details()  # noqa: SLF001 - the same reading, only that a fault does not count
+            strict._details()  # noqa: SLF001 - the same parsing, but a fault is only reported
         except PoisonError as error:
             self.faults.append(error.detail)
         if self.body.get("new_user") is not None:

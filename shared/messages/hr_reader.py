@@ -1,4 +1,4 @@
-"""What both readers of the neutral schema do: fields of one message, its times, and who it is about."""
+"""The common base of both readers of the neutral schema: the fields of a message, its times, and its user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEMA = "workbench.lifecycle/v1"
 CLOCKS_DIFFER = timedelta(minutes=5)
 
 
-# What must be plain in a leaver: a key of these that stands twice leaves open who leaves.
+# The keys that must be unique in a leaver: a duplicate of one leaves open who leaves.
 PLAIN = frozenset({"schema", "type", "user", "person_id"})
 
 
@@ -50,19 +50,19 @@ DATE_WITH_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def breaks(why: str) -> InvalidMessageError:
-    """Return the error for a message that the schema refuses."""
+    """Return the error for a message that violates the schema."""
     return InvalidMessageError(user_message=f"The message breaks {SCHEMA}: {why}.", detail=why)
 
 
 class Reader(Struct):
-    """The fields of one message. Each method raises `InvalidMessageError` for a field that is wrong."""
+    """The fields of one message. Each method raises `InvalidMessageError` for an invalid field."""
 
     body: dict[str, Any]
     message: Message
     rules: Rules
 
     def text(self, name: str, most: int, *, needed: bool = False, where: Mapping[str, Any] | None = None) -> str:
-        """Return a text without surrounding white space; empty where there is none and none is needed."""
+        """Return a text without surrounding white space; empty if the field is missing and not needed."""
         raw = (self.body if where is None else where).get(name)
         if raw is None and not needed:
             return ""
@@ -78,7 +78,7 @@ class Reader(Struct):
         return text
 
     def person_id(self) -> str:
-        """Return the number that HR knows the person by: a text, or a whole number."""
+        """Return HR's number of the user, written as a text or a whole number."""
         raw = self.field("person_id")
         if isinstance(raw, int) and not isinstance(raw, bool):
             return str(raw)
@@ -89,11 +89,11 @@ class Reader(Struct):
         return number
 
     def plain_number(self, raw: str) -> str:
-        """Return a person's number with full-width and other compatibility characters as the ones that they stand for."""
+        """Return a person number with full-width and other compatibility characters replaced by plain ones."""
         return unicodedata.normalize("NFKC", raw)
 
     def field(self, name: str) -> Any:
-        """Return a field, also under the name that the source's configuration has for it among the attributes."""
+        """Return a field from the message, or from its attributes under its name or the aliases that the source configures."""
         if name in self.body:
             return self.body[name]
         attributes = self.body.get("attributes")
@@ -103,22 +103,22 @@ class Reader(Struct):
         return next((attributes[each] for each in names if each in attributes), None)
 
     def user(self) -> object:
-        """Return the address of whom it is about, as it was written."""
+        """Return the address of the user as it was written."""
         if self.body.get("user") is None:
             raise breaks("user: Field required, the person's address")
         return self.body["user"]
 
     def says(self) -> str:
-        """Return the author that the message claims, which nothing is decided by."""
+        """Return the author that the message claims; no decision depends on it."""
         raw = self.body.get("by")
         return raw.strip()[:254] if isinstance(raw, str) and is_shown(raw.strip()) else ""
 
     def published(self) -> datetime:
-        """Return when this was first published."""
+        """Return when this message was first published."""
         return self.message.first_published.astimezone(UTC)
 
     def moment(self, name: str, raw: object, *, day_ends: bool) -> datetime:
-        """Return a time with its zone; of a bare date, the beginning or the end of that day where the people are."""
+        """Return a time with its zone; for a bare date, the beginning or the end of that day in the users' time zone."""
         if not isinstance(raw, str):
             raise breaks(f"{name}: Input should be a time, for example 2026-12-01T08:00:00Z, or a date, 2026-12-01")
         text = raw.strip()
@@ -138,7 +138,7 @@ class Reader(Struct):
         return to_utc(datetime.combine(day + timedelta(days=1) if day_ends else day, time(), zone))
 
     def bounded(self, occurred_at: datetime) -> tuple[datetime, datetime | None]:
-        """Return when it was said, and what was claimed where that lies in the future and is not believed."""
+        """Return when the news was stated, and the claimed time if it lies in the future and is not trusted."""
         published = self.published()
         if occurred_at > published + CLOCKS_DIFFER:
             return published, occurred_at
@@ -153,6 +153,6 @@ def shown_name(name: str) -> str:
 
 
 def is_shown(text: str) -> bool:
-    """Return True if every character can be shown."""
+    """Return True if all characters of the text are printable."""
     """Return True for text without control characters and halves of surrogate pairs."""
     return text.isprintable()

@@ -1,4 +1,4 @@
-"""Read everything but a leaver of the neutral schema: exactly, or not at all."""
+"""The parser of all messages of the neutral schema other than leavers: a message is valid as a whole or refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from shared.messages.message import Parsed
 
 
 class Strict(Reader):
-    """Everything but a leaver: one fault, and nothing of it counts."""
+    """A message other than a leaver's: a single fault refuses the whole message."""
 
     def parsed(self, kind: str) -> Parsed:
         """Return the news of a joiner, a mover, a cancelled leave, a changed address or an account's state."""
@@ -195,7 +195,7 @@ class Strict(Reader):
         return tuple(sorted({parse_address(item, self.rules.people) for item in raw}))
 
     def _renamed(self, common: dict[str, Any], *, begins_later: bool) -> list[LifecycleEvent]:
-        """Nothing when the two differ in case only: that is one address."""
+        """Return the change of address; empty if the two addresses are the same."""
         allowed(self.rules, May.ADDRESS)
         if self.body.get("new_user") is None:
             raise breaks("type 'renamed' needs new_user, the address from now on")
@@ -221,7 +221,7 @@ class Strict(Reader):
 
 
 class Details(Struct, frozen=True, kw_only=True):
-    """What `attributes` says."""
+    """The content of `attributes`."""
 
     groups: tuple[str, ...] | None
     changes: Mapping[str, bool]

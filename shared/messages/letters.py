@@ -1,4 +1,4 @@
-"""A dead letter's message, read once more as the source that sent it."""
+"""The parser of a dead letter's message, by the rules of the source that sent it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def parse_letter(
     max_bytes: int,
     replay_as: str | None = None,
 ) -> tuple[News, ...]:
-    """Return the news in a letter, as the function reads them: as its source, with the message's own id and time.
+    """Return the news in a dead letter as the function parses it: for its source, with the message's own id and time.
 
-    Raises `PoisonError` if it still cannot be used, or if nobody knows whose word it is and `replay_as` names no source.
+    Raise `PoisonError` if it still cannot be used, or if its source is unknown and `replay_as` names none.
     """
     message = Message(
         data=letter.body,
@@ -58,9 +58,9 @@ def parse_letter(
 
 
 def source_of_letter(letter: DeadLetter, sources: Mapping[str, Source]) -> Source | None:
-    """Return the source that the letter's message came from; None if neither its topic nor its subscription tells.
+    """Return the source of the dead letter's message; None if neither its topic nor its subscription tells.
 
-    A letter that Pub/Sub forwarded names its subscription only, which has the function's name in it.
+    A dead letter that Pub/Sub forwarded has only its subscription, which contains the function's name.
     """
     if letter.topic:
         return source_of_topic(letter.topic, sources.values())
@@ -73,7 +73,7 @@ def source_of_letter(letter: DeadLetter, sources: Mapping[str, Source]) -> Sourc
 
 
 def states_a_leave(message: Message, source: Source, people: People) -> bool:
-    """Return True if the message can be read and takes something from somebody: its letter comes first when letters are replayed."""
+    """Return True if the message can be parsed and takes access from a user: its dead letter is then replayed first."""
     try:
         news = parse_message(message, Rules(source=source, people=people, max_bytes=len(message.data))).news
     except PoisonError:
@@ -82,7 +82,7 @@ def states_a_leave(message: Message, source: Source, people: People) -> bool:
 
 
 def _is_tick(message: Message) -> bool:
-    """One that Pub/Sub forwarded does not say whose it was."""
+    """Return True if the message is a tick: a dead letter that Pub/Sub forwarded does not name its function."""
     try:
         parse_tick(message)
     except InvalidMessageError:

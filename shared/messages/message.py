@@ -1,4 +1,4 @@
-"""A message as it came, the rules that it is read by, and what reading it gives. For the rest of `shared.messages`."""
+"""The message types of `shared.messages`: a message as it arrived, the rules for parsing it, and the result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from shared.domain.people.sources import Source
 from shared.domain.things.errors import InvalidMessageError, PoisonError
 from shared.domain.things.times import parse_time
 
-# What Pub/Sub takes at most. A larger limit of the settings is for grants; a leaver is read up to here.
+# Pub/Sub's limit. The limit in the settings is for grants; a leaver is parsed up to this size.
 HARD_LIMIT = 10_000_000
-# Written on the messages that a batch is taken apart into: the message that it came in, and when that was published.
+# Attributes of the parts into which a batch is split: the id of the batch's message, and its publish time.
 PART_OF, PART_PUBLISHED = "benchkeeper-part-of", "benchkeeper-part-published"
 
 
@@ -33,12 +33,12 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def origin_id(self) -> str:
-        """The id that stands in for a missing `event_id`: of a part of a batch, the batch's with the part's number."""
+        """The id that replaces a missing `event_id`; for a part of a batch, the batch's id with the part's number."""
         return self.attributes.get(PART_OF) or self.message_id
 
     @property
     def first_published(self) -> datetime:
-        """When what it says was first published: of a part of a batch, the batch's time. A sender can only date it back."""
+        """The time at which the content was first published; for a part of a batch, the batch's time. A sender can only make it earlier."""
         try:
             said = parse_time(self.attributes.get(PART_PUBLISHED, ""))
         except ValueError:
@@ -47,9 +47,9 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """By which a message is read: whose word it is, whose addresses are people's, how large it may be.
+    """The rules for parsing a message: its source, the users' domains, its largest size.
 
-    `moves_logs`: log entries on a topic that may not bring them are moved on to the directory's, for an upgrade's first days.
+    `moves_logs`: log entries on a topic that may not carry them are moved to the directory's topic, for an upgrade's first days.
     """
 
     source: Source
@@ -59,7 +59,7 @@ class Rules(Struct, frozen=True, kw_only=True):
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """A part of a message that could not be used: it becomes a dead letter of its own. `part` tells the parts apart."""
+    """A part of a message that could not be used and becomes its own dead letter. `part` tells the parts apart."""
 
     error: PoisonError
     body: bytes
@@ -67,17 +67,17 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """A message of its own, made of the elements of a batch that are about one person."""
+    """A message made of the elements of a batch that are about one user."""
 
     body: bytes
     number: int
 
 
 class Parsed(Struct, frozen=True, kw_only=True):
-    """What a message says. `faults` could not be used; `parts` are to be published one by one; `to_directory`: moved on whole.
+    """The result of parsing a message. `faults` could not be used; `parts` are published one by one.
 
-    `sender_faults` are what the sender should mend, by name; what they are about was used all the same.
-    `ignored` says why parts of it concern nobody, by name.
+    `to_directory`: the whole message is moved to the directory's topic. `sender_faults` names faults that the sender should fix, although
+    their content was used. `ignored` names the reasons why parts of the message concern no user.
     """
 
     news: tuple[News, ...] = ()
@@ -89,14 +89,14 @@ class Parsed(Struct, frozen=True, kw_only=True):
 
 
 class Json(Struct, frozen=True):
-    """A JSON value, and the keys that stand twice in one object somewhere in it."""
+    """A JSON value, and the keys that occur twice in one of its objects."""
 
     value: Any
     twice: frozenset[str]
 
 
 def read_json(data: bytes) -> Json:
-    """Return the JSON value of UTF-8, UTF-16 or UTF-32 bytes. Raises `InvalidMessageError` for what is not JSON."""
+    """Return the JSON value of UTF-8, UTF-16 or UTF-32 bytes. Raise `InvalidMessageError` for invalid JSON."""
     twice: set[str] = set()
 
     def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def read_json(data: bytes) -> Json:
     try:
         text = data.decode(json.detect_encoding(data))
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=whole)
-        if b"\\u" in data:  # half a surrogate pair is no text: it could not be written down again
+        if b"\\u" in data:  # half a surrogate pair is not text: it could not be encoded again
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidMessageError(
@@ -120,14 +120,14 @@ def read_json(data: bytes) -> Json:
 
 
 class Several(list[Any]):
-    """The values of a key that stands several times in one object."""
+    """The values of a key that occurs several times in one object."""
 
 
 def read_leniently(data: bytes, *, all_values: bool = False) -> Json:
-    """Return the value of what is nearly JSON, for cuts and names only. Raises `InvalidMessageError` if there is none.
+    """Return the value of nearly valid JSON, for cuts and names only. Raise `InvalidMessageError` if there is none.
 
-    Bytes that are no text and halves of surrogate pairs become U+FFFD, numbers that are none become null, and control characters
-    may stand in texts. With `all_values` a key that stands several times has `Several` values, else the last.
+    Undecodable bytes and halves of surrogate pairs become U+FFFD, invalid numbers become null, and control characters
+    are allowed in texts. With `all_values` a duplicate key has `Several` values, otherwise the last.
     """
     twice: set[str] = set()
 
@@ -188,7 +188,7 @@ def _or_none(read: Callable[[str], float]) -> Callable[[str], float | None]:
 
 
 def json_object(message: Message, max_bytes: int) -> dict[str, Any]:
-    """Return the JSON object of a message of at most so many bytes; keys that stand twice are refused."""
+    """Return the JSON object of a message of at most `max_bytes`. Raise `InvalidMessageError` otherwise, and for duplicate keys."""
     check_data(message, max_bytes)
     found = read_json(message.data)
     if found.twice:
@@ -199,7 +199,7 @@ def json_object(message: Message, max_bytes: int) -> dict[str, Any]:
 
 
 def check_data(message: Message, max_bytes: int) -> None:
-    """Raise `InvalidMessageError` for a message without data, or with too much of it."""
+    """Raise `InvalidMessageError` for a message without data or with too much data."""
     if not message.data:
         raise InvalidMessageError(
             user_message="The message has no data, only attributes. Put the JSON into the message's data.",
@@ -218,7 +218,7 @@ def too_large(message: Message, max_bytes: int) -> InvalidMessageError:
 
 
 def keys_twice(twice: frozenset[str]) -> InvalidMessageError:
-    """Return the error for an object in which a key stands twice."""
+    """Return the error for an object with a duplicate key."""
     key = min(twice)[:60]
     return InvalidMessageError(
         user_message=f"The key '{key}' stands twice in the message, so what it says is not plain. Write each key once.",
@@ -227,7 +227,7 @@ def keys_twice(twice: frozenset[str]) -> InvalidMessageError:
 
 
 def no_object(value: object) -> InvalidMessageError:
-    """Return the error for JSON that is no object."""
+    """Return the error for JSON that is not an object."""
     return InvalidMessageError(
         user_message="The message is JSON, but not an object.", detail=f"JSON {type(value).__name__}, not an object"
     )

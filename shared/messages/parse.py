@@ -1,8 +1,8 @@
-"""Untrusted bytes -> news. The one door to the shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
+"""The parser of untrusted bytes into news, for all shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
 
-Shapes are told apart by their content; whose word it is, by the topic (`Rules.source`). What cannot be understood raises
-`InvalidMessageError`, what is understood and not acted on `UnsupportedMessageError`: both become dead letters with their text.
-A shape of which nobody is configured to send it, and that looks like a leaver, raises with reason `LEAVER_NOT_UNDERSTOOD`.
+The content decides the shape; the topic decides the source (`Rules.source`). A message that cannot be understood raises
+`InvalidMessageError`, one that is understood but unsupported `UnsupportedMessageError`: both become dead letters with their text.
+A message of an unknown shape that looks like a leaver raises with reason `LEAVER_NOT_UNDERSTOOD`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from shared.messages.message import (
 from shared.messages.table import NOTEBOOKS
 from shared.messages.unknown import looks_like_a_leaver, states_a_leaver
 
-WAKE_SCHEMA = "workbench.wake/v1"  # what the page sends after it asked for something
+WAKE_SCHEMA = "workbench.wake/v1"  # the page sends it after it stored a request
 _MAX_PARTS = 10_000
 _MESSAGE = frozenset({"schema", "protoPayload"})
 _FIRST, _NEXT = re.compile(r"\s*\[\s*"), re.compile(r"\s*,?\s*")  # before the elements of a list, and between them
 
 
 def parse_message(message: Message, rules: Rules) -> Parsed:
-    """Return what a message says; nothing when it is understood and concerns nobody. Raises `PoisonError` for all that is unusable."""
+    """Return the content of a message; empty if it concerns no user. Raise `PoisonError` if the whole message is unusable."""
     check_data(message, HARD_LIMIT)
     try:
         found = read_json(message.data)
@@ -61,7 +61,7 @@ def parse_message(message: Message, rules: Rules) -> Parsed:
 
 
 def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Parsed:
-    """Return the cuts in what is nearly JSON, with the fault; and each line of JSON lines by itself. Raises for all else."""
+    """Return the cuts in nearly valid JSON, with the fault; parse JSON lines one by one. Raise `PoisonError` for all else."""
     try:
         found = read_leniently(message.data)
     except InvalidMessageError:
@@ -103,7 +103,7 @@ def _parse_object(body: dict[str, Any], twice: frozenset[str], message: Message,
         return Parsed(news=(_wake(body, message),))
     payload = body.get("protoPayload")
     if isinstance(payload, dict):
-        if twice:  # Google writes no key twice: somebody else wrote this
+        if twice:  # Google writes no duplicate keys, so this entry is not Google's
             return Parsed(news=(), faults=(_twice_in_log(message),))
         if payload.get("serviceName") != NOTEBOOKS and Shape.GOOGLE_LOGS not in rules.source.shapes:
             if rules.moves_logs and payload.get("serviceName") in KNOWN_SERVICES:
@@ -152,7 +152,7 @@ def _not_its_shape(what: str, rules: Rules) -> PoisonError:
 def _lines(data: bytes) -> list[bytes] | None:
     """Return JSON lines as they were written, broken ones too; None if the data is not two or more of them.
 
-    They are if each can be read as an object, or if one is a message: no line of a broken object that is written over several is.
+    They are JSON lines if each is an object, or if one is a message: no single line of a broken multi-line object is one.
     """
     text = _text(data)
     if text is None:
@@ -168,7 +168,7 @@ def _lines(data: bytes) -> list[bytes] | None:
 
 
 def _elements(data: bytes) -> list[bytes] | None:
-    """Return the elements of a list as they were written; None if it cannot be taken apart."""
+    """Return the elements of a list as they were written; None if the list cannot be split."""
     text = _text(data)
     begins = _FIRST.match(text or "")
     if text is None or begins is None:
@@ -188,7 +188,7 @@ def _elements(data: bytes) -> list[bytes] | None:
 
 
 def _text(data: bytes) -> str | None:
-    """Return the text of the bytes, from which `_bytes` gives those that were no text back as they were."""
+    """Return the text of the bytes; `_bytes` restores bytes that were not text. None if the bytes cannot be decoded."""
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")
@@ -208,7 +208,7 @@ def _value(body: bytes) -> Any:
 
 
 def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
-    """Each element by itself: those about one person together in a message of their own, so that nobody is cut between two."""
+    """Return one part for each user in a batch, so that the news of one user stays together and failures stay separate."""
     if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(
             user_message=f"The message is a list of {len(bodies):,}; at most {_MAX_PARTS:,} are taken apart.",
@@ -237,7 +237,7 @@ def _person_of(element: Any) -> object:
 
 
 def _together(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
-    """Return what the elements about one person say; one that cannot be used holds up no other."""
+    """Return the news of the elements about one user; an unusable element does not stop the others."""
     whole = Parsed()
     for number, body in enumerate(bodies):
         element = _value(body)
@@ -264,7 +264,7 @@ def _no_element(element: Any) -> Parsed:
 
 
 def wake_message(user_key: UserKey) -> bytes:
-    """Return what `parse_message` reads as: look at this person now. It carries no address."""
+    """Return the message that requests a pass over this user now, for `parse_message`. It carries no address."""
     return json.dumps({"schema": WAKE_SCHEMA, "user_key": user_key}).encode()
 
 
@@ -279,7 +279,7 @@ def _wake(body: dict[str, Any], message: Message) -> Woken:
 
 
 def parse_tick(message: Message) -> Sweep:
-    """Return which sweep a tick asks for."""
+    """Return the sweep that a tick requests."""
     body = json_object(message, 4096)
     asked = body.get("sweep")
     kind = next((each for each in Sweep if each.value == asked), None)

@@ -1,8 +1,8 @@
-"""Whom a message names that could not be used: `functions.dead_letter` marks the records of people who are known.
+"""The users named in a message that could not be used: `functions.dead_letter` marks the records of known users.
 
-The body is not trusted and nothing is guessed: where the message parses, its news say it; where it does not, only the places
-where known shapes carry a person's address are looked at, and what looks like an address in unknown ones. Only a valid address
-counts, and a record is marked only if it is that address's.
+The body is not trusted. If the message parses, its news name the users. If it does not, only the places where known shapes carry a
+user's address are read, and texts that look like an address in unknown shapes. Only a valid address counts, and a record is marked
+only if it has that address.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from shared.messages.parse import parse_message
 from shared.messages.table import ADMIN, BY_NAME, CLOUD_IDENTITY, LOGIN
 from shared.messages.unknown import texts_about_people, users_in
 
-_FAMILY = SCHEMA.rpartition("/")[0] + "/"  # another version of the schema names its user in the same place
-_MOST = 50  # of one message; a log entry may carry hundreds of events
+_FAMILY = SCHEMA.rpartition("/")[0] + "/"  # other versions of the schema have the user in the same place
+_MOST = 50  # users of one message; a log entry may carry hundreds of events
 
 
 def people_named(message: Message, source: Source, people: People) -> dict[UserKey, UserEmail]:
-    """Return the people whom a message names, by user key, in the order of the message. A wake-up has a key and no address."""
+    """Return the users named in a message, by user key, in the order of the message. A wake-up has a key and no address."""
     found: dict[UserKey, UserEmail] = {}
     try:
         for key, email in _named(message, Rules(source=source, people=people, max_bytes=HARD_LIMIT)):
             found.setdefault(key, email)
             if len(found) >= _MOST:
                 break
-    except Exception:  # noqa: BLE001 - whatever the message holds: those found so far are better than none
+    except Exception:  # noqa: BLE001 - whatever the message holds: the users found so far are better than none
         return found
     return found
 
@@ -45,7 +45,7 @@ def people_named(message: Message, source: Source, people: People) -> dict[UserK
 def _named(message: Message, rules: Rules) -> Iterator[tuple[UserKey, UserEmail]]:
     try:
         news: tuple[News, ...] = parse_message(message, rules).news
-    except Exception:  # noqa: BLE001 - whatever the message holds: its letter must be kept, so this may not fail
+    except Exception:  # noqa: BLE001 - whatever the message holds: its dead letter must be kept, so this may not fail
         news = ()
     for piece in news:
         yield from _keys(piece)
@@ -55,7 +55,7 @@ def _named(message: Message, rules: Rules) -> Iterator[tuple[UserKey, UserEmail]
 
 
 def _texts(data: bytes) -> Iterator[object]:
-    """Yield what may be addresses: all of a key that stands twice, and of what is no JSON what stands beside the person's key."""
+    """Yield possible addresses: all values of a duplicate key, and in invalid JSON the text after a user's key."""
     try:
         found = read_leniently(data)
         every = read_leniently(data, all_values=True) if found.twice else found
@@ -68,7 +68,7 @@ def _texts(data: bytes) -> Iterator[object]:
 
 
 def _emails(raw: object, people: People) -> tuple[UserEmail, ...]:
-    """Return the forms of an address; of a text that is none, those of each address in it."""
+    """Return the forms of an address; for a text that is not an address, the forms of each address in it."""
     try:
         return forms_of_cut(raw, people)
     except InvalidMessageError:
@@ -123,7 +123,7 @@ def _places(body: Any) -> Iterator[object]:
 
 
 def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
-    """Yield the user; of a leaver without a plain one, whatever looks like an address, as in a shape that nobody knows."""
+    """Yield the user; for a leaver without a plain user, every text that looks like an address, as for an unknown shape."""
     user = body.get("user")
     if isinstance(user, str) and "@" in user:
         yield user
@@ -134,7 +134,7 @@ def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
 
 
 def _of_event(event: dict[str, Any]) -> Iterator[object]:
-    """Yield the person of a known event; of another, what its parameter for a person is called in both logs."""
+    """Yield the user of a known event; for an unknown event, the parameters that name a user in both logs."""
     known = BY_NAME.get(str(event.get("eventName")))
     names = {known.user} if known is not None and known.user else {"USER_EMAIL", "affected_email_address"}
     parameters = event.get("parameter")

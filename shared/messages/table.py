@@ -1,6 +1,6 @@
-"""One table of log events: what each states, whom it names, in which log it comes, and whether the sink brings it.
+"""The table of log events: the statement of each, its parameters with addresses, its log, and whether the sink exports it.
 
-The parser of log entries, the names in dead letters and the filters of the sinks all come from it.
+The parser of log entries, the users in dead letters and the filters of the sinks all use it.
 Sources: Google's Admin SDK reference of admin and login events, and published samples of the entries.
 """
 
@@ -22,7 +22,7 @@ MEMBERSHIP_METHOD = "google.apps.cloudidentity.groups.v1.MembershipsService.Upda
 
 
 class States(StrEnum):
-    """What an event states."""
+    """The statement of an event."""
 
     MEMBER = "member"
     NO_MEMBER = "no-member"
@@ -43,7 +43,7 @@ class States(StrEnum):
 
 
 class LogEvent(Struct, frozen=True, kw_only=True):
-    """An event of a log. `user`, `group` and `new` name the parameters that carry an address; `exported`: the sink brings it."""
+    """An event of a log. `user`, `group` and `new` name the parameters that carry an address; `exported`: the sink exports the event."""
 
     name: str
     service: str
@@ -58,7 +58,7 @@ class LogEvent(Struct, frozen=True, kw_only=True):
 
 
 def _admin(name: str, states: States, **more: object) -> LogEvent:
-    """Return an event of the Workspace admin log: its method is the event's name in another spelling."""
+    """Return an event of the Workspace admin log; its method is the event's name in another spelling."""
     first, *rest = name.lower().split("_")
     method = f"google.admin.AdminService.{first}{''.join(word.capitalize() for word in rest)}"
     return LogEvent(**{"name": name, "service": ADMIN, "method": method, "states": states, **more})  # type: ignore[arg-type]  # one dict of all fields
@@ -98,7 +98,7 @@ EVENTS: tuple[LogEvent, ...] = (
     _of_user("UNDELETE_USER", States.NOT_DELETED),
     _of_user("CREATE_USER", States.CREATED),
     _of_user("RENAME_USER", States.RENAMED, new="NEW_VALUE"),
-    # An account in another application, made by Google for the same person: says nothing about the Google account.
+    # An account in another application, made by Google for the same user: it says nothing about the Google account.
     _of_user("SUSPEND_AUTO_PROVISIONED_USER", States.NOTHING, exported=False),
     _of_user("UNSUSPEND_AUTO_PROVISIONED_USER", States.NOTHING, exported=False),
     _of_user("MOVE_USER_TO_ORG_UNIT", States.NOTHING, exported=False),
@@ -110,13 +110,13 @@ EVENTS: tuple[LogEvent, ...] = (
     _login("account_disabled_spamming_through_relay"),
     _login("account_disabled_generic"),
 )
-# The sink brings those that are named; another kind of the same says the same.
+# The sink exports the named events; an event with another suffix states the same.
 ANY_DISABLED = EVENTS[-1]
 BY_NAME = {event.name: event for event in EVENTS}
 
 
 def render_people_filter(organization: str) -> str:
-    """Return the filter of the organization's sink: exactly the events that state something, in the log they come in."""
+    """Return the filter of the organization's sink: exactly the events that state a fact, in the log they come in."""
     parts = [_in_log(organization, log) for log in (ACTIVITY, DATA_ACCESS)]
     return "(" + ")\nOR (".join(parts) + ")"
 
@@ -135,7 +135,7 @@ def _in_log(organization: str, log: str) -> str:
 
 
 def _any_of(events: list[LogEvent]) -> str:
-    """Return the filter that looks for each event by its own name too: an entry may hold several, and its method is that of one of them."""
+    """Return a filter that also matches each event by its own name: an entry may hold several events, but the method of only one."""
     methods, names = _either(event.method for event in events), _either(event.name for event in events)
     return f"(protoPayload.methodName=({methods}) OR protoPayload.metadata.event.eventName=({names}))"
 
@@ -145,7 +145,7 @@ def _either(names: Iterable[str]) -> str:
 
 
 def render_notebooks_filter(project: str) -> str:
-    """Return the filter of the project's sink: the ends of operations on Workbench instances."""
+    """Return the filter of the project's sink: the last entry of each operation on Workbench instances."""
     return (
         f'logName="projects/{project}/logs/cloudaudit.googleapis.com%2F{ACTIVITY}"\n'
         f'AND protoPayload.serviceName="{NOTEBOOKS}"\nAND operation.last=true'

@@ -1,4 +1,4 @@
-"""Shapes that nobody is configured to send: whom they name, and whether they look like the news of a leaver. Nothing is decided by it."""
+"""Hints in messages of an unknown shape: the users they name, and whether they look like a leaver. No decision depends on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-# Subtrees about whoever did it, not about whom it was done to.
+# Subtrees about the person who acted, not about the user concerned.
 _DOERS = frozenset(
     {
         "actor", "authenticationinfo", "client", "requestmetadata", "debugcontext", "initiatedby", "performedby", "principal",
@@ -22,14 +22,14 @@ _LEAVES = re.compile(
 _WORDS = frozenset(
     {"eventtype", "event_type", "type", "eventname", "event", "action", "name", "op", "reason", "status", "kind"}
 )
-# Bounded, so that long bytes are read once, not once for each letter.
+# Bounded, so that long bytes are scanned once, not once for each letter.
 _KEY = re.compile(r"""\b(\w{1,40})["']?\s{0,8}[:=]\s{0,8}["']([^"']{1,80})""")
 _USER = re.compile(r"""["']?\b(?:user|email)["']?\s{0,8}[:=]\s{0,8}["']([^"']{3,320})""", re.IGNORECASE)
-_MOST = 400  # values that are looked at
+_MOST = 400  # values that are read
 
 
 def looks_like_a_leaver(body: Any) -> bool:
-    """Return True if a field that names a kind of event has a leaver's word, or `active` is false (SCIM)."""
+    """Return True if a field for a kind of event has a leaver's word, or `active` is false (SCIM)."""
     for key, value in _pairs(body):
         if key in _WORDS and isinstance(value, str) and _LEAVES.search(value):
             return True
@@ -41,12 +41,12 @@ def looks_like_a_leaver(body: Any) -> bool:
 
 
 def states_a_leaver(data: bytes) -> bool:
-    """Return True if bytes that are no JSON at all hold a key for a kind of event beside a leaver's word."""
+    """Return True if bytes that are not JSON hold a key for a kind of event followed by a leaver's word."""
     return any(key.lower() in _WORDS and _LEAVES.search(value) for key, value in _KEY.findall(_text(data)))
 
 
 def users_in(data: bytes) -> Iterator[str]:
-    """Yield what stands beside the key for the person in bytes that are no JSON at all."""
+    """Yield the texts after a user's key in bytes that are not JSON."""
     yield from _USER.findall(_text(data))[:_MOST]
 
 
@@ -55,14 +55,14 @@ def _text(data: bytes) -> str:
 
 
 def texts_about_people(body: Any) -> Iterator[str]:
-    """Yield the texts that may be addresses of those whom the message is about, not of whoever did it."""
+    """Yield the texts that may be addresses of the users concerned, but not of the person who acted."""
     for _, value in _pairs(body):
         if isinstance(value, str) and "@" in value and len(value) <= 320:  # noqa: PLR2004 - the longest address, with a name
             yield value
 
 
 def _pairs(body: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (key in lower case, value) in the order of the message, at most so many."""
+    """Yield (key in lower case, value) in the order of the message, at most `_MOST` of them."""
     left = _MOST
     open_: list[tuple[str, Any]] = [("", body)]
     while open_ and left > 0:

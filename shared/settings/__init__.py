@@ -1,7 +1,7 @@
-"""config/*.yaml and the environment -> `Settings`. The only module that reads the environment.
+"""The settings, `Settings`, read from config/*.yaml and the environment. The only module that reads the environment.
 
-All faults of all files are found in one go, each with file, line, field and the nearest valid key (`load_settings` raises
-`ConfigError` with the whole list). Nothing here speaks to Google: the templates' own fields are checked by
+All faults of all files are found at once, each with file, line, field and the nearest valid key (`load_settings` raises
+`ConfigError` with the whole list). No call to Google is made here: the templates' own fields are checked by
 `shared.cloud.dataproc.masters`, and `shared.wiring` joins both lists.
 """
 
@@ -36,23 +36,23 @@ ENV_MOVE_LOGS = "BENCHKEEPER_MOVE_LOGS_UNTIL"
 ENV_DEPLOYED_AT, ENV_DEPLOYED_BY = "BENCHKEEPER_DEPLOYED_AT", "BENCHKEEPER_DEPLOYED_BY"
 DEFAULT_ENV = "local"
 SOURCES_FILE = "sources.yaml"
-_TEMPLATE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # it becomes part of an object's name
+_TEMPLATE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # the name becomes part of an object's name
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def config_dir_from(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the configuration is: `BENCHKEEPER_CONFIG_DIR`, else `config/` beside this package."""
+    """Return the folder of the configuration: `BENCHKEEPER_CONFIG_DIR`, or else `config/` beside this package."""
     env = os.environ if environ is None else environ
     return Path(env.get(ENV_CONFIG) or Path(__file__).resolve().parents[2] / "config")
 
 
 def env_from(environ: Mapping[str, str] | None = None) -> str:
-    """Which environment is meant: `BENCHKEEPER_ENV`, else `local`."""
+    """Return the name of the environment: `BENCHKEEPER_ENV`, or else `local`."""
     return (os.environ if environ is None else environ).get(ENV_NAME) or DEFAULT_ENV
 
 
 def project_override_variables(settings: Settings) -> dict[str, str]:
-    """Variables that a child process needs to see the same settings."""
+    """Return the environment variables that a child process needs to read the same settings."""
     found = {ENV_NAME: settings.env, ENV_CONFIG: str(settings.config_dir)}
     if settings.api_endpoint:
         found[ENV_ENDPOINT] = settings.api_endpoint
@@ -66,9 +66,9 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     trust_checked: bool = True,
 ) -> Settings:
-    """Return the settings of one environment. Raises `ConfigError` with every fault of every file.
+    """Return the settings of one environment. Raise `ConfigError` with every fault of every file.
 
-    With `trust_checked` files that a deployment has checked, and that did not change since, are not checked again.
+    With `trust_checked`, files that a deployment has checked, and that are unchanged since, are not checked again.
     """
     environ = os.environ if environ is None else environ
     env = env or env_from(environ)
@@ -86,7 +86,7 @@ def load_settings(
 
 
 def _said_by(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that only the environment says: a deployment sets them."""
+    """Return the settings that come only from the environment, where a deployment sets them."""
     return {
         "iap_audience": environ.get(ENV_AUDIENCE, ""),
         "move_logs_until": _time_in(environ, ENV_MOVE_LOGS),
@@ -96,7 +96,7 @@ def _said_by(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _time_in(environ: Mapping[str, str], name: str) -> datetime | None:
-    """Return the moment in a variable of the environment; None if it is not set or no time."""
+    """Return the time in an environment variable; None if the variable is unset or not a time."""
     try:
         return parse_time(environ.get(name, ""))
     except ValueError:
@@ -188,7 +188,7 @@ def _known_envs(folder: Path) -> str:
 
 
 def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTemplate]:
-    """Return the master templates of a folder by name; what cannot be read is added to `faults`."""
+    """Return the master templates of a folder by name; add a fault to `faults` for each unreadable one."""
     if not folder.is_dir():
         faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it, it may be empty."))
         return {}
@@ -206,7 +206,7 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
 
 
 def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool) -> list[ConfigFault]:
-    """Credentials never go to another machine in clear text: an endpoint of one's own is for this machine only."""
+    """Return a fault unless the endpoint is on this machine: credentials must not go to another machine in clear text."""
     if not endpoint:
         return []
     try:
@@ -214,7 +214,7 @@ def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool
         if parts.scheme == "http" and parts.hostname in _LOOPBACK:
             return []
     except ValueError:
-        pass  # no address at all
+        pass  # not a URL
     where = f"${ENV_ENDPOINT}" if from_environment else str(path)
     return [
         ConfigFault(

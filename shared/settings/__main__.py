@@ -1,4 +1,4 @@
-"""`python -m shared.settings [ENV]`: check the configuration and keep the result for a deployment's cold starts."""
+"""The command `python -m shared.settings [ENV]`: check the configuration and keep the result for a deployment's cold starts."""
 
 from __future__ import annotations
 

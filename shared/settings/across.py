@@ -1,4 +1,4 @@
-"""What only all files together tell: names that point nowhere, keys that do not go together."""
+"""The checks across files: names that refer to nothing, and keys that contradict each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.settings.sources import SourcesFile
 
 
 class Place(Struct, frozen=True):
-    """A file and the line of each of its keys."""
+    """A configuration file and the line of each of its keys."""
 
     path: Path
     lines: dict[Loc, int]
@@ -25,12 +25,12 @@ class Place(Struct, frozen=True):
         return ConfigFault(str(self.path), line_of(self.lines, loc), dotted(loc), problem, hint)
 
     def unknown(self, loc: Loc, kind: str, name: str, valid: Iterable[str]) -> ConfigFault:
-        """Return the fault of a name that points nowhere."""
+        """Return the fault of a name that refers to nothing."""
         return self.fault(loc, f"no {kind} '{name}'", nearest(name, valid))
 
 
 def cross_faults(place: Place, profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> Iterator[ConfigFault]:
-    """Yield what is wrong with config/profiles.yaml beside itself and the templates."""
+    """Yield the faults of config/profiles.yaml in itself and against the templates."""
     for name, profile in profiles.profiles.items():
         loc: Loc = ("profiles", name)
         yield from (place.fault((*loc, field), problem) for field, problem in profile.across())
@@ -50,7 +50,7 @@ def cross_faults(place: Place, profiles: ProfilesFile, masters: Mapping[str, Mas
 
 
 def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, str]) -> Iterator[ConfigFault]:
-    """Yield a fault where a profile's labels do not fit on its session templates beside ours."""
+    """Yield a fault if a profile's labels do not fit on its session templates beside ours."""
     for key in OUR_LABELS:
         if key in labels:
             problem = f"the label '{key}' is written by Benchkeeper on session templates"
@@ -63,7 +63,7 @@ def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, str]) -> 
 def _template_faults(
     place: Place, masters: Mapping[str, MasterTemplate], loc: Loc, template: str
 ) -> Iterator[ConfigFault]:
-    """Yield the fault of a template that is named and is not there, or is of the other kind; an environment may be of both."""
+    """Yield the fault of a named template that is missing or of the other kind; an environment may name both kinds."""
     if template not in masters:
         yield place.unknown(loc, "template", template, masters)
     elif loc[2:3] == ("templates",) and masters[template].is_session:
@@ -73,7 +73,7 @@ def _template_faults(
 
 
 def source_faults(place: Place, sources: SourcesFile, profiles: ProfilesFile) -> Iterator[ConfigFault]:
-    """Yield the profiles that a source may ask for and that do not exist."""
+    """Yield a fault for each profile that a source may request and that does not exist."""
     for name, source in sources.sources.items():
         for index, profile in enumerate(source.profiles or ()):
             if profile not in profiles.profiles:

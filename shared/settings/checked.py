@@ -1,8 +1,8 @@
-"""Settings that were checked before: a cold start need not import the checker for files that a deployment has checked.
+"""The cache of checked settings: a cold start need not import the checker for files that a deployment has checked.
 
-`python -m shared.settings [ENV]` checks everything and writes `config/checked.<env>.json`: the settings as plain values, and a
-digest over every file they came from and over the code that checks. Where anything differs, the file counts for nothing and the
-full check is done. It is made for a deployment and never committed; without it a cold start takes some 40 ms longer.
+`python -m shared.settings [ENV]` checks all files and writes `config/checked.<env>.json`: the settings as plain values, and a
+digest of every file they came from and of the code that checks. If the digest differs, the cache is ignored and the full check is
+made. The file is made for a deployment and never committed; without it a cold start takes some 40 ms longer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared.domain.things.structs import to_dict
 from shared.settings.values import Settings
 
 _SHARED = Path(__file__).resolve().parents[1]
-# What decides whether settings are right and what they become.
+# The code that decides whether settings are valid and what values they get.
 _CODE = (
     "settings/*.py",
     "yaml_lines.py",
@@ -33,12 +33,12 @@ _CODE = (
 
 
 def file_of(folder: Path, env: str) -> Path:
-    """Where the checked settings of an environment are kept."""
+    """Return the path of the checked settings of an environment."""
     return folder / f"checked.{env}.json"
 
 
 def digest_of(folder: Path, env: str) -> str:
-    """Return what changes with every file that the settings come from, and with the code that reads them."""
+    """Return a digest of every file that the settings come from and of the code that reads them."""
     paths = [folder / f"settings.{env}.yaml", folder / "profiles.yaml"]
     paths += [path for path in (folder / "sources.yaml",) if path.exists()]
     paths += [*sorted((folder / "templates").glob("*.yaml"))]
@@ -50,12 +50,12 @@ def digest_of(folder: Path, env: str) -> str:
     return total.hexdigest()
 
 
-# What is told by where the files are, and by the environment: never kept.
+# Settings that come from the files' folder and from the environment: never stored.
 _NOT_KEPT = ("config_dir", "env", "iap_audience", "move_logs_until", "deployed_at", "deployed_by")
 
 
 def write(settings: Settings) -> Path:
-    """Keep these settings, which were just checked."""
+    """Store these settings, which were just checked, and return the file's path."""
     values = {name: value for name, value in to_dict(settings).items() if name not in _NOT_KEPT}
     path = file_of(settings.config_dir, settings.env)
     made = {"digest": digest_of(settings.config_dir, settings.env), "settings": values}
@@ -64,7 +64,7 @@ def write(settings: Settings) -> Path:
 
 
 def read(folder: Path, env: str) -> Settings | None:
-    """Return the settings that are kept, without what the environment says; None if none are, or something changed since."""
+    """Return the stored settings without those from the environment; None if there are none or a file changed since."""
     try:
         kept = json.loads(file_of(folder, env).read_text(encoding="utf-8"))
         if kept["digest"] != digest_of(folder, env):

@@ -1,6 +1,6 @@
-"""One YAML file -> the struct that describes it, with every fault at once, each with line and nearest key (docs/adr/0028).
+"""The reader of YAML files into structs: it finds every fault at once, each with its line and the nearest key (docs/adr/0028).
 
-msgspec itself stops at the first fault and knows no lines; so the data and msgspec's own description of the type are walked together.
+msgspec itself stops at the first fault and knows no lines; so this module walks the data together with msgspec's description of the type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.yaml_lines import YamlFaultError, load_yaml
 
 M = TypeVar("M")
 _BAD: Any = object()  # a fault was noted; never a value
-_LONGEST_SHOWN = 60  # characters of a value, a line's worth
+_LONGEST_SHOWN = 60  # characters of a value that fit on a line
 _PLAIN: dict[type, tuple[type, str]] = {
     inspect.StrType: (str, "string"),
     inspect.IntType: (int, "integer"),
@@ -39,7 +39,7 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 def parse_file(
     path: Path, kind: type[M], faults: list[ConfigFault], *, missing_hint: str = "", lines: dict[Loc, int] | None = None
 ) -> M | None:
-    """Return the checked file, or None with what is wrong with it added to `faults`. `lines` gets the line of every key."""
+    """Return the checked file, or None with its faults added to `faults`. `lines` gets the line of every key."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def parse_file(
 def parse_text(
     path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, lines: dict[Loc, int] | None = None
 ) -> M | None:
-    """Return the same for a text that stands in for the file at `path`."""
+    """Return what `parse_file` returns, for a text in place of the content of the file at `path`."""
     try:
         data, found = load_yaml(text)
     except YamlFaultError as error:
@@ -68,7 +68,7 @@ def parse_text(
 
 
 class _Walk:
-    """Data beside the description of its type. What is wrong becomes a fault and `_BAD`; the rest is read all the same."""
+    """A walk over data and the description of its type. A wrong value becomes a fault and `_BAD`; the walk continues."""
 
     def __init__(self, path: str, lines: dict[Loc, int], faults: list[ConfigFault]) -> None:
         self._path, self._lines, self._faults = path, lines, faults
@@ -90,7 +90,7 @@ class _Walk:
             return self._bad(loc, str(error))
 
     def read(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
-        """Return the value of what the file says at a place."""
+        """Return the value for the data at a place of the file."""
         extra: Mapping[str, Any] = {}
         if isinstance(kind, inspect.Metadata):
             extra, kind = kind.extra or {}, kind.type
@@ -98,7 +98,7 @@ class _Walk:
         if "words" in extra:
             if isinstance(raw, str) and raw in extra["words"]:
                 return extra["words"][raw]
-            kind = _wanted(kind)  # None is written as its word, and never left empty
+            kind = _wanted(kind)  # None must be written as its word, not left empty
         if "one_of" in extra:
             return self._word(raw, extra["one_of"], loc)
         value = self._by(extra["read"], raw, loc) if "read" in extra else self._kind(raw, kind, loc)
@@ -187,7 +187,7 @@ class _Walk:
         python, name = _PLAIN[type(kind)]
         value: Any = NODEFAULT
         with suppress(ValidationError):
-            value = convert(raw, python, strict=False)  # '4' is a number, too
+            value = convert(raw, python, strict=False)  # accepts '4' as a number
         if value is NODEFAULT:
             return self._wrong(loc, f"should be a valid {name}", raw)
         if python is str:
@@ -202,6 +202,6 @@ class _Walk:
 
 
 def _wanted(kind: Any) -> inspect.Type:
-    """Return the type that a value has unless it is None."""
+    """Return the type of the values other than None."""
     found: inspect.Type = next(each for each in kind.types if not isinstance(each, inspect.NoneType))
     return found

@@ -1,4 +1,4 @@
-"""The shapes of config/settings.<env>.yaml and config/profiles.yaml, where they differ from the domain's own."""
+"""The shapes of config/settings.<env>.yaml and config/profiles.yaml, as far as they differ from the domain's types."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from shared.domain.things.times import duration_text
 from shared.settings.fields import Strict, check
 from shared.settings.profile import ProfileFile
 
-SHORTEST = timedelta(days=7)  # of a retention: a week, in which somebody notices a slip
+SHORTEST = timedelta(days=7)  # the shortest retention: a week gives time to notice a mistake
 _MAX_BUCKET = 63
 _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 
 
 class TopicsFile(Strict, frozen=True, kw_only=True):
-    """Pub/Sub topic ids; those of sources of news stand in config/sources.yaml."""
+    """The Pub/Sub topic ids; the topics of news sources are in config/sources.yaml."""
 
     tick: str = "workbench-tick"
     dead_letter: str = "workbench-dead-letter"
 
 
 class RetentionFile(Strict, frozen=True, kw_only=True):
-    """How long things are kept after somebody left; all count from that moment.
+    """The times for which data is kept after a user has left; all count from that moment.
 
-    `personal_data` is how long a dead letter and the record of somebody of whom nothing exists are kept. Less than a week is
-    refused unless `allow_short` says that it is meant: a slip here deletes people's files.
+    `personal_data` is how long a dead letter is kept, and the record of a user without any resources. Less than a week is
+    refused unless `allow_short` confirms it: a mistake here deletes users' files.
     """
 
     allow_short: bool = False
@@ -43,7 +43,7 @@ class RetentionFile(Strict, frozen=True, kw_only=True):
     personal_data: timedelta = timedelta(days=365)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of times that are too short, alone or beside each other."""
+        """Yield (field, problem) for times that are too short, alone or compared with each other."""
         short = {
             name
             for name in ("instance", "snapshot", "personal_data")
@@ -79,13 +79,13 @@ def _lower_names(value: Mapping[str, str]) -> Mapping[str, str]:
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (ValueError, OSError, KeyError) as error:  # a KeyError is one that no database has
+    except (ValueError, OSError, KeyError) as error:  # a KeyError means an unknown zone
         raise ValueError(f"'{value}' is no time zone; one looks like Europe/Berlin") from error
     return value
 
 
 class PeopleFile(Strict, frozen=True, kw_only=True):
-    """Whose addresses are people's, and where they live."""
+    """The users' domains and time zone."""
 
     domains: Annotated[
         tuple[DomainName, ...],
@@ -100,7 +100,7 @@ class PeopleFile(Strict, frozen=True, kw_only=True):
     time_zone: Annotated[str, check(_zone, description="Where a date without a time begins and ends.")] = "UTC"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of aliases that stand for nothing, or for themselves."""
+        """Yield (field, problem) for aliases of an unknown domain or of themselves."""
         for alias, domain in self.alias_domains.items():
             if domain not in self.domains:
                 yield "alias_domains", f"'{domain}', of which '{alias}' is an alias, is not one of people.domains"
@@ -109,13 +109,13 @@ class PeopleFile(Strict, frozen=True, kw_only=True):
 
 
 class LimitsFile(Strict, frozen=True, kw_only=True):
-    """Bounds on what is taken in."""
+    """The limits on incoming messages."""
 
     message_bytes: Annotated[int, Meta(ge=1_024, le=10_000_000)] = 262_144
 
 
 class DeploymentFile(Strict, frozen=True, kw_only=True):
-    """What a deployment to Google Cloud needs beyond the rest; the functions do not read it."""
+    """The further values that a deployment to Google Cloud needs; the functions do not read them."""
 
     organization: Annotated[str, Meta(pattern=r"^\d{6,20}$")] | None = None
     billing_export: (
@@ -144,7 +144,7 @@ class DeploymentFile(Strict, frozen=True, kw_only=True):
 
 
 class HubFile(Strict, frozen=True, kw_only=True):
-    """The page: who may see everybody, and whom to ask."""
+    """The page: who may see all users, and whom to contact."""
 
     admin_group: Annotated[
         Email | None,
@@ -159,7 +159,7 @@ class HubFile(Strict, frozen=True, kw_only=True):
 
 
 class BucketsFile(Strict, frozen=True, kw_only=True):
-    """Buckets beside that of the records, so that each function writes only where it must. Derived names, unless given."""
+    """The buckets beside that of the records, so that each function writes only where it must. By default their names are derived."""
 
     inbox: (
         Annotated[str, Meta(pattern=_BUCKET, description="Where the page writes wishes. Default: <bucket>-inbox.")]
@@ -183,7 +183,7 @@ def _of_one_region(zones: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class SettingsFile(Strict, frozen=True, kw_only=True):
-    """config/settings.<env>.yaml: where and how Benchkeeper runs."""
+    """The shape of config/settings.<env>.yaml: where and how Benchkeeper runs."""
 
     project: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
     zones: Annotated[tuple[str, ...], check(_of_one_region, min_length=1)]
@@ -200,7 +200,7 @@ class SettingsFile(Strict, frozen=True, kw_only=True):
     api_endpoint: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """One bucket for two purposes would let a function write where it must not; a derived name may be too long."""
+        """Yield a problem if two buckets are the same, which would give a function too many rights, or if a derived name is too long."""
         derived = (self.buckets.inbox or f"{self.bucket}-inbox", self.buckets.letters or f"{self.bucket}-letters")
         too_long = next((name for name in derived if len(name) > _MAX_BUCKET), None)
         if too_long is not None:
@@ -218,7 +218,7 @@ def _once(value: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
 
 
 class ProfilesFile(Strict, frozen=True, kw_only=True):
-    """config/profiles.yaml: what is offered, and to whom."""
+    """The shape of config/profiles.yaml: what is offered, and to whom."""
 
     default: str | None = None
     assignments: Annotated[tuple[Assignment, ...], check(_once)] = ()

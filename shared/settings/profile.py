@@ -25,11 +25,11 @@ from shared.domain.things.identity import Email
 from shared.settings.fields import Strict, check
 from shared.settings.windows import WindowFile
 
-# Label rules of Google Cloud; keys that we write ourselves are refused so that nobody overrides the owner of a cost.
+# Label rules of Google Cloud. Keys that we write ourselves are refused, so that a profile cannot change whom a cost belongs to.
 _LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 _LABEL_VALUE = re.compile(r"^[a-z0-9_-]{0,63}$")
 _OUR_LABELS = {"managed-by", "benchkeeper-user", "benchkeeper-profile", "cost-center"}
-# Keys that Workbench overwrites or that decide who gets in (metadata table of the Workbench docs).
+# Keys that Workbench overwrites or that decide who has access (metadata table of the Workbench docs).
 _PROTECTED_METADATA = {
     "proxy-mode", "proxy-user-mail", "proxy-url", "proxy-backend-id", "dataproc-configs", "euc-enabled", "framework",
     "notebooks-api", "service-account-mode", "shutdown-script", "startup-script", "title", "user-data", "version",
@@ -43,7 +43,7 @@ _BASIC_ROLES = {"roles/owner", "roles/editor", "roles/viewer"}
 
 
 def _reads_data_only(role: str) -> str:
-    """Refuses what lets code in a notebook act as somebody else, give rights away, or see the records."""
+    """Return the role; raise `ValueError` if it lets code in a notebook act as another account, grant rights, or read the records."""
     if role in _BASIC_ROLES:
         why = "it holds for everything in the project, the records of people included"
     elif role.startswith(("roles/iam.", "roles/resourcemanager.")):
@@ -81,7 +81,7 @@ def _metadata(raw: Any) -> Mapping[str, str]:
 
 
 class SparkFile(Strict, frozen=True, kw_only=True):
-    """What Spark clusters people may start on their page."""
+    """The limits and the identity of the Spark clusters that users may start on their page."""
 
     identity: Annotated[
         ClusterIdentity | None,
@@ -97,7 +97,7 @@ class SparkFile(Strict, frozen=True, kw_only=True):
 
 
 class ProfileFile(Strict, frozen=True, kw_only=True):
-    """One kind of environment."""
+    """A kind of environment."""
 
     REFUSED: ClassVar[Mapping[str, str]] = {
         "service_account": "a service account shared by users is refused: code would read data as the account, not as the person. "
@@ -138,7 +138,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
     hourly_cost: HourlyCost | None = None
 
     def across(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of keys that do not go together, each at the key that a person would change."""
+        """Yield (field, problem) for keys that contradict each other, each at the key that an administrator would change."""
         if self.disruption is Disruption.WINDOW and self.maintenance_window is None:
             yield "disruption", "a 'window' needs a maintenance_window that says when"
         if self.disruption is not Disruption.WINDOW and self.maintenance_window is not None:
@@ -155,7 +155,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
             yield "data_roles", "they are given to a data_group; name it"
 
     def to_domain(self, name: str) -> Profile:
-        """In the domain's words."""
+        """Return the profile as the domain's type."""
         said = {field: getattr(self, field) for field in Profile.__struct_fields__ if hasattr(self, field)}
         window, identity = self.maintenance_window, self.spark.identity or _CLUSTER_IDENTITY[self.identity]
         spark = SparkSettings(identity=identity, max_clusters=self.spark.max_clusters, max_vcpus=self.spark.max_vcpus)

@@ -1,4 +1,4 @@
-"""The JSON Schema of a configuration file, for editors. Only a test calls this: it holds config/schema/ to it."""
+"""The JSON Schema of a configuration file, for editors. Only a test calls this: it compares config/schema/ with the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ISO_LENGTH = re.compile(r"P(?=[\dT])(\d+D)?(T\d+S)?")
 
 
 def schema_of(kind: type) -> str:
-    """Return the schema as JSON text. Durations are as people write them."""
+    """Return the schema as JSON text, with durations in the form that the files use."""
     return json.dumps(_as_written(msgspec.json.schema(kind)), indent=2, sort_keys=True) + "\n"
 
 
@@ -24,7 +24,7 @@ def _as_written(node: Any) -> Any:
     match node:
         case list():
             return [_as_written(each) for each in node]
-        case str() if _ISO_LENGTH.fullmatch(node):  # in a default
+        case str() if _ISO_LENGTH.fullmatch(node):  # the duration of a default value
             return duration_text(msgspec.convert(node, timedelta))
         case {"type": "string", "format": "duration", **rest}:
             return {**{key: _as_written(value) for key, value in rest.items()}, **DURATION_SCHEMA}

@@ -16,7 +16,7 @@ Names = Annotated[tuple[str, ...] | None, Meta(extra={"words": {"all": None}}, e
 
 
 class SourceFile(Strict, frozen=True, kw_only=True):
-    """One source: the topic it is known by and what it may state."""
+    """A source of news: its topic and the kinds of facts that it may state."""
 
     topic: TopicId
     shapes: frozenset[Shape] = frozenset()
@@ -27,7 +27,7 @@ class SourceFile(Strict, frozen=True, kw_only=True):
     aliases: Mapping[str, Annotated[str, one_of("access_until", "person_id", "effective_time")]] = {}
 
     def to_domain(self, name: str) -> Source:
-        """In the domain's words."""
+        """Return the source as the domain's type."""
         return Source(
             name=name,
             topic=self.topic,
@@ -54,6 +54,6 @@ def _whole(value: Mapping[str, SourceFile]) -> Mapping[str, SourceFile]:
 
 
 class SourcesFile(Strict, frozen=True, kw_only=True):
-    """config/sources.yaml: who may say what about people."""
+    """The shape of config/sources.yaml: which source may state which facts about users."""
 
     sources: Annotated[Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")], SourceFile], check(_whole)]

@@ -1,4 +1,4 @@
-"""`Settings`, and the error that says why there are none."""
+"""The type `Settings`, and the error for an unusable configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `faults` says everything that is wrong with it."""
+    """The configuration cannot be used; `faults` are all its faults."""
 
     def __init__(self, faults: list[ConfigFault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -28,13 +28,13 @@ class ConfigError(Exception):
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that the administrator set. `api_endpoint` is set for the embedded cloud only.
+    """The administrator's settings. `api_endpoint` is set for the embedded cloud only.
 
-    `sources` are by name. `move_logs_until`: until then log entries on HR's topic are moved to the directory's; a deployment sets it
+    `sources` are by name. `move_logs_until`: until then, log entries on HR's topic are moved to the directory's topic. A deployment sets it
     when it gives an older installation's sink its new destination.
-    `iap_audience` is what a signed header must be made for, on the page and in a wish; the deployment sets it.
-    `named_inbox` and `named_letters` are buckets that the administrator named himself. `deployed_at` and `deployed_by` are when and with
-    which account these files were deployed, if the deployment said so.
+    `iap_audience` is the audience for which a signed header must be made, on the page and in a request; the deployment sets it.
+    `named_inbox` and `named_letters` are the buckets named in the files, if any. `deployed_at` and `deployed_by` are the time and the
+    account of the files' deployment, if the deployment set them.
     """
 
     env: str
@@ -67,7 +67,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def inbox_bucket(self) -> str:
-        """The bucket into which the page writes wishes."""
+        """The bucket into which the page writes requests."""
         return self.named_inbox or f"{self.bucket}-inbox"
 
     @property
@@ -77,7 +77,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def all_buckets(self) -> tuple[str, str, str]:
-        """All buckets of an installation, that of the records first."""
+        """The buckets of an installation, that of the records first."""
         return (self.bucket, self.inbox_bucket, self.letters_bucket)
 
     @property
@@ -92,7 +92,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def topic_operator(self) -> str:
-        """The topic of what is said by hand."""
+        """The topic of news published by hand."""
         return self.sources[OPERATOR].topic
 
     @property
@@ -101,7 +101,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
-        """Return what planning needs of the settings."""
+        """Return the part of the settings that planning needs."""
         return Policy(
             catalog=self.catalog,
             zones=self.zones,
@@ -119,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def cost_view(self) -> str | None:
-        """The view of cost by person, which a deployment makes in this project; None without a billing export."""
+        """The view of costs by user, which a deployment makes in this project; None without a billing export."""
         return None if self.billing_export is None else f"{self.project}.{COST_DATASET}.{COST_VIEW}"
 
     @property

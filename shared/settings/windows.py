@@ -1,4 +1,4 @@
-"""When a change may stop an environment that runs: the shape of `maintenance_window` in config/profiles.yaml."""
+"""The shape of `maintenance_window` in config/profiles.yaml: when a change may stop a running environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 def _zones() -> list[str]:
-    """All names of the time zone database, the same on every machine: a system may have fewer, or names of its own."""
+    """Return all names of the time zone database of the `tzdata` package: a machine's own database may differ."""
     return files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()
 
 
@@ -30,7 +30,7 @@ def _once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _clock(raw: Any) -> str:
-    if isinstance(raw, int):  # bare, YAML 1.1 reads 22:00 as 22 times 60
+    if isinstance(raw, int):  # without quotes, YAML 1.1 reads 22:00 as 22 times 60
         raise ValueError('write the time in quotes: "22:00"')  # noqa: TRY004 - a fault of the file
     if not isinstance(raw, str) or not _START.fullmatch(raw):
         raise ValueError(f'\'{raw}\' is no time; write hours and minutes in quotes, from "00:00" to "23:59"')
@@ -62,7 +62,7 @@ class WindowFile(Strict, frozen=True, kw_only=True):
     time_zone: Annotated[str, check(_zone)] = "UTC"
 
     def to_domain(self) -> Window:
-        """In the domain's words."""
+        """Return the window as the domain's type."""
         return Window(
             days=frozenset(_DAYS.index(day) for day in self.days),
             start=time.fromisoformat(self.start),

@@ -1,6 +1,6 @@
-"""Master cluster templates -> a user's own, and the check of such masters. Parsed, set, validated; never text substitution.
+"""The rendering of master cluster templates into a user's own, and the check of such masters. Parsed, set, validated; never substituted.
 
-The oracle is the Dataproc API's own message type (`shared.cloud.dataproc.types`): what it does not know by name is a fault
+The Dataproc API's own message type (`shared.cloud.dataproc.types`) is the measure: a field with an unknown name is a fault
 with its line.
 """
 
@@ -23,7 +23,7 @@ from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, L
 from shared.faults import ConfigFault, Loc, dotted, line_of
 
 PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"
-# What Benchkeeper sets for each user; a master that says it too would be overruled without a word.
+# The fields that Benchkeeper sets for each user; a master's own value would be overruled silently.
 SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "statusHistory", "metrics")
 
 
@@ -32,7 +32,7 @@ def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> 
     import yaml
 
     cluster = personal_cluster(master, record, target)
-    # libyaml's writer gives the same data ten times as fast; its reader is another matter (`shared.yaml_lines`).
+    # libyaml's writer gives the same data ten times as fast; its reader has a limit (`shared.yaml_lines`).
     writer = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
     text = yaml.dump(cluster, Dumper=writer, sort_keys=True, allow_unicode=True, default_flow_style=False, width=10_000)
     return str(text).encode()
@@ -41,7 +41,7 @@ def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> 
 def personal_cluster(
     master: MasterTemplate, record: UserRecord, target: RenderTarget, *, zone: str = ""
 ) -> dict[str, Any]:
-    """Return the user's cluster as the Dataproc API takes it (JSON form of `Cluster`), in `zone` where one is named."""
+    """Return the user's cluster in the Dataproc API's form (JSON of `Cluster`), in `zone` if one is named."""
     cluster = copy.deepcopy(_parsed(master.name, master.text))
     cluster["projectId"] = target.project
     known = record.status.cluster(master.name)
@@ -65,7 +65,7 @@ def personal_cluster(
 
 @functools.lru_cache(maxsize=256)
 def _parsed(name: str, text: str) -> dict[str, Any]:
-    """Return what a master says, read and checked once a process. Nobody changes it: each user's is a copy."""
+    """Return the content of a master, read and checked once per process. Callers must not change it: each user's cluster is a copy."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     try:
@@ -73,14 +73,14 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
     except YamlFaultError as error:
         raise _invalid(name, error.problem) from error
     cluster = {key: value for key, value in data.items() if key not in SET_HERE}
-    problem = problem_of(cluster, CLUSTER)  # before anything is set inside: a section may be no mapping
+    problem = problem_of(cluster, CLUSTER)  # before values are set in a section, which may not be a mapping
     if problem is not None:
         raise _invalid(name, problem)
     return cluster
 
 
 def _labels(master: MasterTemplate, record: UserRecord) -> dict[str, str]:
-    """Whose it is, and what the bill shows: the same labels as on the notebook (config/deploy/cost_by_user.sql)."""
+    """Return the labels for the owner and the bill: the same as on the notebook (config/deploy/cost_by_user.sql)."""
     return {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_USER: record.user_key,
@@ -91,10 +91,10 @@ def _labels(master: MasterTemplate, record: UserRecord) -> dict[str, str]:
 
 
 def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarget) -> None:
-    """Only the person can use it, and code on it reads data as the person or as the person's own account.
+    """Set the identity so that only the user can use the cluster, and code reads data as the user or the user's own account.
 
     Sources: docs/platform-facts.md#61-personal-cluster-authentication and #62-an-account-of-the-persons-own.
-    With an account, the mapping lets only those that it names run anything: the address is compared as it is written.
+    With an account, only the users in the mapping may run code: the address is compared as it is written.
     """
     if record.spec.profile not in target.own_accounts:
         within(within(config, "softwareConfig"), "properties")[PERSONAL_AUTH_USER] = record.email
@@ -106,9 +106,9 @@ def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarg
 
 
 def check_cluster(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
-    """Everything that is wrong with a master of clusters: file, line, field, nearest valid name."""
+    """Return all faults of a master of clusters, with file, line, field and nearest valid name."""
     written = next((kind for kind in SESSION_KINDS if kind in data), None)
-    if written is not None:  # the kind is told by the text alone
+    if written is not None:  # the kind is decided by the text alone
         problem = f"'{written}' is not at the beginning of a line, or stands in quotes"
         return [
             ConfigFault(path, line_of(lines, (written,)), written, problem, f"Write {written}: as a line of its own.")

@@ -1,7 +1,7 @@
-"""The people's Spark clusters in Dataproc, found by the label that their templates give them.
+"""The adapter to the users' Spark clusters in Dataproc, found by the label that their templates set.
 
-They are created with the official client, which knows every field of a cluster; reads and deletes are plain REST, for which
-nothing has to be imported (ADR 5).
+Clusters are created with the official client, which knows every field of a cluster. Reads and deletes are plain REST, which
+needs no import (ADR 5).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _UNSETTLED = frozenset(
 
 
 class DataprocClusters:
-    """The port `Clusters`: those of one region, in which the templates make them. `catalog` and `target` are asked for each time."""
+    """The adapter of the port `Clusters` for one region, that of the templates. `catalog` and `target` are called each time."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class DataprocClusters:
         self._clusters = f"/v1/projects/{project}/regions/{region}/clusters"
 
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
-        """All pages of those that carry the person's label."""
+        """Return the clusters with the user's label, from all pages."""
         query = {"filter": f"labels.{LABEL_USER} = {user_key}", "pageSize": _PAGE}
         found: list[Cluster] = []
         token = ""
@@ -73,7 +73,7 @@ class DataprocClusters:
                 return tuple(found)
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
-        """Render anew, which gives what the person's template object says; an address that changed since is in it."""
+        """Create the cluster, rendered again, so that it has the content of the user's template object and the user's current address."""
         from google.api_core.exceptions import Conflict
         from google.cloud.dataproc_v1 import Cluster as ClusterMessage
         from google.protobuf import json_format
@@ -89,7 +89,7 @@ class DataprocClusters:
                         "cluster": message,
                         "request_id": action.request_id,
                     },
-                    retry=None,  # its own goes on for five minutes on a 503; the next pass tries again
+                    retry=None,  # the client's own retry lasts five minutes on a 503; the next pass tries again
                     timeout=_TIMEOUT_S,
                 )
             except Conflict:  # 409, AlreadyExists among them
@@ -97,7 +97,10 @@ class DataprocClusters:
         return str(started.operation.name)
 
     def _there_already(self, user_key: UserKey, name: str) -> str:
-        """Empty for ours: the next pass sees it, or asks again. `BusyError` for one that goes, whose name is not free yet."""
+        """Return "" for our cluster: the next pass observes it, or tries again.
+
+        Raise `BusyError` for a cluster being deleted, whose name is not free yet, and `NotOursError` for one of somebody else.
+        """
         raw = self._clients.json("dataproc").call_or_none("GET", f"{self._clusters}/{name}")
         if raw is not None and _state(raw) is ClusterState.DELETING:
             raise BusyError(
@@ -113,7 +116,7 @@ class DataprocClusters:
         )
 
     def operation(self, name: str) -> ClusterOperationSeen | Absent:
-        """Operations are kept for a while after they ended."""
+        """Return the operation; Dataproc keeps operations for a while after they ended."""
         raw = self._clients.json("dataproc").call_or_none("GET", f"/v1/{name}")
         if raw is None:
             return Absent()
@@ -124,9 +127,9 @@ class DataprocClusters:
         )
 
     def delete(self, name: str) -> None:
-        """Gone or going already is done; one that is still being made or changed is `BusyError`.
+        """Delete the cluster; one that is gone or being deleted is not an error. Raise `BusyError` for one being created or changed.
 
-        Dataproc refuses both of the latter with the same 400, so the state decides.
+        Dataproc refuses a cluster being deleted and one being changed with the same 400, so the state decides.
         """
         path = f"{self._clusters}/{name}"
         try:
@@ -159,7 +162,7 @@ def _seen(raw: Mapping[str, Any]) -> Cluster:
 
 
 def _failure(error: dict[str, Any]) -> BenchkeeperError:
-    """Return what Dataproc said of a create that failed, in words for the person where no better class is known."""
+    """Return the error for a failed create; if no better class is known, with Dataproc's text for the user."""
     known = from_operation(error, "create cluster")
     if not isinstance(known, OperationFailedError):
         return known
@@ -172,7 +175,7 @@ def _failure(error: dict[str, Any]) -> BenchkeeperError:
 
 
 def _state(raw: Mapping[str, Any]) -> ClusterState:
-    """Return a state that this version does not know counts as unknown."""
+    """Return the cluster's state; UNKNOWN for a state that this version does not know."""
     try:
         return ClusterState(raw.get("status", {}).get("state", "UNKNOWN"))
     except ValueError:

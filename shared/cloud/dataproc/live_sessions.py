@@ -1,7 +1,7 @@
-"""Serverless interactive Spark sessions in Dataproc: found and ended for leavers. Plain REST (ADR 5).
+"""The adapter to serverless interactive Spark sessions in Dataproc, which are found and ended for leavers. Plain REST (ADR 5).
 
-The list can be filtered by state and labels, not by who made a session (the client's `ListSessionsRequest`). So those that run are
-listed, and whose each is, is told here: by `creator`, by `user`, or by our label.
+The API's list can be filtered by state and labels, but not by creator (the client's `ListSessionsRequest`). So all running sessions
+are listed, and their owners are matched here: by `creator`, by `user`, or by our label.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _RUNNING = ("ACTIVE", "CREATING")
 
 
 class DataprocLiveSessions:
-    """The port `LiveSessions`: those of one region, to which the templates and the notebooks belong."""
+    """The adapter of the port `LiveSessions` for one region, to which the templates and the notebooks belong."""
 
     def __init__(self, clients: Clients, *, project: str, region: str) -> None:
         self._clients = clients
         self._parent = f"projects/{project}/locations/{region}"
 
     def of(self, owner: SessionOwner) -> tuple[str, ...]:
-        """All pages of the sessions that run in the region. A state that this version does not know is not among them."""
+        """Return the owner's running sessions of the region, from all pages. A session in a state unknown to this version is left out."""
         query = {"filter": " OR ".join(f"state = {state}" for state in _RUNNING), "pageSize": _PAGE}
         addresses = {address.casefold() for address in owner.addresses}
         found: list[str] = []
@@ -45,7 +45,7 @@ class DataprocLiveSessions:
                 return tuple(found)
 
     def end(self, name: str) -> None:
-        """Look at what Dataproc refuses to terminate: one that still runs is tried again (it may not while it is being made)."""
+        """Terminate the session. If Dataproc refuses, as it may during creation, raise `BusyError` if the session still runs."""
         path = f"/v1/{self._parent}/sessions/{name}"
         try:
             self._clients.json("dataproc").call_or_none(

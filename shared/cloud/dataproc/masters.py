@@ -1,4 +1,4 @@
-"""The check of all master templates, each as what it is: of clusters, or of serverless sessions.
+"""The check of all master templates, each by its kind: of clusters or of serverless sessions.
 
 Called with the whole configuration (`shared.wiring.checked_settings`), and by `benchkeeper import seed`.
 """
@@ -14,7 +14,7 @@ from shared.faults import ConfigFault
 
 
 def check_masters(masters: Mapping[str, MasterTemplate], folder: str) -> list[ConfigFault]:
-    """Everything that is wrong with the masters of both kinds: file, line, field, nearest valid name."""
+    """Return all faults of the masters of both kinds, with file, line, field and nearest valid name."""
     return [fault for master in masters.values() for fault in _check(master, f"{folder}/{master.name}.yaml")]
 
 

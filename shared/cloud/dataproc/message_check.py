@@ -1,4 +1,4 @@
-"""Data from YAML held against a Dataproc message type: unknown fields with line and nearest name, values that it does not take.
+"""The check of YAML data against a Dataproc message type: unknown fields with line and nearest name, and invalid values.
 
 Used for both kinds of master templates (`cluster_render`, `session_render`).
 """
@@ -15,14 +15,14 @@ from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
 
 
 def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> Any:
-    """Return the message of that name which the data is. Raises `ParseError`, `TypeError`, `ValueError` or `AttributeError`."""
+    """Return the data as the message of that name. Raise `ParseError`, `TypeError`, `ValueError` or `AttributeError` for invalid data."""
     from google.protobuf import json_format
 
     return json_format.ParseDict(dict(data), message_type(name)(), ignore_unknown_fields=ignore_unknown)
 
 
 def problem_of(data: Mapping[str, Any], name: str) -> str | None:
-    """Return what the Dataproc API's own type says against it, None when it takes it."""
+    """Return the problem that the Dataproc API's own type has with the data; None if there is none."""
     from google.protobuf import json_format
 
     try:
@@ -33,7 +33,7 @@ def problem_of(data: Mapping[str, Any], name: str) -> str | None:
 
 
 def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the same data in the one form that two equal messages have; fields that the type does not know are left out.
+    """Return the data in a canonical form, the same for equal messages; fields unknown to the type are left out.
 
     Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
     """
@@ -45,7 +45,7 @@ def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def unknown_fields(data: Any, name: str, path: str, lines: dict[Loc, int]) -> list[ConfigFault]:
-    """Walk data and message type together; the type's field names are the valid keys."""
+    """Return the faults of unknown fields. The data and the message type are walked together; the type's field names are the valid keys."""
     return list(_unknown(data, message_type(name).DESCRIPTOR, (), path, lines))
 
 
@@ -70,7 +70,7 @@ def _unknown(value: Any, descriptor: Any, loc: Loc, path: str, lines: dict[Loc, 
 def set_here(
     data: Mapping[str, Any], keys: Iterable[str], whose: str, path: str, lines: dict[Loc, int]
 ) -> list[ConfigFault]:
-    """Return a fault for each of the keys that Benchkeeper sets itself, for each `whose`."""
+    """Return a fault for each key in the data that Benchkeeper itself sets for each `whose`."""
     return [
         ConfigFault(path, line_of(lines, (key,)), key, f"'{key}' is set by Benchkeeper for each {whose}", "Remove it.")
         for key in keys
@@ -79,15 +79,15 @@ def set_here(
 
 
 def within(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return the section of that name; one that is missing or was left empty is made."""
-    if not parent.get(key):  # null, {} and []: the API's own reader takes all three as empty
+    """Return the section of that name; create it if it is missing or empty."""
+    if not parent.get(key):  # null, {} and []: the API's own parser treats all three as empty
         parent[key] = {}
     section: dict[str, Any] = parent[key]
     return section
 
 
 def section_of(data: Any, *path: str) -> dict[str, Any]:
-    """Return a nested mapping; empty when it, or something above it, is no mapping."""
+    """Return a nested mapping; empty if it, or a part of the path, is not a mapping."""
     for part in path:
         data = data.get(part) if isinstance(data, dict) else None
     return data if isinstance(data, dict) else {}

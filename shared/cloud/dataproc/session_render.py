@@ -1,7 +1,7 @@
-"""Master session templates -> the `SessionTemplate` of a profile, and the check of such masters. Parsed, set, validated.
+"""The rendering of master session templates into a profile's `SessionTemplate`, and the check of such masters. Parsed, set, validated.
 
-Whatever a master says, sessions run with the credentials of whoever starts them: that is set here, and a master that asks for
-something else is a fault.
+Sessions always run with the credentials of the user who starts them. That is set here, and a master that asks for
+another identity is a fault.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def render_session(
     name: str,
     target: RenderTarget,
 ) -> WantedSession:
-    """Return the profile's template as Dataproc takes it; `title` is the profile's, `name` the full resource name.
+    """Return the profile's template in Dataproc's form; `title` is the profile's, `name` the full resource name.
 
-    Raises `InvalidSpecError` for a master that `check_session` has faults of.
+    Raise `InvalidSpecError` for a master in which `check_session` finds faults.
     """
     from shared.yaml_lines import YamlFaultError, load_yaml
 
@@ -63,7 +63,7 @@ def render_session(
         )
     execution["authenticationConfig"] = {"userWorkloadAuthenticationType": _AS_ONESELF}
     if target.subnet:
-        execution.pop("networkUri", None)  # the API takes one of the two
+        execution.pop("networkUri", None)  # the API accepts only one of the two
         execution["subnetworkUri"] = target.subnet
     made = canonical(body, SESSION_TEMPLATE)
     made["labels"] = {**labels, LABEL_DIGEST: digest_label(offer.session_id, made)}
@@ -71,7 +71,10 @@ def render_session(
 
 
 def _set_kind(body: dict[str, Any], suffix: str) -> None:
-    """`jupyterSession:` with nothing after it is a kind all the same; the launcher shows everybody all names, so each tells its profile."""
+    """Set the session's kind and its shown name. `jupyterSession:` without a value is a valid kind, too.
+
+    The launcher shows all names to all users, so a shared template's name gets its profile as a suffix.
+    """
     for kind in SESSION_KINDS:
         if kind in body:
             body[kind] = dict(body[kind] or {})
@@ -81,7 +84,7 @@ def _set_kind(body: dict[str, Any], suffix: str) -> None:
 
 
 def check_session(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
-    """Everything that is wrong with a master of sessions: file, line, field, and what is valid."""
+    """Return all faults of a master of sessions, with file, line, field and the valid values."""
     faults = unknown_fields(data, SESSION_TEMPLATE, path, lines)
     faults += set_here(data, SESSION_SET_HERE, "profile", path, lines)
     faults += [_fault(path, lines, loc, problem, hint) for loc, problem, hint in _identity_problems(data)]
@@ -102,7 +105,7 @@ def check_session(data: dict[str, Any], lines: dict[Loc, int], path: str) -> lis
 
 
 def _identity_problems(data: dict[str, Any]) -> Iterator[tuple[Loc, str, str]]:
-    """Yield a fault where a session would run as something else than the person: it would read data as that, whoever starts it."""
+    """Yield a fault if sessions would not run as the user who starts them, and so would read data with another identity."""
     authentication = section_of(data, *_EXECUTION, "authenticationConfig")
     said = authentication.get("userWorkloadAuthenticationType")
     if said is not None and said != _AS_ONESELF:

@@ -1,6 +1,7 @@
-"""The templates of serverless Spark sessions in Dataproc. Plain REST (ADR 5): the official client costs a third of a second for four calls.
+"""The adapter to the templates of serverless Spark sessions in Dataproc.
 
-They are no operations: every call is done when it answers.
+Plain REST (ADR 5): the official client costs a third of a second for four calls. The calls return no operations: each is complete when
+it answers.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _PAGE = 200
 
 
 class DataprocSessions:
-    """The port `SessionTemplates`: those of one region, in which the notebooks are; the launcher shows no others.
+    """The adapter of the port `SessionTemplates` for one region, that of the notebooks; the launcher shows no others.
 
-    `catalog` and `target` are asked for each time: the policy in force may change while the process lives.
+    `catalog` and `target` are called each time: the policy in force may change while the process lives.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DataprocSessions:
         self._parent = f"projects/{project}/locations/{region}"
 
     def render(self, offer: SessionOffer) -> WantedSession:
-        """From the master and the profile; no call."""
+        """Return the template made from the master and the profile. Makes no call."""
         catalog = self._catalog()
         profile = catalog.profiles[offer.profile]
         return render_session(
@@ -53,7 +54,7 @@ class DataprocSessions:
         )
 
     def rows(self) -> Iterator[SessionSeen]:
-        """All pages of all templates, without a filter: one that is not ours and has a name of ours must be seen too."""
+        """Yield all templates of all pages, without a filter: a template with one of our names that is not ours must be seen, too."""
         token = ""
         while True:
             query = {"pageSize": _PAGE, **({"pageToken": token} if token else {})}
@@ -64,7 +65,7 @@ class DataprocSessions:
                 return
 
     def create(self, wanted: WantedSession) -> None:
-        """There already and ours is success; `NotOursError` when it is somebody else's."""
+        """Create the template. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else."""
         path = f"/v1/{self._parent}/sessionTemplates"
         try:
             self._clients.json("dataproc").call("POST", path, body=wanted.body)
@@ -78,11 +79,11 @@ class DataprocSessions:
                 ) from None
 
     def update(self, wanted: WantedSession) -> None:
-        """Write the whole of it: the request has no mask. One that is gone meanwhile is made by the next sweep."""
+        """Replace the whole template, because the request has no mask. A template that is gone is created by the next sweep."""
         self._clients.json("dataproc").call_or_none("PATCH", f"/v1/{self._name(wanted.session_id)}", body=wanted.body)
 
     def remove(self, session_id: str) -> None:
-        """Gone already is done."""
+        """Delete the template; a missing one is not an error."""
         self._clients.json("dataproc").call_or_none("DELETE", f"/v1/{self._name(session_id)}")
 
     def _name(self, session_id: str) -> str:

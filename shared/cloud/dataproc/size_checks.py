@@ -1,6 +1,6 @@
-"""That no profile offers clusters larger than it allows. Checked with the whole configuration (`shared.wiring.checked_settings`).
+"""The check that no profile offers clusters larger than it allows. Called with the whole configuration (`shared.wiring.checked_settings`).
 
-What cannot be bounded counts as too large: a machine type that does not say its size, workers that an autoscaling policy adds.
+A size without a bound is a fault: a machine type whose name has no size, or workers that an autoscaling policy adds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SIZED = "Valid: a type that says its vCPUs, such as n2-standard-8 or n2-custom-
 
 
 def check_sizes(catalog: Catalog, folder: Path) -> list[ConfigFault]:
-    """Return a fault for each offer that is too large (in profiles.yaml), and each offered template without a bound (in its own file)."""
+    """Return a fault for each offer that is too large (in profiles.yaml) and each offered template without a bound (in its own file)."""
     offered = sorted({name for profile in catalog.profiles.values() for name in profile.templates})
     unbounded = {name: _unbounded(catalog.masters[name], folder) for name in offered}
     faults = [fault for found in unbounded.values() for fault in found]
@@ -46,12 +46,12 @@ def _lines(path: Path) -> dict[Loc, int]:
 
     try:
         return load_yaml(path.read_text(encoding="utf-8"))[1]
-    except (OSError, UnicodeDecodeError, YamlFaultError):  # told of by the settings themselves
+    except (OSError, UnicodeDecodeError, YamlFaultError):  # the settings report these faults themselves
         return {}
 
 
 def _unbounded(master: MasterTemplate, folder: Path) -> list[ConfigFault]:
-    """Why the size of a template's clusters cannot be told; nothing for a text that `check_masters` has faults of anyway."""
+    """Return the reasons why a template's size is unknown; empty for a text in which `check_masters` finds faults anyway."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     try:
@@ -81,7 +81,7 @@ def _problems(data: Mapping[str, Any]) -> Iterator[tuple[Loc, str, str]]:
 
 
 def _machines(config: Mapping[str, Any], name: str) -> int:
-    """How many machines there are of a group when it says nothing: one to lead, and two workers unless none are allowed."""
+    """Return the number of machines of a group; by default one master and two workers, or no worker if zero are allowed."""
     properties = section_of(config, "softwareConfig", "properties")
     alone = str(properties.get("dataproc:dataproc.allow.zero.workers", "")).lower() == "true"
     usual = {"masterConfig": 1, "workerConfig": 0 if alone else 2}
@@ -109,7 +109,7 @@ def _group_problems(config: Mapping[str, Any], name: str, machines: int) -> Iter
         )
     machine_type = str(group.get("machineTypeUri", ""))
     if name == "secondaryWorkerConfig" and not machine_type:
-        return  # as the primary workers
+        return  # same type as the primary workers
     if machine_size(machine_type)[0] is None:
         what = f"the vCPUs of '{machine_type}' cannot be told" if machine_type else "the machine type is missing"
         yield ("config", name, "machineTypeUri"), f"{what}, and profiles bound a cluster's size", _SIZED

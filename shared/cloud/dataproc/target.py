@@ -1,4 +1,4 @@
-"""What rendering needs of the settings, for clusters and for sessions. `shared.wiring` makes it of the policy in force."""
+"""The part of the settings that rendering needs, for clusters and for sessions. `shared.wiring` makes it from the policy in force."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from msgspec import Struct
 
 
 class RenderTarget(Struct, frozen=True, kw_only=True):
-    """Where the user's clusters will be: project, subnetwork ("" = the default network), and the bucket of Benchkeeper itself.
+    """The place of the users' clusters: project, subnetwork ("" = the default network), and Benchkeeper's own bucket.
 
-    Clusters stage their files elsewhere: in what the master names, else in Dataproc's own bucket of the region. `own_accounts`
-    are the profiles whose people's clusters run as a service account of their own.
+    Clusters must not stage their files in that bucket: they use the master's, or else Dataproc's own bucket of the region. `own_accounts`
+    are the profiles whose users' clusters run as the user's own service account.
     """
 
     project: str

@@ -1,7 +1,7 @@
 """The JSON Schema of a master template, of clusters or of sessions, for editors, derived from the Dataproc API's own message types.
 
-Only a test calls this: it holds config/schema/template.schema.json to it. `shared.cloud.dataproc.masters` checks masters against the
-message itself, so the schema may be looser than the check, never stricter.
+Only a test calls this: it compares config/schema/template.schema.json with the result. `shared.cloud.dataproc.masters` checks masters
+against the message itself, so the schema may be looser than the check, never stricter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WELL_KNOWN: dict[str, dict[str, Any]] = {
 
 
 def template_schema() -> str:
-    """JSON text; what Benchkeeper sets for each user or profile is left out. The kind is told as the program tells it."""
+    """Return the schema as JSON text, without the fields that Benchkeeper sets. It decides the kind as the program does."""
     from google.cloud.dataproc_v1.types import Cluster, SessionTemplate
 
     definitions: dict[str, Any] = {}
@@ -50,7 +50,7 @@ def template_schema() -> str:
 
 
 def _define(message: Any, definitions: dict[str, Any]) -> str:
-    """Add a message and all that it uses; its name among the definitions."""
+    """Add a message and all that it uses to the definitions; return its name there."""
     name = str(message.full_name).removeprefix("google.cloud.dataproc.v1.")
     if name not in definitions:
         definitions[name] = properties = {"type": "object", "additionalProperties": False}

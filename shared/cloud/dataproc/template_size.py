@@ -1,7 +1,7 @@
-"""How large the clusters of a master template are, read from the template alone: machines, vCPUs, memory, GPUs. Pure.
+"""The size of a master template's clusters, from the template alone: machines, vCPUs, memory, GPUs. Pure.
 
-Machine types say their vCPUs in their name; memory follows from the family (Compute Engine's machine-type pages). What a name
-does not say is not invented: the figure is then None.
+Machine types have their vCPUs in their name; memory follows from the family (Compute Engine's machine-type pages). A figure that
+the name does not give is None, not guessed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from shared.domain.things.catalog import MasterTemplate
 
-# GB of memory for each vCPU, where a family has its own; else _USUAL.
+# GB of memory for each vCPU, for families that differ from _USUAL.
 _GB_PER_VCPU = {
     ("n1", "standard"): 3.75, ("n1", "highmem"): 6.5, ("n1", "highcpu"): 0.9,
     ("c2d", "highcpu"): 2.0, ("c3", "highcpu"): 2.0, ("c3d", "highcpu"): 2.0, ("c4", "highcpu"): 2.0, ("n4", "highcpu"): 2.0,
@@ -34,13 +34,11 @@ _PREDEFINED = re.compile(r"([a-z]\d[a-z]?)-(standard|highmem|highcpu)-(\d{1,3})(
 _CUSTOM = re.compile(r"(?:([a-z]\d[a-z]?)-)?custom-(\d{1,3})-(\d{3,7})(-ext)?")
 _OTHER = re.compile(r"[a-z]\d[a-z]?-[a-z]+-(\d{1,3})")
 _WITHOUT_WORKERS = "dataproc:dataproc.allow.zero.workers"
-_USUAL_WORKERS = (
-    2  # what Dataproc makes when a template says nothing about workers [PY: clusters.py InstanceGroupConfig]
-)
+_USUAL_WORKERS = 2  # Dataproc's default if a template names no number of workers [PY: clusters.py InstanceGroupConfig]
 
 
 class PriceClass(StrEnum):
-    """What an hour costs, roughly, by how much machine it is."""
+    """The rough cost of an hour, by the size of the machines."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -51,7 +49,7 @@ _LOW_UP_TO, _MEDIUM_UP_TO = 8, 32  # vCPUs of the whole cluster
 
 
 class ClusterSize(Struct, frozen=True, kw_only=True):
-    """A cluster as its template describes it. None: the template does not say. `grows` = an autoscaling policy may add workers."""
+    """The size of a cluster as its template describes it. None: unknown. `grows`: an autoscaling policy may add workers."""
 
     machines: int
     vcpus: int | None
@@ -61,7 +59,7 @@ class ClusterSize(Struct, frozen=True, kw_only=True):
 
     @property
     def price_class(self) -> PriceClass | None:
-        """Up to 8 vCPUs low, up to 32 medium, more high; GPUs, or workers that may be added, one class up. None: not known."""
+        """The price class: low up to 8 vCPUs, medium up to 32, else high; one class up with GPUs or added workers. None if unknown."""
         if self.vcpus is None:
             return None
         order = list(PriceClass)
@@ -70,7 +68,7 @@ class ClusterSize(Struct, frozen=True, kw_only=True):
 
 
 def size_of(master: MasterTemplate) -> ClusterSize | None:
-    """Return the size of the clusters of a template; None for templates of sessions, and for a text that is no cluster."""
+    """Return the size of a template's clusters; None for templates of sessions and for invalid YAML."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     if master.is_session:
@@ -102,7 +100,7 @@ def size_of(master: MasterTemplate) -> ClusterSize | None:
 
 
 def machine_size(machine_type: str) -> tuple[int | None, float | None]:
-    """(vCPUs, GB of memory) of a machine type by its name, which may be a whole address; None for what the name does not say."""
+    """Return (vCPUs, GB of memory) of a machine type by its name or full address; None for a figure that the name does not give."""
     name = machine_type.rpartition("/")[2]
     if name in _SHARED_CORE:
         return _SHARED_CORE[name]
@@ -116,14 +114,14 @@ def machine_size(machine_type: str) -> tuple[int | None, float | None]:
 
 
 def _is_alone(config: Mapping[str, Any]) -> bool:
-    """Return True for a cluster that is one machine. A worker section that says nothing else is as if it were not there."""
+    """Return True if the cluster may have no workers, so that it is a single machine."""
     properties = _section(config, "softwareConfig", "properties")
     return str(properties.get(_WITHOUT_WORKERS, "")).lower() == "true"
 
 
 def _group(group: Mapping[str, Any], usual: int) -> ClusterSize:
     number = group.get("numInstances", usual)
-    machines = number if isinstance(number, int) and number > 0 else usual  # the API cannot tell 0 from nothing said
+    machines = number if isinstance(number, int) and number > 0 else usual  # the API cannot tell 0 from a missing value
     vcpus, memory_gb = machine_size(str(group.get("machineTypeUri", "")))
     accelerators = group.get("accelerators")
     gpus = sum(

@@ -1,6 +1,6 @@
-"""The users' rendered templates in Cloud Storage: `templates/<user_key>/<template>.yaml`.
+"""The adapter to the users' rendered templates in Cloud Storage: `templates/<user_key>/<template>.yaml`.
 
-Custom metadata says what an object was rendered from and what it then was, so that a listing tells whether it still is that.
+Custom metadata has the digest of an object's inputs and of its content when written, so that a listing shows whether it is unchanged.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _LIST_FIELDS = "name,metadata,md5Hash"
 
 
 class StorageTemplates:
-    """The port `Templates`. A prefix ends in `/`, so that no user's listing can show another's (the seed's did).
+    """The adapter of the port `Templates`. A prefix ends in `/`, so that a user's listing cannot show another user's (the seed's did).
 
-    `catalog` and `target` are asked for each time: the policy in force may change while the process lives.
+    `catalog` and `target` are called each time: the policy in force may change while the process lives.
     """
 
     def __init__(self, clients: Clients, *, catalog: Callable[[], Catalog], target: Callable[[], RenderTarget]) -> None:
@@ -37,11 +37,11 @@ class StorageTemplates:
         self._catalog, self._target = catalog, target
 
     def seen(self, user_key: UserKey) -> TemplatesSeen:
-        """One listing call."""
+        """Return the user's templates by one listing call."""
         return TemplatesSeen({name: digest for _, name, digest in self._list(f"{_PREFIX}{user_key}/")})
 
     def put(self, record: UserRecord, action: PutTemplate) -> None:
-        """Render and write; the same content twice is the same object."""
+        """Render and write the object. Idempotent: the same content gives the same object."""
         master = self._catalog().masters[action.template]
         content = render(master, record, self._target())
         self._clients.bucket().write(
@@ -53,16 +53,16 @@ class StorageTemplates:
         )
 
     def remove(self, user_key: UserKey, template: str) -> None:
-        """Not being there is fine."""
+        """Delete the object; a missing one is not an error."""
         self._clients.bucket().delete(_object(user_key, template), what=f"remove template {template}")
 
     def read(self, user_key: UserKey, template: str) -> str | None:
-        """Return the rendered text, None when it is not there."""
+        """Return the rendered text; None if there is none."""
         found = self._clients.bucket().get(_object(user_key, template), what=f"read template {template}")
         return None if found is None else found.content.decode()
 
     def rows(self) -> Iterator[tuple[UserKey, str, str]]:
-        """(user, template, digest) by pages of a listing; the digest is empty where somebody changed the content."""
+        """Yield (user, template, digest) by pages of a listing; the digest is empty if the content was edited by hand."""
         yield from self._list(_PREFIX)
 
     def _list(self, prefix: str) -> Iterator[tuple[UserKey, str, str]]:
@@ -77,7 +77,7 @@ def _object(user_key: UserKey, template: str) -> str:
 
 
 def _digest(metadata: Mapping[str, str], md5: str) -> str:
-    """Return what the object was rendered from; empty when it is not what was written then: metadata survives an edit by hand."""
+    """Return the digest of the object's inputs; empty if the content was edited since, because metadata survives an edit by hand."""
     edited = _CONTENT in metadata and metadata[_CONTENT] != md5
     return "" if edited else metadata.get(_DIGEST, "")
 

@@ -1,10 +1,10 @@
 """The Dataproc API's own messages for templates, without its client: importing `google.cloud.dataproc` costs a third of a second.
 
-The message types (`TYPES`) are kept beside this module as a file descriptor set, taken from the client by
+The message types (`TYPES`) are stored beside this module as a file descriptor set, extracted from the client by
 
     python -m shared.cloud.dataproc.types
 
-after each upgrade of google-cloud-dataproc (a test compares the two). Without that file the client itself is asked.
+after each upgrade of google-cloud-dataproc (a test compares the two). If the file is missing, the client itself is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PACKAGE = "google.cloud.dataproc.v1"
 @functools.cache
 def message_type(name: str) -> Any:
     """Return the message class of that name, one of `TYPES`; its `DESCRIPTOR` knows every field."""
-    from google.protobuf import message_factory  # whoever meets a template first pays for it
+    from google.protobuf import message_factory  # imported on the first use of a template
 
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
@@ -35,7 +35,7 @@ def _pool() -> DescriptorPool:
 
     try:
         raw = FILE.read_bytes()
-    except FileNotFoundError:  # an installation that left data files out: slower, and as right
+    except FileNotFoundError:  # an installation without data files: slower, but with the same result
         raw = from_client()
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file:
@@ -44,7 +44,7 @@ def _pool() -> DescriptorPool:
 
 
 def from_client() -> bytes:
-    """Return the file descriptor set of the installed google-cloud-dataproc: the files of `TYPES` and all that they need."""
+    """Return the file descriptor set of the installed google-cloud-dataproc: the files of `TYPES` and their dependencies."""
     from google.cloud.dataproc_v1 import types
     from google.protobuf import descriptor_pb2
 

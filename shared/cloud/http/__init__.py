@@ -1,1 +1,1 @@
-"""The one transport, the clients on it, and how errors are translated."""
+"""The HTTP transport, the clients on it, and the translation of errors."""

@@ -1,9 +1,10 @@
-"""The ways to Google, each made once per process on first use: buckets and plain REST over one transport, and official clients.
+"""The clients for Google, each made once per process on first use: buckets and plain REST over one transport, and official clients.
 
-An official client is for what the product does not send itself (Dataproc's creates, Pub/Sub): its import costs a third of a second.
+An official client is used for calls that the product does not send itself (Dataproc's creates, Pub/Sub): its import costs a third of
+a second.
 
-With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` sees to that) they are anonymous and go there; without
-it they use Application Default Credentials and Google's own addresses. There is no other difference.
+With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` checks that) all clients are anonymous and call that address.
+Without it they use Application Default Credentials and Google's own addresses. There is no other difference.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _STORAGE = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-# More than the threads of a process; else connections are made and thrown away.
-_PUBLIC_S = 10.0  # to wait for what Google publishes: somebody waits for a page meanwhile
+# _POOL: more than the threads of a process; otherwise connections are made and thrown away.
+_PUBLIC_S = 10.0  # the wait for Google's public documents, while a user waits for a page
 _POOL = 32
 
 
 class CloudConfig(Struct, frozen=True, kw_only=True):
-    """Where Google Cloud is for this product: `api_endpoint` None = Google's own addresses.
+    """The project, bucket and address of Google Cloud: `api_endpoint` None = Google's own addresses.
 
-    `token` is an access token to work with instead of Application Default Credentials. `patience_s` is how long a call to Cloud Storage is tried again while it fails for a passing reason.
+    `token` is an access token that replaces Application Default Credentials. `patience_s` is how long a call to Cloud Storage is retried
+    while it fails for a temporary reason.
     """
 
     project: str
@@ -49,12 +51,12 @@ class CloudConfig(Struct, frozen=True, kw_only=True):
     token: str = ""
 
     def __repr__(self) -> str:
-        """Without the token, which is a secret."""
+        """Return the fields without the token, which is a secret."""
         return f"CloudConfig(project={self.project!r}, bucket={self.bucket!r}, api_endpoint={self.api_endpoint!r})"
 
 
 class Clients:
-    """One per process. `mount` (a requests adapter) and `door` let tests answer calls without a socket."""
+    """The clients of a process, one object each. `mount` (a requests adapter) and `door` let tests answer calls without a socket."""
 
     def __init__(
         self, config: CloudConfig, *, mount: requests.adapters.BaseAdapter | None = None, door: Door | None = None
@@ -67,17 +69,17 @@ class Clients:
         self.answered_time = AnsweredTime()
 
     def bucket(self, name: str = "") -> Bucket:
-        """Return a bucket; without a name that of records."""
+        """Return the bucket of that name; without a name, the bucket of records."""
         named = name or self._config.bucket
         base = self._config.api_endpoint or _STORAGE
         return self._once(f"bucket:{named}", lambda: Bucket(self.transport(), base, named))
 
     def transport(self) -> Transport:
-        """Return what sends requests with the credentials."""
+        """Return the transport that sends requests with credentials."""
         return self._once("transport", self._build_transport)
 
     def clusters(self, region: str) -> Any:
-        """Return the Dataproc cluster client over REST, at the region's own address: others do not know its clusters."""
+        """Return the Dataproc cluster client over REST, at the region's own address: other addresses do not know its clusters."""
         return self._once(f"clusters:{region}", lambda: self._build_clusters(region))
 
     def publisher(self) -> Any:
@@ -85,32 +87,32 @@ class Clients:
         return self._once("publisher", self._build_publisher)
 
     def json(self, service: str) -> JsonSession:
-        """Plain authorised REST to a Google service (`notebooks`, `monitoring`), or to the embedded cloud's own door."""
+        """Return a session for plain authorised REST to a Google service (`notebooks`, `monitoring`) or to the embedded cloud."""
         base = self._config.api_endpoint or f"https://{service}.googleapis.com"
         return self._once(f"json:{service}", lambda: JsonSession(base, self.transport()))
 
     @property
     def api_endpoint(self) -> str | None:
-        """Where the embedded cloud is; None with Google's own addresses."""
+        """The address of the embedded cloud; None with Google's own addresses."""
         return self._config.api_endpoint
 
     def without_credentials(self) -> Transport:
-        """Return what sends requests for what Google publishes for everybody."""
+        """Return the transport without credentials, for Google's public documents."""
         return self._once("without credentials", lambda: self._transport(lambda *_: None, timeout_s=_PUBLIC_S))
 
     @property
     def mount(self) -> requests.adapters.BaseAdapter | None:
-        """What answers calls without a socket, in tests."""
+        """The adapter that answers calls without a socket, in tests."""
         return self._mount
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the kept connections."""
         self.transport().close()
 
     def _once(self, name: str, build: Callable[[], T]) -> T:
-        with self._lock:  # functions run several threads; two clients would be one too many
+        with self._lock:  # functions run several threads, but each client is made once
             if name not in self._built:
-                with translated(f"make {name}"):  # whoever is not logged in is told so, whichever call came first
+                with translated(f"make {name}"):  # a missing login gives its own error, whichever call comes first
                     self._built[name] = build()
             built: T = self._built[name]
             return built
@@ -132,8 +134,8 @@ class Clients:
     def _build_transport(self) -> Transport:
         if self._config.api_endpoint:
             return self._transport(lambda *_: None)
-        if not self._config.token and is_on_google_cloud(os.environ):  # noqa: TID251 - the platform's own word, no setting
-            # The metadata server is no place behind a proxy.
+        if not self._config.token and is_on_google_cloud(os.environ):  # noqa: TID251 - the platform's own variable, no setting
+            # The metadata server is never behind a proxy.
             token = MetadataToken(
                 Transport(sign=lambda *_: None, patience_s=_PUBLIC_S, trust_env=False, door=self._door)
             )
@@ -154,12 +156,12 @@ class Clients:
             patience_s=self._config.patience_s,
             door=self._door,
             heard=self.answered_time.hear if self._config.api_endpoint else None,
-            # A proxy that the environment names has no business with this machine's own port.
+            # Calls to this machine's own port must not go through a proxy that the environment names.
             trust_env=not self._config.api_endpoint,
         )
 
     def _sign(self, method: str, url: str, headers: dict[str, str]) -> None:
-        with self._lock:  # a token that is over is asked for by one thread
+        with self._lock:  # only one thread renews an expired token
             self._once("credentials", self._credentials).before_request(self._refreshing(), method, url, headers)
 
     def _renew(self) -> None:
@@ -178,7 +180,7 @@ class Clients:
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         if self._config.api_endpoint:
-            session.trust_env = False  # a proxy that the environment names has no business with this machine's own port
+            session.trust_env = False  # calls to this machine's own port must not go through a proxy
         return session
 
     def _build_clusters(self, region: str) -> Any:
@@ -189,7 +191,7 @@ class Clients:
             credentials=self._once("credentials", self._credentials),
             client_options={"api_endpoint": self._config.api_endpoint or f"{region}-dataproc.googleapis.com"},
         )
-        self._mounted(client.transport._session)  # noqa: SLF001 - as for notebooks
+        self._mounted(client.transport._session)  # noqa: SLF001 - the client has no public access to its session
         return client
 
     def _build_publisher(self) -> Any:

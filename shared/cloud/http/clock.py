@@ -1,4 +1,4 @@
-"""The time. The only module of the product that reads a clock."""
+"""The clocks. The only module of the product that reads the time."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from shared.cloud.http.connections import Headers
 from shared.cloud.http.json import JsonSession
 from shared.domain.things.times import parse_time
 
-TIME_HEADER = "x-emulator-time"  # of the embedded cloud's answers, RFC 3339
+TIME_HEADER = "x-emulator-time"  # a header of the embedded cloud's answers, RFC 3339
 
 
 class SystemClock:
-    """This machine's clock."""
+    """The clock of this machine."""
 
     def now(self) -> datetime:
-        """Aware UTC."""
+        """Return the current time, aware, in UTC."""
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        """Real seconds, for the bounds of one process's work."""
+        """Return real seconds, to bound the work of one process."""
         return time.monotonic()
 
     def speed(self) -> float:
-        """Real time."""
+        """Return 1: real time."""
         return 1.0
 
 
 class AnsweredTime:
-    """The time that the embedded cloud's answers tell, each thread its own: what a thread was told last."""
+    """The time in the embedded cloud's last answer, kept for each thread."""
 
     def __init__(self) -> None:
         self._told = threading.local()
 
     def hear(self, headers: Headers) -> None:
-        """Note what an answer tells."""
+        """Store the time of an answer."""
         self._told.last = headers.get(TIME_HEADER, "")
 
     def last(self) -> str:
-        """RFC 3339; empty before the first answer since `forget`."""
+        """Return the last time (RFC 3339); empty before the first answer since `forget`."""
         return str(getattr(self._told, "last", ""))
 
     def forget(self) -> None:
-        """Forget what was told before."""
+        """Forget the stored time."""
         self._told.last = ""
 
 
 class EndpointClock:
-    """The clock of the cloud that the settings name: the embedded one keeps virtual time, and its people live in it."""
+    """The clock of the embedded cloud, which keeps virtual time."""
 
     def __init__(self, session: JsonSession, answered: AnsweredTime) -> None:
         self._session = session
@@ -60,7 +60,7 @@ class EndpointClock:
 
     @contextmanager
     def told_by_answers(self) -> Iterator[None]:
-        """In this context and on this thread, the time is what the last answer told; before the first one it is asked for."""
+        """Use the time of the last answer in this context and on this thread; before the first answer, read the clock by a call."""
         self._answered.forget()
         self._working.on = True
         try:
@@ -69,14 +69,14 @@ class EndpointClock:
             self._working.on = False
 
     def now(self) -> datetime:
-        """Aware UTC. Elsewhere it is asked for each time: somebody may have moved it."""
+        """Return the current time, aware, in UTC. Outside of `told_by_answers` each call reads the clock, because it may have moved."""
         told = self._answered.last() if getattr(self._working, "on", False) else ""
         return parse_time(told or str(self._session.call("GET", "/_emulator/clock")["now"]))
 
     def monotonic_s(self) -> float:
-        """Real seconds: work is done in real time, whatever the clock says."""
+        """Return real seconds: work takes real time, whatever the clock shows."""
         return time.monotonic()
 
     def speed(self) -> float:
-        """Asked for each time: somebody may change it. 0 stands still until it is moved."""
+        """Return the clock's speed, read by a call each time, because it may change. 0: the clock stands still until it is moved."""
         return float(self._session.call("GET", "/_emulator/clock")["speed"])

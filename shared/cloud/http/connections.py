@@ -1,7 +1,7 @@
 """The connections of a process: kept between calls, over `http.client`; through a proxy over urllib3, which is imported only then.
 
-A kept connection is looked at before it is used: one that died while a function was frozen is thrown away unused. Answers are bounded,
-packed or not.
+A kept connection is checked before use: one that was closed while a function was frozen is discarded. Answers are limited in size,
+compressed or not.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     import urllib3
 
 Headers = Mapping[str, str]
-MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand people
+MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand users
 TIMEOUT_S = 60.0  # for each wait for a server
-_POOL = 32  # more than the threads of a process; else connections are made and thrown away
+_POOL = 32  # more than the threads of a process; otherwise connections are made and thrown away
 _CONNECT_S = 20.0
-_AS_IT_IS = "%/:?#[]@!$&'()*+,;=~"  # besides letters, digits and "_.-": what a URL holds already is not changed
+_AS_IT_IS = "%/:?#[]@!$&'()*+,;=~"  # kept besides letters, digits and "_.-", so that a complete URL is not changed
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What a server said. `headers` has names in small letters."""
+    """The answer of a server. `headers` has names in lower case."""
 
     status: int
     headers: Headers
@@ -39,20 +39,20 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """True for 2xx."""
+        """True if the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - HTTP
 
 
 class NoAnswerError(OSError):
-    """Nobody answered, or what came cannot be used: a lost connection, a time that is up, an answer without end."""
+    """The error for a missing or unusable answer: a lost connection, a timeout, or an answer above the size limit."""
 
 
-# Sends one request once: (method, url, headers, body) -> what came back. Raises `NoAnswerError` if nothing did.
+# A function that sends one request once: (method, url, headers, body) -> the answer. Raises `NoAnswerError` if there is none.
 Door = Callable[[str, str, dict[str, str], bytes | None], Answer]
 
 
 class Connections:
-    """The door to the network: kept connections by host, each used by one thread at a time. With `trust_env` through the proxy that the environment names."""
+    """The kept connections by host, each used by one thread at a time. With `trust_env`, the proxy that the environment names is used."""
 
     def __init__(self, *, trust_env: bool, timeout_s: float) -> None:
         self._trust_env = trust_env
@@ -61,10 +61,10 @@ class Connections:
         self._proxies: dict[str, urllib3.ProxyManager] = {}
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        weakref.finalize(self, _close, self._kept)  # whoever lets go of it need not say so
+        weakref.finalize(self, _close, self._kept)  # closes the connections when the object is garbage-collected
 
     def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
-        """Send one request once: this is a `Door`."""
+        """Send one request once; an object of this class is a `Door`."""
         parts = urlsplit(url)
         proxy = self._proxy(parts)
         if proxy:
@@ -83,7 +83,7 @@ class Connections:
         return self._context
 
     def close(self) -> None:
-        """Close what is kept; the next call opens its own."""
+        """Close the kept connections; the next call opens a new one."""
         _close(self._kept)
         for proxy in self._proxies.values():
             proxy.clear()
@@ -97,7 +97,7 @@ class Connections:
                 said = {name.lower(): value for name, value in response.getheaders()}
                 content = _unpacked(_read(response), said)
         except BaseException:
-            connection.close()  # what was not read must not be taken for the next answer
+            connection.close()  # unread bytes must not be taken for the next answer
             raise
         if connection.sock is not None and len(kept) < _POOL:
             kept.append(connection)
@@ -154,7 +154,7 @@ def _close(by_host: dict[tuple[str, str], list[http.client.HTTPConnection]]) -> 
 
 
 def _alive(kept: list[http.client.HTTPConnection]) -> http.client.HTTPConnection | None:
-    """Return the connection that was used last. Nobody was asked, so one that has something to say is closed, or says nonsense."""
+    """Return the connection that was used last. Discard connections with readable data: they are closed or out of step."""
     while kept:
         try:
             connection = kept.pop()
@@ -174,11 +174,11 @@ def _target(parts: SplitResult) -> str:
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
-    if response.length is None:  # in chunks, or until the server closes
+    if response.length is None:  # in chunks, or until the server closes the connection
         return _bounded(response.read(MOST_BYTES + 1))
     if response.length > MOST_BYTES:
         raise NoAnswerError(f"an answer of more than {MOST_BYTES} bytes")
-    return response.read()  # with a size it would take an answer that breaks off for a whole one
+    return response.read()  # with a size argument, a truncated answer would pass for a whole one
 
 
 def _unpacked(content: bytes, headers: Headers) -> bytes:

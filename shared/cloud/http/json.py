@@ -1,4 +1,4 @@
-"""JSON over HTTP for what has no adapter of its own below it: authorised and translated, each call sent once."""
+"""The JSON-over-HTTP session for adapters without a client of their own: authorised, with translated errors, each call sent once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class JsonSession:
-    """Calls against one base URL."""
+    """A session of calls against one base URL."""
 
     def __init__(self, base_url: str, transport: Transport) -> None:
         self._base_url = base_url.rstrip("/")
@@ -27,7 +27,7 @@ class JsonSession:
     def call(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
     ) -> dict[str, Any]:
-        """Return the answer as JSON. Raises our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`.
+        """Return the answer as JSON. Raise our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`.
 
         `what` names the call in an error's detail, instead of method and path.
         """
@@ -40,7 +40,7 @@ class JsonSession:
     def call_or_none(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
     ) -> dict[str, Any] | None:
-        """Like `call`, with None for 404."""
+        """Return what `call` returns, but None for a 404."""
         what = what or f"{method} {path}"
         answer = self._sent(method, path, params, body, what)
         if answer is None:
@@ -54,7 +54,7 @@ class JsonSession:
         return parsed
 
     def page(self, decoder: Decoder[T], path: str, *, params: Mapping[str, Any]) -> T:
-        """Return the answer to a GET, decoded: of a large one only what is read. Raises as `call` does."""
+        """Return the decoded answer to a GET; the decoder parses only the fields it needs of a large answer. Raise as `call` does."""
         what = f"GET {path}"
         answer = self._sent("GET", path, params, None, what)
         if answer is None:

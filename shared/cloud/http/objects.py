@@ -1,7 +1,7 @@
-"""Objects of Cloud Storage by its JSON API, over the transport: what the adapters need, and no more.
+"""The objects of Cloud Storage by its JSON API, over the transport: only the calls that the adapters need.
 
-Every error comes out as ours. CRC32C goes along with each write, and what is read is compared with what Cloud Storage says it holds.
-Google's own client (`tests/kit/official.py`) is the measure: tests hold that both make the same calls and the same of each answer.
+Every error is translated into ours. Each write sends a CRC32C, and each read is compared with Cloud Storage's.
+Google's own client (`tests/kit/official.py`) is the reference: tests check that both make the same calls and read answers alike.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ T = TypeVar("T")
 
 
 class Content(Struct, frozen=True, kw_only=True):
-    """An object's bytes and its generation."""
+    """The bytes of an object and its generation."""
 
     content: bytes
     generation: int
 
 
 class Unchanged:
-    """The object is at the generation that the caller knows."""
+    """The answer for an object that is still at the generation that the caller knows."""
 
 
 class Listed(
     Struct, frozen=True, kw_only=True, rename={"md5": "md5Hash", "created": "timeCreated", "deleted": "timeDeleted"}
 ):
-    """What a listing tells of an object, as far as its `fields` were asked for: decoded as it is from Cloud Storage's JSON."""
+    """The properties of an object in a listing, as far as `fields` requested them: decoded directly from Cloud Storage's JSON."""
 
     name: str
     bucket: str = ""
@@ -57,12 +57,12 @@ class Listed(
 
     @property
     def created_at(self) -> datetime | None:
-        """Return when it was created; None if that was not asked for."""
+        """The time at which the object was created; None if it was not requested."""
         return parse_time(self.created) if self.created else None
 
     @property
     def deleted_at(self) -> datetime | None:
-        """Return when this version was deleted; None while it is the live one, or if that was not asked for."""
+        """The time at which this version was deleted; None for the live version, or if it was not requested."""
         return parse_time(self.deleted) if self.deleted else None
 
 
@@ -74,12 +74,12 @@ class _Page(Struct):
     nextPageToken: str = ""  # noqa: N815 - as Cloud Storage writes it
 
 
-# Not strict: numbers come as texts.
+# Not strict, because numbers come as texts.
 _PAGES, _OBJECT = Decoder(_Page, strict=False), Decoder(Listed, strict=False)
 
 
 class Bucket:
-    """One bucket. `what` names a call in an error's detail; a missing object is an answer, never an error."""
+    """A bucket. `what` names a call in an error's detail; a missing object is a result, never an error."""
 
     def __init__(self, transport: Transport, base: str, name: str) -> None:
         self._transport = transport
@@ -90,7 +90,7 @@ class Bucket:
     def read(
         self, name: str, *, what: str, generation: int | None = None, known: int | None = None
     ) -> Content | Unchanged | None:
-        """Return the object, of that generation if one is asked for; None: there is none. `Unchanged` if it is at `known` still."""
+        """Return the object, of `generation` if given; None if there is none, `Unchanged` if it is still at `known`."""
         query = {"alt": "media"}
         if generation is not None:
             query["generation"] = str(generation)
@@ -107,7 +107,7 @@ class Bucket:
         return Content(content=answer.content, generation=int(answer.headers.get("x-goog-generation", 0)))
 
     def get(self, name: str, *, what: str, generation: int | None = None) -> Content | None:
-        """Return the object, whatever the caller knows."""
+        """Return the object; None if there is none."""
         found = self.read(name, what=what, generation=generation)
         return found if isinstance(found, Content) else None
 
@@ -121,7 +121,7 @@ class Bucket:
         metadata: Mapping[str, str] | None = None,
         expected: int | None = None,
     ) -> int | None:
-        """Write it, and return its new generation. None: the object is not at `expected` (0: there is one), and nothing was written."""
+        """Write the object and return its new generation. Return None, without writing, if the object is not at `expected` (0: missing)."""
         query = {"uploadType": "multipart"}
         if expected is not None:
             query["ifGenerationMatch"] = str(expected)
@@ -146,10 +146,10 @@ class Bucket:
         self, name: str, content: bytes, *, what: str, content_type: str = "application/json",
         metadata: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Write it unless there is one, for an account that may not delete.
+        """Create the object unless it exists, for an account that may not delete.
 
-        Cloud Storage may answer 403 then for an object that is there, before it judges the precondition: when a write is sent again
-        because the first answer was lost. A listing tells.
+        For an existing object, Cloud Storage may then answer 403 before it checks the precondition. That happens when a write is sent again
+        because the first answer was lost. A listing shows whether the object exists.
         """
         try:
             self.write(name, content, what=what, content_type=content_type, metadata=metadata, expected=0)
@@ -158,14 +158,14 @@ class Bucket:
                 raise
 
     def delete(self, name: str, *, what: str, expected: int | None = None) -> None:
-        """Delete it, if it is at `expected`; one that is gone, or at another generation, is done."""
+        """Delete the object, if it is at `expected`; one that is missing, or at another generation, is not an error."""
         query = f"?ifGenerationMatch={expected}" if expected is not None else ""
         answer = self._sent("DELETE", f"{self._base}{self._path(name)}{query}", what=what)
         if answer.status not in {_NOT_FOUND, _PRECONDITION_FAILED}:
             self._check(answer, what)
 
     def look(self, name: str, *, what: str) -> Listed | None:
-        """Return what is told of it without its bytes; None: there is none."""
+        """Return the object's properties without its bytes; None if there is none."""
         url = f"{self._base}{self._path(name)}?projection=noAcl"
         answer = self._sent("GET", url, what=what)
         if answer.status == _NOT_FOUND:
@@ -174,7 +174,7 @@ class Bucket:
         return _decoded(_OBJECT, answer, what)
 
     def note(self, name: str, metadata: Mapping[str, str], *, what: str) -> None:
-        """Change these keys of its metadata and no other; a missing object is not an error. Sent once."""
+        """Change only these keys of the object's metadata; a missing object is not an error. Sent once."""
         url = f"{self._base}{self._path(name)}?projection=full"
         body = json.dumps({"metadata": dict(metadata)}).encode()
         headers = {"content-type": "application/json"}
@@ -186,9 +186,9 @@ class Bucket:
         self, *, prefix: str, what: str, fields: str = "name", most: int | None = None, versions: bool = False,
         start_offset: str = "", end_offset: str = "", if_missing: bool = False,
     ) -> Iterator[Listed]:  # fmt: skip
-        """Yield the objects below a prefix by name, page by page; `fields` are those of each that are wanted.
+        """Yield the objects below a prefix by name, page by page; `fields` are the requested properties of each.
 
-        With `if_missing` a bucket that is not there has no objects; else that is an error.
+        With `if_missing` a missing bucket has no objects; otherwise it is an error.
         """
         query = {"prefix": prefix, "fields": f"items({fields}),nextPageToken", "projection": "noAcl"}
         query |= {"startOffset": start_offset} if start_offset else {}
@@ -202,7 +202,7 @@ class Bucket:
                 return
 
     def folders(self, prefix: str, *, what: str) -> list[str]:
-        """Return the folders right below a prefix, sorted; many objects in one cost no more than one."""
+        """Return the folders directly below a prefix, sorted; many objects in one folder cost no more than one."""
         query = {"prefix": prefix, "delimiter": "/", "fields": "prefixes,nextPageToken", "projection": "noAcl"}
         return sorted({found for page in self._pages(query, most=None, what=what) for found in page.prefixes})
 
@@ -238,7 +238,7 @@ class Bucket:
             raise error_of(answer, what)
 
 
-@functools.lru_cache(512)  # most calls ask with words that were asked with before
+@functools.lru_cache(512)  # most calls repeat an earlier query
 def _encoded(**query: str) -> str:
     return urlencode(query)
 
@@ -255,7 +255,7 @@ def _crc32c(content: bytes) -> str:
 
 
 def _compare(answer: Answer, what: str) -> None:
-    """Compare what arrived with what Cloud Storage holds, unless it says nothing, or says it of the packed bytes of one that it unpacked."""
+    """Raise if the content's CRC32C differs from Cloud Storage's. Skip answers without one, or with one of the compressed bytes."""
     said = dict(part.strip().split("=", 1) for part in answer.headers.get("x-goog-hash", "").split(",") if "=" in part)
     if "crc32c" not in said or answer.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return

@@ -1,7 +1,7 @@
-"""Access tokens on Google Cloud: from the metadata server, kept until shortly before their end.
+"""The access tokens on Google Cloud: from the metadata server, cached until shortly before they expire.
 
-Source: Cloud Run documentation, Service identity, Fetch identity and access tokens. Elsewhere `google.auth` finds credentials, of
-people at a command line too; its import costs a tenth of a second that a function does not have.
+Source: Cloud Run documentation, Service identity, Fetch identity and access tokens. Elsewhere `google.auth` finds credentials, also
+those of a user at a command line; its import would cost a function a tenth of a second.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from collections.abc import Mapping
 from shared.cloud.http.translate import error_of, from_status, translated
 from shared.cloud.http.transport import Transport
 
-# The metadata server gives the same token until five minutes before its end; with less left it makes another (same documentation).
+# The metadata server returns the same token until five minutes before it expires, and then a new one (same documentation).
 _RENEW_BEFORE_S = 240.0
 _HOST = "metadata.google.internal"
 _PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
 
 
 def is_on_google_cloud(environ: Mapping[str, str]) -> bool:
-    """Return True in a function or a service of Cloud Run: its container contract sets K_SERVICE."""
+    """Return True in a function or a service of Cloud Run, whose container contract sets K_SERVICE.
+
+    Return False if GOOGLE_APPLICATION_CREDENTIALS names other credentials.
+    """
     return bool(environ.get("K_SERVICE")) and not environ.get("GOOGLE_APPLICATION_CREDENTIALS")
 
 
 class MetadataToken:
-    """The token of the account that the function runs as. One thread asks for a new one, the others wait for it."""
+    """The token of the account that the function runs as. One thread fetches a new token while the others wait."""
 
     def __init__(self, transport: Transport, *, host: str = "") -> None:
         self._transport = transport
-        # The variable by which Google's own libraries are told of another metadata server.
+        # Google's own libraries read the address of another metadata server from this variable.
         self._url = f"http://{host or os.environ.get('GCE_METADATA_HOST') or _HOST}{_PATH}"  # noqa: TID251 - as google.auth reads it
         self._lock = threading.Lock()
         self._token, self._ends_at_s = "", float("-inf")
@@ -41,7 +44,7 @@ class MetadataToken:
         headers["authorization"] = f"Bearer {self._current()}"
 
     def renew(self) -> None:
-        """Forget the token: it was refused."""
+        """Discard the token after it was refused."""
         with self._lock:
             self._ends_at_s = float("-inf")
 

@@ -1,7 +1,7 @@
-"""Google's errors -> ours, in one place.
+"""The translation of Google's errors into ours.
 
-By HTTP status first, by text where one status means several things (409, 429, 403). The wording of stockouts and quotas is
-Compute Engine's; how the Workbench operation wraps them is not documented, so text and code are both looked at.
+By HTTP status first, and by text if one status has several meanings (409, 429, 403). The wording of stockouts and quotas is
+Compute Engine's. How the Workbench operation wraps these errors is not documented, so both text and code are read.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ _QUOTA = re.compile(
     r"QUOTA_EXCEEDED|Quota '[^']*' exceeded|Insufficient '[^']*' quota|quota exceeded|Maximum number of service accounts",
     re.IGNORECASE,
 )
-# A limit on requests over time says "quota exceeded" too (google.rpc.ErrorInfo reason RATE_LIMIT_EXCEEDED); it is over in a minute.
+# A rate limit says "quota exceeded", too (google.rpc.ErrorInfo reason RATE_LIMIT_EXCEEDED); it is over in a minute.
 _RATE = re.compile(r"RATE_LIMIT_EXCEEDED|rateLimitExceeded|\bper (minute|second|\d+ seconds)\b", re.IGNORECASE)
 _BUSY = re.compile(r"unable to queue the operation", re.IGNORECASE)
-# `errors[].reason` of Compute Engine, which has 403 for limits on requests and 400 for what is busy. The text goes first: other
-# APIs give `rateLimitExceeded` for every 429, that of a quota on resources too.
+# `errors[].reason` of Compute Engine, which uses 403 for rate limits and 400 for busy resources. The text is read first: other
+# APIs give `rateLimitExceeded` for every 429, that of a quota on resources, too.
 _RATE_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 _BUSY_REASONS = frozenset({"resourceNotReady", "resourceInUseByAnotherResource"})
 _MAX_DETAIL = 500
 
 
 def scrub(text: str) -> str:
-    """Return a text without addresses: details go to logs."""
+    """Return the text without addresses, cut to 500 characters, because details are logged."""
     return without_addresses(text)[:_MAX_DETAIL]
 
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Run a call to Google; its errors come out as ours. `what` names the call in the detail."""
+    """Translate errors of Google calls in the block into ours. `what` names the call in the detail."""
     try:
         yield
     except Exception as error:
@@ -64,9 +64,9 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _ours(error: Exception, what: str) -> BenchkeeperError | None:
-    """Our error for one of the transport's or of Google's clients; None for any other.
+    """Return our error for one of the transport's or of Google's clients; None for any other.
 
-    Google's are looked for by the module of their class: who never met one has not imported it.
+    Google's errors are recognised by the module of their class, so that their package is imported only if one occurs.
     """
     if isinstance(error, NoAnswerError | ConnectionError | TimeoutError):
         return _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}")
@@ -91,7 +91,7 @@ def _ours(error: Exception, what: str) -> BenchkeeperError | None:
 
 
 def from_status(status: int, message: str, what: str, *, reason: str = "") -> BenchkeeperError:
-    """Our error for an HTTP status, Google's message, and its `errors[].reason` where an API gives one."""
+    """Return our error for an HTTP status, Google's message, and its `errors[].reason` if the API gives one."""
     detail = f"{what}: {status} {scrub(message)}"
     if status in {403, 429} and _RATE.search(message):
         return _slow_down(detail)
@@ -122,7 +122,7 @@ def from_status(status: int, message: str, what: str, *, reason: str = "") -> Be
 
 
 def error_of(answer: Answer, what: str) -> BenchkeeperError:
-    """Our error for an answer that is none of success."""
+    """Return our error for an answer without success."""
     try:
         error = json.loads(answer.content)["error"]
         message = f"{error['message']} {error.get('details', '')}".strip()
@@ -132,7 +132,7 @@ def error_of(answer: Answer, what: str) -> BenchkeeperError:
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    """Return the first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for the APIs that have none."""
+    """Return the first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for other APIs."""
     try:
         return str(error["errors"][0]["reason"])
     except (KeyError, TypeError, IndexError):
@@ -140,7 +140,7 @@ def _reason(error: Mapping[str, Any]) -> str:
 
 
 def from_operation(error: dict[str, Any], what: str) -> BenchkeeperError:
-    """Our error for the `error` of a finished operation (google.rpc.Status as JSON)."""
+    """Return our error for the `error` of a finished operation (google.rpc.Status as JSON)."""
     message = f"{error.get('message', '')} {error.get('details', '')}"
     detail = f"{what}: operation ended with code {error.get('code')}: {scrub(message)}"
     by_text = _from_text(message, detail)

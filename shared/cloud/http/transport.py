@@ -1,7 +1,7 @@
-"""HTTP to Google: requests with credentials, sent again where that is harmless.
+"""The HTTP transport to Google: requests with credentials, retried if that is harmless.
 
-What is tried again is the caller's word (`again`): never a POST that would do something twice. What Google says is tried again: 408,
-429 and 5xx but for 501, with growing pauses (Cloud Storage documentation, Retry strategy). Redirects are not followed.
+The caller decides whether a call may be retried (`again`): never a POST that would act twice. Google's documentation decides which
+answers are retried: 408, 429 and 5xx except 501, with growing pauses (Cloud Storage, Retry strategy). Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Transport:
-    """Sends requests with credentials, again where that is harmless.
+    """The sender of requests with credentials, with retries if they are harmless.
 
-    `sign(method, url, headers)` adds the credentials; after a 401 `renew` gets new ones, and the call is sent once more: it did nothing.
-    `patience_s` is how long a call is tried again, in real seconds. `timeout_s` bounds each wait for the server. `door` lets tests
+    `sign(method, url, headers)` adds the credentials. After a 401, `renew` gets new ones, and the refused call is sent once more.
+    `patience_s` is how long a call is retried, in real seconds. `timeout_s` bounds each wait for the server. `door` lets tests
     answer without a socket; `heard` gets the headers of each answer.
     """
 
@@ -51,9 +51,9 @@ class Transport:
         body: bytes | None = None,
         again: bool = False,
     ) -> Answer:
-        """Send it, and while the answer is a passing failure send it again (`again`). Return the last answer; any status is one.
+        """Send the request and, with `again`, retry it while the failure is temporary. Return the last answer, whatever its status.
 
-        Raises `NoAnswerError` when nobody answered, and what `sign` raises.
+        Raise `NoAnswerError` if there is no answer, and any error of `sign`.
         """
         end = time.monotonic() + self._patience_s
         pause_s = _FIRST_PAUSE_S
@@ -71,7 +71,7 @@ class Transport:
         raise answer
 
     def close(self) -> None:
-        """Close the connections that are kept; the next call opens its own."""
+        """Close the kept connections; the next call opens a new one."""
         if isinstance(self._door, Connections):
             self._door.close()
 

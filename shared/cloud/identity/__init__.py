@@ -1,1 +1,1 @@
-"""Service accounts, groups and sign-ins."""
+"""The adapters to service accounts, groups and sign-ins."""

@@ -1,7 +1,7 @@
-"""The people's own service accounts in IAM, and the policy of each that says who may act as it. Plain REST (ADR 5).
+"""The adapter to the users' own service accounts in IAM, and to each account's policy of who may act as it. Plain REST (ADR 5).
 
-IAM is eventually consistent: an account that was just made may read as absent for a while. The person's key stands in the
-description, which is how an account is known to be ours; no address of a person is in either text.
+IAM is eventually consistent: a new account may read as absent for a while. An account is known to be ours by the user key in its
+description. No e-mail address of a user is in the description or the display name.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from shared.domain.things.identity import AccountId, UserEmail, UserKey, account
 from shared.domain.things.notebook import Absent
 
 ACT_AS = "roles/iam.serviceAccountUser"
-_TRIES = 5  # read-modify-write against neighbours; more would be a fight
+_TRIES = 5  # read-modify-write beside other writers; if all fail, the next pass tries again
 _SHOWS_SOON = timedelta(seconds=10)
 _NO_SUCH_MEMBER = re.compile(r"does not exist|Invalid user", re.IGNORECASE)
-# Whose names are addresses, which have no case; those of principals have.
+# Member kinds with addresses as names, compared without case; the names of principals are case-sensitive.
 _ADDRESSES = frozenset({"user", "group", "serviceAccount", "domain"})
 _WITH_CONDITIONS = 3  # policies below version 3 hide conditions, and must not be written over one that has some
 
@@ -35,14 +35,14 @@ Bindings = list[dict[str, Any]]
 
 
 class IamAccounts:
-    """The port `Accounts`. Errors name a call by the account's id, since its path holds an address."""
+    """The adapter of the port `Accounts`. Errors name a call by the account's id, since its path contains an address."""
 
     def __init__(self, clients: Clients, *, project: str) -> None:
         self._clients = clients
         self._project = project
 
     def get(self, account_id: AccountId, user_key: UserKey) -> AccountSeen | Absent:
-        """Two calls: the account and its policy. Members that were deleted can do nothing and are left out."""
+        """Return the account by two calls, for itself and its policy. Deleted members have no access and are left out."""
         raw = self._read(account_id)
         policy = self._policy(account_id) if raw is not None else None
         if raw is None or policy is None:
@@ -52,9 +52,9 @@ class IamAccounts:
         )
 
     def create(self, account_id: AccountId, user_key: UserKey) -> None:
-        """Create means ensure: there already and ours is success; not ours raises `NotOursError`.
+        """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else.
 
-        There already and not to be read yet is `CloudUnavailableError`: whose it is cannot be told before IAM shows it.
+        Raise `CloudUnavailableError` if the account exists but cannot be read yet: its owner is unknown until IAM shows it.
         """
         try:
             self._clients.json("iam").call(
@@ -88,7 +88,7 @@ class IamAccounts:
             ) from error
 
     def share(self, account_id: AccountId, user: UserEmail | None) -> None:
-        """One binding with one member, or none at all; what others added goes. Nothing is written when it is so already."""
+        """Set a policy of one binding with one member, or of none; other bindings are removed. An equal policy is not written."""
         wanted: Bindings = [] if user is None else [{"role": ACT_AS, "members": [f"user:{user}"]}]
         conflict: ConflictError | None = None
         for _ in range(_TRIES):
@@ -111,16 +111,16 @@ class IamAccounts:
         ) from conflict
 
     def enable(self, account_id: AccountId) -> None:
-        """Enable it; enabled already is done."""
+        """Enable the account; an enabled one is not an error."""
         if self._post(account_id, "enable", {}) is None:
             raise _not_shown(account_id)
 
     def disable(self, account_id: AccountId) -> None:
-        """Disabled already, or gone, is done."""
+        """Disable the account; a disabled or missing one is not an error."""
         self._post(account_id, "disable", {})
 
     def delete(self, account_id: AccountId) -> None:
-        """Gone already is done."""
+        """Delete the account; a missing one is not an error."""
         self._clients.json("iam").call_or_none(
             "DELETE", self._path(account_id), what=f"delete service account {account_id}"
         )
@@ -130,7 +130,7 @@ class IamAccounts:
         return self._clients.json("iam").call_or_none("GET", self._path(account_id), what=what)
 
     def _policy(self, account_id: AccountId) -> dict[str, Any] | None:
-        # Without it, bindings with conditions come under mangled names.
+        # Without the version, bindings with conditions have mangled names.
         version = {"options.requestedPolicyVersion": _WITH_CONDITIONS}
         return self._post(account_id, "getIamPolicy", None, params=version)
 
@@ -170,7 +170,7 @@ def _is_ours(raw: Mapping[str, Any], user_key: UserKey) -> bool:
 
 
 def _shared_with(policy: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Members by role, under a condition or not: it may hold."""
+    """Return the members by role, including members under a condition, because the condition may hold."""
     found: dict[str, set[str]] = {}
     for binding in _plain(policy.get("bindings", [])):
         members = {member for member in binding["members"] if not member.startswith("deleted:")}
@@ -180,7 +180,7 @@ def _shared_with(policy: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _plain(bindings: Bindings) -> Bindings:
-    """Return the bindings in a form that can be compared; a condition stays, so that it differs."""
+    """Return the bindings in a form that can be compared; a condition stays, so that the binding differs."""
     return [{**binding, "members": sorted(map(_lower, binding.get("members", [])))} for binding in bindings]
 
 

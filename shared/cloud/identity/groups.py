@@ -1,6 +1,6 @@
-"""Google groups that carry data roles: who is a direct member, over Cloud Identity's REST API.
+"""The adapter to Google groups that carry data roles: their direct members, over Cloud Identity's REST API.
 
-Cloud Identity says the same to who may not see a group and to who asks for one that does not exist: 403, "(or it may not exist)"
+Cloud Identity answers 403, "(or it may not exist)", both for a group that the caller may not see and for a missing group
 (docs/traps.md). So a 403 never means that something is absent.
 """
 
@@ -22,19 +22,19 @@ _IN_GROUP = re.compile(r": 403 (?!.*has not been used in project)")
 
 
 class CloudIdentityGroups:
-    """The port `Groups`. A group is named by its address, a member too."""
+    """The adapter of the port `Groups`. Groups and members are named by their addresses."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def has(self, group: str, member: str) -> bool:
-        """Return True when `member` is a direct member; a group that is gone has none."""
+        """Return True if `member` is a direct member; a missing group has no members."""
         with _as_manager(group):
             name = self._name(group)
             return name is not None and self._membership(name, member) is not None
 
     def join(self, group: str, member: str) -> None:
-        """Make `member` a member; it is one already is done."""
+        """Add `member` to the group; an existing member is not an error."""
         body = {"preferredMemberKey": {"id": member}, "roles": [{"name": "MEMBER"}]}
         with _as_manager(group):
             name = self._name(group)
@@ -43,7 +43,7 @@ class CloudIdentityGroups:
             try:
                 made = self._call("POST", f"/v1/{name}/memberships", body=body)
             except ConflictError:
-                # Somebody was faster, or our own answer was lost. Anything else that conflicts is tried again.
+                # Another process was faster, or our own answer was lost. Any other conflict is tried again.
                 if self._membership(name, member) is None:
                     raise
             except InvalidSpecError as error:
@@ -55,7 +55,7 @@ class CloudIdentityGroups:
                     raise _not_known(f"POST /v1/{name}/memberships: 404")
 
     def leave(self, group: str, member: str) -> None:
-        """Take `member` out; no member, or no such group, is done."""
+        """Remove `member` from the group; a missing member or a missing group is not an error."""
         with _as_manager(group):
             name = self._name(group)
             membership = self._membership(name, member) if name is not None else None
@@ -63,15 +63,15 @@ class CloudIdentityGroups:
                 self._call("DELETE", f"/v1/{membership}")
 
     def _name(self, group: str) -> str | None:
-        """`groups/ID`, None when Google says outright that there is none."""
+        """Return the name `groups/ID`; None if Google states that the group does not exist (404)."""
         found = self._call("GET", "/v1/groups:lookup", params={"groupKey.id": group})
         return str(found["name"]) if found is not None else None
 
     def _membership(self, name: str, member: str) -> str | None:
-        """`groups/ID/memberships/ID` of a direct membership.
+        """Return the name `groups/ID/memberships/ID` of a direct membership; None if there is none.
 
-        Google's clients have seen both 404 and 403 for a membership that is not there. The list of members settles a 403: who may not
-        see the group cannot list it either.
+        Google's clients have seen both 404 and 403 for a missing membership. The list of members settles a 403, because a caller who may
+        not see the group cannot list it either.
         """
         try:
             found = self._call("GET", f"/v1/{name}/memberships:lookup", params={"memberKey.id": member})
@@ -80,7 +80,7 @@ class CloudIdentityGroups:
         return str(found["name"]) if found is not None else None
 
     def _members(self, name: str) -> Iterator[tuple[str, str]]:
-        """(membership, address) of all direct members."""
+        """Yield (membership, address) of all direct members."""
         token = ""
         while True:
             query = {"pageSize": str(_PAGE), **({"pageToken": token} if token else {})}
@@ -99,12 +99,12 @@ class CloudIdentityGroups:
 
 @contextmanager
 def _as_manager(group: str) -> Iterator[None]:
-    """Says what an administrator must do when we may not see or change the group."""
+    """Translate a refused call so that the error says what an administrator must do."""
     try:
         yield
     except AccessDeniedError as error:
         if _IN_GROUP.search(error.detail) is None:
-            raise  # not logged in, or the service is off: another remedy
+            raise  # not logged in, or the service is disabled: another error text fits
         raise _denied(group, error.detail) from error
 
 
@@ -117,7 +117,7 @@ def _denied(group: str, detail: str) -> AccessDeniedError:
 
 
 def _not_known(detail: str) -> CloudUnavailableError:
-    """Return an account that was just made is not known everywhere yet: the rule of IAM, taken for Cloud Identity too."""
+    """Return the error for a new account that is not known everywhere yet: IAM's rule, assumed for Cloud Identity, too."""
     return CloudUnavailableError(
         user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again in a moment.",
         detail=detail,

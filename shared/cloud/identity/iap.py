@@ -1,8 +1,8 @@
-"""Who asks for a page, by the header that Identity-Aware Proxy signs. Nothing else is trusted.
+"""The sign-in of a page's user by the header that Identity-Aware Proxy signs. No other header is trusted.
 
 https://cloud.google.com/iap/docs/signed-headers-howto: `x-goog-iap-jwt-assertion` is a JSON Web Token, ES256, of the issuer
 https://cloud.google.com/iap, for one audience, valid for ten minutes. The embedded cloud signs in the same way with keys of its
-own, so this is the only door: there is none that is open on a developer's machine.
+own, so there is no second, unchecked way in for a developer's machine.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
 LOCAL_KEYS_PATH = "/_emulator/iap/public_key"
 SKEW_S = 30
 _ALGORITHM = "ES256"
-_MAX_TOKEN = 8_192  # what a proxy lets through in one header; a signed one has about 700 characters
+_MAX_TOKEN = 8_192  # the usual limit of proxies for one header; a signed one has about 700 characters
 _DAY_S, _HOUR_S, _AGAIN_S = 86_400.0, 3_600.0, 60.0
 _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
 
 
 class _Keys(Struct, frozen=True):
-    """Public keys in PEM by key id, and until when (real, monotonic seconds) they count as fresh."""
+    """The public keys in PEM by key id, and until when (real, monotonic seconds) they count as fresh."""
 
     by_id: Mapping[str, str]
     fresh_until_s: float
 
 
 class IapSignIn:
-    """The port `SignIn`. Keys are fetched when first needed and kept as long as their answer says, a day at most.
+    """The adapter of the port `SignIn`. Keys are fetched when first needed and cached as long as their answer allows, a day at most.
 
-    `audience` names this one service; "" refuses everybody. `canonical` turns a signed address into the form that records have, and
-    raises `InvalidMessageError`. Safe for several threads.
+    `audience` names this one service; "" refuses all users. `canonical` turns a signed address into the form in the records, and
+    raises `InvalidMessageError`. Thread-safe.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class IapSignIn:
         self._source = _KeySource(clients, clock, log)
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
-        """Return the person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
+        """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
         token = self.assertion(headers)
         if not self._audience:
             self._log.error("No audience is configured, so nobody can sign in")
@@ -73,15 +73,16 @@ class IapSignIn:
         return self.subject_of(token, self._clock.now())
 
     def assertion(self, headers: Mapping[str, str]) -> str:
-        """Return the signed header's value, not yet verified. `NotSignedInError` unless there is exactly one."""
+        """Return the signed header's value, not yet verified. Raise `NotSignedInError` unless there is exactly one."""
         return _token_of(headers)
 
     def subject_of(self, assertion: str, at: datetime) -> UserEmail:
-        """Return the person whom Identity-Aware Proxy signed for in an assertion that was used at `at`.
+        """Return the user for whom Identity-Aware Proxy signed an assertion that was used at `at`.
 
-        The page passes the present moment. Whoever takes up a wish passes the moment at which Cloud Storage created the wish: an
-        assertion that expired later was good then. The times are those of the cloud's clock, which the signer writes, too.
-        Raises `InvalidSpecError` where no audience is configured: then it cannot be said who signed, which is not "nobody".
+        The page passes the present time. For a stored request, the caller passes the time at which Cloud Storage created its object: an
+        assertion that expired later was valid then. Times are those of the cloud's clock, which the signer uses, too.
+        Raise `NotSignedInError` for an invalid assertion. Raise `InvalidSpecError` if no audience is configured: then the signer is
+        unknown, which differs from an invalid signature.
         """
         if not self._audience:
             raise InvalidSpecError(
@@ -101,9 +102,9 @@ class IapSignIn:
             raise _not_signed_in(f"email claim: {error.detail}") from error
 
     def _verified(self, token: str, at_s: float) -> Mapping[str, Any]:
-        """Return the claims, once algorithm, key, signature, times and audience hold.
+        """Return the claims after checking algorithm, key, signature, times and audience.
 
-        google-auth judges times by the machine's clock alone, so the times and the audience are judged here.
+        google-auth judges times by the machine's clock alone, so the times and the audience are checked here.
         """
         from google.auth import exceptions, jwt
         from google.auth.crypt import es
@@ -140,7 +141,7 @@ class IapSignIn:
 
 
 class _KeySource:
-    """The public keys, from the network or from what was fetched before."""
+    """The public keys, from the network or from an earlier fetch."""
 
     def __init__(self, clients: Clients, clock: Clock, log: Log) -> None:
         self._clients = clients
@@ -151,9 +152,9 @@ class _KeySource:
         self._asked_s: float | None = None
 
     def key(self, key_id: str) -> str | None:
-        """Return the key of that id; None when there is none.
+        """Return the key with that id; None if there is none.
 
-        An unknown id asks for the keys again, for they are rotated, but once a minute at most, for anybody can make ids up.
+        An unknown id fetches the keys again, because they are rotated. It does so once a minute at most, because an id is easily made up.
         """
         with self._lock:
             now = self._clock.monotonic_s()
@@ -191,7 +192,7 @@ class _KeySource:
 
 
 def _age_s(answer: Answer) -> float:
-    """How long the answer says that it holds: an hour when it says nothing, a minute at least, a day at most."""
+    """Return how long the answer is valid: an hour without a header, a minute at least, a day at most."""
     said = answer.headers.get("cache-control", "")
     match = _MAX_AGE.search(said)
     if match is None:
@@ -200,7 +201,7 @@ def _age_s(answer: Answer) -> float:
 
 
 def _token_of(headers: Mapping[str, str]) -> str:
-    """Return the one header; servers join two of the same name with a comma, which no token has."""
+    """Return the value of the single header; servers join two of the same name with a comma, which no token contains."""
     found = [value for name, value in headers.items() if name.lower() == HEADER]
     if len(found) != 1 or not found[0]:
         _refuse("no signed header" if not any(found) else "several signed headers")
@@ -215,7 +216,7 @@ def _from_base64url(text: str) -> bytes:
 
 
 def _seconds(raw: object) -> float:
-    """Return a claim that is a time. A boolean is a number to Python, and NaN is later than nothing."""
+    """Return a claim that is a time. Refuse booleans, which Python counts as numbers, and NaN, which no comparison refuses."""
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
         _refuse("times are missing or no numbers")
     return float(raw)

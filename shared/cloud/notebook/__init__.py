@@ -1,1 +1,1 @@
-"""Instances, their snapshots, and what is seen of their use."""
+"""The adapters to instances, their snapshots, and the evidence of their use."""

@@ -1,7 +1,7 @@
-"""Evidence of use from Cloud Monitoring: the VM's CPU and the answers that Workbench's proxy gave.
+"""The evidence of use from Cloud Monitoring: the VM's CPU and the responses of Workbench's proxy.
 
 `compute.googleapis.com/instance/cpu/utilization` needs no agent. `notebooks.googleapis.com/instance/proxy_agent/response_count`
-counts HTTP answers through the proxy; an open tab polls, so it counts as use here, where kernels cannot be seen. Both are
+counts HTTP responses through the proxy. An open tab polls, so it counts as use here, because kernels cannot be observed. Both are
 joined by the VM's numeric id. Plain REST: the monitoring client has no REST transport and costs a third of a second.
 """
 
@@ -21,21 +21,21 @@ CPU = "compute.googleapis.com/instance/cpu/utilization"
 REQUESTS = "notebooks.googleapis.com/instance/proxy_agent/response_count"
 ALIGN = timedelta(minutes=5)
 _PAGE = 10_000
-# One query by id is shorter than one over the whole project up to about this many.
+# Up to about this many VMs, a query by id is shorter than one over the whole project.
 _BY_ID = 20
 
 
 class MonitoringActivity:
-    """The port `ActivitySource`."""
+    """The adapter of the port `ActivitySource`."""
 
     def __init__(self, clients: Clients, *, project: str) -> None:
         self._clients = clients
         self._project = project
 
     def read(self, notebooks: Sequence[Vm], window: timedelta, now: datetime) -> Mapping[str, Activity]:
-        """Evidence by instance id. Raises when Monitoring does not answer: then nothing is known of anybody.
+        """Return the evidence by instance id. Raise if Monitoring does not answer: then the use of all instances is unknown.
 
-        The maximum of five minutes stands for the CPU, so that a short burst of work is not averaged away.
+        CPU samples are the maximum of five minutes, so that a short burst of work is not averaged away.
         """
         ids = sorted({n.gce_instance_id for n in notebooks if n.gce_instance_id})
         wanted = frozenset(ids)
@@ -47,7 +47,7 @@ class MonitoringActivity:
     def _series(
         self, metric: str, aligner: str, ids: Sequence[str], wanted: frozenset[str], window: timedelta, now: datetime
     ) -> _Series:
-        """Return the samples of the wanted VMs; all VMs of the project when `ids` is empty. Pages are packed as they arrive."""
+        """Return the samples of the wanted VMs. With empty `ids` the query covers all VMs of the project. Pages are packed on arrival."""
         text = f'metric.type="{metric}" AND resource.type="gce_instance"'
         if ids:
             text += " AND (" + " OR ".join(f'resource.labels.instance_id="{vm}"' for vm in ids) + ")"
@@ -77,19 +77,19 @@ class MonitoringActivity:
 
 
 class _Series:
-    """The samples of one metric by VM, packed: a value is eight bytes, and moments that many series have in common are kept once.
+    """The samples of one metric by VM, packed: a value takes eight bytes, and timestamps that many series share are stored once.
 
-    Points of aligned series end at the same moments, so for ten thousand machines there are few tuples of moments.
+    Points of aligned series end at the same times, so ten thousand machines share few tuples of timestamps.
     """
 
     def __init__(self) -> None:
         self._packed: dict[str, tuple[tuple[str, ...], bytes]] = {}
         self._moments: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._values: dict[bytes, bytes] = {}  # of what nobody uses, mostly zeros
+        self._values: dict[bytes, bytes] = {}  # shared value arrays of unused machines: all zeros
         self._times: dict[str, datetime] = {}
 
     def add(self, vm: str, points: Sequence[Mapping[str, Any]]) -> None:
-        """Take in some points of a series; a series may come in parts."""
+        """Add some points of a series; a series may come in parts."""
         moments = tuple(point["interval"]["endTime"] for point in points)
         values = array("d", [_number(point["value"]) for point in points]).tobytes()
         if vm in self._packed:
@@ -101,7 +101,7 @@ class _Series:
         self._packed[vm] = (moments, values)
 
     def of(self, vm: str) -> tuple[Sample, ...] | None:
-        """Return the samples, oldest first; None for a machine without any."""
+        """Return the samples, oldest first; None for a machine without samples."""
         if vm not in self._packed:
             return None
         moments, raw = self._packed[vm]
@@ -117,10 +117,10 @@ class _Series:
 
 
 class _Evidence(Mapping[str, Activity]):
-    """The evidence by instance id, unpacked at each look.
+    """The evidence by instance id, unpacked at each access.
 
-    A metric without a point is not zero: whether Workbench's counter is visible in a project is not documented. So an instance without
-    it is blind since the window's begin at least, which the idle rule keeps and bounds.
+    A metric without points does not mean zero: whether Workbench's counter is visible in a project is not documented. So an instance
+    without points is blind at least since the beginning of the window; the idle rule keeps it running, within a bound.
     """
 
     def __init__(self, vms: Mapping[str, str], cpu: _Series, requests: _Series, begin: datetime) -> None:

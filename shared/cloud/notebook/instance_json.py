@@ -1,4 +1,4 @@
-"""Workbench instances between the domain's words and the Notebooks API's JSON: create bodies, patches, and what a read gives."""
+"""The conversion of Workbench instances between the domain's types and the Notebooks API's JSON: create bodies, patches, and reads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from shared.domain.things.identity import InstanceId
 from shared.domain.things.notebook import InstanceRef, Network, NotebookSpec, NotebookState, ObservedNotebook, Patch
 from shared.domain.things.times import parse_time
 
-_MOST_KEPT = 256  # what many instances have in common is made once
-# A state newer than this product is none of these: treated as "in transition".
+_MOST_KEPT = 256  # values that many instances share are made once
+# A state newer than this product is none of these; it is treated as "in transition".
 _STATES = {state.value: state for state in NotebookState}
 _HOST = re.compile(r"^https?://[^/]+/(?:compute/)?v1/")
 
 
 def instance_body(spec: NotebookSpec) -> dict[str, Any]:
-    """Return the create request's JSON. The API's own defaults are a public IP and a shared service account; ours are neither."""
+    """Return the create request's JSON. The API's defaults are a public IP and a shared service account; ours are neither."""
     setup: dict[str, Any] = {
         "machineType": spec.machine_type,
         "vmImage": {
@@ -50,9 +50,9 @@ def instance_body(spec: NotebookSpec) -> dict[str, Any]:
 
 
 def patch_body(patch: Patch) -> tuple[dict[str, Any], list[str]]:
-    """Return the patch request's JSON and its update mask, empty when there is nothing to change.
+    """Return the patch request's JSON and its update mask; both are empty if there is nothing to change.
 
-    `gce_setup` alone is no valid mask. A GPU that is added brings its driver along, as at creation.
+    `gce_setup` alone is not a valid mask. Adding a GPU also installs its driver, as at creation.
     """
     setup: dict[str, Any] = {}
     body: dict[str, Any] = {}
@@ -123,7 +123,7 @@ class _Setup(Struct, frozen=True):
 
 
 class InstanceJson(Struct, frozen=True):
-    """Of an instance's JSON what is read; all else is passed over undecoded."""
+    """The fields of an instance's JSON that are read; all others are skipped without decoding."""
 
     name: str
     state: str = ""
@@ -138,14 +138,14 @@ class InstanceJson(Struct, frozen=True):
 
 
 def observed_from(raw: Mapping[str, Any]) -> ObservedNotebook:
-    """Return an instance's parsed JSON in the domain's words."""
+    """Return an instance's parsed JSON as the domain's type."""
     return observed(convert(raw, InstanceJson, strict=False))
 
 
 def observed(raw: InstanceJson) -> ObservedNotebook:
-    """Return an instance in the domain's words. `updateTime` moves with health reports and says nothing about use.
+    """Return an instance as the domain's type. `updateTime` changes with health reports and says nothing about use.
 
-    A listing leaves out the image and the disks' types (recorded), reads leave out the owner: unknown, not absent.
+    A listing leaves out the image and the disks' types (recorded), and reads leave out the owner: these are unknown, not absent.
     """
     parts, setup = raw.name.split("/"), raw.gceSetup
     return ObservedNotebook(
@@ -193,7 +193,7 @@ def _snake(name: str) -> str:
 
 
 def _network(interface: _Interface) -> Network:
-    """Both as `projects/...`: reads give whole URLs."""
+    """Return network and subnetwork as `projects/...`, because reads give whole URLs."""
     return _network_of(interface.network, interface.subnet)
 
 
@@ -218,7 +218,7 @@ def _disk(raw: _Disk | None) -> Disk | None:
 
 @lru_cache(_MOST_KEPT)
 def _shielded(raw: _Shielded | None) -> ShieldedVm | None:
-    """Return what is false is left out of JSON; without the whole key nothing is known."""
+    """Return the shielded settings; None if the key is missing. JSON leaves out false fields."""
     if raw is None:
         return None
     return ShieldedVm(
@@ -229,7 +229,10 @@ def _shielded(raw: _Shielded | None) -> ShieldedVm | None:
 
 
 def _owners(raw: InstanceJson) -> tuple[str, ...] | None:
-    """Return the owners. Reads do not return `instanceOwners` (recorded); in single-user mode the system writes the one owner into the metadata."""
+    """Return the owners; None if unknown.
+
+    Reads do not return `instanceOwners` (recorded). In single-user mode the system writes the owner into the metadata.
+    """
     if raw.instanceOwners is not None:
         return raw.instanceOwners
     mail = raw.gceSetup.metadata.get("proxy-user-mail")

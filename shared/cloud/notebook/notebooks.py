@@ -1,7 +1,8 @@
-"""Workbench instances through the Notebooks API v2.
+"""The adapter to Workbench instances through the Notebooks API v2.
 
-Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, restoring and `unreachable`, drops
-unknown fields silently, and costs a third of a second to import; tests hold its calls to be these (tests/adapters/test_oracles.py).
+Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, restoring and `unreachable`.
+It drops unknown fields silently and costs a third of a second to import. Tests check that its calls equal these
+(tests/adapters/test_oracles.py).
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ class _Page(Struct):
 
 
 _PAGES = Decoder(_Page, strict=False)  # numbers come as texts
-# IAM is eventually consistent: an account that was just made may be refused as unknown. The wording is IAM's.
+# IAM is eventually consistent: a new account may be refused as unknown. The wording is IAM's.
 _NO_ACCOUNT = re.compile(r"service ?account.*(does not exist|not found)", re.IGNORECASE)
 
 
 class WorkbenchNotebooks:
-    """The port `Notebooks`."""
+    """The adapter of the port `Notebooks`."""
 
     def __init__(self, clients: Clients, *, project: str, clock: Clock) -> None:
         self._clients = clients
@@ -59,12 +60,12 @@ class WorkbenchNotebooks:
         self._clock = clock
 
     def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
-        """One GET. Plain REST: the typed client has no field for the VM's numeric id."""
+        """Return the instance by one GET. Plain REST: the typed client has no field for the VM's numeric id."""
         raw = self._clients.json("notebooks").call_or_none("GET", f"/v2/{self._name(ref)}")
         return Absent() if raw is None else observed_from(raw)
 
     def listing(self) -> NotebookListing:
-        """All pages at once."""
+        """Return all pages as one listing."""
         pages = list(self.pages())
         return NotebookListing(
             tuple(notebook for page in pages for notebook in page.notebooks),
@@ -72,7 +73,7 @@ class WorkbenchNotebooks:
         )
 
     def pages(self) -> Iterator[NotebookListing]:
-        """All pages over all zones. A zone in `unreachable` was not asked: absence there means nothing."""
+        """Yield all pages over all zones. A zone in `unreachable` did not answer: an instance missing there may still exist."""
         token = ""
         while True:
             page = self._clients.json("notebooks").page(
@@ -88,7 +89,7 @@ class WorkbenchNotebooks:
                 return
 
     def operation(self, ref: OperationRef) -> OperationSeen | Absent:
-        """Return an operation by name; absent when Google has forgotten it."""
+        """Return the operation with this name; `Absent` if Google no longer has it."""
         raw = self._clients.json("notebooks").call_or_none("GET", f"/v2/{ref.name}")
         if raw is None:
             return Absent()
@@ -100,7 +101,7 @@ class WorkbenchNotebooks:
         )
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """Return the newest operation whose target is this instance. The filter's syntax is not documented, so it is done here."""
+        """Return the newest operation on this instance. The filter's syntax is not documented, so the filtering is done here."""
         path = f"/v2/projects/{self._project}/locations/{ref.zone}/operations"
         found: list[OperationRef] = []
         token = ""
@@ -118,7 +119,7 @@ class WorkbenchNotebooks:
                 return max(found, key=lambda operation: operation.started_at, default=None)
 
     def create(self, spec: NotebookSpec, zone: str, request_id: str) -> OperationRef | None:
-        """Create means ensure: there already and ours is success; not ours raises `NotOursError`."""
+        """Create the instance and return the operation. Return None if it exists and is ours; raise `NotOursError` if it is not ours."""
         ref = InstanceRef(instance_id=spec.instance_id, zone=zone)
         try:
             raw = self._clients.json("notebooks").call(
@@ -134,7 +135,7 @@ class WorkbenchNotebooks:
             if isinstance(seen, ObservedNotebook) and is_ours(seen, UserKey(spec.labels[_LABEL_USER]), ""):
                 return None
             if isinstance(seen, Absent):
-                raise  # it went away between the two calls; the next pass sees what is there
+                raise  # the instance was deleted between the two calls; the next pass observes the new state
             raise NotOursError(
                 user_message=f"An instance named {spec.instance_id} exists in {zone} that Benchkeeper did not make. "
                 "An administrator must rename or remove it.",
@@ -150,23 +151,26 @@ class WorkbenchNotebooks:
         return self._operation_ref(raw)
 
     def start(self, ref: InstanceRef) -> OperationRef | None:
-        """Start a stopped instance."""
+        """Start the instance and return the operation."""
         return self._started(f"/v2/{self._name(ref)}:start", Verb.START, what=f"start {ref.instance_id}")
 
     def stop(self, ref: InstanceRef) -> OperationRef | None:
-        """Stop; an instance that is gone is stopped."""
+        """Stop the instance and return the operation; None if the instance is missing."""
         path = f"/v2/{self._name(ref)}:stop"
         return self._started(path, Verb.STOP, what=f"stop {ref.instance_id}", missing_is_done=True)
 
     def delete(self, ref: InstanceRef, request_id: str) -> OperationRef | None:
-        """Delete with its disks; gone already is done."""
+        """Delete the instance with its disks and return the operation; None if the instance is missing."""
         raw = self._clients.json("notebooks").call_or_none(
             "DELETE", f"/v2/{self._name(ref)}", params={"requestId": request_id}, what=f"delete {ref.instance_id}"
         )
         return None if raw is None else self._begun(raw, Verb.DELETE)
 
     def update(self, ref: InstanceRef, patch: Patch, request_id: str) -> OperationRef | None:
-        """Patch exactly these; the API merges maps, and an empty text removes a key. None when there is nothing to patch."""
+        """Patch exactly these fields and return the operation; None if there are none.
+
+        The API merges maps, and an empty text removes a key.
+        """
         body, mask = patch_body(patch)
         if not mask:
             return None
@@ -179,7 +183,10 @@ class WorkbenchNotebooks:
         return self._operation_ref(raw)
 
     def restore(self, ref: InstanceRef, snapshot: str) -> OperationRef | None:
-        """Restore: the API deletes the data disk and makes a new one from the snapshot. Never None; it has no request id."""
+        """Restore the data disk and return the operation, never None.
+
+        The API deletes the disk and makes a new one from the snapshot. The call has no request id.
+        """
         raw = self._clients.json("notebooks").call_or_none(
             "POST",
             f"/v2/{self._name(ref)}:restore",
@@ -206,7 +213,7 @@ class WorkbenchNotebooks:
         )
 
     def _started(self, path: str, verb: Verb, *, what: str, missing_is_done: bool = False) -> OperationRef | None:
-        """Send a custom method without arguments; nobody waits for its operation here."""
+        """Send a custom method without arguments and return its operation, without waiting for it."""
         ask = self._clients.json("notebooks")
         raw = (ask.call_or_none if missing_is_done else ask.call)("POST", path, body={}, what=what)
         return None if raw is None else self._begun(raw, verb)
@@ -219,4 +226,4 @@ def _verb(text: str) -> Verb:
     try:
         return Verb(text)
     except ValueError:
-        return Verb.UPDATE  # reset, upgrade, rollback: somebody else's, waited for like an update
+        return Verb.UPDATE  # reset, upgrade, rollback: started by somebody else, and waited for like an update

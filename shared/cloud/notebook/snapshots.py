@@ -1,4 +1,4 @@
-"""Snapshots of data disks in Compute Engine, and the manifests that say what each one holds.
+"""The adapter to snapshots of data disks in Compute Engine, and to the manifests that describe their content.
 
 `manifests/<user_key>/<snapshot>.json` outlives its snapshot. Plain REST: google-cloud-compute is a large client for four calls.
 """
@@ -25,26 +25,26 @@ from shared.domain.things.snapshots import LABEL_SOURCE, SnapshotSeen, SnapshotS
 from shared.domain.things.times import parse_time, rfc3339
 
 SCHEMA = "benchkeeper.manifest/v1"
-_PAGE = 500  # the API's most
+_PAGE = 500  # the API's largest page
 _WHOSE = (LABEL_MANAGED_BY, LABEL_USER, LABEL_SOURCE)
 
 
 class ComputeSnapshots:
-    """The port `Snapshots`."""
+    """The adapter of the port `Snapshots`."""
 
     def __init__(self, clients: Clients, *, project: str) -> None:
         self._clients = clients
         self._project = f"/compute/v1/projects/{project}"
 
     def get(self, name: str) -> SnapshotSeen | Absent:
-        """One GET."""
+        """Return the snapshot by one GET."""
         raw = self._clients.json("compute").call_or_none("GET", self._path(name))
         return Absent() if raw is None else _seen(raw)
 
     def create(self, name: str, source: InstanceRef, labels: Mapping[str, str]) -> None:
-        """Kept in the region of the disk: by default it would be the continent, which may be another jurisdiction.
+        """Start a snapshot, stored in the region of the disk: the default is the continent, which may be another jurisdiction.
 
-        Asked of the disk and not of the snapshots: so a 404 can only mean that the disk is not there. Same permissions.
+        The call is the disk's method, not the snapshots' one, so that a 404 can only mean a missing disk. The permissions are the same.
         """
         disk = f"zones/{source.zone}/disks/{data_disk_of(source.instance_id)}"
         body = {
@@ -74,7 +74,7 @@ class ComputeSnapshots:
             )
 
     def delete(self, name: str) -> None:
-        """Gone or going already is done; one that is still being made is `BusyError`."""
+        """Delete the snapshot; one that is gone or being deleted is not an error. Raise `BusyError` for one that is being created."""
         try:
             self._clients.json("compute").call_or_none("DELETE", self._path(name))
         except BusyError:
@@ -83,7 +83,7 @@ class ComputeSnapshots:
                 raise
 
     def rows(self) -> Iterator[SnapshotSeen]:
-        """All pages of those that carry our label."""
+        """Yield the snapshots with our label, from all pages."""
         query = {"filter": f"labels.{LABEL_MANAGED_BY}={MANAGED_BY}", "maxResults": _PAGE}
         token = ""
         while True:
@@ -98,26 +98,26 @@ class ComputeSnapshots:
                 return
 
     def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
-        """Without a condition: the content follows from the action alone."""
+        """Write the manifest without a precondition: its content follows from the action alone."""
         name = manifest.snapshot.name
         self._clients.bucket().write(
             f"manifests/{user_key}/{name}.json", _manifest(user_key, manifest), what=f"write manifest of {name}"
         )
 
     def manifests(self, user_key: UserKey) -> Iterator[str]:
-        """By pages of a listing; the prefix ends in `/`, so that no listing shows another person's."""
+        """Yield the names by pages of a listing; the prefix ends in `/`, so that it cannot match another user's manifests."""
         prefix = f"manifests/{user_key}/"
         for listed in self._clients.bucket().objects(prefix=prefix, what="list manifests"):
             yield listed.name.removeprefix(prefix).removesuffix(".json")
 
     def forget_manifest(self, user_key: UserKey, name: str) -> None:
-        """One delete; a missing manifest is not an error."""
+        """Delete the manifest by one call; a missing one is not an error."""
         self._clients.bucket().delete(f"manifests/{user_key}/{name}.json", what=f"delete manifest of {name}")
 
     def _check_ours(self, name: str, labels: Mapping[str, str], conflict: ConflictError) -> None:
         seen = self.get(name)
         if isinstance(seen, Absent):
-            raise conflict  # it went away between the two calls; the next pass sees what is there
+            raise conflict  # the snapshot was deleted between the two calls; the next pass observes the new state
         if any(seen.labels.get(label) != labels.get(label) for label in _WHOSE):
             raise NotOursError(
                 user_message=f"A snapshot named {name} exists that Benchkeeper did not make for this person. "

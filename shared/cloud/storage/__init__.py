@@ -1,1 +1,1 @@
-"""Objects in our buckets."""
+"""The adapters to objects in our buckets."""

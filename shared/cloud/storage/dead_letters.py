@@ -1,7 +1,7 @@
-"""Messages that cannot succeed: published to their topic with the reason, kept as objects where people find them.
+"""The adapter to dead letters: published to their topic with the reason, and stored as objects for operators.
 
-`dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata carries the row that a listing shows. What an earlier
-version kept (in the bucket of records; received instead of sent in the name, no metadata, the body always as text) is read as well.
+`dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata carries the row that a listing shows. Objects of an earlier
+version are read as well: in the bucket of records, named by the time received instead of sent, without metadata, the body as text.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from shared.engine.ports.inbox import DeadLetter, LetterRow
 _PREFIX = "dead-letters/"
 _PUBLISH_TIMEOUT_S = 30
 _LIST_FIELDS = "name,bucket,metadata,timeCreated"
-_PENDING, _DONE = "pending", "done"  # of the marks on records
+_PENDING, _DONE = "pending", "done"  # the state of the marks on records
 _MAX_OUTCOME = 500  # custom metadata has 8 KiB in all
 
 
 class _UnreadableError(PermanentError):
-    """An object among the letters that is none: shown in its place, so that it hides no other."""
+    """An object among the dead letters is not a readable one; it is shown in its place, so that it hides no other."""
 
 
 class PubSubDeadLetters:
-    """The port `DeadLetters`."""
+    """The adapter of the port `DeadLetters`."""
 
     def __init__(self, clients: Clients, *, project: str, topic: str, bucket: str) -> None:
         self._clients = clients
@@ -44,30 +44,30 @@ class PubSubDeadLetters:
         self._topic = f"projects/{project}/topics/{topic}"
 
     def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
-        """Return when Pub/Sub has it; raises otherwise, so that the message is not acked and nothing is lost."""
+        """Publish the message and return once Pub/Sub has accepted it. Raise otherwise, so that the delivery is not acked."""
         with translated("publish dead letter"):
             self._clients.publisher().publish(self._topic, body or b"{}", **attributes).result(
                 timeout=_PUBLISH_TIMEOUT_S
             )
 
     def store(self, letter: DeadLetter) -> None:
-        """One look and one create-only write: the same letter delivered twice is kept once.
+        """Store the dead letter by one read of the metadata and one create-only write: a second delivery is stored once.
 
-        The look is needed where the account may not delete: Cloud Storage then answers 403 for an object that is there, before it
-        judges the precondition.
+        The read is needed if the account may not delete: for an existing object, Cloud Storage then answers 403 before it checks the
+        precondition.
         """
         bucket, name, what = self._clients.bucket(self._bucket), _object(letter.row), "store dead letter"
         if bucket.look(name, what=what) is None:
             bucket.write(name, _content(letter), metadata=_row_metadata(letter.row), expected=0, what=what)
 
     def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
-        """Pages of a listing, cut by the names' times; only a letter of an earlier version is read."""
+        """Yield the rows by pages of a listing, limited by the times in the names; only dead letters of an earlier version are read."""
         start = "" if since is None else _PREFIX + _second(since)
-        end = "" if until is None else f"{_PREFIX}{_second(until)}~"  # after all names of that second
+        end = "" if until is None else f"{_PREFIX}{_second(until)}~"  # sorts after all names of that second
         listings = [self._listed(bucket, start, end) for bucket in ("", self._bucket)]
         last = ""
         for listed in heapq.merge(*listings, key=lambda found: found.name):
-            if listed.name == last:  # stored by an earlier version, and delivered once more since
+            if listed.name == last:  # stored by an earlier version, and delivered again since
                 continue
             last = listed.name
             row = _row_from(listed.name, listed.metadata) or self._read_row(listed)
@@ -75,9 +75,9 @@ class PubSubDeadLetters:
                 yield replace(row, place=_place(listed))
 
     def _listed(self, bucket: str, start: str, end: str) -> Iterator[Listed]:
-        """Return the objects of one bucket by name; "" is that of the records, where an earlier version kept letters.
+        """Return the objects of one bucket by name; "" is the bucket of records, where an earlier version stored dead letters.
 
-        None where the bucket is missing: an installation that was not deployed anew has no bucket of letters yet.
+        A missing bucket has no objects: an installation that was not deployed again has no bucket for dead letters yet.
         """
         return self._clients.bucket(bucket).objects(
             prefix=_PREFIX,
@@ -103,7 +103,7 @@ class PubSubDeadLetters:
         return replace(row, replayed_at=_time(metadata.get("replayed", "")), outcome=metadata.get("outcome", ""))
 
     def read(self, row: LetterRow) -> DeadLetter:
-        """One read; what was noted since it was stored is in the row."""
+        """Return the dead letter by one read; the row has the notes made since it was stored."""
         return replace(self._read(row.place), row=row)
 
     def _read(self, place: str) -> DeadLetter:
@@ -125,36 +125,36 @@ class PubSubDeadLetters:
         return self._clients.bucket(bucket), name
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
-        """One change of the object's metadata; somebody may have removed the letter meanwhile."""
+        """Note the replay by one change of the object's metadata; a missing dead letter is not an error."""
         self._note(row, {"replayed": at.astimezone(UTC).isoformat(), "outcome": _clean(outcome)[:_MAX_OUTCOME]})
 
     def note_marked(self, row: LetterRow) -> None:
-        """One change of the metadata."""
+        """Note the marks by one change of the object's metadata."""
         self._note(row, {"marks": _DONE})
 
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
-        """One change of the metadata; the stored letter keeps the reason that it came with."""
+        """Note the try by one change of the object's metadata; the stored content keeps its first reason."""
         next_try = row.next_try_at.astimezone(UTC).isoformat() if row.next_try_at is not None else ""
         self._note(row, {"tries": str(row.tries), "next-try": next_try, "reason": reason, "detail": _clean(detail)})
 
     def _note(self, row: LetterRow, metadata: dict[str, str]) -> None:
-        """Change these keys and no other."""
+        """Change only these keys of the object's metadata."""
         bucket, name = self._where(row.place) if row.place else (self._clients.bucket(self._bucket), _object(row))
         bucket.note(name, metadata, what="mark dead letter")
 
     def forget(self, row: LetterRow) -> None:
-        """One delete; a missing letter is not an error."""
+        """Delete the dead letter by one call; a missing one is not an error."""
         bucket, name = self._where(row.place)
         bucket.delete(name, what="delete dead letter")
 
 
 def _place(listed: Listed) -> str:
-    """Where the letter is found again: bucket and name."""
+    """Return the dead letter's address: bucket and name."""
     return f"gs://{listed.bucket}/{listed.name}"
 
 
 def _object(row: LetterRow) -> str:
-    """Return the letter's place: sorted by when it was sent; ids that no object name should carry are told apart by their hash."""
+    """Return the object's name, which sorts by the time sent. An id with characters unfit for a name gets a hash that keeps it unique."""
     safe = re.sub(r"[^A-Za-z0-9-]", "_", row.letter_id)[:100]
     if safe != row.letter_id:
         safe += f"-{hashlib.sha256(row.letter_id.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
@@ -166,7 +166,7 @@ def _moment(at: datetime) -> str:
 
 
 def _second(at: datetime) -> str:
-    """Return what all names of this second, and none of an earlier one, are not before."""
+    """Return the first part of a name: names of this second do not sort before it, names of an earlier second do."""
     return _moment(at)[:15]
 
 
@@ -228,7 +228,7 @@ def _row_metadata(row: LetterRow) -> dict[str, str]:
 
 
 def _row_from(place: str, raw: Mapping[str, str]) -> LetterRow | None:
-    """None for a letter of an earlier version: it has no row."""
+    """Return the row in the metadata; None for a dead letter of an earlier version, which has none."""
     try:
         return LetterRow(
             letter_id=raw["letter-id"],
@@ -254,5 +254,5 @@ def _time(text: str) -> datetime | None:
 
 
 def _clean(text: str) -> str:
-    """Half a surrogate pair cannot be sent as metadata."""
+    """Return the text without halves of surrogate pairs, which cannot be sent as metadata."""
     return text.encode(errors="replace").decode()

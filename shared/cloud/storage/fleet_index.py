@@ -1,6 +1,6 @@
-"""The fleet at one moment, in one object that sweeps write and pages read: `index/fleet.json.gz`, `index/notes.json.gz`.
+"""The adapter to the fleet at one moment, in objects that sweeps write and pages read: `index/fleet.json.gz`, `index/notes.json.gz`.
 
-One object for ten thousand people is 0.3 MB; it is read again only when its generation changed (ADR 14).
+The object for ten thousand users has 0.3 MB; it is read again only if its generation changed (ADR 14).
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ from shared.engine.ports.records import ListedRow
 T = TypeVar("T", FleetSnapshot, FleetAbout, "_PackedNotes")
 _VERSION = 1
 _FLEET = "index/fleet.json.gz"
-_TAKEN_AT = "taken-at"  # custom metadata: whether a list is newer is asked without reading it
-# A line for each row, so that a list is read line by line. The line ends within a row: versions before 2026-11-29 take no space between rows.
+_TAKEN_AT = "taken-at"  # custom metadata: tells whether a list is newer without reading it
+# Each row has a line, so that a list is read line by line. The line break is inside a row: versions before 2026-11-29 accept none
+# between rows.
 _BEGIN, _BETWEEN, _END = b'{"rows":[', b",{\n", b"],\n"
 _ROW = Decoder(dict[str, str])
 _SHARED = frozenset(
     {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
 )
-_NOT_SHOWN = frozenset({"built-from", "proxy-uri"})  # a third of a row, and no page tells it of everybody
-_PACKED_AT_ONCE = 200  # rows; few enough to weigh nothing, enough for one pass of the packer
+_NOT_SHOWN = frozenset({"built-from", "proxy-uri"})  # a third of a row's size; no fleet page shows these fields
+_PACKED_AT_ONCE = 200  # rows; few enough for the memory, enough for one call of the compressor
 
 
 class _Kept(Generic[T]):
-    """One object, kept in the process by its generation; safe from several threads."""
+    """An object cached in the process by its generation. Thread-safe."""
 
     def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], dump: Callable[[T], bytes]) -> None:
         self._clients, self._name = clients, name
@@ -56,9 +57,9 @@ class _Kept(Generic[T]):
         self._value: T | None = None
 
     def read(self) -> T | None:
-        """Return what it says now: one call, whose answer is empty when nothing changed.
+        """Return the current value by one call, whose answer is empty if nothing changed.
 
-        While one thread reads a new one, the others go on with the one that they know; only the very first is waited for.
+        While one thread reads a new value, the others use the cached one; only the very first read blocks them.
         """
         if not self._lock.acquire(blocking=self._value is None):
             return self._value
@@ -87,13 +88,13 @@ class _Kept(Generic[T]):
         return value
 
     def write(self, value: T) -> None:
-        """Write it unless what is there is newer. Somebody who writes at the same moment wins: theirs is as good."""
+        """Write the value unless the stored one is newer. If another process writes at the same moment, its value stays: it is as good."""
         if self._is_newer(value) or self._written(value):
             return
         try:
-            self.read()  # not what was read last: look again, then once more
+            self.read()  # the object changed since the last read: read it again, then try once more
         except PermanentError:
-            self._generation = self._generation_now()  # damaged: this mends it
+            self._generation = self._generation_now()  # the object is damaged: the write replaces it
         if not self._is_newer(value):
             self._written(value)
 
@@ -101,7 +102,7 @@ class _Kept(Generic[T]):
         return self._value is not None and self._value.taken_at > value.taken_at
 
     def _written(self, value: T) -> bool:
-        """Return False when the object is not at the generation that was read."""
+        """Return False if the object is not at the generation that was read."""
         raw = gzip.compress(self._dump(value), 6, mtime=0)
         with self._lock:
             written = self._clients.bucket().write(
@@ -122,7 +123,7 @@ class _Kept(Generic[T]):
 
 
 class _Draft:
-    """The port `FleetDraft`: the object's bytes grow row by row, packed."""
+    """The adapter of the port `FleetDraft`: the object's bytes grow row by row, compressed."""
 
     def __init__(self, clients: Clients, about: _Kept[FleetAbout]) -> None:
         self._clients, self._about = clients, about
@@ -132,7 +133,7 @@ class _Draft:
         self._is_empty = True
 
     def add(self, listed: ListedRow) -> None:
-        """Pack a row; what is empty is left out: most of it is, and a reader parses it a thousand times."""
+        """Pack a row without its empty fields: most fields are empty, and readers would parse them a thousand times."""
         shown = {k: v for k, v in listed.texts.items() if v and k not in _NOT_SHOWN}
         self._texts.append(encode({"key": listed.row.user_key, **shown}))
         if len(self._texts) >= _PACKED_AT_ONCE:
@@ -145,7 +146,7 @@ class _Draft:
             self._texts, self._is_empty = [], False
 
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
-        """Two calls, two more when somebody else writes at the same moment: whose list is as good, if it is newer."""
+        """Write the list by two calls; two more if another process writes at the same moment. A newer list stays."""
         self._pack()
         rest = _END + encode(_about_json(about))[1:]
         content = b"".join((*self._parts, self._gzip.compress(rest), self._gzip.flush()))
@@ -168,7 +169,7 @@ class _Draft:
 
 
 class StorageFleetIndex:
-    """The port `FleetIndex`. `index/fleet-about.json.gz` says all but the rows once more, for the next sweep."""
+    """The adapter of the port `FleetIndex`. `index/fleet-about.json.gz` repeats all but the rows, for the next sweep."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -179,44 +180,44 @@ class StorageFleetIndex:
         )
 
     def fleet(self) -> FleetSnapshot | None:
-        """One call."""
+        """Return the list by one call."""
         return self._fleet.read()
 
     def about(self) -> FleetAbout | None:
-        """One call; two after an upgrade from a version that wrote the list alone."""
+        """Return the list without rows by one call; two after an upgrade from a version without that object."""
         found = self._about.read()
         if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
             found = FleetAbout(replace(whole, rows=()), None)
         return found
 
     def notes(self) -> Notes | None:
-        """One call."""
+        """Return the notes by one call."""
         found = self._notes.read()
         return None if found is None else found.of_all()
 
     def notes_about(self, user_key: UserKey) -> Notes | None:
-        """One call; nobody else's notes are parsed."""
+        """Return the user's notes by one call; the notes of other users are not parsed."""
         found = self._notes.read()
         return None if found is None else found.of(user_key)
 
     def draft(self) -> FleetDraft:
-        """No call."""
+        """Begin a list. Makes no call."""
         return _Draft(self._clients, self._about)
 
     def write_fleet(self, fleet: FleetSnapshot) -> None:
-        """Write a list whose rows are at hand."""
+        """Write a list whose rows are in memory."""
         draft = self.draft()
         for row in fleet.rows:
             draft.add(ListedRow(row, to_texts(row)))
         draft.write(fleet, figures_of(fleet))
 
     def write_notes(self, notes: Notes) -> None:
-        """One call, two more when somebody else wrote since the last read."""
+        """Write the notes by one call; two more if another process wrote since the last read."""
         self._notes.write(_PackedNotes(encode(_notes_json(notes))))
 
 
 def _taken_at(text: str) -> datetime:
-    """Return when a list was taken; long ago for one that does not say it: that one gives way."""
+    """Return when a list was taken; long ago if it does not say, so that a new list replaces it."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -236,7 +237,7 @@ def _about_json(fleet: FleetSnapshot) -> dict[str, Any]:
 _EMPTY = dict.fromkeys(
     ("profile", "cost-center", "instance", "zone", "next-attempt", "entitling"),
     "",
-)  # what `from_texts` asks for by name
+)  # the keys that `from_texts` requires
 
 
 def _content(raw: bytes) -> Any:
@@ -250,7 +251,7 @@ def _of_our_version(content: Any) -> Any:
 
 
 def _fleet(raw: bytes) -> FleetSnapshot:
-    """Read a list row by row: neither its text nor its rows as JSON are ever there as a whole."""
+    """Return the list, read row by row, so that its whole text or JSON is never in memory."""
     shared: dict[str, str] = {}
     rows: list[RecordRow] = []
     texts = _Rows(raw)
@@ -263,9 +264,9 @@ def _fleet(raw: bytes) -> FleetSnapshot:
 
 
 class _Rows:
-    """Yields the rows of a packed list as texts by name; `rest` is all else, once they are through.
+    """An iterator over the rows of a packed list as texts by name; `rest` is all else, once the rows are read.
 
-    A list of an earlier version, whose rows have no line each, is read as a whole.
+    A list of an earlier version, without a line for each row, is read as a whole.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -330,7 +331,7 @@ class _NotesJson(Struct, frozen=True):
 
 
 class _PackedNotes:
-    """Everybody's notes as they were written. Of one person they are looked up in the text: a page asks for no other's."""
+    """The notes of all users as they were written. One user's notes are looked up in the text, because a page needs no others."""
 
     def __init__(self, raw: bytes) -> None:
         self._about = _NOTES.decode(raw)
@@ -370,7 +371,7 @@ _TIMES, _NUMBERS = Decoder(dict[str, datetime]), Decoder(dict[str, float] | None
 
 
 def _found(raw: bytes, user_key: UserKey) -> bytes | None:
-    """Return the value of a key in an object as `encode` writes it. A user key is letters, digits and dashes, so it is nowhere else."""
+    """Return the value of a key in an object written by `encode`. User keys have only letters, digits and dashes: the match is unique."""
     name = f'"{user_key}":'.encode()
     begin = raw.find(name)
     if begin < 0:

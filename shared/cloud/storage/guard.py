@@ -1,8 +1,8 @@
-"""What the guard keeps in the records' bucket.
+"""The adapter to the guard's objects in the bucket of records.
 
-`guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time says since when
-`guard/waiting/<user_key>[.idle]`          empty; metadata says what waits, so that one listing tells of everybody
-`guard/sizes`                              JSON; how large the fleet is, by the sweep that counted last
+`guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time is the time of the claim
+`guard/waiting/<user_key>[.idle]`          empty; metadata describes the waiting cut, so that one listing shows all users
+`guard/sizes`                              JSON; the size of the fleet, by the sweep that counted last
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _WAITING = "guard/waiting/"
 _IDLE = ".idle"
 _SIZES = "guard/sizes"
 _SLOT = re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)")
-_NOBODY = "_"  # a folder needs a name: of what earlier versions kept without a source
+_NOBODY = "_"  # the folder's name for slots that earlier versions stored without a source
 _FIELDS = "name,generation,timeCreated,metadata"
 _EMPTY = "application/octet-stream"
 _KEEP_S = 300.0
 
 
 class StorageGuard:
-    """The port `Guard` over Cloud Storage."""
+    """The adapter of the port `Guard` over Cloud Storage."""
 
     def __init__(self, clients: Clients, *, clock: Clock) -> None:
         self._clients = clients
@@ -46,11 +46,11 @@ class StorageGuard:
         self._kept: tuple[float, FleetSizes | None] | None = None
 
     def slots(self, source: str) -> tuple[Slot, ...]:
-        """One listing; what carries no holder that can be read counts as taken by nobody known."""
+        """Return the slots by one listing; a slot without a readable holder counts as claimed by an unknown user."""
         return tuple(slot for _, slot in self._listed(f"{_SLOTS}{source or _NOBODY}/"))
 
     def all_slots(self) -> Iterator[tuple[str, Slot]]:
-        """One listing."""
+        """Yield the slots by one listing."""
         yield from self._listed(_SLOTS)
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, Slot]]:
@@ -60,18 +60,18 @@ class StorageGuard:
                 yield found
 
     def slot(self, source: str, window: str, number: int) -> Slot | None:
-        """One look at an object's metadata."""
+        """Return the slot by one read of its metadata."""
         listed = self._clients.bucket().look(_slot_name(source, window, number), what="look at a slot")
         found = _slot(listed) if listed is not None else None
         return found[1] if found is not None else None
 
     def free(self, source: str, slot: Slot) -> None:
-        """One conditional delete."""
+        """Remove the slot by one conditional delete."""
         name = _slot_name(source, slot.window, slot.number)
         self._clients.bucket().delete(name, expected=slot.generation, what="free a slot")
 
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
-        """One conditional write."""
+        """Claim the slot by one conditional write."""
         written = self._clients.bucket().write(
             _slot_name(source, window, number),
             b"",
@@ -83,7 +83,7 @@ class StorageGuard:
         return written is not None
 
     def sizes(self) -> FleetSizes | None:
-        """Return what was read in the last five minutes. Not readable now is not nobody: what was read last goes on, if any."""
+        """Return the sizes, cached for five minutes. If a read fails, return the last sizes read, if any: unreadable is not zero."""
         now = self._clock.monotonic_s()
         with self._lock:
             kept = self._kept
@@ -108,7 +108,7 @@ class StorageGuard:
                 groups={str(name): int(count) for name, count in found["groups"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError):
-            return None  # the next sweep writes it anew
+            return None  # the next sweep writes the object again
 
     def _keep(self, sizes: FleetSizes | None) -> FleetSizes | None:
         with self._lock:
@@ -116,7 +116,7 @@ class StorageGuard:
         return sizes
 
     def write_sizes(self, sizes: FleetSizes) -> None:
-        """One write; the last one wins, as each counts everybody."""
+        """Write the sizes by one call; the last write wins, as each counts all users."""
         content = {"everybody": sizes.everybody, "profiles": dict(sizes.profiles), "groups": dict(sizes.groups)}
         self._clients.bucket().write(
             _SIZES, json.dumps(content, ensure_ascii=False).encode(), what="write the sizes of the fleet"
@@ -124,7 +124,7 @@ class StorageGuard:
         self._keep(sizes)
 
     def note_waiting(self, waiting: WaitingPerson) -> None:
-        """One write; the same content again is the same object."""
+        """Write the entry by one call. Idempotent."""
         self._clients.bucket().write(
             _waiting_name(waiting.user_key, idle=waiting.cause is CutClass.IDLE),
             b"",
@@ -142,11 +142,11 @@ class StorageGuard:
         )
 
     def forget_waiting(self, user_key: UserKey, *, idle: bool = False) -> None:
-        """One delete."""
+        """Delete the entry by one call."""
         self._clients.bucket().delete(_waiting_name(user_key, idle=idle), what=f"forget that {user_key} waits")
 
     def waiting(self) -> Iterator[WaitingPerson]:
-        """One listing; what cannot be read is left out, and written anew by the person's next pass."""
+        """Yield the entries by one listing; an unreadable entry is left out, and the user's next pass writes it again."""
         for listed in self._clients.bucket().objects(prefix=_WAITING, fields=_FIELDS, what="list who waits"):
             found = _waiting(listed.name.removeprefix(_WAITING).removesuffix(_IDLE), listed.metadata)
             if found is not None:
@@ -158,7 +158,7 @@ def _slot_name(source: str, window: str, number: int) -> str:
 
 
 def _slot(listed: Listed) -> tuple[str, Slot] | None:
-    """Return the source's folder and the slot; None for what is none."""
+    """Return the source's folder and the slot; None if the object is not a slot."""
     match = _SLOT.fullmatch(listed.name)
     if match is None or listed.created_at is None:
         return None
@@ -173,7 +173,7 @@ def _slot(listed: Listed) -> tuple[str, Slot] | None:
 
 
 def _waiting_name(user_key: UserKey, *, idle: bool) -> str:
-    """Return the object's name: a stop for idleness is kept beside a cut of the same person, and neither takes the other's place."""
+    """Return the object's name. An idle stop has its own name beside a cut of the same user, so that neither replaces the other."""
     return f"{_WAITING}{user_key}{_IDLE if idle else ''}"
 
 

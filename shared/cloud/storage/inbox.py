@@ -1,7 +1,7 @@
-"""Wishes of the page in a bucket of their own: `wishes/<user_key>/<time>-<id>.json`.
+"""The adapter to the page's requests, in a bucket of their own: `wishes/<user_key>/<time>-<id>.json`.
 
-The page's account may create, read and list there, and nothing else: without the right to delete nothing can be overwritten.
-Metadata carries the wish without its assertion, so that one listing tells the page what waits.
+The page's account may only create, read and list objects there: without the right to delete, nothing can be overwritten.
+Metadata carries the request without its assertion, so that one listing shows the page all waiting requests.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from shared.domain.things.identity import UserKey, parse_user_key
 from shared.engine.ports.inbox import InboxFolders, WaitingWish
 
 _PREFIX = "wishes/"
-DECISIONS = f"{_PREFIX}_decisions/"  # no person's key begins so
+DECISIONS = f"{_PREFIX}_decisions/"  # no user key begins with an underscore
 _LIST_FIELDS = "name,metadata,timeCreated,size"
-_MOST = 50  # a person clicks a few times; whoever floods the inbox costs one pass no more than this
+_MOST = 50  # a user makes a few requests; a flood of objects costs one pass no more than this
 _METADATA = "wish"
 _PERSON = re.compile(r"^wishes/([a-z0-9-]+)/$")
 
 
 class StorageInbox:
-    """The port `Inbox` over Cloud Storage."""
+    """The adapter of the port `Inbox` over Cloud Storage."""
 
     def __init__(self, clients: Clients, *, bucket: str) -> None:
         self._clients = clients
         self._bucket_name = bucket
 
     def put(self, wish: Wish) -> None:
-        """One create-only write: a second one of the same name finds the first."""
+        """Create the request by one create-only write: a second one with the same name finds the first."""
         self._bucket().create(
             f"{_PREFIX}{wish.user_key}/{wish.name}.json",
             to_json(wish),
@@ -41,7 +41,7 @@ class StorageInbox:
         )
 
     def waiting(self, user_key: UserKey) -> tuple[WaitingWish, ...]:
-        """One listing."""
+        """Return the requests by one listing."""
         prefix = f"{_PREFIX}{user_key}/"
         what = f"list wishes of {user_key}"
         listed = self._bucket().objects(prefix=prefix, fields=_LIST_FIELDS, most=_MOST, what=what)
@@ -60,16 +60,16 @@ class StorageInbox:
         return tuple(sorted(found, key=lambda each: (each.created_at, each.name)))
 
     def read(self, waiting: WaitingWish) -> bytes | None:
-        """One read."""
+        """Return the content by one read."""
         found = self._bucket().get(waiting.place, what=f"read wish of {waiting.user_key}")
         return None if found is None else found.content
 
     def remove(self, waiting: WaitingWish) -> None:
-        """One delete."""
+        """Delete the request by one call."""
         self._bucket().delete(waiting.place, what=f"remove wish of {waiting.user_key}")
 
     def folders(self) -> InboxFolders:
-        """One listing that names the folders only, so that many wishes of one person cost no more than one."""
+        """Return the users by one listing of folders only, so that many requests of one user cost no more than one."""
         folders = self._bucket().folders(_PREFIX, what="list wishes")
         people = []
         for folder in folders:
@@ -79,7 +79,7 @@ class StorageInbox:
             try:
                 people.append(parse_user_key(match[1]))
             except InvalidMessageError:
-                continue  # nobody's: no person has such a key
+                continue  # not a valid user key, so no user's folder
         return InboxFolders(people=tuple(people), has_decisions=DECISIONS in folders)
 
     def _bucket(self) -> Bucket:

@@ -1,7 +1,7 @@
-"""What is kept about people and groups beside the records: the news of groups, and which record a person number belongs to.
+"""The adapter to data about users and groups beside the records: the news of groups, and the records of person numbers.
 
 `policy/groups`                    JSON; written conditionally, read at most once in five minutes by a process
-`persons/<digest>/<user_key>`      empty; the digest is SHA-256 of the number that HR knows the person by
+`persons/<digest>/<user_key>`      empty; the digest is SHA-256 of HR's person number
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEEP_S = 300.0
 
 
 class StorageGroupBooks:
-    """The port `GroupBooks`."""
+    """The adapter of the port `GroupBooks`."""
 
     def __init__(self, clients: Clients, *, clock: Clock) -> None:
         self._clients = clients
@@ -36,7 +36,7 @@ class StorageGroupBooks:
         self._kept: tuple[float, GroupBook] | None = None
 
     def current(self, *, fresh: bool = False) -> GroupBook:
-        """Return what was read in the last five minutes. Not readable now is not empty: the last one read goes on, if any."""
+        """Return the book, cached for five minutes. If a read fails, return the last book read, if any: unreadable is not empty."""
         with self._lock:
             kept = self._kept
         now = self._clock.monotonic_s()
@@ -50,7 +50,7 @@ class StorageGroupBooks:
             return kept[1]
 
     def load(self) -> StoredBook:
-        """One read; an empty book where nothing was written yet."""
+        """Return the book by one read; an empty book if none was written yet."""
         found = self._clients.bucket().get(_BOOK, what="read the book of groups")
         if found is None:
             return self._keep(StoredBook(GroupBook(), 0))
@@ -65,7 +65,7 @@ class StorageGroupBooks:
         return self._keep(StoredBook(book, found.generation))
 
     def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
-        """One conditional write."""
+        """Write the book by one conditional write."""
         written = self._clients.bucket().write(
             _BOOK,
             json.dumps(groups.to_json(book), separators=(",", ":"), ensure_ascii=False).encode(),
@@ -86,29 +86,29 @@ class StorageGroupBooks:
 
 
 class StoragePersons:
-    """The port `Persons`."""
+    """The adapter of the port `Persons`."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def note(self, person_id: str, user_key: UserKey) -> None:
-        """One create-only write."""
+        """Store the number by one create-only write."""
         name = f"{_prefix(person_id)}{user_key}"
         self._clients.bucket().write(name, b"", content_type="text/plain", expected=0, what="note a person number")
 
     def known(self, person_id: str) -> tuple[UserKey, ...]:
-        """One listing."""
+        """Return the keys by one listing."""
         prefix = _prefix(person_id)
         found = []
         for listed in self._clients.bucket().objects(prefix=prefix, what="look a person number up"):
             try:
                 found.append(parse_user_key(listed.name.removeprefix(prefix)))
             except InvalidMessageError:
-                continue  # somebody else's object
+                continue  # not an object of ours
         return tuple(found)
 
     def forget(self, person_id: str, user_key: UserKey) -> None:
-        """One delete."""
+        """Delete the entry by one call."""
         self._clients.bucket().delete(f"{_prefix(person_id)}{user_key}", what="forget a person number")
 
 

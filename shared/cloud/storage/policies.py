@@ -1,9 +1,9 @@
-"""The policy in force and proposed ones in the bucket of records, below `policy/` (`shared.domain.policy.policy_change` has the objects).
+"""The adapter to the policy in force and proposed ones, below `policy/` in the bucket of records (`shared.domain.policy.policy_change`).
 
-`policy/current` is written conditionally and read at most once a minute by a process. Not readable now is not absent: the last one
-that was read goes on, else the read's error is raised and the message is kept. An object that is gone while the process knows one
-counts as not readable. A content that this program does not understand is a newer program's: the last good one goes on, or the own
-files, with an error in the log each time.
+A process reads `policy/current` at most once a minute; writes are conditional. If a read fails, the last policy that was read stays in
+use; without one, the error is raised and the message is kept. If the object is gone although the process has read it, that is a failed
+read. A content that this program does not understand comes from a newer program. Then the last good policy stays in use, or else the
+process's own files, with an error in the log each time.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _AFTER_FAILURE_S = 5.0
 
 
 class StoragePolicies:
-    """The port `Policies`. With `strict` a content that this program does not understand is an error: nobody reads the log."""
+    """The adapter of the port `Policies`. With `strict`, content that this program does not understand is an error, not a log line."""
 
     def __init__(self, clients: Clients, *, clock: Clock, log: Log, strict: bool = False) -> None:
         self._clients = clients
@@ -61,7 +61,7 @@ class StoragePolicies:
         self._judged: tuple[Policy, PolicyInForce, Policy] | None = None
 
     def in_force(self, own: Policy) -> Policy:
-        """Return what was read in the last minute, put into the process's own policy; the own one where nothing is in force yet."""
+        """Return the process's own policy with the content in force, cached for a minute; the own policy if none is in force yet."""
         with self._lock:
             current = self._recent()
             if current is None or (current.rollout is None and current.digest == self._digest_of(own)):
@@ -111,7 +111,7 @@ class StoragePolicies:
             return last
 
     def _earlier(self, own: Policy, rollout: Rollout) -> tuple[Policy, ...]:
-        """Return the policies by which somebody may still be right; without one that another program wrote, which holds back nobody."""
+        """Return the earlier policies by which an environment may still be right. Leave out unknown content, so that it blocks nothing."""
         found = []
         for content in rollout.earlier:
             try:
@@ -123,7 +123,7 @@ class StoragePolicies:
         return tuple(found)
 
     def load(self) -> PolicyInForce | None:
-        """One read, whatever is kept."""
+        """Return the policy in force by one read, without the cache."""
         found = self._read(_CURRENT)
         if found is None:
             with self._lock:
@@ -139,7 +139,7 @@ class StoragePolicies:
         return self._keep(_parsed(_CURRENT, lambda: in_force_from_json(raw, generation)))
 
     def put(self, policy: PolicyInForce, *, expected: PolicyInForce | None) -> PolicyInForce:
-        """One conditional write."""
+        """Write the policy by one conditional write."""
         generation = self._write(
             _CURRENT, in_force_to_json(policy), expected=expected.generation if expected is not None else 0
         )
@@ -148,52 +148,52 @@ class StoragePolicies:
     def _keep(self, current: PolicyInForce) -> PolicyInForce:
         with self._lock:
             if self._kept is not None and self._kept.generation == current.generation:
-                current = self._kept  # so that what was built of it is still of the same object
+                current = self._kept  # so that a policy built from it still refers to the same object
             self._kept = current
             self._look_again_at = self._clock.monotonic_s() + _KEEP_S
         return current
 
     def proposals(self) -> tuple[Proposal, ...]:
-        """One listing, and one read for each."""
+        """Return the proposals by one listing and one read for each."""
         listed = self._clients.bucket().objects(prefix=_PROPOSED, what="list proposed policies")
         digests = [each.name.removeprefix(_PROPOSED) for each in listed]
         found = (self.proposal(digest) for digest in digests)
         return tuple(sorted((each for each in found if each is not None), key=lambda each: (each.at, each.digest)))
 
     def proposal(self, digest: str) -> Proposal | None:
-        """One read."""
+        """Return the proposal by one read."""
         return self._object(f"{_PROPOSED}{digest}", proposal_from_json)
 
     def propose(self, proposal: Proposal) -> None:
-        """One write over what is there."""
+        """Write the proposal by one unconditional write."""
         self._write(f"{_PROPOSED}{proposal.digest}", proposal_to_json(proposal))
 
     def withdraw(self, digest: str) -> None:
-        """One delete."""
+        """Delete the proposal by one call."""
         self._clients.bucket().delete(f"{_PROPOSED}{digest}", what="withdraw a proposed policy")
 
     def approved(self, digest: str) -> Approved | None:
-        """One read."""
+        """Return the approved list by one read."""
         return self._object(f"{_APPROVED}{digest}", approved_from_json)
 
     def approve(self, approved: Approved) -> None:
-        """One write over what is there."""
+        """Write the approved list by one unconditional write."""
         self._write(f"{_APPROVED}{approved.digest}", approved_to_json(approved))
 
     def rejected(self, digest: str) -> Noted | None:
-        """One read."""
+        """Return the rejection by one read."""
         return self._object(f"{_REJECTED}{digest}", noted_from_json)
 
     def reject(self, noted: Noted) -> None:
-        """One write over what is there."""
+        """Write the rejection by one unconditional write."""
         self._write(f"{_REJECTED}{noted.digest}", noted_to_json(noted))
 
     def deployed(self, digest: str) -> Noted | None:
-        """One read."""
+        """Return the deployment by one read."""
         return self._object(f"{_DEPLOYED}{digest}", noted_from_json)
 
     def note_deployed(self, noted: Noted) -> None:
-        """One write over what is there."""
+        """Write the deployment by one unconditional write."""
         self._write(f"{_DEPLOYED}{noted.digest}", noted_to_json(noted))
 
     def _object(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:

@@ -1,4 +1,4 @@
-"""A record's row as texts by name: the custom metadata of its object, and a line of the fleet's index."""
+"""The row of a record as texts by name: the custom metadata of its object, and a line of the fleet's index."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from shared.domain.things.usage import Usage
 _PRESENCES = {word.value: word for word in Presence}
 _POWERS = {word.value: word for word in Power}
 _CAUSES = {word.value: word for word in Cause}
-_NOTHING: Mapping[str, Any] = {}  # one for all: nobody changes a row
+_NOTHING: Mapping[str, Any] = {}  # one shared object, because rows are never changed
 _MAPPING = Decoder(dict[str, str])
 _USAGES = Decoder(dict[str, tuple[str, float, str]])
 
 
 def to_texts(row: RecordRow) -> dict[str, str]:
-    """Return the row as an object's custom metadata; what is empty is left out where an older program had no such key."""
+    """Return the row as an object's custom metadata; keys unknown to older programs are left out if empty."""
     texts = {
         "presence": row.presence.value,
         "power": row.power.value,
@@ -70,9 +70,9 @@ def to_texts(row: RecordRow) -> dict[str, str]:
 
 
 def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
-    """None for an object that carries no row (somebody put it there): the sweep does not guess.
+    """Return the row; None for an object without a valid row, so that the sweep does not guess.
 
-    A sweep over a hundred thousand people calls it as often, so that words are looked up, and what most rows lack is passed over.
+    A sweep over a hundred thousand users calls this as often, so words are looked up in tables, and fields that most rows lack are skipped.
     """
     try:
         get = raw.get

@@ -1,7 +1,7 @@
-"""Records in Cloud Storage: one object a person, written conditionally; beside them the due index.
+"""The adapter to records in Cloud Storage: one object per user, written conditionally; beside them the due index.
 
-`records/<user_key>.json`   the record; custom metadata carries the row that sweeps list. For an address that somebody with a
-                            record took on it is a pointer instead: {"version": 4, "moved_to": "<user_key>"}, without a row
+`records/<user_key>.json`   the record; custom metadata carries the row that sweeps list. For a further address of a user with a
+                            record, a pointer without a row: {"version": 4, "moved_to": "<user_key>"}
 `due/<time>/<user_key>`     empty; time in UTC to the second, sortable
 `due/.claims/<part>`        empty; metadata names the sweep that works on this part of the due users
 """
@@ -29,20 +29,20 @@ _DUE = "due/"
 _TIME = "%Y%m%dT%H%M%SZ"
 _HINT = re.compile(r"^due/(\d{8}T\d{6}Z)/([a-z0-9-]+)$")
 _CLAIM = re.compile(r"^due/\.claims/(\d{2})$")  # sorts before all times
-_POINTER_VERSION = 4  # no record has it: a program that does not know pointers refuses one
-_MAX_HOPS = 8  # one for each record that gave way to another
-_MOST_VERSIONS = 100  # that are read for one record: more damaged versions in a row are left to an administrator
-_POINTER = {"pointer": "True"}  # custom metadata: tells a pointer from a damaged object in a listing
+_POINTER_VERSION = 4  # no record has this version, so a program that does not know pointers refuses one
+_MAX_HOPS = 8  # one for each record that was replaced by a pointer
+_MOST_VERSIONS = 100  # versions read for one record: a longer run of damaged versions is left to an administrator
+_POINTER = {"pointer": "True"}  # custom metadata that tells a pointer from a damaged object in a listing
 
 
 class StorageRecords:
-    """The port `Records` over Cloud Storage."""
+    """The adapter of the port `Records` over Cloud Storage."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """One read; one more for each pointer on the way."""
+        """Return the record by one read, and one more for each pointer on the way."""
         key = user_key
         for hop in range(_MAX_HOPS + 1):
             parsed, generation = self._read(key)
@@ -57,17 +57,17 @@ class StorageRecords:
         raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others", damaged="")
 
     def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
-        """Return what the object says, and its generation; None when there is no object. By default the live one."""
+        """Return the parsed content of the object and its generation; None for both if there is no object. By default the live version."""
         found = self._clients.bucket().get(_name(user_key), what=f"read record {user_key}", generation=generation)
         if found is None:
             return None, None
         try:
             return json.loads(found.content), found.generation
         except ValueError:
-            return None, found.generation  # the codec says what a damaged record is
+            return None, found.generation  # the codec raises the error for a damaged record
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
-        """Return the hint first, then the record: a crash between the two leaves a stale hint, never a record nobody comes to."""
+        """Write the hint first, then the record: a crash between the two leaves a stale hint, never a record without a pass."""
         wake_up = record.status.next_attempt_at
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
@@ -80,11 +80,11 @@ class StorageRecords:
         return Stored(record=record, generation=generation)
 
     def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
-        """Write an object without a row: what lists records passes over it."""
+        """Write a pointer, an object without a row, so that listings of records skip it."""
         self._write_pointer(user_key, to, generation=0 if expected is None else expected.generation)
 
     def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
-        """Write the hint first, as for every record."""
+        """Write the record or pointer over the examined object; for a record the hint first, as always."""
         if record is None:
             if found.moved_to is None:
                 raise AssertionError("a version that can be put back is a record or a pointer")
@@ -100,7 +100,7 @@ class StorageRecords:
         )
 
     def examine(self, user_key: UserKey) -> Examined:
-        """One listing of the versions, and one read for each that is tried."""
+        """Judge the versions by one listing, and one read for each that is tried."""
         versions = self._versions(user_key)
         if not versions:
             return NeverWritten()
@@ -108,7 +108,7 @@ class StorageRecords:
         for generation, written_at, is_live in versions[:_MOST_VERSIONS]:
             parsed, found = self._read(user_key, generation)
             if found is None:
-                continue  # its time was over between the two calls
+                continue  # the version expired between the two calls
             try:
                 read = _content(parsed, user_key)
             except DamagedRecordError:
@@ -126,7 +126,7 @@ class StorageRecords:
         return Unrecoverable(live_generation=live, versions=len(versions))
 
     def _versions(self, user_key: UserKey) -> list[tuple[int, datetime, bool]]:
-        """Return generation, when it was written, and whether it is the live one; the newest first."""
+        """Return the generation of each version, when it was written, and whether it is the live one; the newest first."""
         name = _name(user_key)
         found = self._clients.bucket().objects(
             prefix=name, versions=True, fields="name,generation,timeCreated,timeDeleted", what="list objects"
@@ -145,7 +145,7 @@ class StorageRecords:
         self._write(user_key, content, metadata=_POINTER, generation=generation)
 
     def _write(self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str], generation: int) -> int:
-        """Return the object, if it is still at that generation (0: if there is none); its new generation."""
+        """Write the object if it is still at that generation (0: missing), and return the new one. Raise `ConflictError` otherwise."""
         written = self._clients.bucket().write(
             _name(user_key),
             json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
@@ -161,11 +161,11 @@ class StorageRecords:
         return written
 
     def rows(self) -> Iterator[RecordRow]:
-        """Pages of a listing; no object is read."""
+        """Return the rows by pages of a listing; no object is read."""
         return (found.row for found in self.listed() if isinstance(found, ListedRow))
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
-        """Yield the same pages. What has no name of ours is somebody else's and is passed over."""
+        """Yield rows and keys by pages of a listing. An object without a name of ours is skipped."""
         for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
             name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
             row = from_texts(UserKey(name), listed.metadata)
@@ -175,11 +175,11 @@ class StorageRecords:
                 yield UserKey(name)
 
     def due(self, until: datetime) -> Iterator[DueHint]:
-        """One listing call when nothing is due."""
+        """Return the hints; one listing call if nothing is due."""
         return (found for found in self.due_and_claims(until) if isinstance(found, DueHint))
 
     def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
-        """Yield the same listing."""
+        """Yield hints and claims by pages of one listing."""
         # endOffset is exclusive: the character after the second's own entries.
         end = f"{_DUE}{until.astimezone(UTC).strftime(_TIME)}0"
         fields = "name,generation,timeCreated,metadata"
@@ -192,11 +192,11 @@ class StorageRecords:
                 yield claim
 
     def drop_hint(self, hint: DueHint) -> None:
-        """Not being there is fine."""
+        """Delete the hint; a missing one is not an error."""
         self._clients.bucket().delete(_hint_name(hint.user_key, hint.at), what=f"drop hint of {hint.user_key}")
 
     def claim_due(self, part: int, holder: str) -> DueClaim | None:
-        """One conditional write; one look more if there is a claim, which may be our own: an answer that was lost."""
+        """Claim the part by one conditional write, and read the claim in force, which may be ours from a write whose answer was lost."""
         name = _claim_name(part)
         self._clients.bucket().write(
             name, b"", content_type="text/plain", metadata={"holder": holder}, expected=0, what=f"claim part {part}"
@@ -205,7 +205,7 @@ class StorageRecords:
         return None if found is None else _claim(found)
 
     def release_due(self, claim: DueClaim) -> None:
-        """One conditional delete."""
+        """Release the claim by one conditional delete."""
         name = _claim_name(claim.part)
         self._clients.bucket().delete(name, expected=claim.generation, what=f"let go of part {claim.part}")
 
@@ -236,7 +236,7 @@ def _claim(listed: Listed) -> DueClaim | None:
 
 
 def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
-    """Return the record of this key, or where a pointer leads. `DamagedRecordError` and `NewerRecordError` name the key."""
+    """Return the record of this key, or the key that a pointer leads to. `DamagedRecordError` and `NewerRecordError` name the key."""
     if isinstance(parsed, dict) and parsed.get("version") == _POINTER_VERSION:
         try:
             return parse_user_key(str(parsed.get("moved_to")))

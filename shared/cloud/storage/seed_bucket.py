@@ -1,4 +1,4 @@
-"""The bucket of Google's Terraform example, read and never written."""
+"""The reader of the bucket of Google's Terraform example, which is never written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENDINGS = (".yaml", ".yml")
 
 
 class SeedObject(Struct, frozen=True):
-    """One template: its name without folder and ending, its content, when it was written."""
+    """A template of the example: its name without folder and ending, its content, and when it was written."""
 
     name: str
     content: bytes
@@ -29,7 +29,7 @@ class SeedBucket:
         self._bucket = bucket
 
     def templates(self, folder: str) -> Iterator[SeedObject]:
-        """Yield the YAML objects of a folder by name; one read each. Raises with what to do when the bucket cannot be read."""
+        """Yield the YAML objects of a folder by name, one read each. If the bucket cannot be read, raise an error that says what to do."""
         prefix = f"{folder.strip('/')}/"
         try:
             bucket, what = self._clients.bucket(self._bucket), f"read gs://{self._bucket}/{prefix}"

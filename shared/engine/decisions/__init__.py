@@ -1,1 +1,1 @@
-"""What administrators decide, and changes of policy."""
+"""The decisions of administrators, and changes of policy."""

@@ -1,8 +1,7 @@
-"""Takes up what administrators decided about many people: who decided, may they, about which list, and then what it says.
+"""The execution of administrators' decisions about many users: check the signature, the right to decide and the list, then act.
 
-It believes nothing that the page wrote but the assertion that Identity-Aware Proxy signed. A decision is an object that stays
-until it has taken effect, so a crash in the middle only means that the next tick goes on: each person's own record says whether
-it was told already.
+Of the page's data, only the assertion that Identity-Aware Proxy signed is trusted. A decision is an object that stays
+until it has taken effect. So after a crash the next tick continues: each user's own record says whether the decision has reached it.
 """
 
 from __future__ import annotations
@@ -46,18 +45,18 @@ from shared.engine.ports.guard import WaitingDecision
 
 
 class Fault(StrEnum):
-    """Why a decision does not count. Bounded: it is a metric label."""
+    """The reason why a decision does not count. Bounded: it is a metric label."""
 
     NO_DECISION = "NoDecision"
     NOT_SIGNED = "NotSigned"
     NOT_ADMINISTRATOR = "NotAdministrator"
     NO_LIST = "NoList"
-    CONCERNED = "Concerned"  # on the list, or whoever asked for it: nobody decides about themselves
+    CONCERNED = "Concerned"  # the user is on the list or requested it: users do not decide about themselves
     LAPSED = "Lapsed"
 
 
 def try_take_up_decisions(deps: Deps) -> None:
-    """Take up what waits, and leave to the next tick what cannot be done now."""
+    """Carry out the waiting decisions, and leave to the next tick what fails now."""
     try:
         take_up_decisions(deps)
     except BenchkeeperError as error:
@@ -65,7 +64,7 @@ def try_take_up_decisions(deps: Deps) -> None:
 
 
 def take_up_decisions(deps: Deps) -> None:
-    """Judge all decisions that wait, list by list, and carry out those lists that are approved or rejected."""
+    """Judge all waiting decisions, list by list, and carry out the lists that are approved or rejected."""
     found: dict[tuple[About, str], list[tuple[WaitingDecision, Decision]]] = {}
     for waiting in deps.decisions.waiting():
         decision = _read(waiting, deps)
@@ -74,14 +73,14 @@ def take_up_decisions(deps: Deps) -> None:
     for (about, digest), given in found.items():
         try:
             _one_list(about, digest, given, deps)
-        except BenchkeeperError as error:  # the other lists are not held up
+        except BenchkeeperError as error:  # continue with the other lists
             deps.log.warning("Decision left to the tick", digest=digest, reason=error.reason.value, detail=error.detail)
 
 
 def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
     try:
         raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
-    except BenchkeeperError as error:  # the others are not held up
+    except BenchkeeperError as error:  # continue with the others
         deps.log.warning("Decision left to the tick", reason=error.reason.value, detail=error.detail)
         return None
     if raw is None:
@@ -120,7 +119,7 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
             _drop(waiting, Fault.NO_LIST, deps)
         return
     votes = _votes(given, batch.people, deps)
-    alone = batch.cause is not CutClass.ANNOUNCED  # who announces is the first to approve: another one must agree
+    alone = batch.cause is not CutClass.ANNOUNCED  # the announcing user gave the first approval: another must follow
     standing = standing_of(votes, deps.policy.guard, deps.clock.now(), alone=alone)
     if standing is Standing.OPEN:
         return
@@ -130,7 +129,7 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
 
 
 def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Carry out what was decided about one person or group."""
+    """Carry out the decision about one user or group."""
     content, question = deps.decisions.read_list(digest), None
     if content is not None:
         with contextlib.suppress(InvalidMessageError):
@@ -140,11 +139,11 @@ def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecisi
             _drop(waiting, Fault.NO_LIST, deps)
         return
     votes, guard = _votes(given, frozenset(question.people), deps), deps.policy.guard
-    if about is About.RELEASE:  # who asks for it is the first to approve: another one must agree, and one is enough
+    if about is About.RELEASE:  # the requesting user gave the first approval: one more is needed, and is enough
         guard = replace(guard, approvers=min(guard.approvers, 2))
     standing = standing_of(votes, guard, deps.clock.now(), alone=about is not About.RELEASE)
     if standing is Standing.OPEN:
-        if not questions.is_open(question, deps):  # answered, or something else is true by now
+        if not questions.is_open(question, deps):  # answered, or the state changed meanwhile
             questions.finish(question, deps)
             for vote in votes:
                 deps.decisions.remove(vote.waiting)
@@ -161,7 +160,7 @@ def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecisi
         users=list(question.people),
         effect=effect.value,
     )
-    # A rejection goes last: approvals that a crash left behind must not count without it.
+    # Rejections are removed last: approvals that a crash left behind must not count without them.
     for vote in sorted(votes, key=lambda each: each.decision.verdict is Verdict.REJECT):
         deps.decisions.remove(vote.waiting)
 
@@ -172,14 +171,14 @@ def _votes(given: Sequence[tuple[WaitingDecision, Decision]], concerned: frozens
 
 
 def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Carry out what was decided about a configuration that waits; a crash in between is made up for by the next tick."""
+    """Carry out the decision about a waiting configuration; after a crash in between, the next tick continues."""
     current = deps.policies.load()
     proposal = next((each for each in deps.policies.proposals() if each.decided_by == digest), None)
     if proposal is None and (current is None or _decided_by(current) != digest):
         for waiting, _ in given:
             _drop(waiting, Fault.NO_LIST, deps)
         return
-    if proposal is None:  # put in force already: those who lose by it may not have been told yet
+    if proposal is None:  # already in force: some records of users who lose access may lack the clearance
         approved = deps.policies.approved(current.digest) if current is not None else None
         done = approved is None or _cleared(approved.impact, approved.digest, approved.by, deps)
         for waiting, _ in given if done else ():
@@ -208,7 +207,7 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
 
 
 def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Let a halted rollout go on, or back. One administrator other than who deployed it is enough, if that is known."""
+    """Continue a halted rollout, or take it back. If the deploying user is known, one other administrator is enough."""
     found = halted(deps)
     if found is None or found[1].decided_by != digest:
         for waiting, _ in given:
@@ -226,7 +225,7 @@ def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]],
     else:
         back = policy_change.take_back(current, rollout, deps, by=by)
         if back is None:
-            return  # the policy changed meanwhile: the next tick looks again
+            return  # the policy changed meanwhile: the next tick tries again
     deps.log.warning(
         "Approved rollout" if verdict is Verdict.APPROVE else "Rejected rollout", by=by, **facts_of(rollout)
     )
@@ -235,7 +234,7 @@ def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]],
 
 
 def author_of(current: PolicyInForce) -> frozenset[UserKey]:
-    """Return who may not decide about a rollout: whoever deployed it, by deploying the earlier files can go back all the same."""
+    """Return the users who may not decide about a rollout: the one who deployed it, who can still deploy the earlier files."""
     try:
         return frozenset({user_key_for(parse_email(current.by))})
     except InvalidMessageError:
@@ -247,7 +246,7 @@ def _decided_by(current: PolicyInForce) -> str:
 
 
 def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
-    """Put it in force for the people of the list. True: nothing is left to do, also where the change is another one by now."""
+    """Put the policy in force for the users of the list. Return True if nothing is left to do, also if the change differs by now."""
     try:
         put = policy_change.put_in_force(
             proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
@@ -259,9 +258,9 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
 
 
 def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
-    """Return who may not decide about a configuration: who deployed it, and whose access it changes.
+    """Return the users who may not decide about a configuration: the one who deployed it, and those whose access it changes.
 
-    Whose notebook is only changed or replaced may: else nobody could decide about a new image for everybody.
+    Users whose notebook is only changed or replaced may decide: otherwise no user could decide about a new image for all.
     """
     keys = {each.user_key for each in proposal.impact.entries if ACCESS & set(each.steps)}
     with contextlib.suppress(InvalidMessageError):
@@ -270,12 +269,15 @@ def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
 
 
 def clear_losers(impact: Impact, digest: str, deps: Deps) -> None:
-    """Let those who lose access by a harmless change lose it now; who could not be told yet takes a slot, or waits."""
+    """Clear the users who lose access by a harmless change, so that they lose it now.
+
+    If a record cannot be written now, its cut takes a slot later, or waits.
+    """
     _cleared(impact, digest, (), deps)
 
 
 def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool:
-    """Tell everybody who loses access by the policy in force that this was agreed to; False if some could not be told yet."""
+    """Write a clearance for each user who loses access by the policy in force; return False if some records could not be written yet."""
     losers = [each.user_key for each in impact.entries if StepKind.LOSES_ACCESS in each.steps]
 
     def tell(user_key: UserKey) -> Outcome:
@@ -296,7 +298,7 @@ def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool
 
 
 def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[UserKey], deps: Deps) -> Vote | None:
-    """Return the decision as a vote; None for one that does not count, which is dropped and reported."""
+    """Return the decision as a vote; None if it does not count: then it is removed and logged."""
     try:
         subject = deps.sign_in.subject_of(decision.assertion, waiting.created_at)
     except NotSignedInError as error:
@@ -316,5 +318,5 @@ def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[Use
     if is_concerned and deps.policy.guard.approvers > 1:
         _drop(waiting, Fault.CONCERNED, deps, by=key)
         return None
-    person = key if stored is None else stored.record.user_key  # whoever changed address is still one
+    person = key if stored is None else stored.record.user_key  # a user with a changed address counts once
     return Vote(waiting=waiting, decision=decision, subject=person, concerned=is_concerned)

@@ -1,4 +1,4 @@
-"""Carry out what was decided about a list of people: each record is cleared or kept, as it stands now."""
+"""The execution of a decision about a list of users: each record is cleared or kept, by its state now."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shared.engine.ports.deps import Deps
 from shared.engine.ports.guard import WaitingDecision
 from shared.engine.reconcile.changing import change_record
 
-# A policy changes what groups and profiles give; that somebody left is another matter.
+# A policy changes what groups and profiles entitle to; a user's leave is not its effect.
 BY_POLICY = frozenset({CutClass.GROUP, CutClass.POLICY})
 
 
@@ -40,15 +40,15 @@ _WHAT = {CREATE: "Making the environment", IDLE_STOP: "The stop for idleness"}
 
 
 class Outcome(StrEnum):
-    """What became of one person of a list."""
+    """The outcome for one user of a list."""
 
     DONE = "done"
-    DIFFERENT = "different"  # not waiting any more, or for something else: not covered by what was decided
+    DIFFERENT = "different"  # no longer waiting, or waiting for another reason: the decision does not cover it
     FAILED = "failed"
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """A decision that counts: `subject` is the key of whoever gave it, `concerned` True for one that only a team of one may give."""
+    """A decision that counts. `subject` is the key of the deciding user; `concerned` is True if only a team of one may give it."""
 
     waiting: WaitingDecision
     decision: Decision
@@ -57,7 +57,7 @@ class Vote(Struct, frozen=True, kw_only=True):
 
 
 class Standing(StrEnum):
-    """Where a list stands by the votes that were given."""
+    """The state of a list by the votes given so far."""
 
     OPEN = "open"
     APPROVED = "approved"
@@ -67,10 +67,10 @@ class Standing(StrEnum):
 def standing_of(
     votes: Sequence[Vote], guard: GuardSettings, now: datetime, *, author_is_known: bool = False, alone: bool = True
 ) -> Standing:
-    """Return where a list stands. One rejection is enough; of approvals two, or one that nobody objected to for long enough.
+    """Return the state of a list. One rejection is enough; approval needs two votes, or one without objection for long enough.
 
-    Without `alone` one approval is never enough, however long nobody objects. With a verified author one approval of somebody
-    else is enough; `approvers: 1` is a team of one, who approves at once.
+    Without `alone` one approval is never enough, however long it stands without objection. With a verified author one approval of
+    another user is enough; `approvers: 1` is a team of one, whose approval counts at once.
     """
     if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
         return Standing.REJECTED
@@ -87,7 +87,7 @@ def standing_of(
 
 
 def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
-    """Tell every record of the list what was decided; False if some could not be told yet."""
+    """Write the decision to every record of the list; return False if some could not be written yet."""
     verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
     by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
     voted_at = min(vote.waiting.created_at for vote in votes if vote.decision.verdict is verdict)
@@ -109,7 +109,7 @@ def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[V
 
 
 def changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:
-    """Change one record of a list, and have the person looked at soon."""
+    """Change one record of a list; a pass over its user follows soon."""
     try:
         accepted = change_record(user_key, change, deps, wakes=True)
     except BenchkeeperError as error:
@@ -119,7 +119,7 @@ def changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps:
 
 
 class _Decided(Struct, frozen=True, kw_only=True):
-    """A list on which was decided: by whom, and since when the oldest vote stands."""
+    """A decided list: the users who decided, and the time of the oldest vote."""
 
     batch: Batch
     digest: str
@@ -139,7 +139,7 @@ def _approving(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
             waiting = current.status.guard.waiting_cut
             known = current.status.guard.clearance
             if known is not None and known.by == digest:
-                return record  # told before the crash
+                return record  # written before a crash
             until = announced_until(entry.ref)
             ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
             clearance = Clearance(ref=ref, by=digest, until=now + deps.policy.guard.approval_lapses)
@@ -170,12 +170,12 @@ def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
                 return record
             waiting = current.status.guard.waiting_cut
             if announced_until(entry.ref) is not None:
-                return record  # nothing has ended that could be taken back
+                return record  # no access has ended yet, so there is nothing to take back
             ref = waiting.ref if waiting is not None and entry.ref not in OF_NO_CUT else entry.ref
             kept = KeptIn(ref=ref, by=" ".join(by), digest=digest, at=now)
             stays = with_kept_in(current, kept)
             if stays is current:
-                return record  # told before the crash
+                return record  # written before a crash
             line = line_of(
                 now, f"{_WHAT.get(entry.ref, _END)} was rejected", f"list {digest[:12]}, rejected by {' and '.join(by)}"
             )
@@ -187,10 +187,10 @@ def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
 
 
 def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) -> UserRecord | None:
-    """Return the record as it is now if the list speaks of what waits there; None if something else is true by now.
+    """Return the current record if the decision covers its waiting cut; None if the state changed meanwhile.
 
-    It must have waited without a break since before the decision, for the same sort of reason from the same source: a feed that
-    repeats it under new ids makes it no other, and whoever was let back in meanwhile is not covered by what was decided before.
+    The cut must have waited without a break since before the decision, for the same class of cause from the same source. New ids from a
+    feed that repeats itself do not matter. A user who regained access meanwhile is not covered by the earlier decision.
     """
     now = deps.clock.now()
     current = with_wanted(record, deps.policy, now)

@@ -1,10 +1,10 @@
-"""Another policy: what it would do to everybody, whether it waits, and how it is put in force. ADR 19.
+"""A change of policy: its impact on all users, whether it waits, and how it is put in force. ADR 19.
 
-The hourly drift sweep proposes the files that its revision was deployed with (`keep_policy`); the command line asks for the impact
-(`impact_of_policy`). A change below the limits is put in force at once, by compare-and-set on the policy that it was judged by. Above
-them nothing happens: everybody keeps judging by the one in force until an approval calls `put_in_force`, or `reject`.
+The hourly drift sweep proposes the files that its revision was deployed with (`keep_policy`); the command line reads the impact
+(`impact_of_policy`). A change below the limits is put in force at once, by compare-and-set on the policy that it was judged by. A change
+above them waits: all decisions use the policy in force until an approval calls `put_in_force`, or a rejection calls `reject`.
 
-Every step may be made again after a crash: a proposal that was not put in force is judged anew, an approved list without its policy
+Every step may be repeated after a crash: a proposal that was not put in force is judged again, and an approved list without its policy
 is written again by the same approval.
 """
 
@@ -39,7 +39,7 @@ _MOST_NAMED = 20
 
 
 class Proposed(Struct, frozen=True, kw_only=True):
-    """What came of proposing a policy, with the proposal where it was judged."""
+    """The result of proposing a policy, with the proposal if it was judged."""
 
     outcome: Outcome
     digest: str
@@ -47,14 +47,11 @@ class Proposed(Struct, frozen=True, kw_only=True):
 
 
 class PutInForce(Struct, frozen=True, kw_only=True):
-    """What came of an approval. `left_out` are people whose entry nobody agreed to: they were not in the list, or differ by now."""
+    """The result of an approval. `left_out` are the effects that were not approved: not in the list, or changed since."""
 
     policy: PolicyInForce
     approved: Impact
     left_out: tuple[Effect, ...]
-
-
-# --- what it would do
 
 
 # --- proposing
@@ -63,7 +60,7 @@ class PutInForce(Struct, frozen=True, kw_only=True):
 def keep_policy(deps: Deps) -> Proposed:
     """Propose the files that this process was deployed with, if they are not in force. Called by each drift sweep.
 
-    An earlier revision that still runs does not propose its files back, unless a deployment went back to them since.
+    An earlier revision that still runs does not propose its files again, unless they were deployed again since.
     """
     digest = digest_of(content_of(deps.base_policy))
     current = deps.policies.load()
@@ -86,13 +83,13 @@ def keep_policy(deps: Deps) -> Proposed:
 
 
 def _last_deployed(digest: str, deps: Deps) -> Noted | None:
-    """Return the later of what this revision says of its deployment, and what was noted of files with that digest."""
+    """Return the later of this revision's own deployment and the noted deployment of files with that digest."""
     noted = [deps.policies.deployed(digest), deps.deployed]
     return max((each for each in noted if each is not None and each.digest == digest), key=lambda e: e.at, default=None)
 
 
 def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
-    """Withdraw what is in force already, and what waits from before a deployment went back to the files in force."""
+    """Withdraw the proposal that is already in force, and those made before the files in force were deployed again."""
     proposals = deps.policies.proposals()
     if not proposals:
         return
@@ -100,16 +97,16 @@ def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
     older = [each.digest for each in proposals if deployed is not None and each.at < deployed.at]
     superseded = current.followed_by(current.digest, *older)
     if superseded != current.superseded and _put(replace(current, superseded=superseded), current, deps) is None:
-        return  # the next sweep does it
+        return  # the next sweep tries again
     for digest in {current.digest, *older}:
         deps.policies.withdraw(digest)
 
 
 def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Proposed:
-    """Put a policy in force if that is harmless, else let it wait. Idempotent.
+    """Put a policy in force if it is harmless; otherwise let it wait. Idempotent.
 
-    `deployed` is who deployed its files, and when: one that was in force before is proposed again only if that was after the
-    deployment of the one in force. A proposal that waits is judged again once another policy is in force than when it was judged.
+    `deployed` says who deployed the policy's files, and when. A policy that was in force before is proposed again only if that was after
+    the deployment of the one in force. A waiting proposal is judged again if the policy in force has changed since.
     """
     author, deployed_at = (deployed.by, deployed.at) if deployed is not None else ("", None)
     content = content_of(own)
@@ -156,7 +153,7 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
 
 
 def _settled(digest: str, current: PolicyInForce | None, deployed: Noted | None, deps: Deps) -> Proposed | None:
-    """Return what came of it before; None if it is to be judged."""
+    """Return the result if the policy is already settled; None if it must be judged."""
     if current is not None and current.digest == digest:
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
     if deps.policies.rejected(digest) is not None:
@@ -170,7 +167,10 @@ def _settled(digest: str, current: PolicyInForce | None, deployed: Noted | None,
 def _follow(
     proposal: Proposal, current: PolicyInForce, deps: Deps, *, approved_by: tuple[str, ...] = ()
 ) -> PolicyInForce | None:
-    """Put a proposal in the place of the policy that it was judged by, with what it supersedes; None: somebody was faster."""
+    """Put a proposal in force in place of the policy that it was judged by; return None if another process was faster.
+
+    Also withdraw the proposals that it supersedes.
+    """
     older = [each.digest for each in deps.policies.proposals() if each.at < proposal.at]
     policy = PolicyInForce(
         digest=proposal.digest,
@@ -215,17 +215,17 @@ def _facts(proposal: Proposal) -> dict[str, object]:
 
 
 def waiting(deps: Deps) -> tuple[Proposal, ...]:
-    """Return the policies that wait for approval, each with its impact as it was judged, oldest first."""
+    """Return the policies that wait for approval, each with its judged impact, oldest first."""
     return tuple(each for each in deps.policies.proposals() if each.excesses)
 
 
 def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Sequence[str]) -> PutInForce:
-    """Put an approved policy in force for exactly the people of the list that was agreed to. Idempotent.
+    """Put an approved policy in force for exactly the users of the approved list. Idempotent.
 
-    `impact_digest` is that of the list that `approved_by` saw. Everybody is judged again: who is not in the list, or whose entry
-    differs by now, is left out of `policy/approved/<digest>` and reported; who does not need it any more is left out, too. If those
-    are so many that they would have to be agreed to themselves, nothing happens: the new list waits in place of the old one, and
-    `RefusedError` says so.
+    `impact_digest` is that of the list that the users in `approved_by` saw. All users are judged again. A user who is not in the list,
+    or whose entry differs by now, is left out of `policy/approved/<digest>` and logged. A user who needs no entry any more is left out.
+    If so many entries are new or differ that they need an approval themselves, the policy is not put in force. The new list then waits
+    in place of the old one, and `RefusedError` is raised.
     """
     by = tuple(dict.fromkeys(approved_by))
     for _ in range(_TRIES):
@@ -266,7 +266,7 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 
 
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
-    """Refuse what too few agreed to, as the guard in force says: a proposed one cannot free itself."""
+    """Raise `RefusedError` if there are too few approvals by the guard in force: a proposed guard cannot lower its own hurdle."""
     if impact_digest != proposal.impact.digest:
         raise _refused(
             "The change is another one by now: look at the new list, and agree to that.",
@@ -284,10 +284,10 @@ def _report_left_out(digest: str, left_out: tuple[Effect, ...], deps: Deps) -> N
 
 
 def take_back(current: PolicyInForce, rollout: Rollout, deps: Deps, *, by: Sequence[str]) -> PolicyInForce | None:
-    """Put the policy in force again from which a rollout came; None: somebody was faster. Idempotent.
+    """Put the policy from before the rollout in force again; return None if another process was faster. Idempotent.
 
-    What was deployed counts as rejected first, so that no sweep proposes it again. Whose notebook was changed already gets back
-    what there was, in waves if they are many.
+    The deployed policy is rejected first, so that no sweep proposes it again. Notebooks that were changed already are changed back, in
+    waves if they are many.
     """
     content = rollout.before
     try:
@@ -312,7 +312,7 @@ def take_back(current: PolicyInForce, rollout: Rollout, deps: Deps, *, by: Seque
 
 
 def reject(digest: str, deps: Deps, *, by: str) -> None:
-    """Refuse a policy: it is not proposed again until the files change. Idempotent."""
+    """Reject a policy: it is not proposed again until the files change. Idempotent."""
     current = deps.policies.load()
     if current is not None and current.digest == digest:
         raise _refused("This policy is in force already.", f"policy {digest} is in force")
@@ -322,7 +322,10 @@ def reject(digest: str, deps: Deps, *, by: str) -> None:
 
 
 def note_deployed(own: Policy, deps: Deps, *, by: str, at: datetime | None = None) -> str:
-    """Note who deployed these files, for the sweep that proposes them; return their digest. A deployment of files wishes them."""
+    """Store who deployed these files, for the sweep that proposes them, and return their digest.
+
+    A deployment counts as a request for the files' policy.
+    """
     digest = digest_of(content_of(own))
     deps.policies.note_deployed(Noted(digest=digest, by=by, at=at or deps.clock.now()))
     return digest

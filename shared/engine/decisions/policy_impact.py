@@ -1,4 +1,4 @@
-"""What another policy, or a file of news, would do to everybody: read only."""
+"""The impact of another policy, or of a file of news, on all users. Read only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shared.domain.things.notebook import ObservedNotebook
 from shared.engine.news.dead_letters import fold_one
 from shared.engine.ports.deps import Deps
 
-# Changes of these alone are about what comes later: nobody of whom a record tells is judged otherwise by them.
+# Changes of these parts alone only affect later events: no user with a record is judged differently.
 _ABOUT_LATER = frozenset({Part.PEOPLE, Part.SOURCES, Part.ZONES, Part.GUARD})
 
 
@@ -38,7 +38,7 @@ _AT_ONCE = 500
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """The impact of a policy on everybody, the people it was measured by, and the limits that it is above."""
+    """The impact of a policy on all users, the fleet it was measured by, and the limits it exceeds."""
 
     impact: Impact
     fleet: Fleet
@@ -48,7 +48,7 @@ class Judged(Struct, frozen=True, kw_only=True):
 def impact_of_policy(
     proposed: Policy, deps: Deps, *, before: Policy | None = None, advance: Callable[[], None] = lambda: None
 ) -> Judged:
-    """Judge everybody by the policy in force (or `before`) and by the proposed one. Reads every record, and changes nothing."""
+    """Judge all users by the policy in force (or `before`) and by the proposed one. Reads every record, and changes nothing."""
     before = deps.with_book(before) if before is not None else deps.policy
     after = deps.with_book(proposed)
     if changed_parts(before, after) <= _ABOUT_LATER:
@@ -65,9 +65,9 @@ def impact_of_policy(
 
 
 def impact_of_news(news: Sequence[News], deps: Deps) -> tuple[Judged, int]:
-    """Return what news would do to the people whom it is about, folded in its order, and how many pieces cannot be used.
+    """Return the impact of news on the users whom it is about, folded in order, and the number of unusable pieces.
 
-    Everybody is judged by the policy in force, without and with the news. Changes nothing.
+    All users are judged by the policy in force, without and with the news. Changes nothing.
     """
     policy, now = deps.policy, deps.clock.now()
     before: dict[UserKey, UserRecord] = {}
@@ -95,7 +95,7 @@ def _judged(impact: Impact, fleet: Fleet, before: Policy, after: Policy) -> Judg
 
 
 def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
-    """Return the instances by zone and name; none if they cannot be listed: the records say what they were built from."""
+    """Return the instances by zone and name; empty if they cannot be listed, because the records say what they were built from."""
     try:
         return {(n.ref.zone, n.ref.instance_id): n for n in deps.notebooks.listing().notebooks}
     except BenchkeeperError as error:
@@ -104,7 +104,7 @@ def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
 
 
 def _records(deps: Deps) -> Iterator[tuple[RecordRow, UserRecord]]:
-    """Yield all records that can be used; nothing is done with the others. Raises what keeps one from being read now."""
+    """Yield all usable records; skip damaged and newer ones. Raise the error if a record cannot be read now."""
 
     def read(row: RecordRow) -> tuple[RecordRow, UserRecord] | None:
         try:
@@ -114,6 +114,6 @@ def _records(deps: Deps) -> Iterator[tuple[RecordRow, UserRecord]]:
         return None if stored is None or stored.record.user_key != row.user_key else (row, stored.record)
 
     rows = iter(deps.records.rows())
-    while chunk := list(islice(rows, _AT_ONCE)):  # so that not all of them are in memory
+    while chunk := list(islice(rows, _AT_ONCE)):  # bounds the number of records in memory
         found = deps.workers.run([partial(read, row) for row in chunk], at_once=_READERS)
         yield from (each for each in found if each is not None)

@@ -1,7 +1,7 @@
-"""Carries out what administrators decided about one person or one group: `shared.engine.decisions.decisions` calls this once enough agree.
+"""The execution of decisions about one user or one group. Called by `shared.engine.decisions.decisions` once enough administrators agree.
 
-Everything here may come again after a crash: a decision is an object that stays until it has taken effect. What is true by then is
-looked at first, so that a decision about something else than what was shown changes nothing.
+Every step may be repeated after a crash: a decision is an object that stays until it has taken effect. The current state is
+checked first, so that a decision about an outdated question changes nothing.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ _BY_GROUP = frozenset({CutClass.GROUP, CutClass.POLICY})
 
 
 class Effect(StrEnum):
-    """What came of a decision. Bounded: it is written to the log."""
+    """The effect of a decision. Bounded: it is written to the log."""
 
     DONE = "done"
-    DIFFERENT = "different"  # not waiting any more, or something else is true by now: not covered by what was decided
-    TWO = "two-environments"  # both sides have something of their own, and nothing makes one of two
+    DIFFERENT = "different"  # no longer waiting, or the state changed meanwhile: the decision does not cover it
+    TWO = "two-environments"  # both users own resources, and two environments cannot be merged
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """A question with what was decided: by whom (user keys)."""
+    """A question with its verdict, and the keys of the users who decided."""
 
     question: Question
     verdict: Verdict
@@ -64,17 +64,17 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> str:
-        """Return the keys in a line of text."""
+        """The keys as one line of text."""
         return " and ".join(self.by)
 
     @property
     def digest(self) -> str:
-        """Return the question's digest."""
+        """The question's digest."""
         return self.question.digest
 
 
 def carry_out(answer: Answer, deps: Deps) -> Effect:
-    """Make what was decided true. Raises while that cannot be done; it is tried again then."""
+    """Carry out the answer. Raise while that fails; the next tick tries again."""
     approved = answer.verdict is Verdict.APPROVE
     match answer.question.about:
         case About.RENAME:
@@ -92,7 +92,7 @@ def carry_out(answer: Answer, deps: Deps) -> Effect:
 
 
 def is_open(question: Question, deps: Deps) -> bool:
-    """Return True if just this still waits for an answer."""
+    """Return True if exactly this question still waits for an answer."""
     if question.about is About.GROUP:
         return any(group_ref(each) == question.ref and each.waits for each in deps.books.load().book.events)
     stored = deps.records.load(question.people[0])
@@ -109,7 +109,7 @@ def is_open(question: Question, deps: Deps) -> bool:
 
 
 def finish(question: Question, deps: Deps) -> None:
-    """Lead an address to the record that has taken it on, where a crash left that out and the decision is gone since."""
+    """Make an address's key lead to its record if a crash left that out and the decision is gone since."""
     if question.about is About.RENAME:
         _lead_again(question, deps)
     elif question.about is About.SAME_PERSON:
@@ -122,7 +122,7 @@ def finish(question: Question, deps: Deps) -> None:
 
 
 def both_own(record: UserRecord, deps: Deps) -> bool:
-    """Return True if the record of the address that waits has something of its own: a change of address makes no one of two."""
+    """Return True if the user's record and the record of the new address both own resources: a rename cannot merge two environments."""
     change = confirmed(record)
     if change is None or not owns_something(record):
         return False
@@ -131,7 +131,7 @@ def both_own(record: UserRecord, deps: Deps) -> bool:
 
 
 def _claimed_by(record: UserRecord, deps: Deps) -> Stored | None:
-    """Return the record of the new address, if it is the claim's."""
+    """Return the record of the new address; None if that key has no other record, or the record is not known by the address."""
     change = confirmed(record)
     if change is None:
         return None
@@ -142,14 +142,14 @@ def _claimed_by(record: UserRecord, deps: Deps) -> Stored | None:
 
 
 def _rename(answer: Answer, deps: Deps) -> Effect:
-    """Do what a change of address does that the directory confirms, by the same path."""
+    """Change the address on the same path as a change that the directory confirms."""
     question = answer.question
     stored = load_mended(question.people[0], deps)
     if stored is None:
         return Effect.DIFFERENT
     record = stored.record
     if rename_question(record) != question:
-        _lead_again(question, deps)  # written before a crash, perhaps without the pointer
+        _lead_again(question, deps)  # the record was written before a crash, perhaps without the pointer
         return Effect.DIFFERENT
     if both_own(record, deps):
         return Effect.TWO
@@ -172,7 +172,7 @@ def _lead_again(question: Question, deps: Deps) -> None:
 
 
 def _no_rename(answer: Answer, deps: Deps) -> Effect:
-    """Forget the change, then end the claim on the new address. What was said of either address so far stays said."""
+    """Drop the change, then end the claim on the new address. Earlier statements about either address stay."""
     question, now = answer.question, deps.clock.now()
     owner, other = question.people
     by = " ".join(answer.by)
@@ -203,24 +203,24 @@ def _no_rename(answer: Answer, deps: Deps) -> Effect:
 
 
 def holders(question: Question, deps: Deps) -> tuple[Stored, Stored] | None:
-    """Return the records of an address's two holders if the question is still open, or half answered; None if it is not."""
+    """Return the records of an address's two holders if the question is open or half answered; None otherwise."""
     old, new = (load_mended(key, deps) for key in question.people)
     if old is None or new is None or (old.record.user_key, new.record.user_key) != question.people:
-        return None  # one key leads to the other: they are one
+        return None  # one key leads to the other: they are merged already
     return (old, new) if is_to_be_joined(old.record, new.record, question.ref) else None
 
 
 def _join(answer: Answer, deps: Deps) -> Effect:
-    """Make one of two holders, as HR's number does. Whose things are there stays, and the other key leads there.
+    """Merge the two holders, as HR's number does. The record that owns resources stays, and the other key becomes a pointer to it.
 
-    The record that stays is written first, then the pointer: a crash between the two is repaired by the next tick.
+    The record that stays is written first, then the pointer; the next tick repairs a crash between the two.
     """
     found = holders(answer.question, deps)
     if found is None:
         return Effect.DIFFERENT
     old, new = found
     if old.record.handover is not None and is_other_person(new.record):
-        return Effect.DIFFERENT  # answered before
+        return Effect.DIFFERENT  # the question was answered before
     if owns_something(old.record) and owns_something(new.record):
         return Effect.TWO
     now = deps.clock.now()
@@ -243,7 +243,7 @@ def _join(answer: Answer, deps: Deps) -> Effect:
 
 
 def _other_person(answer: Answer, deps: Deps) -> Effect:
-    """Remember that the two are two. HR's number may still say later that they are one."""
+    """Store that the two holders are different people. HR's number may still say later that they are one."""
     found = holders(answer.question, deps)
     if found is None or found[0].record.handover is None:
         return Effect.DIFFERENT
@@ -264,7 +264,7 @@ def _other_person(answer: Answer, deps: Deps) -> Effect:
 
 
 def _release(answer: Answer, deps: Deps) -> Effect:
-    """End the hold that was shown; another one, or one that was set anew since, stays."""
+    """End the hold that was shown; another hold, or one that was set again since, stays."""
 
     def released(record: UserRecord) -> UserRecord:
         if release_of(record) != answer.question:
@@ -283,9 +283,9 @@ def _release(answer: Answer, deps: Deps) -> Effect:
 
 
 def _group(answer: Answer, deps: Deps) -> Effect:
-    """Let the change of the group count, or never count; then everybody on the list is looked at.
+    """Make the change of the group count, or never count; then judge all users on the list.
 
-    Who loses access by it must be on the list: with somebody else the question is another one.
+    All users who lose access by it must be on the list: with another user the question is a different one.
     """
     question, agreed = answer.question, answer.verdict is Verdict.APPROVE
     for _ in range(_TRIES):
@@ -293,7 +293,7 @@ def _group(answer: Answer, deps: Deps) -> Effect:
         event = next((each for each in stored.book.events if group_ref(each) == question.ref), None)
         if event is None or (not event.waits and event.rejected is agreed):
             return Effect.DIFFERENT
-        if not event.waits:  # written before a crash: who was not told yet is told now
+        if not event.waits:  # written before a crash: continue with the users not yet handled
             return _looked_at(answer, deps)
         if agreed and not set(concerned_by(event, stored.book, deps, deps.records.rows())) <= set(question.people):
             return Effect.DIFFERENT
@@ -309,7 +309,7 @@ def _group(answer: Answer, deps: Deps) -> Effect:
 
 
 def _looked_at(answer: Answer, deps: Deps) -> Effect:
-    """Judge everybody on the list by the book as it is now. Whoever loses access by it was agreed to."""
+    """Judge all users on the list by the book as it is now. Their loss of access by it was approved."""
     deps.books.current(fresh=True)
     policy = deps.policy
     deps.workers.run([partial(_look_at, key, answer, policy, deps) for key in answer.question.people])
@@ -325,7 +325,7 @@ def _look_at(key: UserKey, answer: Answer, policy: Policy, deps: Deps) -> None:
         waiting = current.status.guard.waiting_cut
         if approved and waiting is not None and waiting.cause in _BY_GROUP:
             if current.status.guard.clearance is not None and current.status.guard.clearance.by == answer.digest:
-                return record  # told before the crash
+                return record  # written before a crash
             clearance = Clearance(ref=waiting.ref, by=answer.digest, until=now + policy.guard.approval_lapses)
             return _told(current.with_status(clearance=clearance), "The change of the group was approved", answer, now)
         return record if current == record else current
@@ -333,7 +333,7 @@ def _look_at(key: UserKey, answer: Answer, policy: Policy, deps: Deps) -> None:
     change_record(key, change, deps, wakes=True)
 
 
-# ---- telling
+# ---- history lines
 
 
 def _note(key: UserKey, text: str, answer: Answer, deps: Deps) -> None:
@@ -348,11 +348,11 @@ def _told(record: UserRecord, text: str, answer: Answer, now: datetime) -> UserR
     return record.with_status(story=told(record.status.story, [line]))
 
 
-# ---- what waits, for pages
+# ---- open questions, for pages
 
 
 def rename_question(record: UserRecord) -> Question | None:
-    """Return the question about a changed address that waits; None if none does."""
+    """Return the question about a waiting change of address; None if none waits."""
     change = confirmed(record)
     if change is None or record.rename is None:
         return None
@@ -362,7 +362,7 @@ def rename_question(record: UserRecord) -> Question | None:
 
 
 def same_person_question(old: UserRecord, new: UserRecord) -> Question | None:
-    """Return the question whether the holder of an address is the earlier one; None where nobody asks, or somebody answered."""
+    """Return the question whether an address's two holders are the same person; None if it does not arise or was answered."""
     if old.handover is None or new.predecessor != old.user_key or is_other_person(new):
         return None
     if not is_to_be_joined(old, new, handover_ref(old.handover)):

@@ -1,7 +1,7 @@
-"""Takes a change of machines or images through the fleet, wave by wave: begins a rollout, and opens, halts or ends it at each drift sweep.
+"""The rollout of a change of machines or images through the fleet, wave by wave. Each drift sweep opens, halts or ends it.
 
-The rollout is part of `policy/current`, so each step is one conditional write, and every function sees it within a minute. Who decides
-to go on after a halt, or to go back, is `shared.engine.decisions.decisions`.
+The rollout is part of `policy/current`, so each step is one conditional write, and every function sees it within a minute. The decision
+to continue after a halt, or to go back, is made in `shared.engine.decisions.decisions`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from shared.engine.ports.deps import Deps
 
 
 def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> Rollout | None:
-    """Return the rollout of a policy that takes the place of `current`; None for one that needs none.
+    """Return the rollout of a policy that replaces `current`; None if it needs none.
 
-    A rollout that is under way goes on under a policy that changes few notebooks; one that goes back to where it came from is over.
+    A policy that changes few notebooks continues the rollout under way. A return to where that rollout came from ends it.
     """
     shaped = [each for each in proposal.impact.entries if each.stops_notebook]
     under_way = (
@@ -65,9 +65,10 @@ def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> R
 
 
 def keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: datetime) -> None:
-    """Count where everybody stands whose turn has come, and open the next wave, halt, or end the rollout that is under way.
+    """Count the state of all users whose turn has come; then open the next wave, or halt or end the rollout under way.
 
-    The rows are listed for it, once or twice, and only while a rollout is under way. What cannot be read or written now is left to the next sweep, and holds up nothing else of this one.
+    The rows are listed for this once or twice, and only while a rollout is under way. A failed read or write is left to the next sweep, and
+    does not stop the rest of this sweep.
     """
     try:
         _keep_waves(deps, seen, unreachable, now)
@@ -90,7 +91,7 @@ def _keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: dateti
     if judged != rollout:
         deps.policies.put(replace(current, rollout=judged), expected=current)
     match judged.state:
-        case RolloutState.HALTED:  # said at each sweep, until somebody decides
+        case RolloutState.HALTED:  # logged at each sweep until an administrator decides
             deps.log.error("Rollout halted", **facts_of(judged))
         case RolloutState.DONE:
             deps.log.info("Rollout done", **facts_of(judged))
@@ -101,7 +102,7 @@ def _keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: dateti
 
 
 def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
-    """Let a halted rollout go on; whoever failed until now is tried again. Idempotent."""
+    """Continue a halted rollout; users whose change failed are tried again. Idempotent."""
     current = deps.policies.load()
     rollout = current.rollout if current is not None else None
     if (
@@ -117,7 +118,7 @@ def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
 
 
 def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
-    """Return the policy in force with its rollout, if that is halted."""
+    """Return the policy in force with its rollout if that is halted; None otherwise."""
     current = deps.policies.load()
     if current is None or current.rollout is None or current.rollout.state is not RolloutState.HALTED:
         return None
@@ -127,7 +128,7 @@ def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
 def count(
     rollout: Rollout, rows: Iterable[RecordRow], seen: Seen, unreachable: frozenset[str], policy: Policy, now: datetime
 ) -> Counts:
-    """Return where those stand whose turn has come, as far as listings tell."""
+    """Return the counts of the users whose turn has come, as far as listings tell."""
     return counts_of(
         standing
         for row in rows
@@ -137,7 +138,7 @@ def count(
 
 
 def counts_now(rollout: Rollout, deps: Deps) -> Counts:
-    """Return the same as it is now, by a listing of records and one of instances."""
+    """Return the current counts, by a listing of records and one of instances."""
     seen, unreachable = instances_now(deps)
     return count(rollout, deps.records.rows(), seen, unreachable, deps.policy, deps.clock.now())
 
@@ -177,7 +178,7 @@ def _sight(row: RecordRow, seen: Seen, unreachable: frozenset[str], policy: Poli
 def _with_another_first(
     rollout: Rollout, judged: Rollout, rows: Iterable[RecordRow], seen: Seen, policy: Policy
 ) -> Rollout:
-    """Return the rollout with another first person: one whose notebook rests, or anybody, if the first one needs nothing any more."""
+    """Return the rollout with another first user: one whose notebook is stopped, or any user if the present one needs no change now."""
     waiting = []
     for row in rows:
         notebook = seen.get((row.zone or "", row.instance_id or ""))
@@ -190,12 +191,12 @@ def _with_another_first(
         return judged
     works, _, key = min(waiting)
     if works and rollout.counts.people:
-        return judged  # the first one works, too: whoever stops first
+        return judged  # the present first user's notebook runs, too: wait for one to stop
     return replace(rollout, first=key)
 
 
 def facts_of(rollout: Rollout) -> dict[str, object]:
-    """Return what the log says of a rollout."""
+    """Return the facts about a rollout for the log."""
     counts = rollout.counts
     return {
         "rollout": rollout.rollout_id,

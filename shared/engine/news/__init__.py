@@ -1,1 +1,1 @@
-"""What comes in: messages, dead letters, requests from the page."""
+"""The intake: messages, dead letters, requests from the page."""

@@ -1,4 +1,4 @@
-"""An operator has seen a leaver of whom nobody knows: it is not shown under "Needs attention" any more."""
+"""The acknowledgement of an unknown leaver by an operator: the leaver is no longer shown under "Needs attention"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from shared.engine.reconcile.changing import Accepted, change_record
 
 
 def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
-    """Note that an operator saw this leaver; None if there is no record, `changed` False for everybody else. Safe to repeat."""
+    """Note that an operator saw this leaver. Return None if there is no record; `changed` is False if the user is no unknown leaver.
+
+    Safe to repeat.
+    """
 
     def seen(record: UserRecord) -> UserRecord:
         if unknown_leaver_since(record) is None:

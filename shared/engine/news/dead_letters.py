@@ -1,7 +1,7 @@
-"""Dead letters: what is written on them, how they are kept, the mark they leave, and how they are used after all.
+"""Dead letters: their attributes, how they are stored, their marks on records, and their replay.
 
-`functions` writes and keeps them, the CLI replays them. Replay goes through the same door as a delivery, with the message's own
-id and time, so the rules of the facts make it safe: known news changes nothing, older news is overruled by newer.
+`functions` writes and stores them, the CLI replays them. A replay takes the same path as a delivery, with the message's own id and time.
+So the rules of the facts make it safe: known news changes nothing, and newer news overrules older news.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ REASON, DETAIL = "reason", "detail"
 MESSAGE_ID, PUBLISHED, SIZE = "source-message-id", "source-publish-time", "source-bytes"
 FUNCTION, SUBSCRIPTION, TOPIC = "source-function", "source-subscription", "source-topic"
 OURS = (REASON, DETAIL, MESSAGE_ID, PUBLISHED, SIZE, FUNCTION, SUBSCRIPTION, TOPIC)
-# What Pub/Sub itself adds when it forwards a message after its last attempt.
+# The prefix of the attributes that Pub/Sub itself adds when it forwards a message after its last attempt.
 FORWARDED = "CloudPubSubDeadLetterSource"
-_MAX_ATTRIBUTE = 1000  # Pub/Sub takes 1,024 bytes
+_MAX_ATTRIBUTE = 1000  # Pub/Sub accepts 1,024 bytes
 _MAX_ATTRIBUTES = 100
 
 Parse = Callable[[DeadLetter], Sequence[News]]
@@ -54,9 +54,9 @@ def attributes_for(
     others: Mapping[str, str],
     topic: str = "",
 ) -> dict[str, str]:
-    """Return what is written on a message that goes to the dead letters: why, and what replay needs; then its own attributes.
+    """Return the attributes of a message for the dead-letter topic: the reason, the data for a replay, and the message's own attributes.
 
-    One that would make the letter look like Pub/Sub's own forwarding is left out, and ours stand over the message's.
+    An attribute that would make it look like Pub/Sub's own forwarding is left out, and our attributes overrule the message's.
     """
     ours = {
         REASON: error.reason.value,
@@ -85,9 +85,9 @@ def letter_of(
     users: tuple[UserKey, ...],
     cuts: bool = False,
 ) -> DeadLetter:
-    """Return the letter in a message of the dead-letter topic: written by a function, or forwarded by Pub/Sub as it was.
+    """Return the dead letter in a message of the dead-letter topic, written by a function or forwarded unchanged by Pub/Sub.
 
-    `cuts` = the message states that somebody leaves, as far as it could be read.
+    `cuts`: the message states that a user leaves, as far as it could be read.
     """
     forwarded = f"{FORWARDED}Subscription" in attributes
     ours: Mapping[str, str] = {} if forwarded else attributes
@@ -107,7 +107,7 @@ def letter_of(
         ),
         source=attributes.get(f"{FORWARDED}Subscription", "") if forwarded else ours.get(SUBSCRIPTION, ""),
         received_at=published_at,
-        body=body[:size],  # an empty message travels as {}
+        body=body[:size],  # an empty message is sent as {}
         size=size,
         attributes=dict(attributes),
         topic=_cut(ours.get(TOPIC, "")),
@@ -122,10 +122,10 @@ def _moment(text: str | None, otherwise: datetime) -> datetime:
 
 
 def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
-    """Store a letter and mark the records of those whom it names; how many were marked now. Safe to repeat.
+    """Store a dead letter and mark the records of the users whom it names; return how many were marked now. Safe to repeat.
 
-    Raise only while the letter is not stored. A mark that failed stays pending on the letter, and the sweep tries it again.
-    `named` has the address for each key: a record is marked only if the address is its own, never for a key alone.
+    Raise only while the dead letter is not stored. A failed mark stays pending on the dead letter, and the sweep tries it again.
+    `named` has the address for each key: a record is marked only if it has that address, never for a key alone.
     """
     letter = replace(letter, row=replace(letter.row, marks_pending=bool(letter.row.users)))
     deps.dead_letters.store(letter)
@@ -133,7 +133,10 @@ def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] |
 
 
 def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
-    """Mark the records of all whom the letter names and note that it is done; how many were changed now. Safe to repeat."""
+    """Mark the records of all users whom the dead letter names, and note that this is done. Return the number of changed records.
+
+    Safe to repeat.
+    """
 
     def marked(record: UserRecord) -> UserRecord:
         email = named.get(record.user_key) if named is not None else None
@@ -149,7 +152,7 @@ def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail
         except BenchkeeperError as error:
             failed = True
             _log_pending(row, error.reason.value, error.detail, deps)
-        except Exception as error:  # noqa: BLE001 - the letter is stored: whatever becomes of a mark must not bring it again
+        except Exception as error:  # noqa: BLE001 - the dead letter is stored: a failed mark must not cause a redelivery
             failed = True
             _log_pending(row, Reason.UNEXPECTED.value, repr(error), deps)
     if not failed and row.marks_pending:
@@ -165,15 +168,15 @@ def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
-    """Return True when there is a record and it was changed. It wakes nobody: nothing else is wanted."""
+    """Return True if there is a record and it was changed. No pass follows, because the wanted state is unchanged."""
     accepted = change_record(user_key, change, deps, wakes=False, mends=False)
     return accepted is not None and accepted.changed
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """What one piece of news did, or would do: to whom, in words, and the actions that would follow (dry runs only).
+    """The effect of one piece of news: the user, the effect in words, and the actions that would follow (dry runs only).
 
-    `kind`, and the reasons of the plan, are given by dry runs only. `user_key` is empty where no person is meant.
+    `kind`, and the reasons of the plan, are given by dry runs only. `user_key` is empty if the news is about no user.
     """
 
     user: str
@@ -185,7 +188,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Replayed(Struct, frozen=True, kw_only=True):
-    """What came of one letter. `used` False: it still cannot be used, and `why` says why."""
+    """The result of replaying one dead letter. If `used` is False, the message still cannot be used, and `why` says why."""
 
     row: LetterRow
     used: bool
@@ -195,17 +198,17 @@ class Replayed(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """All of it in a line."""
+        """The whole result in one line."""
         if not self.used:
             return self.why
         return "; ".join(f"{change.user}: {change.text}" for change in self.changes) or "concerns nobody"
 
 
 def replay(row: LetterRow, parse: Parse, deps: Deps, *, dry_run: bool = False) -> Replayed:
-    """Handle a letter's message again; with `dry_run` only say what that would change.
+    """Handle a dead letter's message again; with `dry_run` only return what that would change.
 
-    It is noted as replayed last: whoever dies before has it again, and the same news twice changes nothing. A letter that still
-    fails stays as it is.
+    The replay is noted last: after a crash before that, the dead letter is replayed again, and the same news twice changes nothing.
+    A dead letter that still fails stays as it is.
     """
     try:
         letter = deps.dead_letters.read(row)
@@ -251,7 +254,7 @@ def _delivered(news: News, deps: Deps) -> Change:
 
 
 def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
-    """Return the records that the news is about, as they are: a change of address is about two."""
+    """Return the current records that the news is about; a change of address is about two."""
     if isinstance(news, Renamed):
         found = [find(email, deps) for email in (news.user, news.new_user)]
         return [stored.record for stored in found if stored is not None]
@@ -259,7 +262,7 @@ def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
 
 
 def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """Return what `_delivered` would say of each, folded one upon the other, and the plan that would follow. Changes nothing."""
+    """Return the changes that a replay would make, each folded upon the one before, with the plans that would follow. Changes nothing."""
     folded: dict[UserKey, UserRecord] = {}
     changes: list[Change] = []
     for piece in news:
@@ -293,9 +296,9 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
 def fold_one(
     event: LifecycleEvent, folded: Mapping[UserKey, UserRecord], deps: Deps, now: datetime
 ) -> list[tuple[UserRecord | None, UserRecord]]:
-    """Return the records that `intake.accept` would write, before and after; the same object where it would change nothing.
+    """Return the records that `intake.accept` would write, before and after; the same object twice if nothing would change.
 
-    `folded` has those that news before this piece changed.
+    `folded` has the records that earlier news of this replay changed.
     """
     if isinstance(event, Renamed):
         found = [find(email, deps) for email in (event.user, event.new_user)]

@@ -1,4 +1,4 @@
-"""What one message says, start to end: fold it, then reconcile whom it is about. After the fold is saved, nothing is lost any more."""
+"""The delivery of one message: fold its news into records, then reconcile the users concerned. Once the fold is saved, nothing is lost."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from shared.engine.reconcile.repair import load_mended
 
 
 class Delivered(Struct, frozen=True, kw_only=True):
-    """Whose news it was, by the keys of the records; `refused` could not be used, each with its error."""
+    """The result of a delivery: the keys of the users concerned, and the news that could not be used, each with its error."""
 
     users: tuple[UserKey, ...]
     refused: tuple[tuple[News, PoisonError], ...] = ()
 
 
 def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
-    """Fold all news of a message, then reconcile each person once: two pieces about one person are judged together.
+    """Fold all news of a message, then reconcile each user once: two pieces about one user are judged together.
 
-    Each piece stands by itself: one that cannot be used, or that cannot be written now, holds up no other. Raises only while an
-    intent is not durable yet, after everything else was done. A pass that fails after that is logged and left to the tick, which
-    finds the wake-up that was saved with the intent. A record that cannot be used raises too, after the access of a leaver was
-    ended without it.
+    Each piece stands by itself: a piece that cannot be used, or cannot be written now, does not stop the others. Raises only while an
+    intent is not durable yet, after everything else was done. A pass that fails later is logged and left to the tick, which
+    finds the wake-up that was saved with the intent. An unusable record raises too, after a leaver's access was ended without it.
     """
     passes: dict[UserKey, Stored | None] = {}
     users: dict[UserKey, None] = {}
@@ -45,7 +44,7 @@ def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
             passes.update(dict.fromkeys(accept_group_events(of_groups, deps)))
         elif any(_may_be_renamed(piece, deps) for piece in news):
             deps.books.current(fresh=True)
-    except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
+    except Exception as error:  # noqa: BLE001 - raised below, after the rest of the message
         failed = error
     users |= dict.fromkeys(passes)
     for piece in news:
@@ -58,7 +57,7 @@ def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
                     passes[key] = stored
         except PoisonError as error:
             refused.append((piece, error))
-        except Exception as error:  # noqa: BLE001 - raised below: what else the message says is not held up
+        except Exception as error:  # noqa: BLE001 - raised below, after the rest of the message
             failed = failed or error
     woken = {piece.user_key for piece in news if isinstance(piece, Woken)}
     for key, stored in passes.items():
@@ -69,7 +68,7 @@ def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
 
 
 def deliver(news: News, deps: Deps) -> UserKey | None:
-    """Fold and reconcile one piece; return whose news it was, None if nobody's. Raises `PoisonError` if it cannot be used."""
+    """Fold and reconcile one piece; return the user it is about, or None. Raise `PoisonError` if it cannot be used."""
     delivered = deliver_all([news], deps)
     for _, error in delivered.refused:
         raise error
@@ -77,7 +76,7 @@ def deliver(news: News, deps: Deps) -> UserKey | None:
 
 
 def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
-    """Fold one piece; return the people concerned, each as it was written, and whether a pass is due."""
+    """Fold one piece; return the keys of the users concerned, each with the record as written and whether a pass is due."""
     match piece:
         case Woken():
             wishes = try_take_up(piece.user_key, deps)
@@ -87,7 +86,7 @@ def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, 
 
 
 def _may_be_renamed(piece: News, deps: Deps) -> bool:
-    """Return True for news of a group that may have the new address of one that entitles: the book says so."""
+    """Return True for news of a group without an assignment: the group book may know it as the new address of an assigned group."""
     return isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None
 
 
@@ -106,7 +105,7 @@ def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | N
 
 
 def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
-    """Make a pass. With `if_missing` something of that name moved, so there may have been a record that is gone."""
+    """Make a pass. With `if_missing` a resource with that key changed, so a missing record may have existed before."""
     try:
         if if_missing and stored is None:
             stored = load_mended(user_key, deps, if_missing=True)

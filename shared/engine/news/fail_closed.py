@@ -1,8 +1,8 @@
-"""A leaver whose record cannot be used: end the access by what the cloud itself shows, without the record.
+"""The end of access for a leaver whose record cannot be used, by what the cloud itself shows.
 
-Called by `deliver` for news that states a leave, when the record was written by a newer program or no version of it can be
-read. It stops and disables only, both of which can be undone: nothing is deleted and the record is not written. The message is
-kept, so this runs again at each delivery until the record can be used. Everybody else fails open: nothing is touched.
+Called by `deliver` for news that states a leave, if a newer program wrote the record or no version of it can be read. Instances are
+only stopped and accounts only disabled, both of which can be undone. Nothing is deleted, and the record is not written. The message is
+kept, so this runs again at each delivery until the record can be used. For all other news nothing is touched.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from shared.domain.things.notebook import (
 )
 from shared.engine.ports.deps import Deps
 
-# An older statement may have been overruled by what the unreadable record says: the person may be back.
+# The unreadable record may overrule an older statement: the user may be back.
 LATELY = timedelta(days=14)
 _ENDING = RESTING | {NotebookState.STOPPING, NotebookState.SUSPENDING, NotebookState.DELETED}
 
 
 class CutByLabel(Struct, frozen=True, kw_only=True):
-    """The result of one cut. `complete` is False while something could not be read, stopped or disabled yet."""
+    """The result of one cut. `complete` is False while some resource could not yet be read, stopped or disabled."""
 
     stopped: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -41,15 +41,15 @@ class CutByLabel(Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """True when nothing is left to try."""
+        """True if nothing is left to try."""
         return not self.failed and not self.unreachable
 
 
 def is_cut_in_effect(news: LifecycleEvent, now: datetime, *, stated_at: datetime | None = None) -> bool:
-    """Return True for news that plainly says that the person has left, lately and in effect.
+    """Return True for news that plainly states that the user has left, lately and in effect.
 
-    `stated_at` is when the message was first published, where the caller knows it; else what the message itself claims counts.
-    Leaving one group does not count: another group may entitle the person, and only the record says so.
+    `stated_at` is when the message was first published, if the caller knows it; otherwise the message's own times count.
+    Leaving one group does not count: another group may entitle the user, and only the record says so.
     """
     match news:
         case Left() | AccountChanged(holds=True) if is_cut(news):
@@ -60,7 +60,7 @@ def is_cut_in_effect(news: LifecycleEvent, now: datetime, *, stated_at: datetime
 
 
 def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordError, deps: Deps) -> CutByLabel | None:
-    """Cut the person of this news if it states a leave; None if it does not. Raises nothing that the caller must handle.
+    """Cut the user of this news if it states a leave; return None if it does not. A failed call is reported in the result, not raised.
 
     `error` is why the record cannot be used; it names the key to which the address led.
     """
@@ -88,8 +88,8 @@ def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordErr
 def cut_by_label(user_keys: Iterable[UserKey], deps: Deps) -> CutByLabel:
     """Stop every instance of these keys, in all zones and under all names, and disable their own service accounts.
 
-    Safe to repeat. An instance counts by our labels, or by a name that only this product computes. One failure does not hold up
-    the others; what failed is named in the result.
+    Safe to repeat. An instance belongs to a key by our labels, or by a name that only this product computes. A failure does not stop
+    the others; the result names what failed.
     """
     keys = frozenset(user_keys)
     stopped, failed = [], []
@@ -119,7 +119,7 @@ def cut_by_label(user_keys: Iterable[UserKey], deps: Deps) -> CutByLabel:
 
 
 def _owner(notebook: ObservedNotebook) -> UserKey | None:
-    """Whose instance it is: by the label, else by the name, for labels can be taken off."""
+    """Return the owner of the instance by its label, or else by its name, because labels can be removed."""
     label = notebook.labels.get(LABEL_USER, "")
     if notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY and label:
         return UserKey(label)
@@ -127,7 +127,7 @@ def _owner(notebook: ObservedNotebook) -> UserKey | None:
 
 
 def _disable(keys: frozenset[UserKey], deps: Deps) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the accounts that were disabled, and what failed. Without personal accounts in the configuration nothing is asked."""
+    """Return the accounts that were disabled, and the failures. If no profile has personal accounts, no call is made."""
     if not any(profile.needs_account for profile in deps.policy.catalog.profiles.values()):
         return (), ()
     disabled, failed = [], []
@@ -146,9 +146,9 @@ def _disable(keys: frozenset[UserKey], deps: Deps) -> tuple[tuple[str, ...], tup
 
 
 def _known_as(address: str, deps: Deps) -> set[UserKey]:
-    """Return the keys of whoever has this address by the fleet index: a key stays when an address changes."""
+    """Return the keys of the users with this address in the fleet index: a key stays when an address changes."""
     try:
         fleet = deps.fleet.fleet()
     except BenchkeeperError:
-        return set()  # a hint only: the address's own key and the pointer's are cut in any case
+        return set()  # only a hint: the address's own key and the pointer's key are cut in any case
     return {row.user_key for row in fleet.rows if row.email == address} if fleet is not None else set()

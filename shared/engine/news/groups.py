@@ -1,7 +1,7 @@
-"""News about groups themselves: deleted, renamed, created. Kept in one object beside the policy; nothing is fanned out.
+"""News about groups themselves: deleted, renamed, created. Stored in one object beside the policy; no user's record is written.
 
-Whoever loses access by it loses it as a planned change. One that takes something from more than one person waits until
-administrators decide (`shared.engine.decisions.questions`), and says whom it concerns.
+A user who loses access by a group change loses it as a planned change. A group change that takes access from more than one user waits
+until administrators decide (`shared.engine.decisions.questions`), and names the users concerned.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
 
 _TRIES = 8
-# More people than this are not looked at one by one: the change waits anyway.
+# Above this number the users' records are not read one by one: the change waits anyway.
 MOST_LOOKED_AT = 200
 
 
 def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserKey, ...]:
-    """Keep what a message says of groups, in one write; return whose entitlement is to be looked at now. Safe to repeat."""
+    """Store a message's news about groups in one write; return the users whose entitlement must be judged now. Safe to repeat."""
     assigned = frozenset(each.group for each in deps.policy.catalog.assignments)
     for _ in range(_TRIES):
         stored = deps.books.load()
@@ -43,7 +43,7 @@ def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserK
 def _with_all(
     stored: GroupBook, events: Sequence[GroupEvent], assigned: frozenset[str], deps: Deps
 ) -> tuple[GroupBook, list[UserKey]]:
-    """Return the book with all events, and who loses something by them. Only what concerns a group that entitles is judged."""
+    """Return the book with all events, and the users who lose access by them. Only events about entitling groups are judged."""
     keys = {each.key for each in (*stored.events, *stored.others)}
     known = [each for each in events if each.key in keys]
     new = sorted((each for each in events if each.key not in keys), key=GroupEvent.order)
@@ -52,7 +52,7 @@ def _with_all(
     if unrelated:
         deps.log.info("Only remembered news of groups that entitle nobody", events=len(unrelated))
     book = stored.with_events(unrelated, assigned)
-    # Judged again: whoever was to be looked at may not have been.
+    # Known events are judged again: a crash may have prevented the passes that they called for.
     concerned = dict.fromkeys(_concerned(book.without(known, assigned), book, deps)[:MOST_LOOKED_AT] if known else [])
     for event in new:
         if not event.addresses & reached:
@@ -74,14 +74,14 @@ def _with_all(
 
 
 def concerned_by(event: GroupEvent, book: GroupBook, deps: Deps, rows: Iterable[RecordRow]) -> list[UserKey]:
-    """Return who of these rows loses access once an event that waits is agreed to."""
+    """Return the users of these rows who lose access if a waiting event is approved."""
     return _concerned(book, book.decided(event, agreed=True), deps, rows)
 
 
 def _concerned(
     before: GroupBook, after: GroupBook, deps: Deps, rows: Iterable[RecordRow] | None = None
 ) -> list[UserKey]:
-    """Return who is entitled by the book as it was and not as it is to be; of all records, or of the rows given."""
+    """Return the users entitled by the old book and not by the new one; of all records, or of the given rows."""
     now, catalog = deps.clock.now(), deps.policy.catalog
     lost_groups = {
         each.group
@@ -95,7 +95,7 @@ def _concerned(
         row.user_key
         for row in (deps.records.rows() if rows is None else rows)
         if row.presence is Presence.PRESENT
-        # Rows of earlier versions do not say by what somebody is entitled.
+        # Rows of earlier versions do not name the group that entitles the user.
         and (row.entitled_by in lost_groups or (row.cause is Cause.UNKNOWN and row.profile in profiles))
     ]
     if len(suspects) > MOST_LOOKED_AT:

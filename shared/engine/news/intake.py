@@ -1,4 +1,4 @@
-"""Fold news into records: one conditional write each, and the intent is durable."""
+"""The fold of news into records: one conditional write per record makes the intent durable."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _TRIES = 8
 
 
 def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
-    """Fold one event into the record of whomever it is about; a cut may be about several. Empty: it concerns nobody here.
+    """Fold one event into the record of its user; a cut may be about several records. Return an empty tuple if no user is concerned.
 
-    Raises `UnknownProfileError` for a profile that does not exist (poison), `KeyCollisionError` for a key that is another's.
+    Raise `UnknownProfileError` for a profile that does not exist (poison), `KeyCollisionError` for a key that belongs to another user.
     """
     if isinstance(event, Renamed):
         return _accept_renaming(event, deps)
@@ -52,13 +52,13 @@ def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     meant = targets(event, deps) if not is_foreign_cut(event, deps) else _known_targets(event, deps)
     accepted = [each for target in meant for each in _fold(event, target, deps)]
     if event.person_id and [target.user_key for target in meant] == [number_key(event.person_id)]:
-        # Nobody had the number a moment ago; whoever was given it meanwhile may not have seen what was said.
+        # No record had the number a moment ago. A record that got it meanwhile may lack this event, so fold it there too.
         accepted += [each for target in targets(event, deps) for each in _fold(event, target, deps)]
     return tuple(accepted)
 
 
 def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records of a guest who is known all the same: of a domain that was taken out of the settings, for example."""
+    """Return the records of a known guest, for example of a domain that was removed from the settings; none if the guest is unknown."""
     forms = (event.user, *event.also_known_as)
     if any(find(form, deps) is not None for form in forms):
         return targets(event, deps)
@@ -67,7 +67,7 @@ def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
 
 
 def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = False) -> list[Accepted]:
-    """Fold the event into one record, and unless `alone` into others that it thereby concerns."""
+    """Fold the event into one record and, unless `alone`, into other records that it concerns."""
     stored, changed = target.stored, False
     for attempt in range(_TRIES):
         now = deps.clock.now()
@@ -107,12 +107,12 @@ def _begun(target: Target, event: LifecycleEvent, deps: Deps) -> UserRecord:
     made = new_record(target.email, deps.clock.now())
     if target.email:
         return made if made.user_key == target.user_key else replace(made, user_key=target.user_key)
-    number = numbered(event)  # so that it is known whose number the record waits for
+    number = numbered(event)  # so that the record says which number it waits for
     return replace(made, user_key=target.user_key, facts=made.facts.with_statement(PERSON_ID, number))
 
 
 def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) -> None:
-    """Say that a sender uses one id for several statements; each of them counts."""
+    """Log that a sender uses one id for several statements; each of them counts."""
     for name, statement in statements_of(event):
         if any(kept.reuses_id_of(statement) for kept in before.facts.timelines.get(name, ())):
             deps.log.warning(
@@ -126,9 +126,9 @@ def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) ->
 
 
 def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRecord:
-    """Return the record with what was said of its person number before anybody was known to have it.
+    """Return the record with the statements about its person number from before any record had the number.
 
-    The number is noted first: a leaver by number that comes at the same moment either finds it there, or is found here.
+    The number is stored first: a leaver by number that arrives at the same moment either finds the number, or is found here.
     """
     key = number_key(person_id)
     if record.user_key == key:
@@ -142,9 +142,9 @@ def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRec
 
 
 def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None, deps: Deps) -> list[Accepted] | None:
-    """Write the record of the address's new holder, then the old one, which leads there. None: somebody wrote first.
+    """Write the record of the address's new holder, then the old record, which leads there. Return None if another process wrote first.
 
-    A crash between the two writes is repaired by the redelivery: the same split gives the same records.
+    The redelivery repairs a crash between the two writes: the same split gives the same records.
     """
     now = deps.clock.now()
     deleted = handed_over(record, now)
@@ -169,20 +169,20 @@ def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None,
 
 
 def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Fold the event where it counts besides: the owner of a change of address that waits, one person under two records."""
+    """Fold the event into further records: that of the owner of a waiting change of address, or of a user with two records."""
     record = stored.record
     if record.claim is not None:
         owner = load_mended(record.claim.owner, deps)
         waits = owner.record.rename if owner is not None else None
         if owner is not None and waits is not None and record.is_known_as(waits.new_email):
-            # Also when the new address has an environment of its own by now: until somebody decides, one person may have both.
+            # This also holds if the new address has its own environment by now: until a decision, one user may have both.
             if is_cut(event):
                 waiting = Target(user_key=owner.record.user_key, email=owner.record.email, stored=owner)
                 return _fold(
                     event, waiting, deps, alone=True
-                )  # of two that would change places, each is the other's owner
+                )  # if two users would swap addresses, each is the other's owner
             if owns_something(record) and owns_something(owner.record):
-                return []  # no number makes one of two environments; the notice asks
+                return []  # a number cannot merge two environments; the notice asks
             number = owner.record.facts.person_id(deps.clock.now())
             if number and record.facts.person_id(deps.clock.now()) == number:
                 change = confirmed(owner.record)
@@ -193,7 +193,7 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
 def _joined(
     event: LifecycleEvent, before: UserRecord, folded: UserRecord, stored: Stored | None, deps: Deps
 ) -> list[Accepted]:
-    """Make one of two holders of an address if the news shows that they are one person; empty if it does not."""
+    """Merge the two holders of an address if the news shows that they are one user; return an empty list if it does not."""
     if stored is None:
         return []
     if before.predecessor is not None and not owns_something(before):
@@ -204,11 +204,11 @@ def _joined(
 
 
 def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Give the old environment back to a new account that HR's number says is the same person's; empty if it does not.
+    """Give the old environment back to a new account that belongs to the same user by HR's number; return an empty list if it does not.
 
-    `record` is what the new account's record, which owns nothing yet, would be with the event.
+    `record` is the new account's record with the event folded in; it owns nothing yet.
 
-    The old record is written first, then its key is led to; a crash between is repaired by the next message.
+    The old record is written first, then the new key becomes a pointer to it; the next message repairs a crash between the two.
     """
     old = load_mended(record.predecessor, deps) if record.predecessor is not None else None
     if old is None:
@@ -224,10 +224,10 @@ def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Make one of two holders when late news of the earlier one says HR's number of the later one; empty if it does not.
+    """Merge two holders if late news gives the earlier one HR's number of the later one; return an empty list if it does not.
 
-    `record` is what the earlier holder's record would be with the event. Whose things are there, stays, and the other key leads
-    there; where both have something, nothing is joined, and the notice asks. The record that stays is written first, so that the
+    `record` is the earlier holder's record with the event folded in. The record that owns resources stays, and the other key becomes a
+    pointer to it. If both own resources, nothing is merged, and the notice asks. The record that stays is written first, so that the
     redelivery repairs a crash.
     """
     new = load_mended(record.handover.to, deps) if record.handover is not None else None
@@ -247,11 +247,11 @@ def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
-    """Give the person's record the new address, and lead the other key to it; or let the change wait.
+    """Give the user's record the new address and make the other key a pointer to it; or let the change wait.
 
-    The record is written first: what was said under the other address is in it before the pointer takes that one's place. It
-    is written then even if it says all that already: of two renames at once that would lead to each other, one meets a
-    generation that it did not read. A crash between the two writes is repaired by the redelivery.
+    The record is written first, so that it has all statements made under the other address before the pointer replaces that record. It
+    is written even if it has them already: of two simultaneous renames that would lead to each other, one then meets an unread generation.
+    The redelivery repairs a crash between the two writes.
     """
     changed = False
     for _ in range(_TRIES):
@@ -266,7 +266,7 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
             if waiting is None:
                 continue
             if waiting.changed:
-                # A cut under the new address that came between the two writes found nobody who waits: look again.
+                # A cut under the new address between the two writes did not find the waiting change: check again.
                 changed = True
                 continue
             return (replace(waiting, changed=changed),)
@@ -286,7 +286,10 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
 
 
 def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps) -> Accepted | None:
-    """Write both sides of a change that waits: the new address's first, so that a cut under it reaches the owner. None: again."""
+    """Write both records of a waiting change: the new address's first, so that a cut under it reaches the owner.
+
+    Return None if another process wrote in between; the caller tries again.
+    """
     now = deps.clock.now()
     if asked.claimed is None or kept is None:
         raise AssertionError("a change that waits has two sides")

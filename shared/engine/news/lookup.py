@@ -1,4 +1,4 @@
-"""Whose record is meant: from an address, a person number or news to records, over renames, handed-over addresses and older forms."""
+"""The lookup of records by address, person number or news, across renames, handed-over addresses and older forms."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MAX_HOLDERS = 20
 
 
 class KeyCollisionError(PoisonError):
-    """Two addresses have the same user key, and the record is the other's: it is not touched, and somebody must look."""
+    """The error for two addresses with the same user key. The record belongs to the other address. An administrator must decide."""
 
     reason = Reason.KEY_COLLISION
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """A record that news is about. `stored` is None where there is none yet; then `email` is whose it will be."""
+    """A record that news is about. If `stored` is None, there is no record yet, and `email` is the address it will have."""
 
     user_key: UserKey
     email: UserEmail
@@ -35,7 +35,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 def find(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> Stored | None:
-    """Return the record of whoever has the address now; None if there is none under it or its older forms."""
+    """Return the record of the address's current holder; None if there is no record under the address or its older forms."""
     for form in dict.fromkeys([email, *others]):
         stored = _load(form, deps)
         if stored is not None:
@@ -44,7 +44,7 @@ def find(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> S
 
 
 def find_or_free(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> Stored | None:
-    """Do the same for an address whose key is to be written if it is free. Raises `KeyCollisionError` if it is another person's."""
+    """Return what `find` returns, for an address whose key is written if it is free. Raise `KeyCollisionError` if it is another user's."""
     found = find(email, deps, others=others)
     if found is None and load_mended(user_key_for(email), deps, if_missing=True) is not None:
         raise collision(user_key_for(email))
@@ -52,7 +52,7 @@ def find_or_free(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = 
 
 
 def collision(user_key: UserKey) -> KeyCollisionError:
-    """Return the error for a key whose record is another person's."""
+    """Return the error for a key whose record belongs to another user."""
     return KeyCollisionError(
         user_message="The address has the same user key as somebody else's. Nothing was done for either; an administrator must "
         "look: benchkeeper names ADDRESS.",
@@ -61,10 +61,10 @@ def collision(user_key: UserKey) -> KeyCollisionError:
 
 
 def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records that news is about: one for a grant, each that the person may be known by for a cut.
+    """Return the records that news is about: one record for a grant; for a cut, every record under which the user may be known.
 
-    Raises `KeyCollisionError` if the only record under the key is another person's, and `UnsupportedMessageError` for a leaver by
-    number or of another domain whom nobody knows.
+    Raise `KeyCollisionError` if the only record under the key is another user's, and `UnsupportedMessageError` for an unknown leaver
+    of a domain that is not configured.
     """
     if not event.user:
         return _by_number(event, deps)
@@ -100,7 +100,7 @@ def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
 
 
 def _first(event: LifecycleEvent, free: list[UserEmail], deps: Deps) -> Target:
-    """Return whose record is to be made. A cut under a tag is about the name before it."""
+    """Return the target for a record that does not exist yet. A cut of an address with a tag is about the address without it."""
     email = event.user
     if is_cut(event):
         tagless = [form for form in free if "+" not in form.rpartition("@")[0]]
@@ -115,16 +115,16 @@ def _first(event: LifecycleEvent, free: list[UserEmail], deps: Deps) -> Target:
 
 
 def is_foreign_cut(event: LifecycleEvent, deps: Deps) -> bool:
-    """Return True for what the directory says of guests: people of other domains who lose what they never got here."""
+    """Return True for the directory's cuts of guests: users of other domains, who lose what they never got here."""
     domain = event.user.rpartition("@")[2]
     return is_cut(event) and event.source == DIRECTORY and not deps.policy.people.knows_domain(domain)
 
 
 def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
-    """Return which of an address's holders the news is about, by when it was said.
+    """Return the holders of an address whom the news is about, by its time.
 
-    A leaver that was published after the address was given away is about the new holder; it may be dated back to the old one, who
-    has no access any more, so it is folded into both.
+    A leave that was published after the handover of the address is about the new holder. It may be dated back to the old holder, who
+    has no access any more, so it is folded into both records.
     """
     holders = _holders(stored, deps)
     for index, holder in enumerate(holders):
@@ -135,7 +135,7 @@ def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
 
 
 def _later_holders(event: LifecycleEvent, holders: list[Stored]) -> Iterator[Stored]:
-    """Yield the holders after the first that a leaver may be about: whose account was there when it was published."""
+    """Yield the later holders whom a leave may be about: those whose account existed when it was published."""
     for earlier, holder in pairwise(holders):
         handover, published = earlier.record.handover, event.published_at
         if not isinstance(event, Left) or handover is None or published is None:
@@ -146,7 +146,7 @@ def _later_holders(event: LifecycleEvent, holders: list[Stored]) -> Iterator[Sto
 
 
 def _holders(stored: Stored, deps: Deps) -> list[Stored]:
-    """Return the holders of an address in turn, beginning with this record."""
+    """Return the successive holders of an address, beginning with this record."""
     holders = [stored]
     while (handover := holders[-1].record.handover) is not None and len(holders) < _MAX_HOLDERS:
         following = load_mended(handover.to, deps, if_missing=True)
@@ -161,20 +161,20 @@ def _holders(stored: Stored, deps: Deps) -> list[Stored]:
 
 
 def _load(email: UserEmail, deps: Deps) -> Stored | None:
-    """Return the record under the address's key if it is that address's."""
+    """Return the record under the address's key if it belongs to that address."""
     stored = load_mended(user_key_for(email), deps, if_missing=True)
     return stored if stored is not None and stored.record.is_known_as(email) else None
 
 
 def number_key(person_id: str) -> UserKey:
-    """Return the key of the record that keeps what was said of a number before anybody had it."""
+    """Return the key of the record that keeps statements about a person number until a user has it."""
     return user_key_for(UserEmail(f"#{person_id}"))
 
 
 def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records of everybody who has the number, or the one that keeps what is said of it until somebody has.
+    """Return the records with this person number, or else the record that keeps statements about it until a user has it.
 
-    Somebody who has another number by now is meant only if nobody else has this one: it may have been given to another person.
+    A record that has another number by now counts only if no other record has this one: the number may have been reassigned.
     """
     found: list[Target] = []
     for key in deps.persons.known(event.person_id):
@@ -188,7 +188,7 @@ def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
 
 
 def waiting_for_number(person_id: str, deps: Deps) -> Stored | None:
-    """Return the record that keeps what was said of a number. Raises `KeyCollisionError` if a person's record is there."""
+    """Return the record that keeps statements about a number. Raise `KeyCollisionError` if a user's record is there."""
     stored = load_mended(number_key(person_id), deps)
     if stored is not None and (stored.record.email or not _has_number(stored.record, person_id)):
         raise collision(stored.record.user_key)
@@ -204,7 +204,7 @@ def _has_another(target: Target, person_id: str, deps: Deps) -> bool:
 
 
 def _check_number(event: LifecycleEvent, found: list[Target], deps: Deps) -> None:
-    """Say aloud that a leaver's address and number are of two people; the address counts."""
+    """Log that a leaver's address and number belong to two different users; the address counts."""
     numbers = {
         number for target in found if target.stored is not None and (number := _number(target.stored.record, deps))
     }

@@ -1,8 +1,8 @@
-"""What people ask for: the page writes a wish, whoever looks at the person takes it up; the command line has a direct door.
+"""Users' requests: the page writes them as objects, and each pass over the user folds them in; the command line writes the record directly.
 
-`ask` is the page's: it changes no record. `take_up` is called with each wake-up and by the due sweep, so a lost wake-up costs a
-minute. It believes nothing that the page wrote but the assertion that Identity-Aware Proxy signed, and folds each wish exactly
-once: the record's own conditional write remembers the ids, and only then the objects are removed.
+The page calls `ask`, which changes no record. Each wake-up and the due sweep call `take_up`, so a lost wake-up costs a
+minute. Of the page's data, `take_up` trusts only the assertion that Identity-Aware Proxy signed. It folds each request exactly
+once: the record's own conditional write stores the ids, and only then the objects are removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HOLDS = frozenset({WishKind.HOLD, WishKind.RELEASE})
 
 
 class Fault(StrEnum):
-    """Why a wish is not acted on. Bounded: it is a metric label."""
+    """The reason why a request is ignored. Bounded: it is a metric label."""
 
     NO_WISH = "NoWish"
     NOT_SIGNED = "NotSigned"
@@ -41,16 +41,16 @@ class Fault(StrEnum):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What became of a click. `record` is the person's as it would be with all that waits; `changed` False: that is so already."""
+    """The result of a click. `record` is the user's record with all waiting requests; `changed` is False if nothing would change."""
 
     record: UserRecord
     changed: bool
 
 
 class _Judged(Struct, frozen=True, kw_only=True):
-    """A wish of which all was checked that can be checked without the record.
+    """A request after all checks that need no record.
 
-    `fault` None: so far it may be acted on. `undecided`: it could not be said whether the subject is an administrator.
+    `fault` None: so far the request may be carried out. `undecided`: the error if the group of administrators could not be read.
     """
 
     waiting: WaitingWish
@@ -62,17 +62,17 @@ class _Judged(Struct, frozen=True, kw_only=True):
     undecided: BenchkeeperError | None = None
 
 
-# ---- the page's door
+# ---- the page's entry point
 
 
 def ask(
     user_key: UserKey, asked: Asked, deps: Deps, *, subject: UserEmail, assertion: str, as_administrator: bool = False
 ) -> Answer | None:
-    """Write down a wish of `subject` about a person. None: no record. `RefusedError` says what is allowed.
+    """Store a request of `subject` about a user. Return None if there is no record. Raise `RefusedError` with what is allowed.
 
-    The record is read, not written. What waits already counts: a second click on Stop is one too many before the first was
-    taken up. What waits is listed first: a wish that is taken up in between is in the record then, and never in neither. The wish
-    is judged once more, and by what is true then, when it is taken up.
+    The record is read, not written. Waiting requests already count: a second click on Stop is redundant before the first was
+    folded in. Waiting requests are listed before the record is read, so that a request folded in between is in the record and never missed.
+    The request is judged again, by the state at that time, when it is folded in.
     """
     waiting = deps.inbox.waiting(user_key)
     stored = deps.records.load(user_key)
@@ -98,7 +98,7 @@ def ask(
 
 
 def with_waiting(record: UserRecord, waiting: tuple[WaitingWish, ...], deps: Deps) -> UserRecord:
-    """Return the record as it would be if all that waits were taken up now; what would be refused changes nothing."""
+    """Return the record as if all waiting requests were folded in now; a request that would be refused changes nothing."""
     for each in waiting:
         if each.shown is None or was_taken(record, each.shown.wish_id):
             continue
@@ -115,14 +115,14 @@ def with_waiting(record: UserRecord, waiting: tuple[WaitingWish, ...], deps: Dep
     return record
 
 
-# ---- taking wishes up
+# ---- folding requests in
 
 
 def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
-    """Fold the wishes that wait for a person into the record, in the order of creation; None: nothing waits, or no record.
+    """Fold a user's waiting requests into the record, in the order of creation. Return None if nothing waits or there is no record.
 
-    Safe to repeat, and for two at the same time. Raises while the inbox, the keys of the signatures or the record cannot be read.
-    While the group of administrators cannot be read, administrators' wishes wait in their order, the person's own do not; the
+    Safe to repeat and to run concurrently. Raise while the inbox, the keys of the signatures or the record cannot be read.
+    While the group of administrators cannot be read, administrators' requests wait in their order, but the user's own do not; the
     error is raised once those are folded.
     """
     waiting = deps.inbox.waiting(user_key)
@@ -143,7 +143,7 @@ def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
 
 
 def try_take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
-    """Do the same, and leave to the next sweep what cannot be done now: a wish is an object, and a pass is not held up by it."""
+    """Do what `take_up` does, but leave to the next sweep what fails now: the request's object stays, and the pass continues."""
     try:
         return take_up(user_key, deps)
     except BenchkeeperError as error:
@@ -162,7 +162,7 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
     if not wish_id or waiting.size > MAX_BYTES:
         return faulty
     raw = deps.inbox.read(waiting)
-    if raw is None:  # somebody else took it up
+    if raw is None:  # another process folded it in
         return _Judged(waiting=waiting, wish_id=wish_id)
     try:
         wish = from_json(raw)
@@ -200,12 +200,12 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
 
 
 def _is_administrator(subject: UserEmail, deps: Deps) -> bool:
-    """Return True if the subject is a member of the group now, whatever the page found. An unreadable group raises."""
+    """Return True if the subject is a member of the group now, regardless of what the page found. Raise if the group cannot be read."""
     return deps.admin_group is not None and deps.groups.has(deps.admin_group, subject)
 
 
 class _Fold(Struct):
-    """One attempt to fold wishes into the record as it was read: `faults` and `left` are told once the record is written."""
+    """An attempt to fold requests into the record as it was read; `faults` and `left` are reported once the record is written."""
 
     judged: list[_Judged]
     listed: frozenset[str]
@@ -236,7 +236,7 @@ class _Fold(Struct):
 
 
 def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
-    """Return why this record takes no such wish. An address that was given up or handed over may be another person's by now."""
+    """Return why this record does not accept the request. A renamed or handed-over address may belong to another person by now."""
     if each.fault not in {None, Fault.LAPSED}:
         return each.fault
     is_theirs = each.subject == record.email and record.handover is None
@@ -244,7 +244,7 @@ def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
 
 
 def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], deps: Deps) -> Accepted | None:
-    """One conditional write for all of them, then the objects go. A crash in between leaves objects whose ids are remembered."""
+    """Fold all requests by one conditional write, then remove their objects. After a crash in between, the record knows their ids."""
     fold = _Fold(judged, listed, deps)
     accepted = change_record(user_key, fold, deps, wakes=True)
     faults = fold.faults
@@ -261,7 +261,7 @@ def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], de
 
 
 def _with_one(record: UserRecord, each: _Judged, fault: Fault | None, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record with one wish folded in, or with the reason why not. The history tells either."""
+    """Return the record with one request folded in, or with the reason for its refusal. The history has a line in both cases."""
     asked, subject = each.asked, each.subject
     if asked is None or subject is None:
         raise AssertionError("a wish without a fault has a subject")
@@ -282,7 +282,7 @@ def _refusal(asked: Asked, because: str, now: datetime) -> StoryLine:
 
 
 def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> UserRecord:
-    """Return the record as asked for, and its history with the line about it; the same object if nothing changes."""
+    """Return the record with the request and its line in the history; the same object if nothing changes."""
     now, by_person = deps.clock.now(), by == before.user_key
     if asked.kind is WishKind.RELEASE and before.hold is not None and deps.policy.guard.approvers > 1:
         raise RefusedError(
@@ -304,32 +304,35 @@ def _with_line(record: UserRecord, line: StoryLine) -> UserRecord:
     return record.with_status(story=told(record.status.story, [line]))
 
 
-# ---- the command line's door
+# ---- the command line's entry points
 
 
 def want_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Accepted | None:
-    """Ask for a Spark cluster of `template`; `RefusedError` says what the profile allows. None: no record."""
+    """Request a Spark cluster of `template`. Raise `RefusedError` with what the profile allows. Return None if there is no record."""
     return _direct(user_key, Asked(kind=WishKind.START_CLUSTER, template=template), deps, by=by)
 
 
 def drop_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Accepted | None:
-    """Ask for no Spark cluster of `template`. None: no record."""
+    """Take back the request for a Spark cluster of `template`. Return None if there is no record."""
     return _direct(user_key, Asked(kind=WishKind.DELETE_CLUSTER, template=template), deps, by=by)
 
 
 def keep_on(user_key: UserKey, until: datetime | None, deps: Deps, *, by: str) -> Accepted | None:
-    """Ask not to be stopped for idleness before `until`; None takes that back. `RefusedError` when it is too long."""
+    """Put off the idle stop until `until`; None takes that back. Raise `RefusedError` if `until` is too late."""
     kind = WishKind.KEEP_ON if until is not None else WishKind.END_KEEP_ON
     return _direct(user_key, Asked(kind=kind, until=until), deps, by=by)
 
 
 def ask_power(user_key: UserKey, power: Power, deps: Deps, *, by: str) -> Accepted | None:
-    """Ask that the notebook runs or rests; `RefusedError` for somebody who is not to have one. None: no record."""
+    """Request that the notebook runs or is stopped. Return None if there is no record.
+
+    Raise `RefusedError` for a user without entitlement.
+    """
     return _direct(user_key, Asked(kind=WishKind.START if power is Power.RUNNING else WishKind.STOP), deps, by=by)
 
 
 def _direct(user_key: UserKey, asked: Asked, deps: Deps, *, by: str) -> Accepted | None:
-    """Write the record at once, by the operator's own account. What is wanted is judged first: assignments may have changed."""
+    """Write the record at once, on behalf of the operator. The wanted state is computed first, because assignments may have changed."""
 
     def change(record: UserRecord) -> UserRecord:
         current = with_wanted(record, deps.policy, deps.clock.now())

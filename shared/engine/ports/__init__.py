@@ -1,1 +1,1 @@
-"""What the engine needs from the outside, as protocols, by what they are about."""
+"""The engine's ports: protocols of what it needs from outside, one module per subject."""

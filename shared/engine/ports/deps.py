@@ -1,4 +1,4 @@
-"""`Deps`: everything that the engine works with. Put together by `shared.wiring`, or by a test."""
+"""The engine's dependencies, `Deps`. Built by `shared.wiring` or by a test."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 class Deps(Struct, frozen=True, kw_only=True):
-    """Everything that the engine works with; put together by `shared.wiring`, or by a test.
+    """The engine's dependencies; built by `shared.wiring` or by a test.
 
-    `base_policy` is that of the process's own files; judged is by `policy`.
-    `deployed` is who deployed these files, and when, if that is known. The members of `admin_group` may ask for things about others; None: nobody may.
+    `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these files and when,
+    if known. The members of `admin_group` may request changes for other users; None: no user may.
     """
 
     records: Records
@@ -64,12 +64,12 @@ class Deps(Struct, frozen=True, kw_only=True):
     base_policy: Policy
     deployed: Noted | None = None
     admin_group: str | None = None
-    # The book that was read last, and the policy with it: it is asked for many times in a pass.
+    # A cache of the last group book with the policy made from it: a pass asks for the policy many times.
     _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(default_factory=dict)
 
     @property
     def policy(self) -> Policy:
-        """The policy in force, whatever files this process was deployed with, with what became of the groups."""
+        """The policy in force, whatever files this process was deployed with, together with the news of the assigned groups."""
         base, book = self.policies.in_force(self.base_policy), self.books.current()
         if not book.events and not book.others:
             return base
@@ -80,6 +80,6 @@ class Deps(Struct, frozen=True, kw_only=True):
         return known[2]
 
     def with_book(self, policy: Policy) -> Policy:
-        """Return a policy, in force or not, with what became of the groups that it assigns."""
+        """Return the policy, in force or not, together with the news of the groups that it assigns."""
         assigned = frozenset(each.group for each in policy.catalog.assignments)
         return replace(policy, book=self.books.current().sorted_for(assigned))

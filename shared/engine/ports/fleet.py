@@ -1,7 +1,7 @@
-"""Ports of what sweeps keep of everybody for the pages, and what it cost.
+"""Ports of the fleet lists that sweeps keep for the pages, and of costs.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
-`shared.cloud` fulfil the ports; tests bring fakes of their own.
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ from shared.engine.ports.records import ListedRow
 
 
 class FleetAbout(Struct, frozen=True):
-    """A list without its rows, and the figures of them; None if an earlier version wrote it."""
+    """A fleet list without its rows, and the figures of the rows; `figures` is None if an earlier version wrote the list."""
 
     fleet: FleetSnapshot
     figures: Figures | None
 
     @property
     def taken_at(self) -> datetime:
-        """Return when the list was taken."""
+        """The time at which the list was taken."""
         return self.fleet.taken_at
 
 
 class FleetDraft(Protocol):
-    """A list of the fleet in the making. It holds its rows packed, whatever their number."""
+    """A fleet list that is being built. The draft keeps its rows packed, so that memory does not limit their number."""
 
     def add(self, listed: ListedRow) -> None:
-        """Take in a row; no call."""
+        """Add a row to the draft. Makes no call."""
 
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
-        """Write it: the rows that were added, and all else as `about` says, whose rows do not count. A newer list stays.
+        """Write the list with the added rows and with all else from `about`, whose rows are ignored. A newer list is not overwritten.
 
-        `figures` are those of these rows.
+        `figures` are the figures of the added rows.
         """
 
 
 class FleetIndex(Protocol):
-    """The fleet at one moment, kept in one object, and what people's own pages tell of it in another.
+    """The fleet at one moment, kept in one object, and the notes for users' own pages in another object.
 
-    Reads are kept in the process: what did not change since is not read again.
+    The process caches reads: an unchanged object is not read again.
     """
 
     def fleet(self) -> FleetSnapshot | None:
-        """Return the newest one, None before the first sweep."""
+        """Return the newest list; None before the first sweep."""
 
     def about(self) -> FleetAbout | None:
-        """Return the newest one without its rows: what the next sweep has to know of it, and what the overview shows."""
+        """Return the newest list without its rows, for the next sweep and the overview page."""
 
     def draft(self) -> FleetDraft:
-        """Begin a list, which takes its rows one by one."""
+        """Begin a list that takes its rows one by one."""
 
     def notes(self) -> Notes | None:
-        """Return the newest ones, None before the first sweep."""
+        """Return the newest notes; None before the first sweep."""
 
     def notes_about(self, user_key: UserKey) -> Notes | None:
-        """Return the same as far as it is about one person."""
+        """Return the part of the newest notes that is about one user."""
 
     def write_fleet(self, fleet: FleetSnapshot) -> None:
-        """Take the place of an older one; a newer one stays."""
+        """Replace an older list with this list; a newer list stays."""
 
     def write_notes(self, notes: Notes) -> None:
-        """Take the place of older ones; newer ones stay."""
+        """Replace older notes with these notes; newer notes stay."""
 
 
 class Costs(Protocol):
-    """What people cost, by the labels on the bill."""
+    """The cost of each user, by the labels on the bill."""
 
     def month(self, month: str) -> Mapping[UserKey, float] | None:
-        """By person for a month (`2026-11`), in the bill's currency; None where no billing export is configured."""
+        """Return the cost of each user in a month (`2026-11`), in the bill's currency. Return None if no billing export is configured."""

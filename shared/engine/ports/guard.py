@@ -1,7 +1,7 @@
-"""Ports of the guard against mass changes: slots, the policy in force, decisions that were given on the page.
+"""Ports of the guard against mass changes: slots, the policy in force, and decisions made on the page.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
-`shared.cloud` fulfil the ports; tests bring fakes of their own.
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from shared.domain.things.identity import UserKey
 
 
 class WaitingDecision(Struct, frozen=True, kw_only=True):
-    """A decision's object. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it.
+    """The object of a decision. `created_at` is Cloud Storage's own time. `place` is the adapter's address of the object.
 
-    `shown` is what the page noted beside it, for pages alone: nobody verified it, so nothing is decided by it.
+    `shown` is the page's note beside the decision, for display only: it is not verified, so no decision depends on it.
     """
 
     created_at: datetime
@@ -32,9 +32,9 @@ class WaitingDecision(Struct, frozen=True, kw_only=True):
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """A place that was claimed: `window` and `number` make its name, `holder` is who took it, `at` is Cloud Storage's own time.
+    """A claimed slot: `window` and `number` make its name, `holder` is the user who claimed it, `at` is Cloud Storage's own time.
 
-    `generation` is that of the object, which whoever takes the place next must name.
+    `generation` is that of the object; the next claim of this slot must name it.
     """
 
     window: str
@@ -45,7 +45,7 @@ class Slot(Struct, frozen=True, kw_only=True):
 
 
 class FleetSizes(Struct, frozen=True, kw_only=True):
-    """How many people are to have an environment: all, by profile, and by the group that entitles them."""
+    """The numbers of users who are entitled to an environment: in total, by profile, and by the group that entitles them."""
 
     everybody: int = 0
     profiles: Mapping[str, int] = field(default_factory=dict)
@@ -53,102 +53,105 @@ class FleetSizes(Struct, frozen=True, kw_only=True):
 
 
 class Guard(Protocol):
-    """What the guard keeps: slots, of which so many may be taken in a window; who waits; how large the fleet is."""
+    """The guard's stored state: slots (a limited number per window), users whose cuts wait, and the size of the fleet."""
 
     def slots(self, source: str) -> tuple[Slot, ...]:
-        """Return all slots that were ever taken by what this source said, those that are over too, by one listing."""
+        """Return all slots that were ever claimed for statements of this source, expired ones included, by one listing."""
 
     def slot(self, source: str, window: str, number: int) -> Slot | None:
-        """Return one slot, by its name; None: nobody took it, or it was removed."""
+        """Return the slot with this name; None if it was never claimed or was removed."""
 
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
-        """Take a slot: a free one (None), or in the place of one that is over. False: somebody else was quicker."""
+        """Claim a free slot (`expected` is None) or replace an expired one. Return False if another process was quicker."""
 
     def all_slots(self) -> Iterator[tuple[str, Slot]]:
         """Return the slots of all sources, each with the source's folder, by one listing."""
 
     def free(self, source: str, slot: Slot) -> None:
-        """Remove a slot that is over; one that somebody took meanwhile stays."""
+        """Remove an expired slot; a slot that was claimed again meanwhile stays."""
 
     def sizes(self) -> FleetSizes | None:
-        """Return the sizes as a sweep counted them last; None before the first one, or if they are damaged. Kept for minutes."""
+        """Return the sizes from the last sweep; None before the first sweep or if they are damaged. Cached for minutes."""
 
     def write_sizes(self, sizes: FleetSizes) -> None:
-        """Keep the sizes."""
+        """Store the sizes."""
 
     def note_waiting(self, waiting: WaitingPerson) -> None:
-        """Keep that somebody waits, where `waiting` finds it."""
+        """Store the user's entry, so that `waiting` finds it."""
 
     def forget_waiting(self, user_key: UserKey, *, idle: bool = False) -> None:
-        """Forget that a cut waits, or with `idle` a stop for idleness; a missing one is not an error."""
+        """Remove the entry of a waiting cut or, with `idle`, of a waiting idle stop; a missing entry is not an error."""
 
     def waiting(self) -> Iterator[WaitingPerson]:
-        """Return who waits, by one listing."""
+        """Yield the entries of all waiting users, by one listing."""
 
 
 class Policies(Protocol):
-    """The policy in force, and what became of proposed ones: objects below `policy/` (`shared.domain.policy.policy_change`)."""
+    """The policy in force, and proposed policies: objects below `policy/` (`shared.domain.policy.policy_change`)."""
 
     def in_force(self, own: Policy) -> Policy:
-        """Return what to judge by: the content in force in the process's own policy; the own one where none is in force yet.
+        """Return the policy to judge by: the process's own policy with the content in force, or the own policy if none is in force yet.
 
-        Asked for many times in a pass; it reads at most once a minute.
+        A pass calls this many times; the policy is read at most once a minute.
         """
 
     def load(self) -> PolicyInForce | None:
-        """Read the policy in force now; None if there never was one."""
+        """Read the policy in force now; return None if there never was one."""
 
     def put(self, policy: PolicyInForce, *, expected: PolicyInForce | None) -> PolicyInForce:
-        """Put it in force if what is in force is still `expected` (None: nothing); raise `ConflictError` otherwise."""
+        """Put the policy in force if the policy in force is still `expected` (None: none is); raise `ConflictError` otherwise."""
 
     def proposals(self) -> tuple[Proposal, ...]:
-        """Return what was proposed and is not in force, oldest first."""
+        """Return the proposals that are not in force, oldest first."""
 
     def proposal(self, digest: str) -> Proposal | None:
-        """Return the proposal of that digest."""
+        """Return the proposal with that digest."""
 
     def propose(self, proposal: Proposal) -> None:
-        """Keep a proposal, in place of an earlier one of the same digest."""
+        """Store a proposal; it replaces an earlier one with the same digest."""
 
     def withdraw(self, digest: str) -> None:
         """Remove a proposal; a missing one is not an error."""
 
     def approved(self, digest: str) -> Approved | None:
-        """Return the list that was agreed to for the policy of that digest."""
+        """Return the approved list for the policy with that digest."""
 
     def approve(self, approved: Approved) -> None:
-        """Keep the list, in place of an earlier one."""
+        """Store the approved list; it replaces an earlier one."""
 
     def rejected(self, digest: str) -> Noted | None:
-        """Return who rejected the policy of that digest; None if nobody did."""
+        """Return who rejected the policy with that digest, and when; None if it was not rejected."""
 
     def reject(self, noted: Noted) -> None:
-        """Keep that it was rejected."""
+        """Store the rejection."""
 
     def deployed(self, digest: str) -> Noted | None:
-        """Return who deployed files with that digest last; None if no deployment noted it."""
+        """Return who last deployed files with that digest, and when; None if no deployment noted it."""
 
     def note_deployed(self, noted: Noted) -> None:
-        """Keep who deployed it."""
+        """Store who deployed the files, and when."""
 
 
 class Decisions(Protocol):
-    """Decisions of the page about many people. The page may create and read them; only who takes them up may remove them."""
+    """Decisions from the page about many users.
+
+    The page may create and read them; only the process that carries them out may remove them.
+    """
 
     def put(self, decision: Decision, *, by: str = "") -> None:
-        """Create the decision's object. Idempotent; nothing is ever overwritten. `by` is noted beside it, for pages alone."""
+        """Create the decision's object. Idempotent; nothing is ever overwritten. `by` is stored beside it, for display only."""
 
     def put_list(self, content: bytes) -> str:
-        """Keep a frozen list, and return its digest. Idempotent."""
+        """Store a frozen list, and return its digest. Idempotent."""
 
     def waiting(self) -> tuple[WaitingDecision, ...]:
-        """Return what waits, in the order of creation; the oldest ones where there are very many."""
+        """Return the waiting decisions in the order of creation; if there are very many, only the oldest ones."""
 
     def read(self, waiting: WaitingDecision) -> bytes | None:
-        """Return the object's content, which anybody who may create objects wrote; None if the object is gone."""
+        """Return the object's content; None if it is gone. Any writer of the bucket may have created the object: do not trust it."""
 
     def read_list(self, digest: str) -> bytes | None:
         """Return the list with this digest; None if there is none."""
 
     def remove(self, waiting: WaitingDecision) -> None:
-        """Remove the object; a missing one is not an error."""
+        """Remove the decision's object; a missing one is not an error."""

@@ -1,7 +1,7 @@
-"""Ports of what comes in: requests from the page, dead letters, sign-ins, and messages that are sent on.
+"""Ports of what comes in: requests from the page, dead letters, sign-ins, and relayed messages.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
-`shared.cloud` fulfil the ports; tests bring fakes of their own.
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from shared.domain.things.identity import UserEmail, UserKey
 
 
 class LetterRow(Struct, frozen=True, kw_only=True):
-    """What a listing tells of a dead letter without reading it. `place` is where the adapter finds it again.
+    """The part of a dead letter that a listing gives without reading it. `place` is the adapter's address of the dead letter.
 
-    `letter_id` is the message's own id, so the same message delivered again is the same letter; `sent_at` is when it was
-    published. `function` says whose message it was, as far as that is known; `users` whom it names. `cuts` is True if the
-    message states that somebody leaves. `marks_pending`: not all records of `users` are known to be marked yet. `tries` counts
-    the replays that the sweep tried; `next_try_at` is when it tries again.
+    `letter_id` is the message's own id, so a second delivery of a message is the same dead letter. `sent_at` is the time of publishing.
+    `function` names the function that received the message, if known. `users` are the users whom the message names. `cuts` is True if the
+    message states that a user leaves. `marks_pending`: not all records of `users` are known to be marked yet. `tries` counts the replays
+    that the sweep tried; `next_try_at` is the time of its next try.
     """
 
     letter_id: str
@@ -41,10 +41,10 @@ class LetterRow(Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A message that cannot succeed, with the reason and all that handling it again needs.
+    """A message that cannot succeed, with the reason and all data that a replay needs.
 
-    `body` is what arrived, byte for byte; it is less than `size` when the message was too large to be kept whole.
-    `attributes` are all that came with it, ours among them. `topic` is the id of the topic it came on, empty if unknown.
+    `body` is what arrived, byte for byte; it is shorter than `size` if the message was too large to be kept whole.
+    `attributes` are all attributes of the message, ours among them. `topic` is the id of the topic it came on, empty if unknown.
     """
 
     row: LetterRow
@@ -57,15 +57,15 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
     @property
     def is_cut(self) -> bool:
-        """True when not all of the message was kept."""
+        """True if only a part of the message was kept."""
         return len(self.body) < self.size
 
 
 class WaitingWish(Struct, frozen=True, kw_only=True):
-    """An object below `wishes/`. `created_at` is Cloud Storage's own time. `place` is where the adapter finds it.
+    """The object of a request below `wishes/`. `created_at` is Cloud Storage's own time. `place` is the adapter's address of the object.
 
-    `name` is the object's own name, without the person's prefix. `shown` is what the listing says of the wish, for the page;
-    None if it says nothing that can be read.
+    `name` is the object's own name, without the user's prefix. `shown` is the request as the listing gives it, for the page;
+    None if the listing has nothing readable.
     """
 
     user_key: UserKey
@@ -77,81 +77,81 @@ class WaitingWish(Struct, frozen=True, kw_only=True):
 
 
 class InboxFolders(Struct, frozen=True, kw_only=True):
-    """For whom wishes wait, and whether a decision about many people does."""
+    """The users with waiting requests, and a flag for waiting decisions about many users."""
 
     people: tuple[UserKey, ...]
     has_decisions: bool = False
 
 
 class SignIn(Protocol):
-    """Who asks for a page."""
+    """The identification of a page's user."""
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
-        """Return the person whom Identity-Aware Proxy signed for. `NotSignedInError` for everything else."""
+        """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
 
     def assertion(self, headers: Mapping[str, str]) -> str:
-        """Return the signed header's value, not yet verified, so that it can be kept with a wish."""
+        """Return the signed header's value, not yet verified, so that it can be stored with a request."""
 
     def subject_of(self, assertion: str, at: datetime) -> UserEmail:
-        """Return the person for whom an assertion was signed that was used at `at`; `NotSignedInError` otherwise."""
+        """Return the user for whom this assertion was signed, if it was valid at `at`; raise `NotSignedInError` otherwise."""
 
 
 class Inbox(Protocol):
-    """Wishes of the page that wait to be taken up. The page may create and read them; only who takes them up may remove them."""
+    """The page's waiting requests. The page may create and read them; only the process that carries them out may remove them."""
 
     def put(self, wish: Wish) -> None:
-        """Create the wish's object. Idempotent: the same wish is created once. Nothing is ever overwritten."""
+        """Create the request's object. Idempotent: the same request is created once. Nothing is ever overwritten."""
 
     def waiting(self, user_key: UserKey) -> tuple[WaitingWish, ...]:
-        """Return what waits for one person, in the order of creation; the oldest ones where there are very many."""
+        """Return the user's waiting requests in the order of creation; if there are very many, only the oldest ones."""
 
     def read(self, waiting: WaitingWish) -> bytes | None:
-        """Return the object's content, which anybody who may create objects wrote; None if the object is gone."""
+        """Return the object's content; None if it is gone. Any writer of the bucket may have created the object: do not trust it."""
 
     def remove(self, waiting: WaitingWish) -> None:
-        """Remove the object; a missing one is not an error."""
+        """Remove the request's object; a missing one is not an error."""
 
     def folders(self) -> InboxFolders:
-        """Return for whom something waits, by one listing."""
+        """Return the users with waiting requests, by one listing."""
 
 
 class Wake(Protocol):
-    """Asks for a pass without waiting for it."""
+    """The request for a pass, sent without waiting for the pass."""
 
     def __call__(self, user_key: UserKey) -> None:
-        """Ask for a pass soon; when this fails the tick comes to it within a minute."""
+        """Request a pass soon; if this fails, the tick makes the pass within a minute."""
 
 
 class DeadLetters(Protocol):
-    """Messages that cannot succeed."""
+    """The dead letters: messages that cannot succeed."""
 
     def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
         """Put a message on the dead-letter topic."""
 
     def store(self, letter: DeadLetter) -> None:
-        """Keep one where `rows` finds it; storing the same letter twice keeps the first."""
+        """Store the dead letter so that `rows` finds it. Idempotent: a second call for the same dead letter keeps the first."""
 
     def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
-        """All that are kept and were sent in [since, until), oldest first, as far as a listing tells."""
+        """Yield the rows of all dead letters sent in [since, until), oldest first, as far as a listing tells."""
 
     def read(self, row: LetterRow) -> DeadLetter:
-        """Return the whole letter of a row."""
+        """Return the whole dead letter of a row."""
 
     def mark_replayed(self, row: LetterRow, at: datetime, outcome: str) -> None:
-        """Note that it was used after all, when, and what came of it; the letter itself is kept."""
+        """Note when the dead letter was replayed and the outcome; the dead letter itself is kept."""
 
     def note_marked(self, row: LetterRow) -> None:
-        """Note that the records of all whom it names are marked."""
+        """Note that the records of all users whom the dead letter names are marked."""
 
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
-        """Note a replay that failed: `row` has the new `tries` and `next_try_at`, `reason` and `detail` say why from now on."""
+        """Note a failed replay: `row` has the new `tries` and `next_try_at`; `reason` and `detail` replace those that were stored."""
 
     def forget(self, row: LetterRow) -> None:
-        """Delete a letter; a missing one is not an error."""
+        """Delete a dead letter; a missing one is not an error."""
 
 
 class Relay(Protocol):
-    """Publishes messages to the topics of sources: parts of a batch, and log entries on their way to the directory's topic."""
+    """The publisher to the topics of sources: parts of a batch, and log entries on their way to the directory's topic."""
 
     def __call__(self, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:
-        """Return when Pub/Sub has the message; `topic` is an id."""
+        """Publish the message and return once Pub/Sub has accepted it; `topic` is an id."""

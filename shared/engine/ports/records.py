@@ -1,7 +1,7 @@
-"""Ports of what is kept about people: records, their rows, who has which address or number, the book of groups.
+"""Ports of stored data about users: records, their rows, addresses, person numbers, and the group book.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
-`shared.cloud` fulfil the ports; tests bring fakes of their own.
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ class Stored(Struct, frozen=True):
 
 
 class ListedRow(Struct, frozen=True):
-    """A row, and the texts that the listing gave it as: the list for the pages takes them over as they are."""
+    """A row together with its texts from the listing; the fleet list for the pages copies these texts unchanged."""
 
     row: RecordRow
     texts: Mapping[str, str]
 
 
 class DueHint(Struct, frozen=True):
-    """An entry of the due index: this user may be due since `at`. A hint, never authority."""
+    """An entry of the due index: this user may be due since `at`. The record decides, not the hint."""
 
     at: datetime
     user_key: UserKey
 
 
 class DueClaim(Struct, frozen=True, kw_only=True):
-    """A part of the due users that one sweep works on. `holder` is that sweep; `at` is Cloud Storage's own time."""
+    """A sweep's claim of a part of the due users. `holder` is that sweep; `at` is Cloud Storage's own time."""
 
     part: int
     holder: str
@@ -49,73 +49,73 @@ class DueClaim(Struct, frozen=True, kw_only=True):
 
 
 class Records(Protocol):
-    """One record per person, written conditionally, and the due index."""
+    """The users' records, one per user, written conditionally, and the due index."""
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """Return the record, None when there has never been one. For an address that a person has taken on, the person's own.
+        """Return the record; None if there never was one. For a user's newer address, return the record of the user's first key.
 
-        So its `user_key` may be another than the one asked for; only that one names the person's things.
+        So the record's `user_key` may differ from the argument; only the record's key names the user's resources.
         """
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
-        """Write if the object is still as `expected` was read (None: if there is none); `ConflictError` otherwise.
+        """Write the record if its object is still as `expected` was read (None: missing); raise `ConflictError` otherwise.
 
-        The due hint for `next_attempt_at` is written before the record, so that a crash between the two leaves at worst a
-        stale hint; it is there already when `expected` has the same time.
+        The due hint for `next_attempt_at` is written before the record, so that a crash between the two leaves at worst a stale hint.
+        If `expected` has the same time, the hint is there already.
         """
 
     def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
-        """From now on `user_key` leads to the record of `to`.
+        """Make `user_key` lead to the record of `to` from now on.
 
-        It takes the place of the record `expected` (None: of nothing); `ConflictError` if that is not what is there.
+        The pointer replaces the record `expected` (None: nothing). Raise `ConflictError` if the object is not as expected.
         """
 
     def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
-        """Write `record` (None: the pointer that was found) over what was examined; `ConflictError` if that changed since."""
+        """Write `record` (None: the pointer that was found) over the examined object; raise `ConflictError` if that changed since."""
 
     def examine(self, user_key: UserKey) -> Examined:
-        """Judge the object of this very key and, if it is damaged or gone, its older versions, the newest first.
+        """Judge the object of exactly this key and, if it is damaged or gone, its older versions, the newest first.
 
-        `NewerRecordError` when a newer program wrote the newest one that is not damaged: nothing may be put over it.
+        Raise `NewerRecordError` if a newer program wrote the newest undamaged version: nothing may be written over it.
         """
 
     def rows(self) -> Iterator[RecordRow]:
-        """All records, as far as a listing tells."""
+        """Yield the rows of all records, as far as a listing tells."""
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
-        """Return the same listing with the keys of objects without a row: damaged ones, and pointers of earlier programs."""
+        """Yield the rows of the same listing, and the keys of objects without a row: damaged ones, and pointers of earlier programs."""
 
     def due(self, until: datetime) -> Iterator[DueHint]:
-        """Hints up to `until`, oldest first."""
+        """Yield the hints up to `until`, oldest first."""
 
     def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:
-        """Return the same listing with what sweeps have claimed, first."""
+        """Yield the sweeps' claims first, then the hints up to `until`, from one listing."""
 
     def drop_hint(self, hint: DueHint) -> None:
-        """Remove a hint; not being there is fine."""
+        """Remove a hint; a missing one is not an error."""
 
     def claim_due(self, part: int, holder: str) -> DueClaim | None:
-        """Claim a part of the due users, and return whose it is: `holder`'s now, or that of a sweep that was quicker.
+        """Claim a part of the due users. Return the claim in force: `holder`'s, or that of a sweep that was quicker.
 
-        None: that other sweep let go between two calls.
+        Return None if the other sweep released its claim between two calls.
         """
 
     def release_due(self, claim: DueClaim) -> None:
-        """Remove a claim; one that is gone, or is another's by now, is not an error."""
+        """Remove a claim; a claim that is gone or now belongs to another sweep is not an error."""
 
 
 class StoredBook(Struct, frozen=True):
-    """The news of groups and the generation of its object, 0 where there is none; the next write must name it."""
+    """The group book and the generation of its object, which the next write must name; 0 if there is no object."""
 
     book: GroupBook
     generation: int
 
 
 class GroupBooks(Protocol):
-    """What became of the assigned groups: one object beside the policy, `policy/groups`."""
+    """The news of the assigned groups: one object beside the policy, `policy/groups`."""
 
     def current(self, *, fresh: bool = False) -> GroupBook:
-        """Return the book as it was read in the last minutes; `fresh` reads it now."""
+        """Return the book, cached for some minutes; with `fresh`, read it now."""
 
     def load(self) -> StoredBook:
         """Read the book."""
@@ -125,13 +125,13 @@ class GroupBooks(Protocol):
 
 
 class Persons(Protocol):
-    """Which records HR's person numbers belong to."""
+    """The index from HR's person numbers to records."""
 
     def note(self, person_id: str, user_key: UserKey) -> None:
-        """Remember that the record has this number. Idempotent."""
+        """Store that the record has this number. Idempotent."""
 
     def known(self, person_id: str) -> tuple[UserKey, ...]:
         """Return the keys of the records that have, or had, this number."""
 
     def forget(self, person_id: str, user_key: UserKey) -> None:
-        """Forget that the record had this number; one that is not noted is not an error."""
+        """Remove the entry of this number for the record; a missing entry is not an error."""

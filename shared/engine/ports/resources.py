@@ -1,7 +1,7 @@
-"""Ports of what a person has in the cloud: instances, accounts, saved files, clusters, templates, and what is seen of their use.
+"""Ports of a user's cloud resources: instances, accounts, snapshots, clusters, templates, and evidence of their use.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
-`shared.cloud` fulfil the ports; tests bring fakes of their own.
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
 """
 
 from __future__ import annotations
@@ -28,175 +28,181 @@ from shared.domain.things.snapshots import SnapshotSeen
 
 
 class NotebookListing(Struct, frozen=True):
-    """Instances of all zones; `unreachable` names the zones that could not be asked, where absence means nothing."""
+    """The instances of all zones. `unreachable` names the zones that did not answer: an instance missing there may still exist."""
 
     notebooks: tuple[ObservedNotebook, ...]
     unreachable: frozenset[str]
 
 
 class Notebooks(Protocol):
-    """Workbench instances."""
+    """The Workbench instances."""
 
     def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
-        """One instance."""
+        """Return the instance."""
 
     def pages(self) -> Iterator[NotebookListing]:
         """Yield the pages of a listing of all zones."""
 
     def listing(self) -> NotebookListing:
-        """All instances of the project."""
+        """Return all instances of the project."""
 
     def operation(self, ref: OperationRef) -> OperationSeen | Absent:
-        """Return an operation by name."""
+        """Return the operation with this name."""
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """Return the newest operation on an instance whose own reference was lost in a crash."""
+        """Return the newest operation on the instance, for a record that lost its reference in a crash."""
 
     def create(self, spec: NotebookSpec, zone: str, request_id: str) -> OperationRef | None:
-        """Start a create; None when the instance is there already and ours. `NotOursError` when it is somebody else's."""
+        """Create the instance and return the operation. Return None if the instance exists and is ours.
+
+        Raise `NotOursError` if it belongs to somebody else.
+        """
 
     def start(self, ref: InstanceRef) -> OperationRef | None:
-        """Start a start."""
+        """Start the instance and return the operation."""
 
     def stop(self, ref: InstanceRef) -> OperationRef | None:
-        """Start a stop; None when there is nothing to stop."""
+        """Stop the instance and return the operation; None if there is nothing to stop."""
 
     def delete(self, ref: InstanceRef, request_id: str) -> OperationRef | None:
-        """Start a delete; None when it is gone already."""
+        """Delete the instance and return the operation; None if the instance is already gone."""
 
     def update(self, ref: InstanceRef, patch: Patch, request_id: str) -> OperationRef | None:
-        """Start a patch of exactly what `patch` names."""
+        """Change exactly the fields that `patch` names, and return the operation."""
 
     def restore(self, ref: InstanceRef, snapshot: str) -> OperationRef | None:
-        """Start to put what a snapshot of this project holds onto the data disk."""
+        """Restore the data disk from a snapshot of this project, and return the operation."""
 
 
 class Accounts(Protocol):
-    """The people's own service accounts."""
+    """The users' own service accounts."""
 
     def get(self, account_id: AccountId, user_key: UserKey) -> AccountSeen | Absent:
-        """Return the account with its policy."""
+        """Return the account with its IAM policy."""
 
     def create(self, account_id: AccountId, user_key: UserKey) -> None:
-        """Make it; there already and ours is success. `NotOursError` when it is somebody else's."""
+        """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else."""
 
     def share(self, account_id: AccountId, user: UserEmail | None) -> None:
-        """Make its policy let this person act as it and nobody else; None: nobody. Read, change, write, again on conflict."""
+        """Set the account's IAM policy so that only this user (None: no user) may act as it. Read, change, write; retry on conflict."""
 
     def enable(self, account_id: AccountId) -> None:
-        """Enable it; enabled already is done."""
+        """Enable the account; an enabled one is not an error."""
 
     def disable(self, account_id: AccountId) -> None:
-        """Disabled already, or gone, is done."""
+        """Disable the account; a disabled or missing one is not an error."""
 
     def delete(self, account_id: AccountId) -> None:
-        """Gone already is done."""
+        """Delete the account; a missing one is not an error."""
 
 
 class Groups(Protocol):
-    """Google groups that carry data roles; their members are service accounts of people."""
+    """The Google groups that carry data roles; their members are the users' service accounts."""
 
     def has(self, group: str, member: str) -> bool:
-        """Return True when `member` (an address) is a direct member."""
+        """Return True if `member` (an address) is a direct member."""
 
     def join(self, group: str, member: str) -> None:
-        """Member already is done."""
+        """Add the member; an existing member is not an error."""
 
     def leave(self, group: str, member: str) -> None:
-        """No member, or no such group, is done."""
+        """Remove the member; a missing member or a missing group is not an error."""
 
 
 class Snapshots(Protocol):
-    """Snapshots of data disks, and their manifests."""
+    """The snapshots of data disks, and their manifests."""
 
     def get(self, name: str) -> SnapshotSeen | Absent:
-        """One snapshot."""
+        """Return the snapshot."""
 
     def create(self, name: str, source: InstanceRef, labels: Mapping[str, str]) -> None:
-        """Start one of the instance's data disk; there already is success. It is done when it is seen READY."""
+        """Start a snapshot of the instance's data disk. Idempotent: succeeds if it exists. The snapshot is done once observed READY."""
 
     def delete(self, name: str) -> None:
-        """Start to delete one; gone already is done."""
+        """Start to delete the snapshot; a missing one is not an error."""
 
     def rows(self) -> Iterator[SnapshotSeen]:
-        """All that carry our labels."""
+        """Yield all snapshots that carry our labels."""
 
     def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
-        """Write the object `manifests/<user_key>/<snapshot>.json`; the same content twice is the same object."""
+        """Write the object `manifests/<user_key>/<snapshot>.json`. Idempotent: the same content gives the same object."""
 
     def manifests(self, user_key: UserKey) -> Iterator[str]:
-        """Return the snapshots of which a person has manifests."""
+        """Yield the names of the snapshots for which the user has manifests."""
 
     def forget_manifest(self, user_key: UserKey, name: str) -> None:
         """Delete the manifest of a snapshot; a missing one is not an error."""
 
 
 class Clusters(Protocol):
-    """The people's Spark clusters."""
+    """The users' Spark clusters."""
 
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
-        """All that carry this person's label, in whatever state."""
+        """Return all clusters with this user's label, in whatever state."""
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
-        """Start a create from the person's rendered template; the operation's name, empty when it is there already and ours.
+        """Create a cluster from the user's rendered template. Return the operation's name; empty if the cluster exists and is ours.
 
-        `NotOursError` when it is somebody else's.
+        Raise `NotOursError` if it belongs to somebody else.
         """
 
     def operation(self, name: str) -> ClusterOperationSeen | Absent:
-        """Return an operation by name."""
+        """Return the operation with this name."""
 
     def delete(self, name: str) -> None:
-        """Start to delete one; gone or going already is done. `BusyError` while it is being made or changed."""
+        """Start to delete the cluster; one that is gone or being deleted is not an error.
+
+        Raise `BusyError` while the cluster is being created or changed.
+        """
 
 
 class SessionTemplates(Protocol):
-    """Templates of serverless Spark sessions, which belong to profiles."""
+    """The templates of serverless Spark sessions, which belong to profiles."""
 
     def render(self, offer: SessionOffer) -> WantedSession:
-        """Return what the configuration makes of an offer. `InvalidSpecError` when its master is wrong."""
+        """Return the session template for an offer, rendered from the configuration. Raise `InvalidSpecError` if its master is invalid."""
 
     def rows(self) -> Iterator[SessionSeen]:
-        """All of the project's region, others' too."""
+        """Yield all session templates of the project's region, also those that are not ours."""
 
     def create(self, wanted: WantedSession) -> None:
-        """Make it; there already and ours is success. `NotOursError` when it is somebody else's."""
+        """Create the template. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else."""
 
     def update(self, wanted: WantedSession) -> None:
-        """Replace what it says; gone is left to the next sweep."""
+        """Replace the template's content; a missing template is left to the next sweep."""
 
     def remove(self, session_id: str) -> None:
-        """Gone already is done."""
+        """Delete the template; a missing one is not an error."""
 
 
 class LiveSessions(Protocol):
-    """Serverless Spark sessions that run."""
+    """The running serverless Spark sessions."""
 
     def of(self, owner: SessionOwner) -> tuple[str, ...]:
-        """Return the ids of this owner's sessions that run or are being made."""
+        """Return the ids of this owner's sessions that run or are being created."""
 
     def end(self, name: str) -> None:
-        """Start to terminate one; gone, ending or ended already is done."""
+        """Start to terminate the session; one that is gone, ending or ended is not an error."""
 
 
 class Templates(Protocol):
     """The users' rendered template objects."""
 
     def seen(self, user_key: UserKey) -> TemplatesSeen:
-        """Return what is there for one user."""
+        """Return the template objects of one user."""
 
     def put(self, record: UserRecord, action: PutTemplate) -> None:
         """Render the master for this user and write the object."""
 
     def remove(self, user_key: UserKey, template: str) -> None:
-        """Remove one object; not being there is fine."""
+        """Remove the object; a missing one is not an error."""
 
     def rows(self) -> Iterator[tuple[UserKey, str, str]]:
-        """(user, template, digest) of all objects."""
+        """Yield (user, template, digest) of all objects."""
 
 
 class Vm(Protocol):
-    """A machine that evidence is asked of."""
+    """A virtual machine whose activity is read."""
 
     @property
     def ref(self) -> InstanceRef:
@@ -208,7 +214,10 @@ class Vm(Protocol):
 
 
 class ActivitySource(Protocol):
-    """Evidence of use."""
+    """The source of evidence of use."""
 
     def read(self, notebooks: Sequence[Vm], window: timedelta, now: datetime) -> Mapping[str, Activity]:
-        """Evidence per instance id over the last `window`, put together when it is asked for; an instance of which nothing could be read carries that in its evidence."""
+        """Return the evidence of use over the last `window` by instance id, computed when a key is read.
+
+        If nothing could be read for an instance, its evidence says so.
+        """

@@ -1,7 +1,7 @@
 """Ports of the process itself: its clock, its log, its workers.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on purpose. Adapters in
-`shared.cloud` fulfil the ports; tests bring fakes of their own.
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """The time."""
+    """The clock: the current time, and the real seconds of this process."""
 
     def now(self) -> datetime:
-        """Aware UTC."""
+        """Return the current time, aware, in UTC."""
 
     def monotonic_s(self) -> float:
-        """Real seconds, for the bound of one process's work; never for anything that is saved."""
+        """Return real seconds, to bound the work of one process; never for anything that is saved."""
 
     def speed(self) -> float:
-        """Seconds of `now` in a real second: 1, but for the embedded cloud's clock."""
+        """Return how many seconds of `now` pass in a real second: 1, except for the embedded cloud's clock."""
 
 
 class Workers(Protocol):
-    """Runs jobs that do not depend on each other. Only this port starts threads, so that a simulator can order them."""
+    """A runner of independent jobs. Only this port starts threads, so that a simulator can order them."""
 
     def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
         """Run all jobs, at most `at_once` at a time, and return their results in the order of the jobs.
 
-        An exception of a job is raised; jobs that have not begun by then are left out.
+        If a job raises an exception, raise it; jobs that have not begun by then are left out.
         """
 
 
 class Log(Protocol):
-    """Structured log: a constant message and facts."""
+    """A structured log: constant messages and facts."""
 
     def info(self, message: str, **facts: Any) -> None:
         """Log normal work."""
 
     def warning(self, message: str, **facts: Any) -> None:
-        """Worth a look."""
+        """Log something that an administrator should look at."""
 
     def error(self, message: str, **facts: Any) -> None:
-        """Somebody must act."""
+        """Log something that an administrator must act on."""

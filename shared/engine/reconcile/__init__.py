@@ -1,1 +1,1 @@
-"""One person: observe, plan, carry out, save."""
+"""The pass over one user: observe, plan, carry out, save."""

@@ -1,4 +1,4 @@
-"""Change one person's record by hand, with one conditional write, and have the person looked at soon."""
+"""Manual changes of one user's record, by one conditional write; a pass follows soon."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from shared.engine.reconcile.repair import load_mended
 _TRIES = 8
 
 
-# A pass follows at once; should the process die before, the tick takes over this much later.
+# A pass follows at once; if the process dies before it, the tick makes the pass this much later.
 SAFETY = timedelta(seconds=60)
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
-    """What became of a piece of news or a wish: `changed` is False for a duplicate or something overruled by later news."""
+    """The result of accepting a message or request: `changed` is False if it was a duplicate or was overruled by later news."""
 
     stored: Stored
     changed: bool
 
 
 def want_power(user_key: UserKey, power: Power, reason: PowerReason, deps: Deps) -> Stored | None:
-    """Ask for another power state of a person's environment; None when there is no record."""
+    """Set the wanted power state of a user's environment; return None if there is no record."""
     return _wanted(user_key, lambda record: with_power(record, power, reason), deps)
 
 
 def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "the command line") -> Stored | None:
-    """Put a person's data on hold for a reason, or release it (None); None when there is no record. Safe to repeat."""
+    """Put a user's data on hold, or release it (`reason` is None). Return None if there is no record. Safe to repeat."""
     hold = Hold(reason=reason, since=deps.clock.now()) if reason is not None else None
     now = deps.clock.now()
     stored = _wanted(user_key, lambda record: with_hold_told(record, with_hold(record, hold), by, now), deps)
@@ -51,7 +51,7 @@ def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "t
 
 
 def is_decided(record: UserRecord) -> bool:
-    """Return True when a deletion was decided before: a hold that comes then may be too late."""
+    """Return True if a deletion was decided already: a hold that is set now may be too late."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     return ready is not None and ready.reason is Reason.DELETING
 
@@ -59,9 +59,9 @@ def is_decided(record: UserRecord) -> bool:
 def change_record(
     user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps, *, wakes: bool, mends: bool = True
 ) -> Accepted | None:
-    """Write a change of one person's record; None when there is no record.
+    """Write a change of one user's record; return None if there is no record.
 
-    `change` gives the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is put back.
+    `change` returns the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is repaired first.
     """
     for _ in range(_TRIES):
         stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)
@@ -82,7 +82,7 @@ def _wanted(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps:
 
 
 def due_soon(record: UserRecord, deps: Deps) -> UserRecord:
-    """Never later than `SAFETY` from now; an earlier time that is set already stands."""
+    """Return the record with a next attempt no later than `SAFETY` from now; keep an earlier time."""
     soon = deps.clock.now() + SAFETY
     planned = record.status.next_attempt_at
     return replace(
@@ -91,7 +91,7 @@ def due_soon(record: UserRecord, deps: Deps) -> UserRecord:
 
 
 def save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None:
-    """Write the record over `stored`; return None if somebody else wrote in between."""
+    """Write the record over `stored`; return None if another process wrote in between."""
     try:
         return deps.records.save(record, expected=stored)
     except ConflictError:
@@ -99,7 +99,7 @@ def save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None
 
 
 def lost_the_race(user_key: UserKey) -> ConflictError:
-    """Return the error for a record that somebody else kept writing; the caller tries again later."""
+    """Return the error for a record that other processes kept changing; the caller tries again later."""
     return ConflictError(
         user_message="This person's record is being changed by somebody else just now; it is tried again.",
         detail=f"record of {user_key} changed under {_TRIES} attempts to write it",

@@ -1,4 +1,4 @@
-"""Carry out a plan: the only writer to the cloud. Each action by itself; a failure is a result, not an exception."""
+"""The execution of a plan: the only code that changes resources in the cloud. A failed action is a result, not an exception."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from shared.engine.reconcile.guard import check_room
 
 
 def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
-    """Do the plan's actions in order. A failed one does not hold up the others: each is safe to try by itself."""
+    """Carry out the plan's actions in order. A failed action does not stop the others: each is safe to try by itself."""
     outcomes: list[tuple[Action, Outcome]] = []
     for action in plan.actions:
         try:

@@ -1,8 +1,8 @@
-"""Is there room for this cut? Each cut takes a slot; whoever finds none waits, visibly.
+"""The guard's slots: each cut of a user takes a slot, and a cut that finds none waits visibly.
 
-A slot is an object with a fixed name: there are as many names as people may be cut in a window, and a name can be taken again
-only once its window is over, with the generation that was read. So at most so many stand in any hour, by construction, however
-many processes claim at the same time and wherever one dies. A slot names its holder: a repeat finds its own.
+A slot is an object with a fixed name: a window has as many names as users may be cut in it. A name can be claimed again only after
+its window is over, with the generation that was read. So the limit holds in any hour, however many processes claim at the same time and
+wherever a process dies. A slot names its holder, so a repeated claim finds its own slot.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ from shared.engine.ports.guard import FleetSizes, Slot
 
 BY_SLOT = "slot"
 NOTHING_TO_LOSE = "nothing to lose"
-# Folders of slots that no source has: a source's name is a word.
+# Folders of slots that belong to no source: a source's name is a word, so these cannot clash with one.
 _CREATIONS, _DELETIONS = "_creations", "_deletions"
 _DAY = "-day"
-_LISTED = 100  # a window of so many places is listed as soon as the first is taken: one call tells of all
-_UNSEEN = 6  # places of a larger one that are tried by name; of ten people one lists when two thirds are taken
+_LISTED = 100  # up to this room, a window is listed as soon as the first place is taken: one call shows all places
+# Places of a larger window that are tried by name; if two thirds are taken, one user in ten needs a listing.
+_UNSEEN = 6
 _TRIED_FOR = timedelta(minutes=10)
 _SAID = {
     (False, False): "Cut waits",
@@ -54,7 +55,7 @@ _SAID = {
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """So many slots that each stand for so long."""
+    """A limit: `room` slots, each held for `length`."""
 
     name: str
     room: int
@@ -62,7 +63,7 @@ class Window(Struct, frozen=True, kw_only=True):
 
 
 def windows_of(record: UserRecord, guard: GuardSettings, sizes: FleetSizes) -> tuple[Window, ...]:
-    """Return the windows in which a cut of this person takes a slot: the fleet's, and those of profile and group."""
+    """Return the windows in which a cut of this user needs a slot: the fleet's, the profile's and the group's."""
     hour = guard.per_hour_of(sizes.everybody)
     found = list(_windows("fleet", hour, guard))
     shared_by = [
@@ -78,21 +79,21 @@ def windows_of(record: UserRecord, guard: GuardSettings, sizes: FleetSizes) -> t
 
 
 def with_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record with a clearance if its waiting cut may happen now; the same object if it waits on, or none waits.
+    """Return the record with a clearance if its waiting cut may happen now; otherwise return the same object.
 
-    Claims slots. Safe to repeat after a crash: whoever holds a slot finds it again.
+    Claims slots. Safe to repeat after a crash: a user who holds a slot finds it again.
     """
     return _judged(record, deps, now, claims=True)
 
 
 def wanted_in_a_pass(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record with what is wanted of it, as a pass that began now would find it. Claims nothing."""
+    """Return the record with its wanted state, as a pass that began now would find it. Claims nothing."""
     wanted = with_wanted(record, deps.policy, now)
     return with_wanted(with_foreseen_room(wanted, deps, now), deps.policy, now)
 
 
 def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Do the same for a plan that is only looked at: nothing is claimed."""
+    """Return what `with_room` would return, for a preview: no slot is claimed."""
     return _judged(record, deps, now, claims=False)
 
 
@@ -108,7 +109,7 @@ def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> U
     except BenchkeeperError as error:
         if now - waiting.since < _TRIED_FOR:
             raise  # the tick tries again at once
-        # Nobody can say whether there is room: the cut waits, is seen, and its patience ends like any other's.
+        # Whether there is room is unknown: the cut waits visibly, and its patience ends like that of any other cut.
         deps.log.error("Slots could not be used", user=record.user_key, reason=error.reason.value, detail=error.detail)
     if is_out_of_patience(waiting, deps.policy, now):
         return without_patience(record, now)
@@ -122,13 +123,13 @@ def _finds_room(record: UserRecord, waiting: WaitingCut, deps: Deps, now: dateti
         return True
     windows = windows_of(record, guard, sizes_now(deps))
     mistakes = [kept.ref for kept in record.status.guard.kept_in]
-    # Whoever is in the flood of one source may be said to go by another one, too: its word alone would find room.
+    # If one source reports a flood of leavers, another source may also say that this user leaves: its statement alone finds room.
     sources = dict.fromkeys((waiting.source, *sources_that_end(record.facts, now, mistakes)))
     return any(_has_room(record.user_key, source, windows, deps, now, claims=claims) for source in sources)
 
 
 def sizes_now(deps: Deps) -> FleetSizes:
-    """Return how large the fleet is: by the last sweep's count, else by the index for the pages; nobody before the first sweep."""
+    """Return the size of the fleet by the last sweep's count, or else by the fleet index; all zero before the first sweep."""
     sizes = deps.guard.sizes()
     if sizes is not None:
         return sizes
@@ -139,11 +140,11 @@ def sizes_now(deps: Deps) -> FleetSizes:
 def _has_room(
     holder: UserKey, source: str, windows: tuple[Window, ...], deps: Deps, now: datetime, *, claims: bool
 ) -> bool:
-    """Return True if the person has a slot in every window, taken now or before.
+    """Return True if the user has a slot in every window, claimed now or before.
 
-    The smallest window comes first, so that a flood in one group takes no slots of the fleet's. A person's first places are tried
-    unseen: mostly one is free, and nothing has to be listed. Once none is, nothing more is claimed while any window is full; what was
-    claimed until then stays taken.
+    The smallest window comes first, so that a flood in one group takes none of the fleet's slots. The user's first places are tried
+    without a listing, because mostly one of them is free. Once none is free, nothing more is claimed while any window is full. Slots
+    claimed until then stay claimed.
     """
     ordered = sorted(windows, key=lambda window: (window.room, window.name))
     slots: tuple[Slot, ...] | None = None if claims else deps.guard.slots(source)
@@ -160,17 +161,17 @@ def _has_room(
 
 
 def _claimed_unseen(holder: UserKey, source: str, window: Window, deps: Deps) -> bool:
-    """Take or find one of the person's first places by name; False: only a listing can tell.
+    """Claim or find one of the user's first places by name; return False if only a listing can tell.
 
-    A place that is over is never taken while the person could hold a later one, which a repeat must find: whoever holds one found all
-    places before it taken, and a slot is removed no sooner than after two windows. So where a place is free, none after it is the person's.
+    An expired place is never claimed while the user could hold a later place, which a repeat must find. A user who holds a place found all
+    places before it taken, and a slot is removed no sooner than after two windows. So if a place is free, the user holds none after it.
     """
     over: Slot | None = None
     for number in _places(holder, window, most=_UNSEEN if window.room > _LISTED else 1):
         if over is None and deps.guard.claim(source, window.name, number, holder, expected=None):
             return True
         if window.room <= _LISTED:
-            return False  # a listing costs no more than a look
+            return False  # a listing costs no more than a read
         slot = deps.guard.slot(source, window.name, number)
         if slot is None:
             return over is not None and deps.guard.claim(source, window.name, over.number, holder, expected=over)
@@ -182,17 +183,17 @@ def _claimed_unseen(holder: UserKey, source: str, window: Window, deps: Deps) ->
 
 
 def _places(holder: UserKey, window: Window, *, most: int) -> Iterator[int]:
-    """Yield the numbers that this person tries, in order: spread over the window, and the same for each delivery about the person."""
+    """Yield the numbers that this user tries, in order: spread over the window, and the same for each delivery about the user."""
     digest = hashlib.sha256(f"{holder}|{window.name}".encode()).hexdigest()
     first, step = int(digest[:8], 16) % window.room, 1 + int(digest[8:16], 16) % window.room
-    while math.gcd(step, window.room) != 1:  # else some places were never tried
+    while math.gcd(step, window.room) != 1:  # otherwise some places would never be tried
         step += 1
     for number in range(min(most, window.room)):
         yield (first + number * step) % window.room
 
 
 def _place(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime) -> Slot | int | None:
-    """Return what the person could take in a window: the slot that is theirs already, or one that is free or over; None: none is."""
+    """Return the place that the user could claim: their own slot, a free number, or an expired slot. Return None if the window is full."""
     there = {slot.number: slot for slot in slots if slot.window == window.name}
     standing = [slot for slot in there.values() if now - slot.at < window.length]
     own = [slot for slot in standing if slot.holder == holder]
@@ -206,8 +207,8 @@ def _place(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime
 
 
 def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ...], deps: Deps) -> bool:
-    """Take a place of the window; whoever loses one to somebody else looks again until none is left."""
-    for _ in range(2 * window.room + 10):  # each time somebody else took a place, and there are so many
+    """Claim a place of the window. If another process takes it first, list again, until no place is left."""
+    for _ in range(2 * window.room + 10):  # each round another process took a place; their number is limited
         place = _place(holder, window, slots, now := deps.clock.now())
         if place is None:
             return False
@@ -224,10 +225,9 @@ def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ..
 
 
 def tidy_slots(deps: Deps, now: datetime) -> int:
-    """Remove slots that have been over for as long as they stood: so a first try seldom finds its place taken. Return how many.
+    """Remove slots that have been over for as long as their window is long; return their number. So first tries seldom find a taken place.
 
-    Not sooner: whoever had to take another place because the first was taken must find that first place taken, not free, for as
-    long as the own slot stands.
+    Not sooner: a user may hold a later place because the first was taken. As long as that slot is held, the first place must not be free.
     """
     removed = 0
     for source, slot in deps.guard.all_slots():
@@ -238,9 +238,9 @@ def tidy_slots(deps: Deps, now: datetime) -> int:
 
 
 def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
-    """Raise `GuardWaitsError` while too many environments are being made, or too much of leavers is being deleted.
+    """Raise `GuardWaitsError` while too many environments are being created, or too many resources of leavers are being deleted.
 
-    What replaces an environment, and what is deleted after it was replaced, is not counted here.
+    Creating a replacement and deleting the replaced instance are not counted.
     """
     guard, now = deps.policy.guard, deps.clock.now()
     if not deps.policy.cuts_wait:
@@ -271,10 +271,10 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
 
 
 def _may_create(holder: UserKey, guard: GuardSettings, deps: Deps, now: datetime) -> bool:
-    """Take a slot of the hour; one of the day only once the hour is so busy that the person's first place is taken.
+    """Claim a slot of the hour. Claim a slot of the day only if the user's first place of the hour is taken.
 
-    So whoever joins alone costs one write. In a flood the day's slots are taken by the part that met others: it ends after a few
-    times `day_factor`, not after exactly as many.
+    So a single joiner costs one write. In a flood only users who met a taken place claim slots of the day. So the flood ends after a
+    few times `day_factor`, not after exactly `day_factor` times the hour's room.
     """
     hour, day = _windows("create", guard.creations, guard)
     if hour.room > 0 and deps.guard.claim(
@@ -292,9 +292,9 @@ def _windows(name: str, room: int, guard: GuardSettings) -> tuple[Window, ...]:
 
 
 def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
-    """Return the record once the index of those who wait says of it what is true: nobody waits unseen.
+    """Return the record after its entry in the index of waiting users was brought up to date, so that each wait is visible.
 
-    The index is written first. The record remembers what it was told, so that a crash between the two only tells it again.
+    The index is written first. The record stores a digest of the entry, so a crash between the two writes only repeats the first.
     """
     entry = entry_of(record)
     told = "" if entry is None else hashlib.sha256(repr(entry).encode()).hexdigest()[:16]
@@ -305,7 +305,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
         return record.with_status(waiting_listed="")
     try:
         deps.guard.note_waiting(entry)
-    except BenchkeeperError as error:  # the next pass tells it again
+    except BenchkeeperError as error:  # the next pass tries again
         deps.log.error(
             "Who waits could not be noted", user=record.user_key, reason=error.reason.value, detail=error.detail
         )
@@ -322,7 +322,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
 
 
 def entry_of(record: UserRecord) -> WaitingPerson | None:
-    """Return what the index of those who wait has to say of a person; None for whoever does not wait."""
+    """Return the user's entry for the index of waiting users; None if the user does not wait."""
     waiting = record.status.guard.waiting_cut
     return _entry(record, waiting) if waiting is not None else _creation_entry(record)
 
@@ -356,7 +356,7 @@ def _creation_entry(record: UserRecord) -> WaitingPerson | None:
 
 
 class SizeCount:
-    """Counts who is to have an environment, row by row."""
+    """A counter of the users who are entitled to an environment, fed row by row."""
 
     def __init__(self) -> None:
         self._everybody = 0
@@ -364,7 +364,7 @@ class SizeCount:
         self._groups: Counter[str] = Counter()
 
     def add(self, row: RecordRow) -> None:
-        """Count one."""
+        """Count one row."""
         if row.presence is Presence.PRESENT:
             self._everybody += 1
             self._profiles[row.profile or ""] += 1
@@ -377,7 +377,7 @@ class SizeCount:
 
 
 def sizes_of(rows: Iterable[RecordRow]) -> FleetSizes:
-    """Count who is to have an environment."""
+    """Return the numbers of users who are entitled to an environment."""
     count = SizeCount()
     for row in rows:
         count.add(row)

@@ -1,4 +1,4 @@
-"""Writes a person's story: what came in, what was asked of the cloud and what it said, and how things stand differently then."""
+"""The lines of a user's history: what came in, the calls to the cloud and their answers, and changed conditions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import without_addresses
 
-# The others follow from these; whether a pass is still at work is no news.
+# `RECONCILED` follows from the others; that a pass is still at work is not worth a line.
 _TOLD = frozenset(ConditionType) - {ConditionType.RECONCILED}
 _NAMES = {
     ConditionType.NOTEBOOK_READY: "Notebook",
@@ -39,7 +39,7 @@ _NAMES = {
     ConditionType.SESSIONS_ENDED: "Spark sessions",
     ConditionType.NEWS_UNDERSTOOD: "News",
 }
-# Sentences that change with every look say nothing new: the same reason is told once.
+# For these reasons the sentence changes with every pass without saying anything new, so no line is written.
 _ON_THE_WAY = frozenset({Reason.WAITING, Reason.PENDING})
 # (while it holds, once it is over)
 _ACCOUNT_WORDS = {
@@ -82,7 +82,7 @@ def _news_text(record: UserRecord, event: LifecycleEvent) -> str:
 
 
 def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime) -> UserRecord:
-    """Return the record with a line about a hold that was set or released; as it is when neither happened."""
+    """Return the record with a line about a hold that was set or released; return it unchanged if nothing changed."""
     if after is before:
         return after
     text = "Put on hold" if after.hold is not None else "Released from hold"
@@ -97,7 +97,7 @@ def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime
 def with_chronicle(
     before: UserRecord, after: UserRecord, plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], now: datetime
 ) -> UserRecord:
-    """Return the record after a pass, with what the pass did and what stands differently; as it is when there is nothing to tell."""
+    """Return the record after a pass with lines about its calls and changed conditions; unchanged if there are none."""
     calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
     lines = [line for line in calls if not _is_old_refusal(line, before.status.story)]
     lines += _ended_clusters(before, after, now)
@@ -114,7 +114,7 @@ def with_chronicle(
 
 
 def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> list[StoryLine]:
-    """Spark clusters that the pass does not keep up any more, though nobody took the wish back: why."""
+    """Return a line with the reason for each Spark cluster that the pass no longer keeps, though its user did not take the request back."""
     lines = []
     for wish in before.spec.clusters:
         if after.spec.wish(wish.template) is None:
@@ -126,14 +126,14 @@ def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> lis
 
 
 def _without_hold_addresses(line: StoryLine, record: UserRecord) -> StoryLine:
-    """Sentences name the reason of a hold, in which somebody may have written about others."""
+    """Return the line without addresses in the hold's reason, which may name other people."""
     if record.hold is None or record.hold.reason not in line.because:
         return line
     return replace(line, because=line.because.replace(record.hold.reason, without_addresses(record.hold.reason)))
 
 
 def _is_old_refusal(line: StoryLine, story: tuple[StoryLine, ...]) -> bool:
-    """Return True when the cloud refused just that for just that reason the last time too: told once."""
+    """Return True if the last line about the same action is the same refusal, so that a repeated refusal is told once."""
     last = next((old for old in reversed(story) if old.act and old.act == line.act), None)
     return line.refused and last is not None and last.refused and last.ref == line.ref
 

@@ -1,4 +1,4 @@
-"""Look at everything that one person's plan depends on. Reads only; a failed read is `Unreadable`, never absence."""
+"""The observation of everything that one user's plan depends on. Reads only; a failed read is `Unreadable`, never absence."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from shared.engine.ports.deps import Deps
 
 
 def observe(record: UserRecord, deps: Deps) -> Observed:
-    """Return what is there for this person now.
+    """Return the observation of this user's resources now.
 
-    At most two reads (the instance, and its operation or the templates) for somebody with end-user credentials whose environment
-    is as it should be, or on its way; the rest is only looked at when the record names it, or for a leaver.
+    Makes at most two reads (the instance, and its operation or the templates) for a user with end-user credentials whose environment
+    is as wanted or on its way. All else is read only if the record names it, or for a leaver.
     """
     notebook = _notebook(record, deps)
     clusters = _clusters(record, deps)
@@ -72,7 +72,7 @@ def _account(record: UserRecord, deps: Deps) -> AccountSight:
         return seen
     groups = {}
     for group in record.status.account.data_groups:
-        with contextlib.suppress(BenchkeeperError):  # not known, so it is asked for, which is safe to repeat
+        with contextlib.suppress(BenchkeeperError):  # unknown membership: joining again is safe
             groups[group] = deps.groups.has(group, account_email(account_id, deps.policy.project))
     return replace(seen, in_groups=groups)
 
@@ -97,7 +97,7 @@ def _clusters(record: UserRecord, deps: Deps) -> ClustersSeen | Unreadable | Not
 
 
 def _sessions(record: UserRecord, deps: Deps) -> SparkSessionsSeen | Unreadable | NotLooked:
-    """One listing for a leaver until none is left; nothing for everybody else."""
+    """Return the sessions by one listing for a leaver until none is left; not observed for all other users."""
     if not sessions_to_look_for(record):
         return NotLooked()
     try:
@@ -109,7 +109,7 @@ def _sessions(record: UserRecord, deps: Deps) -> SparkSessionsSeen | Unreadable 
 def _cluster_operations(
     record: UserRecord, clusters: ClustersSeen | Unreadable | NotLooked, deps: Deps
 ) -> dict[str, ClusterOperationSeen | Absent | Unreadable]:
-    """Return the creates whose outcome the cluster itself does not show: it is not there, or it failed."""
+    """Return the create operations whose outcome the cluster itself does not show, because it is missing or failed."""
     if not isinstance(clusters, ClustersSeen):
         return {}
     works = {c.name for c in clusters.clusters if c.state not in FAILED}
@@ -147,7 +147,7 @@ def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> Opera
             *RESTING,
         }
         if ref is None and isinstance(notebook, ObservedNotebook) and is_on_its_way:
-            # Something is under way that the record does not know: a crash came between "cloud said yes" and the save.
+            # An operation is under way that the record does not know: a crash came between the cloud's answer and the save.
             found = deps.notebooks.latest_operation(notebook.ref)
             return NotLooked() if found is None else deps.notebooks.operation(found)
         restoring = record.status.data.restoring
@@ -159,7 +159,7 @@ def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> Opera
 
 
 def _restoring(asked: Restoring, ref: InstanceRef, deps: Deps) -> OperationSight:
-    """Return the restore that was, or was not, asked for before a crash: doing it twice would undo what the person did since."""
+    """Return the restore operation that may have been started before a crash: a second restore would undo the user's later work."""
     found = deps.notebooks.latest_operation(ref)
     if found is None or not may_be_restore(found, asked):
         return NotLooked()
@@ -167,7 +167,7 @@ def _restoring(asked: Restoring, ref: InstanceRef, deps: Deps) -> OperationSight
 
 
 def _is_over(verb: Verb, notebook: NotebookSight) -> bool:
-    """Return True when the instance's own state says that the operation has ended well, so its reading can be saved."""
+    """Return True if the instance's own state shows that the operation succeeded, so that reading the operation is unnecessary."""
     match verb, notebook:
         case ((Verb.CREATE | Verb.START), ObservedNotebook(state=NotebookState.ACTIVE)):
             return True
@@ -184,7 +184,7 @@ def _templates(record: UserRecord, deps: Deps) -> TemplatesSeen | Unreadable | N
     if _waits_for_the_cloud(record):
         return NotLooked()
     if record.spec.presence is Presence.PRESENT and not status.observed_generation and not status.tries:
-        # Of somebody new nothing is listed: all is written, also over what may be there, and the next pass lists.
+        # For a new user nothing is listed: all templates are written, over existing ones too, and the next pass lists.
         return TemplatesSeen({})
     try:
         return deps.templates.seen(record.user_key)
@@ -193,7 +193,7 @@ def _templates(record: UserRecord, deps: Deps) -> TemplatesSeen | Unreadable | N
 
 
 def _waits_for_the_cloud(record: UserRecord) -> bool:
-    """Return True while a pass only asks how far an operation is: the templates were in order when it began."""
+    """Return True while a pass only polls an operation: the templates were in order when the operation began."""
     status = record.status
     ready = status.condition(ConditionType.TEMPLATES_READY)
     return (

@@ -1,4 +1,4 @@
-"""`reconcile(user)`: make it so. The one door through which portal, CLI, sweeps and messages touch the cloud."""
+"""The pass `reconcile(user)`, which makes the cloud match the record. Portal, CLI, sweeps and messages change the cloud only through it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from shared.engine.reconcile.observer import observe
 from shared.engine.reconcile.repair import load_mended
 
 _TRIES = 6
-# A wake-up that is planned already is not moved for less than this: an early look costs little, a new hint costs a call.
+# A planned wake-up is not moved for less than this: an early pass costs little, a new hint costs a call.
 SLACK = timedelta(seconds=90)
-# Whoever is to be looked at by the next tick again stays due at the time that has passed: no new hint, and where nothing else
-# changed no write. Not for longer than this: it would look like a sweep that does not come to its people.
+# A user who needs a pass at the next tick stays due at the time that has passed: this needs no new hint and, if nothing else
+# changed, no write. Not for longer than `_STAYS_DUE`: it would look like a sweep that does not reach its users.
 _NEXT_TICK = timedelta(minutes=1)
 _STAYS_DUE = timedelta(minutes=5)
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What one pass did. `requeue_at` None = nothing pending."""
+    """The result of one pass. `requeue_at` is None if nothing is pending."""
 
     record: UserRecord
     plan: Plan
@@ -42,7 +42,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class Preview(Struct, frozen=True, kw_only=True):
-    """A plan that was not carried out, and what it was made from."""
+    """A plan that was not carried out, and the record and observation it was made from."""
 
     record: UserRecord
     observed: Observed
@@ -50,7 +50,7 @@ class Preview(Struct, frozen=True, kw_only=True):
 
 
 def preview(user_key: UserKey, deps: Deps) -> Preview | None:
-    """Return the plan that `reconcile` would carry out now; None when there is no record."""
+    """Return the plan that `reconcile` would carry out now; None if there is no record."""
     stored = deps.records.load(user_key)
     if stored is None:
         return None
@@ -61,10 +61,10 @@ def preview(user_key: UserKey, deps: Deps) -> Preview | None:
 
 
 def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> Result | None:
-    """One pass for one person: observe, plan, carry out, save; None when there is no record.
+    """Make one pass for one user: observe, plan, carry out, save. Return None if there is no record.
 
-    `stored` saves the first read when the caller has just written the record. When somebody writes in between, the pass is
-    made again from what they wrote: every action is safe to repeat, and what the newer record wants decides.
+    `stored` avoids the first read if the caller has just written the record. If another process writes in between, the pass is
+    repeated on the newer record: every action is safe to repeat, and the newer record decides.
     """
     for _ in range(_TRIES):
         if stored is None:
@@ -107,14 +107,15 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
 
 
 def _is_written_first(plan: Plan, stored: Stored) -> bool:
-    """Return True when the record must say so before the cloud is asked.
+    """Return True if the plan's record must be saved before the cloud is called.
 
-    Zone and id are an instance's name: written before anything is created there, a crash cannot leave an instance where
-    nobody looks; likewise a snapshot, and a cluster whose wish is taken back meanwhile. A deletion or a restore cannot be taken back: the write fails when somebody came back
-    or was put on hold meanwhile. An instance that is stopped for a change only must not look as if somebody had stopped it; nor one
-    that is stopped for the end of access, should the person be entitled again before this pass is over.
-    What an instance is created with replaces what its predecessor was: an old answer would have it replaced again and again.
-    An account, and its groups, that no record names would outlive every leave.
+    Zone and id name an instance: if they are saved before the create, a crash cannot leave an unknown instance. The same holds for a
+    snapshot, and for a cluster whose request is taken back meanwhile.
+    A deletion or a restore cannot be undone: the write fails if the user came back or was put on hold meanwhile.
+    An instance that is stopped only for a change must not look as if a user had stopped it. Nor must one that is stopped for the end of
+    access, if the user is entitled again before this pass is over.
+    The build of an instance replaces its predecessor's in the record: an old value would cause one replacement after another.
+    An account or a group membership that no record names would outlive every leave.
     """
     before, after = stored.record.status, plan.record.status
     moves = (before.notebook.zone, before.notebook.instance_id) != (after.notebook.zone, after.notebook.instance_id)
@@ -131,7 +132,7 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
 
 
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
-    """Say once what metrics are made of: an operation that failed, and that what news asked for was reached."""
+    """Log, once each, the events that metrics are made of: a failed operation, and the wanted state reached after news."""
     operation = seen.operation
     if (
         isinstance(operation, OperationSeen)
@@ -153,14 +154,14 @@ def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: D
     profile = after.spec.profile or ""
     ready = after.status.condition(ConditionType.NOTEBOOK_READY)
     if after.spec.presence is Presence.ABSENT:
-        if not isinstance(seen.notebook, NotLooked):  # there never was an instance
+        if not isinstance(seen.notebook, NotLooked):  # without an instance nothing was stopped
             deps.log.info("Stopped for a leaver", user=after.user_key, profile=profile, event_to_stopped_s=waited)
     elif ready is not None and ready.status is ConditionStatus.TRUE:
         deps.log.info("Became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
-    """Say once that a leaver's service account can do nothing any more, and how long that took."""
+    """Log once that a leaver's service account was disabled, and how long that took."""
     since = before.status.waiting_since or before.spec.absent_since
     if since is None or before.spec.presence is Presence.PRESENT:
         return
@@ -172,7 +173,7 @@ def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], dep
 
 
 def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Say once that a Spark cluster could not be had, and why."""
+    """Log once that a Spark cluster failed, and why."""
     for wish in before.spec.clusters:
         known = after.status.cluster(wish.template)
         if after.spec.wish(wish.template) is None and known is not None and known.diagnosis:
@@ -182,7 +183,7 @@ def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> N
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:
-    """Return the record with the wake-up that was planned before, where the new one is as good as the same: its hint is there."""
+    """Return the record with its previously planned wake-up if the new time is nearly the same, because that hint exists already."""
     planned, wanted = before.status.next_attempt_at, after.status.next_attempt_at
     if planned is None or wanted is None or planned == wanted:
         return after

@@ -1,8 +1,8 @@
-"""Put damaged and deleted records back: the newest version that can be read, before the ordinary path goes on.
+"""The repair of damaged and deleted records: the newest readable version is restored before the ordinary path continues.
 
 Every writer of the engine loads a record by `load_mended`, so that a delivery, a sweep and the command line repair what they
-meet. A record of a newer program is never touched. What was stated after the version that comes back is lost: it is logged as
-an error, with the moment of that version, and the history of the person says so.
+find. A record of a newer program is never touched. Statements made after the restored version are lost: this is logged as an error
+with the time of that version, and the user's history says so.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
 
-_TRIES = 12  # one for each pointer on the way, and a few for neighbours
-_SOON = timedelta(seconds=60)  # until a pass looks at what came back, should this process die
+_TRIES = 12  # one for each pointer on the way, and a few for concurrent processes
+_SOON = timedelta(seconds=60)  # until a pass checks the restored record, if this process dies
 
 
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
-    """Load a record as `Records.load` does, after a damaged object on the way was put back.
+    """Load a record as `Records.load` does, after repairing a damaged object on the way.
 
-    With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a person
+    With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a user
     who never had a record. Raise `DamagedRecordError` if no version can be read, `NewerRecordError` for a newer program's; both
     are logged here as errors, for an alert.
     """
@@ -60,9 +60,9 @@ def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored |
 
 
 def mend(user_key: UserKey, deps: Deps) -> bool:
-    """Put the object of this key back if it is damaged or gone. Return False if there never was one.
+    """Restore the object of this key if it is damaged or gone. Return False if there never was one.
 
-    Safe to repeat, and beside a neighbour: the write is conditional, and who loses the race finds the winner's.
+    Safe to repeat and to run concurrently: the write is conditional, and the process that loses the race finds the winner's object.
     """
     found = deps.records.examine(user_key)
     match found:
@@ -82,7 +82,7 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
     try:
         deps.records.put_back(found, None if found.record is None else _as_put_back(found, found.record, deps))
     except ConflictError:
-        return  # somebody else wrote it: the caller loads that
+        return  # another process wrote the object: the caller loads that
     deps.log.error(
         "Put back a record",
         user=found.user_key,
@@ -93,7 +93,7 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
 
 
 def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserRecord:
-    """Return the version with a line in its history; a pass follows soon, for the cloud may differ from what it says."""
+    """Return the version with a line in its history. A pass follows soon, because the cloud may differ from the version."""
     now = deps.clock.now()
     what = "deleted" if found.deleted else "damaged"
     line = StoryLine(
@@ -124,7 +124,7 @@ def no_version(user_key: UserKey, found: Unrecoverable) -> DamagedRecordError:
 
 
 def find_damage(user_key: UserKey, deps: Deps) -> NeverWritten | Intact | Recoverable:
-    """Say what `load_mended` would put back first, without doing it. Raise the errors that it would raise."""
+    """Return what `load_mended` would restore first, without doing it. Raise the errors that it would raise."""
     try:
         if deps.records.load(user_key) is not None:
             return Intact()

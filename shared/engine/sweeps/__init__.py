@@ -1,1 +1,1 @@
-"""The scheduled passes."""
+"""The scheduled sweeps."""

@@ -1,7 +1,7 @@
-"""Is this machine's clock to be trusted? A sweep destroys and cuts by the time, so a wrong clock must not let it.
+"""A check of this machine's clock: a sweep deletes and cuts by the time, so it must not act on a wrong clock.
 
-The tick's publish time is another clock's word: Pub/Sub set it when the scheduler published. A tick that was delivered late looks
-like a clock that is ahead. Skipping is right for it too: the next tick does its work.
+The tick's publish time comes from another clock: Pub/Sub set it when the scheduler published. A tick that was delivered late looks
+like a clock that is ahead. Skipping that tick is right, too: the next tick does its work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TOLERANCE = timedelta(minutes=5)
 
 
 def clock_differs(published_at: datetime, clock: Clock) -> timedelta | None:
-    """Return by how much the clock is ahead of a tick's publish time (negative: behind) if that is too much, else None."""
+    """Return how far the clock is ahead of a tick's publish time (negative: behind) if that is too far, else None."""
     ahead = clock.now() - published_at
     return ahead if abs(ahead) > TOLERANCE and abs(ahead) > _tolerance(clock) else None
 
@@ -29,11 +29,11 @@ class ClockWatch(Struct, frozen=True):
 
     @classmethod
     def begin(cls, clock: Clock) -> ClockWatch:
-        """Start to watch."""
+        """Return a watch that begins now."""
         return cls(clock.now(), clock.monotonic_s())
 
     def jumped(self, clock: Clock) -> timedelta | None:
-        """Return by how much the clock has moved otherwise than time passed if that is too much, else None."""
+        """Return the difference between the clock's advance and the time that passed if it is too large, else None."""
         moved = clock.now() - self.started_at
         passed = clock.monotonic_s() - self.started_s
         if abs(moved - timedelta(seconds=passed)) <= TOLERANCE:
@@ -43,5 +43,5 @@ class ClockWatch(Struct, frozen=True):
 
 
 def _tolerance(clock: Clock) -> timedelta:
-    """Return how far a clock may be off. The embedded cloud's runs faster than the functions do: what takes a second is a minute there."""
+    """Return how far a clock may be off. The embedded cloud's clock runs faster than the functions: a real second may be a minute there."""
     return TOLERANCE * max(1.0, clock.speed())

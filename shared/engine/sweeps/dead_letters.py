@@ -1,8 +1,8 @@
-"""Letters that the sweep takes care of: replays of messages that no delivery could bring in, and marks that are missing.
+"""The sweep of dead letters: replays of messages whose deliveries all failed, and marks that are missing on records.
 
-An exhausted delivery says nothing about the message: every attempt failed for want of Google Cloud, of a permission, or of a
-record that could be read. So such letters are replayed by themselves, with a back-off that is kept on the letter, without end.
-The first to be tried are those that state a leave, then the oldest. Called by the `tick` function after its sweep.
+An exhausted delivery says nothing about the message: every attempt failed because of Google Cloud, a missing permission, or an
+unreadable record. So such dead letters are replayed without end, with a back-off stored on the dead letter. Those that state a leave
+come first, then the oldest. Called by the `tick` function after its sweep.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from shared.engine.news.dead_letters import Parse, mark_people, replay
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import LetterRow
 
-MOST = 100  # letters that one sweep replays, and as many that it marks
-_DEADLINE = timedelta(seconds=90)  # it comes after another sweep, and an event function lives 540 s
+MOST = 100  # dead letters that one sweep replays, and as many that it marks
+_DEADLINE = timedelta(seconds=90)  # this sweep follows another one, and an event function lives 540 s
 _FIRST = timedelta(minutes=10)
 _LONGEST, _LONGEST_OF_LEAVERS = timedelta(hours=6), timedelta(hours=1)
-_SETTLE = timedelta(minutes=5)  # a letter that was sent just now is still in the hands of the function that stores it
-# What the message itself is to blame for: a replay cannot help, so the letter is an ordinary one from then on.
+_SETTLE = timedelta(minutes=5)  # the function that stores a recent dead letter may still be at work on it
+# Faults of the message itself: a replay cannot help, so the sweep does not replay the dead letter again.
 _POISON = frozenset({Reason.INVALID_MESSAGE, Reason.UNSUPPORTED_MESSAGE, Reason.UNKNOWN_PROFILE})
 
 
 class LettersSwept(Struct):
-    """The result of one sweep. `waiting` counts the exhausted letters that remain; `failed` those tried now, by reason."""
+    """The result of one sweep. `waiting` counts the exhausted dead letters that remain; `failed` counts failed replays by reason."""
 
     replayed: int = 0
     waiting: int = 0
@@ -40,7 +40,7 @@ class LettersSwept(Struct):
 
 
 def sweep_letters(parse: Parse, deps: Deps) -> LettersSwept:
-    """Replay the exhausted letters whose time has come, and write the marks that are missing. Safe to repeat and to run twice."""
+    """Replay the exhausted dead letters that are due, and write the missing marks. Safe to repeat and to run twice at once."""
     done = LettersSwept()
     started, now = deps.clock.monotonic_s(), deps.clock.now()
     rows = [row for row in deps.dead_letters.rows() if row.replayed_at is None]
@@ -67,10 +67,10 @@ def _is_due(row: LetterRow, now: datetime) -> bool:
 
 
 def _replayed(row: LetterRow, parse: Parse, deps: Deps, done: LettersSwept) -> bool:
-    """Replay one letter; False when it is to be tried again. One letter's failure holds up no other."""
+    """Replay one dead letter; return False if it must be tried again. Its failure does not stop the others."""
     try:
         result = replay(row, parse, deps)
-    except Exception as error:  # noqa: BLE001 - per-letter isolation: counted, logged, and the letter is tried again
+    except Exception as error:  # noqa: BLE001 - per-letter isolation: counted, logged, and the dead letter is tried again
         reason, detail = Reason.UNEXPECTED.value, repr(error)
     else:
         if result.used:
@@ -93,7 +93,10 @@ def _replayed(row: LetterRow, parse: Parse, deps: Deps, done: LettersSwept) -> b
 
 
 def _wait(row: LetterRow, tries: int) -> timedelta:
-    """Ten minutes, doubled each time up to an hour for a leaver and six for the others, and up to a quarter more by the letter."""
+    """Return the back-off: ten minutes, doubled at each try up to an hour for a leaver and six hours for others.
+
+    Up to a quarter is added, depending on the dead letter's id.
+    """
     longest = _LONGEST_OF_LEAVERS if row.cuts else _LONGEST
     base = min(longest, _FIRST * int(2 ** min(tries - 1, 10)))
     share: float = hashlib.sha256(f"{row.letter_id}:{tries}".encode("utf-8", "surrogatepass")).digest()[0] / 1024

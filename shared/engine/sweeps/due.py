@@ -1,8 +1,8 @@
-"""The sweep of each minute: whose time has come is reconciled, and wishes whose wake-up was lost are taken up.
+"""The sweep of each minute: it reconciles users who are due, and folds in requests whose wake-up was lost.
 
-A sweep may last longer than a minute, so that the next one begins beside it. Where many users are due, sweeps share them: a sweep
-claims a part of the users, lists anew what is due of it, works on it, and lets go. Claims save work and nothing depends on them: what a
-claim cannot tell is worked on, for a pass may be made twice. What lies with a sweep that died is free when its claim lapses.
+A sweep may last longer than a minute, so that the next one runs beside it. If many users are due, sweeps share them: a sweep
+claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if the
+owner of a part is unknown, the sweep works on it anyway, because a pass may be made twice. The claim of a dead sweep lapses.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.clock_check import ClockWatch
 from shared.engine.sweeps.sweeping import DEADLINE, Summary, finish, for_each
 
-FEW = 200  # so many one sweep has done before the next one begins
-PARTS = 16  # a part of five thousand users takes less than half a minute, and its claim two calls
-AT_ONCE = 2  # sweeps at work on many users; a third would take the place of an idle or a drift sweep
-TURN = timedelta(seconds=120)  # the longest that a sweep works on one part
-LAPSE = timedelta(seconds=180)  # a turn, and what was begun in it
+FEW = 200  # one sweep finishes this many users before the next one begins
+PARTS = 16  # with five thousand users, a part takes less than half a minute, and its claim two calls
+AT_ONCE = 2  # sweeps that share many users; a third would take the place of an idle or a drift sweep
+TURN = timedelta(seconds=120)  # the longest time that a sweep works on one part
+LAPSE = timedelta(seconds=180)  # a turn, and the time to finish the passes begun in it
 _LEFT_TO_ANOTHER = "left to another sweep"
 
 
 def part_of(user_key: UserKey) -> int:
-    """Return the part of the users that this one belongs to, the same in each process."""
+    """Return the part to which this user belongs; it is the same in each process."""
     return zlib.crc32(user_key.encode()) % PARTS
 
 
 def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Reconcile the users whose time has come, and take up the page's wishes whose wake-up was lost.
+    """Reconcile the users who are due, and fold in the page's requests whose wake-up was lost.
 
-    A quiet tick is two listing calls, whatever the number of users.
+    A quiet tick makes two listing calls, whatever the number of users.
     """
     summary = Summary(kind=Sweep.DUE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
@@ -70,7 +70,7 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
 
 class _Listed(Struct, frozen=True, kw_only=True):
-    """What one look at the due index and the inbox found. `keys` are all users, those that are due longest first."""
+    """The due index and the inbox as listed once. `keys` are all users, those that are due longest first."""
 
     hints: Mapping[UserKey, list[DueHint]]
     claims: tuple[DueClaim, ...]
@@ -98,7 +98,7 @@ def _look(deps: Deps, now: datetime) -> _Listed:
 
 
 def _folders(deps: Deps) -> InboxFolders:
-    """Return what waits; nothing while the inbox cannot be listed, which holds up nobody whose time has come."""
+    """Return the users with waiting requests; empty if the inbox cannot be listed, so that due users still get their passes."""
     try:
         return deps.inbox.folders()
     except BenchkeeperError as error:
@@ -107,7 +107,7 @@ def _folders(deps: Deps) -> InboxFolders:
 
 
 def _living(claims: Iterable[DueClaim], deps: Deps) -> Iterator[DueClaim]:
-    """Yield the claims that count, and remove those that lapsed."""
+    """Yield the claims in force, and remove those that lapsed."""
     for claim in claims:
         if _lapsed(claim, deps):
             _release(claim, deps)
@@ -116,12 +116,12 @@ def _living(claims: Iterable[DueClaim], deps: Deps) -> Iterator[DueClaim]:
 
 
 def _lapsed(claim: DueClaim, deps: Deps) -> bool:
-    """Return True for one that has lapsed. The embedded cloud's clock runs faster than the sweeps do."""
+    """Return True if the claim has lapsed. The embedded cloud's clock runs faster than the sweeps do."""
     return claim.at + LAPSE * max(1.0, deps.clock.speed()) <= deps.clock.now()
 
 
 def _release(claim: DueClaim, deps: Deps) -> None:
-    """Let go; if that fails the claim lapses, or lapsed already."""
+    """Release the claim; if that fails, the claim lapses by itself."""
     try:
         deps.records.release_due(claim)
     except BenchkeeperError as error:
@@ -129,12 +129,12 @@ def _release(claim: DueClaim, deps: Deps) -> None:
 
 
 class _Work:
-    """One sweep's work. `due_since` says of each user who is still due since when, for the sweep's measure."""
+    """The work of one sweep. `due_since` has the time since which each remaining user is due, for the sweep's measure."""
 
     def __init__(self, deps: Deps, now: datetime, summary: Summary, listed: _Listed) -> None:
         self._deps, self._now, self._summary, self._listed = deps, now, summary, listed
         self._holder = f"{now.isoformat()} {summary.began_s}"
-        # What cannot be read, and what the deadline leaves over, counts from its hint.
+        # A user whose record cannot be read, or whom the deadline leaves over, counts as due since the hint's time.
         self.due_since: dict[UserKey, datetime] = {}
         self._note(listed.keys)
 
@@ -143,7 +143,7 @@ class _Work:
             self.due_since[key] = max((hint.at for hint in self._listed.hints.get(key, ())), default=self._now)
 
     def over(self, keys: Iterable[UserKey], *, until_s: float | None = None) -> None:
-        """Make a pass for each of these users; until a moment of the monotonic clock, or the sweep's deadline."""
+        """Make a pass for each of these users, until `until_s` of the monotonic clock or the sweep's deadline."""
         chosen = list(keys)
         self._summary.looked_at += len(chosen)
         for_each(chosen, self._one, self._summary, self._deps, until_s=until_s)
@@ -152,7 +152,7 @@ class _Work:
         deps, listed = self._deps, self._listed
         accepted = try_take_up(key, deps) if key in listed.wishing else None
         stays_due: datetime | None = None
-        # A hint says that there was a record.
+        # A hint implies that there was a record, so a missing one may have been deleted.
         stored = accepted.stored if accepted is not None else load_mended(key, deps, if_missing=True)
         is_new = accepted is not None and accepted.changed
         if stored is None or not (is_new or stored.record.is_due(self._now)):
@@ -165,13 +165,13 @@ class _Work:
             stays_due = result.requeue_at if result is not None else None
         for hint in listed.hints.get(key, ()):
             if stays_due is not None and hint.at - timedelta(seconds=1) < stays_due <= hint.at:
-                del self.due_since[key]  # it was looked at just now
+                del self.due_since[key]  # the user had a pass just now
             else:
                 deps.records.drop_hint(hint)
         return acted
 
     def share(self, living: list[DueClaim]) -> None:
-        """Work on one part after another, as far as no other sweep does; those who are due longest come first."""
+        """Work on one part after another, except those of other sweeps; the part of the user who is due longest comes first."""
         if len({claim.holder for claim in living}) >= AT_ONCE:
             self.leave(set(range(PARTS)))
             return
@@ -199,7 +199,7 @@ class _Work:
         return claim.holder != self._holder and not _lapsed(claim, self._deps)
 
     def _claimed(self, part: int) -> tuple[bool, DueClaim | None]:
-        """Return whether to work on the part, and the claim to let go of. Not known whose it is: it is worked on."""
+        """Return whether to work on the part, and the claim to release. If the claim's owner is unknown, the part is worked on."""
         try:
             claim = self._deps.records.claim_due(part, self._holder)
         except BenchkeeperError as error:
@@ -210,7 +210,7 @@ class _Work:
         return True, claim
 
     def _turn(self, part: int) -> None:
-        """List what is due of the part now, for another sweep may have had it since the last look, and work on that."""
+        """List the due users of the part again, because another sweep may have handled them meanwhile, and work on them."""
         try:
             self._listed = _look(self._deps, self._now)
         except BenchkeeperError as error:
@@ -222,7 +222,7 @@ class _Work:
         self.over(keys, until_s=self._deps.clock.monotonic_s() + TURN.total_seconds())
 
     def leave(self, parts: set[int]) -> None:
-        """Count who is left to other sweeps."""
+        """Count the users who are left to other sweeps."""
         left = sum(part_of(key) in parts for key in self._listed.keys)
         if left:
             self._summary.found[_LEFT_TO_ANOTHER] += left

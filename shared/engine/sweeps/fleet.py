@@ -1,4 +1,4 @@
-"""Keeps what sweeps saw for the pages: the fleet, when idle notebooks stop, what people cost. A failure holds up no sweep."""
+"""The data that sweeps store for the pages: the fleet, the times of idle stops, the users' costs. A failure stops no sweep."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 
 class FleetKeeper:
-    """Keeps the rows of one sweep for the pages, as they stream by.
+    """A collector of one sweep's rows for the pages.
 
-    `counts`: count, too, how many environments there are. What the sweep does not look at stays as the last one saw it.
+    `counts`: also count the environments. Parts that the sweep does not observe stay as the last sweep stored them.
     """
 
     def __init__(self, deps: Deps, now: datetime, *, counts: bool = False) -> None:
@@ -42,14 +42,14 @@ class FleetKeeper:
         self._draft = self._deps.fleet.draft()
 
     def add(self, listed: ListedRow) -> None:
-        """Take in a row; no call."""
+        """Add a row. Makes no call."""
         self._sizes.add(listed.row)
         if self._draft is not None:
             self._draft.add(listed)
         self._figures.add(listed.row)
 
     def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
-        """Write all of it. None: not looked at."""
+        """Write the fleet list. None for an argument: not observed, so the earlier value stays."""
         _kept(lambda: self._write(strays, blind), "fleet", self._deps)
 
     def _write(self, strays: tuple[Stray, ...] | None, blind: frozenset[UserKey] | None) -> None:
@@ -72,7 +72,7 @@ class FleetKeeper:
 
 
 def keep_idle_stops(deps: Deps, now: datetime, stops: Mapping[UserKey, datetime]) -> None:
-    """Keep when running notebooks will be stopped for idleness."""
+    """Store the times at which running notebooks will be stopped for idleness."""
 
     def keep() -> None:
         before = _readable(deps.fleet.notes) or Notes(taken_at=now)
@@ -82,7 +82,7 @@ def keep_idle_stops(deps: Deps, now: datetime, stops: Mapping[UserKey, datetime]
 
 
 def keep_costs(deps: Deps, now: datetime) -> None:
-    """Keep what people cost this month, where a billing export is configured."""
+    """Store the users' costs of this month, if a billing export is configured."""
 
     def keep() -> None:
         month = month_of(now)
@@ -96,7 +96,7 @@ def keep_costs(deps: Deps, now: datetime) -> None:
 
 
 def _readable(read: Callable[[], T | None]) -> T | None:
-    """Return what is there; None when it is damaged, so that writing it anew mends it."""
+    """Return the stored object; None if it is damaged, so that the next write replaces it."""
     try:
         return read()
     except PermanentError as error:
@@ -106,7 +106,7 @@ def _readable(read: Callable[[], T | None]) -> T | None:
 
 
 def _kept(keep: Callable[[], None], what: str, deps: Deps) -> None:
-    """Pages tell how old what they show is; the next sweep tries again."""
+    """Run `keep`, and only log its failure: pages show the age of their data, and the next sweep tries again."""
     try:
         keep()
     except BenchkeeperError as error:

@@ -1,4 +1,4 @@
-"""The idle sweep: look at all running instances, judge each, stop what nobody uses. Unknown activity keeps."""
+"""The idle sweep: observe all running instances, judge each, stop the unused ones. An instance with unknown activity keeps running."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from shared.engine.reconcile.changing import want_power
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
 
-# Metrics become visible minutes late and come in steps of five.
+# Metrics become visible minutes late and come in steps of five minutes.
 _FRESHNESS = timedelta(minutes=20)
 _MAX_GAP = timedelta(minutes=11)
 _MARGIN = timedelta(minutes=30)
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """One running instance, and of its owner's row what the verdict needs."""
+    """A running instance with the fields of its owner's row that the verdict needs."""
 
     user_key: UserKey
     profile: str
@@ -53,7 +53,10 @@ def _machine(row: RecordRow, ref: InstanceRef, gce_instance_id: str) -> Machine:
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """One running instance with its evidence and verdict; `stops_at` is when it will be stopped if nobody uses it, as far as known."""
+    """A running instance with its evidence and verdict.
+
+    `stops_at` is when the instance will be stopped if it stays unused, as far as known.
+    """
 
     machine: Machine
     activity: Activity
@@ -62,9 +65,9 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 
 def judge_all(records: Iterable[RecordRow], deps: Deps, now: datetime) -> Iterator[Judged]:
-    """Yield verdicts on all instances that run for somebody entitled. Raises when the evidence could not be read at all.
+    """Yield verdicts on all instances that run for entitled users. Raise if no evidence could be read at all.
 
-    Instances are listed first and held; all records are asked for before the evidence is, whatever comes of it.
+    Instances are listed first and kept in memory; all records are read before the evidence, so the caller sees every row.
     """
     active = {
         notebook.ref: notebook.gce_instance_id
@@ -93,7 +96,7 @@ def _judge(running: list[Machine], deps: Deps, now: datetime) -> Iterator[Judged
     used = {machine.profile for machine in machines}
     window = max(policies[name].idle_timeout for name in used) + _MARGIN
     seen = deps.activity.read(machines, window, now)
-    # Blind for longer than the window? Only a look over the whole bound can tell since when, and only for those that run so long.
+    # Without evidence in the window, the whole bound is read to find since when; only for instances that run that long.
     blind = [
         machine
         for machine in machines
@@ -117,7 +120,7 @@ def _judge(running: list[Machine], deps: Deps, now: datetime) -> Iterator[Judged
 
 
 def _kept_on(machine: Machine, now: datetime) -> IdleVerdict | None:
-    """Return the person asked for it, within the bound of the profile."""
+    """Return a verdict to keep the instance if its user extended it until after now; None otherwise."""
     if machine.keep_on_until is None or machine.keep_on_until <= now:
         return None
     return Keep(Reason.ASKED_FOR, f"until {machine.keep_on_until.isoformat()}")
@@ -133,7 +136,7 @@ def _stops_at(
 
 
 def for_blindness(verdict: IdleVerdict) -> bool:
-    """Return True when nothing could be seen of it lately, whatever follows from that."""
+    """Return True if no recent evidence could be read, whatever the verdict."""
     match verdict:
         case Keep(reason=reason):
             return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}
@@ -166,7 +169,7 @@ def _known(activity: Activity, machine: Machine) -> Activity:
 
 
 def act_on(judged: Judged, deps: Deps) -> bool:
-    """Carry out one verdict: True when something was asked of the cloud."""
+    """Carry out one verdict; return True if a call changed a resource in the cloud."""
     match judged.verdict:
         case Keep():
             return False
@@ -183,7 +186,7 @@ def act_on(judged: Judged, deps: Deps) -> bool:
 
 
 def _note_warning(user_key: UserKey, detail: str, stop_at: datetime, deps: Deps) -> None:
-    """Remember that the person was warned, and tell them; the next verdict counts from it."""
+    """Store that the user was warned, and show the warning; the next verdict counts from it."""
     stored = load_mended(user_key, deps)
     if stored is None:
         return
@@ -202,12 +205,12 @@ def _note_warning(user_key: UserKey, detail: str, stop_at: datetime, deps: Deps)
     try:
         deps.records.save(warned, expected=stored)
     except ConflictError:
-        return  # somebody is at it: the next sweep warns
+        return  # another process changed the record: the next sweep warns
     deps.log.warning("Warned of a stop for want of evidence", user=user_key, detail=detail)
 
 
 def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
-    """One person's evidence and verdict in words; None when there is no running notebook."""
+    """Return one user's evidence and verdict in words; None if there is no running notebook."""
     stored = deps.records.load(user_key)
     if stored is None:
         return None
@@ -220,7 +223,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
     now = deps.clock.now()
     for judged in _judge([_machine(row, notebook.ref, notebook.gce_instance_id)], deps, now):
         return {
-            "user_key": row.user_key,  # the person's own, whichever address was asked for
+            "user_key": row.user_key,  # the record's own key, whichever address was given
             "instance": row.instance_id,
             "verdict": verdict_word(judged.verdict),
             "because": verdict_text(judged.verdict),
@@ -230,17 +233,17 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def is_blind(verdict: IdleVerdict) -> bool:
-    """Return True when it is kept only because nothing could be seen of it."""
+    """Return True if the instance is kept only because no evidence could be read."""
     return isinstance(verdict, Keep) and verdict.reason in {Reason.NO_FRESH_EVIDENCE, Reason.WARNED}
 
 
 def verdict_word(verdict: IdleVerdict) -> str:
-    """KEEP, WARN or STOP."""
+    """Return KEEP, WARN or STOP."""
     return {Keep: "KEEP", Warn: "WARN", Stop: "STOP"}[type(verdict)]
 
 
 def verdict_text(verdict: IdleVerdict) -> str:
-    """Why, in a few words."""
+    """Return the reason of the verdict in a few words."""
     match verdict:
         case Keep(reason=reason, detail=detail):
             return f"{reason.value}: {detail}"

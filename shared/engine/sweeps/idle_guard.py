@@ -1,7 +1,7 @@
-"""The guard of the idle sweep: when most of what runs looks idle at once, it is rather the evidence that is wrong.
+"""The guard of the idle sweep: if most running instances look idle at once, the evidence is probably wrong.
 
-Nobody is stopped then before somebody agrees, or before the guard's patience is over: a stop can be undone, and what is truly idle
-must not bill on for good.
+Then no instance is stopped until an administrator approves or the guard's patience is over. A stop can be undone, and an instance that is
+truly idle must not cost money forever.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from shared.engine.sweeps.idle import Judged
 
 
 def held_back(to_act: Mapping[UserKey, Judged], running: int, deps: Deps, now: datetime) -> frozenset[UserKey]:
-    """Return, of those who are not just kept of `running` machines, who is not to be stopped by this sweep although idle. Keeps the index of those who wait in step; one listing."""
+    """Return the users whose instances are idle but must not be stopped by this sweep.
+
+    `to_act` has the verdicts other than `Keep` on `running` machines. Also bring the index of waiting users up to date; makes one listing.
+    """
     stops = {key: each for key, each in to_act.items() if isinstance(each.verdict, Stop)}
     known = {each.user_key: each for each in deps.guard.waiting() if each.cause is CutClass.IDLE}
     is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > running

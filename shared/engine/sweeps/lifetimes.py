@@ -1,10 +1,11 @@
-"""Erase what is left of people of whom nothing exists any more: by hand for one, and in the drift sweep for all past their lifetime.
+"""The erasure of personal data of users who have no resources any more: by hand for one user, in the drift sweep for all past the lifetime.
 
-Called by `benchkeeper erase` and by `sweep_drift`. Safe to repeat: what is beside the record goes first, the record is reduced last and
-only if it is as it was read, so that a crash leaves a record that is found again.
+Called by `benchkeeper erase` and by `sweep_drift`. Safe to repeat: the data beside the record is erased first. The record is reduced last
+and only if it is as it was read, so that a crash leaves a record that is found again.
 
-A dead letter past its lifetime goes when it was replayed, or when everybody whom it names is erased or unknown to the records. Any other
-unread letter stays, however old: it may say that somebody left who still has access. It is counted and logged until a person replays it.
+A dead letter past its lifetime is deleted if it was replayed, or if all users whom it names are erased or unknown to the records. Any
+other unread dead letter stays, however old: it may state that a user left who still has access. It is counted and logged until it is
+replayed.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from shared.engine.ports.inbox import LetterRow
 from shared.engine.ports.records import DueHint, Stored
 from shared.engine.reconcile.observer import observe
 
-_MOST_A_SWEEP = 500  # tombstones; the next sweep goes on
+_MOST_A_SWEEP = 500  # tombstones; the next sweep continues
 _FAR = timedelta(days=3650)
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
-    """What is left of a person, or was erased. `kept` says why nothing is; then the rest is empty."""
+    """The personal data that is left of a user, or was erased. `kept` says why nothing may be erased; then the rest is empty."""
 
     user_key: UserKey
     kept: Kept | None = None
@@ -41,7 +42,7 @@ class Erasure(Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """Return True if there is nothing to erase."""
+        """True if there is nothing to erase."""
         return not (self.record or self.letters or self.manifests or self.templates or self.hints)
 
 
@@ -53,7 +54,7 @@ def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
         kept = why_kept(stored.record, observe(stored.record, deps), deps.clock.now())
         if kept is not None:
             return Erasure(user_key=own, kept=kept), stored
-    keys = {user_key, own}  # a letter names the key of the address that stood in it
+    keys = {user_key, own}  # a dead letter names the key of the address in its message
     if stored is not None and not is_erased(stored.record):
         keys.add(user_key_for(stored.record.email))
     naming = [row for row in deps.dead_letters.rows() if keys & set(row.users)]
@@ -70,7 +71,7 @@ def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
 
 
 def erase(user_key: UserKey, deps: Deps) -> Erasure:
-    """Erase what is left of a person, unless something forbids it. Raises `ConflictError` if the record changes meanwhile."""
+    """Erase what is left of a user, unless a reason forbids it. Raise `ConflictError` if the record changes meanwhile."""
     found, stored = look(user_key, deps)
     if found.kept is not None:
         return found
@@ -101,7 +102,7 @@ def _forget_number(record: UserRecord, deps: Deps) -> None:
 
 
 class Over:
-    """Finds in the rows, one after the other, the tombstones that may be past their lifetime, and who is erased."""
+    """A collector of the tombstones that may be past their lifetime, and of the erased users, fed row by row."""
 
     def __init__(self, lifetime: timedelta, now: datetime) -> None:
         self._lifetime, self._now = lifetime, now
@@ -109,7 +110,7 @@ class Over:
         self.erased: set[UserKey] = set()
 
     def add(self, row: RecordRow) -> None:
-        """Take in a row."""
+        """Add a row."""
         if row.email == ERASED:
             self.erased.add(row.user_key)
         elif len(self.tombstones) < _MOST_A_SWEEP and may_be_over(row, self._lifetime, self._now):
@@ -117,9 +118,9 @@ class Over:
 
 
 def keep_lifetimes(deps: Deps, found: Over, *, dry_run: bool) -> dict[str, float]:
-    """Remove the letters and reduce the tombstones whose lifetime is over; measures for the sweep's one line.
+    """Delete the dead letters and reduce the tombstones whose lifetime is over; return measures for the sweep's log line.
 
-    One person's failure holds up nobody: it is logged, and the next sweep tries again.
+    A failure for one user does not stop the others: it is logged, and the next sweep tries again.
     """
     lifetime = deps.policy.personal_data
     removed = overdue = 0
@@ -145,12 +146,12 @@ def _letters(deps: Deps, lifetime: timedelta) -> Iterator[LetterRow]:
 
 
 def _concerns_nobody(letter: LetterRow, erased: set[UserKey]) -> bool:
-    """Return True if everybody whom the letter names has nothing any more. One that names nobody may concern anybody."""
+    """Return True if all users whom the dead letter names are erased. A dead letter without names may concern any user."""
     return bool(letter.users) and erased.issuperset(letter.users)
 
 
 def _reduce(key: UserKey, deps: Deps) -> bool:
-    """Do the same as `erase`, but for the letters, which have a lifetime of their own."""
+    """Do what `erase` does, except for the dead letters, which have a lifetime of their own."""
     try:
         stored = deps.records.load(key)
         if stored is None or stored.record.user_key != key or is_erased(stored.record):
@@ -163,7 +164,7 @@ def _reduce(key: UserKey, deps: Deps) -> bool:
         _forget_number(stored.record, deps)
         deps.records.save(reduced(stored.record, deps.clock.now()), expected=stored)
     except ConflictError:
-        return False  # somebody spoke of the person in this moment; the next sweep looks again
+        return False  # a message changed the record at this moment; the next sweep tries again
     except BenchkeeperError as error:
         deps.log.warning("Personal data could not be erased", user=key, reason=error.reason.value, detail=error.detail)
         return False

@@ -1,4 +1,4 @@
-"""Keeps the templates of serverless Spark sessions as the configuration has them. Called by the hourly drift sweep."""
+"""The sync of the templates of serverless Spark sessions with the configuration. Called by the hourly drift sweep."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from shared.engine.ports.deps import Deps
 
 
 class SessionsSynced(Struct):
-    """What a pass over the session templates found and did. `found` and `failed` count by what it was.
+    """The result of a sync of the session templates. `found` counts by action, `failed` by reason.
 
-    `lines` say it of each one. On a dry run nothing of it was done.
+    `lines` describe each template. On a dry run nothing was changed.
     """
 
     wanted: int = 0
@@ -33,7 +33,7 @@ class SessionsSynced(Struct):
     lines: list[str] = field(default_factory=list)
 
     def as_facts(self) -> dict[str, object]:
-        """For the sweep's one log line."""
+        """Return the facts for the sweep's one log line."""
         return {
             "wanted": self.wanted,
             "found": dict(self.found),
@@ -43,9 +43,9 @@ class SessionsSynced(Struct):
 
 
 def sync_sessions(deps: Deps, *, dry_run: bool = False) -> SessionsSynced:
-    """Create, update and remove what differs: one listing, then a call for each that does.
+    """Create, update and remove the templates that differ: one listing, then a call for each.
 
-    A failure of one holds up no other, and none of them the sweep: it is counted, and the next hour tries again.
+    One template's failure stops neither the others nor the sweep: it is counted, and the next hourly sweep tries again.
     """
     synced = SessionsSynced()
     wanted, unknown = _rendered(deps, synced)
@@ -68,7 +68,7 @@ def sync_sessions(deps: Deps, *, dry_run: bool = False) -> SessionsSynced:
 
 
 def _rendered(deps: Deps, synced: SessionsSynced) -> tuple[list[WantedSession], frozenset[str]]:
-    """Return what is wanted, and the ids of what is wanted and cannot be told: a wrong master is no reason to take anything away."""
+    """Return the wanted templates, and the ids of those that could not be rendered: a wrong master must not remove a template."""
     wanted: list[WantedSession] = []
     unknown: set[str] = set()
     for offer in offers(deps.policy.catalog):

@@ -1,4 +1,4 @@
-"""What all sweeps have in common: the summary, and work on many users that isolates each failure and ends in time."""
+"""The common parts of all sweeps: the summary, and a loop over many users that isolates each failure and ends in time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 
 
 class Summary(Struct):
-    """What a sweep did. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
+    """The result of a sweep. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
-    `measures` are numbers for the dashboard that the sweep saw anyway; which ones depends on its kind. `sessions` is what a
-    drift sweep did about session templates. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic clock: the deadline counts from it, reading included.
+    `measures` are numbers for the dashboard that the sweep has anyway; they depend on its kind. `sessions` is the result of a
+    drift sweep's sync of session templates. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic clock: the
+    deadline counts from it, reading included.
     """
 
     kind: Sweep
@@ -43,7 +44,7 @@ class Summary(Struct):
     clock: ClockWatch | None = None
 
     def as_facts(self) -> dict[str, object]:
-        """For the one log line."""
+        """Return the facts for the sweep's one log line."""
         return {
             "kind": self.kind,
             "looked_at": self.looked_at,
@@ -67,9 +68,9 @@ def for_each(
     *,
     until_s: float | None = None,
 ) -> None:
-    """Run `work` for each key on a few threads; one user's failure is counted and holds up nobody.
+    """Run `work` for each key on a few threads; one user's failure is counted and does not stop the others.
 
-    Nothing is begun after the sweep's deadline, nor after `until_s` of the monotonic clock: what is left over then is counted.
+    No work is begun after the sweep's deadline or after `until_s` of the monotonic clock; the remaining users are counted.
     """
     end = summary.began_s + DEADLINE.total_seconds()
     end = end if until_s is None else min(end, until_s)
@@ -96,7 +97,7 @@ def for_each(
 
 
 def _jumped(summary: Summary, deps: Deps) -> bool:
-    """Return True when the clock moved during the sweep otherwise than time passed: what it judged by `now` must not be done."""
+    """Return True if the clock jumped during the sweep: actions judged by the wrong `now` must not be carried out."""
     jump = summary.clock.jumped(deps.clock) if summary.clock is not None else None
     if jump is None:
         return False
@@ -109,6 +110,6 @@ def _jumped(summary: Summary, deps: Deps) -> bool:
 
 
 def finish(summary: Summary, deps: Deps) -> Summary:
-    """Log what the sweep did, in its one line, and return it."""
+    """Log the sweep's result in its one line, and return the summary."""
     deps.log.info("Swept", **summary.as_facts())
     return summary

@@ -1,7 +1,7 @@
-"""The scheduled passes: `due` each minute (`due_sweep`), `idle` each ten, `drift` hourly.
+"""The scheduled sweeps: `due` each minute (`due_sweep`), `idle` every ten minutes, `drift` hourly.
 
-Each lists once, judges purely, isolates every user's failure, stops before its deadline and says what it did in one summary.
-What a stopped sweep did not reach is still due and comes first next time.
+Each sweep lists once, judges purely, isolates every user's failure, stops before its deadline and reports one summary.
+Users whom a stopped sweep did not reach are still due and come first next time.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ from shared.engine.sweeps.session_templates import sync_sessions
 from shared.engine.sweeps.sweeping import Summary, finish, for_each
 from shared.engine.sweeps.waiting import keep_waiting
 
-MOST_LOST = 500  # records that one drift sweep tries to put back; the rest comes with the next one
+MOST_LOST = 500  # records that one drift sweep tries to restore; the rest follow in the next one
 
 
 def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
-    """Compare all records with all instances and template objects, by listings; reconcile those that differ, count the rest too.
+    """Compare all records with all instances and template objects, by listings; reconcile those that differ, and count the rest.
 
-    With `proposes` the process's own files are proposed first, if they are not in force: what a deployed function does.
+    With `proposes`, first propose the process's own files if they are not in force, as a deployed function does.
     """
     summary = Summary(kind=Sweep.DRIFT, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     if proposes and not dry_run:
         _try_keep_policy(deps)
-    # Snapshots and instances before records, for a record names both before there are any: so what is there and named by no record
-    # is a stray. Only these are held; records and templates come in the order of the key and are judged as they pass.
+    # Snapshots and instances are listed before records, because a record names both before they exist. So a resource that no record
+    # names is an orphan. Only these lists are kept in memory; records and templates come in the order of the key and are streamed.
     snapshots = _snapshots(deps)
     instances, unreachable = instances_now(deps)
     if proposes and not dry_run:
@@ -82,7 +82,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
     if look.keeper is not None:
         for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
         for_each(lost[:MOST_LOST], lambda key: _found_again(key, deps), summary, deps)
-        for stray in summary.strays:  # reported one by one, never deleted on their own
+        for stray in summary.strays:  # orphans are reported one by one, never deleted automatically
             deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
         _log_counts(look.census.counts(deps.policy), deps)
         look.keeper.keep(strays=tuple(summary.strays))
@@ -95,7 +95,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
 
 
 class _Look:
-    """The drift sweep's one pass over records and templates; keeps counts, and the rows that something is to be done about."""
+    """The drift sweep's single pass over records and templates. It keeps counts, and the rows that need an action."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Look:
         self._entitling, self._comparisons = self._policy.entitling_digest(), Comparisons()
 
     def over_all(self, summary: Summary) -> None:
-        """Ask for the pages of both listings as they are needed, and judge each row."""
+        """Fetch the pages of both listings as needed, and judge each row."""
         templates = by_user(self._deps.templates.rows())
         for found in self._deps.records.listed():
             if isinstance(found, ListedRow):
@@ -131,7 +131,7 @@ class _Look:
                 self.rowless.append(found)
 
     def _take(self, row: RecordRow, templates: Mapping[str, str], summary: Summary) -> None:
-        seen = self._instances.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been taken off
+        seen = self._instances.get((row.zone or "", row.instance_id or ""))  # by name: labels may have been removed
         self.strays.add(row)
         self.census.add(row, seen, self._unreachable)
         self.waits.add(row)
@@ -157,10 +157,10 @@ class _Look:
 
 
 def by_user(rows: Iterable[tuple[UserKey, str, str]]) -> Callable[[UserKey], Mapping[str, str]]:
-    """Return what gives the templates of a user, name to digest. Users must be asked for in the order of their objects' names.
+    """Return a function that gives a user's templates, name to digest. Users must be requested in the order of their objects' names.
 
-    That is the order of the key with `/` behind it: of `records/<key>.json` as of `templates/<key>/...`, for both `.` and `/`
-    come after `-` and before all else that a key may have.
+    That is the order of the key followed by `/`. It is the same for `records/<key>.json` and for `templates/<key>/...`, because both
+    `.` and `/` come after `-` and before all other characters of a key.
     """
     stream = iter(rows)
     ahead = next(stream, None)
@@ -178,7 +178,7 @@ def by_user(rows: Iterable[tuple[UserKey, str, str]]) -> Callable[[UserKey], Map
 
 
 def _try_keep_policy(deps: Deps) -> None:
-    """Propose the deployed files. If that fails, the sweep goes on with the policy in force, and the next one tries again."""
+    """Propose the deployed files. If that fails, the sweep continues with the policy in force, and the next sweep tries again."""
     try:
         proposed = keep_policy(deps)
         if proposed.outcome is Outcome.PUT and proposed.proposal is not None:
@@ -188,7 +188,7 @@ def _try_keep_policy(deps: Deps) -> None:
 
 
 def _found_again(key: UserKey, deps: Deps) -> bool:
-    """Put back what is damaged or deleted of this key, then look after the person; False for a pointer: that record is listed itself."""
+    """Restore this key's damaged or deleted record, then make a pass. Return False for a pointer, whose record is listed itself."""
     stored = load_mended(key, deps, if_missing=True)
     if stored is None or stored.record.user_key != key:
         return False
@@ -196,7 +196,7 @@ def _found_again(key: UserKey, deps: Deps) -> bool:
 
 
 def _snapshots(deps: Deps) -> list[SnapshotSeen] | None:
-    """All snapshots with our labels; None when they could not be listed, which holds up nothing else."""
+    """Return all snapshots with our labels; None if they could not be listed, which stops nothing else."""
     try:
         return list(deps.snapshots.rows())
     except BenchkeeperError as error:
@@ -205,7 +205,7 @@ def _snapshots(deps: Deps) -> list[SnapshotSeen] | None:
 
 
 def _log_counts(counts: Iterable[Count], deps: Deps) -> None:
-    """One line for each profile and state: what metrics with these labels are made of."""
+    """Log one line for each profile and state, for the metrics with these labels."""
     for each in counts:
         cost = {} if each.hourly_cost is None else {"hourly_cost": each.hourly_cost}
         deps.log.info("Counted environments", profile=each.profile, state=each.state, count=each.count, **cost)
@@ -224,7 +224,7 @@ def _acted(key: UserKey, deps: Deps) -> bool:
 
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Stop what nobody uses. When the evidence cannot be read, nobody is judged."""
+    """Stop the unused instances. If no evidence can be read, no instance is judged."""
     summary = Summary(kind=Sweep.IDLE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)

@@ -1,4 +1,4 @@
-"""Those who wait to be cut, as the hourly sweep sees them: one line for each batch, two measures, and entries that are none any more."""
+"""The hourly check of users whose cuts wait: one log line for each batch, two measures, and the removal of outdated entries."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
 from shared.engine.reconcile.guard import entry_of
 
-_MOST = 400  # entries that one sweep holds against their records; over the hours all have their turn
-_YOUNG = timedelta(hours=1)  # the index is written before the record: a younger entry may be of a pass that still runs
+_MOST = 400  # entries that one sweep compares with their records; over some hours all entries are compared
+_YOUNG = timedelta(hours=1)  # the index is written before the record: a younger entry may belong to a running pass
 
 
 def keep_waiting(
     deps: Deps, now: datetime, *, rows: Iterable[RecordRow] = (), dry_run: bool = False
 ) -> dict[str, float]:
-    """Log one line for each batch, write entries that are missing, and forget those of people who wait no more.
+    """Log one line for each batch, write missing entries, and remove those of users who wait no more.
 
-    Return the sweep's measures. `rows` say who waits by the records.
+    Return the sweep's measures. `rows` are the rows of users who wait by their records.
 
-    One listing, and one read for each of at most 400 entries that are older than an hour, other ones each hour. An index that cannot be read is reported, and has no measures:
-    "nobody waits" is never said of what was not seen.
+    Makes one listing, and one read for each of at most 400 entries that are older than an hour; the choice differs each hour. If the index
+    cannot be read, this is logged and there are no measures: an unread index must not count as empty.
     """
     try:
         waiting = list(deps.guard.waiting())
@@ -55,7 +55,7 @@ def keep_waiting(
 
 
 def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: Deps) -> list[WaitingPerson]:
-    """Write the entries that the index lost, or that cannot be read: nobody waits unseen. Return them."""
+    """Write the entries that the index lost or that cannot be read, so that each wait is visible. Return them."""
     listed = {person.user_key for person in waiting if person.cause is not CutClass.IDLE}
     found = []
     for row in rows:
@@ -73,12 +73,12 @@ def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: 
 
 
 def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[UserKey]:
-    """Return who waits no more, of those whose turn it is in this hour."""
+    """Return the users who wait no more, among the entries chosen for this hour."""
 
     def turn(person: WaitingPerson) -> str:
         return hashlib.sha256(f"{now:%Y%m%d%H}|{person.user_key}".encode()).hexdigest()
 
-    # Stops for idleness are no record's: the idle sweep keeps those.
+    # Records do not hold waiting idle stops: the idle sweep maintains those entries.
     known = (person for person in waiting if person.cause is not CutClass.IDLE and now - person.since >= _YOUNG)
     old = sorted(known, key=turn)[:_MOST]
     found = deps.workers.run([partial(_is_over, person, deps) for person in old])
@@ -86,7 +86,7 @@ def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[
 
 
 def _is_over(person: WaitingPerson, deps: Deps) -> bool:
-    """Return True if the record says that nothing waits, and forget the entry. What cannot be read waits on."""
+    """Return True if nothing waits by the record, and remove the entry. If the record cannot be read, the entry stays."""
     try:
         stored = deps.records.load(person.user_key)
         status = stored.record.status if stored is not None else None

@@ -1,1 +1,1 @@
-"""What people and scripts are shown."""
+"""The views for users and scripts."""

@@ -1,7 +1,7 @@
-"""What everybody's environments have cost this month, added up by profile, cost centre or person. Pure.
+"""The costs of all environments in this month, summed by profile, cost centre or user. Pure.
 
-Two figures that are never mixed: `billed` is what the labels on the bill say, `estimate` is hours by the prices that the administrator
-wrote. Hours without a price are told as such; they are in no estimate, least of all as zero.
+There are two figures that are never mixed. `billed` comes from the labels on the bill; `estimate` is hours times the prices that the
+administrator configured. Hours without a price are shown separately; they are in no estimate and do not count as zero.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from shared.domain.things.usage import NOTEBOOK, cluster_usage, month_of
 
 
 class Sums(Struct):
-    """Of some people: seconds of notebooks and of Spark clusters, of these the seconds that have no price, both figures.
+    """The sums of some users: seconds of notebooks and of Spark clusters, the part of them without a price, and both cost figures.
 
-    `estimate` None: nothing that ran has a price. `billed` None: there is no bill for this month.
+    `estimate` None: no time used has a price. `billed` None: there is no bill for this month.
     """
 
     people: int = 0
@@ -33,7 +33,7 @@ class Sums(Struct):
     billed: float | None = None
 
     def add(self, other: Sums) -> None:
-        """Take another's figures in."""
+        """Add the figures of `other`."""
         self.people += other.people
         self.notebook_s += other.notebook_s
         self.spark_s += other.spark_s
@@ -45,9 +45,9 @@ class Sums(Struct):
 
 
 class Month(Struct, frozen=True, kw_only=True):
-    """The month of `at`: sums of those who used or cost something, the dearest first.
+    """The month of `at`: the sums of users with any use or cost, the most expensive first.
 
-    Profile and cost centre are empty for none. `stray_bill` is what the bill has under user keys that nobody here has.
+    An empty profile or cost centre means none. `stray_bill` is the billed cost of user keys without a record.
     `billed_at` None: there is no bill for this month.
     """
 
@@ -61,7 +61,7 @@ class Month(Struct, frozen=True, kw_only=True):
 
 
 def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
-    """Return this month as of the snapshot: what runs is counted up to then."""
+    """Return this month as of the snapshot: running resources are counted up to then."""
     bill, prices, at = _bill(notes, fleet.taken_at), _Prices(catalog), fleet.taken_at
     total = Sums()
     profiles: defaultdict[str, Sums] = defaultdict(Sums)
@@ -93,14 +93,14 @@ def _bill(notes: Notes | None, at: datetime) -> Mapping[UserKey, float] | None:
 
 
 class _Prices:
-    """What an hour costs, by profile for notebooks and by the name of a use for Spark."""
+    """The prices of an hour, by profile for notebooks and by the name of a use for Spark."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._templates = {cluster_usage(name): name for name in (*catalog.masters, *catalog.environments)}
 
     def of(self, row: RecordRow, use: str) -> float | None:
-        """None where nobody wrote a price."""
+        """Return the price; None if none is configured."""
         if use == NOTEBOOK:
             profile = self._catalog.profiles.get(row.profile or "")
             return profile.hourly_cost if profile is not None else None
@@ -130,5 +130,5 @@ def _dearest_first(groups: Mapping[str, Sums]) -> tuple[tuple[str, Sums], ...]:
 
 
 def _dear(sums: Sums) -> tuple[float, float, float]:
-    """Sorts by the bill, then by the estimate, then by time."""
+    """Return the sort key: the bill first, then the estimate, then the time."""
     return (-(sums.billed or 0.0), -(sums.estimate or 0.0), -(sums.notebook_s + sums.spark_s))

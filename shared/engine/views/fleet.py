@@ -1,4 +1,4 @@
-"""What the manager's page shows of everybody: chosen, sorted and counted from one snapshot of the fleet. Pure; nothing is read."""
+"""The data of the manager's page: rows chosen, sorted and counted from one snapshot of the fleet. Pure; makes no reads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.domain.things.usage import NOTEBOOK
 
 ANY_NEED = "any"
-NO_VALUE = "-"  # how a filter names what has no profile or no cost centre
+NO_VALUE = "-"  # the filter's value for rows without a profile or without a cost centre
 
 
 class Column(StrEnum):
-    """What the table of people can be sorted by; each is a column of it."""
+    """The columns by which the table of users can be sorted."""
 
     PERSON = "person"
     PROFILE = "profile"
@@ -33,9 +33,9 @@ class Column(StrEnum):
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """Which people are asked for; what is empty does not matter.
+    """A filter for users; an empty field matches all.
 
-    `text` is looked for in address, user key and instance. `state` is a reason's word (`Creating`), `needs` too, or `ANY_NEED`.
+    `text` is searched in address, user key and instance. `state` is the value of a reason (`Creating`); so is `needs`, or it is `ANY_NEED`.
     `profile` and `cost_center` may be `NO_VALUE`.
     """
 
@@ -49,13 +49,13 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 def chosen(fleet: FleetSnapshot, choice: Choice) -> list[RecordRow]:
-    """Return the rows that match all of it, in the snapshot's order."""
+    """Return the rows that match the whole filter, in the snapshot's order."""
     tests = _tests(fleet, choice)
     return [row for row in fleet.rows if all(test(row) for test in tests)]
 
 
 def _tests(fleet: FleetSnapshot, choice: Choice) -> list[Callable[[RecordRow], bool]]:
-    """Only the questions that are asked: over ten thousand rows the others cost as much as these."""
+    """Return the tests for the fields that are set: over ten thousand rows, unused tests would cost as much as used ones."""
     tests: list[Callable[[RecordRow], bool]] = []
     if choice.presence is not None:
         tests.append(lambda row: row.presence is choice.presence)
@@ -80,14 +80,14 @@ def _tests(fleet: FleetSnapshot, choice: Choice) -> list[Callable[[RecordRow], b
 
 
 def folded(text: str) -> str:
-    """How texts are compared in a search: without case, composed."""
+    """Return the text in the form that searches compare: without case, composed."""
     return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
 
 
 def ordered(
     fleet: FleetSnapshot, rows: Iterable[RecordRow], column: Column, *, descending: bool = False
 ) -> list[RecordRow]:
-    """Return the rows by one column, those without a value last in both directions; people of one value by address."""
+    """Return the rows sorted by one column, rows without a value last in both directions; equal values are sorted by address."""
     value = _values(fleet)[column]
     by_name = sorted(rows, key=_name)
     if column is Column.PERSON:
@@ -117,20 +117,20 @@ def _name(row: RecordRow) -> str:
 
 
 def ran(row: RecordRow, at: datetime) -> timedelta:
-    """How long somebody's notebook ran in the month of `at`, up to then."""
+    """Return how long the user's notebook ran in the month of `at`, up to then."""
     usage = row.usage.get(NOTEBOOK)
     return usage.in_month_of(at) if usage is not None else timedelta(0)
 
 
 class Need(Struct, frozen=True, kw_only=True):
-    """Somebody whom a person should look at, and why: a reason's word, `Blind` or `OnHold`."""
+    """A user whom an administrator should look at, and the reason: the value of a reason, `Blind` or `OnHold`."""
 
     row: RecordRow
     why: str
 
 
 def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
-    """Everybody in need, or those for one reason, by reason and address."""
+    """Return all users in need, or those for one reason, sorted by reason and address."""
     found = [
         Need(row=row, why=need)
         for row in fleet.rows
@@ -140,13 +140,13 @@ def in_need(fleet: FleetSnapshot, why: str = "") -> list[Need]:
 
 
 def point_days(points: Iterable[FleetPoint]) -> list[FleetPoint]:
-    """Return the last count of each day (UTC), newest first: what a table can show of two months of hours."""
+    """Return the last count of each day (UTC), newest first, so that a table can show two months of hourly counts."""
     last = {point.at.date(): point for point in points}
     return [last[day] for day in sorted(last, reverse=True)]
 
 
 class Offered(Struct, frozen=True, kw_only=True):
-    """What a filter can be set to, as far as the snapshot has it."""
+    """The values of each filter that occur in the snapshot."""
 
     states: tuple[str, ...]
     profiles: tuple[str, ...]
@@ -169,16 +169,16 @@ def offered(fleet: FleetSnapshot) -> Offered:
 
 
 def nearest_known(fleet: FleetSnapshot, rows: Iterable[RecordRow]) -> Mapping[UserKey, tuple[RecordRow, ...]]:
-    """For each leaver of whom nobody knows among `rows`, those with the nearest addresses of whom something is known."""
+    """Return the known users with the nearest addresses, for each unknown leaver among `rows`."""
     unknown = [row for row in rows if row.unknown_since is not None]
     known = {row.email: row for row in fleet.rows if row.unknown_since is None and row.email} if unknown else {}
     return {row.user_key: tuple(known[near] for near in nearest_addresses(row.email, known)) for row in unknown}
 
 
 def key_of_address(fleet: FleetSnapshot, address: str) -> UserKey | None:
-    """Return the user key of who has this address now, which may have been made from an earlier one; None: nobody has it.
+    """Return the user key of the address's current holder, which may come from an earlier address; None if it has no holder.
 
-    The record of an account that was deleted keeps its address and comes after the account that was made anew.
+    If an account was deleted and made again, the deleted account's record keeps the address. The new account's record takes precedence.
     """
     own = user_key_for(UserEmail(address))
     holders = [row for row in fleet.rows if row.email == address]

@@ -1,4 +1,4 @@
-"""What a person who looks at somebody should know, in plain words: for `show` and for the manager's page."""
+"""The notices about a user in plain words, for `show` and for the manager's page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WORDS = {
 
 
 def to_know(seen: dict[str, Any]) -> list[str]:
-    """Return the sentences for what `shared.engine.views.person.address_view` tells of a person; empty if there is nothing special."""
+    """Return the notices for the result of `shared.engine.views.person.address_view`; empty if there are none."""
     return list(_sentences(seen))
 
 

@@ -1,4 +1,4 @@
-"""What people and scripts are shown of a person, a fleet or a plan: JSON-able, made from the same records as everything else."""
+"""The views of a user, a fleet or a plan for users and scripts: ready for JSON, made from the same records as everything else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.engine.reconcile.reconciler import Preview, preview
 
 
 def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
-    """Everything about one person: record, conditions, what is seen now, why, and what would be done. None: no record."""
+    """Return all data about one user: record, conditions, observation, reasons, and the plan. Return None if there is no record."""
     found = preview(user_key, deps)
     if found is None:
         return None
@@ -75,7 +75,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
-    """Who it is, under which addresses, and what there is to know about that; `shared.engine.views.notices` has the words."""
+    """Return the user's addresses with the notices about them; `shared.engine.views.notices` has the words."""
     ends = record.facts.access_until(now)
     return {
         "user": record.email,
@@ -103,7 +103,7 @@ def _templates_view(seen: TemplatesSeen | Unreadable | NotLooked) -> list[str] |
 
 
 def observed_view(found: Preview) -> dict[str, Any]:
-    """Return what was seen, in words."""
+    """Return the observation in words."""
     seen = found.observed
     account, clusters = seen.account, seen.clusters
     view = {
@@ -140,7 +140,7 @@ def _notebook_view(sight: NotebookSight) -> dict[str, Any]:
 
 
 def plan_view(plan: Plan) -> dict[str, Any]:
-    """Return the plan's actions in words, why, and when it looks again."""
+    """Return the plan's actions in words, their reasons, and the time of the next pass."""
     return {
         "actions": [action.describe() for action in plan.actions],
         "because": list(plan.because),
@@ -149,7 +149,7 @@ def plan_view(plan: Plan) -> dict[str, Any]:
 
 
 def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
-    """One row a person, by listing."""
+    """Yield one row per user, by listing."""
     for row in deps.records.rows():
         yield row_view(row)
 
@@ -163,7 +163,7 @@ def row_view(row: RecordRow) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON can say: times as RFC 3339, durations in seconds, enumerations as their values."""
+    """Return the value in types that JSON has: times as RFC 3339, durations in seconds, enumerations as their values."""
     match value:
         case datetime():
             return _iso(value)
@@ -180,9 +180,9 @@ def plain(value: Any) -> Any:
 
 
 def url_of(host_or_url: str) -> str:
-    """Return what a browser opens. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
+    """Return the URL for a browser. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
 
-    Anything that is no plain web address gives "": it would end as a link that somebody clicks.
+    Return "" for anything but a plain web address, because the result becomes a link on a page.
     """
     if not host_or_url:
         return ""
@@ -190,7 +190,7 @@ def url_of(host_or_url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        _ = parts.port  # raises for what is no number: `javascript:alert(1)` is no host with a port
+        _ = parts.port  # raises unless the port is a number: `javascript:alert(1)` is not a host with a port
     except ValueError:
         return ""
     if not host or parts.username is not None or parts.scheme not in {"", "http", "https"}:

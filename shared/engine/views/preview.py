@@ -1,4 +1,4 @@
-"""What an act of an administrator would do, before anybody does it."""
+"""The preview of an administrator's action."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Change = Callable[[UserRecord], UserRecord]
 
 
 class Foreseen(Struct, frozen=True, kw_only=True):
-    """The plan as it is, and as it would be after the act. `after` None: the act is refused, and `refused` says why.
+    """The plan now, and the plan after the action. `after` None: the action is refused, and `refused` says why.
 
-    `changes` False: that is wanted already, so the act would do nothing.
+    `changes` False: the wanted state is already so, and the action would do nothing.
     """
 
     found: Preview
@@ -31,10 +31,10 @@ class Foreseen(Struct, frozen=True, kw_only=True):
 
 
 def preview_after(user_key: UserKey, change: Change, deps: Deps) -> Foreseen | None:
-    """Return what `change` of the record would lead to, by what is seen now. Reads only; None: no record.
+    """Return the effect of `change` on the record, by an observation made now. Reads only. Return None if there is no record.
 
-    The cloud is looked at once, for both plans. What only the changed record would look at (an account that is not named yet) is
-    not seen, so the plan after may hold a step more in truth.
+    The cloud is observed once, for both plans. Resources that only the changed record would observe (an account without a name yet) are
+    missing from it, so the real plan may hold a further step.
     """
     found = preview(user_key, deps)
     if found is None:
