@@ -153,6 +153,5 @@ def shown_name(name: str) -> str:
 
 
 def is_shown(text: str) -> bool:
-    """Return True if all characters of the text are printable."""
-    """Return True for text without control characters and halves of surrogate pairs."""
+    """Return True for a text without control characters and halves of surrogate pairs."""
     return text.isprintable()
