@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import flask
+from jinja2 import Undefined
+from jinja2.exceptions import TemplateRuntimeError, UndefinedError
+from jinja2.utils import missing
+from msgspec import Struct
 
 from portal import api, guard, home, manage, pages, preferences
 from portal.admins import Admins
@@ -45,6 +50,24 @@ def portal_of(deps: PortalDeps) -> Portal:
     )
 
 
+class NoSuchField(Undefined):
+    """The value of a name that a template asks for in vain: empty, or an error if a type of ours should have had it.
+
+    A template is checked by nothing else: a field that was renamed would leave an empty place on the page.
+    """
+
+    def __init__(
+        self,
+        hint: str | None = None,
+        obj: Any = missing,
+        name: str | None = None,
+        exc: type[TemplateRuntimeError] = UndefinedError,
+    ) -> None:
+        super().__init__(hint, obj, name, exc)
+        if isinstance(obj, Struct):
+            self._fail_with_undefined_error()
+
+
 def create_app(deps: PortalDeps) -> flask.Flask:
     """Return the application. Nothing is called yet: clients are made by the first request that needs them."""
     # Not /static: functions-framework's own application has a route of that name before ours, and answers 404 (docs/traps.md).
@@ -57,6 +80,7 @@ def create_app(deps: PortalDeps) -> flask.Flask:
         PROVIDE_AUTOMATIC_OPTIONS=False,
         ROUTES=ROUTES,
     )
+    app.jinja_env.undefined = NoSuchField
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     attach(app, portal_of(deps))
     pages.install(app)
