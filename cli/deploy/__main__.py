@@ -112,7 +112,7 @@ def gcp(
 @main.command()
 @_common
 def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
-    """Take down what `gcp` made. The bucket, the environments and their data stay."""
+    """Remove what `gcp` created. The bucket, the environments and their data stay."""
     run = _Run(project, region, env, organization=None, dry_run=dry_run, verbose=verbose, yes=yes)
     _guarded(run, run.destroy, verbose=verbose)
 

@@ -225,7 +225,10 @@ def _placeholders(settings: Settings, options: DeploymentFile) -> dict[str, str]
 
 
 def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) -> str | None:
-    """Return the file's text with `${name}` filled in. A literal `$` is written `$$`. Faults are added to `faults`, and the result is None."""
+    """Return the file's text with `${name}` filled in. A literal `$` is written `$$`.
+
+    On a fault, the fault is added to `faults` and the result is None.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
