@@ -63,7 +63,7 @@ class AccessModel:
         self._roles: dict[str, dict[str, Any]] = {}
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         policy = self.project_policy
         return {
             "bindings": policy.bindings,
@@ -73,7 +73,7 @@ class AccessModel:
         }
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         policy = self.project_policy
         policy.bindings, policy.version, policy.serial = state["bindings"], state["version"], state["serial"]
         self._roles = state["roles"]
@@ -81,12 +81,12 @@ class AccessModel:
     # --- the project's policy
 
     def policy(self, project: str, *, version: int = 0) -> dict[str, Any]:
-        """projects.getIamPolicy."""
+        """Answer `projects.getIamPolicy`."""
         self._check(project)
         return self.project_policy.view(version)
 
     def set_policy(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
-        """projects.setIamPolicy: a stale etag is 409 ABORTED."""
+        """Answer `projects.setIamPolicy`: a stale etag is 409 ABORTED."""
         self._check(project)
         return self.project_policy.put(body.get("policy"))
 
@@ -97,7 +97,7 @@ class AccessModel:
         return role.startswith("roles/") or (role in self._roles and not self._roles[role].get("deleted"))
 
     def create_role(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
-        """projects.roles.create."""
+        """Answer `projects.roles.create`."""
         self._check(project)
         role_id = str(body.get("roleId", ""))
         if not _ROLE_ID.fullmatch(role_id):
@@ -114,21 +114,21 @@ class AccessModel:
         return self._put_role(name, {"stage": "ALPHA"}, body.get("role", {}))
 
     def change_role(self, name: str, body: dict[str, Any], *, mask: str = "") -> dict[str, Any]:
-        """projects.roles.patch: of the fields in the mask, without one of those in the body."""
+        """Answer `projects.roles.patch`: of the fields in the mask, without one of those in the body."""
         held = self._living_role(name, body.get("etag"))
         named = [re.sub("_([a-z])", lambda found: found[1].upper(), part) for part in mask.split(",") if part]
         given = {key: body.get(key) for key in named if key != "etag"} if named else body
         return self._put_role(name, held, given)
 
     def role(self, name: str) -> dict[str, Any]:
-        """projects.roles.get; a deleted role answers too, marked."""
+        """Answer `projects.roles.get`; a deleted role answers too, marked."""
         found = self._roles.get(name)
         if found is None:
             raise ApiError("NOT_FOUND", f"The role named {name} was not found.")
         return {"name": name, "etag": _etag(found), **found}
 
     def roles(self, project: str, *, deleted: bool = False, full: bool = False) -> dict[str, Any]:
-        """projects.roles.list; permissions come with the full view only."""
+        """Answer `projects.roles.list`; permissions come with the full view only."""
         self._check(project)
         names = [name for name, role in sorted(self._roles.items()) if deleted or not role.get("deleted")]
         left_out = () if full else ("includedPermissions",)

@@ -58,19 +58,19 @@ class CloudIdentityModel:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         rows = [{each.name: getattr(group, each.name) for each in fields(Group)} for group in self._groups.values()]
         return {"serial": self._serial, "groups": rows}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._serial = state["serial"]
         self._groups = {row["name"]: Group(**row) for row in state["groups"]}
 
     # --- groups
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        """groups.create: an operation that is done."""
+        """Answer `groups.create`: an operation that is done."""
         _only(body, _GROUP_FIELDS, "group")
         email = _key(body.get("groupKey"), "group.group_key")
         labels = body.get("labels", {})
@@ -98,7 +98,7 @@ class CloudIdentityModel:
         return {str(each.get("name")) for each in held.get("roles", [])}
 
     def get(self, name: str) -> dict[str, Any]:
-        """groups.get."""
+        """Answer `groups.get`."""
         group = self._find(name)
         body = {
             "name": group.name,
@@ -112,12 +112,12 @@ class CloudIdentityModel:
         return {key: value for key, value in body.items() if value}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """groups.delete: with its memberships."""
+        """Answer `groups.delete`: with its memberships."""
         del self._groups[self._find(name).name]
         return {"done": True}
 
     def lookup(self, email: str) -> dict[str, Any]:
-        """groups.lookup: the name of the group with this address."""
+        """Answer `groups.lookup`: the name of the group with this address."""
         if not email:
             raise _invalid("group_key.id is required.")
         found = self._by_email(email.lower())
@@ -128,7 +128,7 @@ class CloudIdentityModel:
     # --- memberships
 
     def join(self, parent: str, body: dict[str, Any]) -> dict[str, Any]:
-        """groups.memberships.create: an operation that is done."""
+        """Answer `groups.memberships.create`: an operation that is done."""
         group = self._find(parent)
         _only(body, _MEMBERSHIP_FIELDS, "membership")
         email = _key(body.get("preferredMemberKey"), "membership.preferred_member_key")
@@ -155,7 +155,7 @@ class CloudIdentityModel:
         return _done("Membership", group.members[email])
 
     def members(self, parent: str, *, size: int, token: str) -> dict[str, Any]:
-        """groups.memberships.list, the BASIC view: names, keys and roles."""
+        """Answer `groups.memberships.list`, the BASIC view: names, keys and roles."""
         group = self._find(parent)
         return listed(
             "memberships",
@@ -168,7 +168,7 @@ class CloudIdentityModel:
         )
 
     def lookup_member(self, parent: str, email: str) -> dict[str, Any]:
-        """groups.memberships.lookup: the name of a direct membership."""
+        """Answer `groups.memberships.lookup`: the name of a direct membership."""
         group = self._find(parent)
         if not email:
             raise _invalid("member_key.id is required.")
@@ -178,7 +178,7 @@ class CloudIdentityModel:
         return {"name": found["name"]}
 
     def leave(self, name: str) -> dict[str, Any]:
-        """groups.memberships.delete: an operation that is done."""
+        """Answer `groups.memberships.delete`: an operation that is done."""
         parent, _, _ = name.partition("/memberships/")
         group = self._find(parent)
         email = next((email for email, row in group.members.items() if row["name"] == name), None)

@@ -53,17 +53,17 @@ class ComputeModel:
         return self.disks.timings
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return self.disks.dump()
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.disks.load(state)
 
     # --- disks
 
     def get_disk(self, path: str) -> dict[str, Any]:
-        """disks.get."""
+        """Answer `disks.get`."""
         self._look(path)
         return _disk_view(self.disks.find_disk(path))
 
@@ -127,19 +127,19 @@ class ComputeModel:
         return operation.view(now)
 
     def get_snapshot(self, path: str) -> dict[str, Any]:
-        """snapshots.get: by name or by numeric id."""
+        """Answer `snapshots.get`: by name or by numeric id."""
         now = self._look(path)
         return _snapshot_view(self.disks.find_snapshot(path, now), now)
 
     def list_snapshots(self, parent: str, query: dict[str, str]) -> dict[str, Any]:
-        """snapshots.list."""
+        """Answer `snapshots.list`."""
         now = self._look(parent)
         self.disks.sweep(now)
         views = [_snapshot_view(snapshot, now) for snapshot in self.disks.snapshots.values()]
         return _listed("snapshot", parent, views, query)
 
     def delete_snapshot(self, path: str, *, user: str, request_id: str = "") -> dict[str, Any]:
-        """snapshots.delete: DELETING until the operation is done; 400 while it is being made or deleted."""
+        """Answer `snapshots.delete`: DELETING until the operation is done; 400 while it is being made or deleted."""
         now = self._look(path)
         earlier = self.disks.operations.repeated("delete", rules.read_request_id(request_id))
         if earlier is not None:
@@ -154,7 +154,7 @@ class ComputeModel:
         return operation.view(now)
 
     def set_labels(self, path: str, body: dict[str, Any], *, user: str) -> dict[str, Any]:
-        """snapshots.setLabels: all labels are replaced, if the fingerprint is that of the present ones."""
+        """Answer `snapshots.setLabels`: all labels are replaced, if the fingerprint is that of the present ones."""
         now = self._look(path)
         unknown = sorted(set(body) - {"labels", "labelFingerprint"})
         if unknown:
@@ -176,7 +176,7 @@ class ComputeModel:
     # --- operations
 
     def get_operation(self, path: str) -> dict[str, Any]:
-        """globalOperations.get, zoneOperations.get."""
+        """Answer `globalOperations.get`, zoneOperations.get."""
         now = self._look(path)
         return self.disks.operations.find(path).view(now)
 

@@ -123,7 +123,7 @@ class ComputeOperations:
         return rows
 
     def load(self, rows: list[dict[str, Any]]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._all, self._by_request = {}, {}
         for row in rows:
             times = {key: parse_rfc3339(row[key]) for key in ("started", "ends")}

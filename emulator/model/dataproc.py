@@ -76,7 +76,7 @@ class DataprocModel:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return {
             "serial": self._serial,
             "clusters": [row_of(each) for each in self._clusters.values()],
@@ -94,7 +94,7 @@ class DataprocModel:
         self.interactive.load(state.get("interactive_sessions", {}))
 
     def create(self, project: str, region: str, body: dict[str, Any], *, request_id: str = "") -> dict[str, Any]:
-        """CreateCluster: RUNNING when its operation is done, ERROR when that fails; an ERROR cluster stays until it is deleted.
+        """Answer `CreateCluster`: RUNNING when its operation is done, ERROR when that fails; an ERROR cluster stays until it is deleted.
 
         Its machines run as the account it names or as Compute Engine's default one: the caller needs actAs on either.
         """
@@ -124,7 +124,7 @@ class DataprocModel:
         return operation.view(now)
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetCluster."""
+        """Answer `GetCluster`."""
         return self._find(name).view(self._now(), self.gateway)
 
     def listing(
@@ -147,7 +147,7 @@ class DataprocModel:
         )
 
     def delete(self, name: str, *, uuid: str = "", request_id: str = "") -> dict[str, Any]:
-        """DeleteCluster: by name, and by uuid if one is given; not while it is being made or deleted."""
+        """Answer `DeleteCluster`: by name, and by uuid if one is given; not while it is being made or deleted."""
         now = self._now()
         earlier = self._repeated("DELETE", request_id)
         if earlier is not None:
@@ -169,7 +169,7 @@ class DataprocModel:
     # --- operations
 
     def get_operation(self, name: str) -> dict[str, Any]:
-        """GetOperation, of clusters and of interactive sessions."""
+        """Answer `GetOperation`, of clusters and of interactive sessions."""
         of_a_session = self.interactive.get_operation(name)
         if of_a_session is not None:
             return of_a_session
@@ -193,7 +193,7 @@ class DataprocModel:
         )
 
     def delete_operation(self, name: str) -> dict[str, Any]:
-        """DeleteOperation: forgets it; what it does goes on."""
+        """Answer `DeleteOperation`: forgets it; what it does goes on."""
         del self._operations[self._find_operation(name).name]
         return {}
 

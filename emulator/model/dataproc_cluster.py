@@ -139,7 +139,7 @@ _TIMES = ("created", "ready", "deleting", "gone", "expires", "started", "ends")
 
 
 def row_of(each: Cluster | ClusterOperation) -> dict[str, Any]:
-    """JSON-able state."""
+    """Return the state as JSON-able data."""
     row = {known.name: getattr(each, known.name) for known in fields(each)}
     return row | {key: rfc3339(row[key]) for key in _TIMES if row.get(key)}
 

@@ -105,7 +105,7 @@ class InteractiveSessions:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return {
             "serial": self._serial,
             "sessions": [_row(each) for each in self._sessions.values()],
@@ -143,11 +143,11 @@ class InteractiveSessions:
         return self._start(session, "CREATE", session.active, request_id, {"@type": f"{TYPE}Session", **made})
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetSession."""
+        """Answer `GetSession`."""
         return self._find(name).view(self._now())
 
     def listing(self, parent: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
-        """ListSessions, in the order of their names."""
+        """Answer `ListSessions`, in the order of their names."""
         self._check_parent(parent)
         now, passes, prefix = (
             self._now(),
@@ -167,7 +167,7 @@ class InteractiveSessions:
         )
 
     def terminate(self, name: str, *, request_id: str = "") -> dict[str, Any]:
-        """TerminateSession."""
+        """Answer `TerminateSession`."""
         earlier = self._repeated("TERMINATE", request_id)
         if earlier is not None:
             return earlier
@@ -179,7 +179,7 @@ class InteractiveSessions:
         return self._start(session, "TERMINATE", session.ended or now, request_id, _over(session))
 
     def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
-        """DeleteSession: "If the session is not in terminal state, it is terminated, and then deleted" (the client)."""
+        """Answer `DeleteSession`: "If the session is not in terminal state, it is terminated, and then deleted" (the client)."""
         earlier = self._repeated("DELETE", request_id)
         if earlier is not None:
             return earlier

@@ -41,7 +41,7 @@ class SessionTemplates:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return {"serial": self._serial, "templates": list(self._templates.values())}
 
     def load(self, state: Any) -> None:
@@ -50,7 +50,7 @@ class SessionTemplates:
         self._templates = {row["name"]: row for row in state.get("templates", [])}
 
     def create(self, parent: str, body: dict[str, Any], *, creator: str) -> dict[str, Any]:
-        """CreateSessionTemplate: its name, which the body says, is one of the parent's."""
+        """Answer `CreateSessionTemplate`: its name, which the body says, is one of the parent's."""
         self._check_parent(parent)
         asked = _checked(body)
         name = asked.get("name", "")
@@ -70,11 +70,11 @@ class SessionTemplates:
         return made
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetSessionTemplate."""
+        """Answer `GetSessionTemplate`."""
         return self._find(name)
 
     def listing(self, parent: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
-        """ListSessionTemplates, in the order of their names."""
+        """Answer `ListSessionTemplates`, in the order of their names."""
         self._check_parent(parent)
         passes, prefix = fields_filter(filter_, ("labels.",), labels_of, alone=True), f"{parent}/sessionTemplates/"
         return listed(
@@ -87,7 +87,7 @@ class SessionTemplates:
         )
 
     def update(self, body: dict[str, Any]) -> dict[str, Any]:
-        """UpdateSessionTemplate: the whole of it is replaced, but for what only the service sets.
+        """Answer `UpdateSessionTemplate`: the whole of it is replaced, but for what only the service sets.
 
         The request has neither a mask nor an etag, and `gcloud ... import` calls it to overwrite: the last writer wins.
         """
@@ -99,7 +99,7 @@ class SessionTemplates:
         return made
 
     def delete(self, name: str) -> dict[str, Any]:
-        """DeleteSessionTemplate: gone at once."""
+        """Answer `DeleteSessionTemplate`: gone at once."""
         del self._templates[self._find(name)["name"]]
         return {}
 

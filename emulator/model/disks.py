@@ -231,7 +231,7 @@ class Disks:
         return {**rows, "serial": self._serial, "contents": contents, "operations": self.operations.dump()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         contents = {key: base64.b64decode(text) for key, text in state["contents"].items()}
         self.disks = {row["path"]: Disk(**_read(row, contents)) for row in state["disks"]}
         self.snapshots = {row["path"]: Snapshot(**_read(row, contents)) for row in state["snapshots"]}

@@ -66,7 +66,7 @@ class IamModel:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         rows = []
         for account in self._accounts.values():
             row = {each.name: getattr(account, each.name) for each in fields(Account) if each.name != "policy"}
@@ -77,7 +77,7 @@ class IamModel:
         return {"quota": self.quota, "serial": self._serial, "accounts": rows}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.quota, self._serial, self._accounts = state["quota"], state["serial"], {}
         for row in state["accounts"]:
             if row.get("deleted"):  # older worlds keep them for 30 days
@@ -94,7 +94,7 @@ class IamModel:
     # --- the accounts
 
     def create(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
-        """serviceAccounts.create."""
+        """Answer `serviceAccounts.create`."""
         now = self._check_project(project, "create")
         _only(body, {"accountId", "serviceAccount"})
         account_id, asked = body.get("accountId"), _read_account(body.get("serviceAccount", {}))
@@ -122,11 +122,11 @@ class IamModel:
         return _view(account)
 
     def get(self, name: str) -> dict[str, Any]:
-        """serviceAccounts.get: by e-mail address or unique id; the project may be `-`."""
+        """Answer `serviceAccounts.get`: by e-mail address or unique id; the project may be `-`."""
         return _view(self._find(name, "get"))
 
     def listing(self, project: str, *, size: int, token: str) -> dict[str, Any]:
-        """serviceAccounts.list."""
+        """Answer `serviceAccounts.list`."""
         now = self._check_project(project, "list")
         return listed(
             "accounts",
@@ -139,7 +139,7 @@ class IamModel:
         )
 
     def patch(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """serviceAccounts.patch: answers with the name and what was changed alone, as recorded."""
+        """Answer `serviceAccounts.patch`: answers with the name and what was changed alone, as recorded."""
         account = self._find(name, "update")
         _only(body, {"serviceAccount", "updateMask"})
         asked, mask = _read_account(body.get("serviceAccount", {})), body.get("updateMask", "")
@@ -162,7 +162,7 @@ class IamModel:
         return {}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """serviceAccounts.delete: gone at once and for good, and in every policy a `deleted:` member."""
+        """Answer `serviceAccounts.delete`: gone at once and for good, and in every policy a `deleted:` member."""
         account = self._find(name, "delete")
         del self._living[account.email], self._accounts[account.unique_id]
         self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))
@@ -171,11 +171,11 @@ class IamModel:
     # --- their policies
 
     def get_policy(self, name: str, *, version: int = 0) -> dict[str, Any]:
-        """serviceAccounts.getIamPolicy: below version 3, a conditional binding comes without its condition, under another role."""
+        """Answer `serviceAccounts.getIamPolicy`: below version 3, a conditional binding comes without its condition, under another role."""
         return self._find(name, "getIamPolicy").policy.view(version)
 
     def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """serviceAccounts.setIamPolicy: a stale etag is 409 ABORTED, none at all overwrites."""
+        """Answer `serviceAccounts.setIamPolicy`: a stale etag is 409 ABORTED, none at all overwrites."""
         account = self._find(name, "setIamPolicy")
         _only(body, {"policy", "updateMask"})
         written = account.policy.put(body.get("policy"), check_account=self.check_member)

@@ -94,7 +94,7 @@ class MonitoringModel:
         return {"lag": self.lag.total_seconds()}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.lag = timedelta(seconds=state["lag"])
 
     def _notebooks(self) -> NotebooksModel:

@@ -72,7 +72,7 @@ class NotebooksModel:
         return self.fleet.timings
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return self.fleet.dump()
 
     def load(self, state: Any) -> None:
@@ -83,7 +83,7 @@ class NotebooksModel:
     # --- reads
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetInstance."""
+        """Answer `GetInstance`."""
         return full_view(self._find(name), self._now(), self.fleet.gateway)
 
     def list_instances(
@@ -170,7 +170,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=now, request_id=request_id)
 
     def patch(self, name: str, body: Any, *, mask: str, request_id: str = "") -> dict[str, Any]:
-        """UpdateInstance: only what the mask names, and only what may be changed in this state."""
+        """Answer `UpdateInstance`: only what the mask names, and only what may be changed in this state."""
         check_request_id(request_id)
         instance, now = self._find(name), self._now()
         earlier = self._repeated("UpdateInstance", name, request_id, now)
@@ -186,7 +186,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=now, request_id=request_id)
 
     def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
-        """DeleteInstance: listed until the operation is done; the state DELETED is never shown."""
+        """Answer `DeleteInstance`: listed until the operation is done; the state DELETED is never shown."""
         check_request_id(request_id)
         now = self._now()
         earlier = self._repeated("DeleteInstance", name, request_id, now)
@@ -231,14 +231,14 @@ class NotebooksModel:
         )
 
     def reset(self, name: str) -> dict[str, Any]:
-        """ResetInstance: the VM is power-cycled; only while it runs."""
+        """Answer `ResetInstance`: the VM is power-cycled; only while it runs."""
         instance = self._running(name, "reset")
         steps = ((timedelta(0), "STARTING"), (self.timings.reset, "ACTIVE"))
         verb = _Verb("ResetInstance", "reset", self.timings.reset, steps, {"revert": "ACTIVE"})
         return self._run(instance, verb, now=self._now())
 
     def upgrade(self, name: str) -> dict[str, Any]:
-        """UpgradeInstance: to the newest image; only while it runs (docs/platform-facts.md#211-upgrades)."""
+        """Answer `UpgradeInstance`: to the newest image; only while it runs (docs/platform-facts.md#211-upgrades)."""
         instance = self._running(name, "upgraded")
         if instance.metadata().get("version") == self.image.version:
             raise ApiError("FAILED_PRECONDITION", "Current and latest available image are the same")
@@ -252,7 +252,7 @@ class NotebooksModel:
         )
 
     def resize_disk(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """ResizeDisk: one of `bootDisk`, `dataDisk`; a disk only grows."""
+        """Answer `ResizeDisk`: one of `bootDisk`, `dataDisk`; a disk only grows."""
         if set(body) not in ({"bootDisk"}, {"dataDisk"}):
             raise invalid("Exactly one of boot_disk and data_disk must be specified.")
         instance = self._ready(name)
@@ -267,7 +267,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=self._now())
 
     def restore(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """RestoreInstance: the data disk is replaced when the operation is done; the machine and all else stay."""
+        """Answer `RestoreInstance`: the data disk is replaced when the operation is done; the machine and all else stay."""
         instance = self._ready(name)
         source = restore_source(body, self.fleet.disks, project=self.world.project, now=self._now())
         if instance.state not in self.restore_from:

@@ -233,7 +233,7 @@ class Fleet:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.serial = state["serial"]
         self.instances = {}
         for row in state["instances"]:

@@ -110,7 +110,7 @@ class Agenda:
         return [[rfc3339(e.at), e.kind, e.name, e.plan, e.state] for e in sorted(self._heap)]
 
     def load(self, rows: list[list[Any]]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._heap, self._serial = [], 0
         for at, kind, name, plan, state in rows:
             self.add(parse_rfc3339(at), kind, name, plan=plan, state=state)
@@ -192,7 +192,7 @@ class Operations:
         return rows
 
     def load(self, rows: list[dict[str, Any]]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._all, self._running, self._by_request = {}, {}, {}
         for row in rows:
             ended = parse_rfc3339(row["ended"]) if row["ended"] else None

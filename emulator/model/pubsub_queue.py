@@ -332,7 +332,7 @@ class Backlog:
         return {"messages": waiting, "retained": [message.to_json() for message in self.retained.values()]}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._clear()
         for raw in state["messages"]:
             not_before = parse_rfc3339(raw["notBefore"]) if raw["notBefore"] else None

@@ -227,7 +227,7 @@ class SchedulerModel:
         return {"jobs": self._jobs, "runs": {name: asdict(run) for name, run in self._runs.items()}}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._jobs = {name: dict(job) for name, job in state["jobs"].items()}
         self._runs = {name: Run(**run) for name, run in state["runs"].items()}
         self._world.clock.poke()
