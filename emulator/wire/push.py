@@ -146,7 +146,7 @@ class _Exchange(asyncio.Protocol):
         if status == _CONTINUE:
             return
         self._status = status
-        if status < 200 or status in {204, 304}:  # noqa: PLR2004 - these have no body; 102 is an answer here
+        if status < 200 or status in {204, 304}:  # noqa: PLR2004 - these have no body; 102 counts as a response
             self._left = 0
             return
         for line in lines:
