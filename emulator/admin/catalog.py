@@ -263,7 +263,10 @@ def _read_method(found: Api, call: ast.Call, names: dict[str, dict[str, str]]) -
 
 
 def _segments(match: re.Match[str]) -> str:
-    """Return the pattern of one part of a path; if an API's resources have no common form (IAP's `v1/{v1Id}:getIamPolicy`), of several."""
+    """Return the pattern for a part of a path.
+
+    If an API's resources have no common form (IAP's `v1/{v1Id}:getIamPolicy`), the pattern matches several parts.
+    """
     return "[^:]+" if re.fullmatch(r"v\d+Id", match[1]) else "[^/:]+"
 
 

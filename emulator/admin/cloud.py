@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class AdminServices:
-    """The administrative services; the package's docstring is their manual. The caller starts `embedded`, and stops it after this one."""
+    """The administrative services; the package's docstring is their manual.
+
+    The caller starts `embedded`, and stops it after this one.
+    """
 
     def __init__(
         self,

@@ -95,7 +95,10 @@ class Ground:
     # ---- the project
 
     def check_project(self, name: str) -> None:
-        """Raise 403 for a project that is not ours. A project that does not exist gets the same error as one that the caller may not see."""
+        """Raise 403 for a project that is not ours.
+
+        A project that does not exist gets the same error as one that the caller may not see.
+        """
         if name not in (self.project, self.number):
             raise errors.no_such_project(name)
 

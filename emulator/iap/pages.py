@@ -113,7 +113,10 @@ def sign_in_page(
     typed: str = "",
     may_lead_to: str = "",
 ) -> Response:
-    """Return the sign-in page, with status 400 if there is a `fault`. `may_lead_to` are further origins that the form may redirect to."""
+    """Return the sign-in page, with status 400 if there is a `fault`.
+
+    `may_lead_to` are further origins that the form may redirect to.
+    """
     html = _ENGINE.get_template("sign-in").render(
         title="Sign in",
         style=_STYLE,

@@ -55,14 +55,20 @@ class Folders:
         self.root = root
 
     def path(self, folder: str) -> Path:
-        """Return the folder's path. Raises OSError for a name outside `root`, because a saved world is a file that others may have written."""
+        """Return the folder's path.
+
+        Raises OSError for a name outside `root`, because a saved world is a file that others may have written.
+        """
         kind, _, name = folder.partition("/")
         if kind not in _KINDS or not name or "/" in name or name in {".", ".."}:
             raise OSError(f"The folder {folder!r} of a disk leads out of {self.root}")
         return self.root / kind / name
 
     def follow(self, wanted: Held, clusters: Iterable[str], *, in_use: Iterable[str]) -> None:
-        """Create missing folders, then remove those no longer wanted, except those `in_use`: a JupyterLab that is ending may still write."""
+        """Create missing folders, then remove those no longer wanted.
+
+        Folders `in_use` stay, because a JupyterLab that is ending may still write.
+        """
         # Snapshots first: the files of a disk that was deleted since the last poll are still here.
         for folder, source in (wanted.snapshots | wanted.disks).items():
             self._make(folder, source)

@@ -108,7 +108,11 @@ def _cluster(services: Services, region: str, view: dict[str, Any]) -> Place:
 
 
 def _users_of(services: Services, config: dict[str, Any]) -> frozenset[str]:
-    """Return the cluster's users: its one user with personal auth, else the users mapped to accounts, else those who may act as its account."""
+    """Return the cluster's users.
+
+    With personal auth there is one user. Otherwise they are the users mapped to accounts, or those who may act as the cluster's
+    account.
+    """
     personal = config.get("softwareConfig", {}).get("properties", {}).get(_PERSONAL)
     if personal:
         return frozenset([str(personal).lower()])
