@@ -21,7 +21,7 @@ def demo(
 
     No Google account is needed, and no other machine is called. Ctrl-C ends it.
     """
-    from cli.local.running import Asked, run  # noqa: PLC0415 - no other command needs what deploys
+    from cli.local.running import Asked, run  # noqa: PLC0415 - no other command needs the deployment's modules
 
     asked = Asked(
         called=context.command_path, then="benchkeeper", port=port, hub_port=hub_port, speed=speed, data=data,

@@ -1,4 +1,4 @@
-"""The check that the assigned groups exist and have members. A typing error in a group's address entitles nobody, without any error.
+"""The check that the assigned groups exist and have members. A typing error in a group's address gives no error, and no access.
 
 `validate-config` asks with the product's own clients, a deployment's plan with gcloud's login. A refused call says nothing
 about the group: Cloud Identity answers 403 both for a missing group and for a group that the caller may not see

@@ -111,12 +111,12 @@ def did_you_mean(near: Iterable[str]) -> str:
 
 
 def known_addresses(deps: Deps) -> list[str]:
-    """Return the addresses of all users of whom more is known than a leave."""
+    """Return the addresses of all known users, without those known only from a leave."""
     return [row.email for row in known_rows(deps)]
 
 
 def known_rows(deps: Deps) -> Iterator[RecordRow]:
-    """Yield the rows of all users of whom more is known than a leave."""
+    """Yield the rows of all known users, without those known only from a leave."""
     for row in deps.records.rows():
         if row.email and row.unknown_since is None:
             yield row

@@ -21,7 +21,8 @@ _EXTENSION = "benchkeeper"
 class PortalDeps(Struct, frozen=True, kw_only=True):
     """The outside dependencies of the page, put together by `functions.hub` or by a test.
 
-    `contact` names whom users should ask, "" if nobody is configured. `sizes` has the size of each cluster template.
+    `contact` is the contact that the page names to users, "" if none is configured. `sizes` has the size of each cluster
+    template.
     """
 
     engine: Deps

@@ -179,7 +179,7 @@ def _whole(found: Mine, said: str) -> flask.Response:
 
 
 def _nothing_here(record: UserRecord | None) -> flask.Response:
-    """Return a page that says what having no environment means and whom to ask.
+    """Return a page that explains that the user has no environment, and names the contact.
 
     The status is 403, both for a user who left and for a user who never had access.
     """

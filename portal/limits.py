@@ -35,9 +35,7 @@ class Buckets:
             left = min(self._burst, left + (now - at) * self._rate)
             wait = 0.0 if left >= 1 else (1 - left) / self._rate
             self._left[key] = (left - 1 if wait == 0 else left, now)
-            while (
-                len(self._left) > _MAX_KEPT
-            ):  # the one that was not heard of for the longest time is full again anyway
+            while len(self._left) > _MAX_KEPT:  # the bucket that was unused for the longest time is full again anyway
                 self._left.popitem(last=False)
         return wait
 

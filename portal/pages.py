@@ -123,7 +123,7 @@ def told(text: str) -> Markup:
         shown = moment_text(when, present.now(), present.zone)
         return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), shown)
 
-    return Markup(_WRITTEN_TIME.sub(here, str(escape(text))))  # noqa: S704 - escaped first; what is put in is a time
+    return Markup(_WRITTEN_TIME.sub(here, str(escape(text))))  # noqa: S704 - the text is escaped first; only times are inserted
 
 
 def _asset(name: str) -> str:

@@ -273,7 +273,7 @@ class _Run:
         return deployment
 
     def _warn_of_groups(self, deployment: Deployment) -> None:
-        """Print a warning for each assigned group that entitles nobody, as far as the deploying account may see the groups."""
+        """Print a warning for each assigned group that gives access to no user, as far as the deploying account may see the groups."""
         assigned = [each.group for each in deployment.settings.catalog.assignments]
         if _DIRECTORY not in deployment.apis:
             if assigned:

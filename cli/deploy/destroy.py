@@ -105,7 +105,7 @@ def _functions(target: Target) -> Iterator[Step]:
 
 
 def _page(target: Target) -> Iterator[Step]:
-    """Yield the members whom our settings let open the hub page, and the page's domain. Members that others added stay."""
+    """Yield the access to the hub page that our settings give, and the page's domain. Access that others gave stays."""
     name, domain = target.deployment.page, target.deployment.options.hub_domain
     if name is None:
         return

@@ -102,7 +102,7 @@ class BucketModel(Strict, frozen=True, kw_only=True):
     soft_delete: Annotated[timedelta, check(_a_week)]
     keep_old_versions: Annotated[timedelta, check(_a_week)]
     delete_after: Annotated[timedelta | None, check(_a_week)] = None
-    versioning: Annotated[bool, one_of(True)] = True  # noqa: FBT003 - the one value
+    versioning: Annotated[bool, one_of(True)] = True  # noqa: FBT003 - the only valid value
 
 
 class BucketsModel(Strict, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ class Run:
             "cloudbuild.projects.locations.getDefaultServiceAccount": self.builder,
         }
 
-    # ---- what the functions do to them
+    # ---- changes by deployed functions
 
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
         """Store the service of a deployed function, and its trigger if it has one. Grants on the service stay.

@@ -69,7 +69,7 @@ def not_ready(path: str) -> ApiError:
 
 
 def in_use(path: str, user: str) -> ApiError:
-    """400 `resourceInUseByAnotherResource`."""
+    """Return the error 400 `resourceInUseByAnotherResource`."""
     text = f"The disk resource '{path}' is already being used by '{user}'"
     return ApiError("FAILED_PRECONDITION", text, reason="resourceInUseByAnotherResource")
 

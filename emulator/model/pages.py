@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The API does not document its sizes; these are the usual ones of Google's APIs.
+# The API does not document its page sizes; these are the usual sizes of Google's APIs.
 MAX_PAGE, DEFAULT_PAGE = 1000, 500
 
 

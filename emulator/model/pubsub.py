@@ -216,7 +216,7 @@ class PubSubModel:
         self._announce()
 
     def modify_ack_deadline(self, name: str, ack_ids: Iterable[str], seconds: int) -> None:
-        """Set the leases' ends to `seconds` from now (real time); 0 returns the messages."""
+        """Set the leases' ends to `seconds` from now (real time). With 0 the messages are given back and redelivered."""
         if not 0 <= seconds <= _MAX_EXTENSION_S:
             refuse(f"Invalid ack deadline given (ack_deadline_secs={seconds}).")
         subscription = self.subscription(name)

@@ -192,10 +192,10 @@ def _engine() -> Deps:
     return current().deps.engine
 
 
-# ---- what it means
+# ---- the meaning of a change
 
 
-# ---- who may
+# ---- the right to decide
 
 
 def own_keys() -> frozenset[UserKey]:

@@ -100,7 +100,7 @@ class _Look(Struct):
         return self.records[key]
 
 
-# ---- what waits
+# ---- the open questions
 
 
 def questions(found: Seen) -> list[Change]:

@@ -79,7 +79,7 @@ def _view(target: Target) -> Step:
     return Step(key=key, mark=Mark.CHANGE, because="its query differs", work=work, needs=needs)
 
 
-# ---- who reads it
+# ---- the readers of the view
 
 
 def _readers(target: Target, found: Mapping[str, Any] | None) -> Iterator[Step]:

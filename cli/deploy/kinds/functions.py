@@ -195,7 +195,7 @@ def _differences(target: Target, name: str, wanted: FunctionModel, found: Mappin
     return [f"{what} {differs(needs, has)}" for what, needs, has in pairs if needs != has]
 
 
-# ---- who may call it
+# ---- the permitted callers
 
 
 def _called_by_push(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:

@@ -84,7 +84,7 @@ def _openers(target: Target, name: str, found: Mapping[str, Any] | None) -> Iter
 
 
 def openers(target: Target, name: str) -> Policy:
-    """Return the policy of the users whom the proxy admits. gcloud has Cloud Run in this command in its beta track only (528)."""
+    """Return the policy of access through the proxy. gcloud has Cloud Run in this command in its beta track only (528)."""
     where = _where(target, name)
     try:
         policy: Policy = target.read(_IAP, "beta", "iap", "web", "get-iam-policy", *where, otherwise={})
@@ -106,7 +106,7 @@ def _where(target: Target, name: str) -> Sequence[str]:
     return ("--resource-type=cloud-run", f"--service={name}", f"--region={target.region}")
 
 
-# ---- a domain of one's own
+# ---- the page's own domain
 
 
 def _domain(target: Target, name: str) -> Iterator[Step]:
