@@ -1,10 +1,10 @@
-"""The filters of lists, time series and subscriptions: one parser, and what each service compares.
+"""The filters of lists, time series and subscriptions: one parser, and the comparisons of each service.
 
     either     = both { OR both }
     both       = term { AND term }        Dataproc and Monitoring take a space for AND
     term       = [NOT] ( "(" either ")" | comparison )
 
-Each service says which words a comparison is made of. What is no filter is 400 INVALID_ARGUMENT.
+The parser of each service defines its comparisons. An invalid filter gives 400 INVALID_ARGUMENT.
 """
 
 from __future__ import annotations

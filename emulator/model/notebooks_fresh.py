@@ -18,8 +18,9 @@ _REPORT_EVERY = timedelta(seconds=30)
 _PLANS_PER_LIFE = 1_000_000
 PROXY = ".notebooks.googleusercontent.com"
 _HEALTH = ("system_health", "docker_status", "jupyterlab_status", "jupyterlab_api_status")
-# Keys that Google alone writes (docs/platform-facts.md#5-metadata-keys-of-workbench). The others of
-# the "protected" table are set at creation by Terraform in recorded instances (`title`, `framework`, `serial-port-logging-enable`...), so a user's value stays if Google writes none.
+# The keys that only Google writes (docs/platform-facts.md#5-metadata-keys-of-workbench). In recorded instances Terraform sets the
+# other keys of the "protected" table at creation (`title`, `framework`, `serial-port-logging-enable`...), so a user's value stays if
+# Google writes none.
 GOOGLE_ONLY = frozenset(
     [
         "data-disk-uri",
