@@ -74,7 +74,7 @@ class ComputeModel:
         return _listed("disk", parent, views, query)
 
     def delete_disk(self, path: str) -> dict[str, Any]:
-        """disks.delete: every disk here belongs to an instance, and goes with that alone."""
+        """Answer `disks.delete` with an error: every disk here belongs to an instance, and is deleted with the instance only."""
         self._look(path)
         raise rules.in_use(path, _user_of(self.disks.find_disk(path)))
 
