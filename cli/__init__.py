@@ -1,1 +1,1 @@
-"""The command line: `benchkeeper`. Same engine calls as everything else; it only asks, prints and sets the exit code."""
+"""The command line `benchkeeper`. It makes the engine's own calls, and only asks, prints and sets the exit code."""

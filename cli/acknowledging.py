@@ -1,4 +1,4 @@
-"""`acknowledge`: an operator has seen that somebody left of whom nobody knows."""
+"""The command `acknowledge`: an operator has noticed the leave of an unknown user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.engine.news.acknowledging import acknowledge as acknowledged
 @pass_app
 @guarded
 def acknowledge(app: App, user: str, output: str) -> None:
-    """Take USER, a leaver of whom nobody knows, off the list of what needs a person. The record stays."""
+    """Take USER, an unknown leaver, off the list of users who need attention. The record stays."""
     accepted = acknowledged(user_key(app, user), app.deps, by="the command line")
     if accepted is None:
         say_unknown(app, user, announce=False)

@@ -1,4 +1,4 @@
-"""`start`, `stop`, `keep-on` and `spark`: what people ask for on their page, asked for them on the command line."""
+"""The commands `start`, `stop`, `keep-on` and `spark`: the requests that users make on their page, made for them on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _length(_context: click.Context, _parameter: click.Parameter, value: str | N
     if value is None:
         return None
     unit = _UNITS.get(value[-1:])
-    if unit is None or not value[:-1].isdigit() or not 0 < int(value[:-1]) <= 10_000:  # noqa: PLR2004 - years are no answer
+    if unit is None or not value[:-1].isdigit() or not 0 < int(value[:-1]) <= 10_000:  # noqa: PLR2004 - a bound against durations of years
         raise click.BadParameter("say how long, for example 90m or 4h")
     return timedelta(**{unit: int(value[:-1])})
 
@@ -48,7 +48,7 @@ def start(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def stop_notebook(app: App, user: str, output: str) -> None:
-    """Stop USER's notebook; the files stay."""
+    """Stop USER's notebook; the files are kept."""
     _ask(app, user, output, lambda key, deps: wishes.ask_power(key, Power.STOPPED, deps, by=_BY))
 
 
@@ -60,7 +60,7 @@ def stop_notebook(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def keep_on(app: App, user: str, length: timedelta | None, output: str, *, off: bool) -> None:
-    """Do not stop USER's notebook for idleness for a while; the profile says how long at most."""
+    """Do not stop USER's notebook for idleness for a while; the profile sets the longest time."""
     if (length is None) != off:
         raise click.UsageError("say either --for TIME or --off")
 
@@ -73,7 +73,7 @@ def keep_on(app: App, user: str, length: timedelta | None, output: str, *, off: 
 
 @click.group(name="spark")
 def spark_group() -> None:
-    """Look at a person's Spark clusters, start and delete them."""
+    """List, start and delete a user's Spark clusters."""
 
 
 @spark_group.command(name="list")
@@ -82,7 +82,7 @@ def spark_group() -> None:
 @pass_app
 @guarded
 def list_clusters(app: App, user: str, output: str) -> None:
-    """List the Spark environments of USER's profile, and how each stands."""
+    """List the Spark environments of USER's profile with their states."""
     stored = app.deps.records.load(user_key(app, user))
     if stored is None:
         say_unknown(app, user)
@@ -97,7 +97,7 @@ def list_clusters(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def start_cluster(app: App, user: str, template: str, output: str) -> None:
-    """Start USER's Spark cluster of TEMPLATE, or find the one that runs."""
+    """Start USER's Spark cluster of TEMPLATE; a cluster that already runs is used."""
     _ask_spark(app, user, output, lambda key, deps: wishes.want_cluster(key, template, deps, by=_BY))
 
 
@@ -113,7 +113,7 @@ def delete_cluster(app: App, user: str, template: str, output: str) -> None:
 
 
 def _asked(app: App, user: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> UserRecord | None:
-    """Ask, then make it so: the record after the pass. None when nothing is known of the person."""
+    """Make the request, then reconcile. Return the record after the pass, or None if the user is unknown."""
     deps = app.deps
     accepted = ask(user_key(app, user), deps)
     if accepted is None:

@@ -1,4 +1,4 @@
-"""`validate-config` and `names`: look before anything runs."""
+"""The commands `validate-config` and `names`: checks that need no running system."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from shared.wiring import checked_settings, make_clients
 def validate_config(
     app: App, config_dir: Path | None, output: str, *, directory: bool | None, impact: bool | None
 ) -> None:
-    """Check all configuration files; say everything that is wrong, with file, line and the nearest valid key."""
+    """Check all configuration files; report every fault with file, line and the nearest valid key."""
     try:
         settings = checked_settings(env=app.env, config_dir=config_dir)
         deployment = load_deployment(settings)
@@ -79,7 +79,7 @@ def validate_config(
 
 
 def _say_impact(settings: Settings, app: App) -> None:
-    """Say what putting the files in force would change, in counts; nothing if they are in force."""
+    """Print the number of changes that the files would make if they came into force; nothing if they are in force."""
     try:
         deps = App(env=app.env, _settings=settings).deps
         if deps.policy == deps.with_book(settings.policy()):
@@ -97,7 +97,7 @@ def _say_impact(settings: Settings, app: App) -> None:
 
 
 def _warn_of_groups(settings: Settings) -> None:
-    """Warnings are no faults: the exit code stays, and they are on stderr."""
+    """Print warnings about groups on stderr. Warnings do not change the exit code."""
     directory = make_clients(settings).json("cloudidentity")
 
     def ask(path: str) -> Mapping[str, Any] | None:
@@ -118,7 +118,8 @@ def _warn_of_groups(settings: Settings) -> None:
 def names(app: App, emails: tuple[str, ...], output: str) -> None:
     """Show the names that addresses get: user key and instance id.
 
-    Where there is a record already, its own: who changes address keeps the first one's names, and a replacement has the next.
+    If there is a record already, its names are shown: a user who changes address keeps the names, and a replacement gets new
+    ones.
     """
     found, wrong, book = [], [], _Book(app)
     for raw in emails:
@@ -140,7 +141,7 @@ def names(app: App, emails: tuple[str, ...], output: str) -> None:
 
 
 class _Names(Struct, frozen=True, kw_only=True):
-    """What an address is called, and whether a record says so or only the address."""
+    """The names of an address. `recorded` is True if they are from a record, not computed from the address."""
 
     email: UserEmail
     user_key: UserKey
@@ -149,19 +150,19 @@ class _Names(Struct, frozen=True, kw_only=True):
 
     @property
     def is_first(self) -> bool:
-        """True when these are the names that the address itself gives."""
+        """True if these are the names that the address itself gives."""
         return self.instance_id == instance_id_for(self.email)
 
 
 class _Book(Struct):
-    """Looks into the records as long as they answer. Without a cloud the addresses alone are enough for new people."""
+    """A reader of the records. Without a cloud, the names are computed from the addresses, which is enough for new users."""
 
     app: App
     why_not: str = ""
 
     @property
     def people(self) -> People:
-        """Whose alias domains count; nobody's while the configuration has faults."""
+        """The settings with the alias domains; the defaults if the configuration has faults."""
         try:
             return self.app.settings.people
         except ConfigError:

@@ -1,4 +1,4 @@
-"""What every command shares: settings, dependencies, how errors become an exit code."""
+"""The common parts of all commands: settings, dependencies, and how errors become an exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAILED, WRONG_USE = 1, 2
 
 
 class App(Struct):
-    """Settings and dependencies, built when a command needs them."""
+    """The settings and dependencies, built when a command needs them."""
 
     env: str | None
     _settings: Settings | None = None
@@ -53,7 +53,7 @@ class App(Struct):
 
 
 def _refuse_silence(settings: Settings) -> None:
-    """Say at once that nothing is there, instead of after the clients' two minutes of retries."""
+    """Raise `CloudUnavailableError` at once if the embedded cloud does not run, instead of after the clients' two minutes of retries."""
     if settings.api_endpoint is None:
         return
     if not answers(settings.api_endpoint):
@@ -65,7 +65,7 @@ def _refuse_silence(settings: Settings) -> None:
 
 
 def answers(endpoint: str) -> bool:
-    """Return True if something listens at an address of this machine."""
+    """Return True if a server listens at an address of this machine."""
     address = urlsplit(endpoint)
     try:
         socket.create_connection((address.hostname or "", address.port or 80), timeout=5).close()
@@ -78,7 +78,7 @@ pass_app = click.make_pass_decorator(App)
 
 
 def guarded(command: F) -> F:
-    """Turn the product's errors into a sentence on stderr and an exit code: 1 it failed, 2 wrong use or bad configuration."""
+    """Turn the product's errors into a sentence on stderr and an exit code: 1 for a failure, 2 for wrong use or bad configuration."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -99,12 +99,12 @@ def guarded(command: F) -> F:
 
 
 def stop(code: int) -> NoReturn:
-    """End with this exit code."""
+    """Exit with this exit code."""
     raise click.exceptions.Exit(code)
 
 
 def output_option(*formats: str) -> Callable[[F], F]:
-    """`--output`."""
+    """Return the option `--output` with these formats (default: text and json)."""
     return click.option(
         "--output", "-o", type=click.Choice(formats or ("text", "json")), default=(formats or ("text",))[0],
         show_default=True, help="How to print.",

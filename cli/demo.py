@@ -1,4 +1,4 @@
-"""`benchkeeper demo`: the whole system on this machine, wherever the command was installed."""
+"""The command `benchkeeper demo`: it runs the whole system on this machine, from any installation."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def demo(
 ) -> None:
     """Run the whole system on this machine, with example people and an embedded cloud.
 
-    No Google account is needed, and nothing but this machine is called. Ctrl-C ends it.
+    No Google account is needed, and no other machine is called. Ctrl-C ends it.
     """
-    from cli.local.running import Asked, run  # noqa: PLC0415 - no other command needs what deploys
+    from cli.local.running import Asked, run  # noqa: PLC0415 - no other command needs the deployment's modules
 
     asked = Asked(
         called=context.command_path, then="benchkeeper", port=port, hub_port=hub_port, speed=speed, data=data,

@@ -1,4 +1,4 @@
-"""`erase`: remove what is left of a person whose retention is over."""
+"""The command `erase`: remove the remaining data of a user whose retention is over."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _WHY = {
 @pass_app
 @guarded
 def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) -> None:
-    """Erase what is left of USER once nothing of USER exists: address, history, manifests, dead letters about nobody else.
+    """Erase the remaining data of USER once no resource of USER exists: address, history, manifests, dead letters about USER alone.
 
-    What stays is the user key with the facts that cut, so that a message that comes late brings nobody back. Older versions of what is
-    erased stay in the bucket as long as its versions are kept (config/deploy/bucket.yaml).
+    The user key stays, with the facts that ended access, so that a late message cannot restore access. Older versions of erased
+    objects stay in the bucket as long as the bucket keeps versions (config/deploy/bucket.yaml).
     """
     key, deps = user_key(app, user), app.deps
     found, stored = look(key, deps)
@@ -54,7 +54,7 @@ def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) ->
     if not yes:
         _ask(user)
     done = erase(key, deps)
-    if done.kept is not None:  # somebody spoke of the person while we asked
+    if done.kept is not None:  # a message about the user came while the question was open
         complain(_WHY[done.kept].format(user=user))
         stop(FAILED)
     if output == "json":
@@ -64,7 +64,7 @@ def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) ->
 
 
 def has_somebody() -> bool:
-    """Return True if there is a terminal, and so perhaps a person who can answer."""
+    """Return True if there is a terminal, so that a question may be answered."""
     return sys.stdin.isatty()
 
 

@@ -1,4 +1,4 @@
-"""What the messages of a file would do, person by person. Reads only; for the dry run of `publish file`."""
+"""The preview of a file of messages: their effect on each user. Reads only; for the dry run of `publish file`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _READERS = 16
 
 
 class PersonPlan(Struct, kw_only=True):
-    """What the messages about one person come to. `refused` says why the intake would not take some of them."""
+    """The effect of the messages about one user. `refused` has the reasons for which the intake would refuse some of them."""
 
     user: str
     rows: list[Row] = field(default_factory=list)
@@ -46,7 +46,7 @@ class PersonPlan(Struct, kw_only=True):
 def foresee(
     rows: Sequence[tuple[Row, Sequence[News]]], deps: Deps, *, advance: Callable[[], None] = lambda: None
 ) -> list[PersonPlan]:
-    """Return what each person's messages would do, folded in the order of the file; people in the order in which they are named."""
+    """Return the effect of each user's messages, folded in the order of the file. Users are in the order of their first message."""
     plans = _by_person(rows)
     with ThreadPoolExecutor(_READERS) as readers:
         work = {readers.submit(_fill, plan, deps): plan for plan in plans}
@@ -56,13 +56,13 @@ def foresee(
                 for _ in work[done].rows:
                     advance()
         except BaseException:
-            readers.shutdown(cancel_futures=True)  # ten thousand others need not be looked up for nothing
+            readers.shutdown(cancel_futures=True)  # do not look up the other users, who may be ten thousand
             raise
     return plans
 
 
 def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
-    """Two addresses of one change are one person, wherever in the file the change stands."""
+    """Group the messages by user. Two addresses of a changed address are one user, wherever the change stands in the file."""
     same: dict[str, str] = {}
 
     def first(name: str) -> str:
@@ -86,7 +86,7 @@ def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
 
 
 def about(piece: News) -> str:
-    """Return whom a piece of news is about, by name."""
+    """Return the name of the user or group that a piece of news is about."""
     match piece:
         case Woken():
             return piece.user_key
@@ -101,7 +101,7 @@ def _fill(plan: PersonPlan, deps: Deps) -> None:
         plan.kinds.append(change.kind or ChangeKind.NOTED)
         plan.texts.append(change.text)
         if change.kind is not ChangeKind.NOTHING_NEW:
-            plan.actions = change.actions  # each is of the record with all before it
+            plan.actions = change.actions  # each change is computed on the record with all earlier changes
 
 
 def _foreseen(plan: PersonPlan, deps: Deps) -> list[Change]:
@@ -124,7 +124,7 @@ def _foreseen(plan: PersonPlan, deps: Deps) -> list[Change]:
 
 
 def unknown_people(news: Sequence[News], deps: Deps) -> list[tuple[str, tuple[str, ...]]]:
-    """Return those who are said to leave or to change and of whom nothing is known, each with the nearest known addresses."""
+    """Return the unknown users who are said to leave or to change, each with the nearest known addresses."""
     known = known_addresses(deps)
     known += [piece.user for piece in news if isinstance(piece, Joined)]
     present = set(known)

@@ -1,7 +1,8 @@
-"""Whether the groups that the configuration assigns exist and have members; a slip in an address entitles nobody, in silence.
+"""The check that the assigned groups exist and have members. A typing error in a group's address gives no error, and no access.
 
-Asked by `validate-config` with the product's own clients and by a deployment's plan with gcloud's login. A look that is refused says
-nothing about the group: Cloud Identity answers 403 for one that is not there and for one that may not be seen (docs/traps.md).
+`validate-config` asks with the product's own clients, a deployment's plan with gcloud's login. A refused call says nothing
+about the group: Cloud Identity answers 403 both for a missing group and for a group that the caller may not see
+(docs/traps.md).
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
 
-# A GET of Cloud Identity's API: the answer, None for 404. Raises `NotSeenError` for everything else.
+# A GET of Cloud Identity's API. Returns the response, or None for 404. Raises `NotSeenError` for every other error.
 Ask = Callable[[str], Mapping[str, Any] | None]
 
 
 class NotSeenError(Exception):
-    """The directory did not answer, or refused."""
+    """The error of a directory that did not answer, or refused the call."""
 
 
 class GroupFault(StrEnum):
-    """What is odd about an assigned group."""
+    """The fault of an assigned group."""
 
     EMPTY = "Empty"
     UNKNOWN = "Unknown"
@@ -35,7 +36,7 @@ _WORDS = {
 
 
 def look_at(groups: Iterable[str], ask: Ask) -> Iterator[tuple[str, GroupFault]]:
-    """Yield what is odd about each group, in the order given."""
+    """Yield the fault of each group that has one, in the order given."""
     for group in dict.fromkeys(groups):
         fault = _fault(group, ask)
         if fault is not None:
@@ -43,7 +44,7 @@ def look_at(groups: Iterable[str], ask: Ask) -> Iterator[tuple[str, GroupFault]]
 
 
 def warning(group: str, fault: GroupFault) -> str:
-    """Return the sentence for a person."""
+    """Return the warning for the user of the command."""
     return _WORDS[fault].format(group=group)
 
 

@@ -1,4 +1,4 @@
-"""`guard`, `approve` and `reject`: what waits for administrators to decide. It asks the hub page, as a browser does."""
+"""The commands `guard`, `approve` and `reject`: changes that wait for administrators. They ask the hub page, as a browser does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.domain.people.sources import OPERATOR
 from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.domain.things.times import parse_time
 
-_SHORT = 12  # digits of a digest, enough to tell lists apart
+_SHORT = 12  # the number of digits of a digest that are enough to tell lists apart
 _WHOLE = 32
 
 
@@ -28,7 +28,7 @@ _WHOLE = 32
 @click.pass_context
 @hub_options
 def guard(app: App, context: click.Context, hub: str | None, who: str | None, output: str) -> None:
-    """List what waits for administrators: because it is about many people at once, or because only a person can know. Alone: all of it.
+    """List the changes that wait for administrators: changes to many people at once, and questions that only a person can answer.
 
     benchkeeper approve DIGEST and benchkeeper reject DIGEST decide; two administrators must agree, or one for 15 minutes.
     """
@@ -63,7 +63,10 @@ def guard(app: App, context: click.Context, hub: str | None, who: str | None, ou
 @click.argument("digest")
 @hub_options
 def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -> None:
-    """One list: why, who, who decided, and what approving and rejecting will do. The first digits of DIGEST are enough."""
+    """Show one list: its cause, its users, the decisions, and the effect of approving and rejecting.
+
+    The first digits of DIGEST are enough.
+    """
     door = open_door(app, hub, who)
     found = door.get(f"/api/changes/{_whole(door, digest)}")
     if output == "json":
@@ -87,7 +90,7 @@ def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -
 @click.option("--until", required=True, metavar="TIME", help="RFC 3339, at most 31 days from now: 2026-12-01T18:00:00Z")
 @hub_options
 def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: str | None, output: str) -> None:
-    """Announce the leavers of a file, as publish file takes it: once another administrator approves, they take no slots."""
+    """Announce the leavers of a file, in the format of publish file. Once another administrator approves, they take no slots."""
     content = read_content(app, paths, source_named(app, OPERATOR))
     if content.faults:
         say_faults(content, output)
@@ -164,7 +167,7 @@ def _ask(found: dict[str, Any], verdict: str) -> None:
 
 
 def _whole(door: Door, digest: str) -> str:
-    """Return the digest that begins so; itself if it is whole."""
+    """Return the digest that begins with these digits, or the text itself if it is a whole digest."""
     if len(digest) >= _WHOLE or not digest:
         return digest or "-"
     found = [each["digest"] for each in door.get("/api/changes")["changes"] if each["digest"].startswith(digest)]

@@ -1,4 +1,4 @@
-"""`history`: what happened to one person's environment, in time order, as the record keeps it."""
+"""The command `history`: the events of one user's environment, in order of time, as the record keeps them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _COLUMNS = ("at", "kind", "text", "because", "ref")
 @pass_app
 @guarded
 def history(app: App, user: str, kinds: tuple[str, ...], output: str) -> None:
-    """Tell what happened to USER's environment: news, wishes, decisions with their reasons, calls to the cloud.
+    """Show the history of USER's environment: news, requests, decisions with their reasons, calls to the cloud.
 
-    Reads the record alone. It keeps the latest lines; what is older is in the functions' log.
+    Only the record is read. The record keeps the latest lines; older lines are in the functions' log.
     """
     stored = app.deps.records.load(user_key(app, user))
     if stored is None:
@@ -60,7 +60,7 @@ def _view(line: StoryLine) -> dict[str, str]:
 
 
 def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None:
-    """Why, and what it refers to, stand under what happened, in lines of their own: both are long."""
+    """Print the history. The reason and the reference of an event are long, so they are printed below it on lines of their own."""
     rows: list[tuple[str | Text, ...]] = []
     for line in lines:
         rows.append((f"{line.at:%Y-%m-%d %H:%M}", _KINDS[line.kind], line.text))

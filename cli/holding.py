@@ -1,4 +1,4 @@
-"""`hold` and `release`: nothing that may hold a person's data is deleted while somebody needs it kept."""
+"""The commands `hold` and `release`: while a hold is in place, nothing that may hold the user's data is deleted."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def hold(app: App, user: str, reason: str, output: str) -> None:
 def release(app: App, user: str, hub: str | None, who: str | None, output: str) -> None:
     """End USER's hold, once another administrator agrees: benchkeeper approve DIGEST, or the page Changes.
 
-    Nothing is deleted before; then what the retention has long let go is deleted at the next tick. With guard.approvers: 1, or where
-    there is no page, the hold ends at once.
+    Nothing is deleted before that. Then data whose retention is over is deleted at the next tick. With guard.approvers: 1, or
+    if there is no page, the hold ends at once.
     """
     alone = _alone(app, hub)
     if alone:
@@ -67,7 +67,7 @@ def release(app: App, user: str, hub: str | None, who: str | None, output: str) 
 
 
 def _alone(app: App, hub: str | None) -> str:
-    """Return why one person may release a hold here; empty where somebody else has to agree."""
+    """Return the reason why one administrator may release a hold here, or "" if a second administrator must agree."""
     if app.deps.policy.guard.approvers == 1:
         return "guard.approvers is 1."
     return "" if hub is not None else why_no_page(app.settings)

@@ -1,7 +1,7 @@
-"""The way to the hub page for the command line: its address, and who asks, as Identity-Aware Proxy wants to know it.
+"""The command line's access to the hub page: its URL, and the caller's identity as Identity-Aware Proxy requires it.
 
-On Google Cloud the caller's identity token goes with each call. The embedded cloud has a sign-in page of its own, which takes the
-word of whoever asks.
+On Google Cloud the caller's identity token goes with each call. The embedded cloud has a sign-in page of its own, which accepts
+any address without proof.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _MARK = re.compile(r'name="mark" value="([^"]+)"')
 _RUNBOOK = "docs/operations.md, Many people are to lose access at once"
 _PROBLEM = "application/problem+json"
-# A person's own account cannot choose an audience; the token is then made for gcloud itself (gcloud's own message, 2026-11).
+# A user account cannot choose an audience; the token is then made for gcloud itself (gcloud's own message, 2026-11).
 _NO_AUDIENCE = "account type for `--audiences`"
 
 
 class HubError(PermanentError):
-    """The page could not be asked, or it refused. The message says what to do."""
+    """The error of a page that could not be reached, or that refused. The message says what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(user_message=message, detail=message)
 
 
 class Door(Struct, frozen=True, kw_only=True):
-    """The page as somebody who is signed in: JSON in, JSON out."""
+    """The page for a signed-in caller: JSON in, JSON out."""
 
     url: str
     session: requests.Session
 
     def get(self, path: str) -> dict[str, Any]:
-        """Read something."""
+        """Return the JSON response of a GET."""
         return self._answer("GET", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Change something, as a script does."""
+        """Send a change as a script does, and return the JSON response."""
         return self._answer("POST", path, body or {})
 
     def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _refused(status: int, said: str, request: str) -> str:
 
 
 def hub_options(command: Any) -> Any:
-    """`--hub`, `--as` and `--output`, as all commands have them that ask the page."""
+    """Add `--hub`, `--as` and `--output`, the options of all commands that call the page."""
     for option in (
         guarded,
         pass_app,
@@ -98,7 +98,7 @@ def hub_options(command: Any) -> Any:
 
 
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
-    """Return the page of this environment, as whoever is signed in with gcloud; in the embedded cloud as `who`."""
+    """Return the page of this environment, for the user who is signed in with gcloud; in the embedded cloud for `who`."""
     settings = app.settings
     session = requests.Session()
     if settings.api_endpoint is not None:
@@ -127,7 +127,7 @@ def _address(settings: Settings, hub: str | None) -> str:
 
 
 def _identity_token(audience: str) -> str:
-    """Return what gcloud prints for this page; for a person's own account, whose tokens have no audience of choice, without one."""
+    """Return gcloud's identity token for this page. A user account cannot choose the audience, so its token has none for the page."""
     code, token, said = _gcloud(f"--audiences={audience}")
     if code != 0 and _NO_AUDIENCE in said:
         code, token, said = _gcloud()
@@ -139,7 +139,7 @@ def _identity_token(audience: str) -> str:
 
 def _gcloud(*more: str) -> tuple[int, str, str]:
     try:
-        done = subprocess.run(  # noqa: S603 - gcloud with words of our own; nothing goes through a shell
+        done = subprocess.run(  # noqa: S603 - gcloud with fixed arguments; no shell is involved
             ["gcloud", "auth", "print-identity-token", *more, "--quiet"],  # noqa: S607 - found on the caller's own PATH
             capture_output=True,
             text=True,
@@ -156,8 +156,8 @@ def _gcloud(*more: str) -> tuple[int, str, str]:
 
 
 def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) -> Door:
-    """Sign in on the embedded cloud's own page, which takes everybody at their word."""
-    session.trust_env = False  # loopback: a proxy that the environment names must not see it
+    """Sign in on the embedded cloud's own page, which accepts any address without proof."""
+    session.trust_env = False  # loopback: the request must not go to a proxy that the environment names
     app_url = hub or local_page(endpoint)
     if not app_url:
         raise HubError("This embedded cloud has no hub page. Start one with ./deploy.sh local, or name it with --hub.")
@@ -167,13 +167,13 @@ def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) 
     mark = _MARK.search(_sent(session, "GET", f"{url}/_sign_in").text)
     form = {"email": who, "mark": mark[1] if mark is not None else "", "continue": "/"}
     answer = _sent(session, "POST", f"{url}/_sign_in", data=form)
-    if answer.status_code != 303:  # noqa: PLR2004 - back to the page
+    if answer.status_code != 303:  # noqa: PLR2004 - the redirect back to the page
         raise HubError(f"{who} could not sign in at {url}. Say --as with an address, for example --as {ADMINISTRATOR}.")
     return Door(url=url, session=session)
 
 
 def why_no_page(settings: Settings) -> str:
-    """Return why administrators have no page in this environment; empty if they have."""
+    """Return the reason why administrators have no page in this environment, or "" if they have one."""
     if settings.admin_group is None:
         return "hub.admin_group names no administrators."
     if settings.api_endpoint is not None:
@@ -185,7 +185,7 @@ def why_no_page(settings: Settings) -> str:
 
 
 def local_page(endpoint: str) -> str:
-    """Return the address of the embedded cloud's page; empty if it has none."""
+    """Return the URL of the embedded cloud's page, or "" if it has none."""
     with requests.Session() as session:
         session.trust_env = False
         return str(_sent(session, "GET", f"{endpoint}/_emulator/iap").json().get("url") or "")

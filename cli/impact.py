@@ -1,4 +1,4 @@
-"""`impact` and `policy`: what a change would do to people before it is done, and which policy is in force."""
+"""The commands `impact` and `policy`: the effect of a change on people before it is made, and the policy in force."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _COLUMNS = (
 def impact(
     app: App, config_dir: Path | None, paths: tuple[Path, ...], source_name: str, limit: int, output: str
 ) -> None:
-    """Say what the configuration's files, or a file of people, would change for whom. Changes nothing."""
+    """Show the effect of the configuration's files, or of a file of people, on each person. Changes nothing."""
     settings = checked_settings(env=app.env, config_dir=config_dir)
     app = App(env=app.env, _settings=settings)
     deps, refused = app.deps, 0
@@ -122,7 +122,7 @@ def _print(
 
 
 def count_lines(found: Impact) -> Iterable[str]:
-    """Yield how many people there are of each kind, most telling first."""
+    """Yield the number of users for each kind of effect, the most important first."""
     for kind, count in found.counts.items():
         yield f"  {count:>6,}  {_WORDS[kind]}"
     if found.entries:
@@ -135,7 +135,7 @@ def count_lines(found: Impact) -> Iterable[str]:
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:
-    """Yield whether the change is above a limit, and what that means. News counts person by person, a configuration as a whole."""
+    """Yield the limits that the change exceeds, and the consequence. News counts user by user, a configuration as a whole."""
     for each in above:
         yield f"Above the limit: {_limit_text(each)}."
     if above and is_news:
@@ -218,7 +218,7 @@ def _view(judged: Judged, settings: Settings, names: Mapping[UserKey, str]) -> d
 
 
 def above_view(excess: Excess) -> dict[str, Any]:
-    """Return a limit that a change is above, for scripts."""
+    """Return an exceeded limit, for scripts."""
     return {"limit": excess.limit.value, "name": excess.name, "count": excess.count, "most": excess.most}
 
 
@@ -227,7 +227,7 @@ def above_view(excess: Excess) -> dict[str, Any]:
 @pass_app
 @guarded
 def show_policy(app: App, output: str) -> None:
-    """Show the policy in force, since when and by whom, and what waits for approval."""
+    """Show the policy in force with its time and author, and the proposals that wait for approval."""
     deps = app.deps
     current, waits = deps.policies.load(), waiting(deps)
     own = policy_digest(deps.base_policy)

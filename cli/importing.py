@@ -1,4 +1,8 @@
-"""`import seed`: move from Google's Terraform example. Reads its user list and its bucket; publishes, writes drafts, changes nothing of it."""
+"""The command `import seed`: it moves users from Google's Terraform example.
+
+It reads the example's user list and bucket, publishes joiners and writes drafts of templates. It changes nothing of the
+example.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +35,11 @@ MASTERS, GENERATED = "dataproc_master_templates", "dataproc_generated_templates"
 
 @click.group(name="import")
 def import_group() -> None:
-    """Take over what another system made."""
+    """Import users and templates from another system."""
 
 
 class _Joiner(Struct, frozen=True, kw_only=True):
-    """Somebody to announce. `since` is when the example gave them a template, else when the list was written."""
+    """A user to announce. `since` is the time of the template that the example made for the user, else the time of the list."""
 
     user: UserEmail
     since: datetime
@@ -43,7 +47,7 @@ class _Joiner(Struct, frozen=True, kw_only=True):
 
 
 class _Refused(Struct, frozen=True, kw_only=True):
-    """Somebody on the list to whom the intake would give nothing, and why: not announced."""
+    """A user on the list whom the intake would refuse, with the reason. The user is not announced."""
 
     user: UserEmail
     line: int
@@ -51,7 +55,7 @@ class _Refused(Struct, frozen=True, kw_only=True):
 
 
 class _Made(Struct, frozen=True, kw_only=True):
-    """A template that the example made for one user, to be looked at by a person."""
+    """A template that the example made for one user, for an operator to review."""
 
     name: str
     user: UserEmail | None
@@ -61,7 +65,7 @@ class _Made(Struct, frozen=True, kw_only=True):
 
 
 class _Report(Struct, kw_only=True):
-    """What there is to do, then what was done."""
+    """The report: the planned work, then its results."""
 
     dry_run: bool
     joiners: list[_Joiner]
@@ -107,13 +111,13 @@ def seed(
 ) -> None:
     """Move from personal-workbench-notebooks-deployer, Google's Terraform example.
 
-    Announces everybody on its user list as a joiner, turns its cluster templates into drafts for config/templates, and says
-    what a person should look at. Safe to repeat: a person is announced under the same event each time, dated by the template that
-    the example made for them (or by the list), so that newer news of their leaving stands. Change a profile later with
-    `publish mover`.
+    Announces all users on its list as joiners, turns its cluster templates into drafts for config/templates, and says what an
+    operator should review. Safe to repeat: each run announces a user under the same event. The event has the time of the
+    template that the example made for the user (or of the list), so that newer news of a leave stays valid. Change a profile
+    later with `publish mover`.
     """
     listed = read_users(list_file.name, list_file.read_bytes())
-    if listed.faults:  # a list that is half understood would leave people out
+    if listed.faults:  # a list that is only partly understood would leave out users
         raise ConfigError(list(listed.faults))
     if profile is not None:
         app.settings.catalog.profile(profile)
@@ -143,7 +147,7 @@ def seed(
 
 
 def _accepted(listed: tuple[Listed, ...], people: People, report: _Report) -> list[tuple[Listed, UserEmail]]:
-    """Return those whom the intake would take, with the canonical address; the others are reported instead of announced."""
+    """Return the users whom the intake would accept, with their canonical addresses; the others are added to the report."""
     accepted: dict[UserEmail, Listed] = {}
     for each in listed:
         try:
@@ -187,7 +191,7 @@ def _address(name: str) -> UserEmail | None:
 
 
 def _draft(master: SeedObject, bucket: str, folder: Path) -> dict[str, Any]:
-    """Return a master's draft, checked as our own templates are, and where it goes."""
+    """Return the draft of a master template, checked as our own templates are, and its file name."""
     path = folder / f"{master.name.replace('/', '-')}.yaml"
     draft = draft_of(path.stem, master.content.decode("utf-8-sig", errors="replace"), bucket)
     faults = [draft.fault] if draft.fault else []
@@ -205,7 +209,7 @@ def _draft(master: SeedObject, bucket: str, folder: Path) -> dict[str, Any]:
 
 
 def _write(report: _Report, folder: Path) -> None:
-    """Drafts, and the copies that a person should look at."""
+    """Write the drafts, and the edited copies that an operator should review."""
     for draft in report.drafts:
         if draft["text"]:
             draft["outcome"] = _keep(Path(draft["file"]), draft["text"].encode())
@@ -218,7 +222,7 @@ def _write(report: _Report, folder: Path) -> None:
 
 
 def _keep(path: Path, content: bytes) -> str:
-    """Write a file that is not there yet."""
+    """Write the file unless it exists, and return the outcome in words."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:

@@ -1,4 +1,4 @@
-"""`dead-letter`: messages that could not be used: list them, look at one, use them after all."""
+"""The command `dead-letter`: list, show and replay messages that could not be used."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _PROGRESS_EVERY = 100
 
 @click.group(name="dead-letter")
 def dead_letter() -> None:
-    """Messages that could not be used: list them, look at one, use them after all."""
+    """List, show and replay messages that could not be used."""
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
-    """Which letters are asked for; what is None does not matter."""
+    """The filters of a listing; a filter that is None does not apply."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -73,7 +73,7 @@ class _Wanted(Struct, frozen=True, kw_only=True):
 
 
 def _keys_of(user: str, app: App) -> frozenset[UserKey]:
-    """All that a letter may call the person: as asked, as the record is called, and by the present address."""
+    """Return all keys by which a dead letter may name the user: as typed, the record's own key, and the key of the present address."""
     meant = user_key(app, user)
     asked = {user_key_for(form) for form in address_forms(user, app.settings.people)} if "@" in user else {meant}
     stored = app.deps.records.load(meant)
@@ -112,7 +112,7 @@ def _filters(command: Any) -> Any:
 @pass_app
 @guarded
 def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
-    """Show them, oldest first, each with its reason."""
+    """List dead letters, oldest first, each with its reason."""
     rows = _Wanted(**asked).rows(app)
     if output == "json":
         print_array(_row_view(row) for row in rows)
@@ -128,7 +128,7 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
 
 
 def _print_row(row: LetterRow, out: Terminal) -> None:
-    """Its id is never cut: it is for copying. What is wrong has lines of its own."""
+    """Print a row. The id is never cut, because it is copied; the fault has lines of its own."""
     said = f"replayed {row.replayed_at:%m-%d %H:%M}: {row.outcome}" if row.replayed_at is not None else row.detail
     head = Text.assemble(
         f"{row.sent_at:%m-%d %H:%M:%S}",
@@ -147,7 +147,7 @@ def _print_row(row: LetterRow, out: Terminal) -> None:
 @pass_app
 @guarded
 def show(app: App, letter_id: str, output: str) -> None:
-    """Everything about one letter, and what to do about it."""
+    """Show all of one dead letter, and what to do about it."""
     found = [row for row in _Wanted(replayed_too=True).rows(app) if row.letter_id == letter_id]
     if not found:
         _say_unknown(letter_id)
@@ -187,10 +187,10 @@ def _print_letter(letter: DeadLetter, out: Terminal) -> None:
     out.print(grid)
     out.print()
     for line in _pretty(letter.body).split("\n"):
-        out.print(Text(f"  {line}"), soft_wrap=True)  # indented: no line of it passes for one of ours
+        out.print(Text(f"  {line}"), soft_wrap=True)  # indented, so that no line of it can be mistaken for one of ours
     if row.replayed_at is None:
         out.print()
-        out.print(Text(_advice(row)), soft_wrap=True)  # the command in it is for copying
+        out.print(Text(_advice(row)), soft_wrap=True)  # not wrapped, because the command in it is copied
 
 
 def _size(letter: DeadLetter) -> str:
@@ -205,7 +205,7 @@ def _advice(row: LetterRow) -> str:
 
 
 def _pretty(body: bytes) -> str:
-    """JSON indented, other text as it is, and bytes that are no text escaped."""
+    """Return JSON indented, other text as it is, and bytes that are no text escaped."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -228,9 +228,9 @@ def _pretty(body: bytes) -> str:
 def replay_letters(
     app: App, /, ids: tuple[str, ...], *, every: bool, replay_as: str | None, dry_run: bool, output: str, **filters: Any
 ) -> None:
-    """Handle messages again, as if they came now; each keeps its own id and time, so nothing happens twice.
+    """Handle messages again, as if they came now. Each keeps its own id and time, so nothing happens twice.
 
-    Those that can be used are kept as replayed, those that still cannot stay. Exit code 1 when some still cannot.
+    A message that can be used now is marked as replayed; the others stay. Exit code 1 if a message still cannot be used.
     """
     filtered = any(value is not None for value in filters.values())
     if sum([bool(ids), filtered, every]) != 1:
@@ -273,7 +273,7 @@ def replay_letters(
 
 
 class _Counted(Struct):
-    """How it went so far; without a line for each letter there is one for each hundred, on stderr."""
+    """The counts so far. In quiet mode, one line for each hundred dead letters goes to stderr."""
 
     missing: set[str]
     used: int = 0

@@ -1,4 +1,4 @@
-"""What is known of whom a message by hand is about, and what the message would change. Reads only."""
+"""The lookup before a message is sent by hand: what is known of its user, and what the message would change. Reads only."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _STATES: Mapping[str, str] = {
 
 
 class NotLookedUp(Exception):  # noqa: N818 - an answer, not a fault: unknown is not absent
-    """The records could not be read, so nothing is known either way. Its text says why."""
+    """The outcome of records that could not be read, so that it is unknown if the user exists. Its text says why."""
 
 
 class Looked(Struct, frozen=True, kw_only=True):
-    """What is known before a message is sent.
+    """The result of the lookup before a message is sent.
 
-    `record` is the person's, None if nothing is known but perhaps that they left. `near` are the nearest known addresses of somebody
-    unknown. `unknown_groups` are neither assigned nor held by anybody, each with the nearest known ones. `ends` are the states of
-    the account that the message ends. `changes` are foreseen, for somebody unknown too; `error` is set instead if the intake would
-    refuse the message.
+    `record` is the user's record, None if nothing is known except perhaps a leave. `near` are the known addresses nearest to an
+    unknown one. `unknown_groups` are groups that are neither assigned nor have a known member, each with the nearest known
+    groups. `ends` are the states of the account that the message ends. `changes` are the previewed changes, also for an unknown
+    user. `error` is set instead if the intake would refuse the message.
     """
 
     event: LifecycleEvent
@@ -57,16 +57,16 @@ class Looked(Struct, frozen=True, kw_only=True):
 
     @property
     def is_known(self) -> bool:
-        """True when more is known of the person than that they left."""
+        """True if more is known of the user than a leave."""
         return self.record is not None
 
     @property
     def says_nothing_new(self) -> bool:
-        """True when the message would only repeat what holds."""
+        """True if the message would only repeat what holds already."""
         return bool(self.changes) and all(change.kind is ChangeKind.NOTHING_NEW for change in self.changes)
 
     def refused(self, *, is_joiner: bool) -> list[str]:
-        """Return why it is not sent without `--new`; empty if nothing speaks against it."""
+        """Return the reasons why the message is not sent without `--new`; empty if there are none."""
         lines = []
         if self.record is None and not is_joiner:
             hint = f" {did_you_mean(self.near)}" if self.near else ""
@@ -77,7 +77,7 @@ class Looked(Struct, frozen=True, kw_only=True):
         return lines
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield who it is, what they have, and what would change: a heading, which may be empty, and a text."""
+        """Yield the user, the user's environment, and the changes: each as a heading, which may be empty, and a text."""
         if self.record is not None:
             yield "Who", f"{self.record.email} ({self.record.user_key})"
             yield from zip(["Has", *[""] * 9], _has(self.record), strict=False)
@@ -112,7 +112,7 @@ def _has(record: UserRecord) -> Iterator[str]:
 
 
 def look_up(event: LifecycleEvent, deps: Deps, *, advance: Callable[[], None] = lambda: None) -> Looked:
-    """Look person and groups up, and foresee what the event would change. Raises `NotLookedUp` if records cannot be read."""
+    """Look up the user and the groups, and preview the event's changes. Raises `NotLookedUp` if records cannot be read."""
     try:
         return _look_up(event, deps, advance)
     except NotSignedInError:
@@ -158,7 +158,10 @@ def _states_that_hold(facts: Facts, now: datetime) -> tuple[str, ...]:
 def _unknown_groups(
     groups: Sequence[str], record: UserRecord | None, deps: Deps, advance: Callable[[], None]
 ) -> dict[str, tuple[str, ...]]:
-    """Return the groups that nobody knows. Only then is everybody's record read: listings do not tell groups."""
+    """Return the unknown groups with the nearest known ones.
+
+    All records are read only if a group is not assigned and not the user's own, because listings do not contain groups.
+    """
     known: set[str] = {each.group for each in deps.policy.catalog.assignments}
     now = deps.clock.now()
     if record is not None:
@@ -179,7 +182,7 @@ def _groups_under(key: UserKey, deps: Deps, now: datetime) -> set[str]:
     try:
         stored = deps.records.load(key)
     except (DamagedRecordError, NewerRecordError):
-        return set()  # this person's own matter; the group may be found with another
+        return set()  # skip this record; the group may be found in another record
     return set() if stored is None else set(stored.record.facts.groups(now))
 
 

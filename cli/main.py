@@ -1,4 +1,4 @@
-"""`benchkeeper`: the command group."""
+"""The command group `benchkeeper`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Exit codes: 0 done, 1 it failed, 2 wrong use or bad configuration.
 @click.version_option(package_name="benchkeeper", prog_name="benchkeeper")
 @click.pass_context
 def main(context: click.Context, env: str | None) -> None:
-    """See `_HELP`."""
+    """Build the app for the subcommand; the help text is `_HELP`."""
     context.obj = App(env=env)
 
 

@@ -1,4 +1,4 @@
-"""`publish` and `state`: messages going in, one person at a time. Files: `cli.publishing_files`."""
+"""The commands `publish` and `state`: messages about one user at a time. `cli.publishing_files` publishes files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEVER = "never"
 def publish() -> None:
     """Announce a joiner, a mover, a leaver, a cancelled leave, a changed address, or a file of them.
 
-    What is known is looked up first, what would change is shown, and where a slip would cost something you are asked; --yes answers.
+    The command looks up the user and shows what would change. It asks if a typing error would do damage; --yes answers.
     """
 
 
@@ -30,7 +30,7 @@ publish.add_command(publish_file)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Leave a bare date as it is: what day it is, is judged where the people are (people.time_zone)."""
+    """Return a bare date unchanged, because its day is judged in the people's time zone (people.time_zone), else a time as RFC 3339."""
     if value is None or value == NEVER:
         return value
     try:
@@ -123,9 +123,9 @@ def _attributes(options: dict[str, Any]) -> dict[str, Any]:
 @_user
 @_sending
 def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options: Any) -> None:
-    """USER works here now. Without --profile and --group the default profile is asked for.
+    """USER works here now. Without --profile and --group, USER gets the default profile.
 
-    Asks only when a known address is one or two letters away.
+    Asks only if a known address differs by one or two letters.
     """
     attributes = _attributes(options)
     if groups:
@@ -147,7 +147,7 @@ def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options:
 @_user
 @_sending
 def mover(app: App, user: str, output: str, **options: Any) -> None:
-    """Something about USER changed; only what is said is changed."""
+    """Change statements about USER; only those that are given are changed."""
     if options["group"]:
         raise click.UsageError(
             "--group would replace all groups. Say --add-group or --remove-group for one, or --groups for all of them."
@@ -176,7 +176,7 @@ def mover(app: App, user: str, output: str, **options: Any) -> None:
 
 
 def _split(groups: tuple[str, ...]) -> list[str]:
-    """Return the addresses; `--groups ""` names none, which leaves the person without any."""
+    """Return the addresses. `--groups ""` gives an empty list, which removes the user from all groups."""
     return [group.strip() for each in groups for group in each.split(",") if group.strip()]
 
 
@@ -199,7 +199,7 @@ def leaver(app: App, user: str, output: str, **options: Any) -> None:
 @_user
 @_sending
 def leave_cancelled(app: App, user: str, output: str, **options: Any) -> None:
-    """USER does not leave after all: what was so before the leave is so again."""
+    """USER does not leave after all: the state before the leave is restored."""
     publish_by_hand(app, draft("leave-cancelled", user, _told(options)), _consent(options), output)
 
 
@@ -211,7 +211,7 @@ def leave_cancelled(app: App, user: str, output: str, **options: Any) -> None:
 def renamed(app: App, user: str, output: str, **options: Any) -> None:
     """USER's address is NEW_USER from now on: the same person, environment and files.
 
-    Either address means the person afterwards. Said by hand, it confirms a change that waits.
+    Both addresses lead to the same record afterwards. Stated by hand, the command confirms a change that waits.
     """
     publish_by_hand(app, draft("renamed", user, _told(options)), _consent(options), output)
 
@@ -223,9 +223,10 @@ def renamed(app: App, user: str, output: str, **options: Any) -> None:
 @click.option("--because", required=True, metavar="TEXT", help="Why, for whoever looks; kept with the message.")
 @_sending
 def state(app: App, user: str, output: str, **options: Any) -> None:
-    """State that USER's Google account can be used, against what was said of it before.
+    """State that USER's Google account can be used, against earlier statements.
 
-    Ends each state that keeps the person out: suspended, archived, deleted, disabled by Google. What the directory says later counts.
+    Ends each state that keeps the user out: suspended, archived, deleted, disabled by Google. A later statement of the
+    directory counts.
     """
     if not options["because"].strip():
         raise click.UsageError("--because needs a reason.")

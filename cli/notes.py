@@ -1,4 +1,4 @@
-"""What `validate-config` and a deployment's plan say of settings that are allowed, and that somebody should know of."""
+"""The notes of `validate-config` and of a deployment's plan on settings that are allowed but should be known."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""How things look: tables that fit the terminal, colour that means something, JSON and CSV for scripts.
+"""The output of all commands: tables that fit the terminal, colours by meaning, JSON and CSV for scripts.
 
-Nothing in `cli/` prints past this module (a test holds it): what it prints holds names, reasons and errors that others wrote.
+All of `cli/` prints through this module (a test holds this), because the output contains names, reasons and errors from
+outside.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rich.text import Text
 from shared.sheet import csv_lines
 from shared.visible import json_text, one_line, visible
 
-# green: as wanted; yellow: on its way; blue: at rest; red: a person should look; dim: gone.
+# green: as wanted; yellow: under way; blue: at rest; red: needs attention; dim: gone.
 _COLOURS = {
     "green": {"Ready", "True", "ACTIVE", "RUNNING", "PRESENT", "Settled", "Saved"},
     "yellow": {
@@ -40,16 +41,16 @@ _COLOURS = {
 
 
 class Terminal(Console):
-    """A terminal on which text of others is only ever text: no markup is read in it, and nothing in it acts on the terminal.
+    """A terminal that prints foreign text as plain text: markup is not interpreted, and control characters have no effect.
 
-    A string or a `Text` is one line: ends of lines in it are written out. Whatever else is printed is cleaned piece by piece.
+    A string or a `Text` is printed on one line, with line ends escaped. Every other object is cleaned segment by segment.
     """
 
     def __init__(self, **how: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=False, **how)
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Print on one line each what is a string or a `Text`."""
+        """Print each string or `Text` on one line."""
         super().print(*map(_on_one_line, objects), **how)
 
     def status(self, status: RenderableType, **how: Any) -> Status:
@@ -57,7 +58,7 @@ class Terminal(Console):
         return super().status(_on_one_line(status), **how)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """All output of rich comes through here, also that of live views."""
+        """Yield cleaned segments. All output of rich passes through this method, also that of live views."""
         for segment in super().render(renderable, options):
             yield _clean(segment)
 
@@ -76,7 +77,7 @@ def _on_one_line(shown: Any) -> Any:
 
 
 def _line(shown: Text) -> Text:
-    """Return the same without anything to be written out, else the text of it in the style of the whole."""
+    """Return the text unchanged if it has nothing to escape, else the escaped text in the style of the whole."""
     plain = one_line(shown.plain)
     return shown if plain == shown.plain else Text(plain, style=shown.style)
 
@@ -91,17 +92,17 @@ def _clean(segment: Segment) -> Segment:
 
 
 def _is_address(link: str) -> bool:
-    """Return True for what can be a link: a control character would end the control sequence that makes it one."""
+    """Return True if the text can be a link: a control character would end the control sequence of the link."""
     return link.isascii() and link.isprintable() and " " not in link
 
 
 def console(*, stderr: bool = False) -> Terminal:
-    """Return the terminal; plain text where there is none."""
+    """Return the terminal; it prints plain text if the output is no terminal."""
     return Terminal(stderr=stderr)
 
 
 def coloured(word: str) -> Text:
-    """Return a state in the colour that says how it is."""
+    """Return a state in the colour of its meaning."""
     for style, words in _COLOURS.items():
         if word in words:
             return Text(word, style=style)
@@ -109,12 +110,12 @@ def coloured(word: str) -> Text:
 
 
 def say(message: str, *, err: bool = False) -> None:
-    """Print one line, on stdout or on stderr, as it is: never wrapped."""
+    """Print one line, never wrapped, on stdout or on stderr."""
     click.echo(one_line(message), err=err)
 
 
 def complain(message: str, *more: str) -> None:
-    """One sentence on stderr, and further lines under it."""
+    """Print a sentence on stderr, and further lines below it."""
     red = "red" if sys.stderr.isatty() else None
     click.secho(f"benchkeeper: {one_line(message)}", err=True, fg=red)
     for line in more:
@@ -122,17 +123,17 @@ def complain(message: str, *more: str) -> None:
 
 
 def agreed(question: str, *, err: bool = False) -> bool:
-    """Return True when a person says yes; wrong use where nobody can be asked is the caller's matter. `err`: ask on stderr."""
+    """Return True if the user of the command answers yes. `err`: ask on stderr. The caller must make sure that there is a terminal."""
     return click.confirm(one_line(question), err=err)
 
 
 def print_json(data: Any) -> None:
-    """Indented JSON, addresses readable."""
+    """Print indented JSON, with addresses readable."""
     click.echo(json_text(data, indent=2))
 
 
 def print_array(items: Iterable[Mapping[str, Any]]) -> None:
-    """Print a JSON array, item by item as they come."""
+    """Print a JSON array item by item, as the items come."""
     opening = "["
     for item in items:
         click.echo(f"{opening}\n{json_text(item, indent=2)}", nl=False)
@@ -141,7 +142,7 @@ def print_array(items: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """CSV with a header, as the page gives it, but that control characters are written out: it may end on a terminal."""
+    """Print CSV with a header, as the page exports it. Control characters are escaped, because the output may go to a terminal."""
     click.echo(visible(csv_lines([columns], end="\n")), nl=False)
     for row in rows:
         click.echo(visible(csv_lines([[row.get(column) for column in columns]], end="\n")), nl=False)
@@ -156,42 +157,42 @@ def _plain_errors() -> Iterator[None]:
     except click.UsageError as error:
         if error.ctx is None:
             raise
-        # One line: what is wrong and where to read what is valid; the usage in front of it would hide that.
+        # One line: what is wrong, and where the valid use is described. The usage text before it would hide both.
         told = f"{one_line(error.format_message())} ({error.ctx.command_path} --help tells more.)"
         raise click.UsageError(told) from error
     except click.ClickException as error:
         vars(error)["message"] = one_line(
             error.message
-        )  # which click prints; declared final, and there is no other way in
+        )  # click prints this attribute; it is declared final, and there is no other way to change it
         raise
 
 
 class PlainCommand(click.Command):
-    """A command whose errors of use are plain text, whatever was typed or read."""
+    """A command whose usage errors are printed as plain text, whatever was typed or read."""
 
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
-        """Parse what was typed."""
+        """Parse the arguments."""
         with _plain_errors():
             return super().make_context(*arguments, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it, and its subcommands."""
+        """Run the command and its subcommands."""
         with _plain_errors():
             return super().invoke(ctx)
 
 
 class PlainGroup(PlainCommand, click.Group):
-    """The same for a group and everything in it."""
+    """A group whose usage errors are printed as plain text, like those of its commands."""
 
 
-# A notebook's address has 73 characters: beside anything else it needs a wide terminal.
+# A notebook's address has 73 characters: with other columns it needs a wide terminal.
 _WIDE = 165
 
 
 def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Terminal) -> None:
-    """People as (user, profile, instance, state, address); in a narrow terminal the address has a line of its own."""
+    """Print rows of (user, profile, instance, state, address). In a narrow terminal the address has a line of its own."""
     columns = [("USER", ""), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
-    # Only an address may be cut, and `--output json` has it whole: the names beside it are for copying.
+    # Only an address may be cut, because `--output json` has the whole address. The names beside it are copied, so they stay whole.
     beside = [max([7, *(len(r[i] or "-") for r in rows)]) for i in (1, 2, 3)]
     room = max(12, out.width - sum(beside) - 2 * len(beside))
     cells = [
@@ -214,7 +215,7 @@ def _cut(text: str, room: int) -> str:
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:
-    """Return a table; columns are (heading, overflow): `fold` into lines, stay `whole`, or else be cut where space is short."""
+    """Return a table. Columns are (heading, overflow): `fold` wraps, `whole` is never cut, else text is cut if space is short."""
     rows = [[_line(cell) if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
     result = Table(title=one_line(title) or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for heading, overflow in columns:
@@ -231,7 +232,7 @@ def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text
 
 
 def said_size(size: int) -> str:
-    """Bytes in the unit that a person would say: `12.3 GB`, of 10^9 bytes as the APIs count."""
+    """Return a size such as `12.3 GB`, with units of 10^9 bytes as the APIs count."""
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

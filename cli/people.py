@@ -1,4 +1,4 @@
-"""`show`, `list`, `plan`, `reconcile`, `activity`: one person, or all."""
+"""The commands `show`, `list`, `plan`, `reconcile` and `activity`, for one user or all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLUMNS = (
 @pass_app
 @guarded
 def show(app: App, user: str | None, output: str) -> None:
-    """Show what is known, wanted and seen of USER, and why. Without USER: everybody, in short."""
+    """Show what is known, wanted and observed of USER, with the reasons. Without USER: a line for each user."""
     if user is None:
         _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table")
         return
@@ -56,7 +56,7 @@ def show(app: App, user: str | None, output: str) -> None:
 def list_people(
     app: App, profile: str | None, state: str | None, presence: str | None, match: str | None, output: str
 ) -> None:
-    """Everybody there is a record of."""
+    """List all users with a record."""
 
     def wanted(row: dict[str, Any]) -> bool:
         return (
@@ -76,7 +76,7 @@ def list_people(
     _print_fleet([row for row in rows if wanted(row)], output)
 
 
-# What a notebook's state usually is; any reason of a condition may stand there.
+# The usual states of a notebook; any reason of a condition is possible.
 _STATES = {
     "Ready",
     "Creating",
@@ -92,7 +92,7 @@ _STATES = {
 
 
 def _check(what: str, word: str, valid: Iterable[str]) -> None:
-    """Wrong use if a filter can match nothing because of a slip of the pen."""
+    """Raise `UsageError` if a filter can match nothing because of a typing error."""
     names = {name for name in valid if name}
     if word not in names:
         raise click.UsageError(f"there is no {what} '{word}'. {nearest(word, names)}")
@@ -115,7 +115,7 @@ def _print_fleet(rows: list[dict[str, Any]], output: str) -> None:
 
 
 def print_person(seen: dict[str, Any], out: Terminal) -> None:
-    """One person, as `show` prints it."""
+    """Print one user, as `show` does."""
     out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
     entitled = f"profile {seen['profile']}" if seen["entitled"] else "not entitled"
     lines: list[tuple[str, Text | str]] = [
@@ -164,7 +164,7 @@ def _print_to_know(sentences: list[str], out: Terminal) -> None:
 
 
 def _said_by(statement: dict[str, Any]) -> str:
-    """Return the source, and the author that the message merely claims; records of earlier versions name neither."""
+    """Return the source, and the author that the message claims. Records of earlier versions name neither."""
     says = f", says {statement['says']}" if statement.get("says") else ""
     return f"{statement.get('source', '-')}{says}"
 
@@ -175,7 +175,7 @@ def _said_sight(notebook: dict[str, Any]) -> Text:
 
 
 def _said_former(seen: dict[str, Any]) -> Text:
-    """Return the instance that the present one takes the place of; it is kept until the files are on the new one."""
+    """Return the predecessor of the present instance; the predecessor is kept until the files are on the new instance."""
     return Text.assemble(f"{seen['former_instance']}: ", _said_sight(seen["observed"]["former"]))
 
 
@@ -188,7 +188,7 @@ def _said_account(seen: dict[str, Any]) -> str:
 
 
 def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return the lines about snapshots: each name on a line of its own, for copying; when and how large under it."""
+    """Return the lines about snapshots. Each name has a line of its own, because it is copied; time and size follow below."""
     lines = []
     for heading, snapshot in zip(["Snapshots", *[""] * len(snapshots)], snapshots, strict=False):
         if snapshot["ready_at"] is None:
@@ -219,7 +219,7 @@ def _day(moment: str) -> str:
 
 
 def print_plan(plan: dict[str, Any], out: Terminal) -> None:
-    """Print the plan with its reasons, and when it is looked at again."""
+    """Print the plan with its reasons, and the time of the next pass."""
     _print_plan(plan, out)
     if plan["requeue_at"] is not None:
         out.print(Text(f"Looks again: {_said_moment(plan['requeue_at'])}", style="dim"))
@@ -257,7 +257,7 @@ def plan(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def reconcile_user(app: App, user: str, output: str) -> None:
-    """Make it so for USER, now."""
+    """Reconcile USER now."""
     result = reconcile(user_key(app, user), app.deps)
     if result is None:
         say_unknown(app, user)

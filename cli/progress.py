@@ -1,4 +1,4 @@
-"""How far something is that takes longer than a second: on stderr, so that what is printed stays for scripts."""
+"""The progress of work that takes longer than a second. It goes to stderr, so that stdout stays usable for scripts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.status import Status
 from cli.output import console, say
 from shared.engine.ports.runtime import Clock
 
-_QUIET_S = 1.0  # nothing is said of what is quicker
-_EVERY_S = 5.0  # between two lines where there is no terminal
+_QUIET_S = 1.0  # shorter work shows no progress
+_EVERY_S = 5.0  # between two lines if there is no terminal
 
 
 class Progress:
-    """A count that goes up: a spinner on a terminal, a line now and then elsewhere."""
+    """A counter: a spinner on a terminal, else a line every few seconds."""
 
     def __init__(self, clock: Clock, what: str, *, total: int | None = None) -> None:
         self._clock, self._what, self._total = clock, what, total
@@ -24,18 +24,18 @@ class Progress:
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
-        """Begin to count."""
+        """Start to count."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the spinner away."""
+        """Remove the spinner."""
         if self._status is not None:
             self._status.stop()
 
     def advance(self) -> None:
-        """Count one more."""
+        """Count one more item, and show the progress if it is due."""
         self._done += 1
         now = self._clock.monotonic_s()
         if now - self._began < _QUIET_S:

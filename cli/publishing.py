@@ -1,7 +1,7 @@
-"""Messages by hand: look up whom one is about, show what would change, ask, send. For `publish` and `state`.
+"""The steps of a message by hand: look up its user, show the changes, ask, send. For `publish` and `state`.
 
-What is published is read first by the very rules that the intake has for an operator, so that nothing is sent that would only come
-back as a dead letter. Nothing is decided here by the words that are shown: kinds of change and lists of addresses decide.
+A message is first read by the intake's own rules for an operator, so that no message is sent that would become a dead letter.
+The shown words decide nothing: decisions depend on kinds of change and lists of addresses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from shared.messages.parse import parse_message
 
 
 class Consent(Struct, frozen=True, kw_only=True):
-    """What whoever types the command allows: no question, somebody of whom nothing is known, no look at the records."""
+    """The consents of the command's user: no question, an unknown user, no lookup of the records."""
 
     yes: bool = False
     new: bool = False
@@ -40,7 +40,7 @@ class Consent(Struct, frozen=True, kw_only=True):
 
 
 class Draft(Struct, frozen=True, kw_only=True):
-    """A message to be sent. `said` is its kind as it is typed."""
+    """A message to be sent. `said` is its kind as typed."""
 
     said: str
     body: dict[str, Any]
@@ -52,7 +52,7 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 class Details(Struct, kw_only=True):
-    """What a message says besides kind and person; what is None, or an empty text, is not said."""
+    """The optional parts of a message. A part that is None or an empty text is not stated."""
 
     event_id: str | None = None
     effective_time: str | None = None
@@ -67,7 +67,7 @@ class Details(Struct, kw_only=True):
 
 
 def draft(said: str, user: str, details: Details) -> Draft:
-    """Return the message of the neutral schema."""
+    """Return the message in the neutral schema."""
     body: dict[str, Any] = {
         "schema": SCHEMA,
         "event_id": details.event_id or f"manual-{uuid.uuid4()}",
@@ -92,12 +92,12 @@ def draft(said: str, user: str, details: Details) -> Draft:
 
 
 def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, asks: bool = True) -> None:
-    """Look up, show, ask and send. Without `asks` only a known address that is one or two letters away is a reason to ask."""
+    """Look up, show, ask and send. Without `asks`, it only asks if a known address differs by one or two letters."""
     message = _with_address(app, message)
     event = _read(app, message)
     _check_profile(app, event)
     if app.settings.api_endpoint is not None:
-        _ = app.clients  # whoever forgot to start the embedded cloud is told so at once
+        _ = app.clients  # fails at once if the embedded cloud was not started
     try:
         with Progress(app.deps.clock, "Looking at who has which groups") as progress:
             looked = look_up(event, app.deps, advance=progress.advance)
@@ -120,7 +120,7 @@ def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, 
 
 
 def _with_address(app: App, message: Draft) -> Draft:
-    """Messages name people by their addresses: put the present one where a user key was typed."""
+    """Replace a typed user key by the user's present address, because messages name users by address."""
     key = message.body["user"]
     if "@" in key:
         return message
@@ -132,7 +132,7 @@ def _with_address(app: App, message: Draft) -> Draft:
 
 
 def _read(app: App, message: Draft) -> LifecycleEvent:
-    """Return what the intake would read. What it would refuse, or use in part only, is wrong use here."""
+    """Return the event that the intake would read. Raises `UsageError` if the intake would refuse it or use it only in part."""
     settings = app.settings
     topic = settings.topic_operator
     raw = Message(
@@ -152,13 +152,16 @@ def _read(app: App, message: Draft) -> LifecycleEvent:
 
 
 def _check_profile(app: App, event: LifecycleEvent) -> None:
-    """Refuse here what would only come back as a dead letter."""
+    """Raise an error for an unknown profile, because the message would become a dead letter."""
     if isinstance(event, Joined | Moved) and event.profile:
         app.settings.catalog.profile(event.profile)
 
 
 def _without_a_look(app: App, message: Draft, consent: Consent, output: str, why: NotLookedUp) -> None:
-    """Whoever may publish and not read the records says that they know; and so does who cannot wait for an outage to end."""
+    """Send without a lookup if `--blind` is given, else refuse.
+
+    The option is for operators who may publish but not read the records, and for those who cannot wait for an outage to end.
+    """
     said = f"Not looked up: {why}"
     if not consent.blind:
         complain(said, "Nothing was sent. If you are sure of the address, say --blind.")
@@ -195,7 +198,7 @@ def _ask(message: Draft, event: LifecycleEvent, looked: Looked, output: str) -> 
 
 
 def somebody_there() -> bool:
-    """Return True if there is a terminal, and so perhaps a person who can answer."""
+    """Return True if there is a terminal, so that a question may be answered."""
     return sys.stdin.isatty()
 
 

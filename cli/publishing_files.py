@@ -1,4 +1,7 @@
-"""`publish file`: many messages at once. All faults are said before the first message is sent; a dry run says what each would do."""
+"""The command `publish file`: many messages at once.
+
+All faults are reported before the first message is sent; a dry run previews the effect of each message.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ _COUNTED = {
 
 
 class Content(Struct, kw_only=True):
-    """What the files hold: messages with their news, and every fault.
+    """The content of the files: messages with their news, and every fault.
 
-    `not_acted_on` counts log entries of kinds that this version knows and does not act on; they are sent, and become dead letters.
+    `not_acted_on` counts log entries of kinds that this version knows but does not use. They are sent, and become dead letters.
     """
 
     rows: list[tuple[Row, tuple[News, ...]]] = field(default_factory=list)
@@ -63,10 +66,10 @@ class Content(Struct, kw_only=True):
 def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: str, *, dry_run: bool, yes: bool) -> None:
     """Publish the messages in files: CSV, a JSON list, JSON lines or single messages, of the neutral schema.
 
-    The first line of a CSV names the columns: type, user, person_id, event_id, occurred_at, effective_time, access_until, groups,
-    profile, cost_center, reason, new_user; any other column is an attribute. Groups in one cell have a space, | or ; between them. A
-    message without an event_id gets one made of its content, so that the same file twice is one event. With --as directory the files
-    hold log entries. One fault, and nothing is sent.
+    The first line of a CSV names the columns: type, user, person_id, event_id, occurred_at, effective_time, access_until,
+    groups, profile, cost_center, reason, new_user; any other column is an attribute. Groups in a cell are separated by a space,
+    | or ;. A message without an event_id gets one made of its content, so that publishing the same file twice gives the same
+    events. With --as directory the files hold log entries. If there is a fault, nothing is sent.
     """
     source = source_named(app, source_name)
     content = read_content(app, paths, source)
@@ -89,7 +92,7 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
 
 
 def source_named(app: App, name: str) -> Source:
-    """Return the source of that name; wrong use if there is none."""
+    """Return the source of that name. Raises `UsageError` if there is none."""
     sources = app.settings.sources
     if name not in sources:
         raise click.UsageError(f"there is no source '{name}'. The sources are: {', '.join(sources)}.")
@@ -97,7 +100,7 @@ def source_named(app: App, name: str) -> Source:
 
 
 def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
-    """Read the files as the word of a source; what the intake would refuse is a fault."""
+    """Read the files as messages of a source; a message that the intake would refuse is a fault."""
     settings, deps = app.settings, app.deps
     rules = Rules(source=source, people=settings.people, max_bytes=settings.max_message_bytes)
     content, said_at = Content(), deps.clock.now() - timedelta(microseconds=MOST_ROWS * len(paths))
@@ -108,7 +111,7 @@ def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
             content.faults += found.faults
             for row in found.rows[:MOST_ROWS]:
                 progress.advance()
-                said_at += timedelta(microseconds=1)  # a later row about a person is said later, as when it is sent
+                said_at += timedelta(microseconds=1)  # a later row has a later time, as when it is sent
                 message = Message(
                     data=row.data,
                     attributes={},
@@ -122,7 +125,7 @@ def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
 
 
 def _judge(app: App, row: Row, message: Message, rules: Rules, content: Content) -> None:
-    """Read a message as the intake will; what it would refuse, or use in part only, is a fault of the file."""
+    """Read a message as the intake will. If the intake would refuse it or use it only in part, add a fault."""
     problems: list[str] = []
     news: tuple[News, ...] = ()
     try:
@@ -135,7 +138,7 @@ def _judge(app: App, row: Row, message: Message, rules: Rules, content: Content)
     except UnsupportedMessageError as error:
         if error.reason is Reason.NOT_ALLOWED or Shape.GOOGLE_LOGS not in rules.source.shapes:
             problems.append(error.user_message)
-        else:  # as when it first came: it must not hold up the leavers in the same log
+        else:  # as when it first came: it must not keep the leavers in the same log from being sent
             content.not_acted_on += 1
     except PoisonError as error:
         problems.append(error.user_message)
@@ -145,7 +148,7 @@ def _judge(app: App, row: Row, message: Message, rules: Rules, content: Content)
 
 
 def say_faults(content: Content, output: str) -> None:
-    """Print all faults, and that nothing was sent."""
+    """Print all faults, and a sentence that nothing was sent."""
     if output == "json":
         print_json([{"file": f.file, "line": f.line, "problem": f.problem} for f in content.faults])
     else:
@@ -247,7 +250,7 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
 
 
 def _what_is_known(app: App, content: Content) -> Iterator[str]:
-    """Name those of whom nothing is known and who are said to leave or to move: slips of the pen, perhaps."""
+    """Yield sentences that name unknown users who are said to leave or to move, because these may be typing errors."""
     try:
         unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
     except BenchkeeperError as error:
@@ -260,7 +263,10 @@ def _what_is_known(app: App, content: Content) -> Iterator[str]:
 
 
 def _waves(content: Content) -> list[list[Row]]:
-    """Return the messages in waves, each sent when the one before was taken: a later row about a person has a later publish time."""
+    """Return the messages in waves. Each wave is sent after the one before was accepted.
+
+    So a later row about a user has a later publish time.
+    """
     waves: dict[int, list[Row]] = {0: []}
     told: Counter[str] = Counter()
     for row, news in content.rows:

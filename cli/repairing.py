@@ -1,4 +1,4 @@
-"""`repair`: put a damaged or deleted record back, by hand. Deliveries and sweeps do the same by themselves when they meet one."""
+"""The command `repair`: restore a damaged or deleted record by hand. Deliveries and sweeps also do so when they meet one."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from shared.engine.reconcile.repair import find_damage, load_mended
 @pass_app
 @guarded
 def repair(app: App, user: str, *, dry_run: bool, yes: bool, output: str) -> None:
-    """Put USER's record back if it is damaged or deleted: the newest older version that can be read.
+    """Restore USER's record if it is damaged or deleted, from the newest older version that can be read.
 
-    What was said after that version is lost, so publish it again. A record of a newer program is never touched.
+    Statements after that version are lost, so publish them again. A record of a newer program version is never changed.
     """
     key = user_key(app, user)
     match find_damage(key, app.deps):

@@ -1,4 +1,4 @@
-"""`sweep due|idle|drift`: the scheduled passes, by hand."""
+"""The command `sweep due|idle|drift`: a scheduled sweep, run by hand."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from shared.engine.sweeps.sweeps import sweep
 @pass_app
 @guarded
 def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: str) -> None:
-    """Run one sweep now: `due` (whose time has come), `idle` (stop what nobody uses), `drift` (repair what differs).
+    """Run one sweep now: `due` (users whose time has come), `idle` (stop unused notebooks), `drift` (correct differences).
 
-    It judges by the policy in force, not by the files of this machine.
+    The sweep judges by the policy in force, not by the files of this machine.
     """
     if propose and (kind is not Sweep.DRIFT or dry_run):
         raise click.UsageError("--propose is for a drift sweep that is no dry run.")

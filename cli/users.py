@@ -1,6 +1,7 @@
-"""Whom USER means: an address in any accepted form, or a user key; and what is said of an address that nobody has.
+"""The meaning of the argument USER: an address in any accepted form, or a user key. It also has the sentences for unknown users.
 
-Every command that takes USER comes through here. Reads only: a damaged record is left to the command, which says or mends it.
+Every command that takes USER uses this module. Reads only: a damaged record is left to the command, which reports or restores
+it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _MOST_HOLDERS = 20
 
 
 def user_key(app: App, text: str) -> UserKey:
-    """Return the key of the record that a person means by `text`; wrong use if it is neither an address nor a user key.
+    """Return the key of the record that `text` means. Raises `UsageError` if it is neither an address nor a user key.
 
-    An address that was given to a new account means its present holder, and a line on stderr names the former one. For an address
-    that nobody has, it is the key that its record would have.
+    An address that was given to a new account means its present holder, and a line on stderr names the former one. For an
+    unknown address, it is the key that its record would have.
     """
     try:
         if "@" not in text:
@@ -44,16 +45,16 @@ def user_key(app: App, text: str) -> UserKey:
             if stored is not None and stored.record.is_known_as(form):
                 return _present_holder(form, stored, deps).record.user_key
         except (DamagedRecordError, NewerRecordError):
-            return user_key_for(form)  # the command itself meets the error
+            return user_key_for(form)  # the command itself reports the error
     return user_key_for(forms[0])
 
 
 def address_forms(text: str, people: People) -> tuple[UserEmail, ...]:
-    """Return the canonical form first, then the forms under which earlier versions kept people. Raises `InvalidMessageError`."""
+    """Return the canonical form, then the forms under which earlier versions kept the user. Raises `InvalidMessageError`."""
     try:
         email = parse_address(text, people)
     except InvalidMessageError:
-        return (parse_email(text),)  # an earlier version took addresses that would be refused today
+        return (parse_email(text),)  # earlier versions accepted addresses that would be refused today
     return (email, *other_forms(text, email))
 
 
@@ -77,17 +78,17 @@ def _present_holder(form: UserEmail, stored: Stored, deps: Deps) -> Stored:
 
 
 def say_unknown(app: App, text: str, *, announce: bool = True) -> NoReturn:
-    """Say that nothing is known, with the nearest known addresses, and end with exit code 1.
+    """Print that the user is unknown, with the nearest known addresses, and exit with code 1.
 
-    Announcing a joiner is advised only if no known address is near and the address would be accepted: a slip must not make a ghost.
-    Without `announce` it is never advised.
+    The advice to announce a joiner is only given if no known address is near and the address would be accepted. Otherwise a
+    typing error would create a record. Without `announce` the advice is never given.
     """
     complain(unknown(app, text, announce=announce))
     stop(FAILED)
 
 
 def unknown(app: App, text: str, *, announce: bool = True) -> str:
-    """Return the sentences for somebody of whom nothing is known."""
+    """Return the sentences for an unknown user."""
     said = f"Nothing is known of {text}."
     if "@" not in text:
         return f"{said} Everybody: benchkeeper list"
@@ -105,17 +106,17 @@ def unknown(app: App, text: str, *, announce: bool = True) -> str:
 
 
 def did_you_mean(near: Iterable[str]) -> str:
-    """Return the question."""
+    """Return the question that offers the nearest known names."""
     return f"Did you mean {' or '.join(near)}?"
 
 
 def known_addresses(deps: Deps) -> list[str]:
-    """Return the addresses of all people of whom more is known than that they left."""
+    """Return the addresses of all known users, without those known only from a leave."""
     return [row.email for row in known_rows(deps)]
 
 
 def known_rows(deps: Deps) -> Iterator[RecordRow]:
-    """Yield the rows of all people of whom more is known than that they left."""
+    """Yield the rows of all known users, without those known only from a leave."""
     for row in deps.records.rows():
         if row.email and row.unknown_since is None:
             yield row

@@ -1,4 +1,4 @@
-"""`waves`: how far a change of machines or images is that goes through the fleet in waves."""
+"""The command `waves`: the progress of a change of machines or images that goes through the fleet in waves."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _COUNTED = (
 @pass_app
 @guarded
 def waves(app: App, output: str) -> None:
-    """Show the change of notebooks that goes through the fleet: its waves, and how many are ready. Counted now; changes nothing.
+    """Show the change of notebooks under way: its waves, and how many notebooks are ready. Counted now; changes nothing.
 
-    The hourly drift sweep opens the next wave, or halts. benchkeeper guard shows a halted one; approve lets it go on, reject takes it back.
+    The hourly drift sweep opens the next wave, or halts the change. benchkeeper guard shows a halted change; approve continues
+    it, reject takes it back.
     """
     current = app.deps.policies.load()
     rollout = current.rollout if current is not None else None

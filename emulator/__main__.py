@@ -1,4 +1,4 @@
-"""`python -m emulator`: the embedded cloud as a process of its own."""
+"""The program `python -m emulator`: the embedded cloud as a process of its own."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def _speed(text: str) -> float:
         speed = float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"a speed is a number, not {text!r}") from error
-    if not 0 <= speed <= 1_000_000:  # noqa: PLR2004 - what the control API takes, too; refuses NaN
+    if not 0 <= speed <= 1_000_000:  # noqa: PLR2004 - the range of the control API; refuses NaN
         raise argparse.ArgumentTypeError("a speed is from 0 to 1000000")
     return speed
 
 
 def _ending_by_signals() -> threading.Event:
-    # By a thread of its own: a handler that sets the event waits for ever if it runs while the main thread is inside Event.wait.
+    # A thread sets the event: a signal handler that did so would wait for ever if it ran while the main thread is inside Event.wait.
     ending = threading.Event()
     came: SimpleQueue[int] = SimpleQueue()
 
@@ -102,7 +102,7 @@ def _ending_by_signals() -> threading.Event:
 
 
 def _end_with_input(ending: threading.Event) -> None:
-    # Not by sys.stdin: a daemon thread that waits in it makes the end of the interpreter a fatal error, after a signal.
+    # Not through sys.stdin: after a signal, a daemon thread that waits in it turns the interpreter's exit into a fatal error.
     while os.read(sys.stdin.fileno(), 4096):
         pass
     ending.set()
@@ -119,7 +119,7 @@ def _read(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _open_fronts(cloud: EmbeddedCloud, asked: argparse.Namespace) -> None:
-    """Bind the further ports that were asked for."""
+    """Open the additional ports that the arguments name."""
     if asked.hub_port is not None:
         cloud.iap.open_at(asked.hub_port, region=asked.hub_region)
     if asked.jupyter is not None:
@@ -129,7 +129,7 @@ def _open_fronts(cloud: EmbeddedCloud, asked: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status: 0, or 2 when it cannot start."""
+    """Serve until SIGTERM or SIGINT. Return the exit status: 0, or 2 if the program cannot start."""
     asked = _read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending = _ending_by_signals()
@@ -158,8 +158,8 @@ def _serve(cloud: EmbeddedCloud, asked: argparse.Namespace, ending: threading.Ev
         return _refuse(str(error))
     if keeper is not None:
         keeper.start()
-    print(f"Embedded cloud of project {asked.project} listens on {cloud.url}", flush=True)  # noqa: T201 - what the caller waits for
-    if asked.data is None:  # with --data it is where the manual says
+    print(f"Embedded cloud of project {asked.project} listens on {cloud.url}", flush=True)  # noqa: T201 - the caller waits for this line
+    if asked.data is None:  # with --data, the manual says where the token is
         print(f"The token of what starts processes is in {token_folder / FILE_NAME}", flush=True)  # noqa: T201 - a command's own output
     if asked.until_stdin_closes:
         threading.Thread(target=_end_with_input, args=(ending,), daemon=True).start()

@@ -1,7 +1,7 @@
-"""Puts the embedded cloud together: one world, all its services, one port.
+"""The composition of the embedded cloud: one world, all its services, one port.
 
 `EmbeddedCloud.build(...)` starts no thread and opens no socket; its `wsgi` serves calls in-process. `start()` opens the port
-and starts what runs by itself (pushes, due jobs, functions).
+and starts the background work (pushes, due jobs, functions).
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ DEFAULT_PROJECT = "benchkeeper-local"
 
 
 class Runtime(Protocol):
-    """What runs by itself between `start` and `stop`."""
+    """A part with background work between `start` and `stop`."""
 
     def start(self) -> None:
-        """Start its threads or processes."""
+        """Start the part's threads or processes."""
 
     def stop(self) -> None:
-        """End them all; safe to call twice."""
+        """Stop them all; safe to call twice."""
 
 
 class EmbeddedCloud(Services):
     """All services of a world on one port of 127.0.0.1; a context manager that starts and stops.
 
-    Functions write their output to `log_folder/<name>.log`, without it to stderr. `names` are host names, besides those of
-    loopback, by which the port is called. What starts processes demands the `token`.
+    Functions write their output to `log_folder/<name>.log`, or to stderr without a log folder. `names` are host names, in
+    addition to those of loopback, by which the port may be called. Calls that start processes need the `token`.
     """
 
     def __init__(self, world: World, *, log_folder: Path | None = None, names: Collection[str] = ()) -> None:
@@ -106,21 +106,21 @@ class EmbeddedCloud(Services):
 
     @property
     def port(self) -> int:
-        """The port that is served; only between `start` and `stop`."""
+        """The port that is served, available between `start` and `stop`."""
         if self._server is None:
             raise RuntimeError("the embedded cloud is not started")
         return self._server.port
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
+        """The URL `http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, port: int = 0, *, token_folder: Path | None = None) -> None:
-        """Serve on `port` (0 = a free one) and start what runs by itself. Raises `PortInUseError`.
+        """Serve on `port` (0 = a free one) and start the background work. Raises `PortInUseError`.
 
-        `token_folder` gets the file with the token before the first call is answered, and only once the port is ours: a second run
-        that finds the port taken does not spoil the first one's file.
+        The file with the token is written to `token_folder` before the first call is answered, and only once the port is ours.
+        So a second run that finds the port taken does not overwrite the file of the first run.
         """
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")
@@ -138,7 +138,7 @@ class EmbeddedCloud(Services):
             runtime.start()
 
     def stop(self) -> None:
-        """End all threads and processes; the world stays. Safe to call twice."""
+        """Stop all threads and processes; the world stays. Safe to call twice."""
         for runtime in reversed(self._runtimes):
             runtime.stop()
         if self._server is not None:

@@ -1,8 +1,8 @@
-"""Eventarc: a Pub/Sub push becomes a binary CloudEvent for a function, the body unchanged.
+"""The bridge of Eventarc: a Pub/Sub push becomes a binary CloudEvent for a function, with the body unchanged.
 
-The push endpoint of a function's subscription is `http://<this cloud>/_emulator/eventarc/<function>`. Pushes of our own
-Pub/Sub are turned in place and go straight to the function's process (`Bridge.rewrite`); the same path, served over HTTP
-(`Bridge.routes`), takes pushes of any other Pub/Sub. Nobody is authenticated here; an Authorization header is passed on.
+The push endpoint of a function's subscription is `http://<this cloud>/_emulator/eventarc/<function>`. Pushes of our own Pub/Sub
+are converted in place and go straight to the function's process (`Bridge.rewrite`). The same path, served over HTTP
+(`Bridge.routes`), accepts pushes of any other Pub/Sub. There is no authentication; an Authorization header is passed on.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _PASSED_ON = ("Authorization", "User-Agent")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a function is called. `url` None = its process does not listen now. Without `retry` no failure is retried.
+    """The address of a function. `url` is None while its process does not listen. Without `retry`, failures are not retried.
 
-    `headers` are what its port demands of a request.
+    `headers` are the headers that its port requires.
     """
 
     url: str | None
@@ -45,7 +45,7 @@ Lookup = Callable[[str], Destination | None]
 
 
 def event_headers(envelope: dict[str, Any], topic: str) -> dict[str, str]:
-    """Return the `ce-` headers of Eventarc for a push envelope; KeyError when it is none."""
+    """Return Eventarc's `ce-` headers for a push envelope. Raises KeyError if `envelope` is no push envelope."""
     message = envelope["message"]
     return {
         "ce-id": str(message["messageId"]),
@@ -58,13 +58,16 @@ def event_headers(envelope: dict[str, Any], topic: str) -> dict[str, str]:
 
 
 class Bridge:
-    """Turns pushes into events. `lookup` gives a function's destination, None when there is no such function."""
+    """The converter of pushes to events. `lookup` gives a function's destination, None if there is no such function."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
 
     def rewrite(self, request: PushRequest) -> PushRequest | int | None:
-        """Return the event for a push to this bridge; 503 while the function does not listen, 404 when there is none."""
+        """Return the event for a push to this bridge, 503 while the function does not listen, or 404 if there is no function.
+
+        None for a push to another address.
+        """
         url = urlsplit(request.url)
         if not url.path.startswith(PATH) or url.hostname not in _LOOPBACK:
             return None
@@ -77,7 +80,7 @@ class Bridge:
         return with_headers(request, url=destination.url, headers=headers, forgive=not destination.retry)
 
     def routes(self) -> list[Route]:
-        """`POST /_emulator/eventarc/{function}`."""
+        """Return the route `POST /_emulator/eventarc/{function}`."""
         return [route("POST", PATH + "{function}", None, self._forward)]
 
     def _forward(self, call: Call) -> Response:

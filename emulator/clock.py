@@ -1,4 +1,4 @@
-"""Virtual time. The only module of the embedded cloud that reads the machine's clock."""
+"""The virtual time. No other module of the embedded cloud reads the machine's clock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 
 class VirtualClock:
-    """A clock that runs `speed` times real time and can be moved forward; `speed=0` stands still until advanced.
+    """A clock that runs `speed` times as fast as real time and can be moved forward. With `speed=0` it only moves by `advance`.
 
-    Threads that wait for virtual time use `wait_until`: it returns early when the clock is advanced or `poke`d, so the
-    caller looks again. Time never goes back.
+    Threads that wait for virtual time use `wait_until`. It returns early if the clock is advanced or `poke`d, so that the
+    caller checks again. Time never goes back.
     """
 
     def __init__(self, *, start: datetime | None = None, speed: float = 1.0) -> None:
@@ -23,20 +23,23 @@ class VirtualClock:
 
     @property
     def changes(self) -> int:
-        """Counts moves and pokes; read before looking, given to `wait_until(since=...)`, it closes the gap between the two."""
+        """The number of moves and pokes.
+
+        Read it before a check and give it to `wait_until(since=...)`, so that no change in between is missed.
+        """
         return self._changes
 
     @property
     def speed(self) -> float:
-        """Virtual seconds per real second."""
+        """The virtual seconds per real second."""
         return self._speed
 
     def now(self) -> datetime:
-        """Return the virtual time, aware, UTC."""
+        """Return the virtual time, aware and in UTC."""
         return self._base + timedelta(seconds=(time.monotonic() - self._since) * self._speed)
 
     def advance(self, by: timedelta) -> datetime:
-        """Move forward by `by` (never back) and wake all waiters; returns the new time."""
+        """Move the clock forward by `by` (never back) and wake all waiters. Return the new time."""
         if by < timedelta(0):
             raise ValueError(f"a clock does not go back: {by}")
         with self._changed:
@@ -63,15 +66,15 @@ class VirtualClock:
             self._changed.notify_all()
 
     def poke(self) -> None:
-        """Wake all waiters, because something they wait for may have changed."""
+        """Wake all waiters, because a condition that they wait for may have changed."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
 
     def wait_until(self, moment: datetime | None, *, at_most_real_s: float = 1.0, since: int | None = None) -> None:
-        """Return when `moment` (virtual) has come, the clock was moved or poked, or `at_most_real_s` real seconds passed.
+        """Return once `moment` (virtual) has come, the clock was moved or poked, or `at_most_real_s` real seconds passed.
 
-        `since` is an earlier value of `changes`: it returns at once when there was a change after that.
+        `since` is an earlier value of `changes`: if there was a change after it, the call returns at once.
         """
         with self._changed:
             if since is not None and since != self._changes:
@@ -87,17 +90,17 @@ class VirtualClock:
 
 
 def real_now() -> float:
-    """Monotonic real seconds, for deadlines of work that is done in real time (a push's ack deadline)."""
+    """Return monotonic real seconds, for deadlines of work in real time (a push's ack deadline)."""
     return time.monotonic()
 
 
 def wall_now() -> int:
-    """Real Unix seconds, for what other programs compare with the machine's clock (a signed token's `exp`)."""
+    """Return real Unix seconds, for values that other programs compare with the machine's clock (a signed token's `exp`)."""
     return int(time.time())
 
 
 def rfc3339(moment: datetime) -> str:
-    """RFC 3339 with microseconds and `Z`, as Google's APIs write it."""
+    """Return RFC 3339 with microseconds and `Z`, as Google's APIs write it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -25,7 +25,7 @@ CODES: dict[str, tuple[int, int]] = {
 
 
 class ApiError(Exception):
-    """A refusal as a Google API gives it.
+    """An error response of a Google API.
 
     `code` is a google.rpc.Code name; `http_status` overrides the usual status (Cloud Storage's 412, 429...); `reason` is the
     JSON-API `errors[].reason` (`conditionNotMet`, `rateLimitExceeded`); `details` are google.rpc detail objects.
@@ -49,7 +49,7 @@ class ApiError(Exception):
         self.details = details or []
 
     def body(self) -> dict[str, Any]:
-        """`{"error": {...}}` of a One Platform API (`status`, `details`) or, with a `reason`, of the Storage JSON API."""
+        """Return `{"error": {...}}` of a One Platform API (`status`, `details`) or, with a `reason`, of the Storage JSON API."""
         error: dict[str, Any] = {"code": self.http_status, "message": self.message}
         if self.reason is None:
             error["status"] = self.code

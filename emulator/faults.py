@@ -1,4 +1,4 @@
-"""Scripted faults with accounting: a fault that was planned and never fired is a fault of the test."""
+"""The scripted faults with accounting: a planned fault that never fires is a fault of the test."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ _FIELDS = {"call", "resource", "times", "skip", "phase", "error", "operation_err
 
 @dataclass(slots=True)
 class Fault:
-    """One scripted fault.
+    """A scripted fault.
 
-    `call` and `resource` are glob patterns (`notebooks.CreateInstance`, `storage.objects.*`); the first `skip` matches pass,
-    the next `times` fire (0 = every one for ever). `error` = {code, message, http_status?, reason?, details?} refuses the
-    call: in phase `before` nothing happens, in phase `after` the work is done and only the answer is lost.
-    `operation_error` = {code, message, details?} lets the call start a long-running operation that ends so.
-    `unreachable` = true makes a list leave the matching location out and name it in `unreachable[]`.
-    `payload` is free for a service's own use.
+    `call` and `resource` are glob patterns (`notebooks.CreateInstance`, `storage.objects.*`). The first `skip` matches pass,
+    the next `times` matches fire (0 = all following). `error` = {code, message, http_status?, reason?, details?} refuses the
+    call: in phase `before` nothing happens, in phase `after` the work is done and only the response is lost. `operation_error`
+    = {code, message, details?} lets the call start a long-running operation that ends with this error. `unreachable` = true
+    makes a list leave out the matching location and name it in `unreachable[]`. `payload` is free for a service's own use.
     """
 
     call: str
@@ -39,7 +38,7 @@ class Fault:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Fault:
-        """Return a fault from the control API's JSON; refuses what it does not know."""
+        """Return a fault from the control API's JSON. Raises `ApiError` for unknown fields."""
         unknown = sorted(set(raw) - _FIELDS)
         if unknown:
             raise ApiError("INVALID_ARGUMENT", f"unknown fault fields {unknown}; known: {sorted(_FIELDS)}")
@@ -52,11 +51,11 @@ class Fault:
         return cls(**raw)
 
     def spent(self) -> bool:
-        """Return True when it can fire no more."""
+        """Return True if the fault can fire no more."""
         return self.times > 0 and self.fired >= self.times
 
     def as_error(self) -> ApiError:
-        """Return the refusal that `error` describes."""
+        """Return the error that `error` describes."""
         raw = dict(self.error or {})
         return ApiError(
             raw["code"],
@@ -67,39 +66,42 @@ class Fault:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, with the accounting."""
+        """Return all fields, with the accounting."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Faults:
-    """The list of scripted faults; thread-safe."""
+    """The scripted faults; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Script one more."""
+        """Add a fault."""
         with self._lock:
             self._faults.append(fault)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def listing(self) -> list[dict[str, Any]]:
-        """All faults with `seen` and `fired`."""
+        """Return all faults with `seen` and `fired`."""
         with self._lock:
             return [fault.to_json() for fault in self._faults]
 
     def unfired(self) -> list[dict[str, Any]]:
-        """Those that have not fired as often as they were told to (for ever = at least once)."""
+        """Return the faults that fired less often than `times` (at least once if `times` is 0)."""
         with self._lock:
             return [f.to_json() for f in self._faults if f.fired < max(1, f.times)]
 
     def take(self, call: str, resource: str, *, wanted: str) -> Fault | None:
-        """Return the next fault for this call with `wanted` (`before`, `after`, `operation_error`, `unreachable`), counted as fired."""
+        """Return the next fault for this call, counted as fired, or None.
+
+        `wanted` is the effect that the fault must have: `before`, `after`, `operation_error` or `unreachable`.
+        """
         with self._lock:
             for fault in self._faults:
                 if fault.spent() or not self._carries(fault, wanted):

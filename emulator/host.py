@@ -1,7 +1,7 @@
-"""The function host: runs Python functions as real functions-framework processes and feeds them from Pub/Sub.
+"""The function host: it runs Python functions as real functions-framework processes and feeds them from Pub/Sub.
 
-Every process is a group of its own (gunicorn's master and its worker). It holds the read end of a pipe whose only write end
-is ours: when this process ends, however that happens, the pipe breaks and the group kills itself (on every POSIX system).
+Every function is a process group of its own (gunicorn's master and its worker). The group holds the read end of a pipe whose
+only write end is ours. When this process ends in any way, the pipe breaks and the group kills itself (on every POSIX system).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KINDS: dict[str, type] = {
     "minimum_backoff": str, "maximum_backoff": str, "retention": str,
 }  # fmt: skip
 _SIGNATURES = {"cloudevent", "http"}
-# A new subscription's settings where the deployment says nothing, and what an update calls them.
+# The default settings of a new subscription, and their names in an update mask.
 _FIRST: dict[str, Any] = {
     "ackDeadlineSeconds": 600,
     "messageRetentionDuration": "86400s",
@@ -54,10 +54,11 @@ _MOST_INSTANCES = 100
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A function as it was asked for. Times as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`.
+    """A requested function. Times are written as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`.
 
-    What is None of its subscription gets the usual value when the subscription is made, and is left alone when it is there: a
-    redeploy does not undo what somebody set on it, as Eventarc does not. An empty `dead_letter_topic` takes the policy away.
+    Settings of the subscription that are None get the usual value when the subscription is made, and stay as they are if it
+    exists: like Eventarc, a redeployment does not undo changes to the subscription. An empty `dead_letter_topic` removes the
+    policy.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Deployment:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Deployment:
-        """Return a deployment from JSON; 400 names what is wrong with it."""
+        """Return a deployment from JSON. Raises `ApiError` (400), which names the fault."""
         for key, value in raw.items():
             if key not in _KINDS:
                 raise _bad(f"unknown field {key!r}; known: {', '.join(_KINDS)}")
@@ -92,7 +93,7 @@ class Deployment:
         return made
 
     def check(self) -> None:
-        """400 for values that no function can have."""
+        """Raise `ApiError` (400) for values that no function can have."""
         if not _NAME.fullmatch(self.name):
             raise _bad(f"name {self.name!r}: small letters, digits and hyphens, at most 63, a letter first")
         if not _IDENTIFIER.fullmatch(self.entry_point):
@@ -109,7 +110,7 @@ class Deployment:
             check_name(self.topic, "topics")
 
     def launch(self) -> Launch:
-        """How its process is started: the environment that Cloud Run gives, then the function's own."""
+        """Return the start parameters of its process: the environment that Cloud Run gives, then the function's own."""
         environment = {
             "K_SERVICE": self.name,
             "K_CONFIGURATION": self.name,
@@ -132,10 +133,11 @@ class _Function:
 
 
 class FunctionHost:
-    """All functions. `log_folder` gets `<name>.log` with each function's output as it is; without it, it goes to stderr.
+    """All functions. `log_folder` gets `<name>.log` with each function's output unchanged; without it, output goes to stderr.
 
-    `/_emulator/functions` starts and ends processes for callers with the `token` alone; each process's own port takes calls of this
-    host alone. `stop` ends every process. A deployed function's subscription stays when the host stops, and goes with the function.
+    `/_emulator/functions` starts and stops processes only for callers with the `token`; each process's own port only accepts
+    calls of this host. `stop` ends every process. A function's subscription stays when the host stops, and is deleted with the
+    function.
     """
 
     def __init__(
@@ -151,13 +153,13 @@ class FunctionHost:
         self._stopped = True
 
     def start(self) -> None:
-        """Take pushes over; functions are started by `deploy`."""
+        """Take over pushes; `deploy` starts the functions."""
         self._stopped = False
         if self._bridge.rewrite not in self._pubsub.rewrites:
             self._pubsub.rewrites.append(self._bridge.rewrite)
 
     def stop(self) -> None:
-        """End all processes, in parallel, and wait for it; safe to call twice."""
+        """Stop all processes in parallel and wait until they have ended; safe to call twice."""
         with self._lock:
             self._stopped = True
             processes = [function.process for function in self._functions.values()]
@@ -165,7 +167,7 @@ class FunctionHost:
         _all_at_once([process.stop for process in processes])
 
     def routes(self) -> list[Route]:
-        """`/_emulator/functions` and the bridge."""
+        """Return the routes of `/_emulator/functions` and of the bridge."""
         table: list[tuple[str, str, Handler]] = [
             ("POST", "/_emulator/functions", self._post),
             ("GET", "/_emulator/functions", self._list),
@@ -174,16 +176,16 @@ class FunctionHost:
         return [*(route(verb, path, None, handler) for verb, path, handler in table), *self._bridge.routes()]
 
     def deploy(self, deployment: Deployment, *, base_url: str) -> dict[str, Any]:
-        """Start a function and subscribe it; one of the same name is replaced once the new one listens.
+        """Start a function and subscribe it. A function of the same name is replaced once the new one listens.
 
-        `base_url` is where this cloud is served, for the endpoint of the subscription. FAILED_PRECONDITION with the last
-        lines of its output when it ends before it listens; then nothing has changed.
+        `base_url` is the URL of this cloud, for the endpoint of the subscription. Raises FAILED_PRECONDITION with the last
+        lines of the output if the process ends before it listens; then nothing has changed.
         """
         process = FunctionProcess(deployment.launch(), log_folder=self._log_folder)
         process.start()
         function, before = _Function(deployment, process), None
         try:
-            # It takes its place first: a push must find it, not wait for a backoff.
+            # The new function is registered first, so that a push finds it and need not wait for a backoff.
             before = self._swap(deployment.name, function)
             if deployment.topic:
                 self._subscribe(deployment, base_url)
@@ -198,7 +200,10 @@ class FunctionHost:
         return self._describe(deployment, process)
 
     def _swap(self, name: str, function: _Function | None, *, instead_of: _Function | None = None) -> _Function | None:
-        """Put `function` (None = nothing) in the place of `name`, if `instead_of` is None or what is there; gives the old one."""
+        """Register `function` under `name` (None removes the entry), and return the entry before.
+
+        With `instead_of`, the entry is only changed if the present function is that one.
+        """
         with self._lock:
             if self._stopped and function is not None:
                 raise ApiError("UNAVAILABLE", "The function host is stopped")
@@ -212,7 +217,7 @@ class FunctionHost:
         return before
 
     def delete(self, name: str) -> None:
-        """End the function and remove its subscription; 404 when there is none."""
+        """Stop the function and remove its subscription; 404 if there is no such function."""
         with self._lock:
             function = self._functions.pop(name, None)
         if function is None:
@@ -222,7 +227,7 @@ class FunctionHost:
             self._unsubscribe(function.deployment)
 
     def listing(self) -> list[dict[str, Any]]:
-        """All functions with url, pid, restarts, state and the last lines of what they wrote."""
+        """Return all functions with url, pid, restarts, state and the last lines of their output."""
         with self._lock:
             functions = list(self._functions.values())
         return [self._describe(function.deployment, function.process) for function in functions]
@@ -238,7 +243,7 @@ class FunctionHost:
         }
 
     def destination(self, name: str) -> Destination | None:
-        """Where the function is called, and with which headers; None if there is no such function."""
+        """Return the function's URL and required headers, or None if there is no such function."""
         with self._lock:
             function = self._functions.get(name)
         if function is None:
@@ -303,7 +308,7 @@ class FunctionHost:
 
 
 def _asked_settings(deployment: Deployment) -> dict[str, Any]:
-    """Return what the deployment says of its subscription, in the API's form; None takes a setting away."""
+    """Return the deployment's settings for its subscription in the API's form; None removes a setting."""
     asked: dict[str, Any] = {}
     if deployment.ack_deadline is not None:
         asked["ackDeadlineSeconds"] = deployment.ack_deadline

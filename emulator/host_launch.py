@@ -1,8 +1,8 @@
-"""Runs functions-framework in this interpreter, for one function of the function host. Started by path, with a pipe as `argv[1]`.
+"""The launcher of functions-framework in this interpreter, for one function of the function host.
 
-The pipe first brings the key with which the host calls. Any page of a browser can send an event to a loopback port, so a request
-without the key is refused before the framework sees it. When the pipe breaks, which it does when the host is gone, even by SIGKILL,
-the whole process group ends.
+The host starts it by path, with a pipe as `argv[1]`. The pipe first carries the key with which the host calls. Any web page can
+make a browser send an event to a loopback port, so requests without the key are refused before the framework sees them. The
+pipe breaks when the host is gone, even by SIGKILL; then the whole process group ends.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class _Listening(Protocol):
 
 
 class _Server(Protocol):
-    """Of gunicorn's arbiter, what its hook `when_ready` gets and is needed here."""
+    """The part of gunicorn's arbiter that its hook `when_ready` gets and that is needed here."""
 
     LISTENERS: list[_Listening]
 
 
 def locked(app: WSGIApplication, key: str) -> WSGIApplication:
-    """Let only requests with the key through; the application does not see it."""
+    """Return an application that only passes requests with the key to `app`, which does not see the key."""
 
     def only_the_host(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         given = str(environ.pop(_IN_ENVIRON, ""))
@@ -55,7 +55,7 @@ def locked(app: WSGIApplication, key: str) -> WSGIApplication:
 
 
 def _wait_for_words(server: _Server) -> None:
-    """Accept a connection once something was sent on it: a browser's spare ones would each hold a thread for minutes (Linux)."""
+    """Accept a connection only once data was sent on it (Linux): a browser's idle ones would each hold a thread for minutes."""
     for listener in server.LISTENERS if hasattr(socket, "TCP_DEFER_ACCEPT") else ():
         listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _LONGEST_SILENCE_S)
 
@@ -68,14 +68,16 @@ def _watch(pipe: int) -> None:
 
 
 def main() -> None:
-    """Serve until told to end."""
+    """Serve until the process is told to end."""
     pipe = int(sys.argv.pop(1))
     key = os.read(pipe, KEY_LENGTH).decode()
     threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
-    # The function's own folder, where this process was started, comes before whatever is installed: a package that is installed in
-    # place names a tree with the same modules, and the framework puts the folder behind it.
+    # The function's own folder, where this process was started, comes before installed packages. An editable package may name a tree
+    # with the same modules, and the framework would put the folder after it.
     sys.path.insert(0, str(Path.cwd()))
-    framework = importlib.import_module("functions_framework._cli")  # not for who imports this module for its constants
+    framework = importlib.import_module(
+        "functions_framework._cli"
+    )  # imported here, because other modules import this module only for its constants
     make = framework.create_app
 
     def create_locked(*arguments: str | None) -> Flask:

@@ -1,4 +1,4 @@
-"""One function's process: start it, see it listen, start it again when it dies, end it and everything it started."""
+"""The process of one function: start it, wait until it listens, restart it when it dies, and stop it with all its children."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _LONGEST_PAUSE_S = 15.0
 _STEADY_AFTER_S = 30.0
 _KEPT_LINES = 20
 
-# `-P` keeps the current folder off sys.path: the framework itself appends the source's folder at the end, and that order is
-# what production has.
+# `-P` keeps the current folder off sys.path: the framework itself appends the source's folder at the end, which is the order in
+# production.
 _LAUNCHER = Path(__file__).with_name("host_launch.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run: `environment` is laid over our own; `source` is an absolute folder with a main.py."""
+    """The parameters of a start: `environment` is added to our own; `source` is an absolute folder with a main.py."""
 
     name: str
     source: str
@@ -46,7 +46,7 @@ class Launch:
 
 
 class FunctionProcess:
-    """A function that is kept running. Thread-safe."""
+    """A function whose process is kept running. Thread-safe."""
 
     def __init__(self, launch: Launch, *, log_folder: Path | None) -> None:
         self._launch = launch
@@ -65,16 +65,16 @@ class FunctionProcess:
 
     @property
     def url(self) -> str | None:
-        """Where it listens, None while it does not."""
+        """The URL on which the process listens, None while it does not listen."""
         return f"http://127.0.0.1:{self._port}/" if self._state == "running" else None
 
     @property
     def headers(self) -> dict[str, str]:
-        """What its port demands of a request; never shown by `describe`."""
+        """The headers that its port requires; `describe` never shows them."""
         return {HEADER: self._key}
 
     def describe(self) -> dict[str, Any]:
-        """url, pid, restarts, state and the last lines of its output."""
+        """Return url, pid, restarts, state and the last lines of its output."""
         with self._lock:
             return {
                 "url": self.url,
@@ -85,7 +85,7 @@ class FunctionProcess:
             }
 
     def start(self) -> None:
-        """Start it and return when it accepts connections; FAILED_PRECONDITION when it ends before."""
+        """Start the process and return when it accepts connections. Raises FAILED_PRECONDITION if it ends before."""
         self._spawn()
         if not self._wait_until_listening():
             self.stop()
@@ -95,7 +95,7 @@ class FunctionProcess:
         self._keeper.start()
 
     def stop(self) -> None:
-        """End the process group: SIGTERM, ten seconds, SIGKILL. Returns when it is gone; safe to call twice."""
+        """Stop the process group: SIGTERM, ten seconds, SIGKILL. Returns when it has ended; safe to call twice."""
         self._stopping.set()
         with self._lock:
             self._state = "stopped"
@@ -115,7 +115,7 @@ class FunctionProcess:
         read_end, write_end = os.pipe()
         os.write(
             write_end, self._key.encode()
-        )  # not in the environment, which the function's own children would inherit
+        )  # the key is not in the environment, because the function's own children would inherit it
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -162,7 +162,7 @@ class FunctionProcess:
         return False
 
     def _keep(self) -> None:
-        """Start it again whenever it dies: at once the first time, then after growing pauses until it ran steadily."""
+        """Restart the process whenever it dies: the first time at once, then after growing pauses until it ran steadily."""
         pause = 0.0
         while True:
             begun = real_now()
@@ -170,7 +170,7 @@ class FunctionProcess:
             if process is None:
                 return
             code = process.wait()
-            _signal_group(process.pid, signal.SIGKILL)  # its worker, when only the master died
+            _signal_group(process.pid, signal.SIGKILL)  # its worker, if only the master died
             if self._stopping.is_set():
                 return
             with self._lock:
@@ -187,7 +187,7 @@ class FunctionProcess:
             self._wait_until_listening()
 
     def _release(self) -> None:
-        """Drop what belongs to a process that is gone."""
+        """Release the resources of an ended process."""
         with self._lock:
             process, self._process = self._process, None
             pipe, self._pipe = self._pipe, -1
@@ -199,7 +199,7 @@ class FunctionProcess:
             process.stdout.close()
 
     def _read(self, output: IO[bytes] | None) -> None:
-        """Carry the output on, line by line and unchanged: a structured log line stays one JSON object."""
+        """Copy the output line by line and unchanged, so that a structured log line stays one JSON object."""
         if output is None:
             return
         log = None

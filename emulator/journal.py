@@ -1,4 +1,4 @@
-"""What was asked of the cloud: one row a call. Tests count calls by it, and people read what changed."""
+"""The journal of calls: one row for each call. Tests count calls with it, and people read the changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _KEPT = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One call: when (virtual, RFC 3339), which (`storage`, `objects.insert`), on what, by whom, with what outcome.
+    """A call: its time (virtual, RFC 3339), service and method (`storage`, `objects.insert`), resource, caller and status.
 
-    `permission` is what the caller needs for it; several with commas between them (`storage.objects.create,storage.objects.delete`
-    for an overwrite).
+    `permission` is the permission that the call needs; several are separated by commas
+    (`storage.objects.create,storage.objects.delete` for an overwrite).
     """
 
     time: str
@@ -37,23 +37,23 @@ class Journal:
         self._count = 0
 
     def record(self, entry: Entry) -> None:
-        """Append one."""
+        """Append a row."""
         with self._lock:
             self._entries.append(entry)
             self._count += 1
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all rows."""
         with self._lock:
             self._entries.clear()
             self._count = 0
 
     def listing(self, *, mutating_only: bool) -> list[dict[str, Any]]:
-        """All kept rows in order, or only the mutating ones."""
+        """Return the kept rows in order, all of them or only the mutating ones."""
         with self._lock:
             return [asdict(e) for e in self._entries if e.mutates or not mutating_only]
 
     @property
     def count(self) -> int:
-        """How many calls there have been since the start or the last clear."""
+        """The number of calls since the start or the last clear."""
         return self._count

@@ -1,4 +1,4 @@
-"""Keeps a world on disk: one JSON file, replaced atomically, written soon after a change and at the end."""
+"""The storage of a world on disk: one JSON file, replaced atomically, written soon after a change and at the end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _EVERY_REAL_S = 2.0
 
 
 class BadDataError(Exception):
-    """The data folder holds something that is not a world of this project."""
+    """The error of a data folder whose content is no world of this project."""
 
 
 class Keeper:
-    """Loads `folder/world.json` at once when it is there; between `start` and `stop` saves what changed, about every 2 s real.
+    """The keeper of `folder/world.json`: it loads the file at once if it exists, and saves changes between `start` and `stop`.
 
-    Changes are told by `World.changes`; what only time has changed (an instance that became ACTIVE) is saved with the next
-    change and by `stop`. After a crash the last two seconds may be missing, as after a crash of any cache.
+    It saves about every 2 real seconds, if `World.changes` grew. A change by time alone (an instance that became ACTIVE) is
+    saved with the next change and by `stop`. After a crash the last two seconds may be missing.
     """
 
     def __init__(self, world: World, folder: Path) -> None:
@@ -47,7 +47,7 @@ class Keeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Save a last time and end the thread."""
+        """Save once more and end the thread."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join()
@@ -55,7 +55,7 @@ class Keeper:
             self.save()
 
     def save(self) -> None:
-        """Write the world: to a new file in the same folder, flushed, then renamed over the old one."""
+        """Write the world to a new file in the same folder, flush it, and rename it over the old one."""
         with self._world.lock:
             changes, state = self._world.changes, self._world.save()
         new = self._file.with_suffix(".json.new")

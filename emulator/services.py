@@ -1,6 +1,7 @@
 """The services of the embedded cloud: one world with every model in it.
 
-`EmbeddedCloud` serves them; what only looks at them (the gateway to the JupyterLabs) takes `Services`, not the whole application.
+`EmbeddedCloud` serves them. Parts that only read them (the gateway to the JupyterLabs) take `Services`, not the whole
+application.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """Every service's model, registered in a new world under the name by which the world saves it."""
+    """The models of all services, registered in a new world under the names by which the world saves them."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        disks = Disks()  # Notebooks attaches and deletes them, Compute Engine shows them
+        disks = Disks()  # Notebooks attaches and deletes disks, Compute Engine shows them
         self.storage = StorageModel(world)
         self.notebooks = NotebooksModel(world, disks)
         self.compute = ComputeModel(world, disks, self.notebooks.settle)
@@ -43,7 +44,7 @@ class Services:
         world.models.update(
             storage=self.storage,
             notebooks=self.notebooks,
-            compute=self.compute,  # loaded after the instances whose disks it has
+            compute=self.compute,  # loaded after the instances, whose disks it holds
             iam=self.iam,
             cloudidentity=self.cloudidentity,
             dataproc=self.dataproc,

@@ -1,7 +1,7 @@
-"""The token of what starts processes: made anew by each run, and known only to who can read its file.
+"""The token for calls that start processes: new in each run, and known only to those who can read its file.
 
-A function is any code of this machine, run as the user. Every user of the machine reaches a loopback port, so the port alone must not
-be enough to start one.
+A function is any code of this machine, run as the user. All users of the machine can reach a loopback port, so access to the
+port alone must not be enough to start one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILE_NAME = "token"
 
 
 class ProcessToken:
-    """The secret of one run."""
+    """The secret of a run."""
 
     def __init__(self) -> None:
         self.value = secrets.token_urlsafe(32)
@@ -35,12 +35,12 @@ class ProcessToken:
         return {HEADER: self.value}
 
     def write(self, folder: Path) -> Path:
-        """Write the token to `folder/token`, readable by the user alone, in the place of an earlier run's. Return the file."""
+        """Write the token to `folder/token`, readable by the user alone, replacing an earlier run's token. Return the file."""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / FILE_NAME
         fresh = folder / f".{FILE_NAME}.{os.getpid()}"
         fresh.unlink(missing_ok=True)
-        # O_EXCL: what another user put there beforehand, a link or a file of theirs, is not written through.
+        # O_EXCL: never write to a link or a file that another user put there beforehand.
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as out:
             out.write(self.value)
@@ -49,7 +49,7 @@ class ProcessToken:
         return file
 
     def check(self, request: Request) -> None:
-        """Raise 401 if the request does not carry the token."""
+        """Raise `ApiError` (401) if the request does not carry the token."""
         if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), self.value.encode()):
             raise ApiError(
                 "UNAUTHENTICATED",

@@ -1,4 +1,4 @@
-"""The world: clock, faults, journal and the services, and the one door through which every call goes."""
+"""The world: clock, faults, journal and services. Every call goes through `World.perform`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 
 class Judged(str):
-    """A caller who asked to be judged as the account of this address; any other caller may do everything."""
+    """A caller who asked to be judged by the permissions of this account; all other callers may do everything."""
 
     __slots__ = ()
 
 
 class Access(Protocol):
-    """Judges the calls of a `Judged` caller. Both raise PERMISSION_DENIED."""
+    """A judge of the calls of a `Judged` caller. Both methods raise PERMISSION_DENIED."""
 
     def judge(self, account: str, spec: CallSpec, resource: str) -> None:
-        """Judge the call as a whole, before it runs."""
+        """Check the call as a whole, before it runs."""
 
     def require(self, account: str, permission: str, service: str, resource: str) -> None:
-        """One more permission, which only the state tells."""
+        """Check a further permission that depends on the state."""
 
 
 class Model(Protocol):
@@ -40,15 +40,15 @@ class Model(Protocol):
         """Return the state as JSON-able data."""
 
     def load(self, state: Any) -> None:
-        """Replace the state by one that `dump` gave."""
+        """Replace the state by a result of `dump`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallSpec:
-    """What a call is: `service.method`, whether it changes the world, and the IAM permission it always needs.
+    """The description of a call: `service.method`, whether it changes the world, and the IAM permission that it always needs.
 
-    More than one permission stand in one text with commas between them, as in the journal. Without `locks` the work runs outside
-    the world's lock: it starts a process, or makes further calls.
+    Several permissions are one text, separated by commas, as in the journal. Without `locks` the work runs outside the world's
+    lock, because it starts a process or makes further calls.
     """
 
     service: str
@@ -59,12 +59,12 @@ class CallSpec:
 
     @property
     def name(self) -> str:
-        """`notebooks.CreateInstance`, the form that faults match."""
+        """The name that faults match, such as `notebooks.CreateInstance`."""
         return f"{self.service}.{self.method}"
 
 
 class World:
-    """All state of the embedded cloud. Models are changed only while `lock` is held; `perform` holds it."""
+    """The whole state of the embedded cloud. Models are only changed while `lock` is held; `perform` holds it."""
 
     def __init__(self, *, clock: VirtualClock, project: str = "benchkeeper-local") -> None:
         self.clock = clock
@@ -74,22 +74,23 @@ class World:
         self.journal = Journal()
         self.lock = threading.RLock()
         self.models: dict[str, Model] = {}
-        self.changes = 0  # grows with each change; what keeps the world on disk looks at it
+        self.changes = 0  # grows with each change; the keeper of the world on disk reads it
         self.access: Access | None = None
-        self._needs: list[str] | None = None  # permissions of the call that runs now; used only while `lock` is held
+        self._needs: list[str] | None = None  # permissions of the present call; only used while `lock` is held
         self._asking: tuple[str, str, str] | None = (
-            None  # a judged caller of that call, its service and resource; likewise
+            None  # a judged caller of that call, its service and resource; only used while `lock` is held
         )
 
     def touch(self) -> None:
-        """Note a change that came by no mutating call (a background thread's), so that it is saved soon."""
+        """Count a change that came by no mutating call (but from a background thread), so that it is saved soon."""
         with self.lock:
             self.changes += 1
 
     def need(self, permission: str, *, on: str = "") -> None:
-        """Note that the call which runs now needs this permission too. Models say it where only the state tells (an overwrite).
+        """Note that the present call also needs this permission. Models call this if the need depends on the state (an overwrite).
 
-        `on` is what it is needed on, where that is not the call's own resource. A judged caller without it is refused here.
+        `on` is the resource of the permission, if it is not the call's own. A judged caller without the permission is refused
+        here.
         """
         if self._needs is not None:
             self._needs.append(permission)
@@ -98,7 +99,7 @@ class World:
             self.access.require(account, permission, service, on or resource)
 
     def perform(self, spec: CallSpec, resource: str, principal: str, work: Callable[[], T]) -> T:
-        """Run `work` as the call `spec` on `resource`: scripted faults, the lock, one journal row. Raises `ApiError`."""
+        """Run `work` as the call `spec` on `resource`, with scripted faults, the lock and one journal row. Raises `ApiError`."""
         status, needs = 200, [spec.permission]
         try:
             fault = self.faults.take(spec.name, resource, wanted="before")
@@ -155,7 +156,7 @@ class World:
             }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the world that `save` gave."""
+        """Replace the world by a result of `save`."""
         if state.get("version") != 1:
             raise ApiError("INVALID_ARGUMENT", f"a saved world of version 1 is needed, not {state.get('version')!r}")
         with self.lock:

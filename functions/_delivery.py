@@ -1,7 +1,8 @@
-"""From a CloudEvent to a message, and from an error to ack or nack: the one place that decides it.
+"""The one place that turns a CloudEvent into a message, and an error into ack or nack.
 
-Returning acks, raising nacks (a cloud_event function can answer nothing else). A message that can never succeed goes to the
-dead-letter topic with its reason and is acked; when that fails, or when nothing is durable yet, Pub/Sub delivers it again.
+Returning acks, raising nacks; a cloud_event function has no other answer. A message that can never succeed goes to the
+dead-letter topic with its reason and is acked. If that publish fails, or if nothing is durable yet, Pub/Sub delivers the
+message again.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from shared.wiring import piece_of_work, process_deps
 
 
 class UnknownTopicError(RetryableError):
-    """No source has the topic that the message came on."""
+    """The error of a message that came on a topic that belongs to no source."""
 
     reason = Reason.UNKNOWN_TOPIC
 
 
 class Delivery(Struct):
-    """One delivery: the message and what the function works with; `facts` go into the one log line.
+    """A delivery: the message, and the settings and ports that the function works with. `facts` are added to its one log line.
 
-    `known` is what can be said of the message: all of it once `message` was read.
+    `known` is the part of the message that is known so far: the whole message once `message` was read.
     """
 
     event: CloudEvent
@@ -53,13 +54,17 @@ class Delivery(Struct):
 
     @property
     def topic(self) -> str:
-        """The full name of the topic that the message came on, as the CloudEvent's source says it; empty if it says none."""
+        """The full name of the topic that the message came on, from the CloudEvent's source; empty if the source names no topic."""
         name = str(self.event.get("source") or "").removeprefix("//pubsub.googleapis.com/")
         return name if "/topics/" in name else ""
 
     @property
     def rules(self) -> Rules:
-        """By which the message is read: what the policy in force says of its source. A topic that no source has is nacked: a deployment is missing, and nothing is lost."""
+        """The rules by which the message is read: the entry of its source in the policy in force.
+
+        Raises `UnknownTopicError` if no source has the topic. The message is then nacked, because a deployment is missing;
+        nothing is lost.
+        """
         policy = self.deps.policy
         source = source_of_topic(self.topic, policy.sources.values()) if self.topic else None
         if source is None:
@@ -86,7 +91,7 @@ class Delivery(Struct):
         self.deps.relay(source.topic, body, attributes)
 
     def dead_letter(self, error: BenchkeeperError, body: bytes, part: str) -> None:
-        """Publish a part of the message that could not be used as a dead letter of its own."""
+        """Publish an unusable part of the message as a dead letter of its own."""
         message = self.message
         alone = Message(
             data=body,
@@ -98,7 +103,7 @@ class Delivery(Struct):
 
     @property
     def message(self) -> Message:
-        """The Pub/Sub message. Decoded here, inside the function's body: before it, an error could not be handled."""
+        """The Pub/Sub message. It is decoded on first use, inside the function's body: an error before that could not be handled."""
         if not self._is_read:
             self.known = _decode(self.event, self.deps)
             self._is_read = True
@@ -180,7 +185,10 @@ def _publish_letter(error: BenchkeeperError, message: Message, delivery: Deliver
 
 
 def _envelope(event: CloudEvent) -> Mapping[str, Any]:
-    """Return the Pub/Sub envelope; broken JSON in a binary CloudEvent arrives as bytes, and a foreign event as anything."""
+    """Return the Pub/Sub envelope, or an empty mapping if the data is none.
+
+    Broken JSON in a binary CloudEvent arrives as bytes, and a foreign event may carry anything.
+    """
     data = event.get_data()
     return data if isinstance(data, Mapping) else {}
 
@@ -195,14 +203,17 @@ def _attempt(event: CloudEvent) -> int:
 
 
 def _bare_message(event: CloudEvent, deps: Deps) -> Message:
-    """Return what can be said of the message before it is decoded: enough for the log line and a dead letter."""
+    """Return the part of the message that is known before it is decoded: enough for the log line and a dead letter."""
     data = event.get_data()
     raw = data if isinstance(data, bytes) else json.dumps(data, default=str).encode()
     return Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=_event_time(event, deps))
 
 
 def _event_time(event: CloudEvent, deps: Deps) -> datetime:
-    """Return the same at each delivery, as far as the event says it: a letter is known by its id and time."""
+    """Return the event's own time, which is the same at each delivery, or the present time if the event states none.
+
+    The time must not change between deliveries, because a dead letter is identified by its id and time.
+    """
     try:
         return parse_time(str(event.get("time")))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`dead_letter`: messages that cannot succeed, from topic workbench-dead-letter, kept where people find them."""
+"""The function `dead_letter`: it stores messages that cannot succeed, from topic workbench-dead-letter, for administrators."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shared.messages.people import people_named
 
 @functions_framework.cloud_event
 def dead_letter(event: CloudEvent) -> None:
-    """Store one dead letter with its reason, then mark the records of the people whom it names.
+    """Store a dead letter with its reason, then mark the records of the users that it names.
 
-    Both are safe to repeat: a letter is stored once and marks once. Once it is stored it is acked: a mark that cannot be written
-    now is tried again by the sweep.
+    Both are safe to repeat: a dead letter is stored once and marks a record once. The message is acked once it is stored. The
+    sweep retries a mark that could not be written.
     """
     with handling(event, "dead_letter") as delivery:
         message = delivery.message
@@ -46,7 +46,10 @@ def dead_letter(event: CloudEvent) -> None:
 
 
 def _read(message: Message, source: Source, delivery: Delivery) -> tuple[dict[UserKey, UserEmail], bool]:
-    """Whom the message names and whether it states a leave. A fault in finding it out keeps no letter from being stored."""
+    """Return the users whom the message names, and True if the message states a leave.
+
+    An error while reading does not keep the dead letter from being stored: it is logged, and the result is ({}, False).
+    """
     people = delivery.settings.people
     try:
         return people_named(message, source, people), states_a_leave(message, source, people)
@@ -58,6 +61,6 @@ def _read(message: Message, source: Source, delivery: Delivery) -> tuple[dict[Us
 
 
 def _source(topic: str, delivery: Delivery) -> Source:
-    """Whose word the message was. It decides nothing here, only how the message is read for names."""
+    """Return the source of the message, or HR if the topic is unknown. It only decides how names are read from the message."""
     sources = delivery.settings.sources
     return source_of_topic(topic, sources.values()) or sources[HR]

@@ -1,4 +1,4 @@
-"""`hub`: the page, behind Identity-Aware Proxy. Everything that it does is in `portal`."""
+"""The function `hub`: the page, behind Identity-Aware Proxy. All of its behaviour is in `portal`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from shared.settings import ConfigError
 from shared.wiring import make_clients, process_deps, sign_in, waker
 
 _LOCK = threading.Lock()
-_APPS: list[tuple[str, flask.Flask]] = []  # one, built by the first request; (project, application)
+_APPS: list[tuple[str, flask.Flask]] = []  # at most one pair (project, application), built by the first request
 
 
 @functions_framework.http
 def hub(request: flask.Request) -> Response:
-    """Return the answer of the page's own application to this request; a page that says so when the configuration is broken."""
+    """Return the page application's response to this request, or a page that says so if the configuration is broken."""
     try:
         project, app = _app()
-    except ConfigError:  # its faults are in the log already
-        from portal.broken import broken_page  # noqa: PLC0415 - as the application itself
+    except ConfigError:  # the faults are in the log already
+        from portal.broken import broken_page  # noqa: PLC0415 - imported late, like the application itself
 
         return broken_page()
     header = request.headers.get("traceparent") or request.headers.get("X-Cloud-Trace-Context")
@@ -31,7 +31,10 @@ def hub(request: flask.Request) -> Response:
 
 
 def _app() -> tuple[str, flask.Flask]:
-    """Return the application, built on first use: the functions of one deployment share their files, and only this one needs it."""
+    """Return the project and the application, which is built on first use.
+
+    All functions of a deployment share their files, and only this function needs the application.
+    """
     with _LOCK:
         if not _APPS:
             from portal.app import create_app  # noqa: PLC0415 - templates and tables cost the other functions' starts nothing

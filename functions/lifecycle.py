@@ -1,4 +1,7 @@
-"""`lifecycle`: news about people, from the topic of a source. Deployed once for each source, so that none holds up another."""
+"""The function `lifecycle`: it takes messages about users from the topic of a source.
+
+The function is deployed once for each source, so that no source delays another.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from shared.messages.parse import parse_message
 
 @functions_framework.cloud_event
 def lifecycle(event: CloudEvent) -> None:
-    """Fold what one message says into the records of those whom it is about, then reconcile them."""
+    """Apply the statements of a message to the records of the users that it names, then reconcile these users."""
     with handling(event, "lifecycle") as delivery:
         rules = delivery.rules
         delivery.facts["source"] = rules.source.name
@@ -41,7 +44,7 @@ def lifecycle(event: CloudEvent) -> None:
 
 
 def _report(parsed: Parsed, faults: list[tuple[PoisonError, bytes, str]], delivery: Delivery) -> None:
-    """Make dead letters of what could not be used: of the whole message if there is nothing else in it, else of each part."""
+    """Make dead letters of the parts that could not be used, or of the whole message if it has no usable part."""
     if len(faults) == 1 and len(parsed.news) <= (1 if not parsed.faults else 0):
         raise faults[0][0]
     for error, body, part in faults:

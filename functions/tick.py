@@ -1,4 +1,4 @@
-"""`tick`: the scheduled sweeps, from topic workbench-tick."""
+"""The function `tick`: it runs the scheduled sweeps, from topic workbench-tick."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from shared.messages.parse import parse_tick
 
 @functions_framework.cloud_event
 def tick(event: CloudEvent) -> None:
-    """Run the sweep that the message asks for; after an idle or drift sweep look after the letters, too.
+    """Run the sweep that the message requests. After an idle or drift sweep, also tend the dead letters.
 
-    A sweep that cannot list is logged and acked: the next tick comes by itself, and a redelivered old one would only add to it. A
-    sweep whose clock is far from the tick's own publish time does nothing at all.
+    If a sweep cannot list, the failure is logged and the message is acked: the next tick comes anyway, and a redelivery would
+    only add load. If the sweep's clock is far from the tick's own publish time, the sweep does nothing.
     """
     with handling(event, "tick") as delivery:
         kind = parse_tick(delivery.message)

@@ -1,4 +1,4 @@
-"""The hub page: server-rendered, made by `portal.app.create_app` with its dependencies passed in.
+"""The hub page: server-rendered, built by `portal.app.create_app` from the dependencies passed in.
 
-It reads the record and writes what is wanted, by the engine's own calls; it never changes the cloud itself.
+The page reads the record and writes what is wanted, through the engine's own calls. It never changes the cloud itself.
 """

@@ -1,4 +1,4 @@
-"""Who may see everybody: the direct members of the admin group."""
+"""The check for administrators: the direct members of the admin group."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserEmail, user_key_for
 from shared.engine.ports.deps import Deps
 
-# Somebody who leaves the group is out of the page within a minute; Cloud Identity is asked once a minute and person.
+# A user who leaves the group loses access within a minute. Cloud Identity is asked at most once a minute for each user.
 KEPT_S = 60.0
 _MAX_KEPT = 2_000
 
 
 class Admission(Enum):
-    """Whether somebody is an administrator. `UNKNOWN`: the group could not be read, so nobody is let in."""
+    """The answer to "is this user an administrator?". `UNKNOWN`: the group could not be read, so the user is not admitted."""
 
     YES = "yes"
     NO = "no"
@@ -24,7 +24,7 @@ class Admission(Enum):
 
 
 class Admins:
-    """Asks the group, and remembers the answer for `KEPT_S`. An answer that could not be had is not remembered."""
+    """A cache of group membership: each answer is kept for `KEPT_S` seconds. A failed read is not kept."""
 
     def __init__(self, deps: Deps, group: str | None) -> None:
         self._deps = deps
@@ -33,7 +33,7 @@ class Admins:
         self._kept: OrderedDict[UserEmail, tuple[float, Admission]] = OrderedDict()
 
     def admit(self, email: UserEmail) -> Admission:
-        """Whether this person is a direct member. Never raises: what cannot be read is `UNKNOWN`, and is logged."""
+        """Return YES if the user is a direct member of the group. Never raises: a failed read is logged and gives `UNKNOWN`."""
         if self._group is None:
             return Admission.NO
         known = self.remembered(email)
@@ -54,11 +54,11 @@ class Admins:
         return answer
 
     def is_known(self, email: UserEmail) -> bool:
-        """Return True when this person is known to be an administrator without asking anybody: for links that cost nothing."""
+        """Return True if the cache says that this user is an administrator. No call is made, so links on a page may depend on it."""
         return self.remembered(email) is Admission.YES
 
     def remembered(self, email: UserEmail) -> Admission | None:
-        """Return the answer that is still fresh, without asking anybody; None when there is none."""
+        """Return the cached answer while it is fresh, else None. No call is made."""
         with self._lock:
             found = self._kept.get(email)
         if found is None or self._deps.clock.monotonic_s() - found[0] > KEPT_S:

@@ -1,4 +1,4 @@
-"""The same as the page, for scripts: `/api/me`, and the description of every route at `/openapi.json`."""
+"""The routes for scripts: `/api/me` has the page's content as JSON, `/openapi.json` describes every route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the page's application from its dependencies. Several can live in one process; they share nothing."""
+"""The builder of the page's Flask application from its dependencies. Several applications can live in one process and share nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from portal.deps import Portal, PortalDeps, attach
 from portal.limits import Buckets, Flights
 from portal.routes import Access, Param, Place, Route
 
-# One person: sixty changes a minute and twenty at once; reads are for pages that look for news every few seconds in some tabs.
+# For each user: sixty changes a minute, twenty at once. The limit for reads allows pages that poll every few seconds in several tabs.
 CHANGES_PER_MINUTE, CHANGES_AT_ONCE = 60, 20
 READS_PER_MINUTE, READS_AT_ONCE = 600, 200
 MAX_BODY_BYTES = 64 * 1024  # the largest form has a handful of short fields
@@ -38,7 +38,7 @@ ROUTES: tuple[Route, ...] = (_STATIC, *(route for part in _PARTS for route in pa
 
 
 def portal_of(deps: PortalDeps) -> Portal:
-    """Return what requests work with, as a page has it that nobody has asked yet."""
+    """Return the state that requests work with, as it is before the first request."""
     clock = deps.engine.clock
     return Portal(
         deps=deps,
@@ -69,10 +69,10 @@ class NoSuchField(Undefined):
 
 
 def create_app(deps: PortalDeps) -> flask.Flask:
-    """Return the application. Nothing is called yet: clients are made by the first request that needs them."""
+    """Return the application. Nothing is called yet: the first request that needs a client makes it."""
     # Not /static: functions-framework's own application has a route of that name before ours, and answers 404 (docs/traps.md).
     app = flask.Flask("portal", root_path=str(Path(__file__).parent), static_url_path="/assets")
-    # HEAD comes with GET; OPTIONS has no use here, and what is not offered needs no check.
+    # HEAD comes with GET. OPTIONS has no use here, so it is not offered and needs no check.
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,

@@ -1,4 +1,4 @@
-"""The static files, each with a digest of its content in its address, so that a browser may keep it for ever."""
+"""The static files. Each URL carries a digest of the file's content, so that a browser may cache the file for ever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent / "static"
 
 
 class Assets:
-    """Digests of all static files, read once."""
+    """The digests of all static files, read once."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._digests = {
@@ -19,9 +19,9 @@ class Assets:
         }
 
     def url(self, name: str) -> str:
-        """`/assets/<name>?v=<digest>`. Raises `KeyError` for a file that is not there."""
+        """Return `/assets/<name>?v=<digest>`. Raises `KeyError` if there is no such file."""
         return f"/assets/{name}?v={self._digests[name]}"
 
     def is_current(self, name: str, digest: str | None) -> bool:
-        """Return True when `digest` is that of the file as it is."""
+        """Return True if `digest` is the digest of the present file."""
         return digest is not None and self._digests.get(name) == digest

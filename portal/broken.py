@@ -1,4 +1,4 @@
-"""The page when there can be no page: the configuration cannot be used, so nothing of the application was built."""
+"""The page that is shown if the configuration cannot be used, and the application therefore cannot be built."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ a deployment.</p>
 
 
 def broken_page() -> Response:
-    """500, without anything of the configuration: whoever asks has not been asked who they are."""
+    """Return status 500 and no detail of the configuration, because the reader was not authenticated."""
     headers = {"Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     return Response(_TEXT, status=500, headers=headers, content_type="text/html; charset=utf-8")

@@ -1,7 +1,7 @@
-"""Small pictures, made on the server: lines over time as SVG. Pure.
+"""The charts of the page, made on the server: lines over time as SVG. Pure.
 
-There is no style in them (the page allows none inline): colours, widths and sizes of text come from the style sheet by class. Lines differ by
-their dashes too, not by colour alone. Beside each picture the page has the same figures as a table.
+The SVG has no style, because the page allows no inline style: the style sheet sets colours, widths and text sizes by class.
+Lines also differ by their dashes, not by colour alone. The page shows the same figures as a table beside each chart.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from portal.reader import local
 
 WIDTH, HEIGHT = 560, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 34
-_MAX_POINTS = 160  # more than that the eye does not see at this width
+_MAX_POINTS = 160  # at this width the eye does not see more points
 _X_LABELS = 4
 _DASHES = ("", "7 4", "2 4", "10 3 2 3")
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One line: `name` is its class in the style sheet, `label` its place in the legend."""
+    """A line of the chart: `name` is its class in the style sheet, `label` its text in the legend."""
 
     name: str
     label: str
@@ -33,14 +33,14 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """A line of the legend: a sample as SVG and what it stands for."""
+    """An entry of the legend: a sample of the line as SVG, and its label."""
 
     sample: Markup
     label: str
 
 
 class Chart(Struct, frozen=True, kw_only=True):
-    """A picture and its legend."""
+    """A chart and its legend."""
 
     svg: Markup
     legend: tuple[Key, ...]
@@ -56,7 +56,7 @@ def line_chart(
     zone: ZoneInfo | None,
     unit: Callable[[float], str] = lambda value: f"{value:,.0f}",
 ) -> Chart:
-    """Lines over `times`, which are in order and as many as the values of each. `name` is unique on the page."""
+    """Return a chart of lines over `times`. Times are in order and as many as the values of each line; `name` is unique on the page."""
     kept = _sample(len(times))
     scale = _Scale.over([times[index] for index in kept], max((v for line in lines for v in line.values), default=0.0))
     parts = [_grid(scale, unit), _time_labels(scale, zone)]
@@ -70,13 +70,13 @@ def line_chart(
 
 
 def _sample(count: int) -> list[int]:
-    """Which points are drawn: all, or as many as can be told apart, the last one always."""
+    """Return the indexes of the points to draw: at most `_MAX_POINTS`, evenly spaced, always with the last."""
     step = max(1, math.ceil(count / _MAX_POINTS))
     return sorted({*range(count - 1, -1, -step)})
 
 
 class _Scale(Struct, frozen=True, kw_only=True):
-    """From time and value to a place in the picture."""
+    """The mapping from time and value to coordinates in the chart."""
 
     begins: datetime
     ends: datetime
@@ -100,7 +100,7 @@ class _Scale(Struct, frozen=True, kw_only=True):
 
 
 def nice_step(highest: float) -> float:
-    """Return a round distance between lines of the grid (1, 2 or 5 by a power of ten), at least 1, so that four at most fit."""
+    """Return a round distance between grid lines (1, 2 or 5 times a power of ten), at least 1, so that at most four steps fit."""
     rough = highest / 4
     if rough <= 1:
         return 1.0
@@ -121,7 +121,10 @@ def _grid(scale: _Scale, unit: Callable[[float], str]) -> Markup:
 
 
 def _time_labels(scale: _Scale, zone: ZoneInfo | None) -> Markup:
-    """Return some moments, evenly apart: the time of day within two days, else the day. A label that repeats the last is left out."""
+    """Return evenly spaced time labels: the time of day if the chart spans at most two days, else the day.
+
+    A label that repeats its predecessor is left out.
+    """
     span = scale.ends - scale.begins
     shown, parts = "", []
     for number in range(_X_LABELS + 1):
@@ -149,7 +152,7 @@ def _drawn(line: Line, dash: str, points: Sequence[tuple[datetime, float]], scal
 
 
 def _without_steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the same line without points that lie on it: a quiet month is a handful of them."""
+    """Return the same line without points that lie on a level stretch: a quiet month then has a handful of points."""
     if not places:
         return []
     kept = [places[0]]
@@ -172,7 +175,7 @@ def _dash(dash: str) -> Markup:
 
 
 def trend(values: Sequence[float]) -> str:
-    """Return the course of a line in words, for who does not see it: `from 120 to 180, at most 190`."""
+    """Return the course of a line in words, for readers who cannot see the chart: `from 120 to 180, between 110 and 190`."""
     if not values:
         return "no figures"
     turns = any(b < a for a, b in pairwise(values)) and any(b > a for a, b in pairwise(values))

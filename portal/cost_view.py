@@ -1,4 +1,4 @@
-"""What a person's environments have cost this month: from the bill where there is one, else an estimate that says it is one. Pure."""
+"""The cost of a user's environments this month: from the bill if there is one, else an estimate that is labelled as one. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.domain.things.usage import NOTEBOOK, cluster_usage, month_of
 
 
 class CostLine(Struct, frozen=True, kw_only=True):
-    """One environment: how long it ran this month, and what that makes at its price (None: nobody wrote a price)."""
+    """The cost of an environment: its running time this month and its price. `hourly_cost` is None if no price is configured."""
 
     name: str
     ran: timedelta
@@ -21,20 +21,21 @@ class CostLine(Struct, frozen=True, kw_only=True):
 
     @property
     def hours(self) -> float:
-        """Hours, to a tenth."""
+        """The running time in hours, rounded to a tenth."""
         return round(self.ran.total_seconds() / 3600, 1)
 
     @property
     def estimate(self) -> float | None:
-        """Hours by price."""
+        """The running time in hours times the hourly price; None without a price."""
         return None if self.hourly_cost is None else self.ran.total_seconds() / 3600 * self.hourly_cost
 
 
 class CostView(Struct, frozen=True, kw_only=True):
-    """This month, in `currency`.
+    """The cost of this month, in `currency`.
 
-    `has_bill` = the bill of this month could be read, as of `billed_at`; `billed` is what its labels say of this person, None
-    while it does not name them yet. `estimate` is the sum of the lines that have a price; `unpriced` names those that ran and have none.
+    `has_bill` is True if the bill of this month could be read, as of `billed_at`. `billed` is the amount that carries this
+    user's label, None while the bill does not name the user. `estimate` is the sum of the lines that have a price. `unpriced`
+    names the environments that ran and have no price.
     """
 
     month: datetime
@@ -48,14 +49,14 @@ class CostView(Struct, frozen=True, kw_only=True):
 
     @property
     def has_run(self) -> bool:
-        """True when anything ran this month."""
+        """True if any environment ran this month."""
         return any(line.ran for line in self.lines)
 
 
 def cost_view(
     record: UserRecord, profile: Profile | None, catalog: Catalog, notes: Notes | None, *, currency: str, now: datetime
 ) -> CostView:
-    """Return the month of `now` for one person."""
+    """Return the costs of one user in the month of `now`."""
     usage = record.status.usage
     lines = [_line("Notebook", record, NOTEBOOK, profile.hourly_cost if profile is not None else None, now)]
     spark = sorted(name for name in usage if name != NOTEBOOK)

@@ -1,12 +1,12 @@
-"""A change is only taken from a form of this page: double-submitted token, and the browser's own word on where it comes from.
+"""The protection against forged requests: a double-submitted token, and the browser's own headers on where the request comes from.
 
-The token stands in a cookie that no other site can set or read (`__Host-`, SameSite=Strict) and in each form; both must agree.
-Behind that, `Sec-Fetch-Site` and `Origin` are checked where the browser sends them. SameSite=Strict means that a first request
-from elsewhere (the way back from signing in) comes without the cookie and gets a new one: forms of other open tabs are then out
-of date, and say so.
+The token is in a cookie that no other site can set or read (`__Host-`, SameSite=Strict) and in each form; both must be equal.
+In addition, `Sec-Fetch-Site` and `Origin` are checked if the browser sends them. Because of SameSite=Strict, a first request
+from another site (the redirect after signing in) comes without the cookie and gets a new token. Forms in other open tabs are
+then out of date, and their error page says so.
 
-A script has no form and no cookie. Its change goes to `/api/…`, is JSON and carries a header of our own: a browser sends neither
-to another site without asking that site first (CORS), and this page never allows it.
+A script has no form and no cookie. Its change goes to `/api/…`, is JSON and carries a header of our own. A browser sends
+neither to another site without asking that site first (CORS), and this page never allows it.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ FIELD = "csrf"
 HEADER = "X-CSRF-Token"
 SCRIPT_HEADER, SCRIPT = "X-Benchkeeper", "script"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-_OWN_SITES = frozenset({"same-origin", "none"})  # none: the person did it, by a reload or the address bar
+_OWN_SITES = frozenset({"same-origin", "none"})  # none: the user caused the request, by a reload or the address bar
 
 
 def is_https() -> bool:
-    """Return True when the reader's browser speaks https: behind Google's front end the header says so."""
+    """Return True if the reader's browser uses https. Behind Google's front end, a header tells the scheme."""
     return flask.request.headers.get("X-Forwarded-Proto", flask.request.scheme).partition(",")[0].strip() == "https"
 
 
 def cookie_name() -> str:
-    """`__Host-` needs https; on this machine there is none."""
+    """Return the cookie's name. The prefix `__Host-` needs https, which a local run does not have."""
     return "__Host-hub-csrf" if is_https() else "hub-csrf"
 
 
 def known_token() -> str:
-    """Return the token that the browser has, "" when it has none of ours."""
+    """Return the token from the browser's cookie, or "" if there is no valid token."""
     token = flask.request.cookies.get(cookie_name(), "")
     return token if _TOKEN.fullmatch(token) else ""
 
 
 def give_token(visit: Visit) -> str:
-    """Return the token for the forms of this answer; the browser gets it, if it had none."""
+    """Return the token for the forms of this response, a new token if the browser had none."""
     if not visit.csrf:
         visit.csrf = known_token() or secrets.token_urlsafe(32)
     return visit.csrf
 
 
 def set_cookie(response: flask.Response, visit: Visit) -> None:
-    """Hand a new token over with the answer that has it in its forms."""
+    """Set the cookie if this response has a new token in its forms."""
     if visit.csrf and visit.csrf != known_token():
         response.set_cookie(cookie_name(), visit.csrf, secure=is_https(), httponly=True, samesite="Strict", path="/")
 
@@ -67,7 +67,7 @@ def check() -> None:
 
 
 def check_script() -> None:
-    """Raise `ForgedError` unless this change came from a script, or from a page of ours."""
+    """Raise `ForgedError` unless this change came from a script or from a page of ours."""
     _check_origin()
     if flask.request.headers.get(SCRIPT_HEADER) != SCRIPT or flask.request.mimetype != "application/json":
         raise ForgedError(
@@ -86,6 +86,9 @@ def _check_origin() -> None:
 
 
 def _is_own(origin: str) -> bool:
-    """Return True for our own. The front may call us by another host than the browser calls the page; no other site can set either header."""
+    """Return True if the origin is our own.
+
+    The front end may call us by another host name than the browser uses. No other site can set either of the two headers.
+    """
     hosts = {flask.request.host, flask.request.headers.get("X-Forwarded-Host", flask.request.host)}
     return urlsplit(origin).netloc in hosts

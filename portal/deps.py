@@ -1,4 +1,4 @@
-"""What the page works with, and what it keeps while the process lives. Nothing here is module state."""
+"""The page's dependencies, and the state that it keeps while the process lives. Nothing here is module state."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _EXTENSION = "benchkeeper"
 
 
 class PortalDeps(Struct, frozen=True, kw_only=True):
-    """Everything that the page needs from the outside; put together by `functions.hub`, or by a test.
+    """The outside dependencies of the page, put together by `functions.hub` or by a test.
 
-    `contact` is whom people are told to ask, "" when nobody is named. `sizes` has the size of each cluster template.
+    `contact` is the contact that the page names to users, "" if none is configured. `sizes` has the size of each cluster
+    template.
     """
 
     engine: Deps
@@ -35,7 +36,10 @@ class PortalDeps(Struct, frozen=True, kw_only=True):
 
 
 def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake) -> PortalDeps:
-    """Return what the settings make of it. The sizes are read once: a template changes with a deployment only."""
+    """Return the dependencies according to the settings.
+
+    The sizes of templates are read once, because a template only changes with a deployment.
+    """
     sizes = {name: size_of(master) for name, master in settings.catalog.masters.items()}
     return PortalDeps(
         engine=engine,
@@ -50,7 +54,7 @@ def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake
 
 
 class Portal(Struct, frozen=True, kw_only=True):
-    """One running page: its dependencies, and the little that it remembers between requests. Safe for several threads."""
+    """A running page: its dependencies and the little state that it keeps between requests. Thread-safe."""
 
     deps: PortalDeps
     admins: Admins
@@ -61,11 +65,11 @@ class Portal(Struct, frozen=True, kw_only=True):
 
 
 def attach(app: flask.Flask, portal: Portal) -> None:
-    """Make `portal` what requests of this application work with."""
+    """Make `portal` available to all requests of this application."""
     app.extensions[_EXTENSION] = portal
 
 
 def current() -> Portal:
-    """Return what the present request's application works with."""
+    """Return the portal of the present request's application."""
     portal: Portal = flask.current_app.extensions[_EXTENSION]
     return portal

@@ -1,4 +1,4 @@
-"""What happens to every request before and after its route: who asks, may they, how often; headers, one line in the log."""
+"""The guard before and after every route: identity, rate limit and forgery check; then headers and one log line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from portal.visit import Visit, begin, visit
 from shared.domain.things.identity import user_key_for
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN_ENDPOINTS = frozenset({"static"})  # the same files for everybody, in every copy of this product
+_OPEN_ENDPOINTS = frozenset({"static"})  # these files are public: the same in every copy of this product
 
 
 def install(app: flask.Flask) -> None:
-    """Guard all routes of the application, the ones that do not exist too."""
+    """Guard all routes of the application, and also requests for routes that do not exist."""
     app.before_request(_before)
     app.after_request(_after)
     app.register_error_handler(Exception, _failed)
@@ -41,12 +41,12 @@ def _before() -> None:
     wait_s = (portal.reads if reads else portal.changes).wait_s(present.user_key)
     if wait_s:
         raise TooManyError(wait_s)
-    if not reads and flask.request.routing_exception is None:  # what does not exist is 404, whoever sends it there
+    if not reads and flask.request.routing_exception is None:  # an unknown route is 404 for every sender
         (csrf.check_script if flask.request.path.startswith("/api/") else csrf.check)()
 
 
 def _failed(error: Exception) -> flask.Response:
-    """Any error as an answer: a page, a fragment or JSON, by who asks."""
+    """Return any error as a page, a fragment or JSON, according to what the client requested."""
     if isinstance(error, HTTPException) and error.code is not None and error.code < 400:  # noqa: PLR2004 - a redirect of the map
         return flask.Response(error.get_body(), status=error.code, headers=error.get_headers())
     problem = problem_of(error)
@@ -65,7 +65,7 @@ def _after(response: flask.Response) -> flask.Response:
 
 
 def _log(response: flask.Response, portal: Portal, present: Visit) -> None:
-    """Log the one line of this request. The route's name, never the address asked for: that is whatever somebody typed."""
+    """Log the one line of this request. It has the route's name, never the URL, which may contain any text that a user typed."""
     engine = portal.deps.engine
     rule = flask.request.url_rule
     facts = {

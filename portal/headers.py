@@ -1,4 +1,4 @@
-"""The headers that every answer carries, whatever it is: a page, a fragment, a file, an error."""
+"""The headers that every response carries: page, fragment, file or error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import flask
 from portal.csrf import is_https
 from portal.deps import Portal
 
-# No inline script, no inline style, nothing from elsewhere. A page that holds this cannot be made to run what somebody typed.
+# No inline script, no inline style, no resource of another site: under this policy a page cannot be made to run text that a user typed.
 CSP = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -15,7 +15,7 @@ CSP = (
 _ALWAYS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: with that a browser says `Origin: null` on our own forms, and the check of the origin would refuse them.
+    # Not no-referrer: with it a browser sends `Origin: null` on our own forms, and the origin check would refuse them.
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -26,7 +26,7 @@ _YEAR_S = 31_536_000
 
 
 def secure(response: flask.Response, portal: Portal) -> None:
-    """Put them on. Pages are kept by nobody; static files for ever where their address says which content is meant."""
+    """Set the headers. Pages are never cached; static files are cached for ever if their URL carries the current digest."""
     response.headers.update(_ALWAYS)
     if is_https():
         response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"

@@ -1,4 +1,4 @@
-"""The analyst's page: my notebook, my Spark environments, this month. GET shows, POST writes down a wish, nothing else."""
+"""The analyst's page: notebook, Spark environments and costs of this month. GET shows; POST only stores a request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOTEBOOK = "notebook"
 
 
 class Said(StrEnum):
-    """What the page says after a click; the code stands in the address of the page that follows."""
+    """The code of the message that the page shows after a click; the URL of the page that follows carries it."""
 
     START = "start"
     STOP = "stop"
@@ -51,7 +51,7 @@ TEXTS = {
 
 @blueprint.get("/")
 def index() -> flask.Response:
-    """Show the whole page; 403 with whom to ask for somebody who has no environment."""
+    """Show the whole page. A user without an environment gets 403 with the contact to ask."""
     record, waiting = my_page()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
@@ -73,24 +73,24 @@ def spark_part() -> flask.Response:
 
 @blueprint.post("/notebook/start")
 def start() -> flask.Response:
-    """Ask for a running notebook."""
+    """Request that the notebook is started."""
     return _ask(Said.START, Asked(kind=WishKind.START))
 
 
 @blueprint.post("/notebook/stop")
 def stop() -> flask.Response:
-    """Ask for a stopped notebook."""
+    """Request that the notebook is stopped."""
     return _ask(Said.STOP, Asked(kind=WishKind.STOP))
 
 
 @blueprint.post("/notebook/keep-on")
 def keep() -> flask.Response:
-    """Ask not to be stopped for idleness before one of the moments that the page offers."""
+    """Request that the notebook is not stopped for idleness before one of the moments that the page offers."""
     return _ask(Said.KEEP, _keep_on)
 
 
 def _keep_on(record: UserRecord) -> Asked:
-    """Return the wish for the moment that the form names. Raises `RefusedError` for one that the page does not offer."""
+    """Return the request for the moment that the form names. Raises `RefusedError` if the page does not offer that moment."""
     code, present = flask.request.form.get("until", ""), visit()
     profile = current().deps.engine.policy.catalog.profiles.get(record.spec.profile or "")
     longest = profile.idle.max_keep_on if profile is not None else None
@@ -104,24 +104,27 @@ def _keep_on(record: UserRecord) -> Asked:
 
 @blueprint.post("/notebook/keep-on/cancel")
 def keep_not() -> flask.Response:
-    """Take back the wish not to be stopped."""
+    """Withdraw the request not to stop the notebook for idleness."""
     return _ask(Said.KEEP_NOT, Asked(kind=WishKind.END_KEEP_ON))
 
 
 @blueprint.post("/spark/<template>/start")
 def spark_start(template: str) -> flask.Response:
-    """Ask for the cluster of a template; one that runs is used on."""
+    """Request the cluster of a template; a cluster that already runs continues to be used."""
     return _ask(Said.SPARK_START, Asked(kind=WishKind.START_CLUSTER, template=template), template)
 
 
 @blueprint.post("/spark/<template>/delete")
 def spark_delete(template: str) -> flask.Response:
-    """Ask that the cluster of a template goes."""
+    """Request that the cluster of a template is deleted."""
     return _ask(Said.SPARK_DELETE, Asked(kind=WishKind.DELETE_CLUSTER, template=template), template)
 
 
 def _ask(said: Said, asked: Asked | Callable[[UserRecord], Asked], template: str | None = None) -> flask.Response:
-    """Write down a wish about one's own environment, and wake who takes it up. A click that would change nothing says so."""
+    """Store a request about the user's own environment, and wake the function that takes it up.
+
+    The page says so if the click would change nothing.
+    """
     record = my_record()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
@@ -152,9 +155,9 @@ def _my_templates(record: UserRecord) -> set[str]:
 
 
 def _after(record: UserRecord, template: str | None, said: Said) -> flask.Response:
-    """Return the changed part for the script; for a form the way back to the page, which a reload then does not send again.
+    """Return the changed part of the page to the script; redirect a form to the page, so that a reload does not send it again.
 
-    The part shows the record as it is by now: the wish may have been taken up already, or it still waits.
+    The part shows the newest record: the request may have been taken up already, or it still waits.
     """
     if pages.is_htmx():
         name = "home/notebook.html" if template is None else "home/spark.html"
@@ -176,7 +179,10 @@ def _whole(found: Mine, said: str) -> flask.Response:
 
 
 def _nothing_here(record: UserRecord | None) -> flask.Response:
-    """Return a kind page: what that means, and whom to ask. 403 whether somebody left or never came."""
+    """Return a page that explains that the user has no environment, and names the contact.
+
+    The status is 403, both for a user who left and for a user who never had access.
+    """
     retention = current().deps.engine.policy.retention
     since = record.spec.absent_since if record is not None else None
     kept_until = (
@@ -193,7 +199,7 @@ def _nothing_here(record: UserRecord | None) -> flask.Response:
     response = pages.page(
         "home/nothing.html", status=403, record=record, kept_until=kept_until, waits_until=waits_until
     )
-    if pages.is_htmx():  # a page is no part of a page: the script opens it anew
+    if pages.is_htmx():  # a whole page cannot replace a part of a page: the script reloads it
         response.headers["HX-Refresh"] = "true"
     return response
 

@@ -1,7 +1,7 @@
-"""How much one person may ask for: a token bucket each, and one action at a time for each environment.
+"""The limits for one user: a token bucket each, and one action at a time for each environment.
 
-Both live in the process: an instance that is added under load brings buckets of its own. They keep one browser that runs wild
-from costing others anything; they are no quota.
+Both live in the process, so an instance that is added under load has buckets of its own. They are no quota: they keep a browser
+that sends too many requests from affecting others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_KEPT = 10_000
 
 
 class Buckets:
-    """`per_minute` on the long run, `burst` at once, for each key."""
+    """The token buckets, one for each key: `per_minute` in the long run, `burst` at once."""
 
     def __init__(self, clock: Clock, *, per_minute: float, burst: int) -> None:
         self._clock = clock
@@ -28,22 +28,20 @@ class Buckets:
         self._left: OrderedDict[UserKey, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, key: UserKey) -> float:
-        """0 when one more is fine (and counted); else the seconds until it is."""
+        """Return 0 and count the request if it is allowed, else the seconds until the next request is allowed."""
         now = self._clock.monotonic_s()
         with self._lock:
             left, at = self._left.pop(key, (self._burst, now))
             left = min(self._burst, left + (now - at) * self._rate)
             wait = 0.0 if left >= 1 else (1 - left) / self._rate
             self._left[key] = (left - 1 if wait == 0 else left, now)
-            while (
-                len(self._left) > _MAX_KEPT
-            ):  # the one that was not heard of for the longest time is full again anyway
+            while len(self._left) > _MAX_KEPT:  # the bucket that was unused for the longest time is full again anyway
                 self._left.popitem(last=False)
         return wait
 
 
 class Flights:
-    """The environments for which a click is being worked on just now."""
+    """The environments for which a click is being handled at this moment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,7 +49,7 @@ class Flights:
 
     @contextmanager
     def one(self, user_key: UserKey, environment: str) -> Iterator[bool]:
-        """Give True for the first, False for who comes while the first is still inside."""
+        """Yield True for the first click, False for a click that comes while the first is still being handled."""
         key = (user_key, environment)
         with self._lock:
             first = key not in self._going

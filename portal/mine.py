@@ -1,4 +1,4 @@
-"""Everything that a person's own page shows, put together from their record and the sweeps' notes: for the page and for scripts."""
+"""The content of a user's own page, put together from the record and the sweeps' notes: for the page and for scripts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from shared.engine.ports.inbox import WaitingWish
 
 
 class Mine(Struct, frozen=True, kw_only=True):
-    """The page of somebody who is entitled. `profile` None: the configuration lost it, and an administrator must act.
+    """The page of an entitled user. `profile` is None if the configuration no longer has it, and an administrator must act.
 
-    `account` is the person's own service account where Spark runs as it; `sessions` are in the notebook's launcher.
+    `account` is the user's own service account if Spark runs as it. `sessions` are offered in the notebook's launcher.
     """
 
     record: UserRecord
@@ -39,27 +39,27 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """True while something changes by itself."""
+        """True while a part of the page changes by itself."""
         return self.notebook_poll_s is not None or self.spark_poll_s is not None
 
     @property
     def notebook_poll_s(self) -> int | None:
-        """How often the notebook's part looks for news; None when nothing moves there."""
+        """The seconds between two polls of the notebook's part; None if nothing changes there."""
         return FAST_S if self.waits.notebook else self.notebook.poll_s
 
     @property
     def spark_poll_s(self) -> int | None:
-        """How often the Spark part looks for news; None when nothing moves there."""
+        """The seconds between two polls of the Spark part; None if nothing changes there."""
         if self.waits.spark:
             return FAST_S
         return min((spark.poll_s for spark in self.sparks if spark.poll_s is not None), default=None)
 
 
 def my_record() -> UserRecord | None:
-    """Return the record of who asks, None when there is none.
+    """Return the record of the signed-in user, or None if there is none.
 
-    An address that somebody gave up leads to that person's record still, and may be another person's by now: then it is
-    not theirs.
+    An address that its owner gave up still leads to that owner's record, but may belong to another user by now. The record is
+    then not returned.
     """
     email, _ = signed_in()
     record = holder_of(email)
@@ -70,23 +70,23 @@ def my_record() -> UserRecord | None:
 
 
 def my_page() -> tuple[UserRecord | None, tuple[WaitingWish, ...]]:
-    """Return the record of who asks, and what waited for them before it was read."""
+    """Return the record of the signed-in user, and the requests that waited before the record was read."""
     _, user_key = signed_in()
     waiting = waiting_for(user_key)
     record = my_record()
-    if record is not None and record.user_key != user_key:  # the key of an address that the person took on later
+    if record is not None and record.user_key != user_key:  # the key of an address that the user took on later
         waiting = waiting_for(record.user_key)
         record = my_record()
     return record, waiting
 
 
 def is_entitled(record: UserRecord | None) -> bool:
-    """Return True for who is to have an environment."""
+    """Return True if the record's user is to have an environment."""
     return record is not None and record.spec.presence is Presence.PRESENT
 
 
 def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
-    """Return the page of who is entitled. `waiting` was listed before the record was read (`my_page`)."""
+    """Return the page of an entitled user. `waiting` must be listed before the record is read (`my_page`)."""
     deps, present = current().deps, visit()
     policy, now = deps.engine.policy, present.now()
     catalog = policy.catalog
@@ -112,7 +112,10 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
 
 
 def _notes(user_key: UserKey) -> tuple[Notes | None, bool]:
-    """Return what the sweeps noted. Not having it takes nothing from the page but a forecast and the bill, and the page says so."""
+    """Return the sweeps' notes, and True if they could not be read.
+
+    Without notes the page lacks only a forecast and the bill, and says so.
+    """
     try:
         return current().deps.engine.fleet.notes_about(user_key), False
     except BenchkeeperError as error:

@@ -1,4 +1,4 @@
-"""What a person's page says of their notebook, from the record alone. Pure: `now` and what the sweeps noted are arguments."""
+"""The notebook's part of a user's page, made from the record alone. Pure: `now` and the sweeps' notes are arguments."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason
 from shared.engine.views.person import url_of
 
-FAST_S, SLOW_S = 3, 30  # how often a page looks for news while something moves, and while it is only hoped for
+FAST_S, SLOW_S = 3, 30  # seconds between polls: while a change is under way, and while a change is only hoped for
 _TONIGHT = time(20, 0)
 _WORTHWHILE = timedelta(minutes=30)
 
 
 class Phase(StrEnum):
-    """How a notebook stands, for a person: it decides the words, the colour and what can be clicked."""
+    """The state of a notebook as the user sees it. It decides the words, the colour and which buttons work."""
 
     COMING = "coming"
     READY = "ready"
@@ -79,7 +79,7 @@ _BY_REASON: Mapping[Reason, Phase] = {
 
 
 class StepState(StrEnum):
-    """How far one step of a first visit is."""
+    """The progress of one step of a first visit."""
 
     DONE = "done"
     NOW = "now"
@@ -87,14 +87,14 @@ class StepState(StrEnum):
 
 
 class Stage(Struct, frozen=True, kw_only=True):
-    """One step on the way to a first notebook."""
+    """A step on the way to a user's first notebook."""
 
     text: str
     state: StepState
 
 
 class KeepChoice(Struct, frozen=True, kw_only=True):
-    """A moment until which somebody may ask not to be stopped. `code` is what the form sends."""
+    """A moment until which the user may request not to be stopped. `code` is the value that the form sends."""
 
     code: str
     text: str
@@ -102,7 +102,7 @@ class KeepChoice(Struct, frozen=True, kw_only=True):
 
 
 class NotebookView(Struct, frozen=True, kw_only=True):
-    """`poll_s` None: nothing moves, nothing is asked. `stops_at` is the sweep's own forecast, None where there is none."""
+    """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None."""
 
     phase: Phase
     word: str
@@ -123,14 +123,14 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """True while something changes by itself."""
+        """True while the notebook changes by itself."""
         return self.phase in _MOVING
 
 
 def notebook_view(
     record: UserRecord, profile: Profile | None, idle_stops_at: datetime | None, *, now: datetime, zone: ZoneInfo | None
 ) -> NotebookView:
-    """Return the view of somebody who is entitled. `profile` None: the configuration lost it."""
+    """Return the view for an entitled user. `profile` is None if the configuration no longer has it."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     phase = _phase(record, ready)
     kept = record.spec.keep_on_until
@@ -157,7 +157,7 @@ def notebook_view(
 
 
 def keep_choices(longest: timedelta, now: datetime, zone: ZoneInfo | None) -> tuple[KeepChoice, ...]:
-    """Return the moments to choose from, soonest first: some hours, tonight at eight on the reader's clock, the longest there is."""
+    """Return the moments to choose from, soonest first: some hours, 20:00 tonight on the reader's clock, the longest allowed."""
     found = [
         KeepChoice(
             code=f"{hours}h", text=f"for {hours} hour{'s' if hours > 1 else ''}", until=now + timedelta(hours=hours)
@@ -194,7 +194,7 @@ def _phase(record: UserRecord, ready: Condition | None) -> Phase:
 
 
 def _why(ready: Condition | None, phase: Phase) -> str:
-    """Why it is so: the condition's own sentence, except where a click is newer than it."""
+    """Return the explanation of the phase: the condition's own sentence, unless a click is newer than the condition."""
     if ready is None:
         return "You were given access a moment ago; the first steps begin within a minute."
     if phase is Phase.STOPPING and ready.reason is not Reason.STOPPING:
@@ -205,7 +205,7 @@ def _why(ready: Condition | None, phase: Phase) -> str:
 
 
 def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
-    """Return what has happened and what comes, by what the record knows; nothing is said of how long, for nobody knows."""
+    """Return the steps that are done and those that follow, according to the record. No durations: they are unknown."""
     conditions = record.status.conditions
     fine = {c.type for c in conditions if c.status is ConditionStatus.TRUE}
     operation = record.status.notebook.operation

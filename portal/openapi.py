@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of the page, made from the tables of its routes."""
+"""The OpenAPI 3.1 description of the page, made from the tables of its routes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def path_of(rule: str) -> str:
-    """Flask's `/spark/<template>/start` as OpenAPI's `/spark/{template}/start`."""
+    """Return Flask's `/spark/<template>/start` as OpenAPI's `/spark/{template}/start`."""
     return _CONVERTER.sub(r"{\1}", rule)
 
 
@@ -87,7 +87,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _answers(route: Route) -> dict[int, str]:
-    """All statuses of a route: what every one of its kind has, then its own words, which win."""
+    """Return all statuses of a route: those common to its kind, then its own, which take precedence."""
     common: dict[int, str] = {}
     if route.access is not Access.ANYONE:
         common |= {**_SIGNED_IN, **_READ}

@@ -1,4 +1,4 @@
-"""Answers: a page, a fragment with its ETag, JSON, a problem in whichever of these was asked for."""
+"""The responses: a page, a fragment with its ETag, JSON, and a problem in the form that the client requested."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from portal.visit import Visit, visit
 from shared.domain.things.times import rfc3339
 
 PROBLEM_JSON = "application/problem+json"
-ADMIN_PAGE = "manage.index"  # where administrators begin
+ADMIN_PAGE = "manage.index"  # the first page of an administrator
 _WRITTEN_TIME = re.compile(
     r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC\b", re.ASCII
 )
 
 
 def install(app: flask.Flask) -> None:
-    """Set what every template may use."""
+    """Register the filters and globals that every template may use."""
     app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["told"] = told
     app.jinja_env.filters["rfc3339"] = rfc3339
@@ -39,7 +39,7 @@ def install(app: flask.Flask) -> None:
 
 
 def is_htmx() -> bool:
-    """Return True when the script asks: it wants a fragment, and puts it in its place."""
+    """Return True if the page's script sent the request: it expects a fragment and puts it into the page."""
     return flask.request.headers.get("HX-Request") == "true"
 
 
@@ -49,7 +49,7 @@ def page(template: str, *, status: int = 200, **values: Any) -> flask.Response:
 
 
 def fragment(template: str, **values: Any) -> flask.Response:
-    """Return a part of a page. Unchanged since the browser last had it (`If-None-Match`): 304 without a body."""
+    """Return a part of a page, or 304 without a body if it is unchanged since the browser got it (`If-None-Match`)."""
     body = flask.render_template(template, **values).encode()
     response = flask.Response(body)
     response.set_etag(hashlib.sha256(body).hexdigest()[:20])
@@ -58,18 +58,18 @@ def fragment(template: str, **values: Any) -> flask.Response:
 
 
 def json_answer(value: Any, *, status: int = 200, media: str = "application/json") -> flask.Response:
-    """JSON, one object, keys in the order given."""
+    """Return one JSON object, with its keys in the order given."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return flask.Response(body + "\n", status=status, content_type=media)
 
 
 def go(address: str) -> flask.Response:
-    """To another address, with GET (303): a reload then does not send the form again."""
+    """Redirect to another address with GET (303), so that a reload does not send the form again."""
     return flask.make_response(flask.redirect(address, code=303))
 
 
 def wants_json() -> bool:
-    """Return True for the routes that scripts use, and for whoever prefers JSON."""
+    """Return True for the routes that scripts use, and for clients that prefer JSON."""
     if flask.request.path.startswith("/api/") or flask.request.path.endswith(".json"):
         return True
     offered = ["text/html", "application/json"]
@@ -77,7 +77,7 @@ def wants_json() -> bool:
 
 
 def answer_problem(problem: Problem, present: Visit) -> flask.Response:
-    """Return the problem in the form that was asked for, with the number under which the log knows it."""
+    """Return the problem in the form that the client requested, with the request id by which the log knows it."""
     if wants_json():
         value = {
             "title": problem.title,
@@ -100,7 +100,7 @@ def answer_problem(problem: Problem, present: Visit) -> flask.Response:
 
 
 def moment(when: datetime) -> Markup:
-    """`<time>` on the reader's clock, and how far it is from now."""
+    """Return `<time>` on the reader's clock, and its distance from now."""
     present = visit()
     now = present.now()
     return Markup('<time datetime="{}">{}</time> <span class="relative">({})</span>').format(
@@ -109,7 +109,10 @@ def moment(when: datetime) -> Markup:
 
 
 def told(text: str) -> Markup:
-    """Return a sentence of the record, escaped, its times (`2026-11-23 14:05 UTC`, a weekday before it or not) on the reader's clock."""
+    """Return a sentence of the record, escaped, with its times on the reader's clock.
+
+    Times are recognized as `2026-11-23 14:05 UTC`, with or without a weekday before.
+    """
     present = visit()
 
     def here(found: re.Match[str]) -> str:
@@ -120,26 +123,26 @@ def told(text: str) -> Markup:
         shown = moment_text(when, present.now(), present.zone)
         return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), shown)
 
-    return Markup(_WRITTEN_TIME.sub(here, str(escape(text))))  # noqa: S704 - escaped first; what is put in is a time
+    return Markup(_WRITTEN_TIME.sub(here, str(escape(text))))  # noqa: S704 - the text is escaped first; only times are inserted
 
 
 def _asset(name: str) -> str:
-    """Return the address of a static file."""
+    """Return the URL of a static file."""
     return current().assets.url(name)
 
 
 def money(amount: float, currency: str) -> str:
-    """`1,234.50 EUR`."""
+    """Return an amount as `1,234.50 EUR`."""
     return f"{amount:,.2f} {currency}"
 
 
 def price(amount: float, currency: str) -> str:
-    """Of an hour: small ones keep the digits that matter, `0.045 EUR`."""
+    """Return an hourly price. Small prices keep the digits that matter: `0.045 EUR`."""
     return money(amount, currency) if amount >= 0.1 or amount == 0 else f"{amount:.2g} {currency}"  # noqa: PLR2004 - a tenth
 
 
 def csrf_field() -> Markup:
-    """Return the hidden field that every form that changes something has."""
+    """Return the hidden field that every form that changes something needs."""
     return Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, escape(csrf.give_token(visit())))
 
 

@@ -1,4 +1,4 @@
-"""What a reader sets for themselves: the time zone, without JavaScript too. It lives in the browser alone."""
+"""The reader's own settings: the time zone, which also works without JavaScript. The setting is kept in the browser alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _YEAR_S = 31_536_000
 
 @blueprint.post("/preferences/time-zone")
 def time_zone() -> flask.Response:
-    """Keep the zone in a cookie, and go back to where the form stood."""
+    """Store the zone in a cookie, and redirect to the page of the form."""
     zone = zone_named(flask.request.form.get("zone", ""))
     if zone is None:
         raise RefusedError(
@@ -29,7 +29,7 @@ def time_zone() -> flask.Response:
 
 
 def _own_path(asked: str) -> str:
-    """Return a page of this application, and never another site: what is no route here leads home."""
+    """Return the path if it is a page of this application, else `/`, so that the redirect never leads to another site."""
     if not asked.startswith("/") or asked.startswith(("//", "/\\")):
         return "/"
     try:

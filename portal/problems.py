@@ -1,4 +1,4 @@
-"""What can go wrong on a page, with the words that a person reads: what happened, and what to do now."""
+"""The problems of a page, with the words that the user reads: what happened, and what to do now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.domain.things.errors import (
 
 
 class AdminsOnlyError(PermanentError):
-    """Somebody who is no administrator asked for a page of theirs."""
+    """The error of a user who is no administrator and requested a page for administrators."""
 
     reason = Reason.ACCESS_DENIED
 
@@ -30,7 +30,7 @@ class AdminsOnlyError(PermanentError):
 
 
 class NotEntitledError(PermanentError):
-    """Somebody for whom there is no environment asked for theirs."""
+    """The error of a user who has no environment and requested the page of it."""
 
     reason = Reason.NOT_ENTITLED
 
@@ -42,7 +42,7 @@ class NotEntitledError(PermanentError):
 
 
 class GroupUnreadableError(RetryableError):
-    """Whether somebody is an administrator could not be found out."""
+    """The error of a failed read of the admin group: it is unknown if the user is an administrator."""
 
     reason = Reason.UNREADABLE
 
@@ -55,7 +55,7 @@ class GroupUnreadableError(RetryableError):
 
 
 class ForgedError(PermanentError):
-    """A change that did not come from a form of this page, or from one that is out of date."""
+    """The error of a change that did not come from a form of this page, or came from a form that is out of date."""
 
     reason = Reason.REFUSED
 
@@ -69,7 +69,7 @@ class ForgedError(PermanentError):
 
 
 class TooManyError(RetryableError):
-    """One person asks too often."""
+    """The error of a user who sends too many requests."""
 
     reason = Reason.RATE_LIMITED
 
@@ -82,7 +82,7 @@ class TooManyError(RetryableError):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """An answer that is no page: status, a title and a sentence for people, the reason for metrics, the detail for the log."""
+    """An error response: status, title and a sentence for people, the reason for metrics, the detail for the log."""
 
     status: int
     title: str
@@ -110,7 +110,7 @@ _MESSAGES = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what an error is to a person and to the log. What nobody foresaw says nothing of itself on the page."""
+    """Return the problem that an error is to the user and to the log. The page shows no detail of an unexpected error."""
     match error:
         case HTTPException():
             return _http(error)
@@ -156,7 +156,7 @@ def _status(error: BenchkeeperError) -> tuple[int, str]:
 
 
 def _message(error: BenchkeeperError) -> str:
-    """Return what the person reads. That Benchkeeper itself lacks a permission is nothing that a person can mend."""
+    """Return the sentence for the user. If Benchkeeper itself lacks a permission, the user cannot fix that: name an administrator."""
     if isinstance(error, AccessDeniedError):
         return "Benchkeeper may not read what this page needs. An administrator must look; tell them the number below."
     return error.user_message

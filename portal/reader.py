@@ -1,4 +1,4 @@
-"""The reader's own time zone: a cookie that the browser's script or the form in the footer sets."""
+"""The reader's own time zone: a cookie that the page's script or the form in the footer sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
 
 
 def zone_named(name: str) -> ZoneInfo | None:
-    """Return the zone of an IANA name, None for anything else. The shape is checked first: a name becomes a path to a file."""
+    """Return the zone of an IANA name, or None for any other text.
+
+    The shape of the name is checked first, because a name becomes a path to a file.
+    """
     if not _SHAPE.fullmatch(name):
         return None
     try:
@@ -24,17 +27,20 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def zone_of(cookies: Mapping[str, str]) -> ZoneInfo | None:
-    """Return what the browser said, None when it said nothing of use."""
+    """Return the zone from the browser's cookie, or None if the cookie names no known zone."""
     return zone_named(cookies.get(COOKIE, "").replace("%2F", "/").replace("%2f", "/"))
 
 
 def local(moment: datetime, zone: ZoneInfo | None) -> datetime:
-    """Return the moment on the reader's clock; UTC when the zone is not known."""
+    """Return the moment on the reader's clock, or in UTC if the zone is not known."""
     return moment.astimezone(zone or UTC)
 
 
 def moment_text(moment: datetime, now: datetime, zone: ZoneInfo | None) -> str:
-    """`14:05` today, `tomorrow 14:05`, `Tue 24 Nov 14:05`, with the year when it is another one; `UTC` behind it without a zone."""
+    """Return `14:05` for today, `tomorrow 14:05`, or `Tue 24 Nov 14:05`.
+
+    The year is added if it is another year. `UTC` follows if the zone is not known.
+    """
     there, here = local(moment, zone), local(now, zone)
     clock = f"{there:%H:%M}" + ("" if zone is not None else " UTC")
     near = {0: "", 1: "tomorrow ", -1: "yesterday "}.get((there.date() - here.date()).days)
@@ -45,7 +51,7 @@ def moment_text(moment: datetime, now: datetime, zone: ZoneInfo | None) -> str:
 
 
 def relative_text(moment: datetime, now: datetime) -> str:
-    """`in 2 h 10 min`, `5 min ago`, `now`."""
+    """Return the distance from now: `in 2 h 10 min`, `5 min ago`, `now`."""
     apart = moment - now
     if abs(apart) < timedelta(minutes=1):
         return "now"

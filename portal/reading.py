@@ -1,4 +1,4 @@
-"""Reads a record for a page. The page never writes one: what is damaged is put back by the pass that is asked for here."""
+"""The reads of records for a page. The page never writes a record: if one is damaged, the page requests a pass that restores it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from shared.engine.ports.records import Stored
 
 
 class BeingRepairedError(RetryableError):
-    """The record is damaged, and a pass that puts it back was asked for."""
+    """The error of a damaged record for which a pass was requested that restores it."""
 
     reason = Reason.DAMAGED
     default_retry_after = timedelta(seconds=10)
 
 
 def read_record(user_key: UserKey) -> Stored | None:
-    """Load a record as the engine does. For a damaged one ask for a pass and raise `BeingRepairedError`."""
+    """Load a record as the engine does. If the record is damaged, request a pass and raise `BeingRepairedError`."""
     with asking_for_repair(user_key):
         return current().deps.engine.records.load(user_key)
 
 
 def holder_of(email: UserEmail) -> UserRecord | None:
-    """Load the record of whoever has the address now: not a record of before, from which it was handed over to a new account."""
+    """Load the record of the user who has the address now, following a handover to a new account; None if there is none."""
     stored = read_record(user_key_for(email))
     if stored is None or not stored.record.is_known_as(email):
         return None
@@ -42,7 +42,7 @@ def holder_of(email: UserEmail) -> UserRecord | None:
 
 @contextmanager
 def asking_for_repair(user_key: UserKey) -> Iterator[None]:
-    """Turn a damaged record into a request for a pass, and into an answer that says so."""
+    """Turn a damaged record into a request for a pass, and into an error that tells the user so."""
     try:
         yield
     except DamagedRecordError as error:

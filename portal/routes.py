@@ -1,6 +1,6 @@
-"""How a route is described. Each module with routes has a tuple `ROUTES`; the OpenAPI description and the tests are made of them.
+"""The description of a route. Each module with routes has a tuple `ROUTES`, of which the OpenAPI description and the tests are made.
 
-A test holds the tuples against the application's own map: a route that nobody described fails it.
+A test compares the tuples with the application's own map, and fails if a route has no description.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Access(StrEnum):
-    """Who gets an answer. Everybody else gets 401 (nobody), or 403 (somebody, but no administrator)."""
+    """The group that a route admits. Others get 401 if they are not signed in, or 403 if they are no administrator."""
 
     ANYONE = "anyone"
     SIGNED_IN = "signed in"
@@ -24,7 +24,7 @@ class Access(StrEnum):
 
 
 class Place(StrEnum):
-    """Where a parameter stands."""
+    """The place of a parameter in the request."""
 
     PATH = "path"
     QUERY = "query"
@@ -32,7 +32,7 @@ class Place(StrEnum):
 
 
 class Param(Struct, frozen=True, kw_only=True):
-    """One parameter; `schema` is its JSON Schema."""
+    """A parameter; `schema` is its JSON Schema."""
 
     name: str
     place: Place
@@ -42,10 +42,11 @@ class Param(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """One method of one rule (as Flask writes it: `/spark/<template>/start`).
+    """The description of a method of a rule (as Flask writes it: `/spark/<template>/start`).
 
-    `name` is the operation's id and the Flask endpoint's. `media` is what it answers with when all is well, `schema` the JSON
-    Schema of that for JSON. `takes` is the type of a POST's body: a form's, or JSON from scripts. `answers` are its statuses with their meaning, beyond those that every route has.
+    `name` is both the operation's id and the Flask endpoint. `media` is the type of a successful response, `schema` its JSON
+    Schema if it is JSON. `takes` is the type of a POST's body: a form, or JSON from scripts. `answers` are the statuses with
+    their meaning, in addition to those that every route has.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""What a person's page says of their Spark environments: one for each template of their profile. Pure."""
+"""The Spark part of a user's page: an environment for each template of the profile. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from shared.domain.things.catalog import Catalog, ClusterIdentity, Environment, 
 from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
 from shared.engine.views.person import url_of
 
-_LATE = timedelta(minutes=15)  # a start that takes longer is only looked at now and then
+_LATE = timedelta(minutes=15)  # after this time the page polls a start less often
 
 
 class SparkPhase(StrEnum):
-    """How the cluster of one template stands, for a person."""
+    """The state of a template's cluster, as the user sees it."""
 
     OFF = "off"
     STARTING = "starting"
@@ -38,9 +38,10 @@ WORDS = {
 
 
 class SparkView(Struct, frozen=True, kw_only=True):
-    """One template. `diagnosis` says why the last cluster is not there. `offered` False: only what is left of one may be deleted.
+    """The view of a template. `diagnosis` says why the last cluster is gone.
 
-    `size_text` and `price_class` are "" where the template does not say.
+    If `offered` is False, a left-over cluster can only be deleted. `size_text` and `price_class` are "" if the template does
+    not state them.
     """
 
     template: str
@@ -66,7 +67,7 @@ class SparkView(Struct, frozen=True, kw_only=True):
 def spark_views(
     record: UserRecord, profile: Profile, catalog: Catalog, sizes: Mapping[str, ClusterSize], now: datetime
 ) -> tuple[SparkView, ...]:
-    """Return the templates of the profile in its order; behind them those that are left of an earlier profile."""
+    """Return the templates of the profile in its order, then templates of an earlier profile that still have a cluster."""
     left = [c.template for c in record.status.clusters if c.template not in profile.templates and c.is_there]
     return tuple(
         _view(
@@ -115,7 +116,7 @@ def _view(
 
 
 def size_text(size: ClusterSize | None) -> str:
-    """`3 machines, 12 vCPUs, 48 GB of memory`; what is not known is left out, and nothing at all is ""."""
+    """Return the size as `3 machines, 12 vCPUs, 48 GB of memory`, without the figures that are unknown; "" if the size is None."""
     if size is None:
         return ""
     parts = [f"{size.machines} machine{'s' if size.machines != 1 else ''}"]
@@ -134,7 +135,7 @@ def _phase(known: ClusterStatus | None, wish: ClusterWish | None) -> SparkPhase:
     if known is None:
         return SparkPhase.STARTING
     if known.deleting or known.state is ClusterState.DELETING:
-        return SparkPhase.STARTING  # the old one goes first, then the new one comes
+        return SparkPhase.STARTING  # the old cluster is deleted first, then the new cluster is created
     if known.state is ClusterState.RUNNING:
         return SparkPhase.RUNNING
     return (

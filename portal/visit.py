@@ -1,4 +1,4 @@
-"""One request: who asks, since when, and what belongs to it alone. Kept in `flask.g`."""
+"""The state of one request: the user, the time, and values that belong to this request alone. It is kept in `flask.g`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ R = TypeVar("R")
 
 
 class Visit(Struct, kw_only=True):
-    """`person` and `user_key` are None until Identity-Aware Proxy's word was checked; `zone` is the reader's, None: not told.
+    """The state of one request. `person` and `user_key` are None until the assertion of Identity-Aware Proxy is verified.
 
-    `assertion` is the signed header itself, which a wish carries. `log_key` goes into the log: the record's own key once it is known (an address may have changed since).
+    `zone` is the reader's time zone, None if the browser did not tell it. `assertion` is the signed header itself, which a
+    request of the user carries. `log_key` is the key for the log: the record's own key once it is known, because the address
+    may have changed.
     """
 
     request_id: str
@@ -41,25 +43,25 @@ class Visit(Struct, kw_only=True):
     _now: datetime | None = None
 
     def now(self) -> datetime:
-        """Return the engine's time, the same all through the request."""
+        """Return the engine's time, which stays the same throughout the request."""
         if self._now is None:
             self._now = current().deps.engine.clock.now()
         return self._now
 
 
 def begin(visit: Visit) -> None:
-    """Make it the present request's."""
+    """Make `visit` the visit of the present request."""
     flask.g.visit = visit
 
 
 def visit() -> Visit:
-    """Return the present request's."""
+    """Return the visit of the present request."""
     found: Visit = flask.g.visit
     return found
 
 
 def signed_in() -> tuple[UserEmail, UserKey]:
-    """Who asks. The guard has seen to it that there is somebody before any route runs."""
+    """Return the address and key of the signed-in user. The guard makes sure that both are known before any route runs."""
     found = visit()
     if found.person is None or found.user_key is None:
         raise AssertionError("a route without the guard")
@@ -67,7 +69,7 @@ def signed_in() -> tuple[UserEmail, UserKey]:
 
 
 def admins_only(view: Callable[P, R]) -> Callable[P, R]:
-    """Return a route for administrators: others get a page that says so, whatever they asked for."""
+    """Return a route for administrators only: other users get an error page that says so."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

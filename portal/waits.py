@@ -1,6 +1,7 @@
-"""Clicks that were written down and not taken up yet, and the last one that was refused: for the analyst's and the manager's page.
+"""The requests that wait to be taken up, and the last refused request: for the pages of analysts and managers.
 
-A page shows an environment as it would be with what waits, and says that it waits: so nothing jumps when it is taken up.
+A page shows an environment as if the waiting requests were applied, and says that they wait. So the page does not jump when
+they are taken up.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _REFUSAL_SHOWN = timedelta(hours=1)
 
 
 class WaitingClick(Struct, frozen=True, kw_only=True):
-    """A wish that waits: when the person clicked, and on what. `template` is "" for what is about the notebook."""
+    """A request that waits: the time of the click and its object. `template` is "" if the request is about the notebook."""
 
     at: datetime
     text: str
@@ -31,9 +32,9 @@ class WaitingClick(Struct, frozen=True, kw_only=True):
 
 
 class Waits(Struct, frozen=True, kw_only=True):
-    """What waits, in the order of the clicks. `record` is the person's as it would be with all of it.
+    """The waiting requests, in the order of the clicks. `record` is the user's record as if all of them were applied.
 
-    `refused` is the newest wish, if it was refused lately.
+    `refused` is the newest request if it was refused within the last hour.
     """
 
     all: tuple[WaitingClick, ...]
@@ -42,24 +43,24 @@ class Waits(Struct, frozen=True, kw_only=True):
 
     @property
     def notebook(self) -> tuple[WaitingClick, ...]:
-        """What is about the notebook."""
+        """The waiting requests about the notebook."""
         return self.about("")
 
     @property
     def spark(self) -> tuple[WaitingClick, ...]:
-        """What is about Spark environments."""
+        """The waiting requests about Spark environments."""
         return tuple(click for click in self.all if click.template)
 
     def about(self, template: str) -> tuple[WaitingClick, ...]:
-        """Return what is about the Spark environment of a template."""
+        """Return the waiting requests about the Spark environment of a template."""
         return tuple(click for click in self.all if click.template == template)
 
 
 def waiting_for(user_key: UserKey) -> tuple[WaitingWish, ...]:
-    """Return what waits for a person: one listing. A page without it is still worth having, so a failure is only logged.
+    """Return the user's waiting requests: one listing. A failure is only logged, because the page is useful without them.
 
-    Call it before the record is read. A wish that is taken up between the two is in the record then. The other way round it would
-    be in neither, and the page would show the environment as it was before the click and look for no news.
+    Call it before the record is read: a request that is taken up between the two reads is then in the record. In the other
+    order the request would be in neither. The page would show the environment as it was before the click, and would not poll.
     """
     try:
         return current().deps.engine.inbox.waiting(user_key)
@@ -69,7 +70,7 @@ def waiting_for(user_key: UserKey) -> tuple[WaitingWish, ...]:
 
 
 def waits_of(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Waits:
-    """Return what of the wishes that waited is not in the record yet, and the record with all of it."""
+    """Return the waiting requests that the record does not have yet, and the record as if all of them were applied."""
     clicks = [
         WaitingClick(at=each.created_at, text=asked_text(wish.asked), template=wish.asked.template)
         for each in waiting

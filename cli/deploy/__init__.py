@@ -1,5 +1,5 @@
-"""`./deploy.sh gcp | destroy`: config/deploy/*.yaml and the settings, made so on Google Cloud by gcloud.
+"""The commands `./deploy.sh gcp | destroy`: they bring Google Cloud in line with config/deploy/*.yaml and the settings, by gcloud.
 
-Each kind of thing has a module under `cli.deploy.kinds` that reads what is there, compares, and gives steps; `cli.deploy.run`
-carries them out. Nothing is made without having been looked at first, so a second run changes nothing.
+Each kind of resource has a module under `cli.deploy.kinds` that reads the present state, compares, and returns steps.
+`cli.deploy.run` carries the steps out. Nothing is created unread, so a second run changes nothing.
 """

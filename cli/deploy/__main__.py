@@ -1,4 +1,4 @@
-"""`python -m cli.deploy`: what `./deploy.sh gcp` and `./deploy.sh destroy` run once everything is installed."""
+"""The program `python -m cli.deploy`, which `./deploy.sh gcp` and `./deploy.sh destroy` run once everything is installed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
 
 
 def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback that refuses what cannot be such a name: it becomes part of commands."""
+    """Return a callback that refuses a value without this shape, because the value becomes part of commands."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None and re.fullmatch(pattern, value) is None:
@@ -56,7 +56,7 @@ def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | Non
 
 @click.group(cls=PlainGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Put Benchkeeper on Google Cloud, or take it down."""
+    """Deploy Benchkeeper to Google Cloud, or remove it."""
 
 
 _COMMON: list[Callable[[Any], Any]] = [
@@ -104,7 +104,7 @@ def _common(command: Any) -> Any:
 def gcp(
     project: str, region: str | None, env: str, organization: str | None, *, dry_run: bool, verbose: bool, yes: bool
 ) -> None:
-    """Make everything that config/deploy/ and the settings ask for; safe to run again."""
+    """Create everything that config/deploy/ and the settings ask for; safe to run again."""
     run = _Run(project, region, env, organization=organization, dry_run=dry_run, verbose=verbose, yes=yes)
     _guarded(run, run.deploy, verbose=verbose)
 
@@ -112,13 +112,13 @@ def gcp(
 @main.command()
 @_common
 def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbose: bool, yes: bool) -> None:
-    """Take down what `gcp` made. The bucket, the environments and their data stay."""
+    """Remove what `gcp` created. The bucket, the environments and their data stay."""
     run = _Run(project, region, env, organization=None, dry_run=dry_run, verbose=verbose, yes=yes)
     _guarded(run, run.destroy, verbose=verbose)
 
 
 class _Run:
-    """One invocation."""
+    """An invocation of a command."""
 
     def __init__(
         self,
@@ -139,14 +139,14 @@ class _Run:
         self.so_far = "Nothing was changed."
 
     def deploy(self) -> int:
-        """Plan, ask, do."""
+        """Plan, ask and carry out the deployment. Return the exit code."""
         config_dir = config_dir_from()
         with tempfile.TemporaryDirectory(prefix="benchkeeper-upload-") as folder:
             new = self._new_settings(config_dir)
             try:
                 archive = stage(self.env, config_dir, Path(folder), more=new)
                 deployment = self._deployment(archive, config_dir)
-            except ConfigError as error:  # what was checked is a copy; a person mends the original
+            except ConfigError as error:  # a copy was checked, but the user must fix the original
                 copied, original = str(Path(folder) / "config"), str(config_dir)
                 raise ConfigError([replace(f, file=f.file.replace(copied, original)) for f in error.faults]) from error
             with self.screen.working(f"Looking at project {self.project}"):
@@ -157,7 +157,7 @@ class _Run:
                 return self._plan_and_do(
                     deployment, archive, number, turned_on, off=off, new=new, config_dir=config_dir
                 )
-            # Services first: nothing else can be looked at while they are off.
+            # Turn on services first: nothing else can be read while they are off.
             self.screen.plan(turned_on, everything=False)
             if not self._agreed("Turn these services on?") or not self._carry_out(turned_on, "Services"):
                 return _FAILED
@@ -203,14 +203,14 @@ class _Run:
         return 0 if self._carry_out(steps, "Deployed") else _FAILED
 
     def destroy(self) -> int:
-        """Plan, ask, take down."""
+        """Plan, ask and carry out the removal. Return the exit code."""
         config_dir = config_dir_from()
         if not settings_path(config_dir, self.env).exists():
             raise DeployError(
                 f"There is no config/settings.{self.env}.yaml: nothing says what was deployed.",
                 "Name the environment with --env.",
             )
-        # What is taken down need not be right any more: templates are looked at only before something is made of them.
+        # A removal does not need valid templates: they are only checked before something is created from them.
         settings = load_settings(env=self.env, config_dir=config_dir, environ={}, trust_checked=False)
         deployment = load_deployment(self._about_us(settings))
         with self.screen.working(f"Looking at project {self.project}"):
@@ -231,7 +231,7 @@ class _Run:
     # ---- parts
 
     def _new_settings(self, config_dir: Path) -> dict[str, str]:
-        """Return the settings file to be written, by name; nothing when there is one."""
+        """Return the settings file to be written, by name; empty if the file exists."""
         path = settings_path(config_dir, self.env)
         if path.exists():
             return {}
@@ -273,7 +273,7 @@ class _Run:
         return deployment
 
     def _warn_of_groups(self, deployment: Deployment) -> None:
-        """Name the assigned groups that entitle nobody, as far as whoever deploys may see them."""
+        """Print a warning for each assigned group that gives access to no user, as far as the deploying account may see the groups."""
         assigned = [each.group for each in deployment.settings.catalog.assignments]
         if _DIRECTORY not in deployment.apis:
             if assigned:
@@ -297,11 +297,11 @@ class _Run:
         return found
 
     def _checked(self, config_dir: Path) -> Settings:
-        """Return the settings with everything that hangs on them: templates, their sizes."""
+        """Return the settings, checked with everything that depends on them: templates and their sizes."""
         return checked_settings(env=self.env, config_dir=config_dir, environ={})
 
     def _about_us(self, settings: Settings) -> Settings:
-        """They must be about the project and region that were named."""
+        """Return the settings. Raises `ConfigError` unless they are for the project and region given on the command line."""
         name = f"config/settings.{self.env}.yaml"
         faults = []
         if settings.project != self.project:
@@ -361,13 +361,15 @@ def _guarded(run: _Run, work: Callable[[], int], *, verbose: bool) -> None:
 
 @contextmanager
 def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C meanwhile: begin nothing new, and let what runs come to its end. At the next question it is a no again."""
-    heard = False  # of its own: a second signal in the middle of `stop.set()` must not wait for the event's lock
+    """Set `stop` on Ctrl-C: no new step starts, and running steps finish. After the block, Ctrl-C answers a question with no again."""
+    heard = (
+        False  # a variable of its own: a second signal in the middle of `stop.set()` must not wait for the event's lock
+    )
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         nonlocal heard
         if heard:
-            os._exit(_STOPPED)  # the second time: at once
+            os._exit(_STOPPED)  # the second signal ends the program at once
         heard = True
         stop.set()
 

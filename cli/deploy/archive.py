@@ -1,4 +1,4 @@
-"""What is uploaded for the functions: the files that `.gcloudignore` lets through, and the checked settings."""
+"""The upload of the functions: the files that `.gcloudignore` lets through, and the checked settings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TOP = ("main.py", "requirements.txt", "functions", "portal", "shared", "config"
 
 
 class Archive(Struct, frozen=True):
-    """A folder with exactly what is uploaded, and a digest that changes when any of it does."""
+    """A folder with exactly the files to upload, and a digest that changes with any of them."""
 
     folder: Path
     digest: str
 
 
 def allowed_files(root: Path) -> list[Path]:
-    """Return the files under `root` that its `.gcloudignore` does not leave out, relative and sorted."""
+    """Return the files under `root` that its `.gcloudignore` does not exclude, relative and sorted."""
     spec = GitIgnoreSpec.from_lines((root / ".gcloudignore").read_text(encoding="utf-8").splitlines())
     found = [path for top in _TOP for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*"))]
     names = [path.relative_to(root) for path in found if path.is_file()]
@@ -31,7 +31,7 @@ def allowed_files(root: Path) -> list[Path]:
 
 
 def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | None = None) -> Archive:
-    """Put everything into `folder`. `more` are files of `config/` by name that do not exist yet. Raises `ConfigError`."""
+    """Copy all files of the upload to `folder`. `more` are new files of `config/` by name. Raises `ConfigError`."""
     for name in allowed_files(ROOT):
         if name.parts[0] == "config":
             continue

@@ -1,4 +1,4 @@
-"""config/deploy/*.yaml and the settings' `deployment` -> `Deployment`. `./deploy.sh local` and `gcp` both read this."""
+"""The reader of config/deploy/*.yaml and of the settings' `deployment`. Both `./deploy.sh local` and `gcp` use it."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _BY_CODE = "rendered"
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
-    """Everything that is deployed. `options` is what the settings file says under `deployment`.
+    """The content of a deployment. `options` is the part `deployment` of the settings file.
 
     `data_roles` are the roles on the project of each group that a profile names as its `data_group`. `dormant_grants` and
-    `dormant_roles` are what nothing in this configuration needs: not made, and taken down with the rest where they are. `withdrawn` are grants that
-    an earlier version made and nothing needs any more. `buckets` are by name.
+    `dormant_roles` are not needed by this configuration: they are not created, and existing ones are removed by `destroy`.
+    `withdrawn` are grants of an earlier version that are no longer needed. `buckets` are by name.
     """
 
     settings: Settings
@@ -92,12 +92,12 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
     @property
     def page(self) -> str | None:
-        """The function that is a page for people; None when there is none."""
+        """The function that serves the hub page; None if there is none."""
         return next((name for name, function in self.functions.items() if function.http), None)
 
 
 def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deployment:
-    """Return what to deploy for these settings, from `folder` or else the settings' own `deploy/`.
+    """Return the deployment for these settings, read from `folder` or else from the settings' own `deploy/`.
 
     Raises `ConfigError` with every fault of every file.
     """
@@ -158,7 +158,7 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
     )
 
 
-# Those whose condition holds, the others, and the custom roles that only the others use.
+# The result of `_given`: grants whose condition holds, the other grants, and the custom roles that only the others use.
 _Grants = tuple[tuple[GrantModel, ...], tuple[GrantModel, ...], frozenset[str]]
 
 
@@ -170,13 +170,13 @@ def _given(roles: RolesFile, holds: Mapping[str, bool]) -> _Grants:
 
 
 def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentFile:
-    """Return what the settings file says under `deployment`."""
+    """Return the part `deployment` of the settings file."""
     parsed = parse_file(settings.config_dir / f"settings.{settings.env}.yaml", SettingsFile, faults)
     return parsed.deployment if parsed is not None else DeploymentFile()
 
 
 def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, tuple[str, ...]]:
-    """Return the roles of every group that profiles name as their `data_group`: all that any of them asks for."""
+    """Return the roles of every group that profiles name as their `data_group`: the union over all these profiles."""
     parsed = parse_file(settings.config_dir / "profiles.yaml", ProfilesFile, faults)
     found: dict[str, set[str]] = {}
     for profile in parsed.profiles.values() if parsed is not None else ():
@@ -186,7 +186,7 @@ def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, 
 
 
 def _conditions(settings: Settings, options: DeploymentFile) -> dict[str, bool]:
-    """Return what optional parts of the data depend on: is it configured?"""
+    """Return the conditions of optional parts: True for each part that is configured."""
     profiles = settings.catalog.profiles.values()
     return {
         "billing_export": options.billing_export is not None,
@@ -197,7 +197,7 @@ def _conditions(settings: Settings, options: DeploymentFile) -> dict[str, bool]:
 
 
 def _rendered(file: SinksFile, organization: str) -> dict[str, SinkModel]:
-    """Return the sinks, each with its whole filter."""
+    """Return the sinks, each with its complete filter."""
     return {
         name: replace(sink, filter=RENDERED[name](organization)) if sink.filter == _BY_CODE else sink
         for name, sink in file.sinks.items()
@@ -225,7 +225,10 @@ def _placeholders(settings: Settings, options: DeploymentFile) -> dict[str, str]
 
 
 def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) -> str | None:
-    """Return the file's text with `${name}` filled in; a `$` of its own is written `$$`."""
+    """Return the file's text with `${name}` filled in. A literal `$` is written `$$`.
+
+    On a fault, the fault is added to `faults` and the result is None.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -243,14 +246,14 @@ def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) ->
 
 
 class _Names:
-    """Faults of names that point nowhere."""
+    """The faults of names that refer to nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.faults: list[ConfigFault] = []
 
     def check(self, file: str, where: str, name: str, valid: Mapping[str, Any], kind: str) -> None:
-        """One name that must be among `valid`."""
+        """Add a fault unless the name is among `valid`."""
         if name not in valid:
             path = str(self._folder / file)
             self.faults.append(ConfigFault(path, 0, where, f"no {kind} '{name}'", nearest(name, valid)))

@@ -1,4 +1,4 @@
-"""The plan that takes down what a deployment made. The buckets, the environments and people's access to them stay."""
+"""The plan that removes what a deployment created. The buckets, the environments and people's access to them stay."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cli.deploy.step import Mark, Step
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
 _READERS = 4
-_PERSONAL = "Benchkeeper: "  # how the description of a person's own account begins (shared.cloud.identity.accounts)
+_PERSONAL = "Benchkeeper: "  # the prefix of the description of a user's own account (shared.cloud.identity.accounts)
 
 
 def make_destroy_plan(target: Target) -> list[Step]:
-    """Return what is there and ours, in the order in which it goes."""
+    """Return a step for everything that exists and is ours, in the order of removal."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
         _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _bindings,
         _data_roles, _roles, _accounts,
@@ -105,7 +105,7 @@ def _functions(target: Target) -> Iterator[Step]:
 
 
 def _page(target: Target) -> Iterator[Step]:
-    """Who may open the hub page by our settings, and the domain that leads there; whoever else is let in is not ours to refuse."""
+    """Yield the access to the hub page that our settings give, and the page's domain. Access that others gave stays."""
     name, domain = target.deployment.page, target.deployment.options.hub_domain
     if name is None:
         return
@@ -143,7 +143,7 @@ def _watching(target: Target) -> Iterator[Step]:
 
 
 def _view(target: Target) -> Iterator[Step]:
-    """Yield the view; its dataset goes only when it is empty, which BigQuery itself sees to."""
+    """Yield the view. Its dataset is only deleted if it is empty, which BigQuery itself enforces."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     if target.deployment.options.billing_export is None:
         return
@@ -160,7 +160,7 @@ def _view(target: Target) -> Iterator[Step]:
 
 
 def _readers(target: Target) -> Iterator[Step]:
-    """Our accounts in the list of the view's dataset."""
+    """Yield our accounts' access to the view's dataset."""
     if target.deployment.options.billing_export is None:
         return
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
@@ -202,7 +202,7 @@ def _topics(target: Target) -> Iterator[Step]:
 
 
 def _bindings(target: Target) -> Iterator[Step]:
-    """Whatever our accounts hold on the project, the buckets, the environments' agent and the accounts that clusters run as."""
+    """Yield the roles of our accounts on the project, the buckets, the environments' agent and the accounts that clusters run as."""
     ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
     agent = target.agent("notebooks-vm")
     account = ("iam", "service-accounts")
@@ -223,7 +223,7 @@ def _bindings(target: Target) -> Iterator[Step]:
         except NoAccessError as error:
             yield _kept(f"access on {scope}", f"what ours hold there cannot be seen: {error.cause}")
             continue
-        # A role under two conditions is one command.
+        # One command removes a role under two conditions.
         held = {(member, binding["role"]) for binding in policy.get("bindings", []) for member in binding["members"]}
         for member, role in sorted(held):
             if member in ours and (scope != "agent" or role == USER_ROLE):
@@ -238,13 +238,13 @@ def _bindings(target: Target) -> Iterator[Step]:
 
 
 def _data_roles(target: Target) -> Iterator[Step]:
-    """Yield what the data groups were given on the project; a binding with a condition is somebody else's."""
+    """Yield the roles that the data groups have on the project. A binding with a condition was made by others, so it stays."""
     if not target.deployment.data_roles:
         return
     try:
         policy = target.read("project", "projects", "get-iam-policy", target.project, otherwise={}, project=False)
     except NoAccessError:
-        return  # said where our own accounts' bindings are looked at
+        return  # `_bindings` reports this error already
     for group, roles in target.deployment.data_roles.items():
         for role in roles:
             if has(policy, role, f"group:{group}"):

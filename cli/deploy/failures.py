@@ -1,4 +1,4 @@
-"""What gcloud says when something goes wrong, as one line of cause and one of remedy."""
+"""The failures of gcloud, each as one line of cause and one line of remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class DeployError(Exception):
-    """Something that a person must do. `cause` and `remedy` are a line each; `said` is gcloud's own text, for the log."""
+    """An error that a person must act on. `cause` and `remedy` are a line each; `said` is gcloud's own text, for the log."""
 
     def __init__(self, cause: str, remedy: str, *, said: str = "") -> None:
         super().__init__(f"{cause} {remedy}".strip())
@@ -16,19 +16,19 @@ class DeployError(Exception):
 
 
 class NotThereError(DeployError):
-    """What was asked for does not exist. Only said when the service itself says so."""
+    """The error of a missing resource. It is raised only if the service itself reports so."""
 
 
 class ThereAlreadyError(DeployError):
-    """What was to be created exists."""
+    """The error of a resource that was to be created but exists."""
 
 
 class NotYetError(DeployError):
-    """True in a moment: an account or a service that this deployment has just made is not known everywhere yet."""
+    """An error that passes by itself: a new account or service is not yet known everywhere, or the cloud did not answer."""
 
 
 class NoAccessError(DeployError):
-    """The person who deploys may not do this."""
+    """The error of a permission that the deploying account lacks."""
 
 
 class _Known(Struct, frozen=True):
@@ -42,7 +42,7 @@ def _known(pattern: str, cause: str, remedy: str, kind: type[DeployError] = Depl
     return _Known(re.compile(pattern, re.IGNORECASE | re.DOTALL), kind, cause, remedy)
 
 
-# The first that fits is told. Texts as gcloud 528 prints the recorded error bodies (tests/kit/gcp/errors.py).
+# The first match is used. The texts are those that gcloud 528 prints for the recorded error bodies (tests/kit/gcp/errors.py).
 _KNOWN = (
     _known(
         r"no active account|do not currently have an active account|reauthentication|invalid_grant|"
@@ -158,7 +158,7 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 
 
 def failure(said: str, *, project: str, what: str) -> DeployError:
-    """Return the error for what gcloud printed while it did `what`; what is not known keeps gcloud's own first line."""
+    """Return the error for the text that gcloud printed while it did `what`. An unknown error keeps gcloud's own first line."""
     for known in _KNOWN:
         if known.pattern.search(said):
             words = {

@@ -1,4 +1,4 @@
-"""The settings file of an environment that has none yet."""
+"""The first settings file of an environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ZONES = {"europe-west1": "bcd", "us-east1": "bcd", "us-central1": "abcf"}
 def settings_text(
     project: str, region: str, organization: str | None = None, domains: tuple[str, ...] = ("example.com",)
 ) -> str:
-    """Return a settings file with what can be told from project, region and the assigned groups; a person adds the rest."""
+    """Return a settings file from project, region and the assigned groups; the user adds the rest."""
     zones = ", ".join(f"{region}-{letter}" for letter in _ZONES.get(region, "abc"))
     told = f'deployment:\n  organization: "{organization}"\n' if organization else ""
     return f"""\
@@ -35,15 +35,15 @@ people:
 
 
 def domains_of_groups(config_dir: Path) -> tuple[str, ...]:
-    """Return the domains of the groups that profiles.yaml assigns; `example.com` if they cannot be told."""
+    """Return the domains of the groups that profiles.yaml assigns; `example.com` if they cannot be read."""
     try:
         data, _ = load_yaml((config_dir / "profiles.yaml").read_text(encoding="utf-8"))
         groups = [str(each["group"]) for each in data["assignments"]]
     except (OSError, UnicodeDecodeError, YamlFaultError, KeyError, TypeError):
-        return ("example.com",)  # the check of the files says what is wrong with them
+        return ("example.com",)  # the check of the files reports their faults
     return tuple(sorted({group.rpartition("@")[2].lower() for group in groups if "@" in group})) or ("example.com",)
 
 
 def settings_path(config_dir: Path, env: str) -> Path:
-    """Where it is."""
+    """Return the path of the environment's settings file."""
     return config_dir / f"settings.{env}.yaml"

@@ -1,7 +1,7 @@
-"""Runs gcloud: the only way in which a deployment reads and changes Google Cloud.
+"""The runner of gcloud: the only way in which a deployment reads and changes Google Cloud.
 
-What gcloud has only as alpha (alert policies, notification channels) or leaves to another tool (BigQuery views) goes over the
-plain REST API with gcloud's own token.
+Features that gcloud has only as alpha (alert policies, notification channels) or leaves to another tool (BigQuery views) go
+over the plain REST API with gcloud's own token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from msgspec import Struct
 from cli.deploy.failures import DeployError, NotYetError, failure
 
 OLDEST = 528
-# Seconds between tries, for what is not known everywhere yet: two minutes in all.
+# Seconds between tries while a new resource is not known everywhere yet: two minutes in all.
 PATIENCE_S = (1, 2, 4, 8, 16, 30, 60)
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _SERVICES = {
@@ -33,11 +33,11 @@ _SERVICES = {
     "cloudidentity": "https://cloudidentity.googleapis.com/",
 }
 _REST_TIMEOUT_S = 60
-_ACCOUNT = re.compile(r"[^@\s,=]{1,200}@[^@\s,=]{1,200}")  # it becomes part of a command
+_ACCOUNT = re.compile(r"[^@\s,=]{1,200}@[^@\s,=]{1,200}")  # the address becomes part of a command
 
 
 class FileWord(Struct, frozen=True):
-    """A word of a command that names a file with this text: `--file=…`. The file lives as long as the command."""
+    """An argument of a command that names a file with this text: `--file=…`. The file exists as long as the command runs."""
 
     flag: str
     text: str
@@ -57,12 +57,12 @@ class Call(Struct, frozen=True):
 
 
 Command = tuple["str | FileWord", ...]
-# A command, a call, or what finds out what is to be done once the ones before it are.
+# A command, a call, or a function that returns the next commands once the earlier work is done.
 Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 
 
 def shown(do: Do) -> str:
-    """Return a command as a person would type it."""
+    """Return a command as a user would type it."""
     if callable(do):
         return "(what follows is known when that is done)"
     if isinstance(do, Call):
@@ -72,7 +72,7 @@ def shown(do: Do) -> str:
 
 
 class Gcloud:
-    """gcloud for one project."""
+    """The gcloud of one project."""
 
     def __init__(self, project: str, *, executable: str = "gcloud") -> None:
         self.project = project
@@ -83,7 +83,7 @@ class Gcloud:
         self._endpoints: dict[str, str] = {}
 
     def check(self) -> None:
-        """Raise `DeployError` when gcloud is missing or too old."""
+        """Raise `DeployError` if gcloud is missing or too old."""
         if shutil.which(self._executable) is None:
             raise DeployError(
                 "gcloud is not installed.", "Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
@@ -97,13 +97,13 @@ class Gcloud:
             )
 
     def read(self, *words: str, project: bool = True) -> Any:
-        """Return what a list, describe or get-iam-policy command prints, as JSON. Raises `DeployError` kinds."""
+        """Return the JSON output of a list, describe or get-iam-policy command. Raises `DeployError` and its subclasses."""
         command = (*words, "--format=json", *((f"--project={self.project}",) if project else ()))
         text = self._run(command, f"gcloud {' '.join(w for w in words[:4] if not w.startswith('--'))}")
         return json.loads(text) if text.strip() else None
 
     def do(self, do: Command | Call) -> Any:
-        """Carry out one command or call."""
+        """Carry out a command or call."""
         if isinstance(do, Call):
             return self.call(do)
         what = f"gcloud {' '.join(w for w in do[:4] if isinstance(w, str) and not w.startswith('--'))}"
@@ -116,19 +116,19 @@ class Gcloud:
             return self._run((*words, *where, "--format=none"), what)
 
     def account(self) -> str:
-        """Return the address of the account that gcloud works as; empty if it does not say."""
+        """Return the address of the account that gcloud uses; empty if gcloud does not tell."""
         said = self._run(("config", "get", "account"), "gcloud config get account").strip()
         return said if _ACCOUNT.fullmatch(said) else ""
 
     def _run(self, words: Sequence[str], what: str) -> str:
         try:
-            done = subprocess.run(  # noqa: S603 - gcloud with words of our own; nothing goes through a shell
+            done = subprocess.run(  # noqa: S603 - gcloud with fixed arguments; no shell is involved
                 [self._executable, *words, "--quiet"],
                 capture_output=True,
                 text=True,
                 check=False,
                 timeout=1800,
-                start_new_session=True,  # Ctrl-C is for us: what runs comes to its end
+                start_new_session=True,  # Ctrl-C must only reach us: a running command finishes
             )
         except FileNotFoundError as error:
             raise DeployError("gcloud is not installed.", "Install the Google Cloud CLI.") from error
@@ -139,7 +139,7 @@ class Gcloud:
         return done.stdout
 
     def call(self, call: Call) -> Any:
-        """One REST call with gcloud's token; the answer as JSON, {} for none."""
+        """Make a REST call with gcloud's token. Return the response's JSON, {} for an empty response."""
         url = f"{self._endpoint(call.service)}{call.path}"
         try:
             answer = self._answer(call, url)
@@ -162,11 +162,11 @@ class Gcloud:
         return self._http.request(call.verb, url, json=call.body, timeout=_REST_TIMEOUT_S, headers=headers)
 
     def goes_to_google(self, service: str) -> bool:
-        """Return True unless gcloud is told to find that service elsewhere."""
+        """Return True unless gcloud is configured with another endpoint for that service."""
         return not self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
 
     def token(self) -> str:
-        """Return the access token of the account that gcloud works as."""
+        """Return the access token of the account that gcloud uses."""
         return self._bearer()
 
     def _bearer(self) -> str:
@@ -176,7 +176,7 @@ class Gcloud:
             return self._token
 
     def _endpoint(self, service: str) -> str:
-        """Where gcloud itself would go: its `api_endpoint_overrides` hold here too."""
+        """Return the endpoint that gcloud itself would use: its `api_endpoint_overrides` apply here too."""
         with self._lock:
             if service not in self._endpoints:
                 set_to = self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
@@ -185,7 +185,7 @@ class Gcloud:
 
 
 def _safe(endpoint: str) -> str:
-    """Credentials never cross a network in clear text."""
+    """Return the endpoint with one slash at the end. Raises `DeployError` if credentials would cross a network in clear text."""
     parts = urlsplit(endpoint)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise DeployError(

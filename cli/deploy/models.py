@@ -1,4 +1,4 @@
-"""The shape of config/deploy/*.yaml: what is deployed."""
+"""The models of config/deploy/*.yaml, which describe what is deployed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Text = Annotated[str, Meta(min_length=1)]
 
 
 class ApisFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/apis.yaml: services to turn on, each with what it is for."""
+    """The file config/deploy/apis.yaml: services to turn on, each with its purpose."""
 
     apis: Mapping[_Api, _Text]
     optional: Mapping[_Api, Annotated[str, one_of("billing_export", "kms_key", "groups")]] = {}
@@ -33,7 +33,7 @@ class AccountModel(Strict, frozen=True, kw_only=True):
 
 
 class AccountsFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/accounts.yaml."""
+    """The file config/deploy/accounts.yaml."""
 
     accounts: Mapping[str, AccountModel]
 
@@ -55,9 +55,9 @@ def _not_too_wide(role: str) -> str:
 
 
 class GrantModel(Strict, frozen=True, kw_only=True):
-    """One binding, added to what is there: `role` for `to` on `on`; with `when` only where that is configured.
+    """A binding that is added to the present ones: `role` for `to` on `on`; with `when` only if that part is configured.
 
-    With `prefix` it holds for the objects of a bucket whose names begin so.
+    With `prefix` the binding applies to objects of a bucket whose names have this prefix.
     """
 
     to: Annotated[str, Meta(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")]
@@ -71,14 +71,14 @@ class GrantModel(Strict, frozen=True, kw_only=True):
 
 
 class RolesFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/roles.yaml."""
+    """The file config/deploy/roles.yaml."""
 
     roles: Mapping[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.]{3,64}$")], RoleModel]
     grants: tuple[GrantModel, ...]
     withdrawn: tuple[GrantModel, ...] = ()
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of grants that do not go together."""
+        """Yield (field, problem) for grants that contradict each other."""
         for grant in self.withdrawn:
             if grant.when is not None or not grant.on.startswith(("bucket/", "topic/")):
                 yield "", f"{grant.to} on {grant.on}: only what is on a bucket or a topic is withdrawn, and always"
@@ -97,16 +97,16 @@ def _a_week(value: timedelta | None) -> timedelta | None:
 
 
 class BucketModel(Strict, frozen=True, kw_only=True):
-    """How a bucket keeps things. `delete_after`: objects themselves go, too, at that age; None: they stay."""
+    """The retention of a bucket. `delete_after`: the age at which objects themselves are deleted; None: they stay."""
 
     soft_delete: Annotated[timedelta, check(_a_week)]
     keep_old_versions: Annotated[timedelta, check(_a_week)]
     delete_after: Annotated[timedelta | None, check(_a_week)] = None
-    versioning: Annotated[bool, one_of(True)] = True  # noqa: FBT003 - the one value
+    versioning: Annotated[bool, one_of(True)] = True  # noqa: FBT003 - the only valid value
 
 
 class BucketsModel(Strict, frozen=True, kw_only=True):
-    """The buckets by what they are for."""
+    """The buckets by purpose."""
 
     records: BucketModel
     inbox: BucketModel
@@ -114,7 +114,7 @@ class BucketsModel(Strict, frozen=True, kw_only=True):
 
 
 class BucketsFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/buckets.yaml."""
+    """The file config/deploy/buckets.yaml."""
 
     buckets: BucketsModel
 
@@ -136,7 +136,7 @@ AckDeadline = Annotated[timedelta, check(_answered)]
 
 
 class TopicModel(Strict, frozen=True, kw_only=True):
-    """A topic; what was published stays readable for `retention`."""
+    """A topic; published messages stay readable for `retention`."""
 
     retention: Retention
 
@@ -150,20 +150,20 @@ class SubscriptionModel(Strict, frozen=True, kw_only=True):
 
 
 class TopicsFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/topics.yaml."""
+    """The file config/deploy/topics.yaml."""
 
     topics: Mapping[_Id, TopicModel]
     subscriptions: Mapping[_Id, SubscriptionModel] = {}
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of subscriptions without a topic."""
+        """Yield (field, problem) for subscriptions without a topic."""
         for name, subscription in self.subscriptions.items():
             if subscription.topic not in self.topics:
                 yield "", f"subscription '{name}' is for topic '{subscription.topic}', which is not here"
 
 
 class DeliveryModel(Strict, frozen=True, kw_only=True):
-    """How messages reach a function: the settings of the subscription that Eventarc makes for it."""
+    """The delivery of messages to a function: the settings of the subscription that Eventarc makes for it."""
 
     ack_deadline: AckDeadline
     min_backoff: timedelta
@@ -173,23 +173,23 @@ class DeliveryModel(Strict, frozen=True, kw_only=True):
     max_delivery_attempts: Annotated[int, Meta(ge=5, le=100)] | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of keys that do not go together."""
+        """Yield (field, problem) for keys that contradict each other."""
         if (self.dead_letter_topic is None) != (self.max_delivery_attempts is None):
             yield "", "dead_letter_topic and max_delivery_attempts go together"
 
 
 class Heard(NamedTuple):
-    """What a function hears: messages of a topic, and how they reach it."""
+    """The topic that a function listens to, and its delivery settings."""
 
     topic: str
     delivery: DeliveryModel
 
 
-_LONGEST_EVENT, _LONGEST_HTTP = timedelta(seconds=540), timedelta(hours=1)  # facts of the platform
+_LONGEST_EVENT, _LONGEST_HTTP = timedelta(seconds=540), timedelta(hours=1)  # limits of the platform
 
 
 class FunctionModel(Strict, frozen=True, kw_only=True):
-    """A function; what is not said here is taken from `defaults`. It hears a topic, or with `http` it is a page."""
+    """A function; missing keys are taken from `defaults`. A function listens to a topic, or with `http` it is a page."""
 
     entry_point: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*$")]
     account: str
@@ -205,7 +205,7 @@ class FunctionModel(Strict, frozen=True, kw_only=True):
     delivery: DeliveryModel | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of what the platform refuses for this kind of function."""
+        """Yield (field, problem) for values that the platform refuses for this kind of function."""
         if self.timeout > _LONGEST_HTTP:
             yield "timeout", "an http function lives 3600s at most"
         elif self.timeout > _LONGEST_EVENT and not self.http:
@@ -219,12 +219,12 @@ class FunctionModel(Strict, frozen=True, kw_only=True):
 
     @property
     def heard(self) -> Heard | None:
-        """The topic that it hears and how; None for a page."""
+        """The topic and delivery of the function; None for a page."""
         return None if self.topic is None or self.delivery is None else Heard(self.topic, self.delivery)
 
 
 class FunctionsFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/functions.yaml."""
+    """The file config/deploy/functions.yaml."""
 
     build_account: str
     push_account: str
@@ -233,7 +233,7 @@ class FunctionsFile(Strict, frozen=True, kw_only=True):
 
     @classmethod
     def prepared(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """Return what the file says with the defaults in each function."""
+        """Return the file's content with the defaults filled in for each function."""
         functions, defaults = raw.get("functions"), raw.get("defaults") or {}
         if not isinstance(functions, dict) or not isinstance(defaults, dict):
             return raw
@@ -244,7 +244,7 @@ class FunctionsFile(Strict, frozen=True, kw_only=True):
         return {**raw, "functions": filled}
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """(field, problem) of functions that do not go together."""
+        """Yield (field, problem) for functions that contradict each other."""
         pages = sorted(name for name, function in self.functions.items() if function.http)
         if len(pages) > 1:
             yield "", f"one function may have http: true, not {', '.join(pages)}: hub_access is about one page"
@@ -267,13 +267,13 @@ class JobModel(Strict, frozen=True, kw_only=True):
 
 
 class JobsFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/jobs.yaml."""
+    """The file config/deploy/jobs.yaml."""
 
     jobs: Mapping[Annotated[str, Meta(pattern=r"^[a-zA-Z][a-zA-Z0-9_-]{0,499}$")], JobModel]
 
 
 class SinkModel(Strict, frozen=True, kw_only=True):
-    """A log sink into a topic."""
+    """A log sink that publishes to a topic."""
 
     scope: Annotated[str, one_of("project", "organization")]
     topic: str
@@ -281,25 +281,25 @@ class SinkModel(Strict, frozen=True, kw_only=True):
 
 
 class SinksFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/sinks.yaml."""
+    """The file config/deploy/sinks.yaml."""
 
     sinks: Mapping[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,100}$")], SinkModel]
 
 
 class MetricsFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/metrics.yaml: bodies of log-based metrics by id."""
+    """The file config/deploy/metrics.yaml: bodies of log-based metrics by id."""
 
     metrics: Mapping[Annotated[str, Meta(pattern=r"^benchkeeper/[a-z0-9_-]+$")], Mapping[str, Any]]
 
 
 class AlertsFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/alerts.yaml: bodies of alert policies by key, which becomes a label."""
+    """The file config/deploy/alerts.yaml: bodies of alert policies by key, which becomes a label."""
 
     alerts: Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")], Mapping[str, Any]]
 
 
 class DashboardFile(Strict, frozen=True, kw_only=True):
-    """config/deploy/dashboard.yaml: `body` is the whole file, one dashboard as the API takes it."""
+    """The file config/deploy/dashboard.yaml. `body` is the whole file: a dashboard in the API's format."""
 
     displayName: str  # noqa: N815 - the API's own field
     mosaicLayout: Mapping[str, Any]  # noqa: N815 - same
@@ -307,6 +307,6 @@ class DashboardFile(Strict, frozen=True, kw_only=True):
 
     @classmethod
     def prepared(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """Return the two keys that have to be there, and the whole."""
+        """Return the two required keys, and the whole file as `body`."""
         needed: dict[str, Any] = {name: raw[name] for name in ("displayName", "mosaicLayout") if name in raw}
         return needed | {"body": raw}

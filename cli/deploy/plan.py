@@ -1,4 +1,4 @@
-"""The whole plan for a project, and the plan that takes it down again."""
+"""The whole plan for a project. `cli.deploy.destroy` has the plan that removes everything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cli.deploy.step import Step
 from cli.deploy.target import Target
 
 _READERS = 4
-# In the order in which they are shown. What waits for what is said by the steps.
+# In the order in which they are shown. The steps themselves name the steps that they need.
 _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
     agents.agents,
     accounts.accounts,
@@ -34,11 +34,11 @@ _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
 
 
 def make_plan(target: Target) -> list[Step]:
-    """Everything that is wanted, compared with what is there. Reads, four kinds at a time, and changes nothing."""
+    """Return the steps from the present to the wanted state. Reads four kinds at a time, and changes nothing."""
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         try:
             parts = list(pool.map(lambda kind: list(kind(target)), _KINDS))
         except BaseException:
-            target.stop.set()  # an error or Ctrl-C: the others need not be patient any more
+            target.stop.set()  # an error or Ctrl-C: the other readers stop waiting
             raise
     return [step for part in parts for step in part]

@@ -1,4 +1,4 @@
-"""What a deployment's files change for people, in counts, before anybody agrees to it. Reads the records with gcloud's own token."""
+"""The effect of a deployment's files on people, in counts, before the question. Reads the records with gcloud's own token."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from shared.settings import Settings
 from shared.telemetry import SilentLog
 from shared.wiring import make_clients, wire
 
-_PATIENCE_S = 10.0  # somebody waits for the plan
+_PATIENCE_S = 10.0  # short, because the user waits for the plan
 
 
 def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
-    """Yield what putting the files in force would do; nothing if they are in force, or if there is nobody yet.
+    """Yield the effect of putting the files in force; nothing if they are in force, or if there is no policy in force yet.
 
-    Whoever may deploy need not see people's records: then the lines say how to find out.
+    The deploying account may lack access to people's records. The lines then say how to find out.
     """
     look = f"benchkeeper --env {settings.env} impact names them."
     try:

@@ -1,7 +1,7 @@
-"""The retention in force, noted at a deployed function, so that a plan can say that one becomes shorter.
+"""The retention in force, noted as a label of a deployed function, so that a plan can report a shorter one.
 
-Nothing else remembers it: the settings file has the new value already when a plan is made. What is shortened is deleted soon after the
-deployment and cannot be brought back, so it is said before anybody agrees.
+The label is the only memory of it: the settings file already has the new value when a plan is made. A shorter retention soon
+deletes data that cannot be restored, so the plan reports it before the question.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GOES = {
 
 
 def is_noted_at(function: FunctionModel, target: Target) -> bool:
-    """Return True for the function that has the label: HR's. One place is enough."""
+    """Return True for the function that has the label: the function of HR's topic. One function is enough."""
     return function.topic == target.deployment.settings.topic_lifecycle
 
 
@@ -37,7 +37,7 @@ def noted(settings: Settings) -> str:
 
 
 def shortened(target: Target, listed: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield (kind of retention, sentence) for each that becomes shorter, or ("", sentence) if the one in force is not known."""
+    """Yield (kind of retention, sentence) for each shorter retention, or ("", sentence) if the retention in force is unknown."""
     names = {name for name, wanted in target.deployment.functions.items() if is_noted_at(wanted, target)}
     for found in listed:
         if found["name"].rsplit("/", 1)[-1] not in names:

@@ -1,4 +1,4 @@
-"""Carries out a plan: in the order that steps need each other, four at a time, one failure holding up only what needs it."""
+"""The executor of a plan. Steps run in the order of their needs, four at a time; a failure only holds up the steps that need it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORKERS = 4
 
 
 class Done(Struct, frozen=True):
-    """What became of a step: `error` None = done; `blocked_by` = the failed step that it needs."""
+    """The result of a step. `error` is None on success; `blocked_by` is the failed step that it needs."""
 
     step: Step
     took_s: float
@@ -27,18 +27,18 @@ class Done(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """What became of all of them."""
+    """The results of all steps."""
 
     done: list[Done] = field(default_factory=list)
 
     @property
     def failed(self) -> list[Done]:
-        """Those that a person must look at."""
+        """The failed steps, which need attention."""
         return [each for each in self.done if each.error is not None]
 
     @property
     def left(self) -> list[Done]:
-        """Those that were not tried, since what they need had failed."""
+        """The steps that were not tried, because a step that they need had failed."""
         return [each for each in self.done if each.blocked_by]
 
 
@@ -50,7 +50,7 @@ def carry_out(
     ended: Callable[[Done], None],
     stop: threading.Event,
 ) -> Outcome:
-    """Run every step that changes something. `started` and `ended` are told from this thread."""
+    """Run every step that changes something. `started` and `ended` are called from this thread."""
     waiting = {step.key: step for step in steps if step.acts}
     if len(waiting) != sum(step.acts for step in steps):
         raise AssertionError("two steps have one key")
@@ -58,7 +58,7 @@ def carry_out(
 
 
 class _Crew:
-    """Steps that wait, that are at work, and that failed (by the key of the step that was the cause)."""
+    """The steps that wait, those that run, and those that failed (by the key of the step that was the cause)."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class _Crew:
         self._outcome = Outcome()
 
     def work(self) -> Outcome:
-        """Until nothing waits and nothing is at work."""
+        """Run until no step waits and no step is running. Return the outcome."""
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             while self._waiting or self._busy:
                 self._start(pool)
@@ -99,7 +99,7 @@ class _Crew:
             self._busy[pool.submit(_one, step, self._gcloud, self._stop)] = step
 
     def _ready(self) -> list[Step]:
-        """Those that need nothing any more, one a lane."""
+        """Return the steps that may start now, at most one for each lane."""
         lanes = {step.lane for step in self._busy.values() if step.lane}
         found = []
         for key, step in self._waiting.items():
@@ -111,7 +111,7 @@ class _Crew:
         return found
 
     def _block(self) -> None:
-        """Leave what needs a failed step, and what needs that."""
+        """Give up the steps that need a failed step, directly or through other steps."""
         while blocked := [key for key in self._waiting if self._needs[key] & self._failed.keys()]:
             cause = self._failed[min(self._needs[blocked[0]] & self._failed.keys())]
             self._failed[blocked[0]] = cause
@@ -138,12 +138,12 @@ class _Crew:
 
 
 def _needed(step: Step, all_steps: Iterable[str]) -> set[str]:
-    """Return the keys that a step waits for: named ones, and all of a kind that is named."""
+    """Return the keys that a step waits for: the named keys, and all keys of a named kind."""
     return {key for key in all_steps if key != step.key and (key in step.needs or key.split(" ", 1)[0] in step.needs)}
 
 
 def _one(step: Step, gcloud: Gcloud, stop: threading.Event) -> Done:
-    """One step, patiently: what is not known everywhere yet is asked again, from the part that failed."""
+    """Run a step. An error that passes by itself is retried, starting at the part that failed."""
     began = time.perf_counter()
     work, notes = list(step.work), set[str]()
     for pause_s in (*PATIENCE_S, None):
@@ -163,11 +163,11 @@ def _one(step: Step, gcloud: Gcloud, stop: threading.Event) -> Done:
 
 
 def _do(do: Command | Call, step: Step, gcloud: Gcloud) -> str:
-    """Carry it out; a note when it was so already."""
+    """Carry out a command or call. Return a note if it was done already, else ""."""
     try:
         gcloud.do(do)
     except ThereAlreadyError:
-        # A try before was done though its answer was lost, or somebody else was faster.
+        # An earlier try succeeded although its response was lost, or another deployer was faster.
         return "it was there already: the next run compares it"
     except NotThereError:
         if step.mark is not Mark.DELETE:

@@ -1,4 +1,4 @@
-"""What a person sees of a deployment: the plan, the progress with elapsed time, what failed and what to do."""
+"""The display of a deployment: the plan, the progress with elapsed time, the failures and their remedies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORD = {
 
 
 class Screen:
-    """Prints to a terminal or a log; the same words in both."""
+    """A printer to a terminal or a log; both show the same words."""
 
     def __init__(self, out: Terminal, *, verbose: bool) -> None:
         self._out, self._verbose = out, verbose
@@ -37,22 +37,22 @@ class Screen:
         self._total = self._count = 0
 
     def say(self, text: str, *, style: str = "") -> None:
-        """One line, never wrapped or cut where somebody may want to copy it."""
+        """Print one line, never wrapped or cut, so that it can be copied."""
         self._out.print(Text(text, style=style), soft_wrap=True)
 
     def quote(self, said: str) -> None:
-        """Print what another program said, line by line, told apart from ours."""
+        """Print another program's output line by line, marked as not ours."""
         for line in said.strip().splitlines():
             self.say(f"    | {line}", style="dim")
 
     def working(self, text: str) -> Status:
-        """Return a spinner in a terminal; in a log the line is printed once."""
+        """Return a spinner for a terminal; in a log the line is printed once."""
         if not self._out.is_terminal:
             self.say(f"{text} …", style="dim")
         return self._out.status(f"{text} …")
 
     def plan(self, steps: Sequence[Step], *, everything: bool) -> None:
-        """Print the steps; those that are the same are counted, and listed only with `everything`."""
+        """Print the steps. Unchanged steps are counted, and listed only with `everything`."""
         for step in steps:
             if step.mark is Mark.SAME and not (everything or self._verbose):
                 continue
@@ -62,7 +62,7 @@ class Screen:
         self.say(f"Plan: {', '.join(parts) or 'nothing'}.", style="bold")
 
     def _line(self, step: Step) -> None:
-        """Print what and why on one line where it fits, else the reason below, indented; a log is never wrapped."""
+        """Print step and reason on one line if they fit, else the reason below, indented. A log is never wrapped."""
         style = _STYLE[step.mark]
         head, reason = Text(f"{step.mark.value} {step.key}", style=style), step.because
         if not self._out.is_terminal or len(head) + len(reason) + 2 <= self._out.width:
@@ -76,7 +76,7 @@ class Screen:
                 self.say(f"    {shown(do)}", style="dim")
 
     def begin(self, steps: Sequence[Step]) -> None:
-        """From here on steps start and end."""
+        """Set the counters for a run of these steps."""
         self._total = sum(step.acts for step in steps)
         self._count = 0
 
@@ -90,7 +90,7 @@ class Screen:
             self._update()
 
     def _update(self) -> None:
-        """One line: elapsed time, how many of how many, what is at work."""
+        """Show one line: elapsed time, number of finished steps, and the steps that are running."""
         if self._status is None:
             return
         line = f"{self._elapsed()}  {self._count}/{self._total}  {', '.join(self._busy)}"
@@ -133,6 +133,6 @@ class Screen:
 
 
 def complain(error: DeployError, screen: Screen) -> None:
-    """One line of cause, one of remedy."""
+    """Print a line of cause and a line of remedy."""
     screen.say(f"✗ {error.cause}", style="red")
     screen.say(f"  {error.remedy}", style="red")

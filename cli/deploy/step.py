@@ -1,4 +1,4 @@
-"""A deployment's plan: steps, each with what it is about, whether anything changes, why, and what does it."""
+"""The steps of a deployment's plan: each with its resource, its change, the reason, and the work."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cli.deploy.gcloud import Do
 
 
 class Mark(Enum):
-    """What a step does to what is there."""
+    """The kind of change that a step makes."""
 
     CREATE = "+"
     CHANGE = "~"
     SAME = "="
     DELETE = "-"
-    KEEP = "!"  # left alone, or for a person to do
+    KEEP = "!"  # left unchanged, or to be done by a person
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One line of the plan.
+    """A step of the plan.
 
-    `key` is `kind name`; `needs` are keys, or kinds for all of that kind, that come before where the plan has them. Steps of
-    one `lane` (an IAM policy) never run at the same time. A function among the `work` says what is to be done once its turn comes,
-    where that depends on what is there by then.
+    `key` is `kind name`. `needs` are keys, or kinds for all steps of that kind, that run before this step if the plan has them.
+    Steps of one `lane` (an IAM policy) never run at the same time. A function among the `work` returns its commands when its
+    turn comes, if they depend on the state at that time.
     """
 
     key: str
@@ -42,17 +42,17 @@ class Step(Struct, frozen=True, kw_only=True):
 
     @property
     def acts(self) -> bool:
-        """True when running it changes something."""
+        """True if running the step changes something."""
         return self.mark in {Mark.CREATE, Mark.CHANGE, Mark.DELETE}
 
 
 def same(key: str) -> Step:
-    """Nothing to do."""
+    """Return a step that changes nothing."""
     return Step(key=key, mark=Mark.SAME, because="")
 
 
 def differs(wanted: object, seen: object) -> str:
-    """`seen -> wanted`, short enough for a line."""
+    """Return `seen -> wanted`, short enough for a line."""
     return f"{_short(seen)} -> {_short(wanted)}"
 
 

@@ -1,4 +1,4 @@
-"""Where a deployment goes: the project, what it is called there, and patient reading."""
+"""The target of a deployment: the project, the names in it, and reads that are repeated until they succeed."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ _BRIEF = 2
 
 
 class _Kept:
-    """Answers by what was asked: kinds that look at the same thing ask for it once. An error is kept as well."""
+    """A cache of answers by question, so that kinds that read the same thing read it once. Errors are cached as well."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: dict[tuple[str, ...], Future[Any]] = {}
 
     def once(self, words: tuple[str, ...], ask: Callable[[], Any]) -> Any:
-        """Return the answer; whoever asks second waits for the first."""
+        """Return the answer; a second caller waits for the first."""
         with self._lock:
             first = words not in self._answers
             answer = self._answers.setdefault(words, Future())
         if first:
             try:
                 answer.set_result(ask())
-            except BaseException as error:  # noqa: BLE001 - given to everybody who asked, here too
+            except BaseException as error:  # noqa: BLE001 - raised for every caller, this one too
                 answer.set_exception(error)
         return answer.result()
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """One project and what is to be there.
+    """A project and its wanted state.
 
-    `off` are the services that are still to be turned on: nothing of theirs is asked about, since nothing can answer. With
-    `patient` (this run turned services on) an answer that will be right in a minute is waited for. `deployer` is the account that deploys.
+    `off` are the services that are still to be turned on; their resources are not read, because the services cannot answer.
+    With `patient` (this run turned services on), a read is repeated until the new services answer. `deployer` is the account
+    that deploys.
     """
 
     deployment: Deployment
@@ -77,7 +78,7 @@ class Target(Struct, frozen=True, kw_only=True):
         return AGENTS[name].format(number=self.number)
 
     def member(self, to: str) -> str:
-        """`account/tick` or `agent/pubsub` as an IAM member."""
+        """Return `account/tick` or `agent/pubsub` as an IAM member."""
         kind, _, name = to.partition("/")
         return f"serviceAccount:{self.account(name) if kind == 'account' else self.agent(name)}"
 
@@ -86,14 +87,14 @@ class Target(Struct, frozen=True, kw_only=True):
         return f"projects/{self.project}/topics/{name}"
 
     def read(self, api: str, *words: str, otherwise: Any, project: bool = True) -> Any:
-        """Return what a reading gcloud command says, asked once a plan; `otherwise` while the service is off or for nothing."""
+        """Return the result of a reading gcloud command, run once a plan; `otherwise` if the service is off or the result is empty."""
         if api in self.off:
             return otherwise
         found = self._kept.once(words, lambda: self._patiently(lambda: self.gcloud.read(*words, project=project)))
         return otherwise if found is None else found
 
     def ask(self, api: str, call: Call, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the same for a REST call."""
+        """Return the result of a reading REST call; `otherwise` if the service is off."""
         if api in self.off:
             return otherwise
         answer: Mapping[str, Any] = self._patiently(lambda: self.gcloud.call(call))

@@ -1,1 +1,1 @@
-"""`./deploy.sh local`: the whole system on this machine, over the embedded cloud."""
+"""The command `./deploy.sh local`: the whole system on this machine, with the embedded cloud."""

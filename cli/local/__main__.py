@@ -1,4 +1,4 @@
-"""`python -m cli.local`: what `./deploy.sh local` runs once everything is installed."""
+"""The program `python -m cli.local`, which `./deploy.sh local` runs once everything is installed."""
 
 from __future__ import annotations
 

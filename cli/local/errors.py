@@ -1,7 +1,7 @@
-"""Why the local system cannot start."""
+"""The error of a local system that cannot start."""
 
 from __future__ import annotations
 
 
 class LocalError(Exception):
-    """The local system cannot start; the text says why and what to do."""
+    """The error of a local system that cannot start; its text says why and what to do."""

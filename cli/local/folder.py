@@ -1,4 +1,4 @@
-"""The folder of `--data`: it can be written, and nobody else runs in it."""
+"""The folder of `--data`: it must be writable, and no other run may use it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _WAY_OUT = "Name a folder that you may write to, or leave --data out for a fresh
 
 @contextmanager
 def data_folder(asked: Path | None) -> Iterator[Path]:
-    """Yield the folder, made if it is missing, and hold it against a second run; without `asked` a fresh one that is removed in the end.
+    """Yield the folder, created if it is missing, and lock it against a second run.
 
-    Raises `LocalError` with what is wrong and what to do.
+    Without `asked`, yield a new temporary folder that is removed at the end. Raises `LocalError` with the cause and a remedy.
     """
     if asked is None:
         with tempfile.TemporaryDirectory(prefix="benchkeeper-", ignore_cleanup_errors=True) as fresh:
@@ -40,7 +40,7 @@ def data_folder(asked: Path | None) -> Iterator[Path]:
         raise LocalError(f"--data {asked} cannot be written: {error.strerror}. {_WAY_OUT}") from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however the process ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases the lock, however the process ends
         except OSError as error:
             raise LocalError(
                 f"--data {asked} is in use by another run. End that one with Ctrl-C, or name another folder."

@@ -1,4 +1,4 @@
-"""Watching people's environments come to be: one live line a person, plain lines where there is no terminal."""
+"""The view of environments under creation: a live line for each user, or plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Line(Struct, frozen=True):
-    """How one person stands."""
+    """The state of one user's environment."""
 
     email: str
     state: str
@@ -35,14 +35,14 @@ class Line(Struct, frozen=True):
 
     @property
     def settled(self) -> bool:
-        """True when nothing more is expected to happen."""
+        """True if no further change is expected."""
         return self.state in _SETTLED
 
 
 def follow(
     people: Sequence[tuple[UserKey, str]], deps: Deps, out: Terminal, stop: threading.Event, *, limit_s: float
 ) -> list[Line]:
-    """Show people until all are settled, `stop` is set or `limit_s` real seconds passed; returns how they stand then."""
+    """Show the users until all are settled, `stop` is set or `limit_s` real seconds passed. Return their last states."""
     ends = deps.clock.monotonic_s() + limit_s
     since: dict[str, datetime] = {}
     lines: list[Line] = []
@@ -69,7 +69,7 @@ def follow(
 
 
 def look(people: Sequence[tuple[UserKey, str]], deps: Deps, since: dict[str, datetime]) -> list[Line]:
-    """How everybody stands now. Elapsed time is virtual, from the first sight of the record to its settling."""
+    """Return the present state of all users. Elapsed time is virtual, from the creation of the record until it is settled."""
     now = deps.clock.now()
     lines = []
     for user_key, email in people:
@@ -86,14 +86,14 @@ def look(people: Sequence[tuple[UserKey, str]], deps: Deps, since: dict[str, dat
         ready = record.status.condition(ConditionType.NOTEBOOK_READY)
         ended = ready.last_transition_time if ready is not None and ready.reason.value in _SETTLED else now
         state = ready.reason.value if ready is not None else "Pending"
-        # The first sentence says how it stands; what is to be done then is for `show`.
+        # The first sentence tells the state; `show` has the rest, which says what to do.
         message = ready.message.partition(". ")[0].rstrip(".") + "." if ready is not None else "The request is saved."
         lines.append(Line(email, state, message, max(ended - began, timedelta(0)), record))
     return lines
 
 
 def picture(lines: list[Line], frame: int) -> Table:
-    """One moment of the live view."""
+    """Return one frame of the live view."""
     rows = []
     for line in lines:
         mark = (
@@ -118,7 +118,7 @@ def _clock(elapsed: timedelta) -> str:
 
 
 def final_rows(lines: list[Line]) -> list[tuple[str, str | None, str | None, str, str | None]]:
-    """User, profile, instance, state, address."""
+    """Return rows of user, profile, instance, state and address."""
     return [
         (
             line.email,

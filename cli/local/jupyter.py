@@ -1,4 +1,4 @@
-"""JupyterLab in an environment of its own, `.venv-jupyter`: what it needs is not what Benchkeeper needs."""
+"""The installation of JupyterLab in an environment of its own, `.venv-jupyter`, because its dependencies differ from Benchkeeper's."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ REQUIREMENTS = ROOT / "emulator" / "jupyter" / "requirements.txt"
 
 
 def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-jupyter") -> Path:
-    """Return the Python that has it; installed once, and anew when the pins changed. Raises `LocalError` when that cannot be done."""
+    """Return the Python that has JupyterLab. It is installed once, and again if the pins changed. Raises `LocalError` on failure."""
     import fcntl  # noqa: PLC0415 - the command line is imported where there is none
 
     python, mark, unfinished = folder / "bin" / "python", folder / ".benchkeeper", folder / ".unfinished"
     stamp = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     folder.mkdir(exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second one that is started meanwhile waits for the first
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run that is started meanwhile waits for the first
         if python.exists() and mark.exists() and mark.read_text() == stamp:
             return python
         say(f"Installing JupyterLab in {folder.name} (once; about a minute, 250 MB) …")
-        if unfinished.exists():  # an interrupted run left it half made: all of it is made anew
+        if unfinished.exists():  # an interrupted run left an incomplete environment: it is made anew
             for each in folder.iterdir():
                 if each.is_dir():
                     shutil.rmtree(each)
@@ -50,7 +50,7 @@ def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-j
                 "JupyterLab could not be installed. Is the package index reachable? Without --with-jupyter it is not needed.",
             )
         except LocalError:
-            unfinished.unlink()  # what pip gave up is whole enough for another try
+            unfinished.unlink()  # pip's failed installation is complete enough for another try
             raise
         mark.write_text(stamp)
         unfinished.unlink()
@@ -58,7 +58,7 @@ def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-j
 
 
 def _run(command: list[str], trouble: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise LocalError(f"{trouble} It said:\n{last}")

@@ -1,4 +1,4 @@
-"""The options that `./deploy.sh local` and `benchkeeper demo` share."""
+"""The options of both `./deploy.sh local` and `benchkeeper demo`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FASTEST = 1_000_000
 
 
 class Port(click.ParamType[int]):
-    """A port that can be asked for."""
+    """The type of an option that is a port."""
 
     name = "port"
 
@@ -30,7 +30,7 @@ class Port(click.ParamType[int]):
 
 
 class Speed(click.ParamType[float]):
-    """Read how fast the virtual clock runs."""
+    """The type of an option that is the speed of the virtual clock."""
 
     name = "speed"
 
@@ -46,12 +46,12 @@ class Speed(click.ParamType[float]):
 
 
 class Folder(click.ParamType[Path]):
-    """A folder by name; whether it can be used is looked at when it is needed."""
+    """The type of an option that is a folder. The folder itself is checked when it is needed."""
 
     name = "dir"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return its path."""
+        """Return the folder's path."""
         if not str(value).strip():
             self.fail(
                 "an empty name is no folder. Name one, or leave the option out for a fresh temporary one.", param, ctx
@@ -60,7 +60,7 @@ class Folder(click.ParamType[Path]):
 
 
 def running_options(command: F) -> F:
-    """`--port`, `--hub-port`, `--speed`, `--data`, `--no-examples`."""
+    """Add `--port`, `--hub-port`, `--speed`, `--data` and `--no-examples`."""
     for option in reversed(_RUNNING):
         command = option(command)
     return command

@@ -1,4 +1,4 @@
-"""The people of this machine's directory: whom the sign-in page offers, and who administers."""
+"""The people of the local directory: those whom the sign-in page offers, and the administrators."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from shared.domain.things.structs import to_dict
 from shared.settings import Settings
 
 ADMINISTRATOR = "mia.chen@example.com"
-# Two, to switch between: what ends many people's access takes the word of both.
+# Two, to switch between: a change that ends many people's access needs the approval of both.
 ADMINISTRATORS = (ADMINISTRATOR, "tom.berger@example.com")
 NOBODY = "noah.weber@example.com"
 
 
 class Person(Struct, frozen=True):
-    """Somebody on the sign-in page."""
+    """A person on the sign-in page."""
 
     email: str
     name: str
@@ -27,7 +27,7 @@ class Person(Struct, frozen=True):
 
 
 def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
-    """Return the people of config/examples/ (with `examples`), the administrators if there is a group, and somebody without anything."""
+    """Return the people of config/examples/ (with `examples`), the administrators if there is a group, and a person without access."""
     people = _announced(settings) if examples else []
     if settings.admin_group is not None:
         people += [
@@ -48,7 +48,7 @@ def _announced(settings: Settings) -> list[Person]:
 
 
 def _note(settings: Settings, attributes: dict[str, Any]) -> str:
-    """Return what somebody with these attributes is offered, by the profile's title."""
+    """Return the title of the profile that a person with these attributes gets."""
     catalog = settings.catalog
     assigned = [catalog.assignment_for(group) for group in attributes.get("groups", ())]
     best = max((each for each in assigned if each is not None), key=lambda each: each.priority, default=None)
@@ -58,6 +58,6 @@ def _note(settings: Settings, attributes: dict[str, Any]) -> str:
 
 
 def name_of(email: str) -> str:
-    """Return a name to read, made of an address: `ana.silva@…` is Ana Silva."""
+    """Return a readable name for an address: `ana.silva@…` is Ana Silva."""
     words = email.partition("@")[0].partition("+")[0].replace("_", ".").split(".")
     return " ".join(word.capitalize() for word in words if word) or email

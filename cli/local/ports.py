@@ -11,12 +11,12 @@ from cli.local.errors import LocalError
 
 HOST = "127.0.0.1"
 HIGHEST = 65_535
-_FIRST_OPEN = 1024  # those below are for root alone
+_FIRST_OPEN = 1024  # lower ports are for root only
 _SUGGESTED = 8950
 
 
 class Ports(Struct, frozen=True):
-    """`cloud` serves the APIs, `hub` the sign-in and the hub page, `jupyter` the way to the JupyterLabs."""
+    """The ports: `cloud` serves the APIs, `hub` the sign-in and the hub page, `jupyter` the gateway to the JupyterLabs."""
 
     cloud: int
     hub: int
@@ -24,7 +24,10 @@ class Ports(Struct, frozen=True):
 
     @classmethod
     def chosen(cls, cloud: int, hub: int | None, jupyter: int | None) -> Ports:
-        """Return the three ports; one that was not said is the next. Raises `LocalError` when two are the same or there is no next one."""
+        """Return the three ports; a missing port is the next number.
+
+        Raises `LocalError` if two are the same or a number is too high.
+        """
         first = hub if hub is not None else cloud + 1
         made = cls(cloud, first, jupyter if jupyter is not None else max(cloud, first) + 1)
         ports = (made.cloud, made.hub, made.jupyter)
@@ -35,7 +38,7 @@ class Ports(Struct, frozen=True):
         return made
 
     def refuse_used(self, *, with_jupyter: bool, command: str) -> None:
-        """Raise `LocalError` for the first that cannot be opened; `command` is what the user called, for the way out."""
+        """Raise `LocalError` for the first port that cannot be opened. `command` is the called command, for the advice."""
         _refuse_used_port(self.cloud, f"{command} --port")
         _refuse_used_port(self.hub, f"{command} --hub-port")
         if with_jupyter:

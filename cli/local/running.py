@@ -1,4 +1,4 @@
-"""Runs the whole system on this machine until Ctrl-C: what `./deploy.sh local` and `benchkeeper demo` have in common."""
+"""The run of the whole system on this machine until Ctrl-C, for both `./deploy.sh local` and `benchkeeper demo`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FAILED, _WRONG_USE = 1, 2
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What the user asked for. `called` is the command as it was typed, `then` how `benchkeeper` is called beside it."""
+    """The options that the user gave. `called` is the command as typed, `then` the way to call `benchkeeper` next to it."""
 
     called: str
     then: str
@@ -49,7 +49,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 
 def run(asked: Asked) -> int:
-    """Run the system until Ctrl-C; the exit code: 0 ended by the user, 1 it failed, 2 bad configuration."""
+    """Run the system until Ctrl-C. Return the exit code: 0 ended by the user, 1 failure, 2 bad configuration."""
     if os.name != "posix":
         complain(f"{asked.called} needs Linux or macOS; on Windows run it in WSL.")
         return _FAILED
@@ -84,10 +84,11 @@ def run(asked: Asked) -> int:
 
 
 def _stop_on_signals() -> threading.Event:
-    """Return an event that a signal sets, by a thread of its own.
+    """Return an event that a signal sets, through a thread of its own.
 
-    A handler that sets it would wait for ever if it ran while the main thread is inside `Event.wait`: the lock is not reentrant.
-    `SimpleQueue.put` may be called in a handler (library reference, queue).
+    A handler that set the event itself could wait for ever: if it ran while the main thread is inside `Event.wait`, the event's
+    lock would already be held, and it is not reentrant. `SimpleQueue.put` may be called in a handler (library reference,
+    queue).
     """
     stop = threading.Event()
     came: SimpleQueue[int] = SimpleQueue()

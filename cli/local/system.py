@@ -1,4 +1,4 @@
-"""Starts and stops the embedded cloud and puts Benchkeeper into it: buckets, topics, functions, scheduled ticks."""
+"""The starter of the embedded cloud, which also deploys Benchkeeper to it: buckets, topics, functions, scheduled ticks."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from cli.local.ports import HOST, Ports
 from shared.settings import Settings, project_override_variables
 
 ROOT = Path(__file__).resolve().parents[2]
-AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"  # for whom the signed header must be that the hub page takes
+AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"  # the audience of the signed header that the hub page accepts
 _START_TIMEOUT_S = 60.0
-_REFUSED = 2  # the embedded cloud's exit status when what it was given will not do: its last line says what
+_REFUSED = 2  # the embedded cloud's exit status for invalid arguments; its last line says why
 _STOP_TIMEOUT_S = 20.0
 _LABELS = {OURS: BENCHKEEPER}
-_CUSTOMER = "customers/C00000000"  # the embedded cloud has one directory, whatever it is called
+_CUSTOMER = "customers/C00000000"  # the embedded cloud has one directory, under any name
 _GOOGLE_GROUP = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
 
 
 class LocalSystem:
-    """The embedded cloud as a child process, and what runs in it."""
+    """The embedded cloud as a child process, and the deployment in it."""
 
     def __init__(
         self, settings: Settings, ports: Ports, *, speed: float, data: Path, jupyter: Path | None = None,
@@ -49,13 +49,15 @@ class LocalSystem:
         self._allowed_hosts, self._called = allowed_hosts, command
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
-        self._token_file = data / "token"  # of what starts processes in the embedded cloud; only the user can read it
-        self._http.trust_env = False  # loopback: a proxy that the environment names must not see it
+        self._token_file = (
+            data / "token"
+        )  # needed to start processes in the embedded cloud; only the user can read the file
+        self._http.trust_env = False  # loopback: the request must not go to a proxy that the environment names
         self._stopping = threading.Event()
 
     @property
     def has_page(self) -> bool:
-        """Return True when there is a hub page to open."""
+        """True if there is a hub page."""
         return load_deployment(self.settings).page is not None
 
     def start(self) -> None:
@@ -97,7 +99,7 @@ class LocalSystem:
             return False
 
     def token(self) -> dict[str, str]:
-        """Return the header that what starts processes demands. Each run of the embedded cloud has its own."""
+        """Return the header that is needed to start processes in the embedded cloud. Each run has its own token."""
         try:
             return {"X-Emulator-Token": self._token_file.read_text(encoding="ascii")}
         except OSError as error:
@@ -106,16 +108,16 @@ class LocalSystem:
             ) from error
 
     def deploy(self, people: Sequence[Mapping[str, str]] = ()) -> None:
-        """Make what is missing of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs. Safe to repeat.
+        """Create what is missing of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs. Safe to repeat.
 
-        `people` are offered by the sign-in page.
+        The sign-in page offers the `people`.
         """
         project, wanted = self.settings.project, load_deployment(self.settings)
         self._http.headers.update(self.token())
         for name, bucket in wanted.buckets.items():
             self._ensure("POST", f"/storage/v1/b?project={project}", self._bucket(name, bucket))
         self._ensure("POST", "/_emulator/people", {"people": list(people)})
-        for group in wanted.data_roles:  # an administrator's work elsewhere
+        for group in wanted.data_roles:  # on Google Cloud, an administrator creates these groups
             self._ensure_group(group)
         if self.settings.admin_group is not None:
             self._ensure_group(self.settings.admin_group, members=ADMINISTRATORS)
@@ -155,7 +157,7 @@ class LocalSystem:
             "name": name,
             "source": str(ROOT),
             "entry_point": wanted.entry_point,
-            # Whoever takes up the page's wishes verifies for whom the proxy signed, as the page does.
+            # The functions that take up the page's requests verify the audience of the proxy's signature, as the page does.
             "environment": self.environment() | {AUDIENCE: str(self._get("/_emulator/iap")["audience"])},
             "threads": wanted.concurrency,
         }
@@ -179,7 +181,7 @@ class LocalSystem:
         return f"projects/{self.settings.project}/topics/{name}"
 
     def environment(self) -> dict[str, str]:
-        """Return what the functions see of the outside."""
+        """Return the environment variables of the functions."""
         return {**project_override_variables(self.settings), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _job(self, name: str, wanted: JobModel) -> dict[str, Any]:
@@ -211,7 +213,7 @@ class LocalSystem:
         self._call(method, path, body)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> requests.Response:
-        """Return the answer; what is there already is fine."""
+        """Return the response. A conflict, because the resource exists, is not an error."""
         try:
             answer = self._http.request(method, self.url + path, json=body, timeout=_START_TIMEOUT_S)
         except requests.RequestException as error:
@@ -232,7 +234,7 @@ class LocalSystem:
             return ""
 
     def stop(self) -> None:
-        """End the embedded cloud and all functions; it saves its state first."""
+        """Stop the embedded cloud, which saves its state first, and all functions."""
         self._stopping.set()
         process = self._process
         if process is None:

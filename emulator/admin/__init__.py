@@ -1,9 +1,9 @@
-"""Google's administrative APIs around an embedded cloud: strict, stateful, and called by the real gcloud. What a deployment needs.
+"""The administrative APIs of Google around an embedded cloud, as a deployment needs them: strict, stateful, called by the real gcloud.
 
     with EmbeddedCloud.build(project="acme-analytics", log_folder=...) as cloud, AdminServices(cloud) as admin:
         ...  # admin.endpoint("iam"), admin.token
 
-They stand on the embedded cloud: its front, its journal, its faults and its models. No command starts them; the deployment's tests do
+They use the embedded cloud's front, journal, faults and models. No command starts them; the deployment's tests do
 (tests/kit/gcp points a gcloud at them). They read gcloud's own generated clients, so the Google Cloud SDK has to be installed.
 
 **Where things are.** Buckets, topics, subscriptions, jobs, notebooks, time series, service accounts, custom roles and the project's

@@ -1,7 +1,7 @@
-"""What Google's APIs accept, read from gcloud's own generated clients: their methods, their parameters, every field.
+"""The calls that Google's APIs accept, read from gcloud's own generated clients: methods, parameters, and every field.
 
-The client modules are parsed, not imported: they need the SDK's own Python. A call that no client can make, a parameter or
-a field that the API does not have, a text where a number belongs, a value outside an enum: 400, as the real front end answers.
+The client modules are parsed, not imported, because they need the SDK's own Python. As the real front end does, 400 is returned
+for a call that no client can make, an unknown parameter or field, a text for a number, or a value outside an enum.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BODY_IS_REQUEST = "<request>"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a message: `kind` is the protorpc field class without its `Field`, `of` a message's or enum's name."""
+    """A field of a message: `kind` is the protorpc field class without its `Field`, `of` the name of a message or enum."""
 
     kind: str
     of: str = ""
@@ -37,7 +37,7 @@ class Field:
 
 @dataclass(slots=True)
 class Message:
-    """A message: its fields by JSON name. `extra` is the kind of the values of a map; None when it is no map."""
+    """A message: its fields by JSON name. `extra` is the kind of a map's values; None if the message is no map."""
 
     fields: dict[str, Field] = field(default_factory=dict)
     extra: Field | None = None
@@ -45,7 +45,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One call of an API."""
+    """A method of an API."""
 
     id: str
     verb: str
@@ -58,14 +58,14 @@ class Method:
 
 @dataclass(slots=True)
 class Api:
-    """One version of one API."""
+    """A version of an API."""
 
     methods: list[Method]
     messages: dict[str, Message]
     enums: dict[str, frozenset[str]]
 
     def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """Return the method that `VERB path` calls, with the values of its path parameters."""
+        """Return the method that `VERB path` calls, with the values of its path parameters; None if there is none."""
         for method in self.methods:
             if method.verb == verb and method.flat.fullmatch(path):
                 found = method.relative.fullmatch(path)
@@ -73,7 +73,7 @@ class Api:
         return None
 
     def check(self, method: Method, query: list[str], body: dict[str, Any]) -> None:
-        """400 for a parameter or a field that the method does not have."""
+        """Raise 400 for a parameter or a field that the method does not have."""
         for name in query:
             if name not in method.query and name not in _SYSTEM:
                 raise unknown_name(name, "")
@@ -83,7 +83,7 @@ class Api:
             raise unknown_name(next(iter(body)), "")
 
     def check_message(self, name: str, value: Any, at: str) -> None:
-        """400 unless `value` is a message `name`, down to its last field."""
+        """Raise 400 unless `value` is a message `name`, including all nested fields."""
         if not isinstance(value, dict):
             raise bad_value(at, name, value)
         message = self.messages[name]
@@ -119,7 +119,7 @@ def _fits(kind: str, value: Any) -> bool:
     match kind:
         case "Boolean":
             return isinstance(value, bool)
-        case "Integer":  # a 64 bit integer comes as a text
+        case "Integer":  # a 64-bit integer comes as a text
             return (isinstance(value, int) and not isinstance(value, bool)) or (
                 isinstance(value, str) and re.fullmatch(r"-?\d+", value) is not None
             )
@@ -130,13 +130,13 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def unknown_name(name: str, at: str) -> ApiError:
-    """Return the refusal of a field that is not there, in the front end's words."""
+    """Return the error for an unknown field, in the front end's words."""
     text = f'Invalid JSON payload received. Unknown name "{name}"{f" at {at!r}" if at else ""}: Cannot find field.'
     return _bad_request(at, text)
 
 
 def bad_value(at: str, kind: str, value: Any) -> ApiError:
-    """Return the refusal of a value of the wrong kind, in the front end's words."""
+    """Return the error for a value of the wrong kind, in the front end's words."""
     return _bad_request(at, f"Invalid value at '{at}' ({kind}), {value!r}")
 
 
@@ -155,13 +155,13 @@ def _snake(name: str) -> str:
 
 @functools.cache
 def apis_folder() -> Path:
-    """Return the folder of the SDK's generated API clients: what every call and every field is checked against."""
+    """Return the folder of the SDK's generated API clients, against which every call and field is checked."""
     gcloud = Path(shutil.which("gcloud") or "gcloud")
     for parent in (*gcloud.resolve().parents, *gcloud.parents):
         if (parent / _APIS).is_dir():
             return parent / _APIS
     asked = subprocess.run(
-        ["gcloud", "info", "--format=value(installation.sdk_root)"],  # noqa: S607 - whichever the PATH finds
+        ["gcloud", "info", "--format=value(installation.sdk_root)"],  # noqa: S607 - the gcloud on the PATH
         capture_output=True,
         text=True,
         check=True,
@@ -176,7 +176,7 @@ def sdk_root() -> Path:
 
 @functools.cache
 def api(service: str, version: str) -> Api | None:
-    """Return the API as gcloud's generated client has it; None when it has none of that name and version."""
+    """Return the API from gcloud's generated client; None if gcloud has none of that name and version."""
     folder = apis_folder() / service / version
     client, messages = (folder / f"{service}_{version}_{part}.py" for part in ("client", "messages"))
     if not client.is_file():
@@ -236,7 +236,7 @@ def _read_field(call: ast.Call, owner: str, inner: set[str]) -> Field:
 
 
 def _read_mapping(node: ast.expr, names: dict[str, dict[str, str]]) -> None:
-    """`encoding.AddCustomJsonFieldMapping(Message, 'python_name', 'jsonName')`, and the same for enums."""
+    """Read a call `encoding.AddCustomJsonFieldMapping(Message, 'python_name', 'jsonName')`, or the same for enums."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "Mapping" in node.func.attr:
         owner, python, json_name = node.args[:3]
         names.setdefault(ast.unparse(owner), {})[ast.literal_eval(python)] = ast.literal_eval(json_name)
@@ -263,7 +263,10 @@ def _read_method(found: Api, call: ast.Call, names: dict[str, dict[str, str]]) -
 
 
 def _segments(match: re.Match[str]) -> str:
-    """One part of a path; of an API whose resources have no one form (IAP's `v1/{v1Id}:getIamPolicy`) as many as there are."""
+    """Return the pattern for a part of a path.
+
+    If an API's resources have no common form (IAP's `v1/{v1Id}:getIamPolicy`), the pattern matches several parts.
+    """
     return "[^:]+" if re.fullmatch(r"v\d+Id", match[1]) else "[^/:]+"
 
 

@@ -1,4 +1,4 @@
-"""Google's administrative APIs around an embedded cloud, on a port of their own: what a deployment calls."""
+"""The administrative APIs of Google around an embedded cloud, on a port of their own: the APIs that a deployment calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class AdminServices:
-    """See the package's docstring, its manual. `embedded` is started and stopped by the caller, after this one is stopped."""
+    """The administrative services; the package's docstring is their manual.
+
+    The caller starts `embedded`, and stops it after this one.
+    """
 
     def __init__(
         self,
@@ -62,14 +65,14 @@ class AdminServices:
         self.token = f"ya29.{secrets.token_urlsafe(24)}"
         handlers = {method: handler for service in services for method, handler in service.handlers().items()}
         door = Door(self.ground, keys=self.keys, handlers=handlers, uploads=self.functions.uploads, token=self.token)
-        # `gcloud run` puts a region before the host that it was told.
+        # `gcloud run` puts a region before the configured host.
         names = {f"{zone.rpartition('-')[0]}-127.0.0.1" for zone in ZONES}
         self._front = HttpFront(embedded.world, door.routes(), names=names)
         self._server: Server | None = None
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
+        """The URL `http://127.0.0.1:PORT`."""
         if self._server is None:
             raise RuntimeError("the administrative services are not started")
         return f"http://127.0.0.1:{self._server.port}"
@@ -79,14 +82,14 @@ class AdminServices:
         return f"{self.url}/storage/v1/" if service == "storage" else f"{self.url}/{service}/"
 
     def start(self) -> None:
-        """Serve."""
+        """Start to serve."""
         if self._server is not None:
             raise RuntimeError("the administrative services are already started")
         self._server = Server(self._front.respond)
         self._server.start()
 
     def stop(self) -> None:
-        """End it; safe to call twice."""
+        """Stop serving; safe to call twice."""
         if self._server is not None:
             self._server.stop()
             self._server = None

@@ -1,4 +1,4 @@
-"""Cloud Run's domain mappings (`domains.cloudrun.com/v1`, as gcloud's beta commands use them)."""
+"""The domain mappings of Cloud Run (`domains.cloudrun.com/v1`, as gcloud's beta commands use them)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CNAME = "ghs.googlehosted.com."  # Cloud Run, Mapping custom domains: the recor
 
 
 class Domains:
-    """Mappings by domain. `verified` are the domains that belong to who calls."""
+    """The mappings by domain. `verified` are the domains that belong to the caller."""
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._ground = ground
@@ -19,7 +19,7 @@ class Domains:
         self.mappings: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         mappings = "run.namespaces.domainmappings"
         return {
             f"{mappings}.create": self.create,
@@ -30,12 +30,12 @@ class Domains:
         }
 
     def list_verified(self, ask: Ask) -> Json:
-        """`authorizeddomains.list`."""
+        """Answer `authorizeddomains.list`."""
         name = ask.of("parent")
         return {"domains": [{"id": each, "name": f"{name}/authorizedDomains/{each}"} for each in sorted(self.verified)]}
 
     def create(self, ask: Ask) -> Json:
-        """`domainmappings.create`: with its records at once; ready once somebody has set them (`be_ready`)."""
+        """Answer `domainmappings.create`: the records are known at once; the mapping is ready once a test calls `be_ready`."""
         domain, service = ask.body["metadata"]["name"], ask.body["spec"]["routeName"]
         if domain in self.mappings:
             raise ApiError("ALREADY_EXISTS", f"Resource '{domain}' already exists.")
@@ -53,20 +53,20 @@ class Domains:
         return self.mappings[domain]
 
     def be_ready(self, domain: str) -> None:
-        """Make a mapping ready: its records are set and the certificate is there."""
+        """Make a mapping ready, as if its records were set and the certificate existed."""
         self._say(domain, "True")
 
     def _say(self, domain: str, status: str) -> None:
         self.mappings[domain]["status"]["conditions"] = [{"type": "Ready", "status": status}]
 
     def list(self, ask: Ask) -> Json:
-        """`domainmappings.list`."""
+        """Answer `domainmappings.list`."""
         del ask
         items = [mapping for _, mapping in sorted(self.mappings.items())]
         return {"apiVersion": "domains.cloudrun.com/v1", "kind": "DomainMappingList", "items": items}
 
     def delete(self, ask: Ask) -> Json:
-        """`domainmappings.delete`."""
+        """Answer `domainmappings.delete`."""
         del self.mappings[self._find(ask.of("name"))["metadata"]["name"]]
         return {"status": "Success"}
 

@@ -1,6 +1,6 @@
-"""The door of the administrative services: finds a call in gcloud's own list of methods, checks it, and carries it out.
+"""The dispatcher of the administrative services: it finds a call in gcloud's own list of methods, checks it, and carries it out.
 
-`serve` is a handler of the embedded cloud's own front. Each call is one row of the world's journal and one match for its faults:
+`serve` is a handler of the embedded cloud's own front. Each call is one row of the world's journal and can match its faults:
 service `admin`, method `pubsub.write` or `pubsub.read`, resource `VERB path`, principal the gcloud command.
 """
 
@@ -22,13 +22,13 @@ from emulator.world import CallSpec
 if TYPE_CHECKING:
     from emulator.admin.keys import Keys
 
-# The services, by the name of the prefix (and of gcloud's override), with the version where the path has none.
+# The services by the name of the prefix (and of gcloud's override), with the version if the path has none.
 SERVICES = {
     "serviceusage": "", "cloudresourcemanager": "", "cloudbilling": "", "iam": "", "cloudfunctions": "", "run": "v1",
     "eventarc": "", "cloudbuild": "", "artifactregistry": "", "logging": "", "monitoring": "", "bigquery": "v2", "cloudkms": "",
     "iap": "", "pubsub": "v1", "cloudscheduler": "v1", "notebooks": "v2",
 }  # fmt: skip
-# Methods that the embedded cloud has itself.
+# The methods that the embedded cloud itself serves.
 _EMBEDDED = re.compile(
     r"(pubsub|cloudscheduler|notebooks)\..*|iam\.projects\.(serviceAccounts|roles)\.\w+|monitoring\.projects\.timeSeries\.\w+"
     r"|cloudresourcemanager\.projects\.[gs]etIamPolicy"
@@ -37,10 +37,10 @@ _OLD_VERSIONS = {("cloudfunctions", "v1")}
 _ALWAYS = {"serviceusage", "cloudresourcemanager", "cloudbilling", "storage"}
 _STORAGE = re.compile(r"/(resumable/)?(upload/|download/)?storage/v1(/|$)|/batch(/|$)")
 _VERSION = re.compile(r"v\d+(alpha|beta)?\d*")
-_SLOW = "cloudfunctions.projects.locations.functions."  # they start processes, and take the lock where they need it
+_SLOW = "cloudfunctions.projects.locations.functions."  # these methods start processes, and take the lock only where they need it
 _BUCKET = re.compile(r"^/storage/v1/b(/[^/]+)?$")
 _BUCKET_POLICY = re.compile(r"/storage/v1/b/[^/]+/iam$")
-# Calls that are no GET and yet change nothing that anybody could see.
+# The calls that are no GET but change no visible state.
 _READS = re.compile(
     r":(getIamPolicy|testIamPermissions|queryGrantableRoles|queryAuditableServices|queryTestablePermissions|lintPolicy"
     r"|generateUploadUrl|generateDownloadUrl|batchGet|pull|acknowledge|modifyAckDeadline)$|/upload/|/batch$|entries:list$"
@@ -49,7 +49,7 @@ _COMMAND = re.compile(r"command/(\S+)")
 
 
 class Door:
-    """Serves every path of its port. Each call needs the `token`; `uploads` takes what is sent to an upload URL."""
+    """The handler of every path of the port. Each call needs the `token`; `uploads` keeps the content sent to an upload URL."""
 
     def __init__(
         self, ground: Ground, *, keys: Keys, handlers: dict[str, Handler], uploads: dict[str, bytes], token: str
@@ -75,7 +75,7 @@ class Door:
         return Response("")
 
     def serve(self, call: Call) -> Any:
-        """Return the answer to one call."""
+        """Return the response to a call."""
         request, path, service = call.request, raw_path(call.request), "storage"
         if not _STORAGE.match(path):
             service, _, path = path.lstrip("/").partition("/")
@@ -95,7 +95,7 @@ class Door:
         if service in SERVICES and service not in _ALWAYS:
             ground.check_enabled(api)
         if service == "storage":
-            # Only storage takes what is no JSON.
+            # Only storage accepts content that is no JSON.
             self._check_storage(request.method, path, call.json() if request.mimetype.endswith("json") else {})
             return self._forward(request, path)
         if service not in SERVICES:
@@ -111,11 +111,11 @@ class Door:
             self._check_policy(found.id, body["policy"])
         if self._is_embedded(ask):
             return self._forward(request, f"/{path}")
-        # Two versions of an API may have a method of one name: the older one's handler has the version in its key.
+        # Two versions of an API may have a method of the same name: the key of the older one's handler has the version.
         old = (service, version) in _OLD_VERSIONS
         handler = self._handlers.get(f"{version}:{found.id}" if old else found.id)
         if handler is None:
-            # 405, because gcloud repeats a 5xx for half a minute before it says so.
+            # 405, because gcloud repeats a 5xx for half a minute before it reports it.
             text = f"The embedded cloud does not serve {found.id} ({request.method} {path})"
             raise ApiError("UNIMPLEMENTED", text, http_status=405)
         if found.id.startswith(_SLOW):
@@ -124,7 +124,7 @@ class Door:
             return handler(ask)
 
     def _is_embedded(self, ask: Ask) -> bool:
-        """Return True for what the embedded cloud serves itself; policies of Google's own accounts are not among that."""
+        """Return True if the embedded cloud itself serves the call. Policies of Google's own accounts are served here."""
         agents = ask.method in self._handlers and not self._ground.is_own(ask.params.get("resource", ""))
         return _EMBEDDED.fullmatch(ask.method) is not None and not agents
 
@@ -149,7 +149,7 @@ class Door:
             self._keys.check_use(self._ground.canonical(key), agent)
 
     def _check_policy(self, method: str, policy: Any) -> None:
-        """400 for a role or an account that does not exist, or is not known everywhere yet."""
+        """Raise 400 for a role or an account that does not exist, or is not known everywhere yet."""
         bindings = policy.get("bindings", [])
         for binding in bindings:
             role = str(binding.get("role", ""))
@@ -163,9 +163,9 @@ class Door:
 
 
 def find(service: str, verb: str, path: str) -> tuple[str, catalog.Method, dict[str, str]]:
-    """Return the version and the method that are called, with the path's parameters; 404 when the API has none such."""
+    """Return the called version and method, with the path's parameters; 404 if the API has no such method."""
     version = SERVICES[service] or next((part for part in path.split("/") if _VERSION.fullmatch(part)), "")
-    # BigQuery's client has its version in its base URL, the others in each path.
+    # BigQuery's client has its version in its base URL, other clients in each path.
     found = catalog.api(service, version)
     match = None if found is None else found.find(verb, path.removeprefix("bigquery/v2/"))
     if match is None:

@@ -1,4 +1,4 @@
-"""The refusals of Google's administrative APIs, each in the shape that was seen in public, with its source.
+"""The errors of Google's administrative APIs, each in a publicly documented shape, with its source.
 
 Tests script them too. Numbers and names are this cloud's; wording, status, `reason`, `domain` and `@type` are Google's.
 """
@@ -22,7 +22,7 @@ def _details(kind: str, **fields: object) -> dict[str, object]:
 
 
 def api_disabled(api: str, project: str) -> ApiError:
-    """Refuse an API that is not enabled. Source: github.com/google-gemini/gemini-cli/issues/1343 (whole body)."""
+    """Return the error for an API that is not enabled. Source: github.com/google-gemini/gemini-cli/issues/1343 (whole body)."""
     title = _TITLES.get(api.partition(".")[0], api)
     url = f"https://console.developers.google.com/apis/api/{api}/overview?project={project}"
     return ApiError(
@@ -49,7 +49,10 @@ def api_disabled(api: str, project: str) -> ApiError:
 
 
 def billing_off(number: str, *apis: str) -> ApiError:
-    """Refuse to enable, for a project without a billing account. Source: github.com/kyegomez/zeta/issues/71 (gcloud's whole output)."""
+    """Return the error of enabling an API in a project without a billing account.
+
+    Source: github.com/kyegomez/zeta/issues/71 (gcloud's whole output).
+    """
     names = ",".join(apis)
     subject = f"?error_code=390001&project={number}" + "".join(f"&services={api}" for api in apis)
     return ApiError(
@@ -71,10 +74,10 @@ def billing_off(number: str, *apis: str) -> ApiError:
 
 
 def organization_policy(project: str, member: str) -> ApiError:
-    """Refuse a member outside the permitted organizations.
+    """Return the error for a member outside the permitted organizations.
 
-    Sources: github.com/terraform-google-modules/terraform-example-foundation/issues/1454
-    (whole details), github.com/MicrosoftDocs/azure-docs/issues/117449 (FAILED_PRECONDITION as gcloud prints it).
+    Sources: github.com/terraform-google-modules/terraform-example-foundation/issues/1454 (whole details),
+    github.com/MicrosoftDocs/azure-docs/issues/117449 (FAILED_PRECONDITION as gcloud prints it).
     """
     return ApiError(
         "FAILED_PRECONDITION",
@@ -95,10 +98,10 @@ def organization_policy(project: str, member: str) -> ApiError:
 
 
 def permission_denied(permission: str, resource: str) -> ApiError:
-    """Refuse a caller without a permission.
+    """Return the error for a caller without a permission.
 
-    Message: github.com/CrowdStrike/falcon-integration-gateway/pull/98; the ErrorInfo
-    (reason and domain as newer services send it) is INFERRED: no whole body was found.
+    Message: github.com/CrowdStrike/falcon-integration-gateway/pull/98; the ErrorInfo (reason and domain as newer services send
+    it) is INFERRED: no whole body was found.
     """
     return ApiError(
         "PERMISSION_DENIED",
@@ -115,7 +118,7 @@ def permission_denied(permission: str, resource: str) -> ApiError:
 
 
 def no_such_project(project: str) -> ApiError:
-    """Refuse a project that does not exist or that the caller may not see: they look alike.
+    """Return the error for a project that does not exist or that the caller may not see; both look alike.
 
     Source: github.com/GoogleCloudPlatform/k8s-config-connector/issues/273 (`The caller does not have permission`).
     """
@@ -124,7 +127,7 @@ def no_such_project(project: str) -> ApiError:
 
 
 def user_project_denied(project: str, api: str) -> ApiError:
-    """Refuse a caller without the right to use the project for the call.
+    """Return the error for a caller without the right to use the project for the call.
 
     Sources: github.com/google-github-actions/auth/issues/250 (message, Help),
     github.com/GoogleCloudPlatform/pbmm-on-gcp-onboarding/issues/379 (ErrorInfo).
@@ -148,7 +151,10 @@ def user_project_denied(project: str, api: str) -> ApiError:
 
 
 def not_logged_in(method: str, api: str) -> ApiError:
-    """Refuse a token that is missing, wrong or expired. Source: github.com/googleapis/google-cloud-python/issues/15080 (whole text)."""
+    """Return the error for a missing, wrong or expired token.
+
+    Source: github.com/googleapis/google-cloud-python/issues/15080 (whole text).
+    """
     return ApiError(
         "UNAUTHENTICATED",
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
@@ -167,7 +173,7 @@ def not_logged_in(method: str, api: str) -> ApiError:
 def quota(
     api: str, number: str, *, metric: str = "Write requests", limit: str = "Write requests per minute"
 ) -> ApiError:
-    """Refuse one call too many.
+    """Return the error for a call above the rate limit.
 
     Sources: github.com/GoogleCloudPlatform/python-docs-samples/issues/3482 (message); reason and domain:
     google/api/error_reason.proto of googleapis (RATE_LIMIT_EXCEEDED).
@@ -188,7 +194,10 @@ def quota(
 
 
 def quota_used_up() -> ApiError:
-    """Refuse what goes beyond a quota of things, not of calls. Source: github.com/rapidwebltd/php-google-people-api/issues/45 (whole body)."""
+    """Return the error for an exceeded quota of resources, not of calls.
+
+    Source: github.com/rapidwebltd/php-google-people-api/issues/45 (whole body).
+    """
     return ApiError(
         "RESOURCE_EXHAUSTED",
         "Resource has been exhausted (e.g. check quota).",
@@ -201,12 +210,15 @@ def quota_used_up() -> ApiError:
 
 
 def unavailable() -> ApiError:
-    """Fail in passing. Source: google/rpc/code.proto of googleapis (UNAVAILABLE, 503), with the front ends' usual text."""
+    """Return a temporary error.
+
+    Source: google/rpc/code.proto of googleapis (UNAVAILABLE, 503), with the front ends' usual text.
+    """
     return ApiError("UNAVAILABLE", "The service is currently unavailable.")
 
 
 def concurrent_change() -> ApiError:
-    """Refuse a policy that was changed in between. Source: github.com/DataBiosphere/leonardo/pull/737 (whole body)."""
+    """Return the error for a policy that was changed in between. Source: github.com/DataBiosphere/leonardo/pull/737 (whole body)."""
     return ApiError(
         "ABORTED",
         "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
@@ -214,7 +226,7 @@ def concurrent_change() -> ApiError:
 
 
 def bucket_of_another() -> ApiError:
-    """Refuse a bucket name that somebody else has. Source: github.com/GoogleCloudPlatform/mlops-with-vertex-ai/issues/26."""
+    """Return the error for a bucket name that is taken. Source: github.com/GoogleCloudPlatform/mlops-with-vertex-ai/issues/26."""
     return ApiError(
         "ALREADY_EXISTS",
         "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select "
@@ -224,10 +236,9 @@ def bucket_of_another() -> ApiError:
 
 
 def bucket_denied(who: str, bucket: str, permission: str = "storage.buckets.get") -> ApiError:
-    """Refuse somebody else's bucket, or one that may not be seen.
+    """Return the error for a bucket of another project, or one that the caller may not see.
 
-    INFERRED from the
-    Storage JSON API's usual wording: no whole body was found.
+    INFERRED from the Storage JSON API's usual wording: no whole body was found.
     """
     return ApiError(
         "PERMISSION_DENIED",

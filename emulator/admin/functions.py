@@ -1,4 +1,4 @@
-"""Cloud Functions v2. A deploy is real: the archive is unpacked and runs on the embedded cloud, fed by its own subscription."""
+"""The Cloud Functions v2 API. A deploy is real: the archive is unpacked and runs on the embedded cloud, fed by its own subscription."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from emulator.host import Deployment
 _META = "type.googleapis.com/google.cloud.functions.v2.OperationMetadata"
 _FUNCTION = "type.googleapis.com/google.cloud.functions.v2.Function"
 _STAGES = ("BUILD", "SERVICE", "TRIGGER")
-_ACK_DEADLINE_S = 10  # what Eventarc gives its subscriptions; retries and retention are the host's first values
+_ACK_DEADLINE_S = 10  # Eventarc's value for its subscriptions; retries and retention are the host's defaults
 
 
 class Functions:
-    """All functions, by full name. `environment` is laid over each function's own: where the clients find the embedded cloud."""
+    """All functions by full name. `environment` is added to each function's own: it tells the clients where the embedded cloud is."""
 
     def __init__(self, ground: Ground, run: Run, *, folder: Path, environment: dict[str, str]) -> None:
         self._ground = ground
@@ -35,7 +35,7 @@ class Functions:
         self._operations: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         functions = "cloudfunctions.projects.locations.functions"
         return {
             f"{functions}.generateUploadUrl": self.upload_url,
@@ -46,33 +46,33 @@ class Functions:
             f"{functions}.delete": self.delete,
             "cloudfunctions.projects.locations.runtimes.list": self.runtimes,
             "cloudfunctions.projects.locations.operations.get": self.operation,
-            # `gcloud functions list` asks the first generation's API too, which has no functions here.
+            # `gcloud functions list` also calls the first generation's API, which has no functions here.
             "v1:cloudfunctions.projects.locations.list": self.locations,
             "v1:cloudfunctions.projects.locations.functions.list": lambda _ask: {},
         }
 
     def locations(self, ask: Ask) -> Json:
-        """`locations.list`: where functions are, or could be."""
+        """Answer `locations.list` with the locations that have functions, or could have them."""
         del ask
         regions = {"europe-west1", "us-central1"} | {name.split("/")[3] for name in self.by_name}
         parent = f"projects/{self._ground.project}/locations"
         return {"locations": [{"name": f"{parent}/{region}", "locationId": region} for region in sorted(regions)]}
 
     def runtimes(self, ask: Ask) -> Json:
-        """`runtimes.list`."""
+        """Answer `runtimes.list`."""
         del ask
         rows = [{"name": name, "displayName": name, "stage": "GA", "environment": "GEN_2"} for name in rules.RUNTIMES]
         return {"runtimes": rows}
 
     def upload_url(self, ask: Ask) -> Json:
-        """`functions.generateUploadUrl`: a URL for one PUT of a zip, and what names it afterwards."""
+        """Answer `functions.generateUploadUrl` with a URL for one PUT of a zip, and the zip's name for the deploy."""
         region, key = ask.of("parent").rpartition("/")[2], f"{secrets.token_hex(16)}.zip"
         self.uploads[key] = b""
         bucket = f"gcf-v2-uploads-{self._ground.number}.{region}.cloudfunctions.appspot.com"
         return {"uploadUrl": f"{ask.base_url}/_upload/{key}", "storageSource": {"bucket": bucket, "object": key}}
 
     def create(self, ask: Ask) -> Json:
-        """`functions.create`. What the deploy itself finds wrong is the operation's error, and leaves a FAILED function."""
+        """Answer `functions.create`. An error of the deploy itself is the operation's error, and leaves a FAILED function."""
         function_id = ask.query.get("functionId", "")
         rules.check_id(function_id)
         name = f"{ask.of('parent')}/functions/{function_id}"
@@ -86,7 +86,7 @@ class Functions:
         return self._deploy(made, before=None, verb="create")
 
     def patch(self, ask: Ask) -> Json:
-        """`functions.patch`. After a deploy that failed the function is as it was, with a message."""
+        """Answer `functions.patch`. After a failed deploy the function is unchanged, except for a message."""
         name = ask.of("name")
         with self._ground.lock:
             before = self._find(name)
@@ -100,7 +100,7 @@ class Functions:
         return self._deploy(made, before=before, verb="update")
 
     def _deploy(self, made: Json, *, before: Json | None, verb: str) -> Json:
-        """Run it, outside the lock: it takes a second or two."""
+        """Deploy the function outside the lock, because it takes a second or two."""
         name = made["name"]
         try:
             source = self._unpack(made)
@@ -137,7 +137,7 @@ class Functions:
         return folder
 
     def _start(self, made: Json, source: Path) -> None:
-        """Let it listen; else the operation's error (code 3), as github.com/firebase/firebase-tools/issues/7369 shows it."""
+        """Start the function; on failure raise the operation's error (code 3), as in github.com/firebase/firebase-tools/issues/7369."""
         short, service = made["name"].rpartition("/")[2], made.get("serviceConfig", {})
         trigger = made.get("eventTrigger", {})
         deployment = Deployment(
@@ -171,7 +171,7 @@ class Functions:
         return f"projects/{self._ground.project}/subscriptions/eventarc-{short}"
 
     def _fill(self, made: Json) -> None:
-        """Set what only the service sets."""
+        """Set the fields that only the service sets."""
         ground, name = self._ground, made["name"]
         _, _, _, region, _, short = name.split("/")
         default = f"{ground.number}-compute@developer.gserviceaccount.com"
@@ -210,14 +210,14 @@ class Functions:
         self._run.put(region, short, made, subscription=self.subscription(short))
 
     def list(self, ask: Ask) -> Json:
-        """`functions.list`; `locations/-` is all of them."""
+        """Answer `functions.list`; `locations/-` lists all."""
         parent = ask.of("parent")
         prefix = parent.removesuffix("-") if parent.endswith("/-") else f"{parent}/functions/"
         found = [function for name, function in sorted(self.by_name.items()) if name.startswith(prefix)]
         return {"functions": found} if found else {}
 
     def delete(self, ask: Ask) -> Json:
-        """`functions.delete`, with its service, its trigger and its subscription."""
+        """Answer `functions.delete`: delete the function with its service, trigger and subscription."""
         name = ask.of("name")
         with self._ground.lock:
             function = self._find(name)
@@ -230,7 +230,7 @@ class Functions:
         return self._operation(function, "delete")
 
     def operation(self, ask: Ask) -> Json:
-        """`operations.get`."""
+        """Answer `operations.get`."""
         name = ask.of("name")
         if name not in self._operations:
             raise ApiError("NOT_FOUND", f"Operation {name} was not found.")

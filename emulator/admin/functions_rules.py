@@ -1,4 +1,4 @@
-"""What Cloud Functions refuses, in its words where they are known, and how an update mask is laid over a function."""
+"""The rules of Cloud Functions, with the errors in its words if they are known, and the update of a function by a mask."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _SETTABLE = {
 
 
 def bad(text: str) -> ApiError:
-    """400 INVALID_ARGUMENT."""
+    """Return the error 400 INVALID_ARGUMENT."""
     return ApiError("INVALID_ARGUMENT", text)
 
 
 def check_id(function_id: str) -> None:
-    """400 for a name that no function can have."""
+    """Raise 400 for a name that no function can have."""
     if _ID.fullmatch(function_id) is None:
         raise bad(
             f"Could not create Cloud Function {function_id}: the name may have lower case letters, digits and hyphens, must "
@@ -47,7 +47,7 @@ def check_id(function_id: str) -> None:
 
 
 def check_labels(labels: Json) -> None:
-    """400 for labels that no resource can have."""
+    """Raise 400 for labels that no resource can have."""
     if len(labels) > _MAX_LABELS:
         raise bad(f"At most {_MAX_LABELS} labels are allowed, {len(labels)} were given.")
     for key, value in labels.items():
@@ -56,7 +56,7 @@ def check_labels(labels: Json) -> None:
 
 
 def check(function: Json, ground: Ground) -> None:
-    """400 for a function that cannot be: its runtime, accounts, topic, limits and variables."""
+    """Raise 400 for a function with an invalid runtime, account, topic, limit or variable."""
     check_labels(function.get("labels", {}))
     build, service, trigger = (function.get(key, {}) for key in ("buildConfig", "serviceConfig", "eventTrigger"))
     if build.get("runtime") not in RUNTIMES:
@@ -95,7 +95,7 @@ def _check_limits(service: Json, *, event: bool) -> None:
 
 
 def _cpu_for(memory: float) -> float:
-    """Return the processors that a function gets where it does not say: by its memory, in the steps of the first generation."""
+    """Return the default number of processors for a function's memory, in the steps of the first generation."""
     for limit, cpu in ((256, 1 / 6), (512, 1 / 3), (1024, 0.583)):
         if memory <= limit * 2**20:
             return cpu
@@ -134,7 +134,7 @@ def _check_trigger(trigger: Json, ground: Ground) -> None:
 
 
 def masked(old: Json, new: Json, mask: str) -> Json:
-    """`old` with the paths of the update mask taken from `new`; without a mask all that `new` has."""
+    """Return `old` with the paths of the update mask taken from `new`; without a mask, all fields of `new`."""
     paths = [_camel(path) for path in mask.split(",") if path] or sorted(new)
     result = copy.deepcopy(old)
     for path in paths:

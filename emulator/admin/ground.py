@@ -1,4 +1,4 @@
-"""What all administrative services stand on: the project, its APIs, who exists, and how a call arrives."""
+"""The common state of all administrative services: the project, its APIs, the known accounts, and a call's form."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-# What a project has before anybody enables anything. (Real new projects also have BigQuery, Logging and Monitoring, depending on
-# how they were made: what is deployed must not count on it.)
+# The APIs of a new project. (Real new projects also have BigQuery, Logging and Monitoring, depending on how they were created: a
+# deployment must not count on it.)
 FIRST_APIS = (
     "cloudapis.googleapis.com", "servicemanagement.googleapis.com", "serviceusage.googleapis.com", "storage.googleapis.com",
     "storage-api.googleapis.com", "storage-component.googleapis.com",
 )  # fmt: skip
-# Google's own accounts, by the middle of their address, and the API that brings them into the world. One that is not named here
-# (Identity-Aware Proxy's) is there once somebody asks for it.
+# Google's own accounts, by the middle of their address, and the API that creates them. Other accounts (Identity-Aware Proxy's)
+# exist once they are requested.
 _AGENTS = {
     "gcp-sa-artifactregistry": "artifactregistry", "gcp-sa-bigquerydatatransfer": "bigquerydatatransfer",
     "gcp-sa-cloudbuild": "cloudbuild", "gcp-sa-cloudscheduler": "cloudscheduler", "gcp-sa-eventarc": "eventarc",
@@ -37,7 +37,7 @@ _AGENT = re.compile(r"service-(?P<number>\d+)@(?P<kind>[a-z0-9-]+)\.iam\.gservic
 
 @dataclass(slots=True)
 class Ask:
-    """One call that was found in an API: `params` are its path parameters, decoded, projects always by their id."""
+    """A call that was found in an API: `params` are its decoded path parameters, with projects always by their id."""
 
     method: str
     params: dict[str, str]
@@ -50,7 +50,7 @@ class Ask:
         return next(self.params[name] for name in names if name in self.params)
 
     def policy_version(self) -> int:
-        """Return the version of an allow policy that the caller understands."""
+        """Return the version of an allow policy that the caller requests."""
         asked = self.body.get("options", {}).get("requestedPolicyVersion")
         return int(asked or self.query.get("options.requestedPolicyVersion", "1"))
 
@@ -60,9 +60,9 @@ Handler = Callable[[Ask], Any]
 
 @dataclass
 class Ground:
-    """The project and what is true of it for every service. State changes only while the world's lock is held.
+    """The project and its state, common to all services. State only changes while the world's lock is held.
 
-    `propagation` is how many first uses of a new account or API are refused.
+    `propagation` is the number of first uses of a new account or API that are refused.
     """
 
     embedded: EmbeddedCloud
@@ -87,7 +87,7 @@ class Ground:
         return rfc3339(self.embedded.world.clock.now())
 
     def next_id(self) -> int:
-        """Return a number that was not given before."""
+        """Return a number that was not returned before."""
         with self.lock:
             self._versions += 1
             return self._versions
@@ -95,7 +95,10 @@ class Ground:
     # ---- the project
 
     def check_project(self, name: str) -> None:
-        """Raise 403 for a project that is not ours (a project that does not exist answers as one that one may not see)."""
+        """Raise 403 for a project that is not ours.
+
+        A project that does not exist gets the same error as one that the caller may not see.
+        """
         if name not in (self.project, self.number):
             raise errors.no_such_project(name)
 
@@ -113,13 +116,13 @@ class Ground:
     # ---- APIs
 
     def enable(self, api: str) -> None:
-        """Switch an API on; its first `propagation` calls are still refused."""
+        """Enable an API; its first `propagation` calls are still refused."""
         if api not in self.apis:
             self.apis.add(api)
             self._apis_late[api] = self.propagation
 
     def check_enabled(self, api: str) -> None:
-        """Raise 403 SERVICE_DISABLED while the API is off or its enabling has not arrived everywhere."""
+        """Raise 403 SERVICE_DISABLED while the API is off or not yet enabled everywhere."""
         with self.lock:
             late = self._apis_late.get(api, 0)
             if late:
@@ -130,7 +133,7 @@ class Ground:
     # ---- accounts
 
     def exists(self, email: str) -> bool:
-        """Return True when a service account of ours, or one of Google's for an API that is on, has this address."""
+        """Return True if this is the address of a service account of ours, or of Google's for an enabled API."""
         if self.is_own(email):
             return self.embedded.iam.account(email) is not None
         if email in self.identities:
@@ -143,10 +146,10 @@ class Ground:
         if agent and agent["number"] == self.number:
             needs = _AGENTS.get(agent["kind"])
             return agent["kind"] == "gs-project-accounts" or f"{needs}.googleapis.com" in self.apis
-        return True  # another project's or Google's own: nothing is known here against it
+        return True  # an account of another project or of Google: assumed to exist
 
     def check_members(self, bindings: list[Json]) -> None:
-        """Raise 400 for a service account that does not exist, or whose first `propagation` grants are not over."""
+        """Raise 400 for a service account that does not exist, or whose first `propagation` grants are refused."""
         for binding in bindings:
             for member in binding.get("members", []):
                 kind, _, email = member.partition(":")
@@ -154,7 +157,7 @@ class Ground:
                     self._check_account(email)
 
     def is_own(self, email: str) -> bool:
-        """Return True for the address of a service account that the project can make."""
+        """Return True for the address of a service account that the project can create."""
         return email.endswith(f"@{self.project}.iam.gserviceaccount.com")
 
     def _check_account(self, email: str) -> None:

@@ -1,4 +1,4 @@
-"""Cloud KMS: who may use a key. Keys are made by the test (`add`); none is created or used over the wire."""
+"""The policies of Cloud KMS keys. A test creates keys with `add`; they are not created or used through the API."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _USER = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
 class Keys:
-    """Policies by the key's name, `projects/P/locations/L/keyRings/R/cryptoKeys/K`."""
+    """The policies by the key's name, `projects/P/locations/L/keyRings/R/cryptoKeys/K`."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self.policies: dict[str, Policy] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         keys = "cloudkms.projects.locations.keyRings.cryptoKeys"
         return {
             f"{keys}.get": self.get,
@@ -26,11 +26,11 @@ class Keys:
         }
 
     def add(self, name: str) -> None:
-        """Make a key."""
+        """Create a key."""
         self.policies.setdefault(name, Policy())
 
     def check_use(self, name: str, email: str) -> None:
-        """403, as Cloud Storage words it, unless the account may use the key."""
+        """Raise 403, in Cloud Storage's words, unless the account may use the key."""
         policy = self.policies.get(name)
         granted = [] if policy is None else policy.bindings
         if not any(b["role"] == _USER and f"serviceAccount:{email}" in b["members"] for b in granted):
@@ -42,12 +42,12 @@ class Keys:
             )
 
     def get(self, ask: Ask) -> Json:
-        """`cryptoKeys.get`."""
+        """Answer `cryptoKeys.get`."""
         self._policy(ask.of("name"))
         return {"name": ask.of("name"), "purpose": "ENCRYPT_DECRYPT", "primary": {"state": "ENABLED"}}
 
     def set_policy(self, ask: Ask) -> Json:
-        """`cryptoKeys.setIamPolicy`."""
+        """Answer `cryptoKeys.setIamPolicy`."""
         return self._policy(ask.of("resource")).put(ask.body.get("policy", {}))
 
     def _policy(self, name: str) -> Policy:

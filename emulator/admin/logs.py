@@ -1,4 +1,4 @@
-"""Cloud Logging's configuration: sinks of the project and of its organization, log-based metrics."""
+"""The configuration of Cloud Logging: sinks of the project and of its organization, and log-based metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_LABELS = 10
 
 
 class Logs:
-    """Sinks by full name (`projects/P/sinks/S`, `organizations/O/sinks/S`), metrics by their names."""
+    """The sinks by full name (`projects/P/sinks/S`, `organizations/O/sinks/S`), and the metrics by name."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -30,7 +30,7 @@ class Logs:
         self.metrics: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id; gcloud calls the methods of the kind of parent, others may call the general ones."""
+        """Return the handlers by method id. gcloud calls the methods of the parent's kind; other clients may call the general ones."""
         found: dict[str, Handler] = {
             "logging.projects.metrics.create": self.create_metric,
             "logging.projects.metrics.get": self._metric,
@@ -57,7 +57,7 @@ class Logs:
             raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
 
     def create_sink(self, ask: Ask) -> Json:
-        """`sinks.create`. Whether the destination lets the sink write is not looked at here, nor by the real one."""
+        """Answer `sinks.create`. Like the real service, it does not check if the destination lets the sink write."""
         parent, body = ask.of("parent"), ask.body
         self._check_parent(parent)
         short = str(body.get("name", ""))
@@ -82,7 +82,7 @@ class Logs:
         return "serviceAccount:cloud-logs@system.gserviceaccount.com"
 
     def update_sink(self, ask: Ask) -> Json:
-        """`sinks.update`, of the fields of the mask (without one, of destination, filter and children)."""
+        """Answer `sinks.update` for the fields of the mask (without a mask: destination, filter and children)."""
         name = ask.of("sinkName")
         sink = self._sink(name)
         mask = ask.query.get("updateMask") or "destination,filter,includeChildren"
@@ -97,7 +97,7 @@ class Logs:
         return self.sinks[name]
 
     def list_sinks(self, ask: Ask) -> Json:
-        """`sinks.list`, with the two that every project and organization has."""
+        """Answer `sinks.list`, including the two sinks that every project and organization has."""
         parent = ask.of("parent")
         self._check_parent(parent)
         bucket = f"logging.googleapis.com/{parent}/locations/global/buckets/"
@@ -106,7 +106,7 @@ class Logs:
         return {"sinks": own + made}
 
     def delete_sink(self, ask: Ask) -> Json:
-        """`sinks.delete`."""
+        """Answer `sinks.delete`."""
         self._sink(ask.of("sinkName"))
         del self.sinks[ask.of("sinkName")]
         return {}
@@ -120,7 +120,7 @@ class Logs:
     # ---- metrics
 
     def create_metric(self, ask: Ask) -> Json:
-        """`metrics.create`."""
+        """Answer `metrics.create`."""
         name = str(ask.body.get("name", ""))
         if _METRIC.fullmatch(name) is None:
             raise ApiError("INVALID_ARGUMENT", f"Invalid metric name: {name!r}")
@@ -130,7 +130,7 @@ class Logs:
         return self.metrics[name]
 
     def update_metric(self, ask: Ask) -> Json:
-        """`metrics.update`: the whole metric is replaced; what it measures cannot change."""
+        """Answer `metrics.update`: replace the whole metric; its kind and value type cannot change."""
         old = self._metric(ask)
         new = self._kept(ask.body)
         if old["name"] != new["name"]:
@@ -144,18 +144,18 @@ class Logs:
         return self.metrics[new["name"]]
 
     def list_metrics(self, ask: Ask) -> Json:
-        """`metrics.list`."""
+        """Answer `metrics.list`."""
         del ask
         found = [metric for _, metric in sorted(self.metrics.items())]
         return {"metrics": found} if found else {}
 
     def delete_metric(self, ask: Ask) -> Json:
-        """`metrics.delete`."""
+        """Answer `metrics.delete`."""
         del self.metrics[self._metric(ask)["name"]]
         return {}
 
     def _metric(self, ask: Ask) -> Json:
-        # The API's own rule: an id with a slash is itself percent-encoded in a metricName (LogMetric.name, nginx%2Frequests).
+        # The API's own rule: an id with a slash is percent-encoded in a metricName (LogMetric.name, nginx%2Frequests).
         name = unquote(ask.of("metricName").partition("/metrics/")[2])
         if name not in self.metrics:
             raise ApiError("NOT_FOUND", f"Metric {name} does not exist")

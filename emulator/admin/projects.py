@@ -1,4 +1,4 @@
-"""Resource Manager (v1 and v3), Cloud Billing and Service Usage: the project itself and which APIs are on."""
+"""The APIs Resource Manager (v1 and v3), Cloud Billing and Service Usage: the project itself and its enabled APIs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FREE = {
     "iamcredentials",
 }
 _MAX_BATCH = 20
-# What Google grants its own agents when their API is switched on (docs.cloud.google.com/iam/docs/service-agents).
+# The roles that Google grants its own agents when their API is enabled (docs.cloud.google.com/iam/docs/service-agents).
 _GRANTED = {
     "cloudfunctions": ("gcf-admin-robot", "roles/cloudfunctions.serviceAgent"),
     "cloudbuild": ("gcp-sa-cloudbuild", "roles/cloudbuild.serviceAgent"),
@@ -33,24 +33,24 @@ _GRANTED = {
 
 
 class Projects:
-    """The one project that exists, and its organization if it has one."""
+    """The one project, and its organization if it has one."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self.agents: dict[str, Policy] = {}  # who may use Google's own accounts
+        self.agents: dict[str, Policy] = {}  # the policies of Google's own accounts
         self._policy = ground.embedded.access.project_policy
         self._policy.grant("roles/owner", "user:owner@acme.example")
         self.operations: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         manager = "cloudresourcemanager"
         return {
             f"{manager}.projects.get": self.get,
             f"{manager}.organizations.get": self.get_organization,
             "iam.projects.serviceAccounts.getIamPolicy": lambda ask: self._agent(ask).view(ask.policy_version()),
             "iam.projects.serviceAccounts.setIamPolicy": lambda ask: self._agent(ask).put(ask.body.get("policy", {})),
-            # gcloud asks which of the permissions of a new role are only being tested: none is.
+            # gcloud asks which permissions of a new role are only in testing: none.
             "iam.permissions.queryTestablePermissions": lambda _ask: {},
             "cloudbilling.projects.getBillingInfo": self.billing,
             "serviceusage.services.list": self.list_services,
@@ -65,7 +65,7 @@ class Projects:
     # ---- Resource Manager and billing
 
     def get(self, ask: Ask) -> Json:
-        """`projects.get`, in the shape of the version that was called."""
+        """Answer `projects.get` in the shape of the called version."""
         ground = self._ground
         name = ask.of("projectId", "name").removeprefix("projects/")
         ground.check_project(name)
@@ -86,14 +86,14 @@ class Projects:
         }
 
     def _agent(self, ask: Ask) -> Policy:
-        """Return the policy of one of Google's own accounts, which the project has once its API is on."""
+        """Return the policy of one of Google's own accounts, which exists in the project once its API is enabled."""
         email = ask.of("resource").rpartition("/")[2]
         if not self._ground.exists(email):
             raise ApiError("NOT_FOUND", f"Unknown service account: {ask.of('resource')}")
         return self.agents.setdefault(email, Policy())
 
     def get_organization(self, ask: Ask) -> Json:
-        """`organizations.get`."""
+        """Answer `organizations.get`."""
         number = ask.of("name", "organizationsId").removeprefix("organizations/")
         if number != self._ground.organization:
             raise errors.no_such_project(number)
@@ -105,7 +105,7 @@ class Projects:
         }
 
     def billing(self, ask: Ask) -> Json:
-        """`projects.getBillingInfo`."""
+        """Answer `projects.getBillingInfo`."""
         self._ground.check_project(ask.of("name").removeprefix("projects/"))
         linked = {"billingAccountName": "billingAccounts/012345-567890-ABCDEF"} if self._ground.billing else {}
         name = f"projects/{self._ground.project}"
@@ -124,26 +124,26 @@ class Projects:
         }
 
     def list_services(self, ask: Ask) -> Json:
-        """`services.list`; only what is on is known, so a filter for anything else is refused."""
+        """Answer `services.list`. Only enabled services are known, so every other filter is refused."""
         if ask.query.get("filter") != "state:ENABLED":
             raise ApiError("UNIMPLEMENTED", f"The embedded cloud lists no services by {ask.query.get('filter')!r}")
         return {"services": [self._service(api) for api in sorted(self._ground.apis)]}
 
     def get_service(self, ask: Ask) -> Json:
-        """`services.get`."""
+        """Answer `services.get`."""
         return self._service(_known_api(ask.of("name").rpartition("/")[2]))
 
     def batch_get(self, ask: Ask) -> Json:
-        """`services.batchGet`."""
+        """Answer `services.batchGet`."""
         names = ask.query.getlist("names") if hasattr(ask.query, "getlist") else []
         return {"services": [self._service(_known_api(name.rpartition("/")[2])) for name in names]}
 
     def enable(self, ask: Ask) -> Json:
-        """`services.enable`."""
+        """Answer `services.enable`."""
         return self._enable([ask.of("name").rpartition("/")[2]])
 
     def batch_enable(self, ask: Ask) -> Json:
-        """`services.batchEnable`."""
+        """Answer `services.batchEnable`."""
         names = list(ask.body.get("serviceIds", []))
         if not 0 < len(names) <= _MAX_BATCH:
             raise ApiError("INVALID_ARGUMENT", f"At most {_MAX_BATCH} services can be enabled in one call.")
@@ -166,7 +166,7 @@ class Projects:
         return self._operation(kind, {"service": services[0]} if len(apis) == 1 else {"services": services})
 
     def identity(self, ask: Ask) -> Json:
-        """`services.generateServiceIdentity` (v1beta1): the API's agent exists from now on, whether or not the API is on."""
+        """Answer `services.generateServiceIdentity` (v1beta1): the API's agent exists from now on, even if the API is off."""
         api = _known_api(ask.of("parent").rpartition("/")[2])
         kinds = {"cloudfunctions": "gcf-admin-robot", "run": "serverless-robot-prod", "compute": "compute-system"}
         kinds |= {"monitoring": "gcp-sa-monitoring-notification"}
@@ -182,7 +182,7 @@ class Projects:
         return self.operations[name] if kind == "ServiceIdentity" else {"name": name}
 
     def get_operation(self, ask: Ask) -> Any:
-        """`operations.get`."""
+        """Answer `operations.get`."""
         name = ask.of("name")
         if name not in self.operations:
             raise ApiError("NOT_FOUND", f"Operation {name} not found.")
@@ -190,7 +190,7 @@ class Projects:
 
 
 def _known_api(api: str) -> str:
-    """404 for what is no API's name."""
+    """Return the name if it is an API's; 404 otherwise."""
     if not api.endswith(".googleapis.com") or len(api.split(".")) != len(["NAME", "googleapis", "com"]):
         raise ApiError("NOT_FOUND", f"Service '{api}' not found or permission denied.")
     return api

@@ -1,4 +1,4 @@
-"""Identity-Aware Proxy's part: who may pass it, for each Cloud Run service. Whether it is on stands at the service itself (`run`)."""
+"""The access policies of Identity-Aware Proxy for each Cloud Run service. The service itself (`run`) tells if the proxy is on."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from emulator.admin.run import Run
 from emulator.errors import ApiError
 from emulator.model.iam_policy import Policy
 
-# As gcloud 528 names it (api_lib/iap/util.py, CloudRun).
+# The resource's name as in gcloud 528 (api_lib/iap/util.py, CloudRun).
 _SERVICE = re.compile(r"projects/(?P<project>[^/]+)/iap_web/cloud_run-(?P<region>[a-z0-9-]+)/services/(?P<name>[^/]+)")
 
 
 class Proxy:
-    """Policies by `projects/P/iap_web/cloud_run-R/services/S`."""
+    """The policies by `projects/P/iap_web/cloud_run-R/services/S`."""
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._ground = ground
         self._run = run
         self.policies: dict[str, Policy] = {}
-        self.gone: list[Policy] = []  # of services that were deleted, as they were then
+        self.gone: list[Policy] = []  # the last policies of deleted services
         run.on_forget.append(self._forget)
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         return {"iap.getIamPolicy": self.get_policy, "iap.setIamPolicy": self.set_policy}
 
     def get_policy(self, ask: Ask) -> Json:
-        """`getIamPolicy`; a POST, with the policy's version in its body."""
+        """Answer `getIamPolicy`, a POST with the policy's version in its body."""
         return self._policy(ask).view(ask.policy_version())
 
     def set_policy(self, ask: Ask) -> Json:
-        """`setIamPolicy`."""
+        """Answer `setIamPolicy`."""
         return self._policy(ask).put(ask.body.get("policy", {}))
 
     def _policy(self, ask: Ask) -> Policy:
@@ -50,7 +50,7 @@ class Proxy:
         return self.policies.setdefault(resource, Policy())
 
     def _forget(self, region: str, short: str) -> None:
-        """Forget a service that is gone, and who could open it. INFERRED: no page says what becomes of the policy."""
+        """Remove the policy of a deleted service. INFERRED: the fate of the policy is not documented."""
         gone = self.policies.pop(f"projects/{self._ground.project}/iap_web/cloud_run-{region}/services/{short}", None)
         if gone is not None:
             self.gone.append(gone)

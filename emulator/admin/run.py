@@ -1,4 +1,4 @@
-"""What a function brings with it: its Cloud Run service with an IAM policy, its Eventarc trigger; and where builds run as."""
+"""The resources of a deployed function: its Cloud Run service with an IAM policy, and its Eventarc trigger; and the builds' account."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emulator.model.iam_policy import Policy
 
 
 class Run:
-    """Services by `projects/P/locations/R/services/S`, triggers by their names."""
+    """The services by `projects/P/locations/R/services/S`, and the triggers by name."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -20,7 +20,7 @@ class Run:
         self.on_forget: list[Callable[[str, str], None]] = []
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         return {
             "run.namespaces.services.get": self.get,
             "run.namespaces.services.list": self.list,
@@ -32,13 +32,13 @@ class Run:
             "cloudbuild.projects.locations.getDefaultServiceAccount": self.builder,
         }
 
-    # ---- what the functions do to them
+    # ---- changes by deployed functions
 
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
-        """Keep the service of a function that was deployed, and its trigger if it has one. Grants on the service stay.
+        """Store the service of a deployed function, and its trigger if it has one. Grants on the service stay.
 
-        What was set at the service itself is gone: Cloud Functions writes it anew from the function. That this holds for the proxy's
-        annotation is INFERRED; a deployment that copes with it copes with the other case too.
+        Settings made at the service itself are lost, because Cloud Functions writes the service anew from the function. That
+        this applies to the proxy's annotation is INFERRED; a deployment that copes with this also copes with the other case.
         """
         ground = self._ground
         name = f"projects/{ground.project}/locations/{region}/services/{short}"
@@ -93,11 +93,11 @@ class Run:
             }
 
     def trigger_of(self, function: str) -> str:
-        """Return the name of the trigger that a function has, or nothing."""
+        """Return the name of a function's trigger, or ""."""
         return next((k for k, t in self.triggers.items() if t["destination"]["cloudFunction"] == function), "")
 
     def forget(self, region: str, short: str) -> None:
-        """Forget a deleted function's service, its grants and its trigger."""
+        """Remove a deleted function's service, its grants and its trigger."""
         name = f"projects/{self._ground.project}/locations/{region}/services/{short}"
         self.services.pop(name, None)
         self.policies.pop(name, None)
@@ -110,7 +110,7 @@ class Run:
     # ---- Cloud Run
 
     def get(self, ask: Ask) -> Json:
-        """`namespaces.services.get`; the region is the endpoint's, which an override hides, so the name alone finds it."""
+        """Answer `namespaces.services.get`. The region is the endpoint's, which an override hides, so the name alone identifies it."""
         short = ask.of("name").rpartition("/")[2]
         for name, service in self.services.items():
             if name.endswith(f"/services/{short}"):
@@ -118,12 +118,12 @@ class Run:
         raise ApiError("NOT_FOUND", f"Resource '{short}' of kind 'SERVICE' in region '' in project '{self._ground.project}' does not exist.")  # fmt: skip
 
     def list(self, ask: Ask) -> Json:
-        """`namespaces.services.list`."""
+        """Answer `namespaces.services.list`."""
         del ask
         return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "items": list(self.services.values())}
 
     def replace(self, ask: Ask) -> Json:
-        """`namespaces.services.replaceService`: all but what the service itself writes."""
+        """Answer `namespaces.services.replaceService`: replace all fields except those that the service itself sets."""
         old = self.get(ask)
         name = next(key for key, service in self.services.items() if service is old)
         generation = int(old["metadata"]["generation"]) + 1
@@ -133,11 +133,11 @@ class Run:
         return self.services[name]
 
     def get_policy(self, ask: Ask) -> Json:
-        """`services.getIamPolicy`. A service that is not there answers like one that one may not see."""
+        """Answer `services.getIamPolicy`. A missing service gives the same error as one that the caller may not see."""
         return self._policy(ask).view(ask.policy_version())
 
     def set_policy(self, ask: Ask) -> Json:
-        """`services.setIamPolicy`."""
+        """Answer `services.setIamPolicy`."""
         return self._policy(ask).put(ask.body.get("policy", {}))
 
     def _policy(self, ask: Ask) -> Policy:
@@ -149,21 +149,21 @@ class Run:
     # ---- Eventarc, Cloud Build
 
     def get_trigger(self, ask: Ask) -> Json:
-        """`triggers.get`."""
+        """Answer `triggers.get`."""
         name = ask.of("name")
         if name not in self.triggers:
             raise ApiError("NOT_FOUND", f"Resource '{name}' was not found")
         return self.triggers[name]
 
     def list_triggers(self, ask: Ask) -> Json:
-        """`triggers.list`; `locations/-` is all of them."""
+        """Answer `triggers.list`; `locations/-` lists all."""
         parent = ask.of("parent")
         prefix = parent.removesuffix("-") if parent.endswith("/-") else f"{parent}/triggers/"
         found = [trigger for name, trigger in sorted(self.triggers.items()) if name.startswith(prefix)]
         return {"triggers": found} if found else {}
 
     def builder(self, ask: Ask) -> Json:
-        """`locations.getDefaultServiceAccount`."""
+        """Answer `locations.getDefaultServiceAccount`."""
         region = ask.of("name").split("/")[3]
         ground = self._ground
         email = f"{ground.number}-compute@developer.gserviceaccount.com"

@@ -1,4 +1,4 @@
-"""BigQuery's datasets, tables and views, as resources: nothing is queried."""
+"""The datasets, tables and views of BigQuery as resources: there are no queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIXED = {"id", "selfLink", "kind", "creationTime", "etag", "type", "location"}
 
 
 class Tables:
-    """Datasets by id, tables and views by `dataset.table`."""
+    """The datasets by id, tables and views by `dataset.table`."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -26,7 +26,7 @@ class Tables:
         self.tables: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         return {
             "bigquery.datasets.insert": self.insert_dataset,
             "bigquery.datasets.get": self._dataset,
@@ -43,7 +43,7 @@ class Tables:
         }
 
     def insert_dataset(self, ask: Ask) -> Json:
-        """`datasets.insert`."""
+        """Answer `datasets.insert`."""
         self._check_project(ask)
         reference = ask.body.get("datasetReference", {})
         name = str(reference.get("datasetId", ""))
@@ -58,7 +58,7 @@ class Tables:
         return self.datasets[name]
 
     def change_dataset(self, ask: Ask, *, replace: bool) -> Json:
-        """`datasets.patch` and `datasets.update`; a dataset does not move."""
+        """Answer `datasets.patch` and `datasets.update`; a dataset's location cannot change."""
         old = self._dataset(ask)
         check_labels(ask.body.get("labels") or {})
         if ask.body.get("location", old["location"]) != old["location"]:
@@ -67,14 +67,14 @@ class Tables:
         return self.datasets[ask.params["datasetId"]]
 
     def list_datasets(self, ask: Ask) -> Json:
-        """`datasets.list`."""
+        """Answer `datasets.list`."""
         self._check_project(ask)
         keys = ("kind", "id", "datasetReference", "labels", "location")
         rows = [{key: row[key] for key in keys if key in row} for _, row in sorted(self.datasets.items())]
         return {"kind": "bigquery#datasetList", **({"datasets": rows} if rows else {})}
 
     def delete_dataset(self, ask: Ask) -> Json:
-        """`datasets.delete`; one that holds tables only with `deleteContents`."""
+        """Answer `datasets.delete`. A dataset with tables needs `deleteContents`."""
         self._dataset(ask)
         name = ask.params["datasetId"]
         held = [key for key in self.tables if key.startswith(f"{name}.")]
@@ -88,7 +88,7 @@ class Tables:
         return {}
 
     def insert_table(self, ask: Ask) -> Json:
-        """`tables.insert`."""
+        """Answer `tables.insert`."""
         dataset = self._dataset(ask)
         reference = ask.body.get("tableReference", {})
         self._check_reference(reference)
@@ -101,7 +101,7 @@ class Tables:
         return self.tables[key]
 
     def change_table(self, ask: Ask, *, replace: bool) -> Json:
-        """`tables.patch` and `tables.update`."""
+        """Answer `tables.patch` and `tables.update`."""
         old = self._table(ask)
         _check_view(ask.body)
         key = f"{ask.params['datasetId']}.{ask.params['tableId']}"
@@ -109,7 +109,7 @@ class Tables:
         return self.tables[key]
 
     def list_tables(self, ask: Ask) -> Json:
-        """`tables.list`."""
+        """Answer `tables.list`."""
         self._dataset(ask)
         keys = ("kind", "id", "tableReference", "type", "labels")
         name = ask.params["datasetId"]
@@ -121,7 +121,7 @@ class Tables:
         return {"kind": "bigquery#tableList", "totalItems": len(rows), **({"tables": rows} if rows else {})}
 
     def delete_table(self, ask: Ask) -> Json:
-        """`tables.delete`."""
+        """Answer `tables.delete`."""
         self._table(ask)
         del self.tables[f"{ask.params['datasetId']}.{ask.params['tableId']}"]
         return {}
@@ -147,7 +147,7 @@ class Tables:
         return self.tables[key]
 
     def _stamped(self, body: Json, kind: str, key: str) -> Json:
-        """As it is kept: with what the service sets."""
+        """Return the stored form, with the fields that the service sets."""
         stamps = {
             "kind": f"bigquery#{kind}",
             "id": f"{self._ground.project}:{key}",

@@ -1,4 +1,4 @@
-"""Cloud Monitoring's configuration: dashboards (v1), alert policies and notification channels (v3)."""
+"""The configuration of Cloud Monitoring: dashboards (v1), alert policies and notification channels (v3)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _USER_METRIC = re.compile(r'metric\.type\s*=\s*"logging\.googleapis\.com/user/(?
 
 
 class Watch:
-    """All of it by full name."""
+    """The dashboards, alert policies and channels by full name."""
 
     def __init__(self, ground: Ground, logs: Logs) -> None:
         self._ground = ground
@@ -36,7 +36,7 @@ class Watch:
         self.channels: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """By method id."""
+        """Return the handlers by method id."""
         boards, alerts, channels = (
             f"monitoring.projects.{part}" for part in ("dashboards", "alertPolicies", "notificationChannels")
         )
@@ -61,11 +61,11 @@ class Watch:
     # ---- dashboards
 
     def _board(self, ask: Ask) -> str:
-        """Dashboards are named by the project's number, whichever the caller says."""
+        """Return the dashboard's name, which always has the project's number."""
         return f"projects/{self._ground.number}/dashboards/{ask.of('name', 'dashboardsId').rpartition('/')[2]}"
 
     def create_dashboard(self, ask: Ask) -> Json:
-        """`dashboards.create`."""
+        """Answer `dashboards.create`."""
         _check_dashboard(ask.body)
         given = str(ask.body.get("name", "")).rpartition("/")[2]
         name = f"projects/{self._ground.number}/dashboards/{given or f'{self._ground.next_id():08x}-7c5e-4b1a'}"
@@ -77,7 +77,7 @@ class Watch:
         return made
 
     def patch_dashboard(self, ask: Ask) -> Json:
-        """`dashboards.patch`: the whole dashboard is replaced; a stale etag is a conflict."""
+        """Answer `dashboards.patch`: replace the whole dashboard; a stale etag is a conflict."""
         name = self._board(ask)
         old = _find(self.dashboards, name)
         _check_dashboard(ask.body)
@@ -87,19 +87,19 @@ class Watch:
         return self.dashboards[name]
 
     def delete_dashboard(self, ask: Ask) -> Json:
-        """`dashboards.delete`."""
+        """Answer `dashboards.delete`."""
         return _remove(self.dashboards, self._board(ask))
 
     # ---- alert policies
 
     def create_alert(self, ask: Ask) -> Json:
-        """`alertPolicies.create`."""
+        """Answer `alertPolicies.create`."""
         name = f"projects/{self._ground.project}/alertPolicies/{10**18 + self._ground.next_id()}"
         self.alerts[name] = self._alert(name, ask.body) | {"creationRecord": {"mutateTime": self._ground.now()}}
         return self.alerts[name]
 
     def patch_alert(self, ask: Ask) -> Json:
-        """`alertPolicies.patch`: the fields of the mask; without one all of them."""
+        """Answer `alertPolicies.patch` for the fields of the mask; without a mask, all fields."""
         name = ask.of("name")
         old = _find(self.alerts, name)
         self.alerts[name] = self._alert(name, _masked(old, ask)) | {"creationRecord": old["creationRecord"]}
@@ -158,13 +158,13 @@ class Watch:
     # ---- notification channels
 
     def create_channel(self, ask: Ask) -> Json:
-        """`notificationChannels.create`."""
+        """Answer `notificationChannels.create`."""
         name = f"projects/{self._ground.project}/notificationChannels/{10**18 + self._ground.next_id()}"
         self.channels[name] = self._channel(name, ask.body)
         return self.channels[name]
 
     def patch_channel(self, ask: Ask) -> Json:
-        """`notificationChannels.patch`."""
+        """Answer `notificationChannels.patch`."""
         name = ask.of("name")
         self.channels[name] = self._channel(name, _masked(_find(self.channels, name), ask))
         return self.channels[name]
@@ -177,7 +177,7 @@ class Watch:
         return {"enabled": True, **body, "name": name}
 
     def delete_channel(self, ask: Ask) -> Json:
-        """`notificationChannels.delete`; one in use only with `force`, which takes it out of the policies."""
+        """Answer `notificationChannels.delete`. A channel in use needs `force`, which removes it from the policies."""
         name = ask.of("name")
         _find(self.channels, name)
         users = [alert for alert in self.alerts.values() if name in alert.get("notificationChannels", [])]
@@ -203,7 +203,7 @@ def _remove(kept: dict[str, Json], name: str) -> Json:
 
 
 def _masked(old: Json, ask: Ask) -> Json:
-    """Return the body, or with a mask `old` with the mask's top fields taken from it."""
+    """Return the body or, with a mask, `old` with the mask's top-level fields taken from the body."""
     mask = ask.query.get("updateMask")
     if not mask:
         return ask.body
@@ -213,7 +213,7 @@ def _masked(old: Json, ask: Ask) -> Json:
 
 
 def _page(name: str, kept: dict[str, Json], ask: Ask) -> Json:
-    """Return a list, filtered; `user_labels.x="y"`, `display_name`, `type`, joined by AND, are understood, all else is refused."""
+    """Return a filtered list. Only `user_labels.x="y"`, `display_name` and `type`, joined by AND, are supported; others are refused."""
     passes = fields_filter(ask.query.get("filter", ""), ("display_name", "type", "user_labels."), _fields)
     rows = [row for _, row in sorted(kept.items()) if passes(row)]
     return {name: rows} if rows else {}

@@ -1,1 +1,1 @@
-"""Identity-Aware Proxy: signs who somebody is, asks who they are, and stands before the function that is the hub page."""
+"""The emulated Identity-Aware Proxy: it asks users to sign in, signs their identity, and stands before the hub page's function."""

@@ -1,6 +1,6 @@
-"""Identity-Aware Proxy in front of the hub page: a port of its own, where nobody gets through unsigned.
+"""The front of Identity-Aware Proxy before the hub page: a port of its own, which only passes signed-in users.
 
-It is as on Google Cloud, but for who may pass: there a role decides, here everybody who signed in.
+It works as on Google Cloud, except for access: there a role decides, here every signed-in user may pass.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _MODE, _TEST = "gcp-iap-mode", "iap-secure-token-test-type"
 
 
 class IapFront:
-    """The signer, the sign-in page and the proxy. `functions` knows how a function is called.
+    """The signer, the sign-in page and the proxy. `functions` looks up how a function is called.
 
-    Without `open_at` there is the signer alone: no port is bound.
+    Without `open_at` there is only the signer: no port is bound.
     """
 
     def __init__(self, functions: Lookup, *, project_number: str, clock: VirtualClock) -> None:
@@ -47,17 +47,17 @@ class IapFront:
 
     @property
     def audience(self) -> str:
-        """For whom it signs: the Cloud Run service behind it."""
+        """The audience of signed headers: the Cloud Run service behind the proxy."""
         return f"/projects/{self._project_number}/locations/{self._region}/services/{SERVICE}"
 
     @property
     def port(self) -> int:
-        """Its port; 0 while it is not open."""
+        """The port of the front; 0 while it is not open."""
         return self._server.port if self._server is not None else 0
 
     @property
     def url(self) -> str:
-        """What a person opens."""
+        """The URL that a user opens."""
         return f"http://localhost:{self.port}"
 
     def open_at(self, port: int, *, region: str = DEFAULT_REGION) -> None:
@@ -67,7 +67,7 @@ class IapFront:
         self.sign_in.port = self._server.port
 
     def start(self) -> None:
-        """Serve, if a port was bound."""
+        """Start to serve, if a port was bound."""
         if self._server is not None:
             self._server.start()
 
@@ -78,7 +78,7 @@ class IapFront:
             self._server = None
 
     def routes(self) -> list[Route]:
-        """Under `/_emulator/`: the public keys, the people, and what this front is."""
+        """Return the routes under `/_emulator/`: the public keys, the people, and a description of this front."""
         return [
             *self.signer.routes(),
             *self.sign_in.routes(),
@@ -89,9 +89,9 @@ class IapFront:
         return {"audience": self.audience, "url": self.url if self.port else None}
 
     def respond(self, request: Request) -> Response | Tunnel:
-        """One request at the front."""
+        """Return the response to a request at the front."""
         if request.host not in {f"localhost:{self.port}", f"127.0.0.1:{self.port}"}:
-            # A name that somebody else made point here (DNS rebinding) must not be signed in to.
+            # No sign-in under a foreign name that resolves to this machine (DNS rebinding).
             return Response(f"This is {self.url}.\n", 421, content_type="text/plain; charset=utf-8")
         if comes_from_elsewhere(request):
             return Response("A page of another site may not do this.\n", 403, content_type="text/plain; charset=utf-8")
@@ -129,7 +129,7 @@ class IapFront:
         return found
 
     def _headers(self, request: Request, session: Session) -> dict[str, str]:
-        """Return what the function sees of who asks, and from where."""
+        """Return the headers that tell the function the user's identity and the request's origin."""
         email = session.email
         if request.args.get(_MODE) == "SECURE_TOKEN_TEST":
             assertion = wrong_assertion(self.signer, email, self.audience, request.args.get(_TEST, "NOT_SET"))
@@ -140,7 +140,7 @@ class IapFront:
             "x-goog-iap-jwt-assertion": assertion,
             "x-goog-authenticated-user-email": named(email),
             "x-goog-authenticated-user-id": subject_of(email),
-            # Google's front end appends, too: what the caller claims stands first, and is worth nothing.
+            # Google's front end appends too: the caller's claim comes first, and cannot be trusted.
             "X-Forwarded-For": f"{earlier}, {address}" if earlier else address,
             "X-Forwarded-Proto": "http",
             "X-Forwarded-Host": request.host,
@@ -149,7 +149,7 @@ class IapFront:
         return headers | {"Cookie": "; ".join(cookies)}
 
     def _keep_our_cookies(self, answer: Response) -> None:
-        """Drop the proxy's own cookie, which the function cannot set."""
+        """Drop the proxy's own cookie from a response, because the function must not set it."""
         mine = [value for value in answer.headers.getlist("Set-Cookie") if not value.startswith(self.sign_in.cookie)]
         answer.headers.remove("Set-Cookie")
         for value in mine:
@@ -157,7 +157,7 @@ class IapFront:
 
 
 def _is_of_the_proxy(name: str) -> bool:
-    """Headers (small letters) that only Google may set: what the caller sent of them is stripped."""
+    """Return True for headers (in lower case) that only Google may set: the caller's are removed."""
     return name.startswith("x-goog-") or name in {"x-serverless-authorization", "forwarded"}
 
 

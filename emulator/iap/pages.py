@@ -1,4 +1,4 @@
-"""The few pages that the embedded cloud shows a person: who are you, this is not yours, this is not up. No script, no other file."""
+"""The pages that the embedded cloud shows to users: sign-in, no access, not running. No script, no other file."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody whom the sign-in page offers."""
+    """A person whom the sign-in page offers."""
 
     email: str
     name: str
@@ -113,7 +113,10 @@ def sign_in_page(
     typed: str = "",
     may_lead_to: str = "",
 ) -> Response:
-    """Who are you? 400 when there is a `fault`. `may_lead_to` are further origins that the form may end at."""
+    """Return the sign-in page, with status 400 if there is a `fault`.
+
+    `may_lead_to` are further origins that the form may redirect to.
+    """
     html = _ENGINE.get_template("sign-in").render(
         title="Sign in",
         style=_STYLE,
@@ -130,9 +133,9 @@ def sign_in_page(
 def notice_page(
     title: str, text: str, *, status: int, links: Sequence[tuple[str, str]] = (), again_in: int = 0
 ) -> Response:
-    """One thing to know and where to go from there; `again_in` says after how many seconds it is worth looking again.
+    """Return a page with one message and links; `again_in` is the number of seconds after which a new try makes sense.
 
-    The page does not reload by itself: that takes a screen reader back to its beginning each time.
+    The page does not reload by itself, because that takes a screen reader back to its beginning each time.
     """
     html = _ENGINE.get_template("notice").render(title=title, style=_STYLE, text=text, links=links)
     made = _page(html, status, "'none'")
@@ -147,7 +150,7 @@ def _page(html: str, status: int, form_action: str) -> Response:
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
     )
     made.headers["Cache-Control"] = "no-store"
-    # Not no-referrer: under that, browsers send the page's own form with `Origin: null`.
+    # Not no-referrer: with it, browsers send the page's own form with `Origin: null`.
     made.headers["Referrer-Policy"] = "same-origin"
     made.headers["X-Content-Type-Options"] = "nosniff"
     return made

@@ -1,6 +1,6 @@
-"""Who is signed in: sealed cookies, one-time tickets for other hosts, and what a form must bring along. For the life of the process.
+"""The sign-in sessions: sealed cookies, one-time tickets for other hosts, and form tokens. They live as long as the process.
 
-Everything here is real time. Nothing is kept on disk: after a restart everybody signs in again.
+All times are real. Nothing is stored on disk: after a restart all users sign in again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TICKET_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who signed in. `ident` is the same on every host that they reach from this sign-in."""
+    """The session of a signed-in user. `ident` is the same on every host that the user reaches from this sign-in."""
 
     email: str
     ident: str
@@ -30,33 +30,33 @@ class Session:
 
 
 class Sessions:
-    """All sign-ins. A cookie is its content and a keyed digest of it and of where it belongs; thread-safe."""
+    """All sessions. A cookie is its content and a keyed digest of the content and its host. Thread-safe."""
 
     def __init__(self, *, now: Callable[[], int] = wall_now) -> None:
         self._key = secrets.token_bytes(32)
         self._now = now
         self._lock = threading.Lock()
-        self._ended: dict[str, int] = {}  # sign-ins that somebody ended, until they would have ended by themselves
+        self._ended: dict[str, int] = {}  # sessions that were ended early, until their normal end
         self._tickets: dict[str, tuple[str, Session, int]] = {}
 
     def begin(self, email: str) -> Session:
-        """Return a new sign-in."""
+        """Return a new session."""
         return Session(email, secrets.token_hex(16), self._now() + SESSION_S)
 
     def end(self, session: Session) -> None:
-        """End it, on every host."""
+        """End the session on every host."""
         with self._lock:
             self._ended = {ident: ends for ident, ends in self._ended.items() if ends > self._now()}
             self._ended[session.ident] = session.ends
 
     def cookie(self, session: Session, *, place: str) -> str:
-        """Return the cookie's value for one place (`hub`, or a host): it is worth nothing at another."""
+        """Return the cookie's value for one place (`hub`, or a host); it is not valid at another place."""
         raw = json.dumps([session.email, session.ident, session.ends], separators=(",", ":")).encode()
         body = base64.urlsafe_b64encode(raw).decode()
         return f"{body}.{self._digest('session', place, body)}"
 
     def read(self, cookie: str, *, place: str) -> Session | None:
-        """Who that is; None for what is forged, over, or of another place."""
+        """Return the session of a cookie; None if the cookie is forged, expired, or of another place."""
         body, _, mark = cookie.partition(".")
         if not same(mark, self._digest("session", place, body)):
             return None
@@ -65,16 +65,16 @@ class Sessions:
         return session if self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
-        """Return True until it is ended or eight hours have passed."""
+        """Return True until the session is ended or eight hours have passed."""
         with self._lock:
             return session.ends > self._now() and session.ident not in self._ended
 
     def form_mark(self, nonce: str) -> str:
-        """Return what a form must send along with the cookie `nonce`, so that it is our form that was sent."""
+        """Return the token that a form must send together with the cookie `nonce`, to prove that the form is ours."""
         return self._digest("form", nonce)
 
     def ticket(self, session: Session, *, host: str) -> str:
-        """Good once, for a minute, at that host."""
+        """Return a ticket that is valid once, for a minute, at that host."""
         now, made = self._now(), secrets.token_urlsafe(24)
         with self._lock:
             self._tickets = {key: held for key, held in self._tickets.items() if held[2] > now}
@@ -82,7 +82,7 @@ class Sessions:
         return made
 
     def redeem(self, ticket: str, *, host: str) -> Session | None:
-        """Return the sign-in behind a ticket; None when it was used, is too old, or is for another host."""
+        """Return the session of a ticket; None if the ticket was used, is too old, or is for another host."""
         with self._lock:
             found = self._tickets.pop(ticket, None)
         if found is None or found[0] != host or found[2] <= self._now() or not self.lasts(found[1]):
@@ -94,5 +94,5 @@ class Sessions:
 
 
 def same(given: str, right: str) -> bool:
-    """Compare in a time that does not tell where they differ."""
+    """Return True if both are equal, compared in constant time."""
     return hmac.compare_digest(given.encode(), right.encode())

@@ -1,4 +1,4 @@
-"""The sign-in page: who somebody says they are is who they are. It stands where Google's own sign-in stands."""
+"""The sign-in page, which accepts any address without proof. It stands for Google's own sign-in."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from emulator.wire.origin import is_unasked
 
 PATHS = ("/_sign_in", "/_sign_out", "/_gcp_iap/clear_login_cookie", "/_gcp_iap/identity")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\"<>]{1,64}@[^@\s\x00-\x1f\"<>/]{1,190}\.[^@\s\x00-\x1f\"<>/]{2,63}")
-_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # a browser takes // and /\ for the beginning of another host
+_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # a browser reads // and /\ as the start of another host
 _MOST_FORM = 8192
 _MOST_PEOPLE = 200
 _PERSON_FIELDS = {"email", "name", "note"}
 
 
 class SignIn:
-    """Asks who somebody is and keeps it in a cookie. `may_open` says whether other hosts take tickets of this sign-in."""
+    """The sign-in, which keeps the user's address in a cookie. `may_open` tells if another host accepts tickets of this sign-in."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -39,29 +39,29 @@ class SignIn:
 
     @property
     def cookie(self) -> str:
-        """The session cookie's name. Browsers do not tell ports apart, so the name does."""
+        """The session cookie's name. It contains the port, because browsers do not separate cookies by port."""
         return f"emulated_iap_{self.port}"
 
     def routes(self) -> list[Route]:
-        """`/_emulator/people`: whom the page offers."""
+        """Return the routes of `/_emulator/people`: the people whom the page offers."""
         return [
             route("GET", "/_emulator/people", None, self._listing),
             route("POST", "/_emulator/people", None, self._offer),
         ]
 
     def session_of(self, request: Request) -> Session | None:
-        """Who asks; None for nobody."""
+        """Return the session of the request, or None."""
         return self.sessions.read(request.cookies.get(self.cookie, ""), place="hub")
 
     def ask(self, request: Request) -> Response:
-        """Send somebody unknown to the page: a browser by a redirect, everything else by a 401."""
+        """Ask an unknown user to sign in: a browser by a redirect, other clients by a 401."""
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             path = str(request.environ["RAW_URI"])
             return redirect(f"/_sign_in?{urlencode({'continue': path if self._is_ours(path) else '/'})}", 302)
         return Response("Sign in first.\n", 401, content_type="text/plain; charset=utf-8")
 
     def respond(self, request: Request) -> Response:
-        """Answer one of `PATHS`."""
+        """Return the response for one of `PATHS`."""
         match request.path:
             case "/_sign_in" if request.method == "POST":
                 return self._enter(request)
@@ -75,7 +75,7 @@ class SignIn:
                 return Response("This page takes GET and POST.\n", 405, content_type="text/plain; charset=utf-8")
 
     def leave(self, request: Request) -> Response:
-        """Sign out, of the environments' hosts too. A page of another site cannot do it alone: a person has to click there."""
+        """Sign out, also at the environments' hosts. A page of another site cannot do so alone: the user must click here."""
         if is_unasked(request):
             text = "Another site tried to sign you out. You are still signed in."
             return notice_page(
@@ -90,7 +90,7 @@ class SignIn:
         return made
 
     def identity(self, request: Request) -> Response:
-        """Who asks, as IAP's own special address says it."""
+        """Return the user's identity, as IAP's own special address does."""
         session = self.session_of(request)
         if session is None:
             return self.ask(request)
@@ -149,7 +149,7 @@ class SignIn:
         return origin is None or origin == f"http://{request.host}"
 
     def _onward(self, session: Session, back: str) -> Response:
-        """Back to where somebody came from; another host gets a ticket with it."""
+        """Redirect to where the user came from; another host gets a ticket in its URL."""
         if not back.startswith("http://"):
             return redirect(back, 303)
         parts = urlsplit(back)
@@ -159,7 +159,7 @@ class SignIn:
         return redirect(urlunsplit(("http", parts.netloc, parts.path or "/", query, "")), 303)
 
     def _back(self, asked: str) -> str:
-        """Where to go afterwards: a path of this front or an address at an environment's host; `/` for everything else."""
+        """Return the target after signing in: a path of this front or a URL at an environment's host; `/` for all others."""
         if self._is_ours(asked):
             return asked
         parts = urlsplit(asked) if asked.startswith("http://") and asked.isascii() and asked.isprintable() else None
@@ -180,7 +180,7 @@ class SignIn:
 
 
 def read_people(body: Any) -> list[Person]:
-    """`{"people": [{email, name, note}]}`, or that list alone; 400 names what is wrong."""
+    """Return the people of `{"people": [{email, name, note}]}` or of that list alone. Raises `ApiError` 400, which names the fault."""
     rows = body["people"] if isinstance(body, dict) and set(body) == {"people"} else body
     if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE:
         raise _invalid(f"a list of at most {_MOST_PEOPLE} is needed, alone or as `people` with nothing beside it")

@@ -1,7 +1,7 @@
-"""Signed headers (ES256) as Identity-Aware Proxy puts them on requests, and the public keys that prove them.
+"""The signed headers (ES256) that Identity-Aware Proxy puts on requests, and the public keys that prove them.
 
-https://cloud.google.com/iap/docs/signed-headers-howto says what is in them. They carry the cloud's own time: whoever keeps one with
-an object compares it with the moment at which this cloud created the object.
+https://cloud.google.com/iap/docs/signed-headers-howto describes their content. They carry the cloud's own time, because a
+program that stores a header in an object compares its time with the object's time of creation in this cloud.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ISSUER = "https://cloud.google.com/iap"
 KEYS_PATH = "/_emulator/iap/public_key"
 LIFETIME_S = 600
 _PROVIDER = "accounts.google.com"
-_PART_BYTES = 32  # r and s of a P-256 signature stand one after the other in a JWT (RFC 7518, 3.4)
+_PART_BYTES = 32  # a JWT has r and s of a P-256 signature one after the other (RFC 7518, 3.4)
 
 
 class IapSigner:
-    """One signing key for the life of the process, made on first use; thread-safe."""
+    """The signer, with one key for the life of the process, made on first use. Thread-safe."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
@@ -39,10 +39,10 @@ class IapSigner:
         self._key_id = ""
 
     def assertion(self, email: str, audience: str) -> str:
-        """Return what `x-goog-iap-jwt-assertion` says of somebody, from now on for ten minutes.
+        """Return the `x-goog-iap-jwt-assertion` of a user, valid for ten minutes from now.
 
-        The minutes are real ones where the clock runs faster: a process that takes a real second to start must not find an
-        expired assertion.
+        If the clock runs faster than real time, these are real minutes: a process that takes a real second to start must not
+        get an expired assertion.
         """
         claims = claims_of(email, audience, issued=self.now())
         claims["exp"] = claims["iat"] + round(LIFETIME_S * max(1.0, self._clock.speed))
@@ -55,18 +55,18 @@ class IapSigner:
     def sign(
         self, claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey | None = None, kid: str | None = None
     ) -> str:
-        """Return a token with any claims, of any key and key id: for tests of what a verifier must refuse."""
+        """Return a token with any claims, key and key id, for tests of tokens that a verifier must refuse."""
         own, own_id = self._ensure_key()
         return sign_es256(claims, key=key or own, kid=own_id if kid is None else kid)
 
     def public_keys(self) -> dict[str, str]:
-        """Key id -> public key in PEM, the form of https://www.gstatic.com/iap/verify/public_key."""
+        """Return a mapping from key id to public key in PEM, the form of https://www.gstatic.com/iap/verify/public_key."""
         key, key_id = self._ensure_key()
         form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         return {key_id: key.public_key().public_bytes(*form).decode()}
 
     def routes(self) -> list[Route]:
-        """`GET /_emulator/iap/public_key`."""
+        """Return the route `GET /_emulator/iap/public_key`."""
         return [route("GET", KEYS_PATH, None, self._public_keys_call)]
 
     def _public_keys_call(self, _call: Call) -> dict[str, str]:
@@ -109,13 +109,13 @@ def claims_of(email: str, audience: str, *, issued: int) -> dict[str, Any]:
     }
 
 
-# What IAP sends when it is asked to test an application: `?gcp-iap-mode=SECURE_TOKEN_TEST&iap-secure-token-test-type=...`
+# The tokens that IAP sends to test an application: `?gcp-iap-mode=SECURE_TOKEN_TEST&iap-secure-token-test-type=...`
 # (https://cloud.google.com/iap/docs/query-parameters-and-headers-howto).
 TESTS = ("NOT_SET", "FUTURE_ISSUE", "PAST_EXPIRATION", "ISSUER", "AUDIENCE", "SIGNATURE")
 
 
 def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> str:
-    """Return a token that an application must refuse for this reason; with NOT_SET a good one. 400 for an unknown kind."""
+    """Return a token that an application must refuse for this reason; a valid one for NOT_SET. 400 for an unknown kind."""
     now = signer.now()
     claims = claims_of(email, audience, issued=now)
     match kind:

@@ -1,1 +1,1 @@
-"""Real JupyterLabs behind the environments: one for each that runs, its disk a folder, reached only through a gateway by its owner."""
+"""The real JupyterLabs of the environments: one for each running environment, with a folder as its disk, reached only by its owner."""

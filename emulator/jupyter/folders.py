@@ -1,7 +1,8 @@
-"""What is on the data disks, as folders: `disks/ID`, `snapshots/ID` and `clusters/UUID`, by the ids that Compute Engine gives.
+"""The content of data disks as folders: `disks/ID`, `snapshots/ID` and `clusters/UUID`, by the ids of Compute Engine.
 
-A disk that was made from a snapshot begins with the snapshot's files; a disk, a snapshot or a cluster that is gone takes its files with
-it. Followed by looking: a snapshot has the files of the first look after it was asked for, half a real second later at most.
+A disk from a snapshot starts with the snapshot's files; the files of a deleted disk, snapshot or cluster are removed. The
+folders follow the models by polling: a snapshot has the files of the first poll after its request, at most half a real second
+later.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _KINDS = ("disks", "snapshots", "clusters")
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What must be there: folder -> the folder whose files it begins with, None for an empty one."""
+    """The wanted folders: folder -> the folder whose files it starts with, None for an empty one."""
 
     snapshots: dict[str, str | None]
     disks: dict[str, str | None]
 
 
 def held(disks: Disks, now: datetime) -> Held:
-    """Of the disks that hold what people write, at this virtual time. Call it while holding the world's lock."""
+    """Return the folders of the data disks and their snapshots at this virtual time. Call it while holding the world's lock."""
     disks.sweep(now)
     data = [disk for disk in disks.disks.values() if disk.role == DATA]
     return Held(
@@ -54,15 +55,21 @@ class Folders:
         self.root = root
 
     def path(self, folder: str) -> Path:
-        """Where it is. OSError for a name that leads out of `root`: a saved world is a file that somebody may have written."""
+        """Return the folder's path.
+
+        Raises OSError for a name outside `root`, because a saved world is a file that others may have written.
+        """
         kind, _, name = folder.partition("/")
         if kind not in _KINDS or not name or "/" in name or name in {".", ".."}:
             raise OSError(f"The folder {folder!r} of a disk leads out of {self.root}")
         return self.root / kind / name
 
     def follow(self, wanted: Held, clusters: Iterable[str], *, in_use: Iterable[str]) -> None:
-        """Make what is missing, then remove what is gone but for what is `in_use`: a JupyterLab that ends may still write."""
-        # Snapshots first: of a disk that is gone from the world since the last look, the files are still here.
+        """Create missing folders, then remove those no longer wanted.
+
+        Folders `in_use` stay, because a JupyterLab that is ending may still write.
+        """
+        # Snapshots first: the files of a disk that was deleted since the last poll are still here.
         for folder, source in (wanted.snapshots | wanted.disks).items():
             self._make(folder, source)
         keep = {*wanted.snapshots, *wanted.disks, *clusters, *in_use}
@@ -79,18 +86,18 @@ class Folders:
         if origin is None or not origin.is_dir():
             path.mkdir(exist_ok=True)
             return
-        # Under another name first: a half copy after a crash must not pass for the disk.
+        # Under another name first: after a crash, a partial copy must not be mistaken for the disk.
         half = path.with_name(f"{path.name}.part")
         shutil.rmtree(half, ignore_errors=True)
         try:
             shutil.copytree(origin, half, symlinks=True, ignore=_no_sockets)
-        except shutil.Error:  # files that went away meanwhile: the disk is being written to, as a real one may be
+        except shutil.Error:  # files that vanished in the meantime: the disk is being written to, as a real one may be
             _log.warning("Not every file could be copied from %s", source)
         half.rename(path)
 
 
 def _no_sockets(folder: str, names: list[str]) -> set[str]:
-    """Return what is neither a file nor a folder cannot be copied."""
+    """Return the names that are neither file nor folder, which cannot be copied."""
     return {
         name
         for name in names

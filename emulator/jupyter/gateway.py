@@ -1,8 +1,8 @@
-"""The way to JupyterLab: one host an environment on one loopback port, and only its owner gets through.
+"""The gateway to the JupyterLabs: one host for each environment on one loopback port, which only passes the owner.
 
-It stands for the Notebooks proxy and for Component Gateway. Nobody is known here: who asks comes with a one-time ticket from the
-sign-in of Identity-Aware Proxy, and is kept in a cookie of that host alone. Since the server behind takes the gateway's word for
-who asks, the gateway also sees to it that requests which change something, and WebSockets, come from the environment's own pages.
+It stands for the Notebooks proxy and for Component Gateway. A user comes with a one-time ticket from the sign-in of
+Identity-Aware Proxy, and is kept in a cookie of that host alone. The server behind trusts the gateway. So the gateway also
+checks that WebSockets, and requests that change something, come from the environment's own pages.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _SOON_S = 3
 
 
 class Gateway:
-    """Real JupyterLabs for an embedded cloud whose front is open, between `start` and `stop`; without `open_at` there are none.
+    """The gateway for an embedded cloud whose front is open, between `start` and `stop`. Without `open_at` there are no JupyterLabs.
 
-    From `open_at` on, the APIs report the addresses of this gateway instead of Google's. Who opens a page of a JupyterLab that
-    is on its way up waits for it, `patience_s` real seconds at most.
+    After `open_at`, the APIs report the URLs of this gateway instead of Google's. A request for a page of a starting JupyterLab
+    waits for it, at most `patience_s` real seconds.
     """
 
     def __init__(self, services: Services, front: IapFront) -> None:
@@ -47,14 +47,14 @@ class Gateway:
 
     @property
     def labs(self) -> Labs:
-        """The JupyterLabs; only once it was opened."""
+        """The JupyterLabs, available after `open_at`."""
         if self._labs is None:
             raise RuntimeError("the gateway is not open")
         return self._labs
 
     @property
     def port(self) -> int:
-        """Its port; 0 while it is not open."""
+        """The port of the gateway; 0 while it is not open."""
         return self._server.port if self._server is not None else 0
 
     def open_at(self, port: int, options: Options) -> None:
@@ -72,13 +72,13 @@ class Gateway:
             )
 
     def start(self) -> None:
-        """Serve, and keep the JupyterLabs, if a port was bound."""
+        """Start to serve and to keep the JupyterLabs, if a port was bound."""
         if self._server is not None:
             self.labs.start()
             self._server.start()
 
     def stop(self) -> None:
-        """Close the port and end every JupyterLab; safe to call twice."""
+        """Close the port and stop every JupyterLab; safe to call twice."""
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -86,7 +86,7 @@ class Gateway:
             self._labs.stop()
 
     def routes(self) -> list[Route]:
-        """`GET /_emulator/jupyter`: the JupyterLabs that run."""
+        """Return the route `GET /_emulator/jupyter`, which lists the running JupyterLabs."""
         return [route("GET", "/_emulator/jupyter", None, self._listing)]
 
     def _listing(self, _call: Call) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Gateway:
     # --- a request
 
     def respond(self, request: Request) -> Response | Tunnel:
-        """One request at one environment's host."""
+        """Return the response to a request at an environment's host."""
         host, _, port = request.host.rpartition(":")
         if port != str(self.port) or not host.endswith((NOTEBOOKS, CLUSTERS)):
             return _plain(
@@ -125,10 +125,10 @@ class Gateway:
         return f"{_COOKIE}_{self.port}"
 
     def _let_in(self, request: Request, host: str, ticket: str) -> Response:
-        """Take the ticket out of the address, and keep whom it was for."""
+        """Remove the ticket from the URL, and store its session in a cookie."""
         parts = urlsplit(target_of(request))
         query = urlencode([pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "ticket"])
-        path = f"/{parts.path.lstrip('/')}"  # two slashes would lead to another host
+        path = f"/{parts.path.lstrip('/')}"  # two slashes would mean another host
         made = redirect(path + (f"?{query}" if query else ""), 303)
         made.headers["Referrer-Policy"], made.headers["Cache-Control"] = "no-referrer", "no-store"
         session = self._front.sessions.redeem(ticket, host=request.host)
@@ -179,7 +179,7 @@ class Gateway:
     # --- pages
 
     def _notice(self, title: str, text: str, *, status: int, again: str = "") -> Response:
-        """With `again`, an address, it is worth looking there again soon."""
+        """Return a notice page. `again` is a URL where a new try soon makes sense."""
         links = [("Look again", again)] if again else []
         links.append(("To the hub page", f"{self._front.url}/"))
         return notice_page(title, text, status=status, links=links, again_in=_SOON_S if again else 0)
@@ -210,12 +210,12 @@ class Gateway:
 
 
 def _is_visit(request: Request) -> bool:
-    """Return True for a person who opens a page, false for a page's script."""
+    """Return True if a user opens a page, False for a page's script."""
     return request.method == "GET" and "text/html" in request.headers.get("Accept", "") and not is_upgrade(request)
 
 
 def _is_ours(name: str) -> bool:
-    """Headers (small letters) that are between the caller and this gateway."""
+    """Return True for headers (in lower case) that are only meant for this gateway."""
     return name in {"authorization", "forwarded"} or name.startswith(("x-forwarded-", "x-goog-"))
 
 

@@ -1,4 +1,4 @@
-"""One JupyterLab's process: start it, see it answer, start it again when it dies, end it and all that it started."""
+"""The process of one JupyterLab: start it, wait until it answers, restart it when it dies, and stop it with all its children."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_PAUSE_S = 15.0
 _STEADY_AFTER_S = 30.0
 _ANSWER_S = 2.0
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SHELL", "USER", "LOGNAME")
-# Nothing asks the network for news or updates, and nobody can end the server but the embedded cloud.
+# No requests for news or updates, and only the embedded cloud can stop the server.
 _OPTIONS = (
     "--no-browser", "--allow-root", "--ServerApp.allow_remote_access=True", "--ServerApp.quit_button=False",
     "--Application.log_level=WARN", "--LabApp.news_url=None", "--LabApp.extension_manager=readonly",
@@ -37,7 +37,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a JupyterLab runs: its interpreter, its disk, a short private folder for its socket, and where its output goes."""
+    """The parameters of a JupyterLab: its interpreter, its disk, a short private folder for its socket, its log, and its base URL."""
 
     python: Path
     disk: Path
@@ -47,7 +47,7 @@ class Site:
 
 
 class Lab:
-    """A JupyterLab that is kept running. `step` and `stop` are called by one thread at a time."""
+    """A JupyterLab that is kept running. Only one thread at a time may call `step` and `stop`."""
 
     def __init__(self, site: Site) -> None:
         self.state: State = "down"
@@ -61,17 +61,17 @@ class Lab:
 
     @property
     def pid(self) -> int | None:
-        """Its process, None while there is none."""
+        """The id of its process, None while there is none."""
         return self._process.pid if self._process is not None else None
 
     @property
     def dial(self) -> Dial:
-        """How it is reached: only who may open the private folder can."""
+        """The function that connects to it; only users who may open the private folder can connect."""
         return to_unix(str(self._socket))
 
     @property
     def authorization(self) -> str:
-        """What it demands of a request."""
+        """The Authorization header that it requires."""
         return f"token {self._token}"
 
     @property
@@ -79,7 +79,7 @@ class Lab:
         return self._site.private / "s"
 
     def step(self) -> None:
-        """See how it stands and do what is next: start it, notice that it answers or that it died."""
+        """Check the process and do the next step: start it, or notice that it answers or has died."""
         now = real_now()
         if self.state == "ended":
             return
@@ -92,7 +92,7 @@ class Lab:
             self.state = "running"
 
     def stop(self) -> None:
-        """End it, its kernels and all else below it: SIGTERM, some seconds, SIGKILL. Safe to call twice."""
+        """Stop the JupyterLab, its kernels and all other children: SIGTERM, some seconds, SIGKILL. Safe to call twice."""
         self.state = "ended"
         process, self._process = self._process, None
         if process is not None:
@@ -100,7 +100,7 @@ class Lab:
                 process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
-        self._close_pipe()  # what has not ended by now is ended by the launcher
+        self._close_pipe()  # the launcher ends the remaining processes
         if process is not None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
@@ -140,7 +140,7 @@ class Lab:
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        """Nothing of ours but what every program needs: a person's code runs there."""
+        """Return an environment with only the variables of ours that every program needs, because users' code runs there."""
         home, private = self._site.disk, self._site.private
         kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 - a child inherits ours
         return {
@@ -149,9 +149,11 @@ class Lab:
             "HOME": str(home),
             "JUPYTER_CONFIG_DIR": str(home / ".jupyter"),
             "JUPYTER_DATA_DIR": str(home / ".local" / "share" / "jupyter"),
-            "JUPYTER_RUNTIME_DIR": str(private / "runtime"),  # it has the kernels' keys: not for a disk that is copied
+            "JUPYTER_RUNTIME_DIR": str(
+                private / "runtime"
+            ),  # it has the kernels' keys, which must not be on a disk that is copied
             "IPYTHONDIR": str(home / ".ipython"),
-            "JUPYTER_TOKEN": self._token,  # not an argument: those are for every user of the machine to see
+            "JUPYTER_TOKEN": self._token,  # not an argument, because every user of the machine can see arguments
             "PYTHONNOUSERSITE": "1",
         }
 
@@ -168,7 +170,7 @@ class Lab:
             connection.close()
 
     def _bury(self, code: int, now: float) -> None:
-        """Start it again: at once the first time, then after growing pauses until it ran steadily."""
+        """Plan the restart: the first time at once, then after growing pauses until it ran steadily."""
         _log.warning("A JupyterLab ended with %d and is started again; %s has its words", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()

@@ -1,4 +1,4 @@
-"""Keeps one JupyterLab for each environment that runs, by looking: states follow from the virtual clock, so nobody announces them."""
+"""The keeper of one JupyterLab for each running environment. It polls, because states follow from the virtual clock without events."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _LONGEST_SOCKET = 90  # the system's limit is 104 to 108 bytes
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of `python -m emulator --jupyter`. `folder` gets the disks, `log_folder` what the servers write."""
+    """The options of `python -m emulator --jupyter`. `folder` gets the disks, `log_folder` the servers' output."""
 
     python: Path
     folder: Path
     log_folder: Path
     most: int = 20
-    every_real_s: float = 0.5  # so often what is there is looked at
+    every_real_s: float = 0.5  # the interval of polls
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class _Held:
 
 
 class Labs:
-    """All JupyterLabs. Above `most` further environments have none: each takes about 75 MiB."""
+    """All JupyterLabs. Environments above `most` have none, because each takes about 75 MiB."""
 
     def __init__(self, services: Services, options: Options) -> None:
         self._services = services
@@ -50,21 +50,21 @@ class Labs:
         self._turned = threading.Condition(self._lock)
         self._places: dict[str, Place] = {}
         self._held: dict[str, _Held] = {}
-        self._leaving: dict[str, threading.Thread] = {}  # by folder: one that ends still writes there
+        self._leaving: dict[str, threading.Thread] = {}  # by folder: an ending JupyterLab still writes there
         self._private: Path | None = None
         self._serial = 0
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look from now on, in a thread."""
+        """Start to poll, in a thread."""
         self._private = _private_folder()
         self._ending.clear()
         self._thread = threading.Thread(target=self._run, name="labs", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End all of them, in parallel. Safe to call twice."""
+        """Stop all JupyterLabs in parallel. Safe to call twice."""
         self._ending.set()
         with self._lock:
             self._turned.notify_all()
@@ -82,12 +82,12 @@ class Labs:
             self._private = None
 
     def place(self, host: str) -> Place | None:
-        """Return the environment of this host, as last seen."""
+        """Return the environment of this host, as of the last poll."""
         with self._lock:
             return self._places.get(host)
 
     def lab(self, host: str, *, wait_s: float = 0) -> Lab | None:
-        """Its JupyterLab when it answers. One that is on its way up, as far as one can see, is waited for."""
+        """Return the host's JupyterLab if it answers, else None. If it is starting, wait for it up to `wait_s`."""
         until = real_now() + wait_s
         with self._lock:
             while True:
@@ -101,17 +101,17 @@ class Labs:
 
     @property
     def is_full(self) -> bool:
-        """True when no further one is started."""
+        """True if no further JupyterLab will be started."""
         with self._lock:
             return len(self._held) >= self._options.most
 
     def holds(self, host: str) -> bool:
-        """Return True when it has one, or one is being started."""
+        """Return True if the host has a JupyterLab, or one is being started."""
         with self._lock:
             return host in self._held
 
     def listing(self) -> list[dict[str, Any]]:
-        """All of them: host, state, pid and how often they were started. No token."""
+        """Return host, state, pid and number of starts of all JupyterLabs, without their tokens."""
         with self._lock:
             return [
                 {"host": host, "state": each.lab.state, "pid": each.lab.pid, "starts": each.lab.starts}
@@ -122,11 +122,11 @@ class Labs:
         while not self._ending.wait(self._options.every_real_s):
             try:
                 self.turn()
-            except OSError:  # a full disk, no process left: the next look tries again
+            except OSError:  # a full disk, or no process left: the next poll tries again
                 _log.exception("JupyterLabs could not be brought in line")
 
     def turn(self) -> None:
-        """Look once and bring folders and processes in line with what is there."""
+        """Poll once, and bring folders and processes in line with the models."""
         with self._services.world.lock:
             places, now = look(self._services), self._services.world.clock.now()
             disks = held(self._services.notebooks.fleet.disks, now)
@@ -162,7 +162,7 @@ class Labs:
         self._held[place.host] = _Held(place, Lab(site))
 
     def _let_go(self, host: str) -> None:
-        """End one in a thread of its own: it takes a second or two."""
+        """Stop a JupyterLab in a thread of its own, because it takes a second or two."""
         gone = self._held.pop(host)
         thread = threading.Thread(target=gone.lab.stop, name="lab-ends", daemon=True)
         self._leaving[str(gone.place.folder)] = thread
@@ -170,12 +170,12 @@ class Labs:
 
 
 def _same(before: Place, now: Place | None) -> bool:
-    """Return True while it is the same machine with the same disk, and has not been down in between."""
+    """Return True if it is the same machine with the same disk, without a stop in between."""
     return now is not None and now.runs and (now.folder, now.life) == (before.folder, before.life)
 
 
 def _private_folder() -> Path:
-    """Return a folder for sockets that nobody else can look into, with a name short enough for them."""
+    """Return a folder for sockets that only the user can open, with a name short enough for sockets."""
     made = Path(tempfile.mkdtemp(prefix="benchkeeper-"))
     if len(str(made)) < _LONGEST_SOCKET:
         return made

@@ -1,7 +1,7 @@
-"""Runs JupyterLab in this interpreter and leaves nothing behind. Started by path with the Jupyter environment's own Python.
+"""The launcher of JupyterLab in this interpreter, which leaves no process behind. Started by path with the Jupyter environment's Python.
 
-When the pipe of `argv[1]` breaks, which it does when the embedded cloud is gone, even by SIGKILL, everything that was started here is
-ended: kernels and terminals are process groups of their own, and what a cell has put into the background belongs to nobody else.
+The pipe of `argv[1]` breaks when the embedded cloud is gone, even by SIGKILL. Then all processes that were started here are
+ended. Kernels and terminals are process groups of their own, and background processes of a cell have no other owner.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _ROUNDS = 20
 
 
 def adopt_orphans() -> None:
-    """On Linux, what loses its parent below us becomes our own child, so that it is found in the end. Elsewhere nothing."""
+    """Let processes below us that lose their parent become our children (on Linux), so that they are found at the end."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_descendants() -> None:
-    """SIGKILL to all below this process, until there is none: one may start another between a look and a kill."""
+    """Send SIGKILL to all processes below this one until there are none: a process may start another between a check and a kill."""
     psutil = importlib.import_module("psutil")  # ipykernel brings it
     me = psutil.Process()
     for _ in range(_ROUNDS):
@@ -50,7 +50,7 @@ def _watch(pipe: int) -> None:
 
 
 def main() -> None:
-    """Serve until told to end."""
+    """Serve until the process is told to end."""
     adopt_orphans()
     threading.Thread(target=_watch, args=(int(sys.argv.pop(1)),), daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""Which environments there are, whose they are and whether they run: what the models say, in the words of the gateway."""
+"""The environments with a JupyterLab, their owners and states, taken from the models for the gateway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emulator.services import Services
 
 NOTEBOOKS, CLUSTERS = ".notebooks.localhost", ".dataproc.localhost"
-CLUSTER_BASE = "/gateway/default/jupyter/"  # where Component Gateway serves it
+CLUSTER_BASE = "/gateway/default/jupyter/"  # the path under which Component Gateway serves JupyterLab
 _PERSONAL = "dataproc:dataproc.personal-auth.user"
 _ACTS_AS = "roles/iam.serviceAccountUser"
 _REGIONS = sorted({zone.rpartition("-")[0] for zone in ZONES})
@@ -23,9 +23,9 @@ _COMING = frozenset(["INITIALIZING", "PROVISIONING", "STARTING", "CREATING", "UP
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One environment with a JupyterLab. `folder` is what is on its disk, below the data folder; None without a disk yet.
+    """An environment with a JupyterLab. `folder` is its disk's folder below the data folder; None without a disk yet.
 
-    `life` changes whenever it went down and came up again, however briefly.
+    `life` changes whenever the environment went down and came up again, even briefly.
     """
 
     host: str
@@ -38,12 +38,12 @@ class Place:
 
     @property
     def coming(self) -> bool:
-        """True while it is on its way up."""
+        """True while the environment is starting."""
         return self.state in _COMING
 
 
 def look(services: Services) -> dict[str, Place]:
-    """All environments by host. Call it while holding the world's lock."""
+    """Return all environments by host. Call it while holding the world's lock."""
     found = [*_notebooks(services), *_clusters(services)]
     return {place.host: place for place in found}
 
@@ -108,7 +108,11 @@ def _cluster(services: Services, region: str, view: dict[str, Any]) -> Place:
 
 
 def _users_of(services: Services, config: dict[str, Any]) -> frozenset[str]:
-    """Its one user with personal auth; else those whom it maps to accounts; else those who may act as the account it runs as."""
+    """Return the cluster's users.
+
+    With personal auth there is one user. Otherwise they are the users mapped to accounts, or those who may act as the cluster's
+    account.
+    """
     personal = config.get("softwareConfig", {}).get("properties", {}).get(_PERSONAL)
     if personal:
         return frozenset([str(personal).lower()])

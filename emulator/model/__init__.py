@@ -1,1 +1,1 @@
-"""What the cloud is: one class a service, plain Python, no HTTP."""
+"""The state and rules of the cloud: one class a service, plain Python, no HTTP."""

@@ -1,10 +1,10 @@
-"""Who may do what: the project's policy and custom roles, and the judgement of a call by the policies that this cloud holds.
+"""The permissions: the project's policy and custom roles, and the check of a call against the policies that this cloud holds.
 
-Off for everybody who does not ask for it: only a caller whose bearer token is `as:ACCOUNT` is judged, as that account. So today's
-programs, which send no token or one of their own, may do everything, and a test can attempt what a stolen account could do.
+By default every caller may do everything: only a caller whose bearer token is `as:ACCOUNT` is judged, as that account. So
+programs that send no token, or a token of their own, are not restricted, and a test can attempt what a stolen account could do.
 
-An allow policy counts where IAM has it: on the project, the bucket, the topic or subscription, the service account. A condition
-counts only in the one form that the deployment writes; any other gives nothing.
+An allow policy counts where IAM has policies: on the project, the bucket, the topic or subscription, the service account. A
+condition counts only in the one form that the deployment writes; any other condition grants nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from emulator.model.storage import StorageModel
     from emulator.world import CallSpec, World
 
-# What the predefined roles hold that the deployment grants (cloud.google.com/iam/docs/roles-permissions); any other gives nothing.
+# The permissions of the predefined roles that the deployment grants (cloud.google.com/iam/docs/roles-permissions). Other roles
+# grant nothing.
 PREDEFINED = {
     "roles/artifactregistry.writer": {"artifactregistry.repositories.uploadArtifacts"},
     "roles/bigquery.dataViewer": {"bigquery.tables.getData"},
@@ -47,11 +48,11 @@ _ROLE_KEPT = {"title", "description", "stage", "includedPermissions"}
 _STARTS = re.compile(r'resource\.name\.startsWith\("([^"]+)"\)')
 _ROLE_FIELDS = {"title", "description", "includedPermissions", "stage", "etag", "name", "deleted"}
 _MANAGERS = {"OWNER", "MANAGER"}
-_FREE = {"testIamPermissions", "TestIamPermissions"}  # whoever asks what he may do is told
+_FREE = {"testIamPermissions", "TestIamPermissions"}  # every caller may ask for its own permissions
 
 
 class AccessModel:
-    """The project's policy and custom roles; `require` is what `World.perform` asks."""
+    """The project's policy and custom roles; `World.perform` calls `require`."""
 
     def __init__(
         self, world: World, storage: StorageModel, pubsub: PubSubModel, iam: IamModel, groups: CloudIdentityModel
@@ -63,7 +64,7 @@ class AccessModel:
         self._roles: dict[str, dict[str, Any]] = {}
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         policy = self.project_policy
         return {
             "bindings": policy.bindings,
@@ -73,7 +74,7 @@ class AccessModel:
         }
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         policy = self.project_policy
         policy.bindings, policy.version, policy.serial = state["bindings"], state["version"], state["serial"]
         self._roles = state["roles"]
@@ -81,23 +82,23 @@ class AccessModel:
     # --- the project's policy
 
     def policy(self, project: str, *, version: int = 0) -> dict[str, Any]:
-        """projects.getIamPolicy."""
+        """Answer `projects.getIamPolicy`."""
         self._check(project)
         return self.project_policy.view(version)
 
     def set_policy(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
-        """projects.setIamPolicy: a stale etag is 409 ABORTED."""
+        """Answer `projects.setIamPolicy`. A stale etag gives 409 ABORTED."""
         self._check(project)
         return self.project_policy.put(body.get("policy"))
 
     # --- custom roles
 
     def knows_role(self, role: str) -> bool:
-        """Return True for a role that a binding can name: Google's own, or one of the project that is not deleted."""
+        """Return True if a binding may name the role: Google's own, or a role of the project that is not deleted."""
         return role.startswith("roles/") or (role in self._roles and not self._roles[role].get("deleted"))
 
     def create_role(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
-        """projects.roles.create."""
+        """Answer `projects.roles.create`."""
         self._check(project)
         role_id = str(body.get("roleId", ""))
         if not _ROLE_ID.fullmatch(role_id):
@@ -114,21 +115,21 @@ class AccessModel:
         return self._put_role(name, {"stage": "ALPHA"}, body.get("role", {}))
 
     def change_role(self, name: str, body: dict[str, Any], *, mask: str = "") -> dict[str, Any]:
-        """projects.roles.patch: of the fields in the mask, without one of those in the body."""
+        """Answer `projects.roles.patch`: change the fields in the mask, or without a mask those in the body."""
         held = self._living_role(name, body.get("etag"))
         named = [re.sub("_([a-z])", lambda found: found[1].upper(), part) for part in mask.split(",") if part]
         given = {key: body.get(key) for key in named if key != "etag"} if named else body
         return self._put_role(name, held, given)
 
     def role(self, name: str) -> dict[str, Any]:
-        """projects.roles.get; a deleted role answers too, marked."""
+        """Answer `projects.roles.get`. A deleted role is returned too, marked as deleted."""
         found = self._roles.get(name)
         if found is None:
             raise ApiError("NOT_FOUND", f"The role named {name} was not found.")
         return {"name": name, "etag": _etag(found), **found}
 
     def roles(self, project: str, *, deleted: bool = False, full: bool = False) -> dict[str, Any]:
-        """projects.roles.list; permissions come with the full view only."""
+        """Answer `projects.roles.list`. Only the full view has permissions."""
         self._check(project)
         names = [name for name, role in sorted(self._roles.items()) if deleted or not role.get("deleted")]
         left_out = () if full else ("includedPermissions",)
@@ -136,9 +137,9 @@ class AccessModel:
         return {"roles": rows} if rows else {}
 
     def delete_role(self, name: str, *, etag: str = "", back: bool = False) -> dict[str, Any]:
-        """projects.roles.delete and, with `back`, undelete: a deleted role is kept, and gives nothing.
+        """Answer `projects.roles.delete` and, with `back`, `undelete`. A deleted role is kept, and grants nothing.
 
-        Real ones are kept for seven days, and their name for 37.
+        Google keeps deleted roles for seven days, and their names for 37.
         """
         if back:
             if not self.role(name).get("deleted"):
@@ -182,14 +183,14 @@ class AccessModel:
     # --- the judgement
 
     def judge(self, account: str, spec: CallSpec, resource: str) -> None:
-        """Raise PERMISSION_DENIED unless the account may make this call. A call of which no permission is known is refused."""
+        """Raise PERMISSION_DENIED unless the account may make this call. A call without a known permission is refused."""
         if spec.service == "cloudidentity":
             self._judge_group(account, spec, resource)
             return
         if spec.method.rpartition(".")[2] in _FREE:
             return
         permissions = [each for each in spec.permission.split(",") if each]
-        if spec.service == "pubsub" and spec.method.endswith("IamPolicy"):  # what it is about, only the name tells
+        if spec.service == "pubsub" and spec.method.endswith("IamPolicy"):  # only the resource's name tells its kind
             kind = "subscriptions" if "/subscriptions/" in resource else "topics"
             permissions = [f"pubsub.{kind}.{spec.method[0].lower()}{spec.method[1:]}"]
         if not permissions:
@@ -213,7 +214,7 @@ class AccessModel:
         raise ApiError("PERMISSION_DENIED", text)
 
     def _bindings_of(self, service: str, resource: str) -> Bindings:
-        """Return the bindings on the thing itself; none where it is not there."""
+        """Return the bindings on the resource itself; none if it does not exist."""
         try:
             if service == "storage":
                 found: Any = self._storage.buckets.policy(resource.partition("/")[0])
@@ -243,7 +244,10 @@ class AccessModel:
         return permission in given
 
     def _judge_group(self, account: str, spec: CallSpec, resource: str) -> None:
-        """Members see a group and who is in it, managers and owners change that; nobody else may (Cloud Identity, roles in a group)."""
+        """Raise PERMISSION_DENIED unless the account's role in the group allows the call (Cloud Identity, roles in a group).
+
+        Members may read the group and its members; managers and owners may change them.
+        """
         roles = self._groups.roles_of(account, resource)
         if roles & _MANAGERS or (not spec.mutates and (roles or resource == "groups")):
             return
@@ -253,6 +257,6 @@ class AccessModel:
 
 
 def _etag(role: dict[str, Any]) -> str:
-    """Another one for each content, in the shape of IAM's."""
+    """Return an etag that differs for each content, in the shape of IAM's."""
     digest = hashlib.sha256(json.dumps(role, sort_keys=True).encode()).digest()
     return base64.b64encode(b"\x07" + digest[:8]).decode()

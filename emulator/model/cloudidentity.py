@@ -1,9 +1,9 @@
-"""Cloud Identity v1: groups and their direct memberships, as far as a service account needs them that manages a group.
+"""The model of Cloud Identity v1: groups and direct memberships, as far as a service account that manages a group needs them.
 
-All methods take and give the REST API's JSON. A group that does not exist and one that the caller may not see are answered alike,
-by 403 "(or it may not exist)", as recorded in Google's own tests (jit-groups, ITestCloudIdentityGroupsClient). Who may see or manage
-a group is judged by `emulator.model.access`, for callers that ask to be judged. Google's error numbers stand only where one was
-seen.
+All methods take and return the REST API's JSON. A missing group and a group that the caller may not see get the same response,
+403 "(or it may not exist)", as recorded in Google's own tests (jit-groups, ITestCloudIdentityGroupsClient).
+`emulator.model.access` decides who may see or manage a group, for callers that ask to be judged. Google's error numbers appear
+only if one was observed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _DEFAULT_PAGE, _MAX_PAGE = 200, 1000
 
 @dataclass(slots=True)
 class Group:
-    """One group; `members` are its direct memberships by address, as JSON bodies in the order in which they came.
+    """A group; `members` are its direct memberships by address, as JSON bodies in the order in which they came.
 
-    `accounts` has the unique ids of those members that are service accounts of this project: a membership ends with its account.
+    `accounts` has the unique ids of the members that are service accounts of this project, because a membership ends with its
+    account.
     """
 
     name: str
@@ -58,19 +59,19 @@ class CloudIdentityModel:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         rows = [{each.name: getattr(group, each.name) for each in fields(Group)} for group in self._groups.values()]
         return {"serial": self._serial, "groups": rows}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._serial = state["serial"]
         self._groups = {row["name"]: Group(**row) for row in state["groups"]}
 
     # --- groups
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        """groups.create: an operation that is done."""
+        """Answer `groups.create` with a finished operation."""
         _only(body, _GROUP_FIELDS, "group")
         email = _key(body.get("groupKey"), "group.group_key")
         labels = body.get("labels", {})
@@ -92,13 +93,13 @@ class CloudIdentityModel:
         return _done("Group", self.get(name))
 
     def roles_of(self, email: str, resource: str) -> set[str]:
-        """Return the roles of an address in the group that a resource's name begins with; none where it is no member."""
+        """Return the roles of an address in the group that a resource's name begins with; empty if it is no member."""
         group = self._groups.get("/".join(resource.split("/")[:2]))
         held = group.members.get(email, {}) if group is not None else {}
         return {str(each.get("name")) for each in held.get("roles", [])}
 
     def get(self, name: str) -> dict[str, Any]:
-        """groups.get."""
+        """Answer `groups.get`."""
         group = self._find(name)
         body = {
             "name": group.name,
@@ -112,12 +113,12 @@ class CloudIdentityModel:
         return {key: value for key, value in body.items() if value}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """groups.delete: with its memberships."""
+        """Answer `groups.delete`: the group and its memberships are removed."""
         del self._groups[self._find(name).name]
         return {"done": True}
 
     def lookup(self, email: str) -> dict[str, Any]:
-        """groups.lookup: the name of the group with this address."""
+        """Answer `groups.lookup` with the name of the group that has this address."""
         if not email:
             raise _invalid("group_key.id is required.")
         found = self._by_email(email.lower())
@@ -128,7 +129,7 @@ class CloudIdentityModel:
     # --- memberships
 
     def join(self, parent: str, body: dict[str, Any]) -> dict[str, Any]:
-        """groups.memberships.create: an operation that is done."""
+        """Answer `groups.memberships.create` with a finished operation."""
         group = self._find(parent)
         _only(body, _MEMBERSHIP_FIELDS, "membership")
         email = _key(body.get("preferredMemberKey"), "membership.preferred_member_key")
@@ -155,7 +156,7 @@ class CloudIdentityModel:
         return _done("Membership", group.members[email])
 
     def members(self, parent: str, *, size: int, token: str) -> dict[str, Any]:
-        """groups.memberships.list, the BASIC view: names, keys and roles."""
+        """Answer `groups.memberships.list` in the BASIC view: names, keys and roles."""
         group = self._find(parent)
         return listed(
             "memberships",
@@ -168,7 +169,7 @@ class CloudIdentityModel:
         )
 
     def lookup_member(self, parent: str, email: str) -> dict[str, Any]:
-        """groups.memberships.lookup: the name of a direct membership."""
+        """Answer `groups.memberships.lookup` with the name of a direct membership."""
         group = self._find(parent)
         if not email:
             raise _invalid("member_key.id is required.")
@@ -178,7 +179,7 @@ class CloudIdentityModel:
         return {"name": found["name"]}
 
     def leave(self, name: str) -> dict[str, Any]:
-        """groups.memberships.delete: an operation that is done."""
+        """Answer `groups.memberships.delete` with a finished operation."""
         parent, _, _ = name.partition("/memberships/")
         group = self._find(parent)
         email = next((email for email, row in group.members.items() if row["name"] == name), None)
@@ -197,13 +198,13 @@ class CloudIdentityModel:
         if not _GROUP.fullmatch(name):
             raise _invalid(
                 "Error(2033): Group resource name has the correct format of `groups/{group_id}`, but it contains an invalid "
-                "`{groupd_id}`."  # so Google spells it
+                "`{groupd_id}`."  # Google's own spelling
             )
         found = self._groups.get(name)
         if found is None:
             raise _hidden(name)
         for email, unique_id in list(found.accounts.items()):
-            if self._unique_id(email) != unique_id:  # deleted, or deleted and made anew
+            if self._unique_id(email) != unique_id:  # the account was deleted, or deleted and created again
                 del found.accounts[email], found.members[email]
         return found
 
@@ -239,7 +240,7 @@ def _only(body: dict[str, Any], known: set[str], what: str) -> None:
 
 
 def _key(raw: Any, where: str) -> str:
-    """Return the address in an EntityKey; keys with a namespace are of other directories, which are not here."""
+    """Return the address in an EntityKey. Keys with a namespace belong to other directories, which are not modelled."""
     if not isinstance(raw, dict) or set(raw) - {"id"} or not _EMAIL.fullmatch(str(raw.get("id", ""))):
         raise _invalid(f"Invalid '{where}': an address is needed.")
     return str(raw["id"]).lower()

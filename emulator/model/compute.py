@@ -1,7 +1,7 @@
-"""Compute Engine v1, as far as the data of a leaver needs it: zonal disks (of Workbench instances) and global snapshots.
+"""The model of Compute Engine v1, as far as a leaver's data needs it: zonal disks (of Workbench instances) and global snapshots.
 
-All methods take and give the REST API's JSON, and are called under the world's lock. What depends on time is worked out when it
-is looked at. A disk is made and deleted by its instance alone: there is no `disks.insert`.
+All methods take and return the REST API's JSON, and are called under the world's lock. State that depends on time is computed
+when it is read. A disk is created and deleted by its instance alone: there is no `disks.insert`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MAX_RESULTS = 500
 _ORDERS = ("", "name", "creationTimestamp desc")
 _SNAPSHOT_TYPES = ("STANDARD", "ARCHIVE")
-# What a caller may write of a snapshot here; the other names that the API has are refused as not served, the rest as unknown.
+# The fields of a snapshot that a caller may write. Other fields of the API are refused as not served, all others as unknown.
 _WRITABLE = ("name", "description", "labels", "storageLocations", "snapshotType", "sourceDisk")
 _NOT_SERVED = (
     "chainName", "guestFlush", "locationHint", "params", "snapshotEncryptionKey", "sourceDiskEncryptionKey",
@@ -40,7 +40,7 @@ _OUTPUT = (
 
 
 class ComputeModel:
-    """Disks, snapshots and operations of the project. `settle` makes the instances' past happen before anything is looked at."""
+    """The disks, snapshots and operations of the project. `settle` applies all due changes of instances before a read."""
 
     def __init__(self, world: World, disks: Disks, settle: Callable[[], datetime]) -> None:
         self.world = world
@@ -49,42 +49,42 @@ class ComputeModel:
 
     @property
     def timings(self) -> DiskTimings:
-        """How long things take; may be set by tests."""
+        """The durations of operations; tests may set them."""
         return self.disks.timings
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return self.disks.dump()
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.disks.load(state)
 
     # --- disks
 
     def get_disk(self, path: str) -> dict[str, Any]:
-        """disks.get."""
+        """Answer `disks.get`."""
         self._look(path)
         return _disk_view(self.disks.find_disk(path))
 
     def list_disks(self, parent: str, query: dict[str, str]) -> dict[str, Any]:
-        """disks.list of a zone (`projects/P/zones/Z`)."""
+        """Answer `disks.list` of a zone (`projects/P/zones/Z`)."""
         self._look(parent)
         views = [_disk_view(disk) for path, disk in self.disks.disks.items() if path.startswith(f"{parent}/")]
         return _listed("disk", parent, views, query)
 
     def delete_disk(self, path: str) -> dict[str, Any]:
-        """disks.delete: every disk here belongs to an instance, and goes with that alone."""
+        """Answer `disks.delete` with an error: every disk here belongs to an instance, and is deleted with the instance only."""
         self._look(path)
         raise rules.in_use(path, _user_of(self.disks.find_disk(path)))
 
     def content(self, path: str) -> bytes:
-        """Return what is on a disk, for tests and the control API."""
+        """Return the content of a disk, for tests and the control API."""
         self._look(path)
         return self.disks.find_disk(path).content
 
     def write(self, path: str, content: bytes) -> None:
-        """Put something on a disk, as its user would."""
+        """Replace the content of a disk, as its user would."""
         self._look(path)
         self.disks.find_disk(path).content = content
 
@@ -93,7 +93,10 @@ class ComputeModel:
     def create_snapshot(
         self, scope: str, body: dict[str, Any], *, disk: str = "", user: str, request_id: str = ""
     ) -> dict[str, Any]:
-        """snapshots.insert (`disk` empty: the body names it) and disks.createSnapshot; `scope` is where the operation lives."""
+        """Answer `snapshots.insert` (with `disk` empty, the body names the disk) and `disks.createSnapshot`.
+
+        `scope` is the parent of the operation.
+        """
         now = self._look(scope)
         verb = "createSnapshot" if disk else "insert"
         earlier = self.disks.operations.repeated(verb, rules.read_request_id(request_id))
@@ -127,19 +130,19 @@ class ComputeModel:
         return operation.view(now)
 
     def get_snapshot(self, path: str) -> dict[str, Any]:
-        """snapshots.get: by name or by numeric id."""
+        """Answer `snapshots.get`, by name or numeric id."""
         now = self._look(path)
         return _snapshot_view(self.disks.find_snapshot(path, now), now)
 
     def list_snapshots(self, parent: str, query: dict[str, str]) -> dict[str, Any]:
-        """snapshots.list."""
+        """Answer `snapshots.list`."""
         now = self._look(parent)
         self.disks.sweep(now)
         views = [_snapshot_view(snapshot, now) for snapshot in self.disks.snapshots.values()]
         return _listed("snapshot", parent, views, query)
 
     def delete_snapshot(self, path: str, *, user: str, request_id: str = "") -> dict[str, Any]:
-        """snapshots.delete: DELETING until the operation is done; 400 while it is being made or deleted."""
+        """Answer `snapshots.delete`: DELETING until the operation is done; 400 while the snapshot is being created or deleted."""
         now = self._look(path)
         earlier = self.disks.operations.repeated("delete", rules.read_request_id(request_id))
         if earlier is not None:
@@ -154,7 +157,7 @@ class ComputeModel:
         return operation.view(now)
 
     def set_labels(self, path: str, body: dict[str, Any], *, user: str) -> dict[str, Any]:
-        """snapshots.setLabels: all labels are replaced, if the fingerprint is that of the present ones."""
+        """Answer `snapshots.setLabels`: replace all labels, if the fingerprint is that of the present labels."""
         now = self._look(path)
         unknown = sorted(set(body) - {"labels", "labelFingerprint"})
         if unknown:
@@ -170,25 +173,25 @@ class ComputeModel:
         return operation.view(now)
 
     def snapshot_content(self, path: str) -> bytes:
-        """Return what a snapshot holds, for tests and the control API."""
+        """Return the content of a snapshot, for tests and the control API."""
         return self.disks.find_snapshot(path, self._look(path)).content
 
     # --- operations
 
     def get_operation(self, path: str) -> dict[str, Any]:
-        """globalOperations.get, zoneOperations.get."""
+        """Answer `globalOperations.get` and `zoneOperations.get`."""
         now = self._look(path)
         return self.disks.operations.find(path).view(now)
 
     def operation_ends(self, path: str) -> datetime:
-        """When the operation is done."""
+        """Return when the operation is done."""
         self._look(path)
         return self.disks.operations.find(path).ends
 
     # --- inner
 
     def _look(self, path: str) -> datetime:
-        """Check project and zone of a path; the time."""
+        """Check project and zone of a path. Return the time."""
         _, project, scope, *rest = path.split("/")
         if project != self.world.project:
             text = f"Required 'compute.projects.get' permission for 'projects/{project}'"
@@ -227,7 +230,7 @@ class ComputeModel:
         )
 
     def _perhaps_fail(self, operation: ComputeOperation, call: str, resource: str) -> None:
-        """Let the operation end badly by a scripted `operation_error` {code, message, reason?}; `reason` is Compute's own code."""
+        """Let the operation fail if an `operation_error` {code, message, reason?} is scripted; `reason` is Compute's own code."""
         fault = self.world.faults.take(call, resource, wanted="operation_error")
         if fault is not None and fault.operation_error is not None:
             told = fault.operation_error
@@ -309,7 +312,7 @@ def _snapshot_view(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
 
 
 def _listed(kind: str, parent: str, views: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
-    """`{kind: compute#snapshotList, items, nextPageToken}`, filtered and paged."""
+    """Return `{kind: compute#snapshotList, items, nextPageToken}`, filtered and paged."""
     order, limit = query.get("orderBy", ""), query.get("maxResults", str(_MAX_RESULTS))
     if order not in _ORDERS:
         raise rules.invalid("orderBy", order, f"Must be one of {', '.join(filter(None, _ORDERS))}.")

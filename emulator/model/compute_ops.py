@@ -1,4 +1,4 @@
-"""Operations of Compute Engine: zonal or global, done when their moment has come."""
+"""The operations of Compute Engine, zonal or global, each done at its end time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from emulator.model.compute_rules import not_found
 from emulator.model.notebooks_fresh import digest
 from emulator.model.notebooks_rules import COMPUTE
 
-# Compute Engine writes its times in the zone of California: readers must bear an offset that is not Z.
+# Compute Engine writes its times in California's zone, so readers must accept an offset other than Z.
 _CALIFORNIA = timezone(timedelta(hours=-7))
 
 
 def stamp(moment: datetime) -> str:
-    """`2024-08-26T22:33:27.527-07:00`."""
+    """Return a time as `2024-08-26T22:33:27.527-07:00`."""
     return moment.astimezone(_CALIFORNIA).isoformat(timespec="milliseconds")
 
 
 @dataclass(slots=True)
 class ComputeOperation:
-    """One operation: `path` is `projects/P/global/operations/O` or `projects/P/zones/Z/operations/O`."""
+    """An operation: `path` is `projects/P/global/operations/O` or `projects/P/zones/Z/operations/O`."""
 
     path: str
     verb: str
@@ -36,7 +36,7 @@ class ComputeOperation:
     request_id: str = ""
 
     def done(self, now: datetime) -> bool:
-        """Return True when it has ended, well or badly."""
+        """Return True if the operation has ended, with or without an error."""
         return now >= self.ends
 
     def view(self, now: datetime) -> dict[str, Any]:
@@ -102,20 +102,20 @@ class ComputeOperations:
         return self._all.get(self._by_request.get((verb, request_id.lower()), "")) if request_id else None
 
     def find(self, path: str) -> ComputeOperation:
-        """404 when there is none."""
+        """Return the operation, or raise 404."""
         found = self._all.get(path)
         if found is None:
             raise not_found(path)
         return found
 
     def end_badly(self, path: str, at: datetime, error: dict[str, Any]) -> None:
-        """End it now, with this."""
+        """End the operation at `at` with this error."""
         found = self._all.get(path)
         if found is not None:
             found.ends, found.error, found.http_status = at, error, 400
 
     def dump(self) -> list[dict[str, Any]]:
-        """JSON-able."""
+        """Return the operations as JSON-able data."""
         rows = []
         for operation in self._all.values():
             row = {each.name: getattr(operation, each.name) for each in fields(ComputeOperation)}
@@ -123,7 +123,7 @@ class ComputeOperations:
         return rows
 
     def load(self, rows: list[dict[str, Any]]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._all, self._by_request = {}, {}
         for row in rows:
             times = {key: parse_rfc3339(row[key]) for key in ("started", "ends")}

@@ -1,4 +1,4 @@
-"""What Compute Engine accepts and how it refuses: names, labels, places, and its own shape of errors."""
+"""The rules and errors of Compute Engine: names, labels, locations, and its own shape of errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from emulator.errors import ApiError
 from emulator.model.notebooks_rules import ZONES, check_labels, check_request_id
 
-# google.rpc.Code -> the `reason` that clients read, for what was refused with a code alone (a scripted fault).
+# google.rpc.Code -> the `reason` that clients read, for errors that have a code only (scripted faults).
 REASONS = {
     "INVALID_ARGUMENT": "invalid",
     "NOT_FOUND": "notFound",
@@ -28,13 +28,13 @@ _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _DISK = re.compile(
     r"^(?:https?://[^/]+/(?:compute/)?v1/)?(?:projects/(?P<project>[^/]+)/)?zones/(?P<zone>[^/]+)/disks/(?P<disk>[^/]+)$"
 )
-_NO_LABELS = "42WmSpB8rSM="  # what real resources without labels carry
+_NO_LABELS = "42WmSpB8rSM="  # the fingerprint of real resources without labels
 _REGIONS = frozenset(zone.rpartition("-")[0] for zone in ZONES)
 _CONTINENTS = {"us": "us", "europe": "eu", "asia": "asia"}
 
 
 def as_compute(error: ApiError) -> ApiError:
-    """Return the same refusal in Compute Engine's shape: `errors[]` with a `reason`, no `status`."""
+    """Return the same error in Compute Engine's shape: `errors[]` with a `reason`, no `status`."""
     if error.reason is not None:
         return error
     reason = REASONS.get(error.code, _OTHER_REASON)
@@ -44,51 +44,51 @@ def as_compute(error: ApiError) -> ApiError:
 
 
 def invalid(field: str, value: Any, why: str) -> ApiError:
-    """400 `invalid`."""
+    """Return the error 400 `invalid`."""
     return ApiError("INVALID_ARGUMENT", f"Invalid value for field '{field}': '{value}'. {why}", reason="invalid")
 
 
 def required(field: str) -> ApiError:
-    """400 `required`."""
+    """Return the error 400 `required`."""
     return ApiError("INVALID_ARGUMENT", f"Required field '{field}' not specified", reason="required")
 
 
 def not_found(path: str) -> ApiError:
-    """404 `notFound`."""
+    """Return the error 404 `notFound`."""
     return ApiError("NOT_FOUND", f"The resource '{path}' was not found", reason="notFound")
 
 
 def already_exists(path: str) -> ApiError:
-    """409 `alreadyExists`."""
+    """Return the error 409 `alreadyExists`."""
     return ApiError("ALREADY_EXISTS", f"The resource '{path}' already exists", reason="alreadyExists")
 
 
 def not_ready(path: str) -> ApiError:
-    """400 `resourceNotReady`."""
+    """Return the error 400 `resourceNotReady`."""
     return ApiError("FAILED_PRECONDITION", f"The resource '{path}' is not ready", reason="resourceNotReady")
 
 
 def in_use(path: str, user: str) -> ApiError:
-    """400 `resourceInUseByAnotherResource`."""
+    """Return the error 400 `resourceInUseByAnotherResource`."""
     text = f"The disk resource '{path}' is already being used by '{user}'"
     return ApiError("FAILED_PRECONDITION", text, reason="resourceInUseByAnotherResource")
 
 
 def stale_labels() -> ApiError:
-    """412 `conditionNotMet`."""
+    """Return the error 412 `conditionNotMet`."""
     text = "Labels fingerprint either invalid or resource labels have changed"
     return ApiError("FAILED_PRECONDITION", text, http_status=412, reason="conditionNotMet")
 
 
 def check_name(name: Any) -> str:
-    """RFC 1035."""
+    """Return the name if it is valid by RFC 1035; 400 otherwise."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise invalid("resource.name", name, f"Must be a match of regex '{_NAME.pattern}'")
     return name
 
 
 def read_labels(labels: Any) -> dict[str, str]:
-    """Google's label rules."""
+    """Return the labels if they follow Google's rules; 400 otherwise."""
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise invalid("resource.labels", "", "Labels are a map of texts.")
     try:
@@ -99,7 +99,7 @@ def read_labels(labels: Any) -> dict[str, str]:
 
 
 def read_request_id(request_id: str) -> str:
-    """Return a UUID or nothing."""
+    """Return the request id if it is a UUID or empty; 400 otherwise."""
     try:
         check_request_id(request_id)
     except ApiError as error:
@@ -108,14 +108,14 @@ def read_request_id(request_id: str) -> str:
 
 
 def check_zone(zone: str) -> str:
-    """Return a zone that Google has."""
+    """Return the zone if Google has it; 400 otherwise."""
     if zone not in ZONES:
         raise invalid("zone", zone, "Unknown zone.")
     return zone
 
 
 def read_disk(text: Any, *, project: str) -> str:
-    """Return the path of a disk from a whole or partial URL."""
+    """Return the path of a disk from its full or partial URL."""
     match = _DISK.match(text) if isinstance(text, str) else None
     if match is None:
         raise invalid("resource.sourceDisk", text, "The URL is malformed.")
@@ -123,7 +123,7 @@ def read_disk(text: Any, *, project: str) -> str:
 
 
 def storage_location(asked: Any, zone: str) -> str:
-    """Where a snapshot is kept: one place at most is asked for, by default the multi-region of the disk."""
+    """Return where a snapshot is kept: the one requested location, by default the multi-region of the disk."""
     region = zone.rpartition("-")[0]
     if asked in (None, []):
         return _CONTINENTS.get(region.partition("-")[0], region)
@@ -135,12 +135,12 @@ def storage_location(asked: Any, zone: str) -> str:
 
 
 def same_bytes(sent: Any, held: str) -> bool:
-    """Equal as bytes fields: gcloud sends the other alphabet of base64 (`-_`)."""
+    """Return True if both are the same bytes: gcloud sends the other alphabet of base64 (`-_`)."""
     return isinstance(sent, str) and sent.replace("-", "+").replace("_", "/") == held
 
 
 def fingerprint(labels: dict[str, str]) -> str:
-    """Return what changes with the labels: eight bytes in base64."""
+    """Return a value that changes with the labels: eight bytes in base64."""
     if not labels:
         return _NO_LABELS
     return base64.b64encode(hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).digest()[:8]).decode()

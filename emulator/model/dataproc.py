@@ -1,7 +1,7 @@
-"""Dataproc clusters and their operations: create, get, list, label, delete, and the end by idleness or age.
+"""The model of Dataproc clusters and their operations: create, get, list, label, delete, and deletion by idleness or age.
 
-Nothing runs: states follow from the moments and the time at which a cluster is looked at. No jobs, no scaling, no stop.
-Session templates are in `dataproc_sessions.py`, interactive sessions in `dataproc_interactive.py`.
+Nothing runs: states follow from the times of a cluster and the time of the read. No jobs, no scaling, no stop. Session
+templates are in `dataproc_sessions.py`, interactive sessions in `dataproc_interactive.py`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from emulator.world import World
 
-# What a delete is refused with while another operation runs: worded so for `delete` by the real API (FAILED_PRECONDITION,
-# github.com/DataBiosphere/leonardo/pull/1823). Whether a cluster can be deleted while it is CREATING is not documented. Two
+# The error of a delete while another operation runs, in the real API's words for `delete` (FAILED_PRECONDITION,
+# github.com/DataBiosphere/leonardo/pull/1823). It is not documented if a cluster can be deleted while it is CREATING. Two
 # reports say that it was done (apache/airflow issue 61947, cdapio/cdap pull 15947) and differ on how the create's operation
-# ends then; so the stricter answer stands here: wait.
+# ends then. So this model takes the stricter way: the caller must wait.
 _PENDING = {"CREATING": "create", "DELETING": "delete"}
 _ACTIVE = ("CREATING", "UPDATING", "RUNNING")  # INACTIVE is every other state (the client's ListClustersRequest)
 _METHODS = {"CREATE": "CreateCluster", "DELETE": "DeleteCluster"}
@@ -52,17 +52,17 @@ _METHODS = {"CREATE": "CreateCluster", "DELETE": "DeleteCluster"}
 
 @dataclass(slots=True)
 class DataprocTimings:
-    """How long things take, in virtual time."""
+    """The durations of operations, in virtual time."""
 
     create: timedelta = timedelta(seconds=90)
     delete: timedelta = timedelta(seconds=60)
 
 
 class DataprocModel:
-    """All clusters of the project by full name, and their operations. `timings` may be set by tests.
+    """All clusters of the project by full name, and their operations. Tests may set `timings`.
 
-    `gateway(full name, uuid)`, when set, gives the base (`scheme://host[:port]`) of the web pages that a cluster reports, in
-    place of Google's; only the Jupyter pages are reported then. It must not call back into the world.
+    If `gateway(full name, uuid)` is set, it returns the base (`scheme://host[:port]`) of a cluster's web pages, replacing
+    Google's; only the Jupyter pages are then reported. It must not call back into the world.
     """
 
     def __init__(self, world: World) -> None:
@@ -76,7 +76,7 @@ class DataprocModel:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return {
             "serial": self._serial,
             "clusters": [row_of(each) for each in self._clusters.values()],
@@ -86,7 +86,7 @@ class DataprocModel:
         }
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave; one of before there were session templates has none."""
+        """Replace the state by a result of `dump`. A state from before session templates existed has none."""
         self._serial = state["serial"]
         self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
@@ -94,9 +94,10 @@ class DataprocModel:
         self.interactive.load(state.get("interactive_sessions", {}))
 
     def create(self, project: str, region: str, body: dict[str, Any], *, request_id: str = "") -> dict[str, Any]:
-        """CreateCluster: RUNNING when its operation is done, ERROR when that fails; an ERROR cluster stays until it is deleted.
+        """Answer `CreateCluster`: RUNNING once its operation is done, or ERROR if it fails. An ERROR cluster stays until it is deleted.
 
-        Its machines run as the account it names or as Compute Engine's default one: the caller needs actAs on either.
+        Its machines run as the account that the cluster names, or as Compute Engine's default account. The caller needs actAs
+        on it.
         """
         parent, now = self._check(project, region), self._now()
         earlier = self._repeated("CREATE", request_id)
@@ -124,13 +125,13 @@ class DataprocModel:
         return operation.view(now)
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetCluster."""
+        """Answer `GetCluster`."""
         return self._find(name).view(self._now(), self.gateway)
 
     def listing(
         self, project: str, region: str, *, filter_: str = "", size: int = 0, token: str = ""
     ) -> dict[str, Any]:
-        """ListClusters, in the order of their names."""
+        """Answer `ListClusters`, ordered by name."""
         parent, now = self._check(project, region), self._now()
         passes, prefix = (
             fields_filter(filter_, ("status.state", "clusterName", "labels."), _cluster_fields),
@@ -147,7 +148,7 @@ class DataprocModel:
         )
 
     def delete(self, name: str, *, uuid: str = "", request_id: str = "") -> dict[str, Any]:
-        """DeleteCluster: by name, and by uuid if one is given; not while it is being made or deleted."""
+        """Answer `DeleteCluster`, by name, and by uuid if given. Refused while the cluster is being created or deleted."""
         now = self._now()
         earlier = self._repeated("DELETE", request_id)
         if earlier is not None:
@@ -169,14 +170,14 @@ class DataprocModel:
     # --- operations
 
     def get_operation(self, name: str) -> dict[str, Any]:
-        """GetOperation, of clusters and of interactive sessions."""
+        """Answer `GetOperation`, of clusters and of interactive sessions."""
         of_a_session = self.interactive.get_operation(name)
         if of_a_session is not None:
             return of_a_session
         return self._find_operation(name).view(self._now())
 
     def list_operations(self, name: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
-        """ListOperations of `projects/P/regions/R/operations`, in the order of their names."""
+        """Answer `ListOperations` of `projects/P/regions/R/operations`, ordered by name."""
         self._check(*_place_of(name))
         now, passes = (
             self._now(),
@@ -193,14 +194,14 @@ class DataprocModel:
         )
 
     def delete_operation(self, name: str) -> dict[str, Any]:
-        """DeleteOperation: forgets it; what it does goes on."""
+        """Answer `DeleteOperation`: the operation is no longer listed, but its work continues."""
         del self._operations[self._find_operation(name).name]
         return {}
 
     # --- inner
 
     def _now(self) -> datetime:
-        """Return the time, after everything whose moment has come: clusters that expire, and those that are gone."""
+        """Return the time, after all due changes: expired clusters are deleted, and deleted clusters are removed."""
         now = self.world.clock.now()
         for each in list(self._clusters.values()):
             if each.deleting is None and each.expires is not None and each.expires <= now:
@@ -217,9 +218,9 @@ class DataprocModel:
         return f"projects/{project}/regions/{region}"
 
     def _place(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
-        """Return the zone, named or (Auto Zone) the first that a scripted `sold_out` leaves; with the operation's error if none is left.
+        """Return the zone that is named, or else (Auto Zone) the first without a scripted `sold_out`, and the operation's error or None.
 
-        Code and text are those of operations seen: github.com/kestra-io/plugin-gcp/issues/698.
+        Code and text are those of observed operations: github.com/kestra-io/plugin-gcp/issues/698.
         """
         named, zone = zone_of(asked), ""
         for zone in (named,) if named else zones_of(region):
@@ -257,7 +258,7 @@ class DataprocModel:
     def _start(
         self, cluster: Cluster, kind: str, description: str, ends: datetime, request_id: str
     ) -> ClusterOperation:
-        """Return a new operation; a scripted `operation_error` is what it will end with."""
+        """Return a new operation, which will end with the scripted `operation_error` if there is one."""
         now, parent = self._now(), cluster.name.rpartition("/clusters/")[0]
         self._serial += 1
         mark = digest(cluster.name, kind, self._serial)
@@ -281,7 +282,7 @@ class DataprocModel:
 
 
 def _place_of(name: str) -> tuple[str, str]:
-    """Project and region of a full name; 400 when it is none of a region's."""
+    """Return project and region of a full name; 400 if the name is in no region."""
     match name.split("/"):
         case ["projects", project, "regions", region, _, *_]:
             return project, region
@@ -296,7 +297,7 @@ def _cluster_fields(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _operation_fields(view: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an operation; github.com/cdapio/cdap/pull/11683 asks by the first two."""
+    """Return the fields of an operation; github.com/cdapio/cdap/pull/11683 filters by the first two."""
     made = view["metadata"]
     return {
         "clusterName": made["clusterName"],

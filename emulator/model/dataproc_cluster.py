@@ -1,4 +1,4 @@
-"""One cluster and one operation on it: what they are at a moment, and how they are saved. Nothing here ticks."""
+"""The data of a cluster and of an operation on it: their state at a given time, and how they are saved. Nothing here runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TYPE = "type.googleapis.com/google.cloud.dataproc.v1."
 # (full name, uuid) -> `scheme://host[:port]`, from which the cluster's web pages are served.
 Gateway = Callable[[str, str], str]
 
-# The names and paths that described clusters show (docs: component gateways; describe output of image 2.x with JUPYTER in
-# NVIDIA/spark-rapids-tools' test data). Which of them a given image has beyond these is not modelled.
+# The names and paths in descriptions of clusters (docs: component gateways; describe output of image 2.x with JUPYTER in
+# NVIDIA/spark-rapids-tools' test data). Further pages of an image are not modelled.
 _PAGES = {
     "HDFS NameNode": "/hdfs/dfshealth.html",
     "MapReduce Job History": "/jobhistory/",
@@ -31,9 +31,9 @@ _JUPYTER_PAGES = {"Jupyter": "/gateway/default/jupyter/", "JupyterLab": "/gatewa
 
 @dataclass(slots=True)
 class Cluster:
-    """One cluster: CREATING until `ready`, then RUNNING, or ERROR with an `error`; DELETING from `deleting` until `gone`.
+    """A cluster: CREATING until `ready`, then RUNNING, or ERROR with an `error`; DELETING from `deleting` until `gone`.
 
-    At `expires` Dataproc deletes it by itself, as its lifecycleConfig says.
+    At `expires` Dataproc deletes it by itself, according to its lifecycleConfig.
     """
 
     name: str
@@ -46,18 +46,18 @@ class Cluster:
     expires: datetime | None = None
 
     def history(self, now: datetime) -> list[tuple[str, datetime]]:
-        """Return the states it has had until now, with their beginnings; the last is the present one."""
+        """Return the states until now with their start times; the last is the present state."""
         states = [("CREATING", self.created), ("RUNNING" if self.error is None else "ERROR", self.ready)]
         if self.deleting is not None:
             states.append(("DELETING", self.deleting))
         return [state for state in states if state[1] <= now]
 
     def state(self, now: datetime) -> str:
-        """Return the present one."""
+        """Return the present state."""
         return self.history(now)[-1][0]
 
     def view(self, now: datetime, gateway: Gateway | None = None) -> dict[str, Any]:
-        """Return the REST JSON. Web pages and the beginning of idleness show once it has been RUNNING (inferred: both come of it)."""
+        """Return the REST JSON. Web pages and the start of idleness appear once the cluster is RUNNING (inferred, for both)."""
         rows = [{"state": state, "stateStartTime": rfc3339(at)} for state, at in self.history(now)]
         if self.error is not None and now >= self.ready:
             rows[1]["detail"] = str(self.error["message"])
@@ -68,7 +68,7 @@ class Cluster:
 
     def _of_a_running_one(self, gateway: Gateway | None) -> dict[str, Any]:
         config, more = self.body["config"], {}
-        if "lifecycleConfig" in config:  # no job ever runs here, so it is idle from the first moment
+        if "lifecycleConfig" in config:  # no job ever runs here, so the cluster is idle from the start
             more["lifecycleConfig"] = config["lifecycleConfig"] | {"idleStartTime": rfc3339(self.ready)}
         if config["endpointConfig"].get("enableHttpPortAccess"):
             more["endpointConfig"] = config["endpointConfig"] | {"httpPorts": self._pages(gateway)}
@@ -77,7 +77,7 @@ class Cluster:
     def _pages(self, gateway: Gateway | None) -> dict[str, str]:
         jupyter = "JUPYTER" in self.body["config"]["softwareConfig"].get("optionalComponents", ())
         pages = _JUPYTER_PAGES if jupyter else {}
-        if gateway is not None:  # behind it stands a JupyterLab and no Hadoop
+        if gateway is not None:  # the gateway leads to a JupyterLab, not to Hadoop
             base = gateway(self.name, str(self.body["clusterUuid"])).rstrip("/")
             return {title: base + path for title, path in pages.items()}
         region = self.name.split("/")[3]
@@ -86,20 +86,23 @@ class Cluster:
         return {title: base + path for title, path in sorted((_PAGES | pages).items())}
 
     def deletion_moment(self) -> datetime | None:
-        """When its lifecycleConfig has it deleted: idle from RUNNING on, by age from creation, and never while it is CREATING."""
+        """Return when its lifecycleConfig deletes the cluster, or None.
+
+        Idle time counts from RUNNING on, age from creation. The cluster is never deleted while it is CREATING.
+        """
         config, moments = self.body["config"].get("lifecycleConfig", {}), []
         if "idleDeleteTtl" in config and self.error is None:
             moments.append(self.ready + duration(config["idleDeleteTtl"]))
         if "autoDeleteTime" in config:
             moments.append(parse_rfc3339(config["autoDeleteTime"]))
-        if "autoDeleteTtl" in config:  # worlds saved before the moment was worked out at creation
+        if "autoDeleteTtl" in config:  # worlds saved before this time was computed at creation
             moments.append(self.created + duration(config["autoDeleteTtl"]))
         return max(min(moments), self.ready) if moments else None
 
 
 @dataclass(slots=True)
 class ClusterOperation:
-    """One operation on a cluster; done at `ends`, with the `error` if there is one."""
+    """An operation on a cluster; done at `ends`, with the `error` if there is one."""
 
     name: str
     kind: str
@@ -113,7 +116,7 @@ class ClusterOperation:
     response: dict[str, Any] | None = None
 
     def view(self, now: datetime) -> dict[str, Any]:
-        """Return the REST JSON, as recorded: `done` is there only when it is true."""
+        """Return the REST JSON, as recorded: `done` is only present if it is true."""
         done = now >= self.ends
         state = "DONE" if done else "PENDING" if now <= self.started else "RUNNING"
         since = self.ends if done else self.started
@@ -139,13 +142,13 @@ _TIMES = ("created", "ready", "deleting", "gone", "expires", "started", "ends")
 
 
 def row_of(each: Cluster | ClusterOperation) -> dict[str, Any]:
-    """JSON-able state."""
+    """Return the state as JSON-able data."""
     row = {known.name: getattr(each, known.name) for known in fields(each)}
     return row | {key: rfc3339(row[key]) for key in _TIMES if row.get(key)}
 
 
 def cluster_of(row: dict[str, Any]) -> Cluster:
-    """Return what `row_of` gave; one of before clusters expired learns when it does."""
+    """Return the cluster of a result of `row_of`. A row from before clusters expired gets its time of expiry."""
     cluster = Cluster(**_with_times(row))
     if "expires" not in row:
         cluster.expires = cluster.deletion_moment()
@@ -153,7 +156,7 @@ def cluster_of(row: dict[str, Any]) -> Cluster:
 
 
 def operation_of(row: dict[str, Any]) -> ClusterOperation:
-    """Return what `row_of` gave."""
+    """Return the operation of a result of `row_of`."""
     return ClusterOperation(**_with_times(row))
 
 

@@ -1,4 +1,4 @@
-"""A cluster's body: read by the official client's own message type, checked, and filled in as the real API does."""
+"""The body of a cluster: parsed by the official client's own message type, checked, and filled in as the real API does."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _GOOGLES_IMAGES = "projects/cloud-dataproc/"
 _DISK = {"bootDiskSizeGb": 1000, "bootDiskType": "pd-standard"}
 _GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
 _LONGEST = timedelta(days=14)
-# The least and, for all three, 14 days at most (the client's LifecycleConfig).
+# The least times to live; the most is 14 days for all three (the client's LifecycleConfig).
 _LEAST = {"idleDeleteTtl": timedelta(minutes=5), "autoDeleteTtl": timedelta(minutes=10)}
 _STOPS = ("idleStopTtl", "autoStopTime", "autoStopTtl")
 
 
 @functools.cache
 def message_type(name: str) -> Any:
-    """Return the client's message class of that name; it costs most of a second to import, which only who needs one pays."""
+    """Return the client's message class of that name. The import takes most of a second, so it is only done when needed."""
     return getattr(importlib.import_module("google.cloud.dataproc_v1.types"), name).pb()
 
 
 def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the body in canonical form; 400 for an unknown field, a wrong value, two fields of which only one may be set.
+    """Return the body in canonical form; 400 for an unknown field, a wrong value, or two fields of a oneof.
 
-    Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
+    Keys are sorted, because protobuf returns a map's entries in an order that differs between processes.
     """
     try:
         message = json_format.ParseDict(body, message_type(name)())
@@ -51,7 +51,7 @@ def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_cluster(body: dict[str, Any], *, project: str, region: str, now: datetime) -> dict[str, Any]:
-    """Return the body in canonical form; 400 for a wrong name, label, zone, time to live, or what does not go together."""
+    """Return the body in canonical form; 400 for a wrong name, label, zone or time to live, or for contradicting fields."""
     asked = read_message("Cluster", body)
     name = asked.get("clusterName", "")
     if not _NAME.fullmatch(name):
@@ -69,19 +69,19 @@ def check_cluster(body: dict[str, Any], *, project: str, region: str, now: datet
 
 
 def check_cluster_labels(labels: dict[str, str]) -> None:
-    """Google's rules for labels, of which Dataproc takes 32 only (the client's Cluster)."""
+    """Raise 400 for labels against Google's rules, or more than the 32 that Dataproc accepts (the client's Cluster)."""
     check_labels(labels)
     if len(labels) > _MAX_LABELS:
         raise invalid(f"Too many labels: {len(labels)}, the limit is {_MAX_LABELS}.")
 
 
 def duration(text: str) -> timedelta:
-    """`7200s`, as a parsed message says it."""
+    """Return the duration of a parsed message's text, such as `7200s`."""
     return timedelta(seconds=float(text.removesuffix("s")))
 
 
 def check_between(field: str, value: timedelta, least: timedelta) -> None:
-    """400 for a time to live that is under `least` or over the 14 days which Dataproc takes."""
+    """Raise 400 for a time to live below `least` or above the 14 days that Dataproc accepts."""
     if not least <= value <= _LONGEST:
         seconds = f"{least.total_seconds():.0f}s to {_LONGEST.total_seconds():.0f}s"
         raise invalid(f"Invalid value for {field}: {value.total_seconds():.0f}s. It must be from {seconds}.")
@@ -95,12 +95,15 @@ def _check_lifecycle(config: dict[str, Any], now: datetime) -> None:
         left = parse_rfc3339(config["autoDeleteTime"]) - now
         check_between("lifecycle_config.autoDeleteTime", left, _LEAST["autoDeleteTtl"])
     for field in _STOPS:
-        if field in config:  # rather than a cluster that never stops
+        if field in config:  # refused here, or the cluster would never stop
             raise ApiError("UNIMPLEMENTED", f"The embedded cloud does not stop clusters: lifecycleConfig.{field}.")
 
 
 def _check_personal_auth(config: dict[str, Any]) -> None:
-    """Facts 6.3: the property names one person, and a custom image cannot be had with it. How it is worded is not known."""
+    """Raise 400 unless the property names one user's address, and no custom image is used with it (facts 6.3).
+
+    The real API's words are not known.
+    """
     user = config.get("softwareConfig", {}).get("properties", {}).get(PERSONAL_AUTH)
     if user is None:
         return
@@ -119,14 +122,14 @@ def zones_of(region: str) -> tuple[str, ...]:
 
 
 def zone_of(asked: dict[str, Any]) -> str:
-    """Return the zone that the caller names by URL, partial URI or short name; empty: the service picks one (Auto Zone)."""
+    """Return the zone that the caller names by URL, partial URI or short name; "" if the service picks the zone (Auto Zone)."""
     return str(asked.get("config", {}).get("gceClusterConfig", {}).get("zoneUri", "")).rpartition("/")[2]
 
 
 def filled(asked: dict[str, Any], *, project: str, region: str, zone: str, mark: str, now: datetime) -> dict[str, Any]:
-    """Return the cluster that results: uuid, Google's labels, zone, network and machines as recorded, where the caller left them open.
+    """Return the resulting cluster: uuid, Google's labels, and zone, network and machines as recorded if the caller did not set them.
 
-    The hundred Hadoop properties that the real API works out are not there; those that the caller gave are.
+    The hundred Hadoop properties that the real API computes are missing; those of the caller are present.
     """
     name = asked["clusterName"]
     uuid = uuid_of(mark)
@@ -156,7 +159,7 @@ def filled(asked: dict[str, Any], *, project: str, region: str, zone: str, mark:
     full["endpointConfig"].pop("httpPorts", None)  # output only
     full.pop("workerConfig", None)
     workers = _workers(config)
-    if workers:  # a single machine has no such group (inferred)
+    if workers:  # a single-machine cluster has no such group (inferred)
         full["workerConfig"] = _group(config.get("workerConfig", {}), place, workers, f"{name}-w")
     if "lifecycleConfig" in config:
         full["lifecycleConfig"] = _lifecycle(config["lifecycleConfig"], now)
@@ -164,7 +167,7 @@ def filled(asked: dict[str, Any], *, project: str, region: str, zone: str, mark:
 
 
 def _googles_labels(name: str, uuid: str, region: str) -> dict[str, str]:
-    # those that are on every cluster (recorded)
+    # the labels of every cluster (recorded)
     return {
         "goog-dataproc-cluster-name": name,
         "goog-dataproc-cluster-uuid": uuid,
@@ -179,7 +182,10 @@ def uuid_of(mark: str) -> str:
 
 
 def _lifecycle(asked: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """As it is read back: `ttl` is a oneof, of which the moment is what holds; it counts from the request (docs: scheduled deletion)."""
+    """Return the lifecycle as it is read back.
+
+    `ttl` is a oneof that is stored as a time, counted from the request (docs: scheduled deletion).
+    """
     kept: dict[str, Any] = {key: asked[key] for key in ("idleDeleteTtl", "autoDeleteTime") if key in asked}
     if "autoDeleteTtl" in asked:
         kept["autoDeleteTime"] = rfc3339(now + duration(asked["autoDeleteTtl"]))
@@ -187,19 +193,19 @@ def _lifecycle(asked: dict[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _workers(config: dict[str, Any]) -> int:
-    """How many; a message cannot tell 0 from nothing said, so the property that allows none decides then."""
+    """Return the number of workers. A message cannot tell 0 from unset, so the property that allows zero workers decides."""
     count = int(config.get("workerConfig", {}).get("numInstances", 0))
     single = config.get("softwareConfig", {}).get("properties", {}).get(_ZERO_WORKERS) == "true"
     return count if count or single else 2
 
 
 def workers_of(cluster: dict[str, Any]) -> int:
-    """How many primary workers a filled cluster has."""
+    """Return the number of primary workers of a filled cluster."""
     return int(cluster["config"].get("workerConfig", {}).get("numInstances", 0))
 
 
 def without_machines(cluster: dict[str, Any]) -> dict[str, Any]:
-    """Return the cluster as a create's operation answers with it: the names of its machines are left out (recorded)."""
+    """Return the cluster as in the response of a create's operation: without the names of its machines (recorded)."""
     config = {
         key: {k: v for k, v in value.items() if k != "instanceNames"} if key.endswith("Config") else value
         for key, value in cluster["config"].items()
@@ -223,6 +229,6 @@ def _group(asked: dict[str, Any], zone: str, usual: int, stem: str) -> dict[str,
 
 
 def read_request_id(request_id: str) -> None:
-    """At most 40 letters, digits, underscores and dashes (docs/platform-facts.md#64-names-and-limits)."""
+    """Raise 400 unless the id has at most 40 letters, digits, underscores and dashes (docs/platform-facts.md#64-names-and-limits)."""
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise invalid(f"Invalid request_id '{request_id}'. It has at most 40 letters, digits, underscores or hyphens.")

@@ -1,7 +1,7 @@
-"""Dataproc's serverless interactive sessions: create, get, list, terminate, delete. No Spark ever runs here.
+"""The model of Dataproc's serverless interactive sessions: create, get, list, terminate, delete. Spark itself never runs here.
 
-States follow from the moments and the time at which a session is looked at. What is inferred from the client's documentation
-alone: a session that is terminating or over cannot be terminated (FAILED_PRECONDITION); a deleted one terminates first.
+States follow from the times of a session and the time of the read. Two rules are inferred from the client's documentation
+alone: a session that is terminating or over cannot be terminated (FAILED_PRECONDITION), and a deleted session terminates first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RUNNING = ("CREATING", "ACTIVE")
 
 @dataclass(slots=True)
 class Session:
-    """CREATING until `active`, then ACTIVE; TERMINATING from `ending` until `ended`; a deleted one is not there from `gone` on."""
+    """A session: CREATING until `active`, then ACTIVE; TERMINATING from `ending` until `ended`; removed from `gone` on if deleted."""
 
     name: str
     body: dict[str, Any]
@@ -47,7 +47,7 @@ class Session:
     gone: datetime | None = None
 
     def history(self, now: datetime) -> list[tuple[str, datetime]]:
-        """Return the states until now with their beginnings; the last is the present one."""
+        """Return the states until now with their start times; the last is the present state."""
         states = [("CREATING", self.created)]
         if self.ending is None or self.active <= self.ending:
             states.append(("ACTIVE", self.active))
@@ -56,7 +56,7 @@ class Session:
         return [state for state in states if state[1] <= now]
 
     def state(self, now: datetime) -> str:
-        """Return the present one."""
+        """Return the present state."""
         return self.history(now)[-1][0]
 
     def view(self, now: datetime) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Session:
 
 @dataclass(slots=True)
 class SessionOperation:
-    """One operation on a session; done at `ends`."""
+    """An operation on a session; done at `ends`."""
 
     name: str
     kind: str
@@ -81,7 +81,7 @@ class SessionOperation:
     response: dict[str, Any]
 
     def view(self, now: datetime) -> dict[str, Any]:
-        """Return the REST JSON; `done` is there only when it is true."""
+        """Return the REST JSON; `done` is only present if it is true."""
         metadata: dict[str, Any] = {
             "@type": f"{TYPE}SessionOperationMetadata",
             "session": self.session,
@@ -105,7 +105,7 @@ class InteractiveSessions:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return {
             "serial": self._serial,
             "sessions": [_row(each) for each in self._sessions.values()],
@@ -113,7 +113,7 @@ class InteractiveSessions:
         }
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave; nothing gives no sessions."""
+        """Replace the state by a result of `dump`; an empty state has no sessions."""
         self._serial = state.get("serial", 0)
         self._sessions = {row["name"]: Session(**_with_times(row)) for row in state.get("sessions", [])}
         self.operations = {row["name"]: SessionOperation(**_with_times(row)) for row in state.get("operations", [])}
@@ -121,7 +121,7 @@ class InteractiveSessions:
     def create(
         self, parent: str, session_id: str, body: dict[str, Any], *, creator: str, request_id: str = ""
     ) -> dict[str, Any]:
-        """CreateSession: ACTIVE when its operation is done."""
+        """Answer `CreateSession`: ACTIVE once its operation is done."""
         self._check_parent(parent)
         earlier = self._repeated("CREATE", request_id)
         if earlier is not None:
@@ -143,11 +143,11 @@ class InteractiveSessions:
         return self._start(session, "CREATE", session.active, request_id, {"@type": f"{TYPE}Session", **made})
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetSession."""
+        """Answer `GetSession`."""
         return self._find(name).view(self._now())
 
     def listing(self, parent: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
-        """ListSessions, in the order of their names."""
+        """Answer `ListSessions`, ordered by name."""
         self._check_parent(parent)
         now, passes, prefix = (
             self._now(),
@@ -167,7 +167,7 @@ class InteractiveSessions:
         )
 
     def terminate(self, name: str, *, request_id: str = "") -> dict[str, Any]:
-        """TerminateSession."""
+        """Answer `TerminateSession`."""
         earlier = self._repeated("TERMINATE", request_id)
         if earlier is not None:
             return earlier
@@ -179,7 +179,7 @@ class InteractiveSessions:
         return self._start(session, "TERMINATE", session.ended or now, request_id, _over(session))
 
     def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
-        """DeleteSession: "If the session is not in terminal state, it is terminated, and then deleted" (the client)."""
+        """Answer `DeleteSession`: "If the session is not in terminal state, it is terminated, and then deleted" (the client)."""
         earlier = self._repeated("DELETE", request_id)
         if earlier is not None:
             return earlier
@@ -190,7 +190,7 @@ class InteractiveSessions:
         return self._start(session, "DELETE", session.gone, request_id, _over(session))
 
     def get_operation(self, name: str) -> dict[str, Any] | None:
-        """Return the operation of that name, None if it is none of a session's."""
+        """Return the operation of that name, or None if it does not belong to a session."""
         found = self.operations.get(name)
         return None if found is None else found.view(self._now())
 

@@ -1,4 +1,4 @@
-"""Dataproc session templates: from what a serverless Spark session in JupyterLab starts. No session ever runs here."""
+"""The model of Dataproc session templates, from which JupyterLab starts serverless Spark sessions. No session runs here."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/sessionTemplates/(?P<id>[^/]*)")
 _PARENT = re.compile(r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)")
-# What ids of sessions and batches are: the client's CreateSessionRequest. For templates the client documents none.
+# The form of session and batch ids (the client's CreateSessionRequest). The client documents none for templates.
 _ID = re.compile(r"[a-z0-9-]{4,63}")
 _OUTPUT_ONLY = ("createTime", "creator", "updateTime", "uuid")
 _LEAST_TTL = timedelta(minutes=10)
 
 
 class SessionTemplates:
-    """All session templates of the project by full name. They are not operations: every call is done when it returns."""
+    """All session templates of the project by full name. Their calls start no operations: each is done when it returns."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -41,16 +41,16 @@ class SessionTemplates:
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return {"serial": self._serial, "templates": list(self._templates.values())}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave; nothing gives no templates."""
+        """Replace the state by a result of `dump`; an empty state has no templates."""
         self._serial = state.get("serial", 0)
         self._templates = {row["name"]: row for row in state.get("templates", [])}
 
     def create(self, parent: str, body: dict[str, Any], *, creator: str) -> dict[str, Any]:
-        """CreateSessionTemplate: its name, which the body says, is one of the parent's."""
+        """Answer `CreateSessionTemplate`. The body's name must be within the parent."""
         self._check_parent(parent)
         asked = _checked(body)
         name = asked.get("name", "")
@@ -70,11 +70,11 @@ class SessionTemplates:
         return made
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetSessionTemplate."""
+        """Answer `GetSessionTemplate`."""
         return self._find(name)
 
     def listing(self, parent: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
-        """ListSessionTemplates, in the order of their names."""
+        """Answer `ListSessionTemplates`, ordered by name."""
         self._check_parent(parent)
         passes, prefix = fields_filter(filter_, ("labels.",), labels_of, alone=True), f"{parent}/sessionTemplates/"
         return listed(
@@ -87,7 +87,7 @@ class SessionTemplates:
         )
 
     def update(self, body: dict[str, Any]) -> dict[str, Any]:
-        """UpdateSessionTemplate: the whole of it is replaced, but for what only the service sets.
+        """Answer `UpdateSessionTemplate`: replace the whole template except for the fields that only the service sets.
 
         The request has neither a mask nor an etag, and `gcloud ... import` calls it to overwrite: the last writer wins.
         """
@@ -99,7 +99,7 @@ class SessionTemplates:
         return made
 
     def delete(self, name: str) -> dict[str, Any]:
-        """DeleteSessionTemplate: gone at once."""
+        """Answer `DeleteSessionTemplate`: the template is removed at once."""
         del self._templates[self._find(name)["name"]]
         return {}
 

@@ -1,7 +1,7 @@
-"""The disks of the Workbench instances, with what is written on them, and their snapshots.
+"""The disks of the Workbench instances with their content, and their snapshots.
 
-Notebooks attaches, deletes and restores them (`notebooks_fleet`), Compute Engine shows and freezes them (`compute`). Nothing runs:
-what state a snapshot is in follows from its moments and the time at which it is looked at.
+Notebooks attaches, deletes and restores disks (`notebooks_fleet`); Compute Engine shows them and takes snapshots (`compute`).
+Nothing runs: the state of a snapshot follows from its times and the time of the read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BOOT, DATA = "boot", "data-workspace"
 
 @dataclass(slots=True)
 class DiskTimings:
-    """How long things take, in virtual time."""
+    """The durations of operations, in virtual time."""
 
     creating: timedelta = timedelta(seconds=5)
     ready: timedelta = timedelta(seconds=60)
@@ -36,7 +36,7 @@ class DiskTimings:
 
 @dataclass(slots=True)
 class Disk:
-    """One zonal disk. `instance` is the Workbench instance (full name) that has it, `role` its place there."""
+    """A zonal disk. `instance` is the Workbench instance (full name) that has it, `role` its purpose there."""
 
     path: str
     gce_id: str
@@ -53,9 +53,9 @@ class Disk:
 
 @dataclass(slots=True)
 class Snapshot:
-    """One global snapshot: `content` is what the disk held when it was asked for.
+    """A global snapshot: `content` is the disk's content at the time of the request.
 
-    It is CREATING until `uploading`, UPLOADING until `ends`, then READY, or FAILED with a `failure`. `operation` made it.
+    It is CREATING until `uploading`, UPLOADING until `ends`, then READY, or FAILED with a `failure`. `operation` created it.
     """
 
     path: str
@@ -78,7 +78,7 @@ class Snapshot:
     content: bytes = b""
 
     def status(self, now: datetime) -> str:
-        """As the API names it."""
+        """Return the state as the API names it."""
         if self.deleting:
             return "DELETING"
         if now < self.ends:
@@ -91,7 +91,7 @@ T = TypeVar("T", Disk, Snapshot)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a caller asks of a new snapshot."""
+    """The requested properties of a new snapshot."""
 
     path: str
     location: str
@@ -115,13 +115,13 @@ class Disks:
     # --- for Notebooks
 
     def attach(self, instance: Instance, at: datetime) -> None:
-        """Make the two disks of a VM that begins to exist."""
+        """Create the two disks of a new VM."""
         setup = instance.body["gceSetup"]
         for role, asked in ((BOOT, setup["bootDisk"]), (DATA, setup["dataDisks"][0])):
             self._add(instance, role, asked, at=at)
 
     def follow(self, instance: Instance) -> None:
-        """Labels and sizes, after the instance's own have changed."""
+        """Copy labels and sizes from the instance, after the instance's own have changed."""
         setup = instance.body["gceSetup"]
         for role, asked in ((BOOT, setup["bootDisk"]), (DATA, setup["dataDisks"][0])):
             disk = self.disks.get(disk_path(instance, role))
@@ -129,7 +129,7 @@ class Disks:
                 disk.labels, disk.size_gb = dict(instance.body["labels"]), int(asked["diskSizeGb"])
 
     def drop(self, instance: Instance, at: datetime) -> None:
-        """Both disks go with their VM (`autoDelete` is true for both, recorded); what was on them is gone."""
+        """Delete both disks with their VM (`autoDelete` is true for both, recorded); their content is lost."""
         for role in (BOOT, DATA):
             self._remove(disk_path(instance, role), at)
 
@@ -138,7 +138,7 @@ class Disks:
         self._remove(disk_path(instance, DATA), at)
 
     def restore(self, instance: Instance, snapshot: str, at: datetime) -> None:
-        """Delete the data disk and make it anew from the snapshot, never smaller than that. 404 when the snapshot is gone."""
+        """Replace the data disk by a new one from the snapshot, at least as large as the snapshot. 404 if the snapshot is gone."""
         source = self.find_snapshot(snapshot, at)
         asked = instance.body["gceSetup"]["dataDisks"][0]
         asked["diskSizeGb"] = str(max(int(asked["diskSizeGb"]), source.size_gb))
@@ -149,16 +149,16 @@ class Disks:
     # --- for Compute Engine
 
     def find_disk(self, path: str) -> Disk:
-        """By path with the disk's name or numeric id; 404 when there is none."""
+        """Return the disk by a path with its name or numeric id, or raise 404."""
         return _found(self.disks, path)
 
     def find_snapshot(self, path: str, now: datetime) -> Snapshot:
-        """By path with the snapshot's name or numeric id; 404 when there is none."""
+        """Return the snapshot by a path with its name or numeric id, or raise 404."""
         self.sweep(now)
         return _found(self.snapshots, path)
 
     def sweep(self, now: datetime) -> None:
-        """Forget the snapshots whose deletion has come to its end."""
+        """Remove the snapshots whose deletion is done."""
         for path in sorted(self._leaving):
             gone = self.snapshots[path].gone
             if gone is not None and gone <= now:
@@ -166,12 +166,12 @@ class Disks:
                 self._leaving.discard(path)
 
     def leave(self, snapshot: Snapshot, gone: datetime) -> None:
-        """Let the snapshot be gone then; until that it is DELETING."""
+        """Mark the snapshot as DELETING until `gone`."""
         snapshot.deleting, snapshot.gone = True, gone
         self._leaving.add(snapshot.path)
 
     def freeze(self, disk: Disk, draft: Draft, operation: ComputeOperation, *, now: datetime) -> Snapshot:
-        """Return a new snapshot of what is on the disk now; it ends with its operation, and fails with it."""
+        """Return a new snapshot of the disk's present content. The snapshot ends with its operation, and fails with it."""
         made = Snapshot(
             path=draft.path,
             gce_id=self._gce_id(draft.path),
@@ -209,7 +209,10 @@ class Disks:
         return made
 
     def _remove(self, path: str, at: datetime) -> None:
-        """Fail a snapshot that still reads the disk: what Compute Engine does then is not documented, this is the worse case."""
+        """Remove a disk, and fail the snapshots that still read it.
+
+        Compute Engine's behaviour in that case is not documented; this is the worse possibility.
+        """
         disk = self.disks.pop(path, None)
         if disk is None:
             return
@@ -222,7 +225,7 @@ class Disks:
                 self.operations.end_badly(snapshot.operation, at, snapshot.failure)
 
     def dump(self) -> dict[str, Any]:
-        """JSON-able; equal contents are written once."""
+        """Return the state as JSON-able data; equal contents are stored once."""
         contents: dict[str, str] = {}
         rows = {
             "disks": [_row(each, contents) for each in self.disks.values()],
@@ -231,7 +234,7 @@ class Disks:
         return {**rows, "serial": self._serial, "contents": contents, "operations": self.operations.dump()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         contents = {key: base64.b64decode(text) for key, text in state["contents"].items()}
         self.disks = {row["path"]: Disk(**_read(row, contents)) for row in state["disks"]}
         self.snapshots = {row["path"]: Snapshot(**_read(row, contents)) for row in state["snapshots"]}
@@ -241,7 +244,7 @@ class Disks:
         self.operations.load(state["operations"])
 
     def begin_anew(self, instances: list[Instance]) -> None:
-        """Empty disks for these instances and no snapshots: for a saved world from before there were disks."""
+        """Create empty disks for these instances and no snapshots: for a saved world from before disks were modelled."""
         self.disks, self.snapshots, self.operations = {}, {}, ComputeOperations()
         self._unfinished, self._leaving = set(), set()
         for instance in instances:
@@ -250,12 +253,12 @@ class Disks:
 
 
 def disk_path(instance: Instance, role: str) -> str:
-    """Where Compute Engine has the instance's disk."""
+    """Return the path of the instance's disk in Compute Engine."""
     return f"projects/{instance.project}/zones/{instance.zone}/disks/{instance.short}-{role}"
 
 
 def checksum(content: bytes) -> str:
-    """Return the CRC32C as Cloud Storage writes it: base64 of four bytes, big end first."""
+    """Return the CRC32C as Cloud Storage writes it: base64 of four bytes, big-endian."""
     return crc32c_of(content)
 
 

@@ -1,10 +1,10 @@
-"""The filters of lists, time series and subscriptions: one parser, and what each service compares.
+"""The filters of lists, time series and subscriptions: one parser, and the comparisons of each service.
 
     either     = both { OR both }
     both       = term { AND term }        Dataproc and Monitoring take a space for AND
     term       = [NOT] ( "(" either ")" | comparison )
 
-Each service says which words a comparison is made of. What is no filter is 400 INVALID_ARGUMENT.
+The parser of each service defines its comparisons. An invalid filter gives 400 INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _CONTROL = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 
 
 class Parser:
-    """Recursive descent over the words of one filter; a service's own class reads a comparison."""
+    """A recursive-descent parser of one filter; each service's subclass reads its comparisons."""
 
     word = r"[A-Za-z_][\w.\-]*"
     text = r'"(?:[^"\\]|\\.)*"(?=[\s),.=!]|$)'
     refusal = "Invalid filter: '{text}': {why}."
     reason: str | None = None
     spaces_join = True  # AND may be left out
-    mixes = True  # AND and OR on one level need no parentheses: AND binds closer
-    nests = True  # NOT and parentheses
+    mixes = True  # AND and OR on one level need no parentheses: AND binds more tightly
+    nests = True  # NOT and parentheses are allowed
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -50,27 +50,27 @@ class Parser:
             position = match.end()
 
     def parse(self) -> Predicate:
-        """Return the test that the whole filter means."""
+        """Return the predicate of the whole filter."""
         predicate = self._either()
         if self._at < len(self._tokens):
             raise self.refuse(f"unexpected {self.peek()!r}")
         return predicate
 
     def comparison(self) -> Predicate:
-        """Read one comparison."""
+        """Read a comparison."""
         raise NotImplementedError
 
     def refuse(self, why: str) -> ApiError:
-        """Return the refusal of the filter."""
+        """Return the error for this filter."""
         return ApiError("INVALID_ARGUMENT", self.refusal.format(text=self._text, why=why), reason=self.reason)
 
     def peek(self) -> str:
-        """Return the next word or mark, a lone quote for a text, nothing at the end."""
+        """Return the next word or symbol, a quote for a quoted text, "" at the end."""
         kind, token = self._tokens[self._at] if self._at < len(self._tokens) else ("end", "")
         return '"' if kind == "text" else token
 
     def skips(self, *wanted: str) -> str:
-        """Return the next word or mark and go on if it is one of these; nothing otherwise."""
+        """Return and consume the next word or symbol if it is one of these, else return ""."""
         found = self.peek()
         if found not in wanted:
             return ""
@@ -78,7 +78,7 @@ class Parser:
         return found
 
     def take(self, *wanted: str) -> str:
-        """Return the next word or mark, which must be one of these."""
+        """Return and consume the next word or symbol, which must be one of these."""
         if self.peek() not in wanted:
             raise self.refuse(f"expected {' or '.join(wanted)}, found {self.peek() or 'the end'!r}")
         return self.skips(*wanted)
@@ -91,7 +91,7 @@ class Parser:
         return self._tokens[self._at - 1][1]
 
     def string(self) -> str:
-        """Return the quoted text that comes next, without its quotes and escapes."""
+        """Return the next quoted text without its quotes and escapes."""
         try:
             return _ESCAPE.sub(_unescape, self.take_kind("text")[1:-1])
         except (ValueError, OverflowError):
@@ -133,7 +133,10 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 class _Attributes(Parser):
-    """Pub/Sub: `attributes:k`, `attributes.k = "v"`, `!=`, `hasPrefix(attributes.k, "p")`; the row is a message's attributes."""
+    """The filter of Pub/Sub: `attributes:k`, `attributes.k = "v"`, `!=`, `hasPrefix(attributes.k, "p")`.
+
+    A row is a message's attributes.
+    """
 
     word = r"[A-Za-z0-9_][A-Za-z0-9_\-]*"
     refusal = "Invalid filter syntax (filter={text}): {why}."
@@ -169,7 +172,7 @@ class _Attributes(Parser):
 
 
 def message_filter(text: str) -> Predicate:
-    """Return the test of a message's attributes; an empty filter lets everything through."""
+    """Return the predicate on a message's attributes; an empty filter accepts all messages."""
     if not text.strip():
         return lambda _attributes: True
     if len(text.encode()) > MAX_FILTER_BYTES:
@@ -187,7 +190,7 @@ _FUNCTIONS: dict[str, Callable[[str, list[str]], bool]] = {
 
 
 class _Series(Parser):
-    """Monitoring: `field = "v"`, `!=`, `:`, and functions for the value; the row is a series' fields by name."""
+    """The filter of Monitoring: `field = "v"`, `!=`, `:`, and functions for the value. A row is a series' fields by name."""
 
     refusal = 'Field filter had an invalid value of "{text}": {why}.'
 
@@ -216,7 +219,7 @@ class _Series(Parser):
 
 
 def series_filter(text: str) -> tuple[str, Predicate]:
-    """Return the one metric type that the filter of a time series query must name, and the test of a series."""
+    """Return the one metric type that a time series query's filter must name, and the predicate on a series."""
     if not text.strip():
         raise ApiError("INVALID_ARGUMENT", "Field filter is required and had no value.")
     parser = _Series(text)
@@ -250,7 +253,10 @@ _COMPUTE_FIELDS = (
 
 
 class _Compute(Parser):
-    """Compute Engine: `=`, `!=`, `:`, and `eq` and `ne` with a regular expression for the whole value; the row is a resource."""
+    """The filter of Compute Engine: `=`, `!=`, `:`, and `eq` and `ne` with a regular expression for the whole value.
+
+    A row is a resource.
+    """
 
     word = r"""[^\s()=!:"']+"""
     refusal = "Invalid value for field 'filter': '{text}'. Invalid list filter expression: {why}."
@@ -272,7 +278,10 @@ class _Compute(Parser):
         return lambda row: compare(_compute_value(row, field), value)
 
     def string(self) -> str:
-        """Only the quote itself is escaped: gcloud sends regular expressions with their own backslashes as they are."""
+        """Return the next quoted text.
+
+        Only the quote itself is escaped, because gcloud sends regular expressions with their own backslashes.
+        """
         return self.take_kind("text")[1:-1].replace('\\"', '"')
 
 
@@ -282,14 +291,15 @@ def _compute_value(row: Mapping[str, Any], field: str) -> str | None:
 
 
 def resource_filter(text: str) -> Predicate:
-    """Return the test of a disk or snapshot; an empty filter lets everything through."""
+    """Return the predicate on a disk or snapshot; an empty filter accepts all."""
     return _Compute(text).parse() if text.strip() else lambda _row: True
 
 
 class _Fields(Parser):
-    """`field = value`, `*` is any value; the row is the fields by name.
+    """The filter of `field = value`, where `*` is any value. A row is the fields by name.
 
-    The clients of Dataproc document comparisons of `create_time` and AIP-160's parentheses too; the embedded cloud refuses these.
+    The clients of Dataproc also document comparisons of `create_time` and AIP-160's parentheses; the embedded cloud refuses
+    them.
     """
 
     word = r"[\w.*][\w.*\-]*"
@@ -331,10 +341,10 @@ def fields_filter(
     alone: bool = False,
     either: bool = False,
 ) -> Predicate:
-    """Return the test of a resource by its `fields`; an empty filter lets everything through.
+    """Return the predicate on a resource by its `fields`; an empty filter accepts all.
 
-    `known` are the fields that may be named, `labels.` any label. `alone`: a field may stand without a value, and then need only be
-    there. `either`: OR is known, and AND binds closer.
+    `known` are the fields that may be named; `labels.` stands for any label. With `alone`, a field may appear without a value
+    and must then only be present. With `either`, OR is supported, and AND binds more tightly.
     """
     if not text.strip():
         return lambda _row: True

@@ -1,7 +1,8 @@
-"""IAM v1, service accounts: their life (create, disable, delete) and the allow policy that each one has.
+"""The model of IAM v1 service accounts: create, disable, delete, and the allow policy of each account.
 
-All methods take and give the REST API's JSON. IAM is eventually consistent; here that is scripted, by a fault on
-`iam.serviceAccounts.create` with `payload: {"lag": {"read_seconds": 7, "member_seconds": 60}}`, or for all by `read_lag`, `member_lag`.
+All methods take and return the REST API's JSON. IAM is eventually consistent; here that is scripted, by a fault on
+`iam.serviceAccounts.create` with `payload: {"lag": {"read_seconds": 7, "member_seconds": 60}}`, or for all by `read_lag`,
+`member_lag`.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from emulator.model.pages import listed
 if TYPE_CHECKING:
     from emulator.world import World
 
-DEFAULT_QUOTA = 100  # service accounts a project, until Google is asked for more
+DEFAULT_QUOTA = 100  # service accounts in a project, unless Google grants more
 _ACCOUNT_ID = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _MIN_ID, _MAX_ID = 6, 30
 _MAX_DISPLAY_NAME, _MAX_DESCRIPTION = 100, 256  # bytes in UTF-8
 _DEFAULT_PAGE, _MAX_PAGE = 20, 100
-_ACCOUNT_ETAG = "MDEwMjE5MjA="  # every real account carries this one
+_ACCOUNT_ETAG = "MDEwMjE5MjA="  # every real account has this etag
 _WRITABLE = {"displayName": "displayName", "display_name": "displayName", "description": "description"}
 _FIELDS = {*_WRITABLE, "name", "projectId", "uniqueId", "email", "etag", "oauth2ClientId", "disabled"}
 
 
 @dataclass(slots=True)
 class Account:
-    """One service account. `policy` says who may act as it."""
+    """A service account. `policy` lists the members that may act as it."""
 
     project: str
     email: str
@@ -52,7 +53,7 @@ class Account:
 
 
 class IamModel:
-    """All service accounts of the project. `quota`, `read_lag` and `member_lag` may be set by tests."""
+    """All service accounts of the project. Tests may set `quota`, `read_lag` and `member_lag`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -61,12 +62,12 @@ class IamModel:
         self.member_lag = timedelta(0)
         self._accounts: dict[str, Account] = {}  # by unique id
         self._living: dict[str, Account] = {}  # by e-mail address
-        self.further: list[Policy] = []  # other services', which name accounts too
-        self._naming: set[str] = set()  # unique ids of those whose policy names a service account
+        self.further: list[Policy] = []  # policies of other services, which name accounts too
+        self._naming: set[str] = set()  # unique ids of the accounts whose policy names a service account
         self._serial = 0
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         rows = []
         for account in self._accounts.values():
             row = {each.name: getattr(account, each.name) for each in fields(Account) if each.name != "policy"}
@@ -77,10 +78,10 @@ class IamModel:
         return {"quota": self.quota, "serial": self._serial, "accounts": rows}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.quota, self._serial, self._accounts = state["quota"], state["serial"], {}
         for row in state["accounts"]:
-            if row.get("deleted"):  # older worlds keep them for 30 days
+            if row.get("deleted"):  # saved worlds of older versions keep deleted accounts for 30 days
                 continue
             times = {key: parse_rfc3339(row[key]) for key in ("readable", "known")}
             other = ("version", "policy_serial", "bindings", "deleted")
@@ -94,7 +95,7 @@ class IamModel:
     # --- the accounts
 
     def create(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
-        """serviceAccounts.create."""
+        """Answer `serviceAccounts.create`."""
         now = self._check_project(project, "create")
         _only(body, {"accountId", "serviceAccount"})
         account_id, asked = body.get("accountId"), _read_account(body.get("serviceAccount", {}))
@@ -122,11 +123,11 @@ class IamModel:
         return _view(account)
 
     def get(self, name: str) -> dict[str, Any]:
-        """serviceAccounts.get: by e-mail address or unique id; the project may be `-`."""
+        """Answer `serviceAccounts.get`, by e-mail address or unique id; the project may be `-`."""
         return _view(self._find(name, "get"))
 
     def listing(self, project: str, *, size: int, token: str) -> dict[str, Any]:
-        """serviceAccounts.list."""
+        """Answer `serviceAccounts.list`."""
         now = self._check_project(project, "list")
         return listed(
             "accounts",
@@ -139,7 +140,7 @@ class IamModel:
         )
 
     def patch(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """serviceAccounts.patch: answers with the name and what was changed alone, as recorded."""
+        """Answer `serviceAccounts.patch` with the name and the changed fields only, as recorded."""
         account = self._find(name, "update")
         _only(body, {"serviceAccount", "updateMask"})
         asked, mask = _read_account(body.get("serviceAccount", {})), body.get("updateMask", "")
@@ -157,12 +158,12 @@ class IamModel:
         return {key: value for key, value in changed.items() if value}
 
     def switch(self, name: str, *, disabled: bool) -> dict[str, Any]:
-        """serviceAccounts.disable and enable; of one that is so already, nothing."""
+        """Answer `serviceAccounts.disable` and `enable`; no change if the account is in that state already."""
         self._find(name, "disable" if disabled else "enable").disabled = disabled
         return {}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """serviceAccounts.delete: gone at once and for good, and in every policy a `deleted:` member."""
+        """Answer `serviceAccounts.delete`: the account is gone at once and for good, and becomes a `deleted:` member in every policy."""
         account = self._find(name, "delete")
         del self._living[account.email], self._accounts[account.unique_id]
         self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))
@@ -171,11 +172,11 @@ class IamModel:
     # --- their policies
 
     def get_policy(self, name: str, *, version: int = 0) -> dict[str, Any]:
-        """serviceAccounts.getIamPolicy: below version 3, a conditional binding comes without its condition, under another role."""
+        """Answer `serviceAccounts.getIamPolicy`. Below version 3, a conditional binding has no condition, but another role."""
         return self._find(name, "getIamPolicy").policy.view(version)
 
     def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """serviceAccounts.setIamPolicy: a stale etag is 409 ABORTED, none at all overwrites."""
+        """Answer `serviceAccounts.setIamPolicy`. A stale etag gives 409 ABORTED; without an etag, the policy is overwritten."""
         account = self._find(name, "setIamPolicy")
         _only(body, {"policy", "updateMask"})
         written = account.policy.put(body.get("policy"), check_account=self.check_member)
@@ -184,12 +185,12 @@ class IamModel:
         return written
 
     def account(self, email: str) -> dict[str, Any] | None:
-        """Return the account of this address, as its owner sees it; None when there is none."""
+        """Return the account of this address with all its fields, or None."""
         held = self._living.get(email)
         return _view(held) if held is not None else None
 
     def check_member(self, email: str) -> None:
-        """400 when the address is one of this project's accounts and there is none, or policies do not know it yet."""
+        """Raise 400 if the address is of this project but no such account exists, or policies do not know it yet."""
         if not email.endswith(f"@{self.world.project}.iam.gserviceaccount.com"):
             return
         held, now = self._living.get(email), self.world.clock.now()

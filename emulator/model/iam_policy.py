@@ -1,4 +1,4 @@
-"""Allow policies: how a written one is checked and kept, and what becomes of a member whose account is deleted."""
+"""The allow policies: how a new policy is checked and kept, and what happens to a member whose account is deleted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from emulator.errors import ApiError
 
 CONFLICT = "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
-NO_POLICY_ETAG = "ACAB"  # what a resource without a policy answers
+NO_POLICY_ETAG = "ACAB"  # the etag of a resource without a policy
 _ROLE = re.compile(r"(?:(?:projects|organizations)/[^/]+/)?roles/[A-Za-z0-9_.]+")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _POLICY_FIELDS = {"version", "bindings", "etag", "auditConfigs"}
@@ -27,30 +27,30 @@ Bindings = list[dict[str, Any]]
 
 
 def invalid(text: str) -> ApiError:
-    """400 INVALID_ARGUMENT."""
+    """Return the error 400 INVALID_ARGUMENT."""
     return ApiError("INVALID_ARGUMENT", text)
 
 
 def etag_of(serial: int) -> str:
-    """Bytes in base64, as gcloud wants to decode them; another one for every write."""
+    """Return an etag that differs for every write: bytes in base64, because gcloud decodes it."""
     return base64.b64encode(b"\x07\x05" + serial.to_bytes(6, "big")).decode() if serial else NO_POLICY_ETAG
 
 
 def read_etag(sent: Any) -> str:
-    """Return an etag as it was given out: gcloud decodes it and writes it again, with `-_` for `+/`."""
+    """Return an etag in the form in which it was issued: gcloud decodes and re-encodes it, with `-_` for `+/`."""
     return str(sent).replace("-", "+").replace("_", "/")
 
 
 @dataclass(slots=True)
 class Policy:
-    """One resource's policy: what was written last, and the number of the write."""
+    """The policy of a resource: its last content, and the number of writes."""
 
     bindings: Bindings = field(default_factory=list)
     version: int = 1
     serial: int = 0
 
     def view(self, version: int = 0) -> dict[str, Any]:
-        """Return the policy as a caller sees it who asks for this version; below 3, a condition is only a suffix of its role."""
+        """Return the policy for a caller who requests this version. Below 3, a condition only appears as a suffix of its role."""
         shown: dict[str, Any] = {"etag": etag_of(self.serial)}
         if self.serial:
             shown["version"] = self.version
@@ -59,11 +59,14 @@ class Policy:
         return below_three(shown, version)
 
     def put(self, policy: Any, *, check_account: Callable[[str], None] = lambda _email: None) -> dict[str, Any]:
-        """Replace the policy: a stale etag is 409 ABORTED, none at all overwrites. `check_account` as for `read_policy`."""
+        """Replace the policy. A stale etag gives 409 ABORTED; without an etag, it is overwritten.
+
+        `check_account` is as in `read_policy`.
+        """
         version, bindings = read_policy(policy, check_account=check_account)
         if policy.get("etag") and read_etag(policy["etag"]) != etag_of(self.serial):
             raise ApiError("ABORTED", CONFLICT)
-        if policy.get("etag"):  # without one, conditions are lost silently
+        if policy.get("etag"):  # without an etag, conditions are lost silently
             check_not_below(policy.get("version", 0), self.version)
         self.serial += 1
         self.version, self.bindings = version, bindings
@@ -74,7 +77,7 @@ class Policy:
         self.put({"version": self.version, "bindings": [*self.bindings, {"role": role, "members": [member]}]})
 
     def rename(self, old: str, new: str) -> None:
-        """Give a member another name, wherever the policy names the member."""
+        """Rename a member in all bindings of the policy."""
         if any(old in each["members"] for each in self.bindings):
             self.bindings = [
                 {**each, "members": sorted({new if member == old else member for member in each["members"]})}
@@ -84,9 +87,9 @@ class Policy:
 
 
 def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[int, Bindings]:
-    """Version and bindings of a policy to be set: equal roles joined, members once each and in order, empty bindings left out.
+    """Return version and bindings of a new policy: equal roles joined, members unique and sorted, empty bindings left out.
 
-    `check_account` refuses the e-mail address of a service account that cannot be a member.
+    `check_account` raises an error for the address of a service account that cannot be a member.
     """
     if not isinstance(policy, dict) or set(policy) - _POLICY_FIELDS:
         raise invalid("Invalid value at 'policy' (google.iam.v1.Policy).")
@@ -111,7 +114,7 @@ def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[i
 
 
 def below_three(policy: dict[str, Any], version: int) -> dict[str, Any]:
-    """Return a policy as who asks for less than version 3 sees it: `roles/x_withcond_<hash>` in place of the condition."""
+    """Return a policy as a caller below version 3 sees it: `roles/x_withcond_<hash>` replaces the condition."""
     if version >= _CONDITIONAL_VERSION or policy.get("version") != _CONDITIONAL_VERSION:
         return policy
     bindings = []
@@ -125,7 +128,7 @@ def below_three(policy: dict[str, Any], version: int) -> dict[str, Any]:
 
 
 def check_not_below(asked: int, held: int) -> None:
-    """400 for a read-modify-write that would lose conditions."""
+    """Raise 400 for a read-modify-write that would lose conditions."""
     if held == _CONDITIONAL_VERSION and asked < held:
         raise invalid(
             f"Specified policy version ({asked}) cannot be less than the existing policy version ({held}) for this policy."
@@ -176,5 +179,5 @@ def _check_member(member: str, check_account: Callable[[str], None]) -> None:
 
 
 def tombstone(email: str, unique_id: str) -> str:
-    """How a policy names the account after its deletion."""
+    """Return the member name of an account after its deletion."""
     return f"deleted:{ACCOUNT}{email}?uid={unique_id}"

@@ -1,6 +1,6 @@
-"""Cloud Monitoring's time series of the instances' VMs, worked out from what the activity script says.
+"""The time series that Cloud Monitoring has of the instances' VMs, computed from the activity script.
 
-A point a minute, on the minute, only while the VM is ACTIVE. No point is stored: a query computes those it returns.
+There is one point a minute, on the minute, only while the VM is ACTIVE. Points are not stored: a query computes its points.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from emulator.world import World
 
 _MINUTE = timedelta(minutes=1)
-_JUST_BEFORE = timedelta(microseconds=1)  # what holds at the end of the minute stands for it: a start is seen early
+_JUST_BEFORE = timedelta(microseconds=1)  # a minute has the value of its end, so that a start is visible early
 _MAX_PAGE = 100_000
 _KERNELS = ("busy", "idle", "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of a `gce_instance`: its kind, its value's type, and how a minute's value is read off a machine."""
+    """A metric of a `gce_instance`: its kind, its value's type, and the function for a machine's value in a minute."""
 
     kind: str
     value_type: str
@@ -45,16 +45,16 @@ def _cpu(machine: Machine, minute: datetime) -> float:
 
 
 def _responses(machine: Machine, minute: datetime) -> float:
-    # An agent that runs reports its count each minute, zero included: that is the difference between quiet and blind.
+    # A running agent reports its count each minute, zero included: this tells a quiet instance from a blind one.
     return machine.requests(minute - _JUST_BEFORE)
 
 
-DEFAULT_CPU = 0.01  # what an ACTIVE instance uses when nobody does anything
+DEFAULT_CPU = 0.01  # the usage of an ACTIVE instance without activity
 METRICS: dict[str, Metric] = {
     "compute.googleapis.com/instance/cpu/utilization": Metric("GAUGE", "DOUBLE", "10^2.%", _cpu),
     "notebooks.googleapis.com/instance/proxy_agent/response_count": Metric("DELTA", "INT64", "1", _responses),
 }
-# aligner -> (kinds that it takes, kind and type of the result: None = as before)
+# aligner -> (accepted kinds, kind and type of the result; None = unchanged)
 _ALIGNERS: dict[str, tuple[tuple[str, ...], str | None, str | None]] = {
     "ALIGN_MEAN": (("GAUGE",), "GAUGE", "DOUBLE"),
     "ALIGN_MAX": (("GAUGE",), "GAUGE", None),
@@ -66,7 +66,7 @@ _ALIGNERS: dict[str, tuple[tuple[str, ...], str | None, str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A `timeSeries.list` request. `start` None: only the newest point; `period` zero: no alignment."""
+    """A `timeSeries.list` request. With `start` None, only the newest point; with `period` zero, no alignment."""
 
     filter: str
     end: datetime
@@ -79,10 +79,10 @@ class Query:
 
 
 class MonitoringModel:
-    """Reads the machines of the world's `NotebooksModel`. `lag`: how long a point takes to become visible.
+    """The time series of the machines of the world's `NotebooksModel`. `lag` is the time until a point becomes visible.
 
-    240 s, because the documentation of Google's metrics says of cpu/utilization "sampled every 60 seconds, after sampling data
-    is not visible for up to 240 seconds": a reader that works with the worst case works.
+    The default is 240 s, because the documentation of Google's metrics says of cpu/utilization "sampled every 60 seconds, after
+    sampling data is not visible for up to 240 seconds". A reader that works with the worst case works.
     """
 
     def __init__(self, world: World) -> None:
@@ -90,11 +90,11 @@ class MonitoringModel:
         self.lag = timedelta(seconds=240)
 
     def dump(self) -> Any:
-        """Return the lag alone, in seconds: the scripts are kept with the machines, in the notebooks model."""
+        """Return the lag in seconds only: the notebooks model keeps the scripts, with the machines."""
         return {"lag": self.lag.total_seconds()}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.lag = timedelta(seconds=state["lag"])
 
     def _notebooks(self) -> NotebooksModel:
@@ -106,7 +106,7 @@ class MonitoringModel:
     # --- the script
 
     def say(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Script what goes on on an instance; 400 for unknown fields and bad values, 404 for an unknown instance."""
+        """Script the activity on an instance; 400 for unknown fields and bad values, 404 for an unknown instance."""
         unknown = sorted(set(body) - {"instance", "cpu", "requests_per_minute", "kernels", "from", "until"})
         if unknown:
             raise ApiError("INVALID_ARGUMENT", f"unknown activity fields {unknown}")
@@ -128,14 +128,14 @@ class MonitoringModel:
         return {"instance": instance.name, **script.to_json()}
 
     def said(self) -> list[dict[str, Any]]:
-        """All that was scripted, in order for each instance."""
+        """Return all scripted activity, in order for each instance."""
         machines = self._notebooks().machines().values()
         return [{"instance": machine.name, **script.to_json()} for machine in machines for script in machine.scripts]
 
     # --- the query
 
     def time_series(self, query: Query) -> dict[str, Any]:
-        """`timeSeries.list`: pages of at most `page_size` points (series, when only headers are asked for)."""
+        """Answer `timeSeries.list` with pages of at most `page_size` points (or series, if only headers are requested)."""
         metric_type, meant = series_filter(query.filter)
         metric = METRICS.get(metric_type)
         if metric is None:
@@ -203,7 +203,7 @@ class MonitoringModel:
         return series if query.headers_only else series | {"points": points}
 
     def _points(self, query: Query, metric: Metric, machine: Machine) -> list[dict[str, Any]]:
-        """Newest first, as the API gives them."""
+        """Return the points, newest first as the API returns them."""
         raw = [(minute, metric.value(machine, minute)) for minute in self._minutes(query, machine)]
         kind, value_type = _result_kind(query, metric)
         if query.aligner == "ALIGN_NONE":
@@ -217,7 +217,7 @@ class MonitoringModel:
         return points if query.start is not None else points[:1]
 
     def _minutes(self, query: Query, machine: Machine) -> Iterator[datetime]:
-        """Yield the full minutes in (start, end] at which the machine was up and whose point is visible by now, oldest first."""
+        """Yield the full minutes in (start, end] in which the machine was up and whose point is visible by now, oldest first."""
         visible = min(query.end, self.world.clock.now() - self.lag)
         for begun, ended in machine.spans:
             low = begun if query.start is None else max(begun, query.start)
@@ -261,7 +261,7 @@ def _result_kind(query: Query, metric: Metric) -> tuple[str, str]:
 
 
 def _periods(query: Query, raw: list[tuple[datetime, float]]) -> Iterator[tuple[datetime, list[float]]]:
-    """Alignment periods are counted back from the end of the interval; one without a point is left out."""
+    """Yield the alignment periods, counted back from the end of the interval, without those that have no point."""
 
     def period_end(entry: tuple[datetime, float]) -> datetime:
         return query.end - ((query.end - entry[0]) // query.period) * query.period

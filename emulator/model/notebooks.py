@@ -1,6 +1,6 @@
-"""The Notebooks API v2: the rules of each call. `wire/notebooks.py` calls this under the world's lock.
+"""The model of the Notebooks API v2: the rules of each call. `wire/notebooks.py` calls it under the world's lock.
 
-All methods take and give the REST API's JSON. What depends on time is worked out when it is looked at.
+All methods take and return the REST API's JSON. State that depends on time is computed when it is read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from emulator.model.notebooks_ops import Operation
     from emulator.world import World
 
-# AIP-155: a request id is remembered for at least an hour; that is all that is promised.
+# AIP-155 only promises that a request id is remembered for at least an hour.
 _REQUEST_MEMORY = timedelta(hours=1)
 _ORDERS = ("", "name", "name desc")
 
@@ -48,7 +48,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class _Verb:
-    """What a call does: the states it goes through (offset, state), and when its operation is done."""
+    """The effect of a call: the states that it passes (offset, state), and the end of its operation."""
 
     endpoint: str
     verb: str
@@ -58,7 +58,7 @@ class _Verb:
 
 
 class NotebooksModel:
-    """All instances of the project and their operations. `timings`, `image` and `restore_from` may be set by tests."""
+    """All instances of the project and their operations. Tests may set `timings`, `image` and `restore_from`."""
 
     def __init__(self, world: World, disks: Disks | None = None) -> None:
         self.world = world
@@ -68,33 +68,39 @@ class NotebooksModel:
 
     @property
     def timings(self) -> Timings:
-        """How long things take."""
+        """The durations of operations."""
         return self.fleet.timings
 
     def dump(self) -> Any:
-        """JSON-able state."""
+        """Return the state as JSON-able data."""
         return self.fleet.dump()
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave. The disks are empty until Compute Engine's state, if the world has it, is loaded after this."""
+        """Replace the state by a result of `dump`.
+
+        The disks are empty until Compute Engine's state, if the world has it, is loaded after this.
+        """
         self.fleet.load(state)
         self.fleet.disks.begin_anew(list(self.fleet.instances.values()))
 
     # --- reads
 
     def get(self, name: str) -> dict[str, Any]:
-        """GetInstance."""
+        """Answer `GetInstance`."""
         return full_view(self._find(name), self._now(), self.fleet.gateway)
 
     def list_instances(
         self, parent: str, *, page_size: int = 0, page_token: str = "", order_by: str = "", filter_: str = ""
     ) -> dict[str, Any]:
-        """ListInstances: `locations/-` gives all; a created one shows after the list lag; faults make places unreachable."""
+        """Answer `ListInstances`; `locations/-` lists all.
+
+        A new instance appears after the list lag. Faults make locations unreachable.
+        """
         location = self._check_parent(parent, wildcard=True)
         if order_by not in _ORDERS:
             raise invalid(f"Invalid order_by: '{order_by}'. Supported values are 'name', 'name desc' and ''.")
         if filter_:
-            raise invalid(f"Invalid filter: '{filter_}'.")  # its syntax is not documented and no client sends one
+            raise invalid(f"Invalid filter: '{filter_}'.")  # the syntax is not documented and no client sends a filter
         now = self._now()
         shown = [
             i
@@ -133,7 +139,7 @@ class NotebooksModel:
     def create(
         self, parent: str, instance_id: str, body: Any, *, request_id: str = "", creator: str = ""
     ) -> dict[str, Any]:
-        """CreateInstance: visible at once by get, ACTIVE later than its operation is done."""
+        """Answer `CreateInstance`: the instance is visible to get at once, and becomes ACTIVE after its operation is done."""
         zone = self._check_parent(parent)
         check_instance_id(instance_id)
         check_request_id(request_id)
@@ -170,7 +176,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=now, request_id=request_id)
 
     def patch(self, name: str, body: Any, *, mask: str, request_id: str = "") -> dict[str, Any]:
-        """UpdateInstance: only what the mask names, and only what may be changed in this state."""
+        """Answer `UpdateInstance`: change the fields in the mask, if they may be changed in this state."""
         check_request_id(request_id)
         instance, now = self._find(name), self._now()
         earlier = self._repeated("UpdateInstance", name, request_id, now)
@@ -186,7 +192,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=now, request_id=request_id)
 
     def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
-        """DeleteInstance: listed until the operation is done; the state DELETED is never shown."""
+        """Answer `DeleteInstance`: the instance is listed until the operation is done; the state DELETED is never shown."""
         check_request_id(request_id)
         now = self._now()
         earlier = self._repeated("DeleteInstance", name, request_id, now)
@@ -203,9 +209,9 @@ class NotebooksModel:
         return self._run(instance, verb, now=now, request_id=request_id)
 
     def stop(self, name: str) -> dict[str, Any]:
-        """StopInstance. Of one that is stopped: an operation that changes nothing, as Compute Engine does.
+        """Answer `StopInstance`. For a stopped instance the operation changes nothing, as in Compute Engine.
 
-        What the Notebooks API itself answers there is not documented; the instance it leaves behind is the same.
+        The response of the Notebooks API in that case is not documented; the resulting instance is the same.
         """
         instance = self._ready(name)
         if instance.state in {"STOPPED", "STOPPING"}:
@@ -215,9 +221,9 @@ class NotebooksModel:
         return self._run(instance, verb, now=self._now())
 
     def start(self, name: str) -> dict[str, Any]:
-        """StartInstance. Of one that runs or is on its way up: an operation that changes nothing (see `stop`)."""
+        """Answer `StartInstance`. For an instance that runs or is starting, the operation changes nothing (see `stop`)."""
         instance, times = self._ready(name), self.timings
-        if instance.state == "STOPPING":  # the guest shuts itself down: no operation is running
+        if instance.state == "STOPPING":  # the guest is shutting down: no operation is running
             raise self._wrong_state(instance, "started", "STOPPED")
         if instance.state != "STOPPED":
             return self._run(instance, _Verb("StartInstance", "start", times.nothing), now=self._now())
@@ -231,14 +237,14 @@ class NotebooksModel:
         )
 
     def reset(self, name: str) -> dict[str, Any]:
-        """ResetInstance: the VM is power-cycled; only while it runs."""
+        """Answer `ResetInstance`: the VM is power-cycled, only while it is running."""
         instance = self._running(name, "reset")
         steps = ((timedelta(0), "STARTING"), (self.timings.reset, "ACTIVE"))
         verb = _Verb("ResetInstance", "reset", self.timings.reset, steps, {"revert": "ACTIVE"})
         return self._run(instance, verb, now=self._now())
 
     def upgrade(self, name: str) -> dict[str, Any]:
-        """UpgradeInstance: to the newest image; only while it runs (docs/platform-facts.md#211-upgrades)."""
+        """Answer `UpgradeInstance`: upgrade to the newest image, only while the VM is running (docs/platform-facts.md#211-upgrades)."""
         instance = self._running(name, "upgraded")
         if instance.metadata().get("version") == self.image.version:
             raise ApiError("FAILED_PRECONDITION", "Current and latest available image are the same")
@@ -252,7 +258,7 @@ class NotebooksModel:
         )
 
     def resize_disk(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """ResizeDisk: one of `bootDisk`, `dataDisk`; a disk only grows."""
+        """Answer `ResizeDisk` for one of `bootDisk`, `dataDisk`; a disk can only grow."""
         if set(body) not in ({"bootDisk"}, {"dataDisk"}):
             raise invalid("Exactly one of boot_disk and data_disk must be specified.")
         instance = self._ready(name)
@@ -267,7 +273,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=self._now())
 
     def restore(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """RestoreInstance: the data disk is replaced when the operation is done; the machine and all else stay."""
+        """Answer `RestoreInstance`: the data disk is replaced when the operation is done; the machine and the rest stay."""
         instance = self._ready(name)
         source = restore_source(body, self.fleet.disks, project=self.world.project, now=self._now())
         if instance.state not in self.restore_from:
@@ -278,13 +284,13 @@ class NotebooksModel:
         return self._run(instance, _Verb("RestoreInstance", "restore", takes, steps, payload), now=self._now())
 
     def stop_outside(self, text: str) -> str:
-        """Someone stops the VM by another way: STOPPED at once, no operation. Returns the instance's name."""
+        """Stop the VM without the API: STOPPED at once, no operation. Return the instance's name."""
         instance, now = self.resolve(text), self._now()
         self.fleet.plan(instance, [(now, "STOPPED")], now=now)
         return instance.name
 
     def delete_outside(self, text: str) -> str:
-        """Someone deletes the instance by another way: gone at once. Returns its name."""
+        """Delete the instance without the API, at once. Return its name."""
         instance, now = self.resolve(text), self._now()
         self.fleet.remove(instance, now)
         self.fleet.operations.abandon(instance.name, now=now)
@@ -293,7 +299,7 @@ class NotebooksModel:
     # --- for Monitoring and the control routes
 
     def resolve(self, text: str) -> Instance:
-        """Return an instance by full name or by bare id; 404 when there is none, 400 when several zones have that id."""
+        """Return an instance by full name or id; 404 if there is none, 400 if several zones have that id."""
         self._now()
         if "/" in text:
             return self.fleet.find(text)
@@ -305,22 +311,22 @@ class NotebooksModel:
         return found[0]
 
     def say(self, instance: Instance, script: Script) -> None:
-        """Script what goes on on an instance."""
+        """Script the activity on an instance."""
         self.fleet.say(instance, script)
 
     def machines(self) -> dict[str, Machine]:
-        """All VMs by numeric id, deleted ones of the last six weeks included."""
+        """Return all VMs by numeric id, including those deleted in the last six weeks."""
         self._now()
         return self.fleet.machines
 
     # --- inner
 
     def find(self, name: str) -> Instance:
-        """Return the instance, settled; 404 or 403."""
+        """Return the instance after all due changes, or raise 404 or 403."""
         return self._find(name)
 
     def settle(self) -> datetime:
-        """Make happen what was due; returns the virtual time."""
+        """Apply all due changes. Return the virtual time."""
         return self._now()
 
     def _now(self) -> datetime:
@@ -359,7 +365,7 @@ class NotebooksModel:
         return earlier if earlier is not None and now - earlier.created < _REQUEST_MEMORY else None
 
     def _run(self, instance: Instance, verb: _Verb, *, now: datetime, request_id: str = "") -> dict[str, Any]:
-        """Start the operation; a scripted `operation_error` keeps the steps from reaching their end."""
+        """Start the operation; with a scripted `operation_error`, its last states are not reached."""
         fault: Fault | None = self.world.faults.take(
             f"notebooks.{verb.endpoint}", instance.name, wanted="operation_error"
         )

@@ -1,7 +1,7 @@
-"""What people and machines do on the instances, as a script says it, and when each VM was running.
+"""The scripted activity of users and machines on the instances, and the times in which each VM was running.
 
-Keyed by the VM's numeric id, so that an instance of the same name made anew starts with a clean sheet and the metrics of a
-deleted one stay readable, as in the real Cloud Monitoring.
+It is keyed by the VM's numeric id. So a new instance of the same name has no old activity, and the metrics of a deleted
+instance stay readable, as in the real Cloud Monitoring.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kernels = Literal["busy", "idle", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What goes on from `since` until `until` (None: open); a measure that is None is not spoken of."""
+    """The activity from `since` until `until` (None: open). A measure that is None is not scripted."""
 
     since: datetime
     until: datetime | None
@@ -33,14 +33,14 @@ class Script:
         return self.since <= moment and (self.until is None or moment < self.until)
 
     def to_json(self) -> dict[str, Any]:
-        """As the control route takes it, without the instance."""
+        """Return the JSON that the control route takes, without the instance."""
         found: dict[str, Any] = {"from": rfc3339(self.since), "until": rfc3339(self.until) if self.until else None}
         return found | {key: getattr(self, key) for key in ("cpu", "requests_per_minute", "kernels")}
 
 
 @dataclass(slots=True)
 class Machine:
-    """One VM: where it is, the stretches in which it was ACTIVE (the last may be open), and the scripts in the order said."""
+    """A VM: its name, the intervals in which it was ACTIVE (the last may be open), and its scripts in order of arrival."""
 
     gce_id: str
     name: str
@@ -48,22 +48,22 @@ class Machine:
     scripts: list[Script] = field(default_factory=list)
 
     def up(self, at: datetime) -> None:
-        """Note that it is ACTIVE from now on."""
+        """Note that the VM is ACTIVE from now on."""
         if not self.spans or self.spans[-1][1] is not None:
             self.spans.append((at, None))
 
     def down(self, at: datetime) -> None:
-        """Note that it is no longer ACTIVE."""
+        """Note that the VM is no longer ACTIVE."""
         if self.spans and self.spans[-1][1] is None:
             self.spans[-1] = (self.spans[-1][0], at)
 
     def cpu(self, moment: datetime, default: float) -> float:
-        """Return the utilization at a moment, 0 to 1; the last said wins."""
+        """Return the utilization at a moment, 0 to 1. The last script takes precedence."""
         said = next((s.cpu for s in reversed(self.scripts) if s.cpu is not None and s.covers(moment)), None)
         return default if said is None else said
 
     def requests(self, moment: datetime) -> int:
-        """Return the requests through the proxy in the minute of a moment; none unless a script says so."""
+        """Return the requests through the proxy in the minute of a moment; 0 unless scripted."""
         said = (
             s.requests_per_minute
             for s in reversed(self.scripts)
@@ -72,15 +72,15 @@ class Machine:
         return next(said, None) or 0
 
     def kernels(self, moment: datetime) -> Kernels | None:
-        """Return what the kernels do, None when no script speaks of them."""
+        """Return the state of the kernels, or None if it is not scripted."""
         return next((s.kernels for s in reversed(self.scripts) if s.kernels is not None and s.covers(moment)), None)
 
     def watched(self) -> bool:
-        """Return True when any script speaks of kernels."""
+        """Return True if any script has a state of kernels."""
         return any(script.kernels is not None for script in self.scripts)
 
     def idle_until(self, since: datetime, now: datetime, timeout: timedelta) -> datetime | None:
-        """Return the first moment in (since, now] at which the kernels have been scripted as not busy for `timeout` on end."""
+        """Return the first moment in (since, now] at which the kernels were scripted as not busy for `timeout` without a break."""
         edges = {since, now}
         for script in self.scripts:
             edges |= {edge for edge in (script.since, script.until) if edge is not None and since < edge < now}
@@ -96,7 +96,7 @@ class Machine:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """For `dump`."""
+        """Return the machine as JSON-able data, for `dump`."""
         return {
             "gce_id": self.gce_id,
             "name": self.name,
@@ -106,13 +106,13 @@ class Machine:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Machine:
-        """From what `to_json` gave."""
+        """Return the machine of a result of `to_json`."""
         spans = [(parse_rfc3339(a), parse_rfc3339(b) if b else None) for a, b in row["spans"]]
         return cls(row["gce_id"], row["name"], spans, [script_from_json(script) for script in row["scripts"]])
 
 
 def script_from_json(row: dict[str, Any]) -> Script:
-    """From `Script.to_json`."""
+    """Return the script of a result of `Script.to_json`."""
     return Script(
         since=parse_rfc3339(row["from"]),
         until=parse_rfc3339(row["until"]) if row.get("until") else None,

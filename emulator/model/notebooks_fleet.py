@@ -1,6 +1,6 @@
-"""The instances over time: which states they pass, what an operation does when it ends, what happens to them from outside.
+"""The instances over time: the states that they pass, the effect of an ended operation, and changes from outside.
 
-No thread: `settle(now)` makes everything happen that was due, in order of time, each with its own moment.
+There is no thread: `settle(now)` applies all due changes in order of time, each with its own moment.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from emulator.model.notebooks_ops import EMPTY, Agenda, Operation, Operations, p
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Cloud Monitoring keeps the points of Google's own metrics for six weeks; so long is a deleted VM remembered.
+# Cloud Monitoring keeps the points of Google's own metrics for six weeks, so a deleted VM is remembered as long.
 _REMEMBERED = timedelta(weeks=6)
 _NO_MACHINE = ("INITIALIZING",)
 
 
 @dataclass(slots=True)
 class Timings:
-    """How long things take, in virtual time. A create is usable after four minutes; its operation is done before that."""
+    """The durations of operations, in virtual time. A new instance is usable after four minutes; its operation is done before that."""
 
     starting: timedelta = timedelta(seconds=10)
     provisioning: timedelta = timedelta(seconds=60)
@@ -47,9 +47,9 @@ class Timings:
 
 
 class Fleet:
-    """All instances, their operations and machines, and what happens to their disks.
+    """All instances, their operations and machines, and the changes of their disks.
 
-    `gateway`, when set, is what the addresses of JupyterLab end with (`.notebooks.localhost:PORT`) instead of Google's host.
+    `gateway`, if set, is the end of JupyterLab's host names (`.notebooks.localhost:PORT`), replacing Google's host.
     """
 
     def __init__(self, disks: Disks | None = None) -> None:
@@ -65,14 +65,14 @@ class Fleet:
         self._gone: deque[tuple[datetime, str]] = deque()
 
     def say(self, instance: Instance, script: Script) -> None:
-        """Add to the script of what goes on there."""
+        """Add a script to the instance's activity."""
         machine = self.machines[instance.gce_id]
         machine.scripts.append(script)
         if machine.watched():
             self._watched.add(machine.gce_id)
 
     def find(self, name: str) -> Instance:
-        """404 when there is none."""
+        """Return the instance, or raise 404."""
         found = self.instances.get(name)
         if found is None:
             raise ApiError("NOT_FOUND", f"Resource '{name}' was not found")
@@ -84,7 +84,7 @@ class Fleet:
         self.machines[instance.gce_id] = Machine(instance.gce_id, instance.name)
 
     def plan(self, instance: Instance, steps: Iterable[tuple[datetime, str]], *, now: datetime) -> None:
-        """Let it pass these states, instead of what was planned before; a step at `now` is taken at once."""
+        """Plan these states for the instance, replacing an earlier plan. A step at `now` is taken at once."""
         instance.plan += 1
         for at, state in steps:
             if at <= now:
@@ -93,18 +93,18 @@ class Fleet:
                 self.agenda.add(at, "state", instance.name, plan=instance.plan, state=state)
 
     def run(self, operation: Operation, *, until: datetime, fault: dict[str, Any] | None = None) -> Operation:
-        """Let the operation end then; with a scripted fault, end badly."""
+        """Let the operation end at `until`; with a scripted fault, it fails."""
         if fault is not None:
             operation.error = status_of(fault)
         self.agenda.add(until, "finish", operation.name)
         return operation
 
     def settle(self, now: datetime) -> None:
-        """Make happen all that was due until `now`."""
+        """Apply all changes that were due until `now`."""
         while True:
             due = self.agenda.due(now)
             if self._native_idle_stops(now if due is None else due):
-                continue  # what these stops put on the agenda may come first
+                continue  # these stops may have put earlier events on the agenda
             if due is None:
                 return
             event = self.agenda.take()
@@ -116,7 +116,7 @@ class Fleet:
                 self.set_state(instance, event.state, event.at)
 
     def set_state(self, instance: Instance, state: str, at: datetime) -> None:
-        """Enter a state, with what follows from it."""
+        """Enter a state, with its consequences."""
         instance.state, instance.updated = state, max(at, instance.updated)
         machine = self.machines[instance.gce_id]
         if state not in _NO_MACHINE and not instance.vm_exists:
@@ -130,7 +130,7 @@ class Fleet:
             machine.down(at)
 
     def remove(self, instance: Instance, at: datetime) -> None:
-        """Remove it, and its disks with it; its machine's past stays readable for a while."""
+        """Remove the instance and its disks. The history of its machine stays readable for a while."""
         self.machines[instance.gce_id].down(at)
         self.disks.drop(instance, at)
         del self.instances[instance.name]
@@ -153,19 +153,19 @@ class Fleet:
             response = None
             try:
                 response = self._complete(operation, instance, at)
-            except ApiError as refused:  # a snapshot that went away before it could be restored
+            except ApiError as refused:  # the snapshot was deleted before it could be restored
                 operation.error = {"code": refused.number, "message": refused.message}
                 self._fail(operation, instance, at)
             self.operations.end(operation, now=at, error=operation.error, response=response)
 
     def _fail(self, operation: Operation, instance: Instance, at: datetime) -> None:
-        """Leave the remnant of a create unless told otherwise; everything else falls back to the state before."""
+        """Leave the remnant of a failed create unless scripted otherwise; after other failures, return to the state before."""
         if operation.verb == "create":
             if operation.payload.get("remnant", True) is False:
                 self.remove(instance, at)
         elif "revert" in operation.payload:
             self.plan(instance, [(at, str(operation.payload["revert"]))], now=at)
-            if operation.payload.get("disk_lost"):  # scripted: a restore that got as far as deleting the old data disk
+            if operation.payload.get("disk_lost"):  # scripted: a restore that failed after deleting the old data disk
                 self.disks.lose(instance, at)
 
     def _complete(self, operation: Operation, instance: Instance, at: datetime) -> dict[str, Any]:
@@ -185,10 +185,10 @@ class Fleet:
         return packed(full_view(instance, at, self.gateway))
 
     def _native_idle_stops(self, until: datetime) -> bool:
-        """Workbench's own idle shutdown: kernels only, and here only where a script speaks of kernels.
+        """Apply Workbench's own idle shutdown, which watches kernels only; here only if a script has a state of kernels.
 
-        Source: docs/platform-facts.md#41-workbenchs-own-idle-shutdown.
-        An absent or empty `idle-timeout-seconds` is off: an empty value removes the key, and the docs call that off.
+        Source: docs/platform-facts.md#41-workbenchs-own-idle-shutdown. An absent or empty `idle-timeout-seconds` is off: an
+        empty value removes the key, and the docs call that off.
         """
         stopped = False
         for gce_id in self._watched:
@@ -216,7 +216,7 @@ class Fleet:
         return stopped
 
     def dump(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the state as JSON-able data."""
         rows = []
         for instance in self.instances.values():
             row = {each.name: getattr(instance, each.name) for each in fields(Instance)}
@@ -233,14 +233,16 @@ class Fleet:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self.serial = state["serial"]
         self.instances = {}
         for row in state["instances"]:
             times = {
                 key: parse_rfc3339(row[key]) if row[key] else None for key in ("created", "updated", "active_since")
             }
-            kept = {key: value for key, value in row.items() if key != "policy"}  # older worlds have it
+            kept = {
+                key: value for key, value in row.items() if key != "policy"
+            }  # saved worlds of older versions have it
             self.instances[row["name"]] = Instance(**{**kept, **times})
         self.operations.load(state["operations"])
         self.agenda.load(state["agenda"])

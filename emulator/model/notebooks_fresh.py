@@ -1,4 +1,4 @@
-"""A new instance as the real API fills it in, and the two views of an instance: what get gives and what list gives."""
+"""The new instance as the real API fills it in, and the two views of an instance: the results of get and list."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _REPORT_EVERY = timedelta(seconds=30)
 _PLANS_PER_LIFE = 1_000_000
 PROXY = ".notebooks.googleusercontent.com"
 _HEALTH = ("system_health", "docker_status", "jupyterlab_status", "jupyterlab_api_status")
-# Keys that Google alone writes (docs/platform-facts.md#5-metadata-keys-of-workbench). The others of
-# the "protected" table are set at creation by Terraform in recorded instances (`title`, `framework`, `serial-port-logging-enable`...), so a user's value stands where Google writes none.
+# The keys that only Google writes (docs/platform-facts.md#5-metadata-keys-of-workbench). In recorded instances Terraform sets the
+# other keys of the "protected" table at creation (`title`, `framework`, `serial-port-logging-enable`...), so a user's value stays if
+# Google writes none.
 GOOGLE_ONLY = frozenset(
     [
         "data-disk-uri",
@@ -47,22 +48,22 @@ GOOGLE_ONLY = frozenset(
 
 
 def digest(*parts: object) -> str:
-    """64 hex digits that follow from the parts: ids are random to the caller and the same in every run."""
+    """Return 64 hex digits that depend on the parts only: ids look random to the caller, but are the same in every run."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
 def stamp(moment: datetime) -> str:
-    """RFC 3339 with nanoseconds, as this API writes (`2026-08-12T17:28:57.651511852Z`): readers must bear nine digits."""
+    """Return RFC 3339 with nanoseconds, as this API writes (`2026-08-12T17:28:57.651511852Z`), so readers must accept nine digits."""
     utc = moment.astimezone(UTC)
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond:06d}{(utc.microsecond * 7919 + utc.second) % 999 + 1:03d}Z"
 
 
 @dataclass(slots=True)
 class Instance:
-    """One instance: `body` is the REST JSON that does not depend on time; the rest is filled in when it is looked at.
+    """An instance: `body` is the part of the REST JSON that does not depend on time; the rest is added when it is read.
 
-    `plan` numbers the current chain of state changes: an event of an older plan is void. `vm_since` is None until the VM
-    exists, `active_since` None unless ACTIVE. `owner` is kept apart, because reads do not return it.
+    `plan` numbers the present chain of state changes: an event of an older plan is void. `vm_exists` is True once the VM
+    exists; `active_since` is None unless ACTIVE. `owner` is kept apart, because reads do not return it.
     """
 
     name: str
@@ -78,12 +79,12 @@ class Instance:
 
     @property
     def project(self) -> str:
-        """From the name."""
+        """The project in the name."""
         return self.name.split("/")[1]
 
     @property
     def zone(self) -> str:
-        """From the name."""
+        """The zone in the name."""
         return self.name.split("/")[3]
 
     @property
@@ -93,7 +94,7 @@ class Instance:
 
     @property
     def gce_id(self) -> str:
-        """The numeric id of the VM, given with the first STARTING."""
+        """The numeric id of the VM."""
         return str(self.body["gceSetup"]["instanceId"])
 
     def metadata(self) -> dict[str, str]:
@@ -206,7 +207,7 @@ def _gce_setup(name: str, instance: dict[str, Any], *, project_number: str, mark
 def fresh(
     name: str, instance: dict[str, Any], *, serial: int, now: datetime, creator: str, project_number: str, version: str
 ) -> Instance:
-    """Return a new instance in INITIALIZING from a checked create body; raises `ApiError` 400 for a bad machine, network or subnet."""
+    """Return a new instance in INITIALIZING from a checked create body. Raises `ApiError` 400 for a bad machine, network or subnet."""
     project = name.split("/")[1]
     mark = digest(name, serial)
     region = name.split("/")[3].rpartition("-")[0]
@@ -234,17 +235,20 @@ def fresh(
         if instance.get(key):
             body[key] = True
     owner = instance.get("instanceOwners", [""])[0]
-    # Plans of different lives of a name never have the same number: what was due for the old one is void for the new one.
+    # Instances of the same name never share a plan number, so events of an old instance are void for the new one.
     return Instance(name, serial, body, "INITIALIZING", now, now, plan=serial * _PLANS_PER_LIFE, owner=owner)
 
 
 def full_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str, Any]:
-    """Return what get returns now; JupyterLab is reached through `gateway` (a host's end, with a port), not Google's, if there is one."""
+    """Return the present result of get.
+
+    With `gateway` (the end of a host name, with a port), JupyterLab's URL uses it, not Google's host.
+    """
     return _view(instance, now, dict(instance.body["gceSetup"]), gateway)
 
 
 def list_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str, Any]:
-    """Return what list returns now: it leaves out `vmImage` and the disks' types (recorded 2026-08-12)."""
+    """Return the present result of list, which lacks `vmImage` and the disks' types (recorded 2026-08-12)."""
     setup = dict(instance.body["gceSetup"])
     setup.pop("vmImage", None)
     setup["bootDisk"] = {key: value for key, value in setup["bootDisk"].items() if key != "diskType"}
@@ -271,7 +275,7 @@ def _view(instance: Instance, now: datetime, setup: dict[str, Any], gateway: str
     updated = instance.updated
     if instance.active_since is not None:
         reported = instance.active_since + ((now - instance.active_since) // _REPORT_EVERY) * _REPORT_EVERY
-        # A health report moves updateTime: no sign of use (docs/platform-facts.md#44-what-can-be-seen-from-outside).
+        # A health report changes updateTime, which is therefore no sign of use (docs/platform-facts.md#44-what-can-be-seen-from-outside).
         updated = max(updated, reported)
         body["healthState"] = "HEALTHY"
         body["healthInfo"] = {**dict.fromkeys(_HEALTH, "1"), "last_updated": f"{reported:%Y-%m-%dT%H:%M:%S}+00:00"}

@@ -1,6 +1,6 @@
-"""Long-running operations of the Notebooks API, and the agenda of what happens when: nothing runs, all is looked up.
+"""The long-running operations of the Notebooks API, and the agenda of future events. Nothing runs: state is computed when it is read.
 
-An operation is separate from its instance: done means only that the control plane has finished its part.
+An operation is separate from its instance: done only means that the control plane has finished its part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TYPE = "type.googleapis.com/google.cloud.notebooks.v2."
 
 @dataclass(slots=True)
 class Operation:
-    """One operation. `error` is the google.rpc.Status it ended with (or will end with), `response` the packed result."""
+    """An operation. `error` is the google.rpc.Status that it ended with (or will end with), `response` the packed result."""
 
     name: str
     endpoint: str
@@ -36,7 +36,7 @@ class Operation:
     payload: dict[str, Any] = field(default_factory=dict)
 
     def view(self) -> dict[str, Any]:
-        """Return the REST JSON, as recorded: `done` is there even while it is false."""
+        """Return the REST JSON, as recorded: `done` is present even if it is false."""
         metadata: dict[str, Any] = {
             "@type": f"{_TYPE}OperationMetadata",
             "createTime": stamp(self.created),
@@ -75,7 +75,7 @@ EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Event:
-    """Something that will happen `at`: a `state` for the plan `plan` of the instance `name`, or the `finish` of an operation."""
+    """A future event at `at`: a `state` for the plan `plan` of the instance `name`, or the `finish` of an operation."""
 
     at: datetime
     serial: int
@@ -86,31 +86,31 @@ class Event:
 
 
 class Agenda:
-    """What will happen, by time."""
+    """The future events, ordered by time."""
 
     def __init__(self) -> None:
         self._heap: list[Event] = []
         self._serial = 0
 
     def add(self, at: datetime, kind: str, name: str, *, plan: int = 0, state: str = "") -> None:
-        """One more event; events of the same moment happen in the order in which they were added."""
+        """Add an event. Events of the same moment happen in the order in which they were added."""
         self._serial += 1
         heapq.heappush(self._heap, Event(at, self._serial, kind, name, plan, state))
 
     def due(self, now: datetime) -> datetime | None:
-        """When the next event is, if it is due at `now`."""
+        """Return the time of the next event if it is due at `now`, else None."""
         return self._heap[0].at if self._heap and self._heap[0].at <= now else None
 
     def take(self) -> Event:
-        """Take out the next event."""
+        """Remove and return the next event."""
         return heapq.heappop(self._heap)
 
     def dump(self) -> list[list[Any]]:
-        """JSON-able rows in order."""
+        """Return JSON-able rows, ordered by time."""
         return [[rfc3339(e.at), e.kind, e.name, e.plan, e.state] for e in sorted(self._heap)]
 
     def load(self, rows: list[list[Any]]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._heap, self._serial = [], 0
         for at, kind, name, plan, state in rows:
             self.add(parse_rfc3339(at), kind, name, plan=plan, state=state)
@@ -126,7 +126,7 @@ class Operations:
         self._serial = 0
 
     def start(self, endpoint: str, verb: str, target: str, *, now: datetime, request_id: str = "") -> Operation:
-        """Return a new operation on `target`, which has none running."""
+        """Return a new operation on `target`, which must have no running operation."""
         self._serial += 1
         location = target.rsplit("/", 2)[0]
         mark = digest(target, verb, self._serial)
@@ -143,7 +143,7 @@ class Operations:
         return self._all.get(self._by_request.get((endpoint, target, request_id.lower()), "")) if request_id else None
 
     def check_free(self, target: str) -> None:
-        """409 while an operation on `target` runs; Terraform retries on these words (docs/platform-facts.md#26-operations)."""
+        """Raise 409 while an operation on `target` runs. Terraform retries on these words (docs/platform-facts.md#26-operations)."""
         running = self._running.get(target)
         if running is not None:
             raise ApiError(
@@ -153,36 +153,36 @@ class Operations:
     def end(
         self, operation: Operation, *, now: datetime, error: dict[str, Any] | None, response: dict[str, Any] | None
     ) -> None:
-        """Note the outcome."""
+        """Store the outcome."""
         operation.ended, operation.error, operation.response = now, error, response
         if self._running.get(operation.target) == operation.name:
             del self._running[operation.target]
 
     def abandon(self, target: str, *, now: datetime) -> None:
-        """End the running operation on `target`, because that is gone."""
+        """End the running operation on `target`, because the target is gone."""
         running = self._all.get(self._running.get(target, ""))
         if running is not None:
             gone = {"code": 5, "message": f"Resource '{target}' was not found"}
             self.end(running, now=now, error=gone, response=None)
 
     def find(self, name: str) -> Operation | None:
-        """None when there is none."""
+        """Return the operation, or None."""
         return self._all.get(name)
 
     def get(self, name: str) -> Operation:
-        """404 when there is none."""
+        """Return the operation, or raise 404."""
         found = self._all.get(name)
         if found is None:
             raise ApiError("NOT_FOUND", f"Resource '{name}' was not found")
         return found
 
     def listing(self, parent: str) -> list[Operation]:
-        """Of one location, newest first; a parent that ends in `/locations/-` means all of the project."""
+        """Return the operations of a location, newest first. A parent that ends in `/locations/-` means the whole project."""
         prefix = parent[:-1] if parent.endswith("/locations/-") else f"{parent}/"
         return [operation for name, operation in reversed(self._all.items()) if name.startswith(prefix)]
 
     def dump(self) -> list[dict[str, Any]]:
-        """JSON-able."""
+        """Return the operations as JSON-able data."""
         rows = []
         for operation in self._all.values():
             row = {each.name: getattr(operation, each.name) for each in fields(Operation)}
@@ -192,7 +192,7 @@ class Operations:
         return rows
 
     def load(self, rows: list[dict[str, Any]]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._all, self._running, self._by_request = {}, {}, {}
         for row in rows:
             ended = parse_rfc3339(row["ended"]) if row["ended"] else None

@@ -1,4 +1,4 @@
-"""What a patch of an instance may change, by its update mask, and what it then makes of the instance.
+"""The patch of an instance: the fields that may change by its update mask, and the resulting body.
 
 Source: docs/platform-facts.md#27-what-a-patch-may-change.
 """
@@ -65,7 +65,7 @@ _SYSTEM_LABELS = {
 
 
 def read_mask(text: str) -> list[str]:
-    """Return the paths of an update mask in snake_case; 400 when it is empty or names what cannot be changed."""
+    """Return the paths of an update mask in snake_case; 400 if it is empty or names a field that cannot be changed."""
     paths = [re.sub(r"([A-Z])", lambda found: "_" + found.group(1).lower(), path.strip()) for path in text.split(",")]
     paths = [path for path in paths if path]
     if not paths:
@@ -117,12 +117,12 @@ def _require_stopped(instance: Instance, what: str) -> None:
 
 
 def _merge(current: dict[str, str], change: dict[str, str]) -> dict[str, str]:
-    """Return a patch merges; an empty value removes the key (Terraform's mergeMaps relies on it)."""
+    """Return the merged map: an empty value removes its key (Terraform's mergeMaps relies on it)."""
     return {key: value for key, value in {**current, **change}.items() if value != "" or key not in change}
 
 
 def changed_body(instance: Instance, asked: dict[str, Any], paths: list[str]) -> dict[str, Any]:
-    """Return the body that the instance gets when the update is done; refuses what the state or the rules forbid."""
+    """Return the body of the instance after the update. Raises `ApiError` if the state or the rules forbid the change."""
     body = copy.deepcopy(instance.body)
     setup, wanted = body["gceSetup"], asked.get("gceSetup", {})
     for path in paths:

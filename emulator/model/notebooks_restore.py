@@ -1,9 +1,10 @@
-"""Which snapshots an instance can be restored from: the checks of RestoreInstance.
+"""The checks of RestoreInstance: the snapshots from which an instance can be restored.
 
-Documented: the body; that the existing data disk is deleted, a new one is made of the snapshot and attached; and that only snapshots of
-Workbench data disks are supported ("can cause the instance to function incorrectly"). Not documented, so our judgement: in which states an
-instance can be restored (both settled ones, unless a test narrows `NotebooksModel.restore_from`), and that a snapshot which is
-unknown, not READY or not of a data disk is refused at once.
+Documented are the body, and that the existing data disk is deleted and a new one from the snapshot is attached. Only snapshots
+of Workbench data disks are supported ("can cause the instance to function incorrectly").
+
+Not documented, so our own decision: an instance can be restored in both settled states (unless a test narrows
+`NotebooksModel.restore_from`), and a snapshot that is unknown, not READY or not of a data disk is refused at once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FIELDS = {"projectId": "project_id", "snapshotId": "snapshot_id"}
 
 
 def restore_source(body: dict[str, Any], disks: Disks, *, project: str, now: datetime) -> Snapshot:
-    """Return the snapshot that `{snapshot: {projectId, snapshotId}}` names, by its name or its numeric id."""
+    """Return the snapshot that `{snapshot: {projectId, snapshotId}}` names, by name or numeric id."""
     asked = body.get("snapshot")
     if not isinstance(asked, dict):
         raise invalid("snapshot must be specified.")

@@ -1,4 +1,4 @@
-"""Which Notebooks v2 names and bodies are good: the refusals of create, in the order in which the real API meets them."""
+"""The rules of Notebooks v2 names and bodies: the errors of create, in the order in which the real API checks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ COMPUTE = "https://www.googleapis.com/compute/v1/"
 
 _INSTANCE_ID = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$")
 _UUID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
-# What the real API takes before the @ is not documented beyond "alias@example.com"; an inner space (a quoted local part's) is let
-# through, so that a hostile name meets the rest of the system instead of this line.
+# The real API's rule for the part before the @ is not documented beyond "alias@example.com". An inner space (of a quoted local
+# part) is accepted, so that a hostile name reaches the rest of the system.
 _EMAIL = re.compile(r"^[^@\s:/](?:[^@\t\r\n\f\v:/]*[^@\s:/])?@[^@\s:/]+\.[^@\s:/]+$")
 _TAG = re.compile(r"^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$")
 _METADATA_KEY = re.compile(r"^[a-zA-Z0-9_-]{1,127}$")
@@ -51,12 +51,12 @@ _MAX_METADATA = 512 * 1024
 
 
 def invalid(text: str) -> ApiError:
-    """400 INVALID_ARGUMENT."""
+    """Return the error 400 INVALID_ARGUMENT."""
     return ApiError("INVALID_ARGUMENT", text)
 
 
 def check_location(project: str, location: str, *, ours: set[str], wildcard: bool = False) -> None:
-    """403 for another project or a zone that Google has not, as the real API words it."""
+    """Raise 403 for another project or an unknown zone, in the real API's words."""
     if project not in ours:
         raise ApiError("PERMISSION_DENIED", f"Permission denied on resource project {project}.")
     if location not in _KNOWN_ZONES and not (wildcard and location == "-"):
@@ -64,7 +64,7 @@ def check_location(project: str, location: str, *, ours: set[str], wildcard: boo
 
 
 def check_instance_id(instance_id: str) -> None:
-    """Facts: 1 to 63 characters, lower-case letters, digits and dashes, a letter first, no dash last."""
+    """Raise 400 unless the id has 1 to 63 lower-case letters, digits and dashes, a letter first, no dash last."""
     if not _INSTANCE_ID.match(instance_id):
         raise invalid(
             f'Invalid value for instance_id: "{instance_id}". The instance ID must start with a letter followed by up to 62 '
@@ -73,7 +73,7 @@ def check_instance_id(instance_id: str) -> None:
 
 
 def check_request_id(request_id: str) -> None:
-    """Refuse a request id that is neither a UUID nor absent; the zero UUID is not supported."""
+    """Raise 400 for a request id that is neither a UUID nor absent; the zero UUID is not supported."""
     if request_id and (not _UUID.match(request_id) or not request_id.strip("0-")):
         raise invalid(
             f'Invalid value for request_id: "{request_id}". It must be a valid UUID other than the zero UUID.'
@@ -86,7 +86,7 @@ def _label_like(text: str) -> bool:
 
 
 def check_labels(labels: dict[str, str]) -> None:
-    """Google's label rules: 64 at most, keys start with a letter, no upper case, no `@`, `.` or `+` anywhere."""
+    """Raise 400 by Google's label rules: at most 64, keys start with a letter, no upper case, no `@`, `.` or `+`."""
     if len(labels) > _MAX_LABELS:
         raise invalid(f"Too many labels: {len(labels)}, the limit is {_MAX_LABELS}.")
     for key, value in labels.items():
@@ -101,7 +101,7 @@ def check_labels(labels: dict[str, str]) -> None:
 
 
 def check_metadata(metadata: dict[str, str]) -> None:
-    """Compute Engine's rules for metadata keys and sizes."""
+    """Raise 400 by Compute Engine's rules for metadata keys and sizes."""
     for key, value in metadata.items():
         if not _METADATA_KEY.match(key):
             raise invalid(
@@ -114,14 +114,14 @@ def check_metadata(metadata: dict[str, str]) -> None:
 
 
 def check_tags(tags: list[str]) -> None:
-    """RFC 1035 names."""
+    """Raise 400 for tags that are no RFC 1035 names."""
     for tag in tags:
         if not _TAG.match(tag):
             raise invalid(f"Invalid tag: '{tag}'. Tags must match [a-z]([-a-z0-9]{{0,61}}[a-z0-9])?.")
 
 
 def machine_url(project: str, zone: str, text: str) -> str:
-    """Return the full URL of a machine type given by name, partial or full URL; 400 when malformed or of another zone."""
+    """Return the full URL of a machine type given by name, partial or full URL; 400 if it is malformed or of another zone."""
     found = _MACHINE.match(text)
     if found is None or (found["zone"] or zone) != zone:
         raise invalid(f"Invalid machine type: '{text}'.")
@@ -129,7 +129,7 @@ def machine_url(project: str, zone: str, text: str) -> str:
 
 
 def network_urls(project: str, zone: str, nic: dict[str, Any]) -> tuple[str, str]:
-    """Full URLs of network and subnet; a missing one is `default`, or the auto subnet of the network."""
+    """Return the full URLs of network and subnet. A missing network is `default`, a missing subnet the network's auto subnet."""
     region = zone.rpartition("-")[0]
     network = _NETWORK.match(nic.get("network", "default"))
     if network is None:
@@ -147,7 +147,7 @@ def network_urls(project: str, zone: str, nic: dict[str, Any]) -> tuple[str, str
 
 
 def check_disk(disk: dict[str, Any], which: str) -> None:
-    """Size bounds and the pairing of CMEK and key."""
+    """Raise 400 for a size out of bounds, or if only one of CMEK and key is given."""
     size = int(disk.get("diskSizeGb", "100"))
     if not 10 <= size <= 65536:  # noqa: PLR2004 - Compute Engine's bounds for a disk, in GB
         raise invalid(f"Invalid value for {which}.disk_size_gb: {size}.")
@@ -163,7 +163,7 @@ def _at_most_one(holder: dict[str, Any], key: str, label: str) -> None:
 
 
 def check_identity(instance: dict[str, Any], setup: dict[str, Any]) -> None:
-    """Owners, service accounts and managed end-user credentials together."""
+    """Raise 400 for owners, service accounts and managed end-user credentials that contradict each other."""
     _at_most_one(instance, "instanceOwners", "instance_owners")
     _at_most_one(setup, "serviceAccounts", "gce_setup.service_accounts")
     for owner in instance.get("instanceOwners", []):
@@ -181,7 +181,7 @@ def check_identity(instance: dict[str, Any], setup: dict[str, Any]) -> None:
 
 
 def check_create(instance: dict[str, Any]) -> None:
-    """All rules of a create body that `notebooks_schema.parse` has read; URLs are checked where they are made."""
+    """Check a create body that `notebooks_schema.parse` has read by all rules. URLs are checked when they are built."""
     setup = instance.get("gceSetup", {})
     check_identity(instance, setup)
     for key, label in (
@@ -201,14 +201,14 @@ def check_create(instance: dict[str, Any]) -> None:
 
 
 def check_accelerators(setup: dict[str, Any]) -> None:
-    """Refuse an accelerator without a type and a count of one or more."""
+    """Raise 400 for an accelerator without a type or with a count below one."""
     for config in setup.get("acceleratorConfigs", []):
         if "type" not in config or int(config.get("coreCount", "0")) < 1:
             raise invalid("An accelerator config needs a type and a core_count of at least 1.")
 
 
 def check_images(setup: dict[str, Any]) -> None:
-    """Refuse a VM image without a project and a name or a family, and a container image without a repository."""
+    """Raise 400 for a VM image without a project and a name or family, or a container image without a repository."""
     vm_image, container = setup.get("vmImage"), setup.get("containerImage")
     if vm_image is not None and not (vm_image.get("project") and (vm_image.get("name") or vm_image.get("family"))):
         raise invalid("vm_image needs a project and either a name or a family.")

@@ -1,7 +1,7 @@
-"""The strict reading of a Notebooks v2 JSON body, by the official client's own message types.
+"""The strict parser of a Notebooks v2 JSON body, by the official client's own message types.
 
-The schema comes from the client's descriptors; the few fields and enum values that the REST API has and the client lacks are
-added by name (`REST_ONLY`, `NEWER_VALUES`), so everything else that is unknown is refused as the real front end refuses it.
+The schema comes from the client's descriptors. The few fields and enum values that the REST API has and the client lacks are
+added by name (`REST_ONLY`, `NEWER_VALUES`). All other unknown names are refused, as the real front end does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from emulator.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What https://notebooks.googleapis.com has (REST reference, 2026-08) and google-cloud-notebooks 1.18.0 has not.
+# The fields of https://notebooks.googleapis.com (REST reference, 2026-08) that google-cloud-notebooks 1.18.0 lacks.
 REST_ONLY: dict[str, dict[str, Any]] = {
     "Instance": {
         "enableManagedEuc": "bool",
@@ -66,7 +66,7 @@ _INTS = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `kind` is string, bool, int64, enum, message, map or time (output only, not looked at)."""
+    """A field: `kind` is string, bool, int64, enum, message, map or time (output only, not checked)."""
 
     json_name: str
     snake: str
@@ -85,26 +85,26 @@ class Violations:
         self._found: list[tuple[str, str]] = []
 
     def unknown(self, name: str, path: str) -> None:
-        """Refuse a name that the message has not."""
+        """Add a name that the message does not have."""
         self._found.append(
             (path, f"Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field.")
         )
 
     def bad(self, path: str, type_name: str, value: Any) -> None:
-        """Refuse a value that the field cannot take."""
+        """Add a value that the field cannot have."""
         shown = (
             f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
         )
         self._found.append((path, f"Invalid value at '{path}' ({type_name}), {shown}"))
 
     def oneof(self, path: str, oneof: str, name: str) -> None:
-        """Refuse a second member of a oneof."""
+        """Add a second member of a oneof."""
         self._found.append(
             (path, f"Invalid value at '{path}' (oneof), oneof field '{oneof}' is already set. Cannot set '{name}'")
         )
 
     def raise_if_any(self) -> None:
-        """400 with all of them."""
+        """Raise 400 with all violations, if there are any."""
         if self._found:
             raise ApiError(
                 "INVALID_ARGUMENT",
@@ -142,7 +142,7 @@ def _extra(name: str, shape: Any) -> Field:
 
 
 def _index(fields: list[Field]) -> dict[str, Field]:
-    """By camelCase and by snake_case name: the real JSON reader takes both."""
+    """Return the fields by camelCase and by snake_case name, because the real JSON parser accepts both."""
     return {field.json_name: field for field in fields} | {field.snake: field for field in fields}
 
 
@@ -185,7 +185,7 @@ def schema(message: str) -> Mapping[str, Field]:
 def parse(message: str, body: Any, *, at: str) -> dict[str, Any]:
     """Return the body in canonical form: camelCase, int64 as text, enum values by name, defaults (false, 0, "", null) left out.
 
-    `at` is the request field that holds it, for the error texts (`instance`). 400 with every violation otherwise.
+    `at` is the request field that holds it, for the error texts (`instance`). Raises `ApiError` 400 with all violations.
     """
     found = Violations()
     result = _message(schema(message), body, at, found)

@@ -1,4 +1,4 @@
-"""Paging by a cursor: a page goes on after the last item of the one before, whatever came or went in between."""
+"""The paging by a cursor: a page continues after the last item of the page before, even if items came or went in between."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The API does not document its sizes; these are the usual ones of Google's APIs.
+# The API does not document its page sizes; these are the usual sizes of Google's APIs.
 MAX_PAGE, DEFAULT_PAGE = 1000, 500
 
 
@@ -29,9 +29,10 @@ def listed(
     descending: bool = False,
     view: Callable[[T], Any] = lambda item: item,
 ) -> dict[str, Any]:
-    """Return `{name: [...], "nextPageToken": ...}`: what `view` makes of the items in the order of `key`, after the cursor in `token`.
+    """Return `{name: [...], "nextPageToken": ...}`: the views of the items after the cursor in `token`, in the order of `key`.
 
-    Neither key is there without items or without a next page. 400 for a negative size and for a token of another listing (`scope`).
+    Without items or without a next page, the key is missing. 400 for a negative size and for a token of another listing
+    (`scope`).
     """
     if size < 0:
         raise ApiError("INVALID_ARGUMENT", f"Invalid page_size: {size}. It must not be negative.")

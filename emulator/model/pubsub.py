@@ -1,8 +1,8 @@
-"""Pub/Sub: topics, subscriptions, publishing, and the state of every delivery. The wire and the push workers call it.
+"""The model of Pub/Sub: topics, subscriptions, publishing, and the state of every delivery. `wire` and the push workers call it.
 
-Everything here runs under the world's lock. Settings are kept in the API's JSON form (`pubsub_config`), messages in
-`pubsub_queue.Backlog`s. Not served: snapshots, schemas, exactly-once delivery, BigQuery and Cloud Storage subscriptions;
-an expiration policy is kept and never enforced, so that a clock moved by months deletes nobody's subscription.
+All code here runs under the world's lock. Settings are kept in the API's JSON form (`pubsub_config`), messages in
+`pubsub_queue.Backlog`s. Not served: snapshots, schemas, exactly-once delivery, BigQuery and Cloud Storage subscriptions. An
+expiration policy is kept but never enforced, so that no subscription is deleted when the clock is moved by months.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_EXTENSION_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message on its way to a subscriber. `attempt` is 0 when the subscription has no dead-letter policy."""
+    """A message on its way to a subscriber. `attempt` is 0 if the subscription has no dead-letter policy."""
 
     subscription: str
     ack_id: str
@@ -60,15 +60,15 @@ class Subscription:
 
     @property
     def pushes(self) -> bool:
-        """True when messages are pushed to an endpoint."""
+        """True if messages are pushed to an endpoint."""
         return bool(self.config["pushConfig"].get("pushEndpoint"))
 
 
 class PubSubModel:
     """All topics and subscriptions.
 
-    When something may have become deliverable, `changed` (a condition on the world's lock, for those who wait in a pull) is
-    notified and `on_change` is called, under the lock.
+    When a message may have become deliverable, `changed` (a condition on the world's lock, for waiting pulls) is notified and
+    `on_change` is called, under the lock.
     """
 
     def __init__(self, world: World) -> None:
@@ -82,7 +82,7 @@ class PubSubModel:
     # ---- topics
 
     def create_topic(self, config: Config) -> Config:
-        """Return a new topic; 409 when the name is taken."""
+        """Return a new topic; 409 if the name is taken."""
         kept = topic_config(config)
         if kept["name"] in self.topics:
             raise already_exists(kept["name"])
@@ -90,7 +90,7 @@ class PubSubModel:
         return kept
 
     def topic(self, name: str) -> Topic:
-        """Return the topic, or 404."""
+        """Return the topic, or raise 404."""
         if name not in self.topics:
             check_name(name, "topics")
             raise not_found(name)
@@ -103,7 +103,7 @@ class PubSubModel:
         return topic.config
 
     def delete_topic(self, name: str) -> None:
-        """Remove it; its subscriptions stay, with the topic `_deleted-topic_`, and may be emptied."""
+        """Remove the topic. Its subscriptions stay, with the topic `_deleted-topic_`, and can still be read."""
         self.topic(name)
         del self.topics[name]
         for subscription in self._of_topic(name):
@@ -115,7 +115,7 @@ class PubSubModel:
     # ---- publish
 
     def publish(self, topic: str, drafts: list[Draft]) -> list[str]:
-        """Accept all messages or none; returns their ids. Those that pass a subscription's filter join its backlog."""
+        """Accept all messages or none, and return their ids. Each subscription gets the messages that pass its filter."""
         self.topic(topic)
         check_drafts(drafts)
         ids = self._accept(topic, drafts)
@@ -142,7 +142,7 @@ class PubSubModel:
     # ---- subscriptions
 
     def create_subscription(self, config: Config) -> Config:
-        """Return a new subscription; 404 without its topic or dead-letter topic, 409 when the name is taken."""
+        """Return a new subscription; 404 without its topic or dead-letter topic, 409 if the name is taken."""
         for output_only in ("detached", "state", "topicMessageRetentionDuration"):
             config.pop(output_only, None)
         kept = subscription_config(config)
@@ -159,7 +159,7 @@ class PubSubModel:
             self.topic(config["deadLetterPolicy"]["deadLetterTopic"])
 
     def subscription(self, name: str) -> Subscription:
-        """Return the subscription, or 404."""
+        """Return the subscription, or raise 404."""
         if name not in self.subscriptions:
             check_name(name, "subscriptions")
             raise not_found(name)
@@ -176,20 +176,20 @@ class PubSubModel:
         return kept
 
     def delete_subscription(self, name: str) -> None:
-        """Remove it with its backlog."""
+        """Remove the subscription and its backlog."""
         self.subscription(name)
         del self.subscriptions[name]
         self._announce()
 
     def seek(self, name: str, moment: datetime) -> None:
-        """Acknowledge everything published before `moment`, replay what is retained since."""
+        """Acknowledge all messages published before `moment`, and redeliver those retained since."""
         self.subscription(name).backlog.seek(moment)
         self._announce()
 
     # ---- delivery
 
     def pullable(self, name: str) -> Subscription:
-        """Return the subscription, if it may be pulled."""
+        """Return the subscription; FAILED_PRECONDITION if it is a push subscription."""
         subscription = self.subscription(name)
         if subscription.pushes:
             raise ApiError("FAILED_PRECONDITION", "This method is not supported for this subscription type.")
@@ -198,7 +198,7 @@ class PubSubModel:
     def lease(
         self, name: str, *, limit: int, ack_deadline_s: float | None = None, per_key: int | None = None
     ) -> list[Delivery]:
-        """Up to `limit` messages, out until their (real) ack deadline; late leases are taken back first."""
+        """Return up to `limit` messages, leased until their (real) ack deadline. Expired leases are first taken back."""
         subscription = self.subscription(name)
         self._take_back(subscription)
         seconds = subscription.config["ackDeadlineSeconds"] if ack_deadline_s is None else ack_deadline_s
@@ -208,7 +208,7 @@ class PubSubModel:
         return [Delivery(name, entry.ack_id, entry.message, entry.attempts if counted else 0) for entry in taken]
 
     def acknowledge(self, name: str, ack_ids: Iterable[str]) -> None:
-        """Done. An id whose lease is over is ignored, as the service does; one that is none is 400."""
+        """Acknowledge messages. Like the service, ignore an id whose lease is over; an invalid id gives 400."""
         subscription = self.subscription(name)
         self._take_back(subscription)
         for ack_id in checked_ack_ids(ack_ids):
@@ -216,7 +216,7 @@ class PubSubModel:
         self._announce()
 
     def modify_ack_deadline(self, name: str, ack_ids: Iterable[str], seconds: int) -> None:
-        """Move the leases' ends to `seconds` from now (real time); 0 gives the messages back."""
+        """Set the leases' ends to `seconds` from now (real time). With 0 the messages are given back and redelivered."""
         if not 0 <= seconds <= _MAX_EXTENSION_S:
             refuse(f"Invalid ack deadline given (ack_deadline_secs={seconds}).")
         subscription = self.subscription(name)
@@ -233,7 +233,7 @@ class PubSubModel:
         self._announce()
 
     def settle(self, delivery: Delivery, *, acked: bool) -> None:
-        """Take the answer to a push. Ignored when the subscription is gone or the lease is over."""
+        """Apply the response to a push. Ignored if the subscription is gone or the lease is over."""
         subscription = self.subscriptions.get(delivery.subscription)
         if subscription is None:
             return
@@ -247,18 +247,18 @@ class PubSubModel:
         self._announce()
 
     def take_back_late(self) -> None:
-        """Give back every message whose ack deadline has passed, and forget those past the retention."""
+        """Take back all messages whose ack deadline has passed, and discard those past the retention."""
         now = self.world.clock.now()
         for subscription in list(self.subscriptions.values()):
             if self._take_back(subscription) or subscription.backlog.wake(now):
                 self._announce()
-            # A push that never got its turn before somebody moved the clock by months is not old, it is unlucky.
+            # A push that was never tried before the clock was moved by months does not count as old.
             subscription.backlog.discard_old(now, untried_too=not subscription.pushes)
 
     def _take_back(self, subscription: Subscription) -> bool:
         late = subscription.backlog.overdue(real_now())
         for entry in late:
-            if entry.ack_id:  # an earlier one of its ordering key may have taken it along
+            if entry.ack_id:  # an earlier message of its ordering key may have ended this lease too
                 self._nack(subscription, entry)
         return bool(late)
 
@@ -277,27 +277,27 @@ class PubSubModel:
             "CloudPubSubDeadLetterSourceSubscriptionProject": names.project_of(name),
             "CloudPubSubDeadLetterSourceTopicPublishTime": names.milliseconds(message.publish_time),
         }
-        # Not `publish`: Google adds its four attributes also where a publisher would be over the limit.
+        # Not `publish`: Google adds its four attributes even if a publisher would exceed the limit with them.
         self._accept(target, [Draft(message.data, {**message.attributes, **origin}, message.ordering_key)])
 
     def next_retry(self) -> datetime | None:
-        """When (virtual) the next message of any subscription becomes ready."""
+        """Return when (virtual) the next message of any subscription becomes ready, or None."""
         moments = [sub.backlog.next_retry() for sub in self.subscriptions.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def next_deadline(self) -> float | None:
-        """When (real) the next lease of any subscription may end."""
+        """Return when (real) the next lease of any subscription may end, or None."""
         moments = [sub.backlog.next_deadline() for sub in self.subscriptions.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     # ---- policies
 
     def holder(self, name: str) -> Topic | Subscription:
-        """Return what carries the IAM policy of `name`."""
+        """Return the topic or subscription whose IAM policy `name` has."""
         return self.subscription(name) if "/subscriptions/" in name else self.topic(name)
 
     def set_policy(self, name: str, policy: Config) -> Config:
-        """Replace the IAM policy; 409 when `policy` carries an etag that is not the current one."""
+        """Replace the IAM policy; 409 if `policy` has an etag that is not the present one."""
         holder = self.holder(name)
         given = policy.get("etag")
         if given and given != self.policy(name)["etag"]:
@@ -308,13 +308,13 @@ class PubSubModel:
         return holder.policy
 
     def policy(self, name: str) -> Config:
-        """Return the IAM policy, empty with an etag when none was set."""
+        """Return the IAM policy; an empty one with an etag if none was set."""
         return self.holder(name).policy or {"version": 1, "etag": base64.b64encode((0).to_bytes(8)).decode()}
 
     # ---- persistence
 
     def dump(self) -> Any:
-        """Everything, unacknowledged messages with their attempts included."""
+        """Return the state as JSON-able data, including unacknowledged messages with their attempts."""
         return {
             "last_id": self._last_id,
             "topics": [{"config": t.config, "policy": t.policy} for t in self.topics.values()],
@@ -325,7 +325,7 @@ class PubSubModel:
         }
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave; leases are over, so what was out is delivered again."""
+        """Replace the state by a result of `dump`. Leases are over, so leased messages are delivered again."""
         self._last_id = state["last_id"]
         self.topics = {raw["config"]["name"]: Topic(raw["config"], raw["policy"]) for raw in state["topics"]}
         self.subscriptions = {}

@@ -1,4 +1,4 @@
-"""Topics' and subscriptions' settings: what may be set, to what, when it may change. All in the API's JSON form."""
+"""The settings of topics and subscriptions: valid keys and values, and which may change. All are in the API's JSON form."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NOT_SERVED = {
 
 
 def camel(path: str) -> str:
-    """`push_config` -> `pushConfig`."""
+    """Return a path in camelCase: `push_config` -> `pushConfig`."""
     return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), path)
 
 
@@ -53,7 +53,7 @@ def _refuse_unserved(config: Config) -> None:
 
 
 def topic_config(config: Config) -> Config:
-    """Return a topic as it is kept: checked, with the defaults of the service."""
+    """Return a topic's stored form: checked, with the service's defaults."""
     _refuse_unserved(config)
     check_name(config.get("name", ""), "topics")
     check_labels(config.get("labels", {}))
@@ -65,7 +65,7 @@ def topic_config(config: Config) -> Config:
 
 
 def subscription_config(config: Config) -> Config:
-    """Return a subscription as it is kept: checked, with the defaults of the service. The topics are not looked up here."""
+    """Return a subscription's stored form: checked, with the service's defaults. Its topics are not looked up here."""
     _refuse_unserved(config)
     check_name(config.get("name", ""), "subscriptions")
     kept = {
@@ -117,7 +117,7 @@ def _retry(kept: Config) -> None:
 
 
 def check_push_config(push: Config) -> None:
-    """400 for an endpoint that is no URL, a token without its account, attributes that nobody knows."""
+    """Raise 400 for an endpoint that is no URL, a token without its account, or unknown attributes."""
     endpoint = push.get("pushEndpoint", "")
     if not endpoint:
         if push.get("oidcToken") or push.get("noWrapper"):
@@ -134,7 +134,7 @@ def check_push_config(push: Config) -> None:
 
 
 def rules_of(config: Config) -> Rules:
-    """How a kept subscription delivers."""
+    """Return the delivery rules of a stored subscription."""
     retry = config.get("retryPolicy")
     return Rules(
         ordered=bool(config.get("enableMessageOrdering")),
@@ -151,7 +151,7 @@ def rules_of(config: Config) -> Rules:
 
 
 def merged(kind: str, old: Config, new: Config, paths: list[str]) -> Config:
-    """`old` with the fields of the update mask `paths` (snake case) taken from `new`. `kind` is Topic or Subscription."""
+    """Return `old` with the fields of the update mask `paths` (snake case) taken from `new`. `kind` is Topic or Subscription."""
     known, mutable = (
         (_TOPIC_FIELDS, _TOPIC_MUTABLE) if kind == "Topic" else (_SUBSCRIPTION_FIELDS, _SUBSCRIPTION_MUTABLE)
     )

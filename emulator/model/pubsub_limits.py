@@ -1,4 +1,4 @@
-"""What a message and an acknowledgement may be: the limits of Pub/Sub, and the words with which it refuses."""
+"""The limits of Pub/Sub for messages and acknowledgements, with the errors in its words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ACK_ID = re.compile(r"[^:\s]+:\d+")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message as a publisher gives it."""
+    """A message as the publisher sends it."""
 
     data: bytes
     attributes: dict[str, str]
@@ -25,7 +25,7 @@ class Draft:
 
 
 def check_drafts(drafts: list[Draft]) -> None:
-    """Refuse a publish request that breaks a limit."""
+    """Raise 400 for a publish request that breaks a limit."""
     if not drafts:
         refuse("The publish request must contain at least one message.")
     if len(drafts) > names.MAX_PUBLISH_MESSAGES:
@@ -48,7 +48,7 @@ def check_drafts(drafts: list[Draft]) -> None:
 
 
 def checked_ack_ids(ack_ids: Iterable[str]) -> list[str]:
-    """Return the ack ids; 400 when there is none, or one that never was."""
+    """Return the ack ids; 400 if there are none or one is invalid."""
     found = list(ack_ids)
     if not found:
         refuse("The request must contain at least one ack ID.")
@@ -59,7 +59,7 @@ def checked_ack_ids(ack_ids: Iterable[str]) -> list[str]:
 
 
 def _check_attributes(attributes: dict[str, str]) -> int:
-    """Return the size of the attributes in bytes; 400 when they break a limit."""
+    """Return the size of the attributes in bytes; 400 if they break a limit."""
     if len(attributes) > names.MAX_ATTRIBUTES:
         refuse(f"The number of attributes is too large. You passed {len(attributes)}, but the maximum value is {names.MAX_ATTRIBUTES}.")  # fmt: skip
     size = 0

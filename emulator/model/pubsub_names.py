@@ -1,4 +1,4 @@
-"""Names, limits and refusals of Pub/Sub, in the words of the real API where they are known."""
+"""The names, limits and errors of Pub/Sub, in the words of the real API if they are known."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def project_of(name: str) -> str:
 
 
 def check_name(name: str, collection: str) -> str:
-    """`name`, if it is a legal `projects/P/<collection>/ID`; else 400 with the API's text."""
+    """Return `name` if it is a legal `projects/P/<collection>/ID`; else 400 with the API's text."""
     parts = name.split("/")
     shape = len(parts) == 4 and parts[0] == "projects" and parts[2] == collection  # noqa: PLR2004 - projects/P/x/ID
     if not shape or not _PROJECT.fullmatch(parts[1]) or not _ID.fullmatch(parts[3]) or parts[3].startswith("goog"):
@@ -50,17 +50,17 @@ def check_name(name: str, collection: str) -> str:
 
 
 def not_found(name: str) -> ApiError:
-    """404 for a topic or subscription."""
+    """Return the error 404 for a topic or subscription."""
     return ApiError("NOT_FOUND", f"Resource not found (resource={short(name)}).")
 
 
 def already_exists(name: str) -> ApiError:
-    """409 for a topic or subscription."""
+    """Return the error 409 for a topic or subscription."""
     return ApiError("ALREADY_EXISTS", f"Resource already exists in the project (resource={short(name)}).")
 
 
 def check_labels(labels: dict[str, str]) -> None:
-    """Google's label rules: at most 64, lower case, 63 characters, a key begins with a letter."""
+    """Raise 400 by Google's label rules: at most 64, lower case, 63 characters, a key begins with a letter."""
     if len(labels) > MAX_LABELS:
         refuse(f"The number of labels is too large. You passed {len(labels)}, but the maximum value is {MAX_LABELS}.")
     for key, value in labels.items():
@@ -77,7 +77,7 @@ def parse_duration(text: str, *, field: str) -> timedelta:
 
 
 def check_duration(text: str, *, field: str, low: timedelta, high: timedelta) -> None:
-    """400 unless `low` <= the duration <= `high`."""
+    """Raise 400 unless `low` <= the duration <= `high`."""
     if not low <= parse_duration(text, field=field) <= high:
         refuse(
             f"Invalid {field} ({field}={text}): must be between {int(low.total_seconds())} "
@@ -86,5 +86,5 @@ def check_duration(text: str, *, field: str, low: timedelta, high: timedelta) ->
 
 
 def milliseconds(moment: datetime) -> str:
-    """RFC 3339 with three decimals and `Z`, the precision in which Pub/Sub writes publish times."""
+    """Return RFC 3339 with three decimals and `Z`, the precision of Pub/Sub's publish times."""
     return f"{rfc3339(moment)[:-4]}Z"

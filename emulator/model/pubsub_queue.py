@@ -1,8 +1,9 @@
-"""The backlog of one subscription: what is ready, what is out on a lease, what waits for its retry, and in which order.
+"""The backlog of one subscription: messages that are ready, leased, or waiting for a retry, and their order.
 
-Retries wait in virtual time. Leases (ack deadlines) end in real time, since the work they cover runs in real time.
-A message with an ordering key goes through its key's `_Line`: what is out of one key is one batch, and a refusal takes
-everything behind it back, acknowledged or not.
+Retries wait in virtual time. Leases (ack deadlines) end in real time, because the work that they cover runs in real time.
+
+A message with an ordering key goes through its key's `_Line`. The leased messages of a key form one batch. If one is nacked,
+all messages after it in the line return too, acknowledged or not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Message:
     publish_time: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form in which it is saved."""
+        """Return the message in its saved form."""
         return {
             "id": self.id,
             "data": base64.b64encode(self.data).decode(),
@@ -45,7 +46,7 @@ class Message:
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Message:
-        """Return what `to_json` gave."""
+        """Return the message of a result of `to_json`."""
         return cls(
             id=raw["id"],
             data=base64.b64decode(raw["data"]),
@@ -57,7 +58,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a subscription delivers. Without `retry` the backoff is 0.1 s doubling to 60 s; `max_attempts` 0 = no dead letter."""
+    """The delivery rules of a subscription. Without `retry` the backoff is 0.1 s doubling to 60 s; `max_attempts` 0 = no dead letter."""
 
     ordered: bool
     retention: timedelta
@@ -66,16 +67,16 @@ class Rules:
     retry: tuple[timedelta, timedelta] | None
 
     def backoff(self, attempts: int) -> timedelta:
-        """How long to wait after the `attempts`-th failed delivery, virtual time."""
+        """Return the wait after the `attempts`-th failed delivery, in virtual time."""
         low, high = self.retry if self.retry is not None else (_QUICKEST, _SLOWEST)
-        # A minimum of zero would be zero for ever, and a broken endpoint would be hammered.
+        # A minimum of zero would stay zero when doubled, and a broken endpoint would be called without pause.
         doubled: timedelta = max(low, _QUICKEST) * 2 ** min(attempts - 1, _MAX_DOUBLINGS)
         return min(high, doubled)
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One message in one subscription. `ack_id` is set while it is leased, until real moment `deadline`."""
+    """A message in one subscription. `ack_id` is set while it is leased, until the real moment `deadline`."""
 
     message: Message
     attempts: int = 0
@@ -102,7 +103,7 @@ class Backlog:
 
     def __init__(self, name: str, rules: Rules) -> None:
         self.rules = rules
-        # An acknowledgement of an earlier life of this subscription must not meet a message of this one.
+        # An acknowledgement for an earlier subscription of this name must not match a message of this one.
         self._prefix = f"{name.rsplit('/', 1)[-1]}-{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self.entries: OrderedDict[str, Entry] = OrderedDict()
@@ -116,7 +117,7 @@ class Backlog:
     # ---- in
 
     def add(self, message: Message, *, attempts: int = 0, not_before: datetime | None = None) -> None:
-        """One more message, behind all others."""
+        """Add a message after all others."""
         entry = Entry(message, attempts, not_before)
         self.entries[message.id] = entry
         if not (self.rules.ordered and message.ordering_key):
@@ -138,7 +139,7 @@ class Backlog:
     # ---- out
 
     def lease(self, now: datetime, *, limit: int, deadline: float, per_key: int | None = None) -> list[Entry]:
-        """Up to `limit` messages, leased until real moment `deadline`; of one key at most `per_key` (None = no bound)."""
+        """Return up to `limit` messages, leased until the real moment `deadline`; at most `per_key` of one key (None = no limit)."""
         self.wake(now)
         taken: list[Entry] = []
         while self._ready and len(taken) < limit:
@@ -158,7 +159,7 @@ class Backlog:
         return taken
 
     def wake(self, now: datetime) -> bool:
-        """Make ready what waited until `now`; True when there was something."""
+        """Make the messages ready whose wait is over at `now`. Return True if there were any."""
         before = len(self._ready)
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heapq.heappop(self._delayed)[2])
@@ -178,11 +179,11 @@ class Backlog:
     # ---- answers
 
     def leased(self, ack_id: str) -> Entry | None:
-        """Return the message that is out under `ack_id`, None when that lease is over."""
+        """Return the message that is leased under `ack_id`, or None if that lease is over."""
         return self._leased.get(ack_id)
 
     def extend(self, ack_id: str, deadline: float) -> bool:
-        """Move a lease's end to real moment `deadline`; False when it is over."""
+        """Extend a lease to the real moment `deadline`. Return False if the lease is over."""
         entry = self._leased.get(ack_id)
         if entry is None:
             return False
@@ -190,7 +191,7 @@ class Backlog:
         return True
 
     def ack(self, ack_id: str) -> bool:
-        """Return True when the message is done; False when the lease is over (it is or will be delivered again)."""
+        """Acknowledge a message. Return False if the lease is over: the message is or will be delivered again."""
         entry = self._leased.pop(ack_id, None)
         if entry is None:
             return False
@@ -202,7 +203,7 @@ class Backlog:
         return True
 
     def drop(self, entry: Entry) -> None:
-        """Take a leased message out for good: it went to the dead-letter topic."""
+        """Remove a leased message for good, because it went to the dead-letter topic."""
         self._leased.pop(entry.ack_id, None)
         entry.ack_id = ""
         entry.acked = True
@@ -219,7 +220,7 @@ class Backlog:
         self._settle(line)
 
     def _settle(self, line: _Line) -> None:
-        """Queue a line again when nothing of it is out; forget it when it is empty."""
+        """Queue a line again if none of its messages is leased; remove it if it is empty."""
         if line.outstanding or line.queued:
             return
         if not line.entries:
@@ -230,11 +231,11 @@ class Backlog:
         line.not_before = None
 
     def exhausted(self, entry: Entry) -> bool:
-        """Return True when the dead-letter policy allows no further delivery."""
+        """Return True if the dead-letter policy allows no further delivery."""
         return 0 < self.rules.max_attempts <= entry.attempts
 
     def nack(self, entry: Entry, now: datetime) -> None:
-        """Deliver a leased message again after its backoff, and everything behind it in its line."""
+        """Deliver a leased message again after its backoff, and all messages after it in its line."""
         self._leased.pop(entry.ack_id, None)
         entry.ack_id = ""
         entry.not_before = now + self.rules.backoff(entry.attempts)
@@ -266,7 +267,10 @@ class Backlog:
         return late
 
     def discard_old(self, now: datetime, *, untried_too: bool) -> int:
-        """Forget what is older than the retention and not out; `untried_too` = also what was never delivered. How many."""
+        """Discard messages older than the retention that are not leased, and return how many.
+
+        With `untried_too`, messages that were never delivered are discarded as well.
+        """
         horizon = now - self.rules.retention
         gone = 0
         for message_id, entry in list(
@@ -290,21 +294,21 @@ class Backlog:
         return True
 
     def next_retry(self) -> datetime | None:
-        """When (virtual) the next delayed message becomes ready."""
+        """Return when (virtual) the next delayed message becomes ready, or None."""
         return self._delayed[0][0] if self._delayed else None
 
     def next_deadline(self) -> float | None:
-        """When (real) the next lease may end; early when that lease was answered or extended."""
+        """Return when (real) the next lease may end, or None. The time is too early if that lease was answered or extended."""
         return self._leases[0][0] if self._leases else None
 
     def has_ready(self, now: datetime) -> bool:
-        """Return True when `lease` may find something."""
+        """Return True if `lease` may find a message."""
         return bool(self._ready) or bool(self._delayed and self._delayed[0][0] <= now)
 
     # ---- whole
 
     def seek(self, moment: datetime) -> None:
-        """Acknowledge what was published before `moment`; bring back what is retained from then on. All leases end."""
+        """Acknowledge messages published before `moment`, and restore those retained from then on. All leases end."""
         messages = {**self.retained, **{key: e.message for key, e in self.entries.items() if not e.acked}}
         ordered = sorted(messages.values(), key=lambda message: int(message.id))
         self._clear()
@@ -319,7 +323,7 @@ class Backlog:
             held.clear()
 
     def dump(self) -> dict[str, Any]:
-        """Unacknowledged messages with attempts and waiting times, and the retained ones. A lease does not survive."""
+        """Return the retained messages, and the unacknowledged ones with attempts and waiting times. Leases are not saved."""
         waiting = [
             {
                 **entry.message.to_json(),
@@ -332,7 +336,7 @@ class Backlog:
         return {"messages": waiting, "retained": [message.to_json() for message in self.retained.values()]}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._clear()
         for raw in state["messages"]:
             not_before = parse_rfc3339(raw["notBefore"]) if raw["notBefore"] else None

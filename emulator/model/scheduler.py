@@ -1,7 +1,7 @@
-"""Cloud Scheduler: jobs, when they are due, and what became of their attempts. All under the world's lock.
+"""The model of Cloud Scheduler: jobs, their due times, and the outcomes of their attempts. All under the world's lock.
 
-Runs follow the virtual clock. When it is moved past several runs of a job, they collapse into one: the real service, too,
-starts no second run for a time that has passed. A refused attempt is repeated as the job's `retryConfig` says.
+Runs follow the virtual clock. If the clock is moved past several runs of a job, they become one run: the real service also
+starts no second run for a past time. A refused attempt is repeated according to the job's `retryConfig`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _PAGE = 500
 
 @dataclass(slots=True)
 class Run:
-    """What is planned for a job: `at` (RFC 3339, virtual) the next attempt, for the run that was due at `of`."""
+    """The plan of a job: `at` (RFC 3339, virtual) is the next attempt, for the run that was due at `of`."""
 
     at: str | None = None
     of: str | None = None
@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to make now."""
+    """An attempt that is to be made now."""
 
     job: Job
     run_of: datetime
@@ -79,7 +79,7 @@ class SchedulerModel:
     # ---- API
 
     def create(self, parent: str, job: Job) -> Job:
-        """Return a new job; a name that is taken is 409."""
+        """Return a new job; 409 if the name is taken."""
         if not _PARENT.fullmatch(parent):
             raise _bad(f"Invalid parent: {parent}")
         now = self._world.clock.now()
@@ -92,7 +92,7 @@ class SchedulerModel:
         return self._keep(_checked(kept), now)
 
     def get(self, name: str) -> Job:
-        """Return the job as it is now, or 404."""
+        """Return the job in its present state, or raise 404."""
         return dict(self._job(name))
 
     def _job(self, name: str) -> Job:
@@ -101,7 +101,7 @@ class SchedulerModel:
         return self._jobs[name]
 
     def listing(self, parent: str, *, size: int, token: str) -> Job:
-        """Return a page of the jobs of a location, by name."""
+        """Return a page of the jobs of a location, ordered by name."""
         return listed(
             "jobs",
             [job for name, job in self._jobs.items() if name.startswith(f"{parent}/jobs/")],
@@ -130,21 +130,21 @@ class SchedulerModel:
         return {}
 
     def pause(self, name: str) -> Job:
-        """No runs until it is resumed."""
+        """Stop all runs until the job is resumed."""
         job = self._job(name)
         job["state"] = "PAUSED"
         self._runs[name] = Run()
         return dict(job)
 
     def resume(self, name: str) -> Job:
-        """Let it run again, from the next scheduled time on."""
+        """Let the job run again, from the next scheduled time on."""
         job = self._job(name)
         job["state"] = "ENABLED"
         self._plan(job, self._world.clock.now())
         return dict(job)
 
     def force(self, name: str) -> Job:
-        """Run it now, even when it is paused; the schedule stays."""
+        """Run the job now, even if it is paused; the schedule stays."""
         job = self._job(name)
         self._runs[name].forced = True
         self._world.clock.poke()
@@ -153,7 +153,7 @@ class SchedulerModel:
     # ---- runs
 
     def take_due(self) -> list[Attempt]:
-        """Return the attempts to make now; each is noted as begun, so it is handed out once."""
+        """Return the attempts to make now. Each is marked as begun, so it is returned only once."""
         now = self._world.clock.now()
         found: list[Attempt] = []
         for name, run in self._runs.items():
@@ -172,12 +172,12 @@ class SchedulerModel:
         return found
 
     def next_due(self) -> datetime | None:
-        """When (virtual) the next attempt is due."""
+        """Return when (virtual) the next attempt is due, or None."""
         moments = [run.at for run in self._runs.values() if run.at is not None]
         return parse_rfc3339(min(moments)) if moments else None
 
     def finish(self, attempt: Attempt, error: ApiError | None) -> None:
-        """Note the outcome; a failed attempt may plan the next one before the schedule does."""
+        """Store the outcome. After a failure, the next attempt may be planned before the next scheduled run."""
         name = attempt.job["name"]
         job, run = self._jobs.get(name), self._runs.get(name)
         if job is None or run is None:
@@ -214,7 +214,7 @@ class SchedulerModel:
         return dict(job)
 
     def _plan(self, job: Job, now: datetime) -> None:
-        """Plan the next run; 400, and nothing is changed, for a schedule that is none."""
+        """Plan the next run. An invalid schedule gives 400, and nothing is changed."""
         moment = rfc3339(next_run(job.get("schedule", ""), job.get("timeZone", ""), now))
         job["scheduleTime"] = moment
         self._runs[job["name"]] = Run(at=moment, of=moment) if job["state"] == "ENABLED" else Run()
@@ -223,11 +223,11 @@ class SchedulerModel:
     # ---- persistence
 
     def dump(self) -> Any:
-        """All jobs and what is planned for them."""
+        """Return all jobs and their plans as JSON-able data."""
         return {"jobs": self._jobs, "runs": {name: asdict(run) for name, run in self._runs.items()}}
 
     def load(self, state: Any) -> None:
-        """Become what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         self._jobs = {name: dict(job) for name, job in state["jobs"].items()}
         self._runs = {name: Run(**run) for name, run in state["runs"].items()}
         self._world.clock.poke()
@@ -238,7 +238,7 @@ def _bad(message: str) -> ApiError:
 
 
 def _input(job: Job) -> Job:
-    """Return the fields that a caller may set; unknown ones are 400, output-only ones are dropped, as the service does."""
+    """Return the fields that a caller may set. Unknown fields give 400; output-only fields are dropped, as the service does."""
     _known(job, _FIELDS, "job")
     return {key: value for key, value in job.items() if key not in _OUTPUT_ONLY}
 
@@ -265,7 +265,7 @@ def _take(kept: Job, new: Job, path: str) -> None:
 
 
 def _checked(job: Job) -> Job:
-    """Return the job with its defaults; 400 for what the service refuses."""
+    """Return the job with its defaults; 400 for values that the service refuses."""
     targets = [key for key in ("pubsubTarget", "httpTarget", "appEngineHttpTarget") if key in job]
     if len(targets) != 1:
         raise _bad("Job must have exactly one target.")

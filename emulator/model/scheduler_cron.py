@@ -1,4 +1,4 @@
-"""When a unix-cron schedule fires next. `cronsim` computes; this module refuses what Cloud Scheduler does not take."""
+"""The next run of a unix-cron schedule. `cronsim` computes it; this module refuses what Cloud Scheduler does not accept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIELDS = 5
 
 
 def next_run(schedule: str, time_zone: str, after: datetime) -> datetime:
-    """Return the first moment later than `after` at which `schedule` fires in `time_zone`; INVALID_ARGUMENT when it is no schedule."""
+    """Return the first moment after `after` at which `schedule` fires in `time_zone`. INVALID_ARGUMENT for an invalid schedule."""
     fields = schedule.upper().split()
     if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
         raise _invalid()

@@ -1,4 +1,4 @@
-"""Cloud Storage: objects with generations, preconditions and checksums. Called by `wire/storage*.py` under `world.lock`."""
+"""The model of Cloud Storage: objects with generations, preconditions and checksums. `wire/storage*.py` calls it under `world.lock`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_SOURCES = 32
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a copy or a composition reads: an object, perhaps one generation of it, under conditions."""
+    """The source of a copy or a composition: an object, optionally of one generation, under conditions."""
 
     bucket: str
     name: str
@@ -39,7 +39,7 @@ class Source:
 
 
 class StorageModel:
-    """All buckets and objects. Every method is one atomic step of the service; `ApiError` is the service's refusal."""
+    """All buckets and objects. Every method is one atomic step of the service; `ApiError` is an error of the service."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -58,7 +58,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         kms_key: str = "",
     ) -> StoredObject:
-        """Write a new live generation. `body` is the object resource sent along: writable fields and declared checksums."""
+        """Write a new live generation. `body` is the object resource of the request: writable fields and declared checksums."""
         bucket = self.buckets.get(bucket_name)
         check_object_name(name)
         body = body or {}
@@ -70,11 +70,11 @@ class StorageModel:
     def get(
         self, bucket_name: str, name: str, *, generation: int | None = None, conditions: Preconditions = ANY
     ) -> StoredObject:
-        """One object; 404 when it is not there, 304/412 by the conditions."""
+        """Return an object; 404 if it does not exist, 304/412 by the conditions."""
         return self._find(bucket_name, name, generation, conditions, reading=True)[1]
 
     def listing(self, bucket_name: str, query: ListQuery) -> Listing:
-        """One page of a bucket's objects."""
+        """Return a page of a bucket's objects."""
         return list_objects(self.buckets.get(bucket_name), query)
 
     def change(
@@ -105,7 +105,7 @@ class StorageModel:
     def delete(
         self, bucket_name: str, name: str, *, generation: int | None = None, conditions: Preconditions = ANY
     ) -> None:
-        """Delete: a named generation for good; the live one for good too, or, in a versioned bucket, it becomes noncurrent."""
+        """Delete a named generation for good; or the live one, which becomes noncurrent if the bucket keeps versions."""
         bucket, stored = self._find(bucket_name, name, generation, conditions)
         _check_holds(stored)
         if bucket.versioned and generation is None:
@@ -123,7 +123,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         kms_key: str = "",
     ) -> StoredObject:
-        """Copy or rewrite; with a `body` its fields replace the source's, without one they are copied."""
+        """Copy or rewrite an object. The fields of `body` replace the source's; without a body they are copied."""
         stored = self._find(source.bucket, source.name, source.generation, source.conditions)[1]
         bucket = self.buckets.get(bucket_name)
         check_object_name(name)
@@ -164,14 +164,14 @@ class StorageModel:
     # --- state -----------------------------------------------------------------------------------------------------------
 
     def dump(self) -> dict[str, Any]:
-        """Everything, JSON-able."""
+        """Return the state as JSON-able data."""
         return {
             "last_generation": self._last_generation,
             "buckets": [bucket.dump() for bucket in self.buckets.by_name.values()],
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Load what `dump` gave."""
+        """Replace the state by a result of `dump`."""
         buckets = [Bucket.parse(raw) for raw in state["buckets"]]
         self._last_generation = int(state["last_generation"])
         self.buckets.by_name = {bucket.name: bucket for bucket in buckets}
@@ -207,7 +207,7 @@ class StorageModel:
     ) -> StoredObject:
         old = bucket.live.get(name)
         if old is not None:
-            self._world.need("storage.objects.delete")  # iam-json, note 7: only where the object exists and is replaced
+            self._world.need("storage.objects.delete")  # iam-json, note 7: only if the object exists and is replaced
             _check_holds(old)
         if "acl" in fields and bucket.uniform_access:
             raise invalid("Cannot use ACL API to set object policy when uniform bucket-level access is enabled.")
@@ -240,7 +240,7 @@ class StorageModel:
         return stored
 
     def _next_generation(self) -> int:
-        """Microseconds of the virtual time, but always larger than any before."""
+        """Return the microseconds of the virtual time, but always more than any generation before."""
         now = int(self._world.clock.now().timestamp() * 1_000_000)
         self._last_generation = max(now, self._last_generation + 1)
         return self._last_generation

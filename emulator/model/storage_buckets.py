@@ -1,4 +1,4 @@
-"""Buckets: their settings, their IAM policies, and the list of them."""
+"""The buckets: their settings, their IAM policies, and their list."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _CONDITIONS_NEED_VERSION = 3
 
 
 class Buckets:
-    """All buckets, by name. Names are one space for all projects, as in the real service."""
+    """All buckets by name. Names are unique over all projects, as in the real service."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.by_name: dict[str, Bucket] = {}
 
     def create(self, body: dict[str, Any], *, project: str) -> Bucket:
-        """Return a new bucket from a bucket resource; 409 when the name is taken."""
+        """Return a new bucket from a bucket resource; 409 if the name is taken."""
         if not project:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: project", reason="required")
         name = body.get("name")
@@ -58,7 +58,7 @@ class Buckets:
         return bucket
 
     def get(self, name: str, conditions: Preconditions = ANY, *, reading: bool = True) -> Bucket:
-        """Return the bucket; 404 when there is none, 304/412 by the metageneration conditions."""
+        """Return the bucket; 404 if there is none, 304/412 by the metageneration conditions."""
         bucket = self.by_name.get(name)
         if bucket is None:
             raise not_found(name)
@@ -66,7 +66,7 @@ class Buckets:
         return bucket
 
     def listing(self, *, project: str, prefix: str, after: str, limit: int) -> tuple[list[Bucket], bool]:
-        """Up to `limit` buckets of `project` whose names follow `after`; and whether there are more."""
+        """Return up to `limit` buckets of `project` whose names follow `after`, and True if there are more."""
         names = sorted(
             n for n, b in self.by_name.items() if b.project == project and n.startswith(prefix) and n > after
         )
@@ -89,7 +89,7 @@ class Buckets:
         return bucket
 
     def delete(self, name: str, conditions: Preconditions) -> None:
-        """Delete an empty bucket; 409 while it holds any generation of any object."""
+        """Delete an empty bucket; 409 while it has any generation of any object."""
         bucket = self.get(name, conditions, reading=False)
         if bucket.live or bucket.archived:
             raise ApiError("ALREADY_EXISTS", "The bucket you tried to delete is not empty.", reason="conflict")
@@ -106,7 +106,7 @@ class Buckets:
         }
 
     def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Replace the IAM policy; 412 when the etag given is not the present one."""
+        """Replace the IAM policy; 412 if the given etag is not the present one."""
         bucket = self.get(name)
         unknown = sorted(set(body) - _POLICY_FIELDS)
         if unknown:
@@ -136,7 +136,7 @@ def _binding(raw: Any, *, version: int, uniform: bool) -> dict[str, Any]:
 
 
 def _first_bindings(project: str) -> list[dict[str, Any]]:
-    """Return what a new bucket grants: the project's owners and editors own it, its viewers read it."""
+    """Return the grants of a new bucket: the project's owners and editors own it, its viewers read it."""
     return [
         {"role": "roles/storage.legacyBucketOwner", "members": [f"projectEditor:{project}", f"projectOwner:{project}"]},
         {"role": "roles/storage.legacyBucketReader", "members": [f"projectViewer:{project}"]},

@@ -1,4 +1,4 @@
-"""Which fields of a bucket and an object a caller may write, how they are checked, and how a patch merges."""
+"""The writable fields of buckets and objects: their checks, and how a patch merges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STORAGE_CLASSES = {
 _LOCATION = re.compile(r"US|EU|ASIA|[A-Z]{2,4}\d|[A-Z]+-[A-Z]+\d{1,2}")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/\d+)?")
 _MAX_METADATA_BYTES = 8 * 1024
-_LOCK_AFTER = timedelta(days=90)  # uniform access can be switched off for 90 days
+_LOCK_AFTER = timedelta(days=90)  # uniform access can be turned off within 90 days
 
 Check = Callable[[str, Any], None]
 
@@ -92,7 +92,7 @@ def _encryption(key: str, value: Any) -> None:
 
 
 def check_kms_key(name: Any) -> None:
-    """400 unless `name` is the resource name of a key."""
+    """Raise 400 unless `name` is the resource name of a key."""
     if not isinstance(name, str) or _KMS_KEY.fullmatch(name) is None:
         raise invalid(f"Invalid Cloud KMS key name: {name!r}")
 
@@ -102,7 +102,7 @@ OBJECT_FIELDS: dict[str, Check] = {
     "contentType": _text, "customTime": _time, "eventBasedHold": _flag, "metadata": _metadata, "retention": _object,
     "storageClass": _storage_class, "temporaryHold": _flag,
 }  # fmt: skip
-# What a client that writes a whole resource back sends along; the service does not look at it.
+# The fields that a client sends when it writes a whole resource back; the service ignores them.
 OBJECT_OUTPUT = frozenset(
     [
         "kind",
@@ -162,7 +162,7 @@ BUCKET_OUTPUT = frozenset(
 
 
 def writable(body: dict[str, Any], known: dict[str, Check], output: frozenset[str]) -> dict[str, Any]:
-    """Return the writable fields of `body`; 400 for a name the API does not have. Nulls stay (a patch deletes by them)."""
+    """Return the writable fields of `body`; 400 for an unknown name. Nulls stay, because a patch deletes by them."""
     unknown = sorted(set(body) - set(known) - output)
     if unknown:
         raise invalid(f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.')
@@ -170,7 +170,7 @@ def writable(body: dict[str, Any], known: dict[str, Check], output: frozenset[st
 
 
 def checked(fields: dict[str, Any], known: dict[str, Check]) -> dict[str, Any]:
-    """`fields` without nulls, each value of the right kind; else 400."""
+    """Return `fields` without nulls; 400 if a value is of the wrong kind."""
     kept = {key: value for key, value in fields.items() if value is not None}
     for key, value in kept.items():
         known[key](key, value)
@@ -178,7 +178,7 @@ def checked(fields: dict[str, Any], known: dict[str, Check]) -> dict[str, Any]:
 
 
 def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON merge patch: null deletes, an object merges, all else replaces."""
+    """Return the result of a JSON merge patch: null deletes, an object merges, other values replace."""
     out = dict(old)
     for key, value in patch.items():
         if value is None:
@@ -192,7 +192,7 @@ def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_bucket_defaults(fields: dict[str, Any], *, now: datetime, old: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings as the service keeps them: defaults filled in, access and soft delete in their full form; else 400."""
+    """Return the settings as the service keeps them, with defaults, and access and soft delete in full form; 400 if invalid."""
     out = {"location": "US", "storageClass": "STANDARD", **fields}
     out["iamConfiguration"] = _access(fields.get("iamConfiguration", {}), now=now, old=old.get("iamConfiguration", {}))
     out["softDeletePolicy"] = _soft_delete(fields.get("softDeletePolicy"), now=now)

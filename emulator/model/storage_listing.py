@@ -1,4 +1,4 @@
-"""`objects.list`: prefixes, delimiters, offsets, globs, versions and pages."""
+"""The listing of objects (`objects.list`): prefixes, delimiters, offsets, globs, versions and pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What to list. `start` is inclusive, `end` exclusive; `limit` counts objects and prefixes together."""
+    """The query of a listing. `start` is inclusive, `end` exclusive; `limit` counts objects and prefixes together."""
 
     prefix: str = ""
     delimiter: str = ""
@@ -35,7 +35,7 @@ class ListQuery:
 
 @dataclass(slots=True)
 class Listing:
-    """One page; `token` is empty on the last."""
+    """A page; `token` is empty on the last page."""
 
     items: list[StoredObject] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
@@ -43,12 +43,12 @@ class Listing:
 
     @property
     def size(self) -> int:
-        """Objects and prefixes together."""
+        """The number of objects and prefixes together."""
         return len(self.items) + len(self.prefixes)
 
 
 def list_objects(bucket: Bucket, query: ListQuery) -> Listing:
-    """One page of `bucket`, in byte order of the names (and of generations, for versions)."""
+    """Return a page of `bucket`, in byte order of the names (and of generations, for versions)."""
     after_name, after_generation = _read_token(query.token)
     first = max(query.prefix, query.start, after_name)
     glob = glob_pattern(query.glob) if query.glob else None
@@ -74,7 +74,7 @@ def list_objects(bucket: Bucket, query: ListQuery) -> Listing:
 
 
 def _names(bucket: Bucket, query: ListQuery, first: str, glob: re.Pattern[str] | None) -> Iterator[tuple[str, str]]:
-    """`(name, "")` for each object and, with a delimiter, `(first name, prefix)` once for all that share a prefix."""
+    """Yield `(name, "")` for each object and, with a delimiter, `(first name, prefix)` once for all names with this prefix."""
     names = bucket.names_from(first)
     skip = ""
     for name in names:
@@ -89,7 +89,7 @@ def _names(bucket: Bucket, query: ListQuery, first: str, glob: re.Pattern[str] |
             yield name, ""
             continue
         skip = name[: cut + len(query.delimiter)]
-        # Only an object whose name is the prefix itself is shown beside it (includeTrailingDelimiter).
+        # Only an object whose name is the prefix itself is listed in addition to it (includeTrailingDelimiter).
         yield (name if name == skip else skip), skip
 
 

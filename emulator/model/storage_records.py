@@ -1,4 +1,4 @@
-"""What Cloud Storage keeps: buckets, and every generation of every object."""
+"""The stored data of Cloud Storage: buckets, and every generation of every object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AFTER_ALL = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One generation of one object; a change of its metadata gives a new value with the next metageneration.
+    """A generation of an object. A change of its metadata gives a new value with the next metageneration.
 
     `fields` are the writable ones (`contentType`, `metadata`...); times are RFC 3339 texts; `md5` is None for a composite.
     `deleted` is set once the generation is noncurrent.
@@ -33,7 +33,7 @@ class StoredObject:
     deleted: str | None = None
 
     def resource(self) -> dict[str, Any]:
-        """Return the object's JSON, without the links that only a server knows."""
+        """Return the object's JSON without the links, which only a server knows."""
         body = {key: value_of(self) for key, value_of in _ALWAYS.items()}
         body.update(self.fields)
         optional = ((key, value_of(self)) for key, value_of in _AT_TIMES.items())
@@ -41,7 +41,7 @@ class StoredObject:
         return body
 
     def part(self, keys: Collection[str]) -> dict[str, Any]:
-        """Return these fields of `resource`, without making the rest: a listing of many objects asks for few fields of each."""
+        """Return these fields of `resource` only: a listing of many objects requests few fields of each."""
         body: dict[str, Any] = {}
         for key in keys:
             if key in _AT_TIMES and (value := _AT_TIMES[key](self)) is not None:
@@ -53,19 +53,19 @@ class StoredObject:
         return body
 
     def dump(self) -> dict[str, Any]:
-        """JSON-able, the content as base64."""
-        # Not dataclasses.asdict: its deep copies cost more than all else in a save. `fields` is never changed in place.
+        """Return the object as JSON-able data, with the content as base64."""
+        # Not dataclasses.asdict: its deep copies take more time than the rest of a save. `fields` is never changed in place.
         raw: dict[str, Any] = {slot: getattr(self, slot) for slot in self.__slots__}
         raw["content"] = base64.b64encode(self.content).decode()
         return raw
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> StoredObject:
-        """Load what `dump` gave."""
+        """Return the object of a result of `dump`."""
         return cls(**{**raw, "content": base64.b64decode(raw["content"])})
 
 
-# How each field of the resource is made: those that every object has, unless `fields` says otherwise, and those that some have.
+# The function for each field of the resource: first the fields of every object, unless `fields` has them, then those of some objects.
 _ALWAYS: dict[str, Callable[[StoredObject], Any]] = {
     "kind": lambda _: "storage#object",
     "id": lambda stored: f"{stored.bucket}/{stored.name}/{stored.generation}",
@@ -91,7 +91,7 @@ _AT_TIMES: dict[str, Callable[[StoredObject], Any]] = {
 
 @dataclass(slots=True)
 class Bucket:
-    """One bucket. `fields` are the kept settings; `live` the current generations, `archived` the noncurrent ones by name, oldest first."""
+    """A bucket. `fields` are its settings; `live` are the current generations, `archived` the noncurrent ones by name, oldest first."""
 
     name: str
     project: str
@@ -108,16 +108,16 @@ class Bucket:
 
     @property
     def versioned(self) -> bool:
-        """Whether replaced and deleted generations are kept."""
+        """True if replaced and deleted generations are kept."""
         return bool(self.fields.get("versioning", {}).get("enabled"))
 
     @property
     def uniform_access(self) -> bool:
-        """Whether ACLs are off."""
+        """True if ACLs are off."""
         return bool(self.fields.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))
 
     def put(self, stored: StoredObject) -> None:
-        """Make `stored` the live generation of its name (what was live must be dealt with before)."""
+        """Make `stored` the live generation of its name. The caller must first handle the generation that was live."""
         self._know(stored.name)
         self.live[stored.name] = stored
 
@@ -127,7 +127,7 @@ class Bucket:
         self.archived.setdefault(name, []).append(replace(stored, deleted=when))
 
     def replace(self, old: StoredObject, new: StoredObject) -> None:
-        """Put `new` where `old` stood, same generation."""
+        """Replace `old` by `new`, which has the same generation."""
         if self.live.get(old.name) is old:
             self.live[old.name] = new
         else:
@@ -135,7 +135,7 @@ class Bucket:
             versions[versions.index(old)] = new
 
     def remove(self, stored: StoredObject) -> None:
-        """Forget this generation for good."""
+        """Remove this generation for good."""
         if self.live.get(stored.name) is stored:
             del self.live[stored.name]
         else:
@@ -146,14 +146,14 @@ class Bucket:
             del self._names[bisect.bisect_left(self._names, stored.name)]
 
     def find(self, name: str, generation: int | None) -> StoredObject | None:
-        """Return the live generation, or the one asked for, live or not."""
+        """Return the live generation, or the requested one, live or not; None if there is none."""
         live = self.live.get(name)
         if generation is None or (live is not None and live.generation == generation):
             return live
         return next((s for s in self.archived.get(name, ()) if s.generation == generation), None)
 
     def names_from(self, start: str) -> list[str]:
-        """All names from `start` on, in byte order (which for Python text is the order of code points)."""
+        """Return all names from `start` on, in byte order (which for Python text is the order of code points)."""
         return self._names[bisect.bisect_left(self._names, start) :]
 
     def skip_prefix(self, prefix: str) -> str:
@@ -166,7 +166,7 @@ class Bucket:
             self._names.insert(index, name)
 
     def resource(self, project_number: str) -> dict[str, Any]:
-        """Return the bucket's JSON, without the links."""
+        """Return the bucket's JSON without the links."""
         return {
             "kind": "storage#bucket",
             "id": self.name,
@@ -182,7 +182,7 @@ class Bucket:
         }
 
     def dump(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the bucket as JSON-able data."""
         plain = (
             "name",
             "project",
@@ -199,7 +199,7 @@ class Bucket:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Bucket:
-        """Load what `dump` gave."""
+        """Return the bucket of a result of `dump`."""
         bucket = cls(**{key: value for key, value in raw.items() if key != "objects"})
         for entry in raw["objects"]:
             stored = StoredObject.parse(entry)
@@ -212,12 +212,12 @@ class Bucket:
 
 
 def etag_of(generation: int, metageneration: int) -> str:
-    """Return an etag that changes with either; base64, since gcloud decodes it."""
+    """Return an etag that changes with either number; base64, because gcloud decodes it."""
     return base64.b64encode(f"{generation}/{metageneration}".encode()).decode()
 
 
 def location_type(location: str) -> str:
-    """`multi-region`, `dual-region` or `region`."""
+    """Return `multi-region`, `dual-region` or `region`."""
     if location in {"US", "EU", "ASIA"}:
         return "multi-region"
     return "region" if "-" in location else "dual-region"

@@ -1,4 +1,4 @@
-"""The rules of Cloud Storage that need no state: names, preconditions, globs, checksums and the error bodies."""
+"""The stateless rules of Cloud Storage: names, preconditions, globs, checksums and the error bodies."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ _NOT_MET = "At least one of the pre-conditions you specified did not hold."
 
 
 def not_found(bucket: str, name: str | None = None) -> ApiError:
-    """404 for a bucket, or for an object of one."""
+    """Return the error 404 for a bucket, or for an object in it."""
     message = "The specified bucket does not exist." if name is None else f"No such object: {bucket}/{name}"
     return ApiError("NOT_FOUND", message, reason="notFound")
 
 
 def invalid(message: str) -> ApiError:
-    """400 `invalid`."""
+    """Return the error 400 `invalid`."""
     return ApiError("INVALID_ARGUMENT", message, reason="invalid")
 
 
 def condition_not_met() -> ApiError:
-    """412 `conditionNotMet`."""
+    """Return the error 412 `conditionNotMet`."""
     return ApiError("FAILED_PRECONDITION", _NOT_MET, http_status=412, reason="conditionNotMet")
 
 
 def not_modified() -> ApiError:
-    """304, the answer of a read whose NotMatch condition does not hold; it has no body on the wire."""
+    """Return 304, the response to a read whose NotMatch condition does not hold; it has no body on the wire."""
     return ApiError("FAILED_PRECONDITION", "Not Modified", http_status=304, reason="notModified")
 
 
 class Versioned(Protocol):
-    """What a precondition looks at."""
+    """The versions that a precondition compares."""
 
     @property
     def generation(self) -> int:
-        """Which content."""
+        """The version of the content."""
 
     @property
     def metageneration(self) -> int:
-        """Which metadata of that content."""
+        """The version of that content's metadata."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preconditions:
-    """The four conditions of a request; None = not asked. Generation 0 stands for "there is no live object"."""
+    """The four conditions of a request; None = not given. Generation 0 means "there is no live object"."""
 
     generation_match: int | None = None
     generation_not_match: int | None = None
@@ -65,7 +65,7 @@ class Preconditions:
     metageneration_not_match: int | None = None
 
     def check(self, found: Versioned | None, *, reading: bool = False) -> None:
-        """Raise 412 when a condition does not hold; a read's NotMatch gives 304 instead."""
+        """Raise 412 if a condition does not hold; for a read, NotMatch gives 304 instead."""
         generation = 0 if found is None else found.generation
         metageneration = None if found is None else found.metageneration
         if self.generation_match is not None and generation != self.generation_match:
@@ -82,7 +82,7 @@ ANY = Preconditions()
 
 
 def check_bucket_name(name: str) -> None:
-    """Refuse what Cloud Storage refuses as a bucket's name: 3-63 characters (a dotted name 222), lower case, no `goog` prefix."""
+    """Raise 400 for an invalid bucket name: 3-63 characters (222 with dots), lower case, no `goog` prefix."""
     good = _BUCKET_NAME.fullmatch(name) is not None and ".." not in name
     good = good and all(len(part) <= _BUCKET_PART_BYTES for part in name.split("."))
     good = good and not name.startswith("goog") and "google" not in name and "g00gle" not in name
@@ -96,7 +96,7 @@ def check_bucket_name(name: str) -> None:
 
 
 def check_object_name(name: str) -> None:
-    """Refuse what Cloud Storage refuses as an object's name."""
+    """Raise 400 for an invalid object name."""
     if not name:
         raise ApiError("INVALID_ARGUMENT", "Required", reason="required")
     try:
@@ -114,7 +114,7 @@ def check_object_name(name: str) -> None:
 
 
 def check_labels(labels: dict[str, str]) -> None:
-    """Refuse labels that are no labels: at most 64, keys of 1-63 and values of 0-63 lower-case characters."""
+    """Raise 400 for invalid labels: at most 64, keys of 1-63 and values of 0-63 lower-case characters."""
     if len(labels) > 64:  # noqa: PLR2004 - the documented limit
         raise invalid("A bucket may have at most 64 labels.")
     for key, value in labels.items():
@@ -125,17 +125,17 @@ def check_labels(labels: dict[str, str]) -> None:
 
 
 def crc32c_of(content: bytes) -> str:
-    """CRC32C as the API writes it: base64 of four big-endian bytes."""
+    """Return the CRC32C as the API writes it: base64 of four big-endian bytes."""
     return base64.b64encode(int(google_crc32c.value(content)).to_bytes(4, "big")).decode()
 
 
 def md5_of(content: bytes) -> str:
-    """MD5 as the API writes it: base64."""
+    """Return the MD5 as the API writes it: base64."""
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
 def check_declared(content: bytes, *, crc32c: str | None, md5: str | None) -> None:
-    """400 when a checksum that the sender declared is not the content's."""
+    """Raise 400 if a checksum that the sender declared is not the content's."""
     if crc32c and crc32c != crc32c_of(content):
         raise invalid(f'Provided CRC32C "{crc32c}" doesn\'t match calculated CRC32C "{crc32c_of(content)}".')
     if md5 and md5 != md5_of(content):
@@ -144,7 +144,7 @@ def check_declared(content: bytes, *, crc32c: str | None, md5: str | None) -> No
 
 @functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """`matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`."""
+    """Return `matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`."""
     out, index, depth = "", 0, 0
     while index < len(glob):
         char = glob[index]

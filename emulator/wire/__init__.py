@@ -1,1 +1,1 @@
-"""How the cloud is spoken to: REST, gRPC, pushes and the control API."""
+"""The protocols of the cloud: REST, gRPC, pushes and the control API."""

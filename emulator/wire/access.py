@@ -1,4 +1,4 @@
-"""The project's policy (Resource Manager v1) and custom roles (IAM v1) over REST."""
+"""The REST API of the project's policy (Resource Manager v1) and custom roles (IAM v1)."""
 
 from __future__ import annotations
 

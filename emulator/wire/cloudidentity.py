@@ -1,6 +1,7 @@
-"""Cloud Identity v1 over REST: groups and direct memberships.
+"""The REST API of Cloud Identity v1: groups and direct memberships.
 
-What a caller may do here is decided by its role in the group (owner, manager), by no IAM permission: the journal names none.
+The caller's role in the group (owner, manager) decides about the caller's rights, not an IAM permission: the journal names
+none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _MEMBERSHIP = _GROUP.replace("+)", "+/memberships/[^/:]+)")
 
 
 def routes(model: CloudIdentityModel) -> list[Route]:
-    """Return the service's routes. The lookups stand before what would take their last word for a name."""
+    """Return the service's routes. The lookups come first, because other patterns would match their last word as a name."""
 
     def members(call: Call, query: dict[str, str]) -> Any:
         return model.members(call.params["name"], size=read_int(query, "pageSize"), token=query.get("pageToken", ""))

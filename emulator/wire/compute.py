@@ -1,6 +1,6 @@
-"""Compute Engine v1 over REST under `/compute/v1/`: disks, snapshots, their operations, and batches (what gcloud sends).
+"""The REST API of Compute Engine v1 under `/compute/v1/`: disks, snapshots, their operations, and batches (which gcloud sends).
 
-Refusals, scripted ones too, have Compute Engine's own shape. What is on a disk is read and written through the control API.
+Errors, also scripted ones, have Compute Engine's own shape. The content of a disk is read and written through the control API.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ZONE = r"(?P<parent>projects/[^/]+/zones/[^/]+)"
 _DISK = r"(?P<path>projects/[^/]+/zones/[^/]+/disks/[^/]+)"
 _SNAPSHOT = r"(?P<path>projects/[^/]+/global/snapshots/[^/]+)"
 _LIST = ("filter", "maxResults", "orderBy", "pageToken", "returnPartialSuccess")
-# operations.wait: "waits for no more than 2 minutes"; the same in real time, so that a clock that stands still holds nobody for ever.
+# operations.wait: "waits for no more than 2 minutes"; also in real time, so that no caller waits for ever if the clock stands still.
 _WAIT = timedelta(minutes=2)
 
 
@@ -80,7 +80,7 @@ def routes(world: World, model: ComputeModel) -> list[Route]:
 
 
 class _Calls:
-    """The handlers."""
+    """The handlers of the calls."""
 
     def __init__(self, world: World, model: ComputeModel) -> None:
         self._world = world
@@ -89,7 +89,7 @@ class _Calls:
     def route(
         self, verb: str, path: str, method: str, permission: str, known: tuple[str, ...], handler: _Asked
     ) -> Route:
-        """Return a route that journals by itself, since even a scripted refusal takes Compute Engine's shape."""
+        """Return a route that writes the journal itself, because even a scripted error has Compute Engine's shape."""
         mutates = verb in ("POST", "DELETE") and not method.endswith(".wait")
         spec = CallSpec("compute", method, mutates=mutates, permission=permission)
         return Route(verb, re.compile(f"{_V1}{path}$"), None, functools.partial(self._perform, spec, known, handler))
@@ -103,7 +103,7 @@ class _Calls:
             raise as_compute(error) from error
 
     def wait(self, look: Callable[[Call], Any], call: Call) -> Any:
-        """operations.wait: best effort by contract; on a clock that stands still it answers at once."""
+        """Wait for an operation, best effort as the API's contract says; if the clock stands still, answer at once."""
         clock = self._world.clock
         last, patience = clock.now() + _WAIT, real_now() + _WAIT.total_seconds()
         while clock.speed > 0 and clock.now() < last and real_now() < patience:
@@ -112,7 +112,7 @@ class _Calls:
                 with self._world.lock:
                     ends = self._model.operation_ends(_operation(call))
             except ApiError:
-                break  # `look` says so
+                break  # `look` raises the same error
             if clock.now() >= ends:
                 break
             clock.wait_until(min(ends, last), since=seen)
@@ -124,7 +124,7 @@ def _operation(call: Call) -> str:
 
 
 def _resource(call: Call) -> str:
-    """Return what the journal and the faults name: the disk, the snapshot (of an insert, too), the operation, or the list's parent."""
+    """Return the resource for the journal and the faults: disk, snapshot (also of an insert), operation, or a list's parent."""
     if "scope" in call.params:
         return _operation(call)
     if "path" in call.params:
@@ -175,6 +175,6 @@ def _control(world: World, model: ComputeModel) -> list[Route]:
 
 
 def _content(content: bytes) -> Response:
-    """Return the bytes as they are, with their CRC32C in the header that Cloud Storage uses for it."""
+    """Return the bytes unchanged, with their CRC32C in the header that Cloud Storage uses for it."""
     headers = {"X-Goog-Hash": f"crc32c={checksum(content)}"}
     return Response(content, content_type="application/octet-stream", headers=headers)

@@ -58,13 +58,13 @@ def routes(world: World) -> list[Route]:
 
 
 class _Control:
-    """The handlers."""
+    """The handlers of the control API."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def index(self, call: Call) -> Response:
-        """Return what there is, for a person."""
+        """Return an overview as text, for people."""
         del call
         clock = self._world.clock
         text = _INDEX.format(project=self._world.project, now=rfc3339(clock.now()), speed=clock.speed)
@@ -90,7 +90,7 @@ class _Control:
         return self.clock(call)
 
     def mutations(self, call: Call) -> dict[str, Any]:
-        """Return the mutating calls from index `since` on; `next` is the index to ask from next time."""
+        """Return the mutating calls from index `since` on; `next` is the index for the next request."""
         raw = call.query("since", "0")
         if not raw.isdecimal():
             raise _wrong(f"since={raw!r}", "an index, 0 or more")
@@ -99,7 +99,7 @@ class _Control:
         return {"mutations": shown, "next": len(rows)}
 
     def calls(self, call: Call) -> dict[str, Any]:
-        """Every call."""
+        """Return all calls."""
         del call
         return {"calls": self._world.journal.listing(mutating_only=False)}
 
@@ -115,19 +115,19 @@ class _Control:
         return {"faults": self._world.faults.listing()}
 
     def add_fault(self, call: Call) -> dict[str, Any]:
-        """Script one."""
+        """Script a fault."""
         fault = Fault.parse(_checked_fault(call.json()))
         self._world.faults.add(fault)
         return fault.to_json()
 
     def clear_faults(self, call: Call) -> dict[str, Any]:
-        """Remove all."""
+        """Remove all faults."""
         del call
         self._world.faults.clear()
         return {}
 
     def unfired(self, call: Call) -> dict[str, Any]:
-        """Return what should have fired and did not."""
+        """Return the faults that should have fired and did not."""
         del call
         return {"faults": self._world.faults.unfired()}
 
@@ -137,7 +137,7 @@ class _Control:
         return self._world.save()
 
     def load(self, call: Call) -> dict[str, Any]:
-        """Become another world; when it cannot be read, the present one stays."""
+        """Replace the world; if the new one cannot be read, the present one stays."""
         state = call.json()
         with self._world.lock:
             before = self._world.save()
@@ -170,7 +170,10 @@ def _number(body: dict[str, Any], key: str, *, highest: float) -> float | None:
 
 
 def _checked_fault(raw: dict[str, Any]) -> dict[str, Any]:
-    """Refuse values of the wrong kind; `Fault.parse` refuses unknown fields."""
+    """Return the fault's JSON without its accounting. Raises `ApiError` for values of the wrong kind.
+
+    `Fault.parse` refuses unknown fields.
+    """
     for key in ("times", "skip"):
         value = raw.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -187,5 +190,5 @@ def _checked_fault(raw: dict[str, Any]) -> dict[str, Any]:
     if not (raw.get("error") or raw.get("operation_error") or raw.get("unreachable") or raw.get("payload")):
         raise _wrong("a fault without an effect", "one of `error`, `operation_error`, `unreachable`, `payload`")
     for key in ("seen", "fired"):
-        raw.pop(key, None)  # so that what GET gave can be posted again
+        raw.pop(key, None)  # so that a result of GET can be posted again
     return raw

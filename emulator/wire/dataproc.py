@@ -1,4 +1,4 @@
-"""Dataproc's clusters, operations, session templates and sessions over REST; `dataproc_grpc.py` is the other way in."""
+"""The REST API of Dataproc's clusters, operations, session templates and sessions; `dataproc_grpc.py` is the gRPC API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _resource(method: Method) -> Callable[[Call], str]:
 
 
 def _request(method: Method, call: Call) -> Request:
-    """Return the request message as JSON but for the query: the path's fields, and the body where the method has one."""
+    """Return the request message as JSON without the query: the path's fields, and the body if the method has one."""
     asked: Request = {}
     if method.binding.body:
         asked = dict(call.json() or {}) if method.binding.body == "*" else {_camel(method.binding.body): call.json()}

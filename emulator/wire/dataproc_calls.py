@@ -1,6 +1,6 @@
-"""Dataproc's RPCs as functions from a request to an answer, both in JSON: what REST and gRPC have in common.
+"""The RPCs of Dataproc as functions from a request to a response, both in JSON: the common part of REST and gRPC.
 
-A request is the RPC's request message as JSON (`{"projectId": ..., "cluster": {...}}`), whichever way it came.
+A request is the RPC's request message as JSON (`{"projectId": ..., "cluster": {...}}`), over either protocol.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PAGING = ("filter", "pageSize", "pageToken")
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC: its gRPC service, its first HTTP form, its answer's message, and the query parameters it takes over REST."""
+    """An RPC: its gRPC service, its first HTTP form, its response's message, and the query parameters that it takes over REST."""
 
     service: str
     binding: HttpBinding
@@ -42,11 +42,11 @@ class Method:
     query: tuple[str, ...] = ()
 
     def spec(self, name: str) -> CallSpec:
-        """Return what the journal and the faults know it as."""
+        """Return the call's description for the journal and the faults."""
         return CallSpec("dataproc", name, mutates=self.mutates, permission=f"dataproc.{self.permission}")
 
 
-# Written out, since the client that has them costs most of a second to import; a test holds them against it.
+# Written out, because the client that has them takes most of a second to import; a test compares both.
 METHODS: dict[str, Method] = {
     "CreateCluster": Method(
         CLUSTERS, HttpBinding("POST", _CLUSTERS, "cluster"), "Operation", "clusters.create", mutates=True,
@@ -111,7 +111,7 @@ Function = Callable[[Request, str], dict[str, Any]]
 
 
 def resource_of(asked: Request) -> str:
-    """Return what the journal and the faults name: the cluster or template (of a create, too), the operation, or a list's parent."""
+    """Return the resource for the journal and the faults: cluster or template (also of a create), operation, or a list's parent."""
     template = asked.get("sessionTemplate")
     if template is not None:
         return str(template.get("name", asked.get("parent", "")))
@@ -125,7 +125,7 @@ def resource_of(asked: Request) -> str:
 
 
 def functions(model: DataprocModel) -> dict[str, Function]:
-    """Return the function of each method, which takes a request and who asks; they run under the world's lock."""
+    """Return the function of each method, which takes a request and the caller. The functions run under the world's lock."""
     calls = _Calls(model)
     return {
         "CreateCluster": calls.create_cluster,
@@ -158,7 +158,7 @@ def _paging(asked: Request) -> dict[str, Any]:
 
 
 class _Calls:
-    """Those that take more than a name."""
+    """The functions that take more than a name."""
 
     def __init__(self, model: DataprocModel) -> None:
         self._model = model

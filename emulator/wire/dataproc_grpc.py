@@ -1,6 +1,6 @@
-"""Dataproc's clusters, operations, session templates and sessions over gRPC, the official client's usual way.
+"""The gRPC API of Dataproc's clusters, operations, session templates and sessions, which the official client uses by default.
 
-The message classes are looked up when the first call of a method comes: importing the client costs most of a second.
+The message classes are looked up at the first call of a method, because importing the client takes most of a second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class DataprocGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """Finds the handler of a path.
+    """The lookup from a path to its handler.
 
     `google.longrunning.Operations` is a service of many APIs; Dataproc is the only one here that has it over gRPC.
     """
@@ -36,7 +36,7 @@ class DataprocGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         self._names = {f"/{method.service}/{name}": name for name, method in METHODS.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of a call, None when it is not Dataproc's."""
+        """Return the handler of a call, or None if the call is not Dataproc's."""
         name = self._names.get(handler_call_details.method)
         if name is None:
             return None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """One request: `params` are the route's named groups (percent-decoded), `principal` who asks."""
+    """A request: `params` are the route's named groups (percent-decoded), `principal` is the caller."""
 
     request: Request
     params: dict[str, str]
@@ -40,13 +40,13 @@ class Call:
     args: Mapping[str, str] | None = None  # read once, at the first `query`
 
     def query(self, name: str, default: str = "") -> str:
-        """Return a query parameter; of one that is given more than once the first."""
+        """Return a query parameter; if it is given more than once, its first value."""
         if self.args is None:
             self.args = _args(self.request.query_string)
         return self.args.get(name, default)
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object; 400 with the reason otherwise, `{}` when empty."""
+        """Return the body as a JSON object, `{}` if it is empty. Raises `ApiError` (400) with the reason."""
         if not self.request.get_data().strip():
             return {}
         body = json_body(self.request)
@@ -55,26 +55,26 @@ class Call:
         return body
 
 
-@functools.lru_cache(1024)  # most calls ask with words that were asked with before
+@functools.lru_cache(1024)  # most calls repeat an earlier query
 def _args(query: bytes) -> Mapping[str, str]:
     return MappingProxyType(Request({"QUERY_STRING": query.decode("latin-1")}).args.to_dict())
 
 
-TIME_HEADER = "X-Emulator-Time"  # a program whose people live in virtual time need not ask for it
+TIME_HEADER = "X-Emulator-Time"  # tells callers the virtual time, so that they need not ask for it
 Handler = Callable[[Call], Any]
-JUDGED_TOKEN = "as:"  # noqa: S105 - no secret: it takes rights away
+JUDGED_TOKEN = "as:"  # noqa: S105 - no secret: it reduces rights
 _OWN_DOOR = "/_emulator"
-# What programs of the product read there; all else is the machine's own door, which no account of the cloud has.
+# The control API's paths that programs of the product may read; the others are for users of this machine, not for accounts of the cloud.
 _OPEN = frozenset({f"{_OWN_DOOR}/clock", f"{_OWN_DOOR}/iap/public_key"})
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`pattern` is a regular expression for the raw (still percent-encoded) path, with named groups.
+    """A route. `pattern` is a regular expression for the raw (still percent-encoded) path, with named groups.
 
-    `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call where
-    only the body knows. With `spec` None the handler runs as it is: it calls `World.perform` itself (a call that waits must not hold
-    the lock), or it is no call of the cloud at all (the control API).
+    `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call if only
+    the body tells it. With `spec` None the handler runs without `World.perform`. Either the handler calls it itself (a call
+    that waits must not hold the lock), or the call is none of the cloud (the control API).
     """
 
     method: str
@@ -112,7 +112,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(f"^{out}$")
 
 
-# Query parameters that every Google API takes.
+# The query parameters that every Google API accepts.
 SYSTEM_PARAMETERS = frozenset(
     [
         "$alt",
@@ -136,7 +136,7 @@ SYSTEM_PARAMETERS = frozenset(
 
 
 def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
-    """Return the request's own query parameters under their camelCase names; 400 for one that the method has not."""
+    """Return the request's own query parameters under their camelCase names. Raises `ApiError` (400) for unknown parameters."""
     names = {name: name for name in known}
     names |= {"".join("_" + c.lower() if c.isupper() else c for c in name): name for name in known}
     found: dict[str, str] = {}
@@ -153,7 +153,7 @@ def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
 
 
 def read_int(query: dict[str, str], name: str) -> int:
-    """Return an int32 query parameter, 0 when absent; 400 otherwise."""
+    """Return an int32 query parameter, 0 if absent. Raises `ApiError` (400) if it is no number."""
     text = query.get(name, "0") or "0"
     try:
         return int(text)
@@ -162,7 +162,7 @@ def read_int(query: dict[str, str], name: str) -> int:
 
 
 def read_body(call: Call, known: Iterable[str]) -> dict[str, Any]:
-    """Return the JSON body with only known fields; 400 otherwise. The path already names the resource."""
+    """Return the JSON body. Raises `ApiError` (400) for unknown fields. The path already names the resource."""
     body = call.json()
     for name in body:
         if name not in known:
@@ -173,28 +173,31 @@ def read_body(call: Call, known: Iterable[str]) -> dict[str, Any]:
 
 
 def with_query(handler: Callable[[Call, dict[str, str]], Any], *known: str) -> Handler:
-    """Return a handler that reads the request's own query parameters, `known` ones alone, before it begins."""
+    """Return a handler that first reads the query parameters, of which only `known` ones are allowed."""
     return lambda call: handler(call, read_query(call, known))
 
 
 def with_body(handler: Callable[[Call, dict[str, Any]], Any], *known: str) -> Handler:
-    """Return a handler that reads the body, `known` fields alone, before it begins."""
+    """Return a handler that first reads the body, of which only `known` fields are allowed."""
     return lambda call: handler(call, read_body(call, known))
 
 
 def principal_of(request: Request) -> str:
-    """Who asks, from the bearer token: an ID token's or our own token's `email`, else `anonymous`. `as:EMAIL` asks to be judged."""
+    """Return the caller from the bearer token: the `email` of an ID token or of our own token, else `anonymous`.
+
+    `as:EMAIL` asks to be judged by that account's permissions.
+    """
     return principal_of_header(request.headers.get("Authorization", ""))
 
 
 def principal_of_header(header: str) -> str:
-    """Return the same, from the value of an `Authorization` header or gRPC metadata."""
+    """Return the caller from the value of an `Authorization` header or of gRPC metadata."""
     if not header.lower().startswith("bearer "):
         return "anonymous"
     token = header[7:].strip()
     if token.startswith(JUDGED_TOKEN):
         return Judged(token.removeprefix(JUDGED_TOKEN))
-    if "@" in token:  # an address, however many dots it has; no signed token has that letter
+    if "@" in token:  # an address, with any number of dots; a signed token has no @
         return token
     parts = token.split(".")
     if len(parts) == 3:  # noqa: PLR2004 - header.payload.signature
@@ -207,7 +210,10 @@ def principal_of_header(header: str) -> str:
 
 
 def json_body(request: Request) -> Any:
-    """Return the body as JSON. 400 if it is none, or does not say that it is: a form of a web page can carry JSON, but not say so."""
+    """Return the body as JSON. Raises `ApiError` (400) for other content, or without a JSON Content-Type.
+
+    A web page's form can carry JSON, but cannot set that Content-Type.
+    """
     kind = request.mimetype
     if kind != "application/json" and not kind.endswith("+json"):
         said = f"not {kind!r}" if kind else "which is missing"
@@ -223,16 +229,16 @@ def json_body(request: Request) -> Any:
 
 
 def json_response(body: Any, status: int = 200) -> Response:
-    """JSON with Google's content type."""
+    """Return JSON with Google's content type."""
     return Response(
         json.dumps(body, separators=(",", ":")), status=status, content_type="application/json; charset=UTF-8"
     )
 
 
 class HttpFront:
-    """The WSGI application. `routes` are tried in order; give the more specific ones first.
+    """The WSGI application. `routes` are tried in order, so the more specific ones must come first.
 
-    `names` are the host names under which it is reached, besides those of loopback.
+    `names` are the host names of the port, in addition to those of loopback.
     """
 
     def __init__(self, world: World, routes: Iterable[Route], *, names: Collection[str] = ()) -> None:
@@ -242,15 +248,15 @@ class HttpFront:
         self._by_method: dict[str, list[Route]] = {}
         for entry in self.routes:
             self._by_method.setdefault(entry.method, []).append(entry)
-        # Clients ask for the same paths again and again: two hundred patterns are tried for each once.
+        # Clients repeat the same paths: the two hundred patterns are tried once for each path.
         self._found = functools.lru_cache(4096)(self._find)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """WSGI."""
+        """Answer a request as WSGI demands."""
         return self.respond(Request(environ))(environ, start_response)
 
     def respond(self, request: Request) -> Response:
-        """Return the answer to one request, errors included; never raises for what a caller can send. Its header tells the time."""
+        """Return the response to a request, errors included; no request makes it raise. A header tells the virtual time."""
         answer = self._answer(request)
         answer.headers[TIME_HEADER] = rfc3339(self.world.clock.now())
         return answer
@@ -265,7 +271,7 @@ class HttpFront:
             return json_response({}, 400)
 
     def dispatch(self, request: Request) -> Response:
-        """Return the answer to a request that no web page sent; raises `ApiError`."""
+        """Return the response to a request that no web page sent. Raises `ApiError`."""
         path = raw_path(request)
         found = self._found(request.method, path)
         if found is None:
@@ -297,7 +303,7 @@ class HttpFront:
 
 
 def raw_path(request: Request) -> str:
-    """Return the path as it was sent, still percent-encoded (an object name may hold an encoded slash)."""
+    """Return the path as it was sent, still percent-encoded, because an object name may contain an encoded slash."""
     raw = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.environ["PATH_INFO"])
     path = raw.split("?", 1)[0]
     if path.startswith(("http://", "https://")):

@@ -1,4 +1,4 @@
-"""IAM v1 over REST: service accounts and their policies. `POST /_emulator/iam {"quota": 1000}` raises the project's quota."""
+"""The REST API of IAM v1: service accounts and their policies. `POST /_emulator/iam {"quota": 1000}` sets the project's quota."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACCOUNT = r"^/v1/(?P<name>projects/[^/:]+/serviceAccounts/[^/:]+)"
 
 
 def routes(world: World, model: IamModel) -> list[Route]:
-    """Return the service's routes, and the one of the control API."""
+    """Return the service's routes and that of the control API."""
 
     def listing(call: Call, query: dict[str, str]) -> Any:
         size, token = read_int(query, "pageSize"), query.get("pageToken", "")
@@ -61,7 +61,10 @@ def _spec(method: str, permission: str) -> CallSpec:
 
 
 def _resource(world: World, path: str) -> Callable[[Call], str]:
-    """Return what the journal and the faults name: the account, by its project even where the call says `-`; or the list's parent."""
+    """Return a function for the resource in the journal and the faults: the account or the list's parent.
+
+    The account is named with its project, even if the call says `-`.
+    """
 
     def of(call: Call) -> str:
         if path != _PROJECT:

@@ -1,4 +1,4 @@
-"""The REST face of Cloud Monitoring v3 (`timeSeries.list`) and of the activity script."""
+"""The REST API of Cloud Monitoring v3 (`timeSeries.list`) and of the activity script."""
 
 from __future__ import annotations
 

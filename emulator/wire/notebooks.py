@@ -1,4 +1,4 @@
-"""The REST face of the Notebooks API v2: routes taken from the official client, each going to `NotebooksModel`."""
+"""The REST API of the Notebooks API v2: routes taken from the official client, each calling `NotebooksModel`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from emulator.model.notebooks import NotebooksModel
 
 _INSTANCE = "{name=projects/*/locations/*/instances/*}"
-# What the REST API has and the client 1.18.0 lacks (docs/platform-facts.md#21-calls-and-permissions).
+# The calls that the REST API has and the client 1.18.0 lacks (docs/platform-facts.md#21-calls-and-permissions).
 _REST_ONLY: dict[str, HttpBinding] = {
     "ResizeDisk": HttpBinding("POST", f"/v2/{_INSTANCE}:resizeDisk", "*"),
     "RestoreInstance": HttpBinding("POST", f"/v2/{_INSTANCE}:restore", "*"),
@@ -115,7 +115,7 @@ def _list_operations(world: World, model: NotebooksModel, call: Call, query: dic
 
 
 def _resource(method: str) -> Callable[[Call], str]:
-    """Return what the journal and the faults call the resource: the instance, the operation, or the parent that is listed."""
+    """Return a function for the resource in the journal and the faults: the instance, the operation, or the list's parent."""
 
     def of(call: Call) -> str:
         if method == "CreateInstance":
@@ -127,7 +127,10 @@ def _resource(method: str) -> Callable[[Call], str]:
 
 
 def _outside(world: World, model: NotebooksModel, verb: str, call: Call) -> dict[str, Any]:
-    """Return a change that does not come through the API: journalled with the principal `outside`, open to no fault."""
+    """Make a change that does not come through the API, and return the instance's name.
+
+    The change is journalled with the principal `outside`, and no fault applies to it.
+    """
     method = {"stop-outside": "StopInstance", "delete-outside": "DeleteInstance"}[verb]
     with world.lock:
         act = model.stop_outside if verb == "stop-outside" else model.delete_outside
@@ -152,7 +155,7 @@ def _control(world: World, model: NotebooksModel) -> list[Route]:
 
 
 def routes(world: World, model: NotebooksModel) -> list[Route]:
-    """All routes of the service, the more specific ones first, and the control routes of this service."""
+    """Return all routes of the service, the more specific ones first, and its control routes."""
     handlers = _handlers(world, model)
     bindings = {
         name: rpc.bindings
@@ -168,9 +171,9 @@ def routes(world: World, model: NotebooksModel) -> list[Route]:
             _resource(method),
         )
         for method, forms in bindings.items()
-        if method in _CALLS  # what else the client knows, nobody needs here
+        if method in _CALLS  # the client's other calls are not needed here
         for binding in forms
     ]
-    # `[^/]+?` also matches a colon: what ends in a verb goes before what ends in a name.
+    # `[^/]+?` also matches a colon, so paths that end in a verb come before paths that end in a name.
     found.sort(key=lambda entry: -entry.pattern.pattern.count(":"))
     return found + _control(world, model)

@@ -1,7 +1,7 @@
-"""Signed identity tokens (RS256) as Google puts them on pushes, and the certificates that prove them.
+"""The signed identity tokens (RS256) that Google puts on pushes, and the certificates that prove them.
 
-`google.oauth2.id_token.verify_token(token, request, audience, certs_url=".../_emulator/oidc/certs")` accepts them. Tokens
-carry real time, not the virtual one: whoever checks them reads the machine's clock.
+`google.oauth2.id_token.verify_token(token, request, audience, certs_url=".../_emulator/oidc/certs")` accepts them. Tokens carry
+real time, not virtual time, because verifiers read the machine's clock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RENEW_BEFORE_S = 600
 
 
 class TokenIssuer:
-    """One signing key for the life of the process, made on first use; thread-safe."""
+    """The issuer of tokens, with one signing key for the life of the process, made on first use. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,18 +48,18 @@ class TokenIssuer:
             return token
 
     def sign(self, email: str, audience: str, *, issued: int, expires: int) -> str:
-        """Return a token with the given real Unix times, for tests of what a verifier must refuse."""
+        """Return a token with the given real Unix times, for tests of tokens that a verifier must refuse."""
         with self._lock:
             return self._sign(email, audience, issued, expires)
 
     def certificates(self) -> dict[str, str]:
-        """Key id -> X.509 certificate in PEM, the form of Google's v1 certificates."""
+        """Return a mapping from key id to X.509 certificate in PEM, the form of Google's v1 certificates."""
         with self._lock:
             self._ensure_key()
             return {self._key_id: self._certificate}
 
     def routes(self) -> list[Route]:
-        """`GET /_emulator/oidc/certs`."""
+        """Return the route `GET /_emulator/oidc/certs`."""
         return [route("GET", CERTS_PATH, None, self._certificates_call)]
 
     def _certificates_call(self, _call: Call) -> dict[str, str]:
@@ -98,7 +98,7 @@ class TokenIssuer:
                 .sign(key, hashes.SHA256())
             )
             self._certificate = certificate.public_bytes(serialization.Encoding.PEM).decode()
-            self._key_id = certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - an identifier, as Google's are
+            self._key_id = certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - only an identifier, like Google's
             self._key = key
         return self._key
 

@@ -1,11 +1,12 @@
-"""Which requests come from a web page that has no business with a port of this machine.
+"""The check for requests from web pages that must not use a port of this machine.
 
-A browser lets any page send requests to 127.0.0.1: it only keeps the answer from the page. Three headers tell such requests apart, and
-no page can change them. `Host` is the name in the address: a name that its owner made point to 127.0.0.1 (DNS rebinding) stays that
-name. `Origin` comes with every request that may change something. `Sec-Fetch-Site` (W3C Fetch Metadata) comes with all others, and
-calls another port of this machine `same-site`. A program that is no browser sends none of the last two.
+A browser lets any page send requests to 127.0.0.1, and only keeps the response from the page. Three headers identify such
+requests, and pages cannot change them. `Host` is the name in the URL: if an attacker's name resolves to 127.0.0.1 (DNS
+rebinding), the header still has that name. `Origin` comes with every request that may change something. `Sec-Fetch-Site` (W3C
+Fetch Metadata) comes with all others, and is `same-site` for another port of this machine. A program that is no browser sends
+neither of the last two.
 
-`HttpFront` asks `refuse_page` before any route of the API port; the proxies in front of pages ask `comes_from_elsewhere`.
+`HttpFront` calls `refuse_page` before any route of the API port; the proxies before pages call `comes_from_elsewhere`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
 LOOPBACK_NAMES = frozenset(["127.0.0.1", "localhost", "[::1]"])
-_OWN_SITE = frozenset(["same-origin", "none"])  # `none`: a person typed the address
+_OWN_SITE = frozenset(["same-origin", "none"])  # `none`: the user typed the address
 _SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
 
 
 def refuse_page(request: Request, names: Collection[str]) -> None:
-    """Raise `ApiError` for a request of a foreign page. `names` are the host names, besides loopback's, by which the port is known."""
+    """Raise `ApiError` for a request of a foreign page. `names` are the host names of the port, in addition to those of loopback."""
     for host in _hosts(request):
         if _name(host) not in LOOPBACK_NAMES and _name(host) not in names:
             raise ApiError(
@@ -51,7 +52,7 @@ def refuse_page(request: Request, names: Collection[str]) -> None:
 
 
 def comes_from_elsewhere(request: Request) -> bool:
-    """Return True if a page of another origin sent the request, other than by leading a person here with a link or a redirect."""
+    """Return True if a page of another origin sent the request, except for navigation by a link or a redirect."""
     own, upgrade = f"http://{request.headers.get('Host', '')}", request.headers.get("Upgrade") is not None
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     if request.method in _SAFE and not upgrade:
@@ -60,13 +61,13 @@ def comes_from_elsewhere(request: Request) -> bool:
 
 
 def is_unasked(request: Request) -> bool:
-    """Return True if another site led a browser here without a click of a person."""
+    """Return True if another site led a browser here without a click of the user."""
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     return site not in _OWN_SITE and request.headers.get("Sec-Fetch-User") != "?1"
 
 
 def _hosts(request: Request) -> list[str]:
-    """Return the hosts that the request names: in `Host`, and in an absolute address (RFC 9112, 3.2.2). A browser sends at least one."""
+    """Return the hosts that the request names: in `Host`, and in an absolute URL (RFC 9112, 3.2.2). A browser sends at least one."""
     target = str(request.environ.get("RAW_URI", ""))
     absolute = [urlsplit(target).netloc] if target.startswith(("http://", "https://")) else []
     host = request.headers.get("Host")
@@ -74,6 +75,6 @@ def _hosts(request: Request) -> list[str]:
 
 
 def _name(host: str) -> str:
-    """Return the host without its port, in small letters and without a final dot."""
+    """Return the host in lower case, without its port and a final dot."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     return name.lower().removesuffix(".")

@@ -1,4 +1,4 @@
-"""Carries a request on to another server and its answer back: HTTP/1.1 with streamed bodies, and WebSockets."""
+"""The proxy that forwards a request to another server, and its response back: HTTP/1.1 with streamed bodies, and WebSockets."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Dial = Callable[[], socket.socket]
 
 _BLOCK = 1 << 16
-_PATIENCE_S = 300.0  # for an answer's first byte, and for each piece after it
+_PATIENCE_S = 300.0  # for a response's first byte, and for each piece after it
 _SWITCHING = 101
-# RFC 9110, 7.6.1, with those that older programs send.
+# The hop-by-hop headers of RFC 9110, 7.6.1, and those that older programs send.
 _HOP_BY_HOP = frozenset(
     ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
      "transfer-encoding", "upgrade", "expect"]
@@ -29,11 +29,11 @@ _HOP_BY_HOP = frozenset(
 
 
 class UpstreamError(Exception):
-    """The other server does not listen, or went away before it answered."""
+    """The error of a server that does not listen, or closed the connection before it answered."""
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection that somebody else knows how to make."""
+    """A connection that is opened by a given function."""
 
     def __init__(self, dial: Dial) -> None:
         super().__init__("upstream")
@@ -45,12 +45,12 @@ class _Connection(http.client.HTTPConnection):
 
 
 def to_port(port: int) -> Dial:
-    """Reaches a server on a port of 127.0.0.1."""
+    """Return a function that connects to a port of 127.0.0.1."""
     return lambda: socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def to_unix(path: str) -> Dial:
-    """Reaches a server on a Unix socket."""
+    """Return a function that connects to a Unix socket."""
 
     def dial() -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -65,7 +65,7 @@ def to_unix(path: str) -> Dial:
 
 
 def target_of(request: Request) -> str:
-    """Path and query as they were sent; of an absolute address only these."""
+    """Return path and query as they were sent, also from an absolute URL."""
     raw = str(request.environ["RAW_URI"])
     if raw.startswith(("http://", "https://")):
         raw = "/" + raw.split("/", 3)[3] if raw.count("/") > 2 else "/"  # noqa: PLR2004 - the slashes of scheme://host/
@@ -73,17 +73,17 @@ def target_of(request: Request) -> str:
 
 
 def is_upgrade(request: Request) -> bool:
-    """Return True when the caller wants a WebSocket."""
+    """Return True if the caller requests a WebSocket."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def forward(
     request: Request, dial: Dial, *, set_headers: Mapping[str, str], drop: Callable[[str], bool]
 ) -> Response | Tunnel:
-    """Return the other server's answer.
+    """Return the other server's response.
 
-    `drop` says which headers (small letters) do not go there; `set_headers` replace what was sent, an empty one takes it away.
-    Raises `UpstreamError` while nothing of an answer is there; after that the connection just ends.
+    `drop` tells which headers (in lower case) are not forwarded. `set_headers` replace sent headers; an empty value removes the
+    header. Raises `UpstreamError` before any part of a response arrived; after that the connection just ends.
     """
     connection = _Connection(dial)
     try:
@@ -145,7 +145,7 @@ def _answer(connection: _Connection, answer: http.client.HTTPResponse, method: s
             yield piece
 
     made = Response(pieces() if method != "HEAD" else b"", status=answer.status)
-    made.headers = Headers(list(_kept(answer)))  # these and no others: a made-up Content-Type would be news
+    made.headers = Headers(list(_kept(answer)))  # exactly these: a default Content-Type must not be added
     made.call_on_close(answer.close)
     made.call_on_close(connection.close)
     return made

@@ -1,4 +1,4 @@
-"""Pub/Sub over REST and gRPC, and what runs behind it: ack deadlines, retries, pushes, streaming pulls.
+"""The REST and gRPC APIs of Pub/Sub, and their background work: ack deadlines, retries, pushes, streaming pulls.
 
 `routes` are the REST form; `PubSubRuntime` gives the gRPC handlers and owns the threads.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from emulator.model.pubsub import PubSubModel
     from emulator.world import World
 
-_UNSERVED = re.compile("/(schemas|snapshots)/")  # the client has their policies, too
+_UNSERVED = re.compile("/(schemas|snapshots)/")  # the client has calls for their policies, which are not served
 _LOOK_AT_LEAST_EVERY_S = 1.0
 _STREAM_BATCH = 1000
 _STREAM_DEADLINE_S = (10, 600)
@@ -42,7 +42,7 @@ _StreamResponse = types.StreamingPullResponse.pb()
 
 
 def routes(world: World, model: PubSubModel) -> list[Route]:
-    """Return the REST routes, those with a verb (`:publish`) before the plain ones that would match them, too."""
+    """Return the REST routes. Those with a verb (`:publish`) come before plain ones that would also match them."""
     found: list[Route] = []
     for served in served_calls(world, model):
         found += rest_routes(served.rpc.bindings, served.request_class, _rest(world, served))
@@ -58,10 +58,10 @@ def _rest(world: World, served: Served) -> Callable[[Proto, Call], Proto]:
 
 
 class PubSubRuntime:
-    """Pushes, streams and the watch over deadlines, from `start` to `stop`.
+    """The background work from `start` to `stop`: pushes, streams and deadlines.
 
-    `push_signer(email, audience)` signs the tokens of authenticated pushes; without one the runtime's own `issuer` does,
-    whose certificates `issuer.routes()` serve. `rewrites` may take pushes over before they are sent.
+    `push_signer(email, audience)` signs the tokens of authenticated pushes. Without one, the runtime's own `issuer` does, whose
+    certificates `issuer.routes()` serve. `rewrites` may take over pushes before they are sent.
     """
 
     def __init__(self, world: World, model: PubSubModel, *, push_signer: Signer | None = None) -> None:
@@ -75,7 +75,7 @@ class PubSubRuntime:
 
     @property
     def rewrites(self) -> list[Rewrite]:
-        """What may take a push over, tried in order."""
+        """The functions that may take over a push, tried in order."""
         return self._pusher.rewrites
 
     def start(self) -> None:
@@ -87,7 +87,7 @@ class PubSubRuntime:
         self._watch_thread.start()
 
     def stop(self) -> None:
-        """End all threads and streams; safe to call twice."""
+        """Stop all threads and streams; safe to call twice."""
         self._stopping.set()
         with self.world.lock:
             self.model.changed.notify_all()
@@ -103,11 +103,11 @@ class PubSubRuntime:
 
     @property
     def stopping(self) -> bool:
-        """True once `stop` was called."""
+        """True after `stop` was called."""
         return self._stopping.is_set()
 
     def _changed(self) -> None:
-        """Wake what pushes. Called by the model, under the lock."""
+        """Wake the pusher. The model calls this under the lock."""
         self._pusher.wake()
         moment = self.model.next_retry()
         if moment is not None and (self._awaited is None or moment < self._awaited):
@@ -130,7 +130,7 @@ class PubSubRuntime:
     # ---- streaming pull
 
     def streaming_pull(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        """Serve one stream: its first request says which subscription, later ones answer messages."""
+        """Serve a stream: its first request names the subscription, later requests acknowledge messages."""
         first = next(requests, None)
         if first is None:
             return
@@ -155,7 +155,7 @@ class PubSubRuntime:
 
 
 class _Stream:
-    """One StreamingPull. `responses` runs in the stream's own thread, `read` in another."""
+    """A StreamingPull. `responses` runs in the stream's own thread, `read` in another."""
 
     def __init__(self, runtime: PubSubRuntime, first: Any) -> None:
         self._runtime = runtime
@@ -168,12 +168,12 @@ class _Stream:
         self._error: ApiError | None = None
 
     def wake(self) -> None:
-        """Let `responses` look again; the client may have gone."""
+        """Let `responses` check again; the client may have gone."""
         with self._runtime.world.lock:
             self._model.changed.notify_all()
 
     def read(self, requests: Iterator[Any]) -> None:
-        """Take acknowledgements and deadlines until the client is done."""
+        """Apply acknowledgements and deadlines until the client is done."""
         try:
             for request in requests:
                 with self._runtime.world.lock:
@@ -195,7 +195,7 @@ class _Stream:
             self._model.modify_ack_deadline(self._name, [ack_id], seconds)
 
     def responses(self, context: grpc.ServicerContext) -> Iterator[Any]:
-        """Batches of messages as they become ready, within the client's flow control."""
+        """Yield batches of messages as they become ready, within the client's flow control."""
         lock, changed = self._runtime.world.lock, self._model.changed
         while True:
             with lock:
@@ -229,7 +229,7 @@ class _Stream:
 
 
 class _GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """Finds the handler of a path; IAMPolicy is a service of many APIs, so only calls on our resources are ours."""
+    """The lookup from a path to its handler. IAMPolicy is a service of many APIs, so only calls on Pub/Sub resources are ours."""
 
     def __init__(self, runtime: PubSubRuntime) -> None:
         self._table: dict[str, Any] = {
@@ -247,7 +247,7 @@ class _GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships
             )
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of a call, None when it is not Pub/Sub's."""
+        """Return the handler of a call, or None if the call is not Pub/Sub's."""
         path = handler_call_details.method
         if path.startswith(_IAM_PREFIX) and not _about_pubsub(handler_call_details.invocation_metadata):
             return None

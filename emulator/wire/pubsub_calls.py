@@ -1,4 +1,4 @@
-"""The RPCs of Publisher, Subscriber and IAMPolicy as functions from request message to answer message."""
+"""The RPCs of Publisher, Subscriber and IAMPolicy as functions from request message to response message."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _RESOURCE_FIELDS = ("name", "topic", "subscription", "project", "resource", "sna
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One RPC with its message class and function. A `StreamingPull` has no function here: the runtime serves it."""
+    """A served RPC with its message class and function. `StreamingPull` has no function here, because the runtime serves it."""
 
     rpc: Rpc
     request_class: type[Proto]
@@ -64,7 +64,7 @@ class Served:
 
 
 def served_calls(world: World, model: PubSubModel) -> list[Served]:
-    """Return the unary RPCs of the official clients that are served; gRPC answers any other with UNIMPLEMENTED, the REST front with 404."""
+    """Return the served unary RPCs of the official clients. Other RPCs get UNIMPLEMENTED over gRPC and 404 over REST."""
     calls = _Calls(world, model)
     found: dict[str, Served] = {}
     publisher = derive(PublisherGrpcTransport, _BasePublisherRestTransport)
@@ -79,14 +79,14 @@ def served_calls(world: World, model: PubSubModel) -> list[Served]:
 
 
 def spec_of(method: str) -> CallSpec:
-    """Return what the journal and the faults know an RPC as."""
+    """Return the description of an RPC for the journal and the faults."""
     permission = f"pubsub.{_PERMISSIONS[method]}" if method in _PERMISSIONS else ""
     mutates = not method.startswith(_READS) and method not in {"Pull", "StreamingPull"}
     return CallSpec("pubsub", method, mutates=mutates, permission=permission)
 
 
 def resource_of(request: Any) -> str:
-    """Return the full name of what a request is about."""
+    """Return the full name of the request's resource."""
     for name in _RESOURCE_FIELDS:
         value = getattr(request, name, "")
         if isinstance(value, str):
@@ -102,7 +102,7 @@ def _snake(method: str) -> str:
 
 
 def received(delivery: Delivery) -> Any:
-    """Return a `ReceivedMessage`."""
+    """Return a `ReceivedMessage` of the delivery."""
     message = delivery.message
     answer = ReceivedPb(ack_id=delivery.ack_id, delivery_attempt=delivery.attempt)
     answer.message.data = message.data
@@ -119,7 +119,7 @@ def _config(message: Any) -> dict[str, Any]:
 
 
 def _page(held: Mapping[str, Topic] | Mapping[str, Subscription], request: Any, kind: str) -> dict[str, Any]:
-    """Return the page of a project's topics or subscriptions that a request asks for, by name."""
+    """Return the requested page of a project's topics or subscriptions, ordered by name."""
     prefix = f"{request.project}/{kind}/"
     return listed(
         kind,
@@ -132,7 +132,7 @@ def _page(held: Mapping[str, Topic] | Mapping[str, Subscription], request: Any, 
 
 
 class _Calls:
-    """The functions, named as the RPCs are in snake case; they run under the world's lock."""
+    """The functions, named like the RPCs in snake case. They run under the world's lock."""
 
     def __init__(self, world: World, model: PubSubModel) -> None:
         self._world = world
@@ -188,7 +188,7 @@ class _Calls:
         model.pullable(request.subscription)
         deliveries = model.lease(request.subscription, limit=limit)
         while not deliveries and (left := until - real_now()) > 0:
-            model.changed.wait(left)  # lets go of the world's lock meanwhile
+            model.changed.wait(left)  # releases the world's lock in the meantime
             model.pullable(request.subscription)
             deliveries = model.lease(request.subscription, limit=limit)
         return types.PullResponse.pb()(received_messages=map(received, deliveries))

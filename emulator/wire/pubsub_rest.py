@@ -1,4 +1,7 @@
-"""HTTP/JSON to and from protobuf for a service whose RPCs were derived from its client: strict, as Google's front end is."""
+"""The conversion between HTTP/JSON and protobuf for a service whose RPCs were derived from its client.
+
+It is as strict as Google's front end.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from emulator.wire.http import Call, Route
 if TYPE_CHECKING:
     from emulator.wire.rpc import HttpBinding
 
-# What Google's front end takes on every call, beside the fields of the request.
+# The parameters that Google's front end accepts on every call, in addition to the fields of the request.
 _SYSTEM_PARAMETERS = {
     "$.xgafv", "$alt", "access_token", "alt", "callback", "fields", "key", "oauth_token", "prettyPrint", "quotaUser",
     "upload_protocol", "uploadType",
@@ -28,7 +31,7 @@ Perform = Callable[[Message, Call], Message]
 
 
 def rest_routes(bindings: Iterable[HttpBinding], request_class: type[Message], perform: Perform) -> Iterator[Route]:
-    """Yield the routes of one RPC. `perform` gets the parsed request and goes through `World.perform` itself."""
+    """Yield the routes of an RPC. `perform` gets the parsed request and calls `World.perform` itself."""
     for binding in bindings:
         yield Route(binding.verb, binding.pattern(), None, _handler(binding, request_class, perform))
 
@@ -48,7 +51,7 @@ def _parse(call: Call, binding: HttpBinding, request_class: type[Message]) -> Me
     elif binding.body:
         fields = {binding.body: call.json()}
     elif call.request.get_data().strip():
-        call.json()  # an empty object is taken, anything else is not JSON or not a body of this call
+        call.json()  # an empty object is accepted; other content is not JSON, or no body of this call
     for name in call.request.args:
         if name not in _SYSTEM_PARAMETERS:
             values = call.request.args.getlist(name)
@@ -64,7 +67,7 @@ def _parse(call: Call, binding: HttpBinding, request_class: type[Message]) -> Me
 
 
 def _put(fields: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a nested field; the camel case spelling of a key that is there already wins, so that no field comes twice."""
+    """Set a nested field under its camelCase key if that key exists, so that no field appears twice."""
     for key in path[:-1]:
         inner = fields.setdefault(key, {})
         if not isinstance(inner, dict):

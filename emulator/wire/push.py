@@ -1,6 +1,6 @@
-"""Pushes messages to HTTP endpoints: one event loop in one thread, a fresh connection a push, up to 100 in flight each.
+"""The pusher of messages to HTTP endpoints: one event loop in one thread, a new connection for each push, up to 100 in flight each.
 
-Fresh connections on purpose: gunicorn closes idle kept-alive ones, and a push that meets such a socket counts as a refusal.
+New connections are needed, because gunicorn closes idle kept-alive ones, and a push on such a socket would count as a refusal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Signer = Callable[[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """A POST that is about to be sent. With `forgive` every answer counts as an acknowledgement, also a refusal."""
+    """A POST that is about to be sent. With `forgive` every response counts as an acknowledgement, also an error."""
 
     url: str
     headers: dict[str, str]
@@ -45,12 +45,12 @@ class PushRequest:
     forgive: bool = False
 
 
-# What may take a push over before it is sent: another request to send, a status that is the answer, or None = not mine.
+# A function that may take over a push before it is sent. It returns another request to send, a status as the response, or None.
 Rewrite = Callable[[PushRequest], "PushRequest | int | None"]
 
 
 def envelope(delivery: Delivery) -> bytes:
-    """Return the JSON body of a wrapped push. A message without data has no `data` key, as the real service sends it."""
+    """Return the JSON body of a wrapped push. Like the real service, a message without data has no `data` key."""
     message = delivery.message
     published = milliseconds(message.publish_time)
     inner: dict[str, Any] = {
@@ -72,7 +72,7 @@ def envelope(delivery: Delivery) -> bytes:
 
 
 def push_request(delivery: Delivery, push: dict[str, Any], *, signer: Signer | None) -> PushRequest:
-    """Return the POST that delivers `delivery` as the push config `push` wants it."""
+    """Return the POST that delivers `delivery` according to the push config `push`."""
     url = push["pushEndpoint"]
     headers = {"User-Agent": _USER_AGENT, "From": "noreply@google.com", "Accept": "application/json"}
     token = push.get("oidcToken")
@@ -101,7 +101,7 @@ def _fits_header(key: str, value: str) -> bool:
 
 
 class _Exchange(asyncio.Protocol):
-    """One request and its answer's status; `answer` is set when the answer is complete or the connection ended."""
+    """A request and the status of its response. `answer` is set when the response is complete or the connection ended."""
 
     def __init__(self, payload: bytes, answer: asyncio.Future[int]) -> None:
         self._payload = payload
@@ -118,7 +118,7 @@ class _Exchange(asyncio.Protocol):
         transport.write(self._payload)
 
     def data_received(self, data: bytes) -> None:
-        """Read the head, then count the body down."""
+        """Read the head, then count the bytes of the body."""
         while self._status == NO_ANSWER:
             self._head += data
             head, mark, data = self._head.partition(b"\r\n\r\n")
@@ -146,7 +146,7 @@ class _Exchange(asyncio.Protocol):
         if status == _CONTINUE:
             return
         self._status = status
-        if status < 200 or status in {204, 304}:  # noqa: PLR2004 - these have no body; 102 is an answer here
+        if status < 200 or status in {204, 304}:  # noqa: PLR2004 - these have no body; 102 counts as a response
             self._left = 0
             return
         for line in lines:
@@ -161,13 +161,13 @@ class _Exchange(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the answer, or no answer at all; a body cut short is still the answer of its status line."""
+        """Finish the exchange. A truncated body still has the status of its head; without a head there is no answer."""
         del exc
         self._finish()
 
 
 class PushDispatcher:
-    """Leases messages of push subscriptions and sends them. `rewrites` may take pushes over (the Eventarc bridge)."""
+    """The sender of pushes, which leases messages of push subscriptions. `rewrites` may take over pushes (the Eventarc bridge)."""
 
     def __init__(self, world: World, model: PubSubModel, *, signer: Signer | None) -> None:
         self._world = world
@@ -189,7 +189,7 @@ class PushDispatcher:
         self.wake()
 
     def stop(self) -> None:
-        """Cut what is in flight (it will be delivered again by whoever loads the state) and end the thread."""
+        """Cancel pushes in flight and end the thread. After the state is loaded again, these messages are redelivered."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
@@ -205,15 +205,15 @@ class PushDispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.get_running_loop().shutdown_default_executor()
-        await asyncio.sleep(0)  # one turn, in which closed transports drop their sockets
+        await asyncio.sleep(0)  # one turn of the loop, in which closed transports release their sockets
 
     def wake(self) -> None:
-        """Something may have become deliverable. Callable from any thread; many calls cost one look."""
+        """Tell the thread that a message may have become deliverable. Callable from any thread; several calls cause one check."""
         loop = self._loop
         if loop is None or self._woken:
             return
         self._woken = True
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop was closed in the meantime
             loop.call_soon_threadsafe(self._dispatch)
 
     def _dispatch(self) -> None:
@@ -238,7 +238,7 @@ class PushDispatcher:
             task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, delivery: Delivery, push: dict[str, Any], deadline_s: float) -> None:
-        """One push from request to settlement. When it is cut off by `stop`, its lease stays and it counts for nothing."""
+        """Make a push and settle its message. If `stop` cancels the push, the lease stays and the attempt is not counted."""
         name = delivery.subscription
         acked = False
         try:
@@ -317,5 +317,5 @@ def _payload(request: PushRequest) -> bytes:
 
 
 def with_headers(request: PushRequest, *, url: str, headers: dict[str, str], forgive: bool) -> PushRequest:
-    """`request` sent to `url` with further `headers`."""
+    """Return `request` with another `url` and further `headers`."""
     return replace(request, url=url, headers={**request.headers, **headers}, forgive=forgive)

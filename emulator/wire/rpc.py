@@ -1,7 +1,7 @@
-"""What the official clients call, read from the clients themselves: every RPC's path, message classes and REST routes.
+"""The calls of the official clients, read from the clients themselves: every RPC's path, message classes and REST routes.
 
-A recording channel goes into the generated gRPC transport and notes what it would call; the generated REST base class has
-the HTTP bindings. So no path is copied by hand, and a newer client brings its new calls along.
+A recording channel goes into the generated gRPC transport and notes the calls that the transport would make. The generated REST
+base class has the HTTP bindings. So no path is copied by hand, and a newer client brings its new calls along.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SEGMENT = "[^/]+?"
 
 @dataclass(frozen=True, slots=True)
 class HttpBinding:
-    """One HTTP form of an RPC: `POST`, `/v2/{parent=projects/*/locations/*}/instances`, body field (`*` = whole, `` = none)."""
+    """An HTTP form of an RPC: `POST`, `/v2/{parent=projects/*/locations/*}/instances`, body field (`*` = whole, `` = none)."""
 
     verb: str
     uri: str
@@ -49,10 +49,9 @@ def _pattern(uri: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One RPC: `service` (`google.pubsub.v1.Publisher`), `method` (`Publish`), how to (de)serialise, and its HTTP forms.
+    """An RPC: `service` (`google.pubsub.v1.Publisher`), `method` (`Publish`), its message types, and its HTTP forms.
 
-    `kind` is grpc's: `unary_unary`, `stream_stream`... `parse_request` and `serialize_response` are for a *server*;
-    for proto-plus services the classes are proto-plus types.
+    `kind` is grpc's: `unary_unary`, `stream_stream`... For proto-plus services the types are proto-plus types.
     """
 
     service: str
@@ -64,12 +63,12 @@ class Rpc:
 
     @property
     def path(self) -> str:
-        """`/google.pubsub.v1.Publisher/Publish`."""
+        """The path `/google.pubsub.v1.Publisher/Publish`."""
         return f"/{self.service}/{self.method}"
 
 
 class _RecordingChannel(grpc.Channel):  # type: ignore[misc]  # grpc ships no types
-    """Stands where a gRPC channel goes and notes every method that the transport builds."""
+    """A gRPC channel that only notes every method that the transport builds."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, Any, Any]] = []
@@ -103,13 +102,13 @@ class _RecordingChannel(grpc.Channel):  # type: ignore[misc]  # grpc ships no ty
         return self._note("stream_stream", method, request_serializer, response_deserializer)
 
     def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:  # noqa: FBT001, FBT002 - grpc's signature
-        """There is no connection to watch."""
+        """Do nothing: there is no connection to watch."""
 
     def unsubscribe(self, callback: Any) -> None:
-        """There is no connection to watch."""
+        """Do nothing: there is no connection to watch."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def __enter__(self) -> Self:
         return self
@@ -128,13 +127,13 @@ def _owner(function: Any) -> Any:
 
 @functools.cache
 def derive(grpc_transport: Any, rest_base: Any | None = None) -> Mapping[str, Rpc]:
-    """All RPCs of a service by method name, from its `...GrpcTransport` class and, if it has one, `_Base...RestTransport`.
+    """Return all RPCs of a service by method name, read from its `...GrpcTransport` class and, if given, `_Base...RestTransport`.
 
-    They are read once a process: the tests make thousands of clouds in one.
+    They are read once a process, because the tests make thousands of clouds in one process.
     """
     channel = _RecordingChannel()
     transport = grpc_transport(channel=channel)
-    # The transport wraps the channel in a logging interceptor that builds calls only when they are made: take it out.
+    # The transport wraps the channel in a logging interceptor, which only builds calls when they are made: remove it.
     transport._logged_channel, transport._stubs = channel, {}  # noqa: SLF001 - the generated class has no other seam
     channel.calls.clear()
     for name, member in vars(grpc_transport).items():

@@ -1,4 +1,4 @@
-"""Cloud Scheduler v1 over REST, and the thread that makes its attempts."""
+"""The REST API of Cloud Scheduler v1, and the thread that makes its attempts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _spec(method: str) -> CallSpec:
 
 
 class SchedulerRuntime:
-    """Makes the attempts that are due. `publish(topic, drafts)` is the Pub/Sub model's; `signer` signs OIDC tokens."""
+    """The runner of due attempts. `publish(topic, drafts)` is the Pub/Sub model's; `signer` signs OIDC tokens."""
 
     def __init__(self, world: World, model: SchedulerModel, publish: Publish, *, signer: Signer | None = None) -> None:
         self._world = world
@@ -93,7 +93,7 @@ class SchedulerRuntime:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it; safe to call twice."""
+        """Stop the thread; safe to call twice."""
         self._stopping.set()
         self._world.clock.poke()
         if self._thread is not None:
@@ -135,7 +135,7 @@ class SchedulerRuntime:
         return f"service-{self._world.project_number}@gcp-sa-cloudscheduler.iam.gserviceaccount.com"
 
     def _conclude(self, attempt: Attempt, failure: ApiError | None) -> None:
-        """Do the part of an attempt that is done under the lock."""
+        """Do the part of an attempt that needs the lock."""
         if failure is not None:
             raise failure
         target = attempt.job.get("pubsubTarget")
@@ -147,7 +147,7 @@ class SchedulerRuntime:
         self._world.perform(spec, topic, self._agent, lambda: self._publish(topic, [draft]))
 
     def _request(self, attempt: Attempt) -> ApiError | None:
-        """Call an HTTP target, in real time; None when it answered 2xx."""
+        """Call an HTTP target in real time. Return None if it answered 2xx, else the error."""
         target = attempt.job["httpTarget"]
         headers = {
             "User-Agent": "Google-Cloud-Scheduler",
@@ -179,5 +179,5 @@ class SchedulerRuntime:
 
 
 def _bytes(text: str) -> bytes:
-    """Return the bytes of a JSON bytes field, both base64 alphabets."""
+    """Return the bytes of a JSON bytes field, in either base64 alphabet."""
     return base64.b64decode(text.replace("-", "+").replace("_", "/"))

@@ -1,7 +1,8 @@
-"""One loopback port for HTTP/1.1 and gRPC.
+"""The one loopback port for HTTP/1.1 and gRPC.
 
-Each accepted connection is looked at without reading (MSG_PEEK): HTTP/2's preface goes on to a gRPC server, byte for byte;
-everything else is HTTP/1.1, served in place as the proxies serve it (`streaming`). docs/adr/0029 says why it is not another server.
+Each accepted connection is inspected without reading (MSG_PEEK). A connection with HTTP/2's preface is forwarded to a gRPC
+server byte for byte; all others are HTTP/1.1, served here as the proxies are (`streaming`). docs/adr/0029 says why no other
+server is used.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _PREFACE = b"PRI * HTTP/2.0"
-_GRPC_WORKERS = 160  # a streaming pull holds one for as long as it lives
+_GRPC_WORKERS = 160  # a streaming pull holds a worker as long as it is open
 _MAX_UNIX_PATH = 100  # the system's limit is 104 to 108 bytes
 _BLOCK = 1 << 16
 
 
 class Server:
-    """Serves `app` over HTTP/1.1 and the gRPC handlers over HTTP/2 on one port of 127.0.0.1 (`port` 0 = a free one)."""
+    """A server of `app` over HTTP/1.1 and of the gRPC handlers over HTTP/2, on one port of 127.0.0.1 (`port` 0 = a free one)."""
 
     def __init__(self, app: App, *, port: int = 0, grpc_handlers: Iterable[Any] = ()) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="benchkeeper-"))
@@ -62,7 +63,7 @@ class Server:
         return self._http.port
 
     def start(self) -> None:
-        """Serve, in threads of its own."""
+        """Start to serve, in threads of its own."""
         self._grpc.start()
         self._http.start()
 
@@ -74,7 +75,7 @@ class Server:
         self._remove_folder()
 
     def _bind_grpc(self) -> tuple[int, Any]:
-        """Where the gRPC server listens: `(address family, address)`; a Unix socket in a private folder, else a loopback port."""
+        """Return `(address family, address)` of the gRPC server: a Unix socket in a private folder, else a loopback port."""
         path = str(self._folder / "grpc.sock")
         if hasattr(socket, "AF_UNIX") and len(path) < _MAX_UNIX_PATH:
             self._grpc.add_insecure_port(f"unix:{path}")
@@ -87,7 +88,7 @@ class Server:
 
 
 class _Listener(StreamingServer):
-    """HTTP/1.1 is served here; HTTP/2 goes on to `backend`."""
+    """The listener that serves HTTP/1.1 itself and forwards HTTP/2 to `backend`."""
 
     backend: tuple[int, Any]
 
@@ -95,7 +96,7 @@ class _Listener(StreamingServer):
         super().__init__(app, port=port, handler=_Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve one connection."""
+        """Serve a connection."""
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if _is_http2(request):
             self._splice(request)
@@ -103,7 +104,7 @@ class _Listener(StreamingServer):
             super().finish_request(request, client_address)
 
     def _splice(self, client: socket.socket) -> None:
-        """Carry bytes between the client and the gRPC server until both sides are done."""
+        """Copy bytes between the client and the gRPC server until both sides are done."""
         family, address = self.backend
         with socket.socket(family, socket.SOCK_STREAM) as backend:
             backend.connect(address)
@@ -114,7 +115,7 @@ class _Listener(StreamingServer):
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """Copy until the source ends, then tell the target so."""
+    """Copy until the source ends, then shut down the target's sending side."""
     with suppress(OSError):
         while data := source.recv(_BLOCK):
             target.sendall(data)
@@ -123,7 +124,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def _is_http2(connection: socket.socket) -> bool:
-    """Return True when the connection begins with HTTP/2's preface; waits for as many bytes as the decision takes."""
+    """Return True if the connection begins with HTTP/2's preface. Waits for as many bytes as the decision needs."""
     seen = connection.recv(len(_PREFACE), socket.MSG_PEEK)
     if seen and len(seen) < len(_PREFACE) and _PREFACE.startswith(seen):
         seen = connection.recv(len(_PREFACE), socket.MSG_PEEK | socket.MSG_WAITALL)
@@ -131,10 +132,10 @@ def _is_http2(connection: socket.socket) -> bool:
 
 
 class _Handler(Handler):
-    """Reads a request's body whole and unzips it before the application runs: that holds the world's lock, and must not wait."""
+    """A handler that reads and unzips the whole body before the application runs, which holds the world's lock and must not wait."""
 
     def serve(self, environ: WSGIEnvironment, body: Body) -> Response | Tunnel:
-        """Return the answer to one request."""
+        """Return the response to a request."""
         raw = body.whole()
         if environ.pop("HTTP_CONTENT_ENCODING", "").lower() == "gzip":
             try:

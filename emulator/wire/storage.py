@@ -1,4 +1,4 @@
-"""The routes of the Cloud Storage JSON API. Object names arrive percent-encoded; a name may hold slashes."""
+"""The routes of the Cloud Storage JSON API. Object names arrive percent-encoded; a name may contain slashes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 _API = "/storage/v1"
 _UPLOAD = re.compile(r"^(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o$")
-# What a method always needs (cloud.google.com/storage/docs/access-control/iam-json); the model adds storage.objects.delete where an
-# object is overwritten.
+# The permission that a method always needs (cloud.google.com/storage/docs/access-control/iam-json); the model adds
+# storage.objects.delete if an object is overwritten.
 _PERMISSIONS = {
     "buckets.insert": "storage.buckets.create",
     "buckets.patch": "storage.buckets.update",
@@ -48,7 +48,7 @@ _PERMISSIONS = {
 
 
 def routes(world: World, model: StorageModel) -> list[Route]:
-    """All routes of the service."""
+    """Return all routes of the service."""
     api = _Api(world, model)
     found = [*_bucket_routes(api), *_object_routes(api), *_upload_routes(Uploads(world, model))]
     inner = HttpFront(world, found)
@@ -106,13 +106,13 @@ def _object_routes(api: _Api) -> list[Route]:
 
 
 def _to_route(path: str, method: str, handler: Callable[[Call], Any]) -> Route:
-    """Return a copy: the journal names what it writes, not what it reads."""
+    """Return a route whose journal rows name the written object, not the one that is read."""
     made = _route("POST", path, method, handler, mutates=True)
     return Route(made.method, made.pattern, made.spec, made.handler, "{to_bucket}/{to_object}")
 
 
 def _upload_routes(uploads: Uploads) -> list[Route]:
-    # They call World.perform themselves: only the body knows the object's name.
+    # They call World.perform themselves, because only the body has the object's name.
     return [
         Route(
             "POST",
@@ -135,7 +135,7 @@ class _Api:
     # --- buckets ---------------------------------------------------------------------------------------------------------
 
     def list_buckets(self, call: Call) -> dict[str, Any]:
-        """`buckets.list`."""
+        """Answer `buckets.list`."""
         project = call.query("project")
         if not project:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: project", reason="required")
@@ -154,31 +154,31 @@ class _Api:
         return body
 
     def insert_bucket(self, call: Call) -> dict[str, Any]:
-        """`buckets.insert`."""
+        """Answer `buckets.insert`."""
         bucket = self.model.buckets.create(call.json(), project=call.query("project"))
         return bucket_json(call, bucket, self._world.project_number)
 
     def get_bucket(self, call: Call) -> dict[str, Any]:
-        """`buckets.get`."""
+        """Answer `buckets.get`."""
         bucket = self.model.buckets.get(call.params["bucket"], conditions(call))
         return bucket_json(call, bucket, self._world.project_number)
 
     def change_bucket(self, call: Call, *, replace: bool) -> dict[str, Any]:
-        """`buckets.patch` and `buckets.update`."""
+        """Answer `buckets.patch` and `buckets.update`."""
         bucket = self.model.buckets.change(call.params["bucket"], call.json(), conditions(call), replace=replace)
         return bucket_json(call, bucket, self._world.project_number)
 
     def delete_bucket(self, call: Call) -> Response:
-        """`buckets.delete`."""
+        """Answer `buckets.delete`."""
         self.model.buckets.delete(call.params["bucket"], conditions(call))
         return Response(b"", status=204)
 
     def set_policy(self, call: Call) -> dict[str, Any]:
-        """`buckets.setIamPolicy`."""
+        """Answer `buckets.setIamPolicy`."""
         return self.model.buckets.set_policy(call.params["bucket"], call.json())
 
     def storage_layout(self, call: Call) -> dict[str, Any]:
-        """`buckets.getStorageLayout`; gcloud asks before a recursive delete."""
+        """Answer `buckets.getStorageLayout`, which gcloud calls before a recursive delete."""
         bucket = self.model.buckets.get(call.params["bucket"])
         location = str(bucket.fields["location"])
         return {
@@ -190,12 +190,12 @@ class _Api:
         }
 
     def managed_folders(self, call: Call) -> dict[str, Any]:
-        """`managedFolders.list`: none can be made here; gcloud asks before it deletes a bucket with all in it."""
+        """Answer `managedFolders.list`: always empty. gcloud calls it before it deletes a bucket with its content."""
         self.model.buckets.get(call.params["bucket"])
         return {"kind": "storage#managedFolders"}
 
     def service_account(self, call: Call) -> dict[str, Any]:
-        """`projects.serviceAccount.get`: the service agent that needs the key's grant for CMEK."""
+        """Answer `projects.serviceAccount.get`: the service agent that needs the key's grant for CMEK."""
         del call
         address = f"service-{self._world.project_number}@gs-project-accounts.iam.gserviceaccount.com"
         return {"kind": "storage#serviceAccount", "email_address": address}
@@ -203,7 +203,7 @@ class _Api:
     # --- objects ---------------------------------------------------------------------------------------------------------
 
     def list_objects(self, call: Call) -> dict[str, Any]:
-        """`objects.list`."""
+        """Answer `objects.list`."""
         if flag(call, "softDeleted"):
             raise ApiError(
                 "UNIMPLEMENTED", "The embedded cloud keeps no soft-deleted objects.", reason="notImplemented"
@@ -219,7 +219,7 @@ class _Api:
         return partial(call, body)
 
     def get_object(self, call: Call) -> dict[str, Any] | Response:
-        """`objects.get`, metadata or content by `alt`."""
+        """Answer `objects.get` with metadata or content, by `alt`."""
         alt = call.query("alt", "json")
         if alt not in {"json", "media"}:
             raise invalid(f"Invalid value for parameter 'alt': '{alt}'")
@@ -229,12 +229,12 @@ class _Api:
         return object_json(call, stored)
 
     def download(self, call: Call) -> Response:
-        """`objects.get` with `alt=media`."""
+        """Answer `objects.get` with `alt=media`."""
         stored = self.model.get(*_where(call), generation=number(call, "generation"), conditions=conditions(call))
         return media_response(call, stored)
 
     def change_object(self, call: Call, *, replacing: bool) -> dict[str, Any]:
-        """`objects.patch` and `objects.update`."""
+        """Answer `objects.patch` and `objects.update`."""
         stored = self.model.change(
             *_where(call),
             call.json(),
@@ -245,12 +245,12 @@ class _Api:
         return object_json(call, stored)
 
     def delete_object(self, call: Call) -> Response:
-        """`objects.delete`."""
+        """Answer `objects.delete`."""
         self.model.delete(*_where(call), generation=number(call, "generation"), conditions=conditions(call))
         return Response(b"", status=204)
 
     def copy(self, call: Call) -> dict[str, Any]:
-        """`objects.copy`: what is read may be in another bucket than what is written."""
+        """Answer `objects.copy`. The source may be in another bucket than the destination."""
         self._world.need("storage.objects.get", on=f"{call.params['bucket']}/{call.params['object']}")
         stored = self.model.copy(
             _source(call),
@@ -263,7 +263,7 @@ class _Api:
         return object_json(call, stored)
 
     def rewrite(self, call: Call) -> dict[str, Any]:
-        """`objects.rewrite`; always done in one call."""
+        """Answer `objects.rewrite`, always completed in one call."""
         resource = self.copy(call)
         return {
             "kind": "storage#rewriteResponse",
@@ -274,7 +274,7 @@ class _Api:
         }
 
     def compose(self, call: Call) -> dict[str, Any]:
-        """`objects.compose`."""
+        """Answer `objects.compose`."""
         body = call.json()
         unknown = sorted(set(body) - {"kind", "destination", "sourceObjects"})
         if unknown:

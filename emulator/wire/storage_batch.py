@@ -1,4 +1,4 @@
-"""`/batch/storage/v1`: up to 100 calls in one multipart/mixed request, each answered as if it had come alone."""
+"""The batch API `/batch/storage/v1`: up to 100 calls in one multipart/mixed request, each answered as a single call would be."""
 
 from __future__ import annotations
 

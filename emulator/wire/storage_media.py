@@ -1,4 +1,4 @@
-"""`alt=media`: an object's content, whole, in ranges, or unpacked when it is stored gzipped and the caller takes no gzip."""
+"""The content of objects (`alt=media`): whole, in ranges, or unpacked if it is stored gzipped and the caller does not accept gzip."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def media_response(call: Call, stored: StoredObject) -> Response:
-    """200 with the content, 206 with the range asked for; raises 416."""
+    """Return 200 with the content, or 206 with the requested range. Raises `ApiError` (416) for an impossible range."""
     content, fields = stored.content, stored.fields
     headers = _headers(stored)
     accepted = call.request.headers.get("Accept-Encoding", "")
@@ -29,7 +29,9 @@ def media_response(call: Call, stored: StoredObject) -> Response:
         if "gzip" in accepted or "no-transform" in str(fields.get("cacheControl", "")):
             headers["Content-Encoding"] = "gzip"
         else:
-            return Response(_unpacked(content), headers=headers)  # a transcoded answer ignores the range, as documented
+            return Response(
+                _unpacked(content), headers=headers
+            )  # a transcoded response ignores the range, as documented
     elif "contentEncoding" in fields:
         headers["Content-Encoding"] = str(fields["contentEncoding"])
     wanted = _range(call.request.headers.get("Range", ""), len(content))
@@ -63,7 +65,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
-    """`(start, end)`, end exclusive; None when no (or no understandable) range is asked for."""
+    """Return `(start, end)`, end exclusive; None if no (or no valid) range is requested."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or match.groups() == ("", ""):
         return None
@@ -82,5 +84,5 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
 def _unpacked(content: bytes) -> bytes:
     try:
         return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error):  # declared as gzip, but it is not: the service hands it out as it is
+    except (OSError, EOFError, zlib.error):  # declared as gzip but is none: the service returns it unchanged
         return content

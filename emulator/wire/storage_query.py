@@ -1,4 +1,4 @@
-"""What the Storage JSON API's query parameters mean, and how its resources get their links."""
+"""The query parameters of the Storage JSON API, and the links in its resources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def number(call: Call, name: str) -> int | None:
-    """Return a whole number from the query; None when absent, 400 when it is none."""
+    """Return a whole number from the query, or None if absent. Raises `ApiError` (400) if it is no number."""
     raw = call.query(name)
     if not raw:
         return None
@@ -43,7 +43,7 @@ def conditions(call: Call, prefix: str = "if") -> Preconditions:
         generation_match=number(call, f"{prefix}GenerationMatch"),
         generation_not_match=number(call, f"{prefix}GenerationNotMatch"),
         metageneration_match=number(call, f"{prefix}MetagenerationMatch"),
-        # The official Python client's uploads spell it with a capital G (google-cloud-storage 3.17, blob.py).
+        # The official Python client's uploads write it with a capital G (google-cloud-storage 3.17, blob.py).
         metageneration_not_match=_either(
             number(call, f"{prefix}MetagenerationNotMatch"), number(call, f"{prefix}MetaGenerationNotMatch")
         ),
@@ -55,7 +55,7 @@ def _either(first: int | None, second: int | None) -> int | None:
 
 
 def page_size(call: Call) -> int:
-    """`maxResults`, 1000 at most."""
+    """Return `maxResults`, at most 1000."""
     asked = number(call, "maxResults")
     if asked is not None and asked < 0:
         raise invalid(f"Invalid value for parameter 'maxResults': '{asked}'")
@@ -92,7 +92,7 @@ def _links(call: Call, stored: StoredObject) -> dict[str, str]:
 
 
 def object_list(call: Call, found: Iterable[StoredObject]) -> list[dict[str, Any]]:
-    """Return the object resources of a listing, at least as far as `fields` asks for them."""
+    """Return the object resources of a listing, with at least the fields that `fields` requests."""
     text = call.query("fields")
     wanted = _parsed(text).get("items", {}) if text else {}
     if not wanted or wanted.keys() & {"*", "selfLink", "mediaLink"}:
@@ -108,7 +108,7 @@ def bucket_json(call: Call, bucket: Bucket, project_number: str) -> dict[str, An
 
 
 def partial(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of an answer that `fields` asks for (`items(name,metadata/user),nextPageToken`); all of it without `fields`."""
+    """Return the part of a response that `fields` requests (`items(name,metadata/user),nextPageToken`); the whole without `fields`."""
     text = call.query("fields")
     if not text:
         return body
@@ -116,10 +116,10 @@ def partial(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-_Selection = dict[str, Any]  # name -> what is wanted of it; nothing further = all
+_Selection = dict[str, Any]  # name -> the selection within it; an empty selection = all
 
 
-@functools.lru_cache(256)  # the product asks for the same few again and again
+@functools.lru_cache(256)  # the product repeats the same few texts
 def _parsed(text: str) -> _Selection:
     tokens = re.findall(r"[(),/]|[^(),/\s]+", text)
     wanted = _selection(tokens, text)

@@ -1,4 +1,4 @@
-"""`objects.insert` in its three forms: media, multipart and resumable."""
+"""The three forms of `objects.insert`: media, multipart and resumable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emulator.model.storage_records import StoredObject
 
 INSERT = CallSpec("storage", "objects.insert", mutates=True, permission="storage.objects.create")
-# A resumable upload is one insert, made with its last chunk; its other requests have names of their own.
+# A resumable upload is one insert, made with its last chunk; its other requests have their own names.
 START = CallSpec("storage", "objects.insert.start", permission="storage.objects.create")
 CHUNK = CallSpec("storage", "objects.insert.chunk", permission="storage.objects.create")
 _BOUNDARY = re.compile(r"""boundary\s*=\s*(?:"([^"]+)"|'([^']+)'|([^;\s]+))""", re.IGNORECASE)
@@ -32,7 +32,7 @@ _CANCELLED = 499
 
 @dataclass(slots=True)
 class _Session:
-    """A resumable upload: what was asked at its start, the bytes so far, and the object once it is done."""
+    """A resumable upload: its first request, the bytes so far, and the object once the upload is done."""
 
     bucket: str
     body: dict[str, Any]
@@ -47,7 +47,7 @@ class _Session:
 
 
 class Uploads:
-    """Handlers of the upload routes. Sessions live in memory only: after a restart an unfinished one is 404, and clients start anew."""
+    """The handlers of the upload routes. Sessions are kept in memory only: after a restart they give 404, and clients start again."""
 
     def __init__(self, world: World, model: StorageModel) -> None:
         self._world = world
@@ -55,7 +55,7 @@ class Uploads:
         self._sessions: dict[str, _Session] = {}
 
     def insert(self, call: Call) -> Response:
-        """`POST /upload/...`: by `uploadType`."""
+        """Answer `POST /upload/...`, by `uploadType`."""
         kind = call.query("uploadType")
         match kind:
             case "media":
@@ -71,7 +71,7 @@ class Uploads:
                 raise invalid(f"Invalid upload type: '{kind}'")
 
     def resume(self, call: Call) -> Response:
-        """`PUT /upload/...&upload_id=`: the next chunk, the last one, or the question how far it got."""
+        """Answer `PUT /upload/...&upload_id=`: the next chunk, the last one, or the question how many bytes are stored."""
         session = self._session(call)
         if session.done is not None:
             return json_response(object_json(call, session.done))
@@ -96,7 +96,7 @@ class Uploads:
             )
 
     def cancel(self, call: Call) -> Response:
-        """`DELETE /upload/...&upload_id=`: forget the session; Google answers 499."""
+        """Answer `DELETE /upload/...&upload_id=`: delete the session; like Google, with status 499."""
         self._session(call)
         with self._world.lock:
             self._sessions.pop(call.query("upload_id"), None)
@@ -153,7 +153,7 @@ class Uploads:
             session.data = bytearray()
             return session.done
 
-        # When it is refused the bytes stay: a client sends its last chunk again, and what overlaps is skipped.
+        # If it is refused, the bytes stay: the client sends its last chunk again, and the overlap is skipped.
         stored = self._world.perform(INSERT, f"{session.bucket}/{session.name}", call.principal, work)
         return json_response(object_json(call, stored))
 
@@ -171,7 +171,7 @@ class Uploads:
 
     @staticmethod
     def _described(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the object resource of the upload, its name settled: the query's `name`, else the resource's."""
+        """Return the object resource of the upload with its final name: the query's `name`, else the resource's."""
         name = call.query("name") or body.get("name")
         if not isinstance(name, str) or not name:
             raise ApiError("INVALID_ARGUMENT", "Required", reason="required")
@@ -180,7 +180,7 @@ class Uploads:
 
 
 def _declare(call: Call, body: dict[str, Any]) -> None:
-    """Put the checksums that the headers declare into the resource."""
+    """Add the checksums that the headers declare to the resource."""
     for part in call.request.headers.get("X-Goog-Hash", "").split(","):
         key, _, value = part.strip().partition("=")
         if key in {"crc32c", "md5"} and value:
@@ -190,13 +190,13 @@ def _declare(call: Call, body: dict[str, Any]) -> None:
 
 
 def _progress(session: _Session) -> Response:
-    """308 Resume Incomplete; no Range header while nothing is kept."""
+    """Return 308 Resume Incomplete, without a Range header if no bytes are stored."""
     headers = {"Range": f"bytes=0-{len(session.data) - 1}"} if session.data else {}
     return Response(b"", status=308, headers=headers)
 
 
 def _content_range(call: Call, size: int) -> tuple[int | None, int | None, bool]:
-    """`(start, total, asking)` of a chunk of `size` bytes; None for a start or a total that is not given."""
+    """Return `(start, total, asking)` of a chunk of `size` bytes; None for a start or a total that is not given."""
     raw = call.request.headers.get("Content-Range")
     if raw is None:
         return 0, size, False
@@ -213,7 +213,10 @@ def _content_range(call: Call, size: int) -> tuple[int | None, int | None, bool]
 
 
 def _parts(call: Call) -> tuple[dict[str, Any], bytes, str]:
-    """`(resource, content, content type)` of a multipart/related body. apitools quotes the boundary in `'` and ends lines by a bare LF."""
+    """Return `(resource, content, content type)` of a multipart/related body.
+
+    apitools quotes the boundary in `'` and ends lines with a bare LF.
+    """
     match = _BOUNDARY.search(call.request.headers.get("Content-Type", ""))
     if match is None:
         raise invalid("Multipart request without a boundary.")
@@ -236,7 +239,7 @@ def _parts(call: Call) -> tuple[dict[str, Any], bytes, str]:
 
 
 def _headers_and_body(piece: bytes, eol: bytes) -> tuple[dict[str, str], bytes]:
-    # A part without headers begins with its blank line at once.
+    # A part without headers begins directly with its blank line.
     head, found, body = piece.partition(eol + eol)
     if not found:
         raise invalid("Malformed multipart body.")

@@ -1,6 +1,6 @@
-"""HTTP/1.1 on a loopback port: bodies go through as they come, and a connection may become a tunnel, as a proxy needs it.
+"""The HTTP/1.1 server on a loopback port: bodies are streamed, and a connection may become a tunnel, as a proxy needs it.
 
-`server.py` serves the API on top of this, and reads a request's body whole.
+`server.py` serves the API on top of this, and reads a request's whole body.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 16
 _LINE = 1024
-_MOST_UNREAD = 1 << 20  # of a body that nobody wanted, so much is read to keep the connection
+_MOST_UNREAD = 1 << 20  # the bytes of an unread body that are read to keep the connection
 _NO_BODY = {204, 304}
 _BACKLOG = 512
 _LAST_WORDS_S = 5.0
 
 
 class PortInUseError(OSError):
-    """The port is taken by another process."""
+    """The error of a port that another process uses."""
 
 
 @dataclass(slots=True)
 class Tunnel:
-    """Another server agreed to speak another protocol (101): its answer's headers, and where to read and write from then on."""
+    """A connection that another server agreed to switch to another protocol (101): its headers, its input and its socket."""
 
     headers: list[tuple[str, str]]
     reader: io.BufferedIOBase
@@ -54,21 +54,21 @@ App = Callable[[Request], Response | Tunnel]
 
 
 class Body(io.RawIOBase):
-    """A request's body as it comes in: of a known length, or in chunks."""
+    """A request's body as it arrives: of a known length, or in chunks."""
 
     def __init__(self, source: io.BufferedIOBase, length: int | None, before: Callable[[], None]) -> None:
         self._source = source
         self._chunked = length is None
         self._left = length or 0
-        self._before = before  # tells the caller that the body is wanted, once
+        self._before = before  # tells the client once that the body is wanted
         self._done = length == 0
 
     def readable(self) -> bool:
-        """Return True: it can be read, and nothing else."""
+        """Return True: the stream can only be read."""
         return True
 
     def whole(self) -> bytes:
-        """Return all of it at once."""
+        """Return the whole body at once."""
         if self._chunked or self._done:
             return self.read()
         self._before()
@@ -79,7 +79,7 @@ class Body(io.RawIOBase):
         return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """At most as much as there is in one piece."""
+        """Read at most as many bytes as are in one piece."""
         view = memoryview(buffer)
         if self._done or not view:
             return 0
@@ -113,7 +113,10 @@ class Body(io.RawIOBase):
         return not self._done
 
     def drain(self) -> bool:
-        """Read what is left, if that is little; False when it is not all read. Who waits to be asked for it is not asked."""
+        """Read the rest of the body if it is short. Return False if it was not read to its end.
+
+        A client that waits to be asked for the body is not asked.
+        """
         if self._before is not _nothing:
             return self._done
         taken = 0
@@ -126,26 +129,26 @@ class Body(io.RawIOBase):
 
 
 def _nothing() -> None:
-    """After the first read there is nothing to tell."""
+    """Do nothing: after the first read, the client was already told."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection of HTTP/1.1 with keep-alive."""
+    """A connection of HTTP/1.1 with keep-alive."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # headers and body leave in one packet
+    wbufsize = -1  # headers and body are sent in one packet
     server: StreamingServer
 
     def finish(self) -> None:
-        """Close both directions; the base class leaves the reading one open when the caller went away before the answer was out."""
+        """Close both directions. If the caller went away before the response was sent, the base class leaves the reading side open."""
         try:
             super().finish()
         finally:
             self.rfile.close()
 
     def handle_one_request(self) -> None:
-        """Serve one request of the connection."""
+        """Serve a request of the connection."""
         try:
             self.raw_requestline = self.rfile.readline(_BLOCK + 1)
             if len(self.raw_requestline) > _BLOCK:
@@ -160,11 +163,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def handle_expect_100(self) -> bool:
-        """Not yet: a body is asked for when it is read."""
+        """Return True without an answer yet: the body is requested when it is read."""
         return True
 
     def version_string(self) -> str:
-        """As Google's front end names itself."""
+        """Return the name of Google's front end."""
         return "Google Frontend"
 
     def _serve(self) -> None:
@@ -195,12 +198,15 @@ class Handler(BaseHTTPRequestHandler):
             answer.close()
 
     def serve(self, environ: WSGIEnvironment, body: Body) -> Response | Tunnel:
-        """Return the answer to one request; the application reads the body as it comes."""
+        """Return the response to a request; the application reads the body as it arrives."""
         environ["wsgi.input"] = io.BufferedReader(body, _BLOCK)
         return self.server.app(Request(environ))
 
     def _length(self) -> int | None:
-        """Return the length of the body, None when it comes in chunks; both, or neither well said, is how requests are smuggled."""
+        """Return the length of the body, None if it comes in chunks, or `_BAD`.
+
+        Both headers at once, or an invalid one, allow request smuggling.
+        """
         coding, lengths = self.headers.get_all("Transfer-Encoding", []), self.headers.get_all("Content-Length", [])
         if coding:
             return None if [each.strip().lower() for each in coding] == ["chunked"] and not lengths else _BAD
@@ -215,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _environ(self, length: int | None) -> WSGIEnvironment:
-        """Return what WSGI says of a request; `RAW_URI` is path and query as they were sent."""
+        """Return the WSGI environment of a request; `RAW_URI` is path and query as they were sent."""
         path, _, query = self.path.partition("?")
         host, port = self.server.server_address[:2]
         environ: WSGIEnvironment = {
@@ -237,7 +243,7 @@ class Handler(BaseHTTPRequestHandler):
             environ["CONTENT_LENGTH"] = str(length)
         for key, value in self.headers.items():
             name = key.upper().replace("-", "_")
-            if "_" in key:  # it would stand for another header behind a server that does not tell them apart
+            if "_" in key:  # WSGI cannot tell such a name from the same name with hyphens
                 continue
             if name == "CONTENT_TYPE":
                 environ[name] = value
@@ -272,10 +278,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """No access log: it would have addresses in it, and the journal has the calls."""
+        """Write no access log: it would contain addresses, and the journal has the calls."""
 
     def _dig(self, tunnel: Tunnel) -> None:
-        """Carry bytes both ways until one side ends."""
+        """Copy bytes both ways until one side ends."""
         self.close_connection = True
         try:
             self.send_response_only(101)
@@ -295,7 +301,7 @@ _BAD = -1
 
 
 def _pump(source: io.BufferedIOBase, target: socket.socket) -> None:
-    """Copy until the source ends, then end the target: half a WebSocket is none."""
+    """Copy until the source ends, then end the target in both directions, because half a WebSocket is of no use."""
     with suppress(OSError, ValueError):
         while data := source.read1(_BLOCK):
             target.sendall(data)
@@ -304,9 +310,9 @@ def _pump(source: io.BufferedIOBase, target: socket.socket) -> None:
 
 
 class StreamingServer(socketserver.ThreadingTCPServer):
-    """Serves `app` on one port of 127.0.0.1 (0 = a free one), a thread a connection. Raises `PortInUseError`."""
+    """A server of `app` on one port of 127.0.0.1 (0 = a free one), with a thread for each connection. Raises `PortInUseError`."""
 
-    allow_reuse_address = sys.platform != "win32"  # there it would let two processes share the port
+    allow_reuse_address = sys.platform != "win32"  # on Windows it would let two processes share the port
     daemon_threads = True
     block_on_close = False
     request_queue_size = _BACKLOG
@@ -330,12 +336,12 @@ class StreamingServer(socketserver.ThreadingTCPServer):
         return int(self.server_address[1])
 
     def start(self) -> None:
-        """Serve, in threads of its own."""
+        """Start to serve, in threads of its own."""
         self._accepting = threading.Thread(target=self.serve_forever, args=(0.05,), name="http-accept", daemon=True)
         self._accepting.start()
 
     def stop(self) -> None:
-        """Close the port and every connection, and wait some seconds for their threads. Safe to call twice."""
+        """Close the port and all connections, and wait some seconds for their threads. Safe to call twice."""
         if self._accepting is not None:
             self.shutdown()
             self._accepting.join()
@@ -351,7 +357,7 @@ class StreamingServer(socketserver.ThreadingTCPServer):
             thread.join(timeout=max(0.0, until - real_now()))
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a connection, known to `stop` from the first moment."""
+        """Start a thread for a connection, and register it at once, so that `stop` finds it."""
         thread = threading.Thread(
             target=self.process_request_thread, args=(request, client_address), name="http-connection", daemon=True
         )
@@ -360,7 +366,7 @@ class StreamingServer(socketserver.ThreadingTCPServer):
         thread.start()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection to its end. A caller that went away is no news."""
+        """Serve a connection to its end. A caller that went away is not an error."""
         try:
             self.finish_request(request, client_address)
         except OSError:

@@ -1,4 +1,4 @@
-"""The manager's page: everybody, what needs a person, one person's whole story, costs. For members of the admin group only."""
+"""The manager's pages: all users, cases that need attention, a user's history, and costs. For members of the admin group only."""
 
 from __future__ import annotations
 

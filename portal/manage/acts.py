@@ -1,6 +1,7 @@
-"""What an administrator may do for a person. Each act has a page before it that shows the plan now and the plan after; a POST does it.
+"""The acts of an administrator for a user. A page shows the plan before and after the act; a POST then requests the act.
 
-An act is a wish: it is written down with who asked, and whoever takes it up looks again whether that is an administrator.
+An act is stored as a request with the name of the administrator. The function that takes the request up checks again if that
+user is an administrator.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from shared.engine.views.preview import preview_after
 
 
 class Act(StrEnum):
-    """What can be done for a person; the name stands in the address of its page."""
+    """An act for a user; its name is part of the page's URL."""
 
     START = "start"
     STOP = "stop"
@@ -59,7 +60,7 @@ _KINDS = {
 
 
 class Words(Struct, frozen=True, kw_only=True):
-    """How an act is put on its page: the heading, what it means, the button."""
+    """The words of an act on its page: the heading, the explanation, the button."""
 
     title: str
     text: str
@@ -113,7 +114,7 @@ def _words(act: Act) -> Words:
 
 @blueprint.get("/manage/people/<user_key>/acts/<act>")
 def confirm(user_key: str, act: str) -> flask.Response:
-    """Show the plan as it is, the plan after the act, and the button. Nothing is changed."""
+    """Show the present plan, the plan after the act, and the button. Nothing is changed."""
     record, chosen = record_of(user_key), _act(act)
     template = _template(record, chosen, asked("template"))
     deps = current().deps.engine
@@ -141,7 +142,7 @@ def confirm(user_key: str, act: str) -> flask.Response:
 
 @blueprint.post("/manage/people/<user_key>/acts/<act>")
 def perform(user_key: str, act: str) -> flask.Response:
-    """Do it, and go back to the person's page."""
+    """Request the act, and redirect to the user's page."""
     record, chosen = record_of(user_key), _act(act)
     template = _template(record, chosen, one_line(flask.request.form.get("template", "")))
     portal = current()
@@ -164,7 +165,10 @@ def _act(text: str) -> Act:
 
 
 def _template(record: UserRecord, act: Act, named: str) -> str:
-    """Return the template whose cluster is meant; 404 for one that the person does not have. Empty for every other act."""
+    """Return the template whose cluster is to be deleted, or "" for every other act.
+
+    A template that the user does not have gives 404.
+    """
     if act is not Act.DELETE_CLUSTER:
         return ""
     if named not in {wish.template for wish in record.spec.clusters}:
@@ -173,7 +177,7 @@ def _template(record: UserRecord, act: Act, named: str) -> str:
 
 
 def _asked(act: Act, record: UserRecord, template: str) -> Said:
-    """Write the act down as a wish, and return what the page says of it."""
+    """Store the act as a request, and return the message for the page."""
     reason = _reason(flask.request.form.get("reason", "")) if act is Act.HOLD else ""
     subject, _ = signed_in()
     answer = ask(
@@ -194,7 +198,7 @@ def _asked(act: Act, record: UserRecord, template: str) -> Said:
 
 
 def _reason(typed: str) -> str:
-    """Why data is held: one short line without anybody's address, for it goes into the log."""
+    """Return the reason of a hold: one short line without addresses, because it is logged. Raises `RefusedError` if it is unusable."""
     text = " ".join(typed.split())
     if not text or len(text) > MAX_REASON or not text.isprintable():
         raise RefusedError(

@@ -1,4 +1,4 @@
-"""`/manage/attention`: what does not mend itself: people whose environment waits for somebody, and what belongs to nobody."""
+"""The page `/manage/attention`: users whose environment needs an administrator, and resources that belong to no record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.engine.views.fleet import in_need, nearest_known
 from shared.sheet import Value
 
 _STRAY = "Stray"
-# What somebody can do about it; all of it is in the operations handbook.
+# The advice for each reason; the operations handbook has the details.
 ADVICE = {
     "Stuck": "It has been on the way for too long. Open the person's story, then look again now.",
     "QuotaExhausted": "Ask Google for more quota, or take a smaller machine; it is tried again by itself.",
@@ -45,7 +45,7 @@ ADVICE = {
 
 @blueprint.get("/manage/attention")
 def attention() -> flask.Response:
-    """One call to the cloud for people and strays, one for the number of dead letters."""
+    """Show the page with one call to the cloud for users and orphans, and one for the number of dead letters."""
     seen, why = fleet(), asked("why")
     view = kept().get("figures", (seen,), lambda: figures_of(seen)).overview
     shown = cut(in_need(seen, why if why in view.needs else ""), page_number(flask.request.args))

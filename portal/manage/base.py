@@ -1,4 +1,4 @@
-"""What all of the manager's pages share: the blueprint with its guard, the fleet as the sweeps last saw it, how a table is cut."""
+"""The common parts of the manager's pages: the blueprint with its guard, the fleet as the last sweep saw it, the paging of tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.domain.things.identity import UserKey, parse_user_key
 
 T = TypeVar("T")
 PAGE_ROWS = 50
-_LATE = timedelta(minutes=30)  # three sweeps
+_LATE = timedelta(minutes=30)  # the time of three sweeps
 _TEXT_LENGTH = 200
 _KEPT = "benchkeeper.manage"
 
@@ -45,12 +45,12 @@ PAGE = Param(
 
 @blueprint.record_once
 def _keep(state: BlueprintSetupState) -> None:
-    """Keep it with the application, not in this module: two applications share nothing."""
+    """Keep the cache with the application, not in this module, so that two applications share nothing."""
     state.app.extensions[_KEPT] = Kept()
 
 
 def kept() -> Kept:
-    """Return what the present application has worked out of the fleet."""
+    """Return the present application's cache of figures about the fleet."""
     found: Kept = flask.current_app.extensions[_KEPT]
     return found
 
@@ -58,23 +58,26 @@ def kept() -> Kept:
 @blueprint.before_request
 @admins_only
 def _administrators() -> None:
-    """Nobody else gets an answer from any route of this blueprint, the ones that will be added too."""
+    """Refuse every user who is no administrator, on all routes of this blueprint."""
 
 
 class NoFleetError(RetryableError):
-    """What the sweeps saw of everybody is not there yet, or could not be read."""
+    """The error of a fleet index that does not exist yet or could not be read."""
 
     reason = Reason.UNREADABLE
     default_retry_after = timedelta(seconds=60)
 
 
 def fleet() -> FleetSnapshot:
-    """Everybody, as the last sweep saw them: one call to the cloud, whose answer is empty when nothing changed."""
+    """Return all users as the last sweep saw them: one call to the cloud, whose response is empty if nothing changed."""
     return _found(current().deps.engine.fleet.fleet)
 
 
 def figures_now() -> tuple[FleetSnapshot, Figures]:
-    """Everybody in figures, and the list without its rows: one call to the cloud. After an upgrade the list is read, until a sweep counts."""
+    """Return the fleet index without its rows, and the figures of all users: one call to the cloud.
+
+    After an upgrade the index has no figures until a sweep writes them: then the rows are read and counted.
+    """
     about = _found(current().deps.engine.fleet.about)
     if about.figures is not None:
         return about.fleet, about.figures
@@ -97,7 +100,7 @@ def _found(read: Callable[[], T | None]) -> T:
 
 @blueprint.errorhandler(NoFleetError)
 def _no_fleet(error: NoFleetError) -> flask.Response:
-    """Show the manager's page without its figures; scripts get the problem as everywhere."""
+    """Show the manager's page without its figures; scripts get the problem as JSON."""
     problem, present = problem_of(error), visit()
     present.reason, present.detail = problem.reason, problem.detail
     if pages.wants_json() or pages.is_htmx():
@@ -108,13 +111,13 @@ def _no_fleet(error: NoFleetError) -> flask.Response:
 
 
 def fleet_page(template: str, seen: FleetSnapshot, **values: Any) -> flask.Response:
-    """Return a page made from a snapshot, which says of when it is, and warns when sweeps seem to stand still."""
+    """Return a page made from a snapshot. The page states the snapshot's time, and warns if sweeps seem to have stopped."""
     is_late = visit().now() - seen.taken_at > _LATE
     return pages.page(template, taken_at=seen.taken_at, is_late=is_late, **values)
 
 
 def user_key_of(text: str) -> UserKey | None:
-    """Return the user key in an address of ours; None for what is none, which is then as unknown as any other."""
+    """Return the user key in a URL of ours, or None if the text is no user key. The caller treats None as an unknown user."""
     try:
         return parse_user_key(text)
     except BenchkeeperError:
@@ -122,17 +125,17 @@ def user_key_of(text: str) -> UserKey | None:
 
 
 def asked(name: str) -> str:
-    """Return a parameter of the query as one short line."""
+    """Return a query parameter as one short line."""
     return one_line(flask.request.args.get(name, ""))
 
 
 def one_line(text: str) -> str:
-    """Return a text that somebody typed: no line breaks, nothing unprintable, not endless."""
+    """Return a typed text as one printable line of limited length."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _TEXT_LENGTH]).split())[:_TEXT_LENGTH]
 
 
 class Cut(Struct, Generic[T], frozen=True, kw_only=True):
-    """One page of a long table."""
+    """A page of a long table."""
 
     rows: Sequence[T]
     page: int
@@ -141,23 +144,23 @@ class Cut(Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def first(self) -> int:
-        """The number of the first row shown, counted from 1; 0 where there is none."""
+        """The number of the first row shown, counted from 1; 0 if the table is empty."""
         return (self.page - 1) * PAGE_ROWS + 1 if self.total else 0
 
     @property
     def last(self) -> int:
-        """The number of the last row shown."""
+        """The number of the last row shown; 0 if the table is empty."""
         return self.first + len(self.rows) - 1 if self.total else 0
 
 
 def cut(rows: Sequence[T], page: int) -> Cut[T]:
-    """Return the page that was asked for, or the last one."""
+    """Return the requested page, or the last page if there are fewer."""
     pages_there = max(1, -(-len(rows) // PAGE_ROWS))
     page = max(1, min(page, pages_there))
     return Cut(rows=rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS], page=page, pages=pages_there, total=len(rows))
 
 
 def page_number(args: Mapping[str, str]) -> int:
-    """Return the page that a query names; 1 for anything that is no number."""
+    """Return the page number of a query, or 1 if the text is no number."""
     text = args.get("page", "")
     return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) <= 6 else 1  # noqa: PLR2004 - a million pages

@@ -1,7 +1,8 @@
-"""`/manage/changes`: what waits because many people are to lose access at once, and the two buttons. `/api/changes`: the same for scripts.
+"""The page `/manage/changes`: batches of cuts and other changes that wait for a decision, with two buttons.
 
-A click creates an object that names the list which was shown; the tick verifies who clicked and carries it out. So a list that has
-changed since is still the one that is decided about, and never another.
+`/api/changes` is the same for scripts. A click creates an object that names the list that was shown. The tick verifies who
+clicked and carries out the decision. So the decision is always about the list that was shown, even if the list has changed
+since.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.things.errors import CloudUnavailableError, RefusedError
 from shared.sheet import Value
 
-_FIRST = 10  # of the people of a batch, shown before its own page
+_FIRST = 10  # the number of users of a batch that the overview shows; the batch's own page shows all
 
-# Each kind of change: all that waits, and the one of a digest. A further kind is a further pair.
+# For each kind of change a pair of functions: all changes that wait, and the change of a digest. A new kind adds a pair.
 Kind = tuple[Callable[[Seen], list[Change]], Callable[[str, Seen], Change | None]]
 KINDS: tuple[Kind, ...] = (
     (policy_changes.policies, policy_changes.policy_of),
     (waves.rollouts, waves.rollout_of),
     (changes_view.cuts, changes_view.cuts_of),
-    (questions.questions, questions.question_of),  # last: one of a digest reads anything that was ever shown
+    (questions.questions, questions.question_of),  # last: its lookup by digest reads any list that was ever shown
 )
 
 
 class Said(StrEnum):
-    """What the page says after a click; the code stands in the address of the page that follows."""
+    """The code of the message that the page shows after a click; the URL of the page that follows carries it."""
 
     APPROVED = "approved"
     REJECTED = "rejected"
@@ -62,13 +63,13 @@ TEXTS = {
 
 
 class Act(StrEnum):
-    """The last word of the address of a button's page."""
+    """The last word in the URL of a button's page."""
 
     APPROVE = "approve"
     REJECT = "reject"
 
 
-# What happens to one person, in a table.
+# The words for each step of a change, for the table of users.
 WORDS = {
     "Stop": "notebook stopped",
     "Revoke": "own account disabled",
@@ -103,12 +104,12 @@ def _attach(state: BlueprintSetupState) -> None:
 
 @blueprint.app_template_global()
 def changes_waiting() -> int:
-    """How many changes waited when somebody looked in the last minute: for a number in the navigation that costs nothing."""
+    """Return the number of waiting changes, as counted within the last minute. No call is made, so the navigation may show it."""
     return lists().count(current().deps.engine.clock.monotonic_s())
 
 
 def changes_now() -> tuple[list[Change], Seen]:
-    """All that waits, the kinds one after the other."""
+    """Return all waiting changes, sorted by kind, and the state that they were made from."""
     found = changes_view.seen()
     changes = [change for all_of, _ in KINDS for change in all_of(found)]
     if Unread.INDEX not in found.unread:
@@ -118,7 +119,7 @@ def changes_now() -> tuple[list[Change], Seen]:
 
 
 def change_of(digest: str) -> tuple[Change, Seen]:
-    """Return the list of a digest; 404 if nobody was ever shown one."""
+    """Return the change of a digest, and the state that it was made from. A digest that was never shown gives 404."""
     if not DIGEST.fullmatch(digest):
         raise NotFound
     found = changes_view.seen()
@@ -133,12 +134,12 @@ def change_of(digest: str) -> tuple[Change, Seen]:
 
 
 def guard_settings() -> GuardSettings:
-    """Return the limits that are in force."""
+    """Return the guard's limits in force."""
     return current().deps.engine.policy.guard
 
 
 def objection(change: Change) -> str:
-    """Why the reader may not decide; empty if they may."""
+    """Return the reason why the reader may not decide, or "" if the reader may."""
     if not change.is_kept:
         return "The list could not be stored just now, so nobody can decide about it. Open this page again in a minute."
     if guard_settings().approvers > 1 and is_concerned(change, own_keys()):
@@ -157,7 +158,7 @@ def objection(change: Change) -> str:
 
 @blueprint.get("/manage/changes")
 def changes() -> flask.Response:
-    """Everything that waits. Two listings, and one write for each batch that nobody was shown before."""
+    """Show all waiting changes. Two listings, and one write for each batch that was never shown before."""
     waiting, found = changes_now()
     return pages.page(
         "manage/changes.html",
@@ -173,7 +174,7 @@ def changes() -> flask.Response:
 
 @blueprint.get("/manage/changes/<digest>")
 def change(digest: str) -> flask.Response:
-    """One list with everybody on it, who decided, and the buttons."""
+    """Show a list with all its users, the decisions so far, and the buttons."""
     found, seen = change_of(digest)
     said = asked("said")
     waiting = seen.by_key()
@@ -193,7 +194,7 @@ def change(digest: str) -> flask.Response:
 
 @blueprint.get("/manage/changes/<digest>/<verdict>")
 def confirm_change(digest: str, verdict: str) -> flask.Response:
-    """Show what the button will do, and the button. Nothing is changed."""
+    """Show the effect of a decision, and the button. Nothing is changed."""
     found, seen = change_of(digest)
     return pages.page(
         "manage/decide.html",
@@ -207,13 +208,13 @@ def confirm_change(digest: str, verdict: str) -> flask.Response:
 
 @blueprint.post("/manage/changes/<digest>/<verdict>")
 def decide(digest: str, verdict: str) -> flask.Response:
-    """Write the decision down, and go back to the list's page."""
+    """Store the decision, and redirect to the list's page."""
     said = decided(digest, VERDICTS[act_of(verdict)])
     return pages.go(flask.url_for("manage.change", digest=digest, said=said.value))
 
 
 def act_of(text: str) -> Act:
-    """Return what the last word of an address asks for; 404 for any other word."""
+    """Return the act that the last word of a URL names; 404 for any other word."""
     found = next((act for act in Act if act.value == text), None)
     if found is None:
         raise NotFound
@@ -221,7 +222,10 @@ def act_of(text: str) -> Act:
 
 
 def decided(digest: str, verdict: Verdict) -> Said:
-    """Create the object that the tick takes up. The list is the stored one of this digest, whatever waits by now."""
+    """Create the decision object that the tick takes up, and return the message for the page.
+
+    The decision names the stored list of this digest, even if other users wait by now.
+    """
     portal, (_, key) = current(), signed_in()
     with portal.flights.one(key, f"decision:{digest}") as first:
         if not first:
@@ -266,7 +270,7 @@ def _sheet(digest: str) -> Sheet:
 
 
 def rows_of(found: Change, seen: Seen) -> Iterator[Sequence[Value]]:
-    """Yield the people of a list as the cells of `COLUMNS`."""
+    """Yield the users of a list as the cells of `COLUMNS`."""
     known, waiting = changes_view.addresses(), seen.by_key()
     for entry in found.entries:
         waits = waits_for(entry, waiting.get(entry.user_key)) if seen.waiting is not None else None

@@ -1,4 +1,4 @@
-"""`/api/changes`: what waits for administrators, for scripts: the lists, a decision about one, and an announcement."""
+"""The routes `/api/changes` for scripts: the lists that wait for administrators, a decision about a list, and an announcement."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ from shared.domain.things.errors import InvalidMessageError, RefusedError
 from shared.domain.things.identity import UserKey, parse_user_key
 from shared.domain.things.times import parse_time, rfc3339
 
-_LONGEST = timedelta(days=31)  # an announcement is for a moment, not for good
+_LONGEST = timedelta(days=31)  # the longest time that an announcement may cover
 
 
-_MOST_ANNOUNCED = 4_000_000  # bytes: about 100,000 people
+_MOST_ANNOUNCED = 4_000_000  # bytes: enough for about 100,000 users
 
 
-_MOST_ROWS = 1_000  # of one list in an answer of the API; the whole list is a file
+_MOST_ROWS = 1_000  # the most rows of a list in a response of the API; the file export has all rows
 
 
 @blueprint.get("/api/changes")
 def api_changes() -> flask.Response:
-    """Return what the page shows, as JSON."""
+    """Return all waiting changes as JSON, as the page shows them."""
     waiting, found = changes_now()
     return pages.json_answer(
         {
@@ -65,7 +65,7 @@ def api_changes() -> flask.Response:
 
 @blueprint.get("/api/changes/<digest>")
 def api_change(digest: str) -> flask.Response:
-    """One list, as JSON."""
+    """Return one list as JSON, with at most `_MOST_ROWS` users."""
     found, seen = change_of(digest)
     rows = [
         {"user_key": key, "address": address, "steps": str(steps).split(), "waits": waits}
@@ -76,7 +76,7 @@ def api_change(digest: str) -> flask.Response:
 
 @blueprint.post("/api/changes/<digest>/<verdict>")
 def api_decide(digest: str, verdict: str) -> flask.Response:
-    """Decide about one list. Sent by a script: JSON, with the header of our own (`portal.csrf.check_script`)."""
+    """Decide about a list. The script sends JSON with the header of our own (`portal.csrf.check_script`)."""
     wanted = VERDICTS[act_of(verdict)]
     said = decided(digest, wanted)
     return pages.json_answer({"digest": digest, "verdict": wanted.value, "outcome": said.value, "says": TEXTS[said]})
@@ -84,7 +84,7 @@ def api_decide(digest: str, verdict: str) -> flask.Response:
 
 @blueprint.post("/api/announcements")
 def api_announce() -> flask.Response:
-    """Announce who is going to lose access, and until when: a list that another administrator has to approve."""
+    """Announce which users are going to lose access, and until when. Another administrator must approve the list."""
     portal, (_, key) = current(), signed_in()
     flask.request.max_content_length = _MOST_ANNOUNCED
     keys, until = _announced(flask.request.get_json(silent=True))
@@ -106,7 +106,7 @@ def api_announce() -> flask.Response:
 
 
 def _announced(sent: object) -> tuple[list[UserKey], datetime]:
-    """Return the people and the moment of an announcement. `RefusedError` says what is valid."""
+    """Return the user keys and the moment of an announcement. Raises `RefusedError`, which says what is valid."""
     try:
         if not isinstance(sent, dict) or not isinstance(sent["people"], list) or not sent["people"]:
             raise ValueError("no list of people")

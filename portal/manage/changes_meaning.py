@@ -1,4 +1,4 @@
-"""What approving and rejecting a list would do, and when a decision takes effect."""
+"""The meaning of a change: the effect of approving and rejecting a list, and the time when a decision takes effect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.cuts import IMPATIENT, CutClass, StepKind
 from shared.domain.things.identity import UserKey
 
-# What ends access, for people.
+# The title of a batch, by the cause that ends access.
 TITLES = {
     CutClass.EMPLOYMENT: "People are said to have left",
     CutClass.ACCOUNT: "Google accounts cannot be used any more",
@@ -32,7 +32,7 @@ TITLES = {
 
 
 class Unread(StrEnum):
-    """What could not be read. The rest is shown without it."""
+    """The part of the state that could not be read. The page shows the rest without it."""
 
     INDEX = "who waits"
     DECISIONS = "what was decided"
@@ -42,14 +42,14 @@ class Unread(StrEnum):
 
 
 class Seen(Struct, kw_only=True):
-    """What one request found. `waiting` is None where the index could not be read."""
+    """The state that one request found. `waiting` is None if the index could not be read."""
 
     waiting: tuple[WaitingPerson, ...] | None = None
     votes: dict[str, list[Vote]] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
 
     def by_key(self) -> Mapping[UserKey, WaitingPerson]:
-        """Return those who wait, by key."""
+        """Return the waiting users by key."""
         return {person.user_key: person for person in self.waiting or ()}
 
 
@@ -62,7 +62,7 @@ STEPS = {
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """A decision that waits to take effect, as the page noted it; nobody verified it yet."""
+    """A decision that waits to take effect, as the page stored it. It is not verified yet."""
 
     by: str
     verdict: Verdict
@@ -72,28 +72,31 @@ class Vote(Struct, frozen=True, kw_only=True):
 
 
 class Listed(Protocol):
-    """One person of a list, of whatever kind the change is."""
+    """A user on a list, for any kind of change."""
 
     @property
     def user_key(self) -> UserKey:
-        """Who it is."""
+        """The user's key."""
 
     @property
     def ref(self) -> str:
-        """Which cut it is; empty for a configuration."""
+        """The reference of the cut; empty for a configuration."""
 
     @property
     def steps(self) -> tuple[StrEnum, ...]:
-        """What happens to the person."""
+        """The steps that the change takes for the user."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """Something that waits for a decision. `entries` are the frozen list that the digest names.
+    """A change that waits for a decision. `entries` are the frozen list that the digest names.
 
-    `still` is how many of them wait for just that now, None where it could not be read; `undone` how many of those are stopped
-    already. `since` is None for a list that is no batch any more. `is_kept`: the list is stored, so it can be decided about.
-    `author` is who deployed a configuration. `concerned` may not decide; None: everybody on the list. `cannot_approve` is why
-    nobody can approve it. `needs_another`: however long nobody objects, somebody else than whoever asked must approve.
+    `still` is the number of entries that still wait for exactly this change, None if that could not be read. `undone` is the
+    number of waiting users whose environment is stopped already. `since` is None if the list is no longer a batch. `is_kept` is
+    True if the list is stored, so that it can be decided about.
+
+    `author` is the user who deployed a configuration. The users in `concerned` may not decide; None means all users on the
+    list. `cannot_approve` is the reason why the change cannot be approved by anyone. `needs_another` is True if a second
+    administrator must approve, even if there is no objection for a long time.
     """
 
     about: About
@@ -118,31 +121,31 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def is_question(self) -> bool:
-        """Return True if it is about one person or group, not a list of people."""
+        """True if the change is about one user or group, not a list of users."""
         return self.about in QUESTIONS
 
     @property
     def people(self) -> int:
-        """Return how many are on the list."""
+        """The number of users on the list."""
         return len(self.entries)
 
     @property
     def is_current(self) -> bool:
-        """Return True if the list is what waits now."""
+        """True if the list is the one that waits now."""
         return self.since is not None
 
     @property
     def is_rejected(self) -> bool:
-        """Return True if somebody rejected the list: one rejection is enough."""
+        """True if an administrator rejected the list; one rejection is enough."""
         return any(vote.verdict is Verdict.REJECT for vote in self.votes)
 
     def own(self) -> Verdict | None:
-        """Return what the reader decided last about the list."""
+        """Return the reader's last decision about the list, or None."""
         return next((vote.verdict for vote in reversed(self.votes) if vote.is_own), None)
 
 
 def change_of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> Change:
-    """Return a batch as the page shows it: who waits, what approving and rejecting would do, who decided so far."""
+    """Return a batch as the page shows it: the waiting users, the effect of approving and rejecting, the decisions so far."""
     digest, guard, waiting = digest or batch.digest, current().deps.engine.policy.guard, found.by_key()
     wait = [e for e in batch.entries if waits_for(e, waiting.get(e.user_key))]
     still = [waiting[e.user_key] for e in wait if e.user_key in waiting]
@@ -172,7 +175,7 @@ def change_of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "
 
 
 def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:
-    """Return True if the person waits now for just what the list says. Of a configuration that waits everybody does."""
+    """Return True if the user waits now for exactly what the list says. For a waiting configuration this is True for every user."""
     if not entry.ref:
         return True
     until = announced_until(entry.ref)
@@ -182,14 +185,17 @@ def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:
 
 
 def patience_ends(cause: CutClass, since: datetime | None, guard: GuardSettings) -> datetime | None:
-    """Return when what can be undone is done without an approval; None for what waits without end."""
+    """Return when the steps that can be undone are taken without an approval, or None if the batch waits without end."""
     if since is None or guard.patience is None or cause not in IMPATIENT:
         return None
     return since + guard.patience
 
 
 def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_known: bool = False) -> datetime | None:
-    """Return when a list that was approved and not rejected takes effect by itself; None: nobody approved it, or no need to wait."""
+    """Return when a list that was approved and not rejected takes effect by itself.
+
+    None if there is no approval, if there is a rejection, or if enough administrators approved, so that there is no wait.
+    """
     approvals = [vote for vote in votes if vote.verdict is Verdict.APPROVE]
     needed = 1 if author_is_known else guard.approvers
     if not approvals or len(approvals) != len(votes) or len({vote.by for vote in approvals}) >= needed:
@@ -198,7 +204,7 @@ def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_kn
 
 
 def needs_another(votes: Sequence[Vote], needed: int) -> bool:
-    """Return True if one more administrator must approve, where waiting is not enough."""
+    """Return True if one more administrator must approve, because waiting is not enough."""
     return len({vote.by for vote in votes if vote.verdict is Verdict.APPROVE}) < needed
 
 
@@ -245,7 +251,7 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
 
 
 def _prices(people: Iterable[WaitingPerson]) -> Mapping[str, float]:
-    """Return what an hour of each person's notebook costs, as far as the profiles say."""
+    """Return the hourly cost of each user's notebook, for the users whose profile has a price."""
     profiles = current().deps.engine.policy.catalog.profiles
     found = {person.user_key: profiles[person.profile].hourly_cost for person in people if person.profile in profiles}
     return {key: cost for key, cost in found.items() if cost is not None}

@@ -1,8 +1,9 @@
-"""What waits for administrators to decide, as pages and scripts show it: who waits, who decided, what either verdict will do.
+"""The changes that wait for administrators, as pages and scripts show them: users, decisions, and the effect of either verdict.
 
-Each kind of change (people whose cuts wait, a configuration, questions about one person or group) is a pair of functions in
+Each kind of change (users whose cuts wait, a configuration, questions about one user or group) is a pair of functions in
 `changes.KINDS` that return `Change`s.
-Nothing here decides: the tick does, on the assertions that it verifies itself.
+
+Nothing is decided here: the tick decides, by the assertions that it verifies itself.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserKey, user_key_for
 from shared.engine.ports.deps import Deps
 
-_MOST_OLDER = 20  # lists that somebody decided about and that are no batch any more: read one by one
+_MOST_OLDER = 20  # the most lists with a decision that are no longer a batch; each costs a read
 _KEPT_LISTS = 20
-_STORED_S = 3600.0  # the inbox forgets old objects: after that a list is stored again as it is shown
+_STORED_S = 3600.0  # the inbox deletes old objects, so a list is stored again after this time
 _EXTENSION = "benchkeeper.changes"
-NAV_S = 60.0  # how long the number beside "Changes" is shown without looking again
+NAV_S = 60.0  # the time for which the number beside "Changes" is shown without a new count
 
 
 class Lists:
-    """The lists that this process stored or read lately, and how many changes were seen last. Safe for several threads."""
+    """A cache of the lists that this process stored or read lately, and of the last number of changes. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,19 +42,19 @@ class Lists:
         self._count: tuple[float, int] = (float("-inf"), 0)
 
     def get(self, digest: str, at_s: float) -> Batch | None:
-        """Return the list if it was stored or read lately."""
+        """Return the list if it was stored or read lately, else None."""
         with self._lock:
             known_at, batch = self._lists.get(digest, (float("-inf"), None))
         return batch if at_s - known_at <= _STORED_S else None
 
     def has(self, digest: str, at_s: float) -> bool:
-        """Return True if what has this digest was stored or read lately."""
+        """Return True if the object of this digest was stored or read lately."""
         with self._lock:
             known_at, _ = self._lists.get(digest, (float("-inf"), None))
         return at_s - known_at <= _STORED_S
 
     def keep(self, digest: str, batch: Batch | None, at_s: float) -> None:
-        """Remember a list that is stored, or with None a question."""
+        """Remember a stored list by its digest. `batch` is None for a question."""
         with self._lock:
             self._lists[digest] = at_s, batch
             self._lists.move_to_end(digest)
@@ -61,24 +62,24 @@ class Lists:
                 self._lists.popitem(last=False)
 
     def counted(self, count: int, at_s: float) -> None:
-        """Remember how many changes wait."""
+        """Remember the number of waiting changes."""
         with self._lock:
             self._count = at_s, count
 
     def count(self, at_s: float) -> int:
-        """Return how many changes waited when somebody looked in the last minute; 0 if nobody did."""
+        """Return the number of waiting changes if it was counted within the last minute, else 0."""
         with self._lock:
             looked_at, count = self._count
         return count if at_s - looked_at <= NAV_S else 0
 
 
 def attach(extensions: dict[str, Any]) -> None:
-    """Give an application its own lists: two of them share nothing."""
+    """Give an application a cache of its own, so that two applications share nothing."""
     extensions[_EXTENSION] = Lists()
 
 
 def lists() -> Lists:
-    """Return the present application's."""
+    """Return the present application's cache."""
     found: Lists = flask.current_app.extensions[_EXTENSION]
     return found
 
@@ -87,7 +88,7 @@ def lists() -> Lists:
 
 
 def seen() -> Seen:
-    """Look who waits and what was decided: two listings. What cannot be read is named, and takes nothing else from the page."""
+    """Read the waiting users and the decisions: two listings. A failed read is noted in `unread`, and the rest is still shown."""
     found, deps = Seen(), _engine()
     try:
         found.waiting = tuple(deps.guard.waiting())
@@ -111,9 +112,9 @@ def seen() -> Seen:
 
 
 def cuts(found: Seen) -> list[Change]:
-    """People whose cuts wait: the batches of now, then the lists of before that somebody decided about.
+    """Return the batches of waiting cuts: the present batches, then earlier lists that have a decision.
 
-    Each batch is stored as it is shown, so that a click is about just what was on the page.
+    Each batch is stored as it is shown, so that a click is about exactly the list on the page.
     """
     changes = [
         change_of_batch(batch, found, is_kept=_is_stored(batch, found)) for batch in batches_of(found.waiting or ())
@@ -134,7 +135,7 @@ def cuts(found: Seen) -> list[Change]:
 
 
 def cuts_of(digest: str, found: Seen) -> Change | None:
-    """One list: the batch of now that has this digest, else the stored one; None for a digest that nobody ever saw."""
+    """Return the list of a digest: the present batch if its digest matches, else the stored list, else None."""
     for batch in batches_of(found.waiting or ()):
         if batch.digest == digest:
             return change_of_batch(batch, found, is_kept=_is_stored(batch, found))
@@ -143,7 +144,7 @@ def cuts_of(digest: str, found: Seen) -> Change | None:
 
 
 def stored_list(digest: str) -> Batch | None:
-    """Return the list of this digest, whose content is what its name says; None: there is none."""
+    """Return the stored list of this digest, or None if there is no valid list."""
     known = lists().get(digest, _now_s())
     if known is not None:
         return known
@@ -159,12 +160,12 @@ def stored_list(digest: str) -> Batch | None:
 
 
 def _is_stored(batch: Batch, found: Seen) -> bool:
-    """Store a batch's list; False if that did not work, so nobody can decide about it now."""
+    """Store a batch's list. Return False on failure: the list cannot be decided about now."""
     return is_stored(batch.digest, batch_to_json(batch), found, batch=batch)
 
 
 def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None = None) -> bool:
-    """Store what a decision will name by its digest, unless that was done lately; False if it did not work."""
+    """Store the content that a decision names by its digest, unless it was stored lately. Return False on failure."""
     if lists().has(digest, _now_s()):
         return True
     try:
@@ -177,7 +178,7 @@ def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None =
 
 
 def missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
-    """Note what could not be read: the page says so, and shows the rest."""
+    """Note a failed read: the page says so, and shows the rest."""
     if what not in found.unread:
         found.unread.append(what)
     visit().reason, visit().detail = error.reason.value, f"{what.value}: {error.detail}"
@@ -191,20 +192,18 @@ def _engine() -> Deps:
     return current().deps.engine
 
 
-# ---- what it means
+# ---- the meaning of a change
 
 
-# ---- who may
+# ---- the right to decide
 
 
 def own_keys() -> frozenset[UserKey]:
-    """Return the keys under which the reader may be on a list: their address's, and that of the record to which it leads."""
+    """Return the keys that the reader may have on a list: the key of the address, and the key of the record that it leads to."""
     email, key = signed_in()
     try:
         stored = _engine().records.load(key)
-    except (
-        BenchkeeperError
-    ) as error:  # the tick looks again, and does not count the vote of somebody who is on the list
+    except BenchkeeperError as error:  # the tick checks again, and does not count the vote of a user on the list
         visit().reason, visit().detail = error.reason.value, f"own record: {error.detail}"
         stored = None
     known = {key, user_key_for(email)}
@@ -212,7 +211,7 @@ def own_keys() -> frozenset[UserKey]:
 
 
 def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
-    """Return True if the reader is on the list, or deployed it: nobody decides about themselves."""
+    """Return True if the reader is on the list or deployed it: users may not decide about themselves."""
     own = frozenset(keys)
     if change.concerned is not None:
         return bool(own & change.concerned)
@@ -220,7 +219,7 @@ def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
 
 
 def addresses() -> Mapping[str, str]:
-    """Addresses by key, as a sweep saw them last; none where that cannot be read."""
+    """Return the addresses by user key, as the last sweep saw them; empty if they cannot be read."""
     try:
         fleet = _engine().fleet.fleet()
     except BenchkeeperError as error:

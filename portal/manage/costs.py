@@ -1,4 +1,4 @@
-"""`/manage/costs`: what this month has cost, by profile, cost centre and person."""
+"""The page `/manage/costs`: the costs of this month by profile, cost centre and user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.sheet import Value
 
 @blueprint.get("/manage/costs")
 def costs() -> flask.Response:
-    """Two calls to the cloud: everybody's hours, and what the bill says of them."""
+    """Show the page with two calls to the cloud: the hours of all users, and their costs on the bill."""
     seen = fleet()
     found, is_bill_unreadable = _month(seen)
     return fleet_page(
@@ -33,7 +33,7 @@ def costs() -> flask.Response:
 
 
 def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
-    """Return the sums, and True when there may be a bill that could not be read."""
+    """Return the sums, and True if there may be a bill that could not be read."""
     notes, unreadable = _notes()
     catalog = current().deps.engine.policy.catalog
     return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), unreadable

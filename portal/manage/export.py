@@ -1,6 +1,6 @@
-"""Every table as CSV and as JSON, streamed: the same rows and filters as on the page, raw values, times in UTC.
+"""The export of every table as CSV and as JSON, streamed: the rows and filters of the page, raw values, times in UTC.
 
-What a spreadsheet would run as a formula is made text by `shared/sheet.py`.
+`shared/sheet.py` turns cells that a spreadsheet would run as a formula into text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from portal.routes import CSV, JSON, Access, Param, Route
 from shared.domain.things.times import rfc3339
 from shared.sheet import Value, csv_lines
 
-_CHUNK = 200  # rows that are sent at once
+_CHUNK = 200  # the number of rows that are sent at once
 
 TEXT: Mapping[str, Any] = {"type": ["string", "null"]}
 NUMBER: Mapping[str, Any] = {"type": ["number", "null"]}
@@ -29,7 +29,7 @@ Columns = Mapping[str, Mapping[str, Any]]
 
 
 class Sheet(Struct, frozen=True, kw_only=True):
-    """A table: of when it is, its columns with the JSON Schema of each, its rows. `name` names the file."""
+    """A table: its time, its columns with the JSON Schema of each, its rows. `name` names the file."""
 
     name: str
     columns: Columns
@@ -48,7 +48,7 @@ def offer(
     params: tuple[Param, ...] = (),
     more: Columns | None = None,
 ) -> tuple[Route, Route]:
-    """Make `rule.csv` and `rule.json` of a sheet, and describe both. `make` gets what stands in the path."""
+    """Add the routes `rule.csv` and `rule.json` for a sheet, and return the description of both. `make` gets the path's parameters."""
     blueprint.add_url_rule(f"{rule}.csv", f"{name}_csv", lambda **path: _as_csv(make(**path)), methods=["GET"])
     blueprint.add_url_rule(f"{rule}.json", f"{name}_json", lambda **path: _as_json(make(**path)), methods=["GET"])
     kinds = (("csv", CSV, None), ("json", JSON, _schema(columns, more or {})))

@@ -1,4 +1,4 @@
-"""`/manage` and `/manage/people`: everybody in figures and pictures, and the table of everybody."""
+"""The pages `/manage` and `/manage/people`: all users in figures and charts, and as a table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TITLES = {
     Column.SPARK: "Spark",
     Column.NEEDS: "Needs a person",
 }
-# What each reason of `needs_person` means, in words.
+# The words for each reason of `needs_person`.
 NEEDS = {
     "Stuck": "stuck on the way",
     "QuotaExhausted": "no quota left",
@@ -63,12 +63,12 @@ NEEDS = {
     "UnknownLeaver": "a leaver of whom nobody knows",
 }
 
-_IN_A_BATCH = Notice.CUT_WAITS.value  # the overview has a line for each batch instead
+_IN_A_BATCH = Notice.CUT_WAITS.value  # not shown in the overview, which has a line for each batch instead
 
 
 @blueprint.get("/manage")
 def index() -> flask.Response:
-    """Everybody in figures: four calls to the cloud, however many there are."""
+    """Show the figures of all users: four calls to the cloud, for any number of users."""
     seen, figures = figures_now()
     waiting_letters = open_letters()
     changes, looked = changes_now()
@@ -90,7 +90,7 @@ def index() -> flask.Response:
 
 
 def _points_chart(points: Sequence[FleetPoint]) -> Chart | None:
-    """None before there are two counts: a single dot is no course."""
+    """Return the chart of environments over time, or None if there are fewer than two counts."""
     if len(points) < 2:  # noqa: PLR2004 - see above
         return None
     lines = [
@@ -131,7 +131,7 @@ def _ready_chart(days: Sequence[ReadyDay]) -> Chart | None:
 
 @blueprint.get("/manage/people")
 def people() -> flask.Response:
-    """Show the table of everybody: one call to the cloud."""
+    """Show the table of all users: one call to the cloud."""
     seen = fleet()
     query = query_of(flask.request.args, seen)
     if has_address(flask.request.args):
@@ -156,7 +156,7 @@ def people() -> flask.Response:
 
 @blueprint.post("/manage/people")
 def search() -> flask.Response:
-    """Take the search form on to the table, with nobody's address in the page's own."""
+    """Redirect the search form to the table, whose URL contains no address of a user."""
     query = query_of(flask.request.form, fleet())
     return pages.go(flask.url_for("manage.people", **query.args()))
 

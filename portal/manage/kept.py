@@ -1,4 +1,7 @@
-"""What is worked out of the whole fleet, kept in the process as long as the fleet's list is the same: sweeps write it every ten minutes."""
+"""The cache of figures that are computed from the whole fleet. A figure is kept as long as the fleet index is the same object.
+
+Sweeps write the index every ten minutes.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ T = TypeVar("T")
 
 
 class Kept:
-    """The newest outcome of each sum, with what it was made of. Safe for several threads; two at once may both work it out."""
+    """A cache of the newest result of each computation, with its inputs. Thread-safe; two threads may compute the same result."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_name: dict[str, tuple[tuple[object, ...], Any]] = {}
 
     def get(self, name: str, made_of: tuple[object, ...], make: Callable[[], T]) -> T:
-        """Return the outcome of `make`, which depends on nothing but `made_of`: the very same objects give the outcome of before."""
+        """Return the cached result if `made_of` are the identical objects as before, else the result of `make`.
+
+        `make` must depend on nothing but `made_of`.
+        """
         with self._lock:
             found = self._by_name.get(name)
         if found is not None and _same(found[0], made_of):

@@ -1,4 +1,4 @@
-"""`/manage/dead-letters`: messages that could not be used. Using one after all is the command line's work; the page says how."""
+"""The page `/manage/dead-letters`: messages that could not be used. Replay is done by the command line; the page says how."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from shared.domain.things.errors import BenchkeeperError
 from shared.engine.ports.inbox import LetterRow
 from shared.sheet import Value
 
-_MOST = 1_000  # a page of the bucket's listing: one call
+_MOST = 1_000  # the size of a page of the bucket's listing, which is one call
 _SPANS = (timedelta(days=90), timedelta(days=7), timedelta(days=1))
 _ALL = "all"
 
 
 class Letters(Struct, frozen=True, kw_only=True):
-    """The newest first. `span` is how far back was looked; `is_cut`: there are more, and which is newest is not known."""
+    """The dead letters, newest first. `span` is the time covered; `is_cut` is True if there are more, possibly newer, dead letters."""
 
     rows: tuple[LetterRow, ...]
     span: timedelta
@@ -33,14 +33,14 @@ class Letters(Struct, frozen=True, kw_only=True):
 
     @property
     def waiting(self) -> tuple[LetterRow, ...]:
-        """Those that nobody has used since."""
+        """The dead letters that were not replayed."""
         return tuple(row for row in self.rows if row.replayed_at is None)
 
 
 def letters() -> Letters:
-    """Return the newest dead letters, by at most three bounded listings: a flood is looked at over a shorter time.
+    """Return the newest dead letters, by at most three bounded listings. If there are too many, a shorter time is covered.
 
-    A listing begins with the oldest, so a span that holds too many says nothing of the newest.
+    A listing begins with the oldest dead letter. A span with too many of them therefore does not reach the newest.
     """
     source, now = current().deps.engine.dead_letters, visit().now()
     found: list[LetterRow] = []
@@ -52,7 +52,7 @@ def letters() -> Letters:
 
 
 def open_letters() -> int | None:
-    """How many wait; None when they could not be read, which takes nothing else from the page."""
+    """Return the number of waiting dead letters, or None if they could not be read; the rest of the page is still shown."""
     try:
         return len(letters().waiting)
     except BenchkeeperError as error:
@@ -62,7 +62,7 @@ def open_letters() -> int | None:
 
 @blueprint.get("/manage/dead-letters")
 def dead_letters() -> flask.Response:
-    """Show the letters that wait, or all of them."""
+    """Show the waiting dead letters, or all of them."""
     found = letters()
     with_used = flask.request.args.get("show") == _ALL
     rows = found.rows if with_used else found.waiting

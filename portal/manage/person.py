@@ -1,4 +1,4 @@
-"""`/manage/people/<user_key>`: one person, live: how it stands and why, what was stated, what is seen, the whole story."""
+"""The page `/manage/people/<user_key>`: a user's state and its reasons, statements, observations and history, read live."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shared.engine.views.person import address_view, observed_view, plan_view, u
 
 
 class Said(StrEnum):
-    """What the page says after an act; the code stands in the address of the page that follows."""
+    """The code of the message that the page shows after an act; the URL of the page that follows carries it."""
 
     START = "start"
     STOP = "stop"
@@ -62,7 +62,7 @@ KINDS = {
 
 @blueprint.get("/manage/people/<user_key>")
 def person(user_key: str) -> flask.Response:
-    """Read live: the record, and everything that a pass would look at; the plan is what a pass would do now."""
+    """Show the record and everything that a pass observes, read live; the plan is what a pass would do now."""
     key = user_key_of(user_key)
     if key is None:
         raise NotFound
@@ -72,7 +72,7 @@ def person(user_key: str) -> flask.Response:
     if found is None:
         raise NotFound
     record = found.record
-    if record.user_key != user_key:  # the key of an address that the person has taken on since
+    if record.user_key != user_key:  # the key of an address that the user took on later
         return pages.go(flask.url_for("manage.person", user_key=record.user_key))
     said, kind = asked("said"), kind_named(asked("kind"))
     engine, now = current().deps.engine, visit().now()

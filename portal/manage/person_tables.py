@@ -1,4 +1,4 @@
-"""`/manage/people/<user_key>/*.csv` and `.json`: the tables of one person's page as files, and what both are made of."""
+"""The tables of a user's page as files, `/manage/people/<user_key>/*.csv` and `.json`, and the functions that page and files share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.sheet import Value
 
 
 def record_of(user_key: str) -> UserRecord:
-    """Return the record that a user key in an address leads to; 404 when there is none. One read."""
+    """Return the record of the user key in a URL: one read. 404 if there is none."""
     key = user_key_of(user_key)
     stored = read_record(key) if key is not None else None
     if stored is None:
@@ -30,7 +30,7 @@ def record_of(user_key: str) -> UserRecord:
 
 
 class ClusterRow(Struct, frozen=True, kw_only=True):
-    """A Spark cluster that is wanted or may be there; `says` is how it stands, or why the last one is not there."""
+    """A Spark cluster that is wanted or may exist. `says` is its state, or the reason why the last cluster is gone."""
 
     template: str
     title: str
@@ -41,7 +41,7 @@ class ClusterRow(Struct, frozen=True, kw_only=True):
 
 
 def clusters_of(record: UserRecord) -> list[ClusterRow]:
-    """By template."""
+    """Return the user's Spark clusters, sorted by template."""
     catalog = current().deps.engine.policy.catalog
     names = sorted({wish.template for wish in record.spec.clusters} | {c.template for c in record.status.clusters})
     return [_cluster_row(record, name, catalog.environment(name).title) for name in names]
@@ -61,7 +61,7 @@ def _cluster_row(record: UserRecord, template: str, title: str) -> ClusterRow:
 
 
 def cost_of(record: UserRecord) -> CostView:
-    """Return this month. A bill that cannot be read leaves the estimate."""
+    """Return the costs of this month. If the bill cannot be read, the estimate remains."""
     deps, present = current().deps, visit()
     catalog = deps.engine.policy.catalog
     try:
@@ -74,17 +74,17 @@ def cost_of(record: UserRecord) -> CostView:
 
 
 def kind_named(text: str) -> StoryKind | None:
-    """Return the sort of line that is asked for, None for all."""
+    """Return the requested kind of line, or None for all kinds."""
     return next((kind for kind in StoryKind if kind.value == text), None)
 
 
 def told(story: Sequence[StoryLine], kind: StoryKind | None) -> list[StoryLine]:
-    """Its lines, the oldest first."""
+    """Return the lines of the requested kind, oldest first."""
     return [line for line in story if kind in {None, line.kind}]
 
 
 def value_text(value: object) -> str:
-    """Return what somebody stated, in a word."""
+    """Return a stated value as a short text."""
     match value:
         case tuple():
             return ", ".join(map(str, value)) or "none"
@@ -166,7 +166,7 @@ def _snapshots(record: UserRecord) -> Rows:
 def _offer(
     name: str, summary: str, columns: Columns, rows: Callable[[UserRecord], Rows], *params: Param
 ) -> Iterable[Route]:
-    """One person's table as files; one read each, and one more for the hours."""
+    """Offer a table of one user as files. Each file costs one read; the table of hours costs one more."""
 
     def sheet(user_key: str) -> Sheet:
         record = record_of(user_key)

@@ -1,4 +1,4 @@
-"""A configuration that waits, as one kind of change on the page: what it does to whom, and what either verdict will do."""
+"""A waiting configuration as a kind of change on the page: its effect on each user, and the effect of either verdict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEPS: Mapping[StepKind, tuple[str, str]] = {
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One person of a list, with what a configuration does to them, or how its change went."""
+    """A user on a list, with the effect of a configuration on the user, or the outcome of its rollout."""
 
     user_key: UserKey
     steps: tuple[StrEnum, ...]
@@ -45,7 +45,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 def policies(found: Seen) -> list[Change]:
-    """Every configuration that waits, the oldest first."""
+    """Return all waiting configurations, oldest first."""
     try:
         waiting = policy_change.waiting(current().deps.engine)
     except BenchkeeperError as error:
@@ -55,7 +55,7 @@ def policies(found: Seen) -> list[Change]:
 
 
 def policy_of(digest: str, found: Seen) -> Change | None:
-    """Return the configuration that waits under this digest; None if there is none."""
+    """Return the waiting configuration of this digest, or None."""
     return next((change for change in policies(found) if change.digest == digest), None)
 
 

@@ -1,11 +1,11 @@
-"""Which part of the table of people is asked for, as it stands in the address of the page.
+"""The query for a part of the table of users, as the page's URL contains it.
 
-No address of a person ever stands there: a browser keeps addresses of pages, and so do proxies and logs on the way. So the search form
-is sent with POST and answered with 303 to an address in which
+The URL never contains an address of a user, because browsers, proxies and logs keep URLs. So the search form is sent with POST
+and answered with 303 to a URL without addresses:
 
-- a whole address of a person has become their user key (the key that they have: an address may have changed since it was made),
-- a part with an @ is cut to what stands before it, or behind it when nothing does (`silva@exam` -> `silva`, `@example.com` ->
-  `example.com`).
+- A whole address becomes the user key that its user has. The user's address may have changed since the key was made.
+- A part with an @ is cut to the text before the @, or to the text after it if there is none before (`silva@exam` -> `silva`,
+  `@example.com` -> `example.com`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _UP, _DOWN = "up", "down"
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """Filters, order and page."""
+    """The filters, order and page of the table of users."""
 
     choice: Choice = field(default_factory=Choice)
     column: Column = Column.PERSON
@@ -49,7 +49,7 @@ class Query(Struct, frozen=True, kw_only=True):
     page: int = 1
 
     def args(self, *, page: int | None = None) -> dict[str, Any]:
-        """Return what stands in the address: only what is not as ever."""
+        """Return the query parameters, without those that have their default value."""
         choice = self.choice
         found = {
             SEARCH: choice.text,
@@ -66,19 +66,19 @@ class Query(Struct, frozen=True, kw_only=True):
         return {name: text for name, text in found.items() if text}
 
     def sorted_by(self, column: Column) -> Query:
-        """Return the same people by this column; by the one that it is sorted by already: the other way round."""
+        """Return the query sorted by this column, in the opposite order if it is sorted by this column already."""
         turned = column is self.column and not self.descending
         return replace(self, column=column, descending=turned, page=1)
 
     def aria_sort(self, column: Column) -> str:
-        """How a screen reader is told of it."""
+        """Return the sort order of a column for screen readers (`aria-sort`)."""
         if column is not self.column:
             return "none"
         return "descending" if self.descending else "ascending"
 
 
 def query_of(args: Mapping[str, str], fleet: FleetSnapshot) -> Query:
-    """Return what is asked for. What is not understood counts as not asked for: an address that somebody cut short still shows people."""
+    """Return the query. Invalid parameters are ignored, so that a truncated URL still works."""
 
     def text(name: str) -> str:
         found = one_line(args.get(name, ""))
@@ -102,12 +102,12 @@ def query_of(args: Mapping[str, str], fleet: FleetSnapshot) -> Query:
 
 
 def has_address(args: Mapping[str, str]) -> bool:
-    """Return True when the query may hold an address, which then must not stay where it is."""
+    """Return True if the query may contain an address, which then must be removed from the URL."""
     return any("@" in text for text in args.values())
 
 
 def without_address(typed: str, fleet: FleetSnapshot) -> str:
-    """Return what is looked for, without an @: see above."""
+    """Return the search text without an address, by the rules in the module's docstring."""
     text = one_line(typed)
     if "@" not in text:
         return text
@@ -130,7 +130,7 @@ def _param(name: str, text: str, *, place: Place, values: type[StrEnum] | None =
 
 
 def filter_params(place: Place) -> tuple[Param, ...]:
-    """Return the filters and the order, for the page's description."""
+    """Return the parameters for filters and order, for the OpenAPI description."""
     return (
         _param(SEARCH, "Text in address, user key or instance.", place=place),
         _param(STANDING, "How the environment stands.", place=place, values=Standing),

@@ -1,7 +1,8 @@
-"""What waits for an administrator's word about one person or one group, as kinds of change on the page (`changes.KINDS`).
+"""The questions about one user or group that wait for an administrator's answer, as kinds of change on the page (`changes.KINDS`).
 
-A changed address, a new account under an address, a group that is gone, the release of a hold. Whom it may be about is known from
-the fleet index (ten minutes old at most) and from what was decided; each is then read live, so that a question is as things are now.
+A question is a changed address, a new account under an address, a group that is gone, or the release of a hold. The fleet index
+(ten minutes old at most) and earlier decisions tell the users concerned. Their records are then read live, so that a question
+shows the present state.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from shared.engine.decisions.questions import both_own, rename_question, same_pe
 from shared.engine.news.groups import concerned_by
 from shared.engine.ports.deps import Deps
 
-_MOST = 50  # of people whose word is waited for, read live in one look
+_MOST = 50  # the most users with a question whose records are read for one page
 _WORKERS = 8
 _START = datetime.fromtimestamp(0, UTC)
 _TWO = (
@@ -52,7 +53,7 @@ OVER = "Nothing: it was decided already, or something else is true by now."
 
 
 class Step(StrEnum):
-    """What an approval does to one person."""
+    """The effect of an approval on one user."""
 
     NEW_ADDRESS = "NewAddress"
     JOINED = "Joined"
@@ -69,7 +70,7 @@ STEPS = {
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One person of a question."""
+    """A user of a question."""
 
     user_key: UserKey
     steps: tuple[Step, ...]
@@ -77,7 +78,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class _Told(Struct, frozen=True, kw_only=True):
-    """A question that is open, in words. `cannot` is why it cannot be approved."""
+    """An open question in words. `cannot` is the reason why it cannot be approved."""
 
     source: str
     approving: tuple[str, ...]
@@ -87,23 +88,23 @@ class _Told(Struct, frozen=True, kw_only=True):
 
 
 class _Look(Struct):
-    """One look: each record is read once."""
+    """A cache for one request: each record is read once."""
 
     records: dict[UserKey, UserRecord | None] = field(default_factory=dict)
 
     def at(self, key: UserKey) -> UserRecord | None:
-        """Return the record under the key, of whomever it leads to."""
+        """Return the record that the key leads to, or None."""
         if key not in self.records:
             stored = _engine().records.load(key)
             self.records[key] = stored.record if stored is not None else None
         return self.records[key]
 
 
-# ---- what waits
+# ---- the open questions
 
 
 def questions(found: Seen) -> list[Change]:
-    """All questions that are open, the oldest first. What cannot be read is named, and takes nothing else from the page."""
+    """Return all open questions, oldest first. A failed read is noted in `unread`, and the rest is still shown."""
     look, asked = _Look(), dict[str, Question]()
     for read in (_of_people, _of_groups, _decided_about):
         try:
@@ -123,7 +124,7 @@ def questions(found: Seen) -> list[Change]:
 
 
 def question_of(digest: str, found: Seen) -> Change | None:
-    """Return the question of this digest, as things are now; None for a digest that nobody was ever shown."""
+    """Return the question of this digest in its present state, or None if the digest was never shown."""
     question = _stored(digest)
     if question is not None:
         return _change(question, found, _Look())
@@ -131,7 +132,7 @@ def question_of(digest: str, found: Seen) -> Change | None:
 
 
 def _of_people(found: Seen, look: _Look) -> Iterator[Question]:
-    """Yield what is asked about the people whom the sweeps marked."""
+    """Yield the questions about the users whom the sweeps marked."""
     figures = _figures()
     marked = figures.asked if figures is not None else ()
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
@@ -150,7 +151,7 @@ def _of_people(found: Seen, look: _Look) -> Iterator[Question]:
 
 
 def _figures() -> Figures | None:
-    """Return what the last sweep counted; None before the first one."""
+    """Return the figures of the last sweep, or None before the first sweep."""
     try:
         _, figures = figures_now()
     except NoFleetError as error:
@@ -161,7 +162,7 @@ def _figures() -> Figures | None:
 
 
 def _read(found: Seen) -> Callable[[UserKey], UserRecord | None]:
-    """Return how to read a record outside the request's own thread; one that cannot be read is left out, and said."""
+    """Return a function that reads a record outside the request's own thread. A failed read is noted in `unread` and gives None."""
     deps = _engine()
 
     def read(key: UserKey) -> UserRecord | None:
@@ -177,7 +178,7 @@ def _read(found: Seen) -> Callable[[UserKey], UserRecord | None]:
 
 
 def _of_groups(_: Seen, __: _Look) -> Iterator[Question]:
-    """Yield what is asked about groups; the book is read if anybody is marked as waiting for one."""
+    """Yield the questions about groups. The book is only read if a user is marked as waiting for a group."""
     deps = _engine()
     figures = _figures()
     if figures is None or not figures.notices.get(Notice.GROUP_WAITS):
@@ -193,7 +194,7 @@ def _of_groups(_: Seen, __: _Look) -> Iterator[Question]:
 
 
 def _decided_about(found: Seen, _: _Look) -> Iterator[Question]:
-    """Yield what somebody decided about: so a release shows as soon as it was asked for."""
+    """Yield the questions that have a decision, so that a release is shown as soon as it is requested."""
     for digest, votes in list(found.votes.items()):
         if votes[0].about in QUESTIONS:
             question = _stored(digest)

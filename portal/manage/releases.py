@@ -1,4 +1,4 @@
-"""The release of a hold, asked for by an administrator: the first of two approvals of one question. For the person's page and scripts."""
+"""The request to release a hold, for the user's page and for scripts. The request is the first of two approvals of one question."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ALONE = (
 
 
 def needs_another() -> bool:
-    """Return True if somebody else than whoever asks must agree to a release."""
+    """Return True if a second administrator must approve a release."""
     return current().deps.engine.policy.guard.approvers > 1
 
 
 def ask_release(record: UserRecord) -> tuple[Said, str]:
-    """Write the question down with the reader's approval; return what became of it, and the question's digest ("" for none).
+    """Store the question with the reader's approval. Return the outcome and the question's digest ("" if there is no hold).
 
-    Of two administrators who ask for the same release the second one approves it.
+    If two administrators request the same release, the second request is its approval.
     """
     question = release_of(record)
     if question is None:
@@ -46,7 +46,7 @@ def ask_release(record: UserRecord) -> tuple[Said, str]:
 
 @blueprint.post("/api/releases")
 def api_release() -> flask.Response:
-    """Ask for the release of a person's hold, by a script."""
+    """Request the release of a user's hold, by a script."""
     sent = flask.request.get_json(silent=True)
     key = user_key_of(str(sent.get("user_key", ""))) if isinstance(sent, dict) else None
     stored = read_record(key) if key is not None else None

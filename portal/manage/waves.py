@@ -1,4 +1,4 @@
-"""A change of notebooks that goes in waves: how far it is, for `/manage/changes`, and what a halted one waits for, as a kind of change."""
+"""The progress of a rollout in waves, for `/manage/changes`, and a halted rollout as a kind of change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TITLE = "A change of notebooks has halted: too many were not ready in time"
 
 
 class Wave(Struct, frozen=True, kw_only=True):
-    """One wave of a rollout: how many people it brings it up to, and where that stands: `past`, `now` or `later`."""
+    """A wave of a rollout: `people` is the total up to and including this wave, `stands` is `past`, `now` or `later`."""
 
     number: int
     people: int
@@ -31,7 +31,7 @@ class Wave(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far a rollout is. `counts` are of the last drift sweep."""
+    """The progress of a rollout. `counts` are from the last drift sweep."""
 
     state: str
     since: datetime
@@ -41,11 +41,11 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 def progress() -> Progress | None:
-    """Return the rollout that is under way, as this process knows it for up to a minute; None if there is none."""
+    """Return the rollout under way, or None. The process caches the policy for up to a minute."""
     try:
         rollout = current().deps.engine.policy.rollout
     except BenchkeeperError:
-        return None  # that the policy cannot be read is said elsewhere
+        return None  # another part of the page reports that the policy cannot be read
     if rollout is None or rollout.state is RolloutState.DONE:
         return None
     waves = tuple(
@@ -61,7 +61,7 @@ def rollouts(found: Seen) -> list[Change]:
     """Return the halted rollout, if there is one."""
     try:
         if current().deps.engine.policy.rollout is None:
-            return []  # so that nothing is read while there is none
+            return []  # without a rollout nothing needs to be read
         stopped = halted(current().deps.engine)
     except BenchkeeperError as error:
         missing(found, Unread.POLICIES, error)
@@ -70,7 +70,7 @@ def rollouts(found: Seen) -> list[Change]:
 
 
 def rollout_of(digest: str, found: Seen) -> Change | None:
-    """Return the halted rollout if a decision about it names this digest."""
+    """Return the halted rollout if its digest is this one."""
     return next((change for change in rollouts(found) if change.digest == digest), None)
 
 
@@ -100,7 +100,7 @@ def _of(policy: PolicyInForce, rollout: Rollout, found: Seen) -> Change:
 
 
 def _rows(rollout: Rollout) -> list[Row]:
-    """Whoever has begun and was not seen to be well, as the fleet's index of the last sweep tells."""
+    """Return the users whose turn has begun and not ended, according to the fleet index of the last sweep."""
     fleet = current().deps.engine.fleet.fleet()
     found = [row for row in (fleet.rows if fleet is not None else ()) if _is_open(row, rollout)]
     return [Row(user_key=row.user_key, steps=(Standing.FAILED,)) for row in found]

@@ -1,7 +1,7 @@
-// The little that the page does by script; without it every form and link works as it is.
+// The page's small script; without it, every form and link still works.
 "use strict";
 
-// The reader's time zone, once: a zone that somebody chose in the footer stays.
+// Set the reader's time zone once; a zone that the reader chose in the footer stays.
 const asks = document.body.dataset.askZone;
 if (asks !== undefined) {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -11,19 +11,19 @@ if (asks !== undefined) {
   }
 }
 
-// What the server sent last of each part: it answers 304 as long as nothing changed, and then nothing is swapped.
+// The ETag of each part: the server answers 304 while the part is unchanged, and then nothing is swapped.
 const tags = new Map();
-const kept = new WeakMap(); // by request: what a person had open, chosen and under their hands
+const kept = new WeakMap(); // by request: the open details, the chosen options and the focus
 let touched = "";
 document.body.addEventListener("htmx:configRequest", (event) => {
   const { verb, path, headers } = event.detail;
-  touched = document.activeElement?.id ?? ""; // a button that is switched off while it works loses the focus
+  touched = document.activeElement?.id ?? ""; // a button that is disabled during its request loses the focus
   if (verb === "get" && tags.has(path)) headers["If-None-Match"] = tags.get(path);
 });
 
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, requestConfig, target } = event.detail;
-  if (xhr.status === 401) { // signed out meanwhile: the whole page asks again
+  if (xhr.status === 401) { // signed out in the meantime: reload the page, which asks to sign in
     event.detail.shouldSwap = false;
     location.reload();
     return;
@@ -32,10 +32,10 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
     const tag = xhr.getResponseHeader("ETag");
     if (tag) tags.set(requestConfig.path, tag);
   } else {
-    tags.clear(); // after a change every part may be another
+    tags.clear(); // after a change every part may differ
   }
   if (xhr.status < 400 && target.id !== "notice") document.getElementById("notice").replaceChildren();
-  // What was open stays open, and what was chosen stays chosen.
+  // Open details stay open, and chosen options stay chosen.
   kept.set(xhr, {
     focus: touched,
     open: [...target.querySelectorAll("details[open][id]")].map((each) => each.id),
@@ -57,7 +57,7 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
     const next = document.getElementById(had.focus) ?? document.getElementById(target.id);
     next?.focus({ preventScroll: true });
   }
-  // One quiet place tells screen readers how things stand, and only when that is another sentence.
+  // One live region tells screen readers the state, only when its sentence changes.
   const said = [...document.querySelectorAll("[data-say]")].map((each) => each.dataset.say).join(" ");
   const live = document.getElementById("live");
   if (live && live.textContent !== said) live.textContent = said;
@@ -70,7 +70,7 @@ document.body.addEventListener("htmx:sendError", () => {
   document.getElementById("notice").replaceChildren(text);
 });
 
-// Whoever comes back to this tab sees how things stand now.
+// A reader who comes back to this tab sees the present state.
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") htmx.trigger(document.body, "refresh");
 });

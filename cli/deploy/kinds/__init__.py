@@ -1,1 +1,1 @@
-"""One module for each kind of thing that is deployed: read what is there, compare, give steps."""
+"""The modules for each kind of deployed resource: read the present state, compare, return steps."""

@@ -1,4 +1,4 @@
-"""Bindings of roles: added to what is there, one at a time, and never set as a whole."""
+"""The bindings of roles: added to the present policy one at a time; a policy is never replaced as a whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USER_ROLE = "roles/iam.serviceAccountUser"
 _ELSEWHERE = {
     "cluster-accounts",
     "cost-dataset",
-}  # what is granted there is planned with what it is about: spark, billing
+}  # the grants on these are planned by the modules spark and billing
 _NO_MORE = {
     "personal_accounts": "no profile needs it any more; grants are not taken away here: docs/operations.md, Turning "
     "personal accounts on",
@@ -26,7 +26,7 @@ _NO_MORE = {
 
 
 def has(policy: Policy, role: str, member: str, *, condition: str = "") -> bool:
-    """Return True when the policy gives `role` to `member`, without a condition or with the one of this title."""
+    """Return True if the policy gives `role` to `member`, without a condition or with the condition of this title."""
     return any(
         binding.get("role") == role
         and member in binding.get("members", [])
@@ -45,7 +45,7 @@ def granted(
 
 
 def full_role(target: Target, role: str) -> str:
-    """`custom/x` as IAM names it."""
+    """Return `custom/x` as IAM's full name of the role; other roles unchanged."""
     kind, _, name = role.partition("/")
     return f"projects/{target.project}/roles/{name}" if kind == "custom" else role
 
@@ -66,14 +66,14 @@ def grants(target: Target) -> Iterator[Step]:
 
 
 class _Policies:
-    """The policies that were read, each once."""
+    """A cache of policies: each is read once."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._read: dict[str, Policy] = {}
 
     def of(self, scope: str) -> Policy:
-        """Return the policy of `project`, `bucket/<which>` or `topic/<name>`; empty where the thing is not there yet."""
+        """Return the policy of `project`, `bucket/<which>` or `topic/<name>`; empty if the resource does not exist yet."""
         if scope not in self._read:
             self._read[scope] = self._ask(scope)
         return self._read[scope]
@@ -128,12 +128,12 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
 
 
 def _only(grant: GrantModel) -> str:
-    """Return the title of a grant's condition; empty where it has none."""
+    """Return the title of a grant's condition; empty if the grant has none."""
     return f"{grant.prefix.strip('/').replace('/', '-')}-only" if grant.prefix else ""
 
 
 def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
-    """Return the words for a grant's condition. Where a policy may hold one, gcloud wants to be told that a binding has none."""
+    """Return the arguments for a grant's condition. If a policy may have one, gcloud must be told that a binding has none."""
     if grant.prefix:
         start = (
             f"projects/_/buckets/{target.deployment.bucket_named(grant.on.partition('/')[2])}/objects/{grant.prefix}"
@@ -144,9 +144,9 @@ def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
 
 
 def withdrawn(target: Target) -> Iterator[Step]:
-    """Yield a step for each binding that an earlier version made and that is too much by now.
+    """Yield a step for each binding that an earlier version made and that is no longer needed.
 
-    It goes once the functions run the new code: the old code would stop working in between.
+    The binding is removed once the functions run the new code: without it, the old code would stop working.
     """
     policies = _Policies(target)
     for grant in target.deployment.withdrawn:
@@ -180,13 +180,13 @@ def grant_key(grant: GrantModel, *, on: str) -> str:
 
 
 def _sources(target: Target) -> str:
-    """Cloud Functions keeps uploaded sources in buckets of this name; a build reads those and no others."""
+    """Return the condition for the buckets in which Cloud Functions keeps uploaded sources: a build reads these and no others."""
     start = f"projects/_/buckets/gcf-v2-sources-{target.number}-"
     return f'--condition=title=gcf-sources-only,expression=resource.name.startsWith("{start}")'
 
 
 def data_roles(target: Target, policies: _Policies) -> Iterator[Step]:
-    """Yield what the groups may read whose members people's own accounts become (`data_group` and `data_roles` of the profiles)."""
+    """Yield the roles of the profiles' data groups (`data_group` and `data_roles`), whose members are the users' own accounts."""
     for group, held in target.deployment.data_roles.items():
         for role in held:
             member = f"group:{group}"
@@ -199,7 +199,7 @@ def data_roles(target: Target, policies: _Policies) -> Iterator[Step]:
 
 
 def publishers(target: Target, policies: _Policies) -> Iterator[Step]:
-    """Who may announce people (`deployment.publishers` of the settings)."""
+    """Yield the members who may announce people (`deployment.publishers` of the settings)."""
     topic, role = target.deployment.settings.topic_lifecycle, "roles/pubsub.publisher"
     for member in target.deployment.options.publishers:
         yield granted(
@@ -211,10 +211,11 @@ def publishers(target: Target, policies: _Policies) -> Iterator[Step]:
 
 
 def identity(target: Target) -> Iterator[Step]:
-    """Who may act as the account that the environments run as.
+    """Yield the members who may act as the account that the environments run as.
 
-    With managed end-user credentials that is an agent of Google's; the functions need it to create an instance, the people of
-    the profile's groups to open it. It is bound on that account alone: on the project it would let everybody act as anyone.
+    With managed end-user credentials that account is an agent of Google's. The functions need the role to create an instance,
+    the people of the profile's groups to open it. The role is bound on that account alone: on the project it would let every
+    member act as any account.
     """
     catalog = target.deployment.settings.catalog
     groups = sorted(
@@ -226,7 +227,7 @@ def identity(target: Target) -> Iterator[Step]:
     )
     agent = target.agent("notebooks-vm")
     members = [*(target.member(f"account/{key}") for key in ("lifecycle", "tick")), *groups]
-    # The agent comes with the service: while that is off, nothing can be asked about it.
+    # The agent comes with the service: while the service is off, the agent cannot be read.
     service = "notebooks.googleapis.com" if "notebooks.googleapis.com" in target.off else "iam.googleapis.com"
     try:
         policy = target.read(service, "iam", "service-accounts", "get-iam-policy", agent, otherwise={})

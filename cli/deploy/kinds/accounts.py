@@ -1,4 +1,4 @@
-"""Our service accounts and custom roles."""
+"""The service accounts and custom roles of Benchkeeper."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def accounts(target: Target) -> Iterator[Step]:
 
 
 def roles(target: Target) -> Iterator[Step]:
-    """Yield a step for each custom role; one that was deleted is brought back."""
+    """Yield a step for each custom role; a deleted role is restored."""
     listed = target.read(_IAM, "iam", "roles", "list", "--show-deleted", otherwise=[])
     seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
     for name, wanted in target.deployment.roles.items():

@@ -1,4 +1,4 @@
-"""Google's own service agents of the project: made before anything is granted to them."""
+"""The service agents of Google in the project, which are created before they are granted roles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def agents(target: Target) -> Iterator[Step]:
             yield same(f"agent {short}")
         else:
             member = f"--member=serviceAccount:service-{target.number}{end}"
-            # One that is made on request is given no role (IAM, Create and grant roles to service agents).
+            # An agent that is created on request gets no role (IAM, Create and grant roles to service agents).
             grant = ("projects", "add-iam-policy-binding", target.project, member, f"--role=roles/{short}.serviceAgent")
             work = [
                 ("beta", "services", "identity", "create", f"--service={service}"), (*grant, "--condition=None"),

@@ -1,4 +1,4 @@
-"""Services of the project: turned on, never off."""
+"""The services of the project: turned on, never off."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from cli.deploy.step import Mark, Step, same
 
 
 def off(gcloud: Gcloud, apis: Mapping[str, str]) -> frozenset[str]:
-    """Those of `apis` that the project has not turned on."""
+    """Return the services of `apis` that the project has not turned on."""
     listed = gcloud.read("services", "list", "--enabled") or []
     on = {each["config"]["name"] for each in listed}
     return frozenset(apis) - on
 
 
 def plan(missing: frozenset[str]) -> list[Step]:
-    """One step for all of them: they are turned on together."""
+    """Return one step that turns on all missing services together."""
     if not missing:
         return [same("services all")]
     names = sorted(missing)
     short = ", ".join(name.removesuffix(".googleapis.com") for name in names)
-    # One call takes 20 (Service Usage batchEnable).
+    # One call takes at most 20 services (Service Usage batchEnable).
     batches = [names[start : start + 20] for start in range(0, len(names), 20)]
     work = [("services", "enable", *batch) for batch in batches]
     return [Step(key="services all", mark=Mark.CREATE, because=f"off: {short}", work=work)]

@@ -1,4 +1,4 @@
-"""The view of cost by user over the billing export, when one is named."""
+"""The view of cost by user over the billing export, if an export is configured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUERY = "benchkeeper-query"
 
 
 def views(target: Target) -> Iterator[Step]:
-    """Yield the dataset and the view."""
+    """Yield the dataset, the view, and the access to them."""
     export = target.deployment.options.billing_export
     if export is None:
         return
@@ -53,7 +53,7 @@ def _dataset(target: Target, found: Mapping[str, Any] | None, location: str) -> 
         **({"location": location} if location else {}),
     }
     work = [Call("bigquery", "POST", f"bigquery/v2/projects/{target.project}/datasets", body)]
-    # A view must be where what it reads is.
+    # A view must be in the location of the tables that it reads.
     return Step(key=key, mark=Mark.CREATE, because=f"in {location or 'the location of the export'}", work=work)
 
 
@@ -79,11 +79,11 @@ def _view(target: Target) -> Step:
     return Step(key=key, mark=Mark.CHANGE, because="its query differs", work=work, needs=needs)
 
 
-# ---- who reads it
+# ---- the readers of the view
 
 
 def _readers(target: Target, found: Mapping[str, Any] | None) -> Iterator[Step]:
-    """Yield a step for each grant of roles.yaml on the view's dataset; others' entries in its list stay as they are."""
+    """Yield a step for each grant of roles.yaml on the view's dataset; other entries in its access list stay."""
     for grant in (each for each in target.deployment.grants if each.on == "cost-dataset"):
         key, email = grant_key(grant, on=grant.on), target.member(grant.to).partition(":")[2]
         if found is not None and _reads(found, email):
@@ -99,12 +99,12 @@ def _reads(dataset: Mapping[str, Any], email: str) -> bool:
 
 
 def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """BigQuery takes the role of IAM and gives back its own older word for it."""
+    """Return both forms of an entry: BigQuery accepts the role of IAM, and returns its own older name for it."""
     return {"role": "READER", "userByEmail": email}, {"role": "roles/bigquery.dataViewer", "userByEmail": email}
 
 
 def _let_in(target: Target, email: str) -> list[Call]:
-    """Return the list as it is by now with one entry more: it can be written as a whole only."""
+    """Return the call that adds an entry to the present access list, which can only be written as a whole."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where))
     if _reads(now, email):
@@ -113,12 +113,12 @@ def _let_in(target: Target, email: str) -> list[Call]:
 
 
 def readers(target: Target, dataset: Mapping[str, Any]) -> list[str]:
-    """Return the accounts of ours that the dataset lets read."""
+    """Return our accounts that may read the dataset."""
     return [email for key in target.deployment.accounts if _reads(dataset, email := target.account(key))]
 
 
 def shut_out(target: Target, emails: Sequence[str]) -> list[Call]:
-    """Return the list as it is by now without our accounts."""
+    """Return the call that removes our accounts from the present access list."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where)).get("access", [])
     left = [each for each in now if each.get("userByEmail") not in emails]
@@ -126,7 +126,7 @@ def shut_out(target: Target, emails: Sequence[str]) -> list[Call]:
 
 
 def _sees(target: Target, export: Mapping[str, Any]) -> bool:
-    """Return True when the export's dataset lets the view read, and when its list is not shown to who deploys."""
+    """Return True if the export's dataset lets the view read, or if the deploying account cannot see its access list."""
     view = {"projectId": target.project, "datasetId": DATASET, "tableId": VIEW}
     return "access" not in export or any(each.get("view") == view for each in export["access"])
 

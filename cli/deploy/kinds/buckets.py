@@ -1,4 +1,4 @@
-"""The buckets: records, the inbox of wishes, dead letters. Made and kept right; never deleted."""
+"""The buckets: records, the inbox of requests, dead letters. They are created and corrected, never deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CRYPTO = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
 def buckets(target: Target) -> Iterator[Step]:
-    """Yield the buckets, and before them the key that encrypts them."""
+    """Yield a step for each bucket, and before them one for the key that encrypts them."""
     yield from _key(target)
     for name, wanted in target.deployment.buckets.items():
         yield _bucket(target, name, wanted)
@@ -81,7 +81,10 @@ def _differences(
 
 
 def lifecycle(wanted: BucketModel) -> dict[str, Any]:
-    """Older versions of objects go after a while; the newest only where the bucket's objects have a lifetime."""
+    """Return the lifecycle rules of a bucket.
+
+    Old versions of objects are deleted after a time, live objects only if the bucket has `delete_after`.
+    """
     rules = [
         {
             "action": {"type": "Delete"},
@@ -98,7 +101,7 @@ def _same_rules(seen: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _key(target: Target) -> Iterator[Step]:
-    """Cloud Storage's own agent must be able to use the key."""
+    """Yield the step that lets Cloud Storage's own agent use the key."""
     key = target.deployment.options.kms_key
     if key is None:
         return

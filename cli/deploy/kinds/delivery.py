@@ -1,6 +1,6 @@
-"""How messages reach a function: the subscription that Eventarc makes for its trigger, made right (docs/adr/0008).
+"""The delivery of messages to a function: Eventarc makes a subscription for the trigger, which is then corrected (docs/adr/0008).
 
-As Eventarc makes it, it has no dead letter and gives up after a day.
+As Eventarc makes the subscription, it has no dead-letter topic and gives up after a day.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SUBSCRIBER = "roles/pubsub.subscriber"
 
 
 def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | None) -> Step:
-    """Return the subscription behind a function that was found (None: it is still to be made)."""
+    """Return the step for the subscription behind a function. `found` is None if the function does not exist yet."""
     key, needs = f"delivery {name}", (f"function {name}", "access")
     subscription = subscription_behind(target, found) if found is not None else None
     if subscription is None:
@@ -35,7 +35,7 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
     if seen is None:
         return Step(key=key, mark=Mark.KEEP, because=f"its subscription is gone, so it hears nothing: {again}")
     if seen.get("topic") != target.topic(wanted.topic):
-        # What it still holds is delivered; it is not for us to throw away.
+        # Its remaining messages are delivered; we must not discard them.
         because = f"its topic was deleted and made anew, which this one does not hear: once it is empty {again}"
         return Step(key=key, mark=Mark.KEEP, because=because)
     policy: Mapping[str, Any] = {}
@@ -50,13 +50,13 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
 
 
 def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | None:
-    """Return the id of the subscription behind a function's trigger, as the plan sees it; None when the trigger is gone."""
+    """Return the id of the subscription behind a function's trigger, as the plan read it; None if the trigger is gone."""
     listed = target.read(_EVENTARC, "eventarc", "triggers", "list", f"--location={target.region}", otherwise=[])
     return _subscription(function, listed)
 
 
 def missing(target: Target, name: str, wanted: Heard) -> list[Command | Call]:
-    """Return what makes the subscription right, as it is by now: a redeployment may have brought a new one."""
+    """Return the commands that correct the subscription, read again now: a redeployment may have made a new subscription."""
     function = target.gcloud.read("functions", "describe", name, "--v2", f"--region={target.region}")
     triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []
     subscription = _subscription(function, triggers)
@@ -105,7 +105,7 @@ def _update(subscription: str, wanted: DeliveryModel) -> tuple[str, ...]:
 def _differences(
     target: Target, wanted: DeliveryModel, seen: Mapping[str, Any], policy: Mapping[str, Any] | None
 ) -> list[str]:
-    """Return what is not right, in words; `policy` None leaves out who may forward."""
+    """Return the differences in words. With `policy` None, the permission to forward dead letters is not compared."""
     retry, dead = seen.get("retryPolicy", {}), seen.get("deadLetterPolicy", {})
     topic = target.topic(wanted.dead_letter_topic) if wanted.dead_letter_topic is not None else None
     pairs: Sequence[tuple[str, object, object]] = (

@@ -1,4 +1,4 @@
-"""The functions, and who may call them: the delivering account, or Identity-Aware Proxy where people open a page."""
+"""The functions and their permitted callers: the delivering account, or Identity-Aware Proxy for a page."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from shared.domain.things.times import parse_time, rfc3339
 from shared.settings import ENV_DEPLOYED_AT, ENV_DEPLOYED_BY, ENV_MOVE_LOGS
 
 _FUNCTIONS, _RUN = "cloudfunctions.googleapis.com", "run.googleapis.com"
-SOURCE = "benchkeeper-source"  # label: the digest of what was uploaded
+SOURCE = "benchkeeper-source"  # label: the digest of the upload
 _INGRESS = {
     "internal-only": "ALLOW_INTERNAL_ONLY",
     "internal-and-gclb": "ALLOW_INTERNAL_AND_GCLB",
     "all": "ALLOW_ALL",
 }
-_SHORT = 12  # of a digest: enough to tell two apart
+_SHORT = 12  # the number of digits of a digest that are enough to tell two apart
 _INVOKER = "roles/run.invoker"
-MOVED_FOR = timedelta(days=7)  # as long as HR's topic keeps messages
+MOVED_FOR = timedelta(days=7)  # the time for which HR's topic keeps messages
 
 
 def functions(target: Target) -> Iterator[Step]:
-    """For each function: itself, its caller, and how messages are delivered to it or who opens it."""
+    """Yield the steps of each function: the function, its caller, and its delivery or the users who may open it."""
     listed = target.read(_FUNCTIONS, "functions", "list", "--v2", f"--regions={target.region}", otherwise=[])
     seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
     for name, wanted in target.deployment.functions.items():
@@ -68,14 +68,14 @@ def _function(target: Target, name: str, wanted: FunctionModel, heard: Heard, fo
         why.append("its trigger is gone")
     if not why:
         return same(key)
-    # A function that is deployed anew may come with a new trigger, and that with a subscription as Eventarc makes it.
+    # A redeployed function may get a new trigger, with a new subscription as Eventarc makes it.
     work: list[Do] = [_command(target, name, wanted, found), lambda: delivery.missing(target, name, heard)]
     return Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=work, needs=needs)
 
 
 _NEEDS = ("account", "role", "access", "agent", "bucket")
-_PROPOSES = "tick"  # its drift sweep does
-_TAKES_WISHES = frozenset({"lifecycle", "tick"})  # entry points that verify what the page's proxy signed
+_PROPOSES = "tick"  # the drift sweep of this function proposes the files
+_TAKES_WISHES = frozenset({"lifecycle", "tick"})  # the entry points that verify the signature of the page's proxy
 
 
 def _page(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None) -> Step:
@@ -90,7 +90,7 @@ def _page(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, 
     why = _differences(target, name, wanted, found)
     if not why:
         return same(key)
-    # Deployed anew its service may have lost the proxy: it is turned on again in the same step.
+    # A redeployed service may have lost the proxy, so the same step turns the proxy on again.
     work: list[Do] = [_command(target, name, wanted, found), lambda: hub.missing(target, name)]
     return Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=work, needs=_NEEDS)
 
@@ -98,10 +98,10 @@ def _page(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, 
 def environment(
     target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """Return what a function sees of the outside.
+    """Return the environment variables of a function.
 
-    The page, and whoever takes up its wishes, must know for whom the proxy signs (IAP, Signed headers: Cloud Run). `found` is
-    the function as it is.
+    The page, and the functions that take up its requests, must know the audience for which the proxy signs (IAP, Signed
+    headers: Cloud Run). `found` is the present function.
     """
     seen = {"BENCHKEEPER_ENV": target.deployment.settings.env}
     page = target.deployment.page
@@ -115,10 +115,10 @@ def environment(
 
 
 def moves_logs_until(target: Target, found: Mapping[str, Any] | None) -> str | None:
-    """Return until when HR's function moves log entries on to the directory's topic; None if it need not.
+    """Return until when HR's function forwards log entries to the directory's topic, or None if it need not.
 
-    An earlier version had the sinks publish to HR's topic. Where a sink does so still, this run changes it, and entries that are
-    on their way are moved for seven days. A later run keeps that time while it is to come.
+    In an earlier version the sinks published to HR's topic. If a sink still does so, this run changes it, and entries under way
+    are forwarded for seven days. A later run keeps that time while it is in the future.
     """
     if observing.sinks_that_move(target):
         return rfc3339((target.now + MOVED_FOR).replace(microsecond=0))
@@ -152,7 +152,10 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
 
 
 def _deployed(target: Target, wanted: FunctionModel) -> dict[str, str]:
-    """Who deploys, and when, for the function that proposes the files (ADR 19). No difference by itself: it is said anew each time."""
+    """Return deployer and time, for the function that proposes the files (ADR 19).
+
+    They change with each deployment, so they do not count as a difference.
+    """
     if wanted.entry_point != _PROPOSES or not target.deployer:
         return {}
     return {ENV_DEPLOYED_AT: rfc3339(target.now.replace(microsecond=0)), ENV_DEPLOYED_BY: target.deployer}
@@ -166,7 +169,7 @@ def _labels(target: Target, wanted: FunctionModel) -> list[str]:
 def _differences(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, Any]) -> list[str]:
     build, service, trigger = (found.get(key, {}) for key in ("buildConfig", "serviceConfig", "eventTrigger"))
     variables = service.get("environmentVariables", {})
-    # Others are the platform's (LOG_EXECUTION_ID); one of ours too many would send the functions elsewhere.
+    # Other variables are the platform's (LOG_EXECUTION_ID). One of ours too many could point the functions to other resources.
     told = {ENV_DEPLOYED_AT, ENV_DEPLOYED_BY}
     ours = {key: value for key, value in variables.items() if key.startswith("BENCHKEEPER_") and key not in told}
     pairs: list[tuple[str, object, object]] = [
@@ -192,7 +195,7 @@ def _differences(target: Target, name: str, wanted: FunctionModel, found: Mappin
     return [f"{what} {differs(needs, has)}" for what, needs, has in pairs if needs != has]
 
 
-# ---- who may call it
+# ---- the permitted callers
 
 
 def _called_by_push(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
@@ -201,7 +204,7 @@ def _called_by_push(target: Target, name: str, found: Mapping[str, Any] | None) 
 
 
 def _called_by_proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
-    """Google's account of the proxy, which exists once somebody asks for it. Only what the proxy lets through arrives."""
+    """Return the step for Google's account of the proxy, which is created on request. Only calls that the proxy admits arrive."""
     member = f"serviceAccount:{target.agent('iap')}"
     ask: Command = ("beta", "services", "identity", "create", "--service=iap.googleapis.com")
     return _caller(target, name, found, member, ask, because="Identity-Aware Proxy, and nobody else")
@@ -210,11 +213,11 @@ def _called_by_proxy(target: Target, name: str, found: Mapping[str, Any] | None)
 def _caller(
     target: Target, name: str, found: Mapping[str, Any] | None, member: str, *first: Command, because: str
 ) -> Step:
-    """Only `member` may call, after `first`; whoever else was let in is named."""
+    """Return the step that lets only `member` call the service, after `first`; public access is removed."""
     key, where = f"caller {name}", f"--region={target.region}"
     policy: Mapping[str, Any] = {}
     if found is not None:
-        with suppress(NotThereError):  # deleted by hand: the function is deployed anew first
+        with suppress(NotThereError):  # deleted by hand: the function is redeployed first
             policy = target.read(_RUN, "run", "services", "get-iam-policy", name, where, otherwise={})
     public = [each for each in ("allUsers", "allAuthenticatedUsers") if has(policy, _INVOKER, each)]
     work: list[Do] = [

@@ -1,4 +1,4 @@
-"""The hub page's door: Identity-Aware Proxy in front of its service, who may open it, a domain of one's own (docs/adr/0013)."""
+"""The access to the hub page: Identity-Aware Proxy before its service, the users who may open it, and its domain (docs/adr/0013)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cli.deploy.target import Target
 
 _RUN, _IAP = "run.googleapis.com", "iap.googleapis.com"
 OPENER = "roles/iap.httpsResourceAccessor"
-_ANNOTATION = "run.googleapis.com/iap-enabled"  # as gcloud's own `--iap` sets it
+_ANNOTATION = "run.googleapis.com/iap-enabled"  # the annotation that gcloud's own `--iap` sets
 
 
 def steps(target: Target, name: str, found: Mapping[str, Any] | None) -> Iterator[Step]:
-    """Yield the proxy, who may open the page, and its domain. `found` is the function, None while it is still to be made."""
+    """Yield the proxy, the users who may open the page, and its domain. `found` is the function, None if it does not exist yet."""
     yield _proxy(target, name, found)
     yield from _openers(target, name, found)
     yield from _domain(target, name)
@@ -33,14 +33,14 @@ def _proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
         return same(key)
     mark, because = Mark.CREATE, f"people sign in at {address(target, name)}"
     if service:
-        # A function that was deployed by another hand comes without it; until then no one but the proxy may call the service.
+        # A function that was deployed by other means has no proxy; only the proxy may call the service, so the page is closed until then.
         mark, because = Mark.CHANGE, "Identity-Aware Proxy is off, so nobody gets in"
     needs = (f"function {name}", f"caller {name}")
     return Step(key=key, mark=mark, because=because, work=[lambda: missing(target, name)], needs=needs)
 
 
 def missing(target: Target, name: str) -> list[Command | Call]:
-    """Return what turns the proxy on, as the service is by now: a redeployment of the function may have dropped it."""
+    """Return the command that turns the proxy on, if it is off now: a redeployment of the function may have dropped it."""
     if _is_on(target.gcloud.read("run", "services", "describe", name, f"--region={target.region}") or {}):
         return []
     return [("beta", "run", "services", "update", name, f"--region={target.region}", "--iap")]
@@ -49,7 +49,7 @@ def missing(target: Target, name: str) -> list[Command | Call]:
 def _service(target: Target, name: str, found: Mapping[str, Any] | None) -> Mapping[str, Any]:
     service: Mapping[str, Any] = {}
     if found is not None:
-        with suppress(NotThereError):  # deleted by hand: the function is deployed anew first
+        with suppress(NotThereError):  # deleted by hand: the function is redeployed first
             service = target.read(_RUN, "run", "services", "describe", name, f"--region={target.region}", otherwise={})
     return service
 
@@ -60,7 +60,7 @@ def _is_on(service: Mapping[str, Any]) -> bool:
 
 
 def address(target: Target, name: str) -> str:
-    """Where the page is without a domain of one's own (Cloud Run, deterministic URL)."""
+    """Return the page's URL without a domain of its own (Cloud Run, deterministic URL)."""
     return f"https://{name}-{target.number}.{target.region}.run.app"
 
 
@@ -84,7 +84,7 @@ def _openers(target: Target, name: str, found: Mapping[str, Any] | None) -> Iter
 
 
 def openers(target: Target, name: str) -> Policy:
-    """Return the policy that says who passes the proxy. gcloud knows Cloud Run here in its beta track only (528)."""
+    """Return the policy of access through the proxy. gcloud has Cloud Run in this command in its beta track only (528)."""
     where = _where(target, name)
     try:
         policy: Policy = target.read(_IAP, "beta", "iap", "web", "get-iam-policy", *where, otherwise={})
@@ -94,7 +94,7 @@ def openers(target: Target, name: str) -> Policy:
 
 
 def close(target: Target, name: str, member: str) -> Command:
-    """Return what takes one member's right to open the page away."""
+    """Return the command that removes a member's right to open the page."""
     return ("beta", "iap", "web", "remove-iam-policy-binding", *_words(target, name, member))
 
 
@@ -106,7 +106,7 @@ def _where(target: Target, name: str) -> Sequence[str]:
     return ("--resource-type=cloud-run", f"--service={name}", f"--region={target.region}")
 
 
-# ---- a domain of one's own
+# ---- the page's own domain
 
 
 def _domain(target: Target, name: str) -> Iterator[Step]:
@@ -130,14 +130,14 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
 
 
 def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
-    """Return the mapping of a domain in our region; None when there is none."""
+    """Return the mapping of a domain in our region; None if there is none."""
     where = f"--region={target.region}"
     listed = target.read(_RUN, "beta", "run", "domain-mappings", "list", where, otherwise=[])
     return next((each for each in listed if each.get("metadata", {}).get("name") == domain), None)
 
 
 def leads_to(mapping: Mapping[str, Any], name: str) -> bool:
-    """Return True when it is ours: it leads to our service."""
+    """Return True if the mapping is ours: it leads to our service."""
     return bool(mapping.get("spec", {}).get("routeName") == name)
 
 
@@ -147,7 +147,7 @@ def _is_ready(mapping: Mapping[str, Any]) -> bool:
 
 
 def _records(mapping: Mapping[str, Any], domain: str) -> str:
-    """`hub CNAME ghs.googlehosted.com.`, more of them with commas between."""
+    """Return the DNS records as `hub CNAME ghs.googlehosted.com.`, separated by commas."""
     found = mapping.get("status", {}).get("resourceRecords", [])
     words = [f"{each.get('name') or domain} {each.get('type')} {each.get('rrdata')}" for each in found]
     return ", ".join(words) or "Google has not said yet which, run this again in a minute"

@@ -1,4 +1,4 @@
-"""Topics, subscriptions that belong to no function, and scheduled messages."""
+"""The topics, the subscriptions that belong to no function, and the scheduled messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LABEL = f"{OURS}={BENCHKEEPER}"
 
 
 def seconds(value: timedelta) -> str:
-    """As the APIs write a duration: `600s`."""
+    """Return a duration as the APIs write it: `600s`."""
     return f"{int(value.total_seconds())}s"
 
 
@@ -66,7 +66,7 @@ def subscriptions(target: Target) -> Iterator[Step]:
             yield Step(key=key, mark=Mark.CREATE, because=because, work=[create], needs=needs)
             continue
         if found.get("topic") != target.topic(wanted.topic):
-            # A subscription cannot change its topic, and what this one holds is not for us to throw away.
+            # A subscription cannot change its topic, and we must not discard its messages.
             because = f"it is of topic {_last(found.get('topic', ''))}: read what it holds, delete it, run this again"
             yield Step(key=key, mark=Mark.KEEP, because=because)
             continue
@@ -89,7 +89,7 @@ def _subscription_differences(wanted: SubscriptionModel, found: Mapping[str, Any
 
 
 def jobs(target: Target) -> Iterator[Step]:
-    """Yield a step for each scheduled message; last of all, so that ticks come once something listens."""
+    """Yield a step for each scheduled message. These steps run last, so that ticks only come once a function listens."""
     where = f"--location={target.region}"
     listed = target.read(_SCHEDULER, "scheduler", "jobs", "list", where, otherwise=[])
     seen = {_last(each["name"]): each for each in listed}

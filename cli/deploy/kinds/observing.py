@@ -1,4 +1,4 @@
-"""Log sinks, log-based metrics, the dashboard, alert policies and whom they tell."""
+"""The log sinks, log-based metrics, dashboard, alert policies and notification channels."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _ALERT = "benchkeeper-alert"
 
 
 def sinks(target: Target) -> Iterator[Step]:
-    """For each sink: itself, that it may publish to its topic, and that it may no longer where it went before."""
+    """Yield the steps of each sink: the sink, its right to publish to its topic, and the end of its right on the former topic."""
     seen = _seen_sinks(target)
     for name, wanted in target.deployment.sinks.items():
         where = scope_words(target, wanted.scope)
-        if where is not None:  # an organization's sink without an organization is not wanted
+        if where is not None:  # without an organization, its sinks are not wanted
             found = seen.get(f"{wanted.scope} {name}")
             yield from _sink(target, name, wanted, found, where)
             yield from _former_writer(target, name, wanted, found)
 
 
 def sinks_that_move(target: Target) -> list[str]:
-    """Return the sinks that still publish to HR's topic and are given another one by this plan."""
+    """Return the sinks that still publish to HR's topic and get another topic by this plan."""
     old = f"pubsub.googleapis.com/{target.topic(target.deployment.settings.topic_lifecycle)}"
     seen = _seen_sinks(target)
     return [
@@ -49,7 +49,7 @@ def sinks_that_move(target: Target) -> list[str]:
 
 
 def _seen_sinks(target: Target) -> dict[str, dict[str, Any]]:
-    """Return the sinks that are there, by scope and name."""
+    """Return the present sinks, by scope and name."""
     seen: dict[str, dict[str, Any]] = {}
     for scope in sorted({sink.scope for sink in target.deployment.sinks.values()}):
         where = scope_words(target, scope)
@@ -60,7 +60,7 @@ def _seen_sinks(target: Target) -> dict[str, dict[str, Any]]:
 
 
 def scope_words(target: Target, scope: str) -> tuple[str, ...] | None:
-    """Return the words that name where a sink is; None for an organization that is not configured."""
+    """Return the arguments that name a sink's parent; None for an organization that is not configured."""
     if scope == "project":
         return ()
     organization = target.deployment.options.organization
@@ -72,7 +72,7 @@ def _sink(
 ) -> Iterator[Step]:
     key, goes = f"sink {name}", f"pubsub.googleapis.com/{target.topic(wanted.topic)}"
     words = (name, goes, f"--log-filter={wanted.filter}", *where)
-    # Something must hear the topic first: a function's subscription begins when it is made, and what came before is lost to it.
+    # A function must listen to the topic first: its subscription begins when it is made, and does not get earlier messages.
     needs = (f"topic {wanted.topic}", "function", "delivery")
     if found is None:
         because = f"of the {wanted.scope}, to {wanted.topic}"
@@ -103,7 +103,7 @@ def _writer(
 
     if found is not None:
         policy: Mapping[str, Any] = {}
-        with suppress(NotThereError):  # deleted by hand: it is made again in this run
+        with suppress(NotThereError):  # deleted by hand: this run makes it again
             policy = target.read(_PUBSUB, "pubsub", "topics", "get-iam-policy", wanted.topic, otherwise={})
         if has(policy, _PUBLISHER, found.get("writerIdentity", "")):
             return same(key)
@@ -113,7 +113,10 @@ def _writer(
 
 
 def _former_writer(target: Target, name: str, wanted: SinkModel, found: Mapping[str, Any] | None) -> Iterator[Step]:
-    """Yield an earlier version had all sinks publish to HR's topic: their right to speak there ends once they go elsewhere."""
+    """Yield the step that ends a sink's right to publish to HR's topic, once the sink publishes to another topic.
+
+    In an earlier version, all sinks published to HR's topic.
+    """
     old = target.deployment.settings.topic_lifecycle
     if found is None or wanted.topic == old:
         return
@@ -139,7 +142,7 @@ def metrics(target: Target) -> Iterator[Step]:
     seen = {each["name"]: each for each in target.read(_LOGGING, "logging", "metrics", "list", otherwise=[])}
     for name, body in target.deployment.metrics.items():
         key, found = f"metric {name}", seen.get(name)
-        # A metric has no labels: the digest of what was applied stands at the end of its description.
+        # A metric has no labels: the digest of the applied body stands at the end of its description.
         wanted = {**body, "description": f"{body.get('description', '')} [{digest(body)}]".strip()}
         file = FileWord("--config-from-file", json.dumps(wanted))
         if found is None:
@@ -158,7 +161,7 @@ def digest(body: Mapping[str, Any]) -> str:
 
 
 def covers(seen: object, wanted: object) -> bool:
-    """Return True when everything that is wanted is there; what a server adds of its own does not count."""
+    """Return True if all wanted content is present. Content that a server adds does not count."""
     if isinstance(wanted, Mapping):
         return isinstance(seen, Mapping) and all(
             covers(seen[key], value) if key in seen else not value for key, value in wanted.items()
@@ -166,7 +169,7 @@ def covers(seen: object, wanted: object) -> bool:
     if isinstance(wanted, list):
         return isinstance(seen, list) and len(seen) == len(wanted) and all(map(covers, seen, wanted))
     if isinstance(wanted, float | int) and not isinstance(wanted, bool):
-        return isinstance(seen, int | float | str) and _number(seen) == float(wanted)  # int64 is a text in JSON
+        return isinstance(seen, int | float | str) and _number(seen) == float(wanted)  # int64 is a string in JSON
     return seen == wanted
 
 
@@ -192,7 +195,7 @@ def dashboard(target: Target) -> Iterator[Step]:
     elif covers(found, wanted):
         yield same(key)
     else:
-        # The etag says which version was looked at: who edits it meanwhile is not overwritten.
+        # The etag names the version that was read, so that an edit in the meantime is not overwritten.
         file = FileWord("--config-from-file", json.dumps({**wanted, "etag": found.get("etag", "")}))
         change = [("monitoring", "dashboards", "update", found["name"], file)]
         yield Step(key=key, mark=Mark.CHANGE, because="it differs", work=change, needs=("metric",))
@@ -203,7 +206,10 @@ def _ours(dashboards: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _new_dashboard(target: Target, wanted: Mapping[str, Any]) -> list[Command | Call]:
-    """Return what creates the dashboard, unless it is there by now: it has no name of our choice, and a lost answer would make two."""
+    """Return the call that creates the dashboard, unless it exists by now.
+
+    We cannot choose its name, so a retry after a lost response would create a second one.
+    """
     if _ours(target.gcloud.read("monitoring", "dashboards", "list") or []) is not None:
         return []
     return [("monitoring", "dashboards", "create", FileWord("--config-from-file", json.dumps(wanted)))]
@@ -213,7 +219,7 @@ def _new_dashboard(target: Target, wanted: Mapping[str, Any]) -> list[Command | 
 
 
 def channels(target: Target) -> Iterator[Step]:
-    """Yield a step for each address that is told, and one for each of ours that is told no longer."""
+    """Yield a step for each address that gets the alerts, and one for each of our channels whose address is no longer configured."""
     seen = _addresses(target)
     wanted = target.deployment.options.notify
     for address in wanted:
@@ -230,13 +236,16 @@ def channels(target: Target) -> Iterator[Step]:
 
 
 def _addresses(target: Target) -> dict[str, str]:
-    """Our channels' names by address."""
+    """Return the names of our channels by address."""
     listed = listed_by_label(target, "notificationChannels")
     return {each["labels"]["email_address"]: each["name"] for each in listed if "email_address" in each["labels"]}
 
 
 def _new_channel(target: Target, address: str) -> list[Command | Call]:
-    """Return what creates the channel, unless it is there by now: it has no name of our choice, and a lost answer would make two."""
+    """Return the call that creates the channel, unless it exists by now.
+
+    We cannot choose its name, so a retry after a lost response would create a second one.
+    """
     if address in _addresses(target):
         return []
     body = {
@@ -270,12 +279,12 @@ def alerts(target: Target) -> Iterator[Step]:
 
 
 def _policies(target: Target) -> dict[str, dict[str, Any]]:
-    """Our alert policies by the label that says which of ours they are."""
+    """Return our alert policies, by the label that names them."""
     return {each["userLabels"].get(_ALERT, ""): each for each in listed_by_label(target, "alertPolicies")}
 
 
 def _applied(target: Target, name: str, body: Mapping[str, Any]) -> list[Command | Call]:
-    """Made or changed, with the channels as they are by then; looked at first, as a channel is."""
+    """Return the call that creates or changes the policy, with the present channels. The policy is read first, like a channel."""
     wanted = set(target.deployment.options.notify)
     told = sorted(channel for address, channel in _addresses(target).items() if address in wanted)
     found = _policies(target).get(name)
@@ -286,7 +295,7 @@ def _applied(target: Target, name: str, body: Mapping[str, Any]) -> list[Command
 
 
 def listed_by_label(target: Target, what: str) -> list[dict[str, Any]]:
-    """All of ours, page by page."""
+    """Return all our resources of this kind, from all pages."""
     found: list[dict[str, Any]] = []
     page = ""
     while True:

@@ -1,4 +1,4 @@
-"""As whom people's Spark clusters run, and that the functions may make clusters that do."""
+"""The accounts that users' Spark clusters run as, and the functions' right to create such clusters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from cli.deploy.target import Target
 from shared.domain.things.catalog import ClusterIdentity
 from shared.yaml_lines import YamlFaultError, load_yaml
 
-ON = "cluster-accounts"  # what a grant of roles.yaml says it is on
+ON = "cluster-accounts"  # the scope that such a grant of roles.yaml names
 
 
 def cluster_accounts(target: Target) -> tuple[str, ...]:
-    """Return the accounts that masters name, and the Compute default one where a master names none.
+    """Return the accounts that master templates name, and the Compute default account if a template names none.
 
-    Only of profiles whose clusters run so: as a person's own account they run by `benchkeeper_accounts`.
+    Only templates of profiles with personal authentication count. Clusters that run as a user's own account need no such grant:
+    `benchkeeper_accounts` covers them.
     """
     catalog = target.deployment.settings.catalog
     masters = {
@@ -31,7 +32,10 @@ def cluster_accounts(target: Target) -> tuple[str, ...]:
 
 
 def _named(text: str) -> str:
-    """Return the account that a master names; "" for none, and for a text that cannot be read, which `validate-config` tells of."""
+    """Return the account that a master template names.
+
+    "" if there is none, or if the text is invalid, which `validate-config` reports.
+    """
     try:
         found: object = load_yaml(text)[0]
     except YamlFaultError:
@@ -42,7 +46,7 @@ def _named(text: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """Yield a step for each grant on each of these accounts: on the project it would let the functions act as anybody."""
+    """Yield a step for each grant on each of these accounts. On the project, a grant would let the functions act as any account."""
     wanted = [each for each in target.deployment.grants if each.on == ON]
     for email in cluster_accounts(target):
         try:
@@ -61,8 +65,8 @@ def grants(target: Target) -> Iterator[Step]:
 
 
 def policy_of(target: Target, email: str) -> Policy:
-    """Who may do what with the account. Raises `NotThereError`, and `NoAccessError` for one of another project."""
-    # The Compute default account comes with the service: while that is off, nothing can be asked about it.
+    """Return the account's IAM policy. Raises `NotThereError`, and `NoAccessError` for an account of another project."""
+    # The Compute default account comes with the service: while the service is off, the account cannot be read.
     service = "compute.googleapis.com" if "compute.googleapis.com" in target.off else "iam.googleapis.com"
     policy: Policy = target.read(service, "iam", "service-accounts", "get-iam-policy", email, otherwise={})
     return policy
