@@ -69,7 +69,12 @@ class TestPage:
         html = ana.browser(MIA).text(PAGE)
         record = ana.record()
         stands = section(html, "stands")
-        for text in ("yes, profile analyst", "PRESENT, RUNNING (joined)", "ACTIVE", str(record.status.notebook.instance_id)):
+        for text in (
+            "yes, profile analyst",
+            "PRESENT, RUNNING (joined)",
+            "ACTIVE",
+            str(record.status.notebook.instance_id),
+        ):
             assert text in stands
         assert "Nothing to do." in section(html, "plan-heading")
         for condition in record.status.conditions:
