@@ -65,7 +65,7 @@ def _refuse_silence(settings: Settings) -> None:
 
 
 def answers(endpoint: str) -> bool:
-    """Return True if a server listens at an address of this machine."""
+    """Return True if a server accepts connections at `endpoint`, which is on this machine."""
     address = urlsplit(endpoint)
     try:
         socket.create_connection((address.hostname or "", address.port or 80), timeout=5).close()

@@ -24,7 +24,7 @@ _COLUMNS = ("at", "kind", "text", "because", "ref")
 @click.argument("user")
 @click.option(
     "--kind", "kinds", multiple=True, type=click.Choice([kind.value for kind in StoryKind]),
-    help="Only this sort of line; several may be given. Default: all.",
+    help="Show only lines of this kind; can be given more than once. Default: all.",
 )  # fmt: skip
 @output_option("table", "json", "csv")
 @pass_app

@@ -220,7 +220,9 @@ def renamed(app: App, user: str, output: str, **options: Any) -> None:
 @_user
 @click.argument("what", metavar="account", type=click.Choice(["account"]))
 @click.argument("value", metavar="usable", type=click.Choice(["usable"]))
-@click.option("--because", required=True, metavar="TEXT", help="Why, for whoever looks; kept with the message.")
+@click.option(
+    "--because", required=True, metavar="TEXT", help="The reason for this statement; stored with the message."
+)
 @_sending
 def state(app: App, user: str, output: str, **options: Any) -> None:
     """State that USER's Google account can be used, against earlier statements.

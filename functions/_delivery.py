@@ -69,7 +69,7 @@ class Delivery(Struct):
         source = source_of_topic(self.topic, policy.sources.values()) if self.topic else None
         if source is None:
             raise UnknownTopicError(
-                user_message="The message came on a topic of which config/sources.yaml knows nothing.",
+                user_message="The message arrived on a topic that config/sources.yaml does not list. Deploy the configuration that lists it.",
                 detail=f"unknown topic {self.topic[:200] or str(self.event.get('source'))[:200]!r}",
             )
         until = self.settings.move_logs_until

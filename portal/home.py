@@ -85,7 +85,7 @@ def stop() -> flask.Response:
 
 @blueprint.post("/notebook/keep-on")
 def keep() -> flask.Response:
-    """Request that the notebook is not stopped for idleness before one of the moments that the page offers."""
+    """Request an extension: no idle stop before the time chosen in the form."""
     return _ask(Said.KEEP, _keep_on)
 
 

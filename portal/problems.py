@@ -75,7 +75,7 @@ class TooManyError(RetryableError):
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(
-            user_message="That was a lot at once. Wait a moment, then go on.",
+            user_message="You sent too many requests. Wait a moment, then try again.",
             detail="rate limit of one person",
             retry_after=timedelta(seconds=max(1, round(wait_s + 0.5))),
         )

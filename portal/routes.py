@@ -1,6 +1,7 @@
-"""The description of a route. Each module with routes has a tuple `ROUTES`, of which the OpenAPI description and the tests are made.
+"""The description of a route.
 
-A test compares the tuples with the application's own map, and fails if a route has no description.
+Each module with routes has a tuple `ROUTES`; the OpenAPI description and the tests are generated from these tuples.
+A test compares the tuples with Flask's URL map, and fails if a route has no description.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _view(target: Target) -> Iterator[Step]:
 
 
 def _readers(target: Target) -> Iterator[Step]:
-    """Yield our accounts' access to the view's dataset."""
+    """Yield the step that removes our accounts' access to the view's dataset."""
     if target.deployment.options.billing_export is None:
         return
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"

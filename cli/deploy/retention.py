@@ -1,7 +1,7 @@
-"""The retention in force, noted as a label of a deployed function, so that a plan can report a shorter one.
+"""The retention in force, stored as a label of a deployed function, so that a plan can report a shorter one.
 
-The label is the only memory of it: the settings file already has the new value when a plan is made. A shorter retention soon
-deletes data that cannot be restored, so the plan reports it before the question.
+The settings file already has the new value when a plan is made, so only the label shows the old one. A shorter retention soon
+deletes data that cannot be restored, so the plan reports it before it asks for confirmation.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _SOON_S = 3
 
 
 class Gateway:
-    """The gateway for an embedded cloud whose front is open, between `start` and `stop`. Without `open_at` there are no JupyterLabs.
+    """The gateway to the JupyterLabs of an embedded cloud, between `start` and `stop`. Without `open_at`, no JupyterLab runs.
 
     After `open_at`, the APIs report the URLs of this gateway instead of Google's. A request for a page of a starting JupyterLab
     waits for it, at most `patience_s` real seconds.

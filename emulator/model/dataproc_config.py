@@ -100,7 +100,7 @@ def _check_lifecycle(config: dict[str, Any], now: datetime) -> None:
 
 
 def _check_personal_auth(config: dict[str, Any]) -> None:
-    """Raise 400 unless the property names one user's address, and no custom image is used with it (facts 6.3).
+    """Raise 400 unless the property names one user's address, and no custom image is used with it (docs/platform-facts.md, 6.1).
 
     The real API's words are not known.
     """

@@ -147,7 +147,7 @@ def network_urls(project: str, zone: str, nic: dict[str, Any]) -> tuple[str, str
 
 
 def check_disk(disk: dict[str, Any], which: str) -> None:
-    """Raise 400 for a size out of bounds, or if only one of CMEK and key is given."""
+    """Raise 400 for a size out of bounds, a malformed KMS key, or only one of CMEK and key."""
     size = int(disk.get("diskSizeGb", "100"))
     if not 10 <= size <= 65536:  # noqa: PLR2004 - Compute Engine's bounds for a disk, in GB
         raise invalid(f"Invalid value for {which}.disk_size_gb: {size}.")

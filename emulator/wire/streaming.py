@@ -79,7 +79,7 @@ class Body(io.RawIOBase):
         return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read at most as many bytes as are in one piece."""
+        """Read into `buffer` and return the number of bytes, 0 at the end of the body. One call never reads past the current chunk."""
         view = memoryview(buffer)
         if self._done or not view:
             return 0

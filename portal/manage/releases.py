@@ -52,7 +52,7 @@ def api_release() -> flask.Response:
     stored = read_record(key) if key is not None else None
     if stored is None:
         raise RefusedError(
-            user_message='Send {"user_key": the key of somebody who is known}. Nothing was changed.',
+            user_message='Nothing was changed. Send {"user_key": "..."} with the key of a known user.',
             detail="no release: nobody of that key",
         )
     said, digest = ask_release(stored.record)

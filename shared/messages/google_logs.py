@@ -148,7 +148,7 @@ class _Reading:
                 said = list(self._event(event))
                 if alone_written and not all(is_taking(piece) for piece in said):
                     raise InvalidMessageError(
-                        user_message="The Workspace log entry's protoPayload.metadata.event is no list.",
+                        user_message="The Workspace log entry's protoPayload.metadata.event is not a list.",
                         detail="Workspace entry whose metadata.event is no list",
                     )
                 news += said

@@ -1,7 +1,7 @@
 """The users named in a message that could not be used: `functions.dead_letter` marks the records of known users.
 
-The body is not trusted. If the message parses, its news name the users. If it does not, only the places where known shapes carry a
-user's address are read, and texts that look like an address in unknown shapes. Only a valid address counts, and a record is marked
+The body is not trusted. If the message parses, users are taken from its events. In any case, the fields where known shapes carry a
+user's address are read; in unknown shapes, texts that look like an address. Only a valid address counts, and a record is marked
 only if it has that address.
 """
 

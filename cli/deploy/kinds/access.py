@@ -199,7 +199,7 @@ def data_roles(target: Target, policies: _Policies) -> Iterator[Step]:
 
 
 def publishers(target: Target, policies: _Policies) -> Iterator[Step]:
-    """Yield the members who may announce people (`deployment.publishers` of the settings)."""
+    """Yield one step for each member in `deployment.publishers`: grant the right to publish to the lifecycle topic."""
     topic, role = target.deployment.settings.topic_lifecycle, "roles/pubsub.publisher"
     for member in target.deployment.options.publishers:
         yield granted(

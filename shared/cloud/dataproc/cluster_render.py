@@ -80,7 +80,10 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
 
 
 def _labels(master: MasterTemplate, record: UserRecord) -> dict[str, str]:
-    """Return the labels for the owner and the bill: the same as on the notebook (config/deploy/cost_by_user.sql)."""
+    """Return the labels that identify the owner and assign the cost.
+
+    User, profile and cost centre are as on the notebook (config/deploy/cost_by_user.sql); the template is added.
+    """
     return {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_USER: record.user_key,

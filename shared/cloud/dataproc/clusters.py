@@ -111,7 +111,8 @@ class DataprocClusters:
         if raw is None or (labels.get(LABEL_USER) == user_key and labels.get(LABEL_MANAGED_BY) == MANAGED_BY):
             return ""
         raise NotOursError(
-            user_message=f"There is a Spark cluster '{name}' that Benchkeeper did not make. An administrator must look at it.",
+            user_message=f"A Spark cluster named '{name}' exists that Benchkeeper did not create. An administrator must delete it, if "
+            "it is not needed.",
             detail=f"cluster {name} exists without our labels",
         )
 

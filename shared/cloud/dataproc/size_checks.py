@@ -51,7 +51,7 @@ def _lines(path: Path) -> dict[Loc, int]:
 
 
 def _unbounded(master: MasterTemplate, folder: Path) -> list[ConfigFault]:
-    """Return the reasons why a template's size is unknown; empty for a text in which `check_masters` finds faults anyway."""
+    """Return a fault for each setting that leaves a template's size without a bound; none for invalid YAML, which `check_masters` reports."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     try:

@@ -59,7 +59,7 @@ class ClusterSize(Struct, frozen=True, kw_only=True):
 
     @property
     def price_class(self) -> PriceClass | None:
-        """The price class: low up to 8 vCPUs, medium up to 32, else high; one class up with GPUs or added workers. None if unknown."""
+        """The price class: low up to 8 vCPUs, medium up to 32, else high; one class higher with GPUs or autoscaling. None if unknown."""
         if self.vcpus is None:
             return None
         order = list(PriceClass)

@@ -261,5 +261,6 @@ def _compare(answer: Answer, what: str) -> None:
         return
     if said["crc32c"] != _crc32c(answer.content):
         raise CloudUnavailableError(
-            user_message="What Google Cloud sent is damaged; it is tried again.", detail=f"{what}: CRC32C differs"
+            user_message="Data from Google Cloud arrived damaged. Benchkeeper tries again.",
+            detail=f"{what}: CRC32C differs",
         )

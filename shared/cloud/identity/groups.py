@@ -99,7 +99,7 @@ class CloudIdentityGroups:
 
 @contextmanager
 def _as_manager(group: str) -> Iterator[None]:
-    """Translate a refused call so that the error says what an administrator must do."""
+    """Replace the error of a group that refused access by one that says what an administrator must do; others pass unchanged."""
     try:
         yield
     except AccessDeniedError as error:
@@ -119,7 +119,7 @@ def _denied(group: str, detail: str) -> AccessDeniedError:
 def _not_known(detail: str) -> CloudUnavailableError:
     """Return the error for a new account that is not known everywhere yet: IAM's rule, assumed for Cloud Identity, too."""
     return CloudUnavailableError(
-        user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again in a moment.",
+        user_message="This user's new service account is not known everywhere yet in Google Cloud. Benchkeeper tries again in a moment.",
         detail=detail,
         retry_after=_SHOWS_SOON,
     )

@@ -194,8 +194,8 @@ class WorkbenchNotebooks:
         )
         if raw is None:
             raise PermanentError(
-                user_message=f"The files cannot be brought back: the snapshot {snapshot}, or the notebook for it, is not "
-                "there. An administrator must look at what became of it.",
+                user_message=f"The files cannot be restored: the snapshot {snapshot} or its notebook does not exist. "
+                "An administrator must find out why.",
                 detail=f"restore {ref.zone}/{ref.instance_id} from {snapshot}: one of them is not there",
                 reason=Reason.DATA_MISSING,
             )

@@ -133,7 +133,7 @@ class PubSubDeadLetters:
         self._note(row, {"marks": _DONE})
 
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:
-        """Note the try by one change of the object's metadata; the stored content keeps its first reason."""
+        """Store a failed replay in the object's metadata. The content keeps the first reason."""
         next_try = row.next_try_at.astimezone(UTC).isoformat() if row.next_try_at is not None else ""
         self._note(row, {"tries": str(row.tries), "next-try": next_try, "reason": reason, "detail": _clean(detail)})
 

@@ -74,7 +74,7 @@ class StorageGroupBooks:
         )
         if written is None:
             raise ConflictError(
-                user_message="Somebody changed the book of groups at the same time; it is tried again.",
+                user_message="The stored group changes were updated at the same time. Benchkeeper tries again.",
                 detail=f"{_BOOK} is not at generation {expected.generation}",
             )
         return self._keep(StoredBook(book, written))
@@ -97,7 +97,7 @@ class StoragePersons:
         self._clients.bucket().write(name, b"", content_type="text/plain", expected=0, what="note a person number")
 
     def known(self, person_id: str) -> tuple[UserKey, ...]:
-        """Return the keys by one listing."""
+        """Return the keys of the users with this person number, from one listing."""
         prefix = _prefix(person_id)
         found = []
         for listed in self._clients.bucket().objects(prefix=prefix, what="look a person number up"):

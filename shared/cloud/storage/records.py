@@ -259,8 +259,8 @@ def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
 
 def _leads_nowhere(user_key: UserKey, where: str, *, damaged: str) -> DamagedRecordError:
     return DamagedRecordError(
-        user_message="This person's record is damaged: it leads to no record. An administrator must restore an older version "
-        f"of records/{user_key}.json or of what it names.",
+        user_message="This user's record is damaged: it is a pointer that does not lead to a record. An administrator must restore "
+        f"an older version of records/{user_key}.json, or of the record it points to.",
         detail=f"record {user_key} leads to {where}",
         user_key=damaged,
     )

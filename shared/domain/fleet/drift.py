@@ -289,9 +289,9 @@ class StrayCheck:
         return sorted(self._found, key=lambda stray: (stray.zone == _GLOBAL, stray.name, stray.zone))
 
     def without_record(self, rowless: Iterable[UserKey]) -> list[UserKey]:
-        """Return the keys whose record may be damaged or missing: a resource carries our labels, or the object has no row.
+        """Return the keys whose record may be damaged or missing.
 
-        To be called after `strays`.
+        A resource carries our labels but no row was listed, or the record's object has no row. Call after `strays`.
         """
         return sorted({UserKey(key) for key in self._without_row if is_user_key(key)} | set(rowless))
 

@@ -74,7 +74,7 @@ def announced(people: Iterable[UserKey], until: datetime) -> Batch:
 
 
 def announced_until(ref: str) -> datetime | None:
-    """Return until when an announced user may lose access, by the entry's `ref`; None for an entry of any other list."""
+    """Return the time until which an announced user may lose access, read from an entry's `ref`; None for entries of other lists."""
     if not ref.startswith(_UNTIL):
         return None
     try:

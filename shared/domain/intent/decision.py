@@ -127,6 +127,6 @@ def from_json(raw: bytes) -> Decision:
             raise ValueError("an id or a digest of another form")
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InvalidMessageError(
-            user_message="This object is no decision.", detail=f"no decision: {type(error).__name__}"
+            user_message="This object is not a valid decision.", detail=f"no decision: {type(error).__name__}"
         ) from error
     return decision

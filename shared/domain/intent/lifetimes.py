@@ -61,7 +61,7 @@ def is_over(since: datetime, lifetime: timedelta, now: datetime) -> bool:
 
 
 def is_erased(record: UserRecord) -> bool:
-    """Return True for a reduced record about which no message came since."""
+    """Return True if the user's data was erased and no message about the user has arrived since."""
     return record.email == ERASED
 
 

@@ -63,9 +63,9 @@ def sessions_step(record: UserRecord, seen: SparkSessionsSeen | Unreadable, scen
             record=record,
             condition=ConditionStatus.TRUE if over else ConditionStatus.FALSE,
             reason=Reason.REMOVED if over else Reason.WAITING,
-            message="There are no serverless Spark sessions of this person."
+            message="This user has no serverless Spark sessions."
             if over
-            else "Looked for once more when the notebook has stopped.",
+            else "Benchkeeper looks for Spark sessions once more when the notebook has stopped.",
         )
     number = f"{len(seen.sessions)} serverless Spark session{'s' if len(seen.sessions) > 1 else ''}"
     return Step(

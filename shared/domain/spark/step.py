@@ -216,7 +216,9 @@ def _deleting(look: _Look, *, wanted: bool) -> _Did:
 
 
 def _going(known: ClusterStatus) -> ClusterStatus:
-    return replace(known, reason=Reason.DELETING, message="It ended by itself, after its idle time or at its age.")
+    return replace(
+        known, reason=Reason.DELETING, message="The cluster ended: it was idle too long, or reached its maximum age."
+    )
 
 
 def _is_held(look: _Look) -> bool:

@@ -51,7 +51,7 @@ MAY_HAVE_RUN = RESTING | {
 
 
 class InstanceRef(Struct, frozen=True, kw_only=True):
-    """The place of an instance: the zone is part of its name."""
+    """The identity of an instance. An instance id is unique only within its zone."""
 
     instance_id: InstanceId
     zone: str

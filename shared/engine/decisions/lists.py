@@ -109,7 +109,7 @@ def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[V
 
 
 def changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:
-    """Change one record of a list; a pass over its user follows soon."""
+    """Apply a decision to one record and make its user due. Return FAILED if the record could not be written (the tick tries again)."""
     try:
         accepted = change_record(user_key, change, deps, wakes=True)
     except BenchkeeperError as error:

@@ -303,7 +303,7 @@ def _group(answer: Answer, deps: Deps) -> Effect:
             continue
         return _looked_at(answer, deps)
     raise ConflictError(
-        user_message="The book of groups is being changed by somebody else just now; it is tried again.",
+        user_message="The stored group changes are being updated by another process. Benchkeeper tries again.",
         detail=f"the book of groups changed under {_TRIES} attempts to write it",
     )
 

@@ -35,7 +35,7 @@ def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserK
                 continue
         return tuple(concerned)
     raise ConflictError(
-        user_message="The book of groups is being changed by somebody else just now; it is tried again.",
+        user_message="The stored group changes are being updated by another process. Benchkeeper tries again.",
         detail=f"the book of groups changed under {_TRIES} attempts to write it",
     )
 

@@ -90,7 +90,7 @@ class Policies(Protocol):
     """The policy in force, and proposed policies: objects below `policy/` (`shared.domain.policy.policy_change`)."""
 
     def in_force(self, own: Policy) -> Policy:
-        """Return the policy to judge by: the process's own policy with the content in force, or the own policy if none is in force yet.
+        """Return the policy to judge by: `own` with its content replaced by the content in force, or `own` if no policy is in force yet.
 
         A pass calls this many times; the policy is read at most once a minute.
         """

@@ -65,7 +65,7 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 
 def judge_all(records: Iterable[RecordRow], deps: Deps, now: datetime) -> Iterator[Judged]:
-    """Yield verdicts on all instances that run for entitled users. Raise if no evidence could be read at all.
+    """Yield a verdict for each running instance that should run and is not being changed. Raise if no evidence could be read at all.
 
     Instances are listed first and kept in memory; all records are read before the evidence, so the caller sees every row.
     """

@@ -155,7 +155,7 @@ class Offered(Struct, frozen=True, kw_only=True):
 
 
 def offered(fleet: FleetSnapshot) -> Offered:
-    """Return the values that occur, sorted."""
+    """Return the values of each filter that occur in the fleet, sorted."""
     return Offered(
         states=tuple(sorted({row.reason for row in fleet.rows})),
         profiles=tuple(sorted({row.profile or NO_VALUE for row in fleet.rows})),
