@@ -73,8 +73,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     }
     steps = [step for step in halves.values() if step is not None]
     waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
-    # The account was planned before the other resources. If none of them needs it after this pass, look again; otherwise there might
-    # be no further pass.
+    # The account was planned before the others. If none of them needs it after this pass, look again: there may be no further pass.
     if identity is not None and not identity.actions:
         next_identity, _ = identity_step(record, scene)
         if next_identity is not None and next_identity.actions:
