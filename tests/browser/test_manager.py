@@ -109,9 +109,11 @@ def test_the_rows_that_are_shown_come_as_a_file(house: House, chromium: Browser,
 def test_what_needs_somebody_is_counted_and_one_click_away(house: House, chromium: Browser) -> None:
     with window(chromium, house) as mine:
         page = mine.enter(MIA, "/manage", heading="Everybody")
+        # Another line stands above it if a drift sweep came in between: this world's clock passes full hours, too.
         needs = page.get_by_role("region", name="Needs a person").get_by_role("listitem")
-        expect(needs.first).to_contain_text("2,000 stuck on the way")
-        needs.first.get_by_role("link").click()
+        stuck = needs.filter(has_text="2,000 stuck on the way")
+        expect(stuck).to_have_count(1)
+        stuck.get_by_role("link").click()
         expect(page.get_by_role("main")).to_contain_text(f"2,000 of {EVERYBODY:,} people match.")
 
 
