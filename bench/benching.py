@@ -1,4 +1,4 @@
-"""What the benchmarks share: a world to measure in, messages, medians, and the line that says OK or MISSED."""
+"""The common parts of the benchmarks: a world to measure in, messages, medians, and the line that says OK or MISSED."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def named(found: list[dict[str, Any]]) -> str:
 
 
 def reads_and_writes(found: list[dict[str, Any]]) -> int:
-    """How many of these are anything but listings; what is kept for the pages is one object for everybody."""
+    """Return how many of these calls are anything but listings; what is kept for the pages is one object for everybody."""
     about_people = [call for call in found if "/index/" not in call["resource"]]
     return sum(not c["method"].lower().startswith("list") and not c["method"].endswith(".list") for c in about_people)
 

@@ -48,7 +48,7 @@ DUE = {"sweep": "due"}
 
 @dataclass
 class Function:
-    """One function and what was measured of it: wall seconds, and CPU seconds of all its processes."""
+    """A function and its measurements: wall seconds, and CPU seconds of all its processes."""
 
     name: str
     folder: Path

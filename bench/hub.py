@@ -54,7 +54,7 @@ def hello(request):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How a functions-framework process is started."""
+    """The way to start a functions-framework process."""
 
     target: str
     folder: Path
@@ -185,7 +185,7 @@ def cold(bench: Bench, hello: Server, hub: Server, rounds: int) -> None:
 
 
 def warm(bench: Bench, like: UserRecord, hello: Server, hub: Server, rounds: int) -> None:
-    """One process each; the second and later answers. Calls to the cloud are counted at few people and at many."""
+    """Measure one process for each function: its second and later answers. Calls to the cloud are counted at few people and at many."""
     pages = ("/", *MANAGER)
     counted: dict[str, list[str]] = {path: [] for path in pages}
     took: dict[str, list[float]] = {path: [] for path in ("hello", *pages)}

@@ -1,4 +1,4 @@
-"""How far a reader goes: the files of the product that a journey runs through, and how much code there is.
+"""The length of a reader's way: the files of the product that a journey runs through, and how much code there is.
 
 Each journey is counted from a decorated function to its return, in a process that has served somebody else before: files, functions,
 moves into another file's function, and how many of these go back to a file that was left already. No file of `functions`, `shared`,
@@ -50,7 +50,7 @@ _UNTIL_QUIET = 8  # minutes after which a pass has nothing more to do
 
 
 class Journey(NamedTuple):
-    """What a journey runs through."""
+    """The figures of a journey."""
 
     files: int
     functions: int

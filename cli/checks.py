@@ -150,7 +150,7 @@ class _Names(Struct, frozen=True, kw_only=True):
 
     @property
     def is_first(self) -> bool:
-        """True if the instance id is the one computed from the address, so that no replacement has changed it."""
+        """A flag: true if the instance id is the one computed from the address, so that no replacement has changed it."""
         return self.instance_id == instance_id_for(self.email)
 
 

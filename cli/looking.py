@@ -57,12 +57,12 @@ class Looked(Struct, frozen=True, kw_only=True):
 
     @property
     def is_known(self) -> bool:
-        """True if more is known of the user than a leave."""
+        """A flag: true if more is known of the user than a leave."""
         return self.record is not None
 
     @property
     def says_nothing_new(self) -> bool:
-        """True if the message would only repeat what holds already."""
+        """A flag: true if the message would only repeat what holds already."""
         return bool(self.changes) and all(change.kind is ChangeKind.NOTHING_NEW for change in self.changes)
 
     def refused(self, *, is_joiner: bool) -> list[str]:

@@ -49,7 +49,7 @@ class CostView(Struct, frozen=True, kw_only=True):
 
     @property
     def has_run(self) -> bool:
-        """True if any environment ran this month."""
+        """A flag: true if any environment ran this month."""
         return any(line.ran for line in self.lines)
 
 

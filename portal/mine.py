@@ -39,7 +39,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """True while a part of the page changes by itself."""
+        """A flag: true while a part of the page changes by itself."""
         return self.notebook_poll_s is not None or self.spark_poll_s is not None
 
     @property

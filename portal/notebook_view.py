@@ -123,7 +123,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """True while the notebook changes by itself."""
+        """A flag: true while the notebook changes by itself."""
         return self.phase in _MOVING
 
 

@@ -42,7 +42,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
     @property
     def acts(self) -> bool:
-        """True if running the step changes something."""
+        """A flag: true if running the step changes something."""
         return self.mark in {Mark.CREATE, Mark.CHANGE, Mark.DELETE}
 
 

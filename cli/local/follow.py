@@ -35,7 +35,7 @@ class Line(Struct, frozen=True):
 
     @property
     def settled(self) -> bool:
-        """True if no further change is expected."""
+        """A flag: true if no further change is expected."""
         return self.state in _SETTLED
 
 

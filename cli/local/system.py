@@ -57,7 +57,7 @@ class LocalSystem:
 
     @property
     def has_page(self) -> bool:
-        """True if there is a hub page."""
+        """A flag: true if there is a hub page."""
         return load_deployment(self.settings).page is not None
 
     def start(self) -> None:

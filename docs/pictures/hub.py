@@ -103,7 +103,7 @@ def now(house: House) -> datetime:
 
 
 def look(size: dict[str, int], scheme: str) -> dict[str, Any]:
-    """How a window is opened for a picture."""
+    """Return the options of a window for a picture."""
     return {"viewport": size, "color_scheme": scheme, "timezone_id": "Europe/Berlin"}
 
 

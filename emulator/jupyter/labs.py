@@ -101,7 +101,7 @@ class Labs:
 
     @property
     def is_full(self) -> bool:
-        """True if no further JupyterLab will be started."""
+        """A flag: true if no further JupyterLab will be started."""
         with self._lock:
             return len(self._held) >= self._options.most
 

@@ -38,7 +38,7 @@ class Place:
 
     @property
     def coming(self) -> bool:
-        """True while the environment is starting."""
+        """A flag: true while the environment is starting."""
         return self.state in _COMING
 
 

@@ -60,7 +60,7 @@ class Subscription:
 
     @property
     def pushes(self) -> bool:
-        """True if messages are pushed to an endpoint."""
+        """A flag: true if messages are pushed to an endpoint."""
         return bool(self.config["pushConfig"].get("pushEndpoint"))
 
 

@@ -108,12 +108,12 @@ class Bucket:
 
     @property
     def versioned(self) -> bool:
-        """True if replaced and deleted generations are kept."""
+        """A flag: true if replaced and deleted generations are kept."""
         return bool(self.fields.get("versioning", {}).get("enabled"))
 
     @property
     def uniform_access(self) -> bool:
-        """True if ACLs are off."""
+        """A flag: true if ACLs are off."""
         return bool(self.fields.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))
 
     def put(self, stored: StoredObject) -> None:

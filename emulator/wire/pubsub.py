@@ -103,7 +103,7 @@ class PubSubRuntime:
 
     @property
     def stopping(self) -> bool:
-        """True after `stop` was called."""
+        """A flag: true after `stop` was called."""
         return self._stopping.is_set()
 
     def _changed(self) -> None:

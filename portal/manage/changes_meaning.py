@@ -121,7 +121,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def is_question(self) -> bool:
-        """True if the change is about one user or group, not a list of users."""
+        """A flag: true if the change is about one user or group, not a list of users."""
         return self.about in QUESTIONS
 
     @property
@@ -131,12 +131,12 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def is_current(self) -> bool:
-        """True if the list is the one that waits now."""
+        """A flag: true if the list is the one that waits now."""
         return self.since is not None
 
     @property
     def is_rejected(self) -> bool:
-        """True if an administrator rejected the list; one rejection is enough."""
+        """A flag: true if an administrator rejected the list; one rejection is enough."""
         return any(vote.verdict is Verdict.REJECT for vote in self.votes)
 
     def own(self) -> Verdict | None:

@@ -39,7 +39,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """True if the status is 2xx."""
+        """A flag: true if the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - HTTP
 
 

@@ -41,7 +41,7 @@ class CutByLabel(Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """True if nothing is left to try."""
+        """A flag: true if nothing is left to try."""
         return not self.failed and not self.unreachable
 
 

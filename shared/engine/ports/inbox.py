@@ -57,7 +57,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
     @property
     def is_cut(self) -> bool:
-        """True if only a part of the message was kept."""
+        """A flag: true if only a part of the message was kept."""
         return len(self.body) < self.size
 
 

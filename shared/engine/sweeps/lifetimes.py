@@ -42,7 +42,7 @@ class Erasure(Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to erase."""
+        """A flag: true if there is nothing to erase."""
         return not (self.record or self.letters or self.manifests or self.templates or self.hints)
 
 
