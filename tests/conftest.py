@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socketserver
 import threading
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -63,6 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Stillness(), "stillness")
+    # Five by default: the sixth of many threads that connect at once loses its first packet, which TCP sends again after a second.
+    socketserver.TCPServer.request_queue_size = 128
 
 
 @pytest.fixture(scope="session", autouse=True)

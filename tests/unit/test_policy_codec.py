@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,22 @@ from kit.inprocess import local_settings
 from msgspec.structs import replace
 
 from shared.domain.plan.guard_settings import GuardSettings
-from shared.domain.policy.policy_codec import UnknownContentError, content_of, digest_of, policy_digest, with_content
+from shared.domain.policy.policy_codec import (
+    VERSION,
+    UnknownContentError,
+    _Content,
+    _from_plain,
+    content_of,
+    digest_of,
+    plain,
+    policy_digest,
+    read_plain,
+    with_content,
+)
+from shared.domain.policy.unbounded import read_unbounded
 from shared.domain.things.notebook import Network
+from shared.domain.things.structs import to_dict
+from shared.settings.values import Settings
 
 OWN = local_settings().policy()
 
@@ -57,6 +72,57 @@ def test_the_digest_changes_with_the_content_and_not_with_the_order_of_keys():
 def test_what_this_program_does_not_understand_is_refused(hand):
     with pytest.raises(UnknownContentError):
         with_content(OWN, hand(content_of(OWN)))
+
+
+def test_a_bound_of_the_files_is_none_of_the_policy_in_force():
+    content = content_of(OWN)
+    profiles = {
+        name: {**raw, "title": "", "boot_disk": {"size_gb": 9, "type": "PD_OF_YESTERDAY"}}
+        for name, raw in content["catalog"]["profiles"].items()
+    }
+    older = {
+        **content,
+        "catalog": {**content["catalog"], "profiles": profiles},
+        "guard": {**content["guard"], "per_hour": 10_001, "share": 0.0, "day_factor": 25},
+        "network": {**content["network"], "subnet": "of another form"},
+    }
+    found = with_content(OWN, older)
+    assert (found.guard.per_hour, found.guard.share, found.network.subnet) == (10_001, 0.0, "of another form")
+    assert {profile.boot_disk.size_gb for profile in found.catalog.profiles.values()} == {9}
+    assert digest_of(content_of(found)) == digest_of(older), "as it was, in every other part too"
+
+
+def test_what_is_read_without_bounds_is_what_is_read_with_them():
+    settings = local_settings()
+    content = {**content_of(settings.policy()), "version": VERSION}
+    for source in content["sources"].values():
+        source["topic"] = "news"
+    assert read_unbounded(content, _Content, _from_plain) == read_plain(content, _Content)
+    plain_settings = json.loads(
+        json.dumps({**to_dict(settings), "config_dir": str(settings.config_dir)}, default=plain)
+    )
+    assert read_unbounded(plain_settings, Settings, _from_plain) == read_plain(plain_settings, Settings) == settings
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda c: c["guard"].update(per_hour="many"),
+        lambda c: c["guard"].update(colour="green"),
+        lambda c: c["network"].update(subnet=["x"]),
+        lambda c: c.update(catalog=[]),
+        lambda c: c.update(zones="europe-west1-b"),
+        lambda c: c.update(retention="long"),
+        lambda c: next(iter(c["catalog"]["profiles"].values())).update(disruption="whenever"),
+        lambda c: next(iter(c["catalog"]["profiles"].values())).pop("machine_type"),
+    ],
+)
+def test_without_bounds_a_wrong_type_is_refused_all_the_same(spoil):
+    content = content_of(OWN)
+    content["guard"]["per_hour"] = 0  # outside the bounds: the other way of reading
+    spoil(content)
+    with pytest.raises(UnknownContentError):
+        with_content(OWN, content)
 
 
 def test_what_was_added_since_an_older_program_wrote_it_is_our_own():

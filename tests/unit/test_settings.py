@@ -533,6 +533,10 @@ def test_nesting_without_end_is_refused():
     ("text", "said"),
     [
         ("guard: {approvers: 3}", "guard.approvers"),
+        ("guard: {per_hour: 0}", "should be greater than or equal to 1, not 0"),
+        ("guard: {creations: 100001}", "should be less than or equal to 100000, not 100001"),
+        ("guard: {share: 0}", "should be greater than 0, not 0"),
+        ("guard: {group_share: 1.01}", "should be less than or equal to 1, not 1.01"),
         ("guard: {patience: 1s}", "is too short for somebody to look at a change"),
         ("guard: {most: 5}", "most (5) must not be smaller than per_hour (20)"),
         ("guard: {per_hours: 5}", "per_hour"),

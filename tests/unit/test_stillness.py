@@ -117,6 +117,18 @@ def test_waits(pytestconfig):
 def test_its_fixture_waits(slow_to_come):
     pass
 
+waited = []
+
+def test_waits_by_accident(pytestconfig):
+    if not waited:
+        waited.append(1)
+        wait(pytestconfig)
+
+def test_fails_and_waits(pytestconfig):
+    waited.append(2)
+    wait(pytestconfig)
+    assert waited.count(2) > 1, "its own fault"
+
 @pytest.mark.browser
 def test_may_wait(pytestconfig):
     wait(pytestconfig)
@@ -147,8 +159,10 @@ def test_a_test_that_waits_fails_and_one_that_works_or_may_wait_does_not(tmp_pat
     ends = {line.split(" - ")[0] for line in done.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "ERROR"))}
     assert ends == {
         "FAILED test_it.py::test_waits", "ERROR test_it.py::test_its_fixture_waits",
+        "PASSED test_it.py::test_waits_by_accident", "FAILED test_it.py::test_fails_and_waits",
         "PASSED test_it.py::test_may_wait", "PASSED test_it.py::test_works",
     }, done.stdout  # fmt: skip
     assert "the test waited" in done.stdout
     assert "its fixtures waited" in done.stdout
+    assert "its own fault" in done.stdout, "what fails by itself is not run again"
     assert done.stdout.count("threading.Event().wait(0.01)") >= 2, "where it stood is said"

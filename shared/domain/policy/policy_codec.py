@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct, convert
+from msgspec import Struct, ValidationError, convert
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
@@ -120,8 +120,16 @@ def plain(value: object) -> float | str | list[int]:
 
 
 def read_plain(raw: object, kind: type[T]) -> T:
-    """Return the value that `plain` made plain. Raise `ValueError` for anything else, also for a key that this program does not know."""
-    return convert(raw, kind, strict=False, dec_hook=_from_plain)  # not strict: a duration is a number of seconds
+    """Return the value that `plain` made plain. Raise `ValueError` for anything else, also for a key that this program does not know.
+
+    A value outside the bounds of its type is taken: an earlier release, which had other bounds, may have written it.
+    """
+    try:
+        return convert(raw, kind, strict=False, dec_hook=_from_plain)  # not strict: a duration is a number of seconds
+    except ValidationError:
+        from shared.domain.policy.unbounded import read_unbounded  # noqa: PLC0415 - rare, and no cold start needs it
+
+        return read_unbounded(raw, kind, _from_plain)
 
 
 def _from_plain(kind: type, raw: Any) -> object:
