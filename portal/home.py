@@ -10,8 +10,8 @@ from werkzeug.exceptions import NotFound
 
 from portal import pages
 from portal.deps import current
-from portal.mine import Mine, is_entitled, mine, my_page, my_record
-from portal.notebook_view import keep_choices
+from portal.mine import Mine, is_entitled, mine, my_page, my_record, stops_at_of
+from portal.notebook_view import EXTEND, extended_until, keep_choices
 from portal.routes import Param, Place, Route
 from portal.visit import signed_in, visit
 from shared.domain.intent.wish import Asked, WishKind
@@ -94,6 +94,8 @@ def _keep_on(record: UserRecord) -> Asked:
     code, present = flask.request.form.get("until", ""), visit()
     profile = current().deps.engine.policy.catalog.profiles.get(record.spec.profile or "")
     longest = profile.idle.max_keep_on if profile is not None else None
+    if code == EXTEND and longest is not None:
+        return Asked(kind=WishKind.KEEP_ON, until=extended_until(stops_at_of(record.user_key), longest, present.now()))
     offered = keep_choices(longest, present.now(), present.zone) if longest is not None else ()
     choice = next((choice for choice in offered if choice.code == code), None)
     if choice is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
-from portal.notebook_view import FAST_S, NotebookView, notebook_view
+from portal.notebook_view import FAST_S, WATCH_S, NotebookView, notebook_view
 from portal.reading import holder_of
 from portal.spark_view import SparkView, spark_views
 from portal.visit import signed_in, visit
@@ -40,7 +42,7 @@ class Mine(Struct, frozen=True, kw_only=True):
     @property
     def moves(self) -> bool:
         """A flag: true while a part of the page changes by itself."""
-        return self.notebook_poll_s is not None or self.spark_poll_s is not None
+        return min(self.notebook_poll_s or WATCH_S, self.spark_poll_s or WATCH_S) < WATCH_S
 
     @property
     def notebook_poll_s(self) -> int | None:
@@ -93,13 +95,14 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
     profile = catalog.profiles.get(record.spec.profile or "")
     notes, is_bill_unreadable = _notes(record.user_key)
     stops_at = notes.idle_stops.get(record.user_key) if notes is not None else None
+    last_used = notes.last_used.get(record.user_key) if notes is not None else None
     waits = waits_of(record, waiting)
     own = profile is not None and profile.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
     account = record.status.account.account_id if own else None
     return Mine(
         record=record,
         profile=profile,
-        notebook=notebook_view(waits.record, profile, stops_at, now=now, zone=present.zone),
+        notebook=notebook_view(waits.record, profile, stops_at, last_used=last_used, now=now, zone=present.zone),
         sparks=spark_views(waits.record, profile, catalog, deps.sizes, now) if profile is not None else (),
         cost=cost_view(record, profile, catalog, notes, currency=deps.currency, now=now),
         sessions=tuple(catalog.environment(name) for name in profile.session_templates) if profile is not None else (),
@@ -109,6 +112,12 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
         is_bill_unreadable=is_bill_unreadable,
         waits=waits,
     )
+
+
+def stops_at_of(user_key: UserKey) -> datetime | None:
+    """Return when the user's notebook will be stopped if it stays unused; None if no sweep said so."""
+    notes, _ = _notes(user_key)
+    return notes.idle_stops.get(user_key) if notes is not None else None
 
 
 def _notes(user_key: UserKey) -> tuple[Notes | None, bool]:

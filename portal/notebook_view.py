@@ -10,13 +10,16 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from portal.reader import duration_text, local
+from shared.domain.fleet.idle import WARN_IDLE
 from shared.domain.record.record import Power, UserRecord
 from shared.domain.record.status import Condition, ConditionStatus, ConditionType, Verb
 from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason
 from shared.engine.views.person import url_of
 
-FAST_S, SLOW_S = 3, 30  # seconds between polls: while a change is under way, and while a change is only hoped for
+FAST_S, SLOW_S, WATCH_S = 3, 30, 300  # seconds between polls: a change is under way, is hoped for, a warning may come
+EXTENDED = timedelta(hours=2)  # what the button beside a warning asks for
+EXTEND = "extend"  # the value that its form sends
 _TONIGHT = time(20, 0)
 _WORTHWHILE = timedelta(minutes=30)
 
@@ -102,7 +105,10 @@ class KeepChoice(Struct, frozen=True, kw_only=True):
 
 
 class NotebookView(Struct, frozen=True, kw_only=True):
-    """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None."""
+    """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None.
+
+    `warns`: the notebook will stop soon, and the owner was warned. `title` is for the tab. `last_used` is the last sign of use.
+    """
 
     phase: Phase
     word: str
@@ -115,7 +121,10 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     can_stop: bool
     idle_timeout: timedelta | None
     stops_at: datetime | None
+    last_used: datetime | None
     warned_at: datetime | None
+    warns: bool
+    title: str
     keep_on_until: datetime | None
     keep_choices: tuple[KeepChoice, ...]
     stages: tuple[Stage, ...]
@@ -128,32 +137,70 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 
 
 def notebook_view(
-    record: UserRecord, profile: Profile | None, idle_stops_at: datetime | None, *, now: datetime, zone: ZoneInfo | None
+    record: UserRecord,
+    profile: Profile | None,
+    idle_stops_at: datetime | None,
+    *,
+    last_used: datetime | None,
+    now: datetime,
+    zone: ZoneInfo | None,
 ) -> NotebookView:
-    """Return the view for an entitled user. `profile` is None if the configuration no longer has it."""
+    """Return the view for an entitled user. `profile` is None if the configuration no longer has it.
+
+    `idle_stops_at` and `last_used` are the sweep's notes.
+    """
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     phase = _phase(record, ready)
     kept = record.spec.keep_on_until
     kept = kept if kept is not None and kept > now else None
     runs = phase is Phase.READY
+    warned_at = record.status.notebook.idle_warned_at if runs else None
+    stops_at = max(idle_stops_at, kept or idle_stops_at) if idle_stops_at is not None and runs else None
+    is_extended = kept is not None and warned_at is not None and warned_at < kept - WARN_IDLE
+    warns = stops_at is not None and not is_extended and _is_warned(warned_at, ready, last_used, now)
+    here = local(stops_at, zone) if stops_at is not None else None
     return NotebookView(
         phase=phase,
         word=WORDS[phase],
         headline=HEADLINES[phase],
         why=_why(ready, phase),
-        poll_s=FAST_S if phase in _MOVING else SLOW_S if phase in {Phase.TROUBLE, Phase.UNSEEN} else None,
+        poll_s=_poll_s(phase),
         since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,
         open_url=url_of(record.status.notebook.proxy_uri) if runs else "",
         can_start=profile is not None and phase in {Phase.STOPPED, Phase.STOPPING},
         can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING},
         idle_timeout=profile.idle.timeout if profile is not None else None,
-        stops_at=max(idle_stops_at, kept or idle_stops_at) if idle_stops_at is not None and runs else None,
-        warned_at=record.status.notebook.idle_warned_at if runs else None,
+        stops_at=stops_at,
+        last_used=last_used,
+        warned_at=warned_at,
+        warns=warns,
+        title=f"Stops {here:%H:%M}" if warns and here is not None else WORDS[phase],
         keep_on_until=kept,
         keep_choices=keep_choices(profile.idle.max_keep_on, now, zone) if profile is not None and runs else (),
         stages=_stages(record, profile) if phase is Phase.COMING else (),
         machine=profile.machine_type if profile is not None else "",
     )
+
+
+def _poll_s(phase: Phase) -> int | None:
+    if phase in _MOVING:
+        return FAST_S
+    if phase in {Phase.TROUBLE, Phase.UNSEEN}:
+        return SLOW_S
+    return WATCH_S if phase is Phase.READY else None
+
+
+def _is_warned(warned_at: datetime | None, ready: Condition | None, last_used: datetime | None, now: datetime) -> bool:
+    """Return True if the last warning was after the last sign of use and the last start: it holds."""
+    if warned_at is None:
+        return False
+    started = ready.last_transition_time if ready is not None else warned_at
+    return started <= warned_at <= now and (last_used is None or last_used < warned_at)
+
+
+def extended_until(stops_at: datetime | None, longest: timedelta, now: datetime) -> datetime:
+    """Return until when the button beside a warning extends: two hours after the planned stop, within what may be asked for."""
+    return min(max(stops_at or now, now) + EXTENDED, now + longest)
 
 
 def keep_choices(longest: timedelta, now: datetime, zone: ZoneInfo | None) -> tuple[KeepChoice, ...]:

@@ -10,18 +10,27 @@ So a quiet minute has no point. Whether the counter is visible in a project at a
 
 from __future__ import annotations
 
-import base64
-import binascii
-import itertools
-import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from emulator.clock import parse_rfc3339
 from emulator.errors import ApiError
 from emulator.model.filters import series_filter
+from emulator.model.monitoring_query import (
+    MINUTE,
+    Metric,
+    Query,
+    aligned,
+    check,
+    cursor_of,
+    head_of,
+    page_token_of,
+    periods,
+    points_of,
+    whole_of,
+)
 from emulator.model.notebooks import NotebooksModel
 from emulator.model.notebooks_activity import Machine, Script
 
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
 
     from emulator.world import World
 
-_MINUTE = timedelta(minutes=1)
 _JUST_BEFORE = timedelta(microseconds=1)  # a minute has the value of its end, so that a start is visible early
 _MAX_PAGE = 100_000
 _KERNELS = ("busy", "idle", "none")
@@ -39,31 +47,24 @@ DEFAULT_COUNTER = "zeros"  # the product's idle rule still waits for zeros in qu
 _RESPONSE_CODE = re.compile(r"[1-5]\d\d")
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric of a `gce_instance`: its kind, its value's type and its unit.
-
-    `value` returns the value of a machine's minute from the machine, the minute, its vCPUs and the response code (empty for metrics
-    that have no series by code); None is no point.
-    """
-
-    kind: str
-    value_type: str
-    unit: str
-    value: Callable[[Machine, datetime, int, str], float | None]
-    by_code: bool = False
-
-
 def _cpu(machine: Machine, minute: datetime, _vcpus: int, _code: str) -> float:
     return machine.cpu(minute - _JUST_BEFORE, DEFAULT_CPU)
 
 
 def _cores(machine: Machine, minute: datetime, vcpus: int, code: str) -> float:
-    return _cpu(machine, minute, vcpus, code) * vcpus * _MINUTE.total_seconds()
+    return _cpu(machine, minute, vcpus, code) * vcpus * MINUTE.total_seconds()
 
 
 def _vcpus(_machine: Machine, _minute: datetime, vcpus: int, _code: str) -> float:
     return vcpus
+
+
+def _bytes(machine: Machine, minute: datetime, _vcpus: int, _code: str) -> float:
+    return machine.bytes_per_second(minute - _JUST_BEFORE, DEFAULT_BYTES) * MINUTE.total_seconds()
+
+
+def _written(_machine: Machine, _minute: datetime, _vcpus: int, _code: str) -> float:
+    return DEFAULT_BYTES * MINUTE.total_seconds()
 
 
 def _responses(machine: Machine, minute: datetime, _vcpus: int, code: str) -> float | None:
@@ -71,35 +72,17 @@ def _responses(machine: Machine, minute: datetime, _vcpus: int, code: str) -> fl
 
 
 DEFAULT_CPU = 0.01  # the usage of an ACTIVE instance without activity
+DEFAULT_BYTES = 2_000  # bytes a second over the network and to the disk of an ACTIVE instance without activity
 COUNTER = "notebooks.googleapis.com/instance/proxy_agent/response_count"
 METRICS: dict[str, Metric] = {
     "compute.googleapis.com/instance/cpu/utilization": Metric("GAUGE", "DOUBLE", "10^2.%", _cpu),
     "compute.googleapis.com/instance/cpu/usage_time": Metric("DELTA", "DOUBLE", "s{CPU}", _cores),
     "compute.googleapis.com/instance/cpu/guest_visible_vcpus": Metric("GAUGE", "DOUBLE", "1", _vcpus),
+    "compute.googleapis.com/instance/network/received_bytes_count": Metric("DELTA", "INT64", "By", _bytes),
+    "compute.googleapis.com/instance/network/sent_bytes_count": Metric("DELTA", "INT64", "By", _written),
+    "compute.googleapis.com/instance/disk/write_bytes_count": Metric("DELTA", "INT64", "By", _written),
     COUNTER: Metric("DELTA", "INT64", "1", _responses, by_code=True),
 }
-# aligner -> (accepted kinds, kind and type of the result; None = unchanged)
-_ALIGNERS: dict[str, tuple[tuple[str, ...], str | None, str | None]] = {
-    "ALIGN_MEAN": (("GAUGE",), "GAUGE", "DOUBLE"),
-    "ALIGN_MAX": (("GAUGE",), "GAUGE", None),
-    "ALIGN_SUM": (("GAUGE", "DELTA"), None, None),
-    "ALIGN_DELTA": (("DELTA",), "DELTA", None),
-    "ALIGN_RATE": (("DELTA",), "GAUGE", "DOUBLE"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A `timeSeries.list` request. With `start` None, only the newest point; with `period` zero, no alignment."""
-
-    filter: str
-    end: datetime
-    start: datetime | None = None
-    period: timedelta = timedelta(0)
-    aligner: str = "ALIGN_NONE"
-    headers_only: bool = False
-    page_size: int = 0
-    page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +163,9 @@ class MonitoringModel:
 
     def say(self, body: dict[str, Any]) -> dict[str, Any]:
         """Script the activity on an instance; 400 for unknown fields and bad values, 404 for an unknown instance."""
-        unknown = sorted(set(body) - {"instance", "cpu", "requests_per_minute", "kernels", "from", "until"})
+        unknown = sorted(
+            set(body) - {"instance", "cpu", "bytes_per_second", "requests_per_minute", "kernels", "from", "until"}
+        )
         if unknown:
             raise ApiError("INVALID_ARGUMENT", f"unknown activity fields {unknown}")
         if not isinstance(body.get("instance"), str):
@@ -190,6 +175,7 @@ class MonitoringModel:
             since=_time(body, "from") or self.world.clock.now(),
             until=_time(body, "until"),
             cpu=_number(body, "cpu", at_most=1.0),
+            bytes_per_second=_number(body, "bytes_per_second", at_most=1e12),
             requests_per_minute=_counts(body, "requests_per_minute"),
             kernels=body.get("kernels"),
         )
@@ -216,31 +202,47 @@ class MonitoringModel:
                 "NOT_FOUND",
                 f'Cannot find metric(s) that match type = "{metric_type}". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon.',
             )
-        _check(query, metric)
-        begin, skipped = _cursor(query)
+        check(query, metric)
+        begin, skipped = cursor_of(query)
         budget = min(query.page_size or _MAX_PAGE, _MAX_PAGE)
         found: list[dict[str, Any]] = []
         token = ""
-        for series in self._all_series(metric_type, metric):
-            if series.key < begin or not meant(series.fields):
-                continue
-            points = self._points(query, series)
-            first = skipped if series.key == begin else 0
-            if not points[first:]:
+        for key, head, points in self._rows(query, metric_type, metric, meant):
+            first = skipped if key == begin else 0
+            if key < begin or not points[first:]:
                 continue
             if budget <= 0:
-                token = _token(series.key, first)
+                token = page_token_of(key, first)
                 break
             taken = points[first:] if query.headers_only else points[first : first + budget]
-            found.append(_view(query, series, taken))
+            found.append(head if query.headers_only else head | {"points": taken})
             budget -= 1 if query.headers_only else len(taken)
             if first + len(taken) < len(points):
-                token = _token(series.key, first + len(taken))
+                token = page_token_of(key, first + len(taken))
                 break
         result: dict[str, Any] = {"timeSeries": found} if found else {}
         if token:
             result["nextPageToken"] = token
         return result | {"unit": metric.unit}
+
+    def _rows(
+        self, query: Query, metric_type: str, metric: Metric, meant: Callable[[dict[str, str]], bool]
+    ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+        """Yield (key, series without points, points newest first), ordered by key: each series, or each sum of several."""
+        groups: dict[str, tuple[dict[str, str], dict[datetime, float]]] = {}
+        for series in self._all_series(metric_type, metric):
+            if not meant(series.fields):
+                continue
+            values = self._values(query, series)
+            if query.group_by is None:
+                yield series.key, head_of(query, metric, series.fields), points_of(query, metric, values)
+                continue
+            kept = {name: series.fields.get(name, "") for name in query.group_by}
+            _, sums = groups.setdefault(" ".join(kept.values()), ({**whole_of(series.fields), **kept}, {}))
+            for end, value in values:
+                sums[end] = sums.get(end, 0.0) + value
+        for key, (fields, sums) in sorted(groups.items()):
+            yield key, head_of(query, metric, fields), points_of(query, metric, sorted(sums.items()))
 
     def _all_series(self, metric_type: str, metric: Metric) -> Iterator[_Series]:
         """Yield all series of the metric, ordered by their keys."""
@@ -255,22 +257,17 @@ class MonitoringModel:
             for code in codes:
                 yield _Series(metric_type, metric, machine, code)
 
-    def _points(self, query: Query, series: _Series) -> list[dict[str, Any]]:
-        """Return the points, newest first as the API returns them."""
+    def _values(self, query: Query, series: _Series) -> list[tuple[datetime, float]]:
+        """Return the values by the end of their minute or period, oldest first."""
         metric, machine = series.metric, series.machine
         zero = 0 if metric.by_code and self.counter == "zeros" else None
         values = ((m, metric.value(machine, m, vcpus, series.code)) for m, vcpus in self._minutes(query, machine))
         raw = [(minute, known) for minute, value in values if (known := zero if value is None else value) is not None]
-        kind, value_type = _result_kind(query, metric)
         if query.aligner == "ALIGN_NONE":
-            points = [_point(minute, value, kind, value_type, _MINUTE) for minute, value in raw]
-        else:
-            points = [
-                _point(end, _aligned(query, values), kind, value_type, query.period)
-                for end, values in _periods(query, raw)
-            ]
-        points.reverse()
-        return points if query.start is not None else points[:1]
+            return raw
+        return [
+            (end, aligned(query.aligner, query.period, found)) for end, found in periods(query.end, query.period, raw)
+        ]
 
     def _minutes(self, query: Query, machine: Machine) -> Iterator[tuple[datetime, int]]:
         """Yield the full minutes in (start, end] in which the machine was up and whose point is visible by now, oldest first.
@@ -281,101 +278,10 @@ class MonitoringModel:
         for begun, ended, vcpus in machine.spans:
             low = begun if query.start is None else max(begun, query.start)
             high = visible if ended is None else min(visible, ended)
-            minute = low.replace(second=0, microsecond=0) + _MINUTE
+            minute = low.replace(second=0, microsecond=0) + MINUTE
             while minute <= high:
                 yield minute, vcpus
-                minute += _MINUTE
-
-
-def _view(query: Query, series: _Series, points: list[dict[str, Any]]) -> dict[str, Any]:
-    kind, value_type = _result_kind(query, series.metric)
-    labels = {key: series.fields[f"resource.labels.{key}"] for key in ("project_id", "instance_id", "zone")}
-    view: dict[str, Any] = {
-        "metric": {"type": series.metric_type, "labels": series.labels},
-        "resource": {"type": "gce_instance", "labels": labels},
-        "metricKind": kind,
-        "valueType": value_type,
-    }
-    return view if query.headers_only else view | {"points": points}
-
-
-def _check(query: Query, metric: Metric) -> None:
-    if query.start is not None and query.start >= query.end:
-        raise ApiError(
-            "INVALID_ARGUMENT",
-            "Field interval.start_time had an invalid value: The start time must be before the end time for the interval.",
-        )
-    if query.page_size < 0:
-        raise ApiError("INVALID_ARGUMENT", f"Field page_size had an invalid value of {query.page_size}.")
-    if query.aligner == "ALIGN_NONE":
-        return
-    if query.aligner not in _ALIGNERS:
-        raise ApiError(
-            "INVALID_ARGUMENT", f'Field aggregation.perSeriesAligner had an invalid value of "{query.aligner}".'
-        )
-    if query.period < _MINUTE:
-        raise ApiError(
-            "INVALID_ARGUMENT",
-            "Field aggregation.alignmentPeriod had an invalid value: The alignment period must be at least 60 seconds.",
-        )
-    if metric.kind not in _ALIGNERS[query.aligner][0]:
-        raise ApiError(
-            "INVALID_ARGUMENT",
-            f'Field aggregation.perSeriesAligner had an invalid value of "{query.aligner}": The aligner cannot be applied to '
-            f"metrics with kind {metric.kind} and value type {metric.value_type}.",
-        )
-
-
-def _result_kind(query: Query, metric: Metric) -> tuple[str, str]:
-    _, kind, value_type = _ALIGNERS.get(query.aligner, ((), None, None))
-    return kind or metric.kind, value_type or metric.value_type
-
-
-def _periods(query: Query, raw: list[tuple[datetime, float]]) -> Iterator[tuple[datetime, list[float]]]:
-    """Yield the alignment periods, counted back from the end of the interval, without those that have no point."""
-
-    def period_end(entry: tuple[datetime, float]) -> datetime:
-        return query.end - ((query.end - entry[0]) // query.period) * query.period
-
-    for end, entries in itertools.groupby(raw, period_end):
-        yield end, [value for _, value in entries]
-
-
-def _aligned(query: Query, values: list[float]) -> float:
-    match query.aligner:
-        case "ALIGN_MEAN":
-            return sum(values) / len(values)
-        case "ALIGN_MAX":
-            return max(values)
-        case "ALIGN_RATE":
-            return sum(values) / query.period.total_seconds()
-        case _:
-            return sum(values)
-
-
-def _point(end: datetime, value: float, kind: str, value_type: str, period: timedelta) -> dict[str, Any]:
-    start = end - period if kind == "DELTA" else end
-    shown: dict[str, Any] = {"int64Value": str(int(value))} if value_type == "INT64" else {"doubleValue": value}
-    return {"interval": {"startTime": _text(start), "endTime": _text(end)}, "value": shown}
-
-
-def _text(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}Z" if not utc.microsecond else f"{utc:%Y-%m-%dT%H:%M:%S.%f}Z"
-
-
-def _token(key: str, first: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps([key, first]).encode()).decode()
-
-
-def _cursor(query: Query) -> tuple[str, int]:
-    if not query.page_token:
-        return "", 0
-    try:
-        key, first = json.loads(base64.urlsafe_b64decode(query.page_token.encode()))
-        return str(key), int(first)
-    except (ValueError, binascii.Error, TypeError) as error:
-        raise ApiError("INVALID_ARGUMENT", "Field page_token had an invalid value.") from error
+                minute += MINUTE
 
 
 def _time(body: dict[str, Any], key: str) -> datetime | None:

@@ -29,6 +29,7 @@ class Script:
     cpu: float | None = None
     requests_per_minute: Mapping[str, int] | None = None  # by response code
     kernels: Kernels | None = None
+    bytes_per_second: float | None = None  # received over the network
 
     def covers(self, moment: datetime) -> bool:
         """Return True within [since, until)."""
@@ -38,7 +39,12 @@ class Script:
         """Return the JSON that the control route takes, without the instance."""
         found: dict[str, Any] = {"from": rfc3339(self.since), "until": rfc3339(self.until) if self.until else None}
         counts = None if self.requests_per_minute is None else dict(self.requests_per_minute)
-        return found | {"cpu": self.cpu, "requests_per_minute": counts, "kernels": self.kernels}
+        return found | {
+            "cpu": self.cpu,
+            "bytes_per_second": self.bytes_per_second,
+            "requests_per_minute": counts,
+            "kernels": self.kernels,
+        }
 
 
 class Span(NamedTuple):
@@ -76,6 +82,14 @@ class Machine:
         """Return the utilization at a moment, 0 to 1. The last script takes precedence."""
         said = next((s.cpu for s in reversed(self.scripts) if s.cpu is not None and s.covers(moment)), None)
         return default if said is None else said
+
+    def bytes_per_second(self, moment: datetime, default: float) -> float:
+        """Return the bytes a second that come over the network at a moment. The last script takes precedence."""
+        said = (
+            s.bytes_per_second for s in reversed(self.scripts) if s.bytes_per_second is not None and s.covers(moment)
+        )
+        found = next(said, None)
+        return default if found is None else found
 
     def requests(self, moment: datetime, code: str) -> int:
         """Return the responses of this code through the proxy in the minute of a moment; 0 unless scripted."""
@@ -136,6 +150,7 @@ def script_from_json(row: dict[str, Any]) -> Script:
         since=parse_rfc3339(row["from"]),
         until=parse_rfc3339(row["until"]) if row.get("until") else None,
         cpu=row.get("cpu"),
+        bytes_per_second=row.get("bytes_per_second"),
         requests_per_minute={"200": said} if isinstance(said, int) else said,
         kernels=row.get("kernels"),
     )

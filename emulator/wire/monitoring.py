@@ -8,7 +8,8 @@ from typing import Any
 
 from emulator.clock import parse_rfc3339
 from emulator.errors import ApiError
-from emulator.model.monitoring import MonitoringModel, Query
+from emulator.model.monitoring import MonitoringModel
+from emulator.model.monitoring_query import Query
 from emulator.wire.http import Call, Route, read_int, read_query
 from emulator.world import CallSpec, World
 
@@ -19,6 +20,9 @@ _KNOWN = (
     "aggregation.alignmentPeriod",
     "aggregation.perSeriesAligner",
     "aggregation.crossSeriesReducer",
+    "aggregation.groupByFields",
+    "secondaryAggregation.alignmentPeriod",
+    "secondaryAggregation.perSeriesAligner",
     "orderBy",
     "view",
     "pageSize",
@@ -39,8 +43,8 @@ def _moment(query: dict[str, str], name: str) -> datetime | None:
         ) from None
 
 
-def _period(query: dict[str, str]) -> timedelta:
-    text = query.get("aggregation.alignmentPeriod", "0s")
+def _period(query: dict[str, str], which: str = "aggregation") -> timedelta:
+    text = query.get(f"{which}.alignmentPeriod", "0s")
     found = _DURATION.match(text)
     if found is None:
         raise ApiError(
@@ -69,15 +73,27 @@ def _list_time_series(world: World, model: MonitoringModel, call: Call) -> dict[
         raise ApiError(
             "INVALID_ARGUMENT", "Field interval.end_time had an invalid value: The end time must be specified."
         )
-    if query.get("aggregation.crossSeriesReducer", "REDUCE_NONE") != "REDUCE_NONE" or query.get("orderBy"):
-        raise ApiError("UNIMPLEMENTED", "The embedded cloud reduces and orders no series; read them one by one.")
+    reducer = query.get("aggregation.crossSeriesReducer", "REDUCE_NONE")
+    if reducer not in {"REDUCE_NONE", "REDUCE_SUM"} or query.get("orderBy"):
+        raise ApiError("UNIMPLEMENTED", "The embedded cloud reduces series by REDUCE_SUM only, and orders none.")
+    aligner = query.get("aggregation.perSeriesAligner") or "ALIGN_NONE"
+    second = query.get("secondaryAggregation.perSeriesAligner") or "ALIGN_NONE"
+    if aligner == "ALIGN_NONE" and (reducer != "REDUCE_NONE" or second != "ALIGN_NONE"):
+        raise ApiError(
+            "INVALID_ARGUMENT",
+            "Field aggregation.perSeriesAligner had an invalid value: It must be specified for a reduction or a second aggregation.",
+        )
     return model.time_series(
         Query(
             filter=query.get("filter", ""),
             end=end,
             start=_moment(query, "interval.startTime"),
             period=_period(query),
-            aligner=query.get("aggregation.perSeriesAligner") or "ALIGN_NONE",
+            aligner=aligner,
+            group_by=tuple(filter(None, [query.get("aggregation.groupByFields", "")]))
+            if reducer == "REDUCE_SUM"
+            else None,
+            second=(_period(query, "secondaryAggregation"), second) if second != "ALIGN_NONE" else None,
             headers_only=_view(query) == "HEADERS",
             page_size=read_int(query, "pageSize"),
             page_token=query.get("pageToken", ""),

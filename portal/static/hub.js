@@ -57,6 +57,9 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
     const next = document.getElementById(had.focus) ?? document.getElementById(target.id);
     next?.focus({ preventScroll: true });
   }
+  // The tab says it too: people wait in another one.
+  const titled = document.querySelector("[data-title]");
+  if (titled) document.title = document.title.replace(/^[^·]*/, `${titled.dataset.title} `);
   // One live region tells screen readers the state, only when its sentence changes.
   const said = [...document.querySelectorAll("[data-say]")].map((each) => each.dataset.say).join(" ");
   const live = document.getElementById("live");

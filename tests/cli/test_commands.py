@@ -100,9 +100,13 @@ def test_an_idle_notebook_is_stopped_and_the_person_is_told_why(terminal):
     ready(terminal)
     terminal.advance(hours=5)
     verdict = json.loads(terminal.run("activity", "ana.silva@example.com", "-o", "json").stdout)
-    assert verdict["verdict"] == "STOP"
+    assert verdict["verdict"] == "WARN"
     dry = json.loads(terminal.run("sweep", "idle", "--dry-run", "-o", "json").stdout)
     assert [d["user"] for d in dry["decisions"]] == [shown(terminal)["user_key"]]
+    terminal.run("sweep", "idle")
+    assert shown(terminal)["observed"]["notebook"]["state"] == "ACTIVE"
+    terminal.advance(minutes=30)
+    assert json.loads(terminal.run("activity", "ana.silva@example.com", "-o", "json").stdout)["verdict"] == "STOP"
     terminal.run("sweep", "idle")
     for _ in range(3):
         terminal.advance(minutes=1)

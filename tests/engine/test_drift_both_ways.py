@@ -31,7 +31,7 @@ from shared.domain.things.notebook import (
 
 GOLDEN = Path(__file__).parents[2] / ".." / "shared" / "golden" / "notebooks-v2-recorded"
 OURS = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_USER: "ann-0123456789ab", LABEL_PROFILE: "analyst", "team": "analytics"}
-ASKED = {IDLE_TIMEOUT_KEY: "10800", "notebook-disable-root": "true"}
+ASKED = {IDLE_TIMEOUT_KEY: "54000", "notebook-disable-root": "true"}
 # The protected keys of Workbench's page "Manage metadata", and those that Terraform's provider leaves alone as well.
 GOOGLES_METADATA = [
     "agent-health-check-interval-seconds", "agent-health-check-path", "cos-update-strategy",

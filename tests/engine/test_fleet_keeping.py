@@ -40,6 +40,9 @@ def at_work(someone, *, ago):
             activity = Activity(cpu=cpu, requests=tuple(Sample(at, 0.0) for at in moments))
             return {notebook.ref.instance_id: activity for notebook in notebooks}
 
+        def transfers(self, notebooks, _window, _now):
+            return {notebook.ref.instance_id: () for notebook in notebooks}
+
     someone.bench.deps = replace(someone.bench.deps, activity=Seen())
 
 
@@ -134,7 +137,10 @@ def test_who_asked_to_be_kept_on_is_kept_until_then_and_not_longer(someone):
     sweep("idle", someone.bench.deps)
     assert list(someone.states().values()) == ["ACTIVE"]
     assert someone.bench.deps.fleet.notes().idle_stops[someone.key] == until
-    someone.bench.advance(hours=2, minutes=1)
+    someone.bench.advance(hours=1, minutes=31)
+    sweep("idle", someone.bench.deps)
+    assert someone.record.status.notebook.idle_warned_at == someone.bench.now, "half an hour before"
+    someone.bench.advance(minutes=30)
     sweep("idle", someone.bench.deps)
     assert list(someone.states().values()) == ["STOPPING"]
 
@@ -148,6 +154,8 @@ def test_a_stop_by_hand_ends_keeping_on(someone):
     assert list(someone.states().values()) == ["ACTIVE"]
     someone.bench.advance(hours=6)
     at_work(someone, ago=timedelta(hours=5))
+    sweep("idle", someone.bench.deps)
+    someone.bench.advance(minutes=30)
     sweep("idle", someone.bench.deps)
     assert list(someone.states().values()) == ["STOPPING"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kit.inprocess import Bench
+from kit.oracle import instances
 from kit.predecessor import SETTLED, predecessor
 from kit.reading import read
 
@@ -88,11 +89,23 @@ def test_whoever_was_under_way_arrives_and_leavers_are_deleted_when_their_time_c
     assert after["held.hana"] is Reason.ON_HOLD
 
 
+def test_the_timer_of_earlier_versions_is_set_anew_while_the_notebook_runs(bench: Bench) -> None:
+    """Workbench's own timer stopped people who had been told that their notebook was kept on."""
+    running = {name for name, instance in instances(bench.cloud).items() if instance.state == "ACTIVE"}
+    sweep("drift", bench.deps)
+    bench.advance(minutes=2)
+    sweep("due", bench.deps)
+    after = instances(bench.cloud)
+    assert running
+    assert {name for name in running if after[name].state != "ACTIVE"} == set()
+    assert {after[name].metadata()["idle-timeout-seconds"] for name in running} == {"54000"}
+
+
 @pytest.mark.parametrize(
     "people", [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], ids="{:,} people".format
 )
 def test_over_settled_people_nothing_is_written_until_something_happens(tmp_path: Path, people: int) -> None:
-    bench = predecessor(tmp_path, copies=people)
+    bench = predecessor(tmp_path, copies=people, timers_set=True)
     # Whose time comes meanwhile; the hint of the unknown leaver is removed when it comes.
     others = [f"{name}@example.com" for name, (_, due) in PEOPLE.items() if due or name == "never.known"]
     for _ in range(2):

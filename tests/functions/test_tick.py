@@ -57,10 +57,14 @@ def test_an_idle_tick_stops_what_nobody_uses(functions):
     functions.bench.advance(minutes=5)
     functions.deliver("tick", {"sweep": "due"})
     functions.bench.control("POST", "/_emulator/activity", {"instance": ref.instance_id, "cpu": 0.0})
-    functions.bench.advance(minutes=150)
+    functions.bench.advance(minutes=120)
     assert functions.deliver("tick", {"sweep": "idle"}) == ACK
-    assert state(functions, ref) is NotebookState.ACTIVE
+    assert not functions.lines("Warned of an idle stop")
     functions.bench.advance(minutes=45)
+    assert functions.deliver("tick", {"sweep": "idle"}) == ACK
+    assert functions.lines("Warned of an idle stop")
+    assert state(functions, ref) is NotebookState.ACTIVE
+    functions.bench.advance(minutes=30)
     assert functions.deliver("tick", {"sweep": "idle"}) == ACK
     functions.bench.advance(minutes=2)
     assert state(functions, ref) is NotebookState.STOPPED

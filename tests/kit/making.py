@@ -60,7 +60,7 @@ def profile(name: str, **changes: Any) -> Profile:
         image=VmImage(project="cloud-notebooks-managed", family="workbench-instances-2603"),
         boot_disk=Disk(size_gb=150, type="PD_BALANCED"),
         data_disk=Disk(size_gb=100, type="PD_BALANCED"),
-        idle=IdleSettings(timeout=timedelta(hours=3), max_blind=timedelta(hours=24), cpu_busy_at=0.1),
+        idle=IdleSettings(timeout=timedelta(hours=3), max_blind=timedelta(hours=24)),
         identity=Identity.END_USER_CREDENTIALS,
         metadata={"notebook-disable-root": "true"},
         templates=("spark",),

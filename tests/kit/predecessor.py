@@ -10,6 +10,7 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,14 +28,28 @@ DATA = ROOT / "tests" / "data"
 SETTLED = ("ready.one@example.com", "idle.ina@example.com")  # one at work, one whose notebook was stopped
 
 
-def predecessor(folder: Path, *, copies: int = 0) -> Bench:
-    """The world, with today's product in it; `copies` more people like the settled ones. `folder` gets the configuration."""
+TIMERS = {
+    "10800": "54000",
+    "21600": "64800",
+}  # Workbench's own idle timer, as the earlier version set it and as it is set now
+
+
+def predecessor(folder: Path, *, copies: int = 0, timers_set: bool = False) -> Bench:
+    """The world, with today's product in it; `copies` more people like the settled ones. `folder` gets the configuration.
+
+    `timers_set`: after the one patch by which every instance gets today's time of Workbench's own timer.
+    """
     config = Path(shutil.copytree(ROOT / "config", folder / "config"))
     shutil.rmtree(config / "templates")
     shutil.copytree(DATA / "config-4a20f96", config, dirs_exist_ok=True)
+    profiles = config / "profiles.yaml"
+    profiles.write_text(profiles.read_text().replace(", cpu_busy_at: 0.1", ""))  # as the fault of the new version says
     settings = load_settings(env="local", config_dir=config, environ={"BENCHKEEPER_API_ENDPOINT": ENDPOINT})
     bench = make_bench(settings=settings)
-    world = json.loads(gzip.decompress((DATA / "written-by-4a20f96.json.gz").read_bytes()))
+    text = gzip.decompress((DATA / "written-by-4a20f96.json.gz").read_bytes()).decode()
+    for earlier, now in TIMERS.items() if timers_set else ():
+        text = re.sub(rf'("idle-timeout-seconds": ?)"{earlier}"', rf'\g<1>"{now}"', text)
+    world = json.loads(text)
     if copies:
         _multiply(world, bench, copies)
     bench.cloud.world.load(world)

@@ -102,7 +102,7 @@ class TestNotebook:
 
     def test_nothing_is_asked_while_nothing_moves(self, two: Hub) -> None:
         text = two.browser(ANA).text("/")
-        assert "every " not in "".join(re.findall(r'hx-trigger="[^"]*"', text))
+        assert re.findall(r"every \d+s", text) == ["every 300s"], "a warning of an idle stop may come"
         assert REFRESH not in text
 
     def test_an_unchanged_part_is_not_sent_again(self, two: Hub) -> None:
@@ -195,11 +195,46 @@ class TestKeepOn:
         assert hub.browser(ANA).post("/notebook/keep-on", until="max").status_code == 303
 
     def test_a_warning_is_shown_until_it_is_kept_on(self, two: Hub) -> None:
-        ana = two.browser(ANA)
+        ana, now = two.browser(ANA), two.bench.now
+        two.edit(ANA, idle_warned_at=now)
+        two.bench.deps.fleet.write_notes(
+            Notes(
+                taken_at=now,
+                idle_stops={user_key_for(ANA): now + timedelta(minutes=30)},
+                last_used={user_key_for(ANA): now - timedelta(hours=2, minutes=30)},
+            )
+        )
+        text = ana.text("/")
+        assert "<title>Stops 08:38 · My environments" in text
+        assert "Nobody has used it since 05:38 UTC" in plain(text)
+        assert "It stops 08:38 UTC (in 30 min)." in plain(text)
+        assert "every 300s" in text, "an open page shows the warning by itself"
+        ana.post("/notebook/keep-on", until="extend")
+        assert two.record().spec.keep_on_until == now + timedelta(hours=2, minutes=30)
+        text = ana.text("/")
+        assert "<title>Running · My environments" in text
+        assert "Extend by 2 hours" not in text
+        # Its end is warned of anew: half an hour before it.
+        two.bench.advance(hours=2)
         two.edit(ANA, idle_warned_at=two.bench.now)
-        assert "will be stopped soon" in ana.text("/")
-        ana.post("/notebook/keep-on", until="1h")
-        assert "will be stopped soon" not in ana.text("/")
+        assert "It stops 10:38 UTC (in 30 min)." in plain(ana.text("/"))
+
+    def test_use_after_a_warning_ends_it(self, two: Hub) -> None:
+        now, key = two.bench.now, user_key_for(ANA)
+        two.edit(ANA, idle_warned_at=now)
+        stops = {key: now + timedelta(minutes=30)}
+        for last_used, warns in ((now - timedelta(hours=2), True), (now + timedelta(minutes=1), False)):
+            two.bench.deps.fleet.write_notes(Notes(taken_at=now, idle_stops=stops, last_used={key: last_used}))
+            two.bench.advance(minutes=2)
+            assert ("Extend by 2 hours" in two.browser(ANA).text("/")) == warns
+
+    def test_an_extension_goes_no_further_than_the_profile_allows(self) -> None:
+        settings = hub_settings()
+        idle = replace(settings.catalog.profiles["analyst"].idle, max_keep_on=timedelta(hours=1))
+        hub = make_hub(hub_settings({"analyst": {"idle": idle}}))
+        hub.joined()
+        assert hub.browser(ANA).post("/notebook/keep-on", until="extend").status_code == 303
+        assert hub.record().spec.keep_on_until == hub.bench.now + timedelta(hours=1)
 
     def test_a_moment_that_is_over_is_not_shown(self, two: Hub) -> None:
         ana = two.browser(ANA)

@@ -72,7 +72,7 @@ def test_what_is_as_wanted_differs_in_nothing():
 PATCHES = [
     ({"labels": {}}, Patch(labels=dict(SPEC.labels))),
     ({"labels": {**SPEC.labels, "cost-center": "old"}}, Patch(labels={"cost-center": ""})),
-    ({"metadata": {**SPEC.metadata, "idle-timeout-seconds": "1"}}, Patch(metadata={"idle-timeout-seconds": "10800"})),
+    ({"metadata": {**SPEC.metadata, "idle-timeout-seconds": "1"}}, Patch(metadata={"idle-timeout-seconds": "54000"})),
     ({"tags": ("theirs",)}, Patch(tags=("theirs", "notebooks"))),
     ({"has_public_ip": True}, Patch(disable_public_ip=True)),
 ]

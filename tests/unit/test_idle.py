@@ -17,6 +17,7 @@ from shared.domain.fleet.idle import (
     KernelState,
     Reason,
     Sample,
+    Silence,
     Stop,
     Terminal,
     Warn,
@@ -25,7 +26,7 @@ from shared.domain.fleet.idle import (
 )
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-POLICY = IdlePolicy(idle_timeout=timedelta(hours=1))
+POLICY = IdlePolicy(idle_timeout=timedelta(hours=1), cores_busy_at=0.1, warn_idle=timedelta(0))
 
 
 def ago(minutes: float) -> datetime:
@@ -158,7 +159,7 @@ def test_blindness(activity, expected):
 
 def test_a_late_warning_still_leaves_its_time():
     assert judge_idle(blind(100), POLICY, NOW) == Warn(
-        NOW + timedelta(hours=1), Reason.MAX_BLIND, "not seen: cpu, kernels"
+        NOW + timedelta(hours=1), Reason.MAX_BLIND, f"not seen: cpu, {Silence.NEVER_SEEN}"
     )
 
 
@@ -221,7 +222,7 @@ def test_an_idle_stop_needs_known_quiet_for_the_whole_window(activity):
     assert activity.cpu is not None
     window = [s for s in activity.cpu if s.at >= ago(60)]
     assert len(window) >= 40
-    assert all(s.value < POLICY.cpu_busy_at for s in window)
+    assert all(s.value < POLICY.cores_busy_at for s in window)
     assert activity.outside_jobs == ()
     stamps = [k.last_activity for k in activity.kernels or ()] + [t.last_activity for t in activity.terminals or ()]
     stamps += [activity.server_last_activity, activity.started_at]
@@ -299,7 +300,7 @@ def test_what_is_over_its_time_is_stopped_now():
 
 
 def test_the_first_minutes_are_everybodys():
-    policy = IdlePolicy(idle_timeout=timedelta(minutes=10), grace=timedelta(minutes=30))
+    policy = IdlePolicy(idle_timeout=timedelta(minutes=10), warn_idle=timedelta(0), grace=timedelta(minutes=30))
     fresh = Activity(started_at=ago(12), cpu=samples(0.0, back=25), requests=samples(0, back=25))
     assert stops_at(fresh, policy, NOW) == ago(12) + timedelta(minutes=30)
 
@@ -333,3 +334,110 @@ def test_the_promise_is_kept(minutes, later):
         requests=samples(0, back=later + 70, upto=0, until=then),
     )
     assert isinstance(judge_idle(seen, POLICY, then), Stop) is (then >= promised)
+
+
+# --- a warning before every stop
+
+WARNED = IdlePolicy(idle_timeout=timedelta(hours=3), cores_busy_at=0.3)
+
+
+def unused(since: float, *, warned: float | None = None, **changes) -> Activity:
+    """Unused since so many minutes ago, with whole evidence of metrics."""
+    activity = Activity(
+        started_at=ago(since),
+        cpu=samples(0.05, back=240),
+        requests=None,
+        silence=Silence.MEANS_NONE,
+        warned_at=ago(warned) if warned is not None else None,
+    )
+    return replace(activity, **changes)
+
+
+@pytest.mark.parametrize(
+    ("activity", "expected"),
+    [
+        (unused(149), Keep(Reason.STARTED_RECENTLY, f"at {ago(149).isoformat()}")),
+        (unused(150), Warn(NOW + timedelta(minutes=30), Reason.IDLE, f"nothing since {ago(150).isoformat()}")),
+        (unused(179, warned=29), Keep(Reason.WARNED, f"nothing since {ago(179).isoformat()}")),
+        (unused(180, warned=29), Keep(Reason.WARNED, f"nothing since {ago(180).isoformat()}")),
+        (unused(180, warned=30), Stop(ago(180), Reason.IDLE)),
+        # A warning that came late leaves its half hour; one from before the last sign is none.
+        (unused(600), Warn(NOW + timedelta(minutes=30), Reason.IDLE, f"nothing since {ago(600).isoformat()}")),
+        (
+            unused(180, warned=200),
+            Warn(NOW + timedelta(minutes=30), Reason.IDLE, f"nothing since {ago(180).isoformat()}"),
+        ),
+    ],
+)
+def test_nobody_is_stopped_who_was_not_warned_for_half_an_hour(activity, expected):
+    assert judge_idle(activity, WARNED, NOW) == expected
+
+
+@pytest.mark.parametrize("timeout", [10, 30, 59])
+def test_a_short_timeout_warns_at_its_half_and_leaves_half_an_hour_all_the_same(timeout):
+    policy = IdlePolicy(idle_timeout=timedelta(minutes=timeout), grace=timedelta(0), max_gap=timedelta(minutes=1))
+    assert isinstance(judge_idle(unused(timeout / 2 - 1), policy, NOW), Keep)
+    warning = judge_idle(unused(timeout / 2), policy, NOW)
+    assert isinstance(warning, Warn)
+    assert warning.stop_at - NOW >= timedelta(minutes=30)
+    assert isinstance(judge_idle(unused(timeout / 2 + 29, warned=29), policy, NOW), Keep)
+    assert isinstance(judge_idle(unused(timeout / 2 + 30, warned=30), policy, NOW), Stop)
+
+
+# --- a counter that writes no zeros
+
+
+def test_a_counter_without_points_means_no_requests_only_where_it_is_known_to_work():
+    quiet = unused(600, warned=60)
+    assert isinstance(judge_idle(quiet, WARNED, NOW), Stop)
+    for silence in (Silence.NEVER_SEEN, Silence.AGENT_SILENT):
+        blind_one = replace(quiet, silence=silence, blind_since=ago(240))
+        verdict = judge_idle(blind_one, WARNED, NOW)
+        assert verdict == Keep(Reason.NO_FRESH_EVIDENCE, f"not seen: {silence}")
+
+
+def test_a_single_request_in_the_window_is_use():
+    one = unused(600, warned=300, requests=(Sample(ago(100), 1),))
+    assert judge_idle(one, WARNED, NOW) == Keep(Reason.PROXIED_REQUESTS, f"at {ago(100).isoformat()}")
+
+
+@pytest.mark.parametrize(("cores", "kept"), [(0.29, False), (0.3, True), (1.0, True)])
+def test_the_processor_counts_in_cores_whatever_the_size_of_the_machine(cores, kept):
+    burst = (*samples(0.05, back=240, upto=61), *samples(cores, back=60, upto=50), *samples(0.05, back=49))
+    assert isinstance(judge_idle(unused(600, warned=30, cpu=burst), WARNED, NOW), Keep) == kept
+
+
+@pytest.mark.parametrize(("bytes_a_second", "kept"), [(499_999, False), (500_000, True)])
+def test_a_download_in_a_closed_tab_is_work(bytes_a_second, kept):
+    moved = (*samples(2_000, back=240, upto=61), *samples(bytes_a_second, back=60))
+    verdict = judge_idle(unused(600, warned=30, transfers=moved), WARNED, NOW)
+    assert isinstance(verdict, Keep) == kept
+    assert not kept or verdict.reason is Reason.TRANSFER
+
+
+def test_bytes_that_could_not_be_read_keep_and_bytes_that_nobody_asked_for_do_not():
+    assert isinstance(judge_idle(unused(600, warned=30, transfers=None), WARNED, NOW), Keep)
+    assert isinstance(judge_idle(unused(600, warned=30, transfers=samples(0, back=20)), WARNED, NOW), Keep)
+    assert isinstance(judge_idle(unused(600, warned=30, transfers=()), WARNED, NOW), Stop)
+
+
+@given(
+    since=st.integers(0, 900), warned=st.none() | st.integers(0, 900), requests=st.lists(st.integers(0, 240), max_size=3),
+    cores=st.floats(0, 16), silence=st.sampled_from(Silence),
+)  # fmt: skip
+def test_a_stop_always_follows_a_warning_and_a_whole_timeout_without_a_sign(since, warned, requests, cores, silence):
+    activity = unused(
+        since,
+        warned=warned,
+        cpu=samples(cores, back=240),
+        requests=tuple(Sample(ago(m), 1) for m in sorted(requests, reverse=True)) or None,
+        silence=silence,
+        blind_since=None if silence is Silence.MEANS_NONE else ago(240),
+    )
+    verdict = judge_idle(activity, WARNED, NOW)
+    if isinstance(verdict, Stop):
+        assert silence is Silence.MEANS_NONE or verdict.because is Reason.MAX_BLIND
+        assert cores < 0.3
+        assert min([since, *requests]) >= 180
+        assert warned is not None
+        assert 30 <= warned < min([since, *requests])

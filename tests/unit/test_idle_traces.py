@@ -31,7 +31,8 @@ BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
 # The traces run at one tick a second against an idle limit of six, so the bounds are in seconds, too.
 POLICY = IdlePolicy(
     idle_timeout=timedelta(seconds=6),
-    cpu_busy_at=0.5,
+    cores_busy_at=0.5,
+    warn_idle=timedelta(0),
     max_busy=timedelta(minutes=5),
     max_blind=timedelta(seconds=20),
     warn_before=timedelta(seconds=4),

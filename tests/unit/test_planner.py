@@ -461,7 +461,7 @@ def test_a_create_is_the_whole_instance_as_the_profile_says():
         "benchkeeper-profile": "engineer",
         "cost-center": "cc-44-10",
     }
-    assert create.spec.metadata == {"notebook-disable-root": "true", "idle-timeout-seconds": "10800"}
+    assert create.spec.metadata == {"notebook-disable-root": "true", "idle-timeout-seconds": "54000"}
     assert not [value for value in create.spec.labels.values() if "@" in value]
 
 
@@ -658,7 +658,7 @@ def test_a_cost_centre_that_is_gone_loses_its_label():
 
 def test_metadata_that_can_change_while_running_is_changed_at_once():
     sight = notebook(metadata={**notebook().metadata, "idle-timeout-seconds": "60"})
-    assert differences(sight).actions[0].patch.metadata == {"idle-timeout-seconds": "10800"}
+    assert differences(sight).actions[0].patch.metadata == {"idle-timeout-seconds": "54000"}
 
 
 def test_what_needs_a_stop_waits_for_one_and_says_so():

@@ -23,7 +23,7 @@ TEMPLATES = ("big", "notes", "spark")
 
 
 def offering(*names, most=2, **idle):
-    settings = IdleSettings(timeout=timedelta(hours=3), max_blind=timedelta(hours=24), cpu_busy_at=0.1, **idle)
+    settings = IdleSettings(timeout=timedelta(hours=3), max_blind=timedelta(hours=24), **idle)
     made = {"templates": names, "spark": SparkSettings(max_clusters=most), "idle": settings}
     masters = {name: MasterTemplate(name=name, text="config: {}\n") for name in TEMPLATES}
     profiles = {"analyst": profile("analyst", **made), "engineer": profile("engineer", templates=("spark",))}

@@ -1,8 +1,10 @@
-"""The evidence of use from Cloud Monitoring: the VM's CPU and the responses of Workbench's proxy.
+"""The evidence of use from Cloud Monitoring: the VM's CPU cores, the responses of Workbench's proxy, bytes over network and to disk.
 
-`compute.googleapis.com/instance/cpu/utilization` needs no agent. `notebooks.googleapis.com/instance/proxy_agent/response_count`
-counts HTTP responses through the proxy. An open tab polls, so it counts as use here, because kernels cannot be observed. Both are
-joined by the VM's numeric id. Plain REST: the monitoring client has no REST transport and costs a third of a second.
+`compute.googleapis.com/instance/cpu/usage_time` as a rate is the number of cores in use, without an agent.
+`notebooks.googleapis.com/instance/proxy_agent/response_count` counts HTTP responses through the proxy, one series a response code and
+no point in a minute without any (google/inverting-proxy, agent/metrics/metrics.go). An open tab polls, so it counts as use here, because
+kernels cannot be observed. All are joined by the VM's numeric id. Monitoring bills time series returned, so every query names its VMs and
+sums what belongs to one. Plain REST: the monitoring client has no REST transport and costs a third of a second.
 """
 
 from __future__ import annotations
@@ -17,12 +19,25 @@ from shared.domain.fleet.idle import Activity, Sample
 from shared.domain.things.times import parse_time
 from shared.engine.ports.resources import Vm
 
-CPU = "compute.googleapis.com/instance/cpu/utilization"
+CORES = "compute.googleapis.com/instance/cpu/usage_time"
 REQUESTS = "notebooks.googleapis.com/instance/proxy_agent/response_count"
-ALIGN = timedelta(minutes=5)
+TRANSFERS = (
+    "compute.googleapis.com/instance/network/received_bytes_count",
+    "compute.googleapis.com/instance/network/sent_bytes_count",
+    "compute.googleapis.com/instance/disk/write_bytes_count",
+)
+_MINUTE = "60s"
+_STEP = "300s"  # of samples; each holds the greatest minute, so that a short burst of work is not averaged away
+_BY_VM = {"aggregation.crossSeriesReducer": "REDUCE_SUM", "aggregation.groupByFields": "resource.labels.instance_id"}
+_RATE = {
+    "aggregation.alignmentPeriod": _MINUTE,
+    "aggregation.perSeriesAligner": "ALIGN_RATE",
+    "secondaryAggregation.alignmentPeriod": _STEP,
+    "secondaryAggregation.perSeriesAligner": "ALIGN_MAX",
+}
+_COUNT = {"aggregation.alignmentPeriod": _STEP, "aggregation.perSeriesAligner": "ALIGN_SUM"}
 _PAGE = 10_000
-# Up to about this many VMs, a query by id is shorter than one over the whole project.
-_BY_ID = 20
+_BY_ID = 64  # VMs in a query: their ids, of 19 digits, fit the 2,048 characters of a filter
 
 
 class MonitoringActivity:
@@ -35,45 +50,62 @@ class MonitoringActivity:
     def read(self, notebooks: Sequence[Vm], window: timedelta, now: datetime) -> Mapping[str, Activity]:
         """Return the evidence by instance id. Raise if Monitoring does not answer: then the use of all instances is unknown.
 
-        CPU samples are the maximum of five minutes, so that a short burst of work is not averaged away.
+        CPU samples are the greatest minute of five. A counter that the project does not have is one without points.
         """
-        ids = sorted({n.gce_instance_id for n in notebooks if n.gce_instance_id})
-        wanted = frozenset(ids)
-        asked = ids if len(ids) <= _BY_ID else []
-        cpu = self._series(CPU, "ALIGN_MAX", asked, wanted, window, now)
-        requests = self._series(REQUESTS, "ALIGN_SUM", asked, wanted, window, now)
+        ids = _ids(notebooks)
+        cpu = self._series(CORES, _RATE, ids, window, now)
+        requests = self._series(REQUESTS, _COUNT | _BY_VM, ids, window, now)
         return _Evidence({n.ref.instance_id: n.gce_instance_id for n in notebooks}, cpu, requests, now - window)
 
+    def transfers(
+        self, notebooks: Sequence[Vm], window: timedelta, now: datetime
+    ) -> Mapping[str, tuple[Sample, ...] | None]:
+        """Return the bytes a second, the greatest of network in, network out and disk, by instance id; None: no metric has points."""
+        found = [self._series(metric, _RATE | _BY_VM, _ids(notebooks), window, now) for metric in TRANSFERS]
+        return {n.ref.instance_id: _greatest([series.of(n.gce_instance_id) for series in found]) for n in notebooks}
+
     def _series(
-        self, metric: str, aligner: str, ids: Sequence[str], wanted: frozenset[str], window: timedelta, now: datetime
+        self, metric: str, how: Mapping[str, str], ids: Sequence[str], window: timedelta, now: datetime
     ) -> _Series:
-        """Return the samples of the wanted VMs. With empty `ids` the query covers all VMs of the project. Pages are packed on arrival."""
-        text = f'metric.type="{metric}" AND resource.type="gce_instance"'
-        if ids:
-            text += " AND (" + " OR ".join(f'resource.labels.instance_id="{vm}"' for vm in ids) + ")"
-        query = {
-            "filter": text,
-            "interval.startTime": _rfc3339(now - window),
-            "interval.endTime": _rfc3339(now),
-            "aggregation.alignmentPeriod": f"{int(ALIGN.total_seconds())}s",
-            "aggregation.perSeriesAligner": aligner,
-            "pageSize": _PAGE,
-        }
+        """Return the samples of these VMs, none of a metric that the project does not have. Pages are packed on arrival."""
         found = _Series()
-        token = ""
-        while True:
-            page = self._clients.json("monitoring").call(
-                "GET",
-                f"/v3/projects/{self._project}/timeSeries",
-                params={**query, **({"pageToken": token} if token else {})},
-            )
-            for series in page.get("timeSeries", []):
-                vm = str(series["resource"]["labels"]["instance_id"])
-                if vm in wanted:
-                    found.add(vm, series["points"])
-            token = page.get("nextPageToken", "")
-            if not token:
-                return found
+        for begin in range(0, len(ids), _BY_ID):
+            names = ",".join(f'"{vm}"' for vm in ids[begin : begin + _BY_ID])
+            query = {
+                "filter": f'metric.type="{metric}" AND resource.type="gce_instance" AND resource.labels.instance_id=one_of({names})',
+                "interval.startTime": _rfc3339(now - window),
+                "interval.endTime": _rfc3339(now),
+                **how,
+                "pageSize": _PAGE,
+            }
+            token = ""
+            while True:
+                page = self._clients.json("monitoring").call_or_none(
+                    "GET",
+                    f"/v3/projects/{self._project}/timeSeries",
+                    params={**query, **({"pageToken": token} if token else {})},
+                )
+                if page is None:
+                    return found
+                for series in page.get("timeSeries", []):
+                    found.add(str(series["resource"]["labels"]["instance_id"]), series["points"])
+                token = page.get("nextPageToken", "")
+                if not token:
+                    break
+        return found
+
+
+def _ids(notebooks: Sequence[Vm]) -> list[str]:
+    return sorted({n.gce_instance_id for n in notebooks if n.gce_instance_id})
+
+
+def _greatest(series: Sequence[tuple[Sample, ...] | None]) -> tuple[Sample, ...] | None:
+    """Return the greatest value of each moment; None if there is no series at all."""
+    most: dict[datetime, float] = {}
+    for samples in series:
+        for sample in samples or ():
+            most[sample.at] = max(sample.value, most.get(sample.at, 0.0))
+    return tuple(Sample(at, value) for at, value in sorted(most.items())) or None
 
 
 class _Series:
@@ -119,8 +151,8 @@ class _Series:
 class _Evidence(Mapping[str, Activity]):
     """The evidence by instance id, unpacked at each access.
 
-    A metric without points does not mean zero: whether Workbench's counter is visible in a project is not documented. So an instance
-    without points is blind at least since the beginning of the window; the idle rule keeps it running, within a bound.
+    An instance without CPU is blind at least since the beginning of the window; the idle rule keeps it running, within a bound. What a
+    counter without points means is for the caller to say (`shared.domain.fleet.idle.Silence`).
     """
 
     def __init__(self, vms: Mapping[str, str], cpu: _Series, requests: _Series, begin: datetime) -> None:
@@ -129,7 +161,7 @@ class _Evidence(Mapping[str, Activity]):
     def __getitem__(self, instance_id: str) -> Activity:
         vm = self._vms[instance_id]
         cpu, requests = self._cpu.of(vm), self._requests.of(vm)
-        return Activity(cpu=cpu, requests=requests, blind_since=None if cpu and requests else self._begin)
+        return Activity(cpu=cpu, requests=requests, blind_since=None if cpu else self._begin)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._vms)

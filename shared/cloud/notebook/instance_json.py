@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -130,6 +132,7 @@ class InstanceJson(Struct, frozen=True):
     labels: dict[str, str] = field(default_factory=dict)
     proxyUri: str = ""  # noqa: N815
     healthState: str = ""  # noqa: N815
+    healthInfo: dict[str, Any] = field(default_factory=dict)  # noqa: N815
     id: str = ""
     createTime: str = ""  # noqa: N815
     instanceOwners: tuple[str, ...] | None = None  # noqa: N815
@@ -156,6 +159,8 @@ def observed(raw: InstanceJson) -> ObservedNotebook:
         metadata=setup.metadata,
         proxy_uri=raw.proxyUri,
         health=raw.healthState,
+        health_at=_reported(raw.healthInfo),
+        proxy_agent_up={"1": True, "-1": False}.get(str(raw.healthInfo.get("docker_proxy_agent_status"))),
         gce_instance_id=setup.instanceId,
         uid=raw.id,
         create_time=parse_time(raw.createTime) if raw.createTime else None,
@@ -171,6 +176,13 @@ def observed(raw: InstanceJson) -> ObservedNotebook:
         shielded=_shielded(setup.shieldedInstanceConfig),
         tags=setup.tags,
     )
+
+
+def _reported(health: Mapping[str, Any]) -> datetime | None:
+    """Return the time of the report: `last_updated` in recorded answers, `updated` in Google's documents."""
+    with suppress(ValueError):
+        return parse_time(str(health.get("last_updated") or health.get("updated")))
+    return None
 
 
 def _accelerator_body(accelerators: tuple[Accelerator, ...]) -> dict[str, Any]:

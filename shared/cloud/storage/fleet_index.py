@@ -10,7 +10,7 @@ import io
 import json
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -314,7 +314,7 @@ def _notes_json(notes: Notes) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "taken_at": notes.taken_at.isoformat(),
-        "idle_stops": {key: at.isoformat() for key, at in notes.idle_stops.items()},
+        **{name: {key: at.isoformat() for key, at in getattr(notes, name).items()} for name in _NOTES_OF_TIMES},
         "costs": None if notes.costs is None else dict(notes.costs),
         "costs_month": notes.costs_month,
         "costs_at": None if notes.costs_at is None else notes.costs_at.isoformat(),
@@ -328,6 +328,9 @@ class _NotesJson(Struct, frozen=True):
     costs: Raw
     costs_month: str
     costs_at: datetime | None
+    last_used: Raw = Raw(b"{}")  # versions before 2026-11-29 write none of these three
+    looked: Raw = Raw(b"{}")
+    counter_seen: Raw = Raw(b"{}")
 
 
 class _PackedNotes:
@@ -338,34 +341,44 @@ class _PackedNotes:
         if self._about.version != _VERSION:
             raise ValueError(f"version {self._about.version!r}")
         self.taken_at = self._about.taken_at
-        self._idle_stops, self._costs = bytes(self._about.idle_stops), bytes(self._about.costs)
+        self._times = {name: bytes(getattr(self._about, name)) for name in _NOTES_OF_TIMES}
+        self._costs = bytes(self._about.costs)
 
     @classmethod
     def read(cls, packed: bytes) -> _PackedNotes:
         return cls(gzip.decompress(packed))
 
     def of_all(self) -> Notes:
-        return self._notes(_TIMES.decode(self._idle_stops), _NUMBERS.decode(self._costs))
+        return self._notes(
+            {name: _TIMES.decode(raw) for name, raw in self._times.items()}, _NUMBERS.decode(self._costs)
+        )
 
     def of(self, user_key: UserKey) -> Notes:
-        stops, cost = _found(self._idle_stops, user_key), _found(self._costs, user_key)
+        cost = _found(self._costs, user_key)
         costs: dict[str, float] | None = {} if cost is None else {user_key: float(cost)}
+        times = {name: _found(raw, user_key) for name, raw in self._times.items()}
         return self._notes(
-            {} if stops is None else {user_key: _time(stops.decode().strip('"'))},
+            {name: {} if text is None else {user_key: _time(text.decode().strip('"'))} for name, text in times.items()},
             None if self._costs == b"null" else costs,
         )
 
-    def _notes(self, idle_stops: dict[str, datetime], costs: dict[str, float] | None) -> Notes:
+    def _notes(self, times: Mapping[str, Mapping[str, datetime]], costs: dict[str, float] | None) -> Notes:
         about = self._about
+        by_user = {
+            name: {UserKey(key): at for key, at in times[name].items()}
+            for name in ("idle_stops", "last_used", "looked")
+        }
         return Notes(
             taken_at=about.taken_at,
-            idle_stops={UserKey(key): at for key, at in idle_stops.items()},
+            counter_seen=times["counter_seen"],
+            **by_user,
             costs=None if costs is None else {UserKey(key): cost for key, cost in costs.items()},
             costs_month=about.costs_month,
             costs_at=about.costs_at,
         )
 
 
+_NOTES_OF_TIMES = ("idle_stops", "last_used", "looked", "counter_seen")
 _NOTES = Decoder(_NotesJson)
 _TIMES, _NUMBERS = Decoder(dict[str, datetime]), Decoder(dict[str, float] | None)
 

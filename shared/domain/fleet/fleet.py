@@ -22,12 +22,17 @@ class Notes(Struct, frozen=True, kw_only=True):
     """The notes that sweeps write for each user's own page.
 
     `idle_stops` are the times at which running notebooks will be stopped if they stay unused.
+    `last_used` is the last sign of use that was seen of each user's notebook, also of one that is stopped since; `looked` is when a
+    running one was last looked at. `counter_seen` is when the proxy's counter last had a point, by profile.
     `costs` is each user's cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None if no
     export is configured, or if it could not be read.
     """
 
     taken_at: datetime
     idle_stops: Mapping[UserKey, datetime] = field(default_factory=dict)
+    last_used: Mapping[UserKey, datetime] = field(default_factory=dict)
+    looked: Mapping[UserKey, datetime] = field(default_factory=dict)
+    counter_seen: Mapping[str, datetime] = field(default_factory=dict)
     costs: Mapping[UserKey, float] | None = None
     costs_month: str = ""
     costs_at: datetime | None = None

@@ -17,6 +17,8 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+WARN_IDLE = timedelta(minutes=30)  # before every stop for idleness its user is warned
+
 
 class Reason(StrEnum):
     """The reason of a verdict. The list is closed, for conditions and metrics."""
@@ -28,6 +30,7 @@ class Reason(StrEnum):
     SERVER_ACTIVITY = "ServerActivity"
     PROXIED_REQUESTS = "ProxiedRequests"
     CPU_BUSY = "CpuBusy"
+    TRANSFER = "Transfer"
     GPU_BUSY = "GpuBusy"
     OUTSIDE_JOB = "OutsideJob"
     NO_FRESH_EVIDENCE = "NoFreshEvidence"
@@ -55,6 +58,17 @@ class KernelState(StrEnum):
 _MAY_WORK = frozenset({KernelState.BUSY, KernelState.UNKNOWN})
 
 
+class Silence(StrEnum):
+    """What it means that the proxy's counter has no point. The counter writes no zeros: one series a response code that was seen.
+
+    The values are what is missing, in words; `MEANS_NONE` is not missing.
+    """
+
+    MEANS_NONE = ""
+    NEVER_SEEN = "requests (the proxy's counter was not seen in this project for a week)"
+    AGENT_SILENT = "requests (the proxy's agent does not report that it works)"
+
+
 class Kernel(Struct, frozen=True):
     """A kernel. Output and execution update `last_activity`; a silent cell updates it only at its start and its end."""
 
@@ -70,7 +84,7 @@ class Terminal(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True):
-    """A measured value: a utilization from 0 to 1 at `at`, or a count for the time up to `at`."""
+    """A measured value: a rate at `at` (CPU cores, bytes a second, a GPU's share of 1), or a count for the time up to `at`."""
 
     at: datetime
     value: float
@@ -82,8 +96,9 @@ class Activity(Struct, frozen=True):
     `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
     `blind_since`: since when a source that a stop needs (kernels, or the metric that replaces them) has been refused or silent. It is
     None if the source answers, or if there is no such source. The caller sets `blind_since`: without it such an instance is kept.
-    `cpu` is of the machine, not of the server's child processes, because a nohup process is not among these. `gpu` empty: the machine
-    has none. `outside_jobs`: names of running jobs elsewhere (Spark...) that need this server; empty: none.
+    `cpu` is in cores and of the machine, not of the server's child processes, because a nohup process is not among these. `transfers` are
+    bytes a second over the network or to the disk; empty: not asked, which a stop does not need. `gpu` empty: the machine has none.
+    `requests` has no sample of a time without requests; `silence` says whether that may be taken for none. `outside_jobs`: names of running jobs elsewhere (Spark...) that need this server; empty: none.
     `connections` and `sessions` are only displayed: they decide nothing, because an open tab is not work.
     """
 
@@ -95,7 +110,9 @@ class Activity(Struct, frozen=True):
     server_last_activity: datetime | None = None
     proxy_last_activity: datetime | None = None
     requests: tuple[Sample, ...] | None = None
+    silence: Silence = Silence.NEVER_SEEN
     cpu: tuple[Sample, ...] | None = None
+    transfers: tuple[Sample, ...] | None = ()
     gpu: tuple[Sample, ...] | None = ()
     outside_jobs: tuple[str, ...] | None = ()
     blind_since: datetime | None = None
@@ -105,18 +122,21 @@ class Activity(Struct, frozen=True):
 class IdlePolicy(Struct, frozen=True):
     """The limits by which an instance counts as idle. Raises `ValueError` for limits that contradict each other.
 
-    `idle_timeout`: how long nothing must have happened. `max_busy`: how long a busy kernel counts without any output and
+    `idle_timeout`: how long nothing must have happened. `cores_busy_at`, `transfer_busy_at` (bytes a second): from there on a machine
+    works. `warn_idle`: how long before a stop for idleness the user is warned. `max_busy`: how long a busy kernel counts without any output and
     without CPU. `max_blind`: how long a blind instance is kept; a warning of at least `warn_before` precedes a stop for
     blindness. `grace`: the time after a start in which nothing is stopped. `freshness`: the greatest age of evidence;
     metrics become visible late, so it is longer than their delay. `max_gap`: samples further apart leave a hole.
     """
 
     idle_timeout: timedelta
-    cpu_busy_at: float = 0.1
+    cores_busy_at: float = 0.3
+    transfer_busy_at: float = 500_000
     gpu_busy_at: float = 0.05
     max_busy: timedelta = timedelta(hours=24)
     max_blind: timedelta = timedelta(hours=24)
     warn_before: timedelta = timedelta(hours=1)
+    warn_idle: timedelta = WARN_IDLE
     grace: timedelta = timedelta(minutes=15)
     freshness: timedelta = timedelta(minutes=10)
     max_gap: timedelta = timedelta(minutes=5)
@@ -124,8 +144,13 @@ class IdlePolicy(Struct, frozen=True):
     def __post_init__(self) -> None:
         if min(self.idle_timeout, self.max_busy, self.max_blind, self.freshness, self.max_gap) <= timedelta(0):
             raise ValueError("idle_timeout, max_busy, max_blind, freshness and max_gap are longer than nothing")
-        if min(self.warn_before, self.grace) < timedelta(0) or self.warn_before > self.max_blind:
-            raise ValueError("warn_before and grace are not negative, and warn_before is within max_blind")
+        if min(self.warn_before, self.warn_idle, self.grace) < timedelta(0) or self.warn_before > self.max_blind:
+            raise ValueError("warn_before, warn_idle and grace are not negative, and warn_before is within max_blind")
+
+    @property
+    def warn_after(self) -> timedelta:
+        """How long nothing must have happened before the user is warned: half the timeout at least."""
+        return max(self.idle_timeout - self.warn_idle, self.idle_timeout / 2)
 
 
 class Keep(Struct, frozen=True):
@@ -166,25 +191,49 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
     working = _work_now(activity, policy, now)
     if working is not None:
         return working
-    signs = list(_signs(activity, policy, now))
-    last, reason = max(signs, default=(None, Reason.IDLE), key=lambda sign: sign[0])
-    if last is not None and now - last < policy.idle_timeout:
+    last, reason = last_sign(activity, policy, now)
+    if last is not None and now - last < policy.warn_after:
         return Keep(reason, f"at {last.isoformat()}")
-    missing = _missing(activity, policy, now)
-    if missing:
+    missing = _missing(activity, policy, now, last)
+    if missing and (last is None or now - last >= policy.idle_timeout):
         return _judge_blind(activity, policy, now, last=last, missing=missing)
-    return Stop(since=last if last is not None else now - policy.idle_timeout, because=Reason.IDLE)
+    if missing:
+        return Keep(reason, f"at {last.isoformat()}" if last is not None else "")
+    return _judge_unused(activity, policy, now, since=last if last is not None else now - policy.idle_timeout)
+
+
+def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[datetime | None, Reason]:
+    """Return the last moment of activity with its kind: `now` if it works at present; None if nothing was seen."""
+    working = _work_now(activity, policy, now)
+    if working is not None:
+        return now, working.reason
+    return max(_signs(activity, policy, now), default=(None, Reason.IDLE), key=lambda sign: sign[0])
+
+
+def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, since: datetime) -> IdleVerdict:
+    """Return the verdict where nothing happened since `since`: a warning first, and a stop once it was out for `warn_idle`."""
+    detail = f"nothing since {since.isoformat()}"
+    warned = activity.warned_at
+    if policy.warn_idle and (warned is None or warned <= since):
+        return Warn(
+            stop_at=max(since + policy.idle_timeout, now + policy.warn_idle), because=Reason.IDLE, detail=detail
+        )
+    if now - since >= policy.idle_timeout and (warned is None or now - warned >= policy.warn_idle):
+        return Stop(since=since, because=Reason.IDLE)
+    return Keep(Reason.WARNED, detail)
 
 
 def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return when the instance will be stopped if nothing happens from now on; None while it works, or if that cannot be told."""
-    if _work_now(activity, policy, now) is not None or _missing(activity, policy, now):
-        return None
+    """Return when the instance will be stopped if nothing happens from now on; None while it works, or if that cannot be told.
+
+    Never earlier than a warning in time allows.
+    """
     last = max((at for at, _ in _signs(activity, policy, now)), default=None)
-    if last is None:
+    if last is None or _work_now(activity, policy, now) is not None or _missing(activity, policy, now, last):
         return None
     grace = activity.started_at + policy.grace if activity.started_at is not None else now
-    return max(last + policy.idle_timeout, grace, now)
+    warned = activity.warned_at if activity.warned_at is not None and activity.warned_at > last else now
+    return max(last + policy.idle_timeout, grace, warned + policy.warn_idle)
 
 
 def _sees_jupyter(activity: Activity, policy: IdlePolicy, now: datetime) -> bool:
@@ -221,7 +270,8 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
             yield terminal.last_activity, Reason.TERMINAL_ACTIVITY
     if activity.server_last_activity is not None:
         yield activity.server_last_activity, Reason.SERVER_ACTIVITY
-    yield from ((s.at, Reason.CPU_BUSY) for s in activity.cpu or () if s.value >= policy.cpu_busy_at)
+    yield from ((s.at, Reason.CPU_BUSY) for s in activity.cpu or () if s.value >= policy.cores_busy_at)
+    yield from ((s.at, Reason.TRANSFER) for s in activity.transfers or () if s.value >= policy.transfer_busy_at)
     yield from ((s.at, Reason.GPU_BUSY) for s in activity.gpu or () if s.value >= policy.gpu_busy_at)
     # The pings of an open tab also go through the proxy (trace 6): requests count only if Jupyter itself was not read.
     if not _sees_jupyter(activity, policy, now):
@@ -230,29 +280,30 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
         yield from ((s.at, Reason.PROXIED_REQUESTS) for s in activity.requests or () if s.value > 0)
 
 
-def _missing(activity: Activity, policy: IdlePolicy, now: datetime) -> list[str]:
-    """Return the sources that were not read and would be needed to say that nothing happens."""
+def _missing(activity: Activity, policy: IdlePolicy, now: datetime, last: datetime | None) -> list[str]:
+    """Return the sources that were not read and would be needed to say that nothing happened since `last`, the last sign of work."""
+    begin = max(now - policy.idle_timeout, last) if last is not None else now - policy.idle_timeout
     missing = []
-    if not _covers(activity.cpu, policy, now):
+    if not _covers(activity.cpu, policy, begin, now):
         missing.append("cpu")
-    if activity.gpu is None or (activity.gpu and not _covers(activity.gpu, policy, now)):
+    if activity.transfers is None or (activity.transfers and not _covers(activity.transfers, policy, begin, now)):
+        missing.append("transfers")
+    if activity.gpu is None or (activity.gpu and not _covers(activity.gpu, policy, begin, now)):
         missing.append("gpu")
     if activity.outside_jobs is None:
         missing.append("outside jobs")
     if not _sees_jupyter(activity, policy, now):
-        # Requests replace kernels only if no other source is configured: a refused source is not a quiet one.
-        if activity.blind_since is not None:
-            missing.append("kernels")
-        elif not _covers(activity.requests, policy, now):
-            missing.append("kernels or requests")
+        if activity.silence is Silence.MEANS_NONE:
+            pass  # none were made
+        elif activity.blind_since is not None or not _covers(activity.requests, policy, begin, now):
+            missing.append(activity.silence.value)
     return missing
 
 
-def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, now: datetime) -> bool:
-    """Return True if samples cover the idle window up to now without a hole; the newest may be as old as `freshness`."""
+def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, begin: datetime, now: datetime) -> bool:
+    """Return True if samples cover the time from `begin` to now without a hole; the newest may be as old as `freshness`."""
     if not samples:
         return False
-    begin = now - policy.idle_timeout
     moments = sorted(sample.at for sample in samples if begin - policy.max_gap <= sample.at <= now)
     if not moments or moments[0] > begin + policy.max_gap or now - moments[-1] > policy.freshness:
         return False

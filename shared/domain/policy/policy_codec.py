@@ -29,6 +29,7 @@ from shared.domain.things.structs import to_dict
 T = TypeVar("T")
 # Raise this number when a content means something else to older programs. A program refuses a key that it does not know.
 VERSION = 1
+_DROPPED = frozenset({"cpu_busy_at"})  # of `idle`: until 2026-11-29 the share of all cores; `cores_busy_at` since
 
 
 class UnknownContentError(ValueError):
@@ -93,7 +94,7 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
             for name, raw in content.get("sources", known["sources"]).items()
         }
         # The content of an older program lacks keys that were added later.
-        said = read_plain({**known, **content, "sources": sources}, _Content)
+        said = read_plain({**known, **content, "sources": sources, "catalog": _catalog(content["catalog"])}, _Content)
         kept = {name: getattr(said, name) for name in _Content.__struct_fields__ if name != "version"}
         # This process's context ends with its own subnetwork (`Settings.policy`).
         context = own.template_context.removesuffix(own.network.subnet) + said.network.subnet
@@ -102,6 +103,17 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnknownContentError(f"{type(error).__name__}: {error}") from error
+
+
+def _catalog(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the catalogue of a content without what earlier versions wrote and none reads any more."""
+    profiles = {
+        name: {**raw, "idle": {key: value for key, value in raw["idle"].items() if key not in _DROPPED}}
+        if "idle" in raw
+        else raw
+        for name, raw in content["profiles"].items()
+    }
+    return {**content, "profiles": profiles}
 
 
 def plain(value: object) -> float | str | list[int]:

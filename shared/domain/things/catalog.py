@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct, field
 
 from shared.domain.things.errors import UnknownProfileError
 from shared.domain.things.identity import Email
 from shared.domain.things.structs import to_dict
+from shared.domain.things.times import duration_text
 
 SESSION_KINDS = ("jupyterSession", "sparkConnectSession")  # fields of a template of serverless sessions, one of the two
 _SESSION_KEY = re.compile(rf"^({'|'.join(SESSION_KINDS)})\s*:", re.MULTILINE)
@@ -75,9 +76,16 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `max_keep_on` is how far ahead a user may extend the running time of an environment.
     """
 
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        "cpu_busy_at": "is cores_busy_at now, in CPU cores and not as a share of all of them: one busy core of sixteen was "
+        "no work. Leave the line out, or write cores_busy_at: 0.3"
+    }
+
     timeout: timedelta = timedelta(hours=3)
     max_blind: timedelta = timedelta(hours=24)
-    cpu_busy_at: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    cores_busy_at: Annotated[
+        float, Meta(gt=0, le=256, description="CPU cores in use from which a machine counts as at work.")
+    ] = 0.3
     max_keep_on: Annotated[
         timedelta, Meta(description="How long ahead somebody may ask not to be stopped for idleness.")
     ] = timedelta(hours=12)
@@ -87,6 +95,15 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         least, most = _WORKBENCH_TIMER
         if not least <= self.timeout <= most:
             yield "timeout", "Workbench's own idle timer takes 10 minutes to 24 hours"
+        elif self.timeout + self.max_keep_on > most:
+            both = f"{duration_text(self.timeout)} and {duration_text(self.max_keep_on)}"
+            problem = f"timeout and max_keep_on together are longer than 24 hours ({both}), and Workbench's own timer takes no more"
+            yield "max_keep_on", f"{problem}. Valid: up to {duration_text(most - self.timeout)} beside this timeout"
+
+    @property
+    def workbench_timer(self) -> timedelta:
+        """The time of Workbench's own idle timer. It watches kernels only, so it is a net behind ours and never the first to act."""
+        return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 
 
 class ClusterIdentity(StrEnum):

@@ -86,6 +86,7 @@ class NotebookSpec(Struct, frozen=True, kw_only=True):
 class ObservedNotebook(Struct, frozen=True, kw_only=True):
     """An instance as it was read; unknown values are empty texts or None.
 
+    `health_at` is when the VM last reported its health, and `proxy_agent_up` what it said of the proxy's agent.
     `gce_instance_id` is the VM's numeric id, by which Cloud Monitoring names it; `uid` is the instance's own UUID.
     """
 
@@ -96,6 +97,8 @@ class ObservedNotebook(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str]
     proxy_uri: str = ""
     health: str = ""
+    health_at: datetime | None = None
+    proxy_agent_up: bool | None = None
     gce_instance_id: str = ""
     uid: str = ""
     create_time: datetime | None = None
@@ -162,8 +165,8 @@ def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[st
 
 
 def metadata_for(profile: Profile) -> dict[str, str]:
-    """Return the metadata keys that we own: those of the profile, and the idle timeout of the VM's own timer."""
-    return {**profile.metadata, IDLE_TIMEOUT_KEY: str(int(profile.idle.timeout.total_seconds()))}
+    """Return the metadata keys that we own: those of the profile, and the timeout of the VM's own idle timer."""
+    return {**profile.metadata, IDLE_TIMEOUT_KEY: str(int(profile.idle.workbench_timer.total_seconds()))}
 
 
 def runs_as(profile: Profile, account_id: AccountId | None, project: str) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.domain.fleet.idle import Activity
+from shared.domain.fleet.idle import Activity, Sample
 from shared.domain.plan.plan import AccountSeen, OperationSeen, TemplatesSeen
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import OperationRef
@@ -221,3 +221,8 @@ class ActivitySource(Protocol):
 
         If nothing could be read for an instance, its evidence says so.
         """
+
+    def transfers(
+        self, notebooks: Sequence[Vm], window: timedelta, now: datetime
+    ) -> Mapping[str, tuple[Sample, ...] | None]:
+        """Return the bytes a second over the network or to the disk, over the last `window`, by instance id; None: not known."""

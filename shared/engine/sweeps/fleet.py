@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
@@ -35,6 +35,11 @@ class FleetKeeper:
         self._draft: FleetDraft | None = None
         _kept(self._begin, "fleet", deps)
         self._figures = FigureCount(self._before.blind, now)
+
+    @property
+    def blind_before(self) -> frozenset[UserKey]:
+        """The users without evidence of use, as the last sweep stored them."""
+        return self._before.blind
 
     def _begin(self) -> None:
         about = _readable(self._deps.fleet.about)
@@ -71,14 +76,32 @@ class FleetKeeper:
         )
 
 
-def keep_idle_stops(deps: Deps, now: datetime, stops: Mapping[UserKey, datetime]) -> None:
-    """Store the times at which running notebooks will be stopped for idleness."""
+def keep_use(deps: Deps, now: datetime, seen: Notes) -> None:
+    """Store what an idle sweep saw: who will be stopped when, who was seen at work when, and who was looked at. Costs stay as they are."""
 
     def keep() -> None:
         before = _readable(deps.fleet.notes) or Notes(taken_at=now)
-        deps.fleet.write_notes(replace(before, taken_at=now, idle_stops=stops))
+        deps.fleet.write_notes(
+            replace(
+                before,
+                taken_at=now,
+                idle_stops=seen.idle_stops,
+                last_used=seen.last_used,
+                looked=seen.looked,
+                counter_seen=seen.counter_seen,
+            )
+        )
 
-    _kept(keep, "idle stops", deps)
+    _kept(keep, "use", deps)
+
+
+def notes_before(deps: Deps, now: datetime) -> Notes | None:
+    """Return the notes of earlier sweeps, empty if there are none or they are damaged; None if they could not be read now."""
+    try:
+        return _readable(deps.fleet.notes) or Notes(taken_at=now)
+    except BenchkeeperError as error:
+        deps.log.warning("Notes not read", reason=error.reason.value, detail=error.detail)
+        return None
 
 
 def keep_costs(deps: Deps, now: datetime) -> None:

@@ -15,7 +15,7 @@ from shared.domain.intent.guard import may_be_stopped_idle
 from shared.domain.record.cuts import IDLE_STOP, CutClass, StepKind
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
-from shared.engine.sweeps.idle import Judged
+from shared.engine.sweeps.idle_look import Judged
 
 
 def held_back(to_act: Mapping[UserKey, Judged], running: int, deps: Deps, now: datetime) -> frozenset[UserKey]:

@@ -21,6 +21,7 @@ from shared.domain.fleet.drift import (
     why_pass,
     why_waits,
 )
+from shared.domain.fleet.fleet import Notes
 from shared.domain.fleet.seen import Instances
 from shared.domain.policy.policy_change import Outcome
 from shared.domain.record.record import RecordRow
@@ -38,9 +39,10 @@ from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.clock_check import ClockWatch
 from shared.engine.sweeps.due import sweep_due
-from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_idle_stops
-from shared.engine.sweeps.idle import Judged, act_on, for_blindness, is_blind, judge_all, verdict_text, verdict_word
+from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_use, notes_before
+from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_word
 from shared.engine.sweeps.idle_guard import held_back
+from shared.engine.sweeps.idle_look import Judged, Use, due, for_blindness, judge, running_machines
 from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
 from shared.engine.sweeps.session_templates import sync_sessions
 from shared.engine.sweeps.sweeping import Summary, finish, for_each
@@ -228,19 +230,24 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     summary = Summary(kind=Sweep.IDLE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
+    notes = notes_before(deps, now)
+    use = Use(notes or Notes(taken_at=now))
 
     def rows() -> Iterator[RecordRow]:
         for found in deps.records.listed():
             if isinstance(found, ListedRow):
                 waits.add(found.row)
+                use.know(found.row.user_key)
                 if keeper is not None:
                     keeper.add(found)
                 yield found.row
 
+    running = running_machines(rows(), deps)
+    looked = due(running, use.before, deps, now)
+    use.leave_alone({machine.user_key for machine in running} - {machine.user_key for machine in looked})
+    blind = set() if keeper is None else set(use.left_alone & keeper.blind_before)
     to_act: dict[UserKey, Judged] = {}
-    blind: set[UserKey] = set()
-    stops: dict[UserKey, datetime] = {}
-    for item in judge_all(rows(), deps, now):
+    for item in judge(looked, use.before, deps, now):
         key, word = item.machine.user_key, verdict_word(item.verdict)
         summary.looked_at += 1
         summary.found["BLIND" if is_blind(item.verdict) else word] += 1
@@ -249,17 +256,17 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
             to_act[key] = item
         if for_blindness(item.verdict):
             blind.add(key)
-        if item.stops_at is not None:
-            stops[key] = item.stops_at
+        use.add(item, now)
     if keeper is not None:
-        held = held_back(to_act, summary.looked_at, deps, now)
+        held = held_back(to_act, len(running), deps, now)
         acted_on = [key for key in to_act if key not in held]
         for_each(acted_on, lambda key: act_on(to_act[key], deps), summary, deps)
         if held:
             summary.found["held back by the guard"] = len(held)
         keeper.keep(blind=frozenset(blind))
-        keep_idle_stops(deps, now, stops)
-    summary.measures = {"blind": len(blind), **_waits(waits)}
+        if notes is not None:
+            keep_use(deps, now, use.notes())
+    summary.measures = {"blind": len(blind), "running": len(running), **_waits(waits)}
     return finish(summary, deps)
 
 

@@ -1,0 +1,355 @@
+"""The look of an idle sweep at running instances: which are due, what Cloud Monitoring shows of them, and the verdict on each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.fleet.fleet import Notes
+from shared.domain.fleet.idle import (
+    Activity,
+    IdlePolicy,
+    IdleVerdict,
+    Keep,
+    Reason,
+    Silence,
+    Stop,
+    Warn,
+    judge_idle,
+    last_sign,
+    stops_at,
+)
+from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.things.identity import InstanceId, UserKey
+from shared.domain.things.notebook import InstanceRef, NotebookState, ObservedNotebook
+from shared.engine.ports.deps import Deps
+
+# Metrics become visible minutes late and come in steps of five minutes.
+_FRESHNESS = timedelta(minutes=20)
+
+
+_MAX_GAP = timedelta(minutes=11)
+
+
+_MARGIN = timedelta(minutes=30)
+
+
+_LOOK_EVERY = timedelta(minutes=55)  # an hour, less half a sweep's interval
+
+
+_COUNTER_KNOWN = timedelta(days=7)
+
+
+_HEALTH_FRESH = timedelta(minutes=15)  # the agent reports every 30 seconds, and a sweep may take minutes
+
+
+class _Up(NamedTuple):
+    """What a listing says of an instance that runs."""
+
+    gce_instance_id: str
+    agent_up: bool | None
+    health_at: datetime | None
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """A running instance with the fields of its owner's row that the verdict needs.
+
+    `agent_up` and `health_at`: what the VM last reported of the proxy's agent, and when.
+    """
+
+    user_key: UserKey
+    profile: str
+    ref: InstanceRef
+    gce_instance_id: str
+    agent_up: bool | None
+    health_at: datetime | None
+    ready_since: datetime | None
+    idle_warned_at: datetime | None
+    keep_on_until: datetime | None
+
+
+def up_of(notebook: ObservedNotebook) -> _Up:
+    """Return what a listing says of a running instance."""
+    return _Up(notebook.gce_instance_id, notebook.proxy_agent_up, notebook.health_at)
+
+
+def machine_of(row: RecordRow, ref: InstanceRef, up: _Up) -> Machine:
+    """Return the instance of a user's row, with what the listing says of it."""
+    return Machine(
+        user_key=row.user_key,
+        profile=row.profile or "",
+        ref=ref,
+        gce_instance_id=up.gce_instance_id,
+        agent_up=up.agent_up,
+        health_at=up.health_at,
+        ready_since=row.ready_since,
+        idle_warned_at=row.idle_warned_at,
+        keep_on_until=row.keep_on_until,
+    )
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """A running instance with its evidence and verdict.
+
+    `stops_at` is when the instance will be stopped if it stays unused, as far as known. `last_used` is the last sign of use.
+    """
+
+    machine: Machine
+    activity: Activity
+    verdict: IdleVerdict
+    stops_at: datetime | None
+    last_used: datetime | None
+
+
+def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
+    """Return the instances that run, should run and are not being changed. Instances are listed first; all records are read."""
+    active = {
+        notebook.ref: up_of(notebook)
+        for page in deps.notebooks.pages()
+        for notebook in page.notebooks
+        if notebook.state is NotebookState.ACTIVE
+    }
+    running: list[Machine] = []
+    for row in records:
+        is_meant_to = row.presence is Presence.PRESENT and row.power is Power.RUNNING
+        ref = InstanceRef(instance_id=row.instance_id or InstanceId(""), zone=row.zone or "")
+        up = active.pop(ref, None)
+        if up is not None and is_meant_to and row.power_settled and not row.busy:
+            running.append(machine_of(row, ref, up))
+    return running
+
+
+def due(running: Iterable[Machine], notes: Notes, deps: Deps, now: datetime) -> list[Machine]:
+    """Return the machines to look at now: each once an hour, and each that could be idle, was warned or was never looked at.
+
+    Cloud Monitoring bills each time series that it returns (docs/benchmarks.md), so the others are left alone.
+    """
+    policies = _policies(deps)
+    return [each for each in running if each.profile in policies and _is_due(each, notes, policies[each.profile], now)]
+
+
+def _is_due(machine: Machine, notes: Notes, policy: IdlePolicy, now: datetime) -> bool:
+    looked = notes.looked.get(machine.user_key)
+    if looked is None or now - looked >= _LOOK_EVERY or now < looked:
+        return True
+    if _is_kept_on(machine, policy, now):
+        return False
+    last = notes.last_used.get(machine.user_key)
+    if machine.ready_since is not None:
+        last = max(last or machine.ready_since, machine.ready_since)
+    warned = machine.idle_warned_at
+    return last is None or now - last >= policy.warn_after or (warned is not None and warned > last)
+
+
+def judge(machines: list[Machine], notes: Notes, deps: Deps, now: datetime) -> Iterator[Judged]:
+    """Yield a verdict for each machine. Raise if no evidence could be read at all."""
+    policies = _policies(deps)
+    machines = [machine for machine in machines if machine.profile in policies]
+    if not machines:
+        return
+    used = {machine.profile for machine in machines}
+    window = max(policies[name].idle_timeout for name in used) + _MARGIN
+    seen = deps.activity.read(machines, window, now)
+    counter = counter_seen(machines, seen, notes, now)
+
+    def known(machine: Machine, found: Mapping[str, Activity], begin: datetime) -> Activity:
+        return _known(found[machine.ref.instance_id], machine, policies[machine.profile], counter, begin, now)
+
+    # Without evidence in the window, the whole bound is read to find since when; only for instances that run that long.
+    first = {
+        machine.ref: judge_idle(known(machine, seen, now - window), policies[machine.profile], now)
+        for machine in machines
+    }
+    blind = [
+        machine
+        for machine in machines
+        if for_blindness(first[machine.ref]) and _may_reach_bound(machine, policies[machine.profile], now)
+    ]
+    longer: Mapping[str, Activity] = {}
+    longest = max(policies[name].max_blind for name in used) + _MARGIN
+    if blind:
+        longer = deps.activity.read(blind, longest, now)
+    # A download or a copy keeps the CPU and the proxy quiet: the machine's bytes are read before anybody is warned or stopped.
+    quiet = [
+        machine
+        for machine in machines
+        if _is_quiet(first[machine.ref]) and not _is_kept_on(machine, policies[machine.profile], now)
+    ]
+    moved = deps.activity.transfers(quiet, window, now) if quiet else {}
+    for machine in machines:
+        policy, name = policies[machine.profile], machine.ref.instance_id
+        activity = known(machine, longer, now - longest) if name in longer else known(machine, seen, now - window)
+        if machine in quiet:
+            activity = replace(activity, transfers=moved[name])
+        verdict = _extended(machine, judge_idle(activity, policy, now), policy, now)
+        yield Judged(
+            machine=machine,
+            activity=activity,
+            verdict=verdict,
+            stops_at=_stops_at(machine, activity, policy, verdict, now),
+            last_used=last_sign(activity, policy, now)[0],
+        )
+
+
+class Use:
+    """The notes of one sweep: what it saw of the machines that it looked at, and what earlier sweeps saw of the others."""
+
+    def __init__(self, before: Notes) -> None:
+        self.before = before
+        self.left_alone: frozenset[UserKey] = frozenset()
+        self._last_used: dict[UserKey, datetime] = {}
+        self._looked: dict[UserKey, datetime] = {}
+        self._stops: dict[UserKey, datetime] = {}
+        self._counter = dict(before.counter_seen)
+
+    def know(self, user_key: UserKey) -> None:
+        """Keep what was noted of this user; what was noted of somebody without a record is dropped."""
+        if user_key in self.before.last_used:
+            self._last_used[user_key] = self.before.last_used[user_key]
+
+    def leave_alone(self, keys: Collection[UserKey]) -> None:
+        """Keep what was noted of running machines that this sweep does not look at."""
+        self.left_alone = frozenset(keys)
+        self._looked |= {key: at for key, at in self.before.looked.items() if key in self.left_alone}
+        self._stops |= {key: at for key, at in self.before.idle_stops.items() if key in self.left_alone}
+
+    def add(self, judged: Judged, now: datetime) -> None:
+        """Note what was seen of a machine."""
+        key, last = judged.machine.user_key, judged.last_used
+        if last is not None:
+            self._last_used[key] = max(last, self._last_used.get(key, last))
+        self._looked[key] = now
+        if judged.stops_at is not None:
+            self._stops[key] = judged.stops_at
+        requests = judged.activity.requests
+        if requests:
+            profile, at = judged.machine.profile, requests[-1].at
+            self._counter[profile] = max(at, self._counter.get(profile, at))
+
+    def notes(self) -> Notes:
+        """Return the notes to keep, without costs."""
+        return Notes(
+            taken_at=self.before.taken_at,
+            idle_stops=self._stops,
+            last_used=self._last_used,
+            looked=self._looked,
+            counter_seen=self._counter,
+        )
+
+
+def counter_seen(
+    machines: Iterable[Machine], seen: Mapping[str, Activity], notes: Notes, now: datetime
+) -> dict[str, datetime]:
+    """Return when the proxy's counter last had a point, by profile: what was noted within a week, and what is seen now."""
+    found = {name: at for name, at in notes.counter_seen.items() if now - at < _COUNTER_KNOWN}
+    for machine in machines:
+        requests = seen[machine.ref.instance_id].requests
+        if requests:
+            found[machine.profile] = max(requests[-1].at, found.get(machine.profile, requests[-1].at))
+    return found
+
+
+def _is_quiet(verdict: IdleVerdict) -> bool:
+    """Return True if the evidence says that the machine is unused, so far."""
+    match verdict:
+        case Keep(reason=reason):
+            return reason is Reason.WARNED
+        case Warn(because=because) | Stop(because=because):
+            return because is Reason.IDLE
+        case _:
+            assert_never(verdict)
+
+
+def _is_kept_on(machine: Machine, policy: IdlePolicy, now: datetime) -> bool:
+    """Return True if the user extended the instance until after the next warning is due."""
+    return machine.keep_on_until is not None and machine.keep_on_until - policy.warn_idle > now
+
+
+def _extended(machine: Machine, verdict: IdleVerdict, policy: IdlePolicy, now: datetime) -> IdleVerdict:
+    """Return the verdict on an instance that its user may have extended: no stop before that time, and a warning in its last minutes."""
+    until = machine.keep_on_until
+    if until is None or until <= now or isinstance(verdict, Keep):
+        return verdict
+    if isinstance(verdict, Warn) and not _is_kept_on(machine, policy, now):
+        return replace(verdict, stop_at=max(verdict.stop_at, until))
+    return Keep(Reason.ASKED_FOR, f"until {until.isoformat()}")
+
+
+def _stops_at(
+    machine: Machine, activity: Activity, policy: IdlePolicy, verdict: IdleVerdict, now: datetime
+) -> datetime | None:
+    if isinstance(verdict, Warn):
+        return verdict.stop_at
+    at = stops_at(activity, policy, now)
+    return max(at, machine.keep_on_until) if at is not None and machine.keep_on_until is not None else at
+
+
+def for_blindness(verdict: IdleVerdict) -> bool:
+    """Return True if no recent evidence could be read, whatever the verdict."""
+    match verdict:
+        case Keep(reason=reason):
+            return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}
+        case Warn(because=because) | Stop(because=because):
+            return because is Reason.MAX_BLIND
+        case _:
+            assert_never(verdict)
+
+
+def _may_reach_bound(machine: Machine, policy: IdlePolicy, now: datetime) -> bool:
+    return machine.ready_since is None or now - machine.ready_since >= policy.max_blind - policy.warn_before
+
+
+def _policies(deps: Deps) -> dict[str, IdlePolicy]:
+    """Return the limits of each profile that is configured; whoever has another profile is kept."""
+    return {
+        name: IdlePolicy(
+            idle_timeout=profile.idle.timeout,
+            cores_busy_at=profile.idle.cores_busy_at,
+            max_blind=profile.idle.max_blind,
+            warn_before=min(timedelta(hours=1), profile.idle.max_blind),
+            freshness=_FRESHNESS,
+            max_gap=_MAX_GAP,
+        )
+        for name, profile in deps.policy.catalog.profiles.items()
+    }
+
+
+def _warned_at(machine: Machine, policy: IdlePolicy) -> datetime | None:
+    """Return when the user was warned; None if an extension came after the warning: its end is warned of anew."""
+    warned, until = machine.idle_warned_at, machine.keep_on_until
+    if warned is not None and until is not None and warned < until - policy.warn_idle:
+        return None
+    return warned
+
+
+def _known(
+    activity: Activity,
+    machine: Machine,
+    policy: IdlePolicy,
+    counter: Mapping[str, datetime],
+    begin: datetime,
+    now: datetime,
+) -> Activity:
+    """Return the evidence with what the record and the listing say: a counter without points means no requests if it is known to work.
+
+    `begin` is where the evidence begins: an instance that shows too little is blind since then, at least.
+    """
+    silence = Silence.MEANS_NONE
+    own = activity.requests or ()
+    since = machine.ready_since
+    if machine.profile not in counter and not any(since is None or sample.at >= since for sample in own):
+        silence = Silence.NEVER_SEEN
+    elif machine.agent_up is False or machine.health_at is None or now - machine.health_at > _HEALTH_FRESH:
+        # Instances recorded in 2026 report their health without a word on the agent (docs/platform-facts.md): that is no failure.
+        silence = Silence.AGENT_SILENT
+    return replace(
+        activity,
+        started_at=since,
+        warned_at=_warned_at(machine, policy),
+        silence=silence,
+        blind_since=activity.blind_since if silence is Silence.MEANS_NONE else begin,
+    )
