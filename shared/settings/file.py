@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from msgspec import NODEFAULT, ValidationError, convert, inspect
 
 from shared.domain.things.errors import BenchkeeperError
-from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
+from shared.faults import ConfigFault, Loc, Place, dotted, line_of, nearest
 from shared.settings.fields import read_duration
 from shared.yaml_lines import YamlFaultError, load_yaml
 
@@ -37,9 +37,9 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 
 
 def parse_file(
-    path: Path, kind: type[M], faults: list[ConfigFault], *, missing_hint: str = "", lines: dict[Loc, int] | None = None
+    path: Path, kind: type[M], faults: list[ConfigFault], *, missing_hint: str = "", place: Place | None = None
 ) -> M | None:
-    """Return the checked file, or None with its faults added to `faults`. `lines` gets the line of every key."""
+    """Return the checked file, or None with its faults added to `faults`. `place` gets its content and lines."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -48,11 +48,11 @@ def parse_file(
     except (OSError, UnicodeDecodeError) as error:
         faults.append(ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text."))
         return None
-    return parse_text(path, text, kind, faults, lines=lines)
+    return parse_text(path, text, kind, faults, place=place)
 
 
 def parse_text(
-    path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, lines: dict[Loc, int] | None = None
+    path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, place: Place | None = None
 ) -> M | None:
     """Return what `parse_file` returns, for a text in place of the content of the file at `path`."""
     try:
@@ -60,8 +60,9 @@ def parse_text(
     except YamlFaultError as error:
         faults.append(ConfigFault(str(path), error.line, "", error.problem, ""))
         return None
-    if lines is not None:
-        lines.update(found)
+    if place is not None:
+        place.data.update(data)
+        place.lines.update(found)
     walk = _Walk(str(path), found, faults)
     value = walk.read(data, inspect.type_info(kind), ())
     return None if value is _BAD else value

@@ -137,7 +137,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
     spark: SparkFile = SparkFile()
     hourly_cost: HourlyCost | None = None
 
-    def across(self) -> Iterator[tuple[str, str]]:
+    def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for keys that contradict each other, each at the key that an administrator would change."""
         if self.disruption is Disruption.WINDOW and self.maintenance_window is None:
             yield "disruption", "a 'window' needs a maintenance_window that says when"
