@@ -15,7 +15,7 @@ from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
 from cli.impact import count_lines, verdict_lines
 from cli.notes import notes
-from cli.output import console, print_json, say, table
+from cli.output import console, print_json, say, say_folded, table
 from cli.users import address_forms
 from shared.checking import ask_files, check_all
 from shared.domain.people.domains import People
@@ -66,15 +66,15 @@ def validate_config(
         print_json([_as_json(note) for note in found.notes])
     else:
         catalog = settings.catalog
-        say(
+        say_folded(
             f"The configuration of environment {settings.env} is valid: {len(catalog.profiles)} profiles, "
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
         )
         for each in found.notes:
-            say(f"Note: {each}")
+            say_folded(f"Note: {each}")
         for note in notes(settings):
-            say(note)
+            say_folded(note)
     is_embedded = settings.api_endpoint is not None and answers(settings.api_endpoint)
     if output != "json" and (is_embedded if impact is None else impact):
         _say_impact(settings, app)
@@ -87,9 +87,9 @@ def _say_faults(faults: Sequence[ConfigFault], notes: Sequence[ConfigFault], out
         print_json([_as_json(each) for each in (*faults, *notes)])
         return
     for fault in faults:
-        say(str(fault), err=True)
+        say_folded(str(fault), err=True)
     for note in notes:
-        say(f"Note: {note}", err=True)
+        say_folded(f"Note: {note}", err=True)
     say(f"{len(faults)} fault{'s' if len(faults) != 1 else ''}.", err=True)
 
 

@@ -53,7 +53,7 @@ def _profile(place: Place, loc: Loc, zones: tuple[str, ...], judge: Table) -> It
     for field in ("boot_disk", "data_disk"):
         here = (*loc, field, "type") if place.at(*loc, field, "type") is not None else (*loc, "machine_type")
         disk = _text(place.at(*loc, field, "type")) or _DEFAULT_DISK
-        verdict = judge.disk(disk, machine, zones)
+        verdict = judge.disk(disk, machine, zones, boots=field == "boot_disk")
         if (
             verdict is not None and here[-1] != "type"
         ):  # the default does not fit: the fault is that the field is missing

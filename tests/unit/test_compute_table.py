@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from emulator.model.notebooks_rules import ZONES
+from shared.cloud.dataproc.versions import cluster_image
 from shared.compute_live import NoAnswerError, live
 from shared.compute_table import FILE, table
 from shared.wiring import checked_settings
@@ -24,12 +25,19 @@ def test_the_table_says_of_which_day_it_is_and_whence():
 
 
 def test_the_table_fits_itself():
-    for name, family in table().families.items():
-        assert set(family.disks) <= set(table().disks), name
-        assert {*family.gpus, *([family.built_in] if family.built_in else [])} <= set(table().accelerators), name
-        assert family.sizes, name
-    assert set(ZONES) <= set(table().all_zones)
-    assert all(table().machine(name) is None for name in table().types)
+    shipped = table()
+    families = {kind.family for kind in shipped.machines.values()}
+    assert families == set(shipped.disks)
+    assert {family for listed in shipped.zones.values() for family in listed.split()} <= families
+    assert {brings.gpu for brings in shipped.built_in.values()} <= set(shipped.accelerators)
+    assert set(shipped.built_in) <= set(shipped.classes)
+    assert set(shipped.not_bootable) <= set(shipped.all_disks)
+    assert set(ZONES) <= set(shipped.zones)
+    assert all(shipped.machine(name) is None for name in shipped.machines)
+    for kind in shipped.accelerators.values():
+        assert {zone.rpartition("-")[0] for zone in kind.zones.split()} <= {
+            zone.rpartition("-")[0] for zone in shipped.zones
+        }
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,7 @@ def test_a_family_without_custom_types_says_what_it_has():
     assert not verdict.is_note
 
 
-@pytest.mark.parametrize("name", ["n5-standard-4", "c9-highmem-8", "e3-medium", "m4-ultramem-112", "g4-standard-48"])
+@pytest.mark.parametrize("name", ["n5-standard-4", "c9-highmem-8", "e3-medium", "x4-ultramem-960", "a4x-highgpu-4g"])
 def test_what_may_be_newer_than_the_table_is_a_note(name):
     verdict = table().machine(name)
     assert verdict.is_note
@@ -82,12 +90,15 @@ def test_what_may_be_newer_than_the_table_is_a_note(name):
     assert "--live" in verdict.hint
 
 
-def test_a_family_that_a_zone_lacks_by_the_table_is_a_note():
-    verdict = table().machine("a2-highgpu-1g", ["europe-west4-a", ZONE])
+def test_a_family_that_some_zones_lack_is_a_note_and_one_that_all_lack_a_fault():
+    verdict = table().machine("g4-standard-48", ["europe-west1-c", ZONE])
     assert verdict.is_note
     assert ZONE in verdict.problem
-    assert "europe-west4-a" not in verdict.problem
-    assert table().machine("n2-standard-4", ["europe-north2-a"]).is_note
+    assert "europe-west1-c" not in verdict.problem
+    verdict = table().machine("t2a-standard-4", [ZONE, "europe-west1-c"])
+    assert not verdict.is_note
+    assert "standard-4'" in verdict.hint
+    assert "--live" in verdict.hint
 
 
 @pytest.mark.parametrize(
@@ -112,6 +123,8 @@ def test_a_zone_that_is_not_there_gets_the_nearest(zone, is_note, hint):
         ("NVIDIA_L4", 1, "n1-standard-4", "It fits g2."),
         ("nvidia-tesla-t4", 1, "n2-standard-4", "It fits n1."),
         ("NVIDIA_TESLA_T4", 3, "n1-standard-4", "nearest number is 2"),
+        ("NVIDIA_TESLA_T4", 1, "n1-standard-96", "at most 48 vCPUs"),
+        ("NVIDIA_L4", 2, "g2-standard-4", "nearest number is 1"),
         ("NVIDIA_TESLA_T5", 1, "n1-standard-4", "'NVIDIA_TESLA_T4'"),
         ("nvidia-tesla-t44", 1, "n1-standard-4", "'nvidia-tesla-t4'"),
     ],
@@ -144,6 +157,18 @@ def test_a_disk_type_that_cannot_be_says_what_can(name, machine, hint):
     assert not verdict.is_note
 
 
+def test_a_disk_may_need_vcpus_or_be_unable_to_boot():
+    assert table().disk("PD_EXTREME", "n2-standard-64") is None
+    assert not table().disk("PD_EXTREME", "n2-standard-8").is_note
+    assert "cannot be a boot disk" in table().disk("PD_EXTREME", "n2-standard-64", boots=True).problem
+
+
+def test_an_accelerator_is_in_some_zones_only():
+    assert table().accelerator("NVIDIA_TESLA_T4", 1, "n1-standard-4", [ZONE]) is None
+    assert not table().accelerator("NVIDIA_TESLA_V100", 1, "n1-standard-4", [ZONE]).is_note
+    assert table().accelerator("NVIDIA_TESLA_P100", 1, "n1-standard-4", [ZONE, "europe-west1-c"]).is_note
+
+
 @pytest.mark.parametrize(
     ("project", "family", "is_note", "hint"),
     [
@@ -170,10 +195,10 @@ def test_an_image_family_that_is_not_there(project, family, is_note, hint):
     ],
 )
 def test_an_image_version_of_clusters_that_is_not_there(version, is_note, hint):
-    verdict = table().cluster_image(version)
+    verdict = cluster_image(table(), version)
     assert verdict.is_note is is_note
     assert hint in verdict.hint
-    assert [table().cluster_image(each) for each in ("2.2", "2.2-debian12", "2.1.7-debian11")] == [None] * 3
+    assert [cluster_image(table(), each) for each in ("2.2", "2.2-debian12", "2.1.7-debian11")] == [None] * 3
 
 
 # --- the project's answer wins

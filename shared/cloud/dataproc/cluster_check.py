@@ -19,6 +19,7 @@ from shared.cloud.dataproc.template_context import (
     place_findings,
 )
 from shared.cloud.dataproc.types import CLUSTER
+from shared.cloud.dataproc.versions import cluster_image
 from shared.domain.things.catalog import SESSION_KINDS
 from shared.faults import Finding, Loc
 
@@ -167,7 +168,7 @@ def _zone(said: str, loc: Loc, context: TemplateContext) -> Iterator[Finding]:
 def _software(config: Mapping[str, Any], context: TemplateContext, cluster: Any) -> Iterator[Finding]:
     software, loc = section_of(config, "softwareConfig"), ("config", "softwareConfig")
     version = software.get("imageVersion")
-    if isinstance(version, str) and version and (verdict := context.table.cluster_image(version)) is not None:
+    if isinstance(version, str) and version and (verdict := cluster_image(context.table, version)) is not None:
         yield Finding((*loc, "imageVersion"), verdict.problem, verdict.hint, verdict.is_note)
     components = software.get("optionalComponents")
     for index, each in enumerate(components if isinstance(components, list) else []):

@@ -11,6 +11,7 @@ from typing import Any
 from shared.cloud.dataproc.message_check import seconds_of, section_of, shape_findings
 from shared.cloud.dataproc.template_context import TemplateContext, of_one_cluster, place_findings
 from shared.cloud.dataproc.types import SESSION_TEMPLATE
+from shared.cloud.dataproc.versions import session_runtime
 from shared.domain.things.catalog import SESSION_KINDS
 from shared.faults import Finding
 
@@ -57,7 +58,7 @@ def _values(data: Mapping[str, Any], execution: Mapping[str, Any], context: Temp
         problem = "it is ignored: the settings name network.subnet, and Dataproc takes one of the two"
         yield Finding((*EXECUTION, "networkUri"), problem, is_note=True)
     version = section_of(data, "runtimeConfig").get("version")
-    verdict = context.table.session_runtime(version) if isinstance(version, str) and version else None
+    verdict = session_runtime(context.table, version) if isinstance(version, str) and version else None
     if verdict is not None:
         yield Finding(("runtimeConfig", "version"), verdict.problem, verdict.hint, verdict.is_note)
 

@@ -86,7 +86,8 @@ def machine_findings(config: Mapping[str, Any], loc: Loc, context: TemplateConte
         disk = section_of(group, "diskConfig").get("bootDiskType")
         if isinstance(disk, str) and disk:
             yield from _judged(
-                context.table.disk(disk.rpartition("/")[2], machine, zones), (*here, "diskConfig", "bootDiskType")
+                context.table.disk(disk.rpartition("/")[2], machine, zones, boots=True),
+                (*here, "diskConfig", "bootDiskType"),
             )
         yield from _accelerators(group.get("accelerators"), (*here, "accelerators"), machine, zones, context.table)
 
