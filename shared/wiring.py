@@ -212,12 +212,16 @@ def piece_of_work(deps: Deps) -> AbstractContextManager[None]:
 
 
 def checked_settings(
-    *, env: str | None = None, config_dir: Path | None = None, environ: Mapping[str, str] | None = None
+    *,
+    env: str | None = None,
+    config_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    asks_project: bool = False,
 ) -> Settings:
-    """Return the settings after every check by the shipped table. Raise `ConfigError` with all faults."""
-    from shared.checking import check_all  # noqa: PLC0415 - a cold start has no use for the checks
+    """Return the settings after every check, by the project if it is asked, else by the shipped table. Raise `ConfigError` with all faults."""
+    from shared.checking import ask_files, check_all  # noqa: PLC0415 - a cold start has no use for the checks
 
-    found = check_all(env=env, config_dir=config_dir, environ=environ)
+    found = check_all(env=env, config_dir=config_dir, environ=environ, ask=ask_files if asks_project else None)
     if found.settings is None:
         raise ConfigError(found.faults)
     return found.settings
