@@ -90,7 +90,7 @@ def in_order(stages: Iterable[Iterable[ConfigFault]], files: Sequence[str] = ())
         judged |= {(fault.file, fault.field) for fault in new if not fault.is_note}
         found += [fault for fault in new if fault not in found]
     rank = {name: number for number, name in enumerate(files)}
-    return sorted(found, key=lambda fault: (rank.get(fault.file, len(rank)), fault.file, fault.line))
+    return sorted(found, key=lambda fault: (rank.get(fault.file, len(rank)), fault.file, fault.line, fault.field))
 
 
 def line_of(lines: Mapping[Loc, int], loc: Loc) -> int:

@@ -6,7 +6,8 @@ The judge is the shipped table, or the project itself (`shared.compute_live`). C
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from shared.compute_table import Table, Verdict
@@ -53,7 +54,9 @@ def _profile(place: Place, loc: Loc, zones: tuple[str, ...], judge: Table) -> It
     for field in ("boot_disk", "data_disk"):
         here = (*loc, field, "type") if place.at(*loc, field, "type") is not None else (*loc, "machine_type")
         disk = _text(place.at(*loc, field, "type")) or _DEFAULT_DISK
-        verdict = judge.disk(disk, machine, zones, boots=field == "boot_disk")
+        verdict = _in_capitals(
+            "disk type", disk, partial(judge.disk, machine=machine, zones=zones, boots=field == "boot_disk")
+        )
         if (
             verdict is not None and here[-1] != "type"
         ):  # the default does not fit: the fault is that the field is missing
@@ -64,11 +67,27 @@ def _profile(place: Place, loc: Loc, zones: tuple[str, ...], judge: Table) -> It
             )
         yield from _judged(place, here, verdict)
     kind, count = _text(place.at(*loc, "accelerator", "type")), place.at(*loc, "accelerator", "count")
-    if kind:
-        number = 1 if count is None else count
-        if isinstance(number, int):
-            yield from _judged(place, (*loc, "accelerator", "type"), judge.accelerator(kind, number, machine, zones))
+    number = 1 if count is None else count
+    if kind and isinstance(number, int):
+        verdict = _in_capitals("accelerator type", kind, lambda name: judge.accelerator(name, number, machine, zones))
+        at = (
+            "count"
+            if verdict is not None and verdict.problem.startswith(f"{number} of") and count is not None
+            else "type"
+        )
+        yield from _judged(place, (*loc, "accelerator", at), verdict)
     yield from _image(place, (*loc, "image"), judge)
+
+
+def _in_capitals(what: str, said: str, judged: Callable[[str], Verdict | None]) -> Verdict | None:
+    """Return the judgement of a name as Workbench's API writes it; Compute Engine's `pd-ssd` is not one, but `PD_SSD` was meant."""
+    name = said.upper().replace("-", "_")
+    verdict = judged(name)
+    if name == said:
+        return verdict
+    return Verdict(
+        f"no {what} '{said}'", f"Did you mean '{name}'?" if verdict is None or verdict.is_note else verdict.hint
+    )
 
 
 def _image(place: Place, loc: Loc, judge: Table) -> Iterator[ConfigFault]:

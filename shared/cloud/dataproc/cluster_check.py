@@ -175,7 +175,7 @@ def _software(config: Mapping[str, Any], context: TemplateContext, cluster: Any)
         here = (*loc, "optionalComponents", index)
         if each == "COMPONENT_UNSPECIFIED":
             yield Finding(here, f"'{each}' is no component", "Remove it.")
-        elif each in GONE:
+        elif isinstance(each, str) and each in GONE:
             yield Finding(here, f"'{each}' is not possible: {GONE[each]}", "Remove it.")
     properties = software.get("properties")
     if isinstance(properties, dict) and PERSONAL_AUTH_USER in properties:
