@@ -5,6 +5,7 @@ msgspec itself stops at the first fault and knows no lines; so this module walks
 
 from __future__ import annotations
 
+import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import NODEFAULT, ValidationError, convert, inspect
+from msgspec.structs import replace
 
 from shared.domain.things.errors import BenchkeeperError
 from shared.faults import ConfigFault, Loc, Place, dotted, line_of, nearest
@@ -93,7 +95,9 @@ class _Walk:
     def read(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
         """Return the value for the data at a place of the file."""
         extra: Mapping[str, Any] = {}
+        examples: Sequence[object] = ()
         if isinstance(kind, inspect.Metadata):
+            examples = (kind.extra_json_schema or {}).get("examples", ())
             extra, kind = kind.extra or {}, kind.type
         raw = raw.strip() if isinstance(raw, str) and not isinstance(kind, inspect.AnyType) else raw
         if "words" in extra:
@@ -103,6 +107,8 @@ class _Walk:
         if "one_of" in extra:
             return self._word(raw, extra["one_of"], loc)
         value = self._by(extra["read"], raw, loc) if "read" in extra else self._kind(raw, kind, loc)
+        if value is _BAD and examples and not self._faults[-1].hint:
+            self._faults[-1] = replace(self._faults[-1], hint=f"Valid: for example {examples[0]}.")
         return self._by(extra["check"], value, loc) if "check" in extra and value is not _BAD else value
 
     def _kind(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
@@ -182,7 +188,10 @@ class _Walk:
             return raw
         *first, last = [repr(value) for value in values]
         valid = f"{', '.join(first)} or {last}" if first else last
-        return self._bad(loc, f"'{raw}' is not one of the values: {valid}")
+        close = difflib.get_close_matches(str(raw), [str(value) for value in values], n=1)
+        return self._bad(
+            loc, f"'{raw}' is not one of the values: {valid}", f"Did you mean '{close[0]}'?" if close else ""
+        )
 
     def _plain(self, raw: Any, kind: Any, loc: Loc) -> Any:
         python, name = _PLAIN[type(kind)]
